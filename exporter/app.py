@@ -1,0 +1,304 @@
+"""Wires the parts, starts and stops them. The only place that knows them all."""
+
+import logging
+import os
+import platform
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from exporter import __version__
+from exporter.comfycontrol import Client, RequestRecord
+from exporter.comfycontrol.budget import RequestBudget
+from exporter.comfycontrol.window import Limit
+from exporter.config import Account, Config, TokenSource, TokenUnreadable
+from exporter.following.access import AccountAccess
+from exporter.following.choosing import sustainable_streams
+from exporter.following.lister import Lister, ListingTerms
+from exporter.following.poller import Poller
+from exporter.following.supervisor import Supervisor
+from exporter.ledger.ledger import AccountTerms, Ledger
+from exporter.ledger.totals import Buckets, LabelCaps
+from exporter.metrics.announcements import Announcements
+from exporter.metrics.exposition import Page, new_registry
+from exporter.metrics.instruments import Instruments
+from exporter.metrics.reading import AccountReading, BuildReading, ConfigReading, Reading
+from exporter.observations import Moment
+from exporter.sources.configured import take_up_configured
+from exporter.sources.files import WatchedFiles
+from exporter.sources.pushed import PushedIds
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS: Final = 1.5
+"""How long the threads have to end, together. Those that cannot (one that waits for a name to be
+resolved) end with the process."""
+
+UNLISTED_LOOKBACK_SECONDS: Final = 86_400.0
+"""How long an open workflow of an account without a listing may stay unseen."""
+
+EXPIRY_SECONDS: Final = 10.0
+"""How often time is let do its work on the ledger."""
+
+
+def clocks() -> Moment:
+    """Both clocks of this machine."""
+    return Moment(wall=time.time(), monotonic=time.monotonic())
+
+
+class _Part(Protocol):
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def join(self, timeout: float) -> bool: ...
+
+
+class Credentials:
+    """An account's token in use: read once, and again when the service refuses it."""
+
+    def __init__(self, account: str, source: TokenSource) -> None:
+        self._account = account
+        self._source = source
+        self._token = source.read()
+
+    def token(self) -> str:
+        """The token in use."""
+        return self._token
+
+    def reload(self) -> bool:
+        """Read it again from where it comes from; False when that failed, and the old one stays."""
+        try:
+            self._token = self._source.read()
+        except TokenUnreadable as error:
+            log.warning(
+                "the token cannot be read again",
+                extra={"account": self._account, "reason": error.reason},
+            )
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _AccountParts:
+    access: AccountAccess
+    client: Client
+    supervisor: Supervisor
+    asks: bool
+    """Whether it has a reason to ask the service before anybody names an id."""
+    parts: tuple[_Part, ...]
+    """In the order in which they start."""
+
+
+class App:
+    """A running exporter, but for its web side.
+
+    Raises:
+        TokenUnreadable: a token cannot be read.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        now: Callable[[], Moment] = clocks,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._config = config
+        self._now = now
+        self._jitter = jitter
+        self._read_at = now().wall
+        self._registry = new_registry()
+        self._instruments = Instruments(self._registry)
+        self._instruments.open_accounts(account.name for account in config.accounts)
+        self._ledger = Ledger(
+            {account.name: _terms(account) for account in config.accounts},
+            _buckets(config),
+            LabelCaps(config.metrics.node_types, config.metrics.exception_types),
+            now,
+        )
+        self._budgets = self._make_budgets()
+        self._accounts: Mapping[str, _AccountParts] = {
+            account.name: self._make_account(account) for account in config.accounts
+        }
+        self._ledger.on_change = self._look
+        self._announcements = Announcements()
+        self.page: Final = Page(self._registry, self.read)
+        self.pushed: Final = PushedIds(
+            {a.name: a.push.token for a in config.accounts if a.push is not None},
+            self._ledger,
+            now,
+        )
+        self._stopping = threading.Event()
+        self._expiry = threading.Thread(target=self._expire, name="expiry", daemon=True)
+
+    # Life -------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to follow."""
+        for account in self._config.accounts:
+            take_up_configured(account.name, account.workflows, self._ledger, self._now)
+            for part in self._accounts[account.name].parts:
+                part.start()
+        self._expiry.start()
+
+    def stop(self) -> bool:
+        """End within `STOP_SECONDS`, whatever the threads are at; whether all of them did."""
+        self._stopping.set()
+        parts = [part for account in self._accounts.values() for part in account.parts]
+        for part in parts:
+            part.stop()
+        for budget in self._budgets.values():
+            budget.close()
+        deadline = self._now().monotonic + STOP_SECONDS
+        ended = [part.join(max(0.0, deadline - self._now().monotonic)) for part in parts]
+        if all(ended):
+            for account in self._accounts.values():
+                account.client.close()
+        return all(ended)
+
+    def is_ready(self) -> bool:
+        """Whether every account had its first answer, or had nothing to ask yet."""
+        return all(
+            account.access.health().answered or not account.asks
+            for account in self._accounts.values()
+        )
+
+    # Reading ----------------------------------------------------------------------------------
+
+    def read(self, scraper: str | None = None) -> Reading:
+        """Everything that a scrape shows, at one instant; None: nobody scrapes, we only look."""
+        ledger = self._ledger.snapshot()
+        accounts = {}
+        for name, account in self._accounts.items():
+            followed = frozenset(account.supervisor.streaming())
+            accounts[name] = AccountReading(
+                health=account.access.health(),
+                streams=len(followed),
+                followed=followed,
+                list_completed_at=self._instruments.list_completed_at(name),
+            )
+        return Reading(
+            at=self._now(),
+            ledger=ledger,
+            accounts=accounts,
+            budgets=tuple(budget.reading() for budget in self._budgets.values()),
+            config=ConfigReading(last_reload_successful=True, last_reload_success_at=self._read_at),
+            build=BuildReading(
+                version=__version__,
+                revision=os.environ.get("COMFYCONTROL_EXPORTER_REVISION", "unknown"),
+                python_version=platform.python_version(),
+            ),
+            per_workflow_series=self._config.metrics.per_workflow_series,
+            announced=(
+                ledger.totals.last_appeared
+                if scraper is None
+                else self._announcements.announce(scraper, ledger.totals.last_appeared)
+            ),
+        )
+
+    # Wiring -----------------------------------------------------------------------------------
+
+    def _make_budgets(self) -> dict[str, RequestBudget]:
+        limits = {account.address: account.rate_limit for account in self._config.accounts}
+        return {
+            address: RequestBudget(
+                address,
+                Limit(limit.requests, limit.per, limit.cooldown, limit.reserve),
+                monotonic=lambda: self._now().monotonic,
+                wall=lambda: self._now().wall,
+            )
+            for address, limit in limits.items()
+        }
+
+    def _make_account(self, account: Account) -> _AccountParts:
+        credentials = Credentials(account.name, account.token)
+
+        def on_request(record: RequestRecord) -> None:
+            self._instruments.request_made(
+                account.name, record.endpoint, record.code, record.seconds
+            )
+
+        client = Client(
+            account.base_url,
+            credentials.token,
+            max_streams=account.max_streams,
+            on_request=on_request,
+        )
+        access = AccountAccess(
+            account.name,
+            client,
+            self._budgets[account.address],
+            reload_token=credentials.reload,
+            monotonic=lambda: self._now().monotonic,
+            random=self._jitter,
+        )
+        supervisor = Supervisor(
+            access,
+            self._ledger,
+            self._instruments,
+            capacity=self._capacity(account),
+            now=self._now,
+            random=self._jitter,
+        )
+        listing = account.listing
+        poller = Poller(
+            access,
+            self._ledger,
+            streaming=supervisor.streaming,
+            list_horizon=None if listing is None else listing.lookback,
+            now=self._now,
+        )
+        parts: list[_Part] = [supervisor, poller]
+        if account.workflow_files:
+            parts.append(
+                WatchedFiles(account.name, account.workflow_files, self._ledger, self._now)
+            )
+        if listing is not None:
+            parts.append(
+                Lister(
+                    access,
+                    self._ledger,
+                    self._instruments,
+                    ListingTerms(listing.interval, listing.lookback, frozenset(listing.tags)),
+                    streaming=supervisor.streaming,
+                    poller=poller,
+                    now=self._now,
+                    random=self._jitter,
+                )
+            )
+        asks = listing is not None or bool(account.workflows)
+        return _AccountParts(access, client, supervisor, asks, tuple(parts))
+
+    def _capacity(self, account: Account) -> int:
+        sharing = sum(other.address == account.address for other in self._config.accounts)
+        limit = account.rate_limit
+        sustainable = sustainable_streams(
+            Limit(limit.requests, limit.per, limit.cooldown, limit.reserve),
+            None if account.listing is None else account.listing.interval,
+            sharing,
+        )
+        return min(account.max_streams, sustainable)
+
+    def _look(self) -> None:
+        for account in self._accounts.values():
+            account.supervisor.look()
+
+    def _expire(self) -> None:
+        while not self._stopping.wait(EXPIRY_SECONDS):
+            self._ledger.expire()
+
+
+def _terms(account: Account) -> AccountTerms:
+    if account.listing is None:
+        return AccountTerms(lookback=UNLISTED_LOOKBACK_SECONDS, listed=False)
+    return AccountTerms(lookback=account.listing.lookback, listed=True)
+
+
+def _buckets(config: Config) -> Buckets:
+    return Buckets(
+        entry_queue_position=config.metrics.entry_queue_position_buckets,
+        time_to_start=config.metrics.time_to_start_buckets,
+        run_duration=config.metrics.run_duration_buckets,
+    )

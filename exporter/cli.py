@@ -1,0 +1,254 @@
+"""Flags and subcommands."""
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NoReturn, TextIO
+
+from exporter import __version__
+from exporter.logs import LEVELS, configure
+from exporter.web.listening import CannotListen, ListenAddress, listen, parse_listen_address
+
+EXIT_OK: Final = 0
+EXIT_BAD_INPUT: Final = 1
+"""A wrong configuration or flag; nothing was started."""
+EXIT_CANNOT_LISTEN: Final = 2
+
+DEFAULT_LISTEN_ADDRESS: Final = ":10871"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code."""
+    arguments = _parser().parse_args(argv)
+    configure(arguments.log_level, arguments.log_format)
+    match arguments.command:
+        case "check-config":
+            return _check_config(arguments.file)
+        case "simulate":
+            return _simulate(arguments)
+        case "demo":
+            return _demo(arguments)
+        case _:
+            return _export(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="comfycontrol-exporter",
+        description="Prometheus exporter for workflows hosted on ComfyControl. With "
+        "COMFYCONTROL_TOKEN in the environment and no flags it follows the whole account.",
+        # No prefixes: a flag added later must not change what an old command line means.
+        allow_abbrev=False,
+    )
+    _add_logging(parser)
+    _add_web(parser)
+    parser.add_argument(
+        "--config.file",
+        dest="config_file",
+        type=Path,
+        metavar="FILE",
+        help="configuration; without it, one account from COMFYCONTROL_TOKEN",
+    )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"%(prog)s {__version__} (Python {platform.python_version()})",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+
+    check = commands.add_parser(
+        "check-config", help="check a configuration file and say everything that is wrong with it"
+    )
+    check.add_argument("file", type=Path, metavar="FILE")
+
+    simulate = commands.add_parser(
+        "simulate", help="run a local ComfyControl, to try things on", allow_abbrev=False
+    )
+    _add_simulator(simulate)
+    simulate.add_argument(
+        "--listen-address",
+        type=_listen_address,
+        default=ListenAddress("127.0.0.1", 10872),
+        metavar="HOST:PORT",
+        help="where it listens (default 127.0.0.1:10872)",
+    )
+
+    demo = commands.add_parser(
+        "demo", help="run the exporter on a local ComfyControl", allow_abbrev=False
+    )
+    _add_simulator(demo)
+    _add_web(demo, suppress=True)
+    _add_logging(demo, suppress=True)
+    return parser
+
+
+def _add_logging(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None:
+    parser.add_argument(
+        "--log.level",
+        dest="log_level",
+        choices=LEVELS,
+        default=argparse.SUPPRESS if suppress else "info",
+        help="least severe lines to log (default info)",
+    )
+    parser.add_argument(
+        "--log.format",
+        dest="log_format",
+        choices=("logfmt", "json"),
+        default=argparse.SUPPRESS if suppress else "logfmt",
+        help="form of the log lines (default logfmt)",
+    )
+
+
+def _add_web(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None:
+    # A subcommand takes these flags too, without wiping out what stood before it.
+    parser.add_argument(
+        "--web.listen-address",
+        dest="listen_address",
+        type=_listen_address,
+        default=argparse.SUPPRESS if suppress else parse_listen_address(DEFAULT_LISTEN_ADDRESS),
+        metavar="HOST:PORT",
+        help=f"where to serve metrics (default {DEFAULT_LISTEN_ADDRESS}: every address)",
+    )
+    parser.add_argument(
+        "--web.telemetry-path",
+        dest="telemetry_path",
+        type=_path,
+        default=argparse.SUPPRESS if suppress else "/metrics",
+        metavar="PATH",
+        help="path of the metrics (default /metrics)",
+    )
+
+
+def _add_simulator(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--scenario",
+        default="studio",
+        metavar="NAME|FILE",
+        help="what happens there: a bundled scenario or a YAML file (default studio)",
+    )
+    parser.add_argument(
+        "--speed",
+        type=_positive,
+        default=1.0,
+        metavar="FACTOR",
+        help="how much faster than in reality (default 1)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, metavar="N", help="the same seed repeats a run (default 1)"
+    )
+
+
+def _listen_address(text: str) -> ListenAddress:
+    try:
+        return parse_listen_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _path(text: str) -> str:
+    reserved = ("/-/", "/api/")
+    if not text.startswith("/") or any(text.startswith(prefix) for prefix in reserved):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: a path starts with / and not with {' or '.join(reserved)}"
+        )
+    if any(character in text for character in "{}?#") or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a plain path")
+    return text
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
+
+
+# What each command does. Its parts are imported when it runs: `--help` and `check-config` need
+# none of the others. -----------------------------------------------------------------------------
+
+
+def _check_config(file: Path) -> int:
+    from exporter.config import check  # noqa: PLC0415
+
+    code, text = check(file, os.environ)
+    _say(text, sys.stdout if code == EXIT_OK else sys.stderr)
+    return code
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from exporter.config import ConfigError, from_environment, load  # noqa: PLC0415
+    from exporter.running import run  # noqa: PLC0415
+
+    try:
+        config = (
+            from_environment(os.environ)
+            if arguments.config_file is None
+            else load(arguments.config_file, os.environ)
+        )
+    except ConfigError as error:
+        _say(str(error))
+        return EXIT_BAD_INPUT
+    try:
+        listening = listen(arguments.listen_address)
+    except CannotListen as error:
+        _say(str(error))
+        return EXIT_CANNOT_LISTEN
+    run(config, listening, arguments.telemetry_path)
+    return EXIT_OK
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    from exporter.simulator import load_scenario, serve  # noqa: PLC0415
+
+    try:
+        scenario = load_scenario(arguments.scenario)
+    except ValueError as error:
+        _say(str(error))
+        return EXIT_BAD_INPUT
+    return serve(
+        scenario,
+        seed=arguments.seed,
+        speed=arguments.speed,
+        host=arguments.listen_address.host,
+        port=arguments.listen_address.port,
+    )
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from exporter.demo import demonstrate  # noqa: PLC0415
+    from exporter.simulator import load_scenario  # noqa: PLC0415
+
+    try:
+        scenario = load_scenario(arguments.scenario)
+    except ValueError as error:
+        _say(str(error))
+        return EXIT_BAD_INPUT
+    try:
+        listening = listen(arguments.listen_address)
+    except CannotListen as error:
+        _say(str(error))
+        return EXIT_CANNOT_LISTEN
+    demonstrate(
+        scenario,
+        listening,
+        arguments.telemetry_path,
+        seed=arguments.seed,
+        speed=arguments.speed,
+    )
+    return EXIT_OK
+
+
+def _say(text: str, stream: TextIO | None = None) -> None:
+    print(text, file=stream or sys.stderr)

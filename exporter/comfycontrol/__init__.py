@@ -1,0 +1,71 @@
+"""The service: its calls, its event streams, and what they can come to.
+
+Knows the service alone, and no other part of the exporter.
+"""
+
+from exporter.comfycontrol.client import Client, Endpoint, RequestRecord, Timeouts
+from exporter.comfycontrol.connections import Call
+from exporter.comfycontrol.documents import normalize_workflow_id
+from exporter.comfycontrol.errors import (
+    Aborted,
+    BadRequest,
+    Forbidden,
+    NotFound,
+    RateLimited,
+    Redirected,
+    ServerFault,
+    ServiceError,
+    Unauthorized,
+    Unreachable,
+    Unusable,
+)
+from exporter.comfycontrol.listing import WorkflowDetail, WorkflowPage, WorkflowSummary
+from exporter.comfycontrol.snapshot import (
+    Cause,
+    MalformedSnapshot,
+    ParsedSnapshot,
+    Snapshot,
+    parse_snapshot,
+)
+from exporter.comfycontrol.stream import (
+    MalformedReading,
+    NewSnapshot,
+    Reading,
+    RepeatedSnapshot,
+    Stream,
+    StreamEnding,
+)
+
+__all__ = [
+    "Aborted",
+    "BadRequest",
+    "Call",
+    "Cause",
+    "Client",
+    "Endpoint",
+    "Forbidden",
+    "MalformedReading",
+    "MalformedSnapshot",
+    "NewSnapshot",
+    "NotFound",
+    "ParsedSnapshot",
+    "RateLimited",
+    "Reading",
+    "Redirected",
+    "RepeatedSnapshot",
+    "RequestRecord",
+    "ServerFault",
+    "ServiceError",
+    "Snapshot",
+    "Stream",
+    "StreamEnding",
+    "Timeouts",
+    "Unauthorized",
+    "Unreachable",
+    "Unusable",
+    "WorkflowDetail",
+    "WorkflowPage",
+    "WorkflowSummary",
+    "normalize_workflow_id",
+    "parse_snapshot",
+]

@@ -1,0 +1,167 @@
+"""The request budget: everyone who asks the service waits here first."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf, isinf
+from typing import Final
+
+from exporter.comfycontrol.window import Limit, Place, Purpose, RequestWindow
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetReading:
+    """The state of a budget at one instant."""
+
+    address: str
+    allowed: int
+    used: int
+    waited_seconds: float
+    """Summed over all who ever waited, those who wait now included."""
+    cooldown_until: float
+    """Unix seconds; 0 when there is none."""
+
+
+class Turn:
+    """One wait for a request, and then the place that this request holds."""
+
+    def __init__(self, budget: "RequestBudget", purpose: Purpose, since: float) -> None:
+        self._budget = budget
+        self.purpose: Final = purpose
+        self.since: Final = since
+        self.place: Place | None = None
+        self.over = threading.Event()
+        """Set when the turn has come, or will never come."""
+
+    def wait(self) -> bool:
+        """Block until this request may be sent: True; or until it is cancelled: False."""
+        self.over.wait()
+        return self.place is not None
+
+    def cancel(self) -> None:
+        """End the wait at once, from any thread. Nothing, when the turn has come already."""
+        self._budget.cancel(self)
+
+    def answered(self) -> None:
+        """The answer has begun, or the request failed. Must follow a `wait` that said True."""
+        self._budget.answered(self)
+
+    def refused(self, retry_after: float | None) -> None:
+        """The answer was 429: close the budget for everyone (`retry_after` in seconds)."""
+        self._budget.refused(self, retry_after)
+
+    def unused(self) -> None:
+        """No request was sent after all: give the place back."""
+        self._budget.unused(self)
+
+
+class RequestBudget:
+    """One service address' limit, shared by all accounts, streams and pages on it.
+
+    First come, first served within a purpose; between purposes as the window chooses.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        limit: Limit,
+        *,
+        monotonic: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self.address: Final = address
+        self._monotonic = monotonic
+        self._wall = wall
+        self._window = RequestWindow(limit)
+        self._waiting: dict[Purpose, deque[Turn]] = {p: deque() for p in Purpose}
+        self._waited = 0.0
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(
+            target=self._hand_out, name=f"budget {address}", daemon=True
+        )
+        self._thread.start()
+
+    def enter(self, purpose: Purpose) -> Turn:
+        """Queue up for one request."""
+        turn = Turn(self, purpose, self._monotonic())
+        with self._changed:
+            if self._closed:
+                turn.over.set()
+            else:
+                self._waiting[purpose].append(turn)
+                self._changed.notify_all()
+        return turn
+
+    def close(self) -> None:
+        """Cancel everyone who waits; nobody gets a turn any more."""
+        with self._changed:
+            self._closed = True
+            for queue in self._waiting.values():
+                while queue:
+                    queue.popleft().over.set()
+            self._changed.notify_all()
+
+    def reading(self) -> BudgetReading:
+        """The state now."""
+        with self._changed:
+            now = self._monotonic()
+            waiting = sum(now - turn.since for q in self._waiting.values() for turn in q)
+            left = self._window.closed_until - now
+            return BudgetReading(
+                address=self.address,
+                allowed=self._window.allowed(now),
+                used=self._window.used(now),
+                waited_seconds=self._waited + waiting,
+                cooldown_until=self._wall() + left if left > 0 else 0.0,
+            )
+
+    # What turns call --------------------------------------------------------------------------
+
+    def cancel(self, turn: Turn) -> None:
+        """See `Turn.cancel`."""
+        with self._changed:
+            if not turn.over.is_set():
+                self._waiting[turn.purpose].remove(turn)
+                self._waited += self._monotonic() - turn.since
+                turn.over.set()
+
+    def answered(self, turn: Turn) -> None:
+        """See `Turn.answered`."""
+        with self._changed:
+            if turn.place is not None:
+                self._window.answer(turn.place, self._monotonic())
+                self._changed.notify_all()
+
+    def refused(self, turn: Turn, retry_after: float | None) -> None:
+        """See `Turn.refused`."""
+        with self._changed:
+            now = self._monotonic()
+            if turn.place is not None:
+                self._window.answer(turn.place, now)
+            self._window.refuse(now, retry_after)
+            self._changed.notify_all()
+
+    def unused(self, turn: Turn) -> None:
+        """See `Turn.unused`."""
+        with self._changed:
+            if turn.place is not None:
+                self._window.withdraw(turn.place)
+                self._changed.notify_all()
+
+    # The thread that hands out turns ----------------------------------------------------------
+
+    def _hand_out(self) -> None:
+        with self._changed:
+            while not self._closed:
+                waiting = {purpose for purpose, queue in self._waiting.items() if queue}
+                delay = self._window.delay(self._monotonic()) if waiting else inf
+                if delay > 0:
+                    self._changed.wait(None if isinf(delay) else delay)
+                    continue
+                now = self._monotonic()
+                turn = self._waiting[self._window.choose(waiting, now)].popleft()
+                turn.place = self._window.begin(turn.purpose, now)
+                self._waited += now - turn.since
+                turn.over.set()

@@ -1,0 +1,479 @@
+"""The service's calls: list workflows, get one, subscribe to one.
+
+Each call asks exactly once. Waiting for the rate limit and trying again are the caller's.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+import requests.auth
+
+from exporter import __version__
+from exporter.comfycontrol.connections import Adapter, Call, make_tls_context
+from exporter.comfycontrol.deadlines import Watchdog
+from exporter.comfycontrol.documents import MalformedDocument, normalize_workflow_id
+from exporter.comfycontrol.errors import (
+    Aborted,
+    BadRequest,
+    Forbidden,
+    NotFound,
+    RateLimited,
+    Redirected,
+    ServerFault,
+    ServiceError,
+    Unauthorized,
+    Unreachable,
+    Unusable,
+)
+from exporter.comfycontrol.failures import CALL_ERRORS, Failure, describe_failure
+from exporter.comfycontrol.listing import (
+    MAX_BODY_SIZE,
+    WorkflowDetail,
+    WorkflowPage,
+    parse_detail,
+    parse_page,
+)
+from exporter.comfycontrol.stamps import parse_http_date
+from exporter.comfycontrol.stream import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+    from typing import Self
+
+Endpoint = Literal["subscribe", "list", "get"]
+
+MAX_RETRY_AFTER = 3600.0
+"""Seconds: no answer makes us wait longer."""
+
+USER_AGENT = f"comfycontrol-exporter/{__version__} (+python-requests/{requests.__version__})"
+
+_JSON_TYPE = re.compile(r"application/json|text/json|application/[\w.+-]+\+json", re.ASCII)
+_STREAM_TYPE = re.compile(r"text/event-stream", re.ASCII)
+
+# What the reader unpacks within bounds. An encoding that it does not know it would take for data.
+_ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
+
+_SECONDS = re.compile(r"\d{1,18}(?:\.\d{1,18})?", re.ASCII)
+_TOKEN = re.compile(r"[\x21-\x7e]+", re.ASCII)
+
+_READ_SIZE = 65536
+
+_OVERDUE = Failure("timeout", "took too long as a whole")
+
+_Document = TypeVar("_Document")
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long things may take, in seconds.
+
+    Attributes:
+        connect: to one address.
+        read: between two bytes.
+        headers: from the start of a call to the end of its headers, whatever dribbles in.
+        body: from there to the end of the body of a list or of one workflow.
+        silence: in a stream, without a well-formed snapshot, whatever else arrives.
+    """
+
+    connect: float = 5.0
+    read: float = 15.0
+    headers: float = 15.0
+    body: float = 30.0
+    silence: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """One request as it went.
+
+    Attributes:
+        endpoint: what was asked.
+        code: the status of the answer, or ``error`` where there was none.
+        seconds: until the headers were there, or it had failed.
+    """
+
+    endpoint: Endpoint
+    code: str
+    seconds: float
+
+
+class _BearerToken(requests.auth.AuthBase):
+    """Sets the token. As an `auth`, for a header alone would be replaced by an entry of netrc."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class Client:
+    """A client of the service for one account, for use by any number of threads.
+
+    Every call raises a ``ServiceError`` where it brings no answer, and nothing else for what the
+    service or the network does. Proxies and certificate authorities come from the environment.
+    """
+
+    def __init__(  # noqa: PLR0913 - all but two by name, and most with a default
+        self,
+        base_url: str,
+        credentials: Callable[[], str],
+        *,
+        max_streams: int,
+        on_request: Callable[[RequestRecord], None],
+        timeouts: Timeouts | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Prepare, without connecting.
+
+        Args:
+            base_url: where the service is: scheme, host, and a path to put before its own.
+            credentials: gives the token, at each call anew. What it raises is passed on.
+            max_streams: how many connections are kept for further use.
+            on_request: told of each request exactly once, from the thread that makes it, when its
+                headers are there or it has failed. Must not raise.
+            timeouts: how long things may take.
+            monotonic: the clock that durations are measured by, in seconds.
+            now: the clock that dates are compared with, in seconds since the epoch.
+
+        Raises:
+            ValueError: the URL cannot be used, or the certificate authorities that the environment
+                names cannot be read.
+        """
+        self._base_url = _check_base_url(base_url)
+        self._credentials = credentials
+        self._on_request = on_request
+        self._timeouts = timeouts or Timeouts()
+        self._monotonic = monotonic
+        self._now = now
+        # Beside the streams, for a list and a workflow at the same time.
+        self._adapter = Adapter(make_tls_context(), max_streams + 2)
+        self._session = requests.Session()
+        self._session.mount("https://", self._adapter)
+        self._session.mount("http://", self._adapter)
+        self._watchdog = Watchdog()
+        self._lock = threading.Lock()
+        self._calls: set[Call] = set()
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def list_workflows(
+        self,
+        *,
+        page: int,
+        per_page: int = 100,
+        status: str | None = None,
+        call: Call | None = None,
+    ) -> WorkflowPage:
+        """Read one page of the account's workflows, newest first.
+
+        Args:
+            page: from 1 on.
+            per_page: from 1 to 100.
+            status: only those in this status.
+            call: by which another thread can abort this.
+
+        Raises:
+            ServiceError: it brought no page.
+        """
+        if page < 1 or not 1 <= per_page <= 100:
+            raise ValueError("pages count from 1, and hold from 1 to 100 workflows")
+        parameters = {"page": str(page), "per_page": str(per_page)}
+        if status is not None:
+            parameters["status"] = status
+        call = call or Call()
+        response = self._open("list", "/v1/workflow", parameters, call)
+        service_time = parse_http_date(response.headers.get("Date"))
+        return self._read_document(
+            "list", response, call, lambda body: parse_page(body, service_time=service_time)
+        )
+
+    def get_workflow(self, workflow_id: str, call: Call | None = None) -> WorkflowDetail:
+        """Read one workflow in full.
+
+        Args:
+            workflow_id: its UUID.
+            call: by which another thread can abort this.
+
+        Raises:
+            ServiceError: it brought no workflow.
+            ValueError: the id is no UUID; nothing was asked.
+        """
+        path = f"/v1/workflow/{normalize_workflow_id(workflow_id)}"
+        call = call or Call()
+        return self._read_document("get", self._open("get", path, {}, call), call, parse_detail)
+
+    def subscribe(self, workflow_id: str, call: Call | None = None) -> Stream:
+        """Open the event stream of one workflow. Whoever opens it iterates over it, or closes it.
+
+        Args:
+            workflow_id: its UUID.
+            call: by which another thread can abort this, and the stream.
+
+        Raises:
+            ServiceError: it brought no stream.
+            ValueError: the id is no UUID; nothing was asked.
+        """
+        path = f"/v1/workflow/{normalize_workflow_id(workflow_id)}/subscribe"
+        call = call or Call()
+        response = self._open("subscribe", path, {}, call)
+        self._watchdog.watch(call, self._timeouts.silence)
+        return Stream(
+            response,
+            call,
+            silence=self._timeouts.silence,
+            opened_at=self._monotonic(),
+            on_end=lambda: self._forget(call),
+        )
+
+    def close(self) -> None:
+        """Abort all calls, close all streams and connections. Again is nothing.
+
+        Calls that are made later end as aborted.
+        """
+        with self._lock:
+            self._closed = True
+            calls = list(self._calls)
+        for call in calls:
+            call.abort()
+        self._watchdog.stop()
+        self._session.close()
+
+    def _open(
+        self, endpoint: Endpoint, path: str, parameters: Mapping[str, str], call: Call
+    ) -> requests.Response:
+        """Ask, and return the answer, unread, if it is one that can be read.
+
+        The call is under way then, and whoever gets the answer ends it by ``_let_go``.
+        """
+        request = self._prepare(endpoint, path, parameters)
+        with self._lock:
+            if self._closed or call.aborted:
+                raise Aborted(f"{endpoint}: aborted before it was asked")
+            self._calls.add(call)
+        call.begin()
+        try:
+            response = self._send(endpoint, request, call)
+        except BaseException:
+            call.finish()
+            self._forget(call)
+            raise
+        failure = self._judge(endpoint, response)
+        if failure is not None:
+            self._let_go(response, call)
+            raise failure
+        return response
+
+    def _prepare(
+        self, endpoint: Endpoint, path: str, parameters: Mapping[str, str]
+    ) -> requests.PreparedRequest:
+        token = self._credentials()
+        if _TOKEN.fullmatch(token) is None:
+            raise Unauthorized(f"{endpoint}: the token is empty, or not fit for a header")
+        headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+        if endpoint == "subscribe":
+            headers |= {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+        else:
+            headers["Accept"] = "application/json"
+        return self._session.prepare_request(
+            requests.Request(
+                "GET",
+                self._base_url + path,
+                params=parameters,
+                headers=headers,
+                auth=_BearerToken(token),
+            )
+        )
+
+    def _send(
+        self, endpoint: Endpoint, request: requests.PreparedRequest, call: Call
+    ) -> requests.Response:
+        """Send a request, wait for its headers, and report on it."""
+        code = "error"
+        begin = self._monotonic()
+        self._watchdog.watch(call, self._timeouts.headers)
+        try:
+            answer = self._exchange(request, call)
+            if not isinstance(answer, Failure):
+                code = str(answer.status_code)
+        finally:
+            self._on_request(RequestRecord(endpoint, code, self._monotonic() - begin))
+        if isinstance(answer, Failure):
+            self._fail(endpoint, call, answer, code)
+        return answer
+
+    def _exchange(
+        self, request: requests.PreparedRequest, call: Call
+    ) -> requests.Response | Failure:
+        # Straight through the adapter: a session would, of a redirect that it is told not to
+        # follow, still read the body to its end, however long that is.
+        url = request.url or ""
+        environment = self._session.merge_environment_settings(url, {}, True, None, None)
+        try:
+            with self._adapter.working_for(call):
+                response = self._session.get_adapter(url).send(
+                    request,
+                    stream=True,
+                    timeout=(self._timeouts.connect, self._timeouts.read),
+                    proxies=environment["proxies"],
+                )
+        except CALL_ERRORS as error:
+            # Described here, and raised elsewhere: an error of ours never has one of theirs as its
+            # cause or context, for those hold headers, URLs and connections.
+            return describe_failure(error)
+        if call.aborted or call.expired:
+            # Headers that end with the connection, even within a line, are taken for whole ones.
+            call.finish()
+            response.close()
+            return _OVERDUE
+        return response
+
+    def _fail(self, endpoint: Endpoint, call: Call, failure: Failure, code: str) -> NoReturn:
+        """Raise for a call that was broken off, by us or by the network."""
+        if call.aborted:
+            raise Aborted(f"{endpoint}: aborted", code=code)
+        if call.expired:
+            failure = _OVERDUE
+        raise Unreachable(f"{endpoint}: {failure.text}", reason=failure.reason, code=code)
+
+    def _judge(self, endpoint: Endpoint, response: requests.Response) -> ServiceError | None:
+        """Say why an answer cannot be read; None: it can."""
+        status = response.status_code
+        code = str(status)
+        if status != 200:
+            return self._refusal(endpoint, response)
+        content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        expected = _STREAM_TYPE if endpoint == "subscribe" else _JSON_TYPE
+        # Without a type, a document is judged by itself; a stream could be anything.
+        if expected.fullmatch(content_type) is None and (content_type or endpoint == "subscribe"):
+            return Unusable(f"{endpoint}: an answer of another content type", code=code)
+        encoding = response.headers.get("Content-Encoding", "").strip().lower()
+        if encoding not in _ENCODINGS:
+            return Unusable(f"{endpoint}: an answer in an encoding not asked for", code=code)
+        return None
+
+    def _refusal(self, endpoint: Endpoint, response: requests.Response) -> ServiceError:
+        status = response.status_code
+        code = str(status)
+        message = f"{endpoint}: answered with status {status}"
+        plain = {400: BadRequest, 401: Unauthorized, 403: Forbidden, 404: NotFound}.get(status)
+        if plain is not None:
+            return plain(message, code=code)
+        if 200 < status < 300:
+            return Unusable(message, code=code)
+        if 300 <= status < 400:
+            return Redirected(message, code=code)
+        retry_after = self._retry_after(response)
+        if status == 429:
+            return RateLimited(message, code=code, retry_after=retry_after)
+        return ServerFault(message, code=code, retry_after=retry_after)
+
+    def _retry_after(self, response: requests.Response) -> float | None:
+        """Read Retry-After, seconds or a date, as seconds from 0 to ``MAX_RETRY_AFTER``."""
+        value = response.headers.get("Retry-After", "").strip()
+        if _SECONDS.fullmatch(value):
+            seconds = float(value)
+        else:
+            date = parse_http_date(value)
+            if date is None:
+                return None
+            # By the clock that wrote the date, where it tells the time.
+            now = parse_http_date(response.headers.get("Date"))
+            seconds = date - (self._now() if now is None else now)
+        return min(max(seconds, 0.0), MAX_RETRY_AFTER)
+
+    def _read_document(
+        self,
+        endpoint: Endpoint,
+        response: requests.Response,
+        call: Call,
+        parse: Callable[[bytes], _Document],
+    ) -> _Document:
+        try:
+            body = self._read_body(endpoint, response, call)
+        finally:
+            self._let_go(response, call)
+        try:
+            return parse(body)
+        except MalformedDocument as error:
+            message = f"{endpoint}: {error}"
+        raise Unusable(message, code="200")
+
+    def _read_body(self, endpoint: Endpoint, response: requests.Response, call: Call) -> bytes:
+        self._watchdog.watch(call, self._timeouts.body)
+        body = bytearray()
+        while True:
+            chunk = _read_chunk(response)
+            # A socket that was shut down looks like one at its clean end.
+            if call.aborted or call.expired:
+                chunk = _OVERDUE
+            if isinstance(chunk, Failure):
+                self._fail(endpoint, call, chunk, code="200")
+            if not chunk:
+                return bytes(body)
+            body += chunk
+            if len(body) > MAX_BODY_SIZE:
+                raise Unusable(f"{endpoint}: the body is too long", code="200")
+
+    def _let_go(self, response: requests.Response, call: Call) -> None:
+        call.finish()
+        response.close()
+        self._forget(call)
+
+    def _forget(self, call: Call) -> None:
+        with self._lock:
+            self._calls.discard(call)
+
+
+def _read_chunk(response: requests.Response) -> bytes | Failure:
+    """Read what has arrived of a body; nothing: it is over."""
+    try:
+        # Never more than a bounded part is unpacked at a time, and never all that was sent.
+        chunk: bytes = response.raw.read1(_READ_SIZE, decode_content=True)
+    except CALL_ERRORS as error:
+        return describe_failure(error)
+    return chunk
+
+
+def _check_base_url(base_url: str) -> str:
+    """Return a base URL without the slash at its end.
+
+    Raises:
+        ValueError: it is none. What it holds is not in the text, for it may be a password.
+    """
+    parts = urlsplit(base_url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("the base URL has to begin with https:// or http:// and a host")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("the base URL must not hold a user or a password")
+    if parts.query or parts.fragment:
+        raise ValueError("the base URL must not have a query or a fragment")
+    try:
+        requests.Request("GET", base_url).prepare()
+    except requests.RequestException:
+        is_usable = False
+    else:
+        is_usable = True
+    if not is_usable:
+        raise ValueError("the base URL is no URL")
+    return base_url.rstrip("/")

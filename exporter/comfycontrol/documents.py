@@ -1,0 +1,192 @@
+"""JSON documents of the service, read with suspicion: sizes, depths and types are all checked.
+
+A document that cannot be used at all raises; a single field that cannot be used is noted by name
+and left out, and the rest of the document counts.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import orjson
+
+from exporter.comfycontrol.stamps import parse_stamp
+from exporter.comfycontrol.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_DEPTH = 64
+"""Levels of objects and arrays that a document may have."""
+
+MAX_QUEUE_NUMBER = 2**31 - 1
+"""The largest queue position that is believed."""
+
+MAX_TAGS = 64
+"""Tags of one workflow that are kept."""
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
+
+
+class MalformedDocument(ValueError):  # noqa: N818 - it names what was found, as its subclasses do
+    """A document of the service that cannot be used. Its text says why, and quotes nothing."""
+
+
+def normalize_workflow_id(text: str) -> str:
+    """Return a workflow's id, a UUID in its usual 36 characters, in lower case.
+
+    Raises:
+        ValueError: it is no UUID.
+    """
+    lowered = text.lower()
+    if _UUID.fullmatch(lowered) is None:
+        raise ValueError("a workflow's id is a UUID")
+    return lowered
+
+
+def load_object(data: str | bytes, max_size: int) -> dict[str, object]:
+    """Parse a JSON object.
+
+    Args:
+        data: the document.
+        max_size: bytes (characters of a string) that it may have.
+
+    Raises:
+        MalformedDocument: it is too long, too deep, no JSON (NaN, infinities and lone surrogates
+            are none), or no object.
+    """
+    if len(data) > max_size:
+        raise MalformedDocument("the document is too long")
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        # The parser's error carries the whole document: it must not travel on as a cause.
+        document = None
+    if not isinstance(document, dict):
+        raise MalformedDocument("the document is not a JSON object")
+    # With fewer brackets it cannot be that deep, and nearly every document is spared the walk.
+    if _brackets(data) > MAX_DEPTH and _is_too_deep(document):
+        raise MalformedDocument("the document is nested too deeply")
+    return document
+
+
+def _brackets(data: str | bytes) -> int:
+    if isinstance(data, str):
+        return data.count("{") + data.count("[")
+    return data.count(b"{") + data.count(b"[")
+
+
+def _is_too_deep(document: dict[str, object]) -> bool:
+    level: list[dict[str, object] | list[object]] = [document]
+    for _ in range(MAX_DEPTH):
+        level = [
+            value
+            for container in level
+            for value in (container.values() if isinstance(container, dict) else container)
+            if isinstance(value, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+class Fields:
+    """The fields of one object, each read by its type; those that are wrong are noted by name.
+
+    An absent field and a null one are None, and not malformed: the service leaves out and sets to
+    null what is not known yet.
+    """
+
+    __slots__ = ("_document", "_malformed")
+
+    def __init__(self, document: Mapping[str, object]) -> None:
+        self._document = document
+        self._malformed: list[str] = []
+
+    @property
+    def malformed(self) -> tuple[str, ...]:
+        """The names of the fields that were wrong, in the order in which they were read."""
+        return tuple(self._malformed)
+
+    def reject(self, name: str) -> None:
+        """Note that a field is wrong."""
+        self._malformed.append(name)
+
+    def text(self, name: str, *, label: str | None = None) -> str | None:
+        """Read a string, cleaned; an empty one is None.
+
+        Args:
+            name: the field.
+            label: what to call it where it is malformed, if not by its name.
+        """
+        value = self._document.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            self.reject(label or name)
+            return None
+        return clean(value) or None
+
+    def stamp(self, name: str) -> float | None:
+        """Read a time, as seconds since the epoch."""
+        value = self._document.get(name)
+        if value is None:
+            return None
+        if isinstance(value, str):
+            try:
+                return parse_stamp(value)
+            except ValueError:
+                pass
+        self.reject(name)
+        return None
+
+    def whole_number(self, name: str, maximum: int) -> int | None:
+        """Read a whole number from 0 to ``maximum``."""
+        value = self._document.get(name)
+        if value is None:
+            return None
+        # `True` is an int to Python, and no number to JSON.
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= maximum:
+            return value
+        self.reject(name)
+        return None
+
+    def queue_number(self) -> int | None:
+        """Read the position in the queue."""
+        return self.whole_number("queue_number", MAX_QUEUE_NUMBER)
+
+    def tags(self) -> tuple[str, ...]:
+        """Read the tags, cleaned; at most ``MAX_TAGS`` of them."""
+        value = self._document.get("tags")
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
+            self.reject("tags")
+            if not isinstance(value, list):
+                return ()
+        tags = (clean(tag) for tag in value[:MAX_TAGS] if isinstance(tag, str))
+        return tuple(tag for tag in tags if tag)
+
+    def objects(self, name: str) -> int | None:
+        """Count the objects of an array."""
+        value = self._document.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, list):
+            self.reject(name)
+            return None
+        count = sum(isinstance(item, dict) for item in value)
+        if count != len(value):
+            self.reject(name)
+        return count
+
+    def child(self, name: str) -> Mapping[str, object] | None:
+        """Read an object within this one."""
+        value = self._document.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            self.reject(name)
+            return None
+        return value

@@ -1,0 +1,180 @@
+"""Pages of the account's list, and one workflow in full, as typed values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from exporter.comfycontrol.documents import (
+    Fields,
+    MalformedDocument,
+    load_object,
+    normalize_workflow_id,
+)
+
+MAX_BODY_SIZE = 8 * 1024 * 1024
+"""Bytes that the body of an answer may have, unpacked."""
+
+_MAX_TOTAL = 2**53
+
+
+class MalformedListing(MalformedDocument):
+    """A page that is no list of workflows. Its text says why, and quotes nothing."""
+
+
+class MalformedDetail(MalformedDocument):
+    """An answer that is no workflow. Its text says why, and quotes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowSummary:
+    """A workflow as the list tells it. Never its name: users write there what they please.
+
+    Attributes:
+        id: its UUID, in lower case.
+        status: as the service says it, cleaned; not necessarily one that is known.
+        tags: cleaned.
+        created_at: seconds since the epoch.
+        updated_at: seconds since the epoch.
+        started_at: seconds since the epoch; None until it has started.
+        completed_at: seconds since the epoch; None until it has ended.
+    """
+
+    id: str
+    status: str
+    tags: tuple[str, ...] = ()
+    created_at: float | None = None
+    updated_at: float | None = None
+    started_at: float | None = None
+    completed_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowPage:
+    """One page of the list, in the service's order: newest first by creation.
+
+    Attributes:
+        workflows: those that could be read.
+        total: how many workflows the list has in all, as the service says.
+        malformed: how many entries were dropped, or lost a field, because they could not be read.
+        entries: how many entries the page had, dropped ones among them: fewer than were asked for
+            means that it was the last page.
+        service_time: when the service answered, by its own clock (the Date header), in seconds
+            since the epoch and to the second.
+    """
+
+    workflows: tuple[WorkflowSummary, ...]
+    total: int | None
+    malformed: int
+    entries: int
+    service_time: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowDetail:
+    """One workflow, of which only what is counted is kept: no prompts, graphs, names or messages.
+
+    Attributes:
+        status: as the service says it, cleaned; not necessarily one that is known.
+        queue_number: the position in the queue. Means nothing unless the status is ``queued``.
+        error_node: the type of the node at which it failed.
+        exception_type: the type of the exception with which it failed.
+        tags: cleaned.
+        created_at: seconds since the epoch.
+        updated_at: seconds since the epoch.
+        started_at: seconds since the epoch.
+        completed_at: seconds since the epoch.
+        malformed_fields: the names of those that could not be used and were left out.
+    """
+
+    status: str
+    queue_number: int | None = None
+    error_node: str | None = None
+    exception_type: str | None = None
+    tags: tuple[str, ...] = ()
+    created_at: float | None = None
+    updated_at: float | None = None
+    started_at: float | None = None
+    completed_at: float | None = None
+    malformed_fields: tuple[str, ...] = ()
+
+
+def parse_page(body: bytes, *, service_time: float | None = None) -> WorkflowPage:
+    """Read the body of one page. An entry without a usable id or status is dropped and counted.
+
+    Raises:
+        MalformedListing: it is no JSON object with a list of workflows, or too long or too deep.
+    """
+    try:
+        document = load_object(body, MAX_BODY_SIZE)
+    except MalformedDocument as error:
+        raise MalformedListing(str(error)) from None
+    entries = document.get("workflows")
+    if not isinstance(entries, list):
+        raise MalformedListing("the page has no list of workflows")
+    workflows: list[WorkflowSummary] = []
+    malformed = 0
+    for entry in entries:
+        summary, is_whole = _parse_entry(entry)
+        if summary is not None:
+            workflows.append(summary)
+        if not is_whole:
+            malformed += 1
+    return WorkflowPage(
+        workflows=tuple(workflows),
+        total=Fields(document).whole_number("total", _MAX_TOTAL),
+        malformed=malformed,
+        entries=len(entries),
+        service_time=service_time,
+    )
+
+
+def _parse_entry(entry: object) -> tuple[WorkflowSummary | None, bool]:
+    """Read one entry; also say whether every field of it could be used."""
+    if not isinstance(entry, dict):
+        return None, False
+    fields = Fields(entry)
+    workflow_id, status = entry.get("id"), fields.text("status")
+    if not isinstance(workflow_id, str) or status is None:
+        return None, False
+    try:
+        workflow_id = normalize_workflow_id(workflow_id)
+    except ValueError:
+        return None, False
+    summary = WorkflowSummary(
+        id=workflow_id,
+        status=status,
+        tags=fields.tags(),
+        created_at=fields.stamp("created_at"),
+        updated_at=fields.stamp("updated_at"),
+        started_at=fields.stamp("started_at"),
+        completed_at=fields.stamp("completed_at"),
+    )
+    return summary, not fields.malformed
+
+
+def parse_detail(body: bytes) -> WorkflowDetail:
+    """Read one workflow in full. Unknown fields are ignored.
+
+    Raises:
+        MalformedDetail: it is no JSON object with a usable status, or too long or too deep.
+    """
+    try:
+        document = load_object(body, MAX_BODY_SIZE)
+    except MalformedDocument as error:
+        raise MalformedDetail(str(error)) from None
+    fields = Fields(document)
+    status = fields.text("status")
+    if status is None:
+        raise MalformedDetail("the workflow has no usable status")
+    detail = WorkflowDetail(
+        status=status,
+        queue_number=fields.queue_number(),
+        error_node=fields.text("error_node"),
+        exception_type=fields.text("exception_type"),
+        tags=fields.tags(),
+        created_at=fields.stamp("created_at"),
+        updated_at=fields.stamp("updated_at"),
+        started_at=fields.stamp("started_at"),
+        completed_at=fields.stamp("completed_at"),
+    )
+    return replace(detail, malformed_fields=fields.malformed)

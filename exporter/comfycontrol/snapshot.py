@@ -1,0 +1,92 @@
+"""One event of a stream as a typed snapshot: all that is counted, nothing that is private."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from exporter.comfycontrol.documents import Fields, MalformedDocument, load_object
+
+MAX_SNAPSHOT_SIZE = 1024 * 1024
+"""Bytes that a snapshot may have; the same as an event may have."""
+
+
+class MalformedSnapshot(MalformedDocument):
+    """The data of an event that is no snapshot. Its text says why, and quotes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a workflow failed. Never the message: it can hold prompts and paths of the user."""
+
+    node_type: str | None
+    exception_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state of a workflow, whole, as one event of its stream tells it.
+
+    Attributes:
+        status: as the service says it, cleaned; not necessarily one that is known.
+        queue_number: the position in the queue. Means nothing unless the status is ``queued``.
+        outputs: how many there are; None where the snapshot does not say. Never what they are:
+            their URLs are signed.
+        cause: why it failed, where the service says so.
+        started_at: seconds since the epoch.
+        completed_at: seconds since the epoch.
+    """
+
+    status: str
+    queue_number: int | None = None
+    outputs: int | None = None
+    cause: Cause | None = None
+    started_at: float | None = None
+    completed_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedSnapshot:
+    """A snapshot, and the names of the fields that could not be used and were left out of it."""
+
+    snapshot: Snapshot
+    malformed_fields: tuple[str, ...]
+
+
+def parse_snapshot(data: str | bytes) -> ParsedSnapshot:
+    """Read the data of one event. Unknown fields are ignored.
+
+    Raises:
+        MalformedSnapshot: it is no JSON object, it has no usable status, or it is too long or too
+            deep. A fault in any other field costs that field alone.
+    """
+    try:
+        document = load_object(data, MAX_SNAPSHOT_SIZE)
+    except MalformedDocument as error:
+        raise MalformedSnapshot(str(error)) from None
+    fields = Fields(document)
+    status = fields.text("status")
+    if status is None:
+        raise MalformedSnapshot("the snapshot has no usable status")
+    snapshot = Snapshot(
+        status=status,
+        queue_number=fields.queue_number(),
+        outputs=fields.objects("outputs"),
+        cause=_parse_cause(fields),
+        started_at=fields.stamp("started_at"),
+        completed_at=fields.stamp("completed_at"),
+    )
+    return ParsedSnapshot(snapshot, fields.malformed)
+
+
+def _parse_cause(fields: Fields) -> Cause | None:
+    child = fields.child("cause")
+    if child is None:
+        return None
+    cause_fields = Fields(child)
+    cause = Cause(
+        node_type=cause_fields.text("node_type"),
+        exception_type=cause_fields.text("exception_type"),
+    )
+    for name in cause_fields.malformed:
+        fields.reject(f"cause.{name}")
+    return cause

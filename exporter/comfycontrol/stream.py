@@ -1,0 +1,214 @@
+"""One workflow's event stream, from its headers to its end."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import sseclient
+import urllib3.exceptions
+
+from exporter.comfycontrol.failures import CALL_ERRORS
+from exporter.comfycontrol.framing import EventFraming
+from exporter.comfycontrol.snapshot import MalformedSnapshot, Snapshot, parse_snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+    import requests
+
+    from exporter.comfycontrol.connections import Call
+
+# A read returns what has arrived, up to this.
+_READ_SIZE = 65536
+
+# Longer data is remembered by its digest: what is kept between two events must stay small, however
+# many streams there are.
+_KEEP_WHOLE = 16384
+
+# Names under which servers and proxies send events that only keep the connection alive.
+_KEEP_ALIVE = frozenset({"ping", "heartbeat", "keepalive", "keep-alive", "keep_alive"})
+
+
+class StreamEnding(enum.Enum):
+    """How the bytes of a stream ended. What it means for the workflow is not told by it."""
+
+    EOF = "eof"
+    """Cleanly, between two events. A stream without a length that was cut there looks the same."""
+
+    CUT = "cut"
+    """In the middle: reset, a broken transfer, or an event that was not finished."""
+
+    SILENT = "silent"
+    """No snapshot for too long, whatever else arrived."""
+
+    OVERSIZE = "oversize"
+    """An event was larger than is taken."""
+
+    ABORTED = "aborted"
+    """From our side."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewSnapshot:
+    """A snapshot that differs from the one before.
+
+    Attributes:
+        snapshot: what it says.
+        malformed_fields: the names of the fields that could not be used and were left out of it.
+    """
+
+    snapshot: Snapshot
+    malformed_fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedSnapshot:
+    """A snapshot that equals the last one byte for byte, and was not parsed again."""
+
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class MalformedReading:
+    """An event that was no snapshot."""
+
+
+Reading = NewSnapshot | RepeatedSnapshot | MalformedReading
+
+
+class Stream:
+    """The snapshots of one workflow as they arrive; to be iterated over once, by one thread.
+
+    Iterating never raises for what the service or the network does; it ends, and ``ending`` says
+    how. Another thread ends it by ``call.abort()``. Whoever leaves off earlier calls ``close()``.
+
+    Attributes:
+        opened_at: when the headers were there, by the client's monotonic clock.
+        updates: how many snapshots have come, malformed ones among them: what the service's limit
+            of about 120 counts.
+        ending: how it ended; None before that, and where the owner left off.
+    """
+
+    def __init__(
+        self,
+        response: requests.Response,
+        call: Call,
+        *,
+        silence: float,
+        opened_at: float,
+        on_end: Callable[[], None],
+    ) -> None:
+        """Take over an answer whose status and content type have been checked.
+
+        Args:
+            response: the answer, unread.
+            call: whose socket it reads; its deadline is already that for the first snapshot.
+            silence: seconds that may pass without a well-formed snapshot.
+            opened_at: when the headers were there.
+            on_end: called once, when the connection has been let go.
+        """
+        self.opened_at = opened_at
+        self.updates = 0
+        self.ending: StreamEnding | None = None
+        self._response = response
+        self._call = call
+        self._silence = silence
+        self._on_end = on_end
+        self._closed = False
+        self._last: Snapshot | None = None
+        self._last_data: str | bytes = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Reading]:
+        try:
+            for event in sseclient.SSEClient(self._read_blocks()).events():
+                reading = self._read_event(event.event, event.data)
+                if reading is not None:
+                    yield reading
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let the connection go, from the thread that reads. Again is nothing.
+
+        It goes back to the pool only if the answer has been read to its very end.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._call.finish()
+        self._response.close()
+        self._on_end()
+
+    def _read_event(self, name: str, data: str) -> Reading | None:
+        """Make a reading of an event; None: it was none, and is not to be counted."""
+        kept = _keep(data)
+        if self._last is not None and kept == self._last_data:
+            self.updates += 1
+            self._see_life()
+            return RepeatedSnapshot(self._last)
+        try:
+            parsed = parse_snapshot(data)
+        except MalformedSnapshot:
+            if name.lower() in _KEEP_ALIVE:
+                return None
+            self.updates += 1
+            return MalformedReading()
+        self.updates += 1
+        self._see_life()
+        self._last, self._last_data = parsed.snapshot, kept
+        return NewSnapshot(parsed.snapshot, parsed.malformed_fields)
+
+    def _see_life(self) -> None:
+        self._call.due = time.monotonic() + self._silence
+
+    def _read_blocks(self) -> Iterator[bytes]:
+        """Read event blocks until the stream is over, and say how it ended."""
+        framing = EventFraming()
+        while not self._closed:
+            try:
+                chunk = self._response.raw.read1(_READ_SIZE, decode_content=True)
+            except urllib3.exceptions.ReadTimeoutError:
+                self._end(StreamEnding.SILENT)
+                return
+            except CALL_ERRORS:
+                self._end(StreamEnding.CUT)
+                return
+            # A socket that was shut down looks like one at its clean end.
+            if self._call.aborted or self._call.expired or not chunk:
+                self._end(StreamEnding.CUT if framing.unterminated else StreamEnding.EOF)
+                return
+            yield from framing.feed(chunk)
+            if framing.oversized:
+                self._end(StreamEnding.OVERSIZE)
+                return
+
+    def _end(self, ending: StreamEnding) -> None:
+        """Record the ending; what was done from our side goes before what it looked like."""
+        if self._call.aborted:
+            ending = StreamEnding.ABORTED
+        elif self._call.expired:
+            ending = StreamEnding.SILENT
+        self.ending = ending
+
+
+def _keep(data: str) -> str | bytes:
+    """Return what to remember of an event's data, to tell whether the next one equals it."""
+    if len(data) <= _KEEP_WHOLE:
+        return data
+    return hashlib.blake2b(data.encode(), digest_size=32).digest()

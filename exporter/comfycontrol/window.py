@@ -1,0 +1,158 @@
+"""The arithmetic of the service's rate limit. Pure: the time is handed in, nobody waits here.
+
+The service allows 40 requests per 10 s and address; past it, it refuses everything for 10 s
+(docs/design.md, "Asking"). We do not know when it counts a request, only that it does so between
+our sending and its answer. So a request holds its place from before it is sent until one whole
+period after its answer began: then, whatever the latency, no period of the service's can hold
+more of ours than we allow.
+
+Times are seconds of one monotonic clock.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from enum import IntEnum
+from math import floor, inf
+from typing import Final
+
+
+class Purpose(IntEnum):
+    """What a request is for, the most urgent first: outcomes, then causes, then liveness."""
+
+    LIST_FIRST_PAGE = 0
+    LIST_DEEPER_PAGE = 1
+    CAUSE = 2
+    NEW_STREAM = 3
+    RECONNECT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The service's limit and how much of it is left to others.
+
+    `requests` per `per` seconds, then refusals for `cooldown` seconds. `reserve` is the part
+    (0 to 1) that we leave to the user's own programs on the same address.
+    """
+
+    requests: int = 40
+    per: float = 10.0
+    cooldown: float = 10.0
+    reserve: float = 0.25
+
+    @property
+    def share(self) -> int:
+        """Requests that we allow ourselves per period; at least one."""
+        return max(1, floor(self.requests * (1 - self.reserve)))
+
+
+GUARANTEED_PART: Final = 10
+"""Each purpose is sure of one request in this many of the share, whatever the others want."""
+
+
+@dataclass(slots=True)
+class Place:
+    """One request's place in the window."""
+
+    purpose: Purpose
+    answered: float | None = None
+
+
+class RequestWindow:
+    """Who may ask now. Not safe to share between threads."""
+
+    def __init__(self, limit: Limit) -> None:
+        self._limit = limit
+        self._in_flight: int = 0
+        self._answered: deque[Place] = deque()
+        self._last_begun = -inf
+        self._last_granted = dict.fromkeys(Purpose, -inf)
+        self._held = dict.fromkeys(Purpose, 0)
+        self._closed_until = -inf
+        self._share = float(limit.share)
+        self._share_changed = -inf
+
+    def allowed(self, now: float) -> int:
+        """Requests per period that we allow ourselves now: less than our share after refusals.
+
+        A refusal that we did not cause means that others use the address, so it halves what we
+        take; one request a period comes back for every period without another.
+        """
+        if self._share < self._limit.share:
+            periods = max(0.0, (now - self._share_changed) / self._limit.per)
+            return min(self._limit.share, floor(self._share + periods))
+        return self._limit.share
+
+    def used(self, now: float) -> int:
+        """Places held now."""
+        self._forget(now)
+        return self._in_flight + len(self._answered)
+
+    @property
+    def closed_until(self) -> float:
+        """End of the cooldown; minus infinity when there never was one."""
+        return self._closed_until
+
+    def delay(self, now: float) -> float:
+        """Seconds until the next request may go; infinity where only an answer makes room."""
+        if now < self._closed_until:
+            return self._closed_until - now
+        allowed = self.allowed(now)
+        used = self.used(now)
+        if used >= allowed:
+            surplus = used - allowed
+            if surplus >= len(self._answered):
+                return inf
+            blocking = self._answered[surplus].answered
+            return max(0.0, (blocking or 0.0) + self._limit.per - now)
+        if now < self._closed_until + self._limit.per:
+            # The door has just opened again: come back one by one, not all at once.
+            return max(0.0, self._last_begun + self._limit.per / allowed - now)
+        return 0.0
+
+    def choose(self, waiting: set[Purpose], now: float) -> Purpose:
+        """Which purpose goes next: first whoever is below its guarantee, then the most urgent."""
+        guarantee = max(1, self.allowed(now) // GUARANTEED_PART)
+        neglected = [p for p in waiting if self._held[p] < guarantee]
+        if neglected:
+            # The one that waits longest for its turn, so that a tiny share goes round as well.
+            return min(neglected, key=lambda p: (self._last_granted[p], p))
+        return min(waiting)
+
+    def begin(self, purpose: Purpose, now: float) -> Place:
+        """A request is about to be sent."""
+        self._in_flight += 1
+        self._held[purpose] += 1
+        self._last_begun = now
+        self._last_granted[purpose] = now
+        return Place(purpose)
+
+    def answer(self, place: Place, now: float) -> None:
+        """Its answer has begun, or it failed: the service has counted it by now."""
+        if place.answered is None:
+            place.answered = now
+            self._in_flight -= 1
+            self._answered.append(place)
+
+    def withdraw(self, place: Place) -> None:
+        """It was never sent, so it holds no place."""
+        if place.answered is None:
+            place.answered = -inf
+            self._in_flight -= 1
+            self._held[place.purpose] -= 1
+
+    def refuse(self, now: float, retry_after: float | None) -> None:
+        """The service answered 429: close for everyone, and take less afterwards."""
+        if now >= self._closed_until:
+            # The first refusal of its kind; those already under way add nothing to it.
+            self._share = max(1.0, self.allowed(now) / 2)
+        wait = self._limit.cooldown if retry_after is None else retry_after
+        self._closed_until = max(self._closed_until, now + wait)
+        self._share_changed = self._closed_until
+
+    def _forget(self, now: float) -> None:
+        while self._answered:
+            first = self._answered[0]
+            if first.answered is None or first.answered + self._limit.per > now:
+                break
+            self._held[first.purpose] -= 1
+            self._answered.popleft()

@@ -1,0 +1,30 @@
+"""The configuration: its models, its secrets, and how it is read.
+
+    config = load(Path("config.yml"), os.environ)     # or from_environment(os.environ)
+
+Both raise `ConfigError`, which lists every fault at once with key, line, reason and remedy.
+"""
+
+from exporter.config.faults import ConfigError, Fault
+from exporter.config.loading import check, from_environment, load
+from exporter.config.models import Account, Config, Listing, Metrics, Push, RateLimit
+from exporter.config.tokens import TokenSource, TokenUnreadable
+from exporter.config.workflow_ids import parse_workflow_id, parse_workflow_ids
+
+__all__ = [
+    "Account",
+    "Config",
+    "ConfigError",
+    "Fault",
+    "Listing",
+    "Metrics",
+    "Push",
+    "RateLimit",
+    "TokenSource",
+    "TokenUnreadable",
+    "check",
+    "from_environment",
+    "load",
+    "parse_workflow_id",
+    "parse_workflow_ids",
+]

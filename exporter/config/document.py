@@ -1,0 +1,277 @@
+"""YAML as plain data, with the line of every key and every fault of its form.
+
+PyYAML's own loader keeps no lines, takes a key that is there twice, builds objects for tags, and
+expands aliases without limit. This one reads PyYAML's tree of nodes instead.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias, cast
+
+import yaml
+
+from exporter.config.faults import Fault, key_path
+
+Data: TypeAlias = "bool | int | float | str | list[Data] | dict[str, Data] | None"
+"""What a document is made of. A YAML timestamp stays the text that it was."""
+
+KeyPath: TypeAlias = tuple[str | int, ...]
+"""Keys and positions from the top of the document to one value."""
+
+_DEEPEST = 24
+_MOST_VALUES = 200_000
+_LONGEST_NUMBER = 64
+
+_TAG = "tag:yaml.org,2002:"
+_MERGE = f"{_TAG}merge"
+_TEXTS = {f"{_TAG}{name}" for name in ("str", "timestamp", "value")}
+_NUMBERS = {f"{_TAG}{name}" for name in ("bool", "int", "float")}
+
+# PyYAML quotes what it found, and that could be a piece of a secret: only single characters, as
+# `repr` writes them, and its own names of tokens (`<block end>`) are kept.
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
+_HARMLESS = re.compile(r""".(.|\\.|\\x..|\\u.{4}|<[a-z ]+>).""")
+
+# From the words of PyYAML to what usually helps; the first that is found counts.
+_REMEDIES = (
+    ("'\\t'", "Indent with spaces: YAML takes no tabs there."),
+    ("mapping values are not allowed", "Check the indentation, and quote a value that holds `: `."),
+    ("that cannot start any token", "Put the value in quotes."),
+    ("undefined alias", "Put a value that starts with `*` in quotes."),
+    ("duplicate anchor", "Give each anchor its own name."),
+    ("another document", "Leave one document in the file, without a `---` between."),
+    ("levels deep", "Check the brackets and the indentation."),
+    ("but got '{'", "Inside `{…}` and `[…]`, put a value with `${VAR}` in quotes."),
+    ("end of stream", "Close the quotes or brackets opened before."),
+    ("end of scalar", "Close the quotes opened before."),
+)
+_REMEDY = "Check the indentation, quotes and brackets here and on the line before."
+
+
+@dataclass(slots=True)
+class Document:
+    """A document that was read, as far as it could be.
+
+    Attributes:
+        data: The content; `None` for a document without any, and for one that is no YAML.
+        faults: What is wrong with its form.
+        lines: Line, from 1, of each key and each entry of a list.
+        faulty: Places that a fault was already told about.
+    """
+
+    data: Data = None
+    faults: list[Fault] = field(default_factory=list)
+    lines: dict[KeyPath, int] = field(default_factory=dict)
+    faulty: set[KeyPath] = field(default_factory=set)
+
+    def line(self, path: KeyPath) -> int | None:
+        """Line of a place, or of the nearest place around it; `None` when nothing is known."""
+        for end in range(len(path), -1, -1):
+            if path[:end] in self.lines:
+                return self.lines[path[:end]]
+        return None
+
+    def is_faulty(self, path: KeyPath) -> bool:
+        """Whether this place, or one around it, had a fault before: one is enough."""
+        return any(path[:end] in self.faulty for end in range(len(path) + 1))
+
+    def tell(self, path: KeyPath, reason: str, remedy: str, line: int | None = None) -> None:
+        """Add a fault, and keep later checks of the same place from adding theirs."""
+        self.faults.append(Fault(key_path(path), reason, remedy, line or self.line(path)))
+        self.faulty.add(path)
+
+
+def read_document(text: str) -> Document:
+    """Read one YAML document. Nothing is raised: what is wrong is among its faults."""
+    document = Document()
+    loader: _Loader | None = None
+    try:
+        loader = _Loader(text)
+        root = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        document.faults.append(
+            _syntax_fault(
+                error.problem or "it breaks off",
+                mark.line + 1 if mark else None,
+                mark.column + 1 if mark else None,
+            )
+        )
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        problem = f"the character U+{ord(text[error.position]):04X} is not allowed"
+        line, column = before.count("\n") + 1, error.position - before.rfind("\n")
+        document.faults.append(_syntax_fault(problem, line, column, "Take it out."))
+    except (ValueError, OverflowError):
+        # PyYAML lets these through for \U escapes and %YAML versions out of any range.
+        reached = loader.line + 1 if loader else None
+        document.faults.append(_syntax_fault("a number out of range", reached, None))
+    else:
+        if root is not None:
+            document.lines[()] = root.start_mark.line + 1
+            _Builder(document).build(root)
+    return document
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's reader, kept from following brackets down until Python's stack ends."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            mark = self.get_mark()
+            raise yaml.composer.ComposerError(
+                None, None, f"it is more than {_DEEPEST} levels deep", mark
+            )
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+def _syntax_fault(
+    problem: str, line: int | None, column: int | None, remedy: str | None = None
+) -> Fault:
+    if remedy is None:
+        remedy = next((r for words, r in _REMEDIES if words in problem), _REMEDY)
+    shown_problem = _QUOTED.sub(
+        lambda quoted: quoted[0] if _HARMLESS.fullmatch(quoted[0]) else "(…)",
+        problem.removeprefix("but "),
+    )
+    place = f" at column {column}" if column is not None else ""
+    return Fault("", f"is not YAML{place}: {shown_problem}", remedy, line)
+
+
+class _TooMuch(Exception):  # noqa: N818 - control flow, not an error
+    """The document holds more values than any configuration."""
+
+
+class _Builder:
+    """Turns nodes into data, and notes lines and faults on the way."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._values = 0
+        self._within: list[yaml.Node] = []
+
+    def build(self, root: yaml.Node) -> None:
+        """Fill the document."""
+        try:
+            self._document.data = self._value(root, ())
+        except _TooMuch:
+            self._document.tell(
+                (),
+                f"holds more than {_MOST_VALUES:,} values once its aliases are followed",
+                "Split it, or write out what the aliases stand for.",
+                1,
+            )
+
+    def _value(self, node: yaml.Node, path: KeyPath) -> Data:
+        self._values += 1
+        if self._values > _MOST_VALUES:
+            raise _TooMuch
+        line = node.start_mark.line + 1
+        if any(node is outer for outer in self._within):
+            self._document.tell(path, "contains itself", "Write it out instead of an alias.", line)
+            return None
+        self._within.append(node)
+        try:
+            if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
+                return self._mapping(node, path)
+            if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
+                return self._sequence(node, path)
+            if isinstance(node, yaml.ScalarNode):
+                return self._scalar(node, path)
+        finally:
+            self._within.pop()
+        return self._refused_tag(node, path)
+
+    def _refused_tag(self, node: yaml.Node, path: KeyPath) -> Data:
+        line = node.start_mark.line + 1
+        self._document.tell(
+            path, "has a tag that is not allowed", "Leave out what begins with `!`.", line
+        )
+        return None
+
+    def _sequence(self, node: yaml.SequenceNode, path: KeyPath) -> Data:
+        entries: list[Data] = []
+        for index, entry in enumerate(cast("Sequence[yaml.Node]", node.value)):
+            self._document.lines[*path, index] = entry.start_mark.line + 1
+            entries.append(self._value(entry, (*path, index)))
+        return entries
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> Data:
+        data: dict[str, Data] = {}
+        first: dict[str, int] = {}
+        for key_node, value_node in self._pairs(node):
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag not in _TEXTS:
+                remedy = (
+                    "Write a plain word, or put it in quotes: YAML reads `on` and 12 otherwise."
+                )
+                self._tell_beside(path, "has a key that is not text", remedy, line)
+                continue
+            key = cast("str", key_node.value)
+            if key in first:
+                reason = f"is there twice: the first is on line {first[key]}"
+                self._tell_beside((*path, key), reason, "Keep one of the two.", line)
+                continue
+            first[key] = line
+            self._document.lines[*path, key] = line
+            data[key] = self._value(value_node, (*path, key))
+        self._merge(node, path, data)
+        return data
+
+    def _tell_beside(self, path: KeyPath, reason: str, remedy: str, line: int) -> None:
+        """A fault of one key that leaves the rest of the mapping fit to be checked."""
+        self._document.faults.append(Fault(key_path(path), reason, remedy, line))
+
+    @staticmethod
+    def _pairs(node: yaml.MappingNode) -> Iterator[tuple[yaml.Node, yaml.Node]]:
+        for key, value in cast("Sequence[tuple[yaml.Node, yaml.Node]]", node.value):
+            if key.tag != _MERGE:
+                yield key, value
+
+    def _merge(self, node: yaml.MappingNode, path: KeyPath, data: dict[str, Data]) -> None:
+        """Take over what YAML's merge key `<<` names, where the mapping has nothing of its own."""
+        for key_node, value_node in cast("Sequence[tuple[yaml.Node, yaml.Node]]", node.value):
+            if key_node.tag != _MERGE:
+                continue
+            several = isinstance(value_node, yaml.SequenceNode)
+            sources = cast("Sequence[yaml.Node]", value_node.value) if several else [value_node]
+            for source in sources:
+                # What the mapping has already keeps its lines and its faults.
+                lines = dict(self._document.lines)
+                merged = self._value(source, path)
+                self._document.lines.update(lines)
+                if isinstance(merged, Mapping):
+                    for key, value in merged.items():
+                        data.setdefault(key, value)
+                else:
+                    remedy = "Name a mapping with an alias, as in `<<: *defaults`."
+                    line = key_node.start_mark.line + 1
+                    self._tell_beside(path, "has a `<<` that names no mapping", remedy, line)
+
+    def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Data:
+        text = cast("str", node.value)
+        if node.tag == f"{_TAG}null":
+            return None
+        if node.tag in _TEXTS:
+            return text
+        if node.tag not in _NUMBERS:
+            return self._refused_tag(node, path)
+        # Reading a number costs more than its length, and Python refuses very long ones.
+        if len(text) > _LONGEST_NUMBER:
+            return text
+        try:
+            return cast("bool | int | float", _constructed(node))
+        except (ValueError, KeyError, OverflowError):
+            # `0x_` looks like a number to YAML and is none; a tag may lie about its text.
+            return text
+
+
+def _constructed(node: yaml.ScalarNode) -> object:
+    constructor = yaml.constructor.SafeConstructor()
+    return constructor.construct_object(node)

@@ -1,0 +1,74 @@
+"""Values from the environment: `${VAR}` in any text of the file."""
+
+import re
+from collections.abc import Mapping
+
+from exporter.config.document import Data, Document, KeyPath
+from exporter.config.faults import shown
+
+TOKEN: str = "COMFYCONTROL_TOKEN"  # noqa: S105 - the name of a variable
+"""Variable that alone is enough to start: the token of one account."""
+
+BASE_URL: str = "COMFYCONTROL_BASE_URL"
+"""Variable with the service's address for a start without a file."""
+
+_DOLLAR = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\})?")
+
+# What stands where a fault was told: later rules see that the key is there, and their faults of the
+# same place are not told.
+_STAND_IN = ""
+
+
+def substitute(document: Document, environ: Mapping[str, str]) -> None:
+    """Replace `${VAR}` in every text of a document, and `$$` by a dollar sign.
+
+    This comes after YAML is read, so that no value can bring structure along, and a value that was
+    put in is not looked at again. An unset variable, a stray dollar sign and a key without a value
+    become faults of the document.
+    """
+    document.data = _replaced(document, document.data, (), environ)
+
+
+def _replaced(document: Document, data: Data, path: KeyPath, environ: Mapping[str, str]) -> Data:
+    if isinstance(data, dict):
+        return {k: _replaced(document, v, (*path, k), environ) for k, v in data.items()}
+    if isinstance(data, list):
+        return [_replaced(document, v, (*path, i), environ) for i, v in enumerate(data)]
+    if isinstance(data, str):
+        return _text(document, data, path, environ)
+    if data is None:
+        if not document.is_faulty(path):
+            # `listing:` with nothing behind could mean its defaults or no listing: do not guess.
+            remedy = "Write one, or take the key out; `{}` takes the defaults of a section."
+            document.tell(path, "has no value", remedy)
+        return _STAND_IN
+    return data
+
+
+def _text(document: Document, text: str, path: KeyPath, environ: Mapping[str, str]) -> Data:
+    unset: dict[str, None] = {}
+    stray = False
+
+    def value(match: re.Match[str]) -> str:
+        nonlocal stray
+        if match["dollar"]:
+            return "$"
+        if not (name := match["name"]):
+            stray = True
+        elif name not in environ:
+            unset[name] = None
+        return environ.get(name or "", "")
+
+    replaced = _DOLLAR.sub(value, text)
+    if stray:
+        document.tell(
+            path,
+            "has a `$` that starts no variable",
+            "Write `${NAME}` for a variable of the environment, or `$$` for a dollar sign.",
+        )
+    for name in unset:
+        which = f"variable {shown(name) or '(name not shown)'}"
+        document.tell(
+            path, f"needs the environment {which}, which is not set", "Set it, or write the value."
+        )
+    return _STAND_IN if stray or unset else replaced

@@ -1,0 +1,157 @@
+"""From a file or the environment to a `Config`, or to every fault at once."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from exporter.config import environment
+from exporter.config.document import Document, read_document
+from exporter.config.faults import ConfigError, Fault, key_path
+from exporter.config.files import Loading
+from exporter.config.models import Config
+
+_LARGEST: Final = 1024 * 1024
+
+_EXAMPLE: Final = """\
+accounts:
+  - name: studio
+    token: ${COMFYCONTROL_TOKEN}
+    listing: {}
+"""
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Config:
+    """Read and check a configuration file.
+
+    Token files that it names must be readable now; files of workflow ids need not be there yet.
+
+    Args:
+        path: The file. Relative paths in it start from its folder.
+        environ: Where `${VAR}` is looked up.
+
+    Raises:
+        ConfigError: The file cannot be read or is not right. It lists every fault by line, and
+            never a value.
+    """
+    text, unreadable = _text(path)
+    document = Document(faults=unreadable) if text is None else read_document(text)
+    config: Config | None = None
+    if document.data is None:
+        faults = document.faults or [Fault("", "is empty", _start_remedy())]
+    elif not isinstance(document.data, dict):
+        faults = [*document.faults, Fault("", "is not a mapping of keys", _start_remedy(), 1)]
+    else:
+        environment.substitute(document, environ)
+        config, found = _validated(document, Loading(path.parent))
+        faults = [*document.faults, *found]
+    if faults or config is None:
+        raise ConfigError(_in_order(faults), str(path))
+    return config
+
+
+def from_environment(environ: Mapping[str, str]) -> Config:
+    """The configuration of a start without a file: one account, `default`, that is listed.
+
+    `COMFYCONTROL_TOKEN` is its token, and `COMFYCONTROL_BASE_URL` the service's address if it is
+    set and not empty.
+
+    Raises:
+        ConfigError: The token is not set, or one of the two is not right.
+    """
+    token = environ.get(environment.TOKEN)
+    if token is None:
+        remedy = (
+            "Set it to a token from the service's dashboard to follow that whole account, or give "
+            f"a file with --config.file such as:\n\n{_indented(_EXAMPLE)}"
+        )
+        raise ConfigError([Fault(environment.TOKEN, "is not set", remedy)], "no configuration")
+    account: dict[str, object] = {"name": "default", "token": token, "listing": {}}
+    # Compose files pass a variable that nobody set as an empty one.
+    if base_url := environ.get(environment.BASE_URL):
+        account["base_url"] = base_url
+    variables = {"token": environment.TOKEN, "base_url": environment.BASE_URL}
+    faults: list[Fault] = []
+    try:
+        return Config.model_validate({"accounts": [account]})
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_input=False):
+            context = detail["ctx"]
+            key = variables[str(detail["loc"][-1])]
+            remedy = context["remedy"].replace("`token` or `token_file`", environment.TOKEN)
+            faults.append(Fault(key, context["reason"], remedy))
+    raise ConfigError(faults, "environment")
+
+
+def check(path: Path, environ: Mapping[str, str]) -> tuple[int, str]:
+    """What `check-config` answers.
+
+    Returns:
+        The exit code, 0 for a file that can be used (with or without warnings) and 1 for one that
+        cannot, and the text for the terminal.
+    """
+    try:
+        config = load(path, environ)
+    except ConfigError as error:
+        return 1, str(error)
+    names = ", ".join(account.name for account in config.accounts)
+    count = "1 account" if len(config.accounts) == 1 else f"{len(config.accounts)} accounts"
+    warnings = (f"  warning: {warning}" for warning in config.warnings())
+    return 0, "\n".join([f"{path}: valid, {count}: {names}", *warnings])
+
+
+def _validated(document: Document, loading: Loading) -> tuple[Config | None, list[Fault]]:
+    """The models, or the faults of places that no fault was told about before."""
+    try:
+        return Config.model_validate(document.data, context=loading), []
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)
+    return None, [
+        Fault(
+            key_path(detail["loc"]),
+            detail["ctx"]["reason"],
+            detail["ctx"]["remedy"],
+            document.line(detail["loc"]),
+        )
+        for detail in details
+        if not document.is_faulty(detail["loc"])
+    ]
+
+
+def _text(path: Path) -> tuple[str | None, list[Fault]]:
+    """The content of the file, or why there is none."""
+    remedy = "Name a YAML file that this user can read."
+    line = None
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST + 1)
+        if len(content) <= _LARGEST:
+            return content.decode("utf-8-sig"), []
+        reason = "is larger than 1 MiB"
+        remedy = "Move lists of ids into files, and name these under `workflow_files`."
+    except FileNotFoundError:
+        reason = "does not exist"
+    except IsADirectoryError:
+        reason = "is a directory"
+    except UnicodeDecodeError as error:
+        reason, remedy = "is not UTF-8 text", "Save it as UTF-8."
+        line = error.object.count(b"\n", 0, error.start) + 1
+    except OSError as error:
+        reason = f"cannot be read: {(error.strerror or 'input/output error').lower()}"
+    except ValueError:
+        reason = "has a name that no file can have"
+    return None, [Fault("", reason, remedy, line)]
+
+
+def _in_order(faults: Iterable[Fault]) -> list[Fault]:
+    """Faults as one meets them when reading the file from the top, each once."""
+    return sorted(dict.fromkeys(faults), key=lambda fault: fault.line or 0)
+
+
+def _start_remedy() -> str:
+    return f"Start from:\n\n{_indented(_EXAMPLE)}"
+
+
+def _indented(text: str) -> str:
+    return "".join(f"      {line}\n" for line in text.splitlines())

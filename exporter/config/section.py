@@ -1,0 +1,120 @@
+"""What every section of the file has in common: it tells all its faults, and no values."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, NamedTuple, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+from exporter.config.faults import FAULT, fault, shown
+
+
+class Broken(NamedTuple):
+    """A rule that is broken: where, seen from the section, and the fault."""
+
+    keys: tuple[str | int, ...]
+    fault: PydanticCustomError
+
+
+class Section(BaseModel):
+    """A frozen mapping of known keys.
+
+    Pydantic runs a rule over several fields only when each of them is right. Here both are told at
+    once, in our words, and without the input, which pydantic's own errors carry along.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=False
+    )
+
+    # Where a key that is unknown here would be known: filled in by the models.
+    elsewhere: ClassVar[Mapping[str, str]] = {}
+
+    @classmethod
+    def broken_rules(cls, given: Mapping[str, object]) -> Iterator[Broken]:
+        """Rules over several keys, told even where single values are wrong.
+
+        Args:
+            given: The section as it was written, not yet checked.
+        """
+        del given
+        yield from ()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _tell_every_fault(cls, data: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        broken = list(cls.broken_rules(data)) if isinstance(data, Mapping) else []
+        built: Self | None = None
+        try:
+            built = handler(data)
+        except ValidationError as error:
+            details = error.errors(include_url=False, include_input=False)
+            broken += [Broken(detail["loc"], cls._explained(detail)) for detail in details]
+        # Raised outside the handler above, so that the error with the input is not its context.
+        if built is None or broken:
+            lines = [InitErrorDetails(type=b.fault, loc=b.keys, input=None) for b in broken]
+            raise ValidationError.from_exception_data(cls.__name__, lines, hide_input=True)
+        return built
+
+    @classmethod
+    def _explained(cls, detail: ErrorDetails) -> PydanticCustomError:
+        """An error of pydantic in our words; ours, and those of sections within, as they are."""
+        if detail["type"] == FAULT:
+            return fault(detail["ctx"]["reason"], detail["ctx"]["remedy"])
+        if not detail["loc"]:
+            return fault("is not a mapping of keys to values", cls._mapping_remedy())
+        name = str(detail["loc"][0])
+        if detail["type"] == "extra_forbidden":
+            return fault("is an unknown key", cls._unknown_remedy(name))
+        example = example_of(name, cls.model_fields[name])
+        reason, remedy = {
+            "missing": ("is missing", f"Add `{example}`."),
+            "string_type": (
+                "is not text",
+                "Put it in quotes: YAML reads 12, 1:30 and `on` otherwise.",
+            ),
+            "tuple_type": ("is not a list", f"Write a list: `{example}`."),
+        }.get(detail["type"], ("is not valid", f"Write it as in `{example}`."))
+        return fault(reason, remedy)
+
+    @classmethod
+    def _mapping_remedy(cls) -> str:
+        name, field = next(iter(cls.model_fields.items()))
+        return f"Write keys below it, such as `{example_of(name, field)}`."
+
+    @classmethod
+    def _unknown_remedy(cls, key: str) -> str:
+        known = list(cls.model_fields)
+        if shown(key) is not None:
+            if near := difflib.get_close_matches(key.lower().replace("-", "_"), known, n=1):
+                return f"Did you mean `{near[0]}`?"
+            if key in cls.elsewhere:
+                return f"`{key}` belongs under `{cls.elsewhere[key]}`."
+        return f"Known here: {', '.join(f'`{name}`' for name in known)}."
+
+
+def example_of(name: str, field: FieldInfo) -> str:
+    """How a key is written in a file, such as `interval: 5s`."""
+    return f"{name}: {written(field.examples[0] if field.examples else '…')}"
+
+
+def written(value: object, *, within: bool = False) -> str:
+    """A value as one writes it in YAML on one line.
+
+    Args:
+        value: Text, a number, or lists and mappings of these.
+        within: Whether it stands inside brackets, where `${VAR}` needs quotes.
+    """
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{k}: {written(v, within=True)}' for k, v in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(written(entry, within=True) for entry in value)}]"
+    return f'"{value}"' if within and "{" in str(value) else str(value)

@@ -1,0 +1,67 @@
+"""Ids of workflows: their form, and the files that list them."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from exporter.config.document import read_document
+from exporter.config.faults import Fault, fault, key_path
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_REASON = "is not a workflow id"
+_REMEDY = "Write the UUID that the service gave, such as `a1b2c3d4-e5f6-7890-abcd-ef1234567890`."
+
+
+def parse_workflow_id(text: str) -> str:
+    """A workflow's id in the form that the service uses: a UUID in lower case.
+
+    Raises:
+        ValueError: It is no UUID in five groups of digits. The message does not repeat it.
+    """
+    text = text.strip()
+    if not _UUID.fullmatch(text):
+        raise ValueError("not a workflow id")
+    return text.lower()
+
+
+def _valid_id(text: str) -> str:
+    try:
+        return parse_workflow_id(text)
+    except ValueError:
+        raise fault(_REASON, _REMEDY) from None
+
+
+WorkflowId = Annotated[
+    str,
+    AfterValidator(_valid_id),
+    # Helm checks with Go's regular expressions: nothing here that they lack.
+    Field(json_schema_extra={"pattern": f"^{_UUID.pattern}$"}),
+]
+"""A workflow's id in a model."""
+
+
+def parse_workflow_ids(text: str) -> tuple[list[str], list[Fault]]:
+    """The ids in a file that is a YAML list of them; nothing is read from the environment.
+
+    Good ids are given even beside bad ones: what to make of that is the caller's choice. An id that
+    is there twice is given once. A file without content is a list without ids.
+
+    Returns:
+        The ids in lower case, in the order of the file, and everything that is wrong with it.
+    """
+    document = read_document(text)
+    faults = list(document.faults)
+    ids: dict[str, None] = {}
+    entries = document.data
+    if entries is not None and not isinstance(entries, list):
+        remedy = "Write one id to a line, each after `- `."
+        return [], [*faults, Fault("", "is not a list of workflow ids", remedy, 1)]
+    for index, entry in enumerate(entries or ()):
+        try:
+            ids[parse_workflow_id(entry if isinstance(entry, str) else "")] = None
+        except ValueError:
+            path = (index,)
+            if not document.is_faulty(path):
+                faults.append(Fault(key_path(path), _REASON, _REMEDY, document.line(path)))
+    return list(ids), faults

@@ -1,0 +1,52 @@
+"""Who has a stream now. Pure.
+
+A stream tells what only it can: live positions, causes, seconds of latency. It costs a request
+every four minutes, so where there are more open workflows than streams, the rest is watched
+through the list and loses nothing but that.
+"""
+
+from collections.abc import Collection, Iterable
+from typing import Final
+
+from exporter.comfycontrol.window import Limit
+from exporter.observations import OpenWorkflow, Status
+
+STREAM_SECONDS: Final = 240.0
+"""The service closes a stream after 120 updates of about 2 s."""
+
+SUSTAINED_PART: Final = 0.8
+"""Of the share left after listing, what reopening may take: broken streams need the rest."""
+
+
+def sustainable_streams(limit: Limit, listing_interval: float | None, accounts: int) -> int:
+    """How many streams one account can keep reopening within its part of an address' limit.
+
+    `listing_interval` is in seconds, None where the account is not listed; `accounts` is how
+    many share the address.
+    """
+    per_second = limit.share / limit.per / max(1, accounts)
+    if listing_interval is not None:
+        per_second -= 1 / listing_interval
+    return max(1, int(per_second * STREAM_SECONDS * SUSTAINED_PART))
+
+
+def choose_streams(
+    workflows: Iterable[OpenWorkflow], streaming: Collection[str], capacity: int
+) -> list[str]:
+    """The ids that should have a stream, the most deserving first.
+
+    Ids that somebody named come first, then the queued, then the running, then the oldest.
+    Within a class whoever has a stream keeps it, so that nothing moves without a reason.
+    """
+
+    def rank(workflow: OpenWorkflow) -> tuple[bool, int, bool, float]:
+        classes = {Status.QUEUED: 0, Status.RUNNING: 1}
+        created = workflow.created_at
+        return (
+            workflow.source == "listing",
+            classes.get(workflow.status, 2) if workflow.status is not None else 2,
+            workflow.workflow_id not in streaming,
+            workflow.first_seen.wall if created is None else created,
+        )
+
+    return [workflow.workflow_id for workflow in sorted(workflows, key=rank)[:capacity]]

@@ -1,0 +1,282 @@
+"""Reads an account's list, page by page, for as long as the exporter runs."""
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from exporter.comfycontrol import (
+    BadRequest,
+    Call,
+    RateLimited,
+    ServiceError,
+    Unauthorized,
+    WorkflowPage,
+    WorkflowSummary,
+)
+from exporter.comfycontrol.window import Purpose
+from exporter.following.access import AccountAccess
+from exporter.following.backoff import Backoff
+from exporter.following.listing_pass import FIRST_LOOK_SECONDS, PER_PAGE, ListingPass
+from exporter.following.poller import Poller
+from exporter.following.stop import Stop, Stopped
+from exporter.following.telemetry import Telemetry
+from exporter.observations import (
+    OPEN_STATUSES,
+    Moment,
+    Observation,
+    WorkflowRegister,
+)
+
+log = logging.getLogger(__name__)
+
+AUDIT_SECONDS: Final = 600.0
+"""How often the status filters are asked for open workflows that the passes may have missed: a
+page shifts when something above it is deleted between two reads."""
+
+FIRST_LOOKS: Final = 3
+"""On the first start, how often the filtered pages are read until they bring nothing new: their
+contents shift while they are read, as workflows start and end."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListingTerms:
+    """How an account is listed."""
+
+    interval: float
+    """Seconds between the starts of two passes."""
+    lookback: float
+    """Seconds; what was created earlier is not looked for."""
+    tags: frozenset[str]
+    """Only workflows with one of these are taken up; empty: all are."""
+
+
+class Lister:
+    """Lists one account in a thread of its own.
+
+    Args:
+        access: the account's way to the service.
+        register: takes the observations.
+        telemetry: is told of pages and passes.
+        terms: how often, how far, and which.
+        streaming: ids with an open stream, for which the list need not be read.
+        poller: asks for a workflow that is not where the list must have it.
+        now: both clocks.
+        random: numbers from 0 to 1, for the backoff.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts it joins
+        self,
+        access: AccountAccess,
+        register: WorkflowRegister,
+        telemetry: Telemetry,
+        terms: ListingTerms,
+        *,
+        streaming: Callable[[], Collection[str]],
+        poller: Poller,
+        now: Callable[[], Moment],
+        random: Callable[[], float],
+    ) -> None:
+        self._access = access
+        self._account = access.account
+        self._register = register
+        self._telemetry = telemetry
+        self._terms = terms
+        self._streaming = streaming
+        self._poller = poller
+        self._now = now
+        self._backoff = Backoff(random)
+        self._stop = Stop()
+        self._filters = [status.value for status in OPEN_STATUSES]
+        self._audited: float | None = None
+        self._thread = threading.Thread(
+            target=self._run, name=f"lister {self._account}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End soon, from any thread, without waiting for it."""
+        self._stop.ask()
+
+    def join(self, timeout: float) -> bool:
+        """Wait that many seconds for the end; whether it came."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self._stop.sleep(self._one_pass())
+        except Stopped:
+            return
+
+    def _one_pass(self) -> float:
+        """Read the list once; how many seconds to wait before the next time."""
+        began = self._now().monotonic
+        try:
+            self._read_list()
+        except (RateLimited, Unauthorized):
+            # The budget and the account's gate hold the next pass back as long as is right.
+            return 0.0
+        except ServiceError as error:
+            log.warning(
+                "listing failed",
+                extra={
+                    "account": self._account,
+                    "code": error.code,
+                    "error": type(error).__name__,
+                },
+            )
+            return max(self._backoff.failed(), 0.5)
+        except Stopped:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the listing
+            log.error(  # noqa: TRY400 - a traceback shows values as well
+                "listing failed",
+                extra={"account": self._account, "error": type(error).__name__},
+            )
+            return max(self._backoff.failed(), 1.0)
+        self._backoff.worked()
+        return max(0.0, self._terms.interval - (self._now().monotonic - began))
+
+    def _read_list(self) -> None:
+        frontier = self._register.list_frontier(self._account)
+        if frontier is None:
+            newest = self._look_first()
+        else:
+            newest = self._follow_up(frontier)
+            if self._is_audit_due():
+                self._read_open_ones()
+        now = self._now()
+        self._register.advance_list_frontier(
+            self._account, now.wall - FIRST_LOOK_SECONDS if newest is None else newest
+        )
+        self._telemetry.list_completed(self._account, now.wall)
+
+    # The first time, ever ---------------------------------------------------------------------
+
+    def _look_first(self) -> float | None:
+        """Draw the line, and find what is open however long the history is."""
+        top = self._page(1, Purpose.LIST_FIRST_PAGE)
+        wall = self._now().wall
+        # By the service's own clock where it tells it, as its stamps are compared with the line;
+        # never later than ours, or what ends right now would be lost.
+        self._register.draw_line(self._account, min(wall, top.service_time or wall))
+        listing = ListingPass(
+            frontier=None,
+            horizon=wall - min(self._terms.lookback, FIRST_LOOK_SECONDS),
+            wanted=(),
+            rank_of=lambda _: 0,
+        )
+        self._take(top.workflows)
+        listing.read(1, top.workflows, top.entries)
+        self._read_on(listing)
+        for _ in range(FIRST_LOOKS):
+            if not self._read_open_ones():
+                break
+        return listing.newest
+
+    def _is_audit_due(self) -> bool:
+        now = self._now().monotonic
+        return self._audited is None or now - self._audited >= AUDIT_SECONDS
+
+    def _read_open_ones(self) -> bool:
+        """Read what the list shows under each open status; whether anything was new."""
+        found = False
+        for status in list(self._filters):
+            try:
+                found = self._read_filtered(status) or found
+            except BadRequest:
+                # Not every status is documented as a filter.
+                self._filters.remove(status)
+        self._audited = self._now().monotonic
+        return found
+
+    def _read_filtered(self, status: str) -> bool:
+        found = False
+        page = 1
+        while True:
+            shown = self._page(page, Purpose.LIST_DEEPER_PAGE, status)
+            for workflow in shown.workflows:
+                if not self._register.is_open(self._account, workflow.id):
+                    found = True
+            self._take(shown.workflows)
+            if shown.entries < PER_PAGE:
+                return found
+            page += 1
+
+    # Every other time -------------------------------------------------------------------------
+
+    def _follow_up(self, frontier: float) -> float | None:
+        streaming = self._streaming()
+        listing = ListingPass(
+            frontier=frontier,
+            horizon=self._now().wall - self._terms.lookback,
+            wanted=[
+                (workflow.workflow_id, workflow.created_at)
+                for workflow in self._register.open_workflows(self._account)
+                if workflow.created_at is not None and workflow.workflow_id not in streaming
+            ],
+            rank_of=lambda created: self._register.created_after(self._account, created),
+        )
+        self._read_on(listing)
+        for workflow_id in listing.missing:
+            self._poller.look_up(workflow_id, self._stop)
+        return listing.newest
+
+    def _read_on(self, listing: ListingPass) -> None:
+        while not listing.complete:
+            number = listing.next_page
+            purpose = Purpose.LIST_FIRST_PAGE if number == 1 else Purpose.LIST_DEEPER_PAGE
+            page = self._page(number, purpose)
+            self._take(page.workflows)
+            listing.read(number, page.workflows, page.entries)
+
+    # Pages ------------------------------------------------------------------------------------
+
+    def _page(self, page: int, purpose: Purpose, status: str | None = None) -> WorkflowPage:
+        def read(call: Call) -> WorkflowPage:
+            return self._access.client.list_workflows(
+                page=page, per_page=PER_PAGE, status=status, call=call
+            )
+
+        result = self._access.ask(purpose, self._stop, read)
+        self._telemetry.page_read(self._account)
+        if result.malformed:
+            log.warning(
+                "entries of the list could not be read",
+                extra={"account": self._account, "page": page, "entries": result.malformed},
+            )
+        return result
+
+    def _take(self, workflows: Iterable[WorkflowSummary]) -> None:
+        at = self._now()
+        for workflow in workflows:
+            if self._is_ours(workflow):
+                self._register.observe(_observation_of_summary(self._account, workflow, at))
+
+    def _is_ours(self, workflow: WorkflowSummary) -> bool:
+        return (
+            not self._terms.tags
+            or not self._terms.tags.isdisjoint(workflow.tags)
+            # Named by somebody, or taken up when it had the tag.
+            or self._register.is_open(self._account, workflow.id)
+        )
+
+
+def _observation_of_summary(account: str, workflow: WorkflowSummary, at: Moment) -> Observation:
+    return Observation(
+        account=account,
+        workflow_id=workflow.id,
+        via="listing",
+        at=at,
+        status=workflow.status,
+        created_at=workflow.created_at,
+        updated_at=workflow.updated_at,
+        started_at=workflow.started_at,
+        completed_at=workflow.completed_at,
+    )

@@ -1,0 +1,183 @@
+"""Decides, for one account, who has a stream, and starts and stops the followers."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from exporter.comfycontrol.window import Purpose
+from exporter.following.access import AccountAccess
+from exporter.following.choosing import choose_streams
+from exporter.following.follower import Follower
+from exporter.following.telemetry import Telemetry
+from exporter.observations import Moment, WorkflowRegister
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 1.0
+"""How often it looks again when nothing has told it to."""
+
+SETTLE_SECONDS: Final = 0.2
+"""After something changed, how long it waits for more of the same before it looks."""
+
+TENURE_SECONDS: Final = 30.0
+"""A stream is not given to another workflow before it has lasted this long."""
+
+CAUSES_AT_ONCE: Final = 4
+"""How many causes are asked for at the same time; each takes one request and a moment."""
+
+
+class Supervisor:
+    """One account's followers.
+
+    Args:
+        access: the account's way to the service.
+        register: knows the open workflows and takes the observations.
+        telemetry: is handed to the followers.
+        capacity: how many streams there may be.
+        now: both clocks.
+        random: numbers from 0 to 1, for backoffs.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts it joins
+        self,
+        access: AccountAccess,
+        register: WorkflowRegister,
+        telemetry: Telemetry,
+        *,
+        capacity: int,
+        now: Callable[[], Moment],
+        random: Callable[[], float],
+    ) -> None:
+        self._access = access
+        self._account = access.account
+        self._register = register
+        self._telemetry = telemetry
+        self._capacity = capacity
+        self._now = now
+        self._random = random
+        self._lock = threading.Lock()
+        self._followers: dict[str, Follower] = {}
+        self._causes: dict[str, Follower] = {}
+        self._look = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, name=f"supervisor {self._account}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def look(self) -> None:
+        """Something changed: look again soon. From any thread, never blocks."""
+        self._look.set()
+
+    def stop(self) -> None:
+        """End everything soon, from any thread, without waiting for it."""
+        self._stopping.set()
+        self._look.set()
+        for follower in self._everyone():
+            follower.stop()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the end of all, together that many seconds; whether it came."""
+        deadline = self._now().monotonic + timeout
+        self._thread.join(timeout)
+        for follower in self._everyone():
+            if not follower.join(max(0.0, deadline - self._now().monotonic)):
+                return False
+        return not self._thread.is_alive()
+
+    def streaming(self) -> set[str]:
+        """Ids whose stream is open now."""
+        with self._lock:
+            return {f.workflow_id for f in self._followers.values() if f.streaming}
+
+    def _everyone(self) -> list[Follower]:
+        with self._lock:
+            return [*self._followers.values(), *self._causes.values()]
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._arrange()
+            except Exception as error:  # noqa: BLE001 - a fault of ours must not end all streams
+                log.error(  # noqa: TRY400 - a traceback shows values as well
+                    "arranging streams failed",
+                    extra={"account": self._account, "error": type(error).__name__},
+                )
+            self._look.wait(LOOK_SECONDS)
+            self._stopping.wait(SETTLE_SECONDS)
+            self._look.clear()
+
+    def _arrange(self) -> None:
+        workflows = self._register.open_workflows(self._account)
+        with self._lock:
+            current = set(self._followers)
+        chosen = choose_streams(workflows, current, self._capacity)
+        wanted = set(chosen)
+        still_open = {workflow.workflow_id for workflow in workflows}
+        self._release(current - wanted, still_open)
+        for workflow_id in chosen:
+            self._follow(workflow_id)
+        self._pay_causes()
+
+    def _release(self, unwanted: set[str], still_open: set[str]) -> None:
+        """Stop those who lost their place to others, and those who wait for nothing any more."""
+        now = self._now().monotonic
+        with self._lock:
+            for workflow_id in unwanted:
+                follower = self._followers.get(workflow_id)
+                if follower is None:
+                    continue
+                lost = workflow_id in still_open
+                lasted = now - follower.started_at >= TENURE_SECONDS
+                if not follower.streaming or (lost and lasted):
+                    follower.stop()
+                # Else it is young; or it has settled by the list, and the stream is about to
+                # tell the same, with the cause or the outputs, and then ends by itself.
+
+    def _follow(self, workflow_id: str) -> None:
+        with self._lock:
+            if (
+                workflow_id in self._followers
+                or self._stopping.is_set()
+                # Those that were told to end still hold a thread and a stream for a moment.
+                or len(self._followers) >= self._capacity
+            ):
+                return
+            follower = self._follower(workflow_id, Purpose.NEW_STREAM)
+            self._followers[workflow_id] = follower
+        follower.start()
+
+    def _pay_causes(self) -> None:
+        """Ask for the causes of failures that only the list has shown."""
+        for workflow_id in self._register.causes_owed(self._account):
+            with self._lock:
+                if len(self._causes) >= CAUSES_AT_ONCE or self._stopping.is_set():
+                    return
+                if workflow_id in self._causes or workflow_id in self._followers:
+                    continue
+                follower = self._follower(workflow_id, Purpose.CAUSE)
+                self._causes[workflow_id] = follower
+            follower.start()
+
+    def _follower(self, workflow_id: str, purpose: Purpose) -> Follower:
+        return Follower(
+            self._access,
+            self._register,
+            self._telemetry,
+            workflow_id,
+            purpose=purpose,
+            now=self._now,
+            random=self._random,
+            on_end=self._ended,
+        )
+
+    def _ended(self, follower: Follower) -> None:
+        with self._lock:
+            followers = self._causes if follower.purpose is Purpose.CAUSE else self._followers
+            if followers.get(follower.workflow_id) is follower:
+                del followers[follower.workflow_id]
+        self._look.set()

@@ -1,0 +1,24 @@
+"""What those who ask the service tell of themselves, without knowing who counts it."""
+
+from typing import Literal, Protocol
+
+StreamEnd = Literal["finished", "limit", "dropped", "silent", "malformed", "refused", "shutdown"]
+"""Why a stream ended, as users see it."""
+
+SnapshotResult = Literal["new", "repeated", "malformed"]
+
+
+class Telemetry(Protocol):
+    """Takes what happened; called from many threads."""
+
+    def stream_ended(self, account: str, reason: StreamEnd) -> None:
+        """A stream, or the attempt to open one, is over."""
+
+    def snapshot_read(self, account: str, result: SnapshotResult) -> None:
+        """A stream brought an event."""
+
+    def page_read(self, account: str) -> None:
+        """A page of the list was read."""
+
+    def list_completed(self, account: str, wall: float) -> None:
+        """A pass over the list was complete at this Unix time."""

@@ -1,0 +1,69 @@
+"""What the tracker concludes. Each fact is counted once; nothing else ever changes a total."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from exporter.observations import DropReason, Source, Status
+
+IgnoreReason = Literal["duplicate", "late", "unknown_status", "anomalous_duration"]
+
+
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """A workflow was taken up."""
+
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class EnteredQueue:
+    """It was first seen queued, at this place."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """It has started, this many seconds after its creation."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """It ended. `seconds` is how long it ran, where both stamps are known and make sense."""
+
+    status: Status
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The cause of a failure; `None` is a part that the service did not give."""
+
+    node_type: str | None
+    exception_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputsMade:
+    """A completed workflow had this many outputs."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """It was given up unsettled."""
+
+    reason: DropReason
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """An observation, or a duration in one, that was not counted."""
+
+    reason: IgnoreReason
+
+
+Fact = Discovered | EnteredQueue | Started | Finished | Failed | OutputsMade | Dropped | Ignored

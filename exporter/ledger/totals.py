@@ -1,0 +1,231 @@
+"""Running totals: facts added up, by account and a bounded set of labels.
+
+The names here are the ledger's own; `exporter.metrics.catalogue` gives them their public ones.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Final, Literal, get_args
+
+from exporter.ledger.facts import (
+    Discovered,
+    Dropped,
+    EnteredQueue,
+    Fact,
+    Failed,
+    Finished,
+    Ignored,
+    IgnoreReason,
+    OutputsMade,
+    Started,
+)
+from exporter.observations import FINAL_STATUSES, DropReason, Source
+
+CounterName = Literal[
+    "discovered", "finished", "failures", "outputs", "dropped", "ignored", "label_overflow"
+]
+HistogramName = Literal["entry_queue_position", "time_to_start", "run_duration"]
+
+UNKNOWN: Final = "unknown"
+"""The label value where the service gave none."""
+OTHER: Final = "other"
+"""The label value that takes whatever comes after a cap is reached."""
+
+Labels = tuple[str, ...]
+"""Label values, the account first, then in the order that the catalogue names."""
+
+FIXED_LABELS: Final[Mapping[CounterName, Sequence[Labels]]] = {
+    "discovered": [(source,) for source in get_args(Source)],
+    "finished": [(status.value,) for status in FINAL_STATUSES],
+    "outputs": [()],
+    "dropped": [(reason,) for reason in get_args(DropReason)],
+    "ignored": [(reason,) for reason in get_args(IgnoreReason)],
+    "label_overflow": [("node_type",), ("exception_type",)],
+}
+"""Label sets known beforehand, without the account: they stand at 0 from the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """Upper bounds of the histograms' buckets, without the infinite one. Strictly rising."""
+
+    entry_queue_position: tuple[float, ...]
+    time_to_start: tuple[float, ...]
+    run_duration: tuple[float, ...]
+
+    def of(self, name: HistogramName) -> tuple[float, ...]:
+        """The bounds of one histogram."""
+        bounds: tuple[float, ...] = getattr(self, name)
+        return bounds
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCaps:
+    """How many distinct values a label may have before the rest is counted as `other`."""
+
+    node_types: int
+    exception_types: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exemplar:
+    """The workflow that made a total what it is: the place for an id, where no label may be."""
+
+    workflow_id: str
+    value: float
+    wall: float
+    """Unix seconds."""
+
+
+@dataclass(slots=True)
+class CounterTotal:
+    """One counter series."""
+
+    value: float = 0.0
+    exemplar: Exemplar | None = None
+    appeared: int = 0
+    """When this series came to be, as a number that rises with each; 0: it was always known."""
+
+
+@dataclass(slots=True)
+class HistogramTotal:
+    """One histogram series. `counts` are per bucket, not cumulative; the last is the rest."""
+
+    bounds: tuple[float, ...]
+    counts: list[int] = field(default_factory=list)
+    sum: float = 0.0
+    exemplars: list[Exemplar | None] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.counts:
+            self.counts = [0] * (len(self.bounds) + 1)
+        if not self.exemplars:
+            self.exemplars = [None] * (len(self.bounds) + 1)
+
+    def observe(self, value: float, exemplar: Exemplar) -> None:
+        """Add one value to the bucket whose upper bound is the first not below it."""
+        bucket = bisect_left(self.bounds, value)
+        self.counts[bucket] += 1
+        self.sum += value
+        self.exemplars[bucket] = exemplar
+
+    def copied(self) -> "HistogramTotal":
+        """A copy that later observations leave alone."""
+        return HistogramTotal(self.bounds, list(self.counts), self.sum, list(self.exemplars))
+
+
+class Totals:
+    """Every counter and histogram that comes from facts. Not safe to share between threads."""
+
+    def __init__(self, buckets: Buckets, caps: LabelCaps) -> None:
+        self._buckets = buckets
+        self._caps = caps
+        self._appeared = 0
+        self.counters: dict[tuple[CounterName, Labels], CounterTotal] = {}
+        self.histograms: dict[tuple[HistogramName, Labels], HistogramTotal] = {}
+
+    def open_account(self, account: str) -> None:
+        """Let every series of an account that can be known beforehand stand at 0."""
+        for name, label_sets in FIXED_LABELS.items():
+            for labels in label_sets:
+                self.counters.setdefault((name, (account, *labels)), CounterTotal())
+        self._histogram("entry_queue_position", (account,))
+        self._histogram("time_to_start", (account,))
+        for status in FINAL_STATUSES:
+            self._histogram("run_duration", (account, status.value))
+
+    def add(  # noqa: C901 - one arm a fact
+        self, account: str, workflow_id: str, fact: Fact, wall: float
+    ) -> None:
+        """Count one fact that became known at `wall` (Unix seconds)."""
+
+        def exemplar(value: float) -> Exemplar:
+            return Exemplar(workflow_id, value, wall)
+
+        match fact:
+            case Discovered(source):
+                self._count("discovered", (account, source))
+            case EnteredQueue(position):
+                self._observe("entry_queue_position", (account,), exemplar(position))
+            case Started(seconds):
+                self._observe("time_to_start", (account,), exemplar(seconds))
+            case Finished(status, ran):
+                self._count("finished", (account, status.value), exemplar(1.0))
+                if ran is not None:
+                    self._observe("run_duration", (account, status.value), exemplar(ran))
+            case Failed(node_type, exception_type):
+                self._failure(account, node_type, exception_type, exemplar(1.0))
+            case OutputsMade(count):
+                self._count("outputs", (account,), amount=count)
+            case Dropped(reason):
+                self._count("dropped", (account, reason))
+            case Ignored(why):
+                self._count("ignored", (account, why))
+
+    def copied(self) -> "Totals":
+        """A copy that later facts leave alone, for a scrape to render without haste."""
+        copy_ = Totals(self._buckets, self._caps)
+        copy_._appeared = self._appeared
+        copy_.counters = {key: copy(total) for key, total in self.counters.items()}
+        copy_.histograms = {key: total.copied() for key, total in self.histograms.items()}
+        return copy_
+
+    @property
+    def last_appeared(self) -> int:
+        """The number of the series that appeared last."""
+        return self._appeared
+
+    def counters_named(self, name: CounterName) -> Iterator[tuple[Labels, CounterTotal]]:
+        """The series of one counter."""
+        return ((labels, t) for (of, labels), t in self.counters.items() if of == name)
+
+    def histograms_named(self, name: HistogramName) -> Iterator[tuple[Labels, HistogramTotal]]:
+        """The series of one histogram."""
+        return ((labels, t) for (of, labels), t in self.histograms.items() if of == name)
+
+    def _failure(
+        self, account: str, node_type: str | None, exception_type: str | None, exemplar: Exemplar
+    ) -> None:
+        node = self._capped(account, "node_type", 1, node_type or UNKNOWN, self._caps.node_types)
+        exception = self._capped(
+            account, "exception_type", 2, exception_type or UNKNOWN, self._caps.exception_types
+        )
+        self._count("failures", (account, node, exception), exemplar)
+
+    def _capped(self, account: str, label: str, index: int, value: str, cap: int) -> str:
+        """The value itself, or `other` once the account has shown `cap` other values of it."""
+        known = {
+            labels[index]
+            for name, labels in self.counters
+            if name == "failures" and labels[0] == account
+        } - {UNKNOWN, OTHER}
+        if value in known or value in {UNKNOWN, OTHER} or len(known) < cap:
+            return value
+        self._count("label_overflow", (account, label))
+        return OTHER
+
+    def _count(
+        self,
+        name: CounterName,
+        labels: Labels,
+        exemplar: Exemplar | None = None,
+        amount: float = 1.0,
+    ) -> None:
+        total = self.counters.get((name, labels))
+        if total is None:
+            self._appeared += 1
+            total = self.counters[name, labels] = CounterTotal(appeared=self._appeared)
+        total.value += amount
+        if exemplar is not None:
+            total.exemplar = exemplar
+
+    def _observe(self, name: HistogramName, labels: Labels, exemplar: Exemplar) -> None:
+        self._histogram(name, labels).observe(exemplar.value, exemplar)
+
+    def _histogram(self, name: HistogramName, labels: Labels) -> HistogramTotal:
+        total = self.histograms.get((name, labels))
+        if total is None:
+            total = self.histograms[name, labels] = HistogramTotal(self._buckets.of(name))
+        return total

@@ -1,0 +1,59 @@
+"""What is kept of one workflow."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from exporter.observations import Moment, Source, Status
+
+Phase = Literal["open", "settled", "dropped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """A row of the ledger. All stamps are Unix seconds by the service's clock.
+
+    Immutable: the tracker answers an observation with a new one, so whoever holds a workflow
+    holds a consistent one.
+    """
+
+    account: str
+    workflow_id: str
+    source: Source
+    first_seen: Moment
+    phase: Phase = "open"
+    run: int = 1
+    """Counts re-executions; the first run is 1."""
+    status: Status | None = None
+    """The furthest documented status seen; the outcome once settled."""
+    unknown_status: str | None = None
+    """The status last seen, while it is one that we do not know."""
+    last_seen: Moment | None = None
+    created_at: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    """When the settled run ended, by the best stamp there was."""
+    queue_position: int | None = None
+    """Only while queued."""
+    position_at: float | None = None
+    """Monotonic time at which the position was told: a list goes on without it."""
+    entered_queue: bool = False
+    """Whether the position at which it was first seen queued was observed."""
+    waiting_from: float | None = None
+    """Monotonic time of our first sight of it before it ran."""
+    waiting_until: float | None = None
+    """Monotonic time of our last sight of it before it ran."""
+    waiting_lost: bool = False
+    """It was waiting in an earlier process, whose monotonic clock means nothing to this one."""
+    start_wait: float | None = None
+    """Seconds from our first sight to its start, kept while `created_at` can still turn up."""
+    start_observed: bool = False
+    """Whether time to start is dealt with: observed, or known never to be."""
+    outputs_counted: bool = False
+    """Whether a stream has told how many outputs it made, or nobody needs to."""
+    cause_owed_since: float | None = None
+    """Unix seconds at which it was counted as failed without its cause; None: nothing owed."""
+
+    @property
+    def age_from(self) -> float:
+        """When it was created, or first seen where that is unknown; Unix seconds."""
+        return self.first_seen.wall if self.created_at is None else self.created_at

@@ -1,0 +1,1 @@
+"""What users read: the catalogue of every metric, and how it is rendered."""

@@ -1,0 +1,368 @@
+"""Every metric, as data: the one place that says what exists.
+
+The collector renders these, the instruments are made of them, `docs/metrics.md` is generated
+from them, and the checks of dashboards and alerts know no other names. To add a metric, add an
+entry here (and, if it is a new fact, a total in `exporter.ledger.totals`).
+
+The names are public: none is ever renamed or dropped.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Literal
+
+from exporter.comfycontrol.budget import BudgetReading
+from exporter.metrics import reading
+from exporter.metrics.reading import Reading, Sample
+
+MetricType = Literal["counter", "gauge", "histogram"]
+Group = Literal["workflows", "service", "exporter"]
+
+API_DURATION_BUCKETS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One public metric."""
+
+    name: str
+    """As users query it: counters with `_total`, histograms without their suffixes."""
+    type: MetricType
+    group: Group
+    labels: tuple[str, ...]
+    help: str
+    unit: str
+    """What one of it is, for the reference page: `seconds`, `Unix seconds`, `workflows` …"""
+    read: Callable[[Reading], Iterable[Sample]] | None = None
+    """How to read it at a scrape; None for what the process itself counts as it goes."""
+    exemplars: bool = False
+    """Whether OpenMetrics shows the `workflow_id` behind it."""
+    absent: str = ""
+    """When there is no series, where that can be; empty: there always is one."""
+
+    @property
+    def family(self) -> str:
+        """The name of its family in the exposition formats: without `_total`."""
+        return self.name.removesuffix("_total") if self.type == "counter" else self.name
+
+
+def _budget(
+    value: Callable[[BudgetReading], float],
+) -> Callable[[Reading], Iterator[Sample]]:
+    return lambda scrape: (Sample((b.address,), value(b)) for b in scrape.budgets)
+
+
+CATALOGUE: Final[tuple[Metric, ...]] = (
+    # Workflows --------------------------------------------------------------------------------
+    Metric(
+        "comfycontrol_workflows",
+        "gauge",
+        "workflows",
+        ("account", "status"),
+        "Open workflows by the status last seen.",
+        "workflows",
+        reading.workflows_by_status,
+        absent="the account has been down for over 30 s",
+    ),
+    Metric(
+        "comfycontrol_workflow_queue_position",
+        "gauge",
+        "workflows",
+        ("account", "workflow_id"),
+        "Place of a workflow in its queue, only while it is queued.",
+        "places",
+        reading.queue_positions,
+        absent="it is not queued, its place has not been told for 30 s, it is beyond the cap "
+        "`metrics.per_workflow_series`, or the account is down",
+    ),
+    Metric(
+        "comfycontrol_queue_position_max",
+        "gauge",
+        "workflows",
+        ("account",),
+        "Deepest place in a queue now held.",
+        "places",
+        reading.deepest_positions,
+        absent="none is queued at a known place",
+    ),
+    Metric(
+        "comfycontrol_workflow_entry_queue_position",
+        "histogram",
+        "workflows",
+        ("account",),
+        "Place at which a workflow was first seen queued.",
+        "places",
+        partial(reading.histogram, name="entry_queue_position"),
+    ),
+    Metric(
+        "comfycontrol_oldest_workflow_created_timestamp_seconds",
+        "gauge",
+        "workflows",
+        ("account", "status"),
+        "When the oldest open workflow in this status was created; first seen, where unknown.",
+        "Unix seconds",
+        reading.oldest_created,
+        absent="none is in this status, or the account is down",
+    ),
+    Metric(
+        "comfycontrol_workflows_discovered_total",
+        "counter",
+        "workflows",
+        ("account", "source"),
+        "Workflows taken up, by where their id came from.",
+        "workflows",
+        partial(reading.counter, name="discovered"),
+    ),
+    Metric(
+        "comfycontrol_workflows_finished_total",
+        "counter",
+        "workflows",
+        ("account", "status"),
+        "Outcomes of workflows, each counted exactly once.",
+        "workflows",
+        partial(reading.counter, name="finished"),
+        exemplars=True,
+    ),
+    Metric(
+        "comfycontrol_workflow_failures_total",
+        "counter",
+        "workflows",
+        ("account", "node_type", "exception_type"),
+        "Failed workflows by cause; unknown where the service gave none.",
+        "workflows",
+        partial(reading.counter, name="failures"),
+        exemplars=True,
+        absent="nothing has failed that way yet; a new one shows 0 once before its value",
+    ),
+    Metric(
+        "comfycontrol_workflow_time_to_start_seconds",
+        "histogram",
+        "workflows",
+        ("account",),
+        "From the creation of a workflow to its start.",
+        "seconds",
+        partial(reading.histogram, name="time_to_start"),
+        exemplars=True,
+    ),
+    Metric(
+        "comfycontrol_workflow_run_duration_seconds",
+        "histogram",
+        "workflows",
+        ("account", "status"),
+        "From the start of a workflow to its end, by outcome.",
+        "seconds",
+        partial(reading.histogram, name="run_duration"),
+        exemplars=True,
+    ),
+    Metric(
+        "comfycontrol_workflow_outputs_total",
+        "counter",
+        "workflows",
+        ("account",),
+        "Outputs of completed workflows, where a stream told them.",
+        "outputs",
+        partial(reading.counter, name="outputs"),
+    ),
+    Metric(
+        "comfycontrol_workflows_dropped_total",
+        "counter",
+        "workflows",
+        ("account", "reason"),
+        "Workflows given up before they settled.",
+        "workflows",
+        partial(reading.counter, name="dropped"),
+    ),
+    Metric(
+        "comfycontrol_observations_ignored_total",
+        "counter",
+        "workflows",
+        ("account", "reason"),
+        "Observations, or durations in them, that changed nothing.",
+        "observations",
+        partial(reading.counter, name="ignored"),
+    ),
+    Metric(
+        "comfycontrol_label_overflow_total",
+        "counter",
+        "workflows",
+        ("account", "label"),
+        "Label values counted as other, because the cap of distinct ones was reached.",
+        "values",
+        partial(reading.counter, name="label_overflow"),
+    ),
+    Metric(
+        "comfycontrol_workflow_series_omitted",
+        "gauge",
+        "workflows",
+        ("account",),
+        "Known queue positions that have no series because of the cap.",
+        "workflows",
+        reading.omitted_workflow_series,
+    ),
+    Metric(
+        "comfycontrol_stalest_observation_timestamp_seconds",
+        "gauge",
+        "workflows",
+        ("account",),
+        "When the least recently seen open workflow was last seen.",
+        "Unix seconds",
+        reading.stalest_observation,
+        absent="no workflow is open",
+    ),
+    # The service as we see it -----------------------------------------------------------------
+    Metric(
+        "comfycontrol_account_up",
+        "gauge",
+        "service",
+        ("account",),
+        "1: the service's last answer was authorised and usable.",
+        "0 or 1",
+        reading.account_up,
+    ),
+    Metric(
+        "comfycontrol_api_requests_total",
+        "counter",
+        "service",
+        ("account", "endpoint", "code"),
+        "Requests to the service; code is the HTTP status, or error where there was none.",
+        "requests",
+    ),
+    Metric(
+        "comfycontrol_api_request_duration_seconds",
+        "histogram",
+        "service",
+        ("account", "endpoint"),
+        "From sending a request to the headers of its answer.",
+        "seconds",
+    ),
+    Metric(
+        "comfycontrol_request_budget_limit",
+        "gauge",
+        "service",
+        ("address",),
+        "Requests that we allow ourselves per window.",
+        "requests",
+        _budget(lambda b: b.allowed),
+    ),
+    Metric(
+        "comfycontrol_request_budget_used",
+        "gauge",
+        "service",
+        ("address",),
+        "Requests used in the window now.",
+        "requests",
+        _budget(lambda b: b.used),
+    ),
+    Metric(
+        "comfycontrol_request_budget_wait_seconds_total",
+        "counter",
+        "service",
+        ("address",),
+        "Time that requests spent waiting for the budget.",
+        "seconds",
+        _budget(lambda b: b.waited_seconds),
+    ),
+    Metric(
+        "comfycontrol_request_budget_cooldown_until_timestamp_seconds",
+        "gauge",
+        "service",
+        ("address",),
+        "End of the cooldown after a refusal; 0: there is none.",
+        "Unix seconds",
+        _budget(lambda b: b.cooldown_until),
+    ),
+    Metric(
+        "comfycontrol_streams",
+        "gauge",
+        "service",
+        ("account",),
+        "Open event streams.",
+        "streams",
+        reading.streams,
+    ),
+    Metric(
+        "comfycontrol_workflows_watched_by_listing",
+        "gauge",
+        "service",
+        ("account",),
+        "Open workflows without a stream.",
+        "workflows",
+        reading.watched_by_listing,
+    ),
+    Metric(
+        "comfycontrol_stream_ends_total",
+        "counter",
+        "service",
+        ("account", "reason"),
+        "Event streams that ended, or could not be opened, by why.",
+        "streams",
+    ),
+    Metric(
+        "comfycontrol_stream_snapshots_total",
+        "counter",
+        "service",
+        ("account", "result"),
+        "Snapshots read from event streams.",
+        "snapshots",
+    ),
+    Metric(
+        "comfycontrol_listing_last_success_timestamp_seconds",
+        "gauge",
+        "service",
+        ("account",),
+        "When the last complete pass over the account's list ended.",
+        "Unix seconds",
+        reading.list_completed,
+        absent="the account is not listed, or its first pass is not complete",
+    ),
+    Metric(
+        "comfycontrol_listing_pages_total",
+        "counter",
+        "service",
+        ("account",),
+        "Pages of the account's list that were read.",
+        "pages",
+    ),
+    # The exporter -----------------------------------------------------------------------------
+    Metric(
+        "comfycontrol_exporter_build_info",
+        "gauge",
+        "exporter",
+        ("version", "revision", "python_version"),
+        "What is running; always 1.",
+        "1",
+        lambda scrape: [
+            Sample((scrape.build.version, scrape.build.revision, scrape.build.python_version), 1.0)
+        ],
+    ),
+    Metric(
+        "comfycontrol_exporter_config_last_reload_successful",
+        "gauge",
+        "exporter",
+        (),
+        "1: the configuration in use is the one last read.",
+        "0 or 1",
+        lambda scrape: [Sample((), float(scrape.config.last_reload_successful))],
+    ),
+    Metric(
+        "comfycontrol_exporter_config_last_reload_success_timestamp_seconds",
+        "gauge",
+        "exporter",
+        (),
+        "When the configuration in use was read.",
+        "Unix seconds",
+        lambda scrape: [Sample((), scrape.config.last_reload_success_at)],
+    ),
+    Metric(
+        "comfycontrol_exporter_ledger_workflows",
+        "gauge",
+        "exporter",
+        ("state",),
+        "Workflows in the ledger.",
+        "workflows",
+        reading.ledger_workflows,
+    ),
+)
+
+BY_NAME: Final = {metric.name: metric for metric in CATALOGUE}

@@ -1,0 +1,84 @@
+"""What the process counts of itself as it goes: requests, streams, pages.
+
+These start at 0 with the process, unlike the totals of workflows, which the ledger keeps.
+"""
+
+import threading
+from collections.abc import Iterable
+from typing import Final, get_args
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from exporter.following.telemetry import SnapshotResult, StreamEnd
+from exporter.metrics.catalogue import API_DURATION_BUCKETS, BY_NAME
+
+ENDPOINTS: Final = ("subscribe", "list", "get")
+EXPECTED_CODES: Final = ("200", "401", "404", "429", "500", "503", "error")
+"""Codes whose series stand at 0 from the start, so that the first of each is seen."""
+
+
+def _counter(name: str, registry: CollectorRegistry) -> Counter:
+    metric = BY_NAME[name]
+    return Counter(metric.name, metric.help, metric.labels, registry=registry)
+
+
+class Instruments:
+    """Takes what those who ask the service tell of themselves."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = _counter("comfycontrol_api_requests_total", registry)
+        duration = BY_NAME["comfycontrol_api_request_duration_seconds"]
+        self._durations = Histogram(
+            duration.name,
+            duration.help,
+            duration.labels,
+            buckets=API_DURATION_BUCKETS,
+            registry=registry,
+        )
+        self._stream_ends = _counter("comfycontrol_stream_ends_total", registry)
+        self._snapshots = _counter("comfycontrol_stream_snapshots_total", registry)
+        self._pages = _counter("comfycontrol_listing_pages_total", registry)
+        self._lock = threading.Lock()
+        self._lists_completed: dict[str, float] = {}
+
+    def open_accounts(self, accounts: Iterable[str]) -> None:
+        """Let every series that can be known beforehand stand at 0."""
+        for account in accounts:
+            for endpoint in ENDPOINTS:
+                self._durations.labels(account, endpoint)
+                for code in EXPECTED_CODES:
+                    self._requests.labels(account, endpoint, code)
+            for end in get_args(StreamEnd):
+                self._stream_ends.labels(account, end)
+            for result in get_args(SnapshotResult):
+                self._snapshots.labels(account, result)
+            self._pages.labels(account)
+
+    def list_completed_at(self, account: str) -> float | None:
+        """When the account's list was last read whole, Unix seconds."""
+        with self._lock:
+            return self._lists_completed.get(account)
+
+    # What the client and the followers tell ---------------------------------------------------
+
+    def request_made(self, account: str, endpoint: str, code: str, seconds: float) -> None:
+        """A request was answered, or failed."""
+        self._requests.labels(account, endpoint, code).inc()
+        self._durations.labels(account, endpoint).observe(seconds)
+
+    def stream_ended(self, account: str, reason: StreamEnd) -> None:
+        """A stream, or the attempt to open one, is over."""
+        self._stream_ends.labels(account, reason).inc()
+
+    def snapshot_read(self, account: str, result: SnapshotResult) -> None:
+        """A stream brought an event."""
+        self._snapshots.labels(account, result).inc()
+
+    def page_read(self, account: str) -> None:
+        """A page of the list was read."""
+        self._pages.labels(account).inc()
+
+    def list_completed(self, account: str, wall: float) -> None:
+        """A pass over the list was complete at this Unix time."""
+        with self._lock:
+            self._lists_completed[account] = wall

@@ -1,0 +1,230 @@
+"""Everything that one scrape shows, gathered at one instant, and the samples made of it. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from exporter.comfycontrol.budget import BudgetReading
+from exporter.following.access import AccountHealth
+from exporter.ledger.ledger import LedgerSnapshot
+from exporter.ledger.totals import CounterName, Exemplar, HistogramName, HistogramTotal
+from exporter.ledger.workflow import Workflow
+from exporter.observations import OPEN_STATUSES, Moment, Status
+
+POSITION_FRESH_SECONDS: Final = 30.0
+"""A queue position older than this is withdrawn. Streams tell one every 2 s."""
+
+BLIND_AFTER_SECONDS: Final = 30.0
+"""An account that has been down for longer than this shows no live gauges: a gap says "cannot
+see", a frozen number lies."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountReading:
+    """One account at the instant of a scrape."""
+
+    health: AccountHealth
+    streams: int
+    """Open streams."""
+    followed: frozenset[str] = frozenset()
+    """Ids whose stream is open."""
+    list_completed_at: float | None = None
+    """Unix seconds of the last complete pass over the list."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigReading:
+    """What became of the configuration."""
+
+    last_reload_successful: bool
+    last_reload_success_at: float
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReading:
+    """What is running."""
+
+    version: str
+    revision: str
+    python_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Everything one scrape shows."""
+
+    at: Moment
+    ledger: LedgerSnapshot
+    accounts: Mapping[str, AccountReading]
+    budgets: tuple[BudgetReading, ...]
+    config: ConfigReading
+    build: BuildReading
+    per_workflow_series: int
+    announced: int
+    """Series that appeared after this number show 0 this time (see `Announcements`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One value, with its label values in the catalogue's order."""
+
+    labels: tuple[str, ...]
+    value: float | HistogramTotal
+    exemplar: Exemplar | None = None
+
+
+# Live gauges ----------------------------------------------------------------------------------
+
+
+def is_blind(reading: Reading, account: str) -> bool:
+    """Whether we have not been able to see this account for a while."""
+    seen = reading.accounts.get(account)
+    if seen is None or seen.health.down_since is None:
+        return False
+    return reading.at.monotonic - seen.health.down_since > BLIND_AFTER_SECONDS
+
+
+def _visible(reading: Reading) -> Iterator[Workflow]:
+    blind = {account for account in reading.ledger.accounts if is_blind(reading, account)}
+    return (w for w in reading.ledger.open_workflows if w.account not in blind)
+
+
+def _shown_status(workflow: Workflow) -> Status | None:
+    return None if workflow.unknown_status is not None else workflow.status
+
+
+def workflows_by_status(reading: Reading) -> Iterator[Sample]:
+    """Open workflows by status: all four statuses of every account that we can see."""
+    counts = {
+        (account, status.value): 0
+        for account in reading.ledger.accounts
+        if not is_blind(reading, account)
+        for status in OPEN_STATUSES
+    }
+    for workflow in _visible(reading):
+        status = _shown_status(workflow)
+        if status is not None:
+            counts[workflow.account, status.value] += 1
+    return (Sample(labels, count) for labels, count in counts.items())
+
+
+def placed_workflows(
+    workflows: Iterable[Workflow], at: Moment, blind: Iterable[str] = ()
+) -> list[Workflow]:
+    """Queued workflows whose place is known and fresh, the nearest to its turn first."""
+    unseen = set(blind)
+    placed = [
+        w
+        for w in workflows
+        if w.queue_position is not None
+        and w.position_at is not None
+        and at.monotonic - w.position_at <= POSITION_FRESH_SECONDS
+        and w.account not in unseen
+    ]
+    placed.sort(key=lambda w: (w.queue_position, w.age_from, w.workflow_id))
+    return placed
+
+
+def _placed(reading: Reading) -> list[Workflow]:
+    blind = [account for account in reading.ledger.accounts if is_blind(reading, account)]
+    return placed_workflows(reading.ledger.open_workflows, reading.at, blind)
+
+
+def queue_positions(reading: Reading) -> Iterator[Sample]:
+    """The places of queued workflows, up to the cap."""
+    for workflow in _placed(reading)[: reading.per_workflow_series]:
+        yield Sample((workflow.account, workflow.workflow_id), workflow.queue_position or 0)
+
+
+def omitted_workflow_series(reading: Reading) -> Iterator[Sample]:
+    """Known places that the cap leaves out."""
+    omitted = dict.fromkeys(reading.ledger.accounts, 0)
+    for workflow in _placed(reading)[reading.per_workflow_series :]:
+        omitted[workflow.account] += 1
+    return (Sample((account,), count) for account, count in omitted.items())
+
+
+def deepest_positions(reading: Reading) -> Iterator[Sample]:
+    """The deepest known place of each account that has one."""
+    deepest: dict[str, int] = {}
+    for workflow in _placed(reading):
+        position = workflow.queue_position or 0
+        deepest[workflow.account] = max(position, deepest.get(workflow.account, 0))
+    return (Sample((account,), position) for account, position in deepest.items())
+
+
+def oldest_created(reading: Reading) -> Iterator[Sample]:
+    """Creation of the oldest open workflow by status, where there is one."""
+    oldest: dict[tuple[str, str], float] = {}
+    for workflow in _visible(reading):
+        status = _shown_status(workflow)
+        if status is not None:
+            key = (workflow.account, status.value)
+            oldest[key] = min(workflow.age_from, oldest.get(key, workflow.age_from))
+    return (Sample(labels, created) for labels, created in oldest.items())
+
+
+def stalest_observation(reading: Reading) -> Iterator[Sample]:
+    """When the least recently seen open workflow was last seen."""
+    stalest: dict[str, float] = {}
+    for workflow in reading.ledger.open_workflows:
+        seen = (workflow.last_seen or workflow.first_seen).wall
+        stalest[workflow.account] = min(seen, stalest.get(workflow.account, seen))
+    return (Sample((account,), seen) for account, seen in stalest.items())
+
+
+# Totals ---------------------------------------------------------------------------------------
+
+
+def counter(reading: Reading, name: CounterName) -> Iterator[Sample]:
+    """A counter of the ledger; series that this scraper has never seen show 0 first."""
+    for labels, total in reading.ledger.totals.counters_named(name):
+        if total.appeared > reading.announced:
+            yield Sample(labels, 0.0)
+        else:
+            yield Sample(labels, total.value, total.exemplar)
+
+
+def histogram(reading: Reading, name: HistogramName) -> Iterator[Sample]:
+    """A histogram of the ledger."""
+    for labels, total in reading.ledger.totals.histograms_named(name):
+        yield Sample(labels, total)
+
+
+# The service and ourselves --------------------------------------------------------------------
+
+
+def account_up(reading: Reading) -> Iterator[Sample]:
+    """Whether each account's last answer was authorised and usable."""
+    for account, seen in reading.accounts.items():
+        yield Sample((account,), float(seen.health.up))
+
+
+def streams(reading: Reading) -> Iterator[Sample]:
+    """Open streams by account."""
+    for account, seen in reading.accounts.items():
+        yield Sample((account,), seen.streams)
+
+
+def watched_by_listing(reading: Reading) -> Iterator[Sample]:
+    """Open workflows without a stream."""
+    watched = dict.fromkeys(reading.accounts, 0)
+    for workflow in reading.ledger.open_workflows:
+        seen = reading.accounts.get(workflow.account)
+        if seen is not None and workflow.workflow_id not in seen.followed:
+            watched[workflow.account] += 1
+    return (Sample((account,), count) for account, count in watched.items())
+
+
+def list_completed(reading: Reading) -> Iterator[Sample]:
+    """When each listed account's list was last read whole."""
+    for account, seen in reading.accounts.items():
+        if seen.list_completed_at is not None:
+            yield Sample((account,), seen.list_completed_at)
+
+
+def ledger_workflows(reading: Reading) -> Iterator[Sample]:
+    """Rows of the ledger."""
+    yield Sample(("open",), len(reading.ledger.open_workflows))
+    yield Sample(("settled",), reading.ledger.settled)

@@ -1,0 +1,187 @@
+"""What flows from those who ask the service to those who count: observations, and nothing else.
+
+The followers and the lister make these, the ledger takes them. Neither knows the other.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Literal, Protocol
+
+Source = Literal["configured", "file", "listing", "pushed"]
+"""Where an id came from."""
+
+Via = Literal["stream", "listing", "detail"]
+"""How an observation was made. A stream tells causes and outputs, the list does not."""
+
+DropReason = Literal["not_found", "malformed", "forbidden", "expired", "withdrawn"]
+"""Why a workflow was given up unsettled."""
+
+
+class Status(StrEnum):
+    """The statuses that the service documents, in the order of a workflow's life."""
+
+    ACCEPTED = "accepted"
+    UPLOADED = "uploaded"
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INVALID = "invalid"
+
+    @property
+    def rank(self) -> int:
+        """How far along it is; a status never moves to a lower rank. All final ones are equal."""
+        return _RANKS[self]
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing leads out of it (`invalid` included, though its stream stays open)."""
+        return self in FINAL_STATUSES
+
+
+OPEN_STATUSES: Final = (Status.ACCEPTED, Status.UPLOADED, Status.QUEUED, Status.RUNNING)
+FINAL_STATUSES: Final = (Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.INVALID)
+_RANKS: Final = {status: rank for rank, status in enumerate(OPEN_STATUSES)} | dict.fromkeys(
+    FINAL_STATUSES, len(OPEN_STATUSES)
+)
+
+
+def known_status(text: str) -> Status | None:
+    """The documented status of that name, or None where the service has added one."""
+    try:
+        return Status(text)
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One instant on both clocks, in seconds.
+
+    `wall` is Unix time, for what people and Prometheus read. `monotonic` never steps, for
+    measuring how long something took.
+    """
+
+    wall: float
+    monotonic: float
+
+
+@dataclass(frozen=True, slots=True)
+class FailureCause:
+    """Why a workflow failed; None where the service gave no value. Never the message."""
+
+    node_type: str | None
+    exception_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """At this moment the service said this of a workflow. Stamps are the service's, Unix seconds.
+
+    `status` is the service's own word, which may be one that we do not know. `queue_position` is
+    what was said, whatever the status: the tracker decides whether it counts. `outputs` is how
+    many, where a stream told.
+    """
+
+    account: str
+    workflow_id: str
+    via: Via
+    at: Moment
+    status: str
+    queue_position: int | None = None
+    created_at: float | None = None
+    updated_at: float | None = None
+    started_at: float | None = None
+    completed_at: float | None = None
+    cause: FailureCause | None = None
+    outputs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TakenUp:
+    """A source named this id: follow it from now on."""
+
+    account: str
+    workflow_id: str
+    source: Source
+    at: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """Nothing more will be learnt of this id; it never settled."""
+
+    account: str
+    workflow_id: str
+    reason: DropReason
+    at: Moment
+
+
+class OpenWorkflow(Protocol):
+    """What those who follow need to know of a workflow that is not settled."""
+
+    @property
+    def account(self) -> str:
+        """The configured name of its account."""
+
+    @property
+    def workflow_id(self) -> str:
+        """Its UUID."""
+
+    @property
+    def source(self) -> Source:
+        """Who named it first."""
+
+    @property
+    def status(self) -> Status | None:
+        """The furthest documented status seen; None before the first."""
+
+    @property
+    def created_at(self) -> float | None:
+        """When it was created, Unix seconds, where the list told."""
+
+    @property
+    def first_seen(self) -> Moment:
+        """When we first knew of it."""
+
+    @property
+    def last_seen(self) -> Moment | None:
+        """When the service last told anything of it; None before the first observation."""
+
+
+class WorkflowRegister(Protocol):
+    """The ledger, as those see it who ask the service."""
+
+    def take_up(self, taken: TakenUp) -> bool:
+        """Begin to keep an id; False when it was known already."""
+
+    def observe(self, observation: Observation) -> bool:
+        """Take what was seen; True while the workflow is open or owes its cause."""
+
+    def give_up(self, given: GivenUp) -> None:
+        """Drop an id that cannot be followed."""
+
+    def withdraw(self, withdrawn: GivenUp) -> None:
+        """Whoever named this id names it no more."""
+
+    def draw_line(self, account: str, wall: float) -> None:
+        """Say when this account was first looked at; only the first call ever counts."""
+
+    def is_open(self, account: str, workflow_id: str) -> bool:
+        """Whether this id is kept and not settled."""
+
+    def open_workflows(self, account: str) -> list[OpenWorkflow]:
+        """Every workflow of the account that is not settled."""
+
+    def causes_owed(self, account: str) -> list[str]:
+        """Ids of failed workflows whose cause is not known yet, longest waiting first."""
+
+    def created_after(self, account: str, created_at: float) -> int:
+        """How many of the account's workflows are known to be younger (Unix seconds)."""
+
+    def list_frontier(self, account: str) -> float | None:
+        """The list was read whole down to this creation time (Unix seconds); None: never yet."""
+
+    def advance_list_frontier(self, account: str, created_at: float) -> None:
+        """The list was now read whole for all that was created up to this time."""

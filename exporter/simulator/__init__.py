@@ -1,0 +1,36 @@
+"""A faithful local ComfyControl, for the demo, the tests, the benchmarks and a first look.
+
+It shares no code with the exporter's own idea of the service: a twin that was made from the same
+head would repeat its mistakes. ``docs/simulator.md`` says what it does and how it differs.
+"""
+
+from exporter.simulator.faults import Fault
+from exporter.simulator.scenario import (
+    Scenario,
+    bundled_scenarios,
+    load_scenario,
+    parse_scenario,
+)
+from exporter.simulator.schema import ScenarioError
+from exporter.simulator.serving import serve
+from exporter.simulator.simulator import Simulator, WorkflowHandle, describe
+from exporter.simulator.truth import Truth
+from exporter.simulator.workflow import PLANTED, Cause, Status, WorkflowTruth
+
+__all__ = [
+    "PLANTED",
+    "Cause",
+    "Fault",
+    "Scenario",
+    "ScenarioError",
+    "Simulator",
+    "Status",
+    "Truth",
+    "WorkflowHandle",
+    "WorkflowTruth",
+    "bundled_scenarios",
+    "describe",
+    "load_scenario",
+    "parse_scenario",
+    "serve",
+]

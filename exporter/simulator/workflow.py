@@ -1,0 +1,303 @@
+"""One workflow: its states, the plan of its life, and what will be said about it.
+
+Times come in two kinds. *Day* times are seconds of the simulated day (floats, the scenario's
+units); *stamps* are the wall clock's, in whole milliseconds since the epoch, and are the only ones
+that the service ever tells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import random
+
+    from exporter.simulator.causes import CauseSpec
+    from exporter.simulator.runner import Runner
+    from exporter.simulator.scenario import Job, Outcomes, Stages
+
+
+class Status(StrEnum):
+    """A workflow's status, in the order of life."""
+
+    ACCEPTED = "accepted"
+    UPLOADED = "uploaded"
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INVALID = "invalid"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing leads out of it, save a new execution."""
+        return self in _FINAL
+
+
+_FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.INVALID})
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a workflow failed, as the service's ``cause`` tells it."""
+
+    node_type: str
+    exception_type: str
+    exception_message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will become of one execution, drawn when it begins. Lengths in seconds of the day."""
+
+    accepted: float
+    uploaded: float
+    pickup: float
+    duration: float
+    outcome: Status
+    ends_in: Status
+    """The stage in which it ends: running, save for those that never come so far."""
+    ends_after: float
+    """Time in that stage until the end; the whole duration where it completes."""
+    cause: Cause | None
+    outputs: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowTruth:
+    """How one execution of a workflow really went. Stamps are those the service tells, exactly."""
+
+    id: str
+    account: str
+    execution: int
+    """0 for the first; more where the workflow was executed again under the same id."""
+    name: str
+    status: str
+    created_ms: int
+    started_ms: int | None
+    completed_ms: int | None
+    node_type: str | None
+    exception_type: str | None
+    outputs: int
+    first_queue_position: int | None
+    """Its place when it was put into a queue; None if it never was."""
+    at_start: bool
+    """Whether it was there, in any state, when the simulator started."""
+    final_at_start: bool
+    """Whether it was final already when the simulator started."""
+
+    @property
+    def created_at(self) -> str:
+        """When it was created, as the service writes it."""
+        return iso(self.created_ms)
+
+    @property
+    def started_at(self) -> str | None:
+        """When it started to run, as the service writes it."""
+        return None if self.started_ms is None else iso(self.started_ms)
+
+    @property
+    def completed_at(self) -> str | None:
+        """When it ended, as the service writes it."""
+        return None if self.completed_ms is None else iso(self.completed_ms)
+
+    @property
+    def final(self) -> bool:
+        """Whether this execution has ended."""
+        return Status(self.status).final
+
+    @property
+    def run_seconds(self) -> float | None:
+        """Started to completed, in real seconds; None where either never was."""
+        if self.started_ms is None or self.completed_ms is None:
+            return None
+        return (self.completed_ms - self.started_ms) / 1000
+
+    @property
+    def time_to_start_seconds(self) -> float | None:
+        """Created to started, in real seconds; None where it never started."""
+        return None if self.started_ms is None else (self.started_ms - self.created_ms) / 1000
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for ``GET /_simulator/truth``."""
+        return {
+            "id": self.id,
+            "account": self.account,
+            "execution": self.execution,
+            "name": self.name,
+            "status": self.status,
+            "created_at": self.created_at,
+            "started_at": self.started_at,
+            "completed_at": self.completed_at,
+            "created_ms": self.created_ms,
+            "started_ms": self.started_ms,
+            "completed_ms": self.completed_ms,
+            "node_type": self.node_type,
+            "exception_type": self.exception_type,
+            "outputs": self.outputs,
+            "first_queue_position": self.first_queue_position,
+            "at_start": self.at_start,
+            "final_at_start": self.final_at_start,
+        }
+
+
+@dataclass(slots=True, eq=False)
+class Workflow:
+    """The state of one workflow. Only the world changes it."""
+
+    id: str
+    sequence: int
+    account: str
+    name: str
+    tags: tuple[str, ...]
+    job: Job
+    created_ms: int
+    updated_ms: int
+    plan: Plan
+    rng: random.Random
+    graph: dict[str, Any] | None = None
+    """The graph that was posted; None where one is made up when somebody asks."""
+    status: Status = Status.ACCEPTED
+    started_ms: int | None = None
+    completed_ms: int | None = None
+    runner: Runner | None = None
+    prompt_id: str | None = None
+    outputs: int = 0
+    cause: Cause | None = None
+    first_queue_position: int | None = None
+    execution: int = 0
+    at_start: bool = False
+    final_at_start: bool = False
+    scripted: bool = False
+    """Moved by hand only; it takes no runner's slot."""
+    told_position: int | None = None
+    """The place in a queue that a scripted workflow claims."""
+    version: int = 0
+    """Grows with every change, so that whatever was rendered can be kept until then."""
+    epoch: int = 0
+    """Grows when what was planned is void: events of an older epoch are dropped."""
+    earlier: list[WorkflowTruth] = field(default_factory=list)
+    rendered: tuple[int, int, bytes] | None = None
+    """A snapshot kept by ``documents``: version, version of the queue, text."""
+
+    def truth(self) -> WorkflowTruth:
+        """How the present execution went so far."""
+        failed = self.cause if self.status is Status.FAILED else None
+        return WorkflowTruth(
+            id=self.id,
+            account=self.account,
+            execution=self.execution,
+            name=self.name,
+            status=self.status.value,
+            created_ms=self.created_ms,
+            started_ms=self.started_ms,
+            completed_ms=self.completed_ms,
+            node_type=failed.node_type if failed else None,
+            exception_type=failed.exception_type if failed else None,
+            outputs=self.outputs if self.status is Status.COMPLETED else 0,
+            first_queue_position=self.first_queue_position,
+            at_start=self.at_start,
+            final_at_start=self.final_at_start,
+        )
+
+
+def draw_plan(
+    rng: random.Random,
+    job: Job,
+    stages: Stages,
+    outcomes: Outcomes,
+    causes: tuple[CauseSpec, ...],
+) -> Plan:
+    """Draw the life of one execution.
+
+    All the dice are thrown in one order whatever they show, so that a change of one share in a
+    scenario leaves the rest of a seeded run as it was.
+    """
+    accepted = stages.accepted.draw(rng)
+    uploaded = stages.uploaded.draw(rng)
+    pickup = stages.pickup.draw(rng)
+    duration = job.duration.draw(rng)
+    outputs = job.outputs.draw(rng)
+    die, early, stage_die, part = rng.random(), rng.random(), rng.random(), rng.random()
+    cause = draw_cause(rng, causes)
+    without_cause = rng.random() < outcomes.without_cause
+
+    outcome = Status.COMPLETED
+    if die < outcomes.failed:
+        outcome = Status.FAILED
+    elif die < outcomes.failed + outcomes.cancelled:
+        outcome = Status.CANCELLED
+    elif die < outcomes.failed + outcomes.cancelled + outcomes.invalid:
+        outcome = Status.INVALID
+    ends_in, ends_after = Status.RUNNING, duration
+    if outcome is Status.INVALID:
+        ends_in, ends_after = Status.ACCEPTED, accepted
+    elif outcome is not Status.COMPLETED and early < outcomes.before_running:
+        ends_in = (Status.ACCEPTED, Status.UPLOADED, Status.QUEUED)[int(stage_die * 3)]
+        ends_after = part * {
+            Status.ACCEPTED: accepted,
+            Status.UPLOADED: uploaded,
+        }.get(ends_in, duration)
+    elif outcome is not Status.COMPLETED:
+        # A model that is missing fails at once, memory runs out later: anywhere in the run.
+        ends_after = part * duration
+    return Plan(
+        accepted=accepted,
+        uploaded=uploaded,
+        pickup=pickup,
+        duration=duration,
+        outcome=outcome,
+        ends_in=ends_in,
+        ends_after=ends_after,
+        cause=cause if outcome is Status.FAILED and not without_cause else None,
+        outputs=outputs if outcome is Status.COMPLETED else 0,
+    )
+
+
+def draw_cause(rng: random.Random, causes: tuple[CauseSpec, ...]) -> Cause:
+    """Draw a cause by weight, and fill its message with what a user's graph holds."""
+    die = rng.random() * sum(cause.weight for cause in causes)
+    chosen = causes[-1]
+    for cause in causes:
+        die -= cause.weight
+        if die < 0:
+            chosen = cause
+            break
+    message = chosen.message.replace("{prompt}", f"{rng.choice(PROMPTS)}, {PLANTED}")
+    return Cause(
+        node_type=chosen.node_type,
+        exception_type=chosen.exception_type,
+        exception_message=message.replace("{path}", f"{rng.choice(PATHS)}{PLANTED}.safetensors"),
+    )
+
+
+PLANTED = "do-not-leak"
+"""A word in every secret that the simulator tells: signatures, runners' headers, prompts, paths.
+
+Whoever finds it in a metric, a page or a log has found a leak.
+"""
+
+PROMPTS = (
+    "a lighthouse at dusk, volumetric fog, 35mm",
+    "portrait of an old sailor, rim light, film grain",
+    "isometric kitchen, pastel colours, soft shadows",
+    "ein Fuchs im Schnee, Aquarell",
+    "桜の下の猫、水彩画",
+)
+PATHS = (
+    "/home/mira/ComfyUI/models/checkpoints/",
+    "/workspace/ComfyUI/input/client-",
+    "C:\\Users\\jo\\ComfyUI\\input\\",
+)
+
+
+def iso(stamp_ms: int) -> str:
+    """Write a stamp as the service does: ISO 8601, UTC, milliseconds, ``Z``."""
+    seconds, milliseconds = divmod(stamp_ms, 1000)
+    # Whole seconds only: a float of milliseconds can round to the one beside it.
+    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{milliseconds:03d}Z"

@@ -1,0 +1,1 @@
+"""Where ids of workflows come from. Nothing here knows of streams."""

@@ -1,0 +1,74 @@
+"""Ids that a user's own program pushes right after it has submitted a workflow."""
+
+import hmac
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from exporter.config import TokenSource, TokenUnreadable
+from exporter.observations import GivenUp, Moment, OpenWorkflow, TakenUp, WorkflowRegister
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What became of a push."""
+
+    taken_up: int
+    known: int
+
+
+class PushedIds:
+    """Takes ids for the accounts that allow it.
+
+    Args:
+        tokens: of each account that allows pushing, what a pusher must show.
+        register: is told of the ids.
+        now: both clocks.
+    """
+
+    def __init__(
+        self,
+        tokens: Mapping[str, TokenSource],
+        register: WorkflowRegister,
+        now: Callable[[], Moment],
+    ) -> None:
+        self._tokens = dict(tokens)
+        self._register = register
+        self._now = now
+
+    @property
+    def allowed(self) -> bool:
+        """Whether any account takes pushed ids."""
+        return bool(self._tokens)
+
+    def accounts_of(self, token: str) -> list[str]:
+        """The accounts that this token may push to. Every one is compared, whatever matches."""
+        shown = token.encode("utf-8", "replace")
+        found = []
+        for account, source in self._tokens.items():
+            try:
+                expected = source.read().encode()
+            except TokenUnreadable:
+                continue
+            if hmac.compare_digest(shown, expected):
+                found.append(account)
+        return found
+
+    def push(self, account: str, ids: Iterable[str]) -> Pushed:
+        """Take these ids up."""
+        taken = [
+            self._register.take_up(TakenUp(account, workflow_id, "pushed", self._now()))
+            for workflow_id in ids
+        ]
+        return Pushed(taken_up=sum(taken), known=len(taken) - sum(taken))
+
+    def withdraw(self, account: str, workflow_id: str) -> bool:
+        """Follow this id no more; whether it was open."""
+        was_open = self._register.is_open(account, workflow_id)
+        if was_open:
+            self._register.withdraw(GivenUp(account, workflow_id, "withdrawn", self._now()))
+        return was_open
+
+    def open_workflows(self, account: str) -> list[OpenWorkflow]:
+        """What is open in an account, the oldest first."""
+        workflows = self._register.open_workflows(account)
+        return sorted(workflows, key=lambda w: (w.created_at or w.first_seen.wall, w.workflow_id))

@@ -1,0 +1,67 @@
+"""The socket that the web side listens on, opened before anything else starts."""
+
+import socket
+from dataclasses import dataclass
+
+
+class CannotListen(Exception):  # noqa: N818 - says what happened
+    """The address is in use, not ours, or not allowed. The text is one line for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """Where to listen. An empty host is every address of the machine, IPv6 and IPv4."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """As it is written on the command line."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_listen_address(text: str) -> ListenAddress:
+    """Read `:10871`, `127.0.0.1:10871` or `[::1]:10871`.
+
+    Raises:
+        ValueError: it is none of these; the text says what is right.
+    """
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"{text!r}: an IPv6 address goes in brackets, as in [::1]:10871")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{text!r} is not HOST:PORT, as in :10871 or 127.0.0.1:10871")
+    return ListenAddress(host, int(port))
+
+
+def listen(address: ListenAddress) -> socket.socket:
+    """Open the socket.
+
+    Raises:
+        CannotListen: with the reason.
+    """
+    try:
+        if address.host:
+            found = socket.getaddrinfo(
+                address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            family, _, _, _, where = found[0]
+            return socket.create_server(where[:2], family=family, backlog=128)
+        if socket.has_dualstack_ipv6():
+            try:
+                return socket.create_server(
+                    ("", address.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128
+                )
+            except OSError as error:
+                if error.errno not in _NO_IPV6:
+                    raise
+        return socket.create_server(("", address.port), backlog=128)
+    except OSError as error:
+        reason = error.strerror or "the host is not known"
+        raise CannotListen(f"cannot listen on {address}: {reason}") from error
+
+
+_NO_IPV6 = (97, 99)
+"""EAFNOSUPPORT and EADDRNOTAVAIL: a kernel that was started without IPv6."""

@@ -1,0 +1,49 @@
+"""Serves the web application from the main thread until the process is told to end."""
+
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+
+GRACE_SECONDS = 1
+"""How long answers under way may take once the end is near; SIGTERM ends all within 3 s."""
+
+
+def serve(app: ASGIApp, sockets: list[socket.socket]) -> None:
+    """Serve until SIGTERM or SIGINT. Uvicorn's, as are slow clients and idle connections."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            # Prometheus keeps its connection from scrape to scrape, up to a minute and more.
+            timeout_keep_alive=120,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            access_log=False,
+            log_config=None,
+            lifespan="off",
+            server_header=False,
+        )
+    )
+    with _signals_survived():
+        server.run(sockets=sockets)
+
+
+@contextmanager
+def _signals_survived() -> Iterator[None]:
+    """Uvicorn raises the signal that ended it once more, for the handlers that it found.
+
+    With the default ones that would end the process before it has tidied up.
+    """
+
+    def ignore(_: int, __: FrameType | None) -> None:
+        return None
+
+    before = {sig: signal.signal(sig, ignore) for sig in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for sig, handler in before.items():
+            signal.signal(sig, handler)

@@ -1,0 +1,40 @@
+"""One bad file per rule, in `testdata/bad/`, beside the exact message that it gets."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.config import ConfigError, check, load
+
+BAD = Path(__file__).parent / "testdata" / "bad"
+ENVIRON = {"COMFYCONTROL_TOKEN": "cfc_test"}
+
+
+@pytest.mark.parametrize("path", sorted(BAD.glob("*.yml")), ids=lambda path: path.stem)
+def test_message_of_a_bad_file(path: Path) -> None:
+    expected = path.with_suffix(".txt").read_text("utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load(path, ENVIRON)
+    (fault,) = caught.value.faults
+    assert f"{fault}\n" == expected
+    assert str(caught.value) == f"{path}: 1 fault\n  {fault}"
+    assert check(path, ENVIRON) == (1, str(caught.value))
+
+
+@pytest.mark.parametrize("path", sorted(BAD.glob("*.yml")), ids=lambda path: path.stem)
+def test_a_message_says_reason_and_remedy_and_no_secret(path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(path, ENVIRON)
+    error = caught.value
+    (fault,) = error.faults
+    assert fault.reason
+    assert not fault.reason.endswith(".")
+    assert fault.remedy
+    assert "Planted" not in f"{error} {error!r} {error.faults!r}"
+    # Whoever prints the chain of causes must not find there what the message left out.
+    assert error.__cause__ is None
+    assert error.__context__ is None
+
+
+def test_every_message_has_its_file() -> None:
+    assert {p.stem for p in BAD.glob("*.txt")} == {p.stem for p in BAD.glob("*.yml")}
