@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import calendar
 import datetime as dt
 import email.utils
 import re
 
 _STAMP = re.compile(
-    r"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)"
-    r"[Tt ]"
-    r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)(?:[.,](?P<fraction>\d+))?"
-    r"(?:[Zz]|(?P<sign>[+-])(?P<offset_hour>\d\d):?(?P<offset_minute>\d\d)?)?",
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:[.,](\d+))?"
+    r"(?:[Zz]|([+-])(\d\d):?(\d\d)?)?",
     re.ASCII,
 )
 
@@ -19,6 +16,7 @@ _STAMP = re.compile(
 _YEARS = range(2000, 2200)
 
 _NANOSECONDS = 1_000_000_000
+_EPOCH = dt.date(1970, 1, 1).toordinal()
 
 
 def parse_stamp(text: str) -> float:
@@ -34,30 +32,30 @@ def parse_stamp(text: str) -> float:
     match = _STAMP.fullmatch(text)
     if match is None:
         raise ValueError("not an ISO 8601 time")
-    year, month, day, hour, minute, second = (
-        int(match[name]) for name in ("year", "month", "day", "hour", "minute", "second")
+    year, month, day, hour, minute, second, fraction, sign, offset_hour, offset_minute = (
+        match.groups()
     )
-    if year not in _YEARS:
-        raise ValueError("a time in an absurd year")
-    # A leap second is a legal stamp that `datetime` does not know: it is checked as the second
-    # before it, and counted as one more.
-    leap = 1 if second == 60 else 0
+    if int(year) not in _YEARS:
+        raise ValueError("not a time of our days")
     try:
-        moment = dt.datetime(  # noqa: DTZ001 - only checks the calendar; the zone comes below
-            year, month, day, hour, minute, second - leap
-        )
+        days = dt.date(int(year), int(month), int(day)).toordinal() - _EPOCH
     except ValueError:
-        raise ValueError("not a time of the calendar") from None
-    seconds = calendar.timegm(moment.timetuple()) + leap
-    if match["sign"]:
-        offset_hour, offset_minute = int(match["offset_hour"]), int(match["offset_minute"] or 0)
-        if offset_hour > 23 or offset_minute > 59:
-            raise ValueError("not an offset from UTC")
-        offset = offset_hour * 3600 + offset_minute * 60
-        seconds -= offset if match["sign"] == "+" else -offset
-    nanoseconds = int((match["fraction"] or "0")[:9].ljust(9, "0"))
+        raise ValueError("not a day of the calendar") from None
+    seconds = _seconds(hour, minute, second) + days * 86400
+    if sign is not None:
+        offset = _seconds(offset_hour, offset_minute or "0", "0")
+        seconds += offset if sign == "-" else -offset
+    nanoseconds = int(fraction[:9].ljust(9, "0")) if fraction else 0
     # One division of whole numbers rounds once; adding a fraction to the seconds would round twice.
     return (seconds * _NANOSECONDS + nanoseconds) / _NANOSECONDS
+
+
+def _seconds(hour: str, minute: str, second: str) -> int:
+    hours, minutes, seconds = int(hour), int(minute), int(second)
+    # A minute can have a sixty-first second: the leap second.
+    if hours > 23 or minutes > 59 or seconds > 60:
+        raise ValueError("not a time of day")
+    return hours * 3600 + minutes * 60 + seconds
 
 
 def parse_http_date(text: str | None) -> float | None:

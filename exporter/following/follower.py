@@ -198,7 +198,7 @@ class Follower:
             )
         else:
             since = now
-        log.debug("no stream", extra=self._marks(code=error.code, error=type(error).__name__))
+        log.debug("no stream", extra=self._marks(code=error.code, reason=str(error)))
         return after_refusal(error, now - since)
 
     def _is_wanted(self) -> bool:

@@ -128,7 +128,7 @@ class Lister:
                 extra={
                     "account": self._account,
                     "code": error.code,
-                    "error": type(error).__name__,
+                    "reason": str(error),  # our own words: it holds nothing that was sent
                 },
             )
             return max(self._backoff.failed(), 0.5)

@@ -141,6 +141,7 @@ class Poller:
                         "account": self._account,
                         "workflow_id": workflow.workflow_id,
                         "code": error.code,
+                        "reason": str(error),
                     },
                 )
                 return

@@ -291,7 +291,9 @@ def _run_duration(workflow: Workflow, seen: Observation, facts: list[Fact]) -> f
 
 def _plausible(seconds: float, facts: list[Fact]) -> float | None:
     if 0 <= seconds <= ABSURD_SECONDS:
-        return seconds
+        # A Unix time in a float is good to a quarter of a microsecond: what is below the
+        # microsecond is noise, and it would add up in the sums.
+        return round(seconds, 6)
     facts.append(Ignored("anomalous_duration"))
     return None
 

@@ -5,6 +5,7 @@ head would repeat its mistakes. ``docs/simulator.md`` says what it does and how 
 """
 
 from exporter.simulator.faults import Fault
+from exporter.simulator.handle import WorkflowHandle
 from exporter.simulator.scenario import (
     Scenario,
     bundled_scenarios,
@@ -12,8 +13,8 @@ from exporter.simulator.scenario import (
     parse_scenario,
 )
 from exporter.simulator.schema import ScenarioError
-from exporter.simulator.serving import serve
-from exporter.simulator.simulator import Simulator, WorkflowHandle, describe
+from exporter.simulator.serving import describe, serve
+from exporter.simulator.simulator import Simulator
 from exporter.simulator.truth import Truth
 from exporter.simulator.workflow import PLANTED, Cause, Status, WorkflowTruth
 

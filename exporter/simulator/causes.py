@@ -63,9 +63,9 @@ CAUSES: tuple[CauseSpec, ...] = (
         9,
         "VAEDecode",
         "torch.OutOfMemoryError",
-        "CUDA out of memory. Tried to allocate 4.50 GiB. GPU 0 has a total capacity of 23.65 GiB of "
-        "which 1.06 GiB is free. Including non-PyTorch memory, this process has 22.58 GiB memory in "
-        "use.",
+        "CUDA out of memory. Tried to allocate 4.50 GiB. GPU 0 has a total capacity of 23.65 GiB "
+        "of which 1.06 GiB is free. Including non-PyTorch memory, this process has 22.58 GiB "
+        "memory in use.",
     ),
     _cause(
         7,
@@ -101,8 +101,8 @@ CAUSES: tuple[CauseSpec, ...] = (
         4,
         "VHS_VideoCombine",
         "Exception",
-        "An error occurred in the ffmpeg subprocess:\n[libx264 @ 0x55d0c8] height not divisible by 2 "
-        "(1024x577)\n{path}: Invalid argument",
+        "An error occurred in the ffmpeg subprocess:\n[libx264 @ 0x55d0c8] height not divisible "
+        "by 2 (1024x577)\n{path}: Invalid argument",
     ),
     _cause(
         3,
@@ -132,8 +132,8 @@ CAUSES: tuple[CauseSpec, ...] = (
         2,
         "DownloadAndLoadFlorence2Model",
         "huggingface_hub.errors.LocalEntryNotFoundError",
-        "An error happened while trying to locate the file on the Hub and we cannot find the requested "
-        "files in the local cache.",
+        "An error happened while trying to locate the file on the Hub and we cannot find the "
+        "requested files in the local cache.",
     ),
     _cause(1, "🔧 Image Resize", "ZeroDivisionError", "division by zero"),
     _cause(1, "画像を保存 / Save", "OSError", "[Errno 28] No space left on device: '{path}'"),

@@ -61,7 +61,7 @@ class _Control:
                 "seed": engine.seed,
                 "speed": engine.clock.speed,
                 "day_seconds": now,
-                "paused": engine.world.paused,
+                "paused": engine.world.arrivals.paused,
                 "workflows": len(engine.world.workflows),
                 "streams_open": engine.tally.streams_open,
                 "accounts": engine.tokens.current,

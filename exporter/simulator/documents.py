@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -145,7 +146,7 @@ def _outputs(workflow: Workflow) -> list[dict[str, str]]:
         digest = hashlib.sha256(key.encode()).hexdigest()
         told.append(
             {
-                "id": f"{digest[:8]}-{digest[8:12]}-4{digest[13:16]}-8{digest[17:20]}-{digest[20:32]}",
+                "id": str(uuid.UUID(digest[:32], version=4)),
                 "workflow_id": workflow.id,
                 "src": (
                     f"https://storage.comfycontrol.app/outputs/{workflow.id}/"

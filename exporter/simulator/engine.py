@@ -5,19 +5,19 @@ Everything here belongs to the simulator's loop; other threads come in through `
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from exporter.simulator.clock import DayClock
-from exporter.simulator.faults import FaultPlan
+from exporter.simulator.fault_plan import FaultPlan
 from exporter.simulator.limit import RateLimit
 from exporter.simulator.truth import Truth
 from exporter.simulator.world import World
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from exporter.simulator.scenario import Scenario
@@ -175,7 +175,7 @@ class Engine:
     def set_paused(self, *, paused: bool) -> None:
         """Stop arrivals, or let them come again; what had been due before has come."""
         self.pump()
-        self.world.paused = paused
+        self.world.arrivals.paused = paused
 
     def set_runner(self, name: str, *, active: bool) -> None:
         """Enable or disable a runner.

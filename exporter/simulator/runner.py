@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Runner:
     """One ComfyUI instance. Only the world changes it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (all by keyword)
         self,
         *,
         identity: str,

@@ -1,8 +1,8 @@
 """Scenarios: what a simulated ComfyControl is asked to do, written down as YAML.
 
-Every time in a scenario is a time of the simulated day: ``speed`` divides it. The exceptions are the
-rate limit (the service's clock does not run faster because our workload does) and delays on the
-wire, which are met by clients' real timeouts.
+Every time in a scenario is a time of the simulated day: ``speed`` divides it. The exceptions are
+the rate limit (the service's clock does not run faster because our workload does) and delays on
+the wire, which are met by clients' real timeouts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from exporter.simulator.causes import CAUSES, CauseSpec
-from exporter.simulator.faults import Fault
+from exporter.simulator.faults import Fault  # noqa: TC001 (pydantic needs it at run time)
 from exporter.simulator.schema import (
     Between,
     PositiveSeconds,
@@ -176,7 +176,7 @@ class Scenario(StrictModel):
     limit: Limit = Limit()
     faults: tuple[Fault, ...] = ()
     keep: Annotated[int, Field(ge=1)] = 250_000
-    """Workflows kept in the list; past it the oldest settled ones are deleted, as a service does."""
+    """Workflows kept in the list; past it the oldest settled ones are deleted."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Scenario:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import math
 import re
-import types
 import typing
 from typing import TYPE_CHECKING, Annotated
 
@@ -206,6 +205,8 @@ def _kind(model: type[BaseModel]) -> object:
 
 
 def _models_in(annotation: object) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return [annotation] if issubclass(annotation, BaseModel) else []
-    return [m for argument in typing.get_args(annotation) for m in _models_in(argument)]
+    # `tuple[Model, ...]` passes for a class as well, so what is within it is looked for first.
+    within = typing.get_args(annotation)
+    if not within and isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in within for model in _models_in(argument)]

@@ -112,26 +112,35 @@ class _Edge:
             await self._refusal(retry_after)(scope, receive, counting_send)
             return
         authorization = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
-        account = scope[_ACCOUNT_KEY] = engine.tokens.account(authorization)
-        connection: Connection = scope[SCOPE_KEY]
-        now = engine.now()
-        for fault in engine.faults.of_answer(now, endpoint, account, workflow):
+        scope[_ACCOUNT_KEY] = engine.tokens.account(authorization)
+        if await self._unharmed(scope, receive, counting_send, endpoint, workflow):
+            await self._app(scope, receive, counting_send)
+
+    async def _unharmed(
+        self, scope: Scope, receive: Receive, send: Send, endpoint: Endpoint, workflow: str | None
+    ) -> bool:
+        """Let faults strike a request.
+
+        Returns:
+            Whether the service is still to answer it.
+        """
+        engine, connection = self._engine, cast("Connection", scope[SCOPE_KEY])
+        dice = engine.faults.dice
+        for fault in engine.faults.of_answer(engine.now(), endpoint, scope[_ACCOUNT_KEY], workflow):
             if isinstance(fault, LatencyFault):
-                if not await connection.sleep(fault.delay.draw(engine.faults.dice)):
-                    return
+                if not await connection.sleep(fault.delay.draw(dice)):
+                    return False
             elif isinstance(fault, MalformedListFault):
                 variant = fault.variant
-                if variant == "any":
-                    variant = engine.faults.dice.choice(LIST_VARIANTS)
-                scope[_MALFORMED_KEY] = variant
+                scope[_MALFORMED_KEY] = dice.choice(LIST_VARIANTS) if variant == "any" else variant
             else:
                 response = response_of(fault)
                 if response is None:
-                    await write_raw(fault, connection, engine.faults.dice)
+                    await write_raw(fault, connection, dice)
                 else:
-                    await response(scope, receive, counting_send)
-                return
-        await self._app(scope, receive, counting_send)
+                    await response(scope, receive, send)
+                return False
+        return True
 
     def _refusal(self, retry_after: int) -> Response:
         headers = {"Retry-After": str(retry_after)}
@@ -145,26 +154,24 @@ class _Edge:
         return Response(body, 429, headers, media_type="application/json")
 
 
+_ENDPOINTS: dict[tuple[str, ...], Endpoint] = {
+    ("GET", "v1", "workflow"): "list",
+    ("POST", "v1", "workflow"): "create",
+    ("GET", "v1", "workflow", "*"): "get",
+    ("GET", "v1", "workflow", "*", "subscribe"): "subscribe",
+    ("POST", "v1", "workflow", "*", "cancel"): "cancel",
+    ("POST", "v1", "workflow", "*", "execute"): "execute",
+    ("GET", "v1", "runner"): "runners",
+}
+
+
 def _classify(method: str, path: str) -> tuple[Endpoint, str | None]:
     """Which call a request is, and of which workflow, by its path alone, as an edge sees it."""
     parts = path.strip("/").split("/")
     identity = parts[2] if len(parts) > 2 else None
-    match method, parts:
-        case "GET" | "HEAD", ["v1", "workflow"]:
-            return "list", None
-        case "POST", ["v1", "workflow"]:
-            return "create", None
-        case "GET" | "HEAD", ["v1", "workflow", _]:
-            return "get", identity
-        case "GET" | "HEAD", ["v1", "workflow", _, "subscribe"]:
-            return "subscribe", identity
-        case "POST", ["v1", "workflow", _, "cancel"]:
-            return "cancel", identity
-        case "POST", ["v1", "workflow", _, "execute"]:
-            return "execute", identity
-        case "GET" | "HEAD", ["v1", "runner"]:
-            return "runners", None
-    return "other", None
+    shape = [*parts[:2], *(["*"] if identity else []), *parts[3:]]
+    key = ("GET" if method == "HEAD" else method, *shape)
+    return _ENDPOINTS.get(key, "other"), identity
 
 
 class _Calls:

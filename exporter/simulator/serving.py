@@ -7,9 +7,10 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from exporter.simulator.simulator import Simulator, describe
+from exporter.simulator.simulator import Simulator
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import FrameType
 
     from exporter.simulator.scenario import Scenario
@@ -28,7 +29,8 @@ def serve(
     Says on the standard output where it listens, the tokens, and what to try.
 
     Returns:
-        The exit code: 0 after a signal, 2 if it cannot listen (with one line on the standard error).
+        The exit code: 0 after a signal; 2 if it cannot listen, with one line on the standard
+        error.
     """
     ended = threading.Event()
 
@@ -52,3 +54,30 @@ def serve(
         for number, handler in before.items():
             signal.signal(number, handler)
     return 0
+
+
+def describe(simulator: Simulator, *, arrow: str = "→") -> Iterable[str]:
+    """Lines that tell a newcomer what runs and what to type."""
+    account, token = next(iter(simulator.tokens.items()))
+    url = simulator.base_url
+    authorization = f'-H "Authorization: Bearer {token}"'
+    yield f"ComfyControl simulator {arrow} {url}"
+    yield (
+        f"  scenario {simulator.scenario.name}, seed {simulator.seed}, "
+        f"speed {simulator.speed:g}; limit {_limit(simulator.scenario)}"
+    )
+    for name, each in simulator.tokens.items():
+        yield f"  account {name}: token {each}"
+    yield "Try:"
+    yield f"  curl {authorization} '{url}/v1/workflow?per_page=5'"
+    yield f"  curl -N {authorization} {url}/v1/workflow/ID/subscribe"
+    yield (
+        f"  curl {authorization} -F workflow=@graph.json -F name=first "
+        f"{url}/v1/workflow   # as {account}"
+    )
+    yield f"  curl {url}/_simulator/truth"
+
+
+def _limit(scenario: Scenario) -> str:
+    limit = scenario.limit
+    return f"{limit.requests} requests in {limit.per:g} s" if limit.enabled else "off"

@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import socket
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-import uvicorn
-
-from exporter.simulator import documents, order
-from exporter.simulator.connection import ConnectionProtocol
+from exporter.simulator import order
 from exporter.simulator.engine import Engine, Tokens
 from exporter.simulator.faults import BaseFault, Fault, parse_faults
+from exporter.simulator.handle import WorkflowHandle
+from exporter.simulator.server import Server, listen
 from exporter.simulator.service import make_app
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from datetime import datetime
+    import socket
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from exporter.simulator.scenario import Scenario
     from exporter.simulator.truth import Truth
-    from exporter.simulator.workflow import Workflow, WorkflowTruth
+    from exporter.simulator.workflow import WorkflowTruth
 
-    Stamp = int | str | datetime
-    """Milliseconds since the epoch, ISO 8601, or a datetime."""
 
 T = TypeVar("T")
 
-# A thousand clients connect within one moment when an exporter starts.
-_BACKLOG = 2048
 _START_SECONDS = 30.0
 _CALL_SECONDS = 60.0
 
@@ -76,7 +69,7 @@ class Simulator:
         self._tokens = Tokens(scenario, self.seed)
         self._engine: Engine | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._server: _Server | None = None
+        self._server: Server | None = None
         self._thread: threading.Thread | None = None
         self._problem: BaseException | None = None
         self._changed = threading.Condition()
@@ -96,7 +89,7 @@ class Simulator:
         """
         if self._thread is not None:
             raise RuntimeError("a simulator starts only once")
-        listener = _listen(self._host, self._port)
+        listener = listen(self._host, self._port)
         self._port = listener.getsockname()[1]
         ready = threading.Event()
         self._thread = threading.Thread(
@@ -145,23 +138,9 @@ class Simulator:
     async def _serve(self, listener: socket.socket, ready: threading.Event) -> None:
         engine = Engine(self.scenario, seed=self.seed, speed=self.speed, tokens=self._tokens)
         engine.on_activity = self._note_change
-        config = uvicorn.Config(
-            make_app(engine),
-            http=ConnectionProtocol,
-            loop="asyncio",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="critical",
-            access_log=False,
-            server_header=False,
-            backlog=_BACKLOG,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=1,
-            ssl_certfile=self._certfile,
-            ssl_keyfile=self._keyfile,
+        self._server = Server(
+            make_app(engine), ready=ready, certfile=self._certfile, keyfile=self._keyfile
         )
-        self._server = _Server(config, ready)
         self._engine, self._loop = engine, asyncio.get_running_loop()
         engine.run_on(self._loop)
         try:
@@ -270,10 +249,10 @@ class Simulator:
             account: whose; the first account's without it.
             wanted: any of ``name``, ``tags``, ``duration`` (seconds of the day, or ``"12s"``),
                 ``outcome`` (``completed`` unless said otherwise; None draws it from the scenario),
-                ``ends_in`` (the stage in which a failed or cancelled one ends), ``cause`` (a mapping
-                of ``node_type``, ``exception_type``, ``exception_message``; None for a null cause;
-                drawn without it), ``outputs`` (how many), and ``scripted`` (it stays as it is until
-                ``workflow(id).advance``).
+                ``ends_in`` (the stage in which a failed or cancelled one ends), ``cause`` (a
+                mapping of ``node_type``, ``exception_type``, ``exception_message``; None for a
+                null cause; drawn without it), ``outputs`` (how many), and ``scripted`` (it stays
+                as it is until ``workflow(id).advance``).
 
         Returns:
             Its id.
@@ -367,6 +346,7 @@ class Simulator:
             return function(engine)
 
         async def within() -> T:
+            engine.pump()
             return function(engine)
 
         return asyncio.run_coroutine_threadsafe(within(), loop).result(_CALL_SECONDS)
@@ -374,147 +354,3 @@ class Simulator:
     def call(self, function: Callable[[Engine], T]) -> T:
         """Run a function within the simulator's loop; for what has no method of its own."""
         return self._call(function)
-
-
-@dataclass(frozen=True, slots=True)
-class WorkflowHandle:
-    """One workflow of a running simulator, to look at and to move by hand.
-
-    Every method raises ``KeyError`` once the workflow is deleted.
-    """
-
-    simulator: Simulator
-    id: str
-
-    @property
-    def status(self) -> str:
-        """Its status at this moment."""
-        return self._on(lambda engine, workflow: (engine.pump(), workflow.status.value)[1])
-
-    def truth(self) -> WorkflowTruth:
-        """How its latest execution went so far."""
-        return self._on(lambda engine, workflow: (engine.pump(), workflow.truth())[1])
-
-    def snapshot(self) -> dict[str, Any]:
-        """What a stream would say of it now."""
-        return self._on(lambda engine, workflow: documents.snapshot(engine.world, workflow))
-
-    def advance(  # noqa: PLR0913 (a script says exactly what it wants, by keyword)
-        self,
-        status: str,
-        *,
-        queue_position: int | None = None,
-        cause: Mapping[str, str] | str | None = "drawn",
-        outputs: int | None = None,
-        created_at: Stamp | None = None,
-        started_at: Stamp | None = None,
-        completed_at: Stamp | None = None,
-    ) -> None:
-        """Put it into a status, any from any; from here on it moves by hand only.
-
-        Args:
-            status: the new status.
-            queue_position: its place while queued; 1 without it.
-            cause: of a failed one: a mapping, None for a null cause, or ``"drawn"``.
-            outputs: of a completed one; 1 without it.
-            created_at: a new stamp of its creation (its place in the list stays).
-            started_at: now, where the status calls for one and there is none.
-            completed_at: now, where the status calls for one.
-
-        Raises:
-            ScenarioError: with one line per mistake.
-        """
-        wanted = {
-            "status": status,
-            "queue_position": queue_position,
-            "cause": dict(cause) if cause is not None and not isinstance(cause, str) else cause,
-            "outputs": outputs,
-            "created_at": created_at,
-            "started_at": started_at,
-            "completed_at": completed_at,
-        }
-        self._on(lambda engine, workflow: order.advance(engine, workflow, wanted))
-
-    def cancel(self) -> bool:
-        """Ask for it to be cancelled, as a client does; whether it was still open."""
-        return self._on(lambda engine, workflow: engine.cancel(workflow))
-
-    def execute(self) -> bool:
-        """Execute it again, as a client does; whether it was settled."""
-        return self._on(lambda engine, workflow: engine.execute(workflow))
-
-    def delete(self) -> None:
-        """Delete it: it leaves the list, and its id is not found any more."""
-        self._on(lambda engine, workflow: engine.delete(workflow))
-
-    def _on(self, function: Callable[[Engine, Workflow], T]) -> T:
-        return self.simulator.call(lambda engine: function(engine, engine.world.workflows[self.id]))
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, which tells when it listens and cuts its connections when it ends."""
-
-    def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._ready.set()
-
-    def end(self) -> None:
-        """End: streams that would last for minutes are cut, not waited for."""
-        self.should_exit = True
-        for server in self.servers:
-            server.close()
-        self.drop_connections()
-
-    def drop_connections(self) -> int:
-        """Reset every connection; how many there were."""
-        connections = [
-            each for each in self.server_state.connections if isinstance(each, ConnectionProtocol)
-        ]
-        for each in connections:
-            each.reset()
-        return len(connections)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-        listener.setblocking(False)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-def describe(simulator: Simulator, *, arrow: str = "→") -> Iterable[str]:
-    """Lines that tell a newcomer what runs and what to type."""
-    account, token = next(iter(simulator.tokens.items()))
-    url = simulator.base_url
-    authorization = f'-H "Authorization: Bearer {token}"'
-    yield f"ComfyControl simulator {arrow} {url}"
-    yield (
-        f"  scenario {simulator.scenario.name}, seed {simulator.seed}, "
-        f"speed {simulator.speed:g}; limit {_limit(simulator.scenario)}"
-    )
-    for name, each in simulator.tokens.items():
-        yield f"  account {name}: token {each}"
-    yield "Try:"
-    yield f"  curl {authorization} '{url}/v1/workflow?per_page=5'"
-    yield f"  curl -N {authorization} {url}/v1/workflow/ID/subscribe"
-    yield (
-        f"  curl {authorization} -F workflow=@graph.json -F name=first "
-        f"{url}/v1/workflow   # as {account}"
-    )
-    yield f"  curl {url}/_simulator/truth"
-
-
-def _limit(scenario: Scenario) -> str:
-    limit = scenario.limit
-    return f"{limit.requests} requests in {limit.per:g} s" if limit.enabled else "off"

@@ -34,16 +34,16 @@ if TYPE_CHECKING:
     from exporter.simulator.engine import Engine
     from exporter.simulator.workflow import Workflow
 
-# The service's page names these three. Nothing leads out of `invalid`, and yet it is not among them.
+# The service's page names these three. Nothing leads out of `invalid`, yet it is not among them.
 _CLOSING = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 
-# A client that reads nothing must not make the simulator grow: like a real server it loses snapshots.
+# A client that reads nothing must not make the simulator grow: it loses snapshots instead.
 _MOST_UNSENT = 1024 * 1024
 
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 End = Literal["whole", "closed"]
-"""``whole``: the body is to be ended as HTTP has it; ``closed``: the connection is gone or going."""
+"""``whole``: the body is to be ended as HTTP has it; ``closed``: the connection goes or is gone."""
 
 
 @dataclass(slots=True)
@@ -214,32 +214,33 @@ class Subscription:
         Returns:
             Whether this tick is over without a good snapshot; the stream may have ended, too.
         """
-        for pending in list(self._pending):
-            if self._sent < pending.threshold:
-                continue
-            fault = pending.fault
-            if isinstance(fault, DropFault):
-                self._drop(fault)
-                return True
-            if isinstance(fault, SilenceFault):
-                if self._engine.faults.still_holds(pending.number, self._engine.world.now):
-                    if fault.comments:
-                        self._write(b": keep-alive\n\n")
-                    return True
+        due = [each for each in self._pending if self._sent >= each.threshold]
+        return any(self._strike(each) for each in due)
+
+    def _strike(self, pending: _Pending) -> bool:
+        fault = pending.fault
+        if isinstance(fault, DropFault):
+            self._drop(fault)
+            return True
+        if isinstance(fault, SilenceFault) and self._lasts(pending):
+            if fault.comments:
+                self._write(b": keep-alive\n\n")
+            return True
+        if isinstance(fault, MalformedSnapshotFault):
+            pending.done += 1
+            if pending.done >= fault.count:
                 self._pending.remove(pending)
-            elif isinstance(fault, MalformedSnapshotFault):
-                pending.done += 1
-                if pending.done >= fault.count:
-                    self._pending.remove(pending)
-                self._send_malformed(fault)
-                return True
-            else:
-                self._pending.remove(pending)
-                if isinstance(fault, GarbageFault):
-                    self._write(self._engine.faults.dice.randbytes(fault.size) + b"\n\n")
-                elif isinstance(fault, FramingFault):
-                    self._odd = OddFraming(fault, self._engine.faults.dice)
+            self._send_malformed(fault)
+            return True
+        self._pending.remove(pending)
+        if isinstance(fault, GarbageFault):
+            self._write(self._engine.faults.dice.randbytes(fault.size) + b"\n\n")
+        elif isinstance(fault, FramingFault):
+            self._odd = OddFraming(fault, self._engine.faults.dice)
         return False
+
+    def _lasts(self, pending: _Pending) -> bool:
+        return self._engine.faults.still_holds(pending.number, self._engine.world.now)
 
     def _send_malformed(self, fault: MalformedSnapshotFault) -> None:
         variant = fault.variant

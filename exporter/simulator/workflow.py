@@ -7,14 +7,15 @@ that the service ever tells.
 
 from __future__ import annotations
 
+import hashlib
+import random
+import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import random
-
     from exporter.simulator.causes import CauseSpec
     from exporter.simulator.runner import Runner
     from exporter.simulator.scenario import Job, Outcomes, Stages
@@ -158,7 +159,6 @@ class Workflow:
     created_ms: int
     updated_ms: int
     plan: Plan
-    rng: random.Random
     graph: dict[str, Any] | None = None
     """The graph that was posted; None where one is made up when somebody asks."""
     status: Status = Status.ACCEPTED
@@ -183,6 +183,19 @@ class Workflow:
     earlier: list[WorkflowTruth] = field(default_factory=list)
     rendered: tuple[int, int, bytes] | None = None
     """A snapshot kept by ``documents``: version, version of the queue, text."""
+
+    def dice(self, purpose: str) -> random.Random:
+        """Randomness for something that befalls this execution.
+
+        Made on the spot: one kept for each of 50,000 workflows would be 125 MB.
+        """
+        text = f"{self.id}/{self.execution}/{purpose}"
+        return random.Random(text)  # noqa: S311 (a simulation, not a secret)
+
+    def new_prompt_id(self) -> str:
+        """ComfyUI's id for this execution's prompt."""
+        digest = hashlib.sha256(f"{self.id}/{self.execution}".encode()).hexdigest()
+        return str(uuid.UUID(digest[:32], version=4))
 
     def truth(self) -> WorkflowTruth:
         """How the present execution went so far."""

@@ -8,23 +8,22 @@ gives the same day at any speed and on any machine.
 from __future__ import annotations
 
 import heapq
-import random
-import uuid
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from exporter.simulator.arrivals import ArrivalPlan
+from exporter.simulator.maker import Maker, new_uuid
+from exporter.simulator.opening import lay_out
 from exporter.simulator.register import Register
 from exporter.simulator.runner import Runner
-from exporter.simulator.workflow import Cause, Plan, Status, Workflow, draw_cause, draw_plan
+from exporter.simulator.workflow import Cause, Status, Workflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from exporter.simulator.causes import CauseSpec
-    from exporter.simulator.scenario import Burst, Job, Outcomes, Scenario
-
-CauseChoice = Cause | None | Literal["drawn"]
+    from exporter.simulator.maker import CauseChoice
+    from exporter.simulator.scenario import Scenario
 
 
 class World:
@@ -40,26 +39,23 @@ class World:
 
     def __init__(self, scenario: Scenario, *, seed: int, stamp: Callable[[float], int]) -> None:
         self.scenario = scenario
-        self.seed = seed
         self.now = 0.0
         """The time of the day up to which everything has happened, in seconds."""
-        self.paused = False
-        """While set, nothing arrives; what is there goes on."""
         self.workflows: dict[str, Workflow] = {}
         self.registers = {account.name: Register() for account in scenario.accounts}
         self.deleted: Counter[str] = Counter()
         """Workflows that are gone from the list, by the status in which they went."""
-        self.arrived = 0
         self.on_change: Callable[[Workflow], None] = _ignore
         self._stamp = stamp
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._event_number = 0
         self._sequence = 0
-        self._drawn: Counter[str] = Counter()
-        self._arrivals = self._random("arrivals")
+        self._maker = Maker(scenario, seed=seed, stamp=stamp)
         self.runners = self._make_runners()
         self._lay_out_start()
-        self._plan_arrivals()
+        self.arrivals = ArrivalPlan(
+            scenario, self._maker.dice("arrivals"), at=self._at, arrive=self._arrive
+        )
 
     # --- the course of the day -----------------------------------------------------------------
 
@@ -101,80 +97,6 @@ class World:
 
         self._at(due, happen)
 
-    def _random(self, *names: object) -> random.Random:
-        # A stream of its own for each purpose: what one takes does not shift the others.
-        text = "/".join(str(name) for name in (self.seed, *names))
-        return random.Random(text)  # noqa: S311 (a simulation, not a secret)
-
-    # --- arrivals ------------------------------------------------------------------------------
-
-    def _plan_arrivals(self) -> None:
-        self._plan_next_arrival(0.0)
-        for burst in self.scenario.arrivals.bursts:
-            self._plan_burst(burst, burst.at)
-
-    def _plan_next_arrival(self, now: float) -> None:
-        arrivals = self.scenario.arrivals
-        if arrivals.rate == 0:
-            return
-        if arrivals.spacing == "fixed":
-            gap = 1.0 / arrivals.rate
-        else:
-            gap = self._arrivals.expovariate(arrivals.rate)
-        self._at(now + self._stretched(now, gap), self._arrive)
-
-    def _stretched(self, now: float, gap: float) -> float:
-        """The time in which ``gap`` of the base rate passes, given the phases' factors."""
-        passed, at = 0.0, now
-        edges = {
-            edge for p in self.scenario.phases for edge in (p.start, p.end) if edge is not None
-        }
-        for edge in sorted(edge for edge in edges if edge > now):
-            factor = self._rate_factor(at)
-            if passed + (edge - at) * factor >= gap:
-                break
-            passed += (edge - at) * factor
-            at = edge
-        factor = self._rate_factor(at)
-        if factor == 0:  # nothing comes any more; a day is longer than anybody watches
-            return at - now + 1e9
-        return at - now + (gap - passed) / factor
-
-    def _rate_factor(self, now: float) -> float:
-        factor = 1.0
-        for phase in self.scenario.phases:
-            if phase.holds(now):
-                factor *= phase.rate_factor
-        return factor
-
-    def _arrive(self, now: float) -> None:
-        if self._arrivals_left():
-            self._arrive_one(now)
-            self._plan_next_arrival(now)
-
-    def _plan_burst(self, burst: Burst, due: float) -> None:
-        def happen(now: float) -> None:
-            for _ in range(burst.size):
-                if not self._arrivals_left():
-                    return
-                self._arrive_one(now)
-            if burst.every is not None:
-                self._plan_burst(burst, now + burst.every)
-
-        self._at(due, happen)
-
-    def _arrivals_left(self) -> bool:
-        most = self.scenario.arrivals.max_workflows
-        return most is None or self.arrived < most
-
-    def _arrive_one(self, now: float) -> None:
-        accounts = self.scenario.accounts
-        account = self._arrivals.choices(accounts, [a.weight for a in accounts])[0]
-        if self.paused:
-            return
-        self.arrived += 1
-        self._add(now, self._draw(account.name, now, "arrival"))
-
     # --- creation ------------------------------------------------------------------------------
 
     def create(  # noqa: PLR0913 (a test says what it wants of a workflow, by keyword)
@@ -212,90 +134,25 @@ class World:
         """
         self.advance_to(now)
         self.registers[account]
-        workflow = self._draw(account, self.now, "created")
+        workflow = self._maker.make(account, self.now, "created", tags=tags, graph=graph)
         workflow.name = name or workflow.name
-        workflow.tags = tags
-        workflow.graph = graph
         workflow.scripted = scripted
         if outcome is not None or duration is not None or outputs is not None:
-            workflow.plan = self._altered(
-                workflow, duration=duration, outcome=outcome, ends_in=ends_in, outputs=outputs
+            workflow.plan = self._maker.altered(
+                workflow,
+                self.now,
+                duration=duration,
+                outcome=outcome,
+                ends_in=ends_in,
+                outputs=outputs,
             )
-        if workflow.plan.outcome is Status.FAILED and cause != "drawn":
+        if workflow.plan.outcome is Status.FAILED and not isinstance(cause, str):
             workflow.plan = replace(workflow.plan, cause=cause)
         self._add(self.now, workflow)
         return workflow
 
-    def _altered(
-        self,
-        workflow: Workflow,
-        *,
-        duration: float | None,
-        outcome: Status | None,
-        ends_in: Status,
-        outputs: int | None,
-    ) -> Plan:
-        drawn, rng = workflow.plan, workflow.rng
-        outcome = drawn.outcome if outcome is None else outcome
-        length = drawn.duration if duration is None else duration
-        if outcome is Status.INVALID:
-            ends_in = Status.ACCEPTED
-        elif outcome is Status.COMPLETED:
-            ends_in = Status.RUNNING
-        ends_after = {Status.ACCEPTED: drawn.accepted, Status.UPLOADED: drawn.uploaded}.get(
-            ends_in, length
-        )
-        count = 0
-        if outcome is Status.COMPLETED:
-            count = (
-                (drawn.outputs or workflow.job.outputs.draw(rng)) if outputs is None else outputs
-            )
-        return replace(
-            drawn,
-            duration=length,
-            outcome=outcome,
-            ends_in=ends_in,
-            ends_after=ends_after,
-            cause=draw_cause(rng, self._causes(self.now)) if outcome is Status.FAILED else None,
-            outputs=count,
-        )
-
-    def _draw(
-        self, account: str, now: float, origin: str, created: float | None = None
-    ) -> Workflow:
-        number = self._drawn[origin]
-        self._drawn[origin] += 1
-        rng = self._random(origin, number)
-        jobs = self.scenario.jobs
-        job = rng.choices(jobs, [each.weight for each in jobs])[0]
-        identity = _uuid(rng)
-        stamp = self._stamp(now if created is None else created)
-        return Workflow(
-            id=identity,
-            sequence=0,
-            account=account,
-            name=f"{job.name}-{identity[:6]}",
-            tags=job.tags,
-            job=job,
-            created_ms=stamp,
-            updated_ms=stamp,
-            plan=draw_plan(
-                rng, job, self.scenario.stages, self._outcomes(job, now), self._causes(now)
-            ),
-            rng=rng,
-        )
-
-    def _outcomes(self, job: Job, now: float) -> Outcomes:
-        for phase in self.scenario.phases:
-            if phase.outcomes is not None and phase.holds(now):
-                return phase.outcomes
-        return self.scenario.outcomes if job.outcomes is None else job.outcomes
-
-    def _causes(self, now: float) -> tuple[CauseSpec, ...]:
-        for phase in self.scenario.phases:
-            if phase.causes and phase.holds(now):
-                return phase.causes
-        return self.scenario.causes
+    def _arrive(self, account: str, now: float) -> None:
+        self._add(now, self._maker.make(account, now, "arrival"))
 
     def _register(self, workflow: Workflow) -> None:
         self._sequence += 1
@@ -350,7 +207,7 @@ class World:
             self._upload(workflow, now)
             return
         workflow.first_queue_position = runner.append(workflow)
-        workflow.prompt_id = _uuid(workflow.rng)
+        workflow.prompt_id = workflow.new_prompt_id()
         self._set_status(workflow, Status.QUEUED, now)
         if workflow.plan.ends_in is Status.QUEUED:
             self._later(now + workflow.plan.ends_after, workflow, self._end_in_queue)
@@ -443,7 +300,7 @@ class World:
         if workflow.status.final:
             return False
         if not workflow.scripted:
-            delay = self.scenario.stages.cancelling.draw(workflow.rng)
+            delay = self.scenario.stages.cancelling.draw(workflow.dice("cancelling"))
             self._later(
                 self.now + delay,
                 workflow,
@@ -468,13 +325,7 @@ class World:
         workflow.prompt_id = workflow.cause = workflow.runner = None
         workflow.first_queue_position = workflow.told_position = None
         workflow.outputs = 0
-        workflow.plan = draw_plan(
-            workflow.rng,
-            workflow.job,
-            self.scenario.stages,
-            self._outcomes(workflow.job, self.now),
-            self._causes(self.now),
-        )
+        workflow.plan = self._maker.plan_again(workflow, self.now)
         self._set_status(workflow, Status.ACCEPTED, self.now)
         if not workflow.scripted:
             self._enter_accepted(workflow, self.now)
@@ -518,15 +369,32 @@ class World:
         workflow.epoch += 1
         self._leave_runner(workflow, self.now)
         workflow.scripted = True
-        stamp = self._stamp(self.now)
-        if created_ms is not None:
-            workflow.created_ms = created_ms
         if status is Status.QUEUED:
             workflow.told_position = 1 if queue_position is None else queue_position
             if workflow.first_queue_position is None:
                 workflow.first_queue_position = workflow.told_position
         if status in (Status.QUEUED, Status.RUNNING) and workflow.prompt_id is None:
-            workflow.prompt_id = _uuid(workflow.rng)
+            workflow.prompt_id = workflow.new_prompt_id()
+        if status is Status.FAILED:
+            if isinstance(cause, str):
+                cause = self._maker.cause(workflow, self.now)
+            workflow.cause = cause
+        if status is Status.COMPLETED:
+            workflow.outputs = 1 if outputs is None else outputs
+        self._stamp_by_hand(workflow, status, created_ms, started_ms, completed_ms)
+        self._set_status(workflow, status, self.now)
+
+    def _stamp_by_hand(
+        self,
+        workflow: Workflow,
+        status: Status,
+        created_ms: int | None,
+        started_ms: int | None,
+        completed_ms: int | None,
+    ) -> None:
+        stamp = self._stamp(self.now)
+        if created_ms is not None:
+            workflow.created_ms = created_ms
         if started_ms is not None:
             workflow.started_ms = started_ms
         elif status in (Status.RUNNING, Status.COMPLETED) and workflow.started_ms is None:
@@ -535,22 +403,16 @@ class World:
             workflow.completed_ms = completed_ms
         elif status.final and status is not Status.INVALID:
             workflow.completed_ms = stamp
-        if status is Status.FAILED:
-            drawn = cause == "drawn"
-            workflow.cause = draw_cause(workflow.rng, self._causes(self.now)) if drawn else cause
-        if status is Status.COMPLETED:
-            workflow.outputs = 1 if outputs is None else outputs
-        self._set_status(workflow, status, self.now)
 
     # --- the start -----------------------------------------------------------------------------
 
     def _make_runners(self) -> list[Runner]:
-        rng = self._random("runners")
+        rng = self._maker.dice("runners")
         made = []
         for group in self.scenario.runners:
             for number in range(1, group.count + 1):
                 runner = Runner(
-                    identity=_uuid(rng),
+                    identity=new_uuid(rng),
                     name=group.name if group.count == 1 else f"{group.name}-{number}",
                     tags=group.tags,
                     managed=group.managed,
@@ -565,53 +427,12 @@ class World:
         return made
 
     def _lay_out_start(self) -> None:
-        start, rng = self.scenario.start, self._random("start")
-        accounts = self.scenario.accounts
-        weights = [account.weight for account in accounts]
-        laid: list[tuple[float, Workflow, bool]] = []
-        for is_open in (False, True):
-            age = start.open_age if is_open else start.finished_age
-            for _ in range(start.open if is_open else start.finished):
-                account = rng.choices(accounts, weights)[0].name
-                created = -age.draw(rng)
-                origin = "open" if is_open else "finished"
-                workflow = self._draw(account, 0.0, origin, created)
-                if not is_open:
-                    created = self._lay_out_finished(workflow, created)
-                laid.append((created, workflow, is_open))
-        laid.sort(key=lambda each: each[0])
-        for created, workflow, is_open in laid:
-            workflow.at_start = True
-            self._register(workflow)
-            if is_open:
-                self._lay_out_open(workflow, created)
+        for each in lay_out(self.scenario, self._maker, self.runners, self._stamp):
+            self._register(each.workflow)
+            if each.open:
+                self._place_open(each.workflow, each.created)
 
-    def _lay_out_finished(self, workflow: Workflow, created: float) -> float:
-        """Give a settled workflow its past.
-
-        Returns:
-            When it was created: earlier than asked for, where its life would not have fitted.
-        """
-        plan = workflow.plan
-        started, length = None, plan.ends_after
-        if plan.ends_in is Status.RUNNING:
-            wait = plan.accepted + plan.uploaded + workflow.rng.expovariate(1 / 10)
-            started, length = wait, wait + plan.ends_after
-            workflow.first_queue_position = 1
-            workflow.prompt_id = _uuid(workflow.rng)
-            workflow.runner = workflow.rng.choice(self.runners)
-        created = min(created, -length - 0.001)
-        workflow.created_ms = self._stamp(created)
-        workflow.started_ms = None if started is None else self._stamp(created + started)
-        ended = self._stamp(created + length)
-        workflow.updated_ms = ended
-        workflow.completed_ms = None if plan.outcome is Status.INVALID else ended
-        workflow.status = plan.outcome
-        workflow.cause, workflow.outputs = plan.cause, plan.outputs
-        workflow.final_at_start = True
-        return created
-
-    def _lay_out_open(self, workflow: Workflow, created: float) -> None:
+    def _place_open(self, workflow: Workflow, created: float) -> None:
         plan = workflow.plan
         early = plan.accepted + plan.uploaded
         runner = self._runner_for(workflow.tags)
@@ -620,7 +441,7 @@ class World:
             self._enter_accepted(workflow, 0.0)
             return
         workflow.runner = runner
-        workflow.prompt_id = _uuid(workflow.rng)
+        workflow.prompt_id = workflow.new_prompt_id()
         if runner.running is None:
             runner.running = workflow
             started = max(created + early, -0.8 * plan.ends_after)
@@ -635,10 +456,6 @@ class World:
         """All workflows that are not deleted, account by account, oldest first."""
         for register in self.registers.values():
             yield from register
-
-
-def _uuid(rng: random.Random) -> str:
-    return str(uuid.UUID(int=rng.getrandbits(128), version=4))
 
 
 def _ignore(_workflow: Workflow) -> None:

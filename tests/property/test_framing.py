@@ -17,7 +17,9 @@ from exporter.comfycontrol.framing import MAX_EVENT_LINES, EventFraming
 Event = tuple[str, str]
 
 
-def frame(chunks: list[bytes], max_event_size: int = 1024 * 1024) -> tuple[list[bytes], EventFraming]:
+def frame(
+    chunks: list[bytes], max_event_size: int = 1024 * 1024
+) -> tuple[list[bytes], EventFraming]:
     framing = EventFraming(max_event_size)
     return [block for chunk in chunks for block in framing.feed(chunk)], framing
 
@@ -96,7 +98,9 @@ def test_rules_of_the_event_stream_in_any_split_in_two(stream: bytes, expected: 
 
 LINES = st.one_of(
     st.text(max_size=20).map(lambda text: "data: " + text),
-    st.sampled_from(["data", "data:", ":", ": comment", "event: x", "id: 1", "retry: 5", "foo: bar"]),
+    st.sampled_from(
+        ["data", "data:", ":", ": comment", "event: x", "id: 1", "retry: 5", "foo: bar"]
+    ),
     st.text(max_size=8),
 )
 LINE_ENDS = st.sampled_from(["\n", "\r\n", "\r"])
@@ -114,7 +118,9 @@ def test_a_stream_gives_the_same_events_however_it_is_split(stream: bytes, at: l
     assert read(split(stream, at)) == reference(stream)
 
 
-PIECES = st.sampled_from([b"data", b"data: x", b":", b"\n", b"\r", b"\r\n", b"\xef\xbb\xbf", b"\xff"])
+PIECES = st.sampled_from(
+    [b"data", b"data: x", b":", b"\n", b"\r", b"\r\n", b"\xef\xbb\xbf", b"\xff"]
+)
 
 
 @given(chunks=st.lists(st.one_of(st.binary(max_size=50), PIECES), max_size=60))
@@ -221,7 +227,9 @@ def test_a_large_event_costs_time_in_proportion(size: int) -> None:
 
 
 def test_the_worst_event_that_is_let_through_is_read_in_seconds() -> None:
-    line = b"data:" + "\N{PILE OF POO}".encode() + b"x" * (1024 * 1024 // MAX_EVENT_LINES - 10) + b"\n"
+    line = (
+        b"data:" + "\N{PILE OF POO}".encode() + b"x" * (1024 * 1024 // MAX_EVENT_LINES - 10) + b"\n"
+    )
     stream = line * MAX_EVENT_LINES + b"\n"
     assert len(stream) <= 1024 * 1024 + 1
     begin = time.process_time()

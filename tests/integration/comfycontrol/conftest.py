@@ -49,9 +49,7 @@ class Peer:
         self.head(f"Content-Length: {len(body)}", *headers, status=status, kind=kind)
         self.send(body)
 
-    def head(
-        self, *headers: str, status: str = "200 OK", kind: str = "text/event-stream"
-    ) -> None:
+    def head(self, *headers: str, status: str = "200 OK", kind: str = "text/event-stream") -> None:
         lines = (f"HTTP/1.1 {status}", f"Content-Type: {kind}", *headers, "", "")
         self.send("\r\n".join(lines).encode("latin-1"))
 
@@ -160,9 +158,7 @@ def records() -> list[RequestRecord]:
 def make_client(records: list[RequestRecord]) -> Iterator[MakeClient]:
     clients: list[Client] = []
 
-    def make(
-        url: str, timeouts: Timeouts | None = None, *, token: str = "cfc_token"
-    ) -> Client:
+    def make(url: str, timeouts: Timeouts | None = None, *, token: str = "cfc_token") -> Client:
         client = Client(
             url, lambda: token, max_streams=8, on_request=records.append, timeouts=timeouts
         )

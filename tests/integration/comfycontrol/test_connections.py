@@ -228,9 +228,7 @@ def test_what_is_asked(serve: Serve, make_client: MakeClient) -> None:
     assert "Cache-Control: no-store" in third
 
 
-def test_the_token_may_change_between_calls(
-    serve: Serve, records: list[RequestRecord]
-) -> None:
+def test_the_token_may_change_between_calls(serve: Serve, records: list[RequestRecord]) -> None:
     recorder = Recorder()
     tokens = iter(["cfc_first", "cfc_second"])
     url = serve(recorder).url
@@ -320,7 +318,7 @@ def test_a_tunnel_that_the_proxy_refuses(
         peer.send(b"HTTP/1.1 407 Go away, user:secret\r\n\r\n")
 
     monkeypatch.setenv("HTTPS_PROXY", serve(handler).url)
-    with pytest.raises(Unreachable, match="refused a tunnel with status 407$") as caught:
+    with pytest.raises(Unreachable, match=r"refused a tunnel with status 407$") as caught:
         make_client("https://service.test").list_workflows(page=1)
     assert caught.value.reason == "proxy"
 
@@ -340,15 +338,13 @@ def test_a_proxy_that_cannot_be_used(
 def test_nobody_listens(make_client: MakeClient, records: list[RequestRecord]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    with pytest.raises(Unreachable, match="connection refused$") as caught:
+    with pytest.raises(Unreachable, match=r"connection refused$") as caught:
         make_client(url).list_workflows(page=1)
     assert caught.value.reason == "connect"
     assert [record.code for record in records] == ["error"]
 
 
-def test_the_service_hangs_up_instead_of_answering(
-    serve: Serve, make_client: MakeClient
-) -> None:
+def test_the_service_hangs_up_instead_of_answering(serve: Serve, make_client: MakeClient) -> None:
     client = make_client(serve(lambda peer: peer.read_request()).url)
     with pytest.raises(Unreachable) as caught:
         client.list_workflows(page=1)

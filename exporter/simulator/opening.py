@@ -1,0 +1,88 @@
+"""What is there when the day begins: settled workflows with a past, open ones in mid life."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from exporter.simulator.workflow import Status
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+
+    from exporter.simulator.maker import Maker, Origin
+    from exporter.simulator.runner import Runner
+    from exporter.simulator.scenario import Scenario
+    from exporter.simulator.workflow import Workflow
+
+# How long a workflow of the past had waited in its queue, on average, in seconds of the day.
+_MEAN_WAIT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """One workflow of the start."""
+
+    workflow: Workflow
+    created: float
+    """When it was created: a time of the day, before 0."""
+    open: bool
+    """Whether it is yet to be put in its place."""
+
+
+def lay_out(
+    scenario: Scenario, maker: Maker, runners: list[Runner], stamp: Callable[[float], int]
+) -> list[Laid]:
+    """Make the workflows of the start, in the order of their creation.
+
+    The settled ones are whole; they are made up one by one, not simulated, so that 20,000 take no
+    longer than a moment. The open ones are new, and the world has to put them in their places.
+    """
+    start, rng = scenario.start, maker.dice("start")
+    weights = [account.weight for account in scenario.accounts]
+    laid = []
+    wanted: tuple[tuple[Origin, int], ...] = (("finished", start.finished), ("open", start.open))
+    for origin, count in wanted:
+        ages = start.open_age if origin == "open" else start.finished_age
+        for _ in range(count):
+            account = rng.choices(scenario.accounts, weights)[0].name
+            created = -ages.draw(rng)
+            workflow = maker.make(account, 0.0, origin, created=created)
+            if origin == "finished":
+                created = _finish(workflow, created, runners, stamp, rng)
+            workflow.at_start = True
+            laid.append(Laid(workflow, created, open=origin == "open"))
+    return sorted(laid, key=lambda each: each.created)
+
+
+def _finish(
+    workflow: Workflow,
+    created: float,
+    runners: list[Runner],
+    stamp: Callable[[float], int],
+    rng: random.Random,
+) -> float:
+    """Give a settled workflow its past.
+
+    Returns:
+        When it was created: earlier than asked for, where its life would not have fitted.
+    """
+    plan = workflow.plan
+    started, length = None, plan.ends_after
+    if plan.ends_in is Status.RUNNING:
+        started = plan.accepted + plan.uploaded + rng.expovariate(1 / _MEAN_WAIT)
+        length = started + plan.ends_after
+        workflow.first_queue_position = 1
+        workflow.prompt_id = workflow.new_prompt_id()
+        workflow.runner = rng.choice(runners)
+    created = min(created, -length - 0.001)
+    ended = stamp(created + length)
+    workflow.created_ms = stamp(created)
+    workflow.updated_ms = ended
+    workflow.started_ms = None if started is None else stamp(created + started)
+    workflow.completed_ms = None if plan.outcome is Status.INVALID else ended
+    workflow.status = plan.outcome
+    workflow.cause, workflow.outputs = plan.cause, plan.outputs
+    workflow.final_at_start = True
+    return created

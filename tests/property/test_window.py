@@ -1,0 +1,181 @@
+"""The arithmetic of the rate limit, against a service that counts when it likes."""
+
+import itertools
+from bisect import bisect_left
+from dataclasses import dataclass
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.comfycontrol.window import Limit, Place, Purpose, RequestWindow
+
+limits = st.builds(
+    Limit,
+    requests=st.integers(1, 60),
+    per=st.floats(0.5, 20),
+    cooldown=st.floats(0, 20),
+    reserve=st.floats(0, 0.9),
+)
+
+arrivals = st.lists(
+    st.tuples(
+        st.floats(0, 3),  # seconds since the arrival before
+        st.sampled_from(Purpose),
+        st.floats(0, 30),  # latency until its answer begins
+        st.floats(0, 1),  # where within that the service counts it
+    ),
+    max_size=120,
+)
+
+
+@dataclass
+class Asked:
+    purpose: Purpose
+    arrived: float
+    begun: float
+    counted: float
+
+
+def simulate(limit: Limit, demand: list[tuple[float, Purpose, float, float]]) -> list[Asked]:
+    """Everybody queues up as they arrive and asks as the window lets them."""
+    window = RequestWindow(limit)
+    now = 0.0
+    due = []
+    for gap, purpose, latency, part in demand:
+        now += gap
+        due.append((now, purpose, latency, part))
+    clock = 0.0
+    waiting: list[tuple[float, Purpose, float, float]] = []
+    flying: list[tuple[float, Place]] = []
+    asked: list[Asked] = []
+    while due or waiting:
+        while due and due[0][0] <= clock:
+            waiting.append(due.pop(0))
+        for answer in sorted(f for f in flying if f[0] <= clock):
+            flying.remove(answer)
+            window.answer(answer[1], answer[0])
+        delay = window.delay(clock) if waiting else float("inf")
+        if waiting and delay <= 0:
+            purpose = window.choose({w[1] for w in waiting}, clock)
+            arrived, _, latency, part = next(w for w in waiting if w[1] is purpose)
+            waiting.remove(next(w for w in waiting if w[1] is purpose))
+            flying.append((clock + latency, window.begin(purpose, clock)))
+            asked.append(Asked(purpose, arrived, clock, clock + latency * part))
+            continue
+        events = [clock + delay] + [d[0] for d in due[:1]] + [f[0] for f in flying]
+        after = min(e for e in events if e > clock)
+        assert after < float("inf"), "nobody would ever be let through"
+        clock = after
+    return asked
+
+
+@settings(max_examples=200, deadline=None)
+@given(limits, arrivals)
+def test_no_period_of_the_service_holds_more_than_our_share(
+    limit: Limit, demand: list[tuple[float, Purpose, float, float]]
+) -> None:
+    asked = simulate(limit, demand)
+    assert len(asked) == len(demand)
+    counted = sorted(a.counted for a in asked)
+    for start in counted:
+        # Half open: what the service counted exactly one period ago it has forgotten.
+        within = bisect_left(counted, start + limit.per) - bisect_left(counted, start)
+        assert within <= limit.share
+
+
+@settings(max_examples=200, deadline=None)
+@given(limits, arrivals)
+def test_first_come_first_served_within_a_purpose(
+    limit: Limit, demand: list[tuple[float, Purpose, float, float]]
+) -> None:
+    asked = simulate(limit, demand)
+    for purpose in Purpose:
+        arrived = [a.arrived for a in asked if a.purpose is purpose]
+        assert arrived == sorted(arrived)
+
+
+@given(st.integers(1, 60), st.sets(st.sampled_from(Purpose), min_size=1))
+def test_nobody_starves(requests: int, waiting: set[Purpose]) -> None:
+    """With everyone always waiting, each purpose goes at least once in two periods."""
+    window = RequestWindow(Limit(requests=requests, per=10.0, reserve=0.0))
+    now = 0.0
+    turns: list[tuple[float, Purpose]] = []
+    for _ in range(len(waiting) * 2 * requests + 20):
+        now += max(0.0, window.delay(now))
+        purpose = window.choose(waiting, now)
+        window.answer(window.begin(purpose, now), now)
+        turns.append((now, purpose))
+    for purpose in waiting:
+        times = [t for t, p in turns if p is purpose]
+        # A tiny share goes round: as many periods as it takes to serve everyone once.
+        longest = 10.0 * (1 + -(-len(waiting) // requests))
+        assert times
+        assert times[0] <= longest
+        assert all(b - a <= longest for a, b in itertools.pairwise(times))
+
+
+@given(st.sampled_from(Purpose), st.sampled_from(Purpose))
+def test_the_more_urgent_goes_first_once_both_have_their_guarantee(
+    one: Purpose, other: Purpose
+) -> None:
+    window = RequestWindow(Limit(requests=40, reserve=0.25))
+    for _ in range(3):
+        for purpose in {one, other}:
+            window.answer(window.begin(purpose, 0.0), 0.0)
+    assert window.choose({one, other}, 0.0) is min(one, other)
+
+
+@given(st.one_of(st.none(), st.floats(1, 3600)), st.floats(0, 100))
+def test_a_refusal_closes_the_door_for_everyone(retry_after: float | None, now: float) -> None:
+    limit = Limit()
+    window = RequestWindow(limit)
+    place = window.begin(Purpose.RECONNECT, now)
+    window.answer(place, now)
+    window.refuse(now, retry_after)
+    wait = limit.cooldown if retry_after is None else retry_after
+    assert abs(window.delay(now) - wait) < 1e-6
+
+
+def test_after_a_cooldown_demand_returns_one_by_one() -> None:
+    window = RequestWindow(Limit())
+    window.refuse(0.0, None)
+    now = 0.0
+    begun: list[float] = []
+    while len(begun) < 10:
+        now += window.delay(now)
+        window.answer(window.begin(Purpose.NEW_STREAM, now), now)
+        begun.append(now)
+    assert begun[0] == 10.0
+    gaps = [b - a for a, b in itertools.pairwise(begun)]
+    assert min(gaps) >= 0.3
+
+
+def test_refusals_halve_the_share_and_quiet_gives_it_back() -> None:
+    window = RequestWindow(Limit())
+    assert window.allowed(0.0) == 30
+    window.refuse(0.0, None)
+    assert window.allowed(10.0) == 15
+    assert window.allowed(60.0) == 20
+    # A refusal of what was under way already adds nothing.
+    window = RequestWindow(Limit())
+    window.refuse(0.0, None)
+    window.refuse(0.1, None)
+    assert window.allowed(10.0) == 15
+    assert window.allowed(1000.0) == 30
+
+
+def test_never_less_than_one() -> None:
+    window = RequestWindow(Limit())
+    now = 0.0
+    for _ in range(20):
+        window.refuse(now, None)
+        now += 11
+    assert window.allowed(now) >= 1
+
+
+def test_a_place_that_was_not_used_is_given_back() -> None:
+    window = RequestWindow(Limit(requests=1, reserve=0.0))
+    place = window.begin(Purpose.CAUSE, 0.0)
+    assert window.delay(0.0) == float("inf")
+    window.withdraw(place)
+    assert window.delay(0.0) == 0.0

@@ -1,0 +1,100 @@
+"""The watchdog, with things that only say when they were ended."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.comfycontrol.deadlines import Watchdog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Thing:
+    def __init__(self) -> None:
+        self.due: float | None = None
+        self.ticket = 0
+        self.ended = threading.Event()
+        self.ended_at = 0.0
+        self.ends = 0
+
+    def expire(self, now: float) -> None:
+        assert self.due is not None
+        assert self.due <= now
+        self.due = None
+        self.ended_at = now
+        self.ends += 1
+        self.ended.set()
+
+
+@pytest.fixture
+def watchdog() -> Iterator[Watchdog]:
+    watchdog = Watchdog()
+    yield watchdog
+    watchdog.stop()
+
+
+def test_things_end_when_they_are_due_in_any_order(watchdog: Watchdog) -> None:
+    things = [Thing() for _ in range(5)]
+    begin = time.monotonic()
+    for number in (3, 0, 4, 1, 2):
+        watchdog.watch(things[number], 0.05 + 0.02 * number)
+    for number, thing in enumerate(things):
+        assert thing.ended.wait(2)
+        assert 0 <= thing.ended_at - begin - (0.05 + 0.02 * number) < 0.1
+
+
+def test_a_deadline_is_put_off_by_writing_it(watchdog: Watchdog) -> None:
+    thing = Thing()
+    begin = time.monotonic()
+    watchdog.watch(thing, 0.05)
+    thing.due = begin + 0.2
+    assert thing.ended.wait(2)
+    assert 0.2 <= thing.ended_at - begin < 0.3
+
+
+def test_a_deadline_is_brought_forward_by_watching_again(watchdog: Watchdog) -> None:
+    thing = Thing()
+    watchdog.watch(thing, 60)
+    watchdog.watch(thing, 0.05)
+    assert thing.ended.wait(2)
+
+
+def test_a_deadline_that_is_lifted_does_not_come(watchdog: Watchdog) -> None:
+    lifted, other = Thing(), Thing()
+    watchdog.watch(lifted, 0.02)
+    lifted.due = None
+    watchdog.watch(other, 0.1)
+    assert other.ended.wait(2)
+    assert not lifted.ended.is_set()
+
+
+def test_watching_again_and_again_gathers_nothing(watchdog: Watchdog) -> None:
+    thing, other = Thing(), Thing()
+    for _ in range(100):
+        watchdog.watch(thing, 0.05)
+    thing.due = time.monotonic() + 60
+    watchdog.watch(other, 0.2)
+    assert other.ended.wait(2)
+    assert len(watchdog._schedule) == 1
+
+
+def test_nothing_ends_once_it_is_stopped() -> None:
+    watchdog = Watchdog()
+    thing = Thing()
+    watchdog.watch(thing, 0.1)
+    watchdog.stop()
+    watchdog.stop()
+    watchdog.watch(Thing(), 0)
+    assert not thing.ended.wait(0.2)
+
+
+def test_one_thread_serves_all(watchdog: Watchdog) -> None:
+    before = threading.active_count()
+    for _ in range(50):
+        watchdog.watch(Thing(), 60)
+    assert threading.active_count() == before + 1

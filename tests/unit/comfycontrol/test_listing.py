@@ -1,0 +1,154 @@
+"""Pages of the list, and workflows in full, by example."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from exporter.comfycontrol.documents import MAX_TAGS
+from exporter.comfycontrol.listing import (
+    MAX_BODY_SIZE,
+    MalformedDetail,
+    MalformedListing,
+    WorkflowDetail,
+    WorkflowPage,
+    WorkflowSummary,
+    parse_detail,
+    parse_page,
+)
+
+WORKFLOW = "a1b2c3d4-e5f6-7890-abcd-ef1234567890"
+
+
+def entry(**fields: Any) -> dict[str, Any]:
+    return {"id": WORKFLOW, "name": "secret", "status": "running", **fields}
+
+
+def page(*entries: Any, **fields: Any) -> WorkflowPage:
+    return parse_page(json.dumps({"workflows": entries, **fields}).encode())
+
+
+def test_a_page() -> None:
+    parsed = page(
+        entry(
+            id=WORKFLOW.upper(),
+            tags=["sdxl", " fast\n"],
+            created_at="2024-01-15T14:30:00Z",
+            updated_at="2024-01-15T14:30:06Z",
+            started_at="2024-01-15T14:30:05.250Z",
+            completed_at=None,
+        ),
+        entry(status="completed"),
+        total=250,
+    )
+    assert parsed == WorkflowPage(
+        workflows=(
+            WorkflowSummary(
+                id=WORKFLOW,
+                status="running",
+                tags=("sdxl", "fast"),
+                created_at=1705329000.0,
+                updated_at=1705329006.0,
+                started_at=1705329005.25,
+            ),
+            WorkflowSummary(id=WORKFLOW, status="completed"),
+        ),
+        total=250,
+        malformed=0,
+        entries=2,
+    )
+    assert "secret" not in repr(parsed)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *(None, 3, "x", [], {}, entry(id="x"), entry(id=None), entry(id=f"{{{WORKFLOW}}}")),
+        *(entry(id="../" + WORKFLOW[3:]), entry(status=None), entry(status=3), entry(status="")),
+    ],
+)
+def test_an_entry_without_an_id_or_a_status_is_dropped(wrong: object) -> None:
+    parsed = page(wrong, entry())
+    assert parsed.workflows == (WorkflowSummary(WORKFLOW, "running"),)
+    assert (parsed.malformed, parsed.entries) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"created_at": "soon"},
+        {"updated_at": 3},
+        {"tags": "x"},
+        {"tags": {}, "started_at": [], "completed_at": True},
+    ],
+)
+def test_a_field_that_is_wrong_costs_no_more_than_itself(wrong: dict[str, Any]) -> None:
+    parsed = page(entry(**wrong))
+    assert parsed.workflows == (WorkflowSummary(WORKFLOW, "running"),)
+    assert parsed.malformed == 1
+
+
+def test_tags() -> None:
+    assert page(entry(tags=None)).malformed == 0
+    assert page(entry(tags=["a", 3, "", "b"])).workflows[0].tags == ("a", "b")
+    many = [str(number) for number in range(1000)]
+    assert page(entry(tags=many)).workflows[0].tags == tuple(many[:MAX_TAGS])
+
+
+@pytest.mark.parametrize("total", [None, -1, "3", True, 2.5])
+def test_a_total_that_is_none(total: object) -> None:
+    assert page(total=total).total is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"null", b"[]", b"{}", b'{"workflows":null}', b'{"workflows":{}}', b"<html>", b"\xff"],
+)
+def test_what_is_no_page(body: bytes) -> None:
+    with pytest.raises(MalformedListing):
+        parse_page(body)
+
+
+def test_a_workflow_in_full() -> None:
+    body = {
+        "id": WORKFLOW,
+        "status": "failed",
+        "queue_number": None,
+        "error_node": "KSampler",
+        "exception_type": "ValueError",
+        "exception_message": "secret",
+        "workflow_json": {"3": {"inputs": {"text": "secret"}}},
+        "tags": ["sdxl"],
+        "created_at": "2024-01-15T14:30:00Z",
+        "updated_at": "2024-01-15T14:30:09Z",
+        "started_at": "2024-01-15T14:30:05Z",
+        "completed_at": "2024-01-15T14:30:08Z",
+    }
+    detail = parse_detail(json.dumps(body).encode())
+    assert detail == WorkflowDetail(
+        status="failed",
+        error_node="KSampler",
+        exception_type="ValueError",
+        tags=("sdxl",),
+        created_at=1705329000.0,
+        updated_at=1705329009.0,
+        started_at=1705329005.0,
+        completed_at=1705329008.0,
+    )
+    assert "secret" not in repr(detail)
+
+
+def test_a_workflow_in_full_with_fields_that_are_wrong() -> None:
+    body = b'{"status":"failed","error_node":3,"queue_number":-1,"completed_at":"x"}'
+    detail = parse_detail(body)
+    assert detail == WorkflowDetail(
+        "failed", malformed_fields=("queue_number", "error_node", "completed_at")
+    )
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"status":3}', b" " * (MAX_BODY_SIZE + 1)])
+def test_what_is_no_workflow(body: bytes) -> None:
+    with pytest.raises(MalformedDetail):
+        parse_detail(body)

@@ -1,0 +1,513 @@
+"""The tracker's rules, one by one. No clock, no sleep: moments are handed in."""
+
+from dataclasses import replace
+
+import pytest
+
+from exporter.ledger import tracker
+from exporter.ledger.facts import (
+    Discovered,
+    Dropped,
+    EnteredQueue,
+    Fact,
+    Failed,
+    Finished,
+    Ignored,
+    OutputsMade,
+    Started,
+)
+from exporter.ledger.tracker import CountingRules
+from exporter.ledger.workflow import Workflow
+from exporter.observations import (
+    DropReason,
+    FailureCause,
+    GivenUp,
+    Moment,
+    Observation,
+    Source,
+    Status,
+    TakenUp,
+    Via,
+)
+
+T0 = 1_700_000_000.0
+"""The line: when the account was first looked at."""
+
+RULES = CountingRules(line=T0, lookback=86_400.0, listed=True)
+UNLISTED = replace(RULES, listed=False)
+
+
+def at(seconds: float) -> Moment:
+    """So many seconds after the line."""
+    return Moment(wall=T0 + seconds, monotonic=1000.0 + seconds)
+
+
+def seen(
+    status: str,
+    seconds: float = 10.0,
+    *,
+    via: Via = "stream",
+    position: int | None = None,
+    created: float | None = None,
+    updated: float | None = None,
+    started: float | None = None,
+    completed: float | None = None,
+    cause: FailureCause | None = None,
+    outputs: int | None = None,
+) -> Observation:
+    """An observation at so many seconds; its stamps are seconds after the line too."""
+
+    def stamp(value: float | None) -> float | None:
+        return None if value is None else T0 + value
+
+    return Observation(
+        account="studio",
+        workflow_id="w1",
+        via=via,
+        at=at(seconds),
+        status=status,
+        queue_position=position,
+        created_at=stamp(created),
+        updated_at=stamp(updated),
+        started_at=stamp(started),
+        completed_at=stamp(completed),
+        cause=cause,
+        outputs=outputs,
+    )
+
+
+class Track:
+    """Feeds one workflow and collects the facts."""
+
+    def __init__(self, rules: CountingRules = RULES, source: Source | None = None) -> None:
+        self.rules = rules
+        self.workflow: Workflow | None = None
+        self.facts: list[Fact] = []
+        if source is not None:
+            self.apply(tracker.take_up(None, TakenUp("studio", "w1", source, at(0))))
+
+    def apply(self, change: tracker.Change) -> tuple[Fact, ...]:
+        self.workflow = change.workflow
+        self.facts.extend(change.facts)
+        return change.facts
+
+    def sees(self, observation: Observation) -> tuple[Fact, ...]:
+        return self.apply(tracker.observe(self.workflow, observation, self.rules))
+
+    @property
+    def known(self) -> Workflow:
+        assert self.workflow is not None
+        return self.workflow
+
+
+class TestLife:
+    def test_a_whole_life_gives_each_fact_once(self) -> None:
+        track = Track()
+        track.sees(seen("accepted", 1, via="listing", created=0.5))
+        track.sees(seen("queued", 2, position=3))
+        track.sees(seen("queued", 4, position=1))
+        track.sees(seen("running", 6, started=5))
+        track.sees(seen("completed", 20, started=5, completed=18.25, outputs=2))
+        assert track.facts == [
+            Discovered("listing"),
+            EnteredQueue(3),
+            Started(4.5),
+            Finished(Status.COMPLETED, 13.25),
+            OutputsMade(2),
+        ]
+        assert track.known.phase == "settled"
+        assert track.known.queue_position is None
+
+    def test_a_short_job_seen_only_at_its_end_is_counted_whole(self) -> None:
+        track = Track()
+        facts = track.sees(
+            seen("completed", 10, via="listing", created=1, started=2, completed=4.5)
+        )
+        assert facts == (Discovered("listing"), Started(1.0), Finished(Status.COMPLETED, 2.5))
+
+    @pytest.mark.parametrize("status", ["completed", "failed", "cancelled", "invalid"])
+    def test_every_final_status_settles(self, status: str) -> None:
+        track = Track()
+        track.sees(seen("queued", 1))
+        track.sees(seen(status, 2))
+        assert track.known.phase == "settled"
+        assert [f for f in track.facts if isinstance(f, Finished)] == [
+            Finished(Status(status), None)
+        ]
+
+    def test_the_first_final_status_wins(self) -> None:
+        track = Track()
+        track.sees(seen("running", 1, started=1))
+        track.sees(seen("cancelled", 2, started=1, completed=2))
+        assert track.sees(seen("completed", 3, started=1, completed=3)) == (Ignored("late"),)
+        assert track.known.status is Status.CANCELLED
+
+    def test_the_same_end_again_is_a_duplicate(self) -> None:
+        track = Track()
+        final = seen("completed", 2, started=1, completed=2)
+        track.sees(seen("running", 1, started=1))
+        track.sees(final)
+        assert track.sees(final) == (Ignored("duplicate"),)
+
+
+class TestMovingForward:
+    def test_a_late_observation_changes_nothing(self) -> None:
+        track = Track()
+        track.sees(seen("running", 5, started=4))
+        assert track.sees(seen("queued", 6, position=2)) == (Ignored("late"),)
+        assert track.known.status is Status.RUNNING
+        assert track.known.queue_position is None
+
+    def test_a_repeated_observation_is_a_duplicate_and_refreshes_the_sight(self) -> None:
+        track = Track()
+        track.sees(seen("queued", 1, position=2))
+        assert track.sees(seen("queued", 9, position=2)) == (Ignored("duplicate"),)
+        assert track.known.last_seen == at(9)
+
+    def test_a_new_position_is_news(self) -> None:
+        track = Track()
+        track.sees(seen("queued", 1, position=2))
+        assert track.sees(seen("queued", 3, position=1)) == ()
+        assert track.known.queue_position == 1
+
+    def test_an_older_position_that_arrives_later_does_not_count(self) -> None:
+        track = Track()
+        track.sees(seen("queued", 9, position=1))
+        track.sees(seen("queued", 3, position=7))
+        assert track.known.queue_position == 1
+
+    def test_the_list_tells_no_position_and_wipes_out_none(self) -> None:
+        track = Track()
+        track.sees(seen("queued", 1, position=4))
+        track.sees(seen("queued", 3, via="listing", created=0))
+        assert track.known.queue_position == 4
+        assert track.known.position_at == at(1).monotonic
+
+    def test_a_position_counts_only_while_queued(self) -> None:
+        track = Track()
+        track.sees(seen("running", 1, position=1, started=1))
+        track.sees(seen("accepted", 1, position=1))
+        assert track.known.queue_position is None
+        assert not any(isinstance(f, EnteredQueue) for f in track.facts)
+
+    def test_the_entry_position_is_the_first_one_told(self) -> None:
+        track = Track()
+        track.sees(seen("queued", 1, via="listing", created=0))
+        track.sees(seen("queued", 2, position=5))
+        track.sees(seen("queued", 3, position=4))
+        assert [f for f in track.facts if isinstance(f, EnteredQueue)] == [EnteredQueue(5)]
+
+
+class TestUnknownStatus:
+    def test_it_is_kept_counted_and_not_final(self) -> None:
+        track = Track()
+        track.sees(seen("queued", 1, position=2))
+        assert track.sees(seen("paused", 2)) == (Ignored("unknown_status"),)
+        assert track.known.phase == "open"
+        assert track.known.unknown_status == "paused"
+        assert track.known.status is Status.QUEUED
+        assert track.known.queue_position is None
+
+    def test_a_known_status_follows_it(self) -> None:
+        track = Track()
+        track.sees(seen("paused", 2))
+        track.sees(seen("running", 3, started=2))
+        assert track.known.unknown_status is None
+        track.sees(seen("completed", 9, started=2, completed=8))
+        assert Finished(Status.COMPLETED, 6.0) in track.facts
+
+    def test_after_the_end_it_is_late(self) -> None:
+        track = Track()
+        track.sees(seen("completed", 9, started=2, completed=8))
+        assert track.sees(seen("archived", 10)) == (Ignored("late"),)
+
+
+class TestCauses:
+    OOM = FailureCause("KSampler", "torch.OutOfMemoryError")
+
+    def test_a_stream_tells_the_cause_with_the_end(self) -> None:
+        track = Track()
+        track.sees(seen("running", 1, started=1))
+        track.sees(seen("failed", 2, started=1, completed=2, cause=self.OOM))
+        assert track.facts[-1] == Failed("KSampler", "torch.OutOfMemoryError")
+        assert track.known.cause_owed_since is None
+
+    def test_a_stream_without_a_cause_means_unknown(self) -> None:
+        track = Track()
+        track.sees(seen("failed", 2, started=1, completed=2))
+        assert track.facts[-1] == Failed(None, None)
+
+    def test_the_list_leaves_it_owed_and_a_stream_pays(self) -> None:
+        track = Track()
+        facts = track.sees(seen("failed", 2, via="listing", created=0, started=1, completed=2))
+        assert Finished(Status.FAILED, 1.0) in facts
+        assert not any(isinstance(f, Failed) for f in facts)
+        assert track.known.cause_owed_since == T0 + 2
+        paid = track.sees(seen("failed", 30, started=1, completed=2, cause=self.OOM))
+        assert paid == (Failed("KSampler", "torch.OutOfMemoryError"),)
+        again = track.sees(seen("failed", 31, started=1, completed=2, cause=self.OOM))
+        assert again == (Ignored("duplicate"),)
+
+    def test_the_list_again_does_not_pay(self) -> None:
+        track = Track()
+        listed = seen("failed", 2, via="listing", created=0, started=1, completed=2)
+        track.sees(listed)
+        assert track.sees(listed) == (Ignored("duplicate"),)
+        assert track.known.cause_owed_since is not None
+
+    def test_it_is_forgiven_as_unknown_once(self) -> None:
+        track = Track()
+        track.sees(seen("failed", 2, via="listing", created=0, started=1, completed=2))
+        assert track.apply(tracker.forgive_cause(track.known)) == (Failed(None, None),)
+        assert track.apply(tracker.forgive_cause(track.known)) == ()
+
+    def test_a_workflow_deleted_meanwhile_is_unknown(self) -> None:
+        track = Track()
+        track.sees(seen("failed", 2, via="listing", created=0, started=1, completed=2))
+        gone = GivenUp("studio", "w1", "not_found", at(5))
+        assert track.apply(tracker.give_up(track.workflow, gone)) == (Failed(None, None),)
+        assert track.known.phase == "settled"
+
+
+class TestOutputs:
+    def test_a_stream_adds_the_outputs_to_an_end_the_list_told(self) -> None:
+        track = Track()
+        track.sees(seen("completed", 2, via="listing", created=0, started=1, completed=2))
+        late = seen("completed", 3, started=1, completed=2, outputs=4)
+        assert track.sees(late) == (OutputsMade(4),)
+        assert track.sees(late) == (Ignored("duplicate"),)
+
+
+class TestTimeToStart:
+    def test_by_the_stamps_when_both_are_known(self) -> None:
+        track = Track()
+        track.sees(seen("running", 9, via="listing", created=2, started=8.125))
+        assert Started(6.125) in track.facts
+
+    def test_a_running_snapshot_without_its_stamp_waits_for_it(self) -> None:
+        track = Track()
+        track.sees(seen("running", 9, via="listing", created=2))
+        assert not any(isinstance(f, Started) for f in track.facts)
+        track.sees(seen("running", 11, started=8))
+        assert Started(6.0) in track.facts
+
+    def test_once_only(self) -> None:
+        track = Track()
+        for second in (9, 11, 13):
+            track.sees(seen("running", second, via="listing", created=2, started=8))
+        track.sees(seen("completed", 20, started=8, completed=19))
+        assert sum(isinstance(f, Started) for f in track.facts) == 1
+
+    def test_who_never_started_has_none(self) -> None:
+        track = Track()
+        track.sees(seen("queued", 1, via="listing", created=0))
+        track.sees(seen("cancelled", 5, via="listing", created=0, completed=4))
+        assert not any(isinstance(f, Started) for f in track.facts)
+
+    def test_without_a_creation_time_by_our_first_sight_of_it_waiting(self) -> None:
+        track = Track(UNLISTED, source="configured")
+        track.sees(seen("accepted", 3))
+        track.sees(seen("queued", 5, position=1))
+        assert track.sees(seen("running", 7, started=6.5)) == (Started(4.0),)
+
+    def test_first_seen_running_is_never_guessed(self) -> None:
+        track = Track(UNLISTED, source="configured")
+        track.sees(seen("running", 7, started=6.5))
+        track.sees(seen("completed", 9, started=6.5, completed=8))
+        assert not any(isinstance(f, Started) for f in track.facts)
+
+    def test_a_long_gap_in_sight_is_never_guessed(self) -> None:
+        track = Track(UNLISTED, source="configured")
+        track.sees(seen("queued", 5))
+        track.sees(seen("running", 500, started=6.5))
+        track.sees(seen("running", 502, started=6.5))
+        assert not any(isinstance(f, Started) for f in track.facts)
+
+    def test_a_start_missed_between_two_sights_is_placed_by_the_run(self) -> None:
+        track = Track(UNLISTED, source="configured")
+        track.sees(seen("queued", 4))
+        track.sees(seen("queued", 6))
+        # It ran for 3 s and ended when it was seen: it started at 7.
+        assert Started(3.0) in track.sees(seen("completed", 10, started=6.9, completed=9.9))
+
+    def test_on_a_listed_account_the_list_may_still_tell(self) -> None:
+        track = Track(source="pushed")
+        track.sees(seen("queued", 3))
+        track.sees(seen("running", 5, started=4.5))
+        assert not any(isinstance(f, Started) for f in track.facts)
+        assert Started(3.5) in track.sees(seen("running", 7, via="listing", created=1, started=4.5))
+
+    def test_and_if_it_never_does_our_sight_counts_at_the_end(self) -> None:
+        track = Track(source="pushed")
+        track.sees(seen("queued", 3))
+        track.sees(seen("running", 5, started=4.5))
+        assert Started(2.0) in track.sees(seen("completed", 9, started=4.5, completed=8))
+
+    def test_waiting_in_an_earlier_process_is_not_measured(self) -> None:
+        track = Track(UNLISTED, source="configured")
+        track.sees(seen("queued", 3))
+        track.workflow = replace(track.known, waiting_lost=True)
+        track.sees(seen("running", 5, started=4.5))
+        assert not any(isinstance(f, Started) for f in track.facts)
+
+
+class TestAnomalies:
+    def test_a_negative_wait_is_counted_and_not_observed(self) -> None:
+        track = Track()
+        facts = track.sees(seen("running", 9, via="listing", created=8, started=7))
+        assert Ignored("anomalous_duration") in facts
+        assert not any(isinstance(f, Started) for f in facts)
+        assert Ignored("anomalous_duration") not in track.sees(seen("running", 11, started=7))
+
+    def test_a_negative_run_is_counted_and_not_observed(self) -> None:
+        track = Track()
+        track.sees(seen("running", 9, started=8))
+        facts = track.sees(seen("completed", 12, started=8, completed=7))
+        assert facts == (Ignored("anomalous_duration"), Finished(Status.COMPLETED, None))
+
+    def test_an_absurd_run_too(self) -> None:
+        track = Track()
+        track.sees(seen("running", 9, started=-40 * 86_400))
+        facts = track.sees(seen("completed", 12, started=-40 * 86_400, completed=12))
+        assert Finished(Status.COMPLETED, None) in facts
+
+
+class TestTheLine:
+    def test_what_had_ended_before_is_recorded_and_not_counted(self) -> None:
+        track = Track()
+        old = seen("completed", 1, via="listing", created=-100, started=-90, completed=-5)
+        assert track.sees(old) == ()
+        assert track.known.phase == "settled"
+        assert track.sees(old) == (Ignored("duplicate"),)
+
+    def test_a_failure_before_it_owes_no_cause(self) -> None:
+        track = Track()
+        track.sees(seen("failed", 1, via="listing", created=-100, started=-90, completed=-5))
+        assert track.known.cause_owed_since is None
+
+    def test_what_was_open_then_counts(self) -> None:
+        track = Track()
+        track.sees(seen("running", 1, via="listing", created=-100, started=-90))
+        track.sees(seen("completed", 9, via="listing", created=-100, started=-90, completed=8))
+        assert Finished(Status.COMPLETED, 98.0) in track.facts
+
+    def test_what_ended_after_it_unseen_counts(self) -> None:
+        track = Track()
+        track.sees(seen("cancelled", 9, via="listing", created=-100, updated=3))
+        assert Finished(Status.CANCELLED, None) in track.facts
+
+    def test_an_end_longer_ago_than_the_list_looks_back_does_not(self) -> None:
+        track = Track(replace(RULES, lookback=60.0))
+        assert track.sees(seen("completed", 500, created=1, started=2, completed=3)) == ()
+
+    def test_a_configured_id_that_was_over_is_not_counted(self) -> None:
+        track = Track(UNLISTED, source="configured")
+        assert track.sees(seen("completed", 1, started=-9, completed=-5)) == ()
+        track = Track(UNLISTED, source="configured")
+        assert track.sees(seen("invalid", 1)) == ()
+
+    def test_a_pushed_id_without_stamps_is_taken_for_new(self) -> None:
+        track = Track(UNLISTED, source="pushed")
+        assert Finished(Status.INVALID, None) in track.sees(seen("invalid", 1))
+
+
+class TestNewRuns:
+    def test_a_later_start_is_a_new_run(self) -> None:
+        track = Track()
+        track.sees(seen("running", 2, via="listing", created=0, started=1))
+        track.sees(seen("completed", 6, started=1, completed=5))
+        assert track.sees(seen("running", 21, started=20)) == (Discovered("listing"),)
+        assert track.known.run == 2
+        facts = track.sees(seen("failed", 31, started=20, completed=30))
+        assert facts == (Finished(Status.FAILED, 10.0), Failed(None, None))
+        # The wait of the first run says nothing about the second.
+        assert sum(isinstance(f, Started) for f in track.facts) == 1
+
+    def test_a_new_run_that_was_missed_until_its_end(self) -> None:
+        track = Track()
+        track.sees(seen("failed", 6, via="listing", created=0, started=1, completed=5))
+        facts = track.sees(seen("completed", 40, via="listing", started=20, completed=30))
+        assert facts == (
+            Failed(None, None),  # the cause still owed of the first run will not be learnt
+            Discovered("listing"),
+            Finished(Status.COMPLETED, 10.0),
+        )
+
+    def test_anything_else_about_a_settled_id_is_ignored(self) -> None:
+        track = Track()
+        track.sees(seen("completed", 6, via="listing", created=0, started=1, completed=5))
+        for status in ("accepted", "queued", "running"):
+            assert track.sees(seen(status, 9, started=1)) == (Ignored("late"),)
+        assert track.known.run == 1
+
+    def test_a_repeated_start_is_no_new_run_even_after_an_end_by_our_clock(self) -> None:
+        track = Track()
+        track.sees(seen("running", 2, started=7))
+        # No stamp of its end: our clock stands in, and it is behind the service's.
+        track.sees(seen("cancelled", 6, started=7))
+        assert track.sees(seen("running", 8, started=7)) == (Ignored("late"),)
+
+
+class TestTakingUpAndGivingUp:
+    def test_taken_up_once(self) -> None:
+        track = Track(source="configured")
+        again = tracker.take_up(track.workflow, TakenUp("studio", "w1", "file", at(1)))
+        assert again.facts == ()
+        assert track.facts == [Discovered("configured")]
+
+    def test_naming_a_listed_one_moves_it_forward_without_counting_it_twice(self) -> None:
+        track = Track()
+        track.sees(seen("queued", 1, via="listing", created=0))
+        facts = track.apply(
+            tracker.take_up(track.workflow, TakenUp("studio", "w1", "pushed", at(2)))
+        )
+        assert facts == ()
+        assert track.known.source == "pushed"
+
+    @pytest.mark.parametrize("reason", ["not_found", "malformed", "forbidden", "expired"])
+    def test_given_up(self, reason: DropReason) -> None:
+        track = Track(source="configured")
+        facts = track.apply(
+            tracker.give_up(track.workflow, GivenUp("studio", "w1", reason, at(40)))
+        )
+        assert facts == (Dropped(reason),)
+        assert track.known.phase == "dropped"
+        assert (
+            track.apply(tracker.give_up(track.workflow, GivenUp("studio", "w1", reason, at(41))))
+            == ()
+        )
+
+    def test_a_dropped_one_that_shows_up_is_open_again(self) -> None:
+        track = Track(source="pushed")
+        track.apply(tracker.give_up(track.workflow, GivenUp("studio", "w1", "not_found", at(40))))
+        track.sees(seen("queued", 50, via="listing", created=1))
+        assert track.known.phase == "open"
+        track.sees(seen("completed", 60, started=55, completed=59))
+        assert Finished(Status.COMPLETED, 4.0) in track.facts
+
+    def test_a_dropped_one_is_taken_up_again_only_by_a_push(self) -> None:
+        track = Track(source="pushed")
+        track.apply(tracker.give_up(track.workflow, GivenUp("studio", "w1", "not_found", at(40))))
+        again = tracker.take_up(track.workflow, TakenUp("studio", "w1", "configured", at(50)))
+        assert again.facts == ()
+        pushed = tracker.take_up(track.workflow, TakenUp("studio", "w1", "pushed", at(50)))
+        assert pushed.facts == (Discovered("pushed"),)
+
+    def test_giving_up_the_unknown_is_nothing(self) -> None:
+        gone = GivenUp("studio", "w1", "not_found", at(0))
+        assert tracker.give_up(None, gone) == tracker.Change(None)
+
+    def test_withdrawn_where_the_list_goes_on_with_it(self) -> None:
+        track = Track(source="file")
+        track.sees(seen("queued", 1, via="listing", created=0))
+        withdrawn = GivenUp("studio", "w1", "withdrawn", at(2))
+        assert track.apply(tracker.withdraw(track.workflow, withdrawn, listed=True)) == ()
+        assert track.known.source == "listing"
+        assert track.known.phase == "open"
+
+    def test_withdrawn_where_nobody_does(self) -> None:
+        track = Track(UNLISTED, source="file")
+        withdrawn = GivenUp("studio", "w1", "withdrawn", at(2))
+        assert track.apply(tracker.withdraw(track.workflow, withdrawn, listed=False)) == (
+            Dropped("withdrawn"),
+        )
