@@ -20,7 +20,7 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 """Keys and positions from the top of the document to one value."""
 
 _DEEPEST = 24
-_MOST_VALUES = 200_000
+_MOST_VALUES = 100_000
 _LONGEST_NUMBER = 64
 
 _TAG = "tag:yaml.org,2002:"

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import random
+import time
 import uuid
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -236,7 +236,7 @@ def draw_plan(
     duration = job.duration.draw(rng)
     outputs = job.outputs.draw(rng)
     die, early, stage_die, part = rng.random(), rng.random(), rng.random(), rng.random()
-    cause = draw_cause(rng, causes)
+    cause_seed = rng.getrandbits(64)
     without_cause = rng.random() < outcomes.without_cause
 
     outcome = Status.COMPLETED
@@ -258,6 +258,9 @@ def draw_plan(
     elif outcome is not Status.COMPLETED:
         # A model that is missing fails at once, memory runs out later: anywhere in the run.
         ends_after = part * duration
+    cause = None
+    if outcome is Status.FAILED and not without_cause:
+        cause = draw_cause(random.Random(cause_seed), causes)  # noqa: S311 (a simulation)
     return Plan(
         accepted=accepted,
         uploaded=uploaded,
@@ -266,7 +269,7 @@ def draw_plan(
         outcome=outcome,
         ends_in=ends_in,
         ends_after=ends_after,
-        cause=cause if outcome is Status.FAILED and not without_cause else None,
+        cause=cause,
         outputs=outputs if outcome is Status.COMPLETED else 0,
     )
 
@@ -310,7 +313,8 @@ PATHS = (
 
 def iso(stamp_ms: int) -> str:
     """Write a stamp as the service does: ISO 8601, UTC, milliseconds, ``Z``."""
+    # Whole seconds only: a float of milliseconds can round to the one beside it. And no strftime,
+    # which takes four times as long: a page of the list has four hundred stamps.
     seconds, milliseconds = divmod(stamp_ms, 1000)
-    # Whole seconds only: a float of milliseconds can round to the one beside it.
-    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{text}.{milliseconds:03d}Z"
+    year, month, day, hour, minute, second = time.gmtime(seconds)[:6]
+    return f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milliseconds:03}Z"

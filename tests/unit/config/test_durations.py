@@ -28,23 +28,9 @@ def test_durations(text: str, seconds: float) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        " ",
-        "5",
-        "s",
-        "5 s",
-        "5S",
-        "-5s",
-        "+5s",
-        "1.5s",
-        "1s1s",
-        "30s1m",
-        "5sec",
-        "1y",
-        "٣s",
-        "5s\n",
-    ]
-    + ["9999999999s", "1e3s", "inf", "5s "],
+        *("", " ", "5", "s", "5 s", "5S", "-5s", "+5s", "1.5s", "1s1s", "30s1m", "5sec", "1y"),
+        *("\u0663s", "5s\n", "9999999999s", "1e3s", "inf", "5s "),
+    ],
 )
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match=r"^not a duration$"):

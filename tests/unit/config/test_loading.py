@@ -285,7 +285,8 @@ def test_accounts_at_one_address_share_a_limit_however_it_is_written(tmp_path: P
     text = """\
 accounts:
   - {name: a, token: x, listing: {}, rate_limit: {per: 10s}}
-  - {name: b, token: y, listing: {}, base_url: 'HTTPS://API.comfycontrol.app/', rate_limit: {per: 10000ms}}
+  - {name: b, token: y, listing: {}, rate_limit: {per: 10000ms},
+     base_url: 'HTTPS://API.comfycontrol.app/'}
   - {name: c, token: z, listing: {}, base_url: 'http://localhost:1', rate_limit: {requests: 4}}
 """
     assert len(load(written(tmp_path, text), {}).accounts) == 3
@@ -302,16 +303,21 @@ accounts:
   - {name: d, token: x, listing: {}, base_url: 'http://sim.localhost:1'}
 """,
     )
-    assert check(path, {}) == (
-        0,
-        f"{path}: valid, 4 accounts: a, b, c, d\n"
-        "  warning: accounts[0].base_url sends the token over the network in clear. Use https://.\n"
-        "  warning: accounts[1].rate_limit allows more than the 40 requests in 10 s that the service "
-        "documents. Keep the defaults unless the service told you otherwise: past its limit it "
-        "refuses everything for a while.\n"
-        "  warning: accounts together allow 2,501 streams in one process. Past 2,000 threads Python "
-        "collapses: lower `max_streams`, or add a replica.",
-    )
+    code, text = check(path, {})
+    assert code == 0
+    assert text.splitlines() == [
+        f"{path}: valid, 4 accounts: a, b, c, d",
+        "  warning: accounts[0].base_url sends the token over the network in clear. Use https://.",
+        (
+            "  warning: accounts[1].rate_limit allows more than the 40 requests in 10 s that the "
+            "service documents. Keep the defaults unless the service told you otherwise: past its "
+            "limit it refuses everything for a while."
+        ),
+        (
+            "  warning: accounts together allow 2,501 streams in one process. Past 2,000 threads "
+            "Python collapses: lower `max_streams`, or add a replica."
+        ),
+    ]
 
 
 def test_check_of_a_good_file(tmp_path: Path) -> None:

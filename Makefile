@@ -1,0 +1,67 @@
+# Everything a person needs here. Each target does its own set-up: Python >= 3.11 and make are enough.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: demo test unit property integration e2e lint format types docs lock build bench clean check help
+
+help:  ## say what there is
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.runtime: $(VENV)/.python requirements/runtime.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/runtime.txt
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: $(VENV)/.runtime  ## the exporter at work on a local ComfyControl; ARGS="--speed 5" hurries it
+	$(BIN)/python -m exporter demo $(ARGS)
+
+test: $(VENV)/.dev  ## all four tiers of tests; those whose programs are missing say so and are skipped
+	$(PYTEST) $(ARGS)
+
+unit property integration e2e: $(VENV)/.dev  ## one tier of tests
+	$(PYTEST) tests/$@ $(ARGS)
+
+lint: $(VENV)/.dev  ## format and lint, changing nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+format: $(VENV)/.dev  ## format, and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+types: $(VENV)/.dev  ## strict type check
+	$(BIN)/mypy
+
+check: lint types test  ## everything before a commit
+
+docs: $(VENV)/.dev  ## generate the reference pages from the code
+	$(BIN)/python -m exporter.metrics.reference > docs/metrics.md
+	$(BIN)/python -m exporter.config.reference > docs/configuration.md
+
+lock: $(VENV)/.dev  ## lock what pyproject.toml asks for
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
+	  --custom-compile-command "make lock" pyproject.toml -o requirements/runtime.txt
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
+	  --custom-compile-command "make lock" pyproject.toml -c requirements/runtime.txt \
+	  --group build --group test --group check -o requirements/dev.txt
+
+build: $(VENV)/.dev  ## wheel and sdist under dist/
+	rm -rf dist && $(BIN)/python -m hatchling build
+
+clean:  ## forget everything that can be made again
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

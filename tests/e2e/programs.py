@@ -1,0 +1,116 @@
+"""Starting real programs: the installed exporter, Prometheus, a browser. Nothing is faked."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import requests
+
+EXPORTER = os.environ.get(
+    "COMFYCONTROL_EXPORTER_COMMAND", str(Path(sys.executable).with_name("comfycontrol-exporter"))
+)
+"""The command under test: CI names the one installed from the wheel."""
+
+
+def program(name: str) -> str:
+    """Where a program is; without it the test is skipped, or fails where every tier must run."""
+    found = shutil.which(name)
+    if found is None:
+        if os.environ.get("REQUIRE_EVERY_TIER"):
+            pytest.fail(f"{name} is not installed, and every tier must run")
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+class Process:
+    """A running program, with what it wrote."""
+
+    def __init__(
+        self, name: str, command: Sequence[str], log: Path, env: Mapping[str, str]
+    ) -> None:
+        self.name = name
+        self._log = log
+        with log.open("wb") as out:
+            self._process = subprocess.Popen(
+                command, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, **env}
+            )
+
+    @property
+    def output(self) -> str:
+        """Everything it wrote so far."""
+        return self._log.read_text("utf-8", "replace")
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def terminate(self) -> int:
+        """Ask it to end; its exit code."""
+        self._process.terminate()
+        return self._process.wait(10)
+
+    def end(self) -> None:
+        """Make sure that it is gone."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(10)
+
+    def check_alive(self) -> None:
+        """Fail with its output when it has ended."""
+        if self._process.poll() is not None:
+            pytest.fail(
+                f"{self.name} ended with {self._process.returncode}:\n{self.output[-4000:]}"
+            )
+
+
+class Stage:
+    """Starts programs, and ends them when the test is over."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._ends = ExitStack()
+        self._processes: list[Process] = []
+
+    def start(
+        self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None
+    ) -> Process:
+        """Start a program."""
+        process = Process(name, command, self.folder / f"{name}.log", env or {})
+        self._processes.append(process)
+        self._ends.callback(process.end)
+        return process
+
+    def until(self, what: str, holds: Callable[[], object], seconds: float = 60) -> None:
+        """Ask again and again until it holds, while every program lives."""
+        deadline = time.monotonic() + seconds
+        while True:
+            for process in self._processes:
+                process.check_alive()
+            try:
+                if holds():
+                    return
+            except requests.ConnectionError:
+                pass
+            if time.monotonic() > deadline:
+                logs = "\n".join(f"--- {p.name}\n{p.output[-2000:]}" for p in self._processes)
+                pytest.fail(f"not within {seconds} s: {what}\n{logs}")
+            time.sleep(0.1)  # programs of others tell no events
+
+    def close(self) -> None:
+        """End everything."""
+        self._ends.close()
