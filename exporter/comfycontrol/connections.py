@@ -350,19 +350,9 @@ class Adapter(requests.adapters.HTTPAdapter):
             manager.pool_classes_by_scheme = _POOLS
         return manager
 
-    def build_connection_pool_key_attributes(
-        self,
-        request: requests.PreparedRequest,
-        verify: Any,  # noqa: ANN401 - as inherited
-        cert: Any = None,  # noqa: ANN401 - as inherited
-    ) -> Any:  # noqa: ANN401 - two dictionaries, of types that are private to `requests`
-        """Choose the pool by the server alone.
-
-        A path of certificates among the attributes would be read into the shared context again for
-        each connection.
-        """
-        host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
-        return host, {"cert_reqs": "CERT_REQUIRED"}
-
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:  # noqa: ANN401
-        """Do nothing: the inherited method would set a path of certificates on the pool."""
+        """Do nothing: the shared context verifies.
+
+        The inherited method would set a path of certificates on the pool, to be read into the
+        context again for each connection.
+        """

@@ -162,10 +162,15 @@ class Subscription:
             self._end("whole")
         elif self._connection.unsent > _MOST_UNSENT or self._struck():
             self._next()
-        elif not self._ended.done():
-            self._send_snapshot()
+        else:
+            self._send_event(documents.snapshot_json(self._engine.world, self._workflow))
+            if self._workflow.status in _CLOSING:
+                self._end("whole")
+            self._next()
 
     def _next(self) -> None:
+        if self._sent >= self._engine.scenario.streams.max_updates:
+            self._end("whole")
         if self._ended.done():
             return
         # Ticks keep to their times, but a loop that was late does not make up for what it missed.
@@ -173,14 +178,6 @@ class Subscription:
         self._timer = self._loop.call_at(
             self._loop.time() + self._due - time.monotonic(), self._tick
         )
-
-    def _send_snapshot(self) -> None:
-        self._send_event(documents.snapshot_json(self._engine.world, self._workflow))
-        updates = self._engine.scenario.streams.max_updates
-        if self._workflow.status in _CLOSING or self._sent >= updates:
-            self._end("whole")
-        else:
-            self._next()
 
     def _send_event(self, data: bytes) -> None:
         if self._odd is None:

@@ -67,11 +67,10 @@ def crowded_address() -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-def check_abort(asking: Asking, reached: threading.Event | None) -> None:
-    if reached is None:
-        time.sleep(0.1)  # nobody can tell when a connection attempt has begun to wait
-    else:
+def check_abort(asking: Asking, reached: threading.Event | None, *, settle: float = 0) -> None:
+    if reached is not None:
         assert reached.wait(5)
+    time.sleep(settle)  # nobody can tell from outside when a wait has begun
     assert asking.outcome is None
     begin = time.monotonic()
     asking.call.abort()
@@ -84,7 +83,7 @@ def check_abort(asking: Asking, reached: threading.Event | None) -> None:
 
 def test_abort_while_connecting(make_client: MakeClient, records: list[RequestRecord]) -> None:
     with crowded_address() as url:
-        check_abort(Asking(make_client(url)), None)
+        check_abort(Asking(make_client(url)), None, settle=0.1)
     assert [(record.endpoint, record.code) for record in records] == [("list", "error")]
 
 
@@ -101,7 +100,7 @@ def test_the_deadline_of_the_headers_holds_while_connecting(make_client: MakeCli
         outcome = Asking(make_client(url, Timeouts(headers=0.2))).join()
     assert isinstance(outcome, Unreachable)
     assert outcome.reason == "timeout"
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 3
 
 
 class Stuck:
@@ -160,7 +159,7 @@ def test_abort_in_a_phase_of_the_answer(
 ) -> None:
     stuck = Stuck(*steps)
     server = serve(stuck, server_tls if over_tls else None)
-    check_abort(Asking(make_client(server.url)), stuck.reached)
+    check_abort(Asking(make_client(server.url)), stuck.reached, settle=0.1)
 
 
 def test_abort_in_the_tls_handshake(serve: Serve, make_client: MakeClient) -> None:
@@ -326,10 +325,10 @@ def test_headers_have_a_deadline_whatever_dribbles_in(
     begin = time.monotonic()
     with pytest.raises(Unreachable) as caught:
         client.subscribe(WORKFLOW)
-    assert 0.35 < time.monotonic() - begin < 0.8
+    assert 0.35 < time.monotonic() - begin < 1.2
     assert (caught.value.reason, caught.value.code) == ("timeout", "error")
     assert [(record.endpoint, record.code) for record in records] == [("subscribe", "error")]
-    assert 0.35 < records[0].seconds < 0.8
+    assert 0.35 < records[0].seconds < 1.2
 
 
 def test_a_tunnel_has_the_deadline_of_the_headers(
@@ -351,7 +350,7 @@ def test_a_body_has_a_deadline_whatever_dribbles_in(
     begin = time.monotonic()
     with pytest.raises(Unreachable) as caught:
         client.list_workflows(page=1)
-    assert 0.35 < time.monotonic() - begin < 0.8
+    assert 0.35 < time.monotonic() - begin < 1.2
     assert (caught.value.reason, caught.value.code) == ("timeout", "200")
     assert [record.code for record in records] == ["200"]
 
@@ -373,7 +372,7 @@ def test_endless_headers_are_refused(part: bytes, serve: Serve, make_client: Mak
     with pytest.raises(Unreachable) as caught:
         client.list_workflows(page=1)
     assert caught.value.reason == "protocol"
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 5
 
 
 def test_an_endless_body_is_refused(serve: Serve, make_client: MakeClient) -> None:
@@ -401,4 +400,4 @@ def test_the_body_of_an_answer_that_is_refused_is_not_read(
     begin = time.monotonic()
     with pytest.raises(Exception, match="subscribe: an"):
         client.subscribe(WORKFLOW)
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 5

@@ -155,3 +155,13 @@ def test_examples_and_defaults_in_the_schema_have_the_type_that_it_says() -> Non
             values = [*field["examples"], *([field["default"]] if "default" in field else [])]
             for value in values:
                 assert isinstance(value, types.get(field.get("type", ""), dict)), name
+
+
+def test_in_python_paths_are_taken_as_they_are() -> None:
+    built = Account(name="a", token_file="t", workflow_files=["ids/*.yml"])
+    assert (str(built.token_file), built.workflow_files) == ("t", ("ids/*.yml",))
+
+
+def test_an_integer_past_every_float_is_not_finite() -> None:
+    with pytest.raises(ValidationError, match="is not a finite number"):
+        Metrics(run_duration_buckets=[10**400])

@@ -1,0 +1,146 @@
+"""Facts added up."""
+
+import pytest
+
+from exporter.ledger.facts import (
+    Discovered,
+    Dropped,
+    EnteredQueue,
+    Failed,
+    Finished,
+    Ignored,
+    OutputsMade,
+    Started,
+)
+from exporter.ledger.totals import FIXED_LABELS, Buckets, Exemplar, LabelCaps, Totals
+from exporter.observations import Status
+
+BUCKETS = Buckets(
+    entry_queue_position=(1.0, 5.0), time_to_start=(1.0, 10.0), run_duration=(10.0, 60.0)
+)
+WALL = 1_700_000_000.0
+
+
+def totals(node_types: int = 200, exception_types: int = 50) -> Totals:
+    made = Totals(BUCKETS, LabelCaps(node_types, exception_types))
+    made.open_account("studio")
+    return made
+
+
+def test_what_can_be_known_beforehand_stands_at_zero() -> None:
+    made = totals()
+    shown = {key: total.value for key, total in made.counters.items()}
+    assert shown == {
+        (name, ("studio", *labels)): 0.0 for name, sets in FIXED_LABELS.items() for labels in sets
+    }
+    assert {t.appeared for t in made.counters.values()} == {0}
+    assert set(made.histograms) == {
+        ("entry_queue_position", ("studio",)),
+        ("time_to_start", ("studio",)),
+        *(
+            ("run_duration", ("studio", status))
+            for status in ("completed", "failed", "cancelled", "invalid")
+        ),
+    }
+
+
+def test_every_fact_goes_to_its_total() -> None:
+    made = totals()
+    for fact in (
+        Discovered("listing"),
+        EnteredQueue(3),
+        Started(2.5),
+        Finished(Status.COMPLETED, 12.25),
+        OutputsMade(4),
+        Dropped("expired"),
+        Ignored("late"),
+        Failed("KSampler", "ValueError"),
+    ):
+        made.add("studio", "w1", fact, WALL)
+    counted = {key: t.value for key, t in made.counters.items() if t.value}
+    assert counted == {
+        ("discovered", ("studio", "listing")): 1.0,
+        ("finished", ("studio", "completed")): 1.0,
+        ("outputs", ("studio",)): 4.0,
+        ("dropped", ("studio", "expired")): 1.0,
+        ("ignored", ("studio", "late")): 1.0,
+        ("failures", ("studio", "KSampler", "ValueError")): 1.0,
+    }
+    observed = {key: (t.counts, t.sum) for key, t in made.histograms.items() if sum(t.counts)}
+    assert observed == {
+        ("entry_queue_position", ("studio",)): ([0, 1, 0], 3),
+        ("time_to_start", ("studio",)): ([0, 1, 0], 2.5),
+        ("run_duration", ("studio", "completed")): ([0, 1, 0], 12.25),
+    }
+    finished = made.counters["finished", ("studio", "completed")]
+    assert finished.exemplar == Exemplar("w1", 1.0, WALL)
+    ran = made.histograms["run_duration", ("studio", "completed")]
+    assert ran.exemplars == [None, Exemplar("w1", 12.25, WALL), None]
+
+
+@pytest.mark.parametrize(("value", "bucket"), [(0.0, 0), (1.0, 0), (1.001, 1), (10.0, 1), (11, 2)])
+def test_a_value_on_a_bound_belongs_to_its_bucket(value: float, bucket: int) -> None:
+    made = totals()
+    made.add("studio", "w1", Started(value), WALL)
+    assert made.histograms["time_to_start", ("studio",)].counts.index(1) == bucket
+
+
+def test_an_end_without_a_duration_is_counted_and_not_observed() -> None:
+    made = totals()
+    made.add("studio", "w1", Finished(Status.CANCELLED, None), WALL)
+    assert made.counters["finished", ("studio", "cancelled")].value == 1
+    assert sum(made.histograms["run_duration", ("studio", "cancelled")].counts) == 0
+
+
+def test_missing_parts_of_a_cause_are_unknown() -> None:
+    made = totals()
+    made.add("studio", "w1", Failed(None, None), WALL)
+    made.add("studio", "w2", Failed("KSampler", None), WALL)
+    assert {labels for labels, _ in made.counters_named("failures")} == {
+        ("studio", "unknown", "unknown"),
+        ("studio", "KSampler", "unknown"),
+    }
+
+
+def test_beyond_the_cap_values_are_counted_as_other_and_the_overflow_is_told() -> None:
+    made = totals(node_types=2, exception_types=1)
+    for node in ("A", "B", "C", "D", "A"):
+        made.add("studio", "w", Failed(node, "E1"), WALL)
+    made.add("studio", "w", Failed("A", "E2"), WALL)
+    made.add("studio", "w", Failed(None, None), WALL)
+    assert {labels: t.value for labels, t in made.counters_named("failures")} == {
+        ("studio", "A", "E1"): 2,
+        ("studio", "B", "E1"): 1,
+        ("studio", "other", "E1"): 2,
+        ("studio", "A", "other"): 1,
+        ("studio", "unknown", "unknown"): 1,
+    }
+    assert made.counters["label_overflow", ("studio", "node_type")].value == 2
+    assert made.counters["label_overflow", ("studio", "exception_type")].value == 1
+
+
+def test_the_cap_is_each_accounts_own() -> None:
+    made = totals(node_types=1)
+    made.open_account("agency")
+    made.add("studio", "w", Failed("A", "E"), WALL)
+    made.add("agency", "w", Failed("B", "E"), WALL)
+    assert ("failures", ("agency", "B", "E")) in made.counters
+
+
+def test_new_series_are_numbered_as_they_appear() -> None:
+    made = totals()
+    made.add("studio", "w", Failed("A", "E"), WALL)
+    made.add("studio", "w", Failed("B", "E"), WALL)
+    made.add("studio", "w", Failed("A", "E"), WALL)
+    assert [t.appeared for _, t in made.counters_named("failures")] == [1, 2]
+    assert made.last_appeared == 2
+
+
+def test_a_copy_is_left_alone_by_what_follows() -> None:
+    made = totals()
+    before = made.copied()
+    made.add("studio", "w", Finished(Status.FAILED, 3.0), WALL)
+    made.add("studio", "w", Failed("A", "E"), WALL)
+    assert before.counters["finished", ("studio", "failed")].value == 0
+    assert before.histograms["run_duration", ("studio", "failed")].counts == [0, 0, 0]
+    assert before.last_appeared == 0

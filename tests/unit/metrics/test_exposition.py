@@ -1,0 +1,282 @@
+"""Objects in, exact exposition text out."""
+
+from dataclasses import replace
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from exporter.comfycontrol.budget import BudgetReading
+from exporter.following.access import AccountHealth
+from exporter.ledger.facts import EnteredQueue, Fact, Failed, Finished, Started
+from exporter.ledger.ledger import LedgerSnapshot
+from exporter.ledger.totals import Buckets, LabelCaps, Totals
+from exporter.ledger.workflow import Workflow
+from exporter.metrics.catalogue import BY_NAME, CATALOGUE
+from exporter.metrics.exposition import Page, new_registry
+from exporter.metrics.instruments import Instruments
+from exporter.metrics.reading import (
+    AccountReading,
+    BuildReading,
+    ConfigReading,
+    Reading,
+)
+from exporter.metrics.reference import page as reference_page
+from exporter.observations import Moment, Status
+
+NOW = Moment(wall=1_700_000_100.0, monotonic=500.0)
+UP = AccountHealth(up=True, answered=True, down_since=None)
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
+
+def workflow(workflow_id: str, status: Status | None, **more: object) -> Workflow:
+    made = Workflow(
+        account="studio",
+        workflow_id=workflow_id,
+        source="listing",
+        first_seen=Moment(NOW.wall - 50, NOW.monotonic - 50),
+        last_seen=Moment(NOW.wall - 1, NOW.monotonic - 1),
+        status=status,
+    )
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+def queued(workflow_id: str, position: int, *, told_ago: float = 1.0) -> Workflow:
+    return workflow(
+        workflow_id,
+        Status.QUEUED,
+        queue_position=position,
+        position_at=NOW.monotonic - told_ago,
+    )
+
+
+def reading(
+    *workflows: Workflow,
+    facts: tuple[Fact, ...] = (),
+    health: AccountHealth = UP,
+    followed: frozenset[str] = frozenset(),
+    cap: int = 500,
+    announced: int = 1_000_000,
+) -> Reading:
+    totals = Totals(Buckets((1.0, 5.0), (1.0, 10.0), (10.0, 60.0)), LabelCaps(200, 50))
+    totals.open_account("studio")
+    for number, fact in enumerate(facts):
+        totals.add("studio", f"w{number}", fact, 1_700_000_000.5)
+    return Reading(
+        at=NOW,
+        ledger=LedgerSnapshot(("studio",), workflows, 7, totals),
+        accounts={"studio": AccountReading(health, len(followed), followed, NOW.wall - 3)},
+        budgets=(BudgetReading("api.example.com", 30, 12, 4.5, 0.0),),
+        config=ConfigReading(last_reload_successful=True, last_reload_success_at=1_700_000_000.0),
+        build=BuildReading("1.2.3", "abc", "3.11.7"),
+        per_workflow_series=cap,
+        announced=announced,
+    )
+
+
+def text(shown: Reading, name: str, accept: str = "text/plain") -> str:
+    """The lines of one family, as a scrape shows them."""
+    body = Page(CollectorRegistry(), lambda _: shown).render(accept, "test").body.decode()
+    family = BY_NAME[name].family
+    metric_types = ("", "_total", "_bucket", "_count", "_sum")
+    names = {family + suffix for suffix in metric_types}
+
+    def named(line: str) -> str:
+        return line.split(" ")[2] if line.startswith("# ") else line.split("{", maxsplit=1)[0].split(" ", maxsplit=1)[0]
+
+    return "\n".join(line for line in body.splitlines() if line != "# EOF" and named(line) in names)
+
+
+def test_open_workflows_by_status_show_all_four() -> None:
+    shown = reading(
+        workflow("a", Status.RUNNING),
+        workflow("b", Status.RUNNING),
+        workflow("c", None),
+        workflow("d", Status.QUEUED, unknown_status="paused"),
+    )
+    assert text(shown, "comfycontrol_workflows") == (
+        "# HELP comfycontrol_workflows Open workflows by the status last seen.\n"
+        "# TYPE comfycontrol_workflows gauge\n"
+        'comfycontrol_workflows{account="studio",status="accepted"} 0.0\n'
+        'comfycontrol_workflows{account="studio",status="uploaded"} 0.0\n'
+        'comfycontrol_workflows{account="studio",status="queued"} 0.0\n'
+        'comfycontrol_workflows{account="studio",status="running"} 2.0'
+    )
+
+
+def test_queue_positions_up_to_the_cap_and_what_it_leaves_out() -> None:
+    shown = reading(queued("a", 3), queued("b", 1), queued("c", 2), cap=2)
+    assert text(shown, "comfycontrol_workflow_queue_position").splitlines()[2:] == [
+        'comfycontrol_workflow_queue_position{account="studio",workflow_id="b"} 1.0',
+        'comfycontrol_workflow_queue_position{account="studio",workflow_id="c"} 2.0',
+    ]
+    assert text(shown, "comfycontrol_workflow_series_omitted").endswith(" 1.0")
+    assert text(shown, "comfycontrol_queue_position_max").endswith(" 3.0")
+
+
+def test_series_of_single_workflows_can_be_turned_off() -> None:
+    shown = reading(queued("a", 3), cap=0)
+    assert "workflow_id" not in text(shown, "comfycontrol_workflow_queue_position")
+    assert text(shown, "comfycontrol_queue_position_max").endswith(" 3.0")
+
+
+def test_a_position_that_nobody_tells_any_more_is_withdrawn() -> None:
+    shown = reading(queued("a", 3, told_ago=31.0))
+    assert "workflow_id" not in text(shown, "comfycontrol_workflow_queue_position")
+    assert "{" not in text(shown, "comfycontrol_queue_position_max")
+    assert text(shown, "comfycontrol_workflows").splitlines()[4].endswith('"queued"} 1.0')
+
+
+@pytest.mark.parametrize(("seconds", "shows"), [(29.0, True), (31.0, False)])
+def test_an_account_that_is_down_shows_no_live_gauges(seconds: float, shows: bool) -> None:
+    down = AccountHealth(up=False, answered=True, down_since=NOW.monotonic - seconds)
+    shown = reading(queued("a", 3), health=down)
+    for name in (
+        "comfycontrol_workflows",
+        "comfycontrol_workflow_queue_position",
+        "comfycontrol_queue_position_max",
+        "comfycontrol_oldest_workflow_created_timestamp_seconds",
+    ):
+        assert ("{" in text(shown, name)) is shows, name
+    assert text(shown, "comfycontrol_account_up").endswith(" 0.0")
+    assert "{" in text(shown, "comfycontrol_stalest_observation_timestamp_seconds")
+    assert "{" in text(shown, "comfycontrol_workflows_finished_total")
+
+
+def test_the_oldest_by_status_is_absent_where_there_is_none() -> None:
+    shown = reading(
+        workflow("a", Status.QUEUED, created_at=1_700_000_010.25),
+        workflow("b", Status.QUEUED, created_at=1_700_000_005.5),
+    )
+    name = "comfycontrol_oldest_workflow_created_timestamp_seconds"
+    assert text(shown, name).splitlines()[2:] == [
+        f'{name}{{account="studio",status="queued"}} 1.7000000055e+09'
+    ]
+
+
+def test_nothing_open_leaves_nothing_stale() -> None:
+    assert "{" not in text(reading(), "comfycontrol_stalest_observation_timestamp_seconds")
+
+
+def test_a_counter_in_plain_text() -> None:
+    shown = reading(facts=(Finished(Status.FAILED, 12.5),))
+    assert text(shown, "comfycontrol_workflows_finished_total") == (
+        "# HELP comfycontrol_workflows_finished_total "
+        "Outcomes of workflows, each counted exactly once.\n"
+        "# TYPE comfycontrol_workflows_finished_total counter\n"
+        'comfycontrol_workflows_finished_total{account="studio",status="completed"} 0.0\n'
+        'comfycontrol_workflows_finished_total{account="studio",status="failed"} 1.0\n'
+        'comfycontrol_workflows_finished_total{account="studio",status="cancelled"} 0.0\n'
+        'comfycontrol_workflows_finished_total{account="studio",status="invalid"} 0.0'
+    )
+
+
+def test_a_histogram_in_openmetrics_has_exemplars_and_no_created_line() -> None:
+    shown = reading(facts=(Started(2.5),))
+    name = "comfycontrol_workflow_time_to_start_seconds"
+    assert text(shown, name, OPENMETRICS) == (
+        f"# HELP {name} From the creation of a workflow to its start.\n"
+        f"# TYPE {name} histogram\n"
+        f"# UNIT {name} seconds\n"
+        f'{name}_bucket{{account="studio",le="1.0"}} 0.0\n'
+        f'{name}_bucket{{account="studio",le="10.0"}} 1.0 '
+        '# {workflow_id="w0"} 2.5 1700000000.5\n'
+        f'{name}_bucket{{account="studio",le="+Inf"}} 1.0\n'
+        f'{name}_count{{account="studio"}} 1.0\n'
+        f'{name}_sum{{account="studio"}} 2.5'
+    )
+
+
+def test_entry_positions_have_no_exemplars() -> None:
+    shown = reading(facts=(EnteredQueue(2),))
+    assert "workflow_id" not in text(
+        shown, "comfycontrol_workflow_entry_queue_position", OPENMETRICS
+    )
+
+
+def test_a_series_that_could_not_be_known_shows_zero_before_its_value() -> None:
+    facts: tuple[Fact, ...] = (Failed("KSampler", "ValueError"),)
+    name = "comfycontrol_workflow_failures_total"
+    labels = '{account="studio",exception_type="ValueError",node_type="KSampler"}'
+    first = text(reading(facts=facts, announced=0), name, OPENMETRICS)
+    assert first.splitlines()[-1] == f"{name}{labels} 0.0"
+    then = text(reading(facts=facts, announced=1), name, OPENMETRICS)
+    assert then.splitlines()[-1] == (f'{name}{labels} 1.0 # {{workflow_id="w0"}} 1.0 1700000000.5')
+
+
+def test_odd_label_values_are_escaped() -> None:
+    shown = reading(facts=(Failed('a"b\\c\nd', "größe (Efficient)"),))
+    line = text(shown, "comfycontrol_workflow_failures_total").splitlines()[-1]
+    assert r'node_type="a\"b\\c\nd"' in line
+    assert 'exception_type="größe (Efficient)"' in line
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "",
+        "*/*",
+        "text/plain",
+        "application/openmetrics-text; version=abc",
+        "application/openmetrics-text; version=",
+        "text/plain; version=",
+        ";;;,,,=",
+        "application/json",
+        "\x00\xff",
+        "application/openmetrics-text;version=1.0.0;escaping=nonsense",
+        "a" * 100_000,
+    ],
+)
+def test_any_accept_header_gets_an_answer(accept: str) -> None:
+    exposition = Page(CollectorRegistry(), lambda _: reading()).render(accept, "test")
+    assert b"comfycontrol_account_up" in exposition.body
+    assert exposition.content_type.startswith(("text/plain", "application/openmetrics-text"))
+
+
+def test_prometheus_gets_openmetrics() -> None:
+    asks = (
+        "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;"
+        "q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+    )
+    exposition = Page(CollectorRegistry(), lambda _: reading()).render(asks, "prometheus")
+    assert exposition.content_type.startswith("application/openmetrics-text; version=1.0.0")
+    assert exposition.body.endswith(b"# EOF\n")
+
+
+def test_the_whole_page_is_legal_openmetrics_and_shows_the_whole_catalogue() -> None:
+    registry = new_registry()
+    Instruments(registry).open_accounts(["studio"])
+    shown = reading(
+        queued("a", 1),
+        facts=(Failed("KSampler", "ValueError"), Started(1.0), Finished(Status.COMPLETED, 3.0)),
+    )
+    body = Page(registry, lambda _: shown).render(OPENMETRICS, "test").body.decode()
+    families = {f.name: f for f in text_string_to_metric_families(body)}  # type: ignore[no-untyped-call]
+    for metric in CATALOGUE:
+        assert metric.family in families, metric.name
+        family = families[metric.family]
+        assert family.type == metric.type
+        assert family.samples, metric.name
+        for sample in family.samples:
+            assert set(sample.labels) - {"le"} == set(metric.labels), metric.name
+    assert "_created{" not in body
+
+
+def test_names_follow_the_conventions() -> None:
+    names = [metric.name for metric in CATALOGUE]
+    assert len(names) == len(set(names))
+    for metric in CATALOGUE:
+        assert metric.name.endswith("_total") == (metric.type == "counter"), metric.name
+        assert metric.help.endswith("."), metric.name
+        if metric.unit in {"seconds", "Unix seconds"}:
+            assert "_seconds" in metric.name, metric.name
+        if metric.unit == "Unix seconds":
+            assert metric.name.endswith("_timestamp_seconds"), metric.name
+        # Ids are in one label of one metric, which lives no longer than its workflow.
+        if "workflow_id" in metric.labels:
+            assert metric.name == "comfycontrol_workflow_queue_position"
+
+
+def test_the_reference_page_is_that_of_the_code(request: pytest.FixtureRequest) -> None:
+    committed = (request.config.rootpath / "docs" / "metrics.md").read_text("utf-8")
+    assert committed == reference_page(), "run: make docs"
