@@ -8,10 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol
 
 from exporter import __version__
-from exporter.comfycontrol import Client, RequestRecord
+from exporter.comfycontrol import Client, RequestRecord, Timeouts
 from exporter.comfycontrol.budget import RequestBudget
 from exporter.comfycontrol.window import Limit
 from exporter.config import Account, Config, TokenSource, TokenUnreadable
@@ -21,6 +22,7 @@ from exporter.following.lister import Lister, ListingTerms
 from exporter.following.poller import Poller
 from exporter.following.supervisor import Supervisor
 from exporter.ledger.ledger import AccountTerms, Ledger
+from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.totals import Buckets, LabelCaps
 from exporter.metrics.announcements import Announcements
 from exporter.metrics.exposition import Page, new_registry
@@ -39,6 +41,9 @@ resolved) end with the process."""
 
 UNLISTED_LOOKBACK_SECONDS: Final = 86_400.0
 """How long an open workflow of an account without a listing may stay unseen."""
+
+KEEP_SECONDS: Final = 0.25
+"""How often the ledger is kept. What a crash takes back of this time is observed again."""
 
 EXPIRY_SECONDS: Final = 10.0
 """How often time is let do its work on the ledger."""
@@ -94,20 +99,32 @@ class _AccountParts:
 class App:
     """A running exporter, but for its web side.
 
+    Args:
+        config: what to follow, and how.
+        storage: the folder of the ledger; None keeps it in memory, for as long as the process
+            lives.
+        now: both clocks.
+        jitter: numbers from 0 to 1, for backoffs.
+
     Raises:
         TokenUnreadable: a token cannot be read.
+        LedgerInUse: another exporter has the ledger open.
+        CannotOpenLedger: the storage folder cannot be used.
     """
 
     def __init__(
         self,
         config: Config,
         *,
+        storage: Path | None = None,
         now: Callable[[], Moment] = clocks,
         jitter: Callable[[], float] = random.random,
+        timeouts: Timeouts | None = None,
     ) -> None:
         self._config = config
         self._now = now
         self._jitter = jitter
+        self._timeouts = timeouts
         self._read_at = now().wall
         self._registry = new_registry()
         self._instruments = Instruments(self._registry)
@@ -117,13 +134,14 @@ class App:
             _buckets(config),
             LabelCaps(config.metrics.node_types, config.metrics.exception_types),
             now,
+            None if storage is None else SqliteStore(storage, now),
         )
         self._budgets = self._make_budgets()
         self._accounts: Mapping[str, _AccountParts] = {
             account.name: self._make_account(account) for account in config.accounts
         }
         self._ledger.on_change = self._look
-        self._announcements = Announcements()
+        self._announcements = Announcements(self._ledger.snapshot().announced)
         self.page: Final = Page(self._registry, self.read)
         self.pushed: Final = PushedIds(
             {a.name: a.push.token for a in config.accounts if a.push is not None},
@@ -131,7 +149,7 @@ class App:
             now,
         )
         self._stopping = threading.Event()
-        self._expiry = threading.Thread(target=self._expire, name="expiry", daemon=True)
+        self._keeper = threading.Thread(target=self._keep, name="ledger", daemon=True)
 
     # Life -------------------------------------------------------------------------------------
 
@@ -141,7 +159,7 @@ class App:
             take_up_configured(account.name, account.workflows, self._ledger, self._now)
             for part in self._accounts[account.name].parts:
                 part.start()
-        self._expiry.start()
+        self._keeper.start()
 
     def stop(self) -> bool:
         """End within `STOP_SECONDS`, whatever the threads are at; whether all of them did."""
@@ -153,6 +171,7 @@ class App:
             budget.close()
         deadline = self._now().monotonic + STOP_SECONDS
         ended = [part.join(max(0.0, deadline - self._now().monotonic)) for part in parts]
+        self._ledger.close()
         if all(ended):
             for account in self._accounts.values():
                 account.client.close()
@@ -179,6 +198,11 @@ class App:
                 followed=followed,
                 list_completed_at=self._instruments.list_completed_at(name),
             )
+        newest = ledger.totals.last_appeared
+        announced = newest
+        if scraper is not None:
+            announced = self._announcements.announce(scraper, newest)
+            self._ledger.note_announced(newest)
         return Reading(
             at=self._now(),
             ledger=ledger,
@@ -191,11 +215,7 @@ class App:
                 python_version=platform.python_version(),
             ),
             per_workflow_series=self._config.metrics.per_workflow_series,
-            announced=(
-                ledger.totals.last_appeared
-                if scraper is None
-                else self._announcements.announce(scraper, ledger.totals.last_appeared)
-            ),
+            announced=announced,
         )
 
     # Wiring -----------------------------------------------------------------------------------
@@ -225,6 +245,7 @@ class App:
             credentials.token,
             max_streams=account.max_streams,
             on_request=on_request,
+            timeouts=self._timeouts,
         )
         access = AccountAccess(
             account.name,
@@ -285,9 +306,18 @@ class App:
         for account in self._accounts.values():
             account.supervisor.look()
 
-    def _expire(self) -> None:
-        while not self._stopping.wait(EXPIRY_SECONDS):
-            self._ledger.expire()
+    def _keep(self) -> None:
+        expiry = self._now().monotonic + EXPIRY_SECONDS
+        while not self._stopping.wait(KEEP_SECONDS):
+            try:
+                self._ledger.keep()
+                if self._now().monotonic >= expiry:
+                    expiry = self._now().monotonic + EXPIRY_SECONDS
+                    self._ledger.expire()
+            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the keeping
+                log.error(  # noqa: TRY400 - a traceback shows values as well
+                    "keeping the ledger failed", extra={"error": type(error).__name__}
+                )
 
 
 def _terms(account: Account) -> AccountTerms:

@@ -59,6 +59,14 @@ def _parser() -> argparse.ArgumentParser:
         help="configuration; without it, one account from COMFYCONTROL_TOKEN",
     )
     parser.add_argument(
+        "--storage.path",
+        dest="storage_path",
+        type=Path,
+        default=Path("data"),
+        metavar="DIR",
+        help="folder of the ledger, so that restarts neither repeat nor lose (default data/)",
+    )
+    parser.add_argument(
         "--version",
         action="version",
         version=f"%(prog)s {__version__} (Python {platform.python_version()})",
@@ -188,7 +196,13 @@ def _check_config(file: Path) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from exporter.config import ConfigError, from_environment, load  # noqa: PLC0415
+    from exporter.config import (  # noqa: PLC0415
+        ConfigError,
+        TokenUnreadable,
+        from_environment,
+        load,
+    )
+    from exporter.ledger.sqlite import CannotOpenLedger, LedgerInUse  # noqa: PLC0415
     from exporter.running import run  # noqa: PLC0415
 
     try:
@@ -205,7 +219,11 @@ def _export(arguments: argparse.Namespace) -> int:
     except CannotListen as error:
         _say(str(error))
         return EXIT_CANNOT_LISTEN
-    run(config, listening, arguments.telemetry_path)
+    try:
+        run(config, listening, arguments.telemetry_path, arguments.storage_path)
+    except (LedgerInUse, CannotOpenLedger, TokenUnreadable) as error:
+        _say(str(error))
+        return EXIT_BAD_INPUT
     return EXIT_OK
 
 

@@ -39,7 +39,7 @@ def demonstrate(
         _say(f"  open   http://localhost:{port}/")
         _say(f"  or     curl http://localhost:{port}{telemetry_path}")
         _say("  Ctrl-C ends both.")
-        run(config, listening, telemetry_path, meanwhile=_ticker)
+        run(config, listening, telemetry_path, None, meanwhile=_ticker)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 from exporter import __version__
 from exporter.app import App
@@ -21,13 +22,19 @@ def run(
     config: Config,
     listening: socket.socket,
     telemetry_path: str,
+    storage: Path | None,
     meanwhile: Callable[[App], AbstractContextManager[object]] = lambda _: nullcontext(),
 ) -> None:
     """Export until SIGTERM or SIGINT.
 
-    `meanwhile` is entered once everything runs and left before it stops.
+    `storage` is the folder of the ledger, None for one in memory. `meanwhile` is entered once everything runs and left before it stops.
+
+    Raises:
+        LedgerInUse: another exporter has the ledger open.
+        CannotOpenLedger: the storage folder cannot be used.
+        TokenUnreadable: a token's file has gone since the configuration was read.
     """
-    app = App(config)
+    app = App(config, storage=storage)
     web = make_app(WebParts(app.page, app.pushed, app.is_ready, telemetry_path))
     host, port = listening.getsockname()[:2]
     app.start()

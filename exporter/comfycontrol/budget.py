@@ -98,9 +98,12 @@ class RequestBudget:
         """Cancel everyone who waits; nobody gets a turn any more."""
         with self._changed:
             self._closed = True
+            now = self._monotonic()
             for queue in self._waiting.values():
                 while queue:
-                    queue.popleft().over.set()
+                    turn = queue.popleft()
+                    self._waited += now - turn.since
+                    turn.over.set()
             self._changed.notify_all()
 
     def reading(self) -> BudgetReading:

@@ -42,7 +42,8 @@ class Limit:
     @property
     def share(self) -> int:
         """Requests that we allow ourselves per period; at least one."""
-        return max(1, floor(self.requests * (1 - self.reserve)))
+        # 10 x (1 - 0.9) is 0.9999999999999998 in binary, and was meant to be 1.
+        return max(1, floor(self.requests * (1 - self.reserve) + 1e-9))
 
 
 GUARANTEED_PART: Final = 10

@@ -22,6 +22,7 @@ from exporter.comfycontrol import (
     Unauthorized,
 )
 from exporter.comfycontrol.budget import RequestBudget
+from exporter.comfycontrol.errors import NO_STATUS
 from exporter.comfycontrol.window import Purpose
 from exporter.following.backoff import Backoff
 from exporter.following.stop import Stop, Stopped
@@ -98,12 +99,13 @@ class AccountAccess:
             Stopped: asked to end, or no longer wanted when its turn came.
             ServiceError: the service refused, failed or was out of reach.
         """
-        trying = self._pass_gate(stop)
-        try:
+        if not self._pass_gate(stop):
             return self._ask_in_turn(purpose, stop, request, still_wanted)
+        try:
+            self._reload_token()
+            return self._ask_in_turn(purpose, stop, request, still_wanted, for_all=True)
         finally:
-            if trying:
-                self._end_try()
+            self._end_try()
 
     def _ask_in_turn(
         self,
@@ -111,6 +113,8 @@ class AccountAccess:
         stop: Stop,
         request: Callable[[Call], Answer],
         still_wanted: Callable[[], bool],
+        *,
+        for_all: bool = False,
     ) -> Answer:
         turn = self._budget.enter(purpose)
         with stop.interrupting(turn.cancel):
@@ -132,8 +136,11 @@ class AccountAccess:
             turn.answered()
             if stop.asked:
                 raise Stopped from None
+            if for_all and isinstance(error, Forbidden):
+                # While the whole account is refused, this says nothing of the one id.
+                error = Unauthorized(str(error), code=error.code)
             self._note_failure(error, purpose)
-            raise
+            raise error from None
         except BaseException:
             turn.answered()
             raise
@@ -156,8 +163,6 @@ class AccountAccess:
                 self._changed.wait(None if self._someone_tries else left)
             else:
                 return False
-        # Outside the lock: it reads a file.
-        self._reload_token()
         return True
 
     def _wake(self) -> None:
@@ -196,7 +201,7 @@ class AccountAccess:
             # Said of one id by a service that knew who asked.
             self._note_success()
         else:
-            self._note_down(answered=error.code != "error")
+            self._note_down(answered=error.code != NO_STATUS)
 
     def _note_refusal(self, error: ServiceError) -> None:
         with self._changed:
@@ -206,7 +211,7 @@ class AccountAccess:
                 # Streams that were under way together are refused together: one step, not many.
                 self._next_try = self._monotonic() + self._backoff.failed()
             self._changed.notify_all()
-        self._note_down(answered=True)
+        self._note_down(answered=error.code != NO_STATUS)
         if first:
             log.error(
                 "the service refuses this account's token: trying again, ids are kept",

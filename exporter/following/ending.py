@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from exporter.comfycontrol import (
+    Aborted,
     BadRequest,
     Forbidden,
     NotFound,
@@ -84,10 +85,11 @@ def after_refusal(error: ServiceError, seconds_not_found: float) -> Next:
     `seconds_not_found`: how long the service has answered 404 for this id, now included.
     """
     match error:
-        case BadRequest():
-            return Next("give_up", drop_reason="malformed")
-        case Forbidden():
-            return Next("give_up", drop_reason="forbidden")
+        case Aborted():
+            return Next("done")
+        case BadRequest() | Forbidden():
+            malformed = isinstance(error, BadRequest)
+            return Next("give_up", drop_reason="malformed" if malformed else "forbidden")
         case NotFound() if seconds_not_found >= NOT_FOUND_GRACE_SECONDS:
             return Next("give_up", drop_reason="not_found")
         case RateLimited() | Unauthorized():
@@ -101,4 +103,10 @@ def after_refusal(error: ServiceError, seconds_not_found: float) -> Next:
 
 def reason_of_refusal(error: ServiceError) -> StreamEnd:
     """How users see a stream that could not be opened."""
-    return "dropped" if isinstance(error, Unreachable) else "refused"
+    match error:
+        case Aborted():
+            return "shutdown"
+        case Unreachable():
+            return "dropped"
+        case _:
+            return "refused"

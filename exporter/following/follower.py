@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
+from math import inf
 from typing import Final
 
 from exporter.comfycontrol import (
@@ -34,6 +35,9 @@ log = logging.getLogger(__name__)
 
 class Follower:
     """Follows one workflow in a thread of its own until it settles, is given up, or is stopped.
+
+    One that asks for a cause tries once: whether and when to try again is for whoever sees all
+    the causes that are owed.
 
     Args:
         access: the account's way to the service.
@@ -98,31 +102,40 @@ class Follower:
             self._follow()
         except Stopped:
             pass
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the workflow
-            # Only the type: the text could hold what the service sent.
-            log.error(  # noqa: TRY400 - a traceback shows values as well
-                "following failed",
-                extra=self._marks(error=type(error).__name__),
-            )
         finally:
             self._on_end(self)
 
     def _follow(self) -> None:
         purpose = self.purpose
         while True:
-            then = self._one_stream(purpose)
-            if then.action == "done":
-                return
-            if then.action == "give_up":
-                if then.drop_reason is not None:
-                    self._register.give_up(
-                        GivenUp(self._account, self.workflow_id, then.drop_reason, self._now())
-                    )
+            then = self._one_attempt(purpose)
+            if then.action in ("done", "give_up"):
                 return
             if then.action == "back_off":
+                if purpose is Purpose.CAUSE:
+                    return
                 self._stop.sleep(max(self._backoff.failed(), then.at_least))
             if purpose is not Purpose.CAUSE:
                 purpose = Purpose.RECONNECT
+
+    def _one_attempt(self, purpose: Purpose) -> Next:
+        try:
+            then = self._one_stream(purpose)
+            if then.drop_reason is not None:
+                self._register.give_up(
+                    GivenUp(self._account, self.workflow_id, then.drop_reason, self._now())
+                )
+        except Stopped:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the workflow
+            # Only the type: the text could hold what the service sent.
+            log.error(  # noqa: TRY400 - a traceback shows values as well
+                "following failed",
+                extra=self._marks(error=type(error).__name__),
+            )
+            # Ending here would have it started anew at once, and ask again at once.
+            return Next("back_off")
+        return then
 
     def _one_stream(self, purpose: Purpose) -> Next:
         call: Call | None = None
@@ -199,11 +212,15 @@ class Follower:
         else:
             since = now
         log.debug("no stream", extra=self._marks(code=error.code, reason=str(error)))
-        return after_refusal(error, now - since)
+        # What has failed did exist: asking for its cause is never a moment too early.
+        return after_refusal(error, inf if self.purpose is Purpose.CAUSE else now - since)
 
     def _is_wanted(self) -> bool:
-        # Its turn may have come minutes later, when the list has long shown the end.
-        return self.purpose is Purpose.CAUSE or self._is_open()
+        # Its turn may have come minutes later, when the list has long shown the end, or when
+        # the cause has been told or forgiven.
+        if self.purpose is Purpose.CAUSE:
+            return self.workflow_id in self._register.causes_owed(self._account)
+        return self._is_open()
 
     def _is_open(self) -> bool:
         return self._register.is_open(self._account, self.workflow_id)

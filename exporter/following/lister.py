@@ -27,6 +27,7 @@ from exporter.observations import (
     Moment,
     Observation,
     WorkflowRegister,
+    known_status,
 )
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class ListingTerms:
     lookback: float
     """Seconds; what was created earlier is not looked for."""
     tags: frozenset[str]
-    """Only workflows with one of these are taken up; empty: all are."""
+    """Only workflows with all of these are taken up."""
 
 
 class Lister:
@@ -90,6 +91,7 @@ class Lister:
         self._stop = Stop()
         self._filters = [status.value for status in OPEN_STATUSES]
         self._audited: float | None = None
+        self._ranks: dict[str, int] = {}
         self._thread = threading.Thread(
             target=self._run, name=f"lister {self._account}", daemon=True
         )
@@ -120,8 +122,9 @@ class Lister:
         try:
             self._read_list()
         except (RateLimited, Unauthorized):
-            # The budget and the account's gate hold the next pass back as long as is right.
-            return 0.0
+            # The budget and the account's gate hold the next pass back as long as is right; it
+            # only must not begin sooner than any other.
+            return self._left_of_interval(began)
         except ServiceError as error:
             log.warning(
                 "listing failed",
@@ -141,25 +144,29 @@ class Lister:
             )
             return max(self._backoff.failed(), 1.0)
         self._backoff.worked()
+        return self._left_of_interval(began)
+
+    def _left_of_interval(self, began: float) -> float:
         return max(0.0, self._terms.interval - (self._now().monotonic - began))
 
     def _read_list(self) -> None:
         frontier = self._register.list_frontier(self._account)
-        if frontier is None:
-            newest = self._look_first()
-        else:
-            newest = self._follow_up(frontier)
-            if self._is_audit_due():
-                self._read_open_ones()
+        listing = self._look_first() if frontier is None else self._follow_up(frontier)
         now = self._now()
-        self._register.advance_list_frontier(
-            self._account, now.wall - FIRST_LOOK_SECONDS if newest is None else newest
-        )
+        newest = listing.newest
+        if newest is None and frontier is None:
+            newest = now.wall - FIRST_LOOK_SECONDS
+        if newest is not None:
+            # No stamp may lead the frontier into the future, from where nothing would be new.
+            self._register.advance_list_frontier(self._account, min(newest, now.wall))
         self._telemetry.list_completed(self._account, now.wall)
+        self._look_up(listing.missing)
+        if self._is_audit_due():
+            self._read_open_ones()
 
     # The first time, ever ---------------------------------------------------------------------
 
-    def _look_first(self) -> float | None:
+    def _look_first(self) -> ListingPass:
         """Draw the line, and find what is open however long the history is."""
         top = self._page(1, Purpose.LIST_FIRST_PAGE)
         wall = self._now().wall
@@ -170,15 +177,15 @@ class Lister:
             frontier=None,
             horizon=wall - min(self._terms.lookback, FIRST_LOOK_SECONDS),
             wanted=(),
-            rank_of=lambda _: 0,
+            rank_of=lambda _, __: 0,
         )
         self._take(top.workflows)
-        listing.read(1, top.workflows, top.entries)
+        listing.read(1, top)
         self._read_on(listing)
         for _ in range(FIRST_LOOKS):
             if not self._read_open_ones():
                 break
-        return listing.newest
+        return listing
 
     def _is_audit_due(self) -> bool:
         now = self._now().monotonic
@@ -202,31 +209,58 @@ class Lister:
         while True:
             shown = self._page(page, Purpose.LIST_DEEPER_PAGE, status)
             for workflow in shown.workflows:
-                if not self._register.is_open(self._account, workflow.id):
-                    found = True
+                if self._is_ours(workflow):
+                    found = found or not self._register.is_open(self._account, workflow.id)
             self._take(shown.workflows)
+            if any(_has_ended(workflow) for workflow in shown.workflows):
+                # The service does not know this filter, and shows all there ever was.
+                self._filters.remove(status)
+                return found
             if shown.entries < PER_PAGE:
                 return found
             page += 1
 
     # Every other time -------------------------------------------------------------------------
 
-    def _follow_up(self, frontier: float) -> float | None:
+    def _follow_up(self, frontier: float) -> ListingPass:
         streaming = self._streaming()
+        wanted = {
+            workflow.workflow_id: workflow.created_at
+            for workflow in self._register.open_workflows(self._account)
+            if workflow.created_at is not None and workflow.workflow_id not in streaming
+        }
         listing = ListingPass(
             frontier=frontier,
             horizon=self._now().wall - self._terms.lookback,
-            wanted=[
-                (workflow.workflow_id, workflow.created_at)
-                for workflow in self._register.open_workflows(self._account)
-                if workflow.created_at is not None and workflow.workflow_id not in streaming
-            ],
-            rank_of=lambda created: self._register.created_after(self._account, created),
+            wanted=wanted.items(),
+            rank_of=self._rank_of,
         )
         self._read_on(listing)
-        for workflow_id in listing.missing:
-            self._poller.look_up(workflow_id, self._stop)
-        return listing.newest
+        self._ranks = listing.ranks
+        return listing
+
+    def _rank_of(self, workflow_id: str, created_at: float) -> int:
+        # Where it stood the last time is better than counting those that we know to be younger:
+        # after the first start, we do not know most of them.
+        found = self._ranks.get(workflow_id)
+        return self._register.created_after(self._account, created_at) if found is None else found
+
+    def _look_up(self, workflow_ids: Iterable[str]) -> None:
+        for workflow_id in workflow_ids:
+            try:
+                self._poller.look_up(workflow_id, self._stop)
+            except ServiceError as error:
+                # The pass itself was good; those that are missing still will be at the next.
+                log.warning(
+                    "asking for a workflow that is missing in the list failed",
+                    extra={
+                        "account": self._account,
+                        "workflow_id": workflow_id,
+                        "code": error.code,
+                        "reason": str(error),
+                    },
+                )
+                return
 
     def _read_on(self, listing: ListingPass) -> None:
         while not listing.complete:
@@ -234,7 +268,7 @@ class Lister:
             purpose = Purpose.LIST_FIRST_PAGE if number == 1 else Purpose.LIST_DEEPER_PAGE
             page = self._page(number, purpose)
             self._take(page.workflows)
-            listing.read(number, page.workflows, page.entries)
+            listing.read(number, page)
 
     # Pages ------------------------------------------------------------------------------------
 
@@ -262,10 +296,15 @@ class Lister:
     def _is_ours(self, workflow: WorkflowSummary) -> bool:
         return (
             not self._terms.tags
-            or not self._terms.tags.isdisjoint(workflow.tags)
+            or self._terms.tags.issubset(workflow.tags)
             # Named by somebody, or taken up when it had the tag.
             or self._register.is_open(self._account, workflow.id)
         )
+
+
+def _has_ended(workflow: WorkflowSummary) -> bool:
+    status = known_status(workflow.status)
+    return status is not None and status.final
 
 
 def _observation_of_summary(account: str, workflow: WorkflowSummary, at: Moment) -> Observation:

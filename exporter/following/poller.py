@@ -119,9 +119,20 @@ class Poller:
         try:
             while True:
                 self._stop.sleep(ROUND_SECONDS)
-                self._one_round()
+                self._guarded_round()
         except Stopped:
             return
+
+    def _guarded_round(self) -> None:
+        try:
+            self._one_round()
+        except Stopped:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the polling
+            log.error(  # noqa: TRY400 - a traceback shows values as well
+                "polling failed",
+                extra={"account": self._account, "error": type(error).__name__},
+            )
 
     def _one_round(self) -> None:
         streaming = self._streaming()

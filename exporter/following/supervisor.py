@@ -3,10 +3,13 @@
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
+from exporter.following.backoff import Backoff
 from exporter.following.choosing import choose_streams
 from exporter.following.follower import Follower
 from exporter.following.telemetry import Telemetry
@@ -25,6 +28,14 @@ TENURE_SECONDS: Final = 30.0
 
 CAUSES_AT_ONCE: Final = 4
 """How many causes are asked for at the same time; each takes one request and a moment."""
+
+
+@dataclass(slots=True)
+class _Debt:
+    """A cause that is owed, and when to ask for it."""
+
+    backoff: Backoff
+    not_before: float = -inf
 
 
 class Supervisor:
@@ -59,6 +70,7 @@ class Supervisor:
         self._lock = threading.Lock()
         self._followers: dict[str, Follower] = {}
         self._causes: dict[str, Follower] = {}
+        self._debts: dict[str, _Debt] = {}
         self._look = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(
@@ -149,19 +161,38 @@ class Supervisor:
                 return
             follower = self._follower(workflow_id, Purpose.NEW_STREAM)
             self._followers[workflow_id] = follower
-        follower.start()
+        self._start(follower)
 
     def _pay_causes(self) -> None:
-        """Ask for the causes of failures that only the list has shown."""
-        for workflow_id in self._register.causes_owed(self._account):
+        """Ask for the causes of failures that only the list has shown.
+
+        One that cannot be had now makes room for the next, and is asked for again later.
+        """
+        owed = self._register.causes_owed(self._account)
+        with self._lock:
+            self._debts = {w: self._debts.get(w) or _Debt(Backoff(self._random)) for w in owed}
+        now = self._now().monotonic
+        for workflow_id in owed:
             with self._lock:
                 if len(self._causes) >= CAUSES_AT_ONCE or self._stopping.is_set():
                     return
-                if workflow_id in self._causes or workflow_id in self._followers:
+                if (
+                    workflow_id in self._causes
+                    or workflow_id in self._followers
+                    or self._debts[workflow_id].not_before > now
+                ):
                     continue
                 follower = self._follower(workflow_id, Purpose.CAUSE)
                 self._causes[workflow_id] = follower
+            self._start(follower)
+
+    def _start(self, follower: Follower) -> None:
+        try:
             follower.start()
+        except RuntimeError:
+            # No thread to be had: it must not hold its place for ever.
+            self._ended(follower)
+            raise
 
     def _follower(self, workflow_id: str, purpose: Purpose) -> Follower:
         return Follower(
@@ -177,7 +208,13 @@ class Supervisor:
 
     def _ended(self, follower: Follower) -> None:
         with self._lock:
-            followers = self._causes if follower.purpose is Purpose.CAUSE else self._followers
+            followers = self._followers
+            if follower.purpose is Purpose.CAUSE:
+                followers = self._causes
+                debt = self._debts.get(follower.workflow_id)
+                if debt is not None:
+                    # Only matters where it is still owed.
+                    debt.not_before = self._now().monotonic + debt.backoff.failed()
             if followers.get(follower.workflow_id) is follower:
                 del followers[follower.workflow_id]
         self._look.set()

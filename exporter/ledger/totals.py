@@ -125,6 +125,29 @@ class Totals:
         self._appeared = 0
         self.counters: dict[tuple[CounterName, Labels], CounterTotal] = {}
         self.histograms: dict[tuple[HistogramName, Labels], HistogramTotal] = {}
+        self.changed_counters: set[tuple[CounterName, Labels]] = set()
+        """Series that changed since somebody last emptied this; the same for histograms."""
+        self.changed_histograms: set[tuple[HistogramName, Labels]] = set()
+
+    def restore(
+        self,
+        counters: Mapping[tuple[CounterName, Labels], CounterTotal],
+        histograms: Mapping[tuple[HistogramName, Labels], HistogramTotal],
+    ) -> list[HistogramName]:
+        """Go on from earlier totals; the names of histograms that start anew.
+
+        Those are the ones whose buckets were changed in the configuration meanwhile: what was
+        counted in other buckets cannot be told in the new ones.
+        """
+        self.counters.update(counters)
+        self._appeared = max((t.appeared for t in self.counters.values()), default=0)
+        begun_anew: dict[HistogramName, None] = {}
+        for (name, labels), total in histograms.items():
+            if total.bounds == self._buckets.of(name):
+                self.histograms[name, labels] = total
+            else:
+                begun_anew[name] = None
+        return list(begun_anew)
 
     def open_account(self, account: str) -> None:
         """Let every series of an account that can be known beforehand stand at 0."""
@@ -217,11 +240,13 @@ class Totals:
         if total is None:
             self._appeared += 1
             total = self.counters[name, labels] = CounterTotal(appeared=self._appeared)
+        self.changed_counters.add((name, labels))
         total.value += amount
         if exemplar is not None:
             total.exemplar = exemplar
 
     def _observe(self, name: HistogramName, labels: Labels, exemplar: Exemplar) -> None:
+        self.changed_histograms.add((name, labels))
         self._histogram(name, labels).observe(exemplar.value, exemplar)
 
     def _histogram(self, name: HistogramName, labels: Labels) -> HistogramTotal:

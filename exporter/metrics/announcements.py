@@ -16,10 +16,11 @@ SCRAPERS_REMEMBERED: Final = 64
 class Announcements:
     """Series are numbered as they appear; a scraper has seen all up to some number."""
 
-    def __init__(self) -> None:
+    def __init__(self, seen_before: int = 0) -> None:
+        """Begin; an earlier life of the process had shown all series up to `seen_before`."""
         self._lock = Lock()
         self._seen: OrderedDict[str, int] = OrderedDict()
-        self._seen_by_anyone = 0
+        self._seen_by_anyone = seen_before
 
     def announce(self, scraper: str, newest: int) -> int:
         """Note that a scraper is shown all series up to `newest`; what it had seen before.

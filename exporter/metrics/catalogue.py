@@ -355,6 +355,15 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         lambda scrape: [Sample((), scrape.config.last_reload_success_at)],
     ),
     Metric(
+        "comfycontrol_exporter_ledger_errors_total",
+        "counter",
+        "exporter",
+        (),
+        "How often the ledger could not be read or kept on disk.",
+        "errors",
+        lambda scrape: [Sample((), scrape.ledger.errors)],
+    ),
+    Metric(
         "comfycontrol_exporter_ledger_workflows",
         "gauge",
         "exporter",

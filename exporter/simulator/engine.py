@@ -104,7 +104,7 @@ class Engine:
         self.tokens = Tokens(scenario, seed) if tokens is None else tokens
         self.tally = Tally()
         self.on_activity: Callable[[], None] = _ignore
-        """Called after every change of a workflow, every request and every stream's end."""
+        """Called after every change of a workflow, every request, snapshot and stream's end."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0

@@ -34,6 +34,8 @@ class Runner:
         self.created_ms = created_ms
         self.queue: list[Workflow] = []
         self.running: Workflow | None = None
+        self.expected: set[Workflow] = set()
+        """Workflows on their way here. They count, or a burst would all go to one runner."""
         self.starting = False
         """Whether the head of the queue is about to be picked up."""
         self.version = 0
@@ -43,8 +45,8 @@ class Runner:
 
     @property
     def load(self) -> int:
-        """Workflows that are here, running or waiting."""
-        return len(self.queue) + (self.running is not None)
+        """Workflows that are here or on their way."""
+        return len(self.expected) + len(self.queue) + (self.running is not None)
 
     @property
     def endpoint(self) -> str:
@@ -73,12 +75,14 @@ class Runner:
         Returns:
             Its place; 1 is next.
         """
+        self.expected.discard(workflow)
         self.queue.append(workflow)
         self.version += 1
         return len(self.queue)
 
     def remove(self, workflow: Workflow) -> None:
-        """Take a workflow out of the queue or the slot; nothing happens if it is in neither."""
+        """Take a workflow away, wherever here it is; nothing happens if it is not here."""
+        self.expected.discard(workflow)
         if self.running is workflow:
             self.running = None
         elif workflow in self.queue:

@@ -123,6 +123,8 @@ class Subscription:
         self._due = time.monotonic()
         self._sent = 0
         self._variant = 0
+        self._over = False
+        """Whether the connection is about to be reset."""
         self._rolled: set[int] = set()
         self._pending: list[_Pending] = []
         self._odd: OddFraming | None = None
@@ -171,7 +173,7 @@ class Subscription:
     def _next(self) -> None:
         if self._sent >= self._engine.scenario.streams.max_updates:
             self._end("whole")
-        if self._ended.done():
+        if self._ended.done() or self._over:
             return
         # Ticks keep to their times, but a loop that was late does not make up for what it missed.
         self._due = max(self._due + self._interval, time.monotonic())
@@ -187,6 +189,7 @@ class Subscription:
                 self._write(piece)
         self._sent += 1
         self._engine.tally.snapshots_sent += 1
+        self._engine.on_activity()
 
     def _write(self, data: bytes) -> None:
         self._connection.write(chunk(data) if self.chunked else data)
@@ -256,6 +259,7 @@ class Subscription:
             self._connection.write(text[: len(text) // 2])
         if fault.how == "reset":
             # What was written a moment before has to leave first, or the reset swallows it.
+            self._over = True
             self._loop.call_later(0.02, self._connection.reset)
         else:
             self._end("whole" if fault.how == "clean" and fault.cut != "in_chunk" else "closed")

@@ -190,6 +190,7 @@ class World:
             self._later(now + 1.0, workflow, self._upload)
             return
         workflow.runner = runner
+        runner.expected.add(workflow)
         self._set_status(workflow, Status.UPLOADED, now)
         plan = workflow.plan
         if plan.ends_in is Status.UPLOADED:
@@ -203,7 +204,8 @@ class World:
 
     def _enqueue(self, workflow: Workflow, now: float) -> None:
         runner = workflow.runner
-        if runner is None or not runner.active:
+        if runner is None or not runner.active:  # disabled meanwhile: the inputs go elsewhere
+            self._leave_runner(workflow, now)
             self._upload(workflow, now)
             return
         workflow.first_queue_position = runner.append(workflow)

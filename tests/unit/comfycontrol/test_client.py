@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from exporter.comfycontrol import (
     Unreachable,
     Unusable,
 )
+from exporter.comfycontrol.connections import make_tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +39,10 @@ GET = f"{LIST}/{WORKFLOW}"
 SUBSCRIBE = f"{GET}/subscribe"
 TOKEN = "cfc_secret"
 NOW = 1705329000.0
+
+
+# Nothing here connects, and reading the authorities anew for each test would take most of the time.
+one_tls_context = functools.cache(make_tls_context)
 
 
 class Ticks:
@@ -59,6 +65,7 @@ def records() -> list[RequestRecord]:
 def client(records: list[RequestRecord], monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("exporter.comfycontrol.client.make_tls_context", one_tls_context)
     with Client(
         URL,
         lambda: TOKEN,

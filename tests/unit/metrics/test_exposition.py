@@ -1,5 +1,6 @@
 """Objects in, exact exposition text out."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -82,7 +83,9 @@ def text(shown: Reading, name: str, accept: str = "text/plain") -> str:
     names = {family + suffix for suffix in metric_types}
 
     def named(line: str) -> str:
-        return line.split(" ")[2] if line.startswith("# ") else line.split("{", maxsplit=1)[0].split(" ", maxsplit=1)[0]
+        return (
+            line.split(" ")[2] if line.startswith("# ") else re.split("[{ ]", line, maxsplit=1)[0]
+        )
 
     return "\n".join(line for line in body.splitlines() if line != "# EOF" and named(line) in names)
 

@@ -1,0 +1,157 @@
+"""Where the ledger is kept between two lives of the process: the interface, and the one in memory.
+
+Everything that one batch holds is kept together or not at all: that is what makes "counted
+exactly once" survive a `kill -9` at any moment.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from exporter.ledger.totals import (
+    CounterName,
+    CounterTotal,
+    HistogramName,
+    HistogramTotal,
+    Labels,
+)
+from exporter.ledger.workflow import Workflow
+
+WorkflowKey = tuple[str, str]
+"""Account and id."""
+
+
+class StoreFailed(Exception):  # noqa: N818 - says what happened
+    """Nothing of the batch was kept: the disk is full, gone, or read-only. Worth another try."""
+
+
+class StoreLost(StoreFailed):
+    """What was kept before is gone, and the store has begun anew, empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountMarks:
+    """What is remembered of an account as a whole. Unix seconds."""
+
+    line: float | None = None
+    """When it was first looked at, ever."""
+    frontier: float | None = None
+    """The list was read whole down to this creation time."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What has changed since the batch before, as it is now."""
+
+    workflows: dict[WorkflowKey, Workflow] = field(default_factory=dict)
+    accounts: dict[str, AccountMarks] = field(default_factory=dict)
+    counters: dict[tuple[CounterName, Labels], CounterTotal] = field(default_factory=dict)
+    histograms: dict[tuple[HistogramName, Labels], HistogramTotal] = field(default_factory=dict)
+    announced: int | None = None
+    """Series up to this number have been shown to a scraper."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to keep."""
+        return (
+            not (self.workflows or self.accounts or self.counters or self.histograms)
+            and self.announced is None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What an earlier life of the process has left."""
+
+    unsettled: Iterable[Workflow] = ()
+    """Workflows that are open or owe their cause."""
+    accounts: Mapping[str, AccountMarks] = field(default_factory=dict)
+    counters: Mapping[tuple[CounterName, Labels], CounterTotal] = field(default_factory=dict)
+    histograms: Mapping[tuple[HistogramName, Labels], HistogramTotal] = field(default_factory=dict)
+    announced: int = 0
+
+
+class Store(Protocol):
+    """Keeps the ledger. Only ever called by one thread at a time."""
+
+    def load(self) -> Kept:
+        """Everything but the settled workflows, which may be a million."""
+
+    def find_closed(self, key: WorkflowKey) -> Workflow | None:
+        """A workflow that is settled or dropped. Raises StoreFailed."""
+
+    def keep(self, batch: Batch) -> None:
+        """Keep all of a batch, or none of it. Raises StoreFailed."""
+
+    def created_after(self, account: str, created_at: float) -> int:
+        """How many workflows of an account are younger (Unix seconds). Raises StoreFailed."""
+
+    def forget_ended_before(self, account: str, ended_at: float) -> int:
+        """Drop closed workflows that ended before this (Unix seconds) and owe nothing; how many.
+
+        Raises StoreFailed.
+        """
+
+    def closed(self) -> int:
+        """How many workflows are settled or dropped. Slow: asked once, at the start."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class MemoryStore:
+    """Keeps the ledger for as long as the process lives: for tests, and for those who say so."""
+
+    def __init__(self) -> None:
+        self._closed: dict[WorkflowKey, Workflow] = {}
+        self._created: dict[str, list[float]] = {}
+        self._known: dict[WorkflowKey, float] = {}
+
+    def load(self) -> Kept:
+        """Nothing: there was no earlier life."""
+        return Kept()
+
+    def find_closed(self, key: WorkflowKey) -> Workflow | None:
+        """A workflow that is settled or dropped."""
+        return self._closed.get(key)
+
+    def keep(self, batch: Batch) -> None:
+        """Keep the workflows; the rest is in the ledger's own memory."""
+        for key, workflow in batch.workflows.items():
+            if workflow.created_at is not None and key not in self._known:
+                self._known[key] = workflow.created_at
+                insort(self._created.setdefault(key[0], []), workflow.created_at)
+            if workflow.phase == "open":
+                self._closed.pop(key, None)
+            else:
+                self._closed[key] = workflow
+
+    def created_after(self, account: str, created_at: float) -> int:
+        """How many workflows of an account are younger (Unix seconds)."""
+        stamps = self._created.get(account, [])
+        return len(stamps) - bisect_right(stamps, created_at)
+
+    def forget_ended_before(self, account: str, ended_at: float) -> int:
+        """Drop closed workflows that ended before this (Unix seconds) and owe nothing."""
+        old = [
+            key
+            for key, workflow in self._closed.items()
+            if key[0] == account
+            and workflow.cause_owed_since is None
+            and (workflow.ended_at or workflow.first_seen.wall) < ended_at
+        ]
+        for key in old:
+            del self._closed[key]
+            created = self._known.pop(key, None)
+            if created is not None:
+                stamps = self._created[account]
+                del stamps[bisect_left(stamps, created)]
+        return len(old)
+
+    def closed(self) -> int:
+        """How many workflows are settled or dropped."""
+        return len(self._closed)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
