@@ -4,6 +4,7 @@ import logging
 import os
 import platform
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from exporter import __version__
 from exporter.comfycontrol import Client, RequestRecord, Timeouts
 from exporter.comfycontrol.budget import RequestBudget
 from exporter.comfycontrol.window import Limit
+from exporter.comfycontrol.window_file import WindowFile
 from exporter.config import Account, Config, TokenSource, TokenUnreadable
 from exporter.following.access import AccountAccess
 from exporter.following.choosing import sustainable_streams
@@ -44,6 +46,10 @@ UNLISTED_LOOKBACK_SECONDS: Final = 86_400.0
 
 KEEP_SECONDS: Final = 0.25
 """How often the ledger is kept. What a crash takes back of this time is observed again."""
+
+WINDOWS_REMEMBERED: Final = 4
+"""Periods of the rate limit whose requests are remembered over a restart: those that wait long
+for their answer must not give way to younger ones."""
 
 EXPIRY_SECONDS: Final = 10.0
 """How often time is let do its work on the ledger."""
@@ -125,6 +131,7 @@ class App:
         self._now = now
         self._jitter = jitter
         self._timeouts = timeouts
+        self._storage = storage
         self._read_at = now().wall
         self._registry = new_registry()
         self._instruments = Instruments(self._registry)
@@ -228,9 +235,25 @@ class App:
                 Limit(limit.requests, limit.per, limit.cooldown, limit.reserve),
                 monotonic=lambda: self._now().monotonic,
                 wall=lambda: self._now().wall,
+                file=self._window_file(address, limit.requests),
             )
             for address, limit in limits.items()
         }
+
+    def _window_file(self, address: str, requests: int) -> WindowFile | None:
+        if self._storage is None:
+            return None
+        name = re.sub(r"[^A-Za-z0-9.-]", "_", address)
+        path = self._storage / f"requests-{name}.window"
+        try:
+            return WindowFile.on_this_machine(path, WINDOWS_REMEMBERED * requests)
+        except OSError as error:
+            # Not worth failing for: the worst is a refusal after a restart.
+            log.warning(
+                "requests cannot be remembered over a restart",
+                extra={"file": str(path), "reason": error.strerror},
+            )
+            return None
 
     def _make_account(self, account: Account) -> _AccountParts:
         credentials = Credentials(account.name, account.token)

@@ -27,7 +27,8 @@ def run(
 ) -> None:
     """Export until SIGTERM or SIGINT.
 
-    `storage` is the folder of the ledger, None for one in memory. `meanwhile` is entered once everything runs and left before it stops.
+    `storage` is the folder of the ledger, None for one in memory. `meanwhile` is entered once
+    everything runs and left before it stops.
 
     Raises:
         LedgerInUse: another exporter has the ledger open.

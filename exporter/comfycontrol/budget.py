@@ -8,6 +8,7 @@ from math import inf, isinf
 from typing import Final
 
 from exporter.comfycontrol.window import Limit, Place, Purpose, RequestWindow
+from exporter.comfycontrol.window_file import WindowFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ class Turn:
 class RequestBudget:
     """One service address' limit, shared by all accounts, streams and pages on it.
 
-    First come, first served within a purpose; between purposes as the window chooses.
+    First come, first served within a purpose; between purposes as the window chooses. With a
+    `file` it goes on where an earlier process was.
     """
 
     def __init__(
@@ -69,11 +71,15 @@ class RequestBudget:
         *,
         monotonic: Callable[[], float],
         wall: Callable[[], float],
+        file: WindowFile | None = None,
     ) -> None:
         self.address: Final = address
         self._monotonic = monotonic
         self._wall = wall
         self._window = RequestWindow(limit)
+        self._file = file
+        if file is not None:
+            self._window.go_on(file.earlier(), file.closed_until, monotonic())
         self._waiting: dict[Purpose, deque[Turn]] = {p: deque() for p in Purpose}
         self._waited = 0.0
         self._changed = threading.Condition()
@@ -134,7 +140,7 @@ class RequestBudget:
         """See `Turn.answered`."""
         with self._changed:
             if turn.place is not None:
-                self._window.answer(turn.place, self._monotonic())
+                self._answer(turn.place, self._monotonic())
                 self._changed.notify_all()
 
     def refused(self, turn: Turn, retry_after: float | None) -> None:
@@ -142,8 +148,10 @@ class RequestBudget:
         with self._changed:
             now = self._monotonic()
             if turn.place is not None:
-                self._window.answer(turn.place, now)
+                self._answer(turn.place, now)
             self._window.refuse(now, retry_after)
+            if self._file is not None:
+                self._file.close_until(self._window.closed_until)
             self._changed.notify_all()
 
     def unused(self, turn: Turn) -> None:
@@ -151,7 +159,14 @@ class RequestBudget:
         with self._changed:
             if turn.place is not None:
                 self._window.withdraw(turn.place)
+                if self._file is not None and turn.place.record is not None:
+                    self._file.answered(turn.place.record, -inf)
                 self._changed.notify_all()
+
+    def _answer(self, place: Place, now: float) -> None:
+        self._window.answer(place, now)
+        if self._file is not None and place.record is not None:
+            self._file.answered(place.record, now)
 
     # The thread that hands out turns ----------------------------------------------------------
 
@@ -166,5 +181,7 @@ class RequestBudget:
                 now = self._monotonic()
                 turn = self._waiting[self._window.choose(waiting, now)].popleft()
                 turn.place = self._window.begin(turn.purpose, now)
+                if self._file is not None:
+                    turn.place.record = self._file.sent(now)
                 self._waited += now - turn.since
                 turn.over.set()

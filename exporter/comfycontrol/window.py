@@ -10,10 +10,13 @@ Times are seconds of one monotonic clock.
 """
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from math import floor, inf
 from typing import Final
+
+from exporter.comfycontrol.window_file import EarlierRequest
 
 
 class Purpose(IntEnum):
@@ -46,6 +49,9 @@ class Limit:
         return max(1, floor(self.requests * (1 - self.reserve) + 1e-9))
 
 
+MAX_EARLIER_COOLDOWN_SECONDS: Final = 3600.0
+"""A cooldown of an earlier process that would last longer is a fault of its file."""
+
 GUARANTEED_PART: Final = 10
 """Each purpose is sure of one request in this many of the share, whatever the others want."""
 
@@ -56,6 +62,8 @@ class Place:
 
     purpose: Purpose
     answered: float | None = None
+    record: int | None = None
+    """Its number in the file that outlives the process."""
 
 
 class RequestWindow:
@@ -71,6 +79,20 @@ class RequestWindow:
         self._closed_until = -inf
         self._share = float(limit.share)
         self._share_changed = -inf
+
+    def go_on(self, earlier: Iterable[EarlierRequest], closed_until: float, now: float) -> None:
+        """Take over what an earlier process asked: the service has not forgotten it either.
+
+        What was under way when that process ended may have been counted as late as now.
+        """
+        ended = [now if e.answered is None else e.answered for e in earlier if e.sent <= now]
+        for answered in sorted(ended):
+            if now - self._limit.per < answered <= now:
+                place = Place(Purpose.RECONNECT, answered)
+                self._held[place.purpose] += 1
+                self._answered.append(place)
+        if now < closed_until <= now + MAX_EARLIER_COOLDOWN_SECONDS:
+            self._closed_until = closed_until
 
     def allowed(self, now: float) -> int:
         """Requests per period that we allow ourselves now: less than our share after refusals.

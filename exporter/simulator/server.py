@@ -40,7 +40,6 @@ class Server(uvicorn.Server):
             ws="none",
             lifespan="off",
             log_config=None,
-            log_level="critical",
             access_log=False,
             server_header=False,
             backlog=_BACKLOG,

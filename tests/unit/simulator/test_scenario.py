@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,9 +13,6 @@ from hypothesis import strategies as st
 from exporter.simulator import ScenarioError, bundled_scenarios, load_scenario, parse_scenario
 from exporter.simulator.faults import DropFault, StatusFault, parse_faults
 from exporter.simulator.schema import parse_seconds
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def mistakes(text: str) -> list[str]:
@@ -144,3 +142,10 @@ def test_a_dumped_scenario_reads_back_as_itself() -> None:
     for name in bundled_scenarios():
         scenario = load_scenario(name)
         assert type(scenario).model_validate(scenario.model_dump(by_alias=True)) == scenario
+
+
+def test_the_documented_defaults_are_the_real_ones() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "simulator.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    block = block.replace("causes: [] ", "# causes: [] ")  # said in words there
+    assert parse_scenario(block) == parse_scenario("")

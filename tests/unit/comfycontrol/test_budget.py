@@ -1,0 +1,243 @@
+"""The request budget with threads: who waits, who goes, and what is told of it."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from exporter.comfycontrol.budget import RequestBudget, Turn
+from exporter.comfycontrol.window import Limit, Purpose
+
+
+class Clock:
+    """Time that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def budget(clock: Clock) -> Iterator[RequestBudget]:
+    budget = make(clock, Limit(requests=10, reserve=0.0))
+    yield budget
+    budget.close()
+
+
+def make(clock: Clock, limit: Limit) -> RequestBudget:
+    return RequestBudget("localhost", limit, monotonic=clock, wall=lambda: clock.now + 7000.0)
+
+
+def granted(turn: Turn) -> Turn:
+    assert turn.over.wait(10)
+    assert turn.place is not None
+    return turn
+
+
+def waits(turn: Turn) -> bool:
+    """Whether it still waits, some time after it could have come."""
+    return not turn.over.wait(0.05)
+
+
+def fill(budget: RequestBudget, purpose: Purpose, count: int) -> list[Turn]:
+    return [granted(budget.enter(purpose)) for _ in range(count)]
+
+
+def test_while_there_is_room_nobody_waits(budget: RequestBudget) -> None:
+    for turn in fill(budget, Purpose.NEW_STREAM, 10):
+        assert turn.wait()
+    assert budget.reading().used == 10
+
+
+def test_past_the_limit_everybody_waits(budget: RequestBudget) -> None:
+    fill(budget, Purpose.NEW_STREAM, 10)
+    turns = [budget.enter(purpose) for purpose in Purpose]
+    assert all(waits(turn) for turn in turns)
+
+
+def test_a_period_after_an_answer_its_place_is_free_again(
+    budget: RequestBudget, clock: Clock
+) -> None:
+    turns = fill(budget, Purpose.NEW_STREAM, 10)
+    turns[0].answered()
+    clock.now += 10.0
+    turns[1].answered()
+    granted(budget.enter(Purpose.NEW_STREAM))
+    assert waits(budget.enter(Purpose.NEW_STREAM))
+
+
+def test_a_place_that_was_not_used_is_free_at_once(budget: RequestBudget) -> None:
+    turns = fill(budget, Purpose.NEW_STREAM, 10)
+    waiting = budget.enter(Purpose.NEW_STREAM)
+    turns[3].unused()
+    granted(waiting)
+    assert budget.reading().used == 10
+
+
+def test_giving_a_place_back_twice_frees_one(budget: RequestBudget) -> None:
+    turns = fill(budget, Purpose.NEW_STREAM, 10)
+    turns[0].unused()
+    turns[0].unused()
+    turns[0].answered()
+    assert budget.reading().used == 9
+
+
+def test_first_come_first_served_within_a_purpose(budget: RequestBudget) -> None:
+    held = fill(budget, Purpose.NEW_STREAM, 10)
+    waiting = [budget.enter(Purpose.NEW_STREAM) for _ in range(10)]
+    for place, turn in enumerate(waiting):
+        held[place].unused()
+        granted(turn)
+        assert not any(later.over.is_set() for later in waiting[place + 1 :])
+
+
+def test_the_most_urgent_goes_first_once_each_has_its_share(budget: RequestBudget) -> None:
+    for purpose in Purpose:
+        fill(budget, purpose, 1)
+    held = fill(budget, Purpose.LIST_FIRST_PAGE, 5)
+    waiting = [budget.enter(purpose) for purpose in reversed(Purpose)]
+    for place, turn in enumerate(reversed(waiting)):
+        held[place].unused()
+        granted(turn)
+
+
+def test_no_purpose_starves(budget: RequestBudget) -> None:
+    held = fill(budget, Purpose.LIST_FIRST_PAGE, 10)
+    urgent = [budget.enter(Purpose.LIST_FIRST_PAGE) for _ in range(10)]
+    last = budget.enter(Purpose.RECONNECT)
+    held[0].unused()
+    granted(last)
+    assert not any(turn.over.is_set() for turn in urgent)
+
+
+def test_a_cancelled_wait_ends_at_once_and_is_out_of_the_way(budget: RequestBudget) -> None:
+    held = fill(budget, Purpose.NEW_STREAM, 10)
+    first, second = budget.enter(Purpose.NEW_STREAM), budget.enter(Purpose.NEW_STREAM)
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(first.wait)
+        first.cancel()
+        assert waiting.result(5) is False
+    first.cancel()
+    held[0].unused()
+    granted(second)
+
+
+def test_cancelling_after_the_turn_has_come_changes_nothing(budget: RequestBudget) -> None:
+    turn = granted(budget.enter(Purpose.NEW_STREAM))
+    turn.cancel()
+    assert turn.wait()
+    assert budget.reading().used == 1
+
+
+def test_however_cancelling_and_granting_fall_together_no_place_is_lost(
+    budget: RequestBudget,
+) -> None:
+    for _ in range(300):
+        turn = budget.enter(Purpose.NEW_STREAM)
+        turn.cancel()
+        if turn.wait():
+            turn.unused()
+    assert budget.reading().used == 0
+
+
+def test_closing_ends_every_wait_and_those_that_come_later(budget: RequestBudget) -> None:
+    fill(budget, Purpose.NEW_STREAM, 10)
+    with ThreadPoolExecutor(20) as threads:
+        turns = [budget.enter(purpose) for purpose in Purpose for _ in range(4)]
+        waiting = [threads.submit(turn.wait) for turn in turns]
+        budget.close()
+        assert [future.result(5) for future in waiting] == [False] * 20
+    assert budget.enter(Purpose.LIST_FIRST_PAGE).wait() is False
+    budget.close()
+
+
+def test_closing_ends_its_thread(clock: Clock) -> None:
+    before = threading.active_count()
+    budget = RequestBudget("unique.example", Limit(), monotonic=clock, wall=clock)
+    mine = [t for t in threading.enumerate() if t.name == "budget unique.example"]
+    assert threading.active_count() == before + 1
+    budget.close()
+    mine[0].join(5)
+    assert not mine[0].is_alive()
+
+
+def test_a_refusal_closes_it_for_all_until_the_service_says(
+    budget: RequestBudget, clock: Clock
+) -> None:
+    turn = granted(budget.enter(Purpose.NEW_STREAM))
+    turn.refused(30.0)
+    waiting = budget.enter(Purpose.LIST_FIRST_PAGE)
+    clock.now += 29.9
+    poke = budget.enter(Purpose.RECONNECT)
+    assert waits(waiting)
+    clock.now += 0.2
+    poke.cancel()
+    budget.enter(Purpose.RECONNECT)
+    granted(waiting)
+
+
+def test_without_a_word_of_the_service_it_closes_for_the_documented_cooldown(
+    budget: RequestBudget, clock: Clock
+) -> None:
+    granted(budget.enter(Purpose.NEW_STREAM)).refused(None)
+    assert budget.reading().cooldown_until == clock.now + 7000.0 + 10.0
+
+
+def test_a_refusal_that_asks_for_no_wait_still_slows_us_down(
+    budget: RequestBudget, clock: Clock
+) -> None:
+    # Or a service that always answers 429 with Retry-After: 0 would be asked without a pause.
+    granted(budget.enter(Purpose.NEW_STREAM)).refused(0.0)
+    assert waits(budget.enter(Purpose.NEW_STREAM))
+    assert budget.reading().allowed == 5
+
+
+def test_a_reading_tells_the_state(budget: RequestBudget, clock: Clock) -> None:
+    fresh = budget.reading()
+    assert (fresh.address, fresh.allowed, fresh.used) == ("localhost", 10, 0)
+    assert (fresh.waited_seconds, fresh.cooldown_until) == (0.0, 0.0)
+    held = fill(budget, Purpose.NEW_STREAM, 10)
+    granted_later, cancelled = (budget.enter(Purpose.NEW_STREAM) for _ in range(2))
+    clock.now += 3.0
+    assert budget.reading().waited_seconds == 6.0
+    held[0].unused()
+    granted(granted_later)
+    clock.now += 1.0
+    assert budget.reading().waited_seconds == 7.0
+    cancelled.cancel()
+    clock.now += 5.0
+    assert budget.reading().waited_seconds == 7.0
+    held[1].refused(20.0)
+    assert budget.reading().cooldown_until == clock.now + 7000.0 + 20.0
+    assert budget.reading().allowed == 5
+    clock.now += 20.0
+    assert budget.reading().cooldown_until == 0.0
+
+
+def test_the_time_waited_never_falls_not_even_when_it_closes(
+    budget: RequestBudget, clock: Clock
+) -> None:
+    fill(budget, Purpose.NEW_STREAM, 10)
+    budget.enter(Purpose.NEW_STREAM)
+    clock.now += 3.0
+    budget.close()
+    assert budget.reading().waited_seconds == 3.0
+
+
+@pytest.mark.parametrize(
+    ("requests", "reserve", "allowed"), [(40, 0.25, 30), (20, 0.9, 2), (10, 0.9, 1), (1, 0.0, 1)]
+)
+def test_the_share_is_what_the_reserve_leaves(
+    clock: Clock, requests: int, reserve: float, allowed: int
+) -> None:
+    budget = make(clock, Limit(requests=requests, reserve=reserve))
+    assert budget.reading().allowed == allowed
+    budget.close()

@@ -1,0 +1,420 @@
+"""The gate of an account: one tries for all, and no request escapes the budget."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from exporter.comfycontrol import (
+    Aborted,
+    BadRequest,
+    Call,
+    Client,
+    Forbidden,
+    NotFound,
+    RateLimited,
+    ServerFault,
+    ServiceError,
+    Unauthorized,
+    Unreachable,
+)
+from exporter.comfycontrol.budget import RequestBudget
+from exporter.comfycontrol.window import Limit, Purpose
+from exporter.following.access import AccountAccess
+from exporter.following.stop import Stop, Stopped
+
+REFUSED = Unauthorized("subscribe: answered with status 401", code="401")
+
+
+class Clock:
+    """Time that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Bench:
+    """An account's access, with everything around it at hand."""
+
+    def __init__(self, *, jitter: float = 0.0, limit: Limit | None = None) -> None:
+        self.clock = Clock()
+        self.reloads = 0
+        self.jitter = jitter
+        self.reload_result: Callable[[], bool] = lambda: True
+        self.budget = RequestBudget(
+            "localhost",
+            limit or Limit(requests=10_000, reserve=0.0),
+            monotonic=self.clock,
+            wall=self.clock,
+        )
+        self.access = AccountAccess(
+            "studio",
+            Client("http://localhost", lambda: "token", max_streams=1, on_request=lambda _: None),
+            self.budget,
+            reload_token=self._reload,
+            monotonic=self.clock,
+            random=lambda: self.jitter,
+        )
+
+    def _reload(self) -> bool:
+        self.reloads += 1
+        return self.reload_result()
+
+    def ask(
+        self,
+        answer: object,
+        purpose: Purpose = Purpose.NEW_STREAM,
+        *,
+        stop: Stop | None = None,
+    ) -> object:
+        """Ask for what is an answer, or an error to raise."""
+
+        def request(_: Call) -> object:
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer
+
+        return self.access.ask(purpose, stop or Stop(), request)
+
+    def refuse(self) -> None:
+        with pytest.raises(Unauthorized):
+            self.ask(REFUSED)
+
+
+class Probe:
+    """A request that says when it is made, and whose answer the test gives later."""
+
+    def __init__(self) -> None:
+        self.made: queue.SimpleQueue[Call] = queue.SimpleQueue()
+        self.answers: queue.SimpleQueue[object] = queue.SimpleQueue()
+
+    def __call__(self, call: Call) -> object:
+        self.made.put(call)
+        answer = self.answers.get(timeout=30)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    bench.budget.close()
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(20) as executor:
+        yield executor
+
+
+# Answers ----------------------------------------------------------------------------------------
+
+
+def test_an_answer_is_handed_on(bench: Bench) -> None:
+    assert bench.ask("page") == "page"
+    assert bench.budget.reading().used == 1
+
+
+def test_before_the_first_answer_the_account_is_down_and_unanswered(bench: Bench) -> None:
+    health = bench.access.health()
+    assert (health.up, health.answered, health.down_since) == (False, False, 1000.0)
+
+
+def test_a_good_answer_brings_it_up(bench: Bench) -> None:
+    bench.ask("page")
+    health = bench.access.health()
+    assert (health.up, health.answered, health.down_since) == (True, True, None)
+
+
+@pytest.mark.parametrize(
+    ("error", "purpose", "up", "answered"),
+    [
+        (Unauthorized("", code="401"), Purpose.NEW_STREAM, False, True),
+        (Unauthorized("", code="401"), Purpose.LIST_FIRST_PAGE, False, True),
+        (Unauthorized("", code="error"), Purpose.NEW_STREAM, False, False),
+        (Forbidden("", code="403"), Purpose.LIST_FIRST_PAGE, False, True),
+        (Forbidden("", code="403"), Purpose.NEW_STREAM, True, True),
+        (NotFound("", code="404"), Purpose.NEW_STREAM, True, True),
+        (BadRequest("", code="400"), Purpose.LIST_DEEPER_PAGE, True, True),
+        (ServerFault("", code="503"), Purpose.NEW_STREAM, False, True),
+        (Unreachable("", reason="connect"), Purpose.NEW_STREAM, False, False),
+        (Unreachable("", reason="broken", code="200"), Purpose.LIST_FIRST_PAGE, False, True),
+        (RateLimited("", code="429"), Purpose.NEW_STREAM, False, True),
+    ],
+)
+def test_what_a_first_answer_says_of_the_account(
+    bench: Bench, error: ServiceError, purpose: Purpose, up: bool, answered: bool
+) -> None:
+    with pytest.raises(type(error)):
+        bench.ask(error, purpose)
+    health = bench.access.health()
+    assert (health.up, health.answered) == (up, answered)
+
+
+def test_it_is_down_since_the_first_of_several_bad_answers(bench: Bench) -> None:
+    bench.ask("page")
+    for now in (1010.0, 1020.0, 1030.0):
+        bench.clock.now = now
+        with pytest.raises(ServerFault):
+            bench.ask(ServerFault("", code="500"))
+    assert bench.access.health().down_since == 1010.0
+    bench.ask("page")
+    assert bench.access.health().down_since is None
+
+
+def test_a_429_says_nothing_of_the_account(bench: Bench) -> None:
+    bench.ask("page")
+    with pytest.raises(RateLimited):
+        bench.ask(RateLimited("", code="429", retry_after=7.0))
+    assert bench.access.health().up
+
+
+def test_a_429_closes_the_budget_for_as_long_as_it_says(bench: Bench) -> None:
+    with pytest.raises(RateLimited):
+        bench.ask(RateLimited("", code="429", retry_after=7.0))
+    assert bench.budget.reading().cooldown_until == 1007.0
+
+
+def test_a_fault_of_ours_gives_the_place_back_to_the_window(bench: Bench) -> None:
+    with pytest.raises(ZeroDivisionError):
+        bench.ask(ZeroDivisionError())
+    assert not bench.access.health().answered
+    bench.clock.now += 10.1
+    assert bench.budget.reading().used == 0
+
+
+# Stopping ---------------------------------------------------------------------------------------
+
+
+def test_stopping_ends_the_wait_in_the_budget(threads: ThreadPoolExecutor) -> None:
+    bench = Bench(limit=Limit(requests=1, reserve=0.0))
+    bench.ask("the only one for a while")
+    stop = Stop()
+    waiting = threads.submit(bench.ask, "page", stop=stop)
+    stop.ask()
+    with pytest.raises(Stopped):
+        waiting.result(5)
+    bench.budget.close()
+
+
+def test_stopping_ends_the_wait_at_the_gate(threads: ThreadPoolExecutor) -> None:
+    bench = Bench(jitter=1.0)
+    bench.refuse()
+    stop = Stop()
+    waiting = threads.submit(bench.ask, "page", stop=stop)
+    stop.ask()
+    with pytest.raises(Stopped):
+        waiting.result(5)
+    bench.budget.close()
+
+
+def test_stopping_aborts_the_call_that_is_under_way(
+    bench: Bench, threads: ThreadPoolExecutor
+) -> None:
+    stop, probe = Stop(), Probe()
+    asking = threads.submit(bench.access.ask, Purpose.NEW_STREAM, stop, probe)
+    call = probe.made.get(timeout=5)
+    stop.ask()
+    assert call.aborted
+    probe.answers.put(Aborted(""))
+    with pytest.raises(Stopped):
+        asking.result(5)
+    assert not bench.access.health().answered
+
+
+def test_what_nobody_wants_any_more_is_not_asked_and_costs_nothing(bench: Bench) -> None:
+    def request(_: Call) -> None:
+        pytest.fail("it was asked")
+
+    with pytest.raises(Stopped):
+        bench.access.ask(Purpose.NEW_STREAM, Stop(), request, still_wanted=lambda: False)
+    assert bench.budget.reading().used == 0
+
+
+def test_who_is_stopped_already_asks_nothing(bench: Bench) -> None:
+    stop = Stop()
+    stop.ask()
+    with pytest.raises(Stopped):
+        bench.ask("page", stop=stop)
+    assert bench.budget.reading().used == 0
+
+
+# The gate ---------------------------------------------------------------------------------------
+
+
+def test_after_a_401_one_tries_for_all_and_the_others_go_on_after_it(
+    bench: Bench, threads: ThreadPoolExecutor
+) -> None:
+    bench.refuse()
+    probe = Probe()
+    asking = [
+        threads.submit(bench.access.ask, Purpose.NEW_STREAM, Stop(), probe) for _ in range(15)
+    ]
+    probe.made.get(timeout=5)
+    assert probe.made.empty()
+    probe.answers.put("stream")
+    for _ in range(14):
+        probe.made.get(timeout=5)
+        probe.answers.put("stream")
+    assert [future.result(5) for future in asking] == ["stream"] * 15
+    assert bench.reloads == 1
+    assert bench.access.health().up
+
+
+def test_while_it_is_refused_they_try_one_after_the_other(
+    bench: Bench, threads: ThreadPoolExecutor
+) -> None:
+    bench.refuse()
+    probe = Probe()
+    asking = [threads.submit(bench.access.ask, Purpose.NEW_STREAM, Stop(), probe) for _ in range(4)]
+    for _ in range(4):
+        probe.made.get(timeout=5)
+        assert probe.made.empty()
+        probe.answers.put(REFUSED)
+    for future in asking:
+        with pytest.raises(Unauthorized):
+            future.result(5)
+    # The token is read again before every try: its file may have been rotated.
+    assert bench.reloads == 4
+
+
+def test_between_two_tries_it_backs_off(threads: ThreadPoolExecutor) -> None:
+    bench = Bench(jitter=1.0)
+    bench.refuse()
+    stop, probe = Stop(), Probe()
+    asking = threads.submit(bench.access.ask, Purpose.NEW_STREAM, stop, probe)
+    with pytest.raises(queue.Empty):
+        probe.made.get(timeout=0.05)
+    bench.clock.now += 1.0
+    # Somebody else comes by, sees that it is time, and tries.
+    assert bench.ask("page") == "page"
+    probe.answers.put("stream")
+    assert asking.result(5) == "stream"
+    bench.budget.close()
+
+
+def test_requests_that_are_refused_together_are_one_step_of_the_backoff(
+    bench: Bench, threads: ThreadPoolExecutor
+) -> None:
+    bench.jitter = 1.0
+    probes = [Probe() for _ in range(10)]
+    asking = [
+        threads.submit(bench.access.ask, Purpose.NEW_STREAM, Stop(), probe) for probe in probes
+    ]
+    for probe in probes:
+        probe.made.get(timeout=5)
+    for probe in probes:
+        probe.answers.put(REFUSED)
+    for future in asking:
+        with pytest.raises(Unauthorized):
+            future.result(5)
+    bench.clock.now += 1.0
+    assert bench.ask("page") == "page"
+
+
+def test_a_403_for_the_list_closes_the_gate_as_a_401_does(bench: Bench) -> None:
+    with pytest.raises(Forbidden):
+        bench.ask(Forbidden("", code="403"), Purpose.LIST_FIRST_PAGE)
+    bench.ask("page")
+    assert bench.reloads == 1
+
+
+def test_a_403_for_one_id_closes_nothing(bench: Bench) -> None:
+    with pytest.raises(Forbidden):
+        bench.ask(Forbidden("", code="403"), Purpose.NEW_STREAM)
+    bench.ask("page")
+    assert bench.reloads == 0
+
+
+def test_while_the_account_is_refused_a_403_says_nothing_of_the_id(bench: Bench) -> None:
+    with pytest.raises(Forbidden):
+        bench.ask(Forbidden("", code="403"), Purpose.LIST_FIRST_PAGE)
+    # Or every id would be given up, one after the other, for what is wrong with the account.
+    with pytest.raises(Unauthorized):
+        bench.ask(Forbidden("", code="403"), Purpose.NEW_STREAM)
+    assert not bench.access.health().up
+
+
+@pytest.mark.parametrize("error", [NotFound("", code="404"), BadRequest("", code="400")])
+def test_an_answer_about_one_id_opens_the_gate(bench: Bench, error: ServiceError) -> None:
+    bench.refuse()
+    with pytest.raises(type(error)):
+        bench.ask(error)
+    bench.ask("page")
+    assert bench.reloads == 1
+
+
+def test_a_server_fault_opens_no_gate_and_lets_the_next_one_try(bench: Bench) -> None:
+    bench.refuse()
+    with pytest.raises(ServerFault):
+        bench.ask(ServerFault("", code="500"))
+    bench.ask("page")
+    bench.ask("page")
+    assert bench.reloads == 2
+
+
+def test_who_tries_and_is_stopped_lets_the_next_one_try(
+    bench: Bench, threads: ThreadPoolExecutor
+) -> None:
+    bench.refuse()
+    stop, probe = Stop(), Probe()
+    trying = threads.submit(bench.access.ask, Purpose.NEW_STREAM, stop, probe)
+    probe.made.get(timeout=5)
+    waiting = threads.submit(bench.ask, "page")
+    stop.ask()
+    probe.answers.put(Aborted(""))
+    with pytest.raises(Stopped):
+        trying.result(5)
+    assert waiting.result(5) == "page"
+
+
+def test_a_token_that_cannot_be_read_again_does_not_lock_the_gate(bench: Bench) -> None:
+    bench.refuse()
+
+    def fail() -> bool:
+        raise OSError("the mount is gone")
+
+    bench.reload_result = fail
+    with pytest.raises(OSError, match="mount"):
+        bench.ask("page")
+    bench.reload_result = lambda: False
+    assert bench.ask("page") == "page"
+
+
+def test_all_who_wait_at_the_gate_can_be_stopped_while_one_tries(
+    bench: Bench, threads: ThreadPoolExecutor
+) -> None:
+    bench.refuse()
+    probe = Probe()
+    trying = threads.submit(bench.access.ask, Purpose.NEW_STREAM, Stop(), probe)
+    probe.made.get(timeout=5)
+    stops = [Stop() for _ in range(10)]
+    waiting: list[Future[object]] = [threads.submit(bench.ask, "page", stop=stop) for stop in stops]
+    for stop in stops:
+        stop.ask()
+    for future in waiting:
+        with pytest.raises(Stopped):
+            future.result(5)
+    probe.answers.put("stream")
+    assert trying.result(5) == "stream"
+
+
+def test_the_gate_of_one_account_is_not_that_of_another(bench: Bench) -> None:
+    bench.refuse()
+    other = AccountAccess(
+        "agency",
+        bench.access.client,
+        bench.budget,
+        reload_token=lambda: pytest.fail("its token was not refused"),
+        monotonic=bench.clock,
+        random=lambda: 1.0,
+    )
+    assert other.ask(Purpose.NEW_STREAM, Stop(), lambda _: "stream") == "stream"
+    assert threading.active_count() < 50

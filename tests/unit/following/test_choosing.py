@@ -1,0 +1,93 @@
+"""Who has a stream."""
+
+import pytest
+
+from exporter.comfycontrol.window import Limit
+from exporter.following.choosing import choose_streams, sustainable_streams
+from exporter.ledger.workflow import Workflow
+from exporter.observations import Moment, Source, Status
+
+
+def workflow(
+    workflow_id: str,
+    status: Status | None = Status.QUEUED,
+    *,
+    source: Source = "listing",
+    created_at: float | None = None,
+    first_seen: float = 1000.0,
+) -> Workflow:
+    return Workflow(
+        account="studio",
+        workflow_id=workflow_id,
+        source=source,
+        first_seen=Moment(first_seen, first_seen),
+        status=status,
+        created_at=created_at,
+    )
+
+
+def test_named_ids_come_before_listed_ones() -> None:
+    workflows = [
+        workflow("listed", Status.QUEUED),
+        workflow("file", None, source="file"),
+        workflow("configured", Status.RUNNING, source="configured"),
+        workflow("pushed", Status.ACCEPTED, source="pushed"),
+    ]
+    chosen = choose_streams(workflows, (), 3)
+    assert set(chosen) == {"file", "configured", "pushed"}
+
+
+def test_then_the_queued_then_the_running_then_the_rest() -> None:
+    workflows = [
+        workflow("unseen", None),
+        workflow("accepted", Status.ACCEPTED),
+        workflow("uploaded", Status.UPLOADED),
+        workflow("running", Status.RUNNING),
+        workflow("queued", Status.QUEUED),
+    ]
+    chosen = choose_streams(workflows, (), 5)
+    assert chosen[:2] == ["queued", "running"]
+    assert set(chosen[2:]) == {"unseen", "accepted", "uploaded"}
+
+
+def test_then_the_oldest_by_creation_or_by_first_sight() -> None:
+    workflows = [
+        workflow("c", created_at=30.0),
+        workflow("a", created_at=10.0),
+        workflow("b", created_at=None, first_seen=20.0),
+    ]
+    assert choose_streams(workflows, (), 3) == ["a", "b", "c"]
+
+
+def test_within_a_class_whoever_has_a_stream_keeps_it() -> None:
+    workflows = [workflow("older", created_at=1.0), workflow("streaming", created_at=2.0)]
+    assert choose_streams(workflows, {"streaming"}, 1) == ["streaming"]
+
+
+def test_a_better_class_takes_the_stream_of_a_lesser() -> None:
+    workflows = [workflow("streaming", Status.RUNNING), workflow("new", Status.QUEUED)]
+    assert choose_streams(workflows, {"streaming"}, 1) == ["new"]
+
+
+def test_no_more_than_there_is_room_for() -> None:
+    assert len(choose_streams([workflow(str(n)) for n in range(10)], (), 4)) == 4
+    assert choose_streams([], (), 4) == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "interval", "accounts", "streams"),
+    [
+        # 30 in 10 s are ours: 3 a second hold 720 streams of 240 s, and a fifth is left over.
+        (Limit(), None, 1, 576),
+        (Limit(), 5.0, 1, 537),
+        (Limit(), 5.0, 2, 249),
+        (Limit(requests=40, reserve=0.0), None, 1, 768),
+        # However little there is, one can always be tried.
+        (Limit(requests=1, per=3600.0), None, 1, 1),
+        (Limit(), 0.1, 1, 1),
+    ],
+)
+def test_as_many_streams_as_can_be_kept_open(
+    limit: Limit, interval: float | None, accounts: int, streams: int
+) -> None:
+    assert sustainable_streams(limit, interval, accounts) == streams
