@@ -1,7 +1,13 @@
 """The socket that the web side listens on, opened before anything else starts."""
 
+import errno
+import os
 import socket
 from dataclasses import dataclass
+from typing import Final
+
+_NO_IPV6: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+"""What a kernel says that was started without IPv6."""
 
 
 class CannotListen(Exception):  # noqa: N818 - says what happened
@@ -58,10 +64,9 @@ def listen(address: ListenAddress) -> socket.socket:
                 if error.errno not in _NO_IPV6:
                     raise
         return socket.create_server(("", address.port), backlog=128)
+    except socket.gaierror as error:
+        raise CannotListen(f"cannot listen on {address}: the host is not known") from error
     except OSError as error:
-        reason = error.strerror or "the host is not known"
+        # By the number: the text that comes along names the address once more.
+        reason = os.strerror(error.errno) if error.errno else str(error)
         raise CannotListen(f"cannot listen on {address}: {reason}") from error
-
-
-_NO_IPV6 = (97, 99)
-"""EAFNOSUPPORT and EADDRNOTAVAIL: a kernel that was started without IPv6."""

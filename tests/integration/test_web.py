@@ -1,0 +1,280 @@
+"""The web side over real sockets: what a scraper, a probe and a pusher get."""
+
+import gzip
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import requests
+import uvicorn
+
+from exporter.app import App
+from exporter.config import Account, Config, Listing, Push
+from exporter.simulator import Simulator, load_scenario
+from exporter.web.listening import CannotListen, listen, parse_listen_address
+from exporter.web.routes import WebParts, make_app
+
+A = "a1b2c3d4-e5f6-7890-abcd-ef1234567890"
+B = "b1b2c3d4-e5f6-7890-abcd-ef1234567890"
+
+
+@contextmanager
+def serving(app: App, telemetry_path: str = "/metrics") -> Iterator[str]:
+    """The web side in a thread; its base URL."""
+    web = make_app(WebParts(app.page, app.pushed, app.is_ready, telemetry_path))
+    server = uvicorn.Server(
+        uvicorn.Config(web, log_config=None, lifespan="off", server_header=False)
+    )
+    sock = listen(parse_listen_address("127.0.0.1:0"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        server.force_exit = True
+        thread.join(10)
+        sock.close()
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    with Simulator(load_scenario("idle"), seed=1) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def push_token(tmp_path: Path) -> Path:
+    file = tmp_path / "push"
+    file.write_text("push-me\n")
+    return file
+
+
+@pytest.fixture
+def base_url(simulator: Simulator, push_token: Path) -> Iterator[str]:
+    account, token = next(iter(simulator.tokens.items()))
+    config = Config(
+        accounts=(
+            Account(
+                name=account,
+                token=token,
+                base_url=simulator.base_url,
+                listing=Listing(interval="1s"),
+                push=Push(token_file=str(push_token)),
+            ),
+        )
+    )
+    app = App(config)
+    app.start()
+    try:
+        with serving(app) as url:
+            yield url
+    finally:
+        assert app.stop()
+
+
+def test_metrics_as_text_and_as_openmetrics(base_url: str) -> None:
+    plain = requests.get(f"{base_url}/metrics", timeout=10)
+    assert plain.status_code == 200
+    assert plain.headers["Content-Type"].startswith("text/plain; version=")
+    assert "comfycontrol_exporter_build_info{" in plain.text
+    openmetrics = requests.get(
+        f"{base_url}/metrics",
+        headers={"Accept": "application/openmetrics-text; version=1.0.0"},
+        timeout=10,
+    )
+    assert openmetrics.headers["Content-Type"].startswith("application/openmetrics-text")
+    assert openmetrics.text.endswith("# EOF\n")
+
+
+@pytest.mark.parametrize("accept", ["application/openmetrics-text; version=abc", ";", "\xff"])
+def test_an_odd_accept_header_gets_text_and_never_a_500(base_url: str, accept: str) -> None:
+    answer = requests.get(
+        f"{base_url}/metrics", headers={"Accept": accept.encode("latin-1")}, timeout=10
+    )
+    assert answer.status_code == 200
+    assert "comfycontrol_account_up" in answer.text
+
+
+def test_metrics_are_gzipped_for_those_who_take_it(base_url: str) -> None:
+    taking = requests.get(
+        f"{base_url}/metrics", headers={"Accept-Encoding": "gzip"}, timeout=10, stream=True
+    )
+    assert taking.headers["Content-Encoding"] == "gzip"
+    assert b"comfycontrol_account_up" in gzip.decompress(taking.raw.read())
+    plain = requests.get(f"{base_url}/metrics", headers={"Accept-Encoding": "identity"}, timeout=10)
+    assert "Content-Encoding" not in plain.headers
+
+
+def test_probes_and_landing_page(base_url: str) -> None:
+    assert requests.get(f"{base_url}/-/healthy", timeout=10).text == "healthy\n"
+    landing = requests.get(f"{base_url}/", timeout=10)
+    assert "ComfyControl exporter" in landing.text
+    assert landing.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert requests.get(f"{base_url}/nothing", timeout=10).status_code == 404
+    assert requests.post(f"{base_url}/metrics", timeout=10).status_code == 405
+
+
+def test_ready_says_that_every_account_had_its_first_answer(push_token: Path) -> None:
+    # Nobody answers there: the port is taken, and never accepted from.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        config = Config(
+            accounts=(
+                Account(
+                    name="studio",
+                    token="cfc_a",
+                    base_url=f"http://127.0.0.1:{silent.getsockname()[1]}",
+                    listing=Listing(),
+                ),
+            )
+        )
+        app = App(config)
+        app.start()
+        with serving(app) as url:
+            assert requests.get(f"{url}/-/ready", timeout=10).status_code == 503
+            assert requests.get(f"{url}/-/healthy", timeout=10).status_code == 200
+        app.stop()
+    only_pushed = Config(
+        accounts=(Account(name="studio", token="cfc_a", push=Push(token_file=str(push_token))),)
+    )
+    app = App(only_pushed)
+    with serving(app) as url:
+        # It asks nothing before somebody pushes an id.
+        assert requests.get(f"{url}/-/ready", timeout=10).status_code == 200
+
+
+def test_a_refused_token_is_an_answer(simulator: Simulator) -> None:
+    config = Config(
+        accounts=(
+            Account(
+                name="studio",
+                token="cfc_wrong",
+                base_url=simulator.base_url,
+                listing=Listing(),
+            ),
+        )
+    )
+    app = App(config)
+    app.start()
+    with serving(app) as url:
+        session = requests.Session()
+        while session.get(f"{url}/-/ready", timeout=10).status_code != 200:
+            pass
+        page = session.get(f"{url}/metrics", timeout=10).text
+    assert 'comfycontrol_account_up{account="studio"} 0.0' in page
+    assert app.stop()
+
+
+def test_silent_and_slow_clients_delay_nobody(base_url: str) -> None:
+    port = int(base_url.rsplit(":", 1)[1])
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
+    for number, client in enumerate(silent):
+        if number % 2:
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+    try:
+        answer = requests.get(f"{base_url}/metrics", timeout=5)
+        assert answer.status_code == 200
+    finally:
+        for client in silent:
+            client.close()
+
+
+def test_another_path_for_the_metrics(simulator: Simulator) -> None:
+    account, token = next(iter(simulator.tokens.items()))
+    config = Config(
+        accounts=(Account(name=account, token=token, base_url=simulator.base_url, workflows=(A,)),)
+    )
+    app = App(config)
+    with serving(app, "/comfy/metrics") as url:
+        assert requests.get(f"{url}/comfy/metrics", timeout=10).status_code == 200
+        assert requests.get(f"{url}/metrics", timeout=10).status_code == 404
+        assert '"/comfy/metrics"' in requests.get(f"{url}/", timeout=10).text
+        # No account takes pushed ids: the endpoint is not there at all.
+        assert requests.get(f"{url}/api/v1/workflows", timeout=10).status_code == 404
+
+
+class TestPush:
+    AUTHORIZED: ClassVar = {"Authorization": "Bearer push-me"}
+
+    @pytest.mark.parametrize("header", [None, "Bearer wrong", "Basic push-me", "Bearer "])
+    def test_without_the_token_nothing_is_told(self, base_url: str, header: str | None) -> None:
+        headers = {} if header is None else {"Authorization": header}
+        for method, path in (("GET", ""), ("POST", ""), ("DELETE", f"/{A}")):
+            answer = requests.request(
+                method, f"{base_url}/api/v1/workflows{path}", headers=headers, timeout=10
+            )
+            assert answer.status_code == 401
+            assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+    def test_push_show_withdraw(self, base_url: str, simulator: Simulator) -> None:
+        workflow_id = simulator.create()
+        url = f"{base_url}/api/v1/workflows"
+        pushed = requests.post(
+            url, json={"workflows": [workflow_id, A.upper()]}, headers=self.AUTHORIZED, timeout=10
+        )
+        assert pushed.status_code == 202
+        assert pushed.json()["taken_up"] + pushed.json()["known"] == 2
+        again = requests.post(url, json={"workflows": [A]}, headers=self.AUTHORIZED, timeout=10)
+        assert again.json() == {"taken_up": 0, "known": 1}
+        shown = requests.get(url, headers=self.AUTHORIZED, timeout=10).json()
+        assert A in {w["id"] for w in shown["workflows"]}
+        gone = requests.delete(f"{url}/{A}", headers=self.AUTHORIZED, timeout=10)
+        assert gone.status_code == 204
+        assert requests.delete(f"{url}/{A}", headers=self.AUTHORIZED, timeout=10).status_code == 404
+
+    @pytest.mark.parametrize(
+        ("body", "status", "says"),
+        [
+            (b"", 400, "not JSON"),
+            (b"[", 400, "not JSON"),
+            (b"[]", 400, "right would be"),
+            (b'{"workflows": []}', 400, "workflows"),
+            (b'{"workflows": "x"}', 400, "workflows"),
+            (b'{"workflows": ["nonsense"]}', 400, "[0]"),
+            (b'{"workflow": ["x"]}', 400, "workflow"),
+            (json.dumps({"workflows": [A], "account": "other"}).encode(), 403, "account"),
+            (b" " * (1024 * 1024 + 1), 413, "1 MiB"),
+        ],
+    )
+    def test_a_wrong_body_is_told_what_would_be_right(
+        self, base_url: str, body: bytes, status: int, says: str
+    ) -> None:
+        answer = requests.post(
+            f"{base_url}/api/v1/workflows", data=body, headers=self.AUTHORIZED, timeout=10
+        )
+        assert answer.status_code == status
+        assert says in answer.json()["message"]
+
+    def test_the_token_is_read_anew_when_its_file_changes(
+        self, base_url: str, push_token: Path
+    ) -> None:
+        push_token.write_text("another")
+        url = f"{base_url}/api/v1/workflows"
+        assert requests.get(url, headers=self.AUTHORIZED, timeout=10).status_code == 401
+        headers = {"Authorization": "Bearer another"}
+        assert requests.get(url, headers=headers, timeout=10).status_code == 200
+
+
+@pytest.mark.parametrize("text", [":0", "127.0.0.1:0", "[::1]:0", "localhost:0"])
+def test_listen_addresses(text: str) -> None:
+    try:
+        sock = listen(parse_listen_address(text))
+    except CannotListen:
+        if "::1" in text:
+            pytest.skip("no IPv6 here")
+        raise
+    with sock:
+        assert sock.getsockname()[1] > 0
+
+
+def test_every_address_is_ipv4_too() -> None:
+    with (
+        listen(parse_listen_address(":0")) as sock,
+        socket.create_connection(("127.0.0.1", sock.getsockname()[1]), 5),
+    ):
+        pass

@@ -1,0 +1,99 @@
+"""Lists of ids in files, as they change."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from exporter.ledger.ledger import AccountTerms, Ledger
+from exporter.ledger.totals import Buckets, LabelCaps
+from exporter.observations import Moment
+from exporter.sources.files import WatchedFiles
+
+A = "a1b2c3d4-e5f6-7890-abcd-ef1234567890"
+B = "b1b2c3d4-e5f6-7890-abcd-ef1234567890"
+C = "c1b2c3d4-e5f6-7890-abcd-ef1234567890"
+
+
+class Watch:
+    def __init__(self, *patterns: str) -> None:
+        self.clock = 1000.0
+        self.ledger = Ledger(
+            {"studio": AccountTerms(lookback=3600, listed=False)},
+            Buckets((1.0,), (1.0,), (1.0,)),
+            LabelCaps(10, 10),
+            self.now,
+        )
+        self.files = WatchedFiles("studio", patterns, self.ledger, self.now)
+
+    def now(self) -> Moment:
+        return Moment(self.clock, self.clock)
+
+    def look(self) -> set[str]:
+        self.files.look()
+        return {w.workflow_id for w in self.ledger.open_workflows("studio")}
+
+
+def write(path: Path, *ids: str) -> None:
+    path.write_text("".join(f"- {workflow_id}\n" for workflow_id in ids))
+    # Two writes within one tick of the file system's clock must not look the same.
+    write.ticks += 1  # type: ignore[attr-defined]
+    os.utime(path, ns=(0, write.ticks))  # type: ignore[attr-defined]
+
+
+write.ticks = 0  # type: ignore[attr-defined]
+
+
+def test_ids_come_and_go_with_the_files(tmp_path: Path) -> None:
+    watch = Watch(str(tmp_path / "*.yml"))
+    assert watch.look() == set()
+    write(tmp_path / "one.yml", A, B)
+    assert watch.look() == {A, B}
+    write(tmp_path / "one.yml", B)
+    write(tmp_path / "two.yml", C)
+    assert watch.look() == {B, C}
+    (tmp_path / "two.yml").unlink()
+    assert watch.look() == {B}
+    dropped = watch.ledger.snapshot().totals.counters["dropped", ("studio", "withdrawn")]
+    assert dropped.value == 2
+
+
+def test_an_id_that_moves_from_file_to_file_stays(tmp_path: Path) -> None:
+    watch = Watch(str(tmp_path / "*.yml"))
+    write(tmp_path / "one.yml", A)
+    watch.look()
+    write(tmp_path / "one.yml", B)
+    write(tmp_path / "two.yml", A)
+    assert watch.look() == {A, B}
+    assert watch.ledger.snapshot().totals.counters["dropped", ("studio", "withdrawn")].value == 0
+
+
+def test_a_file_that_makes_no_sense_keeps_its_old_ids(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch = Watch(str(tmp_path / "*.yml"))
+    write(tmp_path / "one.yml", A)
+    watch.look()
+    (tmp_path / "one.yml").write_text("{not: a list")
+    assert watch.look() == {A}
+    assert "fault in a workflow file" in caplog.text
+    (tmp_path / "one.yml").write_bytes(b"\xff\xfe\x00")
+    assert watch.look() == {A}
+
+
+def test_good_ids_count_beside_bad_ones(tmp_path: Path) -> None:
+    watch = Watch(str(tmp_path / "*.yml"))
+    (tmp_path / "one.yml").write_text(f"- {A}\n- nonsense\n")
+    assert watch.look() == {A}
+
+
+def test_a_file_that_did_not_change_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = Watch(str(tmp_path / "*.yml"))
+    write(tmp_path / "one.yml", A)
+    watch.look()
+    reads: list[Path] = []
+    monkeypatch.setattr(Path, "read_text", lambda path, _: reads.append(path))
+    assert watch.look() == {A}
+    assert reads == []

@@ -1,0 +1,163 @@
+"""Flags, subcommands and exit codes, as a shell sees them."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from exporter import __version__
+from exporter.cli import main
+
+GOOD = """\
+accounts:
+  - name: studio
+    token: cfc_a
+    listing: {}
+"""
+
+BAD = """\
+acounts: []
+accounts:
+  - name: studio
+    token: "cfc_secret value"
+    listing: {intervall: 5s, lookback: soon}
+    workflows: [not-an-id]
+"""
+
+
+def run(*arguments: str, token: str | None = None, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("COMFYCONTROL_")}
+    if token is not None:
+        environ["COMFYCONTROL_TOKEN"] = token
+    return subprocess.run(
+        [sys.executable, "-m", "exporter", *arguments],
+        capture_output=True,
+        text=True,
+        env=environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        cwd=cwd,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert __version__ in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--no-such-flag"], "--no-such-flag"),
+        (["--web.listen-address=nonsense"], "is not HOST:PORT"),
+        (["--web.listen-address=::1:80"], "goes in brackets"),
+        (["--web.telemetry-path=metrics"], "starts with /"),
+        (["--web.telemetry-path=/-/healthy"], "not with"),
+        (["--web.telemetry-path=/{x}"], "plain path"),
+        (["--log.level=loud"], "loud"),
+        (["demo", "--speed=0"], "above 0"),
+        (["demo", "--speed=inf"], "above 0"),
+        (["no-such-command"], "no-such-command"),
+        (["--config"], "--config"),  # no abbreviations
+    ],
+)
+def test_a_wrong_flag_is_exit_code_1(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 1
+    assert says in capsys.readouterr().err
+
+
+def test_check_config_says_that_a_file_is_good(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "config.yml"
+    file.write_text(GOOD)
+    assert main(["check-config", str(file)]) == 0
+    assert capsys.readouterr().out == f"{file}: valid, 1 account: studio\n"
+
+
+def test_check_config_lists_every_fault_at_once_and_no_secret(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "config.yml"
+    file.write_text(BAD)
+    assert main(["check-config", str(file)]) == 1
+    said = capsys.readouterr().err
+    for key in (
+        "acounts",
+        "accounts[0].token",
+        "accounts[0].listing.intervall",
+        "accounts[0].listing.lookback",
+        "accounts[0].workflows[0]",
+    ):
+        assert key in said
+    assert "secret" not in said
+
+
+def test_a_wrong_file_starts_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "config.yml"
+    file.write_text(BAD)
+    ended = run(f"--config.file={file}", cwd=tmp_path)
+    assert ended.returncode == 1
+    assert "accounts[0].listing.intervall" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_without_a_token_it_says_how_to_start(tmp_path: Path) -> None:
+    ended = run(cwd=tmp_path)
+    assert ended.returncode == 1
+    assert "COMFYCONTROL_TOKEN" in ended.stderr
+    assert "--config.file" in ended.stderr
+
+
+@pytest.mark.parametrize("token", ["", "   ", "cfc_a\ncfc_b"])
+def test_a_token_that_is_none(tmp_path: Path, token: str) -> None:
+    ended = run(token=token, cwd=tmp_path)
+    assert ended.returncode == 1
+    assert "COMFYCONTROL_TOKEN" in ended.stderr
+    assert "cfc_b" not in ended.stderr
+
+
+def test_an_address_in_use_is_exit_code_2_and_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = run(f"--web.listen-address=127.0.0.1:{port}", token="cfc_a", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert re.fullmatch(
+        rf"cannot listen on 127\.0\.0\.1:{port}: Address already in use\n", ended.stderr
+    )
+
+
+def test_a_host_that_does_not_exist_is_exit_code_2(tmp_path: Path) -> None:
+    ended = run("--web.listen-address=no.such.host.invalid:1", token="cfc_a", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+
+
+def test_a_storage_folder_that_cannot_be_is_exit_code_1(tmp_path: Path) -> None:
+    file = tmp_path / "a file"
+    file.write_text("")
+    ended = run(
+        "--web.listen-address=127.0.0.1:0",
+        f"--storage.path={file / 'data'}",
+        token="cfc_a",
+        cwd=tmp_path,
+    )
+    assert ended.returncode == 1
+    assert "cannot use" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_an_unknown_scenario_names_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", "--scenario=no-such"]) == 1
+    assert "studio" in capsys.readouterr().err
