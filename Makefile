@@ -57,7 +57,7 @@ lock: $(VENV)/.dev  ## lock what pyproject.toml asks for
 	  --custom-compile-command "make lock" pyproject.toml -o requirements/runtime.txt
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 	  --custom-compile-command "make lock" pyproject.toml -c requirements/runtime.txt \
-	  --group build --group test --group check -o requirements/dev.txt
+	  --group build --group test --group monitoring --group check -o requirements/dev.txt
 
 build: $(VENV)/.dev  ## wheel and sdist under dist/
 	rm -rf dist && $(BIN)/python -m hatchling build

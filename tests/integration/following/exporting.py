@@ -1,0 +1,162 @@
+"""An exporter that follows a simulator, both within the test's process."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.app import App, clocks
+from exporter.comfycontrol import Timeouts
+from exporter.config import Config
+from exporter.observations import Moment
+from exporter.simulator import Simulator, parse_scenario
+
+PATIENCE = 20.0
+"""Seconds that a busy machine may take for what is done in a moment."""
+
+NO_LIMIT = {"requests": 100_000, "per": "1s", "reserve": 0}
+"""A budget that nobody ever waits in."""
+
+QUIET = "limit: {enabled: false}"
+"""A day on which nothing happens but what the test does."""
+
+
+def never_again() -> float:
+    """A jitter that lets no backoff end within a test: whatever goes on did not back off."""
+    return 1e6
+
+
+def soon() -> float:
+    """A jitter that makes every backoff short."""
+    return 0.02
+
+
+def hurried(factor: float) -> Callable[[], Moment]:
+    """Clocks of which the one that measures durations runs faster."""
+    began = time.monotonic()
+
+    def now() -> Moment:
+        moment = clocks()
+        return Moment(moment.wall, began + (moment.monotonic - began) * factor)
+
+    return now
+
+
+class Metrics:
+    """One scrape, read as Prometheus reads it."""
+
+    def __init__(self, text: str) -> None:
+        self._samples: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                self._samples[sample.name, frozenset(sample.labels.items())] = sample.value
+
+    def __call__(self, name: str, /, **labels: str) -> float | None:
+        """The value of one series, without the prefix of its name; None where there is none."""
+        return self._samples.get((f"comfycontrol_{name}", frozenset(labels.items())))
+
+    def total(self, name: str, /, **labels: str) -> float:
+        """The sum of all series that have these labels."""
+        wanted = set(labels.items())
+        return sum(
+            value
+            for (known, its_labels), value in self._samples.items()
+            if known == f"comfycontrol_{name}" and wanted <= its_labels
+        )
+
+    def series(self, name: str) -> dict[frozenset[tuple[str, str]], float]:
+        """Every series of a metric that is not 0."""
+        return {
+            labels: value
+            for (known, labels), value in self._samples.items()
+            if known == f"comfycontrol_{name}" and value
+        }
+
+
+class Exporter:
+    """A running exporter, and what it shows."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    def scrape(self) -> Metrics:
+        """What Prometheus would get now."""
+        return Metrics(self.app.page.render("text/plain", "test").body.decode())
+
+    def until(self, holds: Callable[[Metrics], object], seconds: float = PATIENCE) -> Metrics:
+        """Scrape until it holds."""
+        deadline = time.monotonic() + seconds
+        while True:
+            metrics = self.scrape()
+            if holds(metrics):
+                return metrics
+            if time.monotonic() > deadline:
+                pytest.fail(f"not within {seconds:g} s")
+            time.sleep(0.01)
+
+    def until_finished(self, count: int, seconds: float = PATIENCE) -> Metrics:
+        """Scrape until that many workflows were counted."""
+        return self.until(lambda m: m.total("workflows_finished_total") >= count, seconds)
+
+    def until_ended(self, reason: str, count: int = 1) -> Metrics:
+        """Scrape until that many streams have ended for this reason."""
+        return self.until(lambda m: m.total("stream_ends_total", reason=reason) >= count)
+
+    def streams_ended(self) -> dict[str, int]:
+        """How many streams have ended, by reason, where any did."""
+        found = self.scrape().series("stream_ends_total")
+        return {dict(labels)["reason"]: int(value) for labels, value in found.items()}
+
+    def watched_by(self, part: type) -> Any:
+        """One part of the first account, such as its files."""
+        parts = next(iter(self.app._accounts.values())).parts
+        return next(each for each in parts if isinstance(each, part))
+
+
+class Bench:
+    """Starts simulators and exporters, and stops them with the test."""
+
+    def __init__(self) -> None:
+        self._ends = ExitStack()
+
+    def simulate(self, scenario: str = QUIET, *, speed: float = 100.0) -> Simulator:
+        """Start a simulator; at the usual speed a stream tells a snapshot every 20 ms."""
+        return self._ends.enter_context(Simulator(parse_scenario(scenario), seed=1, speed=speed))
+
+    def account(self, simulator: Simulator, name: str = "studio", **more: Any) -> dict[str, Any]:
+        """The configuration of one account, without a limit and without ids."""
+        return {
+            "name": name,
+            "token": simulator.tokens.get(name, "cfc_unknown"),
+            "base_url": simulator.base_url,
+            "rate_limit": NO_LIMIT,
+            **more,
+        }
+
+    def export(
+        self,
+        *accounts: Mapping[str, Any],
+        jitter: Callable[[], float] = soon,
+        now: Callable[[], Moment] = clocks,
+        timeouts: Timeouts | None = None,
+    ) -> Exporter:
+        """Start an exporter."""
+        app = App(
+            Config.model_validate({"accounts": list(accounts)}),
+            jitter=jitter,
+            now=now,
+            timeouts=timeouts,
+        )
+        app.start()
+        self._ends.callback(self._stop, app)
+        return Exporter(app)
+
+    def _stop(self, app: App) -> None:
+        assert app.stop(), "threads would not end in time"
+
+    def close(self) -> None:
+        """Stop everything, the last one first."""
+        self._ends.close()

@@ -1,0 +1,270 @@
+"""What the list alone can tell: outcomes without streams, causes owed, pages gone wrong."""
+
+from typing import Any
+
+import pytest
+
+from exporter.following import lister, poller
+from exporter.simulator import Simulator
+from exporter.simulator.malformed import LIST_VARIANTS
+from tests.integration.following.exporting import (
+    PATIENCE,
+    QUIET,
+    Bench,
+    Metrics,
+    hurried,
+    never_again,
+)
+
+LISTED = {"listing": {"interval": "1s"}}
+CAUSE = {"node_type": "KSampler", "exception_type": "ValueError", "exception_message": "no"}
+
+
+def causes(metrics: Metrics) -> float:
+    return metrics.total("workflow_failures_total")
+
+
+def test_more_workflows_than_streams_are_watched_by_the_list_and_nothing_is_lost(
+    bench: Bench,
+) -> None:
+    simulator = bench.simulate()
+    workflows = [simulator.create(scripted=True) for _ in range(24)]
+    exporter = bench.export(bench.account(simulator, max_streams=3, **LISTED))
+    metrics = exporter.until(lambda m: m("workflows_watched_by_listing", account="studio") == 21)
+    assert metrics("streams", account="studio") == 3
+    assert metrics.total("workflows") == 24
+    statuses = ["completed", "failed", "cancelled", "invalid"]
+    for number, workflow in enumerate(workflows):
+        simulator.workflow(workflow).advance("running")
+        simulator.workflow(workflow).advance(statuses[number % 4], cause=CAUSE)
+    exporter.until_finished(24)
+    metrics = exporter.until(lambda m: causes(m) == 6)
+    for status in statuses:
+        assert metrics("workflows_finished_total", account="studio", status=status) == 6
+    assert metrics.total("workflow_run_duration_seconds_count") == 24
+    assert metrics.total("workflows_discovered_total") == 24
+    assert simulator.truth().streams_open_most <= 3 + 4  # and four for causes
+
+
+def test_what_was_over_before_the_first_look_is_not_counted_and_what_was_open_is(
+    bench: Bench,
+) -> None:
+    simulator = bench.simulate(f"{QUIET}\nstart: {{finished: 350, open: 0}}")
+    workflow = simulator.create(scripted=True)
+    exporter = bench.export(bench.account(simulator, **LISTED))
+    simulator.wait_until(lambda truth: truth.streams_open == 1, PATIENCE)
+    simulator.workflow(workflow).advance("completed")
+    exporter.until_finished(1)
+    metrics = exporter.until(
+        lambda m: m("listing_last_success_timestamp_seconds", account="studio")
+    )
+    assert metrics.total("workflows_finished_total") == 1
+    assert metrics.total("workflow_failures_total") == 0
+
+
+def test_a_cause_that_only_a_stream_can_tell_costs_one_request(bench: Bench) -> None:
+    simulator = bench.simulate()
+    stays = simulator.create(scripted=True)
+    exporter = bench.export(bench.account(simulator, workflows=[stays], max_streams=1, **LISTED))
+    simulator.wait_until(lambda truth: truth.streams_open == 1, PATIENCE)
+    failed = [simulator.create(scripted=True) for _ in range(6)]
+    for workflow in failed:
+        simulator.workflow(workflow).advance("failed", cause=CAUSE)
+    exporter.until(lambda m: causes(m) == 6)
+    metrics = exporter.scrape()
+    assert (
+        metrics(
+            "workflow_failures_total",
+            account="studio",
+            node_type="KSampler",
+            exception_type="ValueError",
+        )
+        == 6
+    )
+    # One for the stream, and one for each cause; nothing is asked twice.
+    assert simulator.truth().requests["subscribe"] == 7
+
+
+def test_causes_that_cannot_be_had_hold_up_no_others(bench: Bench) -> None:
+    simulator = bench.simulate()
+    stays = simulator.create(scripted=True)
+    exporter = bench.export(
+        bench.account(simulator, workflows=[stays], max_streams=1, **LISTED), jitter=never_again
+    )
+    simulator.wait_until(lambda truth: truth.streams_open == 1, PATIENCE)
+    hopeless = [simulator.create(scripted=True) for _ in range(8)]
+    simulator.set_faults(
+        *({"kind": "status", "code": 500, "workflow": workflow} for workflow in hopeless)
+    )
+    for workflow in hopeless:
+        simulator.workflow(workflow).advance("failed", cause=CAUSE)
+    exporter.until_finished(8)
+    for _ in range(3):
+        simulator.workflow(simulator.create(scripted=True)).advance("failed", cause=CAUSE)
+    exporter.until(lambda m: causes(m) == 3)
+    assert simulator.truth().requests["subscribe"] == 1 + 8 + 3
+
+
+def test_the_cause_of_a_workflow_that_was_deleted_is_unknown(bench: Bench) -> None:
+    simulator = bench.simulate()
+    stays = simulator.create(scripted=True)
+    exporter = bench.export(bench.account(simulator, workflows=[stays], max_streams=1, **LISTED))
+    simulator.wait_until(lambda truth: truth.streams_open == 1, PATIENCE)
+    failed = simulator.create(scripted=True)
+    simulator.set_faults({"kind": "status", "code": 404, "workflow": failed})
+    simulator.workflow(failed).advance("failed", cause=CAUSE)
+    exporter.until(
+        lambda m: (
+            m(
+                "workflow_failures_total",
+                account="studio",
+                node_type="unknown",
+                exception_type="unknown",
+            )
+            == 1
+        )
+    )
+    assert simulator.truth().requests["subscribe"] == 2
+
+
+def test_an_open_workflow_that_was_deleted_is_dropped(bench: Bench) -> None:
+    simulator = bench.simulate()
+    workflows = [simulator.create(scripted=True) for _ in range(3)]
+    exporter = bench.export(bench.account(simulator, max_streams=1, **LISTED))
+    exporter.until(lambda m: m("workflows_watched_by_listing", account="studio") == 2)
+    streamed = set(exporter.app.read().accounts["studio"].followed)
+    simulator.workflow(next(w for w in workflows if w not in streamed)).delete()
+    metrics = exporter.until(lambda m: m.total("workflows_dropped_total") == 1)
+    assert metrics("workflows_dropped_total", account="studio", reason="not_found") == 1
+    assert metrics.total("workflows") == 2
+
+
+def test_a_workflow_that_was_deleted_while_its_stream_was_open_is_dropped(bench: Bench) -> None:
+    simulator = bench.simulate()
+    workflow = simulator.create(scripted=True)
+    exporter = bench.export(bench.account(simulator, **LISTED), now=hurried(100))
+    simulator.wait_until(lambda truth: truth.streams_open == 1, PATIENCE)
+    simulator.workflow(workflow).delete()
+    metrics = exporter.until(lambda m: m.total("workflows_dropped_total") == 1)
+    assert metrics("workflows_dropped_total", account="studio", reason="not_found") == 1
+
+
+def test_one_missing_workflow_that_cannot_be_asked_for_stops_no_listing(bench: Bench) -> None:
+    simulator = bench.simulate()
+    workflows = [simulator.create(scripted=True) for _ in range(2)]
+    exporter = bench.export(bench.account(simulator, max_streams=1, **LISTED), jitter=never_again)
+    exporter.until(lambda m: m("workflows_watched_by_listing", account="studio") == 1)
+    simulator.set_faults({"kind": "status", "code": 500, "endpoints": ["get"]})
+    streamed = set(exporter.app.read().accounts["studio"].followed)
+    simulator.workflow(next(w for w in workflows if w not in streamed)).delete()
+    exporter.until(lambda m: m.total("api_requests_total", endpoint="get", code="500") >= 1)
+    late = simulator.create(scripted=True)
+    exporter.until(lambda m: m.total("workflows_discovered_total") == 3)
+    simulator.workflow(late).advance("completed")
+    exporter.until_finished(1)
+
+
+@pytest.mark.parametrize("variant", LIST_VARIANTS)
+def test_a_malformed_page_loses_nothing(
+    bench: Bench, variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lister, "AUDIT_SECONDS", 0.0)
+    simulator = bench.simulate()
+    simulator.set_faults({"kind": "malformed_list", "variant": variant, "times": 2})
+    workflows = [simulator.create(scripted=True) for _ in range(5)]
+    exporter = bench.export(bench.account(simulator, **LISTED))
+    exporter.until(lambda m: m.total("workflows_discovered_total") == 5)
+    simulator.wait_until(lambda truth: truth.streams_open == 5, PATIENCE)
+    for workflow in workflows:
+        simulator.workflow(workflow).advance("completed")
+    metrics = exporter.until_finished(5)
+    assert metrics.total("workflows_finished_total") == 5
+    assert metrics("account_up", account="studio") == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "code": 503, "body": "html"},
+        {"kind": "edge_page", "code": 200},
+        {"kind": "redirect"},
+        {"kind": "reset"},
+        {"kind": "gzip_bomb"},
+        {"kind": "status", "code": 429, "retry_after": 1},
+    ],
+    ids=lambda fault: str(fault["kind"]),
+)
+def test_a_list_that_cannot_be_read_is_read_again(bench: Bench, fault: dict[str, Any]) -> None:
+    simulator = bench.simulate()
+    simulator.set_faults({**fault, "endpoints": ["list"], "times": 1})
+    simulator.create(scripted=True)
+    exporter = bench.export(bench.account(simulator, **LISTED))
+    metrics = exporter.until(lambda m: m.total("workflows_discovered_total") == 1)
+    assert metrics("account_up", account="studio") == 1
+
+
+def test_while_the_list_is_refused_with_429_no_pass_begins_early(bench: Bench) -> None:
+    simulator = bench.simulate()
+    simulator.set_faults({"kind": "status", "code": 429, "retry_after": 0})
+    exporter = bench.export(bench.account(simulator, listing={"interval": "1h", "lookback": "24h"}))
+    exporter.until(lambda m: m.total("api_requests_total", code="429") >= 1)
+    with pytest.raises(TimeoutError):
+        simulator.wait_until(lambda truth: truth.requests["list"] > 1, 0.3)
+
+
+def test_a_long_history_costs_no_more_than_its_last_minutes(bench: Bench) -> None:
+    simulator = bench.simulate(
+        f"{QUIET}\nstart: {{finished: 20000, finished_age: {{min: 3600, max: 86400}}}}"
+    )
+    exporter = bench.export(bench.account(simulator, **LISTED))
+    workflow = simulator.create(scripted=True)
+    exporter.until(lambda m: m.total("workflows_discovered_total") == 1)
+    first = simulator.truth().requests["list"]
+    assert first <= 12
+    simulator.wait_until(lambda truth: truth.requests["list"] >= first + 2, PATIENCE)
+    simulator.workflow(workflow).advance("completed")
+    assert exporter.until_finished(1).total("workflows_finished_total") == 1
+
+
+def test_every_finished_workflow_costs_one_stream(bench: Bench) -> None:
+    simulator = bench.simulate()
+    exporter = bench.export(bench.account(simulator, listing={"interval": "1h"}))
+    exporter.until(lambda m: m("account_up", account="studio") == 1)
+    workflows = [simulator.create(scripted=True) for _ in range(30)]
+    del exporter
+    listed = bench.export(bench.account(simulator, **LISTED))
+    simulator.wait_until(lambda truth: truth.streams_open >= 30, PATIENCE)
+    for status in ("queued", "running", "completed"):
+        for workflow in workflows:
+            simulator.workflow(workflow).advance(status)
+    listed.until_finished(30)
+    assert listed.streams_ended() == {"finished": 30}
+    assert simulator.truth().requests["subscribe"] == 30
+    assert simulator.truth().requests.get("get", 0) == 0
+
+
+def settle_all(simulator: Simulator, workflows: list[str]) -> None:
+    for workflow in workflows:
+        simulator.workflow(workflow).advance("completed")
+
+
+def test_an_id_beyond_the_lookback_is_asked_for_by_itself(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poller, "ROUND_SECONDS", 0.05)
+    simulator = bench.simulate(f"{QUIET}\nstart: {{finished: 300, finished_age: 1h}}")
+    streamed, old = simulator.create(scripted=True), simulator.create(scripted=True)
+    simulator.workflow(old).advance("running", created_at="2024-01-15T14:30:05Z")
+    exporter = bench.export(
+        bench.account(
+            simulator,
+            workflows=[streamed, old],
+            max_streams=1,
+            listing={"interval": "1s", "lookback": "1m"},
+        ),
+        now=hurried(40),
+    )
+    exporter.until(lambda m: m("workflows", account="studio", status="running") == 1)
+    settle_all(simulator, [streamed, old])
+    metrics = exporter.until_finished(2)
+    assert metrics.total("workflows_dropped_total") == 0
