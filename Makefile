@@ -37,6 +37,7 @@ unit property integration e2e: $(VENV)/.dev  ## one tier of tests
 lint: $(VENV)/.dev  ## format and lint, changing nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
 
 format: $(VENV)/.dev  ## format, and mend what can be mended
 	$(BIN)/ruff format .

@@ -20,6 +20,13 @@ PATIENCE = 20.0
 NO_LIMIT = {"requests": 100_000, "per": "1s", "reserve": 0}
 """A budget that nobody ever waits in."""
 
+LISTED: dict[str, Any] = {"listing": {"interval": "1s"}}
+"""Listed as often as `OFTEN` says."""
+
+OFTEN = 0.1
+"""Seconds from one reading of the list to the next, where the configuration says the least that
+it may: that is too long for a test."""
+
 QUIET = "limit: {enabled: false}"
 """A day on which nothing happens but what the test does."""
 
@@ -145,7 +152,7 @@ class Bench:
     ) -> Exporter:
         """Start an exporter."""
         app = App(
-            Config.model_validate({"accounts": list(accounts)}),
+            _listed_often(Config.model_validate({"accounts": list(accounts)})),
             jitter=jitter,
             now=now,
             timeouts=timeouts,
@@ -160,3 +167,15 @@ class Bench:
     def close(self) -> None:
         """Stop everything, the last one first."""
         self._ends.close()
+
+
+def _listed_often(config: Config) -> Config:
+    accounts = tuple(
+        account
+        if account.listing is None or account.listing.interval > 1
+        else account.model_copy(
+            update={"listing": account.listing.model_copy(update={"interval": OFTEN})}
+        )
+        for account in config.accounts
+    )
+    return config.model_copy(update={"accounts": accounts})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.following.exporting import PATIENCE, QUIET, Bench
+from tests.integration.following.exporting import LISTED, PATIENCE, QUIET, Bench
 
 TWO = f"{QUIET}\naccounts: [{{name: studio, tokens: [cfc_studio]}}, {{name: agency}}]"
 
@@ -31,7 +31,7 @@ def test_a_token_file_that_is_rotated_is_read_again(bench: Bench, tmp_path: Path
     workflow = simulator.create(scripted=True)
     file = tmp_path / "token"
     file.write_text(simulator.tokens["studio"])
-    account = bench.account(simulator, token_file=str(file), listing={"interval": "1s"})
+    account = bench.account(simulator, token_file=str(file), **LISTED)
     del account["token"]
     exporter = bench.export(account)
     simulator.wait_until(lambda truth: truth.streams_open == 1, PATIENCE)
@@ -68,9 +68,7 @@ def test_an_account_that_may_not_do_anything_keeps_its_ids(bench: Bench) -> None
     simulator = bench.simulate()
     workflows = [simulator.create(scripted=True) for _ in range(5)]
     simulator.set_faults({"kind": "status", "code": 403, "endpoints": ["list"]})
-    exporter = bench.export(
-        bench.account(simulator, workflows=workflows, listing={"interval": "1s"})
-    )
+    exporter = bench.export(bench.account(simulator, workflows=workflows, **LISTED))
     # The list closes the account; the streams, which are allowed, open it.
     exporter.until(lambda m: m.total("api_requests_total", endpoint="list", code="403") >= 2)
     simulator.wait_until(lambda truth: truth.streams_open == 5, PATIENCE)
@@ -117,7 +115,7 @@ def test_two_accounts_at_one_address_share_its_limit(bench: Bench) -> None:
     limit = {"requests": 8, "per": "1s", "cooldown": "1s", "reserve": 0}
     exporter = bench.export(
         *(
-            bench.account(simulator, name, rate_limit=limit, listing={"interval": "1s"})
+            bench.account(simulator, name, rate_limit=limit, **LISTED)
             for name in ("studio", "agency")
         )
     )
@@ -138,7 +136,7 @@ def test_two_accounts_at_one_address_share_its_limit(bench: Bench) -> None:
 def test_an_outage_of_the_service_loses_nothing(bench: Bench, code: int) -> None:
     simulator = bench.simulate()
     workflows = [simulator.create(scripted=True) for _ in range(5)]
-    exporter = bench.export(bench.account(simulator, listing={"interval": "1s"}))
+    exporter = bench.export(bench.account(simulator, **LISTED))
     simulator.wait_until(lambda truth: truth.streams_open == 5, PATIENCE)
     simulator.set_faults({"kind": "status", "code": code, "body": "html"})
     simulator.drop_connections()

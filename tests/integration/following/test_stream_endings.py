@@ -7,7 +7,7 @@ import pytest
 
 from exporter.comfycontrol import Timeouts
 from exporter.simulator import Simulator
-from tests.integration.following.exporting import PATIENCE, QUIET, Bench, never_again
+from tests.integration.following.exporting import LISTED, PATIENCE, QUIET, Bench, never_again
 
 HASTY = Timeouts(headers=1.0, silence=1.0, read=1.0)
 
@@ -31,7 +31,8 @@ def test_a_final_status_ends_it_for_good(bench: Bench, status: str) -> None:
     simulator.workflow(workflow).advance("running")
     exporter.until(lambda m: m("workflows", account="studio", status="running") == 1)
     simulator.workflow(workflow).advance(status)
-    metrics = exporter.until_ended("finished")
+    exporter.until_ended("finished")
+    metrics = exporter.until_finished(1)
     assert metrics("workflows_finished_total", account="studio", status=status) == 1
     assert metrics.total("workflows_finished_total") == 1
     # `invalid` too, though the service keeps that stream open: we close it from our side.
@@ -219,7 +220,7 @@ def test_a_service_that_refuses_for_ever_is_not_asked_in_a_hurry(bench: Bench) -
     limit = {"requests": 4, "per": "1s", "reserve": 0}
     began = time.monotonic()
     exporter = bench.export(
-        bench.account(simulator, workflows=workflows, rate_limit=limit, listing={"interval": "1s"})
+        bench.account(simulator, workflows=workflows, rate_limit=limit, **LISTED)
     )
     # Four that were under way together, and from then on one a second.
     exporter.until(lambda m: m.total("api_requests_total", code="429") >= 6)

@@ -1,0 +1,45 @@
+"""What a follower writes down while it counts: one line of JSON for each thing it has counted."""
+
+import json
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+CAUSE: Final = "cause"
+"""In the place of a status: the cause of a failure became known."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Something was counted."""
+
+    wall: float
+    """Unix seconds."""
+    workflow_id: str
+    what: str
+    """A final status, or `CAUSE`."""
+
+
+class CountedLog:
+    """Writes; from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="ascii", buffering=1)
+        self._lock = threading.Lock()
+
+    def add(self, workflow_id: str, what: str) -> None:
+        """Note that this was counted just now."""
+        line = json.dumps([time.time(), workflow_id, what])
+        with self._lock:
+            self._file.write(line + "\n")
+
+
+def read_counted(path: Path) -> list[Counted]:
+    """What was written until now."""
+    if not path.exists():
+        return []
+    # The last line may be on its way.
+    lines = path.read_text("ascii").split("\n")[:-1]
+    return [Counted(*json.loads(line)) for line in lines]
