@@ -54,19 +54,34 @@ def listen(address: ListenAddress) -> socket.socket:
                 address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )
             family, _, _, _, where = found[0]
-            return socket.create_server(where[:2], family=family, backlog=128)
+            return _bound(family, where)
         if socket.has_dualstack_ipv6():
             try:
-                return socket.create_server(
-                    ("", address.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128
-                )
+                return _bound(socket.AF_INET6, ("", address.port))
             except OSError as error:
                 if error.errno not in _NO_IPV6:
                     raise
-        return socket.create_server(("", address.port), backlog=128)
+        return _bound(socket.AF_INET, ("", address.port))
     except socket.gaierror as error:
         raise CannotListen(f"cannot listen on {address}: the host is not known") from error
     except OSError as error:
         # By the number: the text that comes along names the address once more.
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise CannotListen(f"cannot listen on {address}: {reason}") from error
+
+
+def _bound(family: socket.AddressFamily | int, where: tuple[object, ...]) -> socket.socket:
+    # The protocol is named: asyncio turns Nagle's algorithm off only where it reads TCP there, and
+    # with it on an answer in two writes waits for the client's delayed acknowledgement.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # An empty host is every address, IPv4 as well.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if not where[0] else 1)
+        sock.bind(where)
+        sock.listen(128)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
