@@ -1,1 +1,1 @@
-"""Measurements that docs/performance.md quotes. Each module is a program: `python -m benchmarks.…`."""
+"""Measurements that docs/performance.md quotes. Each is a program of its own."""

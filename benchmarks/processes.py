@@ -1,4 +1,4 @@
-"""The programs that a benchmark runs side by side, each in a process of its own, and what they cost."""
+"""The programs that a benchmark runs, each in a process of its own, and what they cost."""
 
 import json
 import os
@@ -37,18 +37,26 @@ class Program:
     """A running process.
 
     Args:
-        command: module and arguments for the interpreter that runs the benchmark.
+        command: a module for the interpreter that runs the benchmark, and its arguments.
+        flags: more of them, by name.
         output: takes what it says.
         environment: beside that of the benchmark.
     """
 
     def __init__(
-        self, command: Sequence[str], output: Path, environment: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        flags: Mapping[str, object],
+        output: Path,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._output = output
         with output.open("wb") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *command],
+                [
+                    *(sys.executable, "-m", *command),
+                    *(f"--{name}={value}" for name, value in flags.items()),
+                ],
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(environment or {})},
@@ -129,8 +137,12 @@ class SimulatorProgram:
         port = free_port()
         self.base_url: Final = f"http://127.0.0.1:{port}"
         self.program: Final = Program(
-            ["exporter", "simulate", "--scenario", scenario, "--seed", str(seed)]
-            + ["--listen-address", f"127.0.0.1:{port}"],
+            ["exporter", "simulate"],
+            {
+                "scenario": scenario,
+                "seed": seed,
+                "listen-address": f"127.0.0.1:{port}",
+            },
             folder / f"{name}.log",
         )
         wait_for_answer(f"{self.base_url}/_simulator", self.program)
@@ -159,7 +171,7 @@ class ExporterProgram:
         environment: for that module.
     """
 
-    def __init__(  # noqa: PLR0913 - the last three by name, and seldom
+    def __init__(
         self,
         base_url: str,
         token: str,
@@ -185,8 +197,12 @@ class ExporterProgram:
         port = free_port()
         self.metrics_url: Final = f"http://127.0.0.1:{port}/metrics"
         self.program: Final = Program(
-            [module, "--config.file", str(file), "--storage.path", str(folder / "ledger")]
-            + ["--web.listen-address", f"127.0.0.1:{port}"],
+            [module],
+            {
+                "config.file": file,
+                "storage.path": folder / "ledger",
+                "web.listen-address": f"127.0.0.1:{port}",
+            },
             folder / "exporter.log",
             environment,
         )

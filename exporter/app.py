@@ -1,7 +1,6 @@
 """Wires the parts, starts and stops them. The only place that knows them all."""
 
 import logging
-import os
 import platform
 import random
 import re
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from exporter import __version__
+from exporter import __revision__, __version__
 from exporter.comfycontrol import Client, RequestRecord, Timeouts
 from exporter.comfycontrol.budget import RequestBudget
 from exporter.comfycontrol.window import Limit
@@ -163,6 +162,9 @@ class App:
     def start(self) -> None:
         """Begin to follow."""
         for account in self._config.accounts:
+            if account.listing is None:
+                # Where there is a list, its first page draws the line, by the service's clock.
+                self._ledger.draw_line(account.name, self._now().wall)
             take_up_configured(account.name, account.workflows, self._ledger, self._now)
             for part in self._accounts[account.name].parts:
                 part.start()
@@ -218,7 +220,7 @@ class App:
             config=ConfigReading(last_reload_successful=True, last_reload_success_at=self._read_at),
             build=BuildReading(
                 version=__version__,
-                revision=os.environ.get("COMFYCONTROL_EXPORTER_REVISION", "unknown"),
+                revision=__revision__,
                 python_version=platform.python_version(),
             ),
             per_workflow_series=self._config.metrics.per_workflow_series,

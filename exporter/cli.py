@@ -6,11 +6,15 @@ import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NoReturn, TextIO
+from typing import TYPE_CHECKING, Final, NoReturn, TextIO
+from urllib.parse import urlsplit
 
-from exporter import __version__
+from exporter import __revision__, __version__
 from exporter.logs import LEVELS, configure
 from exporter.web.listening import CannotListen, ListenAddress, listen, parse_listen_address
+
+if TYPE_CHECKING:
+    from exporter.web.security import WatchedSecurity
 
 EXIT_OK: Final = 0
 EXIT_BAD_INPUT: Final = 1
@@ -18,6 +22,7 @@ EXIT_BAD_INPUT: Final = 1
 EXIT_CANNOT_LISTEN: Final = 2
 
 DEFAULT_LISTEN_ADDRESS: Final = ":10871"
+DEFAULT_HEALTH_URL: Final = "http://localhost:10871/-/healthy"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -29,10 +34,22 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
     arguments = _parser().parse_args(argv)
+    if arguments.version:
+        # Not argparse's own: that one breaks the line where the terminal ends.
+        _say(
+            f"comfycontrol-exporter {__version__} "
+            f"(revision {__revision__}, Python {platform.python_version()})",
+            sys.stdout,
+        )
+        return EXIT_OK
     configure(arguments.log_level, arguments.log_format)
     match arguments.command:
         case "check-config":
             return _check_config(arguments.file)
+        case "check-web-config":
+            return _check_web_config(arguments.file)
+        case "health":
+            return _health(arguments.url)
         case "simulate":
             return _simulate(arguments)
         case "demo":
@@ -66,17 +83,29 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder of the ledger, so that restarts neither repeat nor lose (default data/)",
     )
-    parser.add_argument(
-        "--version",
-        action="version",
-        version=f"%(prog)s {__version__} (Python {platform.python_version()})",
-    )
+    parser.add_argument("--version", action="store_true", help="say which version this is")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
 
     check = commands.add_parser(
         "check-config", help="check a configuration file and say everything that is wrong with it"
     )
     check.add_argument("file", type=Path, metavar="FILE")
+
+    check_web = commands.add_parser(
+        "check-web-config",
+        help="check a file for --web.config.file and say everything that is wrong with it",
+    )
+    check_web.add_argument("file", type=Path, metavar="FILE")
+
+    health = commands.add_parser(
+        "health", help="ask a running exporter whether it lives; exit code 0 or 1"
+    )
+    health.add_argument(
+        "--url",
+        type=_url,
+        default=DEFAULT_HEALTH_URL,
+        help=f"what answers 200 when all is well (default {DEFAULT_HEALTH_URL})",
+    )
 
     simulate = commands.add_parser(
         "simulate", help="run a local ComfyControl, to try things on", allow_abbrev=False
@@ -134,6 +163,14 @@ def _add_web(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None
         metavar="PATH",
         help="path of the metrics (default /metrics)",
     )
+    parser.add_argument(
+        "--web.config.file",
+        dest="web_config_file",
+        type=Path,
+        default=argparse.SUPPRESS if suppress else None,
+        metavar="FILE",
+        help="TLS, passwords and headers, in the format of Prometheus' exporter-toolkit",
+    )
 
 
 def _add_simulator(parser: argparse.ArgumentParser) -> None:
@@ -173,6 +210,17 @@ def _path(text: str) -> str:
     return text
 
 
+def _url(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        good = url.scheme in {"http", "https"} and url.hostname and url.port != 0
+    except ValueError:
+        good = False
+    if not good or not text.isprintable() or " " in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an http:// or https:// URL")
+    return text
+
+
 def _positive(text: str) -> float:
     try:
         number = float(text)
@@ -195,6 +243,31 @@ def _check_config(file: Path) -> int:
     return code
 
 
+def _check_web_config(file: Path) -> int:
+    from exporter.web.security import check  # noqa: PLC0415
+
+    code, text = check(file)
+    _say(text, sys.stdout if code == EXIT_OK else sys.stderr)
+    return code
+
+
+def _security(arguments: argparse.Namespace) -> "WatchedSecurity | None":
+    """What `--web.config.file` says; raises `ConfigError`."""
+    if arguments.web_config_file is None:
+        return None
+    from exporter.web.security import WatchedSecurity  # noqa: PLC0415
+
+    return WatchedSecurity(arguments.web_config_file)
+
+
+def _health(url: str) -> int:
+    from exporter.health import check_health  # noqa: PLC0415
+
+    is_healthy, text = check_health(url)
+    _say(text, sys.stdout if is_healthy else sys.stderr)
+    return EXIT_OK if is_healthy else EXIT_BAD_INPUT
+
+
 def _export(arguments: argparse.Namespace) -> int:
     from exporter.config import (  # noqa: PLC0415
         ConfigError,
@@ -203,7 +276,7 @@ def _export(arguments: argparse.Namespace) -> int:
         load,
     )
     from exporter.ledger.sqlite import CannotOpenLedger, LedgerInUse  # noqa: PLC0415
-    from exporter.running import run  # noqa: PLC0415
+    from exporter.running import WebSide, run  # noqa: PLC0415
 
     try:
         config = (
@@ -211,6 +284,7 @@ def _export(arguments: argparse.Namespace) -> int:
             if arguments.config_file is None
             else load(arguments.config_file, os.environ)
         )
+        security = _security(arguments)
     except ConfigError as error:
         _say(str(error))
         return EXIT_BAD_INPUT
@@ -220,7 +294,8 @@ def _export(arguments: argparse.Namespace) -> int:
         _say(str(error))
         return EXIT_CANNOT_LISTEN
     try:
-        run(config, listening, arguments.telemetry_path, arguments.storage_path)
+        web = WebSide(listening, arguments.telemetry_path, security)
+        run(config, web, arguments.storage_path)
     except (LedgerInUse, CannotOpenLedger, TokenUnreadable) as error:
         _say(str(error))
         return EXIT_BAD_INPUT
@@ -245,12 +320,15 @@ def _simulate(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
+    from exporter.config import ConfigError  # noqa: PLC0415
     from exporter.demo import demonstrate  # noqa: PLC0415
+    from exporter.running import WebSide  # noqa: PLC0415
     from exporter.simulator import load_scenario  # noqa: PLC0415
 
     try:
         scenario = load_scenario(arguments.scenario)
-    except ValueError as error:
+        security = _security(arguments)
+    except (ValueError, ConfigError) as error:
         _say(str(error))
         return EXIT_BAD_INPUT
     try:
@@ -260,8 +338,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         return EXIT_CANNOT_LISTEN
     demonstrate(
         scenario,
-        listening,
-        arguments.telemetry_path,
+        WebSide(listening, arguments.telemetry_path, security),
         seed=arguments.seed,
         speed=arguments.speed,
     )

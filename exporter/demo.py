@@ -1,6 +1,5 @@
 """`comfycontrol-exporter demo`: the exporter at work on a local ComfyControl."""
 
-import socket
 import sys
 import threading
 import time
@@ -12,14 +11,13 @@ from exporter.app import App
 from exporter.config import Config
 from exporter.metrics.reading import Reading
 from exporter.observations import OPEN_STATUSES, Status
-from exporter.running import run
+from exporter.running import WebSide, run
 from exporter.simulator import Scenario, Simulator
 
 
 def demonstrate(
     scenario: Scenario,
-    listening: socket.socket,
-    telemetry_path: str,
+    web: WebSide,
     *,
     seed: int,
     speed: float,
@@ -34,12 +32,13 @@ def demonstrate(
             for name, token in simulator.tokens.items()
         ]
         config = Config.model_validate({"accounts": accounts})
-        port = listening.getsockname()[1]
+        scheme = "http" if web.secured().tls is None else "https"
+        url = f"{scheme}://localhost:{web.listening.getsockname()[1]}"
         _say(f"A local ComfyControl runs at {simulator.base_url}, and the exporter follows it.")
-        _say(f"  open   http://localhost:{port}/")
-        _say(f"  or     curl http://localhost:{port}{telemetry_path}")
+        _say(f"  open   {url}/")
+        _say(f"  or     curl {url}{web.telemetry_path}")
         _say("  Ctrl-C ends both.")
-        run(config, listening, telemetry_path, None, meanwhile=_ticker)
+        run(config, web, None, meanwhile=_ticker)
 
 
 @contextmanager

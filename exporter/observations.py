@@ -96,6 +96,8 @@ class Observation:
     completed_at: float | None = None
     cause: FailureCause | None = None
     outputs: int | None = None
+    first_look: bool = False
+    """Whether this is from the account's very first look, ever: what it shows as over, was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +167,11 @@ class WorkflowRegister(Protocol):
     def withdraw(self, withdrawn: GivenUp) -> None:
         """Whoever named this id names it no more."""
 
-    def draw_line(self, account: str, wall: float) -> None:
-        """Say when this account was first looked at; only the first call ever counts."""
+    def draw_line(self, account: str, wall: float) -> bool:
+        """Say when this account was first looked at (Unix seconds).
+
+        Only the first call ever counts; whether this was it.
+        """
 
     def is_open(self, account: str, workflow_id: str) -> bool:
         """Whether this id is kept and not settled."""

@@ -4,24 +4,54 @@ import gc
 import logging
 import os
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from exporter import __version__
 from exporter.app import App
 from exporter.config import Config
 from exporter.web.routes import WebParts, make_app
+from exporter.web.security import UNSECURED, Security, WatchedSecurity
 from exporter.web.server import serve
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class WebSide:
+    """Where and how the exporter is served."""
+
+    listening: socket.socket
+    telemetry_path: str
+    security: WatchedSecurity | None = None
+    """None: plain HTTP without passwords."""
+
+    @property
+    def address(self) -> str:
+        """Host and port as they are written."""
+        host, port = self.listening.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def secured(self) -> Security:
+        """What holds now."""
+        return UNSECURED if self.security is None else self.security.current()
+
+    def context(self) -> ssl.SSLContext | None:
+        """What the socket speaks; None: no TLS."""
+        return None if self.security is None else self.security.context()
+
+    def watch(self) -> AbstractContextManager[object]:
+        """Follow changes of its file, if there is one."""
+        return nullcontext() if self.security is None else self.security
+
+
 def run(
     config: Config,
-    listening: socket.socket,
-    telemetry_path: str,
+    web: WebSide,
     storage: Path | None,
     meanwhile: Callable[[App], AbstractContextManager[object]] = lambda _: nullcontext(),
 ) -> None:
@@ -36,8 +66,7 @@ def run(
         TokenUnreadable: a token's file has gone since the configuration was read.
     """
     app = App(config, storage=storage)
-    web = make_app(WebParts(app.page, app.pushed, app.is_ready, telemetry_path))
-    host, port = listening.getsockname()[:2]
+    served = make_app(WebParts(app.page, app.pushed, app.is_ready, web.telemetry_path), web.secured)
     app.start()
     # Modules, models and the catalogue stay to the end: no collection need look at them again.
     gc.freeze()
@@ -45,14 +74,15 @@ def run(
         "started",
         extra={
             "version": __version__,
-            "listening": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+            "listening": web.address,
             "accounts": ",".join(account.name for account in config.accounts),
+            "security": str(web.secured()),
         },
     )
-    for warning in config.warnings():
+    for warning in (*config.warnings(), *web.secured().warnings):
         log.warning("configuration", extra={"key": warning.key, "warning": warning.reason})
-    with meanwhile(app):
-        serve(web, [listening])
+    with web.watch(), meanwhile(app):
+        serve(served, [web.listening], web.context())
     log.info("stopping")
     if not app.stop():
         # A thread that waits where nothing wakes it (a name that is being resolved) must not

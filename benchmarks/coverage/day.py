@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from math import sqrt
 from typing import Final
 
 from benchmarks.processes import ACCOUNT, TOKEN
@@ -29,6 +30,12 @@ class Day:
         """How many there are."""
         return round(self.rate * self.seconds)
 
+    @property
+    def runners(self) -> int:
+        """Enough for nearly each to start at once: this measures followers, not queues."""
+        busy = self.rate * (SHORTEST_RUN + LONGEST_RUN) / 2
+        return round(busy + 5 * sqrt(busy)) + 1
+
     def scenario(self) -> str:
         """The simulator's scenario, as YAML (of which JSON is a part)."""
         return json.dumps(
@@ -36,11 +43,8 @@ class Day:
                 "accounts": [{"name": ACCOUNT, "tokens": [TOKEN]}],
                 "arrivals": {"rate": self.rate, "max_workflows": self.workflows},
                 "phases": [{"from": 0, "to": QUIET_SECONDS, "rate_factor": 0}],
-                # Enough for each to start at once: this measures followers, not queues.
-                "runners": [{"name": "gpu", "count": max(10, round(self.rate * 50))}],
-                "jobs": [
-                    {"name": "image", "duration": {"min": SHORTEST_RUN, "max": LONGEST_RUN}}
-                ],
+                "runners": [{"name": "gpu", "count": self.runners}],
+                "jobs": [{"name": "image", "duration": {"min": SHORTEST_RUN, "max": LONGEST_RUN}}],
                 "outcomes": {"failed": self.failed, "cancelled": 0.02},
             }
         )

@@ -58,7 +58,7 @@ def follow(url: str, headers: dict[str, str], workflow_id: str, log: CountedLog)
                 timeout=15,
             )
             answer.raise_for_status()
-            for event in sseclient.SSEClient(answer).events():
+            for event in sseclient.SSEClient(iter(answer)).events():
                 snapshot = json.loads(event.data)
                 if snapshot["status"] in FINAL:
                     log.add(workflow_id, snapshot["status"])

@@ -174,7 +174,7 @@ class RequestBudget:
         with self._changed:
             while not self._closed:
                 waiting = {purpose for purpose, queue in self._waiting.items() if queue}
-                delay = self._window.delay(self._monotonic()) if waiting else inf
+                delay = self._window.delay(self._monotonic(), waiting) if waiting else inf
                 if delay > 0:
                     self._changed.wait(None if isinf(delay) else delay)
                     continue

@@ -10,7 +10,7 @@ Times are seconds of one monotonic clock.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from math import floor, inf
@@ -29,6 +29,9 @@ class Purpose(IntEnum):
     RECONNECT = 4
 
 
+LISTING: Final = frozenset({Purpose.LIST_FIRST_PAGE, Purpose.LIST_DEEPER_PAGE})
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
     """The service's limit and how much of it is left to others.
@@ -41,6 +44,9 @@ class Limit:
     per: float = 10.0
     cooldown: float = 10.0
     reserve: float = 0.25
+    at_once: float = 0.5
+    """The part of our share (0 to 1) that streams and causes may take in one moment; beyond it,
+    they go one by one."""
 
     @property
     def share(self) -> int:
@@ -52,15 +58,28 @@ class Limit:
 MAX_EARLIER_COOLDOWN_SECONDS: Final = 3600.0
 """A cooldown of an earlier process that would last longer is a fault of its file."""
 
-GUARANTEED_PART: Final = 10
-"""Each purpose is sure of one request in this many of the share, whatever the others want."""
+GUARANTEED_PART: Final = {
+    Purpose.LIST_FIRST_PAGE: 0.1,
+    Purpose.LIST_DEEPER_PAGE: 0.1,
+    Purpose.CAUSE: 0.2,
+    Purpose.NEW_STREAM: 0.1,
+    Purpose.RECONNECT: 0.1,
+}
+"""The part of the share that each purpose is sure of, whatever the others want.
+
+Where a list is so busy that reading it could take everything, a pass over it takes a little longer
+with a fifth less, while causes would wait for hours without it.
+"""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Place:
     """One request's place in the window."""
 
     purpose: Purpose
+    begun: float = -inf
+    before: float = -inf
+    """When the request before it was begun."""
     answered: float | None = None
     record: int | None = None
     """Its number in the file that outlives the process."""
@@ -88,7 +107,7 @@ class RequestWindow:
         ended = [now if e.answered is None else e.answered for e in earlier if e.sent <= now]
         for answered in sorted(ended):
             if now - self._limit.per < answered <= now:
-                place = Place(Purpose.RECONNECT, answered)
+                place = Place(Purpose.RECONNECT, answered=answered)
                 self._held[place.purpose] += 1
                 self._answered.append(place)
         if now < closed_until <= now + MAX_EARLIER_COOLDOWN_SECONDS:
@@ -115,8 +134,8 @@ class RequestWindow:
         """End of the cooldown; minus infinity when there never was one."""
         return self._closed_until
 
-    def delay(self, now: float) -> float:
-        """Seconds until the next request may go; infinity where only an answer makes room."""
+    def delay(self, now: float, waiting: Collection[Purpose] = ()) -> float:
+        """Seconds until the next of those that wait may go; infinity where only an answer helps."""
         if now < self._closed_until:
             return self._closed_until - now
         allowed = self.allowed(now)
@@ -127,15 +146,21 @@ class RequestWindow:
                 return inf
             blocking = self._answered[surplus].answered
             return max(0.0, (blocking or 0.0) + self._limit.per - now)
-        if now < self._closed_until + self._limit.per:
-            # The door has just opened again: come back one by one, not all at once.
+        just_opened = now < self._closed_until + self._limit.per
+        evenly = used >= self._limit.at_once * allowed and LISTING.isdisjoint(waiting)
+        if just_opened or evenly:
+            # One by one. What goes in one moment comes free in one moment, and then those who
+            # wait in crowds would take it all before the one that asks for page after page has
+            # its answer. Pages go in one go: the list moves while it is read.
             return max(0.0, self._last_begun + self._limit.per / allowed - now)
         return 0.0
 
     def choose(self, waiting: set[Purpose], now: float) -> Purpose:
         """Which purpose goes next: first whoever is below its guarantee, then the most urgent."""
-        guarantee = max(1, self.allowed(now) // GUARANTEED_PART)
-        neglected = [p for p in waiting if self._held[p] < guarantee]
+        allowed = self.allowed(now)
+        neglected = [
+            p for p in waiting if self._held[p] < max(1, floor(allowed * GUARANTEED_PART[p]))
+        ]
         if neglected:
             # The one that waits longest for its turn, so that a tiny share goes round as well.
             return min(neglected, key=lambda p: (self._last_granted[p], p))
@@ -145,9 +170,10 @@ class RequestWindow:
         """A request is about to be sent."""
         self._in_flight += 1
         self._held[purpose] += 1
+        place = Place(purpose, begun=now, before=self._last_begun)
         self._last_begun = now
         self._last_granted[purpose] = now
-        return Place(purpose)
+        return place
 
     def answer(self, place: Place, now: float) -> None:
         """Its answer has begun, or it failed: the service has counted it by now."""
@@ -162,6 +188,8 @@ class RequestWindow:
             place.answered = -inf
             self._in_flight -= 1
             self._held[place.purpose] -= 1
+            if self._last_begun == place.begun:
+                self._last_begun = place.before
 
     def refuse(self, now: float, retry_after: float | None) -> None:
         """The service answered 429: close for everyone, and take less afterwards."""

@@ -21,7 +21,7 @@ from exporter.comfycontrol import (
     ServiceError,
     Unauthorized,
 )
-from exporter.comfycontrol.budget import RequestBudget
+from exporter.comfycontrol.budget import RequestBudget, Turn
 from exporter.comfycontrol.errors import NO_STATUS
 from exporter.comfycontrol.window import Purpose
 from exporter.following.backoff import Backoff
@@ -38,8 +38,8 @@ _LIST_PURPOSES: Final = (Purpose.LIST_FIRST_PAGE, Purpose.LIST_DEEPER_PAGE)
 class AccountHealth:
     """What the service's answers said of an account."""
 
-    up: bool
-    """The last answer was authorised and usable."""
+    up: bool | None
+    """The last answer was authorised and usable; None before there was anything to answer."""
     answered: bool
     """There was an answer at all, since the start."""
     down_since: float | None
@@ -78,7 +78,7 @@ class AccountAccess:
         self._refused = False
         self._next_try = 0.0
         self._someone_tries = False
-        self._health = AccountHealth(up=False, answered=False, down_since=monotonic())
+        self._health = AccountHealth(up=None, answered=False, down_since=None)
 
     def health(self) -> AccountHealth:
         """What is known of the account now."""
@@ -99,23 +99,22 @@ class AccountAccess:
             Stopped: asked to end, or no longer wanted when its turn came.
             ServiceError: the service refused, failed or was out of reach.
         """
-        if not self._pass_gate(stop):
-            return self._ask_in_turn(purpose, stop, request, still_wanted)
-        try:
-            self._reload_token()
-            return self._ask_in_turn(purpose, stop, request, still_wanted, for_all=True)
-        finally:
-            self._end_try()
+        while True:
+            for_all = self._pass_gate(stop)
+            try:
+                if for_all:
+                    self._reload_token()
+                turn = self._turn(purpose, stop, still_wanted)
+                if for_all or not self._is_refused():
+                    return self._send(turn, stop, request, for_all=for_all)
+                # The token was refused while this one queued up: back to the gate, without
+                # spending a request on the same answer.
+                turn.unused()
+            finally:
+                if for_all:
+                    self._end_try()
 
-    def _ask_in_turn(
-        self,
-        purpose: Purpose,
-        stop: Stop,
-        request: Callable[[Call], Answer],
-        still_wanted: Callable[[], bool],
-        *,
-        for_all: bool = False,
-    ) -> Answer:
+    def _turn(self, purpose: Purpose, stop: Stop, still_wanted: Callable[[], bool]) -> Turn:
         turn = self._budget.enter(purpose)
         with stop.interrupting(turn.cancel):
             granted = turn.wait()
@@ -124,6 +123,11 @@ class AccountAccess:
         if stop.asked or not still_wanted():
             turn.unused()
             raise Stopped
+        return turn
+
+    def _send(
+        self, turn: Turn, stop: Stop, request: Callable[[Call], Answer], *, for_all: bool
+    ) -> Answer:
         call = Call()
         try:
             with stop.interrupting(call.abort):
@@ -139,7 +143,7 @@ class AccountAccess:
             if for_all and isinstance(error, Forbidden):
                 # While the whole account is refused, this says nothing of the one id.
                 error = Unauthorized(str(error), code=error.code)
-            self._note_failure(error, purpose)
+            self._note_failure(error, turn.purpose)
             raise error from None
         except BaseException:
             turn.answered()
@@ -164,6 +168,10 @@ class AccountAccess:
             else:
                 return False
         return True
+
+    def _is_refused(self) -> bool:
+        with self._changed:
+            return self._refused
 
     def _wake(self) -> None:
         with self._changed:

@@ -64,7 +64,8 @@ class Follower:
     ) -> None:
         self.workflow_id: Final = workflow_id
         self.purpose: Final = purpose
-        self.started_at: Final = now().monotonic
+        self.opened_at: float = -inf
+        """Monotonic time at which its latest stream was opened."""
         self._access = access
         self._account = access.account
         self._register = register
@@ -151,6 +152,7 @@ class Follower:
             return self._refused(error)
         assert call is not None  # noqa: S101 - for the type checker: the request was made
         self._not_found_since = None
+        self.opened_at = self._now().monotonic
         self._streaming = True
         try:
             with self._stop.interrupting(call.abort):

@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.comfycontrol import (
@@ -170,18 +170,18 @@ class Lister:
         """Draw the line, and find what is open however long the history is."""
         top = self._page(1, Purpose.LIST_FIRST_PAGE)
         wall = self._now().wall
-        # By the service's own clock where it tells it, as its stamps are compared with the line;
-        # never later than ours, or what ends right now would be lost.
-        self._register.draw_line(self._account, min(wall, top.service_time or wall))
+        # By the service's own clock where it tells it, as its stamps are compared with the line.
+        # It tells whole seconds only, so what this look shows as over is marked as such.
+        first = self._register.draw_line(self._account, top.service_time or wall)
         listing = ListingPass(
             frontier=None,
             horizon=wall - min(self._terms.lookback, FIRST_LOOK_SECONDS),
             wanted=(),
             rank_of=lambda _, __: 0,
         )
-        self._take(top.workflows)
+        self._take(top.workflows, first_look=first)
         listing.read(1, top)
-        self._read_on(listing)
+        self._read_on(listing, first_look=first)
         for _ in range(FIRST_LOOKS):
             if not self._read_open_ones():
                 break
@@ -262,12 +262,12 @@ class Lister:
                 )
                 return
 
-    def _read_on(self, listing: ListingPass) -> None:
+    def _read_on(self, listing: ListingPass, *, first_look: bool = False) -> None:
         while not listing.complete:
             number = listing.next_page
             purpose = Purpose.LIST_FIRST_PAGE if number == 1 else Purpose.LIST_DEEPER_PAGE
             page = self._page(number, purpose)
-            self._take(page.workflows)
+            self._take(page.workflows, first_look=first_look)
             listing.read(number, page)
 
     # Pages ------------------------------------------------------------------------------------
@@ -287,11 +287,12 @@ class Lister:
             )
         return result
 
-    def _take(self, workflows: Iterable[WorkflowSummary]) -> None:
+    def _take(self, workflows: Iterable[WorkflowSummary], *, first_look: bool = False) -> None:
         at = self._now()
         for workflow in workflows:
             if self._is_ours(workflow):
-                self._register.observe(_observation_of_summary(self._account, workflow, at))
+                seen = _observation_of_summary(self._account, workflow, at)
+                self._register.observe(replace(seen, first_look=True) if first_look else seen)
 
     def _is_ours(self, workflow: WorkflowSummary) -> bool:
         return (

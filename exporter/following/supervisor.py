@@ -144,7 +144,7 @@ class Supervisor:
                 if follower is None:
                     continue
                 lost = workflow_id in still_open
-                lasted = now - follower.started_at >= TENURE_SECONDS
+                lasted = now - follower.opened_at >= TENURE_SECONDS
                 if not follower.streaming or (lost and lasted):
                     follower.stop()
                 # Else it is young; or it has settled by the list, and the stream is about to

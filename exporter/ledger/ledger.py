@@ -2,16 +2,15 @@
 
 import logging
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 from exporter.ledger import tracker
 from exporter.ledger.facts import Dropped, Fact, Ignored
+from exporter.ledger.memory import Memory
 from exporter.ledger.store import (
-    AccountMarks,
     Batch,
     MemoryStore,
     Store,
@@ -19,14 +18,7 @@ from exporter.ledger.store import (
     StoreLost,
     WorkflowKey,
 )
-from exporter.ledger.totals import (
-    Buckets,
-    CounterName,
-    HistogramName,
-    LabelCaps,
-    Labels,
-    Totals,
-)
+from exporter.ledger.totals import Buckets, LabelCaps, Totals
 from exporter.ledger.tracker import Change, CountingRules
 from exporter.ledger.workflow import Workflow
 from exporter.observations import (
@@ -40,12 +32,13 @@ from exporter.observations import (
 
 log = logging.getLogger(__name__)
 
-CLOSED_REMEMBERED: Final = 20_000
-"""Settled workflows held in memory, so that the pages of the list that are read again and again
-need no look at the store."""
-
 STATUSES_TOLD: Final = 100
 """Unknown statuses that get a line in the log; whatever invents more has been told of enough."""
+
+FIRST_RETRY_SECONDS: Final = 0.5
+LAST_RETRY_SECONDS: Final = 10.0
+"""After a failure the store is given time, twice as much after each more: what is not kept yet
+grows, and so does the work of each try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +59,7 @@ class LedgerSnapshot:
     settled: int
     totals: Totals
     announced: int = 0
-    """Series up to this number had been shown to a scraper when the process started."""
+    """Series up to this number had been shown to a scraper."""
     errors: int = 0
     """How often the store failed."""
 
@@ -76,7 +69,8 @@ class Ledger:
 
     Facts are counted in memory and kept by the store in batches, each of which holds the
     workflows together with the totals that they changed. A snapshot first keeps what it shows, so
-    that no scrape ever shows what a crash could take back.
+    that no scrape ever shows what a crash could take back: unless the store fails, for then the
+    ledger goes on in memory and shows that.
 
     Args:
         accounts: every account, by its configured name.
@@ -100,39 +94,25 @@ class Ledger:
         self._lock = threading.Lock()
         # Held by whoever uses the store; always taken before the other.
         self._keeping = threading.Lock()
-        self._batch = Batch()
-        self._open: dict[WorkflowKey, Workflow] = {}
-        self._owing: dict[WorkflowKey, Workflow] = {}
-        self._recently_closed: OrderedDict[WorkflowKey, Workflow] = OrderedDict()
         self._statuses_told: set[str] = set()
         self._errors = 0
+        self._is_failing = False
+        self._retry_after = 0.0
+        self._retry_at: float | None = None
+        # Accounts of which something was seen that could not be taken.
+        self._missed: set[str] = set()
         self.on_change: Callable[[], None] = lambda: None
         """Called, without the lock, when the set of open workflows has changed or a cause is
         owed: whoever decides about streams should look again."""
         kept = self._store.load()
-        self._marks = dict(kept.accounts)
-        self._announced = kept.announced
-        self._closed = self._store.closed()
-        self._totals = Totals(buckets, caps)
-        for account in accounts:
-            self._totals.open_account(account)
-        # What is kept of an account that the configuration no longer has stays where it is, in
-        # case it comes back.
-        for name in self._totals.restore(
-            {key: t for key, t in kept.counters.items() if key[1][0] in accounts},
-            {key: t for key, t in kept.histograms.items() if key[1][0] in accounts},
-        ):
+        self._memory: Final = Memory(kept, self._terms.keys(), Totals(buckets, caps))
+        for name in self._memory.begun_anew:
             log.warning(
                 "the buckets of a histogram were changed: it starts anew", extra={"histogram": name}
             )
-        for workflow in kept.unsettled:
-            key = (workflow.account, workflow.workflow_id)
-            if workflow.account not in accounts:
-                continue
-            if workflow.phase == "open":
-                self._open[key] = workflow
-            if workflow.cause_owed_since is not None:
-                self._owing[key] = workflow
+        if kept.lost:
+            self._errors += 1
+            self._memory.keep_everything_again(line=now().wall)
 
     # What those who ask the service call ------------------------------------------------------
 
@@ -147,13 +127,12 @@ class Ledger:
     def observe(self, observation: Observation) -> bool:
         """Take what was seen; True while the workflow is open or owes its cause."""
         key = (observation.account, observation.workflow_id)
-        rules = self._rules(observation.account)
         before: Workflow | None = None
 
         def rule(known: Workflow | None) -> Change:
             nonlocal before
             before = known
-            return tracker.observe(known, observation, rules)
+            return tracker.observe(known, observation, self._rules(observation.account))
 
         change = self._apply(key, observation.at, rule)
         self._tell_unknown_status(observation, change.facts)
@@ -189,70 +168,93 @@ class Ledger:
             )
         self.on_change()
 
-    def draw_line(self, account: str, wall: float) -> None:
-        """Say when this account was first looked at; only the first call ever counts."""
+    def draw_line(self, account: str, wall: float) -> bool:
+        """Say when this account was first looked at; whether this is the first call, ever."""
         with self._lock:
-            marks = self._marks.get(account, AccountMarks())
-            if marks.line is None:
-                self._mark(account, replace(marks, line=wall))
+            return self._draw_line(account, wall)
 
     def is_open(self, account: str, workflow_id: str) -> bool:
         """Whether this id is kept and not settled."""
         with self._lock:
-            return (account, workflow_id) in self._open
+            return self._memory.is_open((account, workflow_id))
 
     def open_workflows(self, account: str) -> list[OpenWorkflow]:
         """Every workflow of the account that is not settled."""
         with self._lock:
-            return [w for w in self._open.values() if w.account == account]
+            workflows = self._memory.open_workflows()
+        return [w for w in workflows if w.account == account]
 
     def causes_owed(self, account: str) -> list[str]:
         """Ids of failed workflows whose cause is not known yet, longest waiting first."""
         with self._lock:
-            owing = [w for w in self._owing.values() if w.account == account]
-        owing.sort(key=lambda w: w.cause_owed_since or 0.0)
-        return [w.workflow_id for w in owing]
+            owing = self._memory.owing()
+        debts = [
+            (workflow.cause_owed_since.wall, workflow.workflow_id)
+            for workflow in owing
+            if workflow.account == account and workflow.cause_owed_since is not None
+        ]
+        return [workflow_id for _, workflow_id in sorted(debts)]
 
     def created_after(self, account: str, created_at: float) -> int:
         """How many of the account's workflows are known to be younger (Unix seconds)."""
         with self._keeping:
-            self._flush()
-            try:
-                return self._store.created_after(account, created_at)
-            except StoreFailed as error:
-                self._note_failure(error)
+            if self._flush():
+                try:
+                    return self._store.created_after(account, created_at)
+                except StoreFailed as error:
+                    self._note_failure(error)
         # Without the store, by what is in memory: the caller only estimates by it.
         with self._lock:
-            return sum(
-                w.account == account and w.created_at is not None and w.created_at > created_at
-                for w in (*self._open.values(), *self._recently_closed.values())
-            )
+            known = (*self._memory.open_workflows(), *self._memory.recently_closed())
+        return sum(
+            w.account == account and w.created_at is not None and w.created_at > created_at
+            for w in known
+        )
 
     def list_frontier(self, account: str) -> float | None:
         """The list was read whole down to this creation time (Unix seconds); None: never yet."""
         with self._lock:
-            return self._marks.get(account, AccountMarks()).frontier
+            return self._memory.marks(account).frontier
 
     def advance_list_frontier(self, account: str, created_at: float) -> None:
         """The list was now read whole for all that was created up to this time."""
         with self._lock:
-            marks = self._marks.get(account, AccountMarks())
+            if account in self._missed:
+                # Not all that was read could be taken: let it be read again.
+                self._missed.discard(account)
+                return
+            marks = self._memory.marks(account)
             if marks.frontier is None or created_at > marks.frontier:
-                self._mark(account, replace(marks, frontier=created_at))
+                self._memory.mark(account, replace(marks, frontier=created_at))
 
     # What those who read call -----------------------------------------------------------------
 
     def snapshot(self) -> LedgerSnapshot:
         """Everything at this instant; later changes do not touch it."""
         with self._keeping:
-            return self._flush()
+            with self._lock:
+                batch = self._take_batch()
+                open_workflows = self._memory.open_workflows()
+                settled = self._memory.closed
+                totals = self._memory.totals.copied()
+                announced = self._memory.announced
+            if self._write(batch):
+                self._sync()
+            return LedgerSnapshot(
+                accounts=tuple(self._terms),
+                open_workflows=open_workflows,
+                settled=settled,
+                totals=totals,
+                announced=announced,
+                errors=self._errors,
+            )
 
     def note_announced(self, series: int) -> None:
-        """Series up to this number have now been shown to a scraper."""
+        """Keep that series up to this number are being shown to a scraper."""
         with self._lock:
-            if series > self._announced:
-                self._announced = series
-                self._batch.announced = series
+            self._memory.announce(series)
+        # Before they are shown: after a crash none of them must be shown at 0 once more.
+        self.keep()
 
     # What time does ---------------------------------------------------------------------------
 
@@ -264,28 +266,29 @@ class Ledger:
     def expire(self) -> None:
         """Let time do its work: forgive causes owed too long, drop what nobody sees any more.
 
-        Rows of settled workflows are kept twice as long as the listing looks back, so that none
-        which a list can still show is ever taken for new.
+        Rows of settled workflows are kept twice as long as the listing looks back, by the
+        service's own clock as well as by ours, so that no step of ours drops them early.
         """
         now = self._now()
         with self._lock:
-            due = [
-                key
-                for key, workflow in self._owing.items()
-                if now.wall - (workflow.cause_owed_since or 0.0) > tracker.CAUSE_PATIENCE_SECONDS
-            ]
-            unseen = [w for w in self._open.values() if self._is_unseen(w, now)]
-        for key in due:
-            self._apply(key, now, _forgive)
+            due = [w for w in self._memory.owing() if _is_owed_too_long(w, now)]
+            unseen = [w for w in self._memory.open_workflows() if self._is_unseen(w, now)]
+        for workflow in due:
+            self._apply((workflow.account, workflow.workflow_id), now, _forgive)
         for workflow in unseen:
             self.give_up(GivenUp(workflow.account, workflow.workflow_id, "expired", now))
         for account, terms in self._terms.items():
-            self._forget_ended_before(account, now.wall - 2 * terms.lookback)
+            with self._lock:
+                latest = self._memory.latest_end(account)
+            if latest is not None:
+                self._forget_ended_before(account, min(now.wall, latest) - 2 * terms.lookback)
 
     def close(self) -> None:
         """Keep what is left, and let go of the store."""
         with self._keeping:
-            self._flush()
+            self._retry_at = None
+            if self._flush():
+                self._sync()
             self._store.close()
 
     def _is_unseen(self, workflow: Workflow, now: Moment) -> bool:
@@ -294,17 +297,16 @@ class Ledger:
 
     def _forget_ended_before(self, account: str, ended_at: float) -> None:
         with self._keeping:
-            self._flush()
+            if not self._flush():
+                return
             try:
                 forgotten = self._store.forget_ended_before(account, ended_at)
             except StoreFailed as error:
                 self._note_failure(error)
                 return
-            with self._lock:
-                self._closed -= forgotten
-                for key, workflow in list(self._recently_closed.items()):
-                    if key[0] == account and (workflow.ended_at or 0.0) < ended_at:
-                        del self._recently_closed[key]
+            if forgotten.rows:
+                with self._lock:
+                    self._memory.forget_ended_before(account, ended_at, forgotten)
 
     # Applying a rule --------------------------------------------------------------------------
 
@@ -314,9 +316,9 @@ class Ledger:
         """Find what is kept of a workflow, ask the rule, and keep what it answers."""
         while True:
             with self._lock:
-                known = self._in_memory(key)
+                known = self._memory.find(key)
                 if known is not None:
-                    return self._keep(key, known, rule(known), at)
+                    return self._take(key, known, rule(known), at)
             # Not in memory: it is new, or was settled a while ago, as the store knows.
             with self._keeping:
                 try:
@@ -328,67 +330,40 @@ class Ledger:
                     # It may be new, or have been counted long ago: not to be guessed. Whatever
                     # is true of it will be seen again.
                     self._note_failure(error)
+                    with self._lock:
+                        self._missed.add(key[0])
                     return Change(None)
                 with self._lock:
-                    if self._in_memory(key) is not None:
+                    if self._memory.find(key) is not None:
                         continue  # somebody else has just learnt of it
                     if known is not None:
-                        self._remember_closed(key, known)
-                    return self._keep(key, known, rule(known), at)
+                        self._memory.remember(key, known)
+                    return self._take(key, known, rule(known), at)
 
-    def _in_memory(self, key: WorkflowKey) -> Workflow | None:
-        return (
-            self._open.get(key)
-            or self._owing.get(key)
-            or self._recently_closed.get(key)
-            # Not kept yet, and out of the others' memory already.
-            or self._batch.workflows.get(key)
-        )
-
-    def _keep(self, key: WorkflowKey, known: Workflow | None, change: Change, at: Moment) -> Change:
-        workflow = change.workflow
-        if workflow is None or workflow is known:
-            self._add(key, change.facts, at)
-            return change
-        self._closed += _is_closed(workflow) - _is_closed(known)
-        if workflow.phase == "open":
-            self._recently_closed.pop(key, None)
-            self._open[key] = workflow
-        else:
-            self._open.pop(key, None)
-            self._remember_closed(key, workflow)
-        if workflow.cause_owed_since is not None:
-            self._owing[key] = workflow
-        else:
-            self._owing.pop(key, None)
-        self._batch.workflows[key] = workflow
-        self._add(key, change.facts, at)
+    def _take(self, key: WorkflowKey, known: Workflow | None, change: Change, at: Moment) -> Change:
+        if change.workflow is not None and change.workflow is not known:
+            self._memory.put(key, known, change.workflow)
+        account, workflow_id = key
+        for fact in change.facts:
+            self._memory.totals.add(account, workflow_id, fact, at.wall)
         return change
 
-    def _remember_closed(self, key: WorkflowKey, workflow: Workflow) -> None:
-        self._recently_closed[key] = workflow
-        self._recently_closed.move_to_end(key)
-        if len(self._recently_closed) > CLOSED_REMEMBERED:
-            self._recently_closed.popitem(last=False)
-
-    def _add(self, key: WorkflowKey, facts: Iterable[Fact], at: Moment) -> None:
-        account, workflow_id = key
-        for fact in facts:
-            self._totals.add(account, workflow_id, fact, at.wall)
-
     def _rules(self, account: str) -> CountingRules:
-        terms = self._terms[account]
-        with self._lock:
-            marks = self._marks.get(account, AccountMarks())
-            if marks.line is None:
-                marks = replace(marks, line=self._now().wall)
-                self._mark(account, marks)
-        return CountingRules(line=marks.line or 0.0, lookback=terms.lookback, listed=terms.listed)
+        """The rules as they are at this instant. Under the lock."""
+        line = self._memory.marks(account).line
+        if line is None:
+            line = self._now().wall
+            self._draw_line(account, line)
+        return CountingRules(line=line, listed=self._terms[account].listed)
 
-    def _mark(self, account: str, marks: AccountMarks) -> None:
-        self._marks[account] = self._batch.accounts[account] = marks
+    def _draw_line(self, account: str, wall: float) -> bool:
+        marks = self._memory.marks(account)
+        if marks.line is not None:
+            return False
+        self._memory.mark(account, replace(marks, line=wall))
+        return True
 
-    def _tell_unknown_status(self, observation: Observation, facts: Iterable[Fact]) -> None:
+    def _tell_unknown_status(self, observation: Observation, facts: tuple[Fact, ...]) -> None:
         if known_status(observation.status) is not None:
             return
         with self._lock:
@@ -409,70 +384,58 @@ class Ledger:
                 },
             )
 
-    # Keeping ----------------------------------------------------------------------------------
+    # Keeping. All of it under `_keeping` ------------------------------------------------------
 
-    def _flush(self) -> LedgerSnapshot:
-        """Have the store keep what has changed; what is true as of that. Under `_keeping`."""
+    def _flush(self) -> bool:
+        """Have the store keep what has changed; whether everything is kept now."""
         with self._lock:
-            batch, self._batch = self._batch, Batch()
-            totals = self._totals
-            batch.counters = {key: totals.counters[key] for key in totals.changed_counters}
-            batch.histograms = {key: totals.histograms[key] for key in totals.changed_histograms}
-            changed = (totals.changed_counters, totals.changed_histograms)
-            totals.changed_counters, totals.changed_histograms = set(), set()
-            shown = totals.copied()
-            # The copies: what follows must not change a batch while it is written.
-            batch.counters = {key: shown.counters[key] for key in batch.counters}
-            batch.histograms = {key: shown.histograms[key] for key in batch.histograms}
-            open_workflows = tuple(self._open.values())
-            closed = self._closed
-        if not batch.empty:
-            try:
-                self._store.keep(batch)
-            except StoreFailed as error:
-                self._take_back(batch, changed)
-                self._note_failure(error)
-        return LedgerSnapshot(
-            accounts=tuple(self._terms),
-            open_workflows=open_workflows,
-            settled=closed,
-            totals=shown,
-            announced=self._announced,
-            errors=self._errors,
-        )
+            batch = self._take_batch()
+        return self._write(batch)
 
-    def _take_back(
-        self,
-        batch: Batch,
-        changed: tuple[set[tuple[CounterName, Labels]], set[tuple[HistogramName, Labels]]],
-    ) -> None:
-        """Nothing of the batch was kept: it goes into the next one, unless newer is there."""
+    def _take_batch(self) -> Batch | None:
+        """What the store is to keep now; None while it is given time after a failure."""
+        if self._retry_at is not None and self._now().monotonic < self._retry_at:
+            return None
+        return self._memory.take_batch()
+
+    def _write(self, batch: Batch | None) -> bool:
+        if batch is None:
+            return False
+        if batch.empty:
+            return True
+        try:
+            self._store.keep(batch)
+        except StoreFailed as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001 - whatever it is, no fact may be lost for it
+            failure = StoreFailed(type(error).__name__)
+        else:
+            if self._is_failing:
+                log.warning("the ledger is kept again, and nothing is missing in it")
+            self._is_failing, self._retry_at, self._retry_after = False, None, 0.0
+            return True
         with self._lock:
-            self._batch.workflows = {**batch.workflows, **self._batch.workflows}
-            self._batch.accounts = {**batch.accounts, **self._batch.accounts}
-            self._totals.changed_counters |= changed[0]
-            self._totals.changed_histograms |= changed[1]
-            if self._batch.announced is None:
-                self._batch.announced = batch.announced
+            self._memory.take_back(batch)
+        self._note_failure(failure)
+        self._retry_after = min(max(FIRST_RETRY_SECONDS, 2 * self._retry_after), LAST_RETRY_SECONDS)
+        self._retry_at = self._now().monotonic
+        if not isinstance(failure, StoreLost):
+            self._retry_at += self._retry_after
+        return False
+
+    def _sync(self) -> None:
+        try:
+            self._store.sync()
+        except StoreFailed as error:
+            self._note_failure(error)
 
     def _note_failure(self, error: StoreFailed) -> None:
         """Count it, and after a loss have the fresh store keep everything that is in memory."""
         with self._lock:
-            first = self._errors == 0
+            first, self._is_failing = not self._is_failing, True
             self._errors += 1
             if isinstance(error, StoreLost):
-                now = self._now().wall
-                # By the rule of a first start: what ended before now and is not in memory any
-                # more must not be taken for new.
-                for account in self._terms:
-                    marks = self._marks.get(account, AccountMarks())
-                    self._mark(account, replace(marks, line=now))
-                for known in (self._open, self._owing, self._recently_closed):
-                    self._batch.workflows.update(known)
-                self._closed = len(self._recently_closed)
-                self._totals.changed_counters.update(self._totals.counters)
-                self._totals.changed_histograms.update(self._totals.histograms)
-                self._batch.announced = self._announced
+                self._memory.keep_everything_again()
         level = logging.ERROR if first or isinstance(error, StoreLost) else logging.DEBUG
         log.log(
             level,
@@ -481,9 +444,10 @@ class Ledger:
         )
 
 
+def _is_owed_too_long(workflow: Workflow, now: Moment) -> bool:
+    since = workflow.cause_owed_since
+    return since is not None and now.monotonic - since.monotonic > tracker.CAUSE_PATIENCE_SECONDS
+
+
 def _forgive(known: Workflow | None) -> Change:
     return Change(None) if known is None else tracker.forgive_cause(known)
-
-
-def _is_closed(workflow: Workflow | None) -> int:
-    return int(workflow is not None and workflow.phase != "open")

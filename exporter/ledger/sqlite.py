@@ -1,101 +1,52 @@
 """The ledger on disk: SQLite in WAL mode, one process at a time."""
 
 import fcntl
-import json
 import logging
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import astuple
+from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, NoReturn
 
+from exporter.ledger.schema import (
+    MIGRATIONS,
+    WORKFLOW_COLUMNS,
+    closed_ones,
+    load,
+    packed,
+    workflow_of,
+    write,
+)
 from exporter.ledger.store import (
-    AccountMarks,
     Batch,
+    Forgotten,
     Kept,
     StoreFailed,
     StoreLost,
     WorkflowKey,
 )
-from exporter.ledger.totals import CounterTotal, Exemplar, HistogramTotal
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Moment, Status
+from exporter.observations import Moment
 
 log = logging.getLogger(__name__)
 
 FILE_NAME: Final = "ledger.sqlite3"
 LOCK_NAME: Final = "ledger.lock"
 
-MIGRATIONS: Final = (
-    """
-    CREATE TABLE accounts (
-        account INTEGER PRIMARY KEY,
-        name TEXT NOT NULL UNIQUE,
-        line REAL,
-        frontier REAL
-    );
-    CREATE TABLE workflows (
-        account INTEGER NOT NULL REFERENCES accounts,
-        workflow BLOB NOT NULL,          -- the UUID's 16 bytes
-        source TEXT NOT NULL,
-        phase TEXT NOT NULL,
-        run INTEGER NOT NULL,
-        status TEXT,
-        unknown_status TEXT,
-        first_seen REAL NOT NULL,
-        last_seen REAL,
-        created_at REAL,
-        started_at REAL,
-        ended_at REAL,
-        entered_queue INTEGER NOT NULL,
-        waited INTEGER NOT NULL,         -- whether it was seen waiting
-        start_wait REAL,
-        start_observed INTEGER NOT NULL,
-        outputs_counted INTEGER NOT NULL,
-        cause_owed_since REAL,
-        PRIMARY KEY (account, workflow)
-    ) WITHOUT ROWID;
-    CREATE INDEX unsettled ON workflows (account)
-        WHERE phase = 'open' OR cause_owed_since IS NOT NULL;
-    CREATE INDEX created ON workflows (account, created_at);
-    CREATE INDEX ended ON workflows (account, ended_at) WHERE phase != 'open';
-    CREATE TABLE counters (
-        name TEXT NOT NULL,
-        labels TEXT NOT NULL,            -- JSON list, the account first
-        value REAL NOT NULL,
-        appeared INTEGER NOT NULL,
-        exemplar TEXT,                   -- JSON: workflow id, value, Unix seconds
-        PRIMARY KEY (name, labels)
-    ) WITHOUT ROWID;
-    CREATE TABLE histograms (
-        name TEXT NOT NULL,
-        labels TEXT NOT NULL,
-        bounds TEXT NOT NULL,            -- JSON list
-        counts TEXT NOT NULL,            -- JSON list, one more than bounds
-        sum REAL NOT NULL,
-        exemplars TEXT NOT NULL,
-        PRIMARY KEY (name, labels)
-    ) WITHOUT ROWID;
-    CREATE TABLE marks (
-        name TEXT PRIMARY KEY,
-        value INTEGER NOT NULL
-    ) WITHOUT ROWID;
-    """,
-)
-"""The schema, step by step: `PRAGMA user_version` says how many were taken. Never edit one that
-was released; add another."""
-
-_WORKFLOW_COLUMNS: Final = (
-    "source, phase, run, status, unknown_status, first_seen, last_seen, created_at, started_at, "
-    "ended_at, entered_queue, waited, start_wait, start_observed, outputs_counted, "
-    "cause_owed_since"
-)
-_PLACES: Final = ", ".join("?" * 18)
-
 _DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_PASSING: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_NOMEM)
+"""After these the connection is as good as before."""
+
+BUSY_SECONDS: Final = 2.0
+"""How long another program may hold the file when we open it; from then on it is ours alone."""
+
+FORGET_AT_ONCE: Final = 2_000
+"""Old rows dropped in one transaction: others wait for it."""
 
 
 class LedgerInUse(Exception):  # noqa: N818 - says what happened
@@ -106,10 +57,20 @@ class CannotOpenLedger(Exception):  # noqa: N818 - says what happened
     """The storage folder cannot be used. The text is one line for a person."""
 
 
+class _Damaged(Exception):  # noqa: N818 - says what happened
+    """The file holds what we never wrote."""
+
+
+class _Gone(Exception):  # noqa: N818 - says what happened
+    """The file is not there any more, or another one is in its place."""
+
+
 class SqliteStore:
     """Keeps the ledger in a folder.
 
     A file that turns out to be damaged is set aside under a new name, and a fresh one begun.
+    While that cannot be done, or the disk fails, every call raises StoreFailed and tries again
+    the next time.
 
     Args:
         folder: made if it is not there.
@@ -126,341 +87,391 @@ class SqliteStore:
         self._now = now
         self._path = folder / FILE_NAME
         self._accounts: dict[str, int] = {}
+        self._database: sqlite3.Connection | None = None
+        self._inode: tuple[int, int] | None = None
+        # What was kept is gone, and the fresh file could not be begun yet; whether the old one
+        # is out of its way.
+        self._is_lost = False
+        self._is_aside = False
+        self._losses = 0
+        self._is_closed = False
+        self._is_synced = True
+        # What comes back from the disk was last seen before anything that is seen from now on.
+        self._began = now().monotonic
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
             raise CannotOpenLedger(f"cannot use {folder}: {error.strerror}") from error
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            self._take_lock()
+            self._open_first()
+        except BaseException:
             os.close(self._lock)
-            raise LedgerInUse(
-                f"another exporter has the ledger in {folder} open; give each its own "
-                "--storage.path"
-            ) from error
-        try:
-            self._open_or_begin_anew()
-        except sqlite3.Error as error:
-            os.close(self._lock)
-            raise CannotOpenLedger(f"cannot open {self._path}: {error}") from error
+            raise
 
     # Reading ----------------------------------------------------------------------------------
 
     def load(self) -> Kept:
-        """Everything but the settled workflows. Begins anew when the file is damaged."""
+        """Everything but the settled workflows. Begins anew when the file is damaged.
+
+        Raises:
+            CannotOpenLedger: the file cannot be read.
+        """
         try:
-            return self._load()
-        except sqlite3.DatabaseError as error:
-            if not _is_damage(error):
-                raise
-            self._begin_anew()
-            return self._load()
+            with self._unlost() as database, _reading():
+                kept = load(database, self._began)
+        except StoreLost:
+            return Kept(lost=True)
+        except StoreFailed as error:
+            raise CannotOpenLedger(f"cannot read {self._path}: {error}") from error
+        try:
+            with self._unlost() as database, _reading():
+                closed, latest_ends = closed_ones(database)
+        except StoreLost:
+            return replace(kept, lost=True)
+        except StoreFailed as error:
+            raise CannotOpenLedger(f"cannot read {self._path}: {error}") from error
+        return replace(kept, closed=closed, latest_ends=latest_ends, lost=self._losses > 0)
 
     def find_closed(self, key: WorkflowKey) -> Workflow | None:
         """A workflow that is settled or dropped."""
-        row = self._ask(
-            f"SELECT workflow, {_WORKFLOW_COLUMNS} FROM workflows "  # noqa: S608 - constants
-            "WHERE account = ? AND workflow = ? AND phase != 'open'",
-            (self._account(key[0]), _packed(key[1])),
-        ).fetchone()
-        return None if row is None else _workflow(key[0], row, self._now().monotonic)
+        if self._is_lost and not self._is_closed:
+            return None
+        workflow = packed(key[1])
+        with self._unlost() as database, _reading():
+            row = database.execute(
+                f"SELECT workflow, {WORKFLOW_COLUMNS} FROM workflows "  # noqa: S608 - constants
+                "WHERE account = ? AND workflow = ? AND phase != 'open'",
+                (self._account(database, key[0]), workflow),
+            ).fetchone()
+            return None if row is None else workflow_of(key[0], row, self._began)
 
     def created_after(self, account: str, created_at: float) -> int:
         """How many workflows of an account are younger (Unix seconds)."""
-        count: int = self._ask(
-            "SELECT count(*) FROM workflows WHERE account = ? AND created_at > ?",
-            (self._account(account), created_at),
-        ).fetchone()[0]
-        return count
-
-    def closed(self) -> int:
-        """How many workflows are settled or dropped; reads an index through, so not for often."""
-        count: int = self._ask(
-            "SELECT count(*) FROM workflows WHERE phase != 'open'", ()
-        ).fetchone()[0]
-        return count
+        with self._unlost() as database:
+            younger: int = database.execute(
+                "SELECT count(*) FROM workflows WHERE account = ? AND created_at > ?",
+                (self._account(database, account), created_at),
+            ).fetchone()[0]
+            return younger
 
     # Writing ----------------------------------------------------------------------------------
 
     def keep(self, batch: Batch) -> None:
         """Keep all of a batch, or none of it."""
-        with self._transaction():
-            for name, marks in batch.accounts.items():
-                self._database.execute(
-                    "UPDATE accounts SET line = ?, frontier = ? WHERE account = ?",
-                    (marks.line, marks.frontier, self._account_made(name)),
-                )
-            self._database.executemany(
-                f"INSERT OR REPLACE INTO workflows VALUES ({_PLACES})",  # noqa: S608 - constants
-                [self._row(key, workflow) for key, workflow in batch.workflows.items()],
-            )
-            self._database.executemany(
-                "INSERT OR REPLACE INTO counters VALUES (?, ?, ?, ?, ?)",
-                [
-                    (name, _json(labels), t.value, t.appeared, _packed_exemplar(t.exemplar))
-                    for (name, labels), t in batch.counters.items()
-                ],
-            )
-            self._database.executemany(
-                "INSERT OR REPLACE INTO histograms VALUES (?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        name,
-                        _json(labels),
-                        _json(t.bounds),
-                        _json(t.counts),
-                        t.sum,
-                        _json([None if e is None else astuple(e) for e in t.exemplars]),
-                    )
-                    for (name, labels), t in batch.histograms.items()
-                ],
-            )
-            if batch.announced is not None:
-                self._database.execute(
-                    "INSERT OR REPLACE INTO marks VALUES ('announced', ?)", (batch.announced,)
-                )
+        with self._transaction() as database:
+            write(database, batch, partial(self._account_made, database))
 
-    def forget_ended_before(self, account: str, ended_at: float) -> int:
+    def sync(self) -> None:
+        """See to it that what was kept outlives a power cut as well."""
+        if self._is_synced:
+            return
+        with self._unlost():
+            # SQLite locks the other file, so closing this one gives no lock away.
+            for name in (FILE_NAME + "-wal", "."):
+                try:
+                    handle = os.open(self._folder / name, os.O_RDONLY | os.O_CLOEXEC)
+                except FileNotFoundError as error:
+                    raise _Gone("its log was deleted") from error
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+        self._is_synced = True
+
+    def forget_ended_before(self, account: str, ended_at: float) -> Forgotten:
         """Drop closed workflows that ended before this (Unix seconds) and owe nothing."""
-        return self._ask(
-            "DELETE FROM workflows WHERE account = ? AND phase != 'open' AND ended_at < ? "
-            "AND cause_owed_since IS NULL",
-            (self._account(account), ended_at),
-        ).rowcount
+        with self._transaction() as database:
+            number = self._account(database, account)
+            old = database.execute(
+                "SELECT workflow, phase, ended_at FROM workflows "
+                "WHERE account = ? AND phase != 'open' AND ended_at < ? "
+                "AND cause_owed_since IS NULL ORDER BY ended_at LIMIT ?",
+                (number, ended_at, FORGET_AT_ONCE),
+            ).fetchall()
+            if not old:
+                return Forgotten()
+            latest_end = max((end for _, phase, end in old if phase == "settled"), default=None)
+            database.executemany(
+                "DELETE FROM workflows WHERE account = ? AND workflow = ?",
+                [(number, workflow) for workflow, _, _ in old],
+            )
+            database.execute(
+                "UPDATE accounts SET line = ?1 WHERE account = ?2 AND line < ?1",
+                (latest_end, number),
+            )
+            return Forgotten(len(old), latest_end)
 
     def close(self) -> None:
         """Let go of the file, and of the folder."""
-        self._database.close()
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._let_go()
         os.close(self._lock)
 
     # The file ---------------------------------------------------------------------------------
 
-    def _open_or_begin_anew(self) -> None:
+    def _take_lock(self) -> None:
         try:
-            self._open()
-        except sqlite3.DatabaseError as error:
-            if not _is_damage(error):
-                raise
-            self._begin_anew()
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise LedgerInUse(
+                f"another exporter has the ledger in {self._folder} open; give each its own "
+                "--storage.path"
+            ) from error
 
-    def _open(self) -> None:
+    def _open_first(self) -> None:
+        try:
+            try:
+                self._open_file(begin=True)
+            except _Damaged as error:
+                self._begin_anew(str(error))
+        except OSError as error:
+            raise CannotOpenLedger(f"cannot use {self._folder}: {error.strerror}") from error
+        except sqlite3.Error as error:
+            if _code_of(error) == sqlite3.SQLITE_BUSY:
+                raise LedgerInUse(f"another program has {self._path} open") from error
+            raise CannotOpenLedger(f"cannot open {self._path}: {error}") from error
+
+    def _open_file(self, *, begin: bool) -> sqlite3.Connection:
+        """Open the file; to `begin`, any that is there, or a fresh one.
+
+        Raises:
+            _Damaged: it is no ledger.
+            _Gone: it is not the one that was open before.
+            CannotOpenLedger: a newer version of the exporter wrote it.
+            sqlite3.Error: anything else.
+        """
+        if not begin:
+            self._check_place()
         # One connection for all threads: the ledger lets in one at a time.
-        self._database = sqlite3.connect(
-            self._path, isolation_level=None, check_same_thread=False, cached_statements=64
+        database = sqlite3.connect(
+            self._path,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=64,
         )
-        run = self._database.execute
-        run("PRAGMA journal_mode = WAL")
-        # Safe against the end of the process at any moment. A power cut may take the last
-        # moments back, all of them together: then they are counted again.
-        run("PRAGMA synchronous = NORMAL")
-        run("PRAGMA foreign_keys = ON")
-        self._migrate()
+        try:
+            # Nobody else may write, so no memory need be shared, nor looked at for changes.
+            database.execute("PRAGMA locking_mode = EXCLUSIVE")
+            database.execute("PRAGMA journal_mode = WAL")
+            # Safe against the end of the process at any moment; `sync` is for the power.
+            database.execute("PRAGMA synchronous = NORMAL")
+            database.execute("PRAGMA journal_size_limit = 16777216")
+            # Takes the lock, and shows whether it may be written at all.
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("ROLLBACK")
+            self._migrate(database)
+            self._inode = self._inode_now()
+        except BaseException as error:
+            database.close()
+            if isinstance(error, sqlite3.Error) and _is_damage(error):
+                raise _Damaged(str(error)) from error
+            raise
         self._accounts.clear()
+        self._is_lost = False
+        self._database = database
+        return database
 
-    def _migrate(self) -> None:
-        taken = self._database.execute("PRAGMA user_version").fetchone()[0]
+    def _migrate(self, database: sqlite3.Connection) -> None:
+        taken = database.execute("PRAGMA user_version").fetchone()[0]
         if taken > len(MIGRATIONS):
-            self._database.close()
-            os.close(self._lock)
             raise CannotOpenLedger(
                 f"{self._path} was written by a newer version of the exporter (schema {taken}; "
                 f"this one knows {len(MIGRATIONS)})"
             )
         for number, step in enumerate(MIGRATIONS[taken:], taken + 1):
-            self._database.executescript(
+            database.executescript(
                 f"BEGIN IMMEDIATE; {step}; PRAGMA user_version = {number}; COMMIT;"
             )
 
-    def _begin_anew(self) -> None:
-        """Set the damaged file aside, and begin a fresh one."""
-        self._database.close()
-        suffix = time.strftime(".damaged-%Y%m%dT%H%M%SZ", time.gmtime(self._now().wall))
-        for ending in ("", "-wal", "-shm"):
+    def _begin_anew(self, reason: str) -> sqlite3.Connection:
+        """Set the file aside, if there is one, and begin a fresh one."""
+        if not self._is_aside:
+            aside = self._set_aside()
+            log.error(
+                "the ledger is damaged or gone, and a fresh one is begun: what had ended by now is "
+                "not counted again",
+                extra={
+                    "file": str(self._path),
+                    "reason": reason,
+                    "set_aside": aside or "nothing was there",
+                },
+            )
+            self._is_aside = True
+            self._losses += 1
+        try:
+            return self._open_file(begin=True)
+        except _Damaged:
+            self._is_aside = False
+            raise
+
+    def _set_aside(self) -> str | None:
+        """Give the file another name; which, or None where there is none."""
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._now().wall))
+        aside = f"{FILE_NAME}.damaged-{stamp}"
+        for number in count(2):
+            if not (self._folder / aside).exists():
+                break
+            aside = f"{FILE_NAME}.damaged-{stamp}-{number}"
+        found = self._path.exists()
+        # Renamed before it is closed: closing would write to it, and take its log away.
+        for ending in ("", "-wal"):
             path = self._path.with_name(FILE_NAME + ending)
             if path.exists():
-                path.rename(path.with_name(FILE_NAME + suffix + ending))
-        log.error(
-            "the ledger was damaged: it is set aside and a fresh one begun; what had ended by now "
-            "is not counted again, and what the damaged one alone knew is lost",
-            extra={"file": str(self._path), "set_aside": FILE_NAME + suffix},
-        )
-        self._open()
+                path.rename(path.with_name(aside + ending))
+        self._let_go()
+        return aside if found else None
+
+    def _let_go(self) -> None:
+        if self._database is None:
+            return
+        database, self._database = self._database, None
+        try:
+            database.close()
+        except sqlite3.Error as error:
+            log.debug("closing failed", extra={"file": str(self._path), "reason": str(error)})
+
+    def _ready(self) -> sqlite3.Connection:
+        """The open file; opened again where a failure has closed it."""
+        if self._is_closed:
+            raise StoreFailed("the ledger is closed")
+        if self._database is not None:
+            return self._database
+        try:
+            if self._is_lost:
+                return self._begin_anew("nothing could be put in its place before")
+            return self._open_file(begin=False)
+        except (_Gone, _Damaged) as error:
+            self._lose(str(error))
+        except (OSError, sqlite3.Error, CannotOpenLedger) as error:
+            raise StoreFailed(f"cannot open it again: {error}") from error
+
+    def _inode_now(self) -> tuple[int, int]:
+        status = self._path.stat()
+        return status.st_dev, status.st_ino
+
+    def _check_place(self) -> None:
+        """A file that was deleted can still be written, and nobody would ever read it.
+
+        Raises:
+            _Gone: it is not the one that was open before.
+            OSError: that cannot be told.
+        """
+        try:
+            inode = self._inode_now()
+        except FileNotFoundError as error:
+            raise _Gone("it was deleted") from error
+        if inode != self._inode:
+            raise _Gone("another file is in its place")
+
+    def _lose(self, reason: str) -> NoReturn:
+        """What was kept is gone: begin anew, now or as soon as it can be done."""
+        self._is_lost = True
+        self._is_aside = False
+        try:
+            self._begin_anew(reason)
+        except (OSError, sqlite3.Error, _Damaged, CannotOpenLedger) as error:
+            self._let_go()
+            log.error(  # noqa: TRY400 - it is not about where in the code
+                "the ledger could not be begun anew yet",
+                extra={"file": str(self._path), "reason": str(error)},
+            )
+        raise StoreLost(reason)
+
+    # Calls ------------------------------------------------------------------------------------
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _unlost(self) -> Iterator[sqlite3.Connection]:
+        """The database, for one call; every failure comes out as one of the store's."""
+        database = self._ready()
         try:
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._roll_back()
-                raise
-            self._database.execute("COMMIT")
+            yield database
         except sqlite3.Error as error:
-            self._roll_back()
-            self._fail(error)
+            if _is_damage(error):
+                self._lose(str(error))
+            if _code_of(error) not in _PASSING:
+                # A handle on a disk that was away may never work again.
+                self._let_go()
+            raise StoreFailed(str(error)) from error
+        except (_Damaged, _Gone) as error:
+            self._lose(str(error))
+        except OSError as error:
+            raise StoreFailed(error.strerror or type(error).__name__) from error
 
-    def _roll_back(self) -> None:
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._unlost() as database:
+            self._check_place()
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                yield database
+                database.execute("COMMIT")
+            except BaseException:
+                self._roll_back(database)
+                raise
+            self._is_synced = False
+
+    def _roll_back(self, database: sqlite3.Connection) -> None:
         # Numbers that were given in this transaction are no more.
         self._accounts.clear()
         # A full disk may have rolled it back already.
-        if self._database.in_transaction:
+        if database.in_transaction:
             try:
-                self._database.execute("ROLLBACK")
-            except sqlite3.Error:
-                log.debug("rolling back failed", extra={"file": str(self._path)})
+                database.execute("ROLLBACK")
+            except sqlite3.Error as error:
+                log.debug("rolling back failed", extra={"reason": str(error)})
 
-    def _ask(self, statement: str, values: tuple[object, ...]) -> sqlite3.Cursor:
-        try:
-            return self._database.execute(statement, values)
-        except sqlite3.Error as error:
-            self._fail(error)
-            raise
-
-    def _fail(self, error: sqlite3.Error) -> None:
-        if isinstance(error, sqlite3.DatabaseError) and _is_damage(error):
-            try:
-                self._begin_anew()
-            except (sqlite3.Error, OSError) as again:
-                raise StoreFailed(type(again).__name__) from again
-            raise StoreLost("the file was damaged") from error
-        raise StoreFailed(str(error)) from error
-
-    def _account(self, name: str) -> int | None:
+    def _account(self, database: sqlite3.Connection, name: str) -> int | None:
         """An account's number; None while nothing is kept of it."""
         number = self._accounts.get(name)
         if number is None:
-            row = self._ask("SELECT account FROM accounts WHERE name = ?", (name,)).fetchone()
+            row = database.execute(
+                "SELECT account FROM accounts WHERE name = ?", (name,)
+            ).fetchone()
             if row is None:
                 return None
             number = self._accounts[name] = int(row[0])
         return number
 
-    def _account_made(self, name: str) -> int:
+    def _account_made(self, database: sqlite3.Connection, name: str) -> int:
         """An account's number, given now if it has none. Inside a transaction."""
-        number = self._account(name)
+        number = self._account(database, name)
         if number is None:
-            row = self._database.execute(
+            row = database.execute(
                 "INSERT INTO accounts (name) VALUES (?) RETURNING account", (name,)
             ).fetchone()
             number = self._accounts[name] = int(row[0])
         return number
 
-    # Rows -------------------------------------------------------------------------------------
 
-    def _row(self, key: WorkflowKey, workflow: Workflow) -> tuple[object, ...]:
-        return (
-            self._account_made(key[0]),
-            _packed(key[1]),
-            workflow.source,
-            workflow.phase,
-            workflow.run,
-            None if workflow.status is None else workflow.status.value,
-            workflow.unknown_status,
-            workflow.first_seen.wall,
-            None if workflow.last_seen is None else workflow.last_seen.wall,
-            workflow.created_at,
-            workflow.started_at,
-            workflow.ended_at,
-            workflow.entered_queue,
-            workflow.waiting_lost or workflow.waiting_from is not None,
-            workflow.start_wait,
-            workflow.start_observed,
-            workflow.outputs_counted,
-            workflow.cause_owed_since,
-        )
-
-    def _load(self) -> Kept:
-        run = self._database.execute
-        monotonic = self._now().monotonic
-        names = dict(run("SELECT account, name FROM accounts").fetchall())
-        unsettled = [
-            _workflow(names[row[0]], row[1:], monotonic)
-            for row in run(
-                f"SELECT account, workflow, {_WORKFLOW_COLUMNS} FROM workflows "  # noqa: S608
-                "WHERE phase = 'open' OR cause_owed_since IS NOT NULL"
-            )
-        ]
-        marks = {
-            name: AccountMarks(line, frontier)
-            for name, line, frontier in run("SELECT name, line, frontier FROM accounts")
-        }
-        counters = {
-            (name, tuple(json.loads(labels))): CounterTotal(value, _exemplar(exemplar), appeared)
-            for name, labels, value, appeared, exemplar in run("SELECT * FROM counters")
-        }
-        histograms = {
-            (name, tuple(json.loads(labels))): HistogramTotal(
-                tuple(json.loads(bounds)),
-                json.loads(counts),
-                total,
-                [None if e is None else Exemplar(*e) for e in json.loads(exemplars)],
-            )
-            for name, labels, bounds, counts, total, exemplars in run("SELECT * FROM histograms")
-        }
-        announced = run("SELECT value FROM marks WHERE name = 'announced'").fetchone()
-        return Kept(
-            unsettled=unsettled,
-            accounts=marks,
-            counters=counters,
-            histograms=histograms,
-            announced=0 if announced is None else announced[0],
-        )
+# Errors -------------------------------------------------------------------------------------------
 
 
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
-    code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in _DAMAGE
+def _code_of(error: sqlite3.Error) -> int | None:
+    """SQLite's own primary code, where the error is SQLite's."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+def _is_damage(error: sqlite3.Error) -> bool:
+    code = _code_of(error)
+    # Without a code an operational error is about text that is no text.
+    return code in _DAMAGE or (code is None and isinstance(error, sqlite3.OperationalError))
 
 
-def _packed(workflow_id: str) -> bytes:
-    return bytes.fromhex(workflow_id.replace("-", ""))
-
-
-def _unpacked(packed: bytes) -> str:
-    digits = packed.hex()
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-
-
-def _packed_exemplar(exemplar: Exemplar | None) -> str | None:
-    return None if exemplar is None else _json(astuple(exemplar))
-
-
-def _exemplar(text: str | None) -> Exemplar | None:
-    return None if text is None else Exemplar(*json.loads(text))
-
-
-def _workflow(account: str, row: tuple[Any, ...], monotonic: float) -> Workflow:
-    """A workflow from its row."""
-    (
-        packed, source, phase, run, status, unknown_status, first_seen, last_seen, created_at,
-        started_at, ended_at, entered_queue, waited, start_wait, start_observed,
-        outputs_counted, cause_owed_since,
-    ) = row  # fmt: skip
-    # What another process measured by its monotonic clock means nothing here: a wait that it saw
-    # begin is never guessed, and being out of sight counts from now.
-    return Workflow(
-        account=account,
-        workflow_id=_unpacked(packed),
-        source=source,
-        first_seen=Moment(first_seen, monotonic),
-        phase=phase,
-        run=run,
-        status=None if status is None else Status(status),
-        unknown_status=unknown_status,
-        last_seen=None if last_seen is None else Moment(last_seen, monotonic),
-        created_at=created_at,
-        started_at=started_at,
-        ended_at=ended_at,
-        entered_queue=bool(entered_queue),
-        waiting_lost=bool(waited),
-        start_wait=start_wait,
-        start_observed=bool(start_observed),
-        outputs_counted=bool(outputs_counted),
-        cause_owed_since=cause_owed_since,
-    )
+@contextmanager
+def _reading() -> Iterator[None]:
+    """SQLite finds damage only where it hurts its own structure; the rest shows in the values."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError) as error:
+        raise _Damaged(f"a row cannot be read ({type(error).__name__})") from error
+    except sqlite3.Error as error:
+        if _code_of(error) == sqlite3.SQLITE_ERROR:
+            # Our statements are right: it is the tables that are not ours.
+            raise _Damaged(str(error)) from error
+        raise

@@ -27,7 +27,7 @@ class StoreFailed(Exception):  # noqa: N818 - says what happened
 
 
 class StoreLost(StoreFailed):
-    """What was kept before is gone, and the store has begun anew, empty."""
+    """What was kept before is gone: the store is empty, and begins anew as soon as it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,8 @@ class AccountMarks:
     """What is remembered of an account as a whole. Unix seconds."""
 
     line: float | None = None
-    """When it was first looked at, ever."""
+    """What ended by then and is not known does not count (see `CountingRules`). It only ever
+    moves forward."""
     frontier: float | None = None
     """The list was read whole down to this creation time."""
 
@@ -70,6 +71,23 @@ class Kept:
     counters: Mapping[tuple[CounterName, Labels], CounterTotal] = field(default_factory=dict)
     histograms: Mapping[tuple[HistogramName, Labels], HistogramTotal] = field(default_factory=dict)
     announced: int = 0
+    appeared: int = 0
+    """The highest number of a counter series, be it of an account that is here no more."""
+    closed: int = 0
+    """How many workflows are settled or dropped."""
+    latest_ends: Mapping[str, float] = field(default_factory=dict)
+    """By account, the latest end of a settled workflow; Unix seconds."""
+    lost: bool = False
+    """What was kept is damaged, and the store begins anew, empty: this is what could be saved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What dropping old rows has done."""
+
+    rows: int = 0
+    latest_end: float | None = None
+    """The latest end of a settled workflow among them: the account's line has moved past it."""
 
 
 class Store(Protocol):
@@ -82,19 +100,20 @@ class Store(Protocol):
         """A workflow that is settled or dropped. Raises StoreFailed."""
 
     def keep(self, batch: Batch) -> None:
-        """Keep all of a batch, or none of it. Raises StoreFailed."""
+        """Keep all of a batch, or none of it. Lines move forward only. Raises StoreFailed."""
+
+    def sync(self) -> None:
+        """See to it that what was kept outlives a power cut as well. Raises StoreFailed."""
 
     def created_after(self, account: str, created_at: float) -> int:
         """How many workflows of an account are younger (Unix seconds). Raises StoreFailed."""
 
-    def forget_ended_before(self, account: str, ended_at: float) -> int:
-        """Drop closed workflows that ended before this (Unix seconds) and owe nothing; how many.
+    def forget_ended_before(self, account: str, ended_at: float) -> Forgotten:
+        """Drop closed workflows that ended before this (Unix seconds) and owe nothing.
 
-        Raises StoreFailed.
+        The oldest first, and not all at once where they are many. The account's line moves
+        past the ends of those that were settled, together with their rows. Raises StoreFailed.
         """
-
-    def closed(self) -> int:
-        """How many workflows are settled or dropped. Slow: asked once, at the start."""
 
     def close(self) -> None:
         """Let go of it."""
@@ -127,31 +146,32 @@ class MemoryStore:
             else:
                 self._closed[key] = workflow
 
+    def sync(self) -> None:
+        """Nothing outlives the process here."""
+
     def created_after(self, account: str, created_at: float) -> int:
         """How many workflows of an account are younger (Unix seconds)."""
         stamps = self._created.get(account, [])
         return len(stamps) - bisect_right(stamps, created_at)
 
-    def forget_ended_before(self, account: str, ended_at: float) -> int:
+    def forget_ended_before(self, account: str, ended_at: float) -> Forgotten:
         """Drop closed workflows that ended before this (Unix seconds) and owe nothing."""
         old = [
-            key
+            (key, workflow)
             for key, workflow in self._closed.items()
             if key[0] == account
             and workflow.cause_owed_since is None
-            and (workflow.ended_at or workflow.first_seen.wall) < ended_at
+            and workflow.ended_at is not None
+            and workflow.ended_at < ended_at
         ]
-        for key in old:
+        for key, _ in old:
             del self._closed[key]
             created = self._known.pop(key, None)
             if created is not None:
                 stamps = self._created[account]
                 del stamps[bisect_left(stamps, created)]
-        return len(old)
-
-    def closed(self) -> int:
-        """How many workflows are settled or dropped."""
-        return len(self._closed)
+        ends = [w.ended_at for _, w in old if w.phase == "settled" and w.ended_at is not None]
+        return Forgotten(len(old), max(ends, default=None))
 
     def close(self) -> None:
         """Nothing to let go of."""

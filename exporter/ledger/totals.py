@@ -4,7 +4,7 @@ The names here are the ledger's own; `exporter.metrics.catalogue` gives them the
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
@@ -123,30 +123,38 @@ class Totals:
         self._buckets = buckets
         self._caps = caps
         self._appeared = 0
+        # By account and label: the values that take part in the caps.
+        self._values: dict[tuple[str, str], set[str]] = {}
         self.counters: dict[tuple[CounterName, Labels], CounterTotal] = {}
         self.histograms: dict[tuple[HistogramName, Labels], HistogramTotal] = {}
-        self.changed_counters: set[tuple[CounterName, Labels]] = set()
-        """Series that changed since somebody last emptied this; the same for histograms."""
-        self.changed_histograms: set[tuple[HistogramName, Labels]] = set()
+        self._changed_counters: set[tuple[CounterName, Labels]] = set()
+        self._changed_histograms: set[tuple[HistogramName, Labels]] = set()
 
     def restore(
         self,
         counters: Mapping[tuple[CounterName, Labels], CounterTotal],
         histograms: Mapping[tuple[HistogramName, Labels], HistogramTotal],
+        appeared: int = 0,
     ) -> list[HistogramName]:
         """Go on from earlier totals; the names of histograms that start anew.
 
         Those are the ones whose buckets were changed in the configuration meanwhile: what was
-        counted in other buckets cannot be told in the new ones.
+        counted in other buckets cannot be told in the new ones. Series are numbered on from
+        `appeared`, which may belong to one that is not restored.
         """
         self.counters.update(counters)
-        self._appeared = max((t.appeared for t in self.counters.values()), default=0)
+        for name, labels in counters:
+            self._note_values(name, labels)
+        self._appeared = max(appeared, *(t.appeared for t in self.counters.values()), 0)
         begun_anew: dict[HistogramName, None] = {}
-        for (name, labels), total in histograms.items():
-            if total.bounds == self._buckets.of(name):
-                self.histograms[name, labels] = total
+        for (histogram, labels), total in histograms.items():
+            if total.bounds == self._buckets.of(histogram):
+                self.histograms[histogram, labels] = total
             else:
-                begun_anew[name] = None
+                begun_anew[histogram] = None
+                # The old ones must not come back, should the buckets be changed back.
+                self._histogram(histogram, labels)
+                self._changed_histograms.add((histogram, labels))
         return list(begun_anew)
 
     def open_account(self, account: str) -> None:
@@ -195,6 +203,28 @@ class Totals:
         copy_.histograms = {key: total.copied() for key, total in self.histograms.items()}
         return copy_
 
+    def take_changed(
+        self,
+    ) -> tuple[
+        dict[tuple[CounterName, Labels], CounterTotal],
+        dict[tuple[HistogramName, Labels], HistogramTotal],
+    ]:
+        """Copies of the series that have changed since this was last called."""
+        counters = {key: copy(self.counters[key]) for key in self._changed_counters}
+        histograms = {key: self.histograms[key].copied() for key in self._changed_histograms}
+        self._changed_counters.clear()
+        self._changed_histograms.clear()
+        return counters, histograms
+
+    def take_back(
+        self,
+        counters: Iterable[tuple[CounterName, Labels]],
+        histograms: Iterable[tuple[HistogramName, Labels]],
+    ) -> None:
+        """Let these series be taken again the next time."""
+        self._changed_counters.update(counters)
+        self._changed_histograms.update(histograms)
+
     @property
     def last_appeared(self) -> int:
         """The number of the series that appeared last."""
@@ -211,23 +241,27 @@ class Totals:
     def _failure(
         self, account: str, node_type: str | None, exception_type: str | None, exemplar: Exemplar
     ) -> None:
-        node = self._capped(account, "node_type", 1, node_type or UNKNOWN, self._caps.node_types)
+        node = self._capped(account, "node_type", node_type or UNKNOWN, self._caps.node_types)
         exception = self._capped(
-            account, "exception_type", 2, exception_type or UNKNOWN, self._caps.exception_types
+            account, "exception_type", exception_type or UNKNOWN, self._caps.exception_types
         )
         self._count("failures", (account, node, exception), exemplar)
 
-    def _capped(self, account: str, label: str, index: int, value: str, cap: int) -> str:
+    def _capped(self, account: str, label: str, value: str, cap: int) -> str:
         """The value itself, or `other` once the account has shown `cap` other values of it."""
-        known = {
-            labels[index]
-            for name, labels in self.counters
-            if name == "failures" and labels[0] == account
-        } - {UNKNOWN, OTHER}
+        known = self._values.get((account, label), ())
         if value in known or value in {UNKNOWN, OTHER} or len(known) < cap:
             return value
         self._count("label_overflow", (account, label))
         return OTHER
+
+    def _note_values(self, name: CounterName, labels: Labels) -> None:
+        if name != "failures":
+            return
+        account, *values = labels
+        for label, value in zip(("node_type", "exception_type"), values, strict=True):
+            if value not in {UNKNOWN, OTHER}:
+                self._values.setdefault((account, label), set()).add(value)
 
     def _count(
         self,
@@ -240,13 +274,14 @@ class Totals:
         if total is None:
             self._appeared += 1
             total = self.counters[name, labels] = CounterTotal(appeared=self._appeared)
-        self.changed_counters.add((name, labels))
+            self._note_values(name, labels)
+        self._changed_counters.add((name, labels))
         total.value += amount
         if exemplar is not None:
             total.exemplar = exemplar
 
     def _observe(self, name: HistogramName, labels: Labels, exemplar: Exemplar) -> None:
-        self.changed_histograms.add((name, labels))
+        self._changed_histograms.add((name, labels))
         self._histogram(name, labels).observe(exemplar.value, exemplar)
 
     def _histogram(self, name: HistogramName, labels: Labels) -> HistogramTotal:

@@ -37,11 +37,9 @@ class CountingRules:
     """What of an account decides whether, and how, its workflows count."""
 
     line: float
-    """When this account was first looked at, ever (Unix seconds): what had ended by then is
-    recorded and not counted."""
-    lookback: float
-    """Seconds. What ended longer ago and was never seen open is recorded and not counted: its
-    row might have been counted and dropped since."""
+    """Unix seconds: what had ended by then and is not known is recorded and not counted. It is
+    when this account was first looked at, ever, and moves on past the end of each settled
+    workflow whose row is dropped, so that none is ever counted again."""
     listed: bool
     """Whether a listing may yet tell a `created_at` that is unknown now."""
 
@@ -114,8 +112,12 @@ def observe(workflow: Workflow | None, seen: Observation, rules: CountingRules) 
         facts.append(Discovered(workflow.source))
         workflow = _next_run(workflow)
     elif workflow.phase == "dropped":
+        if seen.via == "stream":
+            # A last word of the stream that it had until it was dropped.
+            return Change(workflow, (Ignored("late"),))
         # It exists after all: too early for the service when we asked, or hidden for a while.
-        workflow = replace(workflow, phase="open", ended_at=None)
+        # Whoever named it has been answered; from now on it is the list that follows it.
+        workflow = replace(workflow, phase="open", source="listing", ended_at=None)
     return _while_open(workflow, seen, rules, facts)
 
 
@@ -254,7 +256,7 @@ def _settle(
     if status is Status.FAILED:
         if seen.via == "listing":
             # The list shows no cause: one request is owed for it, whenever there is room.
-            settled = replace(settled, cause_owed_since=seen.at.wall)
+            settled = replace(settled, cause_owed_since=seen.at)
         else:
             facts.append(_failure(seen))
     return Change(settled, tuple(facts))
@@ -264,9 +266,9 @@ def _counts(workflow: Workflow, seen: Observation, rules: CountingRules) -> bool
     """Whether the end of this workflow is ours to count.
 
     What we saw open always is. What was over when we first saw it is, unless it was over before
-    the line was drawn, or so long ago that an earlier row of it may have been dropped. With no
-    stamp of its end, a pushed id is taken for new (whoever pushes has just submitted it), any
-    other for old.
+    the line. No clock of ours has a say in it: a step of it must neither lose an outcome nor
+    repeat one. With no stamp of its end, a pushed id is taken for new (whoever pushes has just
+    submitted it), any other for old.
     """
     if workflow.status is not None or workflow.unknown_status is not None:
         return True
@@ -274,9 +276,11 @@ def _counts(workflow: Workflow, seen: Observation, rules: CountingRules) -> bool
     if status is None or not status.final:
         return True
     end = _end_of(seen)
+    if seen.first_look:
+        return False
     if end is None:
         return workflow.source == "pushed"
-    return end > max(rules.line, seen.at.wall - rules.lookback)
+    return end > rules.line
 
 
 def _end_of(seen: Observation) -> float | None:

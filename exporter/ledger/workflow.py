@@ -1,11 +1,14 @@
 """What is kept of one workflow."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from exporter.observations import Moment, Source, Status
 
 Phase = Literal["open", "settled", "dropped"]
+
+SIGHT_KEPT_SECONDS: Final = 60.0
+"""How often it is kept when a workflow was last seen, where nothing else has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +53,45 @@ class Workflow:
     """Whether time to start is dealt with: observed, or known never to be."""
     outputs_counted: bool = False
     """Whether a stream has told how many outputs it made, or nobody needs to."""
-    cause_owed_since: float | None = None
-    """Unix seconds at which it was counted as failed without its cause; None: nothing owed."""
+    cause_owed_since: Moment | None = None
+    """When it was counted as failed without its cause; None: nothing owed."""
 
     @property
     def age_from(self) -> float:
         """When it was created, or first seen where that is unknown; Unix seconds."""
         return self.first_seen.wall if self.created_at is None else self.created_at
+
+    def is_kept_like(self, other: "Workflow") -> bool:
+        """Whether a store would keep the same of both, or what differs is not worth a write.
+
+        Each snapshot of each stream refreshes `last_seen`: kept every time, that would be a
+        thousand rows in two seconds, for a stamp that the next observation after a restart
+        refreshes anyway.
+        """
+        return (
+            self.phase == other.phase
+            and self.status is other.status
+            and self.started_at == other.started_at
+            and self.created_at == other.created_at
+            and self.ended_at == other.ended_at
+            and self.run == other.run
+            and self.source == other.source
+            and self.unknown_status == other.unknown_status
+            and self.entered_queue == other.entered_queue
+            and self.has_waited == other.has_waited
+            and self.start_wait == other.start_wait
+            and self.start_observed == other.start_observed
+            and self.outputs_counted == other.outputs_counted
+            and self.cause_owed_since == other.cause_owed_since
+            and self.first_seen == other.first_seen
+            and _period_of(self.last_seen) == _period_of(other.last_seen)
+        )
+
+    @property
+    def has_waited(self) -> bool:
+        """Whether it was seen before it ran, by this process or an earlier one."""
+        return self.waiting_lost or self.waiting_from is not None
+
+
+def _period_of(seen: Moment | None) -> float | None:
+    return None if seen is None else seen.wall // SIGHT_KEPT_SECONDS

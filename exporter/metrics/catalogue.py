@@ -219,6 +219,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "1: the service's last answer was authorised and usable.",
         "0 or 1",
         reading.account_up,
+        absent="nothing has been asked yet: a start, or an account that waits for pushed ids",
     ),
     Metric(
         "comfycontrol_api_requests_total",

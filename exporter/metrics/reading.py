@@ -196,9 +196,10 @@ def histogram(reading: Reading, name: HistogramName) -> Iterator[Sample]:
 
 
 def account_up(reading: Reading) -> Iterator[Sample]:
-    """Whether each account's last answer was authorised and usable."""
+    """Whether each account's last answer was authorised and usable, once there was one."""
     for account, seen in reading.accounts.items():
-        yield Sample((account,), float(seen.health.up))
+        if seen.health.up is not None:
+            yield Sample((account,), float(seen.health.up))
 
 
 def streams(reading: Reading) -> Iterator[Sample]:

@@ -20,6 +20,8 @@ from starlette.routing import Route
 from exporter.config import parse_workflow_id
 from exporter.sources.pushed import PushedIds
 
+PUSH_PATH: Final = "/api/v1/workflows"
+
 MAX_BODY_BYTES: Final = 1024 * 1024
 MAX_IDS: Final = 10_000
 
@@ -48,11 +50,14 @@ def push_routes(pushed: PushedIds) -> list[Route]:
     if not pushed.allowed:
         return []
     endpoints = _Endpoints(pushed)
-    path = "/api/v1/workflows"
     return [
-        Route(path, endpoints.answering(endpoints.push), methods=["POST"]),
-        Route(path, endpoints.answering(endpoints.show), methods=["GET"]),
-        Route(path + "/{workflow_id}", endpoints.answering(endpoints.withdraw), methods=["DELETE"]),
+        Route(PUSH_PATH, endpoints.answering(endpoints.push), methods=["POST"]),
+        Route(PUSH_PATH, endpoints.answering(endpoints.show), methods=["GET"]),
+        Route(
+            PUSH_PATH + "/{workflow_id}",
+            endpoints.answering(endpoints.withdraw),
+            methods=["DELETE"],
+        ),
     ]
 
 

@@ -12,21 +12,18 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
 
 from exporter import __version__
 from exporter.metrics.exposition import Page
 from exporter.sources.pushed import PushedIds
-from exporter.web.push import push_routes
+from exporter.web.push import PUSH_PATH, push_routes
+from exporter.web.security import UNSECURED, Guard, Security
 
 log = logging.getLogger(__name__)
 
-_SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
+HEALTHY_PATH = "/-/healthy"
+READY_PATH = "/-/ready"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +36,14 @@ class WebParts:
     telemetry_path: str
 
 
-def make_app(parts: WebParts) -> Starlette:
-    """The web application."""
+def make_app(parts: WebParts, security: Callable[[], Security] = lambda: UNSECURED) -> ASGIApp:
+    """The web application, guarded as `security` says at each request."""
+    return Guard(
+        _endpoints(parts), security, probes=(HEALTHY_PATH, READY_PATH), own_tokens=(PUSH_PATH,)
+    )
+
+
+def _endpoints(parts: WebParts) -> Starlette:
 
     async def metrics(request: Request) -> Response:
         accept = ", ".join(request.headers.getlist("accept"))
@@ -57,12 +60,12 @@ def make_app(parts: WebParts) -> Starlette:
         return PlainTextResponse("waiting for the first answer of every account\n", 503)
 
     async def landing(_: Request) -> Response:
-        return HTMLResponse(_landing_page(parts), headers=_SECURITY_HEADERS)
+        return HTMLResponse(_landing_page(parts))
 
     routes: list[BaseRoute] = [
         Route(parts.telemetry_path, metrics, methods=["GET"]),
-        Route("/-/healthy", healthy, methods=["GET"]),
-        Route("/-/ready", ready, methods=["GET"]),
+        Route(HEALTHY_PATH, healthy, methods=["GET"]),
+        Route(READY_PATH, ready, methods=["GET"]),
         *push_routes(parts.pushed),
     ]
     if parts.telemetry_path != "/":
@@ -89,8 +92,8 @@ async def _fault(_: Request, error: Exception) -> Response:
 def _landing_page(parts: WebParts) -> str:
     links = [
         (parts.telemetry_path, "Metrics", "for Prometheus"),
-        ("/-/healthy", "Healthy", "the process lives"),
-        ("/-/ready", "Ready", "every account had its first answer"),
+        (HEALTHY_PATH, "Healthy", "the process lives"),
+        (READY_PATH, "Ready", "every account had its first answer"),
     ]
     items = "\n".join(
         f'    <li><a href="{html.escape(path)}">{title}</a>: {meaning}</li>'

@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -13,22 +14,35 @@ GRACE_SECONDS = 1
 """How long answers under way may take once the end is near; SIGTERM ends all within 3 s."""
 
 
-def serve(app: ASGIApp, sockets: list[socket.socket]) -> None:
-    """Serve until SIGTERM or SIGINT. Uvicorn's, as are slow clients and idle connections."""
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            # Prometheus keeps its connection from scrape to scrape, up to a minute and more.
-            timeout_keep_alive=120,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-            access_log=False,
-            log_config=None,
-            lifespan="off",
-            server_header=False,
-        )
-    )
+def serve(
+    app: ASGIApp, sockets: list[socket.socket], context: ssl.SSLContext | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT; with a context, over TLS.
+
+    Slow clients and idle connections are uvicorn's, handshakes are asyncio's.
+    """
+    server = make_server(app, context)
     with _signals_survived():
         server.run(sockets=sockets)
+
+
+def make_server(app: ASGIApp, context: ssl.SSLContext | None = None) -> uvicorn.Server:
+    """The server, not yet serving."""
+    config = uvicorn.Config(
+        app,
+        # Prometheus keeps its connection from scrape to scrape, up to a minute and more.
+        timeout_keep_alive=120,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        access_log=False,
+        log_config=None,
+        lifespan="off",
+        server_header=False,
+        ws="none",
+    )
+    # Uvicorn would read a certificate itself, once; ours is another at each handshake.
+    config.load()
+    config.ssl = context
+    return uvicorn.Server(config)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from exporter.ledger.workflow import Workflow
 from exporter.observations import FailureCause, Moment, Observation, Status, Via
 
 T0 = 1_700_000_000.0
-RULES = CountingRules(line=T0, lookback=86_400.0, listed=True)
+RULES = CountingRules(line=T0, listed=True)
 CAUSE = FailureCause("KSampler", "ValueError")
 
 VIAS: list[Via] = ["stream", "listing"]

@@ -51,10 +51,10 @@ def simulate(limit: Limit, demand: list[tuple[float, Purpose, float, float]]) ->
     while due or waiting:
         while due and due[0][0] <= clock:
             waiting.append(due.pop(0))
-        for answer in sorted(f for f in flying if f[0] <= clock):
+        for answer in sorted((f for f in flying if f[0] <= clock), key=lambda f: f[0]):
             flying.remove(answer)
             window.answer(answer[1], answer[0])
-        delay = window.delay(clock) if waiting else float("inf")
+        delay = window.delay(clock, {w[1] for w in waiting}) if waiting else float("inf")
         if waiting and delay <= 0:
             purpose = window.choose({w[1] for w in waiting}, clock)
             arrived, _, latency, part = next(w for w in waiting if w[1] is purpose)
@@ -101,7 +101,7 @@ def test_nobody_starves(requests: int, waiting: set[Purpose]) -> None:
     now = 0.0
     turns: list[tuple[float, Purpose]] = []
     for _ in range(len(waiting) * 2 * requests + 20):
-        now += max(0.0, window.delay(now))
+        now += max(0.0, window.delay(now, waiting))
         purpose = window.choose(waiting, now)
         window.answer(window.begin(purpose, now), now)
         turns.append((now, purpose))
@@ -119,7 +119,7 @@ def test_the_more_urgent_goes_first_once_both_have_their_guarantee(
     one: Purpose, other: Purpose
 ) -> None:
     window = RequestWindow(Limit(requests=40, reserve=0.25))
-    for _ in range(3):
+    for _ in range(6):  # the largest guarantee
         for purpose in {one, other}:
             window.answer(window.begin(purpose, 0.0), 0.0)
     assert window.choose({one, other}, 0.0) is min(one, other)
@@ -148,6 +148,37 @@ def test_after_a_cooldown_demand_returns_one_by_one() -> None:
     assert begun[0] == 10.0
     gaps = [b - a for a, b in itertools.pairwise(begun)]
     assert min(gaps) >= 0.3
+
+
+def test_past_the_part_that_may_go_at_once_all_go_evenly() -> None:
+    window = RequestWindow(Limit())
+    now = 0.0
+    begun: list[float] = []
+    while len(begun) < 200:
+        now += window.delay(now)
+        window.answer(window.begin(Purpose.NEW_STREAM, now), now)
+        begun.append(now)
+    assert begun[14] == 0.0
+    assert min(b - a for a, b in itertools.pairwise(begun[14:])) >= 0.33
+    # None is lost to it, once what went in one moment is forgotten.
+    assert max(b - a for a, b in itertools.pairwise(begun[30:])) <= 0.34
+
+
+def test_pages_go_in_one_go() -> None:
+    window = RequestWindow(Limit())
+    pages = {Purpose.LIST_DEEPER_PAGE}
+    for _ in range(30):
+        assert window.delay(0.0, pages) == 0.0
+        window.answer(window.begin(Purpose.LIST_DEEPER_PAGE, 0.0), 0.0)
+    assert window.delay(0.0, pages) == 10.0
+
+
+def test_a_place_that_was_not_used_holds_nobody_up() -> None:
+    window = RequestWindow(Limit(at_once=0.0))
+    window.answer(window.begin(Purpose.NEW_STREAM, 0.0), 0.0)
+    assert window.delay(0.4) == 0.0
+    window.withdraw(window.begin(Purpose.NEW_STREAM, 0.4))
+    assert window.delay(0.4) == 0.0
 
 
 def test_refusals_halve_the_share_and_quiet_gives_it_back() -> None:

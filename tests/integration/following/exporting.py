@@ -102,7 +102,7 @@ class Exporter:
                 return metrics
             if time.monotonic() > deadline:
                 pytest.fail(f"not within {seconds:g} s")
-            time.sleep(0.01)
+            time.sleep(0.03)
 
     def until_finished(self, count: int, seconds: float = PATIENCE) -> Metrics:
         """Scrape until that many workflows were counted."""

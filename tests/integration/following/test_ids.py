@@ -12,11 +12,6 @@ from exporter.simulator import Simulator
 from exporter.sources.files import WatchedFiles
 from tests.integration.following.exporting import PATIENCE, QUIET, Bench, Exporter, hurried
 
-REOPENED = pytest.mark.xfail(
-    reason="the tracker opens a withdrawn workflow again at the next snapshot of its stream",
-    strict=True,
-)
-
 
 @pytest.fixture
 def push_token(tmp_path: Path) -> dict[str, Any]:
@@ -135,7 +130,6 @@ def test_pushed_ids_are_taken_up_once(bench: Bench, push_token: dict[str, Any]) 
     assert asked(simulator) == 3
 
 
-@REOPENED
 def test_a_pushed_id_that_is_taken_back_is_let_go(bench: Bench, push_token: dict[str, Any]) -> None:
     simulator = bench.simulate()
     workflow = simulator.create(scripted=True)
@@ -149,7 +143,6 @@ def test_a_pushed_id_that_is_taken_back_is_let_go(bench: Bench, push_token: dict
     assert asked(simulator) == 1
 
 
-@REOPENED
 def test_files_of_ids_are_followed_as_they_change(bench: Bench, tmp_path: Path) -> None:
     simulator = bench.simulate()
     first, second, third = (simulator.create(scripted=True) for _ in range(3))
@@ -205,3 +198,18 @@ def test_more_ids_than_streams_are_asked_for_one_by_one_without_a_listing(
             == 6
         )
     )
+
+
+def test_what_ends_after_the_start_counts_even_where_we_could_not_see_it_run(
+    bench: Bench,
+) -> None:
+    simulator = bench.simulate()
+    simulator.set_faults({"kind": "status", "code": 503})
+    workflow = simulator.create(scripted=True)
+    exporter = bench.export(bench.account(simulator, workflows=[workflow]))
+    exporter.until_ended("refused")
+    simulator.workflow(workflow).advance("running")
+    simulator.workflow(workflow).advance("completed")
+    simulator.set_faults()
+    metrics = exporter.until_finished(1)
+    assert metrics("workflows_finished_total", account="studio", status="completed") == 1

@@ -1,10 +1,12 @@
 """What the list alone can tell: outcomes without streams, causes owed, pages gone wrong."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 
 from exporter.following import lister, poller
+from exporter.simulator import Truth
 from exporter.simulator.malformed import LIST_VARIANTS
 from tests.integration.following.exporting import (
     LISTED,
@@ -17,6 +19,18 @@ from tests.integration.following.exporting import (
 )
 
 CAUSE = {"node_type": "KSampler", "exception_type": "ValueError", "exception_message": "no"}
+
+
+def has_struck(times: int, truth: Truth) -> bool:
+    return truth.faults.get("malformed_list") == times
+
+
+def has_discovered(count: int, metrics: Metrics) -> bool:
+    return metrics.total("workflows_discovered_total") == count
+
+
+def has_passed_since(passed: float | None, metrics: Metrics) -> bool:
+    return metrics("listing_last_success_timestamp_seconds", account="studio") != passed
 
 
 def causes(metrics: Metrics) -> float:
@@ -49,7 +63,9 @@ def test_more_workflows_than_streams_are_watched_by_the_list_and_nothing_is_lost
 def test_what_was_over_before_the_first_look_is_not_counted_and_what_was_open_is(
     bench: Bench,
 ) -> None:
-    simulator = bench.simulate(f"{QUIET}\nstart: {{finished: 350, open: 0}}")
+    simulator = bench.simulate(
+        f"{QUIET}\nstart: {{finished: 350, finished_age: {{min: 1000, max: 20000}}}}"
+    )
     workflow = simulator.create(scripted=True)
     exporter = bench.export(bench.account(simulator, **LISTED))
     simulator.wait_until(lambda truth: truth.streams_open == 1, PATIENCE)
@@ -164,21 +180,19 @@ def test_one_missing_workflow_that_cannot_be_asked_for_stops_no_listing(bench: B
     exporter.until_finished(1)
 
 
-@pytest.mark.parametrize("variant", LIST_VARIANTS)
-def test_a_malformed_page_loses_nothing(
-    bench: Bench, variant: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_malformed_page_loses_anything(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lister, "AUDIT_SECONDS", 0.0)
     simulator = bench.simulate()
-    simulator.set_faults({"kind": "malformed_list", "variant": variant, "times": 1})
-    workflows = [simulator.create(scripted=True) for _ in range(5)]
     exporter = bench.export(bench.account(simulator, **LISTED))
-    exporter.until(lambda m: m.total("workflows_discovered_total") == 5)
-    simulator.wait_until(lambda truth: truth.streams_open == 5, PATIENCE)
-    for workflow in workflows:
+    for count, variant in enumerate(LIST_VARIANTS, start=1):
+        simulator.set_faults({"kind": "malformed_list", "variant": variant, "times": 1})
+        workflow = simulator.create(scripted=True)
+        simulator.wait_until(partial(has_struck, count), PATIENCE)
+        exporter.until(partial(has_discovered, count))
         simulator.workflow(workflow).advance("completed")
-    metrics = exporter.until_finished(5)
-    assert metrics.total("workflows_finished_total") == 5
+        exporter.until_finished(count)
+    metrics = exporter.scrape()
+    assert metrics.total("workflows_finished_total") == len(LIST_VARIANTS)
     assert metrics("account_up", account="studio") == 1
 
 
@@ -224,6 +238,41 @@ def test_a_long_history_costs_no_more_than_its_last_minutes(bench: Bench) -> Non
     simulator.wait_until(lambda truth: truth.requests["list"] >= first + 2, PATIENCE)
     simulator.workflow(workflow).advance("completed")
     assert exporter.until_finished(1).total("workflows_finished_total") == 1
+
+
+OLD_AND_STUCK = f"""
+{QUIET}
+start:
+  finished: 1500
+  finished_age: {{min: 10000, max: 30000}}
+  open: 3
+  open_age: 31000
+runners: [{{name: gpu, stopped: [{{from: 0}}]}}]
+"""
+
+
+def test_an_old_open_workflow_is_not_searched_for_in_every_pass(bench: Bench) -> None:
+    # With tags, the ledger knows next to nothing of what stands above them.
+    simulator = bench.simulate(OLD_AND_STUCK, speed=10)
+    exporter = bench.export(
+        bench.account(
+            simulator,
+            max_streams=1,
+            workflows=[each.id for each in simulator.truth().open()],
+            listing={"interval": "1s", "tags": ["another"]},
+        )
+    )
+    # One of the three was running, and ends; the runner takes no other.
+    metrics = exporter.until(lambda m: m.total("workflows") == 2)
+    pages = []
+    for _ in range(6):
+        passed = metrics("listing_last_success_timestamp_seconds", account="studio")
+        metrics = exporter.until(partial(has_passed_since, passed))
+        pages.append(metrics.total("listing_pages_total"))
+    assert metrics("workflows_watched_by_listing", account="studio") == 1
+    # The top and the page on which it stands; the first times may still search.
+    assert pages[-1] - pages[-3] <= 8
+    assert metrics.total("api_requests_total", endpoint="get") == 0
 
 
 def test_every_finished_workflow_costs_one_stream(bench: Bench) -> None:

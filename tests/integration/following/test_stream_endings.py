@@ -54,9 +54,19 @@ def test_the_limit_of_the_service_is_followed_by_a_stream_at_once(bench: Bench) 
     assert set(ended) == {"limit"}
 
 
-@pytest.mark.parametrize("framing", ["chunked", "close"])
-@pytest.mark.parametrize("how", ["eof", "reset", "clean"])
-@pytest.mark.parametrize("cut", ["in_event", "between_events", "in_chunk"])
+@pytest.mark.parametrize(
+    ("cut", "how", "framing"),
+    [
+        ("in_event", "eof", "chunked"),
+        ("in_event", "eof", "close"),
+        ("in_event", "reset", "chunked"),
+        ("in_event", "clean", "chunked"),
+        ("in_chunk", "eof", "chunked"),
+        ("between_events", "eof", "close"),
+        ("between_events", "reset", "close"),
+        ("between_events", "clean", "chunked"),
+    ],
+)
 def test_a_drop_backs_off_and_opens_another(bench: Bench, cut: str, how: str, framing: str) -> None:
     simulator = bench.simulate()
     simulator.set_faults(
@@ -175,13 +185,13 @@ def test_an_answer_that_is_none_is_refused_and_asked_for_again(
 ) -> None:
     simulator = bench.simulate()
     workflow = simulator.create(scripted=True)
-    simulator.set_faults({**fault, "endpoints": ["subscribe"], "times": 2})
+    simulator.set_faults({**fault, "endpoints": ["subscribe"], "times": 1})
     exporter = bench.export(bench.account(simulator, workflows=[workflow]), timeouts=HASTY)
-    exporter.until_ended(reason, 2)
+    exporter.until_ended(reason)
     opened(simulator, 1)
     simulator.workflow(workflow).advance("completed")
     metrics = exporter.until_finished(1)
-    assert exporter.streams_ended() == {reason: 2, "finished": 1}
+    assert exporter.streams_ended() == {reason: 1, "finished": 1}
     assert metrics("workflows_finished_total", account="studio", status="completed") == 1
     assert metrics("account_up", account="studio") == 1
 

@@ -122,9 +122,9 @@ def test_an_answer_is_handed_on(bench: Bench) -> None:
     assert bench.budget.reading().used == 1
 
 
-def test_before_the_first_answer_the_account_is_down_and_unanswered(bench: Bench) -> None:
+def test_before_the_first_answer_nothing_is_said_of_the_account(bench: Bench) -> None:
     health = bench.access.health()
-    assert (health.up, health.answered, health.down_since) == (False, False, 1000.0)
+    assert (health.up, health.answered, health.down_since) == (None, False, None)
 
 
 def test_a_good_answer_brings_it_up(bench: Bench) -> None:
@@ -146,11 +146,11 @@ def test_a_good_answer_brings_it_up(bench: Bench) -> None:
         (ServerFault("", code="503"), Purpose.NEW_STREAM, False, True),
         (Unreachable("", reason="connect"), Purpose.NEW_STREAM, False, False),
         (Unreachable("", reason="broken", code="200"), Purpose.LIST_FIRST_PAGE, False, True),
-        (RateLimited("", code="429"), Purpose.NEW_STREAM, False, True),
+        (RateLimited("", code="429"), Purpose.NEW_STREAM, None, True),
     ],
 )
 def test_what_a_first_answer_says_of_the_account(
-    bench: Bench, error: ServiceError, purpose: Purpose, up: bool, answered: bool
+    bench: Bench, error: ServiceError, purpose: Purpose, up: bool | None, answered: bool
 ) -> None:
     with pytest.raises(type(error)):
         bench.ask(error, purpose)

@@ -33,7 +33,7 @@ from exporter.observations import (
 T0 = 1_700_000_000.0
 """The line: when the account was first looked at."""
 
-RULES = CountingRules(line=T0, lookback=86_400.0, listed=True)
+RULES = CountingRules(line=T0, listed=True)
 UNLISTED = replace(RULES, listed=False)
 
 
@@ -242,7 +242,7 @@ class TestCauses:
         facts = track.sees(seen("failed", 2, via="listing", created=0, started=1, completed=2))
         assert Finished(Status.FAILED, 1.0) in facts
         assert not any(isinstance(f, Failed) for f in facts)
-        assert track.known.cause_owed_since == T0 + 2
+        assert track.known.cause_owed_since == at(2)
         paid = track.sees(seen("failed", 30, started=1, completed=2, cause=self.OOM))
         assert paid == (Failed("KSampler", "torch.OutOfMemoryError"),)
         again = track.sees(seen("failed", 31, started=1, completed=2, cause=self.OOM))
@@ -396,9 +396,18 @@ class TestTheLine:
         track.sees(seen("cancelled", 9, via="listing", created=-100, updated=3))
         assert Finished(Status.CANCELLED, None) in track.facts
 
-    def test_an_end_longer_ago_than_the_list_looks_back_does_not(self) -> None:
-        track = Track(replace(RULES, lookback=60.0))
-        assert track.sees(seen("completed", 500, created=1, started=2, completed=3)) == ()
+    @pytest.mark.parametrize("step", [-400.0, 0.0, 40 * 86_400.0])
+    def test_our_own_clock_has_no_say_in_it(self, step: float) -> None:
+        track = Track()
+        end = seen("completed", 500, created=1, started=2, completed=3)
+        facts = track.sees(replace(end, at=Moment(end.at.wall + step, end.at.monotonic)))
+        assert Finished(Status.COMPLETED, 1.0) in facts
+
+    def test_what_the_very_first_look_shows_as_over_was(self) -> None:
+        track = Track()
+        late = seen("completed", 1, via="listing", created=-9, started=-8, completed=0.5)
+        assert track.sees(replace(late, first_look=True)) == ()
+        assert track.known.phase == "settled"
 
     def test_a_configured_id_that_was_over_is_not_counted(self) -> None:
         track = Track(UNLISTED, source="configured")

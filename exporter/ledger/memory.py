@@ -1,0 +1,191 @@
+"""What the ledger holds in memory, and which part of that the store has not kept yet."""
+
+from collections import OrderedDict
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Final
+
+from exporter.ledger.store import AccountMarks, Batch, Forgotten, Kept, WorkflowKey
+from exporter.ledger.totals import HistogramName, Totals
+from exporter.ledger.workflow import Workflow
+
+CLOSED_REMEMBERED: Final = 20_000
+"""Settled workflows held in memory, so that the pages of the list that are read again and again
+need no look at the store."""
+
+
+class Memory:
+    """Open workflows, debts, the youngest of the closed ones, marks and totals.
+
+    Plain data: it decides nothing, asks nobody, and is not safe to share between threads.
+
+    Args:
+        kept: what an earlier life of the process has left.
+        accounts: the accounts that are configured. What is kept of others stays where it is, in
+            case they come back.
+        totals: empty ones.
+    """
+
+    def __init__(self, kept: Kept, accounts: Collection[str], totals: Totals) -> None:
+        self.totals: Final = totals
+        self.closed = kept.closed
+        """How many workflows are settled or dropped, those of the store included."""
+        self.announced = kept.announced
+        """Series up to this number have been shown to a scraper."""
+        self._marks = dict(kept.accounts)
+        self._batch = Batch()
+        self._open: dict[WorkflowKey, Workflow] = {}
+        self._owing: dict[WorkflowKey, Workflow] = {}
+        self._recently_closed: OrderedDict[WorkflowKey, Workflow] = OrderedDict()
+        # By account, the latest end of a settled workflow: of any, and of those that only the
+        # store knows.
+        self._latest_ends = dict(kept.latest_ends)
+        self._latest_ends_elsewhere = dict(kept.latest_ends)
+        for account in accounts:
+            totals.open_account(account)
+        self.begun_anew: list[HistogramName] = totals.restore(
+            {key: t for key, t in kept.counters.items() if key[1][0] in accounts},
+            {key: t for key, t in kept.histograms.items() if key[1][0] in accounts},
+            max(kept.appeared, kept.announced),
+        )
+        """Histograms whose buckets were changed meanwhile."""
+        for workflow in kept.unsettled:
+            key = (workflow.account, workflow.workflow_id)
+            if workflow.account not in accounts:
+                continue
+            if workflow.phase == "open":
+                self._open[key] = workflow
+            if workflow.cause_owed_since is not None:
+                self._owing[key] = workflow
+
+    # Workflows --------------------------------------------------------------------------------
+
+    def find(self, key: WorkflowKey) -> Workflow | None:
+        """A workflow; None says only that it is not in memory."""
+        return (
+            self._open.get(key)
+            or self._owing.get(key)
+            or self._recently_closed.get(key)
+            # Not kept yet, and out of the others' memory already.
+            or self._batch.workflows.get(key)
+        )
+
+    def put(self, key: WorkflowKey, before: Workflow | None, workflow: Workflow) -> None:
+        """Hold a workflow as it is now, and have it kept."""
+        self.closed += _is_closed(workflow) - _is_closed(before)
+        if workflow.phase == "open":
+            self._recently_closed.pop(key, None)
+            self._open[key] = workflow
+        else:
+            self._open.pop(key, None)
+            self.remember(key, workflow)
+            self._note_end(self._latest_ends, workflow)
+        if workflow.cause_owed_since is not None:
+            self._owing[key] = workflow
+        else:
+            self._owing.pop(key, None)
+        if before is None or not workflow.is_kept_like(before) or key in self._batch.workflows:
+            self._batch.workflows[key] = workflow
+
+    def remember(self, key: WorkflowKey, closed: Workflow) -> None:
+        """Hold a closed workflow for a while, as it is kept."""
+        self._recently_closed[key] = closed
+        self._recently_closed.move_to_end(key)
+        if len(self._recently_closed) > CLOSED_REMEMBERED:
+            _, oldest = self._recently_closed.popitem(last=False)
+            self._note_end(self._latest_ends_elsewhere, oldest)
+
+    def is_open(self, key: WorkflowKey) -> bool:
+        """Whether it is known and open."""
+        return key in self._open
+
+    def open_workflows(self) -> tuple[Workflow, ...]:
+        """All that are open."""
+        return tuple(self._open.values())
+
+    def owing(self) -> tuple[Workflow, ...]:
+        """All that owe their cause."""
+        return tuple(self._owing.values())
+
+    def recently_closed(self) -> tuple[Workflow, ...]:
+        """Those of the closed ones that are in memory."""
+        return tuple(self._recently_closed.values())
+
+    def latest_end(self, account: str) -> float | None:
+        """When the last of the account's settled workflows ended, by the service's stamps."""
+        return self._latest_ends.get(account)
+
+    def forget_ended_before(self, account: str, ended_at: float, forgotten: Forgotten) -> None:
+        """The store has dropped closed workflows that ended before this."""
+        self.closed -= forgotten.rows
+        if forgotten.latest_end is not None:
+            marks = self.marks(account)
+            if marks.line is None or marks.line < forgotten.latest_end:
+                # The store has moved it already.
+                self._marks[account] = replace(marks, line=forgotten.latest_end)
+        for key, workflow in list(self._recently_closed.items()):
+            ended = workflow.ended_at
+            if key[0] == account and ended is not None and ended < ended_at:
+                del self._recently_closed[key]
+
+    @staticmethod
+    def _note_end(ends: dict[str, float], workflow: Workflow) -> None:
+        ended = workflow.ended_at
+        if workflow.phase == "settled" and ended is not None:
+            ends[workflow.account] = max(ended, ends.get(workflow.account, ended))
+
+    # Marks ------------------------------------------------------------------------------------
+
+    def marks(self, account: str) -> AccountMarks:
+        """What is remembered of an account as a whole."""
+        return self._marks.get(account, AccountMarks())
+
+    def mark(self, account: str, marks: AccountMarks) -> None:
+        """Remember it from now on, and have it kept."""
+        self._marks[account] = self._batch.accounts[account] = marks
+
+    def announce(self, series: int) -> None:
+        """Series up to this number have now been shown to a scraper."""
+        if series > self.announced:
+            self.announced = self._batch.announced = series
+
+    # What the store has not kept yet ----------------------------------------------------------
+
+    def take_batch(self) -> Batch:
+        """What has changed since this was last called; nothing that follows changes it."""
+        batch, self._batch = self._batch, Batch()
+        batch.counters, batch.histograms = self.totals.take_changed()
+        return batch
+
+    def take_back(self, batch: Batch) -> None:
+        """Nothing of the batch was kept: it goes into the next one, unless newer is there."""
+        newer = self._batch
+        self._batch = Batch(
+            workflows={**batch.workflows, **newer.workflows},
+            accounts={**batch.accounts, **newer.accounts},
+            announced=batch.announced if newer.announced is None else newer.announced,
+        )
+        self.totals.take_back(batch.counters, batch.histograms)
+
+    def keep_everything_again(self, line: float | None = None) -> None:
+        """The store is empty: it must be given everything that is known.
+
+        Which of the workflows that are not in memory were counted is not known any more. None
+        of them ended later than those that had to give way, or than `line`: so the line moves
+        there, and what ended since and was never seen still counts.
+        """
+        for known in (self._open, self._owing, self._recently_closed):
+            self._batch.workflows.update(known)
+        self.closed = sum(map(_is_closed, self._batch.workflows.values()))
+        for account in {*self._marks, *self._latest_ends_elsewhere}:
+            marks = self.marks(account)
+            ends = (marks.line, self._latest_ends_elsewhere.get(account), line)
+            self.mark(
+                account, replace(marks, line=max((e for e in ends if e is not None), default=None))
+            )
+        self.totals.take_back(self.totals.counters, self.totals.histograms)
+        self._batch.announced = self.announced
+
+
+def _is_closed(workflow: Workflow | None) -> int:
+    return int(workflow is not None and workflow.phase != "open")

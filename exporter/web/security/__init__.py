@@ -1,0 +1,12 @@
+"""TLS, passwords, headers and the rate limit of the web side: what `--web.config.file` says.
+
+    security = WatchedSecurity(Path("web.yml"))     # raises ConfigError with every fault at once
+
+The file has the format of Prometheus' exporter-toolkit.
+"""
+
+from exporter.web.security.guard import Guard
+from exporter.web.security.loading import UNSECURED, Security, check
+from exporter.web.security.watching import WatchedSecurity
+
+__all__ = ["UNSECURED", "Guard", "Security", "WatchedSecurity", "check"]

@@ -1,0 +1,56 @@
+"""Go's names for what TLS is made of, as the exporter-toolkit's format has them, and OpenSSL's."""
+
+import ssl
+from typing import Final
+
+VERSIONS: Final = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
+
+REFUSED_VERSIONS: Final = ("TLS10", "TLS11")
+"""Known to Go, and no longer offered by OpenSSL 3 at its usual level of security."""
+
+CIPHER_SUITES: Final = {
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": "ECDHE-RSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA": "ECDHE-ECDSA-AES128-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA": "ECDHE-RSA-AES128-SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA": "ECDHE-ECDSA-AES256-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
+}
+"""Suites of TLS 1.2 that Go counts as secure: those that the toolkit takes."""
+
+DEFAULT_CIPHER_SUITES: Final = tuple(
+    name for name in CIPHER_SUITES if "GCM" in name or "CHACHA20" in name
+)
+"""With forward secrecy and authenticated encryption."""
+
+TLS13_CIPHER_SUITES: Final = (
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_AES_256_GCM_SHA384",
+    "TLS_CHACHA20_POLY1305_SHA256",
+)
+"""Always on, in Go as here: nobody can choose among these."""
+
+CURVES: Final = {
+    "X25519": "X25519",
+    "CurveP256": "prime256v1",
+    "CurveP384": "secp384r1",
+    "CurveP521": "secp521r1",
+}
+
+CLIENT_AUTH_TYPES: Final = {
+    "NoClientCert": ssl.CERT_NONE,
+    "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
+    "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
+}
+
+UNVERIFIED_CLIENT_AUTH_TYPES: Final = (
+    "RequestClientCert",
+    "RequireAnyClientCert",
+    # The toolkit's former name of the one above.
+    "RequireClientCert",
+)
+"""Those that take any certificate, which OpenSSL does only with a callback Python has not."""

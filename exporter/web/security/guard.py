@@ -1,0 +1,138 @@
+"""Stands before every endpoint: headers, the rate limit and passwords."""
+
+import base64
+import math
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from exporter.web.security.loading import Security
+from exporter.web.security.models import RateLimit
+from exporter.web.security.passwords import PasswordChecks, TooManyChecks
+from exporter.web.security.rate import Bucket
+
+_CHALLENGE: Final = 'Basic realm="comfycontrol-exporter", charset="UTF-8"'
+
+_DEFAULT_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+"""Of every answer that does not say otherwise itself."""
+
+
+class Guard:
+    """An ASGI application around the exporter's.
+
+    Args:
+        app: What it guards.
+        security: What holds now; asked anew for each request.
+        probes: Paths for which it asks no password and counts no rate: an orchestrator has none,
+            and must not be told that the exporter is dead because others ask too much.
+        own_tokens: Paths, with all below them, that ask for a token of their own in the header in
+            which a password would be.
+        passwords: How passwords are checked.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        security: Callable[[], Security],
+        *,
+        probes: Iterable[str],
+        own_tokens: Iterable[str],
+        passwords: PasswordChecks | None = None,
+    ) -> None:
+        self._app = app
+        self._security = security
+        self._probes = frozenset(probes)
+        self._own_tokens = tuple(own_tokens)
+        self._passwords = passwords or PasswordChecks()
+        self._limit = RateLimit()
+        self._bucket: Bucket | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or have it answered."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        security = self._security()
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _add_headers(MutableHeaders(scope=message), security)
+            await send(message)
+
+        refusal = await self._refusal(scope, security)
+        if refusal is not None:
+            await refusal(scope, receive, send_with_headers)
+        elif security.users and not self._has_own_token(scope["path"]):
+            # Nothing behind this needs the password, so nothing can tell it.
+            rest = [pair for pair in scope["headers"] if pair[0] != b"authorization"]
+            await self._app({**scope, "headers": rest}, receive, send_with_headers)
+        else:
+            await self._app(scope, receive, send_with_headers)
+
+    async def _refusal(self, scope: Scope, security: Security) -> Response | None:
+        path: str = scope["path"]
+        if path in self._probes:
+            return None
+        limit = security.rate_limit
+        if not self._has_token_left(limit):
+            return PlainTextResponse(
+                "too many requests\n", 429, {"Retry-After": str(math.ceil(limit.interval))}
+            )
+        if not security.users or self._has_own_token(path):
+            return None
+        given = _credentials(scope)
+        if given is not None:
+            client = scope["client"][0] if scope.get("client") else ""
+            try:
+                if await self._passwords.is_right(security.users, *given, client):
+                    return None
+            except TooManyChecks:
+                return PlainTextResponse(
+                    "too many passwords are being checked\n", 503, {"Retry-After": "1"}
+                )
+        return PlainTextResponse("a password is needed\n", 401, {"WWW-Authenticate": _CHALLENGE})
+
+    def _has_own_token(self, path: str) -> bool:
+        return any(path == own or path.startswith(f"{own}/") for own in self._own_tokens)
+
+    def _has_token_left(self, limit: RateLimit) -> bool:
+        if limit != self._limit:
+            self._limit = limit
+            self._bucket = Bucket(limit.interval, limit.burst) if limit.interval else None
+        return self._bucket is None or self._bucket.take()
+
+
+def _add_headers(headers: MutableHeaders, security: Security) -> None:
+    for name, value in _DEFAULT_HEADERS.items():
+        headers.setdefault(name, value)
+    for name, value in security.headers.items():
+        # The format has an empty one unset it.
+        if value:
+            headers[name] = value
+        elif name in headers:
+            del headers[name]
+
+
+def _credentials(scope: Scope) -> tuple[bytes, bytes] | None:
+    """Name and password; None for a request without, or with several."""
+    given = [value for name, value in scope["headers"] if name == b"authorization"]
+    if len(given) != 1:
+        return None
+    scheme, _, encoded = given[0].partition(b" ")
+    if scheme.lower() != b"basic":
+        return None
+    try:
+        decoded = base64.b64decode(encoded.strip(), validate=True)
+    except ValueError:
+        return None
+    user, colon, password = decoded.partition(b":")
+    return (user, password) if colon else None

@@ -1,0 +1,176 @@
+"""From the file to a `Security`, or to every fault at once."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from exporter.config.document import Data, Document, KeyPath, read_document
+from exporter.config.faults import ConfigError, Fault
+from exporter.web.security.files import FilesRead, Stamp, Unreadable
+from exporter.web.security.models import RateLimit, TlsServer, WebConfig
+from exporter.web.security.passwords import Users
+from exporter.web.security.tls import CannotServe, Tls, make_tls
+
+_TLS: Final = "tls_server_config"
+
+_START: Final = """\
+Write what shall be secured, such as:
+
+      tls_server_config:
+        cert_file: server.crt
+        key_file: server.key
+
+    or `{}` for nothing at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """What one reading of the file says. Without a file, nothing is secured."""
+
+    tls: Tls | None = None
+    users: Users = field(default_factory=Users, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    rate_limit: RateLimit = field(default_factory=RateLimit)
+    warnings: tuple[Fault, ...] = ()
+
+    def __str__(self) -> str:
+        """In a few words."""
+        parts = ["plain HTTP" if self.tls is None else "TLS"]
+        if self.tls is not None and self.tls.context.verify_mode:
+            parts[0] += " with client certificates"
+        count = len(self.users.hashes)
+        parts.append({0: "no passwords", 1: "1 user"}.get(count, f"{count} users"))
+        if self.rate_limit.interval:
+            parts.append("a rate limit")
+        return ", ".join(parts)
+
+
+UNSECURED: Final = Security()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What came of reading the file.
+
+    Attributes:
+        security: What it says; None where there are faults.
+        faults: Everything that is wrong, in the order of the file.
+        stamps: Of every file that was looked at, to notice when one changes.
+    """
+
+    security: Security | None
+    faults: tuple[Fault, ...]
+    stamps: Mapping[Path, Stamp]
+
+
+def read(path: Path) -> Reading:
+    """Read and check the file, and those that it names."""
+    files = FilesRead(path.parent)
+    document = _document(path, files)
+    security: Security | None = None
+    if not document.faults and document.data is None:
+        # A file that is being written is empty for a moment. It must not open what was closed.
+        document.faults.append(Fault("", "is empty", _START))
+    elif isinstance(document.data, dict):
+        document.data = _without_empty(document, document.data, ())
+        security = _checked(document, files)
+    elif not document.faults:
+        document.faults.append(Fault("", "is not a mapping of keys", _START, 1))
+    if document.faults:
+        security = None
+    return Reading(security, _in_order(document.faults), files.stamps)
+
+
+def check(path: Path) -> tuple[int, str]:
+    """What `check-web-config` answers.
+
+    Returns:
+        The exit code, 0 for a file that can be used (with or without warnings) and 1 for one that
+        cannot, and the text for the terminal.
+    """
+    reading = read(path)
+    if reading.security is None:
+        return 1, str(ConfigError(reading.faults, str(path)))
+    warnings = (f"  warning: {warning}" for warning in reading.security.warnings)
+    return 0, "\n".join([f"{path}: valid: {reading.security}", *warnings])
+
+
+def _document(path: Path, files: FilesRead) -> Document:
+    remedy = "Name a YAML file that this user can read."
+    try:
+        content = files.content(path.name)
+        return read_document(content.decode("utf-8-sig"))
+    except Unreadable as error:
+        return Document(faults=[Fault("", error.reason, remedy)])
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        return Document(faults=[Fault("", "is not UTF-8 text", "Save it as UTF-8.", line)])
+
+
+def _without_empty(document: Document, data: Data, path: KeyPath) -> Data:
+    """Tell of keys without a value: `basic_auth_users:` cut short must not mean nobody."""
+    if isinstance(data, dict):
+        return {k: _without_empty(document, v, (*path, k)) for k, v in data.items()}
+    if isinstance(data, list):
+        return [_without_empty(document, v, (*path, i)) for i, v in enumerate(data)]
+    if data is None:
+        if not document.is_faulty(path):
+            remedy = "Write one, or take the key out; `{}` is nothing at all."
+            document.tell(path, "has no value", remedy)
+        # Later rules see that the key is there, and their faults of the same place are not told.
+        return ""
+    return data
+
+
+def _checked(document: Document, files: FilesRead) -> Security | None:
+    """Every fault that the models find, and those of a pair of key and certificate."""
+    assert isinstance(document.data, dict)  # noqa: S101 - the caller has looked
+    config: WebConfig | None = None
+    try:
+        config = WebConfig.model_validate(document.data, context=files)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_input=False):
+            context = detail["ctx"]
+            _tell(document, detail["loc"], context["reason"], context["remedy"])
+    # By itself, so that a fault elsewhere in the file does not hide one of the pair.
+    tls_config = _tls_config(document.data.get(_TLS, {}), files)
+    tls: Tls | None = None
+    if tls_config is not None and tls_config.is_on:
+        try:
+            tls = make_tls(tls_config)
+        except CannotServe as error:
+            _tell(document, (_TLS, error.key), error.reason, error.remedy)
+    if config is None:
+        return None
+    return Security(
+        tls=tls,
+        users=Users(
+            {
+                user.encode(): hashed.get_secret_value().encode()
+                for user, hashed in config.basic_auth_users.items()
+            }
+        ),
+        headers=config.http_server_config.headers,
+        rate_limit=config.rate_limit,
+        warnings=config.warnings(),
+    )
+
+
+def _tls_config(data: object, files: FilesRead) -> TlsServer | None:
+    try:
+        return TlsServer.model_validate(data, context=files)
+    except ValidationError:
+        return None
+
+
+def _tell(document: Document, loc: KeyPath, reason: str, remedy: str) -> None:
+    if not document.is_faulty(loc):
+        document.tell(loc, reason, remedy)
+
+
+def _in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:
+    """Faults as one meets them when reading the file from the top, each once."""
+    return tuple(sorted(dict.fromkeys(faults), key=lambda fault: fault.line or 0))

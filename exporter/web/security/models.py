@@ -1,0 +1,368 @@
+"""The file's sections, as the exporter-toolkit has them."""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, ClassVar, Final
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    SecretBytes,
+    SecretStr,
+    StrictBool,
+)
+
+from exporter.config.bounds import WholeNumber
+from exporter.config.durations import Duration
+from exporter.config.faults import Fault, fault, shown
+from exporter.config.section import Broken, Section
+from exporter.web.security import go_names
+from exporter.web.security.passwords import MOST_COST, cost_of
+from exporter.web.security.pem import Certificates, CertificatesFile, PrivateKey, PrivateKeyFile
+
+_LEAST_COST_IN_USE: Final = 10
+"""Below this a stolen hash is soon guessed."""
+
+_HEADERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "Content-Security-Policy": (),
+    "X-Frame-Options": ("deny", "sameorigin"),
+    "X-Content-Type-Options": ("nosniff",),
+    "X-XSS-Protection": (),
+    "Strict-Transport-Security": (),
+}
+"""Headers that may be set, and their values where only some make sense."""
+
+_HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
+
+_MAKE_A_HASH: Final = (
+    "Make a hash with `htpasswd -nBC 10 \"\" | tr -d ':\\n'`, which asks for the password."
+)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _one_of(name: object, known: Iterable[str], what: str) -> str:
+    names = list(known)
+    if isinstance(name, str) and name in names:
+        return name
+    near = difflib.get_close_matches(str(name), names, n=1) if isinstance(name, str) else []
+    remedy = f"Did you mean `{near[0]}`?" if near else f"Known are {_listed(names)}."
+    raise fault(f"is not {what}", remedy)
+
+
+def _version(value: object) -> str:
+    if value in go_names.REFUSED_VERSIONS:
+        raise fault(
+            "is a version that is no longer safe, and OpenSSL does not offer it",
+            "Write `TLS12`, or take the key out.",
+        )
+    return _one_of(value, go_names.VERSIONS, "a version of TLS")
+
+
+def _client_auth_type(value: object) -> str:
+    if value in go_names.UNVERIFIED_CLIENT_AUTH_TYPES:
+        raise fault(
+            "would take any certificate without verifying it, which Python cannot and which proves "
+            "nothing",
+            "Write `RequireAndVerifyClientCert` and name the authority in `client_ca_file`, or "
+            "`NoClientCert`.",
+        )
+    return _one_of(value, go_names.CLIENT_AUTH_TYPES, "a type of client authentication")
+
+
+def _cipher_suite(value: object) -> str:
+    known = (*go_names.CIPHER_SUITES, *go_names.TLS13_CIPHER_SUITES)
+    return _one_of(value, known, "a cipher suite that Go counts as secure")
+
+
+def _curve(value: object) -> str:
+    return _one_of(value, go_names.CURVES, "a curve")
+
+
+def _one_curve(curves: tuple[str, ...]) -> tuple[str, ...]:
+    if len(curves) > 1:
+        raise fault(
+            "has several curves, and Python can offer one of them or OpenSSL's usual ones",
+            "Write one, or take the key out: OpenSSL prefers X25519.",
+        )
+    return curves
+
+
+def _not_empty(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values:
+        raise fault("is empty", "Write at least one entry, or take the key out.")
+    return values
+
+
+def _interval(value: object) -> object:
+    # Go writes no time at all without a unit.
+    return "0s" if value in (0, "0") and not isinstance(value, bool) else value
+
+
+def _hash(value: object) -> str:
+    if not isinstance(value, str) or (cost := cost_of(value.encode())) is None:
+        raise fault("is not a bcrypt hash", _MAKE_A_HASH)
+    if cost > MOST_COST:
+        raise fault(
+            f"is a hash of a cost above {MOST_COST}, which takes seconds to check", _MAKE_A_HASH
+        )
+    return value
+
+
+def _users(value: object) -> object:
+    if not isinstance(value, Mapping):
+        raise fault(
+            "is not a mapping of names to hashes", f"Write `name: hash` below it. {_MAKE_A_HASH}"
+        )
+    return value
+
+
+def _headers(value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise fault(
+            "is not a mapping of names to values",
+            "Write keys below it, such as `X-Frame-Options: deny`.",
+        )
+    return dict(value)
+
+
+class TlsServer(Section):
+    """`tls_server_config`. Empty, it leaves TLS off."""
+
+    cert_file: CertificatesFile | None = Field(default=None, examples=["server.crt"])
+    key_file: PrivateKeyFile | None = Field(default=None, examples=["server.key"])
+    cert: Certificates | None = Field(default=None, examples=["|"])
+    key: PrivateKey | None = Field(default=None, examples=["|"])
+    client_auth_type: Annotated[str, PlainValidator(_client_auth_type)] = Field(
+        default="NoClientCert", examples=["RequireAndVerifyClientCert"]
+    )
+    client_ca_file: CertificatesFile | None = Field(default=None, examples=["ca.crt"])
+    client_ca: Certificates | None = Field(default=None, examples=["|"])
+    client_allowed_sans: Annotated[tuple[str, ...], AfterValidator(_not_empty)] | None = Field(
+        default=None, examples=[["prometheus.example.org"]]
+    )
+    min_version: Annotated[str, PlainValidator(_version)] = Field(
+        default="TLS12", examples=["TLS12"]
+    )
+    max_version: Annotated[str, PlainValidator(_version)] = Field(
+        default="TLS13", examples=["TLS13"]
+    )
+    cipher_suites: tuple[Annotated[str, PlainValidator(_cipher_suite)], ...] = Field(
+        default=(), examples=[["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"]]
+    )
+    curve_preferences: Annotated[
+        tuple[Annotated[str, PlainValidator(_curve)], ...], AfterValidator(_one_curve)
+    ] = Field(default=(), examples=[["X25519"]])
+    prefer_server_cipher_suites: StrictBool = Field(default=True, examples=["true"])
+
+    @classmethod
+    def broken_rules(cls, given: Mapping[str, object]) -> Iterator[Broken]:
+        """Keys that go together, and keys that exclude each other."""
+        if not given:
+            return
+        for key in ("cert", "key", "client_ca"):
+            if key in given and f"{key}_file" in given:
+                yield Broken((key,), fault(f"is there beside `{key}_file`", "Keep one of the two."))
+        for key, file in (("cert", "server.crt"), ("key", "server.key")):
+            if key not in given and f"{key}_file" not in given:
+                yield Broken(
+                    (f"{key}_file",),
+                    fault(
+                        "is missing",
+                        f"Add `{key}_file: {file}`, or take out `tls_server_config` for plain "
+                        "HTTP.",
+                    ),
+                )
+        yield from _broken_client_rules(given)
+        lowest, highest = given.get("min_version", "TLS12"), given.get("max_version", "TLS13")
+        if (lowest, highest) == ("TLS13", "TLS12"):
+            yield Broken(
+                ("min_version",), fault("is above `max_version`", "Raise one or lower the other.")
+            )
+        suites = given.get("cipher_suites")
+        if (
+            highest == "TLS12"
+            and isinstance(suites, list)
+            and suites
+            and all(suite in go_names.TLS13_CIPHER_SUITES for suite in suites)
+        ):
+            yield Broken(
+                ("cipher_suites",),
+                fault(
+                    "has suites of TLS 1.3 alone, which `max_version` rules out",
+                    "Add suites of TLS 1.2, or take out `max_version`.",
+                ),
+            )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is TLS at all."""
+        return bool(self.model_fields_set)
+
+    @property
+    def authority(self) -> bytes | None:
+        """Who signs the certificates of clients."""
+        return self.client_ca_file or self.client_ca
+
+    @property
+    def certificates(self) -> bytes:
+        """What the server shows."""
+        return self.cert_file or self.cert or b""
+
+    @property
+    def private_key(self) -> SecretBytes:
+        """What proves that it may."""
+        return self.key_file or self.key or SecretBytes(b"")
+
+
+def _broken_client_rules(given: Mapping[str, object]) -> Iterator[Broken]:
+    kind = given.get("client_auth_type", "NoClientCert")
+    authority = next((key for key in ("client_ca_file", "client_ca") if key in given), None)
+    if authority is not None and kind == "NoClientCert":
+        yield Broken(
+            (authority,),
+            fault(
+                "has no effect without a `client_auth_type` that verifies",
+                "Add `client_auth_type: RequireAndVerifyClientCert`.",
+            ),
+        )
+    if authority is None and kind in ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert"):
+        yield Broken(
+            ("client_auth_type",),
+            fault(
+                "needs the authority that signs the certificates of clients",
+                "Add `client_ca_file: ca.crt`.",
+            ),
+        )
+    if "client_allowed_sans" in given and kind != "RequireAndVerifyClientCert":
+        yield Broken(
+            ("client_allowed_sans",),
+            fault(
+                "needs clients that must show a certificate",
+                "Add `client_auth_type: RequireAndVerifyClientCert`.",
+            ),
+        )
+
+
+class HttpServer(Section):
+    """`http_server_config`."""
+
+    http2: StrictBool = Field(default=False, examples=["false"])
+    headers: Annotated[dict[str, str], PlainValidator(_headers)] = Field(
+        default_factory=dict, examples=[{"X-Frame-Options": "deny"}]
+    )
+
+    @classmethod
+    def broken_rules(cls, given: Mapping[str, object]) -> Iterator[Broken]:
+        """Only known headers, with values that a header can carry."""
+        headers = given.get("headers")
+        if not isinstance(headers, Mapping):
+            return
+        for name, value in headers.items():
+            broken = _broken_header(name, value)
+            if broken is not None:
+                yield Broken(("headers", name), fault(*broken))
+
+
+def _broken_header(name: str, value: object) -> tuple[str, str] | None:
+    if name not in _HEADERS:
+        known = [known for known in _HEADERS if known.lower() == name.lower()]
+        near = known or difflib.get_close_matches(name, _HEADERS, n=1)
+        if near and shown(name) is not None:
+            return "is not a header that can be set", f"Did you mean `{near[0]}`?"
+        return "is not a header that can be set", f"Known are {_listed(_HEADERS)}."
+    if not isinstance(value, str):
+        return "is not text", "Put it in quotes: YAML reads 0 and `on` otherwise."
+    if not _HEADER_VALUE.fullmatch(value):
+        return "has characters that no header carries", "Write it in one line of ASCII."
+    allowed = _HEADERS[name]
+    if value and allowed and value.lower() not in allowed:
+        return "is not a value of this header", f"Write {' or '.join(f'`{v}`' for v in allowed)}."
+    return None
+
+
+class RateLimit(Section):
+    """`rate_limit`: a bucket of tokens for all clients together."""
+
+    interval: Annotated[float, Duration("0s", "1h"), BeforeValidator(_interval)] = Field(
+        default=0.0, examples=["1s"]
+    )
+    burst: Annotated[int, WholeNumber(1, 1_000_000)] = Field(default=1, examples=[20])
+
+
+class WebConfig(Section):
+    """Everything that the file says."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(TlsServer.model_fields, "tls_server_config"),
+        **dict.fromkeys(HttpServer.model_fields, "http_server_config"),
+        **dict.fromkeys(RateLimit.model_fields, "rate_limit"),
+    }
+
+    tls_server_config: TlsServer = Field(
+        default_factory=TlsServer, examples=[{"cert_file": "server.crt", "key_file": "server.key"}]
+    )
+    http_server_config: HttpServer = Field(
+        default_factory=HttpServer, examples=[{"headers": {"X-Frame-Options": "deny"}}]
+    )
+    basic_auth_users: Annotated[
+        dict[str, Annotated[SecretStr, BeforeValidator(_hash)]], BeforeValidator(_users)
+    ] = Field(default_factory=dict)
+    rate_limit: RateLimit = Field(
+        default_factory=RateLimit, examples=[{"interval": "1s", "burst": 20}]
+    )
+
+    @classmethod
+    def broken_rules(cls, given: Mapping[str, object]) -> Iterator[Broken]:
+        """A name with a colon could never be given: what follows it is the password."""
+        users = given.get("basic_auth_users")
+        for user in users if isinstance(users, Mapping) else ():
+            if ":" in user:
+                yield Broken(
+                    ("basic_auth_users", user),
+                    fault("has a name with a colon, which no client can send", "Take it out."),
+                )
+
+    def warnings(self) -> tuple[Fault, ...]:
+        """What is allowed and yet seldom meant, or not done."""
+        found = []
+        tls = self.tls_server_config
+        if self.basic_auth_users and not tls.is_on:
+            found.append(
+                Fault(
+                    "basic_auth_users",
+                    "lets passwords travel over the network in clear",
+                    "Add `tls_server_config`.",
+                )
+            )
+        found += [
+            Fault(
+                f"basic_auth_users.{shown(user) or '(not shown)'}",
+                f"is a hash of a cost below {_LEAST_COST_IN_USE}, soon guessed if it is stolen",
+                _MAKE_A_HASH,
+            )
+            for user, hashed in self.basic_auth_users.items()
+            if (cost_of(hashed.get_secret_value().encode()) or 0) < _LEAST_COST_IN_USE
+        ]
+        if self.http_server_config.http2:
+            found.append(
+                Fault(
+                    "http_server_config.http2",
+                    "is ignored",
+                    "HTTP/1.1 is spoken, which every Prometheus and browser falls back to.",
+                )
+            )
+        if any(suite in go_names.TLS13_CIPHER_SUITES for suite in tls.cipher_suites):
+            found.append(
+                Fault(
+                    "tls_server_config.cipher_suites",
+                    "names suites of TLS 1.3, which cannot be chosen",
+                    "They are all on while TLS 1.3 is.",
+                )
+            )
+        return tuple(found)

@@ -1,0 +1,33 @@
+"""The bucket of `rate_limit`."""
+
+import time
+from collections.abc import Callable
+
+
+class Bucket:
+    """Full at first; each request takes a token, and one comes back with each interval.
+
+    Args:
+        interval: Seconds.
+        burst: Tokens in a full bucket.
+        monotonic: A clock that measures durations.
+    """
+
+    def __init__(
+        self, interval: float, burst: int, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._interval = interval
+        self._burst = burst
+        self._monotonic = monotonic
+        self._tokens = float(burst)
+        self._at = monotonic()
+
+    def take(self) -> bool:
+        """Take a token; whether there was one."""
+        now = self._monotonic()
+        self._tokens = min(self._burst, self._tokens + (now - self._at) / self._interval)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True

@@ -1,0 +1,220 @@
+"""TLS: from what the configuration says to what the listening socket uses."""
+
+import ipaddress
+import os
+import ssl
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, Self
+
+from exporter.web.security import go_names
+from exporter.web.security.models import TlsServer
+
+_NOT_TLS_SAID: Final = b"This port speaks HTTPS, and the request was plain HTTP.\n"
+_NOT_TLS: Final = (
+    b"HTTP/1.0 400 Bad Request\r\n"
+    b"Content-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: %d\r\n"
+    b"Connection: close\r\n"
+    b"\r\n"
+    b"%b" % (len(_NOT_TLS_SAID), _NOT_TLS_SAID)
+)
+
+
+class CannotServe(Exception):  # noqa: N818 - a state of the configuration
+    """OpenSSL does not take certificate and key.
+
+    Attributes:
+        key: Of which of the two the fault is told.
+        reason: What is wrong, continuing the key as a sentence does.
+        remedy: What mends it, in full sentences.
+    """
+
+    def __init__(self, key: str, reason: str, remedy: str) -> None:
+        super().__init__(reason)
+        self.key = key
+        self.reason = reason
+        self.remedy = remedy
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """TLS as one reading of the configuration wants it."""
+
+    context: ssl.SSLContext
+    allowed_sans: frozenset[str] | None
+    """Of which a client's certificate must have one; None: any that is verified will do."""
+
+
+def make_tls(config: TlsServer) -> Tls:
+    """Build it.
+
+    Raises:
+        CannotServe: key and certificate do not belong together, or are too weak.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslobject_class = Handshake
+    suites = [
+        go_names.CIPHER_SUITES[name]
+        for name in config.cipher_suites or go_names.DEFAULT_CIPHER_SUITES
+        if name in go_names.CIPHER_SUITES
+    ]
+    lowest = go_names.VERSIONS[config.min_version]
+    if suites:
+        context.set_ciphers(":".join(suites))
+    else:
+        # Only suites of TLS 1.3 are named: nothing is left to TLS 1.2.
+        lowest = ssl.TLSVersion.TLSv1_3
+    context.minimum_version = lowest
+    context.maximum_version = go_names.VERSIONS[config.max_version]
+    # A client that asks for one handshake after the other would be cheap for it and not for us.
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    if config.prefer_server_cipher_suites:
+        context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    else:
+        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.set_alpn_protocols(["http/1.1"])
+    for curve in config.curve_preferences:
+        context.set_ecdh_curve(go_names.CURVES[curve])
+    _load_certificate(context, config)
+    _verify_clients(context, config)
+    sans = config.client_allowed_sans
+    return Tls(context, None if sans is None else frozenset(_as_compared(san) for san in sans))
+
+
+def _load_certificate(context: ssl.SSLContext, config: TlsServer) -> None:
+    content = config.certificates + config.private_key.get_secret_value()
+    reason = None
+    try:
+        with _as_file(content) as path:
+            # A password is never asked for at a terminal: keys with one were refused before.
+            context.load_cert_chain(path, password="")
+    except ssl.SSLError as error:
+        reason = error.reason or ""
+    if reason is None:
+        return
+    key = "key" if config.key_file is None else "key_file"
+    certificate = "cert" if config.cert_file is None else "cert_file"
+    if reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"):
+        raise CannotServe(
+            key,
+            f"is not the key of the certificate in `{certificate}`",
+            "Name the two that were made together; the server's own certificate comes first "
+            "in its file, before those of authorities.",
+        )
+    if reason.endswith(("TOO_SMALL", "TOO_WEAK")):
+        raise CannotServe(
+            certificate,
+            "is too weak for OpenSSL",
+            "Make one with a key of 2048 bits RSA or 256 bits EC at least, signed with SHA-256.",
+        )
+    # The reason is a constant of OpenSSL's, such as UNSUPPORTED: nothing of the key.
+    says = reason and f", which says {reason.replace('_', ' ').lower()}"
+    raise CannotServe(
+        key, f"is not taken by OpenSSL{says}", "Look at it with `openssl pkey -noout -check`."
+    )
+
+
+def _verify_clients(context: ssl.SSLContext, config: TlsServer) -> None:
+    context.verify_mode = go_names.CLIENT_AUTH_TYPES[config.client_auth_type]
+    if config.authority is None or context.verify_mode == ssl.CERT_NONE:
+        return
+    context.load_verify_locations(cadata=config.authority.decode())
+    # As in Go, each of these is trusted by itself, be it a root or not.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    # A resumed session would not be verified again: each connection shows its certificate.
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
+
+
+@contextmanager
+def _as_file(content: bytes) -> Iterator[str]:
+    """Python's OpenSSL takes certificate and key by path only, and ours may have none.
+
+    Where there is memory with a path, nothing touches a disk.
+    """
+    if sys.platform == "linux":
+        with os.fdopen(os.memfd_create("certificate"), "wb") as file:
+            file.write(content)
+            file.flush()
+            yield f"/proc/self/fd/{file.fileno()}"
+    else:
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(content)
+            file.flush()
+            yield file.name
+
+
+class Handshake(ssl.SSLObject):
+    """One connection's TLS, with what OpenSSL does not do by itself at its beginning."""
+
+    allowed_sans: frozenset[str] | None = None
+    outgoing: ssl.MemoryBIO | None = None
+    _answered = False
+
+    def do_handshake(self) -> None:
+        """Go on with it; a client that may not come in, or does not speak TLS, is told so."""
+        try:
+            super().do_handshake()
+        except ssl.SSLError as error:
+            if error.reason != "HTTP_REQUEST" or self._answered or self.outgoing is None:
+                raise
+            # "Wants to read" sends what is in the buffer; whatever comes next ends it.
+            self._answered = True
+            self.outgoing.read()
+            self.outgoing.write(_NOT_TLS)
+            raise ssl.SSLWantReadError from None
+        if self.allowed_sans is not None and self.allowed_sans.isdisjoint(self._sans()):
+            raise ssl.SSLCertVerificationError("no allowed name in the client's certificate")
+
+    def _sans(self) -> set[str]:
+        certificate = self.getpeercert() or {}
+        names = certificate.get("subjectAltName", ())
+        assert isinstance(names, tuple)  # noqa: S101 - as documented; the stub cannot say it
+        return {
+            _as_compared(str(name[1]).strip())
+            for name in names
+            if name[0] in ("DNS", "email", "IP Address", "URI")
+        }
+
+
+def _as_compared(san: str) -> str:
+    """An IPv6 address can be written in many ways."""
+    try:
+        return str(ipaddress.ip_address(san))
+    except ValueError:
+        return san
+
+
+class RenewedContext(ssl.SSLContext):
+    """What the listening socket is given: each handshake begins with the TLS of its moment.
+
+    `sni_callback` would change the certificate alone; neither versions nor authorities.
+    """
+
+    def __new__(cls, current: Callable[[], Tls]) -> Self:
+        """Python's SSL contexts are made by `__new__`."""
+        del current
+        return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
+
+    def __init__(self, current: Callable[[], Tls]) -> None:
+        self._current = current
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,  # noqa: FBT001, FBT002 - as it is in the base class
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """Begin a handshake; asyncio calls this once for each connection."""
+        tls = self._current()
+        begun = tls.context.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        if isinstance(begun, Handshake):
+            begun.allowed_sans = tls.allowed_sans
+            begun.outgoing = outgoing
+        return begun

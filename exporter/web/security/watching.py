@@ -1,0 +1,130 @@
+"""Reads the file again when it, a certificate or a key has changed."""
+
+import logging
+import ssl
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from exporter.config.faults import ConfigError, Fault
+from exporter.web.security.files import stamp_of
+from exporter.web.security.loading import Reading, Security, read
+from exporter.web.security.tls import RenewedContext, Tls
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 1.0
+"""How often the files are looked at. A change counts once it was there twice in the same form:
+a file may be half written, and a certificate be renewed before its key."""
+
+
+class WatchedSecurity:
+    """The web side's security as the file says it now, or last said it without a fault.
+
+    As a context manager it looks after the files in a thread of its own: mounted secrets and
+    network file systems send no events of theirs.
+
+    Args:
+        path: The file of `--web.config.file`.
+
+    Raises:
+        ConfigError: It cannot be used. It lists every fault by line, and never a value.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        reading = read(path)
+        if reading.security is None:
+            raise ConfigError(reading.faults, str(path))
+        self._security = reading.security
+        self._stamps = dict(reading.stamps)
+        self._seen = self._stamps
+        self.last_reload_successful = True
+        """Whether the file as it is now is the one in use."""
+        self._reading = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="web configuration", daemon=True)
+
+    def current(self) -> Security:
+        """What holds now."""
+        return self._security
+
+    def context(self) -> ssl.SSLContext | None:
+        """For the listening socket, which keeps it over every change; None: no TLS."""
+        return None if self._security.tls is None else RenewedContext(self._tls)
+
+    def reload(self) -> tuple[Fault, ...]:
+        """Read everything anew now; what is wrong, in which case the old stays in use."""
+        with self._reading:
+            reading = read(self._path)
+            self._stamps = self._seen = dict(reading.stamps)
+            faults = self._taken_over(reading)
+            self.last_reload_successful = not faults
+        for fault in faults:
+            log.error(
+                "fault in the web configuration",
+                extra={"file": str(self._path), "fault": str(fault)},
+            )
+        if faults:
+            log.error("the web configuration stays as it was", extra={"file": str(self._path)})
+        return faults
+
+    def look(self) -> None:
+        """Reload if something has changed and has stayed so since the last look."""
+        stamps = {path: stamp_of(path) for path in self._stamps}
+        if stamps == self._stamps:
+            self._seen = stamps
+        elif stamps == self._seen:
+            self.reload()
+        else:
+            self._seen = stamps
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stopping.set()
+        self._thread.join(LOOK_SECONDS)
+
+    def _taken_over(self, reading: Reading) -> tuple[Fault, ...]:
+        security = reading.security
+        if security is None:
+            return reading.faults
+        if (security.tls is None) is not (self._security.tls is None):
+            return (
+                Fault(
+                    "tls_server_config",
+                    "was added or taken out, which a listening socket cannot follow",
+                    "Restart the exporter.",
+                ),
+            )
+        self._security = security
+        log.info(
+            "web configuration read again",
+            extra={"file": str(self._path), "security": str(security)},
+        )
+        for warning in security.warnings:
+            log.warning("configuration", extra={"key": warning.key, "warning": warning.reason})
+        return ()
+
+    def _tls(self) -> Tls:
+        tls = self._security.tls
+        assert tls is not None  # noqa: S101 - no reload takes it away
+        return tls
+
+    def _run(self) -> None:
+        while not self._stopping.wait(LOOK_SECONDS):
+            try:
+                self.look()
+            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the watch
+                log.error(  # noqa: TRY400 - a traceback shows values as well
+                    "looking at the web configuration failed",
+                    extra={"error": type(error).__name__},
+                )

@@ -1,0 +1,130 @@
+"""Ledgers for tests: clocks that move when told to, and observations in few words."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from exporter.ledger.ledger import AccountTerms, Ledger, LedgerSnapshot
+from exporter.ledger.sqlite import SqliteStore
+from exporter.ledger.store import Store
+from exporter.ledger.totals import Buckets, CounterName, HistogramName, LabelCaps
+from exporter.observations import FailureCause, Moment, Observation, TakenUp, Via
+
+T0 = 1_700_000_000.0
+"""When the story begins; the line of the account `studio`."""
+
+BUCKETS = Buckets((1.0, 5.0), (1.0, 10.0), (10.0, 60.0))
+CAPS = LabelCaps(200, 50)
+LOOKBACK = 3600.0
+TERMS: Mapping[str, AccountTerms] = {"studio": AccountTerms(LOOKBACK, listed=True)}
+CAUSE = FailureCause("KSampler", "ValueError")
+
+
+class Clocks:
+    """Both clocks of a machine; the monotonic one is not reset with the process."""
+
+    def __init__(self) -> None:
+        self.wall = T0
+        self.monotonic = 1000.0
+
+    def __call__(self) -> Moment:
+        """Now."""
+        return Moment(self.wall, self.monotonic)
+
+    def pass_(self, seconds: float) -> None:
+        """Let time pass."""
+        self.wall += seconds
+        self.monotonic += seconds
+
+
+def uuid(number: int) -> str:
+    """The id of workflow `number`."""
+    return f"00000000-0000-4000-8000-{number:012x}"
+
+
+def make_ledger(
+    now: Callable[[], Moment],
+    store: Store | None = None,
+    *,
+    terms: Mapping[str, AccountTerms] = TERMS,
+    buckets: Buckets = BUCKETS,
+    caps: LabelCaps = CAPS,
+) -> Ledger:
+    """A ledger whose line is drawn at T0."""
+    ledger = Ledger(terms, buckets, caps, now, store)
+    for account in terms:
+        ledger.draw_line(account, T0)
+    return ledger
+
+
+def ledger_on_disk(folder: Path, now: Callable[[], Moment]) -> Ledger:
+    """The ledger of a folder, as a starting process opens it."""
+    return make_ledger(now, SqliteStore(folder, now))
+
+
+def seen(
+    number: int,
+    status: str,
+    at: Moment,
+    *,
+    via: Via = "listing",
+    account: str = "studio",
+    created: float | None = 1.0,
+    started: float | None = None,
+    completed: float | None = None,
+    position: int | None = None,
+    cause: FailureCause | None = None,
+    outputs: int | None = None,
+) -> Observation:
+    """An observation; its stamps are seconds after T0."""
+
+    def stamp(value: float | None) -> float | None:
+        return None if value is None else T0 + value
+
+    return Observation(
+        account=account,
+        workflow_id=uuid(number),
+        via=via,
+        at=at,
+        status=status,
+        queue_position=position,
+        created_at=stamp(created),
+        started_at=stamp(started),
+        completed_at=stamp(completed),
+        cause=cause,
+        outputs=outputs,
+    )
+
+
+def ended(
+    number: int,
+    at: Moment,
+    completed: float = 20.0,
+    status: str = "completed",
+    via: Via = "listing",
+) -> Observation:
+    """An observation of the end of workflow `number`, by the service's stamps."""
+    return seen(number, status, at, via=via, started=completed - 10, completed=completed)
+
+
+def pushed(number: int, at: Moment) -> TakenUp:
+    """Somebody has pushed the id of workflow `number`."""
+    return TakenUp("studio", uuid(number), "pushed", at)
+
+
+def counter(snapshot: LedgerSnapshot, name: CounterName, *labels: str) -> float:
+    """A counter's value over all series with these labels after the account, which is any."""
+    return sum(
+        total.value
+        for found, total in snapshot.totals.counters_named(name)
+        if found[1 : 1 + len(labels)] == labels
+    )
+
+
+def finished(snapshot: LedgerSnapshot) -> float:
+    """How many outcomes were counted."""
+    return counter(snapshot, "finished")
+
+
+def observed(snapshot: LedgerSnapshot, name: HistogramName) -> int:
+    """How many values a histogram has taken, over all its series."""
+    return sum(sum(total.counts) for _, total in snapshot.totals.histograms_named(name))

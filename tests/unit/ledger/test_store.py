@@ -1,0 +1,279 @@
+"""Both stores, held to the same contract; and what the one on disk keeps over a restart."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from exporter.ledger import sqlite
+from exporter.ledger.sqlite import SqliteStore
+from exporter.ledger.store import AccountMarks, Batch, Forgotten, MemoryStore, Store, WorkflowKey
+from exporter.ledger.totals import CounterTotal, Exemplar, HistogramTotal
+from exporter.ledger.workflow import Phase, Workflow
+from exporter.observations import Moment, Source, Status
+from tests.unit.ledger.ledgers import T0, Clocks, uuid
+
+MakeStore = Callable[[], Store]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    made: Store = MemoryStore()
+    if request.param == "sqlite":
+        made = SqliteStore(tmp_path, Clocks())
+    yield made
+    made.close()
+
+
+def workflow(
+    number: int,
+    phase: Phase = "settled",
+    *,
+    account: str = "studio",
+    created: float | None = 1.0,
+    ended: float | None = 20.0,
+    owing: bool = False,
+) -> Workflow:
+    at = Moment(T0 + 30, 1000.0)
+    return Workflow(
+        account=account,
+        workflow_id=uuid(number),
+        source="listing",
+        first_seen=at,
+        last_seen=at,
+        phase=phase,
+        status=Status.COMPLETED if phase == "settled" else None,
+        created_at=None if created is None else T0 + created,
+        ended_at=None if phase == "open" or ended is None else T0 + ended,
+        cause_owed_since=at if owing else None,
+    )
+
+
+def key_of(kept: Workflow) -> WorkflowKey:
+    return kept.account, kept.workflow_id
+
+
+def keep(store: Store, *workflows: Workflow) -> None:
+    accounts = {w.account: AccountMarks(line=T0) for w in workflows}
+    store.keep(Batch(workflows={key_of(w): w for w in workflows}, accounts=accounts))
+
+
+class TestBoth:
+    def test_a_first_life_finds_nothing(self, store: Store) -> None:
+        kept = store.load()
+        assert (list(kept.unsettled), kept.accounts, kept.closed, kept.lost) == ([], {}, 0, False)
+        assert store.find_closed(("studio", uuid(1))) is None
+        assert store.created_after("studio", T0) == 0
+        assert store.forget_ended_before("studio", T0) == Forgotten()
+
+    @pytest.mark.parametrize("phase", ["settled", "dropped"])
+    def test_a_closed_workflow_is_found(self, store: Store, phase: Phase) -> None:
+        keep(store, workflow(1, phase))
+        found = store.find_closed(("studio", uuid(1)))
+        assert found is not None
+        assert (found.phase, found.ended_at) == (phase, T0 + 20)
+
+    def test_an_open_one_is_not(self, store: Store) -> None:
+        keep(store, workflow(1, "open"))
+        assert store.find_closed(("studio", uuid(1))) is None
+
+    def test_nor_is_one_that_was_opened_again(self, store: Store) -> None:
+        keep(store, workflow(1, "dropped"))
+        keep(store, workflow(1, "open"))
+        assert store.find_closed(("studio", uuid(1))) is None
+
+    def test_accounts_are_kept_apart(self, store: Store) -> None:
+        keep(store, workflow(1), workflow(2, account="agency"))
+        assert store.find_closed(("agency", uuid(1))) is None
+        assert store.created_after("agency", T0) == 1
+
+    def test_who_is_younger(self, store: Store) -> None:
+        keep(
+            store,
+            workflow(1, created=1),
+            workflow(2, "open", created=2),
+            workflow(3, "dropped", created=3),
+            workflow(4, created=None),
+        )
+        keep(store, workflow(2, created=2))
+        younger = [store.created_after("studio", T0 + second) for second in (0, 1, 2, 3)]
+        assert younger == [3, 2, 1, 0]
+
+    def test_old_rows_are_dropped_and_the_rest_stays(self, store: Store) -> None:
+        keep(
+            store,
+            workflow(1, ended=10),
+            workflow(2, ended=20),
+            workflow(3, ended=5, owing=True),
+            workflow(4, "open"),
+            workflow(5, ended=5, account="agency"),
+        )
+        assert store.forget_ended_before("studio", T0 + 20) == Forgotten(1, T0 + 10)
+        assert store.find_closed(("studio", uuid(1))) is None
+        assert store.find_closed(("studio", uuid(2))) is not None
+        assert store.find_closed(("studio", uuid(3))) is not None
+        assert store.find_closed(("agency", uuid(5))) is not None
+        assert store.created_after("studio", T0) == 3
+        assert store.forget_ended_before("studio", T0 + 20) == Forgotten()
+
+    def test_a_dropped_workflow_does_not_move_the_line(self, store: Store) -> None:
+        # Its end was never counted: should it show up after all, it must be.
+        keep(store, workflow(1, "dropped", ended=10))
+        assert store.forget_ended_before("studio", T0 + 20) == Forgotten(1, None)
+
+    def test_syncing_and_closing(self, store: Store) -> None:
+        keep(store, workflow(1))
+        store.sync()
+        store.sync()
+        store.close()
+        store.close()
+
+
+class TestOnDisk:
+    """What another life of the process finds."""
+
+    def reopened(self, folder: Path, now: Clocks | None = None) -> SqliteStore:
+        return SqliteStore(folder, now or Clocks())
+
+    def test_everything_of_a_workflow(self, tmp_path: Path) -> None:
+        now = Clocks()
+        store = SqliteStore(tmp_path, now)
+        whole = Workflow(
+            account="studio",
+            workflow_id=uuid(7),
+            source="pushed",
+            first_seen=Moment(T0 + 1, 1001.0),
+            phase="open",
+            run=3,
+            status=Status.QUEUED,
+            unknown_status="dreaming",
+            last_seen=Moment(T0 + 2, 1002.0),
+            created_at=T0 + 0.125,
+            started_at=T0 + 0.25,
+            ended_at=T0 + 0.5,
+            queue_position=4,
+            position_at=1002.0,
+            entered_queue=True,
+            waiting_from=1001.0,
+            waiting_until=1002.0,
+            start_wait=0.75,
+            start_observed=True,
+            outputs_counted=True,
+            cause_owed_since=Moment(T0 + 3, 1003.0),
+        )
+        keep(store, whole)
+        store.close()
+        now.pass_(500)
+        store = self.reopened(tmp_path, now)
+        (found,) = store.load().unsettled
+        store.close()
+        # The earlier process' monotonic times mean nothing; being unseen or owed begins anew.
+        assert found == Workflow(
+            account="studio",
+            workflow_id=uuid(7),
+            source="pushed",
+            first_seen=Moment(T0 + 1, 1500.0),
+            phase="open",
+            run=3,
+            status=Status.QUEUED,
+            unknown_status="dreaming",
+            last_seen=Moment(T0 + 2, 1500.0),
+            created_at=T0 + 0.125,
+            started_at=T0 + 0.25,
+            ended_at=T0 + 0.5,
+            entered_queue=True,
+            waiting_lost=True,
+            start_wait=0.75,
+            start_observed=True,
+            outputs_counted=True,
+            cause_owed_since=Moment(T0 + 3, 1500.0),
+        )
+        assert found.is_kept_like(found)
+
+    @pytest.mark.parametrize("source", get_args(Source))
+    def test_every_source(self, tmp_path: Path, source: Source) -> None:
+        store = SqliteStore(tmp_path, Clocks())
+        named = Workflow("studio", uuid(1), source, Moment(T0, 0.0))
+        store.keep(Batch(workflows={key_of(named): named}))
+        store.close()
+        store = self.reopened(tmp_path)
+        assert [w.source for w in store.load().unsettled] == [source]
+        store.close()
+
+    def test_only_what_is_unsettled_is_loaded_and_the_rest_is_counted(self, tmp_path: Path) -> None:
+        store = SqliteStore(tmp_path, Clocks())
+        keep(
+            store,
+            workflow(1, "open"),
+            workflow(2),
+            workflow(3, owing=True, ended=25),
+            workflow(4, "dropped", ended=99),
+            workflow(5, account="agency", ended=7),
+        )
+        store.close()
+        store = self.reopened(tmp_path)
+        kept = store.load()
+        store.close()
+        assert {w.workflow_id for w in kept.unsettled} == {uuid(1), uuid(3)}
+        assert kept.closed == 4
+        assert kept.latest_ends == {"studio": T0 + 25, "agency": T0 + 7}
+
+    def test_marks_and_totals(self, tmp_path: Path) -> None:
+        store = SqliteStore(tmp_path, Clocks())
+        exemplar = Exemplar(uuid(1), 1.0, T0 + 5)
+        failures = CounterTotal(3.0, exemplar, appeared=2)
+        histogram = HistogramTotal((1.0, 5.0), [1, 0, 2], 11.5, [exemplar, None, exemplar])
+        batch = Batch(
+            accounts={"studio": AccountMarks(T0, T0 + 5), "agency": AccountMarks(None, None)},
+            counters={
+                ("failures", ("studio", "Knoten 日本", "unknown")): failures,
+                ("outputs", ("studio",)): CounterTotal(7.0),
+            },
+            histograms={("time_to_start", ("studio",)): histogram},
+            announced=2,
+        )
+        store.keep(batch)
+        store.close()
+        store = self.reopened(tmp_path)
+        kept = store.load()
+        store.close()
+        assert kept.accounts == batch.accounts
+        assert kept.counters == batch.counters
+        assert kept.histograms == batch.histograms
+        assert (kept.announced, kept.appeared) == (2, 2)
+
+    def test_a_line_only_moves_forward(self, tmp_path: Path) -> None:
+        store = SqliteStore(tmp_path, Clocks())
+        keep(store, workflow(1, ended=10))
+        store.forget_ended_before("studio", T0 + 20)
+        # A batch that was made before the row was dropped.
+        store.keep(Batch(accounts={"studio": AccountMarks(T0, T0 + 3)}))
+        assert store.load().accounts["studio"] == AccountMarks(T0 + 10, T0 + 3)
+        store.close()
+
+    def test_a_batch_that_cannot_be_written_leaves_nothing(self, tmp_path: Path) -> None:
+        store = SqliteStore(tmp_path, Clocks())
+        bad = Workflow("new account", "no-uuid", "pushed", Moment(T0, 0.0))
+        with pytest.raises(ValueError, match="hex"):
+            store.keep(Batch(workflows={("studio", uuid(1)): workflow(1), key_of(bad): bad}))
+        assert store.find_closed(("studio", uuid(1))) is None
+        assert store.load().accounts == {}
+        keep(store, workflow(2))
+        assert store.find_closed(("studio", uuid(2))) is not None
+        store.close()
+
+    def test_many_old_rows_are_dropped_in_several_goes(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sqlite, "FORGET_AT_ONCE", 2)
+        store = SqliteStore(tmp_path, Clocks())
+        keep(store, *(workflow(number, ended=number) for number in range(5)))
+        goes = [store.forget_ended_before("studio", T0 + 99) for _ in range(4)]
+        store.close()
+        assert goes == [
+            Forgotten(2, T0 + 1),
+            Forgotten(2, T0 + 3),
+            Forgotten(1, T0 + 4),
+            Forgotten(),
+        ]
