@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test unit property integration e2e lint format types docs lock build bench clean check help
+.PHONY: demo test unit property integration e2e lint format types docs dashboards lock build bench clean check help
 
 help:  ## say what there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -51,6 +51,9 @@ check: lint types test  ## everything before a commit
 docs: $(VENV)/.dev  ## generate the reference pages from the code
 	$(BIN)/python -m exporter.metrics.reference > docs/metrics.md
 	$(BIN)/python -m exporter.config.reference > docs/configuration.md
+
+dashboards: $(VENV)/.dev  ## write the dashboards' JSON from their source
+	$(BIN)/python -m dashboards.build
 
 lock: $(VENV)/.dev  ## lock what pyproject.toml asks for
 	$(BIN)/pip install --quiet --disable-pip-version-check uv

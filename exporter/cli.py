@@ -6,11 +6,12 @@ import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 from urllib.parse import urlsplit
 
 from exporter import __revision__, __version__
 from exporter.logs import LEVELS, configure
+from exporter.signals import EndSignals
 from exporter.web.listening import CannotListen, ListenAddress, listen, parse_listen_address
 
 if TYPE_CHECKING:
@@ -31,17 +32,21 @@ class _Parser(argparse.ArgumentParser):
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}\n")
 
 
+class _Version(argparse.Action):
+    """Argparse's own breaks the line where the terminal ends."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - argparse's
+        super().__init__(**options | {"nargs": 0, "default": argparse.SUPPRESS})
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        version = f"{__version__} (revision {__revision__}, Python {platform.python_version()})"
+        _say(f"{parser.prog} {version}", sys.stdout)
+        parser.exit()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
     arguments = _parser().parse_args(argv)
-    if arguments.version:
-        # Not argparse's own: that one breaks the line where the terminal ends.
-        _say(
-            f"comfycontrol-exporter {__version__} "
-            f"(revision {__revision__}, Python {platform.python_version()})",
-            sys.stdout,
-        )
-        return EXIT_OK
     configure(arguments.log_level, arguments.log_format)
     match arguments.command:
         case "check-config":
@@ -83,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder of the ledger, so that restarts neither repeat nor lose (default data/)",
     )
-    parser.add_argument("--version", action="store_true", help="say which version this is")
+    parser.add_argument("--version", action=_Version, help="say which version this is")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
 
     check = commands.add_parser(
@@ -269,6 +274,7 @@ def _health(url: str) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    signals = EndSignals()
     from exporter.config import (  # noqa: PLC0415
         ConfigError,
         TokenUnreadable,
@@ -295,7 +301,7 @@ def _export(arguments: argparse.Namespace) -> int:
         return EXIT_CANNOT_LISTEN
     try:
         web = WebSide(listening, arguments.telemetry_path, security)
-        run(config, web, arguments.storage_path)
+        run(config, web, arguments.storage_path, signals)
     except (LedgerInUse, CannotOpenLedger, TokenUnreadable) as error:
         _say(str(error))
         return EXIT_BAD_INPUT
@@ -320,6 +326,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
+    signals = EndSignals()
     from exporter.config import ConfigError  # noqa: PLC0415
     from exporter.demo import demonstrate  # noqa: PLC0415
     from exporter.running import WebSide  # noqa: PLC0415
@@ -339,6 +346,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     demonstrate(
         scenario,
         WebSide(listening, arguments.telemetry_path, security),
+        signals,
         seed=arguments.seed,
         speed=arguments.speed,
     )

@@ -12,12 +12,14 @@ from exporter.config import Config
 from exporter.metrics.reading import Reading
 from exporter.observations import OPEN_STATUSES, Status
 from exporter.running import WebSide, run
+from exporter.signals import EndSignals
 from exporter.simulator import Scenario, Simulator
 
 
 def demonstrate(
     scenario: Scenario,
     web: WebSide,
+    signals: EndSignals,
     *,
     seed: int,
     speed: float,
@@ -38,7 +40,7 @@ def demonstrate(
         _say(f"  open   {url}/")
         _say(f"  or     curl {url}{web.telemetry_path}")
         _say("  Ctrl-C ends both.")
-        run(config, web, None, meanwhile=_ticker)
+        run(config, web, None, signals, meanwhile=_ticker)
 
 
 @contextmanager

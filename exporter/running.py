@@ -14,6 +14,7 @@ from pathlib import Path
 from exporter import __version__
 from exporter.app import App
 from exporter.config import Config
+from exporter.signals import EndSignals
 from exporter.web.routes import WebParts, make_app
 from exporter.web.security import UNSECURED, Security, WatchedSecurity
 from exporter.web.server import serve
@@ -53,9 +54,10 @@ def run(
     config: Config,
     web: WebSide,
     storage: Path | None,
+    signals: EndSignals,
     meanwhile: Callable[[App], AbstractContextManager[object]] = lambda _: nullcontext(),
 ) -> None:
-    """Export until SIGTERM or SIGINT.
+    """Export until a signal ends the process.
 
     `storage` is the folder of the ledger, None for one in memory. `meanwhile` is entered once
     everything runs and left before it stops.
@@ -82,7 +84,7 @@ def run(
     for warning in (*config.warnings(), *web.secured().warnings):
         log.warning("configuration", extra={"key": warning.key, "warning": warning.reason})
     with web.watch(), meanwhile(app):
-        serve(served, [web.listening], web.context())
+        serve(served, [web.listening], signals, web.context())
     log.info("stopping")
     if not app.stop():
         # A thread that waits where nothing wakes it (a name that is being resolved) must not

@@ -18,14 +18,20 @@ from exporter.comfycontrol import (
 from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
 from exporter.following.backoff import Backoff
-from exporter.following.listing_pass import FIRST_LOOK_SECONDS, PER_PAGE, ListingPass
+from exporter.following.listing_pass import (
+    FIRST_LOOK_SECONDS,
+    PER_PAGE,
+    ListingPass,
+    PageToRead,
+    PassBefore,
+)
 from exporter.following.poller import Poller
 from exporter.following.stop import Stop, Stopped
 from exporter.following.telemetry import Telemetry
 from exporter.observations import (
-    OPEN_STATUSES,
     Moment,
     Observation,
+    Status,
     WorkflowRegister,
     known_status,
 )
@@ -35,6 +41,10 @@ log = logging.getLogger(__name__)
 AUDIT_SECONDS: Final = 600.0
 """How often the status filters are asked for open workflows that the passes may have missed: a
 page shifts when something above it is deleted between two reads."""
+
+OPEN_FILTERS: Final = (Status.QUEUED.value, Status.RUNNING.value)
+"""The open statuses that the service documents as filters. What is not queued yet is young, and
+is found at the top of the unfiltered list."""
 
 FIRST_LOOKS: Final = 3
 """On the first start, how often the filtered pages are read until they bring nothing new: their
@@ -89,9 +99,9 @@ class Lister:
         self._now = now
         self._backoff = Backoff(random)
         self._stop = Stop()
-        self._filters = [status.value for status in OPEN_STATUSES]
+        self._filters = list(OPEN_FILTERS)
         self._audited: float | None = None
-        self._ranks: dict[str, int] = {}
+        self._before = PassBefore()
         self._thread = threading.Thread(
             target=self._run, name=f"lister {self._account}", daemon=True
         )
@@ -152,6 +162,7 @@ class Lister:
     def _read_list(self) -> None:
         frontier = self._register.list_frontier(self._account)
         listing = self._look_first() if frontier is None else self._follow_up(frontier)
+        self._before = listing.learnt
         now = self._now()
         newest = listing.newest
         if newest is None and frontier is None:
@@ -168,7 +179,7 @@ class Lister:
 
     def _look_first(self) -> ListingPass:
         """Draw the line, and find what is open however long the history is."""
-        top = self._page(1, Purpose.LIST_FIRST_PAGE)
+        page, top = self._page(lambda _: PageToRead(1), Purpose.LIST_FIRST_PAGE)
         wall = self._now().wall
         # By the service's own clock where it tells it, as its stamps are compared with the line.
         # It tells whole seconds only, so what this look shows as over is marked as such.
@@ -177,10 +188,11 @@ class Lister:
             frontier=None,
             horizon=wall - min(self._terms.lookback, FIRST_LOOK_SECONDS),
             wanted=(),
-            rank_of=lambda _, __: 0,
+            before=self._before,
+            rank_of=lambda _: 0,
         )
         self._take(top.workflows, first_look=first)
-        listing.read(1, top)
+        listing.read(page, top, self._now().monotonic)
         self._read_on(listing, first_look=first)
         for _ in range(FIRST_LOOKS):
             if not self._read_open_ones():
@@ -205,9 +217,9 @@ class Lister:
 
     def _read_filtered(self, status: str) -> bool:
         found = False
-        page = 1
+        number = 1
         while True:
-            shown = self._page(page, Purpose.LIST_DEEPER_PAGE, status)
+            shown = self._filtered_page(number, status)
             for workflow in shown.workflows:
                 if self._is_ours(workflow):
                     found = found or not self._register.is_open(self._account, workflow.id)
@@ -218,7 +230,10 @@ class Lister:
                 return found
             if shown.entries < PER_PAGE:
                 return found
-            page += 1
+            number += 1
+
+    def _filtered_page(self, number: int, status: str) -> WorkflowPage:
+        return self._page(lambda _: PageToRead(number), Purpose.LIST_DEEPER_PAGE, status)[1]
 
     # Every other time -------------------------------------------------------------------------
 
@@ -233,17 +248,11 @@ class Lister:
             frontier=frontier,
             horizon=self._now().wall - self._terms.lookback,
             wanted=wanted.items(),
-            rank_of=self._rank_of,
+            before=self._before,
+            rank_of=lambda created_at: self._register.created_after(self._account, created_at),
         )
         self._read_on(listing)
-        self._ranks = listing.ranks
         return listing
-
-    def _rank_of(self, workflow_id: str, created_at: float) -> int:
-        # Where it stood the last time is better than counting those that we know to be younger:
-        # after the first start, we do not know most of them.
-        found = self._ranks.get(workflow_id)
-        return self._register.created_after(self._account, created_at) if found is None else found
 
     def _look_up(self, workflow_ids: Iterable[str]) -> None:
         for workflow_id in workflow_ids:
@@ -264,28 +273,35 @@ class Lister:
 
     def _read_on(self, listing: ListingPass, *, first_look: bool = False) -> None:
         while not listing.complete:
-            number = listing.next_page
-            purpose = Purpose.LIST_FIRST_PAGE if number == 1 else Purpose.LIST_DEEPER_PAGE
-            page = self._page(number, purpose)
-            self._take(page.workflows, first_look=first_look)
-            listing.read(number, page)
+            purpose = Purpose.LIST_FIRST_PAGE if listing.at_top else Purpose.LIST_DEEPER_PAGE
+            page, shown = self._page(listing.next_page, purpose)
+            self._take(shown.workflows, first_look=first_look)
+            listing.read(page, shown, self._now().monotonic)
 
     # Pages ------------------------------------------------------------------------------------
 
-    def _page(self, page: int, purpose: Purpose, status: str | None = None) -> WorkflowPage:
-        def read(call: Call) -> WorkflowPage:
-            return self._access.client.list_workflows(
-                page=page, per_page=PER_PAGE, status=status, call=call
+    def _page(
+        self,
+        choose: Callable[[float], PageToRead],
+        purpose: Purpose,
+        status: str | None = None,
+    ) -> tuple[PageToRead, WorkflowPage]:
+        """Read the page that `choose` names when its turn has come, by the monotonic clock."""
+
+        def read(call: Call) -> tuple[PageToRead, WorkflowPage]:
+            page = choose(self._now().monotonic)
+            return page, self._access.client.list_workflows(
+                page=page.number, per_page=page.size, status=status, call=call
             )
 
-        result = self._access.ask(purpose, self._stop, read)
+        page, shown = self._access.ask(purpose, self._stop, read)
         self._telemetry.page_read(self._account)
-        if result.malformed:
+        if shown.malformed:
             log.warning(
                 "entries of the list could not be read",
-                extra={"account": self._account, "page": page, "entries": result.malformed},
+                extra={"account": self._account, "page": page.number, "entries": shown.malformed},
             )
-        return result
+        return page, shown
 
     def _take(self, workflows: Iterable[WorkflowSummary], *, first_look: bool = False) -> None:
         at = self._now()

@@ -1,5 +1,6 @@
 """Everything that one scrape shows, gathered at one instant, and the samples made of it. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -132,17 +133,19 @@ def _placed(reading: Reading) -> list[Workflow]:
 
 
 def queue_positions(reading: Reading) -> Iterator[Sample]:
-    """The places of queued workflows, up to the cap."""
-    for workflow in _placed(reading)[: reading.per_workflow_series]:
-        yield Sample((workflow.account, workflow.workflow_id), workflow.queue_position or 0)
+    """The places of queued workflows, up to each account's cap."""
+    shown = dict.fromkeys(reading.ledger.accounts, 0)
+    for workflow in _placed(reading):
+        if shown[workflow.account] < reading.per_workflow_series:
+            shown[workflow.account] += 1
+            yield Sample((workflow.account, workflow.workflow_id), workflow.queue_position or 0)
 
 
 def omitted_workflow_series(reading: Reading) -> Iterator[Sample]:
     """Known places that the cap leaves out."""
-    omitted = dict.fromkeys(reading.ledger.accounts, 0)
-    for workflow in _placed(reading)[reading.per_workflow_series :]:
-        omitted[workflow.account] += 1
-    return (Sample((account,), count) for account, count in omitted.items())
+    placed = Counter(workflow.account for workflow in _placed(reading))
+    for account in reading.ledger.accounts:
+        yield Sample((account,), max(0, placed[account] - reading.per_workflow_series))
 
 
 def deepest_positions(reading: Reading) -> Iterator[Sample]:

@@ -1,28 +1,36 @@
 """Serves the web application from the main thread until the process is told to end."""
 
-import signal
 import socket
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
+
+from exporter.signals import EndSignals
 
 GRACE_SECONDS = 1
 """How long answers under way may take once the end is near; SIGTERM ends all within 3 s."""
 
 
 def serve(
-    app: ASGIApp, sockets: list[socket.socket], context: ssl.SSLContext | None = None
+    app: ASGIApp,
+    sockets: list[socket.socket],
+    signals: EndSignals,
+    context: ssl.SSLContext | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; with a context, over TLS.
+    """Serve until a signal ends the process; with a context, over TLS.
 
     Slow clients and idle connections are uvicorn's, handshakes are asyncio's.
     """
     server = make_server(app, context)
-    with _signals_survived():
+
+    def end() -> None:
+        server.should_exit = True
+
+    # Uvicorn has handlers of its own while it serves, and raises what it caught once more for
+    # those that it found. Only a signal in the moment before comes to ours alone.
+    signals.pass_on(end)
+    if not signals.asked:
         server.run(sockets=sockets)
 
 
@@ -43,21 +51,3 @@ def make_server(app: ASGIApp, context: ssl.SSLContext | None = None) -> uvicorn.
     config.load()
     config.ssl = context
     return uvicorn.Server(config)
-
-
-@contextmanager
-def _signals_survived() -> Iterator[None]:
-    """Uvicorn raises the signal that ended it once more, for the handlers that it found.
-
-    With the default ones that would end the process before it has tidied up.
-    """
-
-    def ignore(_: int, __: FrameType | None) -> None:
-        return None
-
-    before = {sig: signal.signal(sig, ignore) for sig in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for sig, handler in before.items():
-            signal.signal(sig, handler)

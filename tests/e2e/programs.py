@@ -95,6 +95,12 @@ class Stage:
         self._ends.callback(process.end)
         return process
 
+    def kill(self, name: str) -> None:
+        """Kill a program that was started under this name, as a crash would."""
+        for process in [p for p in self._processes if p.name == name]:
+            process.end()
+            self._processes.remove(process)
+
     def until(self, what: str, holds: Callable[[], object], seconds: float = 60) -> None:
         """Ask again and again until it holds, while every program lives."""
         deadline = time.monotonic() + seconds

@@ -221,9 +221,6 @@ def test_while_it_has_nothing_to_do(stage: Stage) -> None:
     program.end_with(signal.SIGTERM)
 
 
-@pytest.mark.xfail(
-    reason="after the web side has ended, signals find their default handlers again", strict=False
-)
 def test_an_impatient_user_may_press_ctrl_c_twice(stage: Stage) -> None:
     simulator = stage.simulate()
     workflows = [simulator.create(scripted=True) for _ in range(200)]

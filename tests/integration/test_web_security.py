@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -112,10 +112,17 @@ class Running:
         return f"{self.scheme}://localhost:{self.port}"
 
     def get(
-        self, path: str = "/metrics", session: requests.Session | None = None, **more: object
+        self,
+        path: str = "/metrics",
+        session: requests.Session | None = None,
+        headers: Mapping[str, str] | None = None,
+        **more: object,
     ) -> requests.Response:
+        # Only a session keeps its connection: an answer would do so for as long as it is looked at.
+        closing = {} if session else {"Connection": "close"}
         return (session or requests).get(
             f"{self.url}{path}",
+            headers={**closing, **(headers or {})},
             **{"verify": str(self.site.ca), "timeout": PATIENCE, **more},  # type: ignore[arg-type]
         )
 
@@ -153,14 +160,15 @@ def refused(request: Callable[[], object]) -> bool:
     return False
 
 
-def ended(client: socket.socket) -> bool:
-    """Wait for the end of what the server says."""
+def said(client: socket.socket) -> bytes:
+    """What the server says until it ends."""
+    heard = b""
     try:
-        while client.recv(100):
-            pass
+        while more := client.recv(100):
+            heard += more
     except ConnectionResetError:
         pass
-    return True
+    return heard
 
 
 class TestTls:
@@ -194,11 +202,21 @@ class TestTls:
             assert "HTTPS" in answer.text
             assert "comfycontrol_" not in answer.text
 
+    def test_plain_http_is_told_once(self, site: Site) -> None:
+        with (
+            running(site, PAIR) as web,
+            socket.create_connection(("127.0.0.1", web.port), PATIENCE) as client,
+        ):
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.recv(1000).startswith(b"HTTP/1.0 400")
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert not said(client)
+
     def test_what_is_neither_ends(self, site: Site) -> None:
         with running(site, PAIR) as web:
             with socket.create_connection(("127.0.0.1", web.port), PATIENCE) as client:
                 client.sendall(b"\0\1\2nonsense nonsense")
-                assert ended(client)
+                assert not said(client)
             assert web.get().status_code == 200
 
     def test_clients_silent_in_the_handshake_delay_nobody(self, site: Site) -> None:

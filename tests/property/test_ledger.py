@@ -28,7 +28,7 @@ from exporter.ledger.store import Batch, StoreFailed
 from exporter.observations import FailureCause, Moment, Observation, Status, Via
 from tests.unit.ledger.ledgers import LOOKBACK, T0, Clocks, make_ledger, uuid
 
-WORKFLOWS = 6
+WORKFLOWS = 4
 CAUSES = (
     FailureCause("KSampler", "ValueError"),
     FailureCause("VAEDecode", "OutOfMemoryError"),
@@ -38,6 +38,8 @@ PATH = (Status.ACCEPTED, Status.QUEUED, Status.RUNNING)
 ENDS = (Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.INVALID)
 
 numbers = st.integers(0, WORKFLOWS - 1)
+crashes = st.none() | st.integers(0, 25)
+"""Before which SQL statement; None: not this time."""
 vias: st.SearchStrategy[Via] = st.sampled_from(["stream", "listing", "detail"])
 
 
@@ -114,11 +116,14 @@ class CrashingStore(SqliteStore):
             return
         self.crash_in -= 1
         if self.crash_in < 0:
-            self.crash_in = None
+            self.crash()
+
+    def crash(self) -> None:
+        """What is on the disk now is what the next process finds; the rest never happened."""
+        self.crash_in = None
+        if self.left_behind is None:
             self.left_behind = self.folder.with_name(self.folder.name + "x")
-            self.left_behind.mkdir()
-            for file in self.folder.iterdir():
-                shutil.copyfile(file, self.left_behind / file.name)
+            shutil.copytree(self.folder, self.left_behind)
 
     def keep(self, batch: Batch) -> None:
         if self.failing:
@@ -211,24 +216,42 @@ class LedgerMachine(RuleBasedStateMachine):
         self.clocks.pass_(0.5)
         return self.clocks()
 
-    @rule(number=numbers, end=st.sampled_from(ENDS), cause=st.sampled_from(CAUSES))
-    def create(self, number: int, end: Status, cause: FailureCause | None) -> None:
-        self.service.moment += 1
+    @rule(
+        number=numbers,
+        end=st.sampled_from(ENDS),
+        cause=st.sampled_from(CAUSES),
+        steps=st.integers(0, 4),
+        seen=st.lists(vias, max_size=2),
+    )
+    def live(
+        self, number: int, end: Status, cause: FailureCause | None, steps: int, seen: list[Via]
+    ) -> None:
+        """A workflow is created or goes on, and is seen or not."""
         if number not in self.service.runs:
-            self.service.runs[number] = Run(number, end, cause, number, self.service.moment)
+            self.service.moment += 1
+            self.service.runs[number] = Run(number, end, cause, number + 1, self.service.moment)
+        self._advance(number, steps)
+        for via in seen:
+            self._observe(number, via)
 
-    @rule(number=numbers, steps=st.integers(1, 3))
-    def advance(self, number: int, steps: int) -> None:
+    def _advance(self, number: int, steps: int) -> None:
         for _ in range(steps):
             self.service.moment += 1
-            if number in self.service.runs:
-                self.service.runs[number].advance(self.service.moment)
+            self.service.runs[number].advance(self.service.moment)
+
+    def _observe(self, number: int, via: Via) -> None:
+        self.ledger.observe(self.service.tells(number, via, self._now()))
+        self._end_if_crashed()
 
     @rule(number=numbers, end=st.sampled_from(ENDS))
     def execute_again(self, number: int, end: Status) -> None:
-        """Only once its end is on the disk: nobody can tell it afterwards."""
+        """Only once its end is on the disk, for nobody can tell it afterwards; and not so late
+        that its row may be gone: then it would be taken for a workflow that waited that long.
+        """
         run = self.service.runs.get(number)
-        if run is None or not run.status.final:
+        if run is None or not run.status.final or run.completed is None:
+            return
+        if self.service.moment - run.completed > LOOKBACK:
             return
         self._see_everything()
         self.service.moment += 1
@@ -238,44 +261,45 @@ class LedgerMachine(RuleBasedStateMachine):
         self.service.runs[number] = again
         self.service.over.append(run)
 
-    @rule(number=numbers, via=vias)
-    def observe(self, number: int, via: Via) -> None:
-        if number in self.service.runs:
-            self.ledger.observe(self.service.tells(number, via, self._now()))
-            self._end_if_crashed()
-
     @rule(
         number=numbers, via=vias, seconds=st.sampled_from([-3 * LOOKBACK, -1.0, 1.0, 3 * LOOKBACK])
     )
     def observe_while_the_clock_is_wrong(self, number: int, via: Via, seconds: float) -> None:
+        if number not in self.service.runs:
+            return
         self.clocks.wall += seconds
-        self.observe(number, via)
+        self.ledger.observe(self.service.tells(number, via, self._now()))
         self.ledger.expire()
         self.clocks.wall -= seconds
         self._end_if_crashed()
 
     # What happens to the process --------------------------------------------------------------
 
-    @rule(statements=st.integers(0, 25))
-    def crash_soon(self, statements: int) -> None:
-        self.store.crash_in = statements
-
-    @rule()
-    def keep(self) -> None:
+    @rule(crash=crashes)
+    def keep(self, crash: int | None) -> None:
+        self.store.crash_in = crash
         self.ledger.keep()
         self._end_if_crashed()
 
-    @rule()
-    def scrape(self) -> None:
+    @rule(crash=crashes, by_a_scraper=st.booleans())
+    def look(self, crash: int | None, *, by_a_scraper: bool) -> None:
+        self.store.crash_in = crash
         snapshot = self.ledger.snapshot()
-        self.ledger.note_announced(snapshot.totals.last_appeared)
+        if by_a_scraper:
+            self.ledger.note_announced(snapshot.totals.last_appeared)
         self._check_nothing_taken_back(snapshot)
         if not self._end_if_crashed() and not self.store.failing:
             self.shown = series(snapshot)
 
     @rule()
-    def restart(self) -> None:
-        self.store.failing = False
+    def kill(self) -> None:
+        """Without a chance to keep anything."""
+        self.store.crash()
+        self._end_if_crashed()
+
+    @rule(crash=crashes)
+    def restart(self, crash: int | None) -> None:
+        self.store.failing, self.store.crash_in = False, crash
         self.ledger.close()
         if not self._end_if_crashed():
             self.store = CrashingStore(self.store.folder, self.clocks)
@@ -292,8 +316,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.store.failing = False
         self.clocks.pass_(60)
 
-    @rule()
-    def expire(self) -> None:
+    @rule(crash=crashes)
+    def expire(self, crash: int | None) -> None:
+        self.store.crash_in = crash
         self.ledger.expire()
         self._end_if_crashed()
 
@@ -305,10 +330,11 @@ class LedgerMachine(RuleBasedStateMachine):
         self.service.moment += 3 * LOOKBACK
         self.clocks.wall += 3 * LOOKBACK
         for number in self.service.runs:
-            self.advance(number, 1)
+            self._advance(number, 1)
         self._see_everything()
         self.has_forgotten = True
-        self.expire()
+        self.ledger.expire()
+        self._end_if_crashed()
 
     # The end ----------------------------------------------------------------------------------
 
@@ -319,16 +345,17 @@ class LedgerMachine(RuleBasedStateMachine):
             vias: tuple[Via, ...] = ("listing", "stream")
             for via in vias:
                 for number in self.service.runs:
-                    self.observe(number, via)
-            self.keep()
+                    self._observe(number, via)
+            self.ledger.keep()
+            self._end_if_crashed()
 
     def _settle_everything(self) -> None:
         for number in self.service.runs:
-            self.advance(number, 3)
+            self._advance(number, 3)
         self._see_everything()
         # Whatever is planned and whatever was forgotten: once more, by a process of its own.
         self.store.crash_in = None
-        self.restart()
+        self.restart(None)
         self._see_everything()
         self._check_truth(self.ledger.snapshot())
 
@@ -380,7 +407,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 LedgerMachine.TestCase.settings = settings(
-    max_examples=60,
+    max_examples=100,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -1,10 +1,10 @@
 """A pass over a list from which anything may be deleted, and to which anything may be added."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.comfycontrol import WorkflowPage, WorkflowSummary
-from exporter.following.listing_pass import PER_PAGE, ListingPass
+from exporter.following.listing_pass import ListingPass, PageToRead, PassBefore
 
 changes = st.lists(
     st.tuples(
@@ -15,8 +15,8 @@ changes = st.lists(
 )
 
 
-def page_of(ids: list[int], number: int) -> WorkflowPage:
-    shown = ids[(number - 1) * PER_PAGE : number * PER_PAGE]
+def page_of(ids: list[int], page: PageToRead) -> WorkflowPage:
+    shown = ids[page.first : page.end]
     return WorkflowPage(
         workflows=tuple(WorkflowSummary(str(i), "running", created_at=float(i)) for i in shown),
         total=len(ids),
@@ -25,11 +25,14 @@ def page_of(ids: list[int], number: int) -> WorkflowPage:
     )
 
 
+@settings(deadline=None)
 @given(
     length=st.integers(0, 900),
     new=st.integers(0, 500),
     places=st.sets(st.integers(0, 899), max_size=5),
     guess=st.integers(-500, 1500),
+    known=st.booleans(),
+    per_second=st.integers(0, 300),
     changes=changes,
 )
 def test_nothing_new_escapes_and_nothing_wanted_is_forgotten(
@@ -37,6 +40,8 @@ def test_nothing_new_escapes_and_nothing_wanted_is_forgotten(
     new: int,
     places: set[int],
     guess: int,
+    known: bool,  # whether the guess is of a pass before
+    per_second: int,  # how fast the list is thought to grow
     changes: list[tuple[int, list[int]]],
 ) -> None:
     # The youngest is created last; its id is its time of creation.
@@ -48,7 +53,12 @@ def test_nothing_new_escapes_and_nothing_wanted_is_forgotten(
         frontier=frontier,
         horizon=-1000.0,
         wanted=wanted.items(),
-        rank_of=lambda workflow_id, _: max(0, length - int(workflow_id) + guess),
+        before=PassBefore(
+            {w: int(w) - guess for w in wanted} if known else {},
+            total=length - 10 * per_second,
+            began=-10.0,
+        ),
+        rank_of=lambda created: max(0, length - int(created) + guess),
     )
     seen: set[int] = set()
     deleted: set[int] = set()
@@ -57,10 +67,11 @@ def test_nothing_new_escapes_and_nothing_wanted_is_forgotten(
     while not listing.complete:
         reads += 1
         assert reads < 100
-        number = listing.next_page
-        page = page_of(ids, number)
-        seen |= {int(w.id) for w in page.workflows}
-        listing.read(number, page)
+        now = reads * 0.5
+        page = listing.next_page(now)
+        shown = page_of(ids, page)
+        seen |= {int(w.id) for w in shown.workflows}
+        listing.read(page, shown, now)
         if todo:
             arrivals, gone = todo.pop()
             for place in sorted(set(gone), reverse=True):
@@ -70,4 +81,4 @@ def test_nothing_new_escapes_and_nothing_wanted_is_forgotten(
             top += arrivals
     assert {i for i in range(1, length + 1) if i > frontier} - deleted <= seen
     # Whoever is not found is said to be missing, and will be asked for by itself.
-    assert set(wanted) == set(listing.ranks) | set(listing.missing)
+    assert set(wanted) == (set(wanted) & set(listing.learnt.heights)) | set(listing.missing)

@@ -45,7 +45,9 @@ def run(*arguments: str, token: str | None = None, cwd: Path) -> subprocess.Comp
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--version"]) == 0
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
     # A working tree knows no revision; what is packaged does, and scripts/check-package sees to it.
     assert capsys.readouterr().out.startswith(
         f"comfycontrol-exporter {__version__} (revision unknown, Python 3."
@@ -102,6 +104,40 @@ def test_check_config_lists_every_fault_at_once_and_no_secret(
     ):
         assert key in said
     assert "secret" not in said
+
+
+def test_check_web_config_says_that_a_file_is_good(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "web.yml"
+    file.write_text("http_server_config: {http2: true, headers: {X-Frame-Options: deny}}\n")
+    assert main(["check-web-config", str(file)]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"{file}: valid: plain HTTP, no passwords\n")
+    assert "warning: http_server_config.http2 is ignored" in said
+
+
+def test_check_web_config_lists_every_fault_at_once_and_no_secret(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "web.yml"
+    file.write_text("tls_server_config: {cert_file: x}\nbasic_auth_users: {alice: planted}\n")
+    assert main(["check-web-config", str(file)]) == 1
+    said = capsys.readouterr().err
+    for key in ("tls_server_config.cert_file", "tls_server_config.key_file", "users.alice"):
+        assert key in said
+    assert "planted" not in said
+
+
+@pytest.mark.parametrize("command", [[], ["demo"]])
+def test_a_wrong_web_config_starts_nothing(tmp_path: Path, command: list[str]) -> None:
+    ended = run(*command, "--web.config.file=no-such.yml", token="cfc_a", cwd=tmp_path)
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "no-such.yml: 1 fault\n"
+        "  the file does not exist. Name a YAML file that this user can read.\n"
+    )
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_wrong_file_starts_nothing(tmp_path: Path) -> None:

@@ -157,10 +157,12 @@ class Handshake(ssl.SSLObject):
 
     def do_handshake(self) -> None:
         """Go on with it; a client that may not come in, or does not speak TLS, is told so."""
+        if self._answered:
+            raise ssl.SSLError("plain HTTP, and told so")
         try:
             super().do_handshake()
         except ssl.SSLError as error:
-            if error.reason != "HTTP_REQUEST" or self._answered or self.outgoing is None:
+            if error.reason != "HTTP_REQUEST" or self.outgoing is None:
                 raise
             # "Wants to read" sends what is in the buffer; whatever comes next ends it.
             self._answered = True

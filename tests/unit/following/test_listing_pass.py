@@ -6,9 +6,17 @@ from dataclasses import dataclass, field
 import pytest
 
 from exporter.comfycontrol import WorkflowPage, WorkflowSummary
-from exporter.following.listing_pass import OVERLAP_SECONDS, PER_PAGE, ListingPass
+from exporter.following.listing_pass import (
+    OVERLAP_SECONDS,
+    PER_PAGE,
+    ListingPass,
+    PageToRead,
+    PassBefore,
+    page_from,
+)
 
 NOW = 1_000_000.0
+SECONDS_A_PAGE = 0.5
 
 
 @dataclass
@@ -30,8 +38,8 @@ class ServiceList:
         """`n0` is the newest, created now; each further one is `gap` seconds older."""
         return cls([Entry(f"n{n}", NOW - n * gap) for n in range(count)])
 
-    def page(self, number: int) -> WorkflowPage:
-        shown = self.entries[(number - 1) * PER_PAGE : number * PER_PAGE]
+    def page(self, page: PageToRead) -> WorkflowPage:
+        shown = self.entries[(page.number - 1) * page.size : page.number * page.size]
         return WorkflowPage(
             workflows=tuple(
                 WorkflowSummary(e.id, "completed", created_at=e.created_at)
@@ -52,8 +60,9 @@ class ServiceList:
 
 @dataclass
 class Reading:
-    pages: list[int]
-    seen: set[str]
+    pages: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
 
 
 def read(
@@ -62,17 +71,24 @@ def read(
     between: Callable[[int], object] = lambda _: None,
 ) -> Reading:
     """Read the whole pass; `between` is called with the number of each page after it was read."""
-    reading = Reading([], set())
+    reading = Reading()
+    clock = 0.0
     while not listing.complete:
-        number = listing.next_page
-        reading.pages.append(number)
-        assert number >= 1
+        page = listing.next_page(clock)
+        reading.pages.append(page.number)
+        reading.sizes.append(page.size)
+        assert page.number >= 1
+        assert 1 <= page.size <= PER_PAGE
         assert len(reading.pages) <= 400, "it does not come to an end"
-        page = service.page(number)
-        reading.seen |= {w.id for w in page.workflows}
-        listing.read(number, page)
-        between(number)
+        shown = service.page(page)
+        reading.seen |= {w.id for w in shown.workflows}
+        listing.read(page, shown, clock)
+        between(page.number)
+        clock += SECONDS_A_PAGE
     return reading
+
+
+NOTHING = PassBefore()
 
 
 def a_pass(
@@ -81,9 +97,14 @@ def a_pass(
     horizon: float = 0.0,
     wanted: Iterable[tuple[str, float]] = (),
     rank: int = 0,
+    before: PassBefore = NOTHING,
 ) -> ListingPass:
     return ListingPass(
-        frontier=frontier, horizon=horizon, wanted=wanted, rank_of=lambda _, __: rank
+        frontier=frontier,
+        horizon=horizon,
+        wanted=wanted,
+        before=before,
+        rank_of=lambda _: rank,
     )
 
 
@@ -160,8 +181,8 @@ def test_deletions_between_two_pages_hide_nothing() -> None:
             service.delete("n3", "n50", "n99")
 
     reading = read(listing, service, delete)
-    assert {f"n{n}" for n in range(300)} <= reading.seen
-    assert reading.pages == [1, 2, 1, 2, 3, 4]
+    assert {f"n{n}" for n in range(300)} <= reading.seen | {"n3", "n50", "n99"}
+    assert len(reading.pages) == 5, "one page more"
 
 
 def test_deletions_that_arrivals_make_up_for_cost_nothing() -> None:
@@ -175,6 +196,32 @@ def test_deletions_that_arrivals_make_up_for_cost_nothing() -> None:
     reading = read(a_pass(frontier=NOW - 250), service, change)
     assert {f"n{n}" for n in range(250)} <= reading.seen
     assert reading.pages == [1, 2, 3]
+
+
+def test_in_a_busy_list_little_is_read_twice() -> None:
+    service = ServiceList.of(5000)
+    # The pass before began ten seconds ago: a hundred a second.
+    before = PassBefore(total=4000, began=-10.0)
+    listing = a_pass(frontier=NOW - 2000, before=before)
+    reading = read(listing, service, lambda _: service.arrive(50))
+    assert {f"n{n}" for n in range(2000)} <= reading.seen
+    # Twenty pages if it stood still; forty if every second one were read twice.
+    assert len(reading.pages) <= 30
+
+
+def test_a_busy_list_that_falls_silent_hides_nothing() -> None:
+    service = ServiceList.of(5000)
+    listing = a_pass(frontier=NOW - 2000, before=PassBefore(total=4000, began=-10.0))
+    reading = read(listing, service)
+    assert {f"n{n}" for n in range(2000)} <= reading.seen
+
+
+@pytest.mark.parametrize("rank", [0, 1, 99, 100, 101, 150, 199, 250, 1234, 15_050, 99_999])
+def test_a_page_begins_at_or_little_above_the_rank_that_it_is_for(rank: int) -> None:
+    page = page_from(rank)
+    assert page.first <= rank < page.end
+    assert page.end - rank >= (75 if rank < 1000 else 85)
+    assert page.size <= PER_PAGE
 
 
 def test_a_list_that_shrinks_at_every_read_is_still_read_to_an_end() -> None:
@@ -230,14 +277,16 @@ def test_a_workflow_on_the_pages_that_are_read_anyway_costs_nothing() -> None:
     listing = a_pass(wanted=wanted(5, 99))
     assert read(listing, ServiceList.of(1000)).pages == [1]
     assert listing.missing == []
-    assert listing.ranks == {"n5": 5, "n99": 99}
+    assert listing.learnt.heights["n5"] == 1000 - 5
+    assert listing.learnt.heights["n99"] == 1000 - 99
 
 
 def test_a_deep_workflow_is_read_where_it_is_thought_to_stand() -> None:
     listing = a_pass(wanted=wanted(15_050), rank=15_050)
     reading = read(listing, ServiceList.of(20_000))
-    assert reading.pages == [1, 151]
-    assert listing.ranks == {"n15050": 15_050}
+    assert len(reading.pages) == 2
+    assert listing.learnt.heights["n15050"] == 20_000 - 15_050
+    assert "n15050" in reading.seen
 
 
 def test_what_was_found_once_is_found_again_at_once() -> None:
@@ -245,13 +294,8 @@ def test_what_was_found_once_is_found_again_at_once() -> None:
     first = a_pass(wanted=wanted(15_050), rank=0)
     read(first, service)
     service.arrive(230)
-    second = ListingPass(
-        frontier=NOW + 60,
-        horizon=0.0,
-        wanted=wanted(15_050),
-        rank_of=lambda workflow_id, _: first.ranks[workflow_id],
-    )
-    assert read(second, service).pages == [1, 151, 152, 153]
+    second = a_pass(frontier=NOW + 60, wanted=wanted(15_050), before=first.learnt)
+    assert len(read(second, service).pages) == 2
     assert second.missing == []
 
 
@@ -272,9 +316,11 @@ def test_a_guess_too_high_is_mended_by_reading_on(rank: int) -> None:
 
 def test_several_are_found_in_one_way_down() -> None:
     ids = wanted(120, 130, 555, 15_050)
-    ranks = {workflow_id: int(workflow_id[1:]) for workflow_id, _ in ids}
-    listing = ListingPass(frontier=NOW, horizon=0.0, wanted=ids, rank_of=lambda w, _: ranks[w])
-    assert read(listing, ServiceList.of(20_000)).pages == [1, 2, 6, 151]
+    heights = {workflow_id: 20_000 - int(workflow_id[1:]) for workflow_id, _ in ids}
+    listing = a_pass(wanted=ids, before=PassBefore(heights))
+    reading = read(listing, ServiceList.of(20_000))
+    assert len(reading.pages) == 4
+    assert {workflow_id for workflow_id, _ in ids} <= reading.seen
     assert listing.missing == []
 
 

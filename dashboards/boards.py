@@ -1,0 +1,150 @@
+"""What both boards have in common: variables, links to each other, rows, ids of panels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.models import dashboard as model
+
+from dashboards import places
+from dashboards.panels import AnyPanel
+
+_IDS_PER_ROW: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Panels under a heading. The first row of a board has none: it is the answer."""
+
+    title: str
+    panels: Sequence[AnyPanel]
+
+
+def board(  # noqa: PLR0913 (each is given by its name)
+    *,
+    uid: str,
+    title: str,
+    description: str,
+    other: build.DashboardLink,
+    rows: Sequence[Row],
+    variables: Sequence[build.CustomVariable] = (),
+) -> model.Dashboard:
+    """A whole board."""
+    made = (
+        build.Dashboard(title)
+        .uid(uid)
+        .description(description)
+        .tags(["comfycontrol"])
+        # What one engineer sees, and what the logs say, is what another sees elsewhere.
+        .timezone("utc")
+        .time("now-6h", "now")
+        .refresh("30s")
+        .tooltip(model.DashboardCursorSync.CROSSHAIR)
+        .readonly()
+        .link(other)
+        .link(_all_runbooks())
+        .with_variable(_datasource())
+        .with_variable(_account())
+        .annotation(_grafanas_own())
+        .annotation(_firing_alerts())
+        .annotation(_restarts())
+    )
+    for variable in variables:
+        made.with_variable(variable)
+    made.with_variable(build.ConstantVariable("runbooks").value(places.RUNBOOKS))
+    for number, row in enumerate(rows):
+        if row.title:
+            made.with_row(build.Row(row.title).id(number * _IDS_PER_ROW))
+        for index, panel in enumerate(row.panels, start=1):
+            # From its place in its row: a new panel elsewhere changes no link to this one.
+            made.with_panel(panel.id(number * _IDS_PER_ROW + index))
+    return made.build()
+
+
+def _datasource() -> build.DatasourceVariable:
+    return build.DatasourceVariable("datasource").label("Prometheus").type("prometheus")
+
+
+def _account() -> build.QueryVariable:
+    return (
+        build.QueryVariable("account")
+        .label("Account")
+        .datasource(places.DATASOURCE)
+        .query(
+            {
+                "query": "label_values(comfycontrol_account_up, account)",
+                "refId": "account",
+                "qryType": 1,
+            }
+        )
+        .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(model.VariableSort.ALPHABETICAL_ASC)
+        .multi(True)
+        .include_all(True)
+        # Not a list of those there are: one that appears while the board is open shows as well.
+        .all_value(".*")
+        .current(model.VariableOption(selected=True, text="All", value="$__all"))
+    )
+
+
+def window() -> build.CustomVariable:
+    """The window of quantiles and ratios, which mean little over a handful of workflows."""
+    choices = ("5m", "15m", "1h", "6h", "1d")
+    chosen = "15m"
+    return (
+        build.CustomVariable("window")
+        .label("Averaged over")
+        .values(",".join(choices))
+        .options([model.VariableOption(selected=c == chosen, text=c, value=c) for c in choices])
+        .current(model.VariableOption(selected=True, text=chosen, value=chosen))
+    )
+
+
+def _all_runbooks() -> build.DashboardLink:
+    return (
+        build.DashboardLink("Runbooks")
+        .type(model.DashboardLinkType.LINK)
+        .icon("doc")
+        .url("${runbooks}")
+        .target_blank(True)
+    )
+
+
+def _grafanas_own() -> build.AnnotationQuery:
+    """What people note on the board by hand: lost without this entry."""
+    return (
+        build.AnnotationQuery()
+        .name("Annotations & Alerts")
+        .datasource(model.DataSourceRef(type_val="grafana", uid="-- Grafana --"))
+        .enable(True)
+        .hide(True)
+        .icon_color("rgba(0, 211, 255, 1)")
+        .type("dashboard")
+        .built_in(1)
+    )
+
+
+def _firing_alerts() -> build.AnnotationQuery:
+    return (
+        build.AnnotationQuery()
+        .name("Firing alerts")
+        .datasource(places.DATASOURCE)
+        .enable(True)
+        .icon_color("red")
+        .expr('ALERTS{alertname=~"ComfyControl.+", alertstate="firing", account=~"$account|"}')
+    )
+
+
+def _restarts() -> build.AnnotationQuery:
+    return (
+        build.AnnotationQuery()
+        .name("Exporter restarts")
+        .datasource(places.DATASOURCE)
+        .enable(True)
+        .icon_color("blue")
+        .expr(
+            "changes(process_start_time_seconds[$__rate_interval])"
+            " and on (job, instance) comfycontrol_exporter_build_info > 0"
+        )
+    )

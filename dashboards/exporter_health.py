@@ -1,0 +1,726 @@
+"""The exporter's health: can the overview be believed?"""
+
+from typing import Final
+
+from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models import units
+
+from alerts.build import load
+from dashboards import places
+from dashboards.boards import Row, board, window
+from dashboards.panels import (
+    COUNT,
+    GREEN,
+    GREY,
+    NEVER,
+    ORANGE,
+    PER_MINUTE,
+    RED,
+    SECONDS,
+    SHARE,
+    UP,
+    About,
+    AnyPanel,
+    Column,
+    Limits,
+    Query,
+    buckets,
+    lines,
+    rows,
+    states,
+    stats,
+)
+
+_ALERTS: Final = load()["alerts"]
+
+# A panel is red where an alert sees a fault, and orange at a fifth of that.
+_STALE: Final = _ALERTS["ComfyControlObservationsStale"]["above_seconds"]
+STALEST: Final = Limits(worrying=_STALE / 5, bad=_STALE)
+_BEHIND: Final = _ALERTS["ComfyControlListingBehind"]["above_seconds"]
+LISTING_LAG: Final = Limits(worrying=_BEHIND / 5, bad=_BEHIND)
+
+# The defaults of the configuration: no metric tells what an exporter was given.
+_PER_WORKFLOW_CAP: Final = 500
+
+_OURS: Final = " and on (job, instance) comfycontrol_exporter_build_info"
+"""What belongs to an exporter, whatever its job is called in this Prometheus."""
+
+_OR_0_WHERE_SEEN: Final = ' or 0 * max(comfycontrol_account_up{account=~"$account"})'
+"""Tells "nothing to tell" from "nobody tells". No age is 0 to the microsecond."""
+
+_STREAM_END_COLORS: Final = {
+    "finished": GREEN,
+    "limit": "blue",
+    "shutdown": GREY,
+    "dropped": "yellow",
+    "silent": ORANGE,
+    "malformed": "purple",
+    "refused": RED,
+}
+
+_CODE_COLORS: Final = {
+    "200": GREEN,
+    "401": "purple",
+    "404": "blue",
+    "429": ORANGE,
+    "500": "semi-dark-red",
+    "503": RED,
+    "error": "dark-red",
+}
+
+
+def exporter_health() -> model.Dashboard:
+    """The whole board."""
+    return board(
+        uid=places.HEALTH_UID,
+        title="ComfyControl / Exporter health",
+        description="Whether the overview can be believed: how the exporter sees the service, "
+        "what it misses, and what it needs.",
+        other=places.board("Overview", places.OVERVIEW_UID),
+        variables=[window()],
+        rows=[
+            Row("", _answer()),
+            Row("Following", _following()),
+            Row("Requests to the service", _service()),
+            Row("Series", _series()),
+            Row("Process and ledger", _process()),
+        ],
+    )
+
+
+def _answer() -> list[AnyPanel]:
+    return [
+        stats(
+            About(
+                "Exporters",
+                "Whether Prometheus reaches each exporter that it has known in the last day. "
+                "Down: everything on both boards is what was seen before.",
+                COUNT,
+                width=3,
+                height=5,
+                links=[places.runbook("ComfyControlExporterAbsent")],
+            ),
+            Query(
+                "up and on (job, instance) last_over_time(comfycontrol_exporter_build_info[1d])",
+                "{{instance}}",
+            ),
+            limits=UP,
+            texts={"0": ("down", RED), "1": ("up", GREEN)},
+            no_value="absent",
+        ),
+        stats(
+            About(
+                "Accounts",
+                "Up: the service's last answer was authorised and usable. Down: the token is "
+                "refused, or the service fails; the codes of requests below tell which.",
+                COUNT,
+                width=4,
+                height=5,
+                links=[places.runbook("ComfyControlAccountDown")],
+            ),
+            Query('min by (account) (comfycontrol_account_up{account=~"$account"})', "{{account}}"),
+            limits=UP,
+            texts={"0": ("down", RED), "1": ("up", GREEN)},
+            no_value="gone",
+        ),
+        stats(
+            About(
+                "Stalest observation",
+                "How long nobody has told us anything of the open workflow that was seen least "
+                "recently. It stays below the listing's interval and the time that a pass takes; "
+                "beyond a minute, open workflows are not what the overview says.",
+                SECONDS,
+                width=3,
+                height=5,
+                links=[places.runbook("ComfyControlObservationsStale")],
+            ),
+            Query(
+                _age("comfycontrol_stalest_observation_timestamp_seconds", by="") + _OR_0_WHERE_SEEN
+            ),
+            limits=STALEST,
+            texts={"0": ("none open", GREEN)},
+            decimals=0,
+            no_value="no data",
+        ),
+        stats(
+            About(
+                "Listing lag",
+                "Since the last complete pass over an account's list. The list is what makes sure "
+                "that nothing is lost.",
+                SECONDS,
+                width=3,
+                height=5,
+                links=[places.runbook("ComfyControlListingBehind")],
+            ),
+            Query(
+                _age("comfycontrol_listing_last_success_timestamp_seconds", by="")
+                + _OR_0_WHERE_SEEN
+            ),
+            limits=LISTING_LAG,
+            texts={"0": ("none listed", GREY)},
+            decimals=0,
+            no_value="no data",
+        ),
+        stats(
+            About(
+                "Budget used",
+                "Of the requests that we allow ourselves in a window, the share used now. At 100 % "
+                "requests wait: nothing is lost, but positions and causes come later.",
+                SHARE,
+                width=3,
+                height=5,
+                links=[places.runbook("ComfyControlRateLimited")],
+            ),
+            Query(
+                "max(comfycontrol_request_budget_used / comfycontrol_request_budget_limit)",
+            ),
+            limits=Limits(worrying=0.95, bad=1.01),
+            decimals=0,
+            no_value="no data",
+        ),
+        stats(
+            About(
+                "Refused in 24 h",
+                "Requests that the service refused with 429. The exporter never exceeds the "
+                "limit, so that any refusal means that others use it from the same address.",
+                COUNT,
+                width=3,
+                height=5,
+                links=[places.runbook("ComfyControlRateLimited")],
+            ),
+            Query(
+                "round(sum(increase(comfycontrol_api_requests_total"
+                '{account=~"$account", code="429"}[1d])))'
+            ),
+            limits=NEVER,
+            decimals=0,
+            no_value="no data",
+        ),
+        stats(
+            About(
+                "Faults in 24 h",
+                "What loses truth: errors of the ledger, workflows given up before they settled, "
+                "label values beyond a cap, and a configuration that could not be loaded.",
+                COUNT,
+                width=5,
+                height=5,
+                links=[
+                    places.runbook("ComfyControlLedgerFailing"),
+                    places.runbook("ComfyControlConfigReloadFailed"),
+                    places.runbook("ComfyControlCardinalityCapReached"),
+                ],
+            ),
+            Query("round(sum(increase(comfycontrol_exporter_ledger_errors_total[1d])))", "ledger"),
+            Query(
+                'round(sum(increase(comfycontrol_workflows_dropped_total{account=~"$account"'
+                ', reason!="withdrawn"}[1d])))',
+                "given up",
+            ),
+            Query(
+                'round(sum(increase(comfycontrol_label_overflow_total{account=~"$account"}[1d])))',
+                "beyond caps",
+            ),
+            Query(
+                "count(comfycontrol_exporter_config_last_reload_successful == 0) or on () "
+                "0 * count(comfycontrol_exporter_config_last_reload_successful)",
+                "config",
+            ),
+            limits=NEVER,
+            decimals=0,
+            no_value="no data",
+        ),
+    ]
+
+
+def _following() -> list[AnyPanel]:
+    return [
+        lines(
+            About(
+                "Open workflows with and without a stream",
+                "Streams tell live positions, causes and outputs; the list alone tells the status. "
+                "Many without a stream: a burst, `max_streams`, or a budget that cannot keep more "
+                "streams open. Their outcomes are counted all the same.",
+                COUNT,
+                width=8,
+            ),
+            Query('sum(comfycontrol_streams{account=~"$account"})', "with a stream"),
+            Query(
+                'sum(comfycontrol_workflows_watched_by_listing{account=~"$account"})',
+                "list only",
+            ),
+            stacked=True,
+            colors={"with a stream": GREEN, "list only": "yellow"},
+        ),
+        lines(
+            About(
+                "Streams by account",
+                "Open streams of each account. Look for one at 0 while its workflows are open: "
+                "its token, its proxy, or its turn in the budget.",
+                COUNT,
+                width=8,
+            ),
+            Query('sum by (account) (comfycontrol_streams{account=~"$account"})', "{{account}}"),
+        ),
+        lines(
+            About(
+                "How streams ended",
+                "Finished: the workflow settled. Limit: the service's own, after about 120 "
+                "updates; reopened at once. Dropped, silent, malformed: the way to the service or "
+                "the service itself. Refused: it gave an error instead of a stream.",
+                PER_MINUTE,
+                width=8,
+            ),
+            *(
+                Query(
+                    "60 * sum(rate(comfycontrol_stream_ends_total"
+                    f'{{account=~"$account", reason="{reason}"}}[$__rate_interval]))',
+                    reason,
+                )
+                for reason in _STREAM_END_COLORS
+            ),
+            stacked=True,
+            colors=_STREAM_END_COLORS,
+        ),
+        lines(
+            About(
+                "Stalest observation",
+                "Age of what we know of the open workflow that was seen least recently, by "
+                "account. A saw of the listing's interval is healthy; a line that rises with the "
+                "clock is a workflow that nobody tells of any more.",
+                SECONDS,
+                width=8,
+                links=[places.runbook("ComfyControlObservationsStale")],
+            ),
+            Query(
+                _age("comfycontrol_stalest_observation_timestamp_seconds", by="account"),
+                "{{account}}",
+            ),
+            limits=STALEST,
+            no_value="Nothing is open",
+        ),
+        lines(
+            About(
+                "Listing lag",
+                "Since the last complete pass over each account's list. A lag beyond the interval "
+                "is many pages, a budget used up, or a service that fails.",
+                SECONDS,
+                width=8,
+                links=[places.runbook("ComfyControlListingBehind")],
+            ),
+            Query(
+                _age("comfycontrol_listing_last_success_timestamp_seconds", by="account"),
+                "{{account}}",
+            ),
+            limits=LISTING_LAG,
+            no_value="No account is listed",
+        ),
+        lines(
+            About(
+                "Snapshots read",
+                "What streams told, each minute. Most repeat the one before; new ones are changes. "
+                "Malformed ones cannot be read: the service, or something between, changed.",
+                PER_MINUTE,
+                width=8,
+            ),
+            Query(
+                "60 * sum by (result) (rate(comfycontrol_stream_snapshots_total"
+                '{account=~"$account"}[$__rate_interval]))',
+                "{{result}}",
+            ),
+            stacked=True,
+            colors={"new": GREEN, "repeated": "super-light-blue", "malformed": RED},
+        ),
+        lines(
+            About(
+                "Workflows taken up, by source",
+                "Where ids came from: the configuration, files, pushes, or the list. A source that "
+                "falls silent has lost its sender.",
+                PER_MINUTE,
+                width=6,
+            ),
+            Query(
+                "60 * sum by (source) (rate(comfycontrol_workflows_discovered_total"
+                '{account=~"$account"}[$__rate_interval]))',
+                "{{source}}",
+            ),
+        ),
+        lines(
+            About(
+                "Workflows given up",
+                "Workflows that were left before they settled, by reason: outcomes that are "
+                "missing on the overview. Withdrawn ones were taken back by whoever named them.",
+                PER_MINUTE,
+                width=6,
+            ),
+            Query(
+                "60 * sum by (reason) (rate(comfycontrol_workflows_dropped_total"
+                '{account=~"$account"}[$__rate_interval]))',
+                "{{reason}}",
+            ),
+        ),
+        lines(
+            About(
+                "Observations ignored",
+                "What was told and changed nothing. Duplicates and late ones are the everyday of "
+                "two ways of asking. Unknown statuses and anomalous durations mean that the "
+                "service tells something new, or that its clock is off.",
+                PER_MINUTE,
+                width=6,
+            ),
+            Query(
+                "60 * sum by (reason) (rate(comfycontrol_observations_ignored_total"
+                '{account=~"$account"}[$__rate_interval]))',
+                "{{reason}}",
+            ),
+        ),
+        lines(
+            About(
+                "Pages and outputs",
+                "Pages of lists read, and outputs of completed workflows that streams told. Pages "
+                "that multiply: open workflows lie deep in a long list.",
+                PER_MINUTE,
+                width=6,
+            ),
+            Query(
+                "60 * sum(rate(comfycontrol_listing_pages_total"
+                '{account=~"$account"}[$__rate_interval]))',
+                "pages",
+            ),
+            Query(
+                "60 * sum(rate(comfycontrol_workflow_outputs_total"
+                '{account=~"$account"}[$__rate_interval]))',
+                "outputs",
+            ),
+        ),
+    ]
+
+
+def _service() -> list[AnyPanel]:
+    requests = 'comfycontrol_api_requests_total{account=~"$account"}'
+    return [
+        lines(
+            About(
+                "Requests by code",
+                "Answers by HTTP status; `error`: there was no answer. 401: the token is refused. "
+                "429: somebody else uses this address. 5xx and errors: the service or the way to "
+                "it.",
+                PER_MINUTE,
+                width=8,
+                links=[
+                    places.runbook("ComfyControlAccountDown"),
+                    places.runbook("ComfyControlRateLimited"),
+                ],
+            ),
+            Query(
+                f"60 * sum by (code) (rate({requests}[$__rate_interval])) > 0"
+                " or 60 * sum by (code) (rate(comfycontrol_api_requests_total"
+                '{account=~"$account", code="200"}[$__rate_interval]))',
+                "{{code}}",
+            ),
+            stacked=True,
+            colors=_CODE_COLORS,
+        ),
+        lines(
+            About(
+                "Requests by endpoint",
+                "What we ask: streams (subscribe), pages of lists (list) and single workflows "
+                "(get).",
+                PER_MINUTE,
+                width=8,
+            ),
+            Query(f"60 * sum by (endpoint) (rate({requests}[$__rate_interval]))", "{{endpoint}}"),
+            stacked=True,
+        ),
+        lines(
+            About(
+                "Share of requests that fail, by account",
+                "Answers other than 200 and 404, and requests without an answer. One account "
+                "alone: its token. All: the service.",
+                SHARE,
+                width=8,
+                links=[places.runbook("ComfyControlAccountDown")],
+            ),
+            Query(
+                "(sum by (account) (rate(comfycontrol_api_requests_total"
+                '{account=~"$account", code!~"200|404"}[$window]))'
+                f" / (sum by (account) (rate({requests}[$window])) > 0))"
+                f" or 0 * sum by (account) (rate({requests}[$window]))",
+                "{{account}}",
+            ),
+            limits=Limits(worrying=0.05, bad=0.5),
+            maximum=1,
+        ),
+        lines(
+            About(
+                "Latency, p95 by endpoint",
+                "From sending a request to the headers of its answer. Look for all endpoints "
+                "rising together: the service or the way to it is slow. Waiting for the budget "
+                "is not in here.",
+                SECONDS,
+                width=8,
+            ),
+            Query(
+                "histogram_quantile(0.95, sum by (le, endpoint) (rate("
+                'comfycontrol_api_request_duration_seconds_bucket{account=~"$account"}[$window])))'
+                " >= 0",
+                "{{endpoint}}",
+            ),
+            no_value="Nothing was asked",
+        ),
+        buckets(
+            About(
+                "Latency",
+                "Requests each minute by how long their answer took. A second band above the "
+                "first is one endpoint, or one of several servers, that is slower.",
+                SECONDS,
+                width=8,
+            ),
+            Query(
+                "60 * sum by (le) (rate(comfycontrol_api_request_duration_seconds_bucket"
+                '{account=~"$account"}[$__rate_interval]))',
+                "{{le}}",
+            ),
+            scheme="YlGnBu",
+        ),
+        lines(
+            About(
+                "Request budget",
+                "Requests used in the sliding window now, against what we allow ourselves, by "
+                "address of the service. The limit halves after a 429 and recovers by one for "
+                "each quiet period. Used at the limit for long: too many workflows for one "
+                "address.",
+                COUNT,
+                width=8,
+                links=[places.runbook("ComfyControlRateLimited")],
+            ),
+            Query("max by (address) (comfycontrol_request_budget_used)", "{{address}}, used"),
+            Query("min by (address) (comfycontrol_request_budget_limit)", "{{address}}, limit"),
+            dashed=".*limit",
+        ),
+        lines(
+            About(
+                "Waiting for the budget",
+                "How many requests wait for their turn, on average. Some waiting after a burst is "
+                "what the budget is for. Waiting that only grows: fewer streams "
+                "(`max_streams`), a longer listing interval, or another address.",
+                COUNT,
+                width=12,
+                height=6,
+                links=[places.runbook("ComfyControlRateLimited")],
+            ),
+            Query(
+                "sum by (address) "
+                "(rate(comfycontrol_request_budget_wait_seconds_total[$__rate_interval]))",
+                "{{address}}",
+            ),
+        ),
+        states(
+            About(
+                "Cooldowns",
+                "When nothing was asked because the service had refused a request with 429.",
+                COUNT,
+                width=12,
+                height=6,
+                links=[places.runbook("ComfyControlRateLimited")],
+            ),
+            Query(
+                "max by (address) "
+                "(comfycontrol_request_budget_cooldown_until_timestamp_seconds > bool time())",
+                "{{address}}",
+            ),
+            {"0": ("asking", GREEN), "1": ("cooling down", RED)},
+        ),
+    ]
+
+
+def _series() -> list[AnyPanel]:
+    return [
+        lines(
+            About(
+                "Series of each exporter",
+                "Samples in a scrape. It grows with accounts, open workflows, and kinds of "
+                "failures, each of them capped; it must not grow with time.",
+                COUNT,
+                width=6,
+            ),
+            Query("scrape_samples_scraped" + _OURS, "{{instance}}"),
+            no_value="No exporter is scraped",
+        ),
+        lines(
+            About(
+                "Series of single workflows",
+                "Queue positions with a series of their own, and those that the cap "
+                "`metrics.per_workflow_series` leaves out. The dashed line is its default.",
+                COUNT,
+                width=6,
+                links=[places.runbook("ComfyControlCardinalityCapReached")],
+            ),
+            Query(
+                'count(comfycontrol_workflow_queue_position{account=~"$account"})'
+                ' or on () 0 * sum(comfycontrol_account_up{account=~"$account"})',
+                "shown",
+            ),
+            Query('sum(comfycontrol_workflow_series_omitted{account=~"$account"})', "left out"),
+            stacked=True,
+            limits=Limits(worrying=_PER_WORKFLOW_CAP, bad=None),
+            colors={"shown": "blue", "left out": ORANGE},
+        ),
+        lines(
+            About(
+                "Distinct causes of failure",
+                "Node types and exception types that each account has shown. The caps are "
+                "`metrics.node_types` (200 by default) and `metrics.exception_types` (50); what "
+                "comes after counts as `other`.",
+                COUNT,
+                width=6,
+                links=[places.runbook("ComfyControlCardinalityCapReached")],
+            ),
+            Query(_distinct("node_type"), "{{account}}, node types"),
+            Query(_distinct("exception_type"), "{{account}}, exception types"),
+            dashed=".*exception types",
+        ),
+        lines(
+            About(
+                "Beyond the caps",
+                "Failures that are counted under `other`, because a cap of distinct label values "
+                "was reached. Not 0: raise the cap, or find out what makes names up.",
+                PER_MINUTE,
+                width=6,
+                links=[places.runbook("ComfyControlCardinalityCapReached")],
+            ),
+            Query(
+                "60 * sum by (label) (rate(comfycontrol_label_overflow_total"
+                '{account=~"$account"}[$__rate_interval]))',
+                "{{label}}",
+            ),
+            colors={"node_type": RED, "exception_type": "purple"},
+        ),
+    ]
+
+
+def _process() -> list[AnyPanel]:
+    return [
+        lines(
+            About(
+                "Memory",
+                "Resident memory of each exporter. It follows open streams, some 100 KiB each, "
+                "and workflows in the ledger. Growth without either is a leak.",
+                units.BytesIEC,
+                width=6,
+            ),
+            Query("process_resident_memory_bytes" + _OURS, "{{instance}}"),
+            no_value="No exporter is scraped",
+        ),
+        lines(
+            About(
+                "CPU",
+                "Part of one core that each exporter uses. Near 100 % it falls behind its "
+                "streams: fewer streams, or accounts on another exporter.",
+                SHARE,
+                width=6,
+            ),
+            Query("rate(process_cpu_seconds_total[$__rate_interval])" + _OURS, "{{instance}}"),
+            limits=Limits(worrying=0.7, bad=0.95),
+            no_value="No exporter is scraped",
+        ),
+        lines(
+            About(
+                "Open files",
+                "File descriptors in use against the process's limit; each stream needs one.",
+                SHARE,
+                width=6,
+            ),
+            Query("process_open_fds / process_max_fds" + _OURS, "{{instance}}"),
+            limits=Limits(worrying=0.7, bad=0.9),
+            no_value="No exporter is scraped, or the system does not tell",
+        ),
+        lines(
+            About(
+                "Scrape duration",
+                "How long a scrape takes. Near the scrape timeout, Prometheus will soon miss "
+                "some: look at the number of series.",
+                SECONDS,
+                width=6,
+            ),
+            Query("scrape_duration_seconds" + _OURS, "{{instance}}"),
+            no_value="No exporter is scraped",
+        ),
+        lines(
+            About(
+                "Workflows in the ledger",
+                "Open ones, and those that settled within twice the listing's look-back, kept so "
+                "that none counts twice. It levels out after that time.",
+                COUNT,
+                width=6,
+                links=[places.runbook("ComfyControlLedgerFailing")],
+            ),
+            Query("sum by (state) (comfycontrol_exporter_ledger_workflows)", "{{state}}"),
+            stacked=True,
+            colors={"open": "blue", "settled": GREEN},
+        ),
+        lines(
+            About(
+                "Errors of the ledger",
+                "How often the ledger could not be read or kept on disk. Not 0: the disk is full "
+                "or gone, and what a crash would take back is not shown.",
+                PER_MINUTE,
+                width=6,
+                links=[places.runbook("ComfyControlLedgerFailing")],
+            ),
+            Query(
+                "60 * sum by (instance) "
+                "(rate(comfycontrol_exporter_ledger_errors_total[$__rate_interval]))",
+                "{{instance}}",
+            ),
+        ),
+        rows(
+            About(
+                "What runs",
+                "Version and age of each exporter and of its configuration. An age that starts "
+                "anew again and again: it is restarted, look at its log.",
+                SECONDS,
+                width=12,
+                links=[places.runbook("ComfyControlConfigReloadFailed")],
+            ),
+            [
+                Column("instance", "Exporter"),
+                Column("version", "Version", width=80),
+                Column("revision", "Revision", width=90),
+                Column("python_version", "Python", width=80),
+                Column("Value #B", "Running for", unit=units.DurationSeconds, width=115),
+                Column("Value #C", "Configured for", unit=units.DurationSeconds, width=130),
+                Column(
+                    "Value #D",
+                    "Reload",
+                    width=80,
+                    texts={"0": ("failed", RED), "1": ("fine", GREEN)},
+                ),
+            ],
+            Query(
+                "max by (instance, version, revision, python_version) "
+                "(comfycontrol_exporter_build_info)"
+            ),
+            Query("time() - max by (instance) (process_start_time_seconds" + _OURS + ")"),
+            Query(
+                "time() - max by (instance) "
+                "(comfycontrol_exporter_config_last_reload_success_timestamp_seconds)"
+            ),
+            Query("min by (instance) (comfycontrol_exporter_config_last_reload_successful)"),
+            sort_by="Exporter",
+            no_value="No exporter is scraped",
+        ),
+    ]
+
+
+def _age(timestamp: str, *, by: str) -> str:
+    """Seconds since a timestamp; of several, since the earliest."""
+    grouped = f"min by ({by})" if by else "min"
+    return f'time() - {grouped} ({timestamp}{{account=~"$account"}})'
+
+
+def _distinct(label: str) -> str:
+    failures = 'comfycontrol_workflow_failures_total{account=~"$account"}'
+    return (
+        f"count by (account) (count by (account, {label}) ({failures}))"
+        ' or 0 * max by (account) (comfycontrol_account_up{account=~"$account"})'
+    )

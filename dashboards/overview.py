@@ -1,0 +1,681 @@
+"""The overview: are we fine, and if not, what is it?"""
+
+from typing import Final
+
+from grafana_foundation_sdk.models import dashboard as model
+
+from alerts.build import load
+from dashboards import places
+from dashboards.boards import Row, board, window
+from dashboards.panels import (
+    CLOCK,
+    COUNT,
+    GREEN,
+    GREY,
+    PER_MINUTE,
+    RED,
+    SECONDS,
+    SELDOM,
+    SHARE,
+    STATUS_COLORS,
+    UP,
+    About,
+    AnyPanel,
+    Column,
+    Limits,
+    Query,
+    buckets,
+    lines,
+    rows,
+    stats,
+)
+
+_ALERTS: Final = load()["alerts"]
+_FAILURE_RATIO: Final = _ALERTS["ComfyControlFailureRatioHigh"]["above"]
+_STARTS_WITHIN: Final = load()["objective"]["starts_within"]
+
+# A panel is red where an alert sees a fault, and orange halfway there.
+FAILING: Final = Limits(worrying=_FAILURE_RATIO / 2, bad=_FAILURE_RATIO)
+SUCCESS: Final = Limits(worrying=1 - _FAILURE_RATIO / 2, bad=1 - _FAILURE_RATIO, falling=True)
+TIME_TO_START: Final = Limits(worrying=_STARTS_WITHIN / 2, bad=_STARTS_WITHIN)
+OLDEST_QUEUED: Final = Limits(
+    worrying=_STARTS_WITHIN, bad=_ALERTS["ComfyControlQueueStuck"]["too_old"]["above_seconds"]
+)
+DEPTH: Final = Limits(worrying=50, bad=200)
+"""Colours alone: a deep queue that moves is no fault."""
+
+_ALL_FAILURES: Final = "all failures"
+_OPEN: Final = ("accepted", "uploaded", "queued", "running")
+_NONE_ENDED: Final = {"NaN": ("none ended", GREY)}
+_NOT_SEEN: Final = "not seen"
+_NUMBERS: Final = " >= 0"
+"""Leaves a gap, where a quantile of nothing would be NaN."""
+
+
+def overview() -> model.Dashboard:
+    """The whole board."""
+    return board(
+        uid=places.OVERVIEW_UID,
+        title="ComfyControl / Overview",
+        description="Workflows on ComfyControl: how long they wait and run, what fails and where, "
+        "and whether the queue moves.",
+        other=places.board("Exporter health", places.HEALTH_UID),
+        variables=[window()],
+        rows=[
+            Row("", _answer()),
+            Row("Queue", _queue()),
+            Row("Runs", _runs()),
+            Row("Failures", _failures()),
+            Row("Open workflows", _open_workflows()),
+        ],
+    )
+
+
+def _answer() -> list[AnyPanel]:
+    return [
+        stats(
+            About(
+                "Open workflows",
+                "Workflows on their way now, by the status last seen. Look for many accepted or "
+                "uploaded ones (nothing takes them up) and for queued ones with none running "
+                "(nothing starts). An account that has been down for 30 s is left out, as nobody "
+                "can see it.",
+                COUNT,
+                width=6,
+                height=5,
+            ),
+            *(
+                Query(
+                    'sum(comfycontrol_workflows{account=~"$account", status="' + status + '"})',
+                    status,
+                )
+                for status in _OPEN
+            ),
+            colors={status: STATUS_COLORS[status] for status in _OPEN},
+            no_value=_NOT_SEEN,
+        ),
+        stats(
+            About(
+                "Success ratio",
+                "Of the workflows that completed or failed, the share that completed: in the last "
+                "hour, in the same hour a week ago, and over the last seven days. Look for a last "
+                "hour below both others. Cancelled and invalid ones are left out: these were "
+                "somebody's decision, and somebody's mistake.",
+                SHARE,
+                width=5,
+                height=5,
+                links=[places.runbook("ComfyControlFailureRatioHigh")],
+            ),
+            Query(_success("[1h]"), "last hour"),
+            Query(_success("[1h] offset 1w"), "week ago"),
+            Query(_success("[1w]"), "7 days"),
+            limits=SUCCESS,
+            texts=_NONE_ENDED,
+            decimals=1,
+            no_value="no data",
+        ),
+        stats(
+            About(
+                "Time to start, p95",
+                "95 of 100 workflows that started within the window had waited no longer than "
+                "this, from their creation. A growing queue shows here only once its workflows "
+                "start: see the oldest queued one as well.",
+                SECONDS,
+                width=3,
+                height=5,
+                links=[places.runbook("ComfyControlTimeToStartTooLong")],
+            ),
+            Query(_start_quantile("0.95", "$window")),
+            limits=TIME_TO_START,
+            texts={"NaN": ("none started", GREY)},
+            decimals=1,
+            no_value="no data",
+        ),
+        stats(
+            About(
+                "Deepest queue",
+                "The largest place in a queue that any workflow holds now. 0: none is queued. "
+                "Unknown: some are queued, but no stream has told a place within 30 s.",
+                COUNT,
+                width=3,
+                height=5,
+                links=[places.runbook("ComfyControlQueueStuck")],
+            ),
+            Query(
+                'max(comfycontrol_queue_position_max{account=~"$account"})'
+                ' or (sum(comfycontrol_workflows{account=~"$account", status="queued"}) == 0)'
+            ),
+            limits=DEPTH,
+            no_value="unknown",
+        ),
+        stats(
+            About(
+                "Oldest queued",
+                "How long ago the oldest workflow that still waits in a queue was created. "
+                "0: none is queued. It should rise and fall; if it only rises, the queue is stuck.",
+                SECONDS,
+                width=3,
+                height=5,
+                links=[places.runbook("ComfyControlQueueStuck")],
+            ),
+            Query(
+                "time() - min(comfycontrol_oldest_workflow_created_timestamp_seconds"
+                '{account=~"$account", status="queued"})'
+                ' or (sum(comfycontrol_workflows{account=~"$account", status="queued"}) == 0)'
+            ),
+            limits=OLDEST_QUEUED,
+            decimals=1,
+            no_value=_NOT_SEEN,
+        ),
+        stats(
+            About(
+                "Accounts",
+                "Up: the service's last answer to us was authorised and usable. While an account "
+                "is down, everything else on this board is what we knew before. Gone: no exporter "
+                "tells of any account.",
+                COUNT,
+                width=4,
+                height=5,
+                links=[
+                    places.runbook("ComfyControlAccountDown"),
+                    places.panel_board("Exporter health", places.HEALTH_UID),
+                ],
+            ),
+            Query('min by (account) (comfycontrol_account_up{account=~"$account"})', "{{account}}"),
+            limits=UP,
+            texts={"0": ("down", RED), "1": ("up", GREEN)},
+            no_value="gone",
+        ),
+    ]
+
+
+def _queue() -> list[AnyPanel]:
+    return [
+        lines(
+            About(
+                "Open workflows by status",
+                "What is on its way, stacked. Look for a yellow band that grows while the blue "
+                "one does not: more arrives than the runners carry.",
+                COUNT,
+                width=8,
+            ),
+            *(
+                Query(
+                    'sum(comfycontrol_workflows{account=~"$account", status="' + status + '"})',
+                    status,
+                )
+                for status in reversed(_OPEN)
+            ),
+            stacked=True,
+            colors={status: STATUS_COLORS[status] for status in _OPEN},
+            no_value=_NOT_SEEN,
+        ),
+        lines(
+            About(
+                "Arrivals against starts",
+                "New workflows, those that start, and those that end, each minute. Arrivals above "
+                "starts: the queue grows. Starts at 0 with something queued: nothing runs it. Ends "
+                "without starts are workflows that were cancelled or failed while they waited.",
+                PER_MINUTE,
+                width=8,
+                links=[places.runbook("ComfyControlNothingStarts")],
+            ),
+            Query(
+                "60 * sum(rate(comfycontrol_workflows_discovered_total"
+                '{account=~"$account"}[$__rate_interval]))',
+                "arrivals",
+            ),
+            Query(
+                "60 * sum(rate(comfycontrol_workflow_time_to_start_seconds_count"
+                '{account=~"$account"}[$__rate_interval]))',
+                "starts",
+            ),
+            Query(
+                "60 * sum(rate(comfycontrol_workflows_finished_total"
+                '{account=~"$account"}[$__rate_interval]))',
+                "ends",
+            ),
+            colors={"arrivals": "yellow", "starts": "blue", "ends": GREEN},
+            dashed="ends",
+        ),
+        lines(
+            About(
+                "Places in the queue",
+                "The deepest place that is held, by account, and the place at which a workflow "
+                "joins the queue (median and p95). The former falls while nothing joins, unless "
+                "the queue is stuck.",
+                COUNT,
+                width=8,
+                links=[places.runbook("ComfyControlQueueStuck")],
+            ),
+            Query(
+                'max by (account) (comfycontrol_queue_position_max{account=~"$account"})',
+                "{{account}}, deepest",
+            ),
+            Query(_entry_quantile("0.5"), "on joining, median"),
+            Query(_entry_quantile("0.95"), "on joining, p95"),
+            dashed="on joining.*",
+            no_value="Nothing is queued",
+        ),
+        lines(
+            About(
+                "Age of the oldest, by status",
+                "How long ago the oldest workflow of each status was created. A line that rises "
+                "with the clock is one workflow that does not move: queued, and the queue is stuck "
+                "or its tags have no runner; running, and it hangs or is just long.",
+                CLOCK,
+                width=8,
+                links=[
+                    places.runbook("ComfyControlQueueStuck"),
+                    places.runbook("ComfyControlRunTooLong"),
+                ],
+            ),
+            Query(
+                "time() - min by (status) "
+                '(comfycontrol_oldest_workflow_created_timestamp_seconds{account=~"$account"})',
+                "{{status}}",
+            ),
+            colors={status: STATUS_COLORS[status] for status in _OPEN},
+            no_value="Nothing is open",
+        ),
+        buckets(
+            About(
+                "Time to start",
+                "How many workflows started each minute, by how long they had waited. Look for a "
+                "band that climbs (the queue grows for all) or a second one above the first (one "
+                "kind of workflow waits for its own runners). The dots are exemplars: single "
+                "workflows, with their id.",
+                SECONDS,
+                width=8,
+                links=[places.runbook("ComfyControlTimeToStartTooLong")],
+            ),
+            Query(
+                "60 * sum by (le) (rate(comfycontrol_workflow_time_to_start_seconds_bucket"
+                '{account=~"$account"}[$__rate_interval]))',
+                "{{le}}",
+                exemplars=True,
+            ),
+            scheme="YlOrRd",
+        ),
+        lines(
+            About(
+                "Time to start, quantiles",
+                "Half, 95 and 99 of 100 workflows waited no longer than this. A p99 far above the "
+                "rest is few workflows that wait for something rare. Gaps: none started within the "
+                "window.",
+                CLOCK,
+                width=8,
+                links=[places.runbook("ComfyControlTimeToStartTooLong")],
+            ),
+            Query(_start_quantile("0.5", "$window") + _NUMBERS, "median"),
+            Query(_start_quantile("0.95", "$window") + _NUMBERS, "p95", exemplars=True),
+            Query(_start_quantile("0.99", "$window") + _NUMBERS, "p99"),
+            colors={"median": "blue", "p95": "purple", "p99": "super-light-purple"},
+            limits=TIME_TO_START,
+            no_value="None started",
+        ),
+    ]
+
+
+def _runs() -> list[AnyPanel]:
+    return [
+        lines(
+            About(
+                "Outcomes",
+                "How workflows ended, each minute, stacked. Look for red that grows with the "
+                "whole standing still, for a burst of grey (somebody cancels: why?) and orange "
+                "(a client sends graphs that the service does not take).",
+                PER_MINUTE,
+                width=8,
+                links=[places.runbook("ComfyControlFailureRatioHigh")],
+            ),
+            *(
+                Query(
+                    "60 * sum(rate(comfycontrol_workflows_finished_total"
+                    '{account=~"$account", status="' + status + '"}[$__rate_interval]))',
+                    status,
+                )
+                for status in ("completed", "failed", "cancelled", "invalid")
+            ),
+            stacked=True,
+            colors=STATUS_COLORS,
+        ),
+        lines(
+            About(
+                "Run duration, quantiles by outcome",
+                "From start to end, median and p95. Failures that become short fail at once "
+                "(a node or a model is missing); failures that become long run out of time or "
+                "memory. Gaps: none ended that way within the window.",
+                CLOCK,
+                width=8,
+                links=[places.runbook("ComfyControlRunTooLong")],
+            ),
+            *(
+                Query(
+                    f"histogram_quantile({quantile}, sum by (le) (rate("
+                    'comfycontrol_workflow_run_duration_seconds_bucket{account=~"$account", '
+                    f'status="{status}"}}[$window])))' + _NUMBERS,
+                    f"{status}, {name}",
+                    exemplars=quantile == "0.95",
+                )
+                for status in ("completed", "failed")
+                for quantile, name in (("0.5", "median"), ("0.95", "p95"))
+            ),
+            colors={
+                "completed, median": GREEN,
+                "completed, p95": "semi-dark-green",
+                "failed, median": RED,
+                "failed, p95": "semi-dark-red",
+            },
+            dashed=".*median",
+            no_value="None ended",
+        ),
+        buckets(
+            About(
+                "Run duration",
+                "How many runs ended each minute, by how long they took, whatever their outcome. "
+                "Each band is a kind of workflow. Look for a band that climbs: the same work takes "
+                "longer. The dots are exemplars: single workflows, with their id.",
+                SECONDS,
+                width=8,
+            ),
+            Query(
+                "60 * sum by (le) (rate(comfycontrol_workflow_run_duration_seconds_bucket"
+                '{account=~"$account"}[$__rate_interval]))',
+                "{{le}}",
+                exemplars=True,
+            ),
+            scheme="YlGnBu",
+        ),
+    ]
+
+
+def _failures() -> list[AnyPanel]:
+    return [
+        stats(
+            About(
+                "Failed",
+                "Workflows that failed within the time range.",
+                COUNT,
+                width=6,
+                height=4,
+                links=[places.runbook("ComfyControlFailureRatioHigh")],
+            ),
+            Query(_ended("failed")),
+            limits=SELDOM,
+            decimals=0,
+            no_value="no data",
+        ),
+        stats(
+            About(
+                "Invalid",
+                "Graphs that the service refused to run within the time range. These are a "
+                "client's mistake, and never cost a runner's time.",
+                COUNT,
+                width=6,
+                height=4,
+            ),
+            Query(_ended("invalid")),
+            limits=SELDOM,
+            decimals=0,
+            no_value="no data",
+        ),
+        stats(
+            About(
+                "Causes of failure",
+                "Different pairs of node type and exception type that failed within the time "
+                "range. Many at once is the platform; one is a node, a model or a graph.",
+                COUNT,
+                width=6,
+                height=4,
+                links=[places.runbook("ComfyControlNodeTypeFailing")],
+            ),
+            Query(
+                "count(sum by (node_type, exception_type) (increase("
+                'comfycontrol_workflow_failures_total{account=~"$account"}[$__range])) > 0)'
+                " or on () " + _no_failure()
+            ),
+            limits=Limits(worrying=5, bad=20),
+            no_value="no data",
+        ),
+        stats(
+            About(
+                "New since yesterday",
+                "Causes that failed in the last 24 hours and not in the week before. They are "
+                "listed below.",
+                COUNT,
+                width=6,
+                height=4,
+                links=[places.runbook("ComfyControlNodeTypeFailing")],
+            ),
+            Query("count(" + _new_causes() + ") or on () " + _no_failure()),
+            limits=SELDOM,
+            no_value="no data",
+        ),
+        lines(
+            About(
+                "Failure ratio",
+                "Of the workflows that completed or failed within the window, the share that "
+                "failed; dashed, the same a week ago. 0 where none ended. Look for a step: "
+                "something was changed then.",
+                SHARE,
+                width=24,
+                height=7,
+                links=[places.runbook("ComfyControlFailureRatioHigh")],
+            ),
+            Query(_failing("[$window]"), "now"),
+            Query(_failing("[$window] offset 1w"), "a week ago"),
+            limits=FAILING,
+            colors={"now": RED, "a week ago": GREY},
+            dashed="a week ago",
+        ),
+        lines(
+            About(
+                "Failures by node type",
+                "The ten node types that failed most within the time range. One that stands out: "
+                "its model file is gone, it is broken, or it runs out of memory; the exception "
+                "types tell which. `unknown`: the service gave no cause.",
+                PER_MINUTE,
+                width=12,
+                height=9,
+                links=[places.runbook("ComfyControlNodeTypeFailing")],
+            ),
+            *_top("node_type"),
+            stacked=True,
+            legend="beside",
+            interval="1m",
+            apart=_ALL_FAILURES,
+        ),
+        lines(
+            About(
+                "Failures by exception type",
+                "The ten exception types that were raised most within the time range. Out of "
+                "memory in many nodes: the runners are too small for these graphs. File not found: "
+                "a model is missing on a runner. Type and attribute errors: an update broke it.",
+                PER_MINUTE,
+                width=12,
+                height=9,
+                links=[places.runbook("ComfyControlNodeTypeFailing")],
+            ),
+            *_top("exception_type"),
+            stacked=True,
+            legend="beside",
+            interval="1m",
+            apart=_ALL_FAILURES,
+        ),
+        rows(
+            About(
+                "What fails",
+                "The twenty causes that failed most within the time range, by account. A node's "
+                "name leads to the runbook, which tells how each kind of exception reads.",
+                COUNT,
+                width=12,
+                height=9,
+                links=[places.runbook("ComfyControlNodeTypeFailing")],
+            ),
+            _CAUSE_COLUMNS,
+            Query(
+                "topk(20, round(sum by (account, node_type, exception_type) (increase("
+                'comfycontrol_workflow_failures_total{account=~"$account"}[$__range]))) > 0)'
+            ),
+            sort_by="Failures",
+            no_value="Nothing failed",
+        ),
+        rows(
+            About(
+                "What is new since yesterday",
+                "Causes that failed in the last 24 hours and not in the seven days before, "
+                "whatever the time range of the board. On the first day of a new Prometheus, "
+                "everything is new.",
+                COUNT,
+                width=12,
+                height=9,
+                links=[places.runbook("ComfyControlNodeTypeFailing")],
+            ),
+            [column for column in _CAUSE_COLUMNS if column.field != "account"],
+            Query("topk(20, round(" + _new_causes() + "))"),
+            sort_by="Failures",
+            no_value="Nothing is new",
+        ),
+    ]
+
+
+_CAUSE_COLUMNS: Final = (
+    Column("node_type", "Node type", link=places.runbook("ComfyControlNodeTypeFailing"), width=220),
+    Column("exception_type", "Exception type"),
+    Column("account", "Account", width=110),
+    Column("Value", "Failures", unit=COUNT, width=100, limits=Limits(worrying=1, bad=10)),
+)
+
+
+def _open_workflows() -> list[AnyPanel]:
+    none_known = (
+        "No place in a queue is known: nothing is queued, no stream is open, "
+        "or metrics.per_workflow_series is 0"
+    )
+    position = 'comfycontrol_workflow_queue_position{account=~"$account"}'
+    by_workflow = "max by (account, workflow_id)"
+    return [
+        rows(
+            About(
+                "Queued workflows",
+                "Every queued workflow whose place is known: its place now and five minutes ago, "
+                "and for how long its place has been known (up to six hours, to the minute). Look "
+                "for a long time at the same place. There is no row for what "
+                "`metrics.per_workflow_series` leaves out, and none at all where it is 0.",
+                COUNT,
+                width=14,
+                height=10,
+                links=[places.runbook("ComfyControlQueueStuck")],
+            ),
+            [
+                Column("workflow_id", "Workflow"),
+                Column("account", "Account", width=120),
+                Column("Value #A", "Place", unit=COUNT, width=90),
+                Column("Value #B", "5 min ago", unit=COUNT, width=120),
+                Column("Value #C", "Queued for", unit=CLOCK, width=130, limits=OLDEST_QUEUED),
+            ],
+            Query(f"{by_workflow} ({position})"),
+            Query(f"{by_workflow} ({position} offset 5m) and on (account, workflow_id) {position}"),
+            Query(
+                f"time() - min by (account, workflow_id) (min_over_time(timestamp({position})"
+                f"[6h:1m])) and on (account, workflow_id) {position}"
+            ),
+            sort_by="Queued for",
+            no_value=none_known,
+        ),
+        lines(
+            About(
+                "Places over time",
+                "The fifteen workflows that are nearest to their turn now, and how they came "
+                "there. Lines that fall: the queue moves. Flat lines: it is stuck, or what runs "
+                "is long.",
+                COUNT,
+                width=10,
+                height=10,
+                links=[places.runbook("ComfyControlQueueStuck")],
+            ),
+            Query(
+                f"{by_workflow} ({position})"
+                f" and on (account, workflow_id) bottomk(15, {position} @ end())",
+                "{{account}} {{workflow_id}}",
+            ),
+            legend="hidden",
+            no_value=none_known,
+        ),
+    ]
+
+
+# Expressions that several panels share --------------------------------------------------------
+
+
+def _success(over: str) -> str:
+    finished = "comfycontrol_workflows_finished_total"
+    return (
+        f'sum(increase({finished}{{account=~"$account", status="completed"}}{over}))'
+        f' / sum(increase({finished}{{account=~"$account", status=~"completed|failed"}}{over}))'
+    )
+
+
+def _failing(over: str) -> str:
+    """0 where none ended, for no failure is no gap."""
+    finished = "comfycontrol_workflows_finished_total"
+    failed = f'sum(increase({finished}{{account=~"$account", status="failed"}}{over}))'
+    ended = f'sum(increase({finished}{{account=~"$account", status=~"completed|failed"}}{over}))'
+    return f"{failed} / ({ended} > 0) or 0 * {ended}"
+
+
+def _ended(status: str) -> str:
+    return (
+        "round(sum(increase(comfycontrol_workflows_finished_total"
+        f'{{account=~"$account", status="{status}"}}[$__range])))'
+    )
+
+
+def _start_quantile(quantile: str, over: str) -> str:
+    return (
+        f"histogram_quantile({quantile}, sum by (le) (rate("
+        f'comfycontrol_workflow_time_to_start_seconds_bucket{{account=~"$account"}}[{over}])))'
+    )
+
+
+def _entry_quantile(quantile: str) -> str:
+    return (
+        f"histogram_quantile({quantile}, sum by (le) (rate("
+        'comfycontrol_workflow_entry_queue_position_bucket{account=~"$account"}[$window])))'
+        + _NUMBERS
+    )
+
+
+def _no_failure() -> str:
+    """A 0 wherever an exporter tells of outcomes at all, so that no failure is a 0, not a gap."""
+    return '0 * sum(comfycontrol_workflows_finished_total{account=~"$account", status="failed"})'
+
+
+def _top(label: str) -> tuple[Query, Query]:
+    """All failures, and the ten values of a label that failed most over the range.
+
+    Not ten at each step, which would be many over a day. All come first: they are there, at 0,
+    where nothing failed, and they take the palette's first colour, which is green.
+    """
+    failures = 'comfycontrol_workflow_failures_total{account=~"$account"}'
+    return (
+        Query(
+            f"60 * sum(rate({failures}[$__rate_interval])) or on () {_no_failure()}", _ALL_FAILURES
+        ),
+        Query(
+            f"60 * sum by ({label}) (rate({failures}[$__rate_interval]))"
+            f" and on ({label})"
+            f" topk(10, sum by ({label}) (increase({failures}[$__range] @ end())) > 0)",
+            f"{{{{{label}}}}}",
+        ),
+    )
+
+
+def _new_causes() -> str:
+    failures = 'comfycontrol_workflow_failures_total{account=~"$account"}'
+    cause = "node_type, exception_type"
+    return (
+        f"sum by ({cause}) (increase({failures}[1d])) > 0"
+        f" unless on ({cause}) sum by ({cause}) (increase({failures}[1w] offset 1d)) > 0"
+    )

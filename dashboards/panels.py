@@ -1,0 +1,387 @@
+"""The kinds of panels on the boards, with what holds for every panel of a kind."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeVar
+
+from grafana_foundation_sdk.builders import common as common_build
+from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.builders import (
+    heatmap,
+    prometheus,
+    stat,
+    statetimeline,
+    table,
+    timeseries,
+)
+from grafana_foundation_sdk.models import common, units
+from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models.heatmap import HeatmapColorMode, HeatmapColorScale
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+from dashboards.places import DATASOURCE
+
+AnyPanel = timeseries.Panel | stat.Panel | table.Panel | heatmap.Panel | statetimeline.Panel
+_P = TypeVar("_P", timeseries.Panel, stat.Panel, table.Panel, heatmap.Panel, statetimeline.Panel)
+
+GREEN: Final = "green"
+ORANGE: Final = "orange"
+RED: Final = "red"
+GREY: Final = "#8e8e8e"
+
+STATUS_COLORS: Final[Mapping[str, str]] = {
+    "accepted": "super-light-blue",
+    "uploaded": "light-purple",
+    "queued": "yellow",
+    "running": "blue",
+    "completed": GREEN,
+    "failed": RED,
+    "cancelled": GREY,
+    "invalid": ORANGE,
+}
+"""One colour for a status, on every panel."""
+
+Legend = Literal["below", "beside", "hidden"]
+"""Where names of series are: `beside` is a table with mean and maximum, for many series."""
+
+COUNT: Final = units.Short
+SHARE: Final = units.PercentUnit
+SECONDS: Final = units.Seconds
+CLOCK: Final = units.DurationInHoursMinutesSeconds
+"""Seconds on axes that reach into minutes, where Grafana would write `1.67 mins`."""
+PER_MINUTE: Final = "suffix:/min"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One PromQL expression of a panel."""
+
+    expr: str
+    legend: str = ""
+    exemplars: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What every panel says of itself."""
+
+    title: str
+    description: str
+    """What it shows and what to look for."""
+    unit: str
+    width: int
+    """In Grafana's 24 columns."""
+    height: int = 8
+    links: Sequence[build.DashboardLink] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """From where on a value is worrying, and bad. Lower is worse when `falling`."""
+
+    worrying: float | None
+    """None: it is fine or bad, and nothing between."""
+    bad: float | None
+    """None: it is never more than worrying."""
+    falling: bool = False
+
+    def steps(self) -> list[model.Threshold]:
+        """As Grafana wants them: the colour from each value upwards."""
+        if self.falling:
+            colors = [(None, RED), (self.bad, ORANGE), (self.worrying, GREEN)]
+            if self.worrying is None:
+                colors = [(None, RED), (self.bad, GREEN)]
+        else:
+            colors = [(None, GREEN), (self.worrying, ORANGE), (self.bad, RED)]
+        first, *others = colors
+        kept = [first, *(step for step in others if step[0] is not None)]
+        return [model.Threshold(value=value, color=color) for value, color in kept]
+
+
+UP: Final = Limits(worrying=None, bad=1, falling=True)
+"""1 is fine, 0 is not."""
+NEVER: Final = Limits(worrying=None, bad=1)
+"""For what should never be: one is bad."""
+SELDOM: Final = Limits(worrying=1, bad=None)
+"""For what happens, and is worth a look."""
+
+
+def stats(  # noqa: PLR0913 (each is given by its name)
+    about: About,
+    *queries: Query,
+    limits: Limits | None = None,
+    texts: Mapping[str, tuple[str, str]] | None = None,
+    no_value: str,
+    colors: Mapping[str, str] | None = None,
+    decimals: int | None = None,
+) -> stat.Panel:
+    """Big numbers, as of the end of the time range.
+
+    Instant queries: a range query would go on showing the last value there was, hours after
+    it has gone. `texts` gives words and a colour for a value (`"0"`, `"NaN"`), `no_value` says
+    what it means that there is none.
+    """
+    panel = _common(stat.Panel(), about, queries, instant=True)
+    panel.reduce_options(common_build.ReduceDataOptions().calcs(["last"]))
+    panel.graph_mode(common.BigValueGraphMode.NONE)
+    panel.text_mode(
+        common.BigValueTextMode.VALUE_AND_NAME
+        if any(query.legend for query in queries)
+        else common.BigValueTextMode.VALUE
+    )
+    panel.no_value(no_value).mappings(_mappings(texts or {}))
+    panel.color_mode(
+        common.BigValueColorMode.BACKGROUND if limits else common.BigValueColorMode.VALUE
+    )
+    if limits:
+        panel.thresholds(_thresholds(limits)).color_scheme(_by_threshold())
+    else:
+        panel.thresholds(_plain())
+    for name, color in (colors or {}).items():
+        panel.override_by_name(name, [_fixed(color)])
+    if decimals is not None:
+        panel.decimals(decimals)
+    return panel
+
+
+def lines(  # noqa: PLR0913 (each is given by its name)
+    about: About,
+    *queries: Query,
+    stacked: bool = False,
+    limits: Limits | None = None,
+    colors: Mapping[str, str] | None = None,
+    dashed: str | None = None,
+    apart: str | None = None,
+    maximum: float | None = None,
+    no_value: str | None = None,
+    legend: Legend = "below",
+    interval: str | None = None,
+) -> timeseries.Panel:
+    """Values over time, from 0 upwards.
+
+    A gap stays a gap: it says that nothing was seen. `dashed` is a pattern of the names of series
+    that are there to compare with, `apart` the name of one that is not in the stack of bars that it
+    makes of all others. `interval` is the least step, for what happens now and then.
+    """
+    panel = _common(timeseries.Panel(), about, queries)
+    # A stack has no outlines: that of a 0 would look like a thin band of its colour.
+    panel.min(0).line_width(0 if stacked else 2).fill_opacity(80 if stacked else 8)
+    panel.show_points(
+        common.VisibilityMode.NEVER if stacked else common.VisibilityMode.AUTO
+    ).axis_border_show(False)
+    if about.unit in _LEAST_MAXIMUM:
+        panel.axis_soft_max(_LEAST_MAXIMUM[about.unit])
+    panel.tooltip(
+        common_build.VizTooltipOptions()
+        .mode(common.TooltipDisplayMode.MULTI)
+        .sort(common.SortOrder.DESCENDING)
+    )
+    panel.legend(_legend(legend))
+    if stacked:
+        panel.stacking(common_build.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
+    panel.thresholds(_thresholds(limits) if limits else _plain())
+    panel.thresholds_style(_threshold_lines(drawn=limits is not None))
+    if interval is not None:
+        panel.interval(interval)
+    if maximum is not None:
+        panel.max(maximum)
+    if no_value is not None:
+        panel.no_value(no_value)
+    for name, color in (colors or {}).items():
+        panel.override_by_name(name, [_fixed(color)])
+    if dashed is not None:
+        panel.override_by_regexp(dashed, _DASHED)
+    if apart is not None:
+        panel.draw_style(common.GraphDrawStyle.BARS).override_by_name(apart, _APART)
+    return panel
+
+
+_LEAST_MAXIMUM: Final[Mapping[str, float]] = {COUNT: 1, PER_MINUTE: 1, SHARE: 0.2}
+"""How far an axis reaches at least: that of a line of zeros would reach to 100."""
+
+
+def _fixed(color: str) -> model.DynamicConfigValue:
+    return model.DynamicConfigValue(id_val="color", value={"mode": "fixed", "fixedColor": color})
+
+
+_APART: Final = [
+    _fixed(GREY),
+    model.DynamicConfigValue(id_val="custom.stacking", value={"mode": "none", "group": "A"}),
+    model.DynamicConfigValue(id_val="custom.drawStyle", value="line"),
+    model.DynamicConfigValue(id_val="custom.fillOpacity", value=0),
+    model.DynamicConfigValue(id_val="custom.lineWidth", value=1),
+]
+_DASHED: Final = [
+    model.DynamicConfigValue(id_val="custom.lineStyle", value={"fill": "dash", "dash": [8, 8]}),
+    model.DynamicConfigValue(id_val="custom.fillOpacity", value=0),
+    model.DynamicConfigValue(id_val="custom.lineWidth", value=1),
+]
+
+
+def buckets(about: About, query: Query, *, scheme: str) -> heatmap.Panel:
+    """A histogram over time: the darker a cell, the more fell into it."""
+    panel = _common(heatmap.Panel(), about, [query], query_format=PromQueryFormat.HEATMAP)
+    panel.calculate(False).cell_gap(1).show_legend().show_value(common.VisibilityMode.NEVER)
+    panel.filter_values(heatmap.FilterValueRange().le(1e-9))
+    panel.color(
+        heatmap.HeatmapColorOptions()
+        .mode(HeatmapColorMode.SCHEME)
+        .scheme(scheme)
+        .scale(HeatmapColorScale.EXPONENTIAL)
+        .exponent(0.5)
+        .steps(64)
+    )
+    panel.y_axis(heatmap.YAxisConfig().unit(about.unit).axis_placement(common.AxisPlacement.LEFT))
+    panel.exemplars_color("rgba(31, 120, 255, 0.9)")
+    panel.cell_values(heatmap.CellValues().decimals(1).unit(PER_MINUTE))
+    panel.mode(common.TooltipDisplayMode.SINGLE).show_y_histogram()
+    # Cells that are wide enough to be told apart, and hold enough runs to have a colour.
+    return panel.max_data_points(80)
+
+
+def states(about: About, query: Query, texts: Mapping[str, tuple[str, str]]) -> statetimeline.Panel:
+    """What held when: a band for each series."""
+    panel = _common(statetimeline.Panel(), about, [query])
+    panel.mappings(_mappings(texts)).merge_values(True).row_height(0.8).fill_opacity(80)
+    panel.show_value(common.VisibilityMode.NEVER)
+    return panel.legend(_legend("below")).thresholds(_plain())
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table."""
+
+    field: str
+    """A label, or `Value` (`Value #A` where there are several queries)."""
+    title: str
+    unit: str | None = None
+    width: int | None = None
+    limits: Limits | None = None
+    link: build.DashboardLink | None = None
+    texts: Mapping[str, tuple[str, str]] | None = None
+
+
+def rows(
+    about: About, columns: Sequence[Column], *queries: Query, sort_by: str, no_value: str
+) -> table.Panel:
+    """A table of instant queries, joined by the labels that they share. Only `columns` show."""
+    panel = _common(table.Panel(), about, queries, instant=True, query_format=PromQueryFormat.TABLE)
+    panel.no_value(no_value).show_header(True).cell_height(common.TableCellHeight.SM)
+    panel.thresholds(_plain()).filterable(True)
+    panel.sort_by([common_build.TableSortByFieldState().display_name(sort_by).desc(True)])
+    if len(queries) > 1:
+        panel.with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
+    panel.with_transformation(
+        model.DataTransformerConfig(
+            id_val="filterFieldsByName",
+            options={"include": {"names": [column.field for column in columns]}},
+        )
+    )
+    panel.with_transformation(
+        model.DataTransformerConfig(
+            id_val="organize",
+            options={
+                "indexByName": {column.field: i for i, column in enumerate(columns)},
+                "renameByName": {column.field: column.title for column in columns},
+            },
+        )
+    )
+    for column in columns:
+        panel.override_by_name(column.title, _column_properties(column))
+    return panel
+
+
+def _column_properties(column: Column) -> list[model.DynamicConfigValue]:
+    # The panel's own text for "no row" would fill every cell that has no value.
+    properties: dict[str, object] = {"noValue": "-"}
+    if column.unit is not None:
+        properties["unit"] = column.unit
+        properties["decimals"] = 0
+    if column.width is not None:
+        properties["custom.width"] = column.width
+    if column.limits is not None:
+        properties["thresholds"] = _thresholds(column.limits).build().to_json()
+        properties["color"] = {"mode": "thresholds"}
+        properties["custom.cellOptions"] = {"type": "color-text"}
+    if column.texts is not None:
+        properties["mappings"] = [mapping.to_json() for mapping in _mappings(column.texts)]
+    if column.link is not None:
+        link = column.link.build()
+        properties["links"] = [{"title": link.title, "url": link.url, "targetBlank": True}]
+    return [model.DynamicConfigValue(id_val=id_val, value=v) for id_val, v in properties.items()]
+
+
+def _common(
+    panel: _P,
+    about: About,
+    queries: Sequence[Query],
+    *,
+    instant: bool = False,
+    query_format: PromQueryFormat = PromQueryFormat.TIME_SERIES,
+) -> _P:
+    panel.title(about.title).description(about.description).unit(about.unit)
+    panel.span(about.width).height(about.height).datasource(DATASOURCE)
+    if about.links:
+        panel.links(list(about.links))
+    for ref_id, query in zip("ABCDEFGH", queries, strict=False):
+        target = prometheus.Dataquery().ref_id(ref_id).datasource(DATASOURCE)
+        target.expr(query.expr).format(query_format)
+        target = target.instant() if instant else target.range()
+        if query.legend:
+            target.legend_format(query.legend)
+        if query.exemplars:
+            target.exemplar(True)
+        panel.with_target(target)
+    return panel
+
+
+def _legend(where: Legend) -> common_build.VizLegendOptions:
+    if where == "beside":
+        return (
+            common_build.VizLegendOptions()
+            .display_mode(common.LegendDisplayMode.TABLE)
+            .placement(common.LegendPlacement.RIGHT)
+            .show_legend(True)
+            .calcs(["mean", "max"])
+            .sort_by("Mean")
+            .sort_desc(True)
+        )
+    return (
+        common_build.VizLegendOptions()
+        .display_mode(common.LegendDisplayMode.LIST)
+        .placement(common.LegendPlacement.BOTTOM)
+        .show_legend(where == "below")
+        .calcs([])
+    )
+
+
+def _thresholds(limits: Limits) -> build.ThresholdsConfig:
+    return build.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(limits.steps())
+
+
+def _plain() -> build.ThresholdsConfig:
+    """No threshold. Grafana would put in its own, red from 80 on."""
+    steps = [model.Threshold(value=None, color=GREEN)]
+    return build.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(steps)
+
+
+def _threshold_lines(*, drawn: bool) -> common_build.GraphThresholdsStyleConfig:
+    style = common.GraphThresholdsStyleMode
+    return common_build.GraphThresholdsStyleConfig().mode(style.DASHED if drawn else style.OFF)
+
+
+def _by_threshold() -> build.FieldColor:
+    return build.FieldColor().mode(model.FieldColorModeId.THRESHOLDS)
+
+
+def _mappings(texts: Mapping[str, tuple[str, str]]) -> list[model.ValueMapping]:
+    mappings: list[model.ValueMapping] = []
+    for index, (value, (text, color)) in enumerate(texts.items()):
+        result = model.ValueMappingResult(text=text, color=color, index=index)
+        if value == "NaN":
+            match = model.SpecialValueMatch.NA_N
+            options = model.DashboardSpecialValueMapOptions(match=match, result=result)
+            mappings.append(model.SpecialValueMap(options=options))
+        else:
+            mappings.append(model.ValueMap(options={value: result}))
+    return mappings

@@ -1,0 +1,51 @@
+"""Where things are that the boards name: each other, their data, the runbooks."""
+
+from typing import Final
+from urllib.parse import quote
+
+from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.models import dashboard as model
+
+from alerts.build import load
+
+OVERVIEW_UID: Final = "comfycontrol-overview"
+HEALTH_UID: Final = "comfycontrol-exporter-health"
+"""Public, as links and bookmarks hang on them."""
+
+RUNBOOKS: Final[str] = load()["settings"]["runbooks"]
+"""Where `docs/runbooks/` is read, said where the alerts are told of it, too. Boards keep it in
+their hidden variable `runbooks`."""
+
+DATASOURCE: Final = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
+"""The variable makes a board work in any Grafana: uploaded, provisioned, with several sources."""
+
+
+def runbook(alert: str) -> build.DashboardLink:
+    """A panel's link to what to do when this alert fires."""
+    return (
+        build.DashboardLink(f"Runbook: {alert}")
+        .type(model.DashboardLinkType.LINK)
+        .url(f"${{runbooks}}/{quote(alert)}.md")
+        .target_blank(True)
+    )
+
+
+def board(title: str, uid: str) -> build.DashboardLink:
+    """A link to another board that keeps the time range and the variables."""
+    return (
+        build.DashboardLink(title)
+        .type(model.DashboardLinkType.LINK)
+        .icon("dashboard")
+        .url(f"/d/{uid}")
+        .keep_time(True)
+        .include_vars(True)
+    )
+
+
+def panel_board(title: str, uid: str) -> build.DashboardLink:
+    """A panel's link to another board; panels know no `keep_time`, so the address says it."""
+    return (
+        build.DashboardLink(title)
+        .type(model.DashboardLinkType.LINK)
+        .url(f"/d/{uid}?${{__url_time_range}}&${{__all_variables}}")
+    )

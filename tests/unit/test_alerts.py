@@ -1,0 +1,274 @@
+"""Rules, runbooks and what they name: complete, and nothing that is not there."""
+
+import ast
+import copy
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from alerts import build, rules
+from alerts.build import HelmTemplate, ThresholdsError, Values
+from exporter.config import Config
+from tests import promql, runbooks
+
+ROOT = Path(__file__).parents[2]
+THRESHOLDS = build.load()
+NAMES = [alert.name for alert in rules.ALERTS]
+
+
+def with_everything_enabled() -> dict[str, Any]:
+    thresholds = copy.deepcopy(THRESHOLDS)
+    for alert in thresholds["alerts"].values():
+        alert["enabled"] = True
+    return thresholds
+
+
+def rules_in(text: str) -> list[dict[str, Any]]:
+    return [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+
+
+ALERTING = rules_in(build.alerting_rules(Values(with_everything_enabled())))
+
+
+@cache
+def known() -> promql.Known:
+    """Every series that there is: of the exporter, and of the recording rules."""
+    exported = promql.exported()
+    return {**exported, **promql.recorded(ROOT / "alerts" / "recording.yml", exported)}
+
+
+@cache
+def said_by_the_exporter() -> frozenset[str]:
+    """Every text in its code, the messages of its log among them."""
+    return frozenset(
+        node.value
+        for path in (ROOT / "exporter").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+
+
+# What is committed ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["recording.yml", "alerts.yml"])
+def test_rule_files_are_what_the_source_makes(name: str) -> None:
+    made = build.rule_files(Values(THRESHOLDS))[name]
+    assert (ROOT / "alerts" / name).read_text("utf-8") == made, "run `make alerts`"
+
+
+def test_the_page_is_what_the_source_makes() -> None:
+    committed = build.PAGE.read_text("utf-8")
+    assert committed == build.page(committed, THRESHOLDS), "run `make alerts`"
+    for name in NAMES:
+        assert f"[{name}](runbooks/{name}.md)" in committed
+
+
+def test_the_command_writes_rule_files_elsewhere(tmp_path: Path) -> None:
+    thresholds = copy.deepcopy(THRESHOLDS)
+    thresholds["alerts"]["ComfyControlFailureRatioHigh"]["above"] = 0.333
+    mine = tmp_path / "mine.yml"
+    mine.write_text(yaml.safe_dump(thresholds))
+    assert build.main(["--thresholds", str(mine), "--output", str(tmp_path)]) == 0
+    committed = (ROOT / "alerts" / "alerts.yml").read_text("utf-8").splitlines()
+    written = (tmp_path / "alerts.yml").read_text("utf-8").splitlines()
+    # One number, one line.
+    assert [line for line in written if line not in committed] == [
+        "          account:comfycontrol_workflows_failed:ratio_increase30m > 0.333"
+    ]
+
+
+# Thresholds -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "fault"),
+    [
+        ("objective.share", 1.5, "objective.share is 1.5; it must be a number between 0 and 1"),
+        (
+            "alerts.ComfyControlFailureRatioHigh.above",
+            "0.2",
+            (
+                "alerts.ComfyControlFailureRatioHigh.above is '0.2'; it must be "
+                "a number that is not negative"
+            ),
+        ),
+        (
+            "alerts.ComfyControlFailureRatioHigh.for",
+            300,
+            "alerts.ComfyControlFailureRatioHigh.for is 300; it must be a duration such as 5m",
+        ),
+        (
+            "alerts.ComfyControlFailureRatioHigh.severity",
+            "page",
+            (
+                "alerts.ComfyControlFailureRatioHigh.severity is 'page'; it must be "
+                "one of critical, warning, info"
+            ),
+        ),
+        (
+            "alerts.ComfyControlFailureRatioHigh.enabled",
+            "no",
+            "alerts.ComfyControlFailureRatioHigh.enabled is 'no'; it must be true or false",
+        ),
+        ("alerts.ComfyControlTypo", 1, "alerts.ComfyControlTypo is not known"),
+        ("settings.job", "", "settings.job is ''; it must be text"),
+        (
+            "alerts.ComfyControlTimeToStartTooLong.fast.burn",
+            20,
+            (
+                "alerts.ComfyControlTimeToStartTooLong.fast.burn can never be reached: "
+                "20 times 0.05 is more than everything"
+            ),
+        ),
+    ],
+)
+def test_wrong_thresholds_are_refused_by_name(path: str, value: object, fault: str) -> None:
+    thresholds = copy.deepcopy(THRESHOLDS)
+    *sections, key = path.split(".")
+    place = thresholds
+    for section in sections:
+        place = place[section]
+    place[key] = value
+    with pytest.raises(ThresholdsError) as error:
+        build.check(thresholds)
+    assert str(error.value) == fault
+
+
+def test_a_missing_threshold_is_refused_by_name() -> None:
+    thresholds = copy.deepcopy(THRESHOLDS)
+    del thresholds["alerts"]["ComfyControlRunTooLong"]["times_usual"]
+    with pytest.raises(ThresholdsError, match=r"^alerts\.ComfyControlRunTooLong\.times_usual is m"):
+        build.check(thresholds)
+
+
+def test_the_objective_is_a_bound_of_the_histogram() -> None:
+    config = Config.model_validate({"accounts": [{"name": "a", "token": "t", "listing": {}}]})
+    assert THRESHOLDS["objective"]["starts_within"] in config.metrics.time_to_start_buckets
+
+
+def test_a_chart_with_the_same_values_makes_the_same_rules() -> None:
+    """What Helm would do with the templates, as far as these use it."""
+    found = dict(build.leaves(THRESHOLDS))
+
+    def helm(template: str) -> str:
+        template = re.sub(
+            r"\{\{- if \.Values\.rules\.(\S+) \}\}\n(.*?)\{\{- end \}\}\n",
+            lambda m: m[2] if found[m[1]] else "",
+            template,
+            flags=re.DOTALL,
+        )
+        return re.sub(
+            r"\{\{ (?:\.Values\.rules\.(\S+)|\"(..)\") \}\}",
+            lambda m: str(found[m[1]]) if m[1] else m[2],
+            template,
+        )
+
+    templates = build.rule_files(HelmTemplate(".Values.rules"))
+    for name, made in build.rule_files(Values(THRESHOLDS)).items():
+        assert ".Values.rules.alerts" in templates["alerts.yml"]
+        assert rules_in(helm(templates[name])) == rules_in(made)
+
+
+# Rules ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recording", rules.RECORDINGS, ids=lambda recording: recording.name)
+def test_recording_rules_are_named_by_level_metric_operations(recording: rules.Recording) -> None:
+    level, metric, operations = recording.name.split(":")
+    assert metric.startswith("comfycontrol_")
+    assert operations
+    # The level is what is left of the labels.
+    assert known()[recording.name] == set(re.findall("account|node_type|status", level))
+
+
+@pytest.mark.parametrize("rule", ALERTING, ids=lambda rule: rule["alert"])
+def test_alerts_are_complete_and_name_only_what_there_is(rule: dict[str, Any]) -> None:
+    labels = promql.labels_of(rule["expr"], known())
+    name = rule["alert"]
+    assert set(rule) == {"alert", "expr", "for", "labels", "annotations"}
+    assert build.seconds(rule["for"]) >= 60, "a missed scrape must not be enough"
+    assert rule["labels"]["severity"] in build.SEVERITIES
+    assert not labels & set(rule["labels"]), "a label of the rule would hide one of the metric"
+    annotations = rule["annotations"]
+    assert set(annotations) == {"summary", "description", "runbook_url", "dashboard_url"}
+    assert annotations["runbook_url"].endswith(f"/docs/runbooks/{name}.md")
+    assert "/d/comfycontrol-" in annotations["dashboard_url"]
+    if "account" in labels:
+        assert "$labels.account" in annotations["summary"]
+    for text in annotations.values():
+        used = set(re.findall(r"\$labels\.(\w+)", text)) - {"account"}
+        assert used <= labels, "a label that the alert does not have"
+        assert "[[" not in text
+
+
+@pytest.mark.parametrize("alert", rules.ALERTS, ids=lambda alert: alert.name)
+def test_each_way_to_fire_can_be_told_from_the_others(alert: rules.Alert) -> None:
+    reasons = [rule.reason for rule in alert.rules]
+    assert len(set(reasons)) == len(reasons)
+    assert all(reasons) or len(reasons) == 1
+    assert re.fullmatch("ComfyControl([A-Z][a-z]+)+", alert.name)
+
+
+@pytest.mark.parametrize("alert", rules.ALERTS, ids=lambda alert: alert.name)
+def test_boards_are_those_of_the_dashboards(alert: rules.Alert) -> None:
+    board = yaml.safe_load((ROOT / "dashboards" / f"{alert.board}.json").read_text("utf-8"))
+    assert board["uid"] == alert.board
+    assert "account" in {variable["name"] for variable in board["templating"]["list"]}
+
+
+def test_runbooks_are_where_the_dashboards_look_for_them() -> None:
+    board = yaml.safe_load((ROOT / "dashboards" / f"{rules.OVERVIEW}.json").read_text("utf-8"))
+    place = {v["name"]: v for v in board["templating"]["list"]}["runbooks"]
+    assert place["query"] == THRESHOLDS["settings"]["runbooks"]
+
+
+# Inhibitions ----------------------------------------------------------------------------------
+
+
+def test_the_example_silences_exactly_what_follows_from_an_account_that_is_down() -> None:
+    example = yaml.safe_load((ROOT / "alerts" / "alertmanager-example.yml").read_text("utf-8"))
+    named = set(re.findall(r"ComfyControl[A-Z]\w+", str(example)))
+    assert named <= set(NAMES)
+    (rule,) = (
+        rule
+        for rule in example["inhibit_rules"]
+        if rule["source_matchers"] == ['alertname="ComfyControlAccountDown"']
+    )
+    assert rule["equal"] == ["account"]
+    assert set(re.findall(r"ComfyControl[A-Z]\w+", str(rule["target_matchers"]))) == {
+        alert.name for alert in rules.ALERTS if alert.follows_account_down
+    }
+
+
+# Runbooks -------------------------------------------------------------------------------------
+
+
+def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
+    assert runbooks.names() == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runbooks_can_be_followed(name: str) -> None:
+    text = runbooks.text_of(name)
+    headings = re.findall(r"^## (.+)$", text, flags=re.MULTILINE)
+    assert text.startswith(f"# {name}\n")
+    assert headings == ["Meaning", "Impact", "Diagnosis", "Mitigation"]
+    for alert in rules.ALERTS:
+        if alert.name == name:
+            for rule in alert.rules:
+                assert f"`{rule.reason}`" in text or not rule.reason, "each reason is explained"
+
+    queries = runbooks.queries_of(name)
+    assert queries, "something to paste"
+    for query in queries:
+        promql.labels_of(query, known())
+
+    for message in re.findall(r'msg="([^"]+)"', text):
+        assert message in said_by_the_exporter(), f"the exporter never logs {message!r}"
+    for link in re.findall(r"\]\(([^)#]+\.md)[^)]*\)", text):
+        assert (runbooks.FOLDER / link).exists(), link

@@ -1,0 +1,373 @@
+"""The dashboards, as far as they can be checked without a program."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from alerts.rules import ALERTS
+from dashboards.build import BOARDS, FOLDER, render
+from dashboards.places import HEALTH_UID, OVERVIEW_UID
+from exporter.metrics.catalogue import CATALOGUE
+from tests import promql
+
+Json = dict[str, Any]
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = json.loads((ROOT / "tests/grafana/schema.json").read_text("utf-8"))
+DOCUMENTS: dict[str, Json] = {name: json.loads(render(board())) for name, board in BOARDS.items()}
+KNOWN = promql.exported()
+
+NOT_SHOWN: dict[str, str] = {}
+"""Metrics of the catalogue that no panel shows, and why."""
+
+
+def panels(board: Json) -> Iterator[Json]:
+    """Every panel but the headings of rows."""
+    for panel in board["panels"]:
+        yield from (panel,) if panel["type"] != "row" else panel.get("panels", ())
+
+
+PANELS = [
+    pytest.param(panel, id=f"{board['uid']}: {panel['title']}")
+    for board in DOCUMENTS.values()
+    for panel in panels(board)
+]
+TARGETS = [
+    pytest.param(panel, target, id=f"{board['uid']}: {panel['title']} {target['refId']}")
+    for board in DOCUMENTS.values()
+    for panel in panels(board)
+    for target in panel["targets"]
+]
+
+every_board = pytest.mark.parametrize("name", DOCUMENTS)
+every_panel = pytest.mark.parametrize("panel", PANELS)
+
+
+@every_board
+def test_the_json_is_the_output_of_its_source(name: str) -> None:
+    committed = (FOLDER / name).read_text("utf-8")
+
+    assert committed == render(BOARDS[name]()), "python -m dashboards.build writes it"
+
+
+def test_no_board_is_left_over() -> None:
+    assert {path.name for path in FOLDER.glob("*.json")} == set(BOARDS)
+
+
+# Grafana's own schema -------------------------------------------------------------------------
+
+
+@cache
+def schema_of(*path: str) -> jsonschema.Draft7Validator:
+    """A part of Grafana's schema, with everything that it refers to."""
+    part: Json = SCHEMA["definitions"]["Schemas"]
+    for key in path:
+        part = part["properties"][key]
+    return jsonschema.Draft7Validator({"definitions": SCHEMA["definitions"], **part})
+
+
+FIELD = jsonschema.Draft7Validator(
+    {**SCHEMA["definitions"]["FieldConfig"], "definitions": SCHEMA["definitions"]}
+)
+
+
+def without_extras(board: Json) -> Json:
+    """A board without the few things that its schema does not know, and Grafana does."""
+    board = json.loads(json.dumps(board))
+    for annotation in board["annotations"]["list"]:
+        # The schema knows annotations of Grafana itself alone; Prometheus' have their expression
+        # here, as Grafana writes them.
+        annotation.pop("expr", None)
+    for variable in board["templating"]["list"]:
+        # Of interval variables; the builder gives them to every kind, and Grafana leaves them be.
+        for extra in ("auto", "auto_min", "auto_count"):
+            variable.pop(extra, None)
+    return board
+
+
+@every_board
+def test_a_board_is_what_grafana_takes(name: str) -> None:
+    schema_of("dashboard").validate(without_extras(DOCUMENTS[name]))
+
+
+@every_panel
+def test_a_panels_options_are_what_its_type_takes(panel: Json) -> None:
+    schema_of(panel["type"], "options").validate(panel.get("options", {}))
+    custom = panel["fieldConfig"]["defaults"].get("custom", {})
+    if custom or panel["type"] != "stat":
+        schema_of(panel["type"], "custom").validate(custom)
+
+
+@every_panel
+def test_overrides_are_of_options_that_there_are(panel: Json) -> None:
+    overrides = panel["fieldConfig"].get("overrides", [])
+    for override in (p for o in overrides for p in o["properties"]):
+        option = override["id"]
+        if option.startswith("custom."):
+            part = {option.removeprefix("custom."): override["value"]}
+            schema_of(panel["type"], "custom").validate(part)
+        else:
+            FIELD.validate({option: override["value"]})
+
+
+def test_the_schema_finds_what_is_wrong() -> None:
+    board = without_extras(DOCUMENTS["comfycontrol-overview.json"])
+    board["panels"][0]["fieldConfig"]["defaults"]["units"] = "s"
+
+    with pytest.raises(jsonschema.ValidationError, match="is not valid under any"):
+        schema_of("dashboard").validate(board)
+    with pytest.raises(jsonschema.ValidationError, match="is not one of"):
+        schema_of("stat", "options").validate({"colorMode": "backgrond"})
+
+
+# A board --------------------------------------------------------------------------------------
+
+
+@every_board
+def test_a_board_works_wherever_it_is_loaded(name: str) -> None:
+    board = DOCUMENTS[name]
+
+    assert board["uid"] == name.removesuffix(".json")
+    assert "id" not in board, "Grafana gives it"
+    assert board["timezone"] == "utc"
+    assert (board["time"]["from"], board["time"]["to"]) == ("now-6h", "now")
+    # No moment of the day on which it was made, in any notation.
+    assert not re.search(r"\b\d{4}-\d\d-\d\d|\b1\d{9,12}\b", json.dumps(board))
+    sources = set(re.findall(r'"uid": "([^"]+)"', json.dumps(board))) - {board["uid"]}
+    assert sources == {"${datasource}", "-- Grafana --"}
+    # Those that Grafana ships.
+    assert {p["type"] for p in panels(board)} <= {
+        "timeseries", "stat", "table", "heatmap", "state-timeline",
+    }  # fmt: skip
+
+
+@every_board
+def test_variables_are_the_source_and_the_accounts(name: str) -> None:
+    variables = {v["name"]: v for v in DOCUMENTS[name]["templating"]["list"]}
+
+    assert list(variables) == ["datasource", "account", "window", "runbooks"]
+    assert variables["datasource"]["type"] == "datasource"
+    assert variables["datasource"]["query"] == "prometheus"
+    account = variables["account"]
+    assert (account["multi"], account["includeAll"], account["allValue"]) == (True, True, ".*")
+    assert account["current"]["value"] == "$__all"
+    of = re.fullmatch(r"label_values\((\w+), (\w+)\)", account["query"]["query"])
+    assert of is not None
+    assert of[2] in KNOWN[of[1]]
+
+
+@every_board
+def test_ids_are_unique(name: str) -> None:
+    counts = Counter(panel["id"] for panel in DOCUMENTS[name]["panels"])
+
+    assert [id_ for id_, count in counts.items() if count > 1] == []
+
+
+@every_board
+def test_no_panel_lies_on_another(name: str) -> None:
+    def cells(panel: Json) -> set[tuple[int, int]]:
+        at = panel["gridPos"]
+        return {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
+
+    placed = DOCUMENTS[name]["panels"]
+    for one, other in combinations(placed, 2):
+        assert not cells(one) & cells(other), (one["title"], other["title"])
+    assert all(p["gridPos"]["x"] + p["gridPos"]["w"] <= 24 for p in placed)
+
+
+def test_the_boards_link_to_each_other() -> None:
+    links = {board["uid"]: [link["url"] for link in board["links"]] for board in DOCUMENTS.values()}
+
+    assert f"/d/{HEALTH_UID}" in links[OVERVIEW_UID]
+    assert f"/d/{OVERVIEW_UID}" in links[HEALTH_UID]
+
+
+@every_board
+def test_links_lead_somewhere(name: str) -> None:
+    board = DOCUMENTS[name]
+    urls = set(re.findall(r'"url": "([^"]*)"', json.dumps(board)))
+    runbooks = {url for url in urls if url.startswith("${runbooks}/")}
+    names = {url.removeprefix("${runbooks}/").removesuffix(".md") for url in runbooks}
+
+    assert names <= {alert.name for alert in ALERTS}
+    assert all((ROOT / "docs/runbooks" / f"{alert}.md").is_file() for alert in names)
+    others = {url.partition("?")[0] for url in urls - runbooks}
+    assert others <= {"${runbooks}", f"/d/{OVERVIEW_UID}", f"/d/{HEALTH_UID}"}
+
+
+# A panel --------------------------------------------------------------------------------------
+
+
+@every_panel
+def test_a_panel_says_what_it_is(panel: Json) -> None:
+    assert panel["title"]
+    assert len(panel["description"]) > 40, "what to look for"
+    assert panel["fieldConfig"]["defaults"]["unit"]
+    assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+    if panel["type"] == "heatmap":
+        return  # its colours are a scale
+    steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    assert steps[0]["value"] is None, "the least has no bound"
+
+
+@every_panel
+def test_no_data_means_something(panel: Json) -> None:
+    """Big numbers and tables say what it means that there is none."""
+    if panel["type"] in {"stat", "table"}:
+        assert panel["fieldConfig"]["defaults"]["noValue"]
+
+
+@every_panel
+def test_what_fails_leads_to_a_runbook(panel: Json) -> None:
+    asked = " ".join(target["expr"] for target in panel["targets"])
+    if "comfycontrol_workflow_failures_total" in asked or 'status="failed"' in asked:
+        assert any("${runbooks}" in link["url"] for link in panel["links"])
+
+
+@pytest.mark.parametrize("title", ["Time to start", "Run duration", "Time to start, quantiles"])
+def test_exemplars_are_asked_for(title: str) -> None:
+    exemplary = {metric.name for metric in CATALOGUE if metric.exemplars}
+    board = DOCUMENTS["comfycontrol-overview.json"]
+    (panel,) = [p for p in panels(board) if p["title"] == title]
+    (target,) = [t for t in panel["targets"] if t.get("exemplar")]
+
+    asked = promql.metrics_of(promql.filled(target["expr"]))
+    assert {name.removesuffix("_bucket") for name in asked} <= exemplary
+
+
+# An expression --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("panel", "target"), TARGETS)
+def test_an_expression_names_what_there_is(panel: Json, target: Json) -> None:
+    labels = promql.labels_of(promql.filled(target["expr"]), KNOWN)
+
+    shown = set(re.findall(r"\{\{(\w+)\}\}", target.get("legendFormat", "")))
+    assert shown <= labels, "the legend has a label that the result has not"
+    if panel["type"] == "heatmap":
+        assert "le" in labels
+    if panel["type"] == "table":
+        (chosen,) = [t for t in panel["transformations"] if t["id"] == "filterFieldsByName"]
+        values = {f"Value #{t['refId']}" for t in panel["targets"]} | {"Value"}
+        everywhere = labels.union(
+            *(promql.labels_of(promql.filled(t["expr"]), KNOWN) for t in panel["targets"])
+        )
+        assert set(chosen["options"]["include"]["names"]) <= everywhere | values
+
+
+@every_board
+def test_expressions_of_annotations_name_what_there_is(name: str) -> None:
+    for annotation in DOCUMENTS[name]["annotations"]["list"]:
+        if "expr" in annotation:
+            promql.labels_of(promql.filled(annotation["expr"]), KNOWN)
+
+
+@pytest.mark.parametrize(("panel", "target"), TARGETS)
+def test_an_account_is_always_the_chosen_one(panel: Json, target: Json) -> None:
+    """A metric with accounts shows those that were chosen, on every panel."""
+    expression = target["expr"]
+    for name in promql.metrics_of(promql.filled(expression)):
+        if "account" in KNOWN[name] and name != "ALERTS":
+            uses = re.findall(rf"\b{name}\b(\{{[^}}]*\}})?", expression)
+            assert all('account=~"$account"' in use for use in uses), name
+
+
+def test_every_metric_is_on_a_board() -> None:
+    asked = {
+        name
+        for board in DOCUMENTS.values()
+        for panel in panels(board)
+        for target in panel["targets"]
+        for name in promql.metrics_of(promql.filled(target["expr"]))
+    }
+    families = {re.sub("_(bucket|count|sum)$", "", name) for name in asked}
+
+    assert {metric.name for metric in CATALOGUE} - families == set(NOT_SHOWN)
+
+
+# The check itself -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("expression", "fault"),
+    [
+        ("sum(", "unclosed left parenthesis"),
+        ("comfycontrol_workflow", "there is no metric comfycontrol_workflow,"),
+        ("comfycontrol_workflow_run_duration_seconds", "there is no metric"),
+        ('comfycontrol_workflows{state="queued"}', "comfycontrol_workflows has no label state"),
+        ("sum by (stauts) (comfycontrol_workflows)", "sum over what has no label stauts"),
+        (
+            "sum by (account) (comfycontrol_workflows) / on (status) comfycontrol_workflows",
+            "left of / there is no label status",
+        ),
+        (
+            "comfycontrol_streams and on (address) comfycontrol_request_budget_used",
+            "left of and there is no label address",
+        ),
+        (
+            "comfycontrol_streams * on (account) group_left (reason) comfycontrol_account_up",
+            "right of * there is no label reason",
+        ),
+        (
+            "histogram_quantile(0.5, sum by (account) (comfycontrol_streams))",
+            "histogram_quantile over what has no label le",
+        ),
+        (
+            'label_replace(sum(comfycontrol_streams), "a", "$1", "account", "(.*)")',
+            "label_replace from what has no label account",
+        ),
+        ('{account="studio"}', "a selector without a metric's name"),
+    ],
+)
+def test_what_is_wrong_is_found(expression: str, fault: str) -> None:
+    with pytest.raises(promql.WrongExpressionError, match=re.escape(fault)):
+        promql.labels_of(expression, KNOWN)
+
+
+def test_labels_are_followed_through_an_expression() -> None:
+    def labels(expression: str) -> set[str]:
+        return set(promql.labels_of(expression, KNOWN))
+
+    streams = {"account", "job", "instance"}
+    assert labels("comfycontrol_streams") == streams
+    assert labels("topk(3, comfycontrol_streams)") == streams
+    assert labels("sum without (job) (comfycontrol_streams)") == {"account", "instance"}
+    assert labels("sum(comfycontrol_streams)") == set()
+    assert labels("max_over_time(timestamp(comfycontrol_streams)[1h:1m])") == streams
+    assert labels("time() - comfycontrol_streams") == streams
+    assert labels("sum(comfycontrol_streams) or on () comfycontrol_workflows") == {
+        *streams, "status",
+    }  # fmt: skip
+    assert labels(
+        "comfycontrol_streams * on (job, instance) group_left (version)"
+        " comfycontrol_exporter_build_info"
+    ) == {*streams, "version"}
+    assert labels(
+        'label_replace(sum(comfycontrol_streams), "node_type", "nothing failed", "", "")'
+    ) == {"node_type"}
+
+
+def test_recording_rules_can_be_used_once_they_are_made(tmp_path: Path) -> None:
+    rules = tmp_path / "recording.yml"
+    rules.write_text(
+        """
+        groups:
+          - name: any
+            rules:
+              - {record: "account:streams:sum", expr: sum by (account) (comfycontrol_streams)}
+              - {record: "streams:max", expr: "max(account:streams:sum)", labels: {kind: any}}
+        """
+    )
+
+    made = promql.recorded(rules, KNOWN)
+
+    assert made == {"account:streams:sum": {"account"}, "streams:max": {"kind"}}
+    assert promql.labels_of("account:streams:sum > 1", {**KNOWN, **made}) == {"account"}
