@@ -137,7 +137,7 @@ class SimulatorProgram:
         port = free_port()
         self.base_url: Final = f"http://127.0.0.1:{port}"
         self.program: Final = Program(
-            ["exporter", "simulate"],
+            ["benchmarks.simulator", "simulate"],
             {
                 "scenario": scenario,
                 "seed": seed,

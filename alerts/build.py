@@ -1,0 +1,343 @@
+"""Writes the rule files: `python -m alerts.build`.
+
+    thresholds.yml + rules.py  →  recording.yml, alerts.yml, the tables in docs/alerts.md
+
+With `--helm PREFIX` it prints templates instead, with `{{ PREFIX.… }}` where the thresholds go: a
+chart whose values hold what `thresholds.yml` holds renders the same rules.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import yaml
+
+from alerts.rules import ALERTS, RECORDINGS, Alert, Rule
+
+FOLDER: Final = Path(__file__).parent
+THRESHOLDS: Final = FOLDER / "thresholds.yml"
+PAGE: Final = FOLDER.parent / "docs" / "alerts.md"
+
+SEVERITIES: Final = ("critical", "warning", "info")
+
+_HEAD: Final = (
+    "# Generated from alerts/rules.py and alerts/thresholds.yml by `make alerts`. Do not edit.\n"
+)
+_PLACE: Final = re.compile(r"\[\[([A-Za-z_.]+)\]\]")
+_WINDOW: Final = re.compile(r"(?<=\[)\d+[smhd](?=\])")
+_DURATION: Final = re.compile(r"(\d+)([smhd])")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+Thresholds = Mapping[str, Any]
+
+
+class ThresholdsError(Exception):
+    """What is wrong with the thresholds; one line for each fault."""
+
+
+class Rendering(Protocol):
+    """What becomes of the places where thresholds go, and of the text around them."""
+
+    def value(self, path: str) -> str:
+        """What stands at a place."""
+        ...
+
+    def text(self, text: str) -> str:
+        """What becomes of text that holds no places."""
+        ...
+
+    def optional(self, path: str, rules: str) -> str:
+        """An alert's rules, where they can be left out."""
+        ...
+
+
+class Values:
+    """Puts the thresholds themselves in.
+
+    `window` may change the windows of range selectors: tests look at seconds, not hours.
+    """
+
+    def __init__(
+        self, thresholds: Thresholds, window: Callable[[str], str] = lambda window: window
+    ) -> None:
+        check(thresholds)
+        self._leaves = dict(leaves(thresholds))
+        self._window = window
+
+    def value(self, path: str) -> str:
+        """The number or word."""
+        return str(self._leaves[path])
+
+    def text(self, text: str) -> str:
+        """The same, but for its windows."""
+        return _WINDOW.sub(lambda found: self._window(found[0]), text)
+
+    def optional(self, path: str, rules: str) -> str:
+        """All or nothing."""
+        return rules if self._leaves[path] else ""
+
+
+class HelmTemplate:
+    """Puts in what Helm will replace; `prefix` is where the thresholds are: `.Values.rules`."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+
+    def value(self, path: str) -> str:
+        """A template's action."""
+        return f"{{{{ {self._prefix}.{path} }}}}"
+
+    def text(self, text: str) -> str:
+        """Prometheus' own templates, so that Helm leaves them alone."""
+        return re.sub(r"\{\{|\}\}", lambda found: f'{{{{ "{found[0]}" }}}}', text)
+
+    def optional(self, path: str, rules: str) -> str:
+        """A condition."""
+        return f"{{{{- if {self._prefix}.{path} }}}}\n{rules}{{{{- end }}}}\n"
+
+
+# Thresholds -----------------------------------------------------------------------------------
+
+
+def load(path: Path = THRESHOLDS) -> dict[str, Any]:
+    """Read a file of thresholds."""
+    document = yaml.safe_load(path.read_text("utf-8"))
+    if not isinstance(document, dict):
+        raise ThresholdsError(f"{path} is not a mapping")
+    return document
+
+
+def leaves(thresholds: Thresholds, path: str = "") -> Iterator[tuple[str, object]]:
+    """Every number and word, by its dotted path."""
+    for key, value in thresholds.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+def used() -> set[str]:
+    """The paths that the rules ask for."""
+    texts = [recording.expr for recording in RECORDINGS]
+    paths = {"settings.grafana", "settings.runbooks"}
+    for alert in ALERTS:
+        paths.add(f"alerts.{alert.name}.enabled")
+        for rule in alert.rules:
+            place = place_of(alert, rule)
+            paths |= {f"{place}.for", f"{place}.severity"}
+            texts += [rule.expr, rule.summary, rule.description]
+    return paths.union(*(_PLACE.findall(text) for text in texts))
+
+
+def check(thresholds: Thresholds) -> None:
+    """Say everything that is wrong with thresholds.
+
+    Raises:
+        ThresholdsError: a key is missing or not known, or a value cannot be.
+    """
+    found = dict(leaves(thresholds))
+    faults = [f"{path} is missing" for path in sorted(used() - found.keys())]
+    faults += [f"{path} is not known" for path in sorted(found.keys() - used())]
+    for path, value in found.items():
+        if fault := _fault_of(path, value):
+            faults.append(f"{path} is {value!r}; it must be {fault}")
+    if not faults:
+        missed = 1 - float(thresholds["objective"]["share"])
+        burns = thresholds["alerts"]["ComfyControlTimeToStartTooLong"]
+        faults += [
+            f"alerts.ComfyControlTimeToStartTooLong.{reason}.burn can never be reached: "
+            f"{burns[reason]['burn']} times {missed:.4g} is more than everything"
+            for reason in ("fast", "slow")
+            if burns[reason]["burn"] * missed >= 1
+        ]
+    if faults:
+        raise ThresholdsError("\n".join(faults))
+
+
+def _fault_of(path: str, value: object) -> str:
+    """What a value must be, where it is not."""
+    key = path.rpartition(".")[2]
+    if path.startswith("settings."):
+        fits, must = isinstance(value, str) and bool(value), "text"
+    elif key == "enabled":
+        fits, must = isinstance(value, bool), "true or false"
+    elif key == "for":
+        fits = isinstance(value, str) and _DURATION.fullmatch(value) is not None
+        must = "a duration such as 5m"
+    elif key == "severity":
+        fits, must = value in SEVERITIES, "one of " + ", ".join(SEVERITIES)
+    else:
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+        must = "a number that is not negative"
+        if key == "share":
+            fits, must = fits and 0 < float(str(value)) < 1, "a number between 0 and 1"
+    return "" if fits else must
+
+
+def place_of(alert: Alert, rule: Rule) -> str:
+    """Where the rule's own thresholds are."""
+    return f"alerts.{alert.name}" + (f".{rule.reason}" if rule.reason else "")
+
+
+def seconds(duration: str) -> int:
+    """A duration such as `15m` in seconds."""
+    found = _DURATION.fullmatch(duration)
+    if found is None:
+        raise ValueError(duration)
+    return int(found[1]) * _SECONDS[found[2]]
+
+
+# Rule files -----------------------------------------------------------------------------------
+
+
+def recording_rules(rendering: Rendering) -> str:
+    """The file of recording rules."""
+    rules = "".join(
+        _item({"record": recording.name, "expr": fill(recording.expr, rendering)})
+        for recording in RECORDINGS
+    )
+    return _file("comfycontrol-recording", rules)
+
+
+def alerting_rules(rendering: Rendering) -> str:
+    """The file of alerts."""
+    rules = "".join(
+        rendering.optional(
+            f"alerts.{alert.name}.enabled",
+            "".join(_item(_alerting_rule(alert, rule, rendering)) for rule in alert.rules),
+        )
+        for alert in ALERTS
+    )
+    return _file("comfycontrol-alerts", rules)
+
+
+def fill(text: str, rendering: Rendering) -> str:
+    """Text with something in its places."""
+    parts = _PLACE.split(text)
+    # Outside and inside of places, in turn.
+    return "".join(
+        rendering.value(part) if index % 2 else rendering.text(part)
+        for index, part in enumerate(parts)
+    )
+
+
+def _alerting_rule(alert: Alert, rule: Rule, rendering: Rendering) -> dict[str, Any]:
+    place = place_of(alert, rule)
+    account = "{{ with $labels.account }}?var-account={{ . | urlquery }}{{ end }}"
+    return {
+        "alert": alert.name,
+        "expr": fill(rule.expr, rendering),
+        "for": fill(f"[[{place}.for]]", rendering),
+        "labels": {"severity": fill(f"[[{place}.severity]]", rendering)}
+        | ({"reason": rule.reason} if rule.reason else {}),
+        "annotations": {
+            "summary": fill(rule.summary, rendering),
+            "description": fill(rule.description, rendering),
+            "runbook_url": fill(f"[[settings.runbooks]]/{alert.name}.md", rendering),
+            "dashboard_url": fill(f"[[settings.grafana]]/d/{alert.board}{account}", rendering),
+        },
+    }
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes text of several lines as such."""
+
+
+def _write_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, "|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _write_text)
+
+
+def _item(rule: Mapping[str, Any]) -> str:
+    text = yaml.dump(rule, Dumper=_Dumper, sort_keys=False, width=10_000, allow_unicode=True)
+    lines = text.splitlines()
+    return "".join(
+        f"{'      - ' if index == 0 else '        '}{line}\n" for index, line in enumerate(lines)
+    )
+
+
+def _file(group: str, rules: str) -> str:
+    return f"{_HEAD}groups:\n  - name: {group}\n    rules:\n{rules}"
+
+
+# The page -------------------------------------------------------------------------------------
+
+_BEGIN: Final = "<!-- {name}: generated by `make alerts` -->"
+_END: Final = "<!-- end of {name} -->"
+
+
+def page(text: str, thresholds: Thresholds) -> str:
+    """`docs/alerts.md` with its tables as they should be."""
+    for name, table in (("alerts", _alert_table), ("recording rules", _recording_table)):
+        begin, end = _BEGIN.format(name=name), _END.format(name=name)
+        head, _, rest = text.partition(begin)
+        _, _, tail = rest.partition(end)
+        text = f"{head}{begin}\n{table(thresholds)}{end}{tail}"
+    return text
+
+
+def _alert_table(thresholds: Thresholds) -> str:
+    rendering = Values(thresholds)
+    lines = ["| alert | fires when | for | severity |", "| --- | --- | --- | --- |"]
+    for alert in ALERTS:
+        off = "" if thresholds["alerts"][alert.name]["enabled"] else " (off)"
+        link = f"[{alert.name}](runbooks/{alert.name}.md){off}"
+        for index, rule in enumerate(alert.rules):
+            place = place_of(alert, rule)
+            which = f"`{rule.reason}`: " if rule.reason else ""
+            lines.append(
+                f"| {link if index == 0 else ''} | {which}{fill(rule.when, rendering)} "
+                f"| {rendering.value(f'{place}.for')} | {rendering.value(f'{place}.severity')} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _recording_table(thresholds: Thresholds) -> str:
+    del thresholds
+    return "".join(f"- `{recording.name}`\n" for recording in RECORDINGS)
+
+
+# The command ----------------------------------------------------------------------------------
+
+
+def rule_files(rendering: Rendering) -> dict[str, str]:
+    """Every rule file by its name."""
+    return {
+        "recording.yml": recording_rules(rendering),
+        "alerts.yml": alerting_rules(rendering),
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m alerts.build", description=__doc__)
+    parser.add_argument("--thresholds", type=Path, default=THRESHOLDS, metavar="FILE")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="write only the rule files, and there"
+    )
+    parser.add_argument("--helm", metavar="PREFIX", help="print templates, as for .Values.rules")
+    arguments = parser.parse_args(argv)
+    if arguments.helm:
+        sys.stdout.write("---\n".join(rule_files(HelmTemplate(arguments.helm)).values()))
+        return 0
+    try:
+        thresholds = load(arguments.thresholds)
+        rendering = Values(thresholds)
+    except ThresholdsError as error:
+        sys.stderr.write(f"{arguments.thresholds}:\n{error}\n")
+        return 1
+    folder: Path = arguments.output or FOLDER
+    for name, text in rule_files(rendering).items():
+        (folder / name).write_text(text, "utf-8")
+    if arguments.output is None:
+        PAGE.write_text(page(PAGE.read_text("utf-8"), thresholds), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

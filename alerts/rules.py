@@ -1,0 +1,481 @@
+"""Every recording rule and alert, as data.
+
+`[[path]]` stands for a number or word of `thresholds.yml`; `alerts.build` puts it in, or what a
+Helm template has in its place. Windows are fixed: the names of recording rules carry them.
+
+Three things that each expression must survive, and how it does:
+
+- an idle account: ratios divide by `(… > 0)`, so that 0/0 is absent, and ask for a least count;
+- a restart: counters go on from the ledger, gauges are absent for moments, `account_up` is 0 until
+  the first answer; every alert waits longer than that (`for`);
+- a quiet night: one workflow that fails, or waits, is no symptom.
+
+Nothing hangs on `instance` where an account is meant: a pod that moves is still the same account.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+OVERVIEW: Final = "comfycontrol-overview"
+HEALTH: Final = "comfycontrol-exporter-health"
+"""The boards' uids in Grafana."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A recording rule; its name is `level:metric:operations`."""
+
+    name: str
+    expr: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One way in which an alert fires."""
+
+    expr: str
+    when: str
+    """For the table in the documentation."""
+    summary: str
+    description: str
+    reason: str = ""
+    """Tells the ways apart where there are several: a label, and the key in `thresholds.yml`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """An alert: one name, one runbook, one or more rules."""
+
+    name: str
+    board: str
+    rules: tuple[Rule, ...]
+    follows_account_down: bool = False
+    """Whether it only repeats that the account is down: the example Alertmanager silences it."""
+
+
+def _slow_starts(window: str) -> Recording:
+    # A bound is written 300.0 or, by some other exposition, 300.
+    within = 'le=~"[[objective.starts_within]](\\\\.0)?"'
+    name = "comfycontrol_workflow_time_to_start_seconds"
+    return Recording(
+        f"account:comfycontrol_workflow_slow_starts:ratio_rate{window}",
+        f"1 - sum by (account) (rate({name}_bucket{{{within}}}[{window}]))\n"
+        f"  / (sum by (account) (rate({name}_count[{window}])) > 0)",
+    )
+
+
+RECORDINGS: Final = (
+    Recording(
+        "account:comfycontrol_workflows_waiting:sum",
+        'sum by (account) (comfycontrol_workflows{status=~"accepted|uploaded|queued"})',
+    ),
+    # Of ids that are only pushed, a start may go unseen: an end is progress as well.
+    Recording(
+        "account:comfycontrol_workflows_moved:increase15m",
+        "sum by (account) (increase(comfycontrol_workflow_time_to_start_seconds_count[15m]))\n"
+        "+ sum by (account) "
+        '(increase(comfycontrol_workflows_finished_total{status=~"completed|failed"}[15m]))',
+    ),
+    Recording(
+        "account:comfycontrol_workflows_ran:increase30m",
+        "sum by (account) "
+        '(increase(comfycontrol_workflows_finished_total{status=~"completed|failed"}[30m]))',
+    ),
+    Recording(
+        "account:comfycontrol_workflows_failed:ratio_increase30m",
+        'sum by (account) (increase(comfycontrol_workflows_finished_total{status="failed"}[30m]))\n'
+        "/ (account:comfycontrol_workflows_ran:increase30m > 0)",
+    ),
+    Recording(
+        "account_node_type:comfycontrol_workflow_failures:increase30m",
+        "sum by (account, node_type) (increase(comfycontrol_workflow_failures_total[30m]))",
+    ),
+    _slow_starts("5m"),
+    _slow_starts("30m"),
+    _slow_starts("1h"),
+    _slow_starts("6h"),
+    # `>= 0` drops the NaN of a day without any.
+    Recording(
+        "account:comfycontrol_workflow_time_to_start_seconds:p99_rate1d",
+        "histogram_quantile(0.99, sum by (account, le) "
+        "(rate(comfycontrol_workflow_time_to_start_seconds_bucket[1d]))) >= 0",
+    ),
+    Recording(
+        "account:comfycontrol_workflow_run_duration_seconds:p99_rate1d",
+        "histogram_quantile(0.99, sum by (account, le) "
+        "(rate(comfycontrol_workflow_run_duration_seconds_bucket"
+        '{status="completed"}[1d]))) >= 0',
+    ),
+    Recording(
+        "account_status:comfycontrol_oldest_workflow:age_seconds",
+        "time() - min by (account, status) "
+        "(comfycontrol_oldest_workflow_created_timestamp_seconds)",
+    ),
+    Recording(
+        "account:comfycontrol_stalest_observation:age_seconds",
+        "time() - min by (account) (comfycontrol_stalest_observation_timestamp_seconds)",
+    ),
+    # The last pass is unknown until the first since the start is complete: then it counts from the
+    # start, for accounts whose list is asked for.
+    Recording(
+        "account:comfycontrol_listing_last_success:age_seconds",
+        "time() - (\n"
+        "    max by (account) (comfycontrol_listing_last_success_timestamp_seconds)\n"
+        "  or\n"
+        "    max by (account) (\n"
+        "        0 * (sum by (account, job, instance)\n"
+        '          (increase(comfycontrol_api_requests_total{endpoint="list"}[15m])) > 0)\n'
+        "      + on (job, instance) group_left () process_start_time_seconds\n"
+        "    )\n"
+        ")",
+    ),
+)
+
+_REFUSED: Final = (
+    "  (\n"
+    "      sum by (account) "
+    '(increase(comfycontrol_api_requests_total{code="401"}[10m])) > 0\n'
+    "    or\n"
+    "      sum by (account) "
+    '(increase(comfycontrol_api_requests_total{code="403", endpoint="list"}[10m])) > 0\n'
+    "  )"
+)
+"""Refusals of the token. A 403 for one workflow says nothing of the account."""
+
+_TIME_TO_START: Final = "alerts.ComfyControlTimeToStartTooLong"
+_PROMISE: Final = (
+    "{{ [[objective.share]] | humanizePercentage }} of workflows start within "
+    '{{ "[[objective.starts_within]]" | humanizeDuration }}'
+)
+
+
+def _burning(reason: str, long: str, short: str) -> Rule:
+    path = f"{_TIME_TO_START}.{reason}"
+    ratio = "account:comfycontrol_workflow_slow_starts:ratio_rate"
+    limit = f"[[{path}.burn]] * (1 - [[objective.share]])"
+    return Rule(
+        reason=reason,
+        expr=f"{ratio}{long} > {limit}\n"
+        f"and on (account) {ratio}{short} > {limit}\n"
+        "and on (account)\n"
+        "  sum by (account) "
+        f"(increase(comfycontrol_workflow_time_to_start_seconds_count[{long}]))"
+        f" >= [[{path}.at_least]]",
+        when=f"starts later than [[objective.starts_within]] s use up the allowance of "
+        f"1 - [[objective.share]] more than [[{path}.burn]] times too fast, over {long} and "
+        f"{short}, of at least [[{path}.at_least]]",
+        summary="Workflows of {{ $labels.account }} wait too long for their start",
+        description=f"{{{{ $value | humanizePercentage }}}} of the workflows that started within "
+        f"the last {long} had waited for longer; promised is that {_PROMISE}.",
+    )
+
+
+_NODE: Final = "alerts.ComfyControlNodeTypeFailing"
+_FAILURE: Final = "alerts.ComfyControlFailureRatioHigh"
+_STUCK: Final = "alerts.ComfyControlQueueStuck"
+_RUN: Final = "alerts.ComfyControlRunTooLong"
+_NOTHING: Final = "alerts.ComfyControlNothingFinished"
+_RATE: Final = "alerts.ComfyControlRateLimited"
+_STALE: Final = "alerts.ComfyControlObservationsStale"
+_LISTING: Final = "alerts.ComfyControlListingBehind"
+
+_AGE: Final = "account_status:comfycontrol_oldest_workflow:age_seconds"
+
+ALERTS: Final = (
+    Alert(
+        "ComfyControlTimeToStartTooLong",
+        OVERVIEW,
+        (_burning("fast", "1h", "5m"), _burning("slow", "6h", "30m")),
+    ),
+    Alert(
+        "ComfyControlFailureRatioHigh",
+        OVERVIEW,
+        (
+            Rule(
+                expr="account:comfycontrol_workflows_failed:ratio_increase30m"
+                f" > [[{_FAILURE}.above]]\n"
+                "and on (account) account:comfycontrol_workflows_ran:increase30m"
+                f" >= [[{_FAILURE}.at_least]]",
+                when=f"failed ÷ (completed + failed) is above [[{_FAILURE}.above]] over 30 min, of "
+                f"at least [[{_FAILURE}.at_least]]",
+                summary="Many workflows of {{ $labels.account }} fail",
+                description="{{ $value | humanizePercentage }} of the workflows that ran to an end "
+                "within the last 30 minutes failed.",
+            ),
+        ),
+    ),
+    Alert(
+        "ComfyControlNodeTypeFailing",
+        OVERVIEW,
+        (
+            Rule(
+                # Failures without a cause, and types beyond the cap, are no type.
+                expr="account_node_type:comfycontrol_workflow_failures:increase30m"
+                '{node_type!~"unknown|other"}'
+                f" >= [[{_NODE}.at_least]]\n"
+                "and\n"
+                "    account_node_type:comfycontrol_workflow_failures:increase30m\n"
+                "  / on (account) group_left ()\n"
+                "    (account:comfycontrol_workflows_ran:increase30m > 0)\n"
+                f"  > [[{_NODE}.above]]",
+                when=f"at least [[{_NODE}.at_least]] workflows failed in it over 30 min, and more "
+                f"than [[{_NODE}.above]] of all that ran",
+                summary="{{ $labels.node_type }} fails in {{ $labels.account }}",
+                # %q quotes as PromQL does, whatever a node's author has called it.
+                description="{{ $value | printf `%.0f` }} workflows failed in this type of node "
+                "within the last 30 minutes"
+                "{{ with printf `topk(1, sum by (exception_type) "
+                "(increase(comfycontrol_workflow_failures_total"
+                "{account=%q, node_type=%q}[30m])))` "
+                "$labels.account $labels.node_type | query }}"
+                ", most of them with {{ . | first | label `exception_type` }}{{ end }}.",
+            ),
+        ),
+    ),
+    Alert(
+        "ComfyControlQueueStuck",
+        OVERVIEW,
+        (
+            Rule(
+                reason="not_moving",
+                expr='sum by (account) (comfycontrol_workflows{status="queued"})'
+                f" >= [[{_STUCK}.not_moving.deep]]\n"
+                "and on (account) account:comfycontrol_workflows_moved:increase15m == 0",
+                when=f"at least [[{_STUCK}.not_moving.deep]] are queued, and none started or ended "
+                "in 15 min",
+                summary="The queue of {{ $labels.account }} does not move",
+                description="{{ $value }} workflows are queued, and for more than 15 minutes none "
+                "has started or ended.",
+            ),
+            Rule(
+                reason="too_old",
+                expr=f'{_AGE}{{status=~"accepted|uploaded|queued"}}'
+                f" > [[{_STUCK}.too_old.above_seconds]]",
+                when="the oldest that has not started was created more than "
+                f"[[{_STUCK}.too_old.above_seconds]] s ago",
+                summary="A workflow of {{ $labels.account }} has waited for "
+                "{{ $value | humanizeDuration }}",
+                description="The oldest workflow that is {{ $labels.status }} was created "
+                "{{ $value | humanizeDuration }} ago and has not started.",
+            ),
+        ),
+    ),
+    Alert(
+        "ComfyControlNothingStarts",
+        OVERVIEW,
+        (
+            Rule(
+                expr="account:comfycontrol_workflows_waiting:sum > 0\n"
+                "and on (account) "
+                'sum by (account) (comfycontrol_workflows{status="running"}) == 0\n'
+                "and on (account) account:comfycontrol_workflows_moved:increase15m == 0",
+                when="something waits, nothing runs, and nothing started or ended in 15 min",
+                summary="Nothing starts in {{ $labels.account }}, and {{ $value }} wait",
+                description="{{ $value }} workflows wait, none runs, and for more than 15 minutes "
+                "none has started or ended: no runner takes them.",
+            ),
+        ),
+    ),
+    Alert(
+        "ComfyControlRunTooLong",
+        OVERVIEW,
+        (
+            Rule(
+                # No metric tells when a run began: the age counts from the creation, so the usual
+                # wait is granted as well. A day without any known start grants none.
+                expr=f'{_AGE}{{status="running"}} > [[{_RUN}.above_seconds]]\n'
+                f'and on (account) {_AGE}{{status="running"}} > on (account)\n'
+                f"  [[{_RUN}.times_usual]] * "
+                "account:comfycontrol_workflow_run_duration_seconds:p99_rate1d\n"
+                "  + (\n"
+                "      account:comfycontrol_workflow_time_to_start_seconds:p99_rate1d\n"
+                "    or 0 * account:comfycontrol_workflow_run_duration_seconds:p99_rate1d\n"
+                "  )\n"
+                "and on (account)\n"
+                "  sum by (account) (increase("
+                'comfycontrol_workflow_run_duration_seconds_count{status="completed"}[1d]))'
+                f" >= [[{_RUN}.at_least]]",
+                when=f"the oldest that runs was created more than [[{_RUN}.above_seconds]] s ago, "
+                f"and more than [[{_RUN}.times_usual]] times the day's 99th percentile of runs "
+                f"plus that of waits, of at least [[{_RUN}.at_least]] completed",
+                summary="A workflow of {{ $labels.account }} runs far beyond the usual",
+                description="The oldest workflow that is running was created "
+                "{{ $value | humanizeDuration }} ago, more than [[alerts.ComfyControlRunTooLong"
+                ".times_usual]] times the run of 99 in 100 within a day.",
+            ),
+        ),
+    ),
+    Alert(
+        "ComfyControlNothingFinished",
+        OVERVIEW,
+        (
+            Rule(
+                # The hour looked at lies within the usual hours, and was watched from its start.
+                expr="sum by (account) "
+                '(increase(comfycontrol_workflows_finished_total{status="completed"}[1h])) == 0\n'
+                "and on (account)\n"
+                "  sum by (account) (comfycontrol_workflows_finished_total offset 1h) >= 0\n"
+                f"and on () hour(vector(time() - 3600)) >= [[{_NOTHING}.from_hour]]\n"
+                f"and on () hour() < [[{_NOTHING}.to_hour]]\n"
+                f"and on () day_of_week() >= [[{_NOTHING}.first_day]]\n"
+                f"and on () day_of_week() <= [[{_NOTHING}.last_day]]",
+                when=f"nothing completed for an hour, between [[{_NOTHING}.from_hour]] and "
+                f"[[{_NOTHING}.to_hour]] h UTC on days [[{_NOTHING}.first_day]] to "
+                f"[[{_NOTHING}.last_day]] of the week",
+                summary="No workflow of {{ $labels.account }} has completed for an hour",
+                description="In the usual hours ([[alerts.ComfyControlNothingFinished.from_hour]] "
+                "to [[alerts.ComfyControlNothingFinished.to_hour]] h UTC) some always do.",
+            ),
+        ),
+        follows_account_down=True,
+    ),
+    Alert(
+        "ComfyControlAccountDown",
+        HEALTH,
+        (
+            Rule(
+                reason="token",
+                expr="max by (account) (comfycontrol_account_up) == 0\n"
+                f"and on (account)\n{_REFUSED}",
+                when="the service refuses the token (401, or 403 for the list)",
+                summary="The service refuses the token of {{ $labels.account }}",
+                description="Nothing is known of this account until it has a token that is "
+                "accepted. What ends meanwhile is counted later, from the list.",
+            ),
+            Rule(
+                reason="service",
+                # An account to which nobody has pushed an id yet asks nothing, and is not down.
+                expr="max by (account) (comfycontrol_account_up) == 0\n"
+                "and on (account)\n"
+                "  sum by (account) (increase(comfycontrol_api_requests_total[10m])) > 0\n"
+                f"unless on (account)\n{_REFUSED}",
+                when="no answer of the service is usable: it fails, or is out of reach",
+                summary="The service gives no usable answer for {{ $labels.account }}",
+                description="Nothing is known of this account now. What ends meanwhile is counted "
+                "later, from the list.",
+            ),
+        ),
+    ),
+    Alert(
+        "ComfyControlRateLimited",
+        HEALTH,
+        (
+            Rule(
+                expr="sum by (account) "
+                '(increase(comfycontrol_api_requests_total{code="429"}[15m]))'
+                f" >= [[{_RATE}.at_least]]",
+                when=f"at least [[{_RATE}.at_least]] answers were 429 in 15 min",
+                summary="The service refuses requests of {{ $labels.account }}: too many",
+                description="{{ $value | printf `%.0f` }} requests were answered with 429 within "
+                "the last 15 minutes. The exporter keeps within the limit by itself, so something "
+                "else on its address asks as well.",
+            ),
+        ),
+    ),
+    Alert(
+        "ComfyControlObservationsStale",
+        HEALTH,
+        (
+            Rule(
+                expr="account:comfycontrol_stalest_observation:age_seconds"
+                f" > [[{_STALE}.above_seconds]]",
+                when="some open workflow has not been seen for more than "
+                f"[[{_STALE}.above_seconds]] s",
+                summary="What is shown of {{ $labels.account }} is out of date",
+                description="Nothing was heard of some open workflow for "
+                "{{ $value | humanizeDuration }}: numbers of open workflows may be wrong.",
+            ),
+        ),
+        follows_account_down=True,
+    ),
+    Alert(
+        "ComfyControlListingBehind",
+        HEALTH,
+        (
+            Rule(
+                expr="account:comfycontrol_listing_last_success:age_seconds"
+                f" > [[{_LISTING}.above_seconds]]",
+                when="the account's list was last read whole more than "
+                f"[[{_LISTING}.above_seconds]] s ago, or never since the start",
+                summary="The list of {{ $labels.account }} is not read to its end",
+                description="The last complete pass ended {{ $value | humanizeDuration }} ago, or "
+                "that was the start: new workflows and outcomes are told late.",
+            ),
+        ),
+        follows_account_down=True,
+    ),
+    Alert(
+        "ComfyControlCardinalityCapReached",
+        HEALTH,
+        (
+            Rule(
+                reason="values",
+                expr="sum by (account, label) "
+                "(increase(comfycontrol_label_overflow_total[1h])) > 0",
+                when="a node or exception type beyond the cap was counted as `other` within 1 h",
+                summary="New values of {{ $labels.label }} in {{ $labels.account }} count as other",
+                description="The cap of distinct values is reached: failures of new kinds can no "
+                "longer be told apart.",
+            ),
+            Rule(
+                reason="positions",
+                expr="max by (account) (comfycontrol_workflow_series_omitted) > 0",
+                when="queue positions have no series because of `metrics.per_workflow_series`",
+                summary="Queue positions of {{ $labels.account }} are left out",
+                description="{{ $value }} workflows have a known place in their queue and no "
+                "series, because of the cap. Everything else counts them.",
+            ),
+        ),
+    ),
+    Alert(
+        "ComfyControlLedgerFailing",
+        HEALTH,
+        (
+            Rule(
+                expr="sum by (job, instance) "
+                "(increase(comfycontrol_exporter_ledger_errors_total[15m])) > 0",
+                when="the ledger could not be read or kept on disk within 15 min",
+                summary="The ledger of {{ $labels.instance }} cannot be kept",
+                description="{{ $value | printf `%.0f` }} errors within the last 15 minutes. It "
+                "goes on in memory; a restart now would lose, or count again, what is not on disk.",
+            ),
+        ),
+    ),
+    Alert(
+        "ComfyControlConfigReloadFailed",
+        HEALTH,
+        (
+            Rule(
+                expr="max by (job, instance) "
+                "(comfycontrol_exporter_config_last_reload_successful) == 0",
+                when="the configuration in use is not the one last read",
+                summary="{{ $labels.instance }} runs on an old configuration",
+                description="The file was changed to something wrong. The exporter goes on with "
+                "what it had, and would not start again with what is there now.",
+            ),
+        ),
+    ),
+    Alert(
+        "ComfyControlExporterAbsent",
+        HEALTH,
+        (
+            Rule(
+                reason="all",
+                expr='absent(up{job="[[settings.job]]"} == 1)',
+                when="no exporter of the job is up",
+                summary="No exporter runs, or Prometheus cannot reach it",
+                description="No target of the job [[settings.job]] is up: every other alert of "
+                "ComfyControl is blind.",
+            ),
+            Rule(
+                reason="one",
+                expr='up{job="[[settings.job]]"} == 0\n'
+                'and on (job) up{job="[[settings.job]]"} == 1',
+                when="one exporter is down while another one of the job is up",
+                summary="The exporter {{ $labels.instance }} is down",
+                description="Prometheus cannot scrape it: its accounts are unseen, unless another "
+                "exporter follows them.",
+            ),
+        ),
+    ),
+)
