@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test unit property integration e2e lint format types docs dashboards lock build bench clean check help
+.PHONY: demo demo-monitoring test unit property integration e2e lint format types docs dashboards lock build bench clean check help
 
 help:  ## say what there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -27,6 +27,9 @@ $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt pyproject.toml
 
 demo: $(VENV)/.runtime  ## the exporter at work on a local ComfyControl; ARGS="--speed 5" hurries it
 	$(BIN)/python -m exporter demo $(ARGS)
+
+demo-monitoring: $(VENV)/.dev  ## the demo with Prometheus and Alertmanager, where these are installed
+	scripts/demo-monitoring $(ARGS)
 
 test: $(VENV)/.dev  ## all four tiers of tests; those whose programs are missing say so and are skipped
 	$(PYTEST) $(ARGS)
