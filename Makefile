@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo demo-monitoring test unit property integration e2e lint format types docs dashboards lock build bench clean check help
+.PHONY: demo demo-monitoring test unit property integration e2e lint format types docs dashboards lock sbom build clean check help
 
 help:  ## say what there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -54,6 +54,7 @@ check: lint types test  ## everything before a commit
 docs: $(VENV)/.dev  ## generate the reference pages from the code
 	$(BIN)/python -m exporter.metrics.reference > docs/metrics.md
 	$(BIN)/python -m exporter.config.reference > docs/configuration.md
+	$(BIN)/python -m alerts.build
 
 dashboards: $(VENV)/.dev  ## write the dashboards' JSON from their source
 	$(BIN)/python -m dashboards.build
@@ -65,6 +66,14 @@ lock: $(VENV)/.dev  ## lock what pyproject.toml asks for
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 	  --custom-compile-command "make lock" pyproject.toml -c requirements/runtime.txt \
 	  --group build --group test --group monitoring --group check -o requirements/dev.txt
+	for group in build packaging; do \
+	  $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
+	    --custom-compile-command "make lock" -c requirements/runtime.txt -c requirements/dev.txt \
+	    --group $$group -o requirements/$$group.txt || exit 1; \
+	done
+
+sbom:  ## CycloneDX list of what the exporter runs on, under dist/
+	scripts/sbom
 
 build: $(VENV)/.dev  ## wheel and sdist under dist/
 	rm -rf dist && $(BIN)/python -m hatchling build

@@ -52,9 +52,9 @@ def _cells(day: Day, followed: Followed) -> list[str]:
 def remarks(followed: Followed) -> str:
     """What has no place in the table."""
     asked = ", ".join(f"{name} {count}" for name, count in followed.measures.requests.items())
-    said = {None: "has no metrics", True: "metrics agree", False: "METRICS DISAGREE"}
-    text = f"{followed.follower}: {said[followed.agrees]} with the truth; asked: {asked}; most in "
-    text += f"10 s: {followed.measures.busiest_window}"
+    text = f"{followed.follower}: asked: {asked}; most in 10 s: {followed.measures.busiest_window}"
+    if followed.agrees is not None:
+        text += f"; its metrics {'agree' if followed.agrees else 'DISAGREE'} with the truth"
     if len(followed.scrapes) > 1:
         cuts = quantiles(followed.scrapes, n=20)
         text += f"; scrapes, ms: median {cuts[9] * 1000:.0f}, p95 {cuts[18] * 1000:.0f}"

@@ -61,14 +61,13 @@ MAX_EARLIER_COOLDOWN_SECONDS: Final = 3600.0
 GUARANTEED_PART: Final = {
     Purpose.LIST_FIRST_PAGE: 0.1,
     Purpose.LIST_DEEPER_PAGE: 0.1,
-    Purpose.CAUSE: 0.2,
-    Purpose.NEW_STREAM: 0.1,
-    Purpose.RECONNECT: 0.1,
+    Purpose.CAUSE: 0.1,
+    Purpose.NEW_STREAM: 0.05,
+    Purpose.RECONNECT: 0.05,
 }
-"""The part of the share that each purpose is sure of, whatever the others want.
+"""The part of the share that each purpose is sure of, whatever the others want; one at least.
 
-Where a list is so busy that reading it could take everything, a pass over it takes a little longer
-with a fifth less, while causes would wait for hours without it.
+Where streams have to wait for it, there are too many workflows for streams to matter.
 """
 
 

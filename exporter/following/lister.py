@@ -157,7 +157,14 @@ class Lister:
         return self._left_of_interval(began)
 
     def _left_of_interval(self, began: float) -> float:
-        return max(0.0, self._terms.interval - (self._now().monotonic - began))
+        """How long to wait before the next pass.
+
+        One that took longer than an interval leaves the rest of the second one to others, such as
+        the causes that it has shown to be owed. One that took longer still has no time to give.
+        """
+        took = self._now().monotonic - began
+        intervals = 1 if took <= self._terms.interval else 2
+        return max(0.0, intervals * self._terms.interval - took)
 
     def _read_list(self) -> None:
         frontier = self._register.list_frontier(self._account)

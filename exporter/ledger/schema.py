@@ -146,10 +146,10 @@ def write(database: sqlite3.Connection, batch: Batch, number_of: Callable[[str],
     """Write a batch, within a transaction; `number_of` makes accounts that are not there."""
     for name, marks in batch.accounts.items():
         database.execute(
-            "UPDATE accounts SET frontier = ?2, "
-            "line = CASE WHEN line IS NULL OR line < ?1 THEN ?1 ELSE line END "
-            "WHERE account = ?3",
-            (marks.line, marks.frontier, number_of(name)),
+            "UPDATE accounts SET frontier = :frontier, "
+            "line = CASE WHEN line IS NULL OR line < :line THEN :line ELSE line END "
+            "WHERE account = :account",
+            {"line": marks.line, "frontier": marks.frontier, "account": number_of(name)},
         )
     database.executemany(
         _KEEP_WORKFLOW,
@@ -226,9 +226,14 @@ def load(database: sqlite3.Connection, monotonic: float) -> Kept:
 
 
 def closed_ones(database: sqlite3.Connection) -> tuple[int, dict[str, float]]:
-    """How many workflows are closed, and each account's latest end. Reads an index through."""
+    """How many workflows are closed, and each account's latest end."""
+    # All, less the few that are open: counting a whole table reads its smallest index and looks at
+    # no row, which a condition would make a hundred times as slow.
     closed = int(
-        database.execute("SELECT count(*) FROM workflows WHERE phase != 'open'").fetchone()[0]
+        database.execute(
+            "SELECT (SELECT count(*) FROM workflows) - (SELECT count(*) FROM workflows "
+            "WHERE (phase = 'open' OR cause_owed_since IS NOT NULL) AND phase = 'open')"
+        ).fetchone()[0]
     )
     latest_ends = database.execute(
         "SELECT name, (SELECT ended_at FROM workflows WHERE account = accounts.account "

@@ -198,8 +198,8 @@ class SqliteStore:
                 [(number, workflow) for workflow, _, _ in old],
             )
             database.execute(
-                "UPDATE accounts SET line = ?1 WHERE account = ?2 AND line < ?1",
-                (latest_end, number),
+                "UPDATE accounts SET line = :end WHERE account = :account AND line < :end",
+                {"end": latest_end, "account": number},
             )
             return Forgotten(len(old), latest_end)
 

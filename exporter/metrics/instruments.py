@@ -13,7 +13,7 @@ from exporter.following.telemetry import SnapshotResult, StreamEnd
 from exporter.metrics.catalogue import API_DURATION_BUCKETS, BY_NAME
 
 ENDPOINTS: Final = ("subscribe", "list", "get")
-EXPECTED_CODES: Final = ("200", "401", "404", "429", "500", "503", "error")
+EXPECTED_CODES: Final = ("200", "401", "403", "404", "429", "500", "503", "error")
 """Codes whose series stand at 0 from the start, so that the first of each is seen."""
 
 

@@ -21,6 +21,8 @@ from tests.e2e.programs import EXPORTER, Process, Stage, free_port
 KILLS = int(os.environ.get("CRASH_KILLS", "15"))
 WORKFLOWS = 200
 SPEED = 10
+LIMIT = {"requests": 40, "per": "10s" if KILLS >= 50 else "4s", "cooldown": "10s"}
+"""The service's own, or a hastier one for those who wait for the suite."""
 LONGEST_LIFE = 2.6
 """Seconds from the start of a process to its end; half of that on average. A third of a second of
 it goes by before the first request."""
@@ -34,7 +36,8 @@ SCENARIO: dict[str, Any] = {
         "rate": WORKFLOWS / (KILLS * LONGEST_LIFE / 2) / SPEED,
         "max_workflows": WORKFLOWS,
     },
-    "start": {"finished": 50, "open": 5},
+    "start": {"finished": 50},
+    "limit": LIMIT,
     "runners": [{"name": "gpu", "count": 20}],
     "jobs": [
         {
@@ -180,6 +183,7 @@ def test_totals_are_the_truth_whenever_it_is_killed(
         "token": "cfc_studio",
         "base_url": simulator,
         "listing": {"interval": "2s"},
+        "rate_limit": LIMIT,
     }
     config.write_text(yaml.safe_dump({"accounts": [account]}))
     exporters = Exporters(stage, config)

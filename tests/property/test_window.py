@@ -119,7 +119,7 @@ def test_the_more_urgent_goes_first_once_both_have_their_guarantee(
     one: Purpose, other: Purpose
 ) -> None:
     window = RequestWindow(Limit(requests=40, reserve=0.25))
-    for _ in range(6):  # the largest guarantee
+    for _ in range(3):  # the largest guarantee
         for purpose in {one, other}:
             window.answer(window.begin(purpose, 0.0), 0.0)
     assert window.choose({one, other}, 0.0) is min(one, other)

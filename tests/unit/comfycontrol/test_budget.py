@@ -104,10 +104,10 @@ def test_first_come_first_served_within_a_purpose(budget: RequestBudget) -> None
 
 def test_the_most_urgent_goes_first_once_each_has_its_share(budget: RequestBudget) -> None:
     for purpose in Purpose:
-        fill(budget, purpose, 2 if purpose is Purpose.CAUSE else 1)
-    held = fill(budget, Purpose.LIST_FIRST_PAGE, 4)
+        fill(budget, purpose, 1)
+    held = fill(budget, Purpose.LIST_FIRST_PAGE, 5)
     waiting = [budget.enter(purpose) for purpose in reversed(Purpose)]
-    for place, turn in enumerate(list(reversed(waiting))[:4]):
+    for place, turn in enumerate(reversed(waiting)):
         held[place].unused()
         granted(turn)
 
