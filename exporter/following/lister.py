@@ -157,14 +157,7 @@ class Lister:
         return self._left_of_interval(began)
 
     def _left_of_interval(self, began: float) -> float:
-        """How long to wait before the next pass.
-
-        One that took longer than an interval leaves the rest of the second one to others, such as
-        the causes that it has shown to be owed. One that took longer still has no time to give.
-        """
-        took = self._now().monotonic - began
-        intervals = 1 if took <= self._terms.interval else 2
-        return max(0.0, intervals * self._terms.interval - took)
+        return left_of_interval(self._now().monotonic - began, self._terms.interval)
 
     def _read_list(self) -> None:
         frontier = self._register.list_frontier(self._account)
@@ -324,6 +317,16 @@ class Lister:
             # Named by somebody, or taken up when it had the tag.
             or self._register.is_open(self._account, workflow.id)
         )
+
+
+def left_of_interval(took: float, interval: float) -> float:
+    """How many seconds to wait after a pass that took so long.
+
+    One that took longer than an interval leaves the rest of the second one to others, such as the
+    causes that it has shown to be owed. One that took longer still has no time to give.
+    """
+    intervals = 1 if took <= interval else 2
+    return max(0.0, intervals * interval - took)
 
 
 def _has_ended(workflow: WorkflowSummary) -> bool:

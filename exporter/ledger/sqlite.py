@@ -96,6 +96,8 @@ class SqliteStore:
         self._losses = 0
         self._is_closed = False
         self._is_synced = True
+        # Some file systems may not allow one: then each transaction waits for the disk by itself.
+        self._has_log = True
         # What comes back from the disk was last seen before anything that is seen from now on.
         self._began = now().monotonic
         try:
@@ -165,7 +167,7 @@ class SqliteStore:
 
     def sync(self) -> None:
         """See to it that what was kept outlives a power cut as well."""
-        if self._is_synced:
+        if self._is_synced or not self._has_log:
             return
         with self._unlost():
             # SQLite locks the other file, so closing this one gives no lock away.
@@ -257,7 +259,8 @@ class SqliteStore:
         try:
             # Nobody else may write, so no memory need be shared, nor looked at for changes.
             database.execute("PRAGMA locking_mode = EXCLUSIVE")
-            database.execute("PRAGMA journal_mode = WAL")
+            mode = database.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            self._has_log = mode == "wal"
             # Safe against the end of the process at any moment; `sync` is for the power.
             database.execute("PRAGMA synchronous = NORMAL")
             database.execute("PRAGMA journal_size_limit = 16777216")
@@ -318,8 +321,9 @@ class SqliteStore:
                 break
             aside = f"{FILE_NAME}.damaged-{stamp}-{number}"
         found = self._path.exists()
-        # Renamed before it is closed: closing would write to it, and take its log away.
-        for ending in ("", "-wal"):
+        # Renamed before it is closed: closing would write to it, and take its log away. The log
+        # first: one that is left behind must never meet a fresh file.
+        for ending in ("-wal", ""):
             path = self._path.with_name(FILE_NAME + ending)
             if path.exists():
                 path.rename(path.with_name(aside + ending))

@@ -5,7 +5,6 @@ The names here are the ledger's own; `exporter.metrics.catalogue` gives them the
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
@@ -87,6 +86,10 @@ class CounterTotal:
     exemplar: Exemplar | None = None
     appeared: int = 0
     """When this series came to be, as a number that rises with each; 0: it was always known."""
+
+    def copied(self) -> "CounterTotal":
+        """A copy that later counts leave alone."""
+        return CounterTotal(self.value, self.exemplar, self.appeared)
 
 
 @dataclass(slots=True)
@@ -199,7 +202,7 @@ class Totals:
         """A copy that later facts leave alone, for a scrape to render without haste."""
         copy_ = Totals(self._buckets, self._caps)
         copy_._appeared = self._appeared
-        copy_.counters = {key: copy(total) for key, total in self.counters.items()}
+        copy_.counters = {key: total.copied() for key, total in self.counters.items()}
         copy_.histograms = {key: total.copied() for key, total in self.histograms.items()}
         return copy_
 
@@ -210,7 +213,7 @@ class Totals:
         dict[tuple[HistogramName, Labels], HistogramTotal],
     ]:
         """Copies of the series that have changed since this was last called."""
-        counters = {key: copy(self.counters[key]) for key in self._changed_counters}
+        counters = {key: self.counters[key].copied() for key in self._changed_counters}
         histograms = {key: self.histograms[key].copied() for key in self._changed_histograms}
         self._changed_counters.clear()
         self._changed_histograms.clear()

@@ -190,7 +190,7 @@ def _while_open(
     elif workflow.status is not None and status.rank < workflow.status.rank:
         facts.append(Ignored("late"))
     else:
-        if newest:
+        if newest and workflow.unknown_status is not None:
             workflow = replace(workflow, unknown_status=None)
         workflow = _advance(workflow, status, seen, facts, newest=newest)
         if _same_news(before, workflow) and before.last_seen is not None:

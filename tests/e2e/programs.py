@@ -110,7 +110,7 @@ class Stage:
             try:
                 if holds():
                     return
-            except requests.ConnectionError:
+            except requests.RequestException:
                 pass
             if time.monotonic() > deadline:
                 logs = "\n".join(f"--- {p.name}\n{p.output[-2000:]}" for p in self._processes)

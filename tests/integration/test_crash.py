@@ -229,11 +229,16 @@ def test_totals_are_the_truth_whenever_it_is_killed(
         if w["status"] == "failed"
     )
     assert scrape.total("comfycontrol_workflows_discovered_total") == len(ours)
-    assert scrape.by_labels("comfycontrol_workflow_run_duration_seconds_count") == Counter(
-        (w["status"],) for w in ours if w["started_ms"] and w["completed_ms"]
-    )
-    name = "comfycontrol_workflow_time_to_start_seconds_count"
-    assert scrape.total(name) == sum(w["started_ms"] is not None for w in ours)
+    ran = Counter((w["status"],) for w in ours if w["started_ms"] and w["completed_ms"])
+    runs = scrape.by_labels("comfycontrol_workflow_run_duration_seconds_count")
+    started = sum(w["started_ms"] is not None for w in ours)
+    starts = scrape.total("comfycontrol_workflow_time_to_start_seconds_count")
+    if faults:
+        # Where all that was ever read of a stamp was malformed, no duration is made up.
+        assert runs <= ran
+        assert starts <= started
+    else:
+        assert (runs, starts) == (ran, started)
     assert sum(told["refusals"].values()) == 0
     print(  # noqa: T201 - for whoever runs it with -s
         f"{KILLS} kills, {exporters.scrapes} scrapes, {len(ours)} workflows, "

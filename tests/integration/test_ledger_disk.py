@@ -199,13 +199,6 @@ class TestReadOnly:
         with pytest.raises(CannotOpenLedger, match="Read-only file system"):
             SqliteStore(small_disk / "new", now)
 
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anything")
-    def test_a_file_at_the_start(self, folder: Path, now: Clocks) -> None:
-        ledger_on_disk(folder, now).close()
-        (folder / FILE_NAME).chmod(0o400)
-        with pytest.raises(CannotOpenLedger, match="readonly"):
-            SqliteStore(folder, now)
-
 
 def with_garbage_at(offset: int, length: int) -> Callable[[Path], None]:
     """Overwrite a part of the file."""
@@ -417,13 +410,34 @@ class TestLostWhileRunning:
         now.pass_(60)
         settle(ledger, now, range(MANY))
         assert finished(ledger.snapshot()) == MANY + 1, "not counted again while there is no disk"
+        settle(ledger, now, range(MANY + 11, MANY + 12))
+        assert finished(ledger.snapshot()) == MANY + 2, "but new ones are counted"
         folder.mkdir()
         now.pass_(60)
         ledger.keep()
         ledger.close()
         again = ledger_on_disk(folder, now)
-        assert finished(again.snapshot()) == MANY + 1
+        assert finished(again.snapshot()) == MANY + 2
         again.close()
+
+    def test_a_fresh_one_that_cannot_be_begun_at_once(
+        self, ledger: Ledger, folder: Path, now: Clocks, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full_disk(*_: object) -> None:
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(SqliteStore, "_migrate", full_disk)
+            no_database(folder / FILE_NAME)
+            os.truncate(folder / FILE_NAME, 8192)
+            for _ in range(3):
+                settle(ledger, now, range(MANY))
+                assert finished(ledger.snapshot()) == MANY
+                now.pass_(60)
+        self.goes_on(ledger, folder, now)
+        assert len(aside(folder)) == 1
 
     def test_replaced_by_an_older_one(
         self, ledger: Ledger, folder: Path, now: Clocks, tmp_path: Path
@@ -477,6 +491,12 @@ class TestVersions:
             )
             with pytest.raises(CannotOpenLedger, match="more already exists"):
                 SqliteStore(folder, now)
+        assert (
+            on_the_disk(
+                folder, "SELECT name FROM pragma_table_info('workflows') WHERE name = 'priority'"
+            )
+            == []
+        )
         ledger = ledger_on_disk(folder, now)
         assert finished(ledger.snapshot()) == 10
         ledger.close()
