@@ -153,6 +153,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     stage.close()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120 + 8 * KILLS + 2 * LATE_CAUSE)
 @pytest.mark.parametrize("faults", [[], FAULTS], ids=["good", "hostile"])
 def test_totals_are_the_truth_whenever_it_is_killed(
