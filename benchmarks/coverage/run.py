@@ -20,7 +20,7 @@ FollowerName = Literal["naive", "ours"]
 
 SCRAPE_SECONDS: Final = 5.0
 LOOK_SECONDS: Final = 2.0
-CAUSE_SECONDS: Final = 120.0
+CAUSE_SECONDS: Final = 180.0
 """How long after the last arrival a run still waits for causes."""
 
 
@@ -101,7 +101,7 @@ class _Side:
 
 
 def run(day: Day, followers: Sequence[FollowerName], folder: Path) -> list[Followed]:
-    """Let it happen, and measure; takes the day's length and two minutes at most."""
+    """Let it happen, and measure; takes the day's length and three minutes at most."""
     with _started(day, followers, folder) as sides:
         began = time.monotonic() + QUIET_SECONDS
         _scrape_until(sides, began + day.seconds)
