@@ -1,4 +1,4 @@
-"""Wires the parts, starts and stops them. The only place that knows them all."""
+"""Wires the parts, starts, changes and stops them. The only place that knows them all."""
 
 import logging
 import platform
@@ -6,32 +6,26 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from exporter import __revision__, __version__
-from exporter.comfycontrol import Client, RequestRecord, Timeouts
+from exporter.account import FollowedAccount, Surroundings
+from exporter.comfycontrol import Timeouts
 from exporter.comfycontrol.budget import RequestBudget
 from exporter.comfycontrol.window import Limit
 from exporter.comfycontrol.window_file import WindowFile
-from exporter.config import Account, Config, TokenSource, TokenUnreadable
-from exporter.following.access import AccountAccess
+from exporter.config import Account, Config, RateLimit, TokenSource
 from exporter.following.choosing import sustainable_streams
-from exporter.following.lister import Lister, ListingTerms
-from exporter.following.poller import Poller
-from exporter.following.supervisor import Supervisor
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.totals import Buckets, LabelCaps
 from exporter.metrics.announcements import Announcements
 from exporter.metrics.exposition import Page, new_registry
 from exporter.metrics.instruments import Instruments
-from exporter.metrics.reading import AccountReading, BuildReading, ConfigReading, Reading
+from exporter.metrics.reading import BuildReading, ConfigReading, Reading
 from exporter.observations import Moment
-from exporter.sources.configured import take_up_configured
-from exporter.sources.files import WatchedFiles
 from exporter.sources.pushed import PushedIds
 
 log = logging.getLogger(__name__)
@@ -53,52 +47,13 @@ for their answer must not give way to younger ones."""
 EXPIRY_SECONDS: Final = 10.0
 """How often time is let do its work on the ledger."""
 
+TOKEN_SECONDS: Final = 2.0
+"""How often the files of tokens are looked at."""
+
 
 def clocks() -> Moment:
     """Both clocks of this machine."""
     return Moment(wall=time.time(), monotonic=time.monotonic())
-
-
-class _Part(Protocol):
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
-    def join(self, timeout: float) -> bool: ...
-
-
-class Credentials:
-    """An account's token in use: read once, and again when the service refuses it."""
-
-    def __init__(self, account: str, source: TokenSource) -> None:
-        self._account = account
-        self._source = source
-        self._token = source.read()
-
-    def token(self) -> str:
-        """The token in use."""
-        return self._token
-
-    def reload(self) -> bool:
-        """Read it again from where it comes from; False when that failed, and the old one stays."""
-        try:
-            self._token = self._source.read()
-        except TokenUnreadable as error:
-            log.warning(
-                "the token cannot be read again",
-                extra={"account": self._account, "reason": error.reason},
-            )
-            return False
-        return True
-
-
-@dataclass(frozen=True, slots=True)
-class _AccountParts:
-    access: AccountAccess
-    client: Client
-    supervisor: Supervisor
-    asks: bool
-    """Whether it has a reason to ask the service before anybody names an id."""
-    parts: tuple[_Part, ...]
-    """In the order in which they start."""
 
 
 class App:
@@ -128,85 +83,93 @@ class App:
     ) -> None:
         self._config = config
         self._now = now
-        self._jitter = jitter
-        self._timeouts = timeouts
         self._storage = storage
-        self._read_at = now().wall
+        self._config_reading = ConfigReading(
+            last_reload_successful=True, last_reload_success_at=now().wall
+        )
+        self.web_config_reading: Callable[[], bool | None] = lambda: None
+        """Whether the web side's own file, as it is now, is in use; None where there is none."""
         self._registry = new_registry()
         self._instruments = Instruments(self._registry)
         self._instruments.open_accounts(account.name for account in config.accounts)
         self._ledger = Ledger(
-            {account.name: _terms(account) for account in config.accounts},
+            _terms(config),
             _buckets(config),
-            LabelCaps(config.metrics.node_types, config.metrics.exception_types),
+            _caps(config),
             now,
             None if storage is None else SqliteStore(storage, now),
         )
-        self._budgets = self._make_budgets()
-        self._accounts: Mapping[str, _AccountParts] = {
-            account.name: self._make_account(account) for account in config.accounts
+        self._around = Surroundings(self._ledger, self._instruments, now, jitter, timeouts)
+        # One for each address that was ever asked: should one come back, the service has not
+        # forgotten what was asked there.
+        self._budgets: dict[str, RequestBudget] = {}
+        # Held by whoever changes what is followed, or ends it.
+        self._changing = threading.Lock()
+        self._is_stopping = threading.Event()
+        self._was_ready = False
+        self._accounts: Mapping[str, FollowedAccount] = {
+            account.name: self._make_account(account, config) for account in config.accounts
         }
         self._ledger.on_change = self._look
         self._announcements = Announcements(self._ledger.snapshot().announced)
         self.page: Final = Page(self._registry, self.read)
-        self.pushed: Final = PushedIds(
-            {a.name: a.push.token for a in config.accounts if a.push is not None},
-            self._ledger,
-            now,
-        )
-        self._stopping = threading.Event()
-        self._keeper = threading.Thread(target=self._keep, name="ledger", daemon=True)
+        self.pushed: Final = PushedIds(_push_tokens(config), self._ledger, now)
+        self._threads = [
+            threading.Thread(target=self._keep, name="ledger", daemon=True),
+            threading.Thread(target=self._watch_tokens, name="tokens", daemon=True),
+        ]
+
+    @property
+    def config(self) -> Config:
+        """The configuration in use."""
+        return self._config
 
     # Life -------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to follow."""
-        for account in self._config.accounts:
-            if account.listing is None:
-                # Where there is a list, its first page draws the line, by the service's clock.
-                self._ledger.draw_line(account.name, self._now().wall)
-            take_up_configured(account.name, account.workflows, self._ledger, self._now)
-            for part in self._accounts[account.name].parts:
-                part.start()
-        self._keeper.start()
+        for account in self._accounts.values():
+            account.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> bool:
         """End within `STOP_SECONDS`, whatever the threads are at; whether all of them did."""
-        self._stopping.set()
-        parts = [part for account in self._accounts.values() for part in account.parts]
-        for part in parts:
-            part.stop()
-        for budget in self._budgets.values():
-            budget.close()
+        self._is_stopping.set()
         deadline = self._now().monotonic + STOP_SECONDS
-        ended = [part.join(max(0.0, deadline - self._now().monotonic)) for part in parts]
+        # A reload under way reads files, and one of them may be on a disk that does not answer.
+        has_lock = self._changing.acquire(timeout=STOP_SECONDS / 2)
+        accounts = list(self._accounts.values())
+        for account in accounts:
+            account.stop()
+        for budget in list(self._budgets.values()):
+            budget.close()
+        ended = [a.join(max(0.0, deadline - self._now().monotonic)) for a in accounts]
         self._ledger.close()
         if all(ended):
-            for account in self._accounts.values():
-                account.client.close()
-        return all(ended)
+            for account in accounts:
+                account.close()
+        if has_lock:
+            self._changing.release()
+        return has_lock and all(ended)
 
     def is_ready(self) -> bool:
-        """Whether every account had its first answer, or had nothing to ask yet."""
-        return all(
-            account.access.health().answered or not account.asks
-            for account in self._accounts.values()
-        )
+        """Whether every account had its first answer, or had nothing to ask yet.
+
+        Once so, for ever: an account that a reload adds must not take the others' metrics out of
+        the sight of whoever asks this.
+        """
+        if not self._was_ready:
+            self._was_ready = all(account.is_ready() for account in self._accounts.values())
+        return self._was_ready
 
     # Reading ----------------------------------------------------------------------------------
 
     def read(self, scraper: str | None = None) -> Reading:
         """Everything that a scrape shows, at one instant; None: nobody scrapes, we only look."""
+        config, followed = self._config, self._accounts
         ledger = self._ledger.snapshot()
-        accounts = {}
-        for name, account in self._accounts.items():
-            followed = frozenset(account.supervisor.streaming())
-            accounts[name] = AccountReading(
-                health=account.access.health(),
-                streams=len(followed),
-                followed=followed,
-                list_completed_at=self._instruments.list_completed_at(name),
-            )
+        addresses = {account.address for account in config.accounts}
         newest = ledger.totals.last_appeared
         announced = newest
         if scraper is not None:
@@ -215,32 +178,108 @@ class App:
         return Reading(
             at=self._now(),
             ledger=ledger,
-            accounts=accounts,
-            budgets=tuple(budget.reading() for budget in self._budgets.values()),
-            config=ConfigReading(last_reload_successful=True, last_reload_success_at=self._read_at),
+            accounts={name: account.reading() for name, account in followed.items()},
+            budgets=tuple(
+                budget.reading()
+                for address, budget in list(self._budgets.items())
+                if address in addresses
+            ),
+            config=ConfigReading(
+                last_reload_successful=self._config_reading.last_reload_successful,
+                last_reload_success_at=self._config_reading.last_reload_success_at,
+                web_last_reload_successful=self.web_config_reading(),
+            ),
             build=BuildReading(
                 version=__version__,
                 revision=__revision__,
                 python_version=platform.python_version(),
             ),
-            per_workflow_series=self._config.metrics.per_workflow_series,
+            per_workflow_series=config.metrics.per_workflow_series,
+            label_caps=_caps(config),
             announced=announced,
+        )
+
+    # Reloading --------------------------------------------------------------------------------
+
+    def reload(self, config: Config) -> None:
+        """Go on under another configuration; whatever stays the same goes on undisturbed.
+
+        Raises:
+            TokenUnreadable: a token cannot be read. Then nothing was changed.
+        """
+        with self._changing:
+            if self._is_stopping.is_set():
+                return
+            self._change(config)
+            self._config_reading = ConfigReading(
+                last_reload_successful=True, last_reload_success_at=self._now().wall
+            )
+
+    def note_reload_failed(self) -> None:
+        """A configuration could not be used, and the one before stays."""
+        self._config_reading = ConfigReading(
+            last_reload_successful=False,
+            last_reload_success_at=self._config_reading.last_reload_success_at,
+        )
+
+    def _change(self, config: Config) -> None:
+        before = self._accounts
+        going_on = {
+            account.name: before[account.name]
+            for account in config.accounts
+            if account.name in before and before[account.name].can_become(account)
+        }
+        # All that can fail comes first.
+        for account in config.accounts:
+            account.token.read()
+        begun = {
+            account.name: self._make_account(account, config)
+            for account in config.accounts
+            if account.name not in going_on
+        }
+        for address, limit in _limits(config).items():
+            self._budgets[address].change(_limit(limit))
+        ended = {name: account for name, account in before.items() if name not in going_on}
+        _end(ended.values(), self._now)
+        self._ledger.change(_terms(config), _buckets(config), _caps(config))
+        for name in ended.keys() - begun.keys():
+            self._instruments.close_account(name)
+        self._instruments.open_accounts(begun)
+        self._accounts = {a.name: (going_on | begun)[a.name] for a in config.accounts}
+        self._config = config
+        self.pushed.change(_push_tokens(config))
+        for account in config.accounts:
+            if account.name in begun:
+                begun[account.name].start()
+            else:
+                going_on[account.name].change(account, _capacity(account, config))
+        log.info(
+            "configuration read again",
+            extra={
+                "accounts": ",".join(self._accounts),
+                "begun": ",".join(begun),
+                "ended": ",".join(ended),
+            },
         )
 
     # Wiring -----------------------------------------------------------------------------------
 
-    def _make_budgets(self) -> dict[str, RequestBudget]:
-        limits = {account.address: account.rate_limit for account in self._config.accounts}
-        return {
-            address: RequestBudget(
-                address,
-                Limit(limit.requests, limit.per, limit.cooldown, limit.reserve),
+    def _make_account(self, account: Account, config: Config) -> FollowedAccount:
+        return FollowedAccount(
+            account, self._budget(account), _capacity(account, config), self._around
+        )
+
+    def _budget(self, account: Account) -> RequestBudget:
+        budget = self._budgets.get(account.address)
+        if budget is None:
+            budget = self._budgets[account.address] = RequestBudget(
+                account.address,
+                _limit(account.rate_limit),
                 monotonic=lambda: self._now().monotonic,
                 wall=lambda: self._now().wall,
-                file=self._window_file(address, limit.requests),
+                file=self._window_file(account.address, account.rate_limit.requests),
             )
-            for address, limit in limits.items()
-        }
+        return budget
 
     def _window_file(self, address: str, requests: int) -> WindowFile | None:
         if self._storage is None:
@@ -257,83 +296,15 @@ class App:
             )
             return None
 
-    def _make_account(self, account: Account) -> _AccountParts:
-        credentials = Credentials(account.name, account.token)
-
-        def on_request(record: RequestRecord) -> None:
-            self._instruments.request_made(
-                account.name, record.endpoint, record.code, record.seconds
-            )
-
-        client = Client(
-            account.base_url,
-            credentials.token,
-            max_streams=account.max_streams,
-            on_request=on_request,
-            timeouts=self._timeouts,
-        )
-        access = AccountAccess(
-            account.name,
-            client,
-            self._budgets[account.address],
-            reload_token=credentials.reload,
-            monotonic=lambda: self._now().monotonic,
-            random=self._jitter,
-        )
-        supervisor = Supervisor(
-            access,
-            self._ledger,
-            self._instruments,
-            capacity=self._capacity(account),
-            now=self._now,
-            random=self._jitter,
-        )
-        listing = account.listing
-        poller = Poller(
-            access,
-            self._ledger,
-            streaming=supervisor.streaming,
-            list_horizon=None if listing is None else listing.lookback,
-            now=self._now,
-        )
-        parts: list[_Part] = [supervisor, poller]
-        if account.workflow_files:
-            parts.append(
-                WatchedFiles(account.name, account.workflow_files, self._ledger, self._now)
-            )
-        if listing is not None:
-            parts.append(
-                Lister(
-                    access,
-                    self._ledger,
-                    self._instruments,
-                    ListingTerms(listing.interval, listing.lookback, frozenset(listing.tags)),
-                    streaming=supervisor.streaming,
-                    poller=poller,
-                    now=self._now,
-                    random=self._jitter,
-                )
-            )
-        asks = listing is not None or bool(account.workflows)
-        return _AccountParts(access, client, supervisor, asks, tuple(parts))
-
-    def _capacity(self, account: Account) -> int:
-        sharing = sum(other.address == account.address for other in self._config.accounts)
-        limit = account.rate_limit
-        sustainable = sustainable_streams(
-            Limit(limit.requests, limit.per, limit.cooldown, limit.reserve),
-            None if account.listing is None else account.listing.interval,
-            sharing,
-        )
-        return min(account.max_streams, sustainable)
+    # Threads ----------------------------------------------------------------------------------
 
     def _look(self) -> None:
         for account in self._accounts.values():
-            account.supervisor.look()
+            account.look()
 
     def _keep(self) -> None:
         expiry = self._now().monotonic + EXPIRY_SECONDS
-        while not self._stopping.wait(KEEP_SECONDS):
+        while not self._is_stopping.wait(KEEP_SECONDS):
             try:
                 self._ledger.keep()
                 if self._now().monotonic >= expiry:
@@ -344,11 +315,40 @@ class App:
                     "keeping the ledger failed", extra={"error": type(error).__name__}
                 )
 
+    def _watch_tokens(self) -> None:
+        while not self._is_stopping.wait(TOKEN_SECONDS):
+            for account in self._accounts.values():
+                try:
+                    account.look_at_token()
+                except Exception as error:  # noqa: BLE001 - a fault of ours must not end the watch
+                    log.error(  # noqa: TRY400 - a traceback shows values as well
+                        "looking at a token failed",
+                        extra={"account": account.name, "error": type(error).__name__},
+                    )
 
-def _terms(account: Account) -> AccountTerms:
-    if account.listing is None:
-        return AccountTerms(lookback=UNLISTED_LOOKBACK_SECONDS, listed=False)
-    return AccountTerms(lookback=account.listing.lookback, listed=True)
+
+def _end(accounts: Collection[FollowedAccount], now: Callable[[], Moment]) -> None:
+    """End these, and give their last words the time to be taken."""
+    for account in accounts:
+        account.stop()
+    deadline = now().monotonic + STOP_SECONDS
+    for account in accounts:
+        if account.join(max(0.0, deadline - now().monotonic)):
+            account.close()
+
+
+# What the configuration means to the parts --------------------------------------------------------
+
+
+def _terms(config: Config) -> dict[str, AccountTerms]:
+    return {
+        account.name: (
+            AccountTerms(lookback=UNLISTED_LOOKBACK_SECONDS, listed=False)
+            if account.listing is None
+            else AccountTerms(lookback=account.listing.lookback, listed=True)
+        )
+        for account in config.accounts
+    }
 
 
 def _buckets(config: Config) -> Buckets:
@@ -357,3 +357,30 @@ def _buckets(config: Config) -> Buckets:
         time_to_start=config.metrics.time_to_start_buckets,
         run_duration=config.metrics.run_duration_buckets,
     )
+
+
+def _caps(config: Config) -> LabelCaps:
+    return LabelCaps(config.metrics.node_types, config.metrics.exception_types)
+
+
+def _push_tokens(config: Config) -> dict[str, TokenSource]:
+    return {a.name: a.push.token for a in config.accounts if a.push is not None}
+
+
+def _limits(config: Config) -> dict[str, RateLimit]:
+    return {account.address: account.rate_limit for account in config.accounts}
+
+
+def _limit(limit: RateLimit) -> Limit:
+    return Limit(limit.requests, limit.per, limit.cooldown, limit.reserve)
+
+
+def _capacity(account: Account, config: Config) -> int:
+    """How many streams an account may have, and its part of the budget can keep open."""
+    sharing = sum(other.address == account.address for other in config.accounts)
+    sustainable = sustainable_streams(
+        _limit(account.rate_limit),
+        None if account.listing is None else account.listing.interval,
+        sharing,
+    )
+    return min(account.max_streams, sustainable)

@@ -3,6 +3,7 @@
 import argparse
 import os
 import platform
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +12,17 @@ from urllib.parse import urlsplit
 
 from exporter import __revision__, __version__
 from exporter.logs import LEVELS, configure
-from exporter.signals import EndSignals
-from exporter.web.listening import CannotListen, ListenAddress, listen, parse_listen_address
+from exporter.signals import EndSignals, ReloadSignal
+from exporter.web.listening import (
+    CannotListen,
+    ListenAddress,
+    handed_in,
+    listen,
+    parse_listen_address,
+)
 
 if TYPE_CHECKING:
+    from exporter.config import Config
     from exporter.web.security import WatchedSecurity
 
 EXIT_OK: Final = 0
@@ -24,6 +32,7 @@ EXIT_CANNOT_LISTEN: Final = 2
 
 DEFAULT_LISTEN_ADDRESS: Final = ":10871"
 DEFAULT_HEALTH_URL: Final = "http://localhost:10871/-/healthy"
+HEALTH_URL: Final = "COMFYCONTROL_EXPORTER_HEALTH_URL"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -46,7 +55,12 @@ class _Version(argparse.Action):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.systemd_socket and arguments.listen_address is not None:
+        parser.error("argument --web.systemd-socket: not allowed with --web.listen-address")
+    if arguments.watch and arguments.config_file is None:
+        parser.error("argument --config.watch: there is no file without --config.file")
     configure(arguments.log_level, arguments.log_format)
     match arguments.command:
         case "check-config":
@@ -54,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         case "check-web-config":
             return _check_web_config(arguments.file)
         case "health":
-            return _health(arguments.url)
+            return _health(arguments)
         case "simulate":
             return _simulate(arguments)
         case "demo":
@@ -79,6 +93,18 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="configuration; without it, one account from COMFYCONTROL_TOKEN",
+    )
+    parser.add_argument(
+        "--config.watch",
+        dest="watch",
+        action="store_true",
+        help="read the configuration file again whenever it changes, not on SIGHUP alone",
+    )
+    parser.add_argument(
+        "--web.enable-lifecycle",
+        dest="lifecycle",
+        action="store_true",
+        help="let POST /-/reload have the configuration read again, as SIGHUP does",
     )
     parser.add_argument(
         "--storage.path",
@@ -108,8 +134,17 @@ def _parser() -> argparse.ArgumentParser:
     health.add_argument(
         "--url",
         type=_url,
-        default=DEFAULT_HEALTH_URL,
-        help=f"what answers 200 when all is well (default {DEFAULT_HEALTH_URL})",
+        help=f"what answers 200 when all is well (default ${HEALTH_URL}, or else "
+        f"{DEFAULT_HEALTH_URL}, over TLS where that port has it)",
+    )
+    health.add_argument(
+        "--cert",
+        type=Path,
+        metavar="FILE",
+        help="certificate to show where the exporter asks for one, PEM",
+    )
+    health.add_argument(
+        "--key", type=Path, metavar="FILE", help="its key, where that is a file of its own"
     )
 
     simulate = commands.add_parser(
@@ -156,9 +191,16 @@ def _add_web(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None
         "--web.listen-address",
         dest="listen_address",
         type=_listen_address,
-        default=argparse.SUPPRESS if suppress else parse_listen_address(DEFAULT_LISTEN_ADDRESS),
+        default=argparse.SUPPRESS if suppress else None,
         metavar="HOST:PORT",
         help=f"where to serve metrics (default {DEFAULT_LISTEN_ADDRESS}: every address)",
+    )
+    parser.add_argument(
+        "--web.systemd-socket",
+        dest="systemd_socket",
+        action="store_true",
+        default=argparse.SUPPRESS if suppress else False,
+        help="serve metrics on the sockets that systemd hands in, instead of listening itself",
     )
     parser.add_argument(
         "--web.telemetry-path",
@@ -205,7 +247,7 @@ def _listen_address(text: str) -> ListenAddress:
 
 
 def _path(text: str) -> str:
-    reserved = ("/-/", "/api/")
+    reserved = ("/-/", "/api/", "/config")
     if not text.startswith("/") or any(text.startswith(prefix) for prefix in reserved):
         raise argparse.ArgumentTypeError(
             f"{text!r}: a path starts with / and not with {' or '.join(reserved)}"
@@ -256,6 +298,14 @@ def _check_web_config(file: Path) -> int:
     return code
 
 
+def _listening(arguments: argparse.Namespace) -> tuple[socket.socket, ...]:
+    """What to serve on; raises `CannotListen`."""
+    if arguments.systemd_socket:
+        return handed_in(os.environ)
+    address = arguments.listen_address or parse_listen_address(DEFAULT_LISTEN_ADDRESS)
+    return (listen(address),)
+
+
 def _security(arguments: argparse.Namespace) -> "WatchedSecurity | None":
     """What `--web.config.file` says; raises `ConfigError`."""
     if arguments.web_config_file is None:
@@ -265,16 +315,24 @@ def _security(arguments: argparse.Namespace) -> "WatchedSecurity | None":
     return WatchedSecurity(arguments.web_config_file)
 
 
-def _health(url: str) -> int:
-    from exporter.health import check_health  # noqa: PLC0415
+def _health(arguments: argparse.Namespace) -> int:
+    from exporter.health import CannotAsk, check_health  # noqa: PLC0415
 
-    is_healthy, text = check_health(url)
+    # Compose files pass a variable that nobody set as an empty one.
+    url = arguments.url or os.environ.get(HEALTH_URL) or DEFAULT_HEALTH_URL
+    try:
+        is_healthy, text = check_health(_url(url), arguments.cert, arguments.key)
+    except argparse.ArgumentTypeError as error:
+        is_healthy, text = False, f"{HEALTH_URL}: {error}"
+    except CannotAsk as error:
+        is_healthy, text = False, str(error)
     _say(text, sys.stdout if is_healthy else sys.stderr)
     return EXIT_OK if is_healthy else EXIT_BAD_INPUT
 
 
 def _export(arguments: argparse.Namespace) -> int:
     signals = EndSignals()
+    reload_signal = ReloadSignal()
     from exporter.config import (  # noqa: PLC0415
         ConfigError,
         TokenUnreadable,
@@ -282,26 +340,32 @@ def _export(arguments: argparse.Namespace) -> int:
         load,
     )
     from exporter.ledger.sqlite import CannotOpenLedger, LedgerInUse  # noqa: PLC0415
+    from exporter.reloading import Reloadable  # noqa: PLC0415
     from exporter.running import WebSide, run  # noqa: PLC0415
 
+    config_file: Path | None = arguments.config_file
+
+    def read_config() -> "Config":
+        if config_file is None:
+            return from_environment(os.environ)
+        return load(config_file, os.environ)
+
     try:
-        config = (
-            from_environment(os.environ)
-            if arguments.config_file is None
-            else load(arguments.config_file, os.environ)
-        )
+        config = read_config()
         security = _security(arguments)
     except ConfigError as error:
         _say(str(error))
         return EXIT_BAD_INPUT
     try:
-        listening = listen(arguments.listen_address)
+        listening = _listening(arguments)
     except CannotListen as error:
         _say(str(error))
         return EXIT_CANNOT_LISTEN
     try:
-        web = WebSide(listening, arguments.telemetry_path, security)
-        run(config, web, arguments.storage_path, signals)
+        web = WebSide(listening, arguments.telemetry_path, security, arguments.lifecycle)
+        watched = config_file if arguments.watch else None
+        reloadable = Reloadable(read_config, str(config_file or "environment"), watched)
+        run(config, web, arguments.storage_path, signals, reloads=(reloadable, reload_signal))
     except (LedgerInUse, CannotOpenLedger, TokenUnreadable) as error:
         _say(str(error))
         return EXIT_BAD_INPUT
@@ -339,7 +403,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         _say(str(error))
         return EXIT_BAD_INPUT
     try:
-        listening = listen(arguments.listen_address)
+        listening = _listening(arguments)
     except CannotListen as error:
         _say(str(error))
         return EXIT_CANNOT_LISTEN

@@ -35,7 +35,7 @@ def demonstrate(
         ]
         config = Config.model_validate({"accounts": accounts})
         scheme = "http" if web.secured().tls is None else "https"
-        url = f"{scheme}://localhost:{web.listening.getsockname()[1]}"
+        url = f"{scheme}://localhost:{web.listening[0].getsockname()[1]}"
         _say(f"A local ComfyControl runs at {simulator.base_url}, and the exporter follows it.")
         _say(f"  open   {url}/")
         _say(f"  or     curl {url}{web.telemetry_path}")

@@ -9,14 +9,56 @@ import ssl
 import urllib.error
 import urllib.request
 from http.client import HTTPException
+from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 TIMEOUT_SECONDS: Final = 3.0
 
+_CERTIFICATE_WANTED: Final = (
+    "a client's certificate is asked for: give one with --cert, and --key where its key is apart"
+)
+_ALERTS_WITHOUT_CERTIFICATE: Final = frozenset(
+    # Of TLS 1.3, and of TLS 1.2, which says the same where it knows no suite of the client's.
+    {"TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_HANDSHAKE_FAILURE"}
+)
 
-def check_health(url: str) -> tuple[bool, str]:
+
+class CannotAsk(Exception):  # noqa: N818 - a wrong argument, not an error of the exporter's
+    """Certificate and key cannot be used. The text names the file and the reason."""
+
+
+class _NoAnswer(Exception):  # noqa: N818 - as above
+    """There was none; the text says why."""
+
+
+def check_health(url: str, cert: Path | None = None, key: Path | None = None) -> tuple[bool, str]:
     """Ask once: whether the answer was 200, and a line for a person.
+
+    A plain URL of this machine that answers 400 is asked once more over TLS: that is how a port
+    that has TLS answers plain HTTP, and a container's health check need not know.
+
+    Args:
+        url: what answers 200 when all is well.
+        cert: PEM file of the certificate to show to a server that wants one.
+        key: PEM file of its key; None: it is in the same file.
+
+    Raises:
+        CannotAsk: certificate and key cannot be used.
+    """
+    context = _context(url, cert, key)
+    is_healthy, text = _asked(url, context, has_certificate=cert is not None)
+    parts = urlsplit(url)
+    refused = text == f"{url}: 400"
+    if refused and parts.scheme == "http" and _is_loopback(parts.hostname or ""):
+        secured = urlunsplit(parts._replace(scheme="https"))
+        is_healthy, said = _asked(secured, context, has_certificate=cert is not None)
+        text = said if is_healthy else f"{text}; {said}"
+    return is_healthy, text
+
+
+def _context(url: str, cert: Path | None, key: Path | None) -> ssl.SSLContext:
+    """TLS as this URL wants it.
 
     The certificate of a loopback address is not verified: it was made for another name, and nobody
     but this machine answers there.
@@ -25,6 +67,36 @@ def check_health(url: str) -> tuple[bool, str]:
     if _is_loopback(urlsplit(url).hostname or ""):
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    if cert is None:
+        return context
+    files = str(cert) if key is None else f"{cert} and {key}"
+    try:
+        # A password is never asked for at a terminal: nobody is there.
+        context.load_cert_chain(cert, key, password="")
+    except ssl.SSLError as error:
+        # A constant of OpenSSL's; nothing of the key.
+        said = (error.reason or "not PEM").replace("_", " ").lower()
+        raise CannotAsk(f"{files}: no certificate with its key: {said}") from None
+    except OSError as error:
+        raise CannotAsk(f"{files}: {error.strerror}") from None
+    return context
+
+
+def _asked(url: str, context: ssl.SSLContext, *, has_certificate: bool) -> tuple[bool, str]:
+    try:
+        code = _code(url, context)
+    except _NoAnswer as error:
+        return False, f"{url}: no answer: {error}"
+    except ssl.SSLError as error:
+        reason = error.reason or "TLS failed"
+        if not has_certificate and reason in _ALERTS_WITHOUT_CERTIFICATE:
+            return False, f"{url}: no answer: {_CERTIFICATE_WANTED}"
+        return False, f"{url}: no answer: TLS: {reason.replace('_', ' ').lower()}"
+    return code == 200, f"{url}: {code}"
+
+
+def _code(url: str, context: ssl.SSLContext) -> int:
+    """The status of the answer; raises `_NoAnswer`, or `ssl.SSLError` where TLS is in the way."""
     opener = urllib.request.build_opener(
         # A proxy is for the way out, not for the exporter next door.
         urllib.request.ProxyHandler({}),
@@ -33,14 +105,18 @@ def check_health(url: str) -> tuple[bool, str]:
     try:
         with opener.open(url, timeout=TIMEOUT_SECONDS) as answer:
             code: int = answer.status
+            return code
     except urllib.error.HTTPError as error:
         error.close()
-        code = error.code
+        return error.code
     except urllib.error.URLError as error:
-        return False, f"{url}: no answer: {error.reason}"
+        if isinstance(error.reason, ssl.SSLError):
+            raise error.reason from None
+        raise _NoAnswer(str(error.reason)) from None
+    except ssl.SSLError:
+        raise
     except (OSError, HTTPException) as error:
-        return False, f"{url}: no answer: {str(error) or type(error).__name__}"
-    return code == 200, f"{url}: {code}"
+        raise _NoAnswer(str(error) or type(error).__name__) from None
 
 
 def _is_loopback(host: str) -> bool:

@@ -108,6 +108,8 @@ class TakenUp:
     workflow_id: str
     source: Source
     at: Moment
+    anew: bool = False
+    """Whether it is named now and was not before: one that was given up gets another try."""
 
 
 @dataclass(frozen=True, slots=True)

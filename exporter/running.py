@@ -14,7 +14,9 @@ from pathlib import Path
 from exporter import __version__
 from exporter.app import App
 from exporter.config import Config
-from exporter.signals import EndSignals
+from exporter.reloading import Reloadable, Reloading
+from exporter.signals import EndSignals, ReloadSignal
+from exporter.web.listening import ListenAddress
 from exporter.web.routes import WebParts, make_app
 from exporter.web.security import UNSECURED, Security, WatchedSecurity
 from exporter.web.server import serve
@@ -26,16 +28,18 @@ log = logging.getLogger(__name__)
 class WebSide:
     """Where and how the exporter is served."""
 
-    listening: socket.socket
+    listening: tuple[socket.socket, ...]
     telemetry_path: str
     security: WatchedSecurity | None = None
     """None: plain HTTP without passwords."""
+    lifecycle: bool = False
+    """Whether `POST /-/reload` is allowed."""
 
     @property
     def address(self) -> str:
-        """Host and port as they are written."""
-        host, port = self.listening.getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        """Host and port as they are written, of each socket."""
+        names = (sock.getsockname()[:2] for sock in self.listening)
+        return ",".join(str(ListenAddress(host, port)) for host, port in names)
 
     def secured(self) -> Security:
         """What holds now."""
@@ -50,17 +54,20 @@ class WebSide:
         return nullcontext() if self.security is None else self.security
 
 
-def run(
+def run(  # noqa: PLR0913 - what a process is made of
     config: Config,
     web: WebSide,
     storage: Path | None,
     signals: EndSignals,
+    *,
     meanwhile: Callable[[App], AbstractContextManager[object]] = lambda _: nullcontext(),
+    reloads: tuple[Reloadable, ReloadSignal] | None = None,
 ) -> None:
     """Export until a signal ends the process.
 
     `storage` is the folder of the ledger, None for one in memory. `meanwhile` is entered once
-    everything runs and left before it stops.
+    everything runs and left before it stops. `reloads` says from what and when the configuration
+    is read again, None: never.
 
     Raises:
         LedgerInUse: another exporter has the ledger open.
@@ -68,7 +75,19 @@ def run(
         TokenUnreadable: a token's file has gone since the configuration was read.
     """
     app = App(config, storage=storage)
-    served = make_app(WebParts(app.page, app.pushed, app.is_ready, web.telemetry_path), web.secured)
+    if (security := web.security) is not None:
+        app.web_config_reading = lambda: security.last_reload_successful
+    reloading = None if reloads is None else Reloading(app, reloads[0], security, reloads[1])
+    parts = WebParts(
+        app.page,
+        app.pushed,
+        app.is_ready,
+        web.telemetry_path,
+        read=app.read,
+        config=lambda: app.config,
+        reload=reloading.reload if reloading is not None and web.lifecycle else None,
+    )
+    served = make_app(parts, web.secured)
     app.start()
     # Modules, models and the catalogue stay to the end: no collection need look at them again.
     gc.freeze()
@@ -83,8 +102,8 @@ def run(
     )
     for warning in (*config.warnings(), *web.secured().warnings):
         log.warning("configuration", extra={"key": warning.key, "warning": warning.reason})
-    with web.watch(), meanwhile(app):
-        serve(served, [web.listening], signals, web.context())
+    with web.watch(), reloading or nullcontext(), meanwhile(app):
+        serve(served, list(web.listening), signals, web.context())
     log.info("stopping")
     if not app.stop():
         # A thread that waits where nothing wakes it (a name that is being resolved) must not

@@ -1,5 +1,6 @@
-"""SIGTERM and SIGINT, from the first line of a command to the end of the process."""
+"""Signals, from the first line of a command to the end of the process."""
 
+import queue
 import signal
 from collections.abc import Callable
 from types import FrameType
@@ -29,3 +30,31 @@ class EndSignals:
         self.asked = True
         if self._pass_on is not None:
             self._pass_on()
+
+
+class ReloadSignal:
+    """SIGHUP: read the configuration again. To be made in the main thread.
+
+    One that comes before anybody waits is not lost.
+    """
+
+    def __init__(self) -> None:
+        # The one queue of the standard library whose `put` a signal handler may call, even while
+        # it interrupts itself.
+        self._asked: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        signal.signal(signal.SIGHUP, self._note)
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait for the next one, at most so many seconds: True; False once there is an end.
+
+        Raises:
+            queue.Empty: none came in time.
+        """
+        return self._asked.get(timeout=timeout)
+
+    def stop(self) -> None:
+        """Let the waiting come to an end."""
+        self._asked.put(False)
+
+    def _note(self, _: int, __: FrameType | None) -> None:
+        self._asked.put(True)

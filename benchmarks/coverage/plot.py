@@ -66,16 +66,16 @@ def _panel(panel: Any, result: dict[str, Any]) -> None:  # noqa: ANN401 - of a l
         f"{day['rate']:g} a second for {day['seconds']:g} s", loc="left", fontsize=10, color=INK
     )
     panel.text(
-        0.98,
-        0.04,
+        0.02,
+        0.93,
         f"refusals: {refused}",
         transform=panel.transAxes,
-        ha="right",
         fontsize=8,
         color=FAINT,
     )
     panel.set_xlim(0, last)
-    panel.set_ylim(0, None)
+    # Room above, for the words.
+    panel.set_ylim(0, 1.15 * max(points["over_time"][-1][1] for points in followed.values()))
     panel.grid(axis="y", color=GRID, linewidth=0.8)
     panel.set_axisbelow(True)
     panel.tick_params(colors=FAINT, labelsize=8, length=0)

@@ -89,6 +89,12 @@ class RequestBudget:
         )
         self._thread.start()
 
+    def change(self, limit: Limit) -> None:
+        """Go on under another limit. The file keeps the size that it was made with."""
+        with self._changed:
+            self._window.change(limit)
+            self._changed.notify_all()
+
     def enter(self, purpose: Purpose) -> Turn:
         """Queue up for one request."""
         turn = Turn(self, purpose, self._monotonic())

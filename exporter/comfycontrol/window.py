@@ -24,9 +24,11 @@ class Purpose(IntEnum):
 
     LIST_FIRST_PAGE = 0
     LIST_DEEPER_PAGE = 1
-    CAUSE = 2
-    NEW_STREAM = 3
-    RECONNECT = 4
+    POLL = 2
+    """One workflow of which neither a stream nor the list tells."""
+    CAUSE = 3
+    NEW_STREAM = 4
+    RECONNECT = 5
 
 
 LISTING: Final = frozenset({Purpose.LIST_FIRST_PAGE, Purpose.LIST_DEEPER_PAGE})
@@ -61,13 +63,22 @@ MAX_EARLIER_COOLDOWN_SECONDS: Final = 3600.0
 GUARANTEED_PART: Final = {
     Purpose.LIST_FIRST_PAGE: 0.1,
     Purpose.LIST_DEEPER_PAGE: 0.1,
+    Purpose.POLL: 0.1,
     Purpose.CAUSE: 0.1,
     Purpose.NEW_STREAM: 0.05,
     Purpose.RECONNECT: 0.05,
 }
 """The part of the share that each purpose is sure of, whatever the others want; one at least.
 
-Where streams have to wait for it, there are too many workflows for streams to matter.
+Together half of it. Where streams have to wait for theirs, there are too many workflows for
+streams to matter.
+"""
+
+MOST_POLLING_PART: Final = 0.5
+"""The part of the share (0 to 1) that polling may take, evenly; one request a period at least.
+
+Each answer tells of a single workflow, and there is always another one to ask for: without a
+bound, polling would leave to causes and streams no more than their guarantees, for good.
 """
 
 
@@ -112,6 +123,12 @@ class RequestWindow:
         if now < closed_until <= now + MAX_EARLIER_COOLDOWN_SECONDS:
             self._closed_until = closed_until
 
+    def change(self, limit: Limit) -> None:
+        """Go on under another limit: what was asked, and what was refused, still counts."""
+        if self._share >= self._limit.share or self._share > limit.share:
+            self._share = float(limit.share)
+        self._limit = limit
+
     def allowed(self, now: float) -> int:
         """Requests per period that we allow ourselves now: less than our share after refusals.
 
@@ -135,6 +152,12 @@ class RequestWindow:
 
     def delay(self, now: float, waiting: Collection[Purpose] = ()) -> float:
         """Seconds until the next of those that wait may go; infinity where only an answer helps."""
+        delay = self._delay(now, waiting)
+        if set(waiting) == {Purpose.POLL}:
+            return max(delay, self._next_poll(now) - now)
+        return delay
+
+    def _delay(self, now: float, waiting: Collection[Purpose]) -> float:
         if now < self._closed_until:
             return self._closed_until - now
         allowed = self.allowed(now)
@@ -154,9 +177,19 @@ class RequestWindow:
             return max(0.0, self._last_begun + self._limit.per / allowed - now)
         return 0.0
 
+    def _next_poll(self, now: float) -> float:
+        """The earliest time for another poll. Evenly: a crowd of them in one moment would come
+        free in one moment, and leave no poll for the rest of the period.
+        """
+        polls = max(1, floor(self.allowed(now) * MOST_POLLING_PART))
+        return self._last_granted[Purpose.POLL] + self._limit.per / polls
+
     def choose(self, waiting: set[Purpose], now: float) -> Purpose:
         """Which purpose goes next: first whoever is below its guarantee, then the most urgent."""
         allowed = self.allowed(now)
+        if now < self._next_poll(now):
+            # Where it is the only one, whoever asks has waited for it.
+            waiting = waiting - {Purpose.POLL} or waiting
         neglected = [
             p for p in waiting if self._held[p] < max(1, floor(allowed * GUARANTEED_PART[p]))
         ]

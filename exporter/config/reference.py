@@ -88,11 +88,30 @@ _TAIL: Final = f"""\
 ## Secrets
 
 A token is what goes into an HTTP header: one line of visible ASCII, at most 16 KiB. White space
-around it is taken off. A token file must be readable when the configuration is loaded; it is read
-again later, so a rotated token needs no restart.
+around it is taken off. A token file must be readable when the configuration is loaded. It is read
+again when it changes and when the service refuses the token, so a rotated token needs no restart.
 
 No message repeats a value from the file or the environment, so that a token in the wrong place stays
 unseen: the line number says where to look. A name that could itself be a token is `(not shown)`.
+
+## Reloading
+
+A running exporter reads its configuration again on **SIGHUP**; on **`POST /-/reload`**, where it was
+started with `--web.enable-lifecycle`; and, with **`--config.watch`**, whenever the file has changed.
+
+- What stays the same goes on undisturbed. Accounts and ids come and go, tokens, limits, `listing` and
+  `max_streams` change, and no other stream is touched. Only an account whose `base_url` changes begins anew.
+- An account that is taken out vanishes from `/metrics`. What was counted of it stays in the ledger: when it
+  comes back its counters go on where they were, and what ended meanwhile is counted from the list.
+- An id that nothing names any more is followed on by the list, where there is one, and else dropped
+  (`comfycontrol_workflows_dropped_total{{reason="withdrawn"}}`).
+- Changed buckets start that histogram anew.
+- **A file with a fault changes nothing.** The old configuration stays in use,
+  `comfycontrol_exporter_config_last_reload_successful` turns 0, the log names every fault, and `POST /-/reload`
+  answers 500 with them.
+
+Token files, files of workflow ids, and the files of `--web.config.file` are watched always. Flags are
+read at the start alone.
 
 ## Environment variables
 

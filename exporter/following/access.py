@@ -85,6 +85,12 @@ class AccountAccess:
         with self._changed:
             return self._health
 
+    def token_changed(self) -> None:
+        """There is another token: where the old one was refused, try it now."""
+        with self._changed:
+            self._next_try = self._monotonic()
+            self._changed.notify_all()
+
     def ask(
         self,
         purpose: Purpose,

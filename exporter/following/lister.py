@@ -257,7 +257,7 @@ class Lister:
     def _look_up(self, workflow_ids: Iterable[str]) -> None:
         for workflow_id in workflow_ids:
             try:
-                self._poller.look_up(workflow_id, self._stop)
+                self._poller.look_up(workflow_id, self._stop, Purpose.LIST_DEEPER_PAGE)
             except ServiceError as error:
                 # The pass itself was good; those that are missing still will be at the next.
                 log.warning(

@@ -1,8 +1,9 @@
 """Asks one by one for open workflows that neither a stream nor the list can tell of.
 
-Those are few: ids that were configured or pushed, have no stream because there are more of them
-than streams, and belong to an account that is not listed or lie further back than its list is
-read.
+Those are ids that were configured or pushed, have no stream because there are more of them than
+streams, and belong to an account that is not listed or lie further back than its list is read.
+Mostly there is none; where there are hundreds, `poll_order.py` says whose turn it is, and the
+budget how fast it goes.
 """
 
 import logging
@@ -21,6 +22,7 @@ from exporter.comfycontrol import (
 from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
 from exporter.following.ending import NOT_FOUND_GRACE_SECONDS
+from exporter.following.poll_order import PollOrder
 from exporter.following.stop import Stop, Stopped
 from exporter.observations import (
     DropReason,
@@ -35,7 +37,7 @@ from exporter.observations import (
 log = logging.getLogger(__name__)
 
 ROUND_SECONDS: Final = 5.0
-"""Between two looks at who needs to be asked for."""
+"""Between two looks at who needs to be asked for, where nobody is due or asking has failed."""
 
 
 class Poller:
@@ -65,6 +67,7 @@ class Poller:
         self._streaming = streaming
         self._list_horizon = list_horizon
         self._now = now
+        self._order = PollOrder()
         self._stop = Stop()
         self._thread = threading.Thread(
             target=self._run, name=f"poller {self._account}", daemon=True
@@ -83,8 +86,13 @@ class Poller:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def look_up(self, workflow_id: str, stop: Stop) -> None:
+    def look_up(self, workflow_id: str, stop: Stop, purpose: Purpose) -> None:
         """Ask for one workflow, and observe the answer.
+
+        Args:
+            workflow_id: whom to ask for; nothing is asked where it is not open any more.
+            stop: ends the wait for its turn.
+            purpose: which turn it waits for.
 
         Raises:
             Stopped: asked to end meanwhile.
@@ -100,7 +108,7 @@ class Poller:
         if not wanted():
             return
         try:
-            detail = self._access.ask(Purpose.LIST_DEEPER_PAGE, stop, get)
+            detail = self._access.ask(purpose, stop, get)
         except NotFound:
             self._give_up(workflow_id, "not_found")
         except BadRequest:
@@ -135,30 +143,40 @@ class Poller:
             )
 
     def _one_round(self) -> None:
-        streaming = self._streaming()
-        needy = [
-            workflow
-            for workflow in self._register.open_workflows(self._account)
-            if workflow.workflow_id not in streaming and self._needs_asking(workflow)
-        ]
-        needy.sort(key=lambda w: (w.last_seen or w.first_seen).monotonic)
-        for workflow in needy:
+        """Ask for all who are due, one after the other, until nobody is."""
+        while (workflow_id := self._next_due()) is not None:
             try:
-                self.look_up(workflow.workflow_id, self._stop)
+                self.look_up(workflow_id, self._stop, Purpose.POLL)
             except ServiceError as error:
                 log.warning(
                     "asking for a workflow failed",
                     extra={
                         "account": self._account,
-                        "workflow_id": workflow.workflow_id,
+                        "workflow_id": workflow_id,
                         "code": error.code,
                         "reason": str(error),
                     },
                 )
                 return
+            finally:
+                self._order.asked(workflow_id, self._now().monotonic)
 
-    def _needs_asking(self, workflow: OpenWorkflow) -> bool:
+    def _next_due(self) -> str | None:
+        """Who is to be asked for now: looked for anew each time, as the last turn came late."""
+        streaming = self._streaming()
+        workflows = self._register.open_workflows(self._account)
         now = self._now()
+        self._order.note(workflows, now.monotonic)
+        return self._order.next_due(
+            (
+                workflow
+                for workflow in workflows
+                if workflow.workflow_id not in streaming and self._needs_asking(workflow, now)
+            ),
+            now.monotonic,
+        )
+
+    def _needs_asking(self, workflow: OpenWorkflow, now: Moment) -> bool:
         if now.monotonic - workflow.first_seen.monotonic < NOT_FOUND_GRACE_SECONDS:
             # Young: a stream is on its way to it, or it is not there quite yet.
             return False

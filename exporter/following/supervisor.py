@@ -81,6 +81,11 @@ class Supervisor:
         """Begin."""
         self._thread.start()
 
+    def change(self, capacity: int) -> None:
+        """From now on there may be so many streams."""
+        self._capacity = capacity
+        self.look()
+
     def look(self) -> None:
         """Something changed: look again soon. From any thread, never blocks."""
         self._look.set()

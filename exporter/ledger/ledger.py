@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -73,7 +73,8 @@ class Ledger:
     ledger goes on in memory and shows that.
 
     Args:
-        accounts: every account, by its configured name.
+        accounts: every account that is followed, by its configured name. What is kept of others
+            stays where it is, and is not shown.
         buckets: of the histograms.
         caps: of labels that come from the service.
         now: both clocks.
@@ -88,7 +89,10 @@ class Ledger:
         now: Callable[[], Moment],
         store: Store | None = None,
     ) -> None:
-        self._terms: Final = dict(accounts)
+        self._accounts: tuple[str, ...] = ()
+        # Of every account that was ever followed: the last word of one that is no more may come
+        # after its end, and is as true as any.
+        self._terms: dict[str, AccountTerms] = {}
         self._now = now
         self._store: Final = MemoryStore() if store is None else store
         self._lock = threading.Lock()
@@ -105,14 +109,31 @@ class Ledger:
         """Called, without the lock, when the set of open workflows has changed or a cause is
         owed: whoever decides about streams should look again."""
         kept = self._store.load()
-        self._memory: Final = Memory(kept, self._terms.keys(), Totals(buckets, caps))
-        for name in self._memory.begun_anew:
-            log.warning(
-                "the buckets of a histogram were changed: it starts anew", extra={"histogram": name}
-            )
+        self._memory: Final = Memory(kept, Totals(buckets, caps))
+        _tell_begun_anew(self._memory.begun_anew)
+        self._follow(accounts)
         if kept.lost:
             self._errors += 1
             self._memory.keep_everything_again(line=now().wall)
+
+    # What is followed -------------------------------------------------------------------------
+
+    def change(
+        self, accounts: Mapping[str, AccountTerms], buckets: Buckets, caps: LabelCaps
+    ) -> None:
+        """Follow these accounts from now on, in this way; the others are kept and not shown."""
+        with self._lock:
+            begun_anew = self._memory.totals.change(buckets, caps)
+            self._follow(accounts)
+        _tell_begun_anew(begun_anew)
+
+    def _follow(self, accounts: Mapping[str, AccountTerms]) -> None:
+        monotonic = self._now().monotonic
+        self._terms = {**self._terms, **accounts}
+        for account in accounts:
+            if account not in self._accounts:
+                self._memory.open_account(account, monotonic)
+        self._accounts = tuple(accounts)
 
     # What those who ask the service call ------------------------------------------------------
 
@@ -234,15 +255,16 @@ class Ledger:
         with self._keeping:
             with self._lock:
                 batch = self._take_batch()
+                accounts = self._accounts
                 open_workflows = self._memory.open_workflows()
                 settled = self._memory.closed
-                totals = self._memory.totals.copied()
+                totals = self._memory.totals.copied(accounts)
                 announced = self._memory.announced
             if self._write(batch):
                 self._sync()
             return LedgerSnapshot(
-                accounts=tuple(self._terms),
-                open_workflows=open_workflows,
+                accounts=accounts,
+                open_workflows=tuple(w for w in open_workflows if w.account in accounts),
                 settled=settled,
                 totals=totals,
                 announced=announced,
@@ -271,13 +293,16 @@ class Ledger:
         """
         now = self._now()
         with self._lock:
-            due = [w for w in self._memory.owing() if _is_owed_too_long(w, now)]
-            unseen = [w for w in self._memory.open_workflows() if self._is_unseen(w, now)]
+            followed = {account: self._terms[account] for account in self._accounts}
+            owing = [w for w in self._memory.owing() if w.account in followed]
+            open_ones = [w for w in self._memory.open_workflows() if w.account in followed]
+        due = [w for w in owing if _is_owed_too_long(w, now)]
+        unseen = [w for w in open_ones if _is_unseen(w, followed[w.account], now)]
         for workflow in due:
             self._apply((workflow.account, workflow.workflow_id), now, _forgive)
         for workflow in unseen:
             self.give_up(GivenUp(workflow.account, workflow.workflow_id, "expired", now))
-        for account, terms in self._terms.items():
+        for account, terms in followed.items():
             with self._lock:
                 latest = self._memory.latest_end(account)
             if latest is not None:
@@ -290,10 +315,6 @@ class Ledger:
             if self._flush():
                 self._sync()
             self._store.close()
-
-    def _is_unseen(self, workflow: Workflow, now: Moment) -> bool:
-        last = workflow.last_seen or workflow.first_seen
-        return now.monotonic - last.monotonic > self._terms[workflow.account].lookback
 
     def _forget_ended_before(self, account: str, ended_at: float) -> None:
         with self._keeping:
@@ -442,6 +463,18 @@ class Ledger:
             "the ledger could not be kept: going on in memory, and trying again",
             extra={"reason": str(error)},
         )
+
+
+def _tell_begun_anew(histograms: Iterable[str]) -> None:
+    for name in histograms:
+        log.warning(
+            "the buckets of a histogram were changed: it starts anew", extra={"histogram": name}
+        )
+
+
+def _is_unseen(workflow: Workflow, terms: AccountTerms, now: Moment) -> bool:
+    last = workflow.last_seen or workflow.first_seen
+    return now.monotonic - last.monotonic > terms.lookback
 
 
 def _is_owed_too_long(workflow: Workflow, now: Moment) -> bool:

@@ -1,13 +1,13 @@
 """What the ledger holds in memory, and which part of that the store has not kept yet."""
 
 from collections import OrderedDict
-from collections.abc import Collection
 from dataclasses import replace
 from typing import Final
 
 from exporter.ledger.store import AccountMarks, Batch, Forgotten, Kept, WorkflowKey
 from exporter.ledger.totals import HistogramName, Totals
 from exporter.ledger.workflow import Workflow
+from exporter.observations import Moment
 
 CLOSED_REMEMBERED: Final = 20_000
 """Settled workflows held in memory, so that the pages of the list that are read again and again
@@ -20,13 +20,12 @@ class Memory:
     Plain data: it decides nothing, asks nobody, and is not safe to share between threads.
 
     Args:
-        kept: what an earlier life of the process has left.
-        accounts: the accounts that are configured. What is kept of others stays where it is, in
-            case they come back.
+        kept: what an earlier life of the process has left, also of accounts that are not
+            configured now: they may come back.
         totals: empty ones.
     """
 
-    def __init__(self, kept: Kept, accounts: Collection[str], totals: Totals) -> None:
+    def __init__(self, kept: Kept, totals: Totals) -> None:
         self.totals: Final = totals
         self.closed = kept.closed
         """How many workflows are settled or dropped, those of the store included."""
@@ -41,22 +40,33 @@ class Memory:
         # store knows.
         self._latest_ends = dict(kept.latest_ends)
         self._latest_ends_elsewhere = dict(kept.latest_ends)
-        for account in accounts:
-            totals.open_account(account)
         self.begun_anew: list[HistogramName] = totals.restore(
-            {key: t for key, t in kept.counters.items() if key[1][0] in accounts},
-            {key: t for key, t in kept.histograms.items() if key[1][0] in accounts},
-            max(kept.appeared, kept.announced),
+            kept.counters, kept.histograms, max(kept.appeared, kept.announced)
         )
         """Histograms whose buckets were changed meanwhile."""
         for workflow in kept.unsettled:
             key = (workflow.account, workflow.workflow_id)
-            if workflow.account not in accounts:
-                continue
             if workflow.phase == "open":
                 self._open[key] = workflow
             if workflow.cause_owed_since is not None:
                 self._owing[key] = workflow
+
+    def open_account(self, account: str, monotonic: float) -> None:
+        """An account is followed from now on, maybe again.
+
+        What was open when it was last followed has not been looked for since: its time to be
+        seen, or to have its cause told, begins anew.
+        """
+        self.totals.open_account(account)
+        for held in (self._open, self._owing):
+            for key, workflow in held.items():
+                if workflow.account == account:
+                    held[key] = replace(
+                        workflow,
+                        last_seen=_told_again(workflow.last_seen, monotonic),
+                        cause_owed_since=_told_again(workflow.cause_owed_since, monotonic),
+                        queue_position=None,
+                    )
 
     # Workflows --------------------------------------------------------------------------------
 
@@ -185,6 +195,10 @@ class Memory:
             )
         self.totals.take_back(self.totals.counters, self.totals.histograms)
         self._batch.announced = self.announced
+
+
+def _told_again(moment: Moment | None, monotonic: float) -> Moment | None:
+    return None if moment is None else Moment(moment.wall, monotonic)
 
 
 def _is_closed(workflow: Workflow | None) -> int:

@@ -4,7 +4,7 @@ The names here are the ledger's own; `exporter.metrics.catalogue` gives them the
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
@@ -160,6 +160,18 @@ class Totals:
                 self._changed_histograms.add((histogram, labels))
         return list(begun_anew)
 
+    def change(self, buckets: Buckets, caps: LabelCaps) -> list[HistogramName]:
+        """Go on with other buckets and caps; the names of histograms that start anew for it."""
+        self._buckets, self._caps = buckets, caps
+        begun_anew: dict[HistogramName, None] = {}
+        for (name, labels), total in list(self.histograms.items()):
+            if total.bounds != buckets.of(name):
+                begun_anew[name] = None
+                del self.histograms[name, labels]
+                self._histogram(name, labels)
+                self._changed_histograms.add((name, labels))
+        return list(begun_anew)
+
     def open_account(self, account: str) -> None:
         """Let every series of an account that can be known beforehand stand at 0."""
         for name, label_sets in FIXED_LABELS.items():
@@ -198,12 +210,16 @@ class Totals:
             case Ignored(why):
                 self._count("ignored", (account, why))
 
-    def copied(self) -> "Totals":
+    def copied(self, accounts: Collection[str]) -> "Totals":
         """A copy that later facts leave alone, for a scrape to render without haste."""
         copy_ = Totals(self._buckets, self._caps)
         copy_._appeared = self._appeared
-        copy_.counters = {key: total.copied() for key, total in self.counters.items()}
-        copy_.histograms = {key: total.copied() for key, total in self.histograms.items()}
+        copy_.counters = {
+            key: total.copied() for key, total in self.counters.items() if key[1][0] in accounts
+        }
+        copy_.histograms = {
+            key: total.copied() for key, total in self.histograms.items() if key[1][0] in accounts
+        }
         return copy_
 
     def take_changed(

@@ -54,7 +54,7 @@ class Change:
 
 
 def take_up(workflow: Workflow | None, taken: TakenUp) -> Change:
-    """A source named an id: new ones are taken up, and a dropped one that is pushed again."""
+    """A source named an id: new ones are taken up, and a dropped one that is named anew."""
     if workflow is None:
         fresh = Workflow(
             account=taken.account,
@@ -63,9 +63,11 @@ def take_up(workflow: Workflow | None, taken: TakenUp) -> Change:
             first_seen=taken.at,
         )
         return Change(fresh, (Discovered(taken.source),))
-    if workflow.phase == "dropped" and taken.source == "pushed":
-        revived = replace(workflow, phase="open", source="pushed", first_seen=taken.at)
-        return Change(revived, (Discovered("pushed"),))
+    if workflow.phase == "dropped" and taken.anew:
+        revived = replace(
+            workflow, phase="open", source=taken.source, first_seen=taken.at, ended_at=None
+        )
+        return Change(revived, (Discovered(taken.source),))
     if workflow.phase == "open" and workflow.source == "listing":
         # Somebody cares for this one by name: that is what earns it a stream before others.
         return Change(replace(workflow, source=taken.source))

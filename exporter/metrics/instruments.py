@@ -54,6 +54,19 @@ class Instruments:
                 self._snapshots.labels(account, result)
             self._pages.labels(account)
 
+    def close_account(self, account: str) -> None:
+        """Let the series of an account that is followed no more vanish."""
+        for metric in (
+            self._requests,
+            self._durations,
+            self._stream_ends,
+            self._snapshots,
+            self._pages,
+        ):
+            metric.remove_by_labels({"account": account})
+        with self._lock:
+            self._lists_completed.pop(account, None)
+
     def list_completed_at(self, account: str) -> float | None:
         """When the account's list was last read whole, Unix seconds."""
         with self._lock:

@@ -8,7 +8,8 @@ from typing import Final
 from exporter.comfycontrol.budget import BudgetReading
 from exporter.following.access import AccountHealth
 from exporter.ledger.ledger import LedgerSnapshot
-from exporter.ledger.totals import CounterName, Exemplar, HistogramName, HistogramTotal
+from exporter.ledger.totals import CounterName, Exemplar, HistogramName, HistogramTotal, LabelCaps
+from exporter.ledger.tracker import ABSURD_SECONDS
 from exporter.ledger.workflow import Workflow
 from exporter.observations import OPEN_STATUSES, Moment, Status
 
@@ -31,6 +32,8 @@ class AccountReading:
     """Ids whose stream is open."""
     list_completed_at: float | None = None
     """Unix seconds of the last complete pass over the list."""
+    listed: bool = False
+    """Whether its list is asked for at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,8 @@ class ConfigReading:
     last_reload_successful: bool
     last_reload_success_at: float
     """Unix seconds."""
+    web_last_reload_successful: bool | None = None
+    """Whether the file of the web side in use is the one last read; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,8 @@ class Reading:
     config: ConfigReading
     build: BuildReading
     per_workflow_series: int
+    """How many workflows of an account may have series of their own; 0: none has."""
+    label_caps: LabelCaps
     announced: int
     """Series that appeared after this number show 0 this time (see `Announcements`)."""
 
@@ -168,6 +175,24 @@ def oldest_created(reading: Reading) -> Iterator[Sample]:
     return (Sample(labels, created) for labels, created in oldest.items())
 
 
+def oldest_started(reading: Reading) -> Iterator[Sample]:
+    """Start of each account's longest run, where there is one.
+
+    By the service's stamp alone: a running workflow whose start was not told, or told absurdly, is
+    left out, for any other moment would be a guess.
+    """
+    oldest: dict[str, float] = {}
+    for workflow in _visible(reading):
+        started = workflow.started_at
+        if (
+            _shown_status(workflow) is Status.RUNNING
+            and started is not None
+            and reading.at.wall - started <= ABSURD_SECONDS
+        ):
+            oldest[workflow.account] = min(started, oldest.get(workflow.account, started))
+    return (Sample((account,), started) for account, started in oldest.items())
+
+
 def stalest_observation(reading: Reading) -> Iterator[Sample]:
     """When the least recently seen open workflow was last seen."""
     stalest: dict[str, float] = {}
@@ -221,11 +246,30 @@ def watched_by_listing(reading: Reading) -> Iterator[Sample]:
     return (Sample((account,), count) for account, count in watched.items())
 
 
+def listed(reading: Reading) -> Iterator[Sample]:
+    """Whether each account's list is asked for."""
+    for account, seen in reading.accounts.items():
+        yield Sample((account,), float(seen.listed))
+
+
 def list_completed(reading: Reading) -> Iterator[Sample]:
     """When each listed account's list was last read whole."""
     for account, seen in reading.accounts.items():
-        if seen.list_completed_at is not None:
+        if seen.listed and seen.list_completed_at is not None:
             yield Sample((account,), seen.list_completed_at)
+
+
+def web_reload_successful(reading: Reading) -> Iterator[Sample]:
+    """Whether the web side's file in use is the one last read, where it has one."""
+    if reading.config.web_last_reload_successful is not None:
+        yield Sample((), float(reading.config.web_last_reload_successful))
+
+
+def label_values_caps(reading: Reading) -> Iterator[Sample]:
+    """The caps, by the label that each holds down."""
+    yield Sample(("workflow_id",), reading.per_workflow_series)
+    yield Sample(("node_type",), reading.label_caps.node_types)
+    yield Sample(("exception_type",), reading.label_caps.exception_types)
 
 
 def ledger_workflows(reading: Reading) -> Iterator[Sample]:

@@ -3,12 +3,13 @@
 import glob
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from exporter.config import Fault, parse_workflow_ids
-from exporter.observations import GivenUp, Moment, TakenUp, WorkflowRegister
+from exporter.config.stamps import Stamp, stamp
+from exporter.sources.named import NamedIds
 
 log = logging.getLogger(__name__)
 
@@ -17,8 +18,6 @@ LOOK_SECONDS: Final = 5.0
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 """A list of over 400,000 ids; whatever is larger is not one."""
-
-_Stamp = tuple[int, int, int]
 
 
 class WatchedFiles:
@@ -30,22 +29,14 @@ class WatchedFiles:
     Args:
         account: the configured name.
         patterns: globs, looked up anew each time: files may come and go.
-        register: is told of ids that appear and disappear.
-        now: both clocks.
+        named: is told of the ids.
     """
 
-    def __init__(
-        self,
-        account: str,
-        patterns: Iterable[str],
-        register: WorkflowRegister,
-        now: Callable[[], Moment],
-    ) -> None:
+    def __init__(self, account: str, patterns: Iterable[str], named: NamedIds) -> None:
         self._account = account
         self._patterns = tuple(patterns)
-        self._register = register
-        self._now = now
-        self._stamps: dict[Path, _Stamp] = {}
+        self._named = named
+        self._stamps: dict[Path, Stamp] = {}
         self._ids: dict[Path, frozenset[str]] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"files {account}", daemon=True)
@@ -64,23 +55,22 @@ class WatchedFiles:
         return not self._thread.is_alive()
 
     def look(self) -> None:
-        """Read what has changed, and tell the register."""
+        """Read what has changed, and say who is named."""
+        self._named.replace({"file": self.read()})
+
+    def read(self) -> frozenset[str]:
+        """Read what has changed; every id in the files."""
         paths = {
             Path(name)
             for pattern in self._patterns
             for name in glob.glob(pattern, recursive=True)  # noqa: PTH207 - takes absolute ones
         }
-        before = self._all_ids()
         for path in set(self._stamps) - paths:
             del self._stamps[path]
             self._ids.pop(path, None)
         for path in sorted(paths):
             self._read_if_changed(path)
-        after = self._all_ids()
-        for workflow_id in sorted(after - before):
-            self._register.take_up(TakenUp(self._account, workflow_id, "file", self._now()))
-        for workflow_id in sorted(before - after):
-            self._register.withdraw(GivenUp(self._account, workflow_id, "withdrawn", self._now()))
+        return frozenset().union(*self._ids.values())
 
     def _run(self) -> None:
         while True:
@@ -94,16 +84,13 @@ class WatchedFiles:
             if self._stopping.wait(LOOK_SECONDS):
                 return
 
-    def _all_ids(self) -> frozenset[str]:
-        return frozenset().union(*self._ids.values())
-
     def _read_if_changed(self, path: Path) -> None:
         try:
             status = path.stat()
-            stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
-            if self._stamps.get(path) == stamp:
+            found = stamp(status)
+            if self._stamps.get(path) == found:
                 return
-            self._stamps[path] = stamp
+            self._stamps[path] = found
             if status.st_size > MAX_FILE_BYTES:
                 self._tell(path, [Fault("", "is too large", "Split it.")])
                 return

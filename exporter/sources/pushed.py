@@ -31,9 +31,13 @@ class PushedIds:
         register: WorkflowRegister,
         now: Callable[[], Moment],
     ) -> None:
-        self._tokens = dict(tokens)
+        self._tokens: Mapping[str, TokenSource] = dict(tokens)
         self._register = register
         self._now = now
+
+    def change(self, tokens: Mapping[str, TokenSource]) -> None:
+        """From now on take ids for these accounts."""
+        self._tokens = dict(tokens)
 
     @property
     def allowed(self) -> bool:
@@ -56,7 +60,7 @@ class PushedIds:
     def push(self, account: str, ids: Iterable[str]) -> Pushed:
         """Take these ids up."""
         taken = [
-            self._register.take_up(TakenUp(account, workflow_id, "pushed", self._now()))
+            self._register.take_up(TakenUp(account, workflow_id, "pushed", self._now(), anew=True))
             for workflow_id in ids
         ]
         return Pushed(taken_up=sum(taken), known=len(taken) - sum(taken))

@@ -1,8 +1,9 @@
-"""The socket that the web side listens on, opened before anything else starts."""
+"""What the web side listens on, opened or taken over before anything else starts."""
 
 import errno
 import os
 import socket
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,8 +11,18 @@ _NO_IPV6: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 """What a kernel says that was started without IPv6."""
 
 
+_FIRST_HANDED_IN: Final = 3
+"""The lowest file descriptor that systemd hands in: those below are the standard streams."""
+
+_HANDED_IN: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
+"""Variables by which systemd says so. They are for this process alone: see sd_listen_fds(3)."""
+
+
 class CannotListen(Exception):  # noqa: N818 - says what happened
-    """The address is in use, not ours, or not allowed. The text is one line for a person."""
+    """The address is in use, not ours or not allowed, or no socket of use was handed in.
+
+    The text is one line for a person.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +79,47 @@ def listen(address: ListenAddress) -> socket.socket:
         # By the number: the text that comes along names the address once more.
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise CannotListen(f"cannot listen on {address}: {reason}") from error
+
+
+def handed_in(environ: MutableMapping[str, str]) -> tuple[socket.socket, ...]:
+    """Take over the sockets that systemd has opened for this process.
+
+    Args:
+        environ: where systemd says so. What it says is taken out, so that no program that this one
+            starts believes that it is meant.
+
+    Raises:
+        CannotListen: none was handed in, or one that is of no use here.
+    """
+    said = {name: environ.pop(name, "") for name in _HANDED_IN}
+    count = said["LISTEN_FDS"]
+    # A service that a shell or a wrapper starts is another process than the one that was meant.
+    if said["LISTEN_PID"] != str(os.getpid()) or not (count.isascii() and count.isdigit()):
+        count = "0"
+    last = _FIRST_HANDED_IN + int(count)
+    sockets = tuple(_taken_over(number) for number in range(_FIRST_HANDED_IN, last))
+    if not sockets:
+        raise CannotListen(
+            "no socket was handed in: with --web.systemd-socket the exporter is started by systemd "
+            "along with a socket unit"
+        )
+    return sockets
+
+
+def _taken_over(number: int) -> socket.socket:
+    try:
+        sock = socket.socket(fileno=number)
+    except OSError as error:
+        raise CannotListen(f"file descriptor {number}, handed in, is no socket") from error
+    if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.type != socket.SOCK_STREAM:
+        reason = "is not of TCP: ListenStream= with a port is what serves HTTP"
+    elif not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        reason = "does not listen: the socket unit needs Accept=no, as is the default"
+    else:
+        sock.set_inheritable(False)
+        return sock
+    sock.close()
+    raise CannotListen(f"socket {number}, handed in, {reason}")
 
 
 def _bound(family: socket.AddressFamily | int, where: tuple[object, ...]) -> socket.socket:

@@ -46,9 +46,7 @@ class _Refused(Exception):  # noqa: N818 - an answer, not an error of ours
 
 
 def push_routes(pushed: PushedIds) -> list[Route]:
-    """The routes; none where no account allows pushing."""
-    if not pushed.allowed:
-        return []
+    """The routes. They answer 404 while no account allows pushing: a reload may change that."""
     endpoints = _Endpoints(pushed)
     return [
         Route(PUSH_PATH, endpoints.answering(endpoints.push), methods=["POST"]),
@@ -72,6 +70,8 @@ class _Endpoints:
         """An endpoint that knows for which accounts its caller may speak."""
 
         async def endpoint(request: Request) -> Response:
+            if not self._pushed.allowed:
+                return _Refused(404, "no account takes pushed ids").answer
             # Comparing reads the tokens' files.
             accounts = await run_in_threadpool(self._pushed.accounts_of, _token(request))
             if not accounts:

@@ -1,6 +1,5 @@
 """The endpoints."""
 
-import html
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +13,12 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from exporter import __version__
+from exporter.config import Config
 from exporter.metrics.exposition import Page
+from exporter.metrics.reading import Reading
 from exporter.sources.pushed import PushedIds
+from exporter.web.lifecycle import lifecycle_routes
+from exporter.web.pages import CONFIG_PATH, DOCUMENTATION_URL, Link, config_page, landing_page
 from exporter.web.push import PUSH_PATH, push_routes
 from exporter.web.security import UNSECURED, Guard, Security
 
@@ -34,6 +36,12 @@ class WebParts:
     pushed: PushedIds
     is_ready: Callable[[], bool]
     telemetry_path: str
+    read: Callable[[], Reading]
+    """What a scrape would show, without counting as one."""
+    config: Callable[[], Config]
+    """The configuration in force now: a reload gives another."""
+    reload: Callable[[], tuple[str, ...]] | None = None
+    """Reads it again, and answers with what is wrong; None where that is not allowed."""
 
 
 def make_app(parts: WebParts, security: Callable[[], Security] = lambda: UNSECURED) -> ASGIApp:
@@ -60,12 +68,33 @@ def _endpoints(parts: WebParts) -> Starlette:
         return PlainTextResponse("waiting for the first answer of every account\n", 503)
 
     async def landing(_: Request) -> Response:
-        return HTMLResponse(_landing_page(parts))
+        # The ledger is read, which waits for its lock.
+        return HTMLResponse(await run_in_threadpool(show_landing))
+
+    def show_landing() -> str:
+        return landing_page(parts.read(), parts.config(), links)
+
+    async def config(_: Request) -> Response:
+        # As text: it can be read, compared and checked with `check-config` as it is.
+        return PlainTextResponse(await run_in_threadpool(show_config))
+
+    def show_config() -> str:
+        return config_page(parts.config())
+
+    links = (
+        Link(parts.telemetry_path, "Metrics", "for Prometheus"),
+        Link(CONFIG_PATH, "Configuration", "what is in force, without its secrets"),
+        Link(HEALTHY_PATH, "Healthy", "the process lives"),
+        Link(READY_PATH, "Ready", "every account had its first answer"),
+        Link(DOCUMENTATION_URL, "Documentation", "metrics, alerts, runbooks, troubleshooting"),
+    )
 
     routes: list[BaseRoute] = [
         Route(parts.telemetry_path, metrics, methods=["GET"]),
         Route(HEALTHY_PATH, healthy, methods=["GET"]),
         Route(READY_PATH, ready, methods=["GET"]),
+        Route(CONFIG_PATH, config, methods=["GET"]),
+        *lifecycle_routes(parts.reload),
         *push_routes(parts.pushed),
     ]
     if parts.telemetry_path != "/":
@@ -87,32 +116,3 @@ async def _fault(_: Request, error: Exception) -> Response:
     # Only the type: the text could hold what the service sent.
     log.error("request failed", extra={"error": type(error).__name__})
     return PlainTextResponse("internal error\n", 500)
-
-
-def _landing_page(parts: WebParts) -> str:
-    links = [
-        (parts.telemetry_path, "Metrics", "for Prometheus"),
-        (HEALTHY_PATH, "Healthy", "the process lives"),
-        (READY_PATH, "Ready", "every account had its first answer"),
-    ]
-    items = "\n".join(
-        f'    <li><a href="{html.escape(path)}">{title}</a>: {meaning}</li>'
-        for path, title, meaning in links
-    )
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-  <meta charset="utf-8">
-  <meta name="viewport" content="width=device-width">
-  <title>ComfyControl exporter</title>
-  <style>body {{ font: 16px/1.5 sans-serif; margin: 3rem auto; max-width: 40rem; }}</style>
-</head>
-<body>
-  <h1>ComfyControl exporter</h1>
-  <p>Prometheus exporter for workflows hosted on ComfyControl, version {__version__}.</p>
-  <ul>
-{items}
-  </ul>
-</body>
-</html>
-"""

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -58,6 +59,16 @@ class Process:
     def pid(self) -> int:
         """Its process id."""
         return self._process.pid
+
+    def send(self, signal_: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(signal_)
+
+    def catches(self, signal_: signal.Signals) -> bool:
+        """Whether it has a handler for this signal, as the kernel says."""
+        status = Path(f"/proc/{self.pid}/status").read_text("ascii")
+        caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+        return bool(int(caught.split()[1], 16) >> (signal_ - 1) & 1)
 
     def terminate(self) -> int:
         """Ask it to end; its exit code."""

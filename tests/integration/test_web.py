@@ -12,6 +12,7 @@ from typing import ClassVar
 import pytest
 import requests
 import uvicorn
+import yaml
 
 from exporter.app import App
 from exporter.config import Account, Config, Listing, Push
@@ -24,9 +25,11 @@ B = "b1b2c3d4-e5f6-7890-abcd-ef1234567890"
 
 
 @contextmanager
-def serving(app: App, telemetry_path: str = "/metrics") -> Iterator[str]:
+def serving(app: App, config: Config, telemetry_path: str = "/metrics") -> Iterator[str]:
     """The web side in a thread; its base URL."""
-    web = make_app(WebParts(app.page, app.pushed, app.is_ready, telemetry_path))
+    web = make_app(
+        WebParts(app.page, app.pushed, app.is_ready, telemetry_path, app.read, lambda: config)
+    )
     server = uvicorn.Server(
         uvicorn.Config(web, log_config=None, lifespan="off", server_header=False)
     )
@@ -72,7 +75,7 @@ def base_url(simulator: Simulator, push_token: Path) -> Iterator[str]:
     app = App(config)
     app.start()
     try:
-        with serving(app) as url:
+        with serving(app, config) as url:
             yield url
     finally:
         assert app.stop()
@@ -111,6 +114,30 @@ def test_metrics_are_gzipped_for_those_who_take_it(base_url: str) -> None:
     assert "Content-Encoding" not in plain.headers
 
 
+def test_pages_for_people_have_the_headers_of_pages_and_no_token(
+    base_url: str, simulator: Simulator
+) -> None:
+    landing = requests.get(f"{base_url}/", timeout=10)
+    config = requests.get(f"{base_url}/config", timeout=10)
+    assert landing.headers["Content-Type"] == "text/html; charset=utf-8"
+    # As text, whatever stands in it.
+    assert config.headers["Content-Type"] == "text/plain; charset=utf-8"
+    account, token = next(iter(simulator.tokens.items()))
+    for page in (landing, config):
+        assert page.status_code == 200
+        assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert page.headers["X-Content-Type-Options"] == "nosniff"
+        assert page.headers["Cache-Control"] == "no-store"
+        assert account in page.text
+        assert token not in page.text
+        assert "push-me" not in page.text
+        assert requests.head(page.url, timeout=10).status_code == 200
+        assert requests.post(page.url, timeout=10).status_code == 405
+    shown = yaml.safe_load(config.text)
+    assert shown["accounts"][0]["base_url"] == simulator.base_url
+    assert shown["accounts"][0]["token"] == "<secret>"
+
+
 def test_probes_and_landing_page(base_url: str) -> None:
     assert requests.get(f"{base_url}/-/healthy", timeout=10).text == "healthy\n"
     landing = requests.get(f"{base_url}/", timeout=10)
@@ -135,7 +162,7 @@ def test_ready_says_that_every_account_had_its_first_answer(push_token: Path) ->
         )
         app = App(config)
         app.start()
-        with serving(app) as url:
+        with serving(app, config) as url:
             assert requests.get(f"{url}/-/ready", timeout=10).status_code == 503
             assert requests.get(f"{url}/-/healthy", timeout=10).status_code == 200
         app.stop()
@@ -143,7 +170,7 @@ def test_ready_says_that_every_account_had_its_first_answer(push_token: Path) ->
         accounts=(Account(name="studio", token="cfc_a", push=Push(token_file=str(push_token))),)
     )
     app = App(only_pushed)
-    with serving(app) as url:
+    with serving(app, only_pushed) as url:
         # It asks nothing before somebody pushes an id.
         assert requests.get(f"{url}/-/ready", timeout=10).status_code == 200
 
@@ -161,7 +188,7 @@ def test_a_refused_token_is_an_answer(simulator: Simulator) -> None:
     )
     app = App(config)
     app.start()
-    with serving(app) as url:
+    with serving(app, config) as url:
         session = requests.Session()
         while session.get(f"{url}/-/ready", timeout=10).status_code != 200:
             pass
@@ -190,7 +217,7 @@ def test_another_path_for_the_metrics(simulator: Simulator) -> None:
         accounts=(Account(name=account, token=token, base_url=simulator.base_url, workflows=(A,)),)
     )
     app = App(config)
-    with serving(app, "/comfy/metrics") as url:
+    with serving(app, config, "/comfy/metrics") as url:
         assert requests.get(f"{url}/comfy/metrics", timeout=10).status_code == 200
         assert requests.get(f"{url}/metrics", timeout=10).status_code == 404
         assert '"/comfy/metrics"' in requests.get(f"{url}/", timeout=10).text

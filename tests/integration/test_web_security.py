@@ -137,8 +137,9 @@ def running(site: Site, text: str) -> Iterator[Running]:
     site.file.write_text(text)
     watched = WatchedSecurity(site.file)
     push = Push(token_file=str(site.folder / "push"))
-    app = App(Config(accounts=(Account(name="studio", token="cfc_a", push=push),)))
-    parts = WebParts(app.page, app.pushed, app.is_ready, "/metrics")
+    config = Config(accounts=(Account(name="studio", token="cfc_a", push=push),))
+    app = App(config)
+    parts = WebParts(app.page, app.pushed, app.is_ready, "/metrics", app.read, lambda: config)
     server = make_server(make_app(parts, watched.current), watched.context())
     sock = listen(parse_listen_address("127.0.0.1:0"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
@@ -331,7 +332,7 @@ class TestPasswords:
     @pytest.mark.parametrize("tls", [PAIR, ""], ids=["tls", "plain"])
     def test_who_needs_one(self, site: Site, tls: str) -> None:
         with running(site, tls + USERS) as web:
-            for path in ("/metrics", "/", "/no-such-page"):
+            for path in ("/metrics", "/", "/config", "/no-such-page"):
                 answer = web.get(path)
                 assert answer.status_code == 401
                 assert answer.headers["WWW-Authenticate"].startswith("Basic realm=")

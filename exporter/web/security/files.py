@@ -4,12 +4,11 @@ import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
+
+from exporter.config.stamps import Stamp, stamp, stamp_of
 
 LARGEST: Final = 1024 * 1024
-
-Stamp: TypeAlias = tuple[int, ...] | None
-"""What differs when a file does; None for one that cannot be read."""
 
 
 class Unreadable(Exception):  # noqa: N818 - a state of the file, not an error of ours
@@ -48,14 +47,6 @@ class FilesRead:
         return content
 
 
-def stamp_of(path: Path) -> Stamp:
-    """The stamp of a file as it is now."""
-    try:
-        return _stamp(path.stat())
-    except (OSError, ValueError):
-        return None
-
-
 def _read(path: Path) -> tuple[Stamp, bytes | Unreadable]:
     try:
         mode = path.stat().st_mode
@@ -65,7 +56,7 @@ def _read(path: Path) -> tuple[Stamp, bytes | Unreadable]:
             return stamp_of(path), Unreadable(f"is {kind}")
         with path.open("rb") as file:
             # Taken before the content: what is written meanwhile counts as a change.
-            stamp = _stamp(os.fstat(file.fileno()))
+            taken = stamp(os.fstat(file.fileno()))
             content = file.read(LARGEST + 1)
     except FileNotFoundError:
         return None, Unreadable("does not exist")
@@ -75,17 +66,5 @@ def _read(path: Path) -> tuple[Stamp, bytes | Unreadable]:
     except ValueError:
         return None, Unreadable("has a name that no file can have")
     if len(content) > LARGEST:
-        return stamp, Unreadable("is larger than 1 MiB")
-    return stamp, content
-
-
-def _stamp(status: os.stat_result) -> Stamp:
-    # The time of the last change of mode, owner or content as well: a file that is copied over
-    # may bring an old time of modification along.
-    return (
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-        status.st_size,
-        status.st_ino,
-        status.st_dev,
-    )
+        return taken, Unreadable("is larger than 1 MiB")
+    return taken, content

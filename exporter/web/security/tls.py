@@ -158,16 +158,22 @@ class Handshake(ssl.SSLObject):
     def do_handshake(self) -> None:
         """Go on with it; a client that may not come in, or does not speak TLS, is told so."""
         if self._answered:
-            raise ssl.SSLError("plain HTTP, and told so")
+            raise ssl.SSLError("no TLS, or none that will do, and told so")
         try:
             super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
         except ssl.SSLError as error:
-            if error.reason != "HTTP_REQUEST" or self.outgoing is None:
+            if self.outgoing is None:
                 raise
-            # "Wants to read" sends what is in the buffer; whatever comes next ends it.
+            if error.reason == "HTTP_REQUEST":
+                self.outgoing.read()
+                self.outgoing.write(_NOT_TLS)
+            elif not self.outgoing.pending:
+                raise
+            # In the buffer is that answer, or OpenSSL's alert, which asyncio would drop. "Wants to
+            # read" sends it; whatever comes next ends it.
             self._answered = True
-            self.outgoing.read()
-            self.outgoing.write(_NOT_TLS)
             raise ssl.SSLWantReadError from None
         if self.allowed_sans is not None and self.allowed_sans.isdisjoint(self._sans()):
             raise ssl.SSLCertVerificationError("no allowed name in the client's certificate")

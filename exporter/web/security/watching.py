@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from exporter.config.faults import ConfigError, Fault
-from exporter.web.security.files import stamp_of
+from exporter.config.stamps import stamp_of
 from exporter.web.security.loading import Reading, Security, read
 from exporter.web.security.tls import RenewedContext, Tls
 

@@ -117,9 +117,15 @@ class Exporter:
         found = self.scrape().series("stream_ends_total")
         return {dict(labels)["reason"]: int(value) for labels, value in found.items()}
 
+    def reload(self, *accounts: Mapping[str, Any], **metrics: Any) -> None:
+        """Go on under these accounts."""
+        self.app.reload(
+            _listed_often(Config.model_validate({"accounts": list(accounts), "metrics": metrics}))
+        )
+
     def watched_by(self, part: type) -> Any:
         """One part of the first account, such as its files."""
-        parts = next(iter(self.app._accounts.values())).parts
+        parts = next(iter(self.app._accounts.values()))._parts()
         return next(each for each in parts if isinstance(each, part))
 
 

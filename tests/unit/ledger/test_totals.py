@@ -138,7 +138,7 @@ def test_new_series_are_numbered_as_they_appear() -> None:
 
 def test_a_copy_is_left_alone_by_what_follows() -> None:
     made = totals()
-    before = made.copied()
+    before = made.copied({"studio"})
     made.add("studio", "w", Finished(Status.FAILED, 3.0), WALL)
     made.add("studio", "w", Failed("A", "E"), WALL)
     assert before.counters["finished", ("studio", "failed")].value == 0

@@ -494,12 +494,13 @@ class TestTakingUpAndGivingUp:
         track.sees(seen("completed", 60, started=55, completed=59))
         assert Finished(Status.COMPLETED, 4.0) in track.facts
 
-    def test_a_dropped_one_is_taken_up_again_only_by_a_push(self) -> None:
+    def test_a_dropped_one_is_taken_up_again_when_it_is_named_anew(self) -> None:
         track = Track(source="pushed")
         track.apply(tracker.give_up(track.workflow, GivenUp("studio", "w1", "not_found", at(40))))
         again = tracker.take_up(track.workflow, TakenUp("studio", "w1", "configured", at(50)))
         assert again.facts == ()
-        pushed = tracker.take_up(track.workflow, TakenUp("studio", "w1", "pushed", at(50)))
+        anew = TakenUp("studio", "w1", "pushed", at(50), anew=True)
+        pushed = tracker.take_up(track.workflow, anew)
         assert pushed.facts == (Discovered("pushed"),)
 
     def test_giving_up_the_unknown_is_nothing(self) -> None:

@@ -9,6 +9,7 @@ from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.totals import Buckets, LabelCaps
 from exporter.observations import Moment
 from exporter.sources.files import WatchedFiles
+from exporter.sources.named import NamedIds
 
 A = "a1b2c3d4-e5f6-7890-abcd-ef1234567890"
 B = "b1b2c3d4-e5f6-7890-abcd-ef1234567890"
@@ -24,7 +25,8 @@ class Watch:
             LabelCaps(10, 10),
             self.now,
         )
-        self.files = WatchedFiles("studio", patterns, self.ledger, self.now)
+        named = NamedIds("studio", self.ledger, self.now)
+        self.files = WatchedFiles("studio", patterns, named)
 
     def now(self) -> Moment:
         return Moment(self.clock, self.clock)

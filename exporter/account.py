@@ -1,0 +1,237 @@
+"""One configured account: everything that follows it, wired."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from exporter.comfycontrol import Client, RequestRecord, Timeouts
+from exporter.comfycontrol.budget import RequestBudget
+from exporter.config import Account
+from exporter.following.access import AccountAccess
+from exporter.following.credentials import Credentials
+from exporter.following.lister import Lister, ListingTerms
+from exporter.following.poller import Poller
+from exporter.following.supervisor import Supervisor
+from exporter.ledger.ledger import Ledger
+from exporter.metrics.instruments import Instruments
+from exporter.metrics.reading import AccountReading
+from exporter.observations import Moment
+from exporter.sources.files import WatchedFiles
+from exporter.sources.named import NamedIds
+
+REPLACED_SECONDS: Final = 1.0
+"""How long a part that a reload replaces is waited for. It ends anyway; a request of its that is
+under way may be one more than the new part would make."""
+
+
+class _Part(Protocol):
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def join(self, timeout: float) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all accounts share."""
+
+    ledger: Ledger
+    instruments: Instruments
+    now: Callable[[], Moment]
+    jitter: Callable[[], float]
+    """Numbers from 0 to 1, for backoffs."""
+    timeouts: Timeouts | None
+
+
+class FollowedAccount:
+    """Follows one account from `start` to `stop`, and goes along with changes of its terms.
+
+    Args:
+        config: the account as configured.
+        budget: of its service address.
+        capacity: how many streams it may have.
+        around: what it shares with others.
+
+    Raises:
+        TokenUnreadable: its token cannot be read.
+    """
+
+    def __init__(
+        self, config: Account, budget: RequestBudget, capacity: int, around: Surroundings
+    ) -> None:
+        self.name: Final = config.name
+        self._config = config
+        self._around = around
+        self._credentials = Credentials(config.name, config.token)
+
+        def on_request(record: RequestRecord) -> None:
+            around.instruments.request_made(
+                config.name, record.endpoint, record.code, record.seconds
+            )
+
+        self._client = Client(
+            config.base_url,
+            self._credentials.token,
+            max_streams=config.max_streams,
+            on_request=on_request,
+            timeouts=around.timeouts,
+        )
+        self._access = AccountAccess(
+            config.name,
+            self._client,
+            budget,
+            reload_token=self._credentials.reload,
+            monotonic=lambda: around.now().monotonic,
+            random=around.jitter,
+        )
+        self._supervisor = Supervisor(
+            self._access,
+            around.ledger,
+            around.instruments,
+            capacity=capacity,
+            now=around.now,
+            random=around.jitter,
+        )
+        self._named = NamedIds(config.name, around.ledger, around.now)
+        # Replaced together under the lock: a reload and the end may come at the same time.
+        self._lock = threading.Lock()
+        self._is_stopping = False
+        self._listing = self._make_listing(config)
+        self._files = self._make_files(config)
+
+    # Life -------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to follow."""
+        if self._config.listing is None:
+            # Where there is a list, its first page draws the line, by the service's clock.
+            self._around.ledger.draw_line(self.name, self._around.now().wall)
+        self._named.begin(self._config.workflows)
+        for part in (self._supervisor, *self._listing, *self._files):
+            part.start()
+
+    def stop(self) -> None:
+        """End soon, from any thread, without waiting for it."""
+        with self._lock:
+            self._is_stopping = True
+            for part in self._parts():
+                part.stop()
+
+    def join(self, timeout: float) -> bool:
+        """Wait that many seconds for the end; whether it came."""
+        deadline = self._around.now().monotonic + timeout
+        ended = [
+            part.join(max(0.0, deadline - self._around.now().monotonic)) for part in self._parts()
+        ]
+        return all(ended)
+
+    def close(self) -> None:
+        """Let go of the connections, once everything has ended."""
+        self._client.close()
+
+    def _parts(self) -> tuple[_Part, ...]:
+        return (self._supervisor, *self._listing, *self._files)
+
+    # What happens meanwhile -------------------------------------------------------------------
+
+    def look(self) -> None:
+        """The set of open workflows has changed."""
+        self._supervisor.look()
+
+    def look_at_token(self) -> None:
+        """Read the token again if its file has changed."""
+        if self._credentials.look():
+            self._access.token_changed()
+
+    def is_ready(self) -> bool:
+        """Whether there was an answer of the service, or no reason to ask it yet."""
+        asks = self._config.listing is not None or bool(self._config.workflows)
+        return self._access.health().answered or not asks
+
+    def reading(self) -> AccountReading:
+        """The state now."""
+        followed = frozenset(self._supervisor.streaming())
+        return AccountReading(
+            health=self._access.health(),
+            streams=len(followed),
+            followed=followed,
+            list_completed_at=(
+                None
+                if self._config.listing is None
+                else self._around.instruments.list_completed_at(self.name)
+            ),
+            listed=self._config.listing is not None,
+        )
+
+    # Reloading --------------------------------------------------------------------------------
+
+    def can_become(self, config: Account) -> bool:
+        """Whether it can go along with this change, and need not begin anew."""
+        return config.name == self.name and config.base_url == self._config.base_url
+
+    def change(self, config: Account, capacity: int) -> None:
+        """Go on under other terms, without touching the streams of ids that stay.
+
+        Raises:
+            TokenUnreadable: the token cannot be read; nothing was changed.
+        """
+        if config.token != self._config.token and self._credentials.change(config.token):
+            self._access.token_changed()
+        before, self._config = self._config, config
+        with self._lock:
+            if self._is_stopping:
+                return
+            if config.listing != before.listing:
+                _end(self._listing)
+                self._listing = self._make_listing(config)
+                for part in self._listing:
+                    part.start()
+            self._name(before, config)
+        self._supervisor.change(capacity)
+
+    def _name(self, before: Account, config: Account) -> None:
+        if config.workflow_files != before.workflow_files:
+            _end(self._files)
+            self._files = self._make_files(config)
+            # Read before anything is withdrawn: an id that moves from one to the other stays.
+            in_files = frozenset().union(*(files.read() for files in self._files))
+            self._named.replace({"configured": config.workflows, "file": in_files})
+            for files in self._files:
+                files.start()
+        elif config.workflows != before.workflows:
+            self._named.replace({"configured": config.workflows})
+
+    def _make_listing(self, config: Account) -> tuple[Poller, Lister] | tuple[Poller]:
+        around, listing = self._around, config.listing
+        poller = Poller(
+            self._access,
+            around.ledger,
+            streaming=self._supervisor.streaming,
+            list_horizon=None if listing is None else listing.lookback,
+            now=around.now,
+        )
+        if listing is None:
+            return (poller,)
+        lister = Lister(
+            self._access,
+            around.ledger,
+            around.instruments,
+            ListingTerms(listing.interval, listing.lookback, frozenset(listing.tags)),
+            streaming=self._supervisor.streaming,
+            poller=poller,
+            now=around.now,
+            random=around.jitter,
+        )
+        return (poller, lister)
+
+    def _make_files(self, config: Account) -> tuple[WatchedFiles, ...]:
+        if not config.workflow_files:
+            return ()
+        return (WatchedFiles(config.name, config.workflow_files, self._named),)
+
+
+def _end(parts: tuple[_Part, ...]) -> None:
+    for part in parts:
+        part.stop()
+    for part in parts:
+        part.join(REPLACED_SECONDS)

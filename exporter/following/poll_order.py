@@ -1,0 +1,82 @@
+"""Whom to ask for next, among those of whom neither a stream nor the list tells. Pure.
+
+What has just changed may change again soon; what has stayed as it is for an hour will most likely
+stay so for a while. So each is due again after a part of the time for which it has not changed.
+Where more are due than may be asked for, all wait longer in the same proportion.
+
+Times are seconds of one monotonic clock.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import inf
+from typing import Final
+
+from exporter.observations import OpenWorkflow, Status
+
+UNCHANGED_PART: Final = 0.25
+"""Of the time for which a workflow has not changed: after so long it is due again."""
+
+SHORTEST_SECONDS: Final = 5.0
+"""No workflow is due sooner than this after it was last seen or asked for."""
+
+LONGEST_SECONDS: Final = 120.0
+"""Every workflow is due after this at the latest."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is remembered of one open workflow."""
+
+    status: Status | None
+    changed: float
+    """When its status was seen to change; before that, when we first knew of it."""
+    asked: float = -inf
+    """When it was asked for, whatever came of it."""
+
+
+class PollOrder:
+    """Remembers when each open workflow has changed, and when it was asked for."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, _Known] = {}
+
+    def note(self, workflows: Iterable[OpenWorkflow], now: float) -> None:
+        """Look at all open workflows; those that are not among them are forgotten."""
+        self._known = {w.workflow_id: self._looked_at(w, now) for w in workflows}
+
+    def next_due(self, candidates: Iterable[OpenWorkflow], now: float) -> str | None:
+        """The one that is overdue the most, in proportion to its interval; None: nobody is due.
+
+        The candidates are among those that were last noted.
+        """
+        chosen, most = None, 1.0
+        for workflow in candidates:
+            known = self._known[workflow.workflow_id]
+            seen = (workflow.last_seen or workflow.first_seen).monotonic
+            overdue = (now - max(seen, known.asked)) / interval(now - known.changed)
+            if overdue >= most:
+                chosen, most = workflow.workflow_id, overdue
+        return chosen
+
+    def asked(self, workflow_id: str, now: float) -> None:
+        """It was asked for: one that cannot be told of must not keep the others waiting."""
+        known = self._known.get(workflow_id)
+        if known is not None:
+            known.asked = now
+
+    def _looked_at(self, workflow: OpenWorkflow, now: float) -> _Known:
+        known = self._known.get(workflow.workflow_id)
+        if known is None:
+            return _Known(workflow.status, workflow.first_seen.monotonic)
+        if workflow.status is not known.status:
+            if known.status is not None:
+                # Else it was seen for the first time, and may have been so for long.
+                known.changed = now
+            known.status = workflow.status
+        return known
+
+
+def interval(unchanged: float) -> float:
+    """Seconds from one look at a workflow to the next, when it has not changed for that long."""
+    return min(max(unchanged * UNCHANGED_PART, SHORTEST_SECONDS), LONGEST_SECONDS)

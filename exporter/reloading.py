@@ -1,0 +1,119 @@
+"""Reads the configuration again while the exporter runs: when told to, or when it has changed."""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from exporter.app import App
+from exporter.config import Config, ConfigError, TokenUnreadable
+from exporter.config.stamps import Watched
+from exporter.signals import ReloadSignal
+from exporter.web.security import WatchedSecurity
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 2.0
+"""How often a configuration file that is watched is looked at. Mounted ones send no events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reloadable:
+    """What can be read again."""
+
+    load: Callable[[], Config]
+    """Reads and checks the configuration. Raises ConfigError."""
+    source: str
+    """Where it comes from, in the log's words."""
+    watched: Path | None = None
+    """Its file, where a change of it is to be enough; None: only when told to."""
+
+
+class Reloading:
+    """Takes over a new configuration whole, or leaves the old one whole.
+
+    As a context manager it serves SIGHUP and watches the file, in a thread of its own.
+
+    Args:
+        app: goes on under the new configuration.
+        reloadable: what to read.
+        security: the web side's own file, which is read again as well.
+        signal: what asks for it.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        reloadable: Reloadable,
+        security: WatchedSecurity | None,
+        signal: ReloadSignal,
+    ) -> None:
+        self._app = app
+        self._reloadable = reloadable
+        self._security = security
+        self._signal = signal
+        self._file = None if reloadable.watched is None else Watched(reloadable.watched)
+        self._one_at_a_time = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
+
+    def reload(self) -> tuple[str, ...]:
+        """Read everything again now; what is wrong, one line each. Never a secret."""
+        with self._one_at_a_time:
+            faults = self._reload_config()
+            if self._security is not None:
+                faults += tuple(f"web configuration: {fault}" for fault in self._security.reload())
+            return faults
+
+    def _reload_config(self) -> tuple[str, ...]:
+        if self._file is not None:
+            self._file.note_read()
+        try:
+            config = self._reloadable.load()
+            self._app.reload(config)
+        except ConfigError as error:
+            faults = tuple(str(fault) for fault in error.faults)
+        except TokenUnreadable as error:
+            faults = (str(error),)
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the exporter
+            # Only the type: the text could hold what was read.
+            faults = (f"{type(error).__name__} while it was taken over; restart the exporter",)
+        else:
+            for warning in config.warnings():
+                log.warning("configuration", extra={"key": warning.key, "warning": warning.reason})
+            return ()
+        self._app.note_reload_failed()
+        source = self._reloadable.source
+        for fault in faults:
+            log.error("fault in the configuration", extra={"file": source, "fault": fault})
+        log.error("the configuration stays as it was", extra={"file": source})
+        return faults
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._signal.stop()
+        # Not waited for: a reload may be reading from a disk that does not answer.
+
+    def _run(self) -> None:
+        while True:
+            try:
+                asked = self._signal.wait(None if self._file is None else LOOK_SECONDS)
+            except queue.Empty:
+                if self._file is not None and self._file.has_changed():
+                    with self._one_at_a_time:
+                        self._reload_config()
+                continue
+            if not asked:
+                return
+            self.reload()

@@ -1,0 +1,81 @@
+"""Ids that the configuration names, by themselves or by way of files: who names which."""
+
+import threading
+from collections.abc import Callable, Collection, Mapping
+from typing import Final, Literal
+
+from exporter.observations import GivenUp, Moment, TakenUp, WorkflowRegister
+
+NamedBy = Literal["configured", "file"]
+
+_SOURCES: Final[tuple[NamedBy, ...]] = ("configured", "file")
+
+
+class NamedIds:
+    """The named ids of one account.
+
+    An id is taken up when somebody begins to name it, and withdrawn when nobody does any more: one
+    that moves from one place to another stays.
+
+    Args:
+        account: the configured name.
+        register: is told of ids that come and go.
+        now: both clocks.
+    """
+
+    def __init__(self, account: str, register: WorkflowRegister, now: Callable[[], Moment]) -> None:
+        self._account = account
+        self._register = register
+        self._now = now
+        self._lock = threading.Lock()
+        self._by_source: dict[NamedBy, frozenset[str]] = {}
+
+    def begin(self, configured: Collection[str]) -> None:
+        """What the configuration names at the start.
+
+        What an earlier process was told to follow, and this one is not, is withdrawn. Not so
+        with files: their volume may not be there yet.
+        """
+        ids = frozenset(configured)
+        left = {
+            workflow.workflow_id
+            for workflow in self._register.open_workflows(self._account)
+            if workflow.source == "configured"
+        } - ids
+        with self._lock:
+            self._by_source = {"configured": ids}
+            self._take_up("configured", ids, anew=False)
+            self._withdraw(left)
+
+    def replace(self, ids: Mapping[NamedBy, Collection[str]]) -> None:
+        """From now on these sources name these ids; the others go on as they were."""
+        with self._lock:
+            before = self._by_source
+            self._by_source = after = {**before, **{s: frozenset(ids[s]) for s in ids}}
+            for source in _SOURCES:
+                named = after.get(source, frozenset()) - before.get(source, frozenset())
+                # A file that is read for the first time says nothing about when it was written.
+                self._take_up(source, named, anew=source in before)
+            self._withdraw(_all(before) - _all(after))
+
+    def _take_up(self, source: NamedBy, ids: Collection[str], *, anew: bool) -> None:
+        for workflow_id in sorted(ids):
+            self._register.take_up(
+                TakenUp(self._account, workflow_id, source, self._now(), anew=anew)
+            )
+
+    def _withdraw(self, ids: Collection[str]) -> None:
+        if not ids:
+            return
+        # Those that were pushed as well, and first, are not ours to withdraw.
+        ours = {
+            workflow.workflow_id
+            for workflow in self._register.open_workflows(self._account)
+            if workflow.source in _SOURCES
+        }
+        for workflow_id in sorted(ours.intersection(ids)):
+            self._register.withdraw(GivenUp(self._account, workflow_id, "withdrawn", self._now()))
+
+
+def _all(by_source: Mapping[NamedBy, frozenset[str]]) -> frozenset[str]:
+    return frozenset().union(*by_source.values())
