@@ -96,7 +96,7 @@ def test_a_follower_that_is_stopped_before_it_starts_asks_nothing(bench: Bench) 
     ended = threading.Event()
     parts = exporter.app._accounts["studio"]
     follower = Follower(
-        parts.access,
+        parts._access,
         exporter.app._ledger,
         exporter.app._instruments,
         workflow,

@@ -1,4 +1,4 @@
-"""A configuration that changes under a running exporter: what stays the same goes on undisturbed."""
+"""A configuration that changes under a running exporter; what stays the same goes on."""
 
 import threading
 import uuid
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.config import TokenUnreadable
+from exporter.config import Config, TokenUnreadable
 from exporter.simulator import Simulator
 from tests.integration.following.exporting import (
     LISTED,
@@ -246,9 +246,7 @@ def test_a_token_that_cannot_be_read_changes_nothing(bench: Bench, tmp_path: Pat
     assert simulator.truth().streams_open == 1
 
 
-def _validated(*accounts: dict[str, Any]) -> Any:
-    from exporter.config import Config
-
+def _validated(*accounts: dict[str, Any]) -> Config:
     return Config.model_validate({"accounts": list(accounts)})
 
 
