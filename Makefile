@@ -5,10 +5,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo demo-monitoring test unit property integration e2e lint format types docs dashboards lock sbom build clean check help
+.PHONY: demo demo-monitoring test unit property integration e2e lint format types docs dashboards lock lint-packaging check-package check-image check-chart chart sbom build clean check help
 
 help:  ## say what there is
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -55,6 +55,7 @@ docs: $(VENV)/.dev  ## generate the reference pages from the code
 	$(BIN)/python -m exporter.metrics.reference > docs/metrics.md
 	$(BIN)/python -m exporter.config.reference > docs/configuration.md
 	$(BIN)/python -m alerts.build
+	$(BIN)/python -m helm.build
 
 dashboards: $(VENV)/.dev  ## write the dashboards' JSON from their source
 	$(BIN)/python -m dashboards.build
@@ -66,14 +67,47 @@ lock: $(VENV)/.dev  ## lock what pyproject.toml asks for
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 	  --custom-compile-command "make lock" pyproject.toml -c requirements/runtime.txt \
 	  --group build --group test --group monitoring --group check -o requirements/dev.txt
-	for group in build packaging; do \
+	for group in build packaging chart; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 	    --custom-compile-command "make lock" -c requirements/runtime.txt -c requirements/dev.txt \
 	    --group $$group -o requirements/$$group.txt || exit 1; \
 	done
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
+	  --custom-compile-command "make lock" --group checkov -o requirements/checkov.txt
 
-sbom:  ## CycloneDX list of what the exporter runs on, under dist/
-	scripts/sbom
+$(VENV)/packaging/.made: $(VENV)/.python requirements/build.txt requirements/packaging.txt
+	$(BIN)/python -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/packaging.txt
+	touch $@
+
+$(VENV)/checkov/.made: $(VENV)/.python requirements/checkov.txt
+	$(BIN)/python -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/checkov.txt
+	touch $@
+
+lint-packaging: $(VENV)/packaging/.made $(VENV)/checkov/.made  ## lint scripts, Dockerfile, workflows and units; needs Go
+	TOOLS=$(VENV)/packaging CHECKOV=$(VENV)/checkov scripts/lint-packaging
+
+check-package: $(VENV)/packaging/.made  ## build wheel and sdist, and check them and what they install
+	TOOLS=$(VENV)/packaging scripts/check-package
+
+$(VENV)/chart/.made: $(VENV)/.python requirements/chart.txt
+	$(BIN)/python -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/chart.txt
+	touch $@
+
+check-chart: $(VENV)/chart/.made $(VENV)/checkov/.made  ## lint, render and scan the Helm chart; needs Go
+	TOOLS=$(VENV)/chart CHECKOV=$(VENV)/checkov scripts/check-chart
+
+chart: docs  ## renew the chart's generated files, its kept renderings and the plain manifests; needs helm
+	$(BIN)/python -m tests.chart.rendering
+
+check-image:  ## build the Dockerfile and run it without an engine; needs Debian and root
+	scripts/check-image
+
+sbom: $(VENV)/packaging/.made  ## CycloneDX list of what the exporter runs on, under dist/
+	TOOLS=$(VENV)/packaging scripts/sbom
 
 build: $(VENV)/.dev  ## wheel and sdist under dist/
 	rm -rf dist && $(BIN)/python -m hatchling build

@@ -36,10 +36,18 @@ def test_the_landing_page_leads_to_the_metrics(stage: Stage) -> None:
             ("Healthy", "healthy"),
             ("Ready", "ready"),
             ("Metrics", "comfycontrol_workflows{"),
+            ("Configuration", "token: <secret>"),
         ):
             page.goto(f"http://127.0.0.1:{port}/")
             page.get_by_role("link", name=link).click()
             expect(page.locator("body")).to_contain_text(shows)
+        page.goto(f"http://127.0.0.1:{port}/")
+        studio = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="studio"))
+        expect(studio).to_contain_text(re.compile(r"up.*of 30 in 10s"))
+        # All of it can be seen on a laptop, without scrolling to the side.
+        page.set_viewport_size({"width": 1280, "height": 720})
+        fits = "document.querySelector('.scroll').scrollWidth <= innerWidth"
+        assert page.evaluate(fits)
         # The browser looks for an icon of its own accord; there is none, and that is all it may
         # complain of.
         assert [c for c in complaints if "404" not in c] == []

@@ -69,12 +69,15 @@ accounts:
         return sum(1 for count in struck.values() if count) >= 10 and "failures_total{" in page
 
     stage.until("ten kinds of fault have struck", enough_has_happened, 90)
-    seen.append(requests.get(f"{exporter}/", timeout=10).text)
+    pages = [requests.get(f"{exporter}{path}", timeout=10).text for path in ("/", "/config")]
+    seen += pages
     seen.append(Path(f"/proc/{process.pid}/cmdline").read_text("utf-8"))
     assert process.terminate() == 0
     seen.append(process.output)
     # What is kept on disk, too.
     seen += [p.read_bytes().decode("latin-1") for p in (stage.folder / "data").iterdir()]
+    assert "studio" in pages[0]
+    assert "token: <secret>" in pages[1]
     everything = "\n".join(seen)
     for secret in (TOKEN, PUSH_TOKEN, PLANTED, "Signature=", "Authorization"):
         assert secret not in everything, secret

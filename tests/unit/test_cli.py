@@ -62,6 +62,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["--web.listen-address=::1:80"], "goes in brackets"),
         (["--web.telemetry-path=metrics"], "starts with /"),
         (["--web.telemetry-path=/-/healthy"], "not with"),
+        (["--web.telemetry-path=/config"], "not with"),
         (["--web.telemetry-path=/{x}"], "plain path"),
         (["--log.level=loud"], "loud"),
         (["demo", "--speed=0"], "above 0"),
