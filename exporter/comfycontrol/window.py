@@ -178,8 +178,10 @@ class RequestWindow:
         return 0.0
 
     def _next_poll(self, now: float) -> float:
-        """The earliest time for another poll. Evenly: a crowd of them in one moment would come
-        free in one moment, and leave no poll for the rest of the period.
+        """The earliest time for another poll.
+
+        Evenly: a crowd of them in one moment would come free in one moment, and leave no poll for
+        the rest of the period.
         """
         polls = max(1, floor(self.allowed(now) * MOST_POLLING_PART))
         return self._last_granted[Purpose.POLL] + self._limit.per / polls

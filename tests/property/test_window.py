@@ -2,12 +2,21 @@
 
 import itertools
 from bisect import bisect_left
+from collections import Counter, deque
 from dataclasses import dataclass
+from math import floor
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.comfycontrol.window import Limit, Place, Purpose, RequestWindow
+from exporter.comfycontrol.window import (
+    GUARANTEED_PART,
+    MOST_POLLING_PART,
+    Limit,
+    Place,
+    Purpose,
+    RequestWindow,
+)
 
 limits = st.builds(
     Limit,
@@ -122,7 +131,76 @@ def test_the_more_urgent_goes_first_once_both_have_their_guarantee(
     for _ in range(3):  # the largest guarantee
         for purpose in {one, other}:
             window.answer(window.begin(purpose, 0.0), 0.0)
-    assert window.choose({one, other}, 0.0) is min(one, other)
+    # All of those still hold their places, and the next poll is due.
+    assert window.choose({one, other}, 5.0) is min(one, other)
+
+
+def test_all_guarantees_together_leave_half_of_the_share_to_the_most_urgent() -> None:
+    assert set(GUARANTEED_PART) == set(Purpose)
+    assert sum(GUARANTEED_PART.values()) <= 0.5 + 1e-9
+
+
+others = st.sets(st.sampled_from([p for p in Purpose if p is not Purpose.POLL]))
+
+
+@settings(max_examples=200, deadline=None)
+@given(limits, others, st.one_of(st.just(0.0), st.floats(0, 2)))
+def test_polls_go_evenly_and_take_no_more_than_their_part(
+    limit: Limit, others: set[Purpose], latency: float
+) -> None:
+    """However many wait, and whoever else does."""
+    waiting = {Purpose.POLL} | others
+    window = RequestWindow(limit)
+    most = max(1, floor(limit.share * MOST_POLLING_PART))
+    now = 0.0
+    polls: list[float] = []
+    flying: deque[tuple[float, Place]] = deque()
+    while len(polls) < 40:
+        while flying and flying[0][0] <= now:
+            answered, place = flying.popleft()
+            window.answer(place, answered)
+        delay = window.delay(now, waiting)
+        if delay > 0:
+            now = min([now + delay, *(f[0] for f in list(flying)[:1])])
+            continue
+        purpose = window.choose(waiting, now)
+        flying.append((now + latency, window.begin(purpose, now)))
+        if purpose is Purpose.POLL:
+            polls.append(now)
+    gaps = [after - before for before, after in itertools.pairwise(polls)]
+    assert min(gaps) >= limit.per / most - 1e-6
+    if not others and latency == 0:
+        # Alone, and with nothing under way, they get all of their part.
+        assert max(gaps) <= limit.per / most + 1e-6
+
+
+def test_streams_and_causes_get_the_rest_while_polls_never_end() -> None:
+    window = RequestWindow(Limit())
+    waiting = {Purpose.POLL, Purpose.CAUSE, Purpose.NEW_STREAM}
+    now = 0.0
+    asked: Counter[Purpose] = Counter()
+    while now < 100.0:
+        now += window.delay(now, waiting)
+        purpose = window.choose(waiting, now)
+        window.answer(window.begin(purpose, now), now)
+        asked[purpose] += now >= 20.0
+    assert asked[Purpose.POLL] <= 8 * 15
+    assert asked[Purpose.CAUSE] + asked[Purpose.NEW_STREAM] >= 8 * 14
+
+
+def test_a_page_of_the_list_does_not_wait_behind_polls() -> None:
+    """However long they have been at it: half of the window is free for pages in one go."""
+    window = RequestWindow(Limit())
+    now = 0.0
+    for _ in range(100):
+        now += window.delay(now, {Purpose.POLL})
+        window.answer(window.begin(Purpose.POLL, now), now)
+    for _ in range(14):
+        assert window.delay(now, {Purpose.LIST_DEEPER_PAGE, Purpose.POLL}) == 0.0
+        assert window.choose({Purpose.LIST_DEEPER_PAGE, Purpose.POLL}, now) is (
+            Purpose.LIST_DEEPER_PAGE
+        )
+        window.answer(window.begin(Purpose.LIST_DEEPER_PAGE, now), now)
 
 
 @given(st.one_of(st.none(), st.floats(1, 3600)), st.floats(0, 100))

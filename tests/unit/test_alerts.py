@@ -227,6 +227,43 @@ def test_runbooks_are_where_the_dashboards_look_for_them() -> None:
     assert place["query"] == THRESHOLDS["settings"]["runbooks"]
 
 
+# Quiet tests ----------------------------------------------------------------------------------
+
+RIGHTLY_ABSENT = {
+    "an idle account, day and night": {
+        "comfycontrol_oldest_workflow_created_timestamp_seconds",
+        "comfycontrol_oldest_workflow_started_timestamp_seconds",
+        "comfycontrol_stalest_observation_timestamp_seconds",
+    }
+}
+"""What the exporter itself does not show then, as nothing is open."""
+
+
+def sources_of(expression: str) -> set[str]:
+    """The exporter's own metrics behind an expression, through the recording rules."""
+    recorded = {
+        rule["record"]: rule["expr"] for rule in rules_in(build.recording_rules(Values(THRESHOLDS)))
+    }
+    found: set[str] = set()
+    for name in promql.metrics_of(expression):
+        found |= sources_of(recorded[name]) if name in recorded else {name}
+    return found
+
+
+def test_alerts_stay_quiet_in_the_sight_of_what_they_look_at() -> None:
+    """An alert whose metrics are missing in a test is silent whatever its expression says."""
+    asked = set[str]().union(*(sources_of(rule["expr"]) for rule in ALERTING))
+    quiet = yaml.safe_load((ROOT / "alerts" / "tests" / "quiet.yml").read_text("utf-8"))
+    assert [test["name"] for test in quiet["tests"]] == [
+        "an idle account, day and night",
+        "restarts in the middle of work",
+        "a quiet night",
+    ]
+    for test in quiet["tests"]:
+        shown = {series["series"].partition("{")[0] for series in test["input_series"]}
+        assert asked - shown == RIGHTLY_ABSENT.get(test["name"], set()), test["name"]
+
+
 # Inhibitions ----------------------------------------------------------------------------------
 
 

@@ -97,8 +97,9 @@ def test_where_all_are_overdue_each_waits_in_proportion_to_its_interval() -> Non
     # Ten times as many as can be asked for in time.
     asked = asked_over(old + young, 10_000.0, 10_480.0, 2.0)
     of_old = [w for w in asked if w.startswith("old")]
-    assert len(asked) == 239
-    assert len(asked) - len(of_old) > 5 * 10
+    of_young = len(asked) - len(of_old)
+    # A young one is asked for far more often than an old one, and none of either is left out.
+    assert of_young / 10 > 3 * len(of_old) / 100
     assert len(set(of_old)) == 100
 
 

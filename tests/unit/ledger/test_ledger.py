@@ -21,6 +21,7 @@ from tests.unit.ledger.ledgers import (
     CAUSE,
     LOOKBACK,
     T0,
+    TERMS,
     Clocks,
     counter,
     ended,
@@ -111,6 +112,51 @@ class TestApplying:
         ledger.observe(replace(ended(1, now(), status="failed", via="stream"), cause=CAUSE))
         assert ledger.causes_owed("studio") == [uuid(3), uuid(2)]
         assert ledger.causes_owed("agency") == []
+
+    def test_time_does_nothing_to_an_account_that_is_not_followed(
+        self, ledger: Ledger, now: Clocks
+    ) -> None:
+        ledger.observe(seen(1, "queued", now()))
+        ledger.observe(ended(2, now(), status="failed"))
+        ledger.change({}, BUCKETS, CAPS)
+        now.pass_(10 * LOOKBACK + CAUSE_PATIENCE_SECONDS)
+        ledger.expire()
+        hidden = ledger.snapshot()
+        assert (hidden.accounts, hidden.open_workflows, dict(hidden.totals.counters)) == (
+            (),
+            (),
+            {},
+        )
+
+        # It comes back: what was open, and what was owed, has as much time as ever.
+        ledger.change(TERMS, BUCKETS, CAPS)
+        ledger.expire()
+        assert ledger.is_open("studio", uuid(1))
+        assert ledger.causes_owed("studio") == [uuid(2)]
+        assert finished(ledger.snapshot()) == 1
+        now.pass_(LOOKBACK + 1)
+        ledger.expire()
+        assert not ledger.is_open("studio", uuid(1))
+        assert counter(ledger.snapshot(), "dropped", "expired") == 1
+
+    def test_an_account_of_an_earlier_process_comes_back_while_it_runs(
+        self, now: Clocks, tmp_path: Path
+    ) -> None:
+        ledger = ledger_on_disk(tmp_path, now)
+        ledger.observe(ended(1, now()))
+        ledger.observe(seen(2, "queued", now()))
+        ledger.close()
+        other = {"agency": AccountTerms(LOOKBACK, listed=True)}
+        ledger = make_ledger(now, SqliteStore(tmp_path, now), terms=other)
+        assert finished(ledger.snapshot()) == 0
+        ledger.change({**other, **TERMS}, BUCKETS, CAPS)
+        snapshot = ledger.snapshot()
+        assert finished(snapshot) == 1
+        assert [w.workflow_id for w in snapshot.open_workflows] == [uuid(2)]
+        ledger.observe(ended(1, now()))
+        ledger.observe(ended(2, now()))
+        assert finished(ledger.snapshot()) == 2
+        ledger.close()
 
     def test_changes_are_told_without_the_lock(self, ledger: Ledger, now: Clocks) -> None:
         told: list[int] = []

@@ -26,6 +26,7 @@ from exporter.metrics.reference import page as reference_page
 from exporter.observations import Moment, Status
 
 NOW = Moment(wall=1_700_000_100.0, monotonic=500.0)
+CAPS = LabelCaps(node_types=200, exception_types=50)
 UP = AccountHealth(up=True, answered=True, down_since=None)
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -58,19 +59,26 @@ def reading(
     followed: frozenset[str] = frozenset(),
     cap: int = 500,
     announced: int = 1_000_000,
+    listed: bool = True,
+    web: bool | None = None,
 ) -> Reading:
-    totals = Totals(Buckets((1.0, 5.0), (1.0, 10.0), (10.0, 60.0)), LabelCaps(200, 50))
+    totals = Totals(Buckets((1.0, 5.0), (1.0, 10.0), (10.0, 60.0)), CAPS)
     totals.open_account("studio")
     for number, fact in enumerate(facts):
         totals.add("studio", f"w{number}", fact, 1_700_000_000.5)
     return Reading(
         at=NOW,
         ledger=LedgerSnapshot(("studio",), workflows, 7, totals),
-        accounts={"studio": AccountReading(health, len(followed), followed, NOW.wall - 3)},
+        accounts={"studio": AccountReading(health, len(followed), followed, NOW.wall - 3, listed)},
         budgets=(BudgetReading("api.example.com", 30, 12, 4.5, 0.0),),
-        config=ConfigReading(last_reload_successful=True, last_reload_success_at=1_700_000_000.0),
+        config=ConfigReading(
+            last_reload_successful=True,
+            last_reload_success_at=1_700_000_000.0,
+            web_last_reload_successful=web,
+        ),
         build=BuildReading("1.2.3", "abc", "3.11.7"),
         per_workflow_series=cap,
+        label_caps=CAPS,
         announced=announced,
     )
 
@@ -133,8 +141,11 @@ def test_a_position_that_nobody_tells_any_more_is_withdrawn() -> None:
 @pytest.mark.parametrize(("seconds", "shows"), [(29.0, True), (31.0, False)])
 def test_an_account_that_is_down_shows_no_live_gauges(seconds: float, shows: bool) -> None:
     down = AccountHealth(up=False, answered=True, down_since=NOW.monotonic - seconds)
-    shown = reading(queued("a", 3), health=down)
+    shown = reading(
+        queued("a", 3), workflow("b", Status.RUNNING, started_at=NOW.wall - 9), health=down
+    )
     for name in (
+        "comfycontrol_oldest_workflow_started_timestamp_seconds",
         "comfycontrol_workflows",
         "comfycontrol_workflow_queue_position",
         "comfycontrol_queue_position_max",
@@ -154,6 +165,52 @@ def test_the_oldest_by_status_is_absent_where_there_is_none() -> None:
     name = "comfycontrol_oldest_workflow_created_timestamp_seconds"
     assert text(shown, name).splitlines()[2:] == [
         f'{name}{{account="studio",status="queued"}} 1.7000000055e+09'
+    ]
+
+
+STARTED = "comfycontrol_oldest_workflow_started_timestamp_seconds"
+
+
+def test_the_longest_run_counts_from_its_own_start() -> None:
+    shown = reading(
+        workflow("a", Status.RUNNING, created_at=1_700_000_000.0, started_at=1_700_000_090.5),
+        workflow("b", Status.RUNNING, created_at=1_700_000_060.0, started_at=1_700_000_070.25),
+        # Their stamps are older, but none of them runs.
+        workflow("c", Status.QUEUED, started_at=1_700_000_001.0),
+        workflow("d", Status.RUNNING, started_at=1_700_000_001.0, unknown_status="paused"),
+    )
+    assert text(shown, STARTED).splitlines()[2:] == [
+        f'{STARTED}{{account="studio"}} 1.70000007025e+09'
+    ]
+
+
+@pytest.mark.parametrize("told", [None, 0.0, NOW.wall - 31 * 86_400])
+def test_a_start_that_was_not_told_or_absurdly_is_left_out(told: float | None) -> None:
+    shown = reading(workflow("a", Status.RUNNING, created_at=NOW.wall - 60, started_at=told))
+    assert "{" not in text(shown, STARTED)
+
+
+@pytest.mark.parametrize(("listed", "value"), [(True, "1.0"), (False, "0.0")])
+def test_an_account_that_is_not_listed_can_be_told_from_one_that_is_behind(
+    listed: bool, value: str
+) -> None:
+    assert text(reading(listed=listed), "comfycontrol_account_listed").splitlines()[2:] == [
+        f'comfycontrol_account_listed{{account="studio"}} {value}'
+    ]
+
+
+@pytest.mark.parametrize(("web", "lines"), [(None, []), (True, ["1.0"]), (False, ["0.0"])])
+def test_the_web_file_has_a_metric_where_there_is_one(web: bool | None, lines: list[str]) -> None:
+    name = "comfycontrol_exporter_web_config_last_reload_successful"
+    assert text(reading(web=web), name).splitlines()[2:] == [f"{name} {line}" for line in lines]
+
+
+def test_caps_are_told_by_the_label_that_they_hold_down() -> None:
+    name = "comfycontrol_exporter_label_values_cap"
+    assert text(reading(cap=7), name).splitlines()[2:] == [
+        f'{name}{{label="workflow_id"}} 7.0',
+        f'{name}{{label="node_type"}} 200.0',
+        f'{name}{{label="exception_type"}} 50.0',
     ]
 
 
@@ -251,7 +308,9 @@ def test_the_whole_page_is_legal_openmetrics_and_shows_the_whole_catalogue() -> 
     Instruments(registry).open_accounts(["studio"])
     shown = reading(
         queued("a", 1),
+        workflow("b", Status.RUNNING, started_at=NOW.wall - 9),
         facts=(Failed("KSampler", "ValueError"), Started(1.0), Finished(Status.COMPLETED, 3.0)),
+        web=True,
     )
     body = Page(registry, lambda _: shown).render(OPENMETRICS, "test").body.decode()
     families = {f.name: f for f in text_string_to_metric_families(body)}  # type: ignore[no-untyped-call]

@@ -445,7 +445,7 @@ def test_the_clock_never_stamps_the_future() -> None:
     assert clock.stamp(60.0) - clock.stamp(0.0) == 1000
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from(list(Status))), max_size=80))
 def test_pages_are_those_of_a_plain_list(moves: list[tuple[int, Status]]) -> None:
     world, register = make(), Register()
