@@ -98,8 +98,11 @@ class AccountAccess:
         request: Callable[[Call], Answer],
         *,
         still_wanted: Callable[[], bool] = lambda: True,
+        about_one: bool = False,
     ) -> Answer:
         """Make one request when it is its turn; blocks until its answer.
+
+        `about_one`: it names a workflow, whatever its purpose, so a 403 is about that one alone.
 
         Raises:
             Stopped: asked to end, or no longer wanted when its turn came.
@@ -112,7 +115,7 @@ class AccountAccess:
                     self._reload_token()
                 turn = self._turn(purpose, stop, still_wanted)
                 if for_all or not self._is_refused():
-                    return self._send(turn, stop, request, for_all=for_all)
+                    return self._send(turn, stop, request, for_all=for_all, about_one=about_one)
                 # The token was refused while this one queued up: back to the gate, without
                 # spending a request on the same answer.
                 turn.unused()
@@ -132,7 +135,13 @@ class AccountAccess:
         return turn
 
     def _send(
-        self, turn: Turn, stop: Stop, request: Callable[[Call], Answer], *, for_all: bool
+        self,
+        turn: Turn,
+        stop: Stop,
+        request: Callable[[Call], Answer],
+        *,
+        for_all: bool,
+        about_one: bool,
     ) -> Answer:
         call = Call()
         try:
@@ -149,7 +158,7 @@ class AccountAccess:
             if for_all and isinstance(error, Forbidden):
                 # While the whole account is refused, this says nothing of the one id.
                 error = Unauthorized(str(error), code=error.code)
-            self._note_failure(error, turn.purpose)
+            self._note_failure(error, of_account=turn.purpose in _LIST_PURPOSES and not about_one)
             raise error from None
         except BaseException:
             turn.answered()
@@ -205,11 +214,10 @@ class AccountAccess:
         if was_refused:
             log.info("account accepted again", extra={"account": self.account})
 
-    def _note_failure(self, error: ServiceError, purpose: Purpose) -> None:
+    def _note_failure(self, error: ServiceError, *, of_account: bool) -> None:
         if isinstance(error, Aborted):
             return
-        listing = purpose in _LIST_PURPOSES
-        if isinstance(error, Unauthorized) or (isinstance(error, Forbidden) and listing):
+        if isinstance(error, Unauthorized) or (isinstance(error, Forbidden) and of_account):
             self._note_refusal(error)
         elif isinstance(error, BadRequest | NotFound | Forbidden):
             # Said of one id by a service that knew who asked.

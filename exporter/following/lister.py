@@ -46,6 +46,9 @@ OPEN_FILTERS: Final = (Status.QUEUED.value, Status.RUNNING.value)
 """The open statuses that the service documents as filters. What is not queued yet is young, and
 is found at the top of the unfiltered list."""
 
+MOST_REPEATS: Final = 2
+"""How many passes in a row read the same again because of entries that could not be read."""
+
 FIRST_LOOKS: Final = 3
 """On the first start, how often the filtered pages are read until they bring nothing new: their
 contents shift while they are read, as workflows start and end."""
@@ -101,6 +104,7 @@ class Lister:
         self._stop = Stop()
         self._filters = list(OPEN_FILTERS)
         self._audited: float | None = None
+        self._repeats = 0
         self._before = PassBefore()
         self._thread = threading.Thread(
             target=self._run, name=f"lister {self._account}", daemon=True
@@ -165,7 +169,9 @@ class Lister:
         self._before = listing.learnt
         now = self._now()
         newest = listing.newest
-        if newest is None and frontier is None:
+        if frontier is not None and self._must_read_again(listing):
+            newest = frontier
+        elif newest is None and frontier is None:
             newest = now.wall - FIRST_LOOK_SECONDS
         if newest is not None:
             # No stamp may lead the frontier into the future, from where nothing would be new.
@@ -174,6 +180,14 @@ class Lister:
         self._look_up(listing.missing)
         if self._is_audit_due():
             self._read_open_ones()
+
+    def _must_read_again(self, listing: ListingPass) -> bool:
+        """Whether what could not be read may be new: then the next pass reads as far again.
+
+        Not for ever: an entry that is never right must not keep the lister at the same place.
+        """
+        self._repeats = self._repeats + 1 if listing.unreadable else 0
+        return 0 < self._repeats <= MOST_REPEATS
 
     # The first time, ever ---------------------------------------------------------------------
 
@@ -220,6 +234,7 @@ class Lister:
         number = 1
         while True:
             shown = self._filtered_page(number, status)
+            found = found or shown.malformed > 0
             for workflow in shown.workflows:
                 if self._is_ours(workflow):
                     found = found or not self._register.is_open(self._account, workflow.id)

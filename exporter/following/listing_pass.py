@@ -123,6 +123,8 @@ class ListingPass:
         self.newest: float | None = None
         """Creation of the newest workflow seen: the frontier once the pass is complete. None
         where the list must be read again from the old frontier, or is empty."""
+        self.unreadable = 0
+        """Entries that could not be read, among those that may be new."""
         self.missing: list[str] = []
         """Open workflows that are not where the list must have them: deleted, most likely."""
 
@@ -175,6 +177,7 @@ class ListingPass:
         if page.number == 1 and stamps:
             self.newest = max(stamps)
         if not self._caught_up:
+            self.unreadable += shown.malformed
             slipped = self._has_slipped(page, shown)
             if not slipped:
                 self._boundary = min(self._boundary, self._total - page.end)

@@ -108,7 +108,7 @@ class Poller:
         if not wanted():
             return
         try:
-            detail = self._access.ask(purpose, stop, get)
+            detail = self._access.ask(purpose, stop, get, about_one=True)
         except NotFound:
             self._give_up(workflow_id, "not_found")
         except BadRequest:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from exporter.following import lister, poller
+from exporter.following import lister, listing_pass, poller
 from exporter.simulator import Truth
 from exporter.simulator.malformed import LIST_VARIANTS
 from tests.integration.following.exporting import (
@@ -194,6 +194,40 @@ def test_no_malformed_page_loses_anything(bench: Bench, monkeypatch: pytest.Monk
     metrics = exporter.scrape()
     assert metrics.total("workflows_finished_total") == len(LIST_VARIANTS)
     assert metrics("account_up", account="studio") == 1
+
+
+def test_a_new_entry_that_cannot_be_read_is_read_again_though_it_has_ended(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing is read twice by chance, and the filters would not show what has ended.
+    monkeypatch.setattr(listing_pass, "OVERLAP_SECONDS", 0.0)
+    simulator = bench.simulate()
+    exporter = bench.export(bench.account(simulator, **LISTED))
+    exporter.until(lambda m: m("account_up", account="studio") == 1)
+    simulator.set_faults({"kind": "status", "code": 503, "endpoints": ["list"]})
+    exporter.until(lambda m: m("account_up", account="studio") == 0)
+    for _ in range(150):
+        workflow = simulator.create(scripted=True)
+        simulator.workflow(workflow).advance("completed")
+    simulator.set_faults({"kind": "malformed_list", "variant": "item_without_id", "times": 2})
+    metrics = exporter.until_finished(150)
+    assert metrics.total("workflows_finished_total") == 150
+
+
+def test_one_missing_workflow_that_may_not_be_seen_does_not_close_the_account(
+    bench: Bench,
+) -> None:
+    simulator = bench.simulate()
+    workflows = [simulator.create(scripted=True) for _ in range(2)]
+    exporter = bench.export(bench.account(simulator, max_streams=1, **LISTED))
+    exporter.until(lambda m: m("workflows_watched_by_listing", account="studio") == 1)
+    streamed = set(exporter.app.read().accounts["studio"].followed)
+    simulator.set_faults({"kind": "status", "code": 403, "endpoints": ["get"]})
+    simulator.workflow(next(w for w in workflows if w not in streamed)).delete()
+    metrics = exporter.until(lambda m: m.total("workflows_dropped_total") == 1)
+    assert metrics("workflows_dropped_total", account="studio", reason="forbidden") == 1
+    assert metrics("account_up", account="studio") == 1
+    assert metrics("api_requests_total", account="studio", endpoint="get", code="403") == 1
 
 
 @pytest.mark.parametrize(
