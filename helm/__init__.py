@@ -1,0 +1,1 @@
+"""What of the Helm chart is made by programs: `python -m helm.build`."""

@@ -1,0 +1,89 @@
+"""Writes what of the chart has its source elsewhere: `python -m helm.build`.
+
+alerts/thresholds.yml           →  the part `rules` of values.yaml
+alerts/rules.py                 →  files/rules/*.yml, templates of the rules
+values.yaml                     →  the table of values in README.md
+the exporter's models, the above →  values.schema.json
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Final
+
+from alerts import build as alerts
+from helm.page import documented, table
+from helm.schema import schema
+
+CHART: Final = Path(__file__).parent / "comfycontrol-exporter"
+
+_RULES: Final = (
+    "# BEGIN rules: alerts/thresholds.yml, put here by `make docs`\n",
+    "# END rules\n",
+)
+_TABLE: Final = ("<!-- BEGIN values: written by `make docs` -->\n", "<!-- END values -->\n")
+
+_RULES_DESCRIPTION: Final = """\
+# -- Every number that the alerts compare with, and where their links lead:
+# [docs/alerts.md](../../docs/alerts.md). `settings.job` is also the job that `serviceMonitor` and
+# `podMonitor` set.
+rules:
+"""
+
+
+class Misplaced(Exception):  # noqa: N818 - says what happened
+    """A file has lost the marks between which something is written."""
+
+
+def files() -> dict[Path, str]:
+    """Everything that is written, by its path."""
+    thresholds = alerts.load()
+    values = _between(_read("values.yaml"), _RULES, _rules())
+    described = documented(values)
+    descriptions = {value.path: value.description for value in described}
+    readme = _between(_read("README.md"), _TABLE, table(described))
+    written = json.dumps(schema(descriptions, thresholds), indent=2, ensure_ascii=False)
+    made = {
+        "values.yaml": values,
+        "README.md": readme,
+        "values.schema.json": f"{written}\n",
+    } | {
+        f"files/rules/{name}": text
+        for name, text in alerts.rule_files(alerts.HelmTemplate(".Values.rules")).items()
+    }
+    return {CHART / name: text for name, text in made.items()}
+
+
+def _rules() -> str:
+    """The thresholds as they are written, with their comments, one level deeper."""
+    lines = alerts.THRESHOLDS.read_text("utf-8").splitlines()
+    # The file's own head says how to use it there.
+    body = "\n".join(lines[lines.index("") + 1 :])
+    return _RULES_DESCRIPTION + "".join(
+        f"  {line}\n" if line else "\n" for line in body.splitlines()
+    )
+
+
+def _read(name: str) -> str:
+    return (CHART / name).read_text("utf-8")
+
+
+def _between(text: str, marks: tuple[str, str], content: str) -> str:
+    begin, end = marks
+    head, found, rest = text.partition(begin)
+    _, ended, tail = rest.partition(end)
+    if not (found and ended):
+        raise Misplaced(f"no {begin.strip()!r} and {end.strip()!r}")
+    return f"{head}{begin}{content}{end}{tail}"
+
+
+def main() -> int:
+    """Run the command; the exit code."""
+    for path, text in files().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""`values.schema.json`: the exporter's models, the chart's values and the alerts' thresholds."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from alerts.build import SEVERITIES
+from exporter.config.models import Config
+from helm.values import TokenSecret, Values
+
+Schema = dict[str, Any]
+
+_VARIABLE: Final = r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"
+"""What the exporter replaces by the environment: it may be all or part of a text."""
+
+_TOKEN_KEYS: Final = ("token", "token_file", "tokenSecret")
+
+
+def schema(descriptions: Mapping[str, str], thresholds: Mapping[str, Any]) -> Schema:
+    """The whole schema.
+
+    Args:
+        descriptions: What `values.yaml` says of its keys, by their dotted paths.
+        thresholds: What `alerts/thresholds.yml` holds.
+    """
+    chart = Values.model_json_schema(by_alias=True)
+    config = Config.model_json_schema()
+    definitions = {**chart.pop("$defs"), **config["$defs"]}
+    resolved: Schema = _resolved(chart, definitions)
+    accounts: Schema = _resolved(config["properties"].pop("accounts")["items"], definitions)
+    rest: Schema = _resolved(config, definitions)
+    rest.pop("required")
+    properties = resolved["properties"]
+    properties["accounts"] = _accounts(accounts)
+    properties["config"] = _with_variables(rest)
+    properties["rules"] = _thresholds(thresholds, "")
+    # A chart that has this one as a part turns it on and off with a key of this name.
+    properties["enabled"] = {
+        "type": "boolean",
+        "description": "For charts that have this as a part.",
+    }
+    cleaned: Schema = _cleaned(resolved)
+    _describe(cleaned, descriptions, "")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Values of the chart comfycontrol-exporter",
+        **cleaned,
+    }
+
+
+def _accounts(account: Schema) -> Schema:
+    """Accounts by their names, with tokens from Secrets as well."""
+    name = account["properties"].pop("name")
+    token_secret = _cleaned(TokenSecret.model_json_schema())
+    token_secret["required"] = ["name"]
+    token_secret["description"] = "The Secret with the token, and the key in it."
+    account["properties"]["tokenSecret"] = token_secret
+    push = account["properties"]["push"]
+    push["properties"] |= {
+        "token": account["properties"]["token"],
+        "tokenSecret": token_secret,
+    }
+    for part in (account, push):
+        # What must be there, and what not together, the templates say in words.
+        for rule in ("required", "oneOf", "anyOf"):
+            part.pop(rule, None)
+    return {
+        "type": "object",
+        # With `propertyNames`, Helm's message would name some other place.
+        "patternProperties": {name["pattern"]: _with_variables(account)},
+        "additionalProperties": False,
+    }
+
+
+def _with_variables(part: Schema) -> Schema:
+    """A part of the exporter's file in which every value may come from its environment."""
+
+    def relaxed(node: Schema) -> Schema:
+        kind = node.get("type")
+        if kind in ("integer", "number"):
+            return {**node, "type": [kind, "string"], "pattern": f"^{_VARIABLE}$"}
+        if kind == "string" and "pattern" in node:
+            # The shortest variable is longer than any least length.
+            return {**node, "pattern": f"({node['pattern']})|{_VARIABLE}"}
+        return node
+
+    result: Schema = _mapped(part, relaxed)
+    return result
+
+
+def _thresholds(value: object, key: str) -> Schema:
+    """The rules of `alerts.build.check`, as far as a schema can say them."""
+    if isinstance(value, Mapping):
+        return {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                name: _thresholds(part, f"{key}.{name}" if key else name)
+                for name, part in value.items()
+            },
+        }
+    last = key.rpartition(".")[2]
+    if key.startswith("settings."):
+        return {"type": "string", "pattern": r"^[A-Za-z0-9_.:/?&=%~+@-]+$"}
+    others: Mapping[str, Schema] = {
+        "enabled": {"type": "boolean"},
+        "for": {"type": "string", "pattern": "^[0-9]+[smhd]$"},
+        "severity": {"enum": list(SEVERITIES)},
+        "share": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+    }
+    # Templates write a million as 1e+06, which no longer is the name of a bucket.
+    number = {"type": "number", "minimum": 0, "exclusiveMaximum": 1_000_000}
+    return others.get(last, number)
+
+
+def _describe(node: Schema, descriptions: Mapping[str, str], path: str) -> None:
+    for name, part in node.get("properties", {}).items():
+        place = f"{path}.{name}" if path else name
+        if place in descriptions:
+            part["description"] = descriptions[place]
+        _describe(part, descriptions, place)
+
+
+def _resolved(node: Schema, definitions: Mapping[str, Schema]) -> Any:  # noqa: ANN401 - as JSON
+    """Without references: messages then name the place in the values."""
+
+    def inlined(part: Schema) -> Schema:
+        name = part.get("$ref", "").rpartition("/")[2]
+        if not name:
+            return part
+        return {**_resolved(definitions[name], definitions), **part, "$ref": None}
+
+    return _mapped(node, inlined)
+
+
+def _cleaned(node: Schema) -> Any:  # noqa: ANN401 - as JSON
+    """Without what only Python cares for; nothing is required, as values.yaml has it all."""
+
+    def clean(part: Schema) -> Schema:
+        if part.get("type") == "array" or "properties" in part or "type" in part or "enum" in part:
+            return {
+                key: value
+                for key, value in part.items()
+                if key not in ("title", "$ref", "required", "default", "examples", "writeOnly")
+                and not (key == "format" and value in ("path", "uri", "password"))
+                and not (key == "description" and "properties" in part and "title" in part)
+            }
+        return {key: value for key, value in part.items() if key not in ("title", "$ref")}
+
+    return _mapped(node, clean)
+
+
+def _mapped(node: Any, change: Callable[[Schema], Schema]) -> Any:  # noqa: ANN401 - as JSON
+    """A schema with every schema in it changed, the inner ones after the outer."""
+    changed = change(node)
+    result: Schema = {}
+    for key, value in changed.items():
+        if key in ("properties", "patternProperties"):
+            result[key] = {name: _mapped(part, change) for name, part in value.items()}
+        elif key in ("items", "additionalProperties") and isinstance(value, dict):
+            result[key] = _mapped(value, change)
+        elif key in ("anyOf", "oneOf") and isinstance(value, list):
+            result[key] = [_mapped(part, change) for part in value]
+        elif value is not None:
+            result[key] = value
+    return result
