@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo demo-monitoring test unit property integration e2e lint format types docs dashboards lock lint-packaging check-package check-image check-chart chart sbom build clean check help
+.PHONY: demo demo-monitoring test unit property integration e2e lint format types docs alerts dashboards lock lint-packaging check-package check-image check-chart chart sbom build clean check help
 
 help:  ## say what there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -56,6 +56,9 @@ docs: $(VENV)/.dev  ## generate the reference pages from the code
 	$(BIN)/python -m exporter.config.reference > docs/configuration.md
 	$(BIN)/python -m alerts.build
 	$(BIN)/python -m helm.build
+
+alerts: $(VENV)/.dev  ## write the rule files and their tables from source and thresholds
+	$(BIN)/python -m alerts.build
 
 dashboards: $(VENV)/.dev  ## write the dashboards' JSON from their source
 	$(BIN)/python -m dashboards.build

@@ -6,8 +6,8 @@ Helm template has in its place. Windows are fixed: the names of recording rules 
 Three things that each expression must survive, and how it does:
 
 - an idle account: ratios divide by `(… > 0)`, so that 0/0 is absent, and ask for a least count;
-- a restart: counters go on from the ledger, gauges are absent for moments, `account_up` is 0 until
-  the first answer; every alert waits longer than that (`for`);
+- a restart: counters go on from the ledger, gauges are absent for moments, `account_up` until the
+  first answer; every alert waits longer than that (`for`);
 - a quiet night: one workflow that fails, or waits, is no symptom.
 
 Nothing hangs on `instance` where an account is meant: a pod that moves is still the same account.
@@ -96,11 +96,6 @@ RECORDINGS: Final = (
     _slow_starts("6h"),
     # `>= 0` drops the NaN of a day without any.
     Recording(
-        "account:comfycontrol_workflow_time_to_start_seconds:p99_rate1d",
-        "histogram_quantile(0.99, sum by (account, le) "
-        "(rate(comfycontrol_workflow_time_to_start_seconds_bucket[1d]))) >= 0",
-    ),
-    Recording(
         "account:comfycontrol_workflow_run_duration_seconds:p99_rate1d",
         "histogram_quantile(0.99, sum by (account, le) "
         "(rate(comfycontrol_workflow_run_duration_seconds_bucket"
@@ -112,19 +107,22 @@ RECORDINGS: Final = (
         "(comfycontrol_oldest_workflow_created_timestamp_seconds)",
     ),
     Recording(
+        "account:comfycontrol_longest_run:age_seconds",
+        "time() - min by (account) (comfycontrol_oldest_workflow_started_timestamp_seconds)",
+    ),
+    Recording(
         "account:comfycontrol_stalest_observation:age_seconds",
         "time() - min by (account) (comfycontrol_stalest_observation_timestamp_seconds)",
     ),
-    # The last pass is unknown until the first since the start is complete: then it counts from the
-    # start, for accounts whose list is asked for.
+    # Until the first pass since the start is complete, it counts from the start, for accounts whose
+    # list is asked for.
     Recording(
         "account:comfycontrol_listing_last_success:age_seconds",
         "time() - (\n"
         "    max by (account) (comfycontrol_listing_last_success_timestamp_seconds)\n"
         "  or\n"
         "    max by (account) (\n"
-        "        0 * (sum by (account, job, instance)\n"
-        '          (increase(comfycontrol_api_requests_total{endpoint="list"}[15m])) > 0)\n'
+        "        0 * (comfycontrol_account_listed == 1)\n"
         "      + on (job, instance) group_left () process_start_time_seconds\n"
         "    )\n"
         ")",
@@ -180,6 +178,7 @@ _STALE: Final = "alerts.ComfyControlObservationsStale"
 _LISTING: Final = "alerts.ComfyControlListingBehind"
 
 _AGE: Final = "account_status:comfycontrol_oldest_workflow:age_seconds"
+_RUN_AGE: Final = "account:comfycontrol_longest_run:age_seconds"
 
 ALERTS: Final = (
     Alert(
@@ -281,27 +280,20 @@ ALERTS: Final = (
         OVERVIEW,
         (
             Rule(
-                # No metric tells when a run began: the age counts from the creation, so the usual
-                # wait is granted as well. A day without any known start grants none.
-                expr=f'{_AGE}{{status="running"}} > [[{_RUN}.above_seconds]]\n'
-                f'and on (account) {_AGE}{{status="running"}} > on (account)\n'
+                expr=f"{_RUN_AGE} > [[{_RUN}.above_seconds]]\n"
+                f"and on (account) {_RUN_AGE} > on (account)\n"
                 f"  [[{_RUN}.times_usual]] * "
                 "account:comfycontrol_workflow_run_duration_seconds:p99_rate1d\n"
-                "  + (\n"
-                "      account:comfycontrol_workflow_time_to_start_seconds:p99_rate1d\n"
-                "    or 0 * account:comfycontrol_workflow_run_duration_seconds:p99_rate1d\n"
-                "  )\n"
                 "and on (account)\n"
                 "  sum by (account) (increase("
                 'comfycontrol_workflow_run_duration_seconds_count{status="completed"}[1d]))'
                 f" >= [[{_RUN}.at_least]]",
-                when=f"the oldest that runs was created more than [[{_RUN}.above_seconds]] s ago, "
-                f"and more than [[{_RUN}.times_usual]] times the day's 99th percentile of runs "
-                f"plus that of waits, of at least [[{_RUN}.at_least]] completed",
+                when=f"a run started more than [[{_RUN}.above_seconds]] s ago, and more than "
+                f"[[{_RUN}.times_usual]] times the day's 99th percentile, of at least "
+                f"[[{_RUN}.at_least]] completed",
                 summary="A workflow of {{ $labels.account }} runs far beyond the usual",
-                description="The oldest workflow that is running was created "
-                "{{ $value | humanizeDuration }} ago, more than [[alerts.ComfyControlRunTooLong"
-                ".times_usual]] times the run of 99 in 100 within a day.",
+                description="The longest run started {{ $value | humanizeDuration }} ago: more "
+                f"than [[{_RUN}.times_usual]] times what 99 in 100 took within a day.",
             ),
         ),
     ),
@@ -344,7 +336,8 @@ ALERTS: Final = (
             ),
             Rule(
                 reason="service",
-                # An account to which nobody has pushed an id yet asks nothing, and is not down.
+                # One whose last answer failed, and that has had nothing to ask since (its ids were
+                # withdrawn), is idle rather than down.
                 expr="max by (account) (comfycontrol_account_up) == 0\n"
                 "and on (account)\n"
                 "  sum by (account) (increase(comfycontrol_api_requests_total[10m])) > 0\n"
@@ -414,16 +407,27 @@ ALERTS: Final = (
                 "(increase(comfycontrol_label_overflow_total[1h])) > 0",
                 when="a node or exception type beyond the cap was counted as `other` within 1 h",
                 summary="New values of {{ $labels.label }} in {{ $labels.account }} count as other",
-                description="The cap of distinct values is reached: failures of new kinds can no "
-                "longer be told apart.",
+                description="The cap `metrics.{{ $labels.label }}s`"
+                "{{ with printf `max(comfycontrol_exporter_label_values_cap{label=%q})` "
+                "$labels.label | query }} of {{ . | first | value }} values{{ end }} is reached: "
+                "failures of new kinds can no longer be told apart.",
             ),
             Rule(
                 reason="positions",
-                expr="max by (account) (comfycontrol_workflow_series_omitted) > 0",
-                when="queue positions have no series because of `metrics.per_workflow_series`",
+                # A cap of 0 is a wish: nobody misses what was turned off.
+                expr="max by (account) (\n"
+                "    comfycontrol_workflow_series_omitted\n"
+                "  and on (job, instance)\n"
+                '    comfycontrol_exporter_label_values_cap{label="workflow_id"} > 0\n'
+                ") > 0",
+                when="queue positions have no series because of `metrics.per_workflow_series` "
+                "(not where that is 0)",
                 summary="Queue positions of {{ $labels.account }} are left out",
                 description="{{ $value }} workflows have a known place in their queue and no "
-                "series, because of the cap. Everything else counts them.",
+                "series: the cap `metrics.per_workflow_series`"
+                "{{ with query `max(comfycontrol_exporter_label_values_cap"
+                '{label="workflow_id"})` }} of {{ . | first | value }}{{ end }} is reached. '
+                "Everything else counts them.",
             ),
         ),
     ),
@@ -446,12 +450,24 @@ ALERTS: Final = (
         HEALTH,
         (
             Rule(
+                reason="config",
                 expr="max by (job, instance) "
                 "(comfycontrol_exporter_config_last_reload_successful) == 0",
-                when="the configuration in use is not the one last read",
+                when="the file of `--config.file` was read again and refused",
                 summary="{{ $labels.instance }} runs on an old configuration",
-                description="The file was changed to something wrong. The exporter goes on with "
-                "what it had, and would not start again with what is there now.",
+                description="What is in its configuration file now was refused. The exporter goes "
+                "on with what it had, and would not start again with what is there.",
+            ),
+            Rule(
+                reason="web",
+                expr="max by (job, instance) "
+                "(comfycontrol_exporter_web_config_last_reload_successful) == 0",
+                when="the file of `--web.config.file`, or one that it names, was read again and "
+                "refused",
+                summary="{{ $labels.instance }} runs on old certificates and passwords",
+                description="What is in its web configuration file, or in a file that this names, "
+                "was refused. The exporter goes on with the certificate and the passwords that it "
+                "had; this certificate may be about to expire.",
             ),
         ),
     ),

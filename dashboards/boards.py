@@ -73,7 +73,7 @@ def _account() -> build.QueryVariable:
         .datasource(places.DATASOURCE)
         .query(
             {
-                "query": "label_values(comfycontrol_account_up, account)",
+                "query": "label_values(comfycontrol_account_listed, account)",
                 "refId": "account",
                 "qryType": 1,
             }

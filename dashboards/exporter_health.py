@@ -9,6 +9,7 @@ from alerts.build import load
 from dashboards import places
 from dashboards.boards import Row, board, window
 from dashboards.panels import (
+    CLOCK,
     COUNT,
     GREEN,
     GREY,
@@ -39,14 +40,13 @@ STALEST: Final = Limits(worrying=_STALE / 5, bad=_STALE)
 _BEHIND: Final = _ALERTS["ComfyControlListingBehind"]["above_seconds"]
 LISTING_LAG: Final = Limits(worrying=_BEHIND / 5, bad=_BEHIND)
 
-# The defaults of the configuration: no metric tells what an exporter was given.
-_PER_WORKFLOW_CAP: Final = 500
-
 _OURS: Final = " and on (job, instance) comfycontrol_exporter_build_info"
 """What belongs to an exporter, whatever its job is called in this Prometheus."""
 
-_OR_0_WHERE_SEEN: Final = ' or 0 * max(comfycontrol_account_up{account=~"$account"})'
-"""Tells "nothing to tell" from "nobody tells". No age is 0 to the microsecond."""
+_OR_0_WHERE_SEEN: Final = ' or 0 * max(comfycontrol_account_listed{account=~"$account"})'
+"""Tells "nothing to tell" from "nobody tells": every account has this one, from the start. No age
+is 0 to the microsecond."""
+_OR_0_WHERE_UNLISTED: Final = ' or (max(comfycontrol_account_listed{account=~"$account"}) == 0)'
 
 _STREAM_END_COLORS: Final = {
     "finished": GREEN,
@@ -67,6 +67,9 @@ _CODE_COLORS: Final = {
     "503": RED,
     "error": "dark-red",
 }
+
+
+_RELOAD: Final = {"0": ("failed", RED), "1": ("fine", GREEN)}
 
 
 def exporter_health() -> model.Dashboard:
@@ -154,12 +157,12 @@ def _answer() -> list[AnyPanel]:
             ),
             Query(
                 _age("comfycontrol_listing_last_success_timestamp_seconds", by="")
-                + _OR_0_WHERE_SEEN
+                + _OR_0_WHERE_UNLISTED
             ),
             limits=LISTING_LAG,
             texts={"0": ("none listed", GREY)},
             decimals=0,
-            no_value="no data",
+            no_value="no pass yet",
         ),
         stats(
             About(
@@ -200,7 +203,8 @@ def _answer() -> list[AnyPanel]:
             About(
                 "Faults in 24 h",
                 "What loses truth: errors of the ledger, workflows given up before they settled, "
-                "label values beyond a cap, and a configuration that could not be loaded.",
+                "label values beyond a cap, and configurations (also of the web side) that were "
+                "refused when they were last read.",
                 COUNT,
                 width=5,
                 height=5,
@@ -224,6 +228,11 @@ def _answer() -> list[AnyPanel]:
                 "count(comfycontrol_exporter_config_last_reload_successful == 0) or on () "
                 "0 * count(comfycontrol_exporter_config_last_reload_successful)",
                 "config",
+            ),
+            Query(
+                "count(comfycontrol_exporter_web_config_last_reload_successful == 0) or on () "
+                "0 * count(comfycontrol_exporter_config_last_reload_successful)",
+                "web config",
             ),
             limits=NEVER,
             decimals=0,
@@ -287,7 +296,7 @@ def _following() -> list[AnyPanel]:
                 "Age of what we know of the open workflow that was seen least recently, by "
                 "account. A saw of the listing's interval is healthy; a line that rises with the "
                 "clock is a workflow that nobody tells of any more.",
-                SECONDS,
+                CLOCK,
                 width=8,
                 links=[places.runbook("ComfyControlObservationsStale")],
             ),
@@ -303,7 +312,7 @@ def _following() -> list[AnyPanel]:
                 "Listing lag",
                 "Since the last complete pass over each account's list. A lag beyond the interval "
                 "is many pages, a budget used up, or a service that fails.",
-                SECONDS,
+                CLOCK,
                 width=8,
                 links=[places.runbook("ComfyControlListingBehind")],
             ),
@@ -550,34 +559,45 @@ def _series() -> list[AnyPanel]:
             About(
                 "Series of single workflows",
                 "Queue positions with a series of their own, and those that the cap "
-                "`metrics.per_workflow_series` leaves out. The dashed line is its default.",
+                "`metrics.per_workflow_series` leaves out. The dashed line is that cap, times the "
+                "accounts.",
                 COUNT,
                 width=6,
                 links=[places.runbook("ComfyControlCardinalityCapReached")],
             ),
             Query(
                 'count(comfycontrol_workflow_queue_position{account=~"$account"})'
-                ' or on () 0 * sum(comfycontrol_account_up{account=~"$account"})',
+                ' or on () 0 * sum(comfycontrol_account_listed{account=~"$account"})',
                 "shown",
             ),
             Query('sum(comfycontrol_workflow_series_omitted{account=~"$account"})', "left out"),
-            stacked=True,
-            limits=Limits(worrying=_PER_WORKFLOW_CAP, bad=None),
-            colors={"shown": "blue", "left out": ORANGE},
+            Query(
+                'sum((comfycontrol_account_listed{account=~"$account"} >= bool 0)'
+                " * on (job, instance) group_left ()"
+                ' comfycontrol_exporter_label_values_cap{label="workflow_id"})',
+                "cap",
+            ),
+            colors={"shown": "blue", "left out": ORANGE, "cap": GREY},
+            dashed="cap",
         ),
         lines(
             About(
                 "Distinct causes of failure",
-                "Node types and exception types that each account has shown. The caps are "
-                "`metrics.node_types` (200 by default) and `metrics.exception_types` (50); what "
-                "comes after counts as `other`.",
+                "Node types and exception types that each account has shown, against the caps "
+                "`metrics.node_types` and `metrics.exception_types` (dashed); what comes after "
+                "counts as `other`.",
                 COUNT,
                 width=6,
                 links=[places.runbook("ComfyControlCardinalityCapReached")],
             ),
             Query(_distinct("node_type"), "{{account}}, node types"),
             Query(_distinct("exception_type"), "{{account}}, exception types"),
-            dashed=".*exception types",
+            Query(
+                "max by (label) (comfycontrol_exporter_label_values_cap"
+                '{label=~"node_type|exception_type"})',
+                "cap of {{label}}",
+            ),
+            dashed="cap of.*",
         ),
         lines(
             About(
@@ -677,24 +697,20 @@ def _process() -> list[AnyPanel]:
             About(
                 "What runs",
                 "Version and age of each exporter and of its configuration. An age that starts "
-                "anew again and again: it is restarted, look at its log.",
+                "anew again and again: it is restarted, look at its log. `-`: it has no web file.",
                 SECONDS,
                 width=12,
                 links=[places.runbook("ComfyControlConfigReloadFailed")],
             ),
             [
                 Column("instance", "Exporter"),
-                Column("version", "Version", width=80),
+                Column("version", "Version", width=75),
                 Column("revision", "Revision", width=90),
-                Column("python_version", "Python", width=80),
-                Column("Value #B", "Running for", unit=units.DurationSeconds, width=115),
-                Column("Value #C", "Configured for", unit=units.DurationSeconds, width=130),
-                Column(
-                    "Value #D",
-                    "Reload",
-                    width=80,
-                    texts={"0": ("failed", RED), "1": ("fine", GREEN)},
-                ),
+                Column("python_version", "Python", width=72),
+                Column("Value #B", "Running for", unit=units.DurationSeconds, width=105),
+                Column("Value #C", "Configured", unit=units.DurationSeconds, width=105),
+                Column("Value #D", "Reload", width=75, texts=_RELOAD),
+                Column("Value #E", "Web", width=65, texts=_RELOAD),
             ],
             Query(
                 "max by (instance, version, revision, python_version) "
@@ -706,6 +722,7 @@ def _process() -> list[AnyPanel]:
                 "(comfycontrol_exporter_config_last_reload_success_timestamp_seconds)"
             ),
             Query("min by (instance) (comfycontrol_exporter_config_last_reload_successful)"),
+            Query("min by (instance) (comfycontrol_exporter_web_config_last_reload_successful)"),
             sort_by="Exporter",
             no_value="No exporter is scraped",
         ),
@@ -719,8 +736,10 @@ def _age(timestamp: str, *, by: str) -> str:
 
 
 def _distinct(label: str) -> str:
-    failures = 'comfycontrol_workflow_failures_total{account=~"$account"}'
+    failures = (
+        f'comfycontrol_workflow_failures_total{{account=~"$account", {label}!~"unknown|other"}}'
+    )
     return (
         f"count by (account) (count by (account, {label}) ({failures}))"
-        ' or 0 * max by (account) (comfycontrol_account_up{account=~"$account"})'
+        ' or 0 * max by (account) (comfycontrol_account_listed{account=~"$account"})'
     )

@@ -262,7 +262,8 @@ def _queue() -> list[AnyPanel]:
                 "Age of the oldest, by status",
                 "How long ago the oldest workflow of each status was created. A line that rises "
                 "with the clock is one workflow that does not move: queued, and the queue is stuck "
-                "or its tags have no runner; running, and it hangs or is just long.",
+                "or its tags have no runner; running, and it hangs or is just long. Dashed: the "
+                "longest run since its own start, without its wait.",
                 CLOCK,
                 width=8,
                 links=[
@@ -275,7 +276,14 @@ def _queue() -> list[AnyPanel]:
                 '(comfycontrol_oldest_workflow_created_timestamp_seconds{account=~"$account"})',
                 "{{status}}",
             ),
-            colors={status: STATUS_COLORS[status] for status in _OPEN},
+            Query(
+                "time() - min(comfycontrol_oldest_workflow_started_timestamp_seconds"
+                '{account=~"$account"})',
+                "longest run",
+            ),
+            colors={status: STATUS_COLORS[status] for status in _OPEN}
+            | {"longest run": STATUS_COLORS["running"]},
+            dashed="longest run",
             no_value="Nothing is open",
         ),
         buckets(

@@ -119,6 +119,66 @@ def metrics_of(expression: str) -> set[str]:
     return names
 
 
+_COMPARISONS: Final = frozenset({"==", "!=", ">", "<", ">=", "<="})
+
+
+def _filters(node: promql.Expr) -> bool:
+    """Whether it is a comparison that leaves series out."""
+    return (
+        isinstance(node, promql.BinaryExpr)
+        and str(node.op) in _COMPARISONS
+        and not (node.modifier is not None and node.modifier.return_bool)
+    )
+
+
+def _asks(node: promql.Expr) -> bool:
+    """Whether there is any series in it."""
+    return bool(metrics_of(node.prettify()))
+
+
+def unfiltered(expression: str) -> str:
+    """An expression without its thresholds: where this finds nothing, the whole can never match.
+
+    Each comparison gives way to what it compares, joined with the other side where that is a
+    vector, so that a join on labels that never agree is found as well. What `unless` takes away
+    is left out, and `absent` gives way to what is absent.
+    """
+
+    def loosen(node: promql.Expr) -> promql.Expr | None:
+        if isinstance(node, promql.Call) and node.func.name == "absent":
+            argument: promql.Expr = node.args[0]
+            return argument
+        if not isinstance(node, promql.BinaryExpr):
+            return None
+        if str(node.op) == "unless":
+            return node.lhs
+        if not _filters(node):
+            return None
+        if not _asks(node.rhs):
+            return node.lhs
+        matching = str(node.modifier) if node.modifier is not None else ""
+        joined = f"({node.lhs.prettify()}) and {matching} ({node.rhs.prettify()})"
+        return promql.parse(joined)
+
+    return promql.transform(promql.parse(expression), post_visit=loosen).prettify()
+
+
+def sides(expression: str) -> list[str]:
+    """Everything in an expression that is compared, joined or taken away, without thresholds."""
+    found: dict[str, None] = {}
+
+    def visit(node: promql.Expr) -> None:
+        if not isinstance(node, promql.BinaryExpr):
+            return
+        if str(node.op) in {"and", "or", "unless"} or _filters(node):
+            for side in (node.lhs, node.rhs):
+                if _asks(side):
+                    found[unfiltered(side.prettify())] = None
+
+    promql.walk(promql.parse(expression), visit)
+    return list(found)
+
+
 def _labels(node: promql.Expr, known: Known) -> Labels:
     handle = _BY_KIND.get(type(node))
     if handle is None:

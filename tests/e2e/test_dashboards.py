@@ -1,4 +1,8 @@
-"""Every expression of the dashboards finds something in a real Prometheus, or is rightly empty."""
+"""Every expression of dashboards and alerts finds something in a real Prometheus.
+
+Or it is listed as rightly empty, with the reason. Of an alert, every side of it is asked for as
+well, and the whole without its thresholds: one that finds nothing there could never fire.
+"""
 
 import json
 import math
@@ -10,9 +14,13 @@ import pytest
 import requests
 import yaml
 
+from alerts import build
+from alerts.build import Values
+from alerts.rules import RECORDINGS
 from dashboards.build import BOARDS, render
 from tests.e2e.programs import EXPORTER, Stage, free_port, program
-from tests.promql import filled
+from tests.e2e.test_alerting import in_seconds
+from tests.promql import filled, sides, unfiltered
 
 ACCOUNTS = ("studio", "agency")
 SPEED = 5
@@ -29,9 +37,64 @@ SCENARIO = {
 
 RIGHTLY_EMPTY = {
     " offset 1w": "this Prometheus has not been there for a week",
+    " offset 1h": "nor for an hour",
     " offset 5m": "nor for five minutes",
 }
 """What an expression holds that finds nothing here, and why."""
+
+
+JOB = "gpu-farm"
+
+QUIET_ALERTS = {
+    "ComfyControlTimeToStartTooLong fast": "all start within the objective's 300 s",
+    "ComfyControlTimeToStartTooLong slow": "all start within the objective's 300 s",
+    "ComfyControlQueueStuck not_moving": "the queue moves",
+    "ComfyControlQueueStuck too_old": "nothing has waited for an hour",
+    "ComfyControlNothingStarts": "something runs",
+    "ComfyControlRunTooLong": "nothing has run for half an hour",
+    "ComfyControlNothingFinished": "much has completed",
+    "ComfyControlAccountDown token": "the tokens are accepted",
+    "ComfyControlAccountDown service": "the service answers",
+    "ComfyControlRateLimited": "the exporter keeps within the limit",
+    "ComfyControlObservationsStale": "everything open is heard of",
+    "ComfyControlListingBehind": "the list is read every two seconds",
+    "ComfyControlLedgerFailing": "the disk is well",
+    "ComfyControlConfigReloadFailed config": "the configuration in use is the one last read",
+    "ComfyControlConfigReloadFailed web": "the web configuration in use is the one last read",
+    "ComfyControlExporterAbsent all": "the exporter is up",
+    "ComfyControlExporterAbsent one": "the exporter is up",
+}
+"""Alerts that do not match on a service that is well, by name and reason, and why."""
+
+
+def rules_in_a_hurry() -> dict[str, str]:
+    """The rule files with every alert, and seconds in the place of minutes."""
+    thresholds = build.load()
+    thresholds["settings"]["job"] = JOB
+    for alert in thresholds["alerts"].values():
+        alert["enabled"] = True
+    # Less fails in so short a window.
+    thresholds["alerts"]["ComfyControlNodeTypeFailing"]["at_least"] = 1
+    return build.rule_files(Values(thresholds, window=in_seconds))
+
+
+def alerting_expressions() -> Iterator[tuple[str, str]]:
+    """Each alert by name and reason, and its expression."""
+    (group,) = yaml.safe_load(rules_in_a_hurry()["alerts.yml"])["groups"]
+    for rule in group["rules"]:
+        yield f"{rule['alert']} {rule['labels'].get('reason', '')}".strip(), rule["expr"]
+
+
+def what_alerts_ask() -> Iterator[tuple[str, str, bool]]:
+    """The whole of each, where it should match; the whole without thresholds; and each side."""
+    for recording in RECORDINGS:
+        yield f"rule: {recording.name}", recording.name, True
+    for name, expression in alerting_expressions():
+        if name not in QUIET_ALERTS:
+            yield f"alert: {name}", expression, True
+        yield f"alert: {name}, without thresholds", unfiltered(expression), True
+        for side in sides(expression):
+            yield f"alert: {name}, side {side}", side, True
 
 
 def expressions() -> Iterator[tuple[str, str, bool]]:
@@ -85,7 +148,9 @@ def test_every_expression_finds_something_or_is_rightly_empty(stage: Stage) -> N
                         "listing": {"interval": "2s"},
                     }
                     for name in ACCOUNTS
-                ]
+                ],
+                # Small enough to be reached.
+                "metrics": {"per_workflow_series": 4, "node_types": 3},
             }
         )
     )
@@ -93,12 +158,17 @@ def test_every_expression_finds_something_or_is_rightly_empty(stage: Stage) -> N
     (stage.folder / "prometheus.yml").write_text(
         yaml.safe_dump(
             {
-                "global": {"scrape_interval": "1s"},
+                "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+                "rule_files": ["recording.yml", "alerts.yml"],
                 # Any name of a job will do.
-                "scrape_configs": [{"job_name": "gpu-farm", "static_configs": targets}],
+                "scrape_configs": [{"job_name": JOB, "static_configs": targets}],
             }
         )
     )
+    for name, text in rules_in_a_hurry().items():
+        (stage.folder / name).write_text(text, "utf-8")
+    web = stage.folder / "web.yml"
+    web.write_text("http_server_config: {headers: {X-Frame-Options: deny}}\n")
     stage.start(
         "simulator",
         [
@@ -115,6 +185,7 @@ def test_every_expression_finds_something_or_is_rightly_empty(stage: Stage) -> N
         [
             EXPORTER, f"--config.file={stage.folder / 'config.yml'}",
             f"--storage.path={stage.folder / 'data'}", f"--web.listen-address=127.0.0.1:{exporter}",
+            f"--web.config.file={web}",
         ],
     )  # fmt: skip
     stage.start(
@@ -132,7 +203,7 @@ def test_every_expression_finds_something_or_is_rightly_empty(stage: Stage) -> N
         "something has failed, and something is queued",
         lambda: asking.finds(
             "sum(comfycontrol_workflow_failures_total) > 5 "
-            "and sum(comfycontrol_workflow_queue_position) > 5",
+            "and sum(comfycontrol_workflow_series_omitted) > 5",
             instant=True,
         ),
         120,
@@ -140,7 +211,7 @@ def test_every_expression_finds_something_or_is_rightly_empty(stage: Stage) -> N
 
     missing = {
         panel: (filled(expression, window="1m", __rate_interval="10s", __range="5m"), instant)
-        for panel, expression, instant in expressions()
+        for panel, expression, instant in [*expressions(), *what_alerts_ask()]
     }
     empty = {
         panel
@@ -155,3 +226,7 @@ def test_every_expression_finds_something_or_is_rightly_empty(stage: Stage) -> N
         time.sleep(1)
 
     assert missing.keys() == empty, [missing.get(panel) for panel in missing.keys() ^ empty]
+
+
+def test_reasons_are_given_for_alerts_that_there_are() -> None:
+    assert QUIET_ALERTS.keys() < dict(alerting_expressions()).keys()

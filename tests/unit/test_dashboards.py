@@ -371,3 +371,35 @@ def test_recording_rules_can_be_used_once_they_are_made(tmp_path: Path) -> None:
 
     assert made == {"account:streams:sum": {"account"}, "streams:max": {"kind"}}
     assert promql.labels_of("account:streams:sum > 1", {**KNOWN, **made}) == {"account"}
+
+
+@pytest.mark.parametrize(
+    ("expression", "without"),
+    [
+        ("sum(up) > 3", "sum(up)"),
+        ("up > bool 3", "up > bool 3"),
+        ('absent(up{job="a"} == 1)', 'up{job="a"}'),
+        ("up > 1 unless on (job) process_open_fds > 2", "up"),
+        (
+            "max(up == 1) > 0 and on (job) process_open_fds > 2",
+            "max(up) and on (job) process_open_fds",
+        ),
+        ("up > on (job) (2 * process_open_fds)", "up and on (job) (2 * process_open_fds)"),
+    ],
+)
+def test_what_an_alert_looks_at_is_told_from_its_thresholds(expression: str, without: str) -> None:
+    def one_line(text: str) -> str:
+        return re.sub(r"\s+", " ", text).replace("(up)", "up").replace("( ", "(").strip()
+
+    loosened = one_line(promql.unfiltered(expression).replace("((", "(").replace("))", ")"))
+    assert loosened.replace("(", "").replace(")", "") == one_line(without).replace("(", "").replace(
+        ")", ""
+    )
+
+
+def test_every_side_of_an_alert_is_found() -> None:
+    expression = "up > 1 and on (job) process_open_fds == 0 unless process_max_fds > 5"
+
+    assert [re.sub(r"\s+", " ", side) for side in promql.sides(expression)] == [
+        "up and on (job) process_open_fds", "process_max_fds", "up", "process_open_fds",
+    ]  # fmt: skip
