@@ -3,7 +3,8 @@
 Knows the service alone, and no other part of the exporter.
 """
 
-from exporter.comfycontrol.client import Client, Endpoint, RequestRecord, Timeouts
+from exporter.comfycontrol.answers import Endpoint
+from exporter.comfycontrol.client import Client, RequestRecord, Timeouts
 from exporter.comfycontrol.connections import Call
 from exporter.comfycontrol.documents import normalize_workflow_id
 from exporter.comfycontrol.errors import (

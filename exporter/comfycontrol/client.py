@@ -9,29 +9,18 @@ import re
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import requests
 import requests.auth
 
 from exporter import __version__
+from exporter.comfycontrol.answers import Endpoint, judge
 from exporter.comfycontrol.connections import Adapter, Call, make_tls_context
 from exporter.comfycontrol.deadlines import Watchdog
 from exporter.comfycontrol.documents import MalformedDocument, normalize_workflow_id
-from exporter.comfycontrol.errors import (
-    Aborted,
-    BadRequest,
-    Forbidden,
-    NotFound,
-    RateLimited,
-    Redirected,
-    ServerFault,
-    ServiceError,
-    Unauthorized,
-    Unreachable,
-    Unusable,
-)
+from exporter.comfycontrol.errors import Aborted, Unauthorized, Unreachable, Unusable
 from exporter.comfycontrol.failures import CALL_ERRORS, Failure, describe_failure
 from exporter.comfycontrol.listing import (
     MAX_BODY_SIZE,
@@ -48,20 +37,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-Endpoint = Literal["subscribe", "list", "get"]
-
-MAX_RETRY_AFTER = 3600.0
-"""Seconds: no answer makes us wait longer."""
-
 USER_AGENT = f"comfycontrol-exporter/{__version__} (+python-requests/{requests.__version__})"
 
-_JSON_TYPE = re.compile(r"application/json|text/json|application/[\w.+-]+\+json", re.ASCII)
-_STREAM_TYPE = re.compile(r"text/event-stream", re.ASCII)
-
-# What the reader unpacks within bounds. An encoding that it does not know it would take for data.
-_ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
-
-_SECONDS = re.compile(r"\d{1,18}(?:\.\d{1,18})?", re.ASCII)
 _TOKEN = re.compile(r"[\x21-\x7e]+", re.ASCII)
 
 _READ_SIZE = 65536
@@ -278,7 +255,7 @@ class Client:
             call.finish()
             self._forget(call)
             raise
-        failure = self._judge(endpoint, response)
+        failure = judge(endpoint, response, self._now)
         if failure is not None:
             self._let_go(response, call)
             raise failure
@@ -355,52 +332,6 @@ class Client:
         if call.expired:
             failure = _OVERDUE
         raise Unreachable(f"{endpoint}: {failure.text}", reason=failure.reason, code=code)
-
-    def _judge(self, endpoint: Endpoint, response: requests.Response) -> ServiceError | None:
-        """Say why an answer cannot be read; None: it can."""
-        status = response.status_code
-        code = str(status)
-        if status != 200:
-            return self._refusal(endpoint, response)
-        content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        expected = _STREAM_TYPE if endpoint == "subscribe" else _JSON_TYPE
-        # Without a type, a document is judged by itself; a stream could be anything.
-        if expected.fullmatch(content_type) is None and (content_type or endpoint == "subscribe"):
-            return Unusable(f"{endpoint}: an answer of another content type", code=code)
-        encoding = response.headers.get("Content-Encoding", "").strip().lower()
-        if encoding not in _ENCODINGS:
-            return Unusable(f"{endpoint}: an answer in an encoding not asked for", code=code)
-        return None
-
-    def _refusal(self, endpoint: Endpoint, response: requests.Response) -> ServiceError:
-        status = response.status_code
-        code = str(status)
-        message = f"{endpoint}: answered with status {status}"
-        plain = {400: BadRequest, 401: Unauthorized, 403: Forbidden, 404: NotFound}.get(status)
-        if plain is not None:
-            return plain(message, code=code)
-        if 200 < status < 300:
-            return Unusable(message, code=code)
-        if 300 <= status < 400:
-            return Redirected(message, code=code)
-        retry_after = self._retry_after(response)
-        if status == 429:
-            return RateLimited(message, code=code, retry_after=retry_after)
-        return ServerFault(message, code=code, retry_after=retry_after)
-
-    def _retry_after(self, response: requests.Response) -> float | None:
-        """Read Retry-After, seconds or a date, as seconds from 0 to ``MAX_RETRY_AFTER``."""
-        value = response.headers.get("Retry-After", "").strip()
-        if _SECONDS.fullmatch(value):
-            seconds = float(value)
-        else:
-            date = parse_http_date(value)
-            if date is None:
-                return None
-            # By the clock that wrote the date, where it tells the time.
-            now = parse_http_date(response.headers.get("Date"))
-            seconds = date - (self._now() if now is None else now)
-        return min(max(seconds, 0.0), MAX_RETRY_AFTER)
 
     def _read_document(
         self,

@@ -1,360 +1,19 @@
-"""The configuration as models. What they say is also the reference page and the JSON schema."""
+"""The configuration as models. What they say is also the reference page and the JSON schema.
 
-import itertools
-import math
-import re
+Here is the file as a whole, and what holds between its sections: `accounts` and `metrics`.
+"""
+
 from collections.abc import Iterator, Mapping
-from typing import Annotated, ClassVar, Final
+from typing import ClassVar
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
-from pydantic.config import JsonDict
+from pydantic import Field, ValidationError, field_validator
 
+from exporter.config.accounts import MOST_STREAMS, Account, Listing, Push, RateLimit
 from exporter.config.addresses import DEFAULT_BASE_URL, BaseUrl, sends_in_clear
-from exporter.config.bounds import Number, WholeNumber
-from exporter.config.durations import Duration
 from exporter.config.faults import Fault, fault
-from exporter.config.files import Glob, TokenFile
+from exporter.config.metrics import Metrics
 from exporter.config.section import Broken, Section, example_of
-from exporter.config.tokens import TokenSource
-from exporter.config.workflow_ids import WorkflowId
-
-MOST_STREAMS: Final = 2000
-"""Streams, and so threads, past which one Python process collapses."""
-
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
-_MOST_BUCKETS: Final = 100
-_NOT_GIVEN: Final = TokenSource()
-
-
-def _absent_by_default(schema: JsonDict) -> None:
-    """Say in a schema what a file can say: a key may be left out, and there is no `null`."""
-    schema.pop("default", None)
-    kinds = schema.pop("anyOf", None)
-    if isinstance(kinds, list) and isinstance(kinds[0], dict):
-        schema.update(kinds[0])
-
-
-def _peek(entry: object, key: str) -> object:
-    """A key of a section that may still be as written, or already a model."""
-    return entry.get(key) if isinstance(entry, Mapping) else getattr(entry, key, None)
-
-
-def _entries(value: object) -> list[object]:
-    return list(value) if isinstance(value, list | tuple) else []
-
-
-def _tag(tag: str) -> str:
-    if not tag.strip():
-        raise fault("is empty", "Write a tag, or take the entry out.")
-    return tag.strip()
-
-
-def _name(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise fault(
-            "is not a valid name",
-            "Use 1 to 63 letters (A-Z), digits, `_`, `.` and `-`, a letter or a digit first.",
-        )
-    return name
-
-
-class RateLimit(Section):
-    """The service's request limit, which holds for an address, and the share of it that we take.
-
-    The service documents 40 requests per 10 s and address, and a cooldown of 10 s past it.
-    """
-
-    requests: Annotated[int, WholeNumber(1, 100_000)] = Field(
-        default=40,
-        description="Requests that the service allows within `per`, to everything that shares the "
-        "address.",
-        examples=[40],
-    )
-    per: Annotated[float, Duration("1s", "1h")] = Field(
-        default=10.0,
-        description="Length of the sliding window in which `requests` are counted.",
-        examples=["10s"],
-        json_schema_extra={"default": "10s"},
-    )
-    cooldown: Annotated[float, Duration("0s", "1h")] = Field(
-        default=10.0,
-        description="How long nothing is asked after the service refused with 429, where it does "
-        "not say itself how long.",
-        examples=["10s"],
-        json_schema_extra={"default": "10s"},
-    )
-    reserve: Annotated[float, Number(below=1)] = Field(
-        default=0.25,
-        description="Share of `requests`, from 0 to below 1, that is left to other programs on the "
-        "same address, such as your own application.",
-        examples=[0.25],
-        validate_default=True,
-    )
-
-    @property
-    def allowance(self) -> int:
-        """Requests that we allow ourselves within `per`: what the reserve leaves, rounded down."""
-        return _allowance(self.requests, self.reserve)
-
-    @field_validator("reserve")
-    @classmethod
-    def _leaves_a_request(cls, reserve: float, info: ValidationInfo) -> float:
-        requests = info.data.get("requests")
-        if requests is not None and _allowance(requests, reserve) < 1:
-            raise fault(
-                "leaves less than one request",
-                "Lower `reserve`, or raise `requests` if the service allows more.",
-            )
-        return reserve
-
-
-def _allowance(requests: int, reserve: float) -> int:
-    # 10 x (1 - 0.9) is 0.9999999999999998 in binary, and was meant to be 1.
-    return math.floor(requests * (1 - reserve) + 1e-9)
-
-
-class Listing(Section):
-    """How an account's list of workflows is read, by which the exporter finds them itself."""
-
-    interval: Annotated[float, Duration("1s", "1h")] = Field(
-        default=5.0,
-        description="Time from one reading of the list to the next. Each costs a request or more.",
-        examples=["5s"],
-        json_schema_extra={"default": "5s"},
-    )
-    lookback: Annotated[float, Duration("1m", "31d")] = Field(
-        default=86_400.0,
-        description="How far back in the list, by creation, workflows are looked for. It is also "
-        "the longest time that the exporter may be down without missing an outcome.",
-        examples=["24h"],
-        json_schema_extra={"default": "24h"},
-    )
-    tags: tuple[Annotated[str, AfterValidator(_tag)], ...] = Field(
-        default=(),
-        description="Only workflows with all of these tags are taken up. Empty: every workflow.",
-        examples=[["production"]],
-    )
-
-    @field_validator("lookback")
-    @classmethod
-    def _reaches_past_interval(cls, lookback: float, info: ValidationInfo) -> float:
-        interval = info.data.get("interval")
-        if interval is not None and lookback <= interval:
-            raise fault(
-                "is not longer than `interval`",
-                "Raise `lookback`, or lower `interval`: workflows would slip through between.",
-            )
-        return lookback
-
-
-class Push(Section):
-    """Who may send ids of workflows to the exporter, with `POST /api/v1/workflows`."""
-
-    token_file: TokenFile = Field(
-        description="File with the token that a sender must give as `Authorization: Bearer`. It is "
-        "not the service's token. It is read again when it changes.",
-        examples=["/run/secrets/push"],
-    )
-
-    @property
-    def token(self) -> TokenSource:
-        """Where the token that senders must give comes from."""
-        return TokenSource.file(self.token_file)
-
-
-class Account(Section):
-    """One account at the service: where its workflows are asked for, and which are followed.
-
-    It takes exactly one of `token_file` and `token`, and at least one of `listing`, `workflows`,
-    `workflow_files` and `push`.
-    """
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "oneOf": [{"required": ["token"]}, {"required": ["token_file"]}],
-            "anyOf": [
-                {"required": [key]} for key in ("listing", "workflows", "workflow_files", "push")
-            ],
-        }
-    )
-    elsewhere: ClassVar[Mapping[str, str]] = {
-        **dict.fromkeys(RateLimit.model_fields, "rate_limit"),
-        **dict.fromkeys(Listing.model_fields, "listing"),
-    }
-
-    name: Annotated[str, AfterValidator(_name)] = Field(
-        description="Name of the account in the `account` label, of your choosing. Changing it "
-        "starts new series.",
-        examples=["studio"],
-        json_schema_extra={"pattern": f"^{_NAME.pattern}$"},
-    )
-    base_url: BaseUrl = Field(
-        default=DEFAULT_BASE_URL,
-        description="Address of the service, without user, password or query. Plain HTTP is meant "
-        "for this machine.",
-        examples=[DEFAULT_BASE_URL],
-    )
-    token_file: TokenFile | None = Field(
-        default=None,
-        description="File with the API token from the service's dashboard. It is read again when "
-        "it changes, and when the service refuses the token.",
-        examples=["/run/secrets/comfycontrol"],
-        json_schema_extra=_absent_by_default,
-    )
-    token: TokenSource = Field(
-        default=_NOT_GIVEN,
-        description="The API token itself, best by way of a variable. White space around it is "
-        "taken off.",
-        examples=["${COMFYCONTROL_TOKEN}"],
-        validate_default=True,
-        json_schema_extra=_absent_by_default,
-    )
-    rate_limit: RateLimit = Field(
-        default_factory=RateLimit,
-        description="The service's request limit. Accounts at the same address share one limit.",
-        examples=[{"requests": 40, "per": "10s", "cooldown": "10s", "reserve": 0.25}],
-    )
-    max_streams: Annotated[
-        int,
-        WholeNumber(1, MOST_STREAMS, "Past 2,000 threads Python collapses: add a replica instead."),
-    ] = Field(
-        default=500,
-        description="Most streams that are open at once for this account, each a thread. Workflows "
-        "beyond are watched by listing.",
-        examples=[500],
-    )
-    listing: Listing | None = Field(
-        default=None,
-        description="Reads the account's list of workflows. Absent: the account is not listed; "
-        "`{}`: listed with the defaults.",
-        examples=[{"interval": "5s", "lookback": "24h"}],
-        json_schema_extra=_absent_by_default,
-    )
-    workflows: tuple[WorkflowId, ...] = Field(
-        default=(),
-        description="Ids of workflows to follow. One that is there twice counts once.",
-        examples=[["a1b2c3d4-e5f6-7890-abcd-ef1234567890"]],
-    )
-    workflow_files: tuple[Glob, ...] = Field(
-        default=(),
-        description="YAML files that are lists of ids, watched for change. `*`, `?` and `**` match "
-        "as in a shell; relative paths start from the folder of this file.",
-        examples=[["/etc/comfycontrol/*.yml"]],
-    )
-    push: Push | None = Field(
-        default=None,
-        description="Lets other programs send ids to `/api/v1/workflows`. Absent: nobody can.",
-        examples=[{"token_file": "/run/secrets/push"}],
-        json_schema_extra=_absent_by_default,
-    )
-
-    @property
-    def address(self) -> str:
-        """Host and port of the service, which one request budget belongs to."""
-        return urlsplit(self.base_url).netloc
-
-    @field_validator("token")
-    @classmethod
-    def _exactly_one(cls, token: TokenSource, info: ValidationInfo) -> TokenSource:
-        if "token_file" not in info.data:
-            # It was given, and its own fault is told.
-            return token
-        path = info.data["token_file"]
-        if path is None:
-            if token is _NOT_GIVEN:
-                raise fault(
-                    "is missing, and so is `token_file`",
-                    "Add `token: ${COMFYCONTROL_TOKEN}` or "
-                    "`token_file: /run/secrets/comfycontrol`.",
-                )
-            return token
-        # A model that is validated once more has both, and they agree.
-        if token is not _NOT_GIVEN and token != TokenSource.file(path):
-            raise fault("is given along with `token_file`", "Keep one of the two.")
-        return TokenSource.file(path)
-
-    @field_validator("workflows")
-    @classmethod
-    def _each_once(cls, workflows: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(workflows))
-
-    @classmethod
-    def broken_rules(cls, given: Mapping[str, object]) -> Iterator[Broken]:
-        """An account must have some way for workflows to come in."""
-        ways = ("listing", "workflows", "workflow_files", "push")
-        if all(given.get(way) in (None, [], ()) for way in ways):
-            yield Broken(
-                (),
-                fault(
-                    "has no workflows to follow",
-                    "Add `listing: {}` to follow the whole account, or `workflows`, "
-                    "`workflow_files` or `push`.",
-                ),
-            )
-
-
-def _buckets(bounds: tuple[float, ...]) -> tuple[float, ...]:
-    if not bounds:
-        raise fault("is empty", "Write at least one bound, or leave the key out for the default.")
-    if len(bounds) > _MOST_BUCKETS:
-        raise fault(
-            f"has more than {_MOST_BUCKETS} bounds", "Leave some out: each is a series per account."
-        )
-    if any(low >= high for low, high in itertools.pairwise(bounds)):
-        raise fault("is not strictly increasing", "Sort the bounds, and give each once.")
-    return bounds
-
-
-Buckets = Annotated[
-    tuple[Annotated[float, Number()], ...],
-    AfterValidator(_buckets),
-    Field(json_schema_extra={"minItems": 1, "maxItems": _MOST_BUCKETS, "uniqueItems": True}),
-]
-"""Upper bounds of a histogram; the last one, +Inf, is added when it is rendered."""
-
-
-class Metrics(Section):
-    """How fine the metrics are, and so how many series there can be."""
-
-    per_workflow_series: Annotated[int, WholeNumber(0, 10_000)] = Field(
-        default=500,
-        description="Most open workflows of an account with a series of their own, the queue "
-        "position. 0 turns these series off.",
-        examples=[500],
-    )
-    node_types: Annotated[int, WholeNumber(1, 10_000)] = Field(
-        default=200,
-        description="Distinct values of the `node_type` label; those beyond count as `other`.",
-        examples=[200],
-    )
-    exception_types: Annotated[int, WholeNumber(1, 10_000)] = Field(
-        default=50,
-        description="Distinct values of the `exception_type` label; those beyond count as `other`.",
-        examples=[50],
-    )
-    run_duration_buckets: Buckets = Field(
-        default=(1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200),
-        description="Upper bounds, in seconds, of `comfycontrol_workflow_run_duration_seconds`.",
-        examples=[[1, 10, 60, 600, 3600]],
-    )
-    time_to_start_buckets: Buckets = Field(
-        default=(0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400),
-        description="Upper bounds, in seconds, of `comfycontrol_workflow_time_to_start_seconds`.",
-        examples=[[1, 10, 60, 600, 3600]],
-    )
-    entry_queue_position_buckets: Buckets = Field(
-        default=(1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000),
-        description="Upper bounds, in places, of `comfycontrol_workflow_entry_queue_position`.",
-        examples=[[1, 5, 10, 50, 100]],
-    )
 
 
 class Config(Section):
@@ -442,10 +101,20 @@ class Config(Section):
                 Fault(
                     "accounts",
                     f"together allow {streams:,} streams in one process",
-                    "Past 2,000 threads Python collapses: lower `max_streams`, or add a replica.",
+                    "Past 2,000 threads Python collapses: lower `max_streams`, or have some of the "
+                    "accounts followed by another exporter.",
                 )
             )
         return tuple(found)
+
+
+def _peek(entry: object, key: str) -> object:
+    """A key of a section that may still be as written, or already a model."""
+    return entry.get(key) if isinstance(entry, Mapping) else getattr(entry, key, None)
+
+
+def _entries(value: object) -> list[object]:
+    return list(value) if isinstance(value, list | tuple) else []
 
 
 def _limit_of(account: object) -> tuple[str | None, RateLimit | None]:

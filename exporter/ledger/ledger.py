@@ -9,15 +9,9 @@ from typing import Final
 
 from exporter.ledger import tracker
 from exporter.ledger.facts import Dropped, Fact, Ignored
+from exporter.ledger.keeping import Keeping
 from exporter.ledger.memory import Memory
-from exporter.ledger.store import (
-    Batch,
-    MemoryStore,
-    Store,
-    StoreFailed,
-    StoreLost,
-    WorkflowKey,
-)
+from exporter.ledger.store import MemoryStore, Store, StoreFailed, StoreLost, WorkflowKey
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
 from exporter.ledger.tracker import Change, CountingRules
 from exporter.ledger.workflow import Workflow
@@ -34,11 +28,6 @@ log = logging.getLogger(__name__)
 
 STATUSES_TOLD: Final = 100
 """Unknown statuses that get a line in the log; whatever invents more has been told of enough."""
-
-FIRST_RETRY_SECONDS: Final = 0.5
-LAST_RETRY_SECONDS: Final = 10.0
-"""After a failure the store is given time, twice as much after each more: what is not kept yet
-grows, and so does the work of each try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,27 +83,22 @@ class Ledger:
         # after its end, and is as true as any.
         self._terms: dict[str, AccountTerms] = {}
         self._now = now
-        self._store: Final = MemoryStore() if store is None else store
+        # Guards the memory. Always taken after the turn to use the store.
         self._lock = threading.Lock()
-        # Held by whoever uses the store; always taken before the other.
-        self._keeping = threading.Lock()
         self._statuses_told: set[str] = set()
-        self._errors = 0
-        self._is_failing = False
-        self._retry_after = 0.0
-        self._retry_at: float | None = None
         # Accounts of which something was seen that could not be taken.
         self._missed: set[str] = set()
         self.on_change: Callable[[], None] = lambda: None
         """Called, without the lock, when the set of open workflows has changed or a cause is
         owed: whoever decides about streams should look again."""
-        kept = self._store.load()
+        store = MemoryStore() if store is None else store
+        kept = store.load()
         self._memory: Final = Memory(kept, Totals(buckets, caps))
+        self._keeping: Final = Keeping(store, self._memory, self._lock, now)
         _tell_begun_anew(self._memory.begun_anew)
         self._follow(accounts)
         if kept.lost:
-            self._errors += 1
-            self._memory.keep_everything_again(line=now().wall)
+            self._keeping.note_lost_before()
 
     # What is followed -------------------------------------------------------------------------
 
@@ -218,12 +202,9 @@ class Ledger:
 
     def created_after(self, account: str, created_at: float) -> int:
         """How many of the account's workflows are known to be younger (Unix seconds)."""
-        with self._keeping:
-            if self._flush():
-                try:
-                    return self._store.created_after(account, created_at)
-                except StoreFailed as error:
-                    self._note_failure(error)
+        younger = self._keeping.created_after(account, created_at)
+        if younger is not None:
+            return younger
         # Without the store, by what is in memory: the caller only estimates by it.
         with self._lock:
             known = (*self._memory.open_workflows(), *self._memory.recently_closed())
@@ -252,23 +233,22 @@ class Ledger:
 
     def snapshot(self) -> LedgerSnapshot:
         """Everything at this instant; later changes do not touch it."""
-        with self._keeping:
+        with self._keeping.turn:
             with self._lock:
-                batch = self._take_batch()
+                batch = self._keeping.take_batch()
                 accounts = self._accounts
                 open_workflows = self._memory.open_workflows()
                 settled = self._memory.closed
                 totals = self._memory.totals.copied(accounts)
                 announced = self._memory.announced
-            if self._write(batch):
-                self._sync()
+            self._keeping.write_through(batch)
             return LedgerSnapshot(
                 accounts=accounts,
                 open_workflows=tuple(w for w in open_workflows if w.account in accounts),
                 settled=settled,
                 totals=totals,
                 announced=announced,
-                errors=self._errors,
+                errors=self._keeping.errors,
             )
 
     def note_announced(self, series: int) -> None:
@@ -282,8 +262,7 @@ class Ledger:
 
     def keep(self) -> None:
         """Have the store keep whatever it has not kept yet."""
-        with self._keeping:
-            self._flush()
+        self._keeping.keep()
 
     def expire(self) -> None:
         """Let time do its work: forgive causes owed too long, drop what nobody sees any more.
@@ -306,28 +285,13 @@ class Ledger:
             with self._lock:
                 latest = self._memory.latest_end(account)
             if latest is not None:
-                self._forget_ended_before(account, min(now.wall, latest) - 2 * terms.lookback)
+                self._keeping.forget_ended_before(
+                    account, min(now.wall, latest) - 2 * terms.lookback
+                )
 
     def close(self) -> None:
         """Keep what is left, and let go of the store."""
-        with self._keeping:
-            self._retry_at = None
-            if self._flush():
-                self._sync()
-            self._store.close()
-
-    def _forget_ended_before(self, account: str, ended_at: float) -> None:
-        with self._keeping:
-            if not self._flush():
-                return
-            try:
-                forgotten = self._store.forget_ended_before(account, ended_at)
-            except StoreFailed as error:
-                self._note_failure(error)
-                return
-            if forgotten.rows:
-                with self._lock:
-                    self._memory.forget_ended_before(account, ended_at, forgotten)
+        self._keeping.close()
 
     # Applying a rule --------------------------------------------------------------------------
 
@@ -341,16 +305,14 @@ class Ledger:
                 if known is not None:
                     return self._take(key, known, rule(known), at)
             # Not in memory: it is new, or was settled a while ago, as the store knows.
-            with self._keeping:
+            with self._keeping.turn:
                 try:
-                    known = self._store.find_closed(key)
-                except StoreLost as error:
-                    self._note_failure(error)
+                    known = self._keeping.find_closed(key)
+                except StoreLost:
                     continue
-                except StoreFailed as error:
+                except StoreFailed:
                     # It may be new, or have been counted long ago: not to be guessed. Whatever
                     # is true of it will be seen again.
-                    self._note_failure(error)
                     with self._lock:
                         self._missed.add(key[0])
                     return Change(None)
@@ -404,65 +366,6 @@ class Ledger:
                     "status": observation.status,
                 },
             )
-
-    # Keeping. All of it under `_keeping` ------------------------------------------------------
-
-    def _flush(self) -> bool:
-        """Have the store keep what has changed; whether everything is kept now."""
-        with self._lock:
-            batch = self._take_batch()
-        return self._write(batch)
-
-    def _take_batch(self) -> Batch | None:
-        """What the store is to keep now; None while it is given time after a failure."""
-        if self._retry_at is not None and self._now().monotonic < self._retry_at:
-            return None
-        return self._memory.take_batch()
-
-    def _write(self, batch: Batch | None) -> bool:
-        if batch is None:
-            return False
-        if batch.empty:
-            return True
-        try:
-            self._store.keep(batch)
-        except StoreFailed as error:
-            failure = error
-        except Exception as error:  # noqa: BLE001 - whatever it is, no fact may be lost for it
-            failure = StoreFailed(type(error).__name__)
-        else:
-            if self._is_failing:
-                log.warning("the ledger is kept again, and nothing is missing in it")
-            self._is_failing, self._retry_at, self._retry_after = False, None, 0.0
-            return True
-        with self._lock:
-            self._memory.take_back(batch)
-        self._note_failure(failure)
-        self._retry_after = min(max(FIRST_RETRY_SECONDS, 2 * self._retry_after), LAST_RETRY_SECONDS)
-        self._retry_at = self._now().monotonic
-        if not isinstance(failure, StoreLost):
-            self._retry_at += self._retry_after
-        return False
-
-    def _sync(self) -> None:
-        try:
-            self._store.sync()
-        except StoreFailed as error:
-            self._note_failure(error)
-
-    def _note_failure(self, error: StoreFailed) -> None:
-        """Count it, and after a loss have the fresh store keep everything that is in memory."""
-        with self._lock:
-            first, self._is_failing = not self._is_failing, True
-            self._errors += 1
-            if isinstance(error, StoreLost):
-                self._memory.keep_everything_again()
-        level = logging.ERROR if first or isinstance(error, StoreLost) else logging.DEBUG
-        log.log(
-            level,
-            "the ledger could not be kept: going on in memory, and trying again",
-            extra={"reason": str(error)},
-        )
 
 
 def _tell_begun_anew(histograms: Iterable[str]) -> None:

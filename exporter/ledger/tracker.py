@@ -68,8 +68,9 @@ def take_up(workflow: Workflow | None, taken: TakenUp) -> Change:
             workflow, phase="open", source=taken.source, first_seen=taken.at, ended_at=None
         )
         return Change(revived, (Discovered(taken.source),))
-    if workflow.phase == "open" and workflow.source == "listing":
-        # Somebody cares for this one by name: that is what earns it a stream before others.
+    if workflow.phase == "open" and (workflow.source == "listing" or taken.source == "pushed"):
+        # Somebody cares for this one by name: that is what earns it a stream before others. One
+        # that was pushed is not withdrawn when the configuration names it no more.
         return Change(replace(workflow, source=taken.source))
     return Change(workflow)
 

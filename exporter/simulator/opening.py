@@ -1,10 +1,12 @@
-"""What is there when the day begins: settled workflows with a past, open ones in mid life."""
+"""What is there when the day begins: runners, settled workflows with a past, open ones mid life."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from exporter.simulator.maker import new_uuid
+from exporter.simulator.runner import Runner
 from exporter.simulator.workflow import Status
 
 if TYPE_CHECKING:
@@ -12,12 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exporter.simulator.maker import Maker, Origin
-    from exporter.simulator.runner import Runner
     from exporter.simulator.scenario import Scenario
     from exporter.simulator.workflow import Workflow
 
 # How long a workflow of the past had waited in its queue, on average, in seconds of the day.
 _MEAN_WAIT = 10.0
+
+
+# How long before the day the runners were made, in seconds.
+_AGE_OF_RUNNERS = 30 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,24 @@ class Laid:
     """When it was created: a time of the day, before 0."""
     open: bool
     """Whether it is yet to be put in its place."""
+
+
+def make_runners(scenario: Scenario, maker: Maker, stamp: Callable[[float], int]) -> list[Runner]:
+    """Make the runners of all groups, in the order of the scenario, with nothing in them."""
+    rng = maker.dice("runners")
+    return [
+        Runner(
+            identity=new_uuid(rng),
+            name=group.name if group.count == 1 else f"{group.name}-{number}",
+            tags=group.tags,
+            managed=group.managed,
+            active=group.status == "active",
+            stopped=group.stopped,
+            created_ms=stamp(-_AGE_OF_RUNNERS),
+        )
+        for group in scenario.runners
+        for number in range(1, group.count + 1)
+    ]
 
 
 def lay_out(

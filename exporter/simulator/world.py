@@ -7,22 +7,23 @@ gives the same day at any speed and on any machine.
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from exporter.simulator.agenda import Agenda
 from exporter.simulator.arrivals import ArrivalPlan
-from exporter.simulator.maker import Maker, new_uuid
-from exporter.simulator.opening import lay_out
+from exporter.simulator.maker import Maker
+from exporter.simulator.opening import lay_out, make_runners
 from exporter.simulator.register import Register
-from exporter.simulator.runner import Runner
 from exporter.simulator.workflow import Cause, Status, Workflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from exporter.simulator.maker import CauseChoice
+    from exporter.simulator.runner import Runner
     from exporter.simulator.scenario import Scenario
 
 
@@ -47,21 +48,21 @@ class World:
         """Workflows that are gone from the list, by the status in which they went."""
         self.on_change: Callable[[Workflow], None] = _ignore
         self._stamp = stamp
-        self._events: list[tuple[float, int, Callable[[float], None]]] = []
-        self._event_number = 0
+        self._agenda = Agenda()
         self._sequence = 0
         self._maker = Maker(scenario, seed=seed, stamp=stamp)
-        self.runners = self._make_runners()
+        self.runners = make_runners(scenario, self._maker, stamp)
+        self._plan_comebacks()
         self._lay_out_start()
         self.arrivals = ArrivalPlan(
-            scenario, self._maker.dice("arrivals"), at=self._at, arrive=self._arrive
+            scenario, self._maker.dice("arrivals"), at=self._agenda.at, arrive=self._arrive
         )
 
     # --- the course of the day -----------------------------------------------------------------
 
     def next_due(self) -> float | None:
         """When something happens next, in seconds of the day; None if nothing is planned."""
-        return self._events[0][0] if self._events else None
+        return self._agenda.next_due()
 
     def advance_to(self, now: float) -> bool:
         """Let everything happen that is due.
@@ -73,29 +74,14 @@ class World:
             Whether anything happened.
         """
         happened = False
-        while self._events and self._events[0][0] <= now:
-            due, _, event = heapq.heappop(self._events)
+        while (planned := self._agenda.take_due(now)) is not None:
+            due, event = planned
             # An event planned for the past (a scripted move at the very moment) happens now.
             self.now = max(self.now, due)
             event(self.now)
             happened = True
         self.now = max(self.now, now)
         return happened
-
-    def _at(self, due: float, event: Callable[[float], None]) -> None:
-        self._event_number += 1
-        heapq.heappush(self._events, (due, self._event_number, event))
-
-    def _later(
-        self, due: float, workflow: Workflow, event: Callable[[Workflow, float], None]
-    ) -> None:
-        epoch = workflow.epoch
-
-        def happen(now: float) -> None:
-            if workflow.epoch == epoch:
-                event(workflow, now)
-
-        self._at(due, happen)
 
     # --- creation ------------------------------------------------------------------------------
 
@@ -180,23 +166,23 @@ class World:
     def _enter_accepted(self, workflow: Workflow, now: float) -> None:
         plan = workflow.plan
         if plan.ends_in is Status.ACCEPTED:
-            self._later(now + plan.ends_after, workflow, self._end_as_planned)
+            self._agenda.later(now + plan.ends_after, workflow, self._end_as_planned)
         else:
-            self._later(now + plan.accepted, workflow, self._upload)
+            self._agenda.later(now + plan.accepted, workflow, self._upload)
 
     def _upload(self, workflow: Workflow, now: float) -> None:
         runner = self._runner_for(workflow.tags)
         if runner is None:  # none has its tags, or all that have them are disabled
-            self._later(now + 1.0, workflow, self._upload)
+            self._agenda.later(now + 1.0, workflow, self._upload)
             return
         workflow.runner = runner
         runner.expected.add(workflow)
         self._set_status(workflow, Status.UPLOADED, now)
         plan = workflow.plan
         if plan.ends_in is Status.UPLOADED:
-            self._later(now + plan.ends_after, workflow, self._end_as_planned)
+            self._agenda.later(now + plan.ends_after, workflow, self._end_as_planned)
         else:
-            self._later(now + plan.uploaded, workflow, self._enqueue)
+            self._agenda.later(now + plan.uploaded, workflow, self._enqueue)
 
     def _runner_for(self, tags: tuple[str, ...]) -> Runner | None:
         fitting = [runner for runner in self.runners if runner.takes(tags)]
@@ -212,7 +198,7 @@ class World:
         workflow.prompt_id = workflow.new_prompt_id()
         self._set_status(workflow, Status.QUEUED, now)
         if workflow.plan.ends_in is Status.QUEUED:
-            self._later(now + workflow.plan.ends_after, workflow, self._end_in_queue)
+            self._agenda.later(now + workflow.plan.ends_after, workflow, self._end_in_queue)
         self._serve(runner, now)
 
     def _end_in_queue(self, workflow: Workflow, now: float) -> None:
@@ -229,7 +215,7 @@ class World:
             runner.starting = False
             self._start(runner, at)
 
-        self._at(now + runner.queue[0].plan.pickup, start)
+        self._agenda.at(now + runner.queue[0].plan.pickup, start)
 
     def _start(self, runner: Runner, now: float) -> None:
         if runner.running or not runner.queue or not runner.picks_up(now):
@@ -241,7 +227,7 @@ class World:
             return
         workflow.started_ms = self._stamp(now)
         self._set_status(workflow, Status.RUNNING, now)
-        self._later(now + plan.ends_after, workflow, self._end_as_planned)
+        self._agenda.later(now + plan.ends_after, workflow, self._end_as_planned)
 
     def _end_as_planned(self, workflow: Workflow, now: float) -> None:
         plan = workflow.plan
@@ -303,7 +289,7 @@ class World:
             return False
         if not workflow.scripted:
             delay = self.scenario.stages.cancelling.draw(workflow.dice("cancelling"))
-            self._later(
+            self._agenda.later(
                 self.now + delay,
                 workflow,
                 lambda each, at: self._settle(each, Status.CANCELLED, at),
@@ -408,25 +394,12 @@ class World:
 
     # --- the start -----------------------------------------------------------------------------
 
-    def _make_runners(self) -> list[Runner]:
-        rng = self._maker.dice("runners")
-        made = []
-        for group in self.scenario.runners:
-            for number in range(1, group.count + 1):
-                runner = Runner(
-                    identity=new_uuid(rng),
-                    name=group.name if group.count == 1 else f"{group.name}-{number}",
-                    tags=group.tags,
-                    managed=group.managed,
-                    active=group.status == "active",
-                    stopped=group.stopped,
-                    created_ms=self._stamp(-30 * 86400.0),
-                )
-                for window in group.stopped:
-                    if window.end is not None:
-                        self._at(window.end, lambda now, each=runner: self._serve(each, now))  # type: ignore[misc]
-                made.append(runner)
-        return made
+    def _plan_comebacks(self) -> None:
+        """A runner that was stopped looks at its queue again when that is over."""
+        for runner in self.runners:
+            for window in runner.stopped:
+                if window.end is not None:
+                    self._agenda.at(window.end, partial(self._serve, runner))
 
     def _lay_out_start(self) -> None:
         for each in lay_out(self.scenario, self._maker, self.runners, self._stamp):
@@ -449,7 +422,7 @@ class World:
             started = max(created + early, -0.8 * plan.ends_after)
             workflow.started_ms = self._stamp(started)
             self._set_status(workflow, Status.RUNNING, started)
-            self._later(max(0.0, started + plan.ends_after), workflow, self._end_as_planned)
+            self._agenda.later(max(0.0, started + plan.ends_after), workflow, self._end_as_planned)
         else:
             workflow.first_queue_position = runner.append(workflow)
             self._set_status(workflow, Status.QUEUED, created + early)

@@ -16,7 +16,7 @@ import yaml
 
 from exporter.app import App, clocks
 from exporter.config import Config
-from exporter.ledger import memory, sqlite
+from exporter.ledger import file, memory
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import MIGRATIONS
 from exporter.ledger.sqlite import FILE_NAME, CannotOpenLedger, LedgerInUse, SqliteStore
@@ -40,10 +40,10 @@ def folder(tmp_path: Path) -> Path:
 
 def database_of(ledger: Ledger) -> sqlite3.Connection:
     """The connection that a ledger has open."""
-    store = ledger._store
+    store = ledger._keeping._store
     assert isinstance(store, SqliteStore)
-    assert store._database is not None
-    return store._database
+    assert store._file._database is not None
+    return store._file._database
 
 
 def on_the_disk(folder: Path, statement: str) -> list[tuple[object, ...]]:
@@ -167,7 +167,7 @@ class TestFull:
                 failures = metrics("exporter_ledger_errors_total")
                 assert failures is not None
                 assert failures >= 1
-            exporter.until(lambda _: not app._ledger._is_failing)
+            exporter.until(lambda _: not app._ledger._keeping._is_failing)
             assert app.stop()
             app = App(config, storage=folder)
             assert Exporter(app).scrape().total("workflows_finished_total") == 80
@@ -429,7 +429,7 @@ class TestLostWhileRunning:
             raise error
 
         with monkeypatch.context() as patch:
-            patch.setattr(SqliteStore, "_migrate", full_disk)
+            patch.setattr(file.LedgerFile, "_migrate", full_disk)
             no_database(folder / FILE_NAME)
             os.truncate(folder / FILE_NAME, 8192)
             for _ in range(3):
@@ -469,7 +469,7 @@ class TestVersions:
         settle(ledger, now, range(10))
         ledger.observe(seen(10, "running", now()))
         ledger.close()
-        monkeypatch.setattr(sqlite, "MIGRATIONS", (*MIGRATIONS, self.NEXT))
+        monkeypatch.setattr(file, "MIGRATIONS", (*MIGRATIONS, self.NEXT))
         for _ in range(2):
             ledger = ledger_on_disk(folder, now)
             settle(ledger, now, range(10))
@@ -486,9 +486,7 @@ class TestVersions:
         settle(ledger, now, range(10))
         ledger.close()
         with monkeypatch.context() as patch:
-            patch.setattr(
-                sqlite, "MIGRATIONS", (*MIGRATIONS, self.NEXT + "; CREATE TABLE more (it)")
-            )
+            patch.setattr(file, "MIGRATIONS", (*MIGRATIONS, self.NEXT + "; CREATE TABLE more (it)"))
             with pytest.raises(CannotOpenLedger, match="more already exists"):
                 SqliteStore(folder, now)
         assert (
@@ -522,7 +520,7 @@ class TestInUse:
     def test_by_another_program(
         self, folder: Path, now: Clocks, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.01)
+        monkeypatch.setattr(file, "BUSY_SECONDS", 0.01)
         ledger_on_disk(folder, now).close()
         with closing(sqlite3.connect(folder / FILE_NAME)) as other:
             other.execute("BEGIN IMMEDIATE")

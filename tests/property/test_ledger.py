@@ -106,10 +106,8 @@ class CrashingStore(SqliteStore):
         self.left_behind: Path | None = None
         self.failing = False
         super().__init__(folder, now)
-
-    def _migrate(self, database: sqlite3.Connection) -> None:
-        database.set_trace_callback(self._before_statement)
-        super()._migrate(database)
+        assert self._file._database is not None
+        self._file._database.set_trace_callback(self._before_statement)
 
     def _before_statement(self, _: str) -> None:
         if self.crash_in is None:

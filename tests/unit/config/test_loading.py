@@ -315,7 +315,8 @@ accounts:
         ),
         (
             "  warning: accounts together allow 2,501 streams in one process. Past 2,000 threads "
-            "Python collapses: lower `max_streams`, or add a replica."
+            "Python collapses: lower `max_streams`, or have some of the accounts followed by "
+            "another exporter."
         ),
     ]
 

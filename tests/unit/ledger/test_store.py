@@ -1,5 +1,7 @@
 """Both stores, held to the same contract; and what the one on disk keeps over a restart."""
 
+import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
@@ -277,3 +279,16 @@ class TestOnDisk:
             Forgotten(1, T0 + 4),
             Forgotten(),
         ]
+
+
+def test_nobody_else_may_read_it(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        store = SqliteStore(tmp_path, Clocks())
+        keep(store, workflow(1))
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+        store.close()
+    finally:
+        os.umask(before)
+    assert len(modes) >= 2
+    assert not [name for name, mode in modes.items() if mode & stat.S_IRWXO]

@@ -127,6 +127,22 @@ def test_the_cap_is_each_accounts_own() -> None:
     assert ("failures", ("agency", "B", "E")) in made.counters
 
 
+def test_caps_that_change_hold_for_what_comes_and_keep_what_was_shown() -> None:
+    made = totals(node_types=1)
+    for node in ("A", "B"):
+        made.add("studio", "w", Failed(node, "E"), WALL)
+    made.change(BUCKETS, LabelCaps(2, 50))
+    made.add("studio", "w", Failed("C", "E"), WALL)
+    made.change(BUCKETS, LabelCaps(1, 50))
+    for node in ("C", "D"):
+        made.add("studio", "w", Failed(node, "E"), WALL)
+    assert {labels[1]: t.value for labels, t in made.counters_named("failures")} == {
+        "A": 1,
+        "other": 2,
+        "C": 2,
+    }
+
+
 def test_new_series_are_numbered_as_they_appear() -> None:
     made = totals()
     made.add("studio", "w", Failed("A", "E"), WALL)

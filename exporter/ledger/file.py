@@ -1,0 +1,373 @@
+"""The file that the ledger is in: locked, opened, migrated, set aside when damaged, begun anew."""
+
+import fcntl
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Final, NoReturn
+
+from exporter.ledger.schema import MIGRATIONS
+from exporter.ledger.store import StoreFailed, StoreLost
+from exporter.observations import Moment
+
+log = logging.getLogger(__name__)
+
+FILE_NAME: Final = "ledger.sqlite3"
+LOCK_NAME: Final = "ledger.lock"
+
+_DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_PASSING: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_NOMEM)
+"""After these the connection is as good as before."""
+
+BUSY_SECONDS: Final = 2.0
+"""How long another program may hold the file when we open it; from then on it is ours alone."""
+
+
+class LedgerInUse(Exception):  # noqa: N818 - says what happened
+    """Another process has this ledger open. The text is one line for a person."""
+
+
+class CannotOpenLedger(Exception):  # noqa: N818 - says what happened
+    """The storage folder cannot be used. The text is one line for a person."""
+
+
+class _Damaged(Exception):  # noqa: N818 - says what happened
+    """The file holds what we never wrote."""
+
+
+class _Gone(Exception):  # noqa: N818 - says what happened
+    """The file is not there any more, or another one is in its place."""
+
+
+class LedgerFile:
+    """An SQLite file in WAL mode in a folder of its own, for one process at a time.
+
+    A file that turns out to be damaged is set aside under a new name, and a fresh one begun.
+    While that cannot be done, or the disk fails, every call raises StoreFailed and tries again
+    the next time.
+
+    Args:
+        folder: made if it is not there.
+        now: both clocks.
+        on_undone: called when the file was opened, or a transaction rolled back: what was read
+            or written before may be there no more.
+
+    Raises:
+        LedgerInUse: another process has it open.
+        CannotOpenLedger: the folder cannot be made, read or written, or a newer version of the
+            exporter wrote it.
+    """
+
+    def __init__(
+        self, folder: Path, now: Callable[[], Moment], on_undone: Callable[[], None]
+    ) -> None:
+        self.path: Final = folder / FILE_NAME
+        self.losses = 0
+        """How many files were set aside, or found gone."""
+        self._folder = folder
+        self._now = now
+        self._on_undone = on_undone
+        self._database: sqlite3.Connection | None = None
+        self._inode: tuple[int, int] | None = None
+        # What was kept is gone, and the fresh file could not be begun yet; whether the old one
+        # is out of its way.
+        self._is_lost = False
+        self._is_aside = False
+        self._is_closed = False
+        self._is_synced = True
+        # Some file systems may not allow one: then each transaction waits for the disk by itself.
+        self._has_log = True
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            raise CannotOpenLedger(f"cannot use {folder}: {error.strerror}") from error
+        try:
+            self._take_lock()
+            self._open_first()
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    @property
+    def is_lost(self) -> bool:
+        """What was kept is gone, and the fresh file could not be begun yet."""
+        return self._is_lost and not self._is_closed
+
+    # Calls ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        """The database, for one call; every failure comes out as one of the store's."""
+        database = self._ready()
+        try:
+            yield database
+        except sqlite3.Error as error:
+            if _is_damage(error):
+                self._lose(str(error))
+            if _code_of(error) not in _PASSING:
+                # A handle on a disk that was away may never work again.
+                self._let_go()
+            raise StoreFailed(str(error)) from error
+        except (_Damaged, _Gone) as error:
+            self._lose(str(error))
+        except OSError as error:
+            raise StoreFailed(error.strerror or type(error).__name__) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """The database, for a transaction: all that is done with it is kept, or nothing."""
+        with self.connection() as database:
+            self._check_place()
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                yield database
+                database.execute("COMMIT")
+            except BaseException:
+                self._roll_back(database)
+                raise
+            self._is_synced = False
+
+    def _roll_back(self, database: sqlite3.Connection) -> None:
+        self._on_undone()
+        # A full disk may have rolled it back already.
+        if database.in_transaction:
+            try:
+                database.execute("ROLLBACK")
+            except sqlite3.Error as error:
+                log.debug("rolling back failed", extra={"reason": str(error)})
+
+    def sync(self) -> None:
+        """See to it that what was kept outlives a power cut as well."""
+        if self._is_synced or not self._has_log:
+            return
+        with self.connection():
+            # SQLite locks the other file, so closing this one gives no lock away.
+            for name in (FILE_NAME + "-wal", "."):
+                try:
+                    handle = os.open(self._folder / name, os.O_RDONLY | os.O_CLOEXEC)
+                except FileNotFoundError as error:
+                    raise _Gone("its log was deleted") from error
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+        self._is_synced = True
+
+    def close(self) -> None:
+        """Let go of the file, and of the folder. Again is nothing."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._let_go()
+        os.close(self._lock)
+
+    # Opening, and beginning anew --------------------------------------------------------------
+
+    def _take_lock(self) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise LedgerInUse(
+                f"another exporter has the ledger in {self._folder} open; give each its own "
+                "--storage.path"
+            ) from error
+
+    def _open_first(self) -> None:
+        try:
+            try:
+                self._open_file(begin=True)
+            except _Damaged as error:
+                self._begin_anew(str(error))
+        except OSError as error:
+            raise CannotOpenLedger(f"cannot use {self._folder}: {error.strerror}") from error
+        except sqlite3.Error as error:
+            if _code_of(error) == sqlite3.SQLITE_BUSY:
+                raise LedgerInUse(f"another program has {self.path} open") from error
+            raise CannotOpenLedger(f"cannot open {self.path}: {error}") from error
+
+    def _open_file(self, *, begin: bool) -> sqlite3.Connection:
+        """Open the file; to `begin`, any that is there, or a fresh one.
+
+        Raises:
+            _Damaged: it is no ledger.
+            _Gone: it is not the one that was open before.
+            CannotOpenLedger: a newer version of the exporter wrote it.
+            sqlite3.Error: anything else.
+        """
+        if begin:
+            # SQLite would let everybody read it. Its log takes over the mode.
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
+        else:
+            self._check_place()
+        # One connection for all threads: the ledger lets in one at a time.
+        database = sqlite3.connect(
+            self.path,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=64,
+        )
+        try:
+            # Nobody else may write, so no memory need be shared, nor looked at for changes.
+            database.execute("PRAGMA locking_mode = EXCLUSIVE")
+            mode = database.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            self._has_log = mode == "wal"
+            # Safe against the end of the process at any moment; `sync` is for the power.
+            database.execute("PRAGMA synchronous = NORMAL")
+            database.execute("PRAGMA journal_size_limit = 16777216")
+            # Takes the lock, and shows whether it may be written at all.
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("ROLLBACK")
+            self._migrate(database)
+            self._inode = self._inode_now()
+        except BaseException as error:
+            database.close()
+            if isinstance(error, sqlite3.Error) and _is_damage(error):
+                raise _Damaged(str(error)) from error
+            raise
+        self._on_undone()
+        self._is_lost = False
+        self._database = database
+        return database
+
+    def _migrate(self, database: sqlite3.Connection) -> None:
+        taken = database.execute("PRAGMA user_version").fetchone()[0]
+        if taken > len(MIGRATIONS):
+            raise CannotOpenLedger(
+                f"{self.path} was written by a newer version of the exporter (schema {taken}; "
+                f"this one knows {len(MIGRATIONS)})"
+            )
+        for number, step in enumerate(MIGRATIONS[taken:], taken + 1):
+            database.executescript(
+                f"BEGIN IMMEDIATE; {step}; PRAGMA user_version = {number}; COMMIT;"
+            )
+
+    def _begin_anew(self, reason: str) -> sqlite3.Connection:
+        """Set the file aside, if there is one, and begin a fresh one."""
+        if not self._is_aside:
+            aside = self._set_aside()
+            log.error(
+                "the ledger is damaged or gone, and a fresh one is begun: what had ended by now is "
+                "not counted again",
+                extra={
+                    "file": str(self.path),
+                    "reason": reason,
+                    "set_aside": aside or "nothing was there",
+                },
+            )
+            self._is_aside = True
+            self.losses += 1
+        try:
+            return self._open_file(begin=True)
+        except _Damaged:
+            self._is_aside = False
+            raise
+
+    def _set_aside(self) -> str | None:
+        """Give the file another name; which, or None where there is none."""
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._now().wall))
+        aside = f"{FILE_NAME}.damaged-{stamp}"
+        for number in count(2):
+            if not (self._folder / aside).exists():
+                break
+            aside = f"{FILE_NAME}.damaged-{stamp}-{number}"
+        found = self.path.exists()
+        # Renamed before it is closed: closing would write to it, and take its log away. The log
+        # first: one that is left behind must never meet a fresh file.
+        for ending in ("-wal", ""):
+            path = self.path.with_name(FILE_NAME + ending)
+            if path.exists():
+                path.rename(path.with_name(aside + ending))
+        self._let_go()
+        return aside if found else None
+
+    def _let_go(self) -> None:
+        if self._database is None:
+            return
+        database, self._database = self._database, None
+        try:
+            database.close()
+        except sqlite3.Error as error:
+            log.debug("closing failed", extra={"file": str(self.path), "reason": str(error)})
+
+    def _ready(self) -> sqlite3.Connection:
+        """The open file; opened again where a failure has closed it."""
+        if self._is_closed:
+            raise StoreFailed("the ledger is closed")
+        if self._database is not None:
+            return self._database
+        try:
+            if self._is_lost:
+                return self._begin_anew("nothing could be put in its place before")
+            return self._open_file(begin=False)
+        except (_Gone, _Damaged) as error:
+            self._lose(str(error))
+        except (OSError, sqlite3.Error, CannotOpenLedger) as error:
+            raise StoreFailed(f"cannot open it again: {error}") from error
+
+    def _inode_now(self) -> tuple[int, int]:
+        status = self.path.stat()
+        return status.st_dev, status.st_ino
+
+    def _check_place(self) -> None:
+        """A file that was deleted can still be written, and nobody would ever read it.
+
+        Raises:
+            _Gone: it is not the one that was open before.
+            OSError: that cannot be told.
+        """
+        try:
+            inode = self._inode_now()
+        except FileNotFoundError as error:
+            raise _Gone("it was deleted") from error
+        if inode != self._inode:
+            raise _Gone("another file is in its place")
+
+    def _lose(self, reason: str) -> NoReturn:
+        """What was kept is gone: begin anew, now or as soon as it can be done."""
+        self._is_lost = True
+        self._is_aside = False
+        try:
+            self._begin_anew(reason)
+        except (OSError, sqlite3.Error, _Damaged, CannotOpenLedger) as error:
+            self._let_go()
+            log.error(  # noqa: TRY400 - it is not about where in the code
+                "the ledger could not be begun anew yet",
+                extra={"file": str(self.path), "reason": str(error)},
+            )
+        raise StoreLost(reason)
+
+
+# Errors -------------------------------------------------------------------------------------------
+
+
+def _code_of(error: sqlite3.Error) -> int | None:
+    """SQLite's own primary code, where the error is SQLite's."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    code = _code_of(error)
+    # Without a code an operational error is about text that is no text.
+    return code in _DAMAGE or (code is None and isinstance(error, sqlite3.OperationalError))
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """SQLite finds damage only where it hurts its own structure; the rest shows in the values."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError) as error:
+        raise _Damaged(f"a row cannot be read ({type(error).__name__})") from error
+    except sqlite3.Error as error:
+        if _code_of(error) == sqlite3.SQLITE_ERROR:
+            # Our statements are right: it is the tables that are not ours.
+            raise _Damaged(str(error)) from error
+        raise

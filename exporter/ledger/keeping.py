@@ -1,0 +1,172 @@
+"""How the ledger's memory gets into the store, and what becomes of it while the store fails."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from exporter.ledger.memory import Memory
+from exporter.ledger.store import Batch, Store, StoreFailed, StoreLost, WorkflowKey
+from exporter.ledger.workflow import Workflow
+from exporter.observations import Moment
+
+log = logging.getLogger(__name__)
+
+FIRST_RETRY_SECONDS: Final = 0.5
+LAST_RETRY_SECONDS: Final = 10.0
+"""After a failure the store is given time, twice as much after each more: what is not kept yet
+grows, and so does the work of each try."""
+
+
+class Keeping:
+    """Has the store keep what has changed in memory, and tries again where it could not.
+
+    A failure loses nothing: it is counted, told of once, and its batch goes back into memory.
+
+    Args:
+        store: what nobody else uses from now on.
+        memory: what is to be kept.
+        lock: guards the memory. Only ever taken after `turn`.
+        now: both clocks.
+    """
+
+    def __init__(
+        self, store: Store, memory: Memory, lock: threading.Lock, now: Callable[[], Moment]
+    ) -> None:
+        self.turn: Final = threading.Lock()
+        """Held by whoever uses the store. Those who must do more than one thing in one turn take
+        it themselves, the others call a method that does."""
+        self.errors = 0
+        """How often the store failed."""
+        self._store: Final = store
+        self._memory: Final = memory
+        self._lock: Final = lock
+        self._now = now
+        self._is_failing = False
+        self._retry_after = 0.0
+        self._retry_at: float | None = None
+
+    # A turn of their own ----------------------------------------------------------------------
+
+    def keep(self) -> None:
+        """Have the store keep whatever it has not kept yet."""
+        with self.turn:
+            self._flush()
+
+    def created_after(self, account: str, created_at: float) -> int | None:
+        """How many of the account's workflows are younger (Unix seconds); None: no telling."""
+        with self.turn:
+            if self._flush():
+                try:
+                    return self._store.created_after(account, created_at)
+                except StoreFailed as error:
+                    self._note_failure(error)
+        return None
+
+    def forget_ended_before(self, account: str, ended_at: float) -> None:
+        """Drop closed workflows that ended before this (Unix seconds), unless the store fails."""
+        with self.turn:
+            if not self._flush():
+                return
+            try:
+                forgotten = self._store.forget_ended_before(account, ended_at)
+            except StoreFailed as error:
+                self._note_failure(error)
+                return
+            if forgotten.rows:
+                with self._lock:
+                    self._memory.forget_ended_before(account, ended_at, forgotten)
+
+    def close(self) -> None:
+        """Keep what is left, and let go of the store."""
+        with self.turn:
+            self._retry_at = None
+            with self._lock:
+                batch = self.take_batch()
+            self.write_through(batch)
+            self._store.close()
+
+    # Within a turn ----------------------------------------------------------------------------
+
+    def find_closed(self, key: WorkflowKey) -> Workflow | None:
+        """A workflow that is settled or dropped, as the store knows it. Within a turn.
+
+        Raises:
+            StoreLost: nothing is known of it any more; ask again.
+            StoreFailed: it cannot be told.
+        """
+        try:
+            return self._store.find_closed(key)
+        except StoreFailed as error:
+            self._note_failure(error)
+            raise
+
+    def take_batch(self) -> Batch | None:
+        """What the store is to keep now; None while it is given time after a failure.
+
+        Within a turn, and under the memory's lock: whatever else is read under it is what the
+        batch holds.
+        """
+        if self._retry_at is not None and self._now().monotonic < self._retry_at:
+            return None
+        return self._memory.take_batch()
+
+    def write_through(self, batch: Batch | None) -> None:
+        """Keep a batch so that it outlives a power cut, or take it back. Within a turn."""
+        if self._write(batch):
+            try:
+                self._store.sync()
+            except StoreFailed as error:
+                self._note_failure(error)
+
+    def _flush(self) -> bool:
+        """Have the store keep what has changed; whether everything is kept now."""
+        with self._lock:
+            batch = self.take_batch()
+        return self._write(batch)
+
+    def _write(self, batch: Batch | None) -> bool:
+        if batch is None:
+            return False
+        if batch.empty:
+            return True
+        try:
+            self._store.keep(batch)
+        except StoreFailed as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001 - whatever it is, no fact may be lost for it
+            failure = StoreFailed(type(error).__name__)
+        else:
+            if self._is_failing:
+                log.warning("the ledger is kept again, and nothing is missing in it")
+            self._is_failing, self._retry_at, self._retry_after = False, None, 0.0
+            return True
+        with self._lock:
+            self._memory.take_back(batch)
+        self._note_failure(failure)
+        self._retry_after = min(max(FIRST_RETRY_SECONDS, 2 * self._retry_after), LAST_RETRY_SECONDS)
+        self._retry_at = self._now().monotonic
+        if not isinstance(failure, StoreLost):
+            self._retry_at += self._retry_after
+        return False
+
+    # Failures ---------------------------------------------------------------------------------
+
+    def note_lost_before(self) -> None:
+        """The store began anew when it was loaded: count that, and give it all that is known."""
+        self.errors += 1
+        self._memory.keep_everything_again(line=self._now().wall)
+
+    def _note_failure(self, error: StoreFailed) -> None:
+        """Count it, and after a loss have the fresh store keep everything that is in memory."""
+        with self._lock:
+            first, self._is_failing = not self._is_failing, True
+            self.errors += 1
+            if isinstance(error, StoreLost):
+                self._memory.keep_everything_again()
+        level = logging.ERROR if first or isinstance(error, StoreLost) else logging.DEBUG
+        log.log(
+            level,
+            "the ledger could not be kept: going on in memory, and trying again",
+            extra={"reason": str(error)},
+        )
