@@ -332,8 +332,13 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"{arguments.thresholds}:\n{error}\n")
         return 1
     folder: Path = arguments.output or FOLDER
-    for name, text in rule_files(rendering).items():
-        (folder / name).write_text(text, "utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in rule_files(rendering).items():
+            (folder / name).write_text(text, "utf-8")
+    except OSError as error:
+        sys.stderr.write(f"cannot write to {folder}: {error.strerror}\n")
+        return 1
     if arguments.output is None:
         PAGE.write_text(page(PAGE.read_text("utf-8"), thresholds), "utf-8")
     return 0

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from exporter.comfycontrol import Client, RequestRecord, Timeouts
 from exporter.comfycontrol.budget import RequestBudget
 from exporter.config import Account
+from exporter.config.models import MOST_STREAMS
 from exporter.following.access import AccountAccess
 from exporter.following.credentials import Credentials
 from exporter.following.lister import Lister, ListingTerms
@@ -72,7 +73,8 @@ class FollowedAccount:
         self._client = Client(
             config.base_url,
             self._credentials.token,
-            max_streams=config.max_streams,
+            # Not as many as are configured now: a reload may raise that.
+            max_streams=MOST_STREAMS,
             on_request=on_request,
             timeouts=around.timeouts,
         )
@@ -93,22 +95,34 @@ class FollowedAccount:
             random=around.jitter,
         )
         self._named = NamedIds(config.name, around.ledger, around.now)
-        # Replaced together under the lock: a reload and the end may come at the same time.
+        # A reload and the end may come at the same time: parts are started and replaced under
+        # this lock. Under it nobody reads a file or waits for a thread, since the end needs it.
         self._lock = threading.Lock()
-        self._is_stopping = False
+        self._is_started = self._is_stopping = False
         self._listing = self._make_listing(config)
         self._files = self._make_files(config)
 
     # Life -------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Begin to follow."""
+    def start(self, *, anew: bool = False) -> None:
+        """Begin to follow.
+
+        Args:
+            anew: a reload has just brought this account, with its ids: those that were dropped
+                before are named anew. A start of the process says nothing of that kind.
+        """
         if self._config.listing is None:
             # Where there is a list, its first page draws the line, by the service's clock.
             self._around.ledger.draw_line(self.name, self._around.now().wall)
-        self._named.begin(self._config.workflows)
-        for part in (self._supervisor, *self._listing, *self._files):
-            part.start()
+        self._named.begin(
+            self._config.workflows, has_files=bool(self._config.workflow_files), anew=anew
+        )
+        with self._lock:
+            if self._is_stopping:
+                return
+            self._is_started = True
+            for part in self._parts():
+                part.start()
 
     def stop(self) -> None:
         """End soon, from any thread, without waiting for it."""
@@ -119,6 +133,8 @@ class FollowedAccount:
 
     def join(self, timeout: float) -> bool:
         """Wait that many seconds for the end; whether it came."""
+        if not self._is_started:
+            return True
         deadline = self._around.now().monotonic + timeout
         ended = [
             part.join(max(0.0, deadline - self._around.now().monotonic)) for part in self._parts()
@@ -169,35 +185,38 @@ class FollowedAccount:
         """Whether it can go along with this change, and need not begin anew."""
         return config.name == self.name and config.base_url == self._config.base_url
 
-    def change(self, config: Account, capacity: int) -> None:
+    def change(self, config: Account, token: str, capacity: int) -> None:
         """Go on under other terms, without touching the streams of ids that stay.
 
-        Raises:
-            TokenUnreadable: the token cannot be read; nothing was changed.
+        Only a call at a time. `token` is what was read from where `config` says.
         """
-        if config.token != self._config.token and self._credentials.change(config.token):
+        if config.token != self._config.token and self._credentials.change(config.token, token):
             self._access.token_changed()
         before, self._config = self._config, config
-        with self._lock:
-            if self._is_stopping:
-                return
-            if config.listing != before.listing:
-                _end(self._listing)
+        self._supervisor.change(capacity)
+        if config.listing != before.listing:
+            _end(self._listing)
+            with self._lock:
+                if self._is_stopping:
+                    return
                 self._listing = self._make_listing(config)
                 for part in self._listing:
                     part.start()
-            self._name(before, config)
-        self._supervisor.change(capacity)
+        self._name(before, config)
 
     def _name(self, before: Account, config: Account) -> None:
         if config.workflow_files != before.workflow_files:
             _end(self._files)
-            self._files = self._make_files(config)
+            files = self._make_files(config, self._files)
             # Read before anything is withdrawn: an id that moves from one to the other stays.
-            in_files = frozenset().union(*(files.read() for files in self._files))
+            in_files = frozenset().union(*(each.read() for each in files))
             self._named.replace({"configured": config.workflows, "file": in_files})
-            for files in self._files:
-                files.start()
+            with self._lock:
+                if self._is_stopping:
+                    return
+                self._files = files
+                for each in files:
+                    each.start()
         elif config.workflows != before.workflows:
             self._named.replace({"configured": config.workflows})
 
@@ -224,10 +243,15 @@ class FollowedAccount:
         )
         return (poller, lister)
 
-    def _make_files(self, config: Account) -> tuple[WatchedFiles, ...]:
+    def _make_files(
+        self, config: Account, before: tuple[WatchedFiles, ...] = ()
+    ) -> tuple[WatchedFiles, ...]:
         if not config.workflow_files:
             return ()
-        return (WatchedFiles(config.name, config.workflow_files, self._named),)
+        files = WatchedFiles(config.name, config.workflow_files, self._named)
+        for each in before:
+            files.go_on(each)
+        return (files,)
 
 
 def _end(parts: tuple[_Part, ...]) -> None:

@@ -230,8 +230,7 @@ class App:
             if account.name in before and before[account.name].can_become(account)
         }
         # All that can fail comes first.
-        for account in config.accounts:
-            account.token.read()
+        tokens = {account.name: account.token.read() for account in config.accounts}
         begun = {
             account.name: self._make_account(account, config)
             for account in config.accounts
@@ -248,11 +247,15 @@ class App:
         self._accounts = {a.name: (going_on | begun)[a.name] for a in config.accounts}
         self._config = config
         self.pushed.change(_push_tokens(config))
+        for followed in begun.values():
+            followed.start(anew=True)
         for account in config.accounts:
-            if account.name in begun:
-                begun[account.name].start()
-            else:
-                going_on[account.name].change(account, _capacity(account, config))
+            if account.name in going_on:
+                going_on[account.name].change(
+                    account, tokens[account.name], _capacity(account, config)
+                )
+        # An id that was dropped and is named anew must not stay dropped after a crash.
+        self._ledger.keep()
         log.info(
             "configuration read again",
             extra={

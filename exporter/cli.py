@@ -6,6 +6,7 @@ import platform
 import socket
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 from urllib.parse import urlsplit
@@ -36,7 +37,18 @@ HEALTH_URL: Final = "COMFYCONTROL_EXPORTER_HEALTH_URL"
 
 
 class _Parser(argparse.ArgumentParser):
+    given: Sequence[str] = ()
+    """The command line."""
+
     def error(self, message: str) -> NoReturn:
+        if message.startswith("argument COMMAND:"):
+            # Argparse takes the value of a flag that it does not know for the command.
+            flags = [text.partition("=")[0] for text in self.given if text.startswith("--")]
+            for flag in flags:
+                if flag not in self._option_string_actions:
+                    near = get_close_matches(flag, self._option_string_actions, 1)
+                    message = f"unknown flag {flag}" + "".join(f"; did you mean {n}?" for n in near)
+                    break
         self.print_usage(sys.stderr)
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}\n")
 
@@ -56,6 +68,7 @@ class _Version(argparse.Action):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
     parser = _parser()
+    parser.given = sys.argv[1:] if argv is None else argv
     arguments = parser.parse_args(argv)
     if arguments.systemd_socket and arguments.listen_address is not None:
         parser.error("argument --web.systemd-socket: not allowed with --web.listen-address")
@@ -77,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _export(arguments)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> _Parser:
     parser = _Parser(
         prog="comfycontrol-exporter",
         description="Prometheus exporter for workflows hosted on ComfyControl. With "
@@ -117,16 +130,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, help="say which version this is")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
 
+    checked = "what to check; exit code 0: it can be used, 1: it cannot"
     check = commands.add_parser(
         "check-config", help="check a configuration file and say everything that is wrong with it"
     )
-    check.add_argument("file", type=Path, metavar="FILE")
+    check.add_argument("file", type=Path, metavar="FILE", help=checked)
 
     check_web = commands.add_parser(
         "check-web-config",
         help="check a file for --web.config.file and say everything that is wrong with it",
     )
-    check_web.add_argument("file", type=Path, metavar="FILE")
+    check_web.add_argument("file", type=Path, metavar="FILE", help=checked)
 
     health = commands.add_parser(
         "health", help="ask a running exporter whether it lives; exit code 0 or 1"

@@ -20,6 +20,10 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS: Final = 2.0
 """How often a configuration file that is watched is looked at. Mounted ones send no events."""
 
+RETRY_LOOKS: Final = 5
+"""After how many looks a file that could not be used is tried again: the token file that it names
+may have been mounted after it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reloadable:
@@ -58,12 +62,18 @@ class Reloading:
         self._signal = signal
         self._file = None if reloadable.watched is None else Watched(reloadable.watched)
         self._one_at_a_time = threading.Lock()
+        self._faults: tuple[str, ...] = ()
         self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
 
-    def reload(self) -> tuple[str, ...]:
-        """Read everything again now; what is wrong, one line each. Never a secret."""
+    def reload(self, by: str = "HTTP") -> tuple[str, ...]:
+        """Read everything again now; what is wrong, one line each. Never a secret.
+
+        `by` says in the log who asked for it.
+        """
         with self._one_at_a_time:
+            log.info("reading the configuration again", extra={"by": by})
             faults = self._reload_config()
+            self._tell(faults)
             if self._security is not None:
                 faults += tuple(f"web configuration: {fault}" for fault in self._security.reload())
             return faults
@@ -82,15 +92,20 @@ class Reloading:
             # Only the type: the text could hold what was read.
             faults = (f"{type(error).__name__} while it was taken over; restart the exporter",)
         else:
+            self._faults = ()
             for warning in config.warnings():
                 log.warning("configuration", extra={"key": warning.key, "warning": warning.reason})
             return ()
         self._app.note_reload_failed()
+        return faults
+
+    def _tell(self, faults: tuple[str, ...]) -> None:
+        self._faults = faults
         source = self._reloadable.source
         for fault in faults:
             log.error("fault in the configuration", extra={"file": source, "fault": fault})
-        log.error("the configuration stays as it was", extra={"file": source})
-        return faults
+        if faults:
+            log.error("the configuration stays as it was", extra={"file": source})
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -106,14 +121,29 @@ class Reloading:
         # Not waited for: a reload may be reading from a disk that does not answer.
 
     def _run(self) -> None:
+        looks = 0
         while True:
             try:
                 asked = self._signal.wait(None if self._file is None else LOOK_SECONDS)
             except queue.Empty:
-                if self._file is not None and self._file.has_changed():
-                    with self._one_at_a_time:
-                        self._reload_config()
+                looks += 1
+                self._look(again=looks % RETRY_LOOKS == 0)
                 continue
             if not asked:
                 return
-            self.reload()
+            self.reload("SIGHUP")
+
+    def _look(self, *, again: bool) -> None:
+        """Read a file that has changed; and `again` one that could not be used."""
+        if self._file is None:
+            return
+        has_changed = self._file.has_changed()
+        if not has_changed and not (again and self._faults):
+            return
+        with self._one_at_a_time:
+            if has_changed:
+                log.info("reading the configuration again", extra={"by": "change of the file"})
+            before, faults = self._faults, self._reload_config()
+            # Once for each state of the file, not at each try.
+            if has_changed or faults != before:
+                self._tell(faults)

@@ -47,10 +47,15 @@ class ReloadSignal:
     def wait(self, timeout: float | None) -> bool:
         """Wait for the next one, at most so many seconds: True; False once there is an end.
 
+        Those that have come meanwhile are one.
+
         Raises:
             queue.Empty: none came in time.
         """
-        return self._asked.get(timeout=timeout)
+        asked = self._asked.get(timeout=timeout)
+        while asked and not self._asked.empty():
+            asked = self._asked.get()
+        return asked
 
     def stop(self) -> None:
         """Let the waiting come to an end."""

@@ -82,6 +82,10 @@ bound, polling would leave to causes and streams no more than their guarantees, 
 """
 
 
+FORGOTTEN_REMEMBERED: Final = 1000
+"""Requests older than a period that are remembered, in case a reload makes the period longer."""
+
+
 @dataclass(slots=True, eq=False)
 class Place:
     """One request's place in the window."""
@@ -102,6 +106,7 @@ class RequestWindow:
         self._limit = limit
         self._in_flight: int = 0
         self._answered: deque[Place] = deque()
+        self._forgotten: deque[float] = deque(maxlen=FORGOTTEN_REMEMBERED)
         self._last_begun = -inf
         self._last_granted = dict.fromkeys(Purpose, -inf)
         self._held = dict.fromkeys(Purpose, 0)
@@ -127,6 +132,10 @@ class RequestWindow:
         """Go on under another limit: what was asked, and what was refused, still counts."""
         if self._share >= self._limit.share or self._share > limit.share:
             self._share = float(limit.share)
+        if limit.per > self._limit.per:
+            # Those that lie within the longer period; `_forget` lets go of the rest.
+            while self._forgotten:
+                self._hold_earlier(self._forgotten.pop())
         self._limit = limit
 
     def allowed(self, now: float) -> int:
@@ -241,3 +250,9 @@ class RequestWindow:
                 break
             self._held[first.purpose] -= 1
             self._answered.popleft()
+            self._forgotten.append(first.answered)
+
+    def _hold_earlier(self, answered: float) -> None:
+        """Hold the place of a request that was answered before all that are held."""
+        self._held[Purpose.RECONNECT] += 1
+        self._answered.appendleft(Place(Purpose.RECONNECT, answered=answered))

@@ -1,6 +1,8 @@
 """An account's token in use, and when to read it again."""
 
 import logging
+import threading
+from contextlib import suppress
 
 from exporter.config import TokenSource, TokenUnreadable
 from exporter.config.stamps import Watched
@@ -21,6 +23,8 @@ class Credentials:
 
     def __init__(self, account: str, source: TokenSource) -> None:
         self._account = account
+        # Held while the source and its token change together; never while a file is read.
+        self._changing = threading.Lock()
         self._source = source
         self._file = _watched(source)
         self._token = source.read()
@@ -33,14 +37,19 @@ class Credentials:
         """Read it again from where it comes from; False when that failed, and the old one stays."""
         if self._file is not None:
             self._file.note_read()
+        source = self._source
         try:
-            self._token = self._source.read()
+            token = source.read()
         except TokenUnreadable as error:
             log.warning(
                 "the token cannot be read again",
                 extra={"account": self._account, "reason": error.reason},
             )
             return False
+        with self._changing:
+            if source is self._source:
+                # Else another source was taken over while this one was read.
+                self._token = token
         return True
 
     def look(self) -> bool:
@@ -53,15 +62,16 @@ class Credentials:
         log.info("the token was changed", extra={"account": self._account})
         return True
 
-    def change(self, source: TokenSource) -> bool:
-        """Go on with another source; whether its token is another.
-
-        Raises:
-            TokenUnreadable: it cannot be read, and the one before stays.
-        """
-        file, token = _watched(source), source.read()
-        before, self._token = self._token, token
-        self._source, self._file = source, file
+    def change(self, source: TokenSource, token: str) -> bool:
+        """Go on with another source, of which `token` was read; whether that is another token."""
+        file = _watched(source)
+        # Once more: a change of the file before it was watched would never be noticed. It could
+        # be read a moment ago, so where it cannot now, what was read then is as good.
+        with suppress(TokenUnreadable):
+            token = source.read()
+        with self._changing:
+            before, self._token = self._token, token
+            self._source, self._file = source, file
         return token != before
 
 

@@ -105,6 +105,7 @@ class Lister:
         self._filters = list(OPEN_FILTERS)
         self._audited: float | None = None
         self._repeats = 0
+        self._failing: str | None = None
         self._before = PassBefore()
         self._thread = threading.Thread(
             target=self._run, name=f"lister {self._account}", daemon=True
@@ -140,14 +141,7 @@ class Lister:
             # only must not begin sooner than any other.
             return self._left_of_interval(began)
         except ServiceError as error:
-            log.warning(
-                "listing failed",
-                extra={
-                    "account": self._account,
-                    "code": error.code,
-                    "reason": str(error),  # our own words: it holds nothing that was sent
-                },
-            )
+            self._tell_failure(error)
             return max(self._backoff.failed(), 0.5)
         except Stopped:
             raise
@@ -158,7 +152,21 @@ class Lister:
             )
             return max(self._backoff.failed(), 1.0)
         self._backoff.worked()
+        if self._failing is not None:
+            log.info("listing works again", extra={"account": self._account})
+        self._failing = None
         return self._left_of_interval(began)
+
+    def _tell_failure(self, error: ServiceError) -> None:
+        """Once for each reason: an outage lasts for many passes."""
+        reason = str(error)  # our own words: it holds nothing that was sent
+        level = logging.DEBUG if reason == self._failing else logging.WARNING
+        log.log(
+            level,
+            "listing failed",
+            extra={"account": self._account, "code": error.code, "reason": reason},
+        )
+        self._failing = reason
 
     def _left_of_interval(self, began: float) -> float:
         return left_of_interval(self._now().monotonic - began, self._terms.interval)

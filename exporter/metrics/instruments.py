@@ -40,10 +40,14 @@ class Instruments:
         self._pages = _counter("comfycontrol_listing_pages_total", registry)
         self._lock = threading.Lock()
         self._lists_completed: dict[str, float] = {}
+        # Threads of an account that has ended may have a last word, which must not bring its
+        # series back.
+        self._accounts: set[str] = set()
 
     def open_accounts(self, accounts: Iterable[str]) -> None:
         """Let every series that can be known beforehand stand at 0."""
         for account in accounts:
+            self._accounts.add(account)
             for endpoint in ENDPOINTS:
                 self._durations.labels(account, endpoint)
                 for code in EXPECTED_CODES:
@@ -56,6 +60,7 @@ class Instruments:
 
     def close_account(self, account: str) -> None:
         """Let the series of an account that is followed no more vanish."""
+        self._accounts.discard(account)
         for metric in (
             self._requests,
             self._durations,
@@ -76,20 +81,24 @@ class Instruments:
 
     def request_made(self, account: str, endpoint: str, code: str, seconds: float) -> None:
         """A request was answered, or failed."""
-        self._requests.labels(account, endpoint, code).inc()
-        self._durations.labels(account, endpoint).observe(seconds)
+        if account in self._accounts:
+            self._requests.labels(account, endpoint, code).inc()
+            self._durations.labels(account, endpoint).observe(seconds)
 
     def stream_ended(self, account: str, reason: StreamEnd) -> None:
         """A stream, or the attempt to open one, is over."""
-        self._stream_ends.labels(account, reason).inc()
+        if account in self._accounts:
+            self._stream_ends.labels(account, reason).inc()
 
     def snapshot_read(self, account: str, result: SnapshotResult) -> None:
         """A stream brought an event."""
-        self._snapshots.labels(account, result).inc()
+        if account in self._accounts:
+            self._snapshots.labels(account, result).inc()
 
     def page_read(self, account: str) -> None:
         """A page of the list was read."""
-        self._pages.labels(account).inc()
+        if account in self._accounts:
+            self._pages.labels(account).inc()
 
     def list_completed(self, account: str, wall: float) -> None:
         """A pass over the list was complete at this Unix time."""

@@ -54,9 +54,20 @@ class WatchedFiles:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    def go_on(self, before: "WatchedFiles") -> None:
+        """Take over what another has read: a file that makes no sense just now changes nothing."""
+        self._stamps, self._ids = before.held()
+
+    def held(self) -> tuple[dict[Path, Stamp], dict[Path, frozenset[str]]]:
+        """Copies of what is known of each file: its stamp, and the ids when it last made sense."""
+        return dict(self._stamps), dict(self._ids)
+
     def look(self) -> None:
         """Read what has changed, and say who is named."""
-        self._named.replace({"file": self.read()})
+        ids = self.read()
+        if not self._stopping.is_set():
+            # Else reading took so long that somebody else may have said so meanwhile.
+            self._named.replace({"file": ids})
 
     def read(self) -> frozenset[str]:
         """Read what has changed; every id in the files."""

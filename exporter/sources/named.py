@@ -30,11 +30,16 @@ class NamedIds:
         self._lock = threading.Lock()
         self._by_source: dict[NamedBy, frozenset[str]] = {}
 
-    def begin(self, configured: Collection[str]) -> None:
+    def begin(self, configured: Collection[str], *, has_files: bool, anew: bool) -> None:
         """What the configuration names at the start.
 
         What an earlier process was told to follow, and this one is not, is withdrawn. Not so
         with files: their volume may not be there yet.
+
+        Args:
+            configured: these ids.
+            has_files: it names files as well, of which nothing is known yet.
+            anew: it names them now, and did not before: those that were dropped are taken up.
         """
         ids = frozenset(configured)
         left = {
@@ -44,7 +49,10 @@ class NamedIds:
         } - ids
         with self._lock:
             self._by_source = {"configured": ids}
-            self._take_up("configured", ids, anew=False)
+            if anew or not has_files:
+                # So whatever a file names later is named anew.
+                self._by_source["file"] = frozenset()
+            self._take_up("configured", ids, anew=anew)
             self._withdraw(left)
 
     def replace(self, ids: Mapping[NamedBy, Collection[str]]) -> None:

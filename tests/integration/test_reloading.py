@@ -147,6 +147,22 @@ def test_a_watched_file_is_enough(stage: Stage, simulator: Simulator) -> None:
     program.until("the metric tells", SUCCESSFUL, 1)
 
 
+def test_a_watched_file_is_tried_again_once_its_token_is_there(
+    stage: Stage, simulator: Simulator
+) -> None:
+    program = Program(stage, simulator, "--config.watch")
+    program.up("studio")
+    token = stage.folder / "token"
+    account = {"base_url": simulator.base_url, "listing": {}, "token_file": str(token)}
+    program.write(yaml.safe_dump({"accounts": [{"name": "agency", **account}]}))
+    program.until("the metric tells", SUCCESSFUL, 0)
+    token.write_text(simulator.tokens["agency"])
+    program.up("agency")
+    assert program.scrape()(SUCCESSFUL) == 1
+    # Told once, however often it was tried.
+    assert program.process.output.count("fault in the configuration") == 1
+
+
 def test_the_file_of_the_web_side_is_read_again_as_well(stage: Stage, simulator: Simulator) -> None:
     web = stage.folder / "web.yml"
     web.write_text("{}")

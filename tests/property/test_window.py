@@ -3,8 +3,8 @@
 import itertools
 from bisect import bisect_left
 from collections import Counter, deque
-from dataclasses import dataclass
-from math import floor
+from dataclasses import dataclass, replace
+from math import floor, inf, nextafter
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -288,3 +288,32 @@ def test_a_place_that_was_not_used_is_given_back() -> None:
     assert window.delay(0.0) == float("inf")
     window.withdraw(place)
     assert window.delay(0.0) == 0.0
+
+
+@settings(max_examples=200)
+@given(short=limits, longer=limits, times_longer=st.floats(1, 20), seconds=st.floats(0.1, 60))
+def test_a_longer_period_counts_what_was_asked_before_it_was_known(
+    short: Limit, longer: Limit, times_longer: float, seconds: float
+) -> None:
+    longer = replace(longer, per=short.per * times_longer)
+    window = RequestWindow(short)
+    sent = _ask_for(window, 0.0, min(seconds, 20 * short.per))
+    change = sent[-1]
+    window.change(longer)
+    for at in _ask_for(window, change, change + longer.per):
+        sent.append(at)
+        within = sum(at - longer.per + 1e-6 < other for other in sent)
+        assert within <= longer.share
+
+
+def _ask_for(window: RequestWindow, now: float, until: float) -> list[float]:
+    """Ask for pages as fast as it goes, each answered at once; when they were sent."""
+    sent = []
+    while now <= until:
+        delay = window.delay(now, {Purpose.LIST_FIRST_PAGE})
+        if delay > 0:
+            now = max(now + delay, nextafter(now, inf))
+            continue
+        window.answer(window.begin(Purpose.LIST_FIRST_PAGE, now), now)
+        sent.append(now)
+    return sent

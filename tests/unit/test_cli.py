@@ -80,6 +80,26 @@ def test_a_wrong_flag_is_exit_code_1(
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["--web.listen-adress", ":1"],
+            "unknown flag --web.listen-adress; did you mean --web.listen-address?",
+        ),
+        (["--nonsense", "7"], "unknown flag --nonsense"),
+        (["--config.watch"], "there is no file without --config.file"),
+    ],
+)
+def test_a_flag_that_is_none_is_named(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.endswith(f"{said}\n")
+
+
 def test_check_config_says_that_a_file_is_good(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

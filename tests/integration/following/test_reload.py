@@ -1,5 +1,6 @@
 """A configuration that changes under a running exporter; what stays the same goes on."""
 
+import os
 import threading
 import uuid
 from pathlib import Path
@@ -8,13 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.config import Config, TokenUnreadable
+from exporter.config import Config, TokenSource, TokenUnreadable
 from exporter.simulator import Simulator
 from tests.integration.following.exporting import (
     LISTED,
     PATIENCE,
     QUIET,
     Bench,
+    hurried,
     never_again,
 )
 
@@ -90,6 +92,87 @@ def test_an_id_that_was_pushed_first_is_not_withdrawn_by_the_file(
     assert simulator.truth().streams_open == 1
 
 
+def test_an_id_that_was_pushed_as_well_is_not_withdrawn_by_the_file(
+    bench: Bench, tmp_path: Path
+) -> None:
+    simulator = bench.simulate()
+    workflow = simulator.create(scripted=True)
+    allowed = bench.account(simulator, push=push(tmp_path))
+    exporter = bench.export({**allowed, "workflows": [workflow]})
+    streaming(simulator, 1)
+    exporter.app.pushed.push("studio", [workflow])
+    exporter.reload(allowed)
+    assert exporter.scrape().total("workflows_dropped_total") == 0
+    simulator.workflow(workflow).advance("completed")
+    exporter.until_finished(1)
+    assert subscribed(simulator) == 1
+
+
+def test_an_id_that_was_withdrawn_is_followed_anew_when_a_file_names_it(
+    bench: Bench, tmp_path: Path
+) -> None:
+    simulator = bench.simulate()
+    stays, comes_back = (simulator.create(scripted=True) for _ in range(2))
+    file = tmp_path / "ids.yml"
+    file.write_text(yaml.safe_dump([comes_back]))
+    exporter = bench.export(bench.account(simulator, workflows=[stays, comes_back]))
+    streaming(simulator, 2)
+    exporter.reload(bench.account(simulator, workflows=[stays]))
+    streaming(simulator, 1)
+    exporter.reload(bench.account(simulator, workflows=[stays], workflow_files=[str(file)]))
+    streaming(simulator, 2)
+
+
+def test_a_file_of_ids_that_makes_no_sense_just_now_keeps_its_ids_when_another_is_added(
+    bench: Bench, tmp_path: Path
+) -> None:
+    simulator = bench.simulate()
+    workflows = [simulator.create(scripted=True) for _ in range(2)]
+    files = [tmp_path / "first.yml", tmp_path / "second.yml"]
+    for file, workflow in zip(files, workflows, strict=True):
+        file.write_text(yaml.safe_dump([workflow]))
+    exporter = bench.export(bench.account(simulator, workflow_files=[str(files[0])]))
+    streaming(simulator, 1)
+    files[0].write_text("{nonsense: [")
+    exporter.reload(bench.account(simulator, workflow_files=[str(file) for file in files]))
+    streaming(simulator, 2)
+    assert exporter.scrape().total("workflows_dropped_total") == 0
+    assert subscribed(simulator) == 2
+
+
+def test_an_end_does_not_wait_for_a_reload_that_reads_what_never_answers(
+    bench: Bench, tmp_path: Path
+) -> None:
+    simulator = bench.simulate(TWO)
+    account = bench.account(simulator, workflows=[simulator.create(scripted=True)])
+    exporter = bench.export(account)
+    streaming(simulator, 1)
+    # Nobody writes into this pipe: like a file on a disk that is gone.
+    pipe = tmp_path / "ids.yml"
+    os.mkfifo(pipe)
+    reload = threading.Thread(
+        target=exporter.reload,
+        args=(
+            {**account, "workflow_files": [str(pipe)]},
+            bench.account(simulator, "agency", **LISTED),
+        ),
+        daemon=True,
+    )
+    reload.start()
+    exporter.until(lambda m: m("account_up", account="agency") == 1)
+    ended: list[bool] = []
+    end = threading.Thread(target=lambda: ended.append(exporter.app.stop()), daemon=True)
+    end.start()
+    end.join(PATIENCE)
+    try:
+        # It came; and told that something was left that would not end.
+        assert ended == [False]
+    finally:
+        os.close(os.open(pipe, os.O_WRONLY))
+        reload.join(PATIENCE)
+    assert not reload.is_alive()
+
+
 def test_an_account_is_added_beside_another(bench: Bench) -> None:
     simulator = bench.simulate(TWO)
     ours, theirs = (simulator.create(name, scripted=True) for name in ("studio", "agency"))
@@ -159,6 +242,20 @@ def test_an_account_that_moves_to_another_address_goes_on(bench: Bench) -> None:
     assert len(metrics.series("request_budget_limit")) == 1
 
 
+def test_ids_that_a_wrong_address_did_not_know_are_followed_at_the_right_one(
+    bench: Bench,
+) -> None:
+    wrong, right = bench.simulate(), bench.simulate()
+    workflow = right.create(scripted=True)
+    # What is not found is given up after a minute or so.
+    exporter = bench.export(bench.account(wrong, workflows=[workflow]), now=hurried(60))
+    exporter.until(lambda m: m.total("workflows_dropped_total", reason="not_found") == 1)
+    exporter.reload(bench.account(right, workflows=[workflow]))
+    streaming(right, 1)
+    right.workflow(workflow).advance("completed")
+    exporter.until_finished(1)
+
+
 def test_listing_is_turned_on_and_off(bench: Bench) -> None:
     simulator = bench.simulate()
     named, found = (simulator.create(scripted=True) for _ in range(2))
@@ -181,17 +278,22 @@ def test_listing_is_turned_on_and_off(bench: Bench) -> None:
     assert subscribed(simulator) == 2
 
 
-def test_fewer_streams_and_more_again(bench: Bench) -> None:
-    simulator = bench.simulate()
+def test_more_streams_and_fewer(bench: Bench) -> None:
+    simulator = bench.simulate(speed=10)
     workflows = [simulator.create(scripted=True) for _ in range(4)]
     many = bench.account(simulator, workflows=workflows, **LISTED)
-    exporter = bench.export(many)
+    exporter = bench.export(many, now=hurried(20))
     streaming(simulator, 4)
     exporter.reload({**many, "max_streams": 5})
     fifth = simulator.create(scripted=True)
     streaming(simulator, 5)
     assert subscribed(simulator) == 5
-    assert fifth
+    # Those above are closed once they have lasted a while; their ends are told by the list.
+    exporter.reload({**many, "max_streams": 2})
+    streaming(simulator, 2)
+    for workflow in (*workflows, fifth):
+        simulator.workflow(workflow).advance("completed")
+    assert exporter.until_finished(5).total("workflows_finished_total") == 5
 
 
 def test_the_limit_of_an_address_changes(bench: Bench) -> None:
@@ -244,6 +346,32 @@ def test_a_token_that_cannot_be_read_changes_nothing(bench: Bench, tmp_path: Pat
     assert [account.name for account in exporter.app.config.accounts] == ["studio"]
     assert exporter.scrape()("account_up", account="agency") is None
     assert simulator.truth().streams_open == 1
+
+
+def test_a_token_that_vanishes_after_it_was_read_spoils_nothing(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulator = bench.simulate(TWO)
+    ours, theirs = (simulator.create(name, scripted=True) for name in ("studio", "agency"))
+    studio = bench.account(simulator, workflows=[ours])
+    exporter = bench.export(studio)
+    streaming(simulator, 1)
+    file = tmp_path / "token"
+    file.write_text(simulator.tokens["studio"])
+    read = TokenSource.read
+
+    def read_once(source: TokenSource) -> str:
+        token = read(source)
+        if source.path == file:
+            file.unlink()
+        return token
+
+    monkeypatch.setattr(TokenSource, "read", read_once)
+    from_file = {**studio, "token_file": str(file)}
+    del from_file["token"]
+    exporter.reload(from_file, bench.account(simulator, "agency", workflows=[theirs]))
+    streaming(simulator, 2)
+    assert subscribed(simulator) == 2
 
 
 def _validated(*accounts: dict[str, Any]) -> Config:
