@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+PATIENCE = 20.0
+"""Seconds that a busy machine may take for what is done in a moment."""
+
+
 class Thing:
     def __init__(self) -> None:
         self.due: float | None = None
@@ -44,8 +48,10 @@ def test_things_end_when_they_are_due_in_any_order(watchdog: Watchdog) -> None:
     for number in (3, 0, 4, 1, 2):
         watchdog.watch(things[number], 0.05 + 0.02 * number)
     for number, thing in enumerate(things):
-        assert thing.ended.wait(2)
-        assert 0 <= thing.ended_at - begin - (0.05 + 0.02 * number) < 0.1
+        assert thing.ended.wait(PATIENCE)
+        assert thing.ended_at - begin >= 0.05 + 0.02 * number
+    ends = [thing.ended_at for thing in things]
+    assert ends == sorted(ends)
 
 
 def test_a_deadline_is_put_off_by_writing_it(watchdog: Watchdog) -> None:
@@ -53,15 +59,15 @@ def test_a_deadline_is_put_off_by_writing_it(watchdog: Watchdog) -> None:
     begin = time.monotonic()
     watchdog.watch(thing, 0.05)
     thing.due = begin + 0.2
-    assert thing.ended.wait(2)
-    assert 0.2 <= thing.ended_at - begin < 0.3
+    assert thing.ended.wait(PATIENCE)
+    assert thing.ended_at - begin >= 0.2
 
 
 def test_a_deadline_is_brought_forward_by_watching_again(watchdog: Watchdog) -> None:
     thing = Thing()
     watchdog.watch(thing, 60)
     watchdog.watch(thing, 0.05)
-    assert thing.ended.wait(2)
+    assert thing.ended.wait(PATIENCE)
 
 
 def test_a_deadline_that_is_lifted_does_not_come(watchdog: Watchdog) -> None:
@@ -69,7 +75,7 @@ def test_a_deadline_that_is_lifted_does_not_come(watchdog: Watchdog) -> None:
     watchdog.watch(lifted, 0.02)
     lifted.due = None
     watchdog.watch(other, 0.1)
-    assert other.ended.wait(2)
+    assert other.ended.wait(PATIENCE)
     assert not lifted.ended.is_set()
 
 
@@ -79,7 +85,7 @@ def test_watching_again_and_again_gathers_nothing(watchdog: Watchdog) -> None:
         watchdog.watch(thing, 0.05)
     thing.due = time.monotonic() + 60
     watchdog.watch(other, 0.2)
-    assert other.ended.wait(2)
+    assert other.ended.wait(PATIENCE)
     assert len(watchdog._schedule) == 1
 
 
