@@ -106,7 +106,8 @@ started with `--web.enable-lifecycle`; and, with **`--config.watch`**, whenever 
 - An id that nothing names any more is followed on by the list, where there is one, and else dropped
   (`comfycontrol_workflows_dropped_total{{reason="withdrawn"}}`).
   One that is named anew is followed anew. A pushed id stays when its entry here goes.
-- Wider `tags` or a longer `lookback` find what is open from then on. What had ended before is not counted.
+- Wider `tags` or a longer `lookback` find what is open from then on. Of what had ended
+  before, only what the newest pages of the list still show is counted.
 - Changed buckets start that histogram anew.
 - **A file with a fault changes nothing.** The old configuration stays in use,
   `comfycontrol_exporter_config_last_reload_successful` turns 0, the log names every fault, and `POST /-/reload`
