@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -184,10 +185,8 @@ class App:
                 for address, budget in list(self._budgets.items())
                 if address in addresses
             ),
-            config=ConfigReading(
-                last_reload_successful=self._config_reading.last_reload_successful,
-                last_reload_success_at=self._config_reading.last_reload_success_at,
-                web_last_reload_successful=self.web_config_reading(),
+            config=replace(
+                self._config_reading, web_last_reload_successful=self.web_config_reading()
             ),
             build=BuildReading(
                 version=__version__,
@@ -217,10 +216,7 @@ class App:
 
     def note_reload_failed(self) -> None:
         """A configuration could not be used, and the one before stays."""
-        self._config_reading = ConfigReading(
-            last_reload_successful=False,
-            last_reload_success_at=self._config_reading.last_reload_success_at,
-        )
+        self._config_reading = replace(self._config_reading, last_reload_successful=False)
 
     def _change(self, config: Config) -> None:
         before = self._accounts

@@ -92,7 +92,6 @@ class Reloading:
             # Only the type: the text could hold what was read.
             faults = (f"{type(error).__name__} while it was taken over; restart the exporter",)
         else:
-            self._faults = ()
             for warning in config.warnings():
                 log.warning("configuration", extra={"key": warning.key, "warning": warning.reason})
             return ()

@@ -75,7 +75,7 @@ class NamedIds:
     def _withdraw(self, ids: Collection[str]) -> None:
         if not ids:
             return
-        # Those that were pushed as well, and first, are not ours to withdraw.
+        # Those that were pushed as well are not ours to withdraw.
         ours = {
             workflow.workflow_id
             for workflow in self._register.open_workflows(self._account)
