@@ -112,6 +112,12 @@ class Exporter:
         """Scrape until that many streams have ended for this reason."""
         return self.until(lambda m: m.total("stream_ends_total", reason=reason) >= count)
 
+    def until_streams_ended(self, expected: Mapping[str, int]) -> None:
+        """Scrape until just these streams have ended: an outcome is counted a moment earlier."""
+        count = sum(expected.values())
+        self.until(lambda m: m.total("stream_ends_total") >= count)
+        assert self.streams_ended() == expected
+
     def streams_ended(self) -> dict[str, int]:
         """How many streams have ended, by reason, where any did."""
         found = self.scrape().series("stream_ends_total")

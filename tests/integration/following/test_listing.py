@@ -318,7 +318,7 @@ def test_every_finished_workflow_costs_one_stream(bench: Bench) -> None:
         for workflow in workflows:
             simulator.workflow(workflow).advance(status)
     exporter.until_finished(30)
-    assert exporter.streams_ended() == {"finished": 30}
+    exporter.until_streams_ended({"finished": 30})
     assert simulator.truth().requests["subscribe"] == 30
     assert simulator.truth().requests.get("get", 0) == 0
 

@@ -37,7 +37,7 @@ def test_a_final_status_ends_it_for_good(bench: Bench, status: str) -> None:
     assert metrics.total("workflows_finished_total") == 1
     # `invalid` too, though the service keeps that stream open: we close it from our side.
     streaming(simulator, 0)
-    assert exporter.streams_ended() == {"finished": 1}
+    exporter.until_streams_ended({"finished": 1})
     assert simulator.truth().requests["subscribe"] == 1
     exporter.until(lambda m: m("streams", account="studio") == 0)
 
@@ -49,6 +49,7 @@ def test_the_limit_of_the_service_is_followed_by_a_stream_at_once(bench: Bench) 
     opened(simulator, 2)
     simulator.workflow(workflow).advance("completed")
     exporter.until_finished(1)
+    exporter.until_ended("finished")
     ended = exporter.streams_ended()
     assert ended.pop("finished") == 1
     assert set(ended) == {"limit"}
@@ -78,7 +79,7 @@ def test_a_drop_backs_off_and_opens_another(bench: Bench, cut: str, how: str, fr
     opened(simulator, 2)
     simulator.workflow(workflow).advance("completed", outputs=3)
     metrics = exporter.until_finished(1)
-    assert exporter.streams_ended() == {"dropped": 1, "finished": 1}
+    exporter.until_streams_ended({"dropped": 1, "finished": 1})
     assert metrics("workflow_outputs_total", account="studio") == 3
 
 
@@ -120,6 +121,7 @@ def test_silence_ends_it_whatever_comments_arrive(bench: Bench, comments: bool) 
     simulator.set_faults()
     simulator.workflow(workflow).advance("completed")
     exporter.until_finished(1)
+    exporter.until_ended("finished")
     ended = exporter.streams_ended()
     assert ended.pop("finished") == 1
     assert set(ended) == {"silent"}
@@ -150,7 +152,7 @@ def test_malformed_snapshots_among_good_ones_end_nothing(bench: Bench) -> None:
     simulator.wait_until(lambda truth: truth.snapshots_sent > 40, PATIENCE)
     simulator.workflow(workflow).advance("failed", cause=None)
     metrics = exporter.until_finished(1)
-    assert exporter.streams_ended() == {"finished": 1}
+    exporter.until_streams_ended({"finished": 1})
     assert metrics("workflows_finished_total", account="studio", status="failed") == 1
     assert metrics.total("stream_snapshots_total", result="malformed") > 20
     assert metrics("observations_ignored_total", account="studio", reason="unknown_status") == 1
@@ -191,7 +193,7 @@ def test_an_answer_that_is_none_is_refused_and_asked_for_again(
     opened(simulator, 1)
     simulator.workflow(workflow).advance("completed")
     metrics = exporter.until_finished(1)
-    assert exporter.streams_ended() == {reason: 1, "finished": 1}
+    exporter.until_streams_ended({reason: 1, "finished": 1})
     assert metrics("workflows_finished_total", account="studio", status="completed") == 1
     assert metrics("account_up", account="studio") == 1
 
@@ -218,7 +220,7 @@ def test_a_429_is_followed_by_a_stream_when_the_budget_is_open_again(bench: Benc
     workflow = simulator.create(scripted=True)
     exporter = bench.export(bench.account(simulator, workflows=[workflow]), jitter=never_again)
     streaming(simulator)
-    assert exporter.streams_ended() == {"refused": 1}
+    exporter.until_streams_ended({"refused": 1})
     assert simulator.truth().requests["subscribe"] == 2
 
 
@@ -244,7 +246,7 @@ def test_stopping_ends_open_streams_as_shutdown(bench: Bench) -> None:
     streaming(simulator, 20)
     exporter.until(lambda m: m("streams", account="studio") == 20)
     assert exporter.app.stop()
-    assert exporter.streams_ended() == {"shutdown": 20}
+    exporter.until_streams_ended({"shutdown": 20})
     streaming(simulator, 0)
 
 
@@ -260,4 +262,4 @@ def test_odd_framing_is_no_ending(bench: Bench) -> None:
     )
     simulator.workflow(workflow).advance("completed")
     exporter.until_finished(1)
-    assert exporter.streams_ended() == {"finished": 1}
+    exporter.until_streams_ended({"finished": 1})
