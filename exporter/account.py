@@ -10,6 +10,7 @@ from exporter.comfycontrol.budget import RequestBudget
 from exporter.config import Account
 from exporter.config.models import MOST_STREAMS
 from exporter.following.access import AccountAccess
+from exporter.following.choosing import StreamCapacity
 from exporter.following.credentials import Credentials
 from exporter.following.lister import Lister, ListingTerms
 from exporter.following.poller import Poller
@@ -24,6 +25,10 @@ from exporter.sources.named import NamedIds
 REPLACED_SECONDS: Final = 1.0
 """How long a part that a reload replaces is waited for. It ends anyway; a request of its that is
 under way may be one more than the new part would make."""
+
+
+OUT_OF_SIGHT_SECONDS: Final = 60.0
+"""An account that has been down for so long tells nothing of its workflows."""
 
 
 class _Part(Protocol):
@@ -58,7 +63,11 @@ class FollowedAccount:
     """
 
     def __init__(
-        self, config: Account, budget: RequestBudget, capacity: int, around: Surroundings
+        self,
+        config: Account,
+        budget: RequestBudget,
+        capacity: StreamCapacity,
+        around: Surroundings,
     ) -> None:
         self.name: Final = config.name
         self._config = config
@@ -91,6 +100,7 @@ class FollowedAccount:
             around.ledger,
             around.instruments,
             capacity=capacity,
+            share=lambda: budget.reading().allowed,
             now=around.now,
             random=around.jitter,
         )
@@ -159,6 +169,15 @@ class FollowedAccount:
         if self._credentials.look():
             self._access.token_changed()
 
+    def look_at_ids(self) -> None:
+        """Take up what the configuration names and could not be taken up before."""
+        self._named.look()
+
+    def is_out_of_sight(self) -> bool:
+        """Whether the service has told nothing usable of it for a while."""
+        since = self._access.health().down_since
+        return since is not None and self._around.now().monotonic - since > OUT_OF_SIGHT_SECONDS
+
     def is_ready(self) -> bool:
         """Whether there was an answer of the service, or no reason to ask it yet."""
         asks = self._config.listing is not None or bool(self._config.workflows)
@@ -185,7 +204,7 @@ class FollowedAccount:
         """Whether it can go along with this change, and need not begin anew."""
         return config.name == self.name and config.base_url == self._config.base_url
 
-    def change(self, config: Account, token: str, capacity: int) -> None:
+    def change(self, config: Account, token: str, capacity: StreamCapacity) -> None:
         """Go on under other terms, without touching the streams of ids that stay.
 
         Only a call at a time. `token` is what was read from where `config` says.

@@ -18,7 +18,7 @@ from exporter.comfycontrol.budget import RequestBudget
 from exporter.comfycontrol.window import Limit
 from exporter.comfycontrol.window_file import WindowFile
 from exporter.config import Account, Config, RateLimit, TokenSource
-from exporter.following.choosing import sustainable_streams
+from exporter.following.choosing import StreamCapacity
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.totals import Buckets, LabelCaps
@@ -308,7 +308,8 @@ class App:
                 self._ledger.keep()
                 if self._now().monotonic >= expiry:
                     expiry = self._now().monotonic + EXPIRY_SECONDS
-                    self._ledger.expire()
+                    accounts = self._accounts.values()
+                    self._ledger.expire([a.name for a in accounts if a.is_out_of_sight()])
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the keeping
                 log.error(  # noqa: TRY400 - a traceback shows values as well
                     "keeping the ledger failed", extra={"error": type(error).__name__}
@@ -319,6 +320,7 @@ class App:
             for account in self._accounts.values():
                 try:
                     account.look_at_token()
+                    account.look_at_ids()
                 except Exception as error:  # noqa: BLE001 - a fault of ours must not end the watch
                     log.error(  # noqa: TRY400 - a traceback shows values as well
                         "looking at a token failed",
@@ -374,12 +376,10 @@ def _limit(limit: RateLimit) -> Limit:
     return Limit(limit.requests, limit.per, limit.cooldown, limit.reserve)
 
 
-def _capacity(account: Account, config: Config) -> int:
-    """How many streams an account may have, and its part of the budget can keep open."""
-    sharing = sum(other.address == account.address for other in config.accounts)
-    sustainable = sustainable_streams(
-        _limit(account.rate_limit),
-        None if account.listing is None else account.listing.interval,
-        sharing,
+def _capacity(account: Account, config: Config) -> StreamCapacity:
+    return StreamCapacity(
+        most=account.max_streams,
+        limit=_limit(account.rate_limit),
+        listing_interval=None if account.listing is None else account.listing.interval,
+        sharing=sum(other.address == account.address for other in config.accounts),
     )
-    return min(account.max_streams, sustainable)

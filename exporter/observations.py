@@ -55,6 +55,10 @@ def known_status(text: str) -> Status | None:
         return None
 
 
+class CannotTakeUp(Exception):  # noqa: N818 - says what happened
+    """Whether an id is known already cannot be told now; try again later."""
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """One instant on both clocks, in seconds.
@@ -158,7 +162,11 @@ class WorkflowRegister(Protocol):
     """The ledger, as those see it who ask the service."""
 
     def take_up(self, taken: TakenUp) -> bool:
-        """Begin to keep an id; False when it was known already."""
+        """Begin to keep an id; False when it was known already.
+
+        Raises:
+            CannotTakeUp: nothing was kept.
+        """
 
     def observe(self, observation: Observation) -> bool:
         """Take what was seen; True while the workflow is open or owes its cause."""

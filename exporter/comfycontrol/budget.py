@@ -155,7 +155,8 @@ class RequestBudget:
             now = self._monotonic()
             if turn.place is not None:
                 self._answer(turn.place, now)
-            self._window.refuse(now, retry_after)
+            begun = now if turn.place is None else turn.place.begun
+            self._window.refuse(now, retry_after, begun)
             if self._file is not None:
                 self._file.close_until(self._window.closed_until)
             self._changed.notify_all()

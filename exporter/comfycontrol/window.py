@@ -234,10 +234,13 @@ class RequestWindow:
             if self._last_begun == place.begun:
                 self._last_begun = place.before
 
-    def refuse(self, now: float, retry_after: float | None) -> None:
-        """The service answered 429: close for everyone, and take less afterwards."""
-        if now >= self._closed_until:
-            # The first refusal of its kind; those already under way add nothing to it.
+    def refuse(self, now: float, retry_after: float | None, begun: float = inf) -> None:
+        """The service answered 429: close for everyone, and take less afterwards.
+
+        `begun` is when the refused request was: one that was under way already when another was
+        refused says nothing that was not known.
+        """
+        if now >= self._closed_until and begun >= self._share_changed:
             self._share = max(1.0, self.allowed(now) / 2)
         wait = self._limit.cooldown if retry_after is None else retry_after
         self._closed_until = max(self._closed_until, now + wait)

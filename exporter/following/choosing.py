@@ -6,6 +6,7 @@ through the list and loses nothing but that.
 """
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from exporter.comfycontrol.window import Limit
@@ -18,16 +19,30 @@ SUSTAINED_PART: Final = 0.8
 """Of the share left after listing, what reopening may take: broken streams need the rest."""
 
 
-def sustainable_streams(limit: Limit, listing_interval: float | None, accounts: int) -> int:
-    """How many streams one account can keep reopening within its part of an address' limit.
+@dataclass(frozen=True, slots=True)
+class StreamCapacity:
+    """How many streams one account may have."""
 
-    `listing_interval` is in seconds, None where the account is not listed; `accounts` is how
-    many share the address.
-    """
-    per_second = limit.share / limit.per / max(1, accounts)
-    if listing_interval is not None:
-        per_second -= 1 / listing_interval
-    return max(1, int(per_second * STREAM_SECONDS * SUSTAINED_PART))
+    most: int
+    """As configured."""
+    limit: Limit
+    """Of the service's address."""
+    listing_interval: float | None = None
+    """Seconds; None where the account is not listed."""
+    sharing: int = 1
+    """How many accounts there are on the address."""
+
+    @property
+    def full(self) -> int:
+        """What the whole share of the limit can keep reopening."""
+        return self.at(self.limit.share)
+
+    def at(self, share: int) -> int:
+        """What so many requests a period can keep reopening: after refusals it is less."""
+        per_second = share / self.limit.per / max(1, self.sharing)
+        if self.listing_interval is not None:
+            per_second -= 1 / self.listing_interval
+        return min(self.most, max(1, int(per_second * STREAM_SECONDS * SUSTAINED_PART)))
 
 
 def choose_streams(

@@ -4,20 +4,20 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from exporter.comfycontrol import (
     BadRequest,
-    Call,
     RateLimited,
     ServiceError,
     Unauthorized,
-    WorkflowPage,
     WorkflowSummary,
 )
 from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
 from exporter.following.backoff import Backoff
+from exporter.following.list_pages import ListPages
 from exporter.following.listing_pass import (
     FIRST_LOOK_SECONDS,
     PER_PAGE,
@@ -42,12 +42,18 @@ AUDIT_SECONDS: Final = 600.0
 """How often the status filters are asked for open workflows that the passes may have missed: a
 page shifts when something above it is deleted between two reads."""
 
-OPEN_FILTERS: Final = (Status.QUEUED.value, Status.RUNNING.value)
-"""The open statuses that the service documents as filters. What is not queued yet is young, and
-is found at the top of the unfiltered list."""
+DOCUMENTED_FILTERS: Final = (Status.QUEUED.value, Status.RUNNING.value)
+OPEN_FILTERS: Final = (*DOCUMENTED_FILTERS, Status.ACCEPTED.value, Status.UPLOADED.value)
+"""The statuses under which open workflows may be shown. The service documents a filter for two of
+them. What is accepted or uploaded is young as a rule, and found at the top of the unfiltered list;
+where nothing can run it, it grows old, and then only its own filter finds it on the first start."""
 
 MOST_REPEATS: Final = 2
 """How many passes in a row read the same again because of entries that could not be read."""
+
+TOP_AGAIN_SECONDS: Final = 30.0
+"""A pass that takes long looks at the first page again this often: what is new is not to wait
+until a night's backlog is read."""
 
 FIRST_LOOKS: Final = 3
 """On the first start, how often the filtered pages are read until they bring nothing new: their
@@ -105,8 +111,16 @@ class Lister:
         self._filters = list(OPEN_FILTERS)
         self._audited: float | None = None
         self._repeats = 0
-        self._failing: str | None = None
         self._before = PassBefore()
+        self._pages = ListPages(
+            access,
+            telemetry,
+            self._stop,
+            take_top=self._take,
+            top_again=max(TOP_AGAIN_SECONDS, terms.interval),
+            now=lambda: now().monotonic,
+            backoff=self._backoff,
+        )
         self._thread = threading.Thread(
             target=self._run, name=f"lister {self._account}", daemon=True
         )
@@ -141,8 +155,7 @@ class Lister:
             # only must not begin sooner than any other.
             return self._left_of_interval(began)
         except ServiceError as error:
-            self._tell_failure(error)
-            return max(self._backoff.failed(), 0.5)
+            return self._pages.failed(error)
         except Stopped:
             raise
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the listing
@@ -152,21 +165,8 @@ class Lister:
             )
             return max(self._backoff.failed(), 1.0)
         self._backoff.worked()
-        if self._failing is not None:
-            log.info("listing works again", extra={"account": self._account})
-        self._failing = None
+        self._pages.worked()
         return self._left_of_interval(began)
-
-    def _tell_failure(self, error: ServiceError) -> None:
-        """Once for each reason: an outage lasts for many passes."""
-        reason = str(error)  # our own words: it holds nothing that was sent
-        level = logging.DEBUG if reason == self._failing else logging.WARNING
-        log.log(
-            level,
-            "listing failed",
-            extra={"account": self._account, "code": error.code, "reason": reason},
-        )
-        self._failing = reason
 
     def _left_of_interval(self, began: float) -> float:
         return left_of_interval(self._now().monotonic - began, self._terms.interval)
@@ -201,7 +201,7 @@ class Lister:
 
     def _look_first(self) -> ListingPass:
         """Draw the line, and find what is open however long the history is."""
-        page, top = self._page(lambda _: PageToRead(1), Purpose.LIST_FIRST_PAGE)
+        page, top = self._pages.first(lambda _: PageToRead(1))
         wall = self._now().wall
         # By the service's own clock where it tells it, as its stamps are compared with the line.
         # It tells whole seconds only, so what this look shows as over is marked as such.
@@ -231,8 +231,11 @@ class Lister:
         for status in list(self._filters):
             try:
                 found = self._read_filtered(status) or found
-            except BadRequest:
-                # Not every status is documented as a filter.
+            except Unauthorized:
+                raise
+            except ServiceError as error:
+                if status in DOCUMENTED_FILTERS and not isinstance(error, BadRequest):
+                    raise
                 self._filters.remove(status)
         self._audited = self._now().monotonic
         return found
@@ -241,7 +244,7 @@ class Lister:
         found = False
         number = 1
         while True:
-            shown = self._filtered_page(number, status)
+            _, shown = self._pages.deeper(partial(_that_page, number), status)
             found = found or shown.malformed > 0
             for workflow in shown.workflows:
                 if self._is_ours(workflow):
@@ -254,9 +257,6 @@ class Lister:
             if shown.entries < PER_PAGE:
                 return found
             number += 1
-
-    def _filtered_page(self, number: int, status: str) -> WorkflowPage:
-        return self._page(lambda _: PageToRead(number), Purpose.LIST_DEEPER_PAGE, status)[1]
 
     # Every other time -------------------------------------------------------------------------
 
@@ -296,35 +296,12 @@ class Lister:
 
     def _read_on(self, listing: ListingPass, *, first_look: bool = False) -> None:
         while not listing.complete:
-            purpose = Purpose.LIST_FIRST_PAGE if listing.at_top else Purpose.LIST_DEEPER_PAGE
-            page, shown = self._page(listing.next_page, purpose)
+            if listing.at_top:
+                page, shown = self._pages.first(listing.next_page)
+            else:
+                page, shown = self._pages.deeper(listing.next_page)
             self._take(shown.workflows, first_look=first_look)
             listing.read(page, shown, self._now().monotonic)
-
-    # Pages ------------------------------------------------------------------------------------
-
-    def _page(
-        self,
-        choose: Callable[[float], PageToRead],
-        purpose: Purpose,
-        status: str | None = None,
-    ) -> tuple[PageToRead, WorkflowPage]:
-        """Read the page that `choose` names when its turn has come, by the monotonic clock."""
-
-        def read(call: Call) -> tuple[PageToRead, WorkflowPage]:
-            page = choose(self._now().monotonic)
-            return page, self._access.client.list_workflows(
-                page=page.number, per_page=page.size, status=status, call=call
-            )
-
-        page, shown = self._access.ask(purpose, self._stop, read)
-        self._telemetry.page_read(self._account)
-        if shown.malformed:
-            log.warning(
-                "entries of the list could not be read",
-                extra={"account": self._account, "page": page.number, "entries": shown.malformed},
-            )
-        return page, shown
 
     def _take(self, workflows: Iterable[WorkflowSummary], *, first_look: bool = False) -> None:
         at = self._now()
@@ -350,6 +327,10 @@ def left_of_interval(took: float, interval: float) -> float:
     """
     intervals = 1 if took <= interval else 2
     return max(0.0, intervals * interval - took)
+
+
+def _that_page(number: int, _: float) -> PageToRead:
+    return PageToRead(number)
 
 
 def _has_ended(workflow: WorkflowSummary) -> bool:

@@ -10,7 +10,7 @@ from typing import Final
 from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
 from exporter.following.backoff import Backoff
-from exporter.following.choosing import choose_streams
+from exporter.following.choosing import StreamCapacity, choose_streams
 from exporter.following.follower import Follower
 from exporter.following.telemetry import Telemetry
 from exporter.observations import Moment, WorkflowRegister
@@ -46,6 +46,7 @@ class Supervisor:
         register: knows the open workflows and takes the observations.
         telemetry: is handed to the followers.
         capacity: how many streams there may be.
+        share: how many requests a period the budget allows now.
         now: both clocks.
         random: numbers from 0 to 1, for backoffs.
     """
@@ -56,7 +57,8 @@ class Supervisor:
         register: WorkflowRegister,
         telemetry: Telemetry,
         *,
-        capacity: int,
+        capacity: StreamCapacity,
+        share: Callable[[], int],
         now: Callable[[], Moment],
         random: Callable[[], float],
     ) -> None:
@@ -65,6 +67,7 @@ class Supervisor:
         self._register = register
         self._telemetry = telemetry
         self._capacity = capacity
+        self._share = share
         self._now = now
         self._random = random
         self._lock = threading.Lock()
@@ -81,7 +84,7 @@ class Supervisor:
         """Begin."""
         self._thread.start()
 
-    def change(self, capacity: int) -> None:
+    def change(self, capacity: StreamCapacity) -> None:
         """From now on there may be so many streams."""
         self._capacity = capacity
         self.look()
@@ -132,12 +135,15 @@ class Supervisor:
         workflows = self._register.open_workflows(self._account)
         with self._lock:
             current = set(self._followers)
-        chosen = choose_streams(workflows, current, self._capacity)
-        wanted = set(chosen)
+        chosen = choose_streams(workflows, current, self._capacity.full)
+        # After refusals the share is smaller for minutes. What is open costs nothing until it
+        # ends, so it stays; but no more is begun, and none waits to be opened again, than that.
+        affordable = self._capacity.at(self._share())
         still_open = {workflow.workflow_id for workflow in workflows}
-        self._release(current - wanted, still_open)
-        for workflow_id in chosen:
-            self._follow(workflow_id)
+        self._release(current - set(chosen), still_open)
+        self._call_off(current.intersection(chosen[affordable:]))
+        for workflow_id in chosen[:affordable]:
+            self._follow(workflow_id, affordable)
         self._pay_causes()
 
     def _release(self, unwanted: set[str], still_open: set[str]) -> None:
@@ -155,13 +161,21 @@ class Supervisor:
                 # Else it is young; or it has settled by the list, and the stream is about to
                 # tell the same, with the cause or the outputs, and then ends by itself.
 
-    def _follow(self, workflow_id: str) -> None:
+    def _call_off(self, unaffordable: set[str]) -> None:
+        """Stop those whose stream is not open, and cannot soon be."""
+        with self._lock:
+            for workflow_id in unaffordable:
+                follower = self._followers.get(workflow_id)
+                if follower is not None and not follower.streaming:
+                    follower.stop()
+
+    def _follow(self, workflow_id: str, at_most: int) -> None:
         with self._lock:
             if (
                 workflow_id in self._followers
                 or self._stopping.is_set()
                 # Those that were told to end still hold a thread and a stream for a moment.
-                or len(self._followers) >= self._capacity
+                or len(self._followers) >= at_most
             ):
                 return
             follower = self._follower(workflow_id, Purpose.NEW_STREAM)

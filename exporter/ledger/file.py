@@ -24,6 +24,10 @@ _DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _PASSING: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_NOMEM)
 """After these the connection is as good as before."""
 
+PROBE_NAME: Final = "writable.probe"
+"""Written and removed to see whether the folder takes anything. Never the ledger itself: to close
+a second handle of it would give SQLite's locks away."""
+
 BUSY_SECONDS: Final = 2.0
 """How long another program may hold the file when we open it; from then on it is ours alone."""
 
@@ -79,6 +83,8 @@ class LedgerFile:
         self._is_lost = False
         self._is_aside = False
         self._is_closed = False
+        # The last call failed: the connection may never work again, or not be to blame.
+        self._is_suspect = False
         self._is_synced = True
         # Some file systems may not allow one: then each transaction waits for the disk by itself.
         self._has_log = True
@@ -111,8 +117,7 @@ class LedgerFile:
             if _is_damage(error):
                 self._lose(str(error))
             if _code_of(error) not in _PASSING:
-                # A handle on a disk that was away may never work again.
-                self._let_go()
+                self._is_suspect = True
             raise StoreFailed(str(error)) from error
         except (_Damaged, _Gone) as error:
             self._lose(str(error))
@@ -291,6 +296,7 @@ class LedgerFile:
         if self._database is None:
             return
         database, self._database = self._database, None
+        self._is_suspect = False
         try:
             database.close()
         except sqlite3.Error as error:
@@ -300,6 +306,8 @@ class LedgerFile:
         """The open file; opened again where a failure has closed it."""
         if self._is_closed:
             raise StoreFailed("the ledger is closed")
+        if self._database is not None and self._is_suspect and self._may_be_opened_again():
+            self._let_go()
         if self._database is not None:
             return self._database
         try:
@@ -310,6 +318,23 @@ class LedgerFile:
             self._lose(str(error))
         except (OSError, sqlite3.Error, CannotOpenLedger) as error:
             raise StoreFailed(f"cannot open it again: {error}") from error
+
+    def _may_be_opened_again(self) -> bool:
+        """Whether there is anything to win by it.
+
+        A connection on a disk that was away may never work again, so a new one is tried. Not
+        while nothing can be written: then none could be opened, and this one still reads, which
+        tells the workflows that are new from those that were counted long ago.
+        """
+        if self._database is not None and self._database.in_transaction:
+            return True
+        probe = self._folder / PROBE_NAME
+        try:
+            os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640))
+            probe.unlink()
+        except OSError:
+            return False
+        return True
 
     def _inode_now(self) -> tuple[int, int]:
         status = self.path.stat()

@@ -2,9 +2,10 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from typing import Final
 
 from exporter.ledger import tracker
@@ -16,6 +17,7 @@ from exporter.ledger.totals import Buckets, LabelCaps, Totals
 from exporter.ledger.tracker import Change, CountingRules
 from exporter.ledger.workflow import Workflow
 from exporter.observations import (
+    CannotTakeUp,
     GivenUp,
     Moment,
     Observation,
@@ -122,9 +124,15 @@ class Ledger:
     # What those who ask the service call ------------------------------------------------------
 
     def take_up(self, taken: TakenUp) -> bool:
-        """Begin to keep an id; False when it was known already."""
+        """Begin to keep an id; False when it was known already.
+
+        Raises:
+            CannotTakeUp: whether it is known cannot be told while the store cannot be read.
+        """
         key = (taken.account, taken.workflow_id)
         change = self._apply(key, taken.at, lambda known: tracker.take_up(known, taken))
+        if change.workflow is None:
+            raise CannotTakeUp("the ledger cannot be read")
         if change.facts:
             self.on_change()
         return bool(change.facts)
@@ -264,14 +272,19 @@ class Ledger:
         """Have the store keep whatever it has not kept yet."""
         self._keeping.keep()
 
-    def expire(self) -> None:
+    def expire(self, out_of_sight: Collection[str] = ()) -> None:
         """Let time do its work: forgive causes owed too long, drop what nobody sees any more.
+
+        For accounts that are `out_of_sight` as a whole it stands still, and begins anew
+        afterwards: an outage, or a token revoked over a weekend, says nothing of a workflow.
 
         Rows of settled workflows are kept twice as long as the listing looks back, by the
         service's own clock as well as by ours, so that no step of ours drops them early.
         """
         now = self._now()
         with self._lock:
+            for account in out_of_sight:
+                self._memory.begin_time_anew(account, now.monotonic)
             followed = {account: self._terms[account] for account in self._accounts}
             owing = [w for w in self._memory.owing() if w.account in followed]
             open_ones = [w for w in self._memory.open_workflows() if w.account in followed]
@@ -333,11 +346,15 @@ class Ledger:
 
     def _rules(self, account: str) -> CountingRules:
         """The rules as they are at this instant. Under the lock."""
-        line = self._memory.marks(account).line
-        if line is None:
+        line, listed = self._memory.marks(account).line, self._terms[account].listed
+        if line is None and listed:
+            # Its list will draw the line, by the service's own clock. What a stream shows as over
+            # before that was not seen open by anybody.
+            line = inf
+        elif line is None:
             line = self._now().wall
             self._draw_line(account, line)
-        return CountingRules(line=line, listed=self._terms[account].listed)
+        return CountingRules(line=line, listed=listed)
 
     def _draw_line(self, account: str, wall: float) -> bool:
         marks = self._memory.marks(account)

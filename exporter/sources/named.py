@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, Literal
 
-from exporter.observations import GivenUp, Moment, TakenUp, WorkflowRegister
+from exporter.observations import CannotTakeUp, GivenUp, Moment, TakenUp, WorkflowRegister
 
 NamedBy = Literal["configured", "file"]
 
@@ -29,6 +29,8 @@ class NamedIds:
         self._now = now
         self._lock = threading.Lock()
         self._by_source: dict[NamedBy, frozenset[str]] = {}
+        self._not_taken: dict[str, tuple[NamedBy, bool]] = {}
+        """Ids that could not be taken up yet: who named them, and whether anew."""
 
     def begin(self, configured: Collection[str], *, has_files: bool, anew: bool) -> None:
         """What the configuration names at the start.
@@ -66,15 +68,27 @@ class NamedIds:
                 self._take_up(source, named, anew=source in before)
             self._withdraw(_all(before) - _all(after))
 
+    def look(self) -> None:
+        """Try again to take up what could not be taken up before."""
+        with self._lock:
+            for workflow_id, (source, anew) in list(self._not_taken.items()):
+                self._take_up(source, (workflow_id,), anew=anew)
+
     def _take_up(self, source: NamedBy, ids: Collection[str], *, anew: bool) -> None:
         for workflow_id in sorted(ids):
-            self._register.take_up(
-                TakenUp(self._account, workflow_id, source, self._now(), anew=anew)
-            )
+            taken = TakenUp(self._account, workflow_id, source, self._now(), anew=anew)
+            try:
+                self._register.take_up(taken)
+            except CannotTakeUp:
+                self._not_taken[workflow_id] = source, anew
+            else:
+                self._not_taken.pop(workflow_id, None)
 
     def _withdraw(self, ids: Collection[str]) -> None:
         if not ids:
             return
+        for workflow_id in ids:
+            self._not_taken.pop(workflow_id, None)
         # Those that were pushed as well are not ours to withdraw.
         ours = {
             workflow.workflow_id

@@ -58,7 +58,11 @@ class PushedIds:
         return found
 
     def push(self, account: str, ids: Iterable[str]) -> Pushed:
-        """Take these ids up."""
+        """Take these ids up.
+
+        Raises:
+            CannotTakeUp: not all of them were; to push them again does no harm.
+        """
         taken = [
             self._register.take_up(TakenUp(account, workflow_id, "pushed", self._now(), anew=True))
             for workflow_id in ids

@@ -18,12 +18,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from exporter.config import parse_workflow_id
+from exporter.observations import CannotTakeUp
 from exporter.sources.pushed import PushedIds
 
 PUSH_PATH: Final = "/api/v1/workflows"
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 MAX_IDS: Final = 10_000
+
+
+_HEADERS: Final = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "10"}}
 
 
 class _Push(BaseModel):
@@ -41,7 +45,7 @@ class _Refused(Exception):  # noqa: N818 - an answer, not an error of ours
         self.answer = JSONResponse(
             {"status": status, "message": message},
             status,
-            headers={"WWW-Authenticate": "Bearer"} if status == 401 else None,
+            headers=_HEADERS.get(status),
         )
 
 
@@ -89,7 +93,10 @@ class _Endpoints:
         ids, wrong = _ids(body.workflows)
         if wrong:
             raise _Refused(400, f"not workflow ids, at these places of the list: {wrong[:20]}")
-        result = await run_in_threadpool(self._pushed.push, account, ids)
+        try:
+            result = await run_in_threadpool(self._pushed.push, account, ids)
+        except CannotTakeUp as error:
+            raise _Refused(503, f"{error}; push them again in a moment") from None
         return JSONResponse({"taken_up": result.taken_up, "known": result.known}, 202)
 
     async def show(self, request: Request, accounts: list[str]) -> Response:

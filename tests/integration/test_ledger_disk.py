@@ -22,7 +22,16 @@ from exporter.ledger.schema import MIGRATIONS
 from exporter.ledger.sqlite import FILE_NAME, CannotOpenLedger, LedgerInUse, SqliteStore
 from exporter.simulator import Simulator, parse_scenario
 from tests.integration.following.exporting import NO_LIMIT, QUIET, Exporter, soon
-from tests.unit.ledger.ledgers import Clocks, ended, finished, ledger_on_disk, make_ledger, seen
+from tests.unit.ledger.ledgers import (
+    Clocks,
+    ended,
+    finished,
+    ledger_on_disk,
+    make_ledger,
+    pushed,
+    seen,
+    uuid,
+)
 
 MANY = 400
 """Workflows enough for several pages of the file."""
@@ -188,6 +197,31 @@ class TestReadOnly:
         ledger.close()
         ledger = ledger_on_disk(folder, now)
         assert finished(ledger.snapshot()) == 3
+        ledger.close()
+
+    def test_a_file_system_while_running(self, small_disk: Path, now: Clocks) -> None:
+        folder = small_disk / "data"
+        ledger = ledger_on_disk(folder, now)
+        settle(ledger, now, range(3))
+        ledger.keep()
+        # Those that are settled are known by the file alone.
+        ledger._keeping._memory._recently_closed.clear()
+        with read_only(small_disk, database_of(ledger)):
+            for again in range(3):
+                settle(ledger, now, range(5))
+                ledger.observe(seen(9, "queued", now()))
+                assert ledger.take_up(pushed(20, now())) == (again == 0)
+                now.pass_(60)
+                snapshot = ledger.snapshot()
+                assert finished(snapshot) == 5
+                assert {w.workflow_id for w in snapshot.open_workflows} == {uuid(9), uuid(20)}
+            assert ledger.snapshot().errors >= 3
+        now.pass_(60)
+        ledger.keep()
+        ledger.close()
+        ledger = ledger_on_disk(folder, now)
+        assert finished(ledger.snapshot()) == 5
+        assert len(ledger.snapshot().open_workflows) == 2
         ledger.close()
 
     def test_a_file_system_at_the_start(self, small_disk: Path, now: Clocks) -> None:
@@ -557,7 +591,7 @@ class TestInUse:
 # A disk of its own --------------------------------------------------------------------------------
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_MS_RDONLY, _MS_REMOUNT = 1, 32
+_MS_RDONLY, _MS_REMOUNT, _MS_BIND = 1, 32, 4096
 
 
 def _mount(target: Path, flags: int, options: bytes) -> bool:
@@ -577,6 +611,23 @@ def fill(disk: Path) -> Path:
 def remount_read_only(target: Path) -> None:
     """Let nothing be written any more."""
     assert _mount(target, _MS_REMOUNT | _MS_RDONLY, b"")
+
+
+@contextmanager
+def read_only(target: Path, database: sqlite3.Connection) -> Iterator[None]:
+    """As after an error of the disk: what is open stays open, and nothing can be written.
+
+    The kernel lets nobody ask for that while a file is open for writing, hence a mount over the
+    folder's place for whoever opens anything, and SQLite's own word for what is open.
+    """
+    database.execute("PRAGMA query_only = ON")
+    flags = _MS_BIND | _MS_REMOUNT | _MS_RDONLY
+    assert not _LIBC.mount(os.fsencode(target), os.fsencode(target), None, _MS_BIND, None)
+    assert not _LIBC.mount(None, os.fsencode(target), None, flags, None)
+    try:
+        yield
+    finally:
+        assert _LIBC.umount2(os.fsencode(target), 2) == 0
 
 
 @pytest.fixture

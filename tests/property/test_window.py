@@ -273,6 +273,37 @@ def test_refusals_halve_the_share_and_quiet_gives_it_back() -> None:
     assert window.allowed(1000.0) == 30
 
 
+def test_requests_under_way_together_are_one_refusal_whatever_the_service_asks_to_wait() -> None:
+    window = RequestWindow(Limit())
+    under_way = [window.begin(Purpose.NEW_STREAM, now / 10) for now in range(15)]
+    for number, place in enumerate(under_way):
+        now = 2.0 + number / 10
+        window.answer(place, now)
+        window.refuse(now, 0.0, place.begun)
+    assert window.allowed(3.4) == 15
+    # One that was begun after that is another.
+    window.refuse(20.0, 0.0, 19.0)
+    assert window.allowed(20.0) == 8
+
+
+@settings(max_examples=200, deadline=None)
+@given(limits, st.lists(st.tuples(st.floats(0, 60), st.floats(0, 30)), max_size=20))
+def test_refusals_never_leave_nothing_nor_more_than_the_share(
+    limit: Limit, refusals: list[tuple[float, float]]
+) -> None:
+    window = RequestWindow(limit)
+    now = 0.0
+    for gap, retry_after in refusals:
+        now += gap
+        window.refuse(now, retry_after, now)
+        assert 1 <= window.allowed(now) <= limit.share
+        # While it is closed nobody goes, not even the most urgent.
+        if now + retry_after > now:
+            assert window.delay(now, {Purpose.LIST_FIRST_PAGE}) > 0
+    # Whatever has happened, quiet gives it all back.
+    assert window.allowed(max(now, window.closed_until) + limit.per * limit.share) == limit.share
+
+
 def test_never_less_than_one() -> None:
     window = RequestWindow(Limit())
     now = 0.0

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from exporter.following import lister, listing_pass, poller
-from exporter.simulator import Truth
+from exporter.following import list_pages, lister, listing_pass, poller
+from exporter.simulator import Truth, service
 from exporter.simulator.malformed import LIST_VARIANTS
+from exporter.simulator.workflow import Status
 from tests.integration.following.exporting import (
     LISTED,
     PATIENCE,
@@ -321,6 +322,47 @@ def test_every_finished_workflow_costs_one_stream(bench: Bench) -> None:
     exporter.until_streams_ended({"finished": 30})
     assert simulator.truth().requests["subscribe"] == 30
     assert simulator.truth().requests.get("get", 0) == 0
+
+
+def test_a_failure_does_not_have_a_backlog_read_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(list_pages, "LEAST_WAIT_SECONDS", 0.0)
+    simulator = bench.simulate()
+    exporter = bench.export(bench.account(simulator, **LISTED))
+    exporter.until(lambda m: m("listing_last_success_timestamp_seconds", account="studio"))
+    simulator.set_faults({"kind": "status", "code": 503, "endpoints": ["list"]})
+    exporter.until(lambda m: m.total("api_requests_total", endpoint="list", code="503") >= 1)
+    for _ in range(600):
+        simulator.workflow(simulator.create(scripted=True)).advance("completed")
+    before = exporter.scrape().total("listing_pages_total")
+    simulator.set_faults(
+        {"kind": "status", "code": 503, "endpoints": ["list"], "probability": 0.3},
+        {"kind": "reset", "endpoints": ["list"], "probability": 0.2},
+    )
+    metrics = exporter.until_finished(600)
+    assert metrics.total("workflows_finished_total") == 600
+    # Six pages, their overlap, and what a pass or two looked at on top of them.
+    assert metrics.total("listing_pages_total") - before <= 14
+
+
+def test_an_old_workflow_that_nothing_can_run_is_found_by_its_own_filter(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_FILTERS", {status.value: status for status in Status})
+    simulator = bench.simulate()
+    for status in ("accepted", "uploaded"):
+        old = simulator.workflow(simulator.create(scripted=True))
+        old.advance(status, created_at="2024-01-15T14:30:05Z")
+    # A page of younger ones above them, on which the first look ends.
+    for _ in range(120):
+        simulator.workflow(simulator.create(scripted=True)).advance(
+            "completed", created_at="2024-01-15T14:31:05Z", completed_at="2024-01-15T14:32:05Z"
+        )
+    exporter = bench.export(bench.account(simulator, **LISTED))
+    metrics = exporter.until(lambda m: m.total("workflows") == 2)
+    assert metrics("workflows", account="studio", status="accepted") == 1
+    assert metrics("workflows", account="studio", status="uploaded") == 1
 
 
 def test_an_id_beyond_the_lookback_is_asked_for_by_itself(

@@ -3,7 +3,7 @@
 import pytest
 
 from exporter.comfycontrol.window import Limit
-from exporter.following.choosing import choose_streams, sustainable_streams
+from exporter.following.choosing import StreamCapacity, choose_streams
 from exporter.ledger.workflow import Workflow
 from exporter.observations import Moment, Source, Status
 
@@ -90,4 +90,10 @@ def test_no_more_than_there_is_room_for() -> None:
 def test_as_many_streams_as_can_be_kept_open(
     limit: Limit, interval: float | None, accounts: int, streams: int
 ) -> None:
-    assert sustainable_streams(limit, interval, accounts) == streams
+    assert StreamCapacity(2000, limit, interval, accounts).full == streams
+    assert StreamCapacity(20, limit, interval, accounts).full == min(20, streams)
+
+
+def test_a_smaller_share_keeps_fewer_open() -> None:
+    capacity = StreamCapacity(500, Limit(), 5.0)
+    assert [capacity.at(share) for share in (30, 15, 3, 1)] == [500, 249, 19, 1]

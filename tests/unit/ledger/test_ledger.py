@@ -14,7 +14,7 @@ from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.store import Batch, MemoryStore, StoreFailed, StoreLost, WorkflowKey
 from exporter.ledger.tracker import CAUSE_PATIENCE_SECONDS
 from exporter.ledger.workflow import SIGHT_KEPT_SECONDS, Workflow
-from exporter.observations import GivenUp, Observation
+from exporter.observations import CannotTakeUp, GivenUp, Observation, TakenUp
 from tests.unit.ledger.ledgers import (
     BUCKETS,
     CAPS,
@@ -215,6 +215,58 @@ class TestTheLine:
         ledger.observe(ended(2, now(), completed=1))
         assert finished(ledger.snapshot()) == 1
 
+    def test_where_there_is_a_list_no_stream_draws_it(self, now: Clocks) -> None:
+        # Our clock is slow: by it, none of these had ended yet.
+        ledger = Ledger(TERMS, BUCKETS, CAPS, now)
+        for number in range(5):
+            ledger.take_up(TakenUp("studio", uuid(number), "configured", now()))
+            ledger.observe(ended(number, now(), completed=200, via="stream"))
+        assert ledger.draw_line("studio", T0 + 300)
+        ledger.observe(ended(5, now(), completed=299))
+        ledger.observe(ended(6, now(), completed=301))
+        assert (finished(ledger.snapshot()), ledger.snapshot().settled) == (1, 7)
+
+    def test_what_a_stream_has_shown_open_counts_before_it_is_drawn(self, now: Clocks) -> None:
+        ledger = Ledger(TERMS, BUCKETS, CAPS, now)
+        ledger.take_up(TakenUp("studio", uuid(1), "configured", now()))
+        ledger.observe(seen(1, "running", now(), via="stream"))
+        ledger.observe(ended(1, now(), completed=-100, via="stream"))
+        assert finished(ledger.snapshot()) == 1
+
+
+class TestOutOfSight:
+    def test_nothing_is_dropped_nor_forgiven_while_an_account_is_down(
+        self, ledger: Ledger, now: Clocks
+    ) -> None:
+        ledger.take_up(pushed(1, now()))
+        ledger.observe(seen(2, "running", now()))
+        ledger.observe(ended(3, now(), status="failed"))
+        for _ in range(3):
+            now.pass_(LOOKBACK)
+            ledger.expire(out_of_sight=["studio"])
+        # Nor as soon as it is up again: nobody was looking until now.
+        now.pass_(LOOKBACK - 1)
+        ledger.expire()
+        snapshot = ledger.snapshot()
+        assert len(snapshot.open_workflows) == 2
+        assert ledger.causes_owed("studio") == [uuid(3)]
+        now.pass_(2)
+        ledger.expire()
+        assert ledger.snapshot().open_workflows == ()
+        assert counter(ledger.snapshot(), "failures", "unknown", "unknown") == 1
+
+
+class TestTakingUp:
+    def test_what_cannot_be_told_is_said(
+        self, ledger: Ledger, store: FailingStore, now: Clocks
+    ) -> None:
+        store.finds_with = StoreFailed("the disk is away")
+        with pytest.raises(CannotTakeUp, match="cannot be read"):
+            ledger.take_up(pushed(1, now()))
+        store.finds_with = None
+        assert ledger.take_up(pushed(1, now()))
+        assert not ledger.take_up(pushed(1, now()))
+
 
 class TestTheFrontier:
     def test_it_only_moves_forward(self, ledger: Ledger) -> None:
@@ -382,7 +434,8 @@ class TestAFailingStore:
         self, ledger: Ledger, store: FailingStore, now: Clocks
     ) -> None:
         store.finds_with = StoreFailed("input/output error")
-        assert not ledger.take_up(pushed(1, now()))
+        with pytest.raises(CannotTakeUp):
+            ledger.take_up(pushed(1, now()))
         assert not ledger.observe(ended(2, now()))
         assert ledger.snapshot().errors == 2
         store.finds_with = None

@@ -1,0 +1,123 @@
+"""Reading pages of a list that are not always answered."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+
+from exporter.comfycontrol import (
+    BadRequest,
+    RateLimited,
+    ServerFault,
+    ServiceError,
+    Unauthorized,
+    WorkflowPage,
+    WorkflowSummary,
+)
+from exporter.comfycontrol.window import Purpose
+from exporter.following.backoff import Backoff
+from exporter.following.list_pages import MOST_TRIES, ListPages
+from exporter.following.listing_pass import PageToRead
+
+FAULT = ServerFault("list: answered with status 503", code="503")
+SHOWN = WorkflowPage(workflows=(), total=0, entries=0, malformed=0)
+
+
+class Service:
+    """Answers as it is told to, and time passes only in waits."""
+
+    account = "studio"
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.asked: list[Purpose] = []
+        self.tops_taken = 0
+        self.answers: Callable[[Purpose, int], ServiceError | None] = lambda *_: None
+        self.pages = ListPages(
+            self,  # type: ignore[arg-type]
+            self,  # type: ignore[arg-type]
+            self,  # type: ignore[arg-type]
+            take_top=self._take_top,
+            top_again=30.0,
+            now=lambda: self.now,
+            backoff=Backoff(lambda: 1.0),
+        )
+
+    def ask(self, purpose: Purpose, _: object, __: object) -> Any:
+        self.asked.append(purpose)
+        error = self.answers(purpose, self.asked.count(purpose))
+        if error is not None:
+            raise error
+        return PageToRead(3), SHOWN
+
+    def page_read(self, _: str) -> None:
+        """A page was counted."""
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        self.now += seconds
+
+    def _take_top(self, _: Iterable[WorkflowSummary]) -> None:
+        self.tops_taken += 1
+
+    def read(self) -> WorkflowPage:
+        return self.pages.deeper(lambda _: PageToRead(3))[1]
+
+
+@pytest.fixture
+def service() -> Service:
+    service = Service()
+    service.pages.first(lambda _: PageToRead(1))
+    service.asked.clear()
+    return service
+
+
+DEEPER, TOP = Purpose.LIST_DEEPER_PAGE, Purpose.LIST_FIRST_PAGE
+
+
+def test_a_page_is_tried_again_until_it_is_answered(service: Service) -> None:
+    service.answers = lambda _, times: FAULT if times < MOST_TRIES else None
+    assert service.read() is SHOWN
+    assert service.asked == [DEEPER] * MOST_TRIES
+
+
+def test_one_that_fails_while_the_top_is_answered_is_given_up(service: Service) -> None:
+    service.answers = lambda purpose, _: FAULT if purpose is DEEPER else None
+    with pytest.raises(ServerFault):
+        service.read()
+    assert service.asked == [DEEPER] * MOST_TRIES + [TOP]
+    assert service.tops_taken == 1
+
+
+def test_an_outage_of_all_is_outlasted(service: Service) -> None:
+    service.answers = lambda *_: FAULT if service.now < 3600 else None
+    assert service.read() is SHOWN
+    assert service.now < 3600 + 61
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RateLimited("429", code="429"), Unauthorized("401", code="401")],
+    ids=["rate limited", "unauthorized"],
+)
+def test_budget_and_gate_hold_the_next_try_back_not_we(
+    service: Service, error: ServiceError
+) -> None:
+    service.answers = lambda _, times: error if times < 20 else None
+    assert service.read() is SHOWN
+    assert (service.now, len(service.asked)) == (0.0, 20)
+
+
+def test_a_filter_that_there_is_not_is_said_at_once(service: Service) -> None:
+    service.answers = lambda *_: BadRequest("400", code="400")
+    with pytest.raises(BadRequest):
+        service.read()
+    assert service.asked == [DEEPER]
+
+
+def test_the_top_is_looked_at_again_between_pages(service: Service) -> None:
+    for _ in range(7):
+        service.read()
+        service.now += 10
+    assert service.asked == [DEEPER] * 3 + [TOP] + [DEEPER] * 3 + [TOP] + [DEEPER]
+    assert service.tops_taken == 2

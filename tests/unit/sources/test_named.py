@@ -1,0 +1,58 @@
+"""Ids that the configuration names, while the ledger cannot always take them."""
+
+from exporter.observations import CannotTakeUp, GivenUp, Moment, OpenWorkflow, TakenUp
+from exporter.sources.named import NamedIds
+
+ONE, TWO, THREE = (f"00000000-0000-4000-8000-{number:012x}" for number in (1, 2, 3))
+
+
+class Register:
+    """Keeps what it is given, or says that it cannot."""
+
+    def __init__(self) -> None:
+        self.readable = True
+        self.taken: list[TakenUp] = []
+
+    def take_up(self, taken: TakenUp) -> bool:
+        if not self.readable:
+            raise CannotTakeUp
+        self.taken.append(taken)
+        return True
+
+    def withdraw(self, withdrawn: GivenUp) -> None:
+        raise AssertionError(withdrawn)
+
+    def open_workflows(self, account: str) -> list[OpenWorkflow]:
+        return []
+
+
+def make() -> tuple[Register, NamedIds]:
+    register = Register()
+    return register, NamedIds("studio", register, lambda: Moment(0.0, 0.0))  # type: ignore[arg-type]
+
+
+def test_what_could_not_be_taken_up_is_tried_again() -> None:
+    register, named = make()
+    register.readable = False
+    named.begin([ONE], has_files=True, anew=False)
+    named.replace({"file": [TWO]})
+    named.look()
+    assert register.taken == []
+    register.readable = True
+    named.look()
+    assert [(t.workflow_id, t.source, t.anew) for t in register.taken] == [
+        (ONE, "configured", False),
+        (TWO, "file", False),
+    ]
+    named.look()
+    assert len(register.taken) == 2
+
+
+def test_what_nobody_names_any_more_is_not_tried_again() -> None:
+    register, named = make()
+    register.readable = False
+    named.begin([ONE, TWO], has_files=False, anew=False)
+    named.replace({"configured": [TWO, THREE]})
+    register.readable = True
+    named.look()
+    assert {t.workflow_id for t in register.taken} == {TWO, THREE}
