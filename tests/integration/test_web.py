@@ -16,6 +16,7 @@ import yaml
 
 from exporter.app import App
 from exporter.config import Account, Config, Listing, Push
+from exporter.ledger.store import MemoryStore, StoreFailed
 from exporter.simulator import Simulator, load_scenario
 from exporter.web.listening import CannotListen, listen, parse_listen_address
 from exporter.web.routes import WebParts, make_app
@@ -276,6 +277,21 @@ class TestPush:
         )
         assert answer.status_code == status
         assert says in answer.json()["message"]
+
+    def test_while_the_ledger_cannot_be_read_a_push_is_not_taken_for_done(
+        self, base_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def unreadable(*_: object) -> None:
+            raise StoreFailed("disk I/O error")
+
+        url = f"{base_url}/api/v1/workflows"
+        monkeypatch.setattr(MemoryStore, "find_closed", unreadable)
+        refused = requests.post(url, json={"workflows": [B]}, headers=self.AUTHORIZED, timeout=10)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "10")
+        assert "push them again" in refused.json()["message"]
+        monkeypatch.undo()
+        taken = requests.post(url, json={"workflows": [B]}, headers=self.AUTHORIZED, timeout=10)
+        assert taken.json() == {"taken_up": 1, "known": 0}
 
     def test_the_token_is_read_anew_when_its_file_changes(
         self, base_url: str, push_token: Path
