@@ -25,6 +25,10 @@ Time = Annotated[str, Field(pattern=r"^([0-9]+(ms|s|m|h|d))*$")]
 """Of Prometheus, or empty."""
 
 
+TAKEN_PATHS = r"^(/-/|/api/|/config)"
+"""Where `--web.telemetry-path` cannot be: a test holds it against what the exporter says itself."""
+
+
 class Part(BaseModel):
     """A mapping with these keys and no others."""
 
@@ -79,7 +83,10 @@ class Web(Part):
     """The exporter's web side."""
 
     port: Port
-    telemetryPath: Annotated[str, Field(pattern=r"^/[^{}?#\s]*$")]
+    telemetryPath: Annotated[
+        str,
+        Field(pattern=r"^/[^{}?#\s]*$", json_schema_extra={"not": {"pattern": TAKEN_PATHS}}),
+    ]
     config: Object
     existingSecret: Name
     key: Key
