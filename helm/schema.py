@@ -1,5 +1,6 @@
 """`values.schema.json`: the exporter's models, the chart's values and the alerts' thresholds."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -30,7 +31,8 @@ def schema(descriptions: Mapping[str, str], thresholds: Mapping[str, Any]) -> Sc
     rest: Schema = _resolved(config, definitions)
     rest.pop("required")
     resolved = _cleaned(resolved)
-    _require_parts(resolved)
+    _require(resolved)
+    resolved["required"].append("rules")
     properties = resolved["properties"]
     properties["accounts"] = _accounts(accounts)
     properties["config"] = _cleaned(_with_variables(rest))
@@ -48,13 +50,22 @@ def schema(descriptions: Mapping[str, str], thresholds: Mapping[str, Any]) -> Sc
     }
 
 
-def _require_parts(node: Schema) -> None:
-    """Whatever has parts must be there: `null` takes away what values.yaml gives."""
-    parts = {name: part for name, part in node["properties"].items() if "properties" in part}
-    if parts:
-        node["required"] = list(parts)
-    for part in parts.values():
-        _require_parts(part)
+def _require(node: Schema) -> None:
+    """What cannot be empty must be there: `null` takes away what values.yaml gives."""
+    needed = [name for name, part in node["properties"].items() if not _may_be_empty(part)]
+    if needed:
+        node["required"] = needed
+    for part in node["properties"].values():
+        if "properties" in part:
+            _require(part)
+
+
+def _may_be_empty(part: Schema) -> bool:
+    if "properties" in part or part.get("minLength", 0) > 0 or part.get("minimum", 0) > 0:
+        return False
+    if not re.search(part.get("pattern", ""), ""):
+        return False
+    return "enum" not in part or "" in part["enum"]
 
 
 def _accounts(account: Schema) -> Schema:

@@ -21,6 +21,8 @@ Name = Annotated[str, Field(pattern=r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)?$"
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}$")]
 """Of a ConfigMap or Secret."""
 Size = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(E|P|T|G|M|k|Ei|Pi|Ti|Gi|Mi|Ki)?$")]
+SizeLimit = Annotated[str, Field(pattern=r"^([0-9]+(\.[0-9]+)?(E|P|T|G|M|k|Ei|Pi|Ti|Gi|Mi|Ki)?)?$")]
+"""A size, or empty."""
 Time = Annotated[str, Field(pattern=r"^([0-9]+(ms|s|m|h|d))*$")]
 """Of Prometheus, or empty."""
 
@@ -128,7 +130,7 @@ class Persistence(Part):
     existingClaim: Name
     retentionPolicy: RetentionPolicy
     annotations: Strings
-    emptyDirSizeLimit: Size
+    emptyDirSizeLimit: SizeLimit
 
 
 class Monitor(Part):

@@ -255,6 +255,9 @@ def test_a_new_configuration_replaces_the_pod_only_where_asked() -> None:
             "existingConfig.name is given along with config",
         ),
         ([TOKEN, "web=null"], "missing property 'web'"),
+        ([TOKEN, "rules=null"], "missing property 'rules'"),
+        ([TOKEN, "image.repository=null"], "at '/image': missing property 'repository'"),
+        ([TOKEN, "web.port=null"], "at '/web': missing property 'port'"),
         ([TOKEN, "rules.objective.share=null"], "at '/rules/objective': missing property 'share'"),
         ([TOKEN, "reload=never"], "at '/reload': value must be one of 'watch', 'rollout'"),
     ],
@@ -453,6 +456,7 @@ def test_whatever_is_empty_can_be_null_as_well() -> None:
         *("service.labels", "config", "web.config", "prometheusRule.alertLabels"),
         *("prometheusRule.extraGroups", "dashboards.labels", "dashboards.annotations"),
         *("resources", "podSecurityContext", "securityContext", "extraEnv", "extraObjects"),
+        *("persistence.emptyDirSizeLimit", "service.nodePort", "serviceMonitor.sampleLimit"),
     ]
     assert render(everything, settings=[f"{key}=null" for key in empty])
 
