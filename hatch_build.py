@@ -1,11 +1,15 @@
-"""Build hook: what is packaged knows the revision that it was built from.
+"""Build hooks: the package knows its revision, and its readme leads somewhere from everywhere.
 
 Into wheel and sdist goes an `exporter/_revision.py` that the working tree never holds. The revision
 comes from the variable COMFYCONTROL_EXPORTER_REVISION, else from git; a wheel that is built from
 the sdist takes over the sdist's.
+
+README.md has links into the repository, which PyPI shows as they are and which lead nowhere there:
+in the metadata they lead to the tag of this version.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -13,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 MODULE = "exporter/_revision.py"
 
@@ -43,6 +48,32 @@ class RevisionHook(BuildHookInterface[Any]):
         del version, build_data, artifact_path
         if self._folder is not None:
             shutil.rmtree(self._folder)
+
+
+class ReadmeHook(MetadataHookInterface):
+    """Gives the readme."""
+
+    PLUGIN_NAME = "custom"
+
+    def update(self, metadata: dict[str, Any]) -> None:
+        """Put it in."""
+        text = (Path(self.root) / "README.md").read_text("utf-8")
+        text = absolute(text, metadata["urls"]["Source"], f"v{metadata['version']}")
+        metadata["readme"] = {"content-type": "text/markdown", "text": text}
+
+
+def absolute(text: str, repository: str, tag: str) -> str:
+    """Markdown whose links into the repository are absolute: images as files, the rest as pages."""
+
+    def link(match: re.Match[str]) -> str:
+        image, name, target = match.groups()
+        place = "raw" if image else "blob"
+        return f"{image}[{name}]({repository}/{place}/{tag}/{target})"
+
+    # An image is often itself the name of a link, so names with brackets come last.
+    for name in (r"[^][]*", r"!\[[^][]*\]\([^()]*\)"):
+        text = re.sub(rf"(!?)\[({name})\]\((?![a-z]+:|[#/])([^()\s]+)\)", link, text)
+    return text
 
 
 def _revision(root: Path) -> str:

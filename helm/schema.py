@@ -1,5 +1,6 @@
 """`values.schema.json`: the exporter's models, the chart's values and the alerts' thresholds."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -29,22 +30,42 @@ def schema(descriptions: Mapping[str, str], thresholds: Mapping[str, Any]) -> Sc
     accounts: Schema = _resolved(config["properties"].pop("accounts")["items"], definitions)
     rest: Schema = _resolved(config, definitions)
     rest.pop("required")
+    resolved = _cleaned(resolved)
+    _require(resolved)
+    resolved["required"].append("rules")
     properties = resolved["properties"]
     properties["accounts"] = _accounts(accounts)
-    properties["config"] = _with_variables(rest)
+    properties["config"] = _cleaned(_with_variables(rest))
     properties["rules"] = _thresholds(thresholds, "")
     # A chart that has this one as a part turns it on and off with a key of this name.
     properties["enabled"] = {
         "type": "boolean",
         "description": "For charts that have this as a part.",
     }
-    cleaned: Schema = _cleaned(resolved)
-    _describe(cleaned, descriptions, "")
+    _describe(resolved, descriptions, "")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Values of the chart comfycontrol-exporter",
-        **cleaned,
+        **resolved,
     }
+
+
+def _require(node: Schema) -> None:
+    """What cannot be empty must be there: `null` takes away what values.yaml gives."""
+    needed = [name for name, part in node["properties"].items() if not _may_be_empty(part)]
+    if needed:
+        node["required"] = needed
+    for part in node["properties"].values():
+        if "properties" in part:
+            _require(part)
+
+
+def _may_be_empty(part: Schema) -> bool:
+    if "properties" in part or part.get("minLength", 0) > 0 or part.get("minimum", 0) > 0:
+        return False
+    if not re.search(part.get("pattern", ""), ""):
+        return False
+    return "enum" not in part or "" in part["enum"]
 
 
 def _accounts(account: Schema) -> Schema:
@@ -52,21 +73,23 @@ def _accounts(account: Schema) -> Schema:
     name = account["properties"].pop("name")
     token_secret = _cleaned(TokenSecret.model_json_schema())
     token_secret["required"] = ["name"]
+    # Empty, it would be no token at all; only the one above all accounts may be left out so.
+    token_secret["properties"]["name"]["minLength"] = 1
     token_secret["description"] = "The Secret with the token, and the key in it."
-    account["properties"]["tokenSecret"] = token_secret
     push = account["properties"]["push"]
-    push["properties"] |= {
-        "token": account["properties"]["token"],
-        "tokenSecret": token_secret,
-    }
+    push["properties"]["token"] = account["properties"]["token"]
     for part in (account, push):
         # What must be there, and what not together, the templates say in words.
         for rule in ("required", "oneOf", "anyOf"):
             part.pop(rule, None)
+    account = _cleaned(_with_variables(account))
+    # Kubernetes knows no variables: these come after.
+    for part in (account, account["properties"]["push"]):
+        part["properties"]["tokenSecret"] = token_secret
     return {
         "type": "object",
         # With `propertyNames`, Helm's message would name some other place.
-        "patternProperties": {name["pattern"]: _with_variables(account)},
+        "patternProperties": {name["pattern"]: account},
         "additionalProperties": False,
     }
 
@@ -93,6 +116,7 @@ def _thresholds(value: object, key: str) -> Schema:
         return {
             "type": "object",
             "additionalProperties": False,
+            "required": list(value),
             "properties": {
                 name: _thresholds(part, f"{key}.{name}" if key else name)
                 for name, part in value.items()
@@ -133,7 +157,7 @@ def _resolved(node: Schema, definitions: Mapping[str, Schema]) -> Any:  # noqa: 
 
 
 def _cleaned(node: Schema) -> Any:  # noqa: ANN401 - as JSON
-    """Without what only Python cares for; nothing is required, as values.yaml has it all."""
+    """Without what only Python cares for, and what it requires."""
 
     def clean(part: Schema) -> Schema:
         if part.get("type") == "array" or "properties" in part or "type" in part or "enum" in part:

@@ -21,8 +21,14 @@ Name = Annotated[str, Field(pattern=r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)?$"
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}$")]
 """Of a ConfigMap or Secret."""
 Size = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(E|P|T|G|M|k|Ei|Pi|Ti|Gi|Mi|Ki)?$")]
+SizeLimit = Annotated[str, Field(pattern=r"^([0-9]+(\.[0-9]+)?(E|P|T|G|M|k|Ei|Pi|Ti|Gi|Mi|Ki)?)?$")]
+"""A size, or empty."""
 Time = Annotated[str, Field(pattern=r"^([0-9]+(ms|s|m|h|d))*$")]
 """Of Prometheus, or empty."""
+
+
+TAKEN_PATHS = r"^(/-/|/api/|/config)"
+"""Where `--web.telemetry-path` cannot be: a test holds it against what the exporter says itself."""
 
 
 class Part(BaseModel):
@@ -79,7 +85,10 @@ class Web(Part):
     """The exporter's web side."""
 
     port: Port
-    telemetryPath: Annotated[str, Field(pattern=r"^/[^{}?#\s]*$")]
+    telemetryPath: Annotated[
+        str,
+        Field(pattern=r"^/[^{}?#\s]*$", json_schema_extra={"not": {"pattern": TAKEN_PATHS}}),
+    ]
     config: Object
     existingSecret: Name
     key: Key
@@ -121,7 +130,7 @@ class Persistence(Part):
     existingClaim: Name
     retentionPolicy: RetentionPolicy
     annotations: Strings
-    emptyDirSizeLimit: Size
+    emptyDirSizeLimit: SizeLimit
 
 
 class Monitor(Part):

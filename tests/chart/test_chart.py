@@ -17,7 +17,9 @@ import exporter.config
 import exporter.web.security
 from alerts import build as alerts
 from exporter import __version__, cli
+from exporter.web.security import WatchedSecurity
 from helm import build
+from helm.values import TAKEN_PATHS
 from tests.chart import rendering
 from tests.chart.rendering import CHART, ROOT, VALUES, HelmError, Object, render, the
 from tests.e2e.programs import program
@@ -224,6 +226,39 @@ def test_a_new_configuration_replaces_the_pod_only_where_asked() -> None:
         ),
         ([TOKEN, "persistence.size=lots"], "at '/persistence/size': 'lots'"),
         ([TOKEN, "web.tlsSecret=a"], "web.tlsSecret alone turns no TLS on"),
+        ([TOKEN, "web.telemetryPath=/config"], "at '/web/telemetryPath': 'not' failed"),
+        (
+            ["accounts.a.tokenSecret.name=", "accounts.a.listing.interval=5s"],
+            "at '/accounts/a/tokenSecret/name': minLength: got 0, want 1",
+        ),
+        (["accounts.a.tokenSecret.key=k"], "at '/accounts/a/tokenSecret': missing property 'name'"),
+        (["accounts.a.tokenSecret.name=${A}"], "at '/accounts/a/tokenSecret/name': '${A}'"),
+        (["token=cfc_${SUFFIX}"], "token has a variable within other text"),
+        (
+            ["accounts.a.token=${A}${B}", "accounts.a.listing.interval=5s"],
+            "accounts.a.token has a variable within other text",
+        ),
+        (
+            ["accounts.a.token=x", "accounts.a.push.token=p_${PUSH}"],
+            "accounts.a.push.token has a variable within other text",
+        ),
+        (
+            ["existingConfig.name=c", "accounts.a.token=x"],
+            "existingConfig.name is given along with accounts",
+        ),
+        (
+            ["existingConfig.name=c", TOKEN],
+            "existingConfig.name is given along with tokenSecret.name",
+        ),
+        (
+            ["existingConfig.name=c", "config.metrics.node_types=5"],
+            "existingConfig.name is given along with config",
+        ),
+        ([TOKEN, "web=null"], "missing property 'web'"),
+        ([TOKEN, "rules=null"], "missing property 'rules'"),
+        ([TOKEN, "image.repository=null"], "at '/image': missing property 'repository'"),
+        ([TOKEN, "web.port=null"], "at '/web': missing property 'port'"),
+        ([TOKEN, "rules.objective.share=null"], "at '/rules/objective': missing property 'share'"),
         ([TOKEN, "reload=never"], "at '/reload': value must be one of 'watch', 'rollout'"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) and value else "",
@@ -232,6 +267,15 @@ def test_what_is_wrong_is_refused_by_its_place(settings: list[str], said: str) -
     with pytest.raises(HelmError) as error:
         render(settings=settings)
     assert said in str(error.value)
+
+
+def test_the_paths_that_are_refused_are_those_that_the_exporter_refuses(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        cli._parser().parse_args(["--web.telemetry-path=/-/"])
+    _, _, named = capsys.readouterr().err.partition("and not with ")
+    assert f"^({'|'.join(named.split()[::2])})" == TAKEN_PATHS
 
 
 def test_a_refusal_does_not_repeat_a_token() -> None:
@@ -399,6 +443,61 @@ def test_a_probe_of_the_users_replaces_the_charts(tmp_path: Path) -> None:
     assert found["exec"] == {"command": ["comfycontrol-exporter", "health"]}
 
 
+def test_whatever_is_empty_can_be_null_as_well() -> None:
+    everything = CI / "everything-values.yaml"
+    empty = [
+        *(
+            "commonLabels",
+            "commonAnnotations",
+            "podLabels",
+            "podAnnotations",
+            "service.annotations",
+        ),
+        *("service.labels", "config", "web.config", "prometheusRule.alertLabels"),
+        *("prometheusRule.extraGroups", "dashboards.labels", "dashboards.annotations"),
+        *("resources", "podSecurityContext", "securityContext", "extraEnv", "extraObjects"),
+        *("persistence.emptyDirSizeLimit", "service.nodePort", "serviceMonitor.sampleLimit"),
+    ]
+    assert render(everything, settings=[f"{key}=null" for key in empty])
+
+
+@pytest.mark.parametrize("name", ["startupProbe", "livenessProbe", "readinessProbe"])
+def test_a_probe_can_be_left_out(name: str) -> None:
+    usual, found = (
+        container(render(settings=[TOKEN])),
+        container(render(settings=[TOKEN, f"{name}=null"])),
+    )
+    assert {**found, name: usual[name]} == usual
+    assert name not in found
+
+
+def test_an_empty_tls_configuration_is_plain_http(tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text("web: {config: {tls_server_config: {}}}\n")
+    objects = render(values, settings=[TOKEN])
+    (tmp_path / "web.yml").write_bytes(base64.b64decode(the(objects, "Secret")["data"]["web.yml"]))
+    assert WatchedSecurity(tmp_path / "web.yml").context() is None
+    assert container(objects)["livenessProbe"]["httpGet"]["scheme"] == "HTTP"
+
+
+def test_an_annotation_of_the_users_replaces_the_charts(tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text(
+        "scrapeAnnotations: {enabled: true, target: pod}\n"
+        "commonAnnotations: {example.org/team: a, example.org/stage: b}\n"
+        "podAnnotations: {prometheus.io/path: /federate, example.org/team: c}\n"
+    )
+    objects = render(values, settings=[TOKEN, "reload=rollout"])
+    annotations = the(objects, "StatefulSet")["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/path"] == "/federate"
+    assert annotations["prometheus.io/scrape"] == "true"
+    assert (annotations["example.org/team"], annotations["example.org/stage"]) == ("c", "b")
+    assert annotations["kubectl.kubernetes.io/default-container"] == "exporter"
+    # Python's parser takes a key that is there twice; the API server does not.
+    written = rendering.template("--values", values, "--set", TOKEN)
+    assert written.count("prometheus.io/path:") == 1
+
+
 def test_two_never_share_the_ledger() -> None:
     spec = the(render(CI / "default-values.yaml"), "StatefulSet")["spec"]
     # A StatefulSet makes a pod anew only when the one of that name is gone.
@@ -442,6 +541,12 @@ def test_both_monitors_give_the_job_that_the_alerts_look_for() -> None:
         ([TOKEN], "nothing tells Prometheus of it yet", "emptyDir"),
         ([TOKEN, "persistence.enabled=false"], "the ledger is in an emptyDir", "PAUSED"),
         (["token=cfc_x"], "tokens stand in the values", "emptyDir"),
+        (
+            ["existingConfig.name=c", "reload=rollout"],
+            "nothing takes up a change of the Secret c by itself",
+            "tokens stand",
+        ),
+        (["existingConfig.name=c"], "nothing tells Prometheus", "takes up a change"),
         ([TOKEN, "replicas=0"], "PAUSED", "helm -n comfycontrol test"),
         ([TOKEN, "serviceMonitor.enabled=true"], "helm -n comfycontrol test", "nothing tells"),
         (

@@ -6,6 +6,7 @@ into the chart's own Secret.
 {{/* Accounts by name, with the one that `token` and `tokenSecret` stand for. */}}
 {{- define "comfycontrol-exporter.accounts" -}}
 {{- $single := or .Values.token .Values.tokenSecret.name -}}
+{{- with include "comfycontrol-exporter.checkWritten" .Values.token }}{{ fail (printf "\n\ntoken %s\n" .) }}{{ end -}}
 {{- if and $single .Values.accounts -}}
 {{- fail "\n\ntoken or tokenSecret is given along with accounts. Keep one: move the token to its account, as in\n  accounts: {studio: {tokenSecret: {name: comfycontrol, key: token}, listing: {}}}\n" -}}
 {{- else if .Values.accounts -}}
@@ -31,7 +32,16 @@ into the chart's own Secret.
 {{- end -}}
 {{- end -}}
 
+{{/* What is wrong with a token that is a variable in part: neither the ConfigMap nor a file could hold it. */}}
+{{- define "comfycontrol-exporter.checkWritten" -}}
+{{- if and (include "comfycontrol-exporter.isLiteral" .) (regexMatch `\$\{[A-Za-z_][A-Za-z0-9_]*\}` .) -}}
+has a variable within other text. Put the whole token into the variable, as in `${STUDIO_TOKEN}`.
+{{- end -}}
+{{- end -}}
+
 {{- define "comfycontrol-exporter.checkToken" -}}
+{{- $where := .where -}}
+{{- with include "comfycontrol-exporter.checkWritten" .given.token }}{{ fail (printf "\n\n%s.token %s\n" $where .) }}{{ end -}}
 {{- $ways := list -}}
 {{- range list "token" "token_file" "tokenSecret" -}}
 {{- if index $.given . }}{{ $ways = append $ways . }}{{ end -}}
@@ -74,7 +84,7 @@ into the chart's own Secret.
 {{- end -}}
 {{- $entries = append $entries (set $entry "name" $name) -}}
 {{- end -}}
-{{- set (deepCopy .Values.config) "accounts" $entries | toYaml -}}
+{{- set (deepCopy (default dict .Values.config)) "accounts" $entries | toYaml -}}
 {{- end -}}
 
 {{/* What the chart's own Secret holds: the tokens that stand in the values. */}}
@@ -100,6 +110,11 @@ account and its token arrive at the same moment.
 {{- define "comfycontrol-exporter.configSources" -}}
 {{- $existing := .Values.existingConfig -}}
 {{- if $existing.name -}}
+{{- range $key, $given := dict "accounts" .Values.accounts "config" .Values.config "token" .Values.token "tokenSecret.name" .Values.tokenSecret.name -}}
+{{- if $given -}}
+{{- fail (printf "\n\nexistingConfig.name is given along with %s, which it would silence. Keep one of the two.\n" $key) -}}
+{{- end -}}
+{{- end -}}
 - {{ ternary "secret" "configMap" (eq $existing.kind "Secret") }}:
     name: {{ $existing.name }}
 {{- else -}}

@@ -36,7 +36,7 @@ app.kubernetes.io/component: exporter
   "app.kubernetes.io/version" (.root.Chart.AppVersion | replace "+" "_")
   "app.kubernetes.io/managed-by" .root.Release.Service
 -}}
-{{- mergeOverwrite (dict) .root.Values.commonLabels (default dict .labels) $own | toYaml -}}
+{{- mergeOverwrite (dict) (default dict .root.Values.commonLabels) (default dict .labels) $own | toYaml -}}
 {{- end -}}
 
 {{/* The whole of `metadata`: (dict "root" $ "name" "…" "labels" … "annotations" … "namespace" …). */}}
@@ -45,7 +45,7 @@ name: {{ .name }}
 namespace: {{ default (include "comfycontrol-exporter.namespace" .root) .namespace }}
 labels:
   {{- include "comfycontrol-exporter.labels" . | nindent 2 }}
-{{- with mergeOverwrite (dict) .root.Values.commonAnnotations (default dict .annotations) }}
+{{- with mergeOverwrite (dict) (default dict .root.Values.commonAnnotations) (default dict .annotations) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -75,7 +75,7 @@ annotations:
 {{- define "comfycontrol-exporter.scheme" -}}
 {{- if .Values.web.scheme -}}
 {{- .Values.web.scheme -}}
-{{- else if or (hasKey .Values.web.config "tls_server_config") (and .Values.web.existingSecret .Values.web.tlsSecret) -}}
+{{- else if or (dig "tls_server_config" dict (default dict .Values.web.config)) (and .Values.web.existingSecret .Values.web.tlsSecret) -}}
 https
 {{- else -}}
 http
@@ -86,13 +86,14 @@ http
 {{- $asked := .Values.web.requiresClientCertificates -}}
 {{- if kindIs "bool" $asked -}}
 {{- if $asked -}}true{{- end -}}
-{{- else if eq (dig "tls_server_config" "client_auth_type" "" .Values.web.config) "RequireAndVerifyClientCert" -}}
+{{- else if eq (dig "tls_server_config" "client_auth_type" "" (default dict .Values.web.config)) "RequireAndVerifyClientCert" -}}
 true
 {{- end -}}
 {{- end -}}
 
-{{/* A probe: (dict "root" $ "probe" .Values.livenessProbe "path" "/-/healthy"). */}}
+{{/* A probe, or nothing where it is null: (dict "root" $ "probe" .Values.livenessProbe "path" "/-/healthy"). */}}
 {{- define "comfycontrol-exporter.probe" -}}
+{{- if kindIs "map" .probe -}}
 {{- $handler := dict -}}
 {{- if not (or (hasKey .probe "exec") (hasKey .probe "httpGet") (hasKey .probe "tcpSocket") (hasKey .probe "grpc")) -}}
 {{- if include "comfycontrol-exporter.requiresClientCertificates" .root -}}
@@ -103,6 +104,7 @@ true
 {{- end -}}
 {{- end -}}
 {{- mergeOverwrite (dict) $handler .probe | toYaml -}}
+{{- end -}}
 {{- end -}}
 
 {{/* The annotations by which a Prometheus without the operator finds it, where they belong: (dict "root" $ "target" "pod"). */}}
