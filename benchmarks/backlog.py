@@ -33,13 +33,14 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20_000, help="workflows that have ended")
     parser.add_argument("--failing", type=float, nargs="*", default=[0.0, 0.02, 0.1])
     parser.add_argument("--seconds", type=float, default=LONGEST_SECONDS, help="at most")
+    parser.add_argument("--seed", type=int, default=2)
     arguments = parser.parse_args()
     for failing in arguments.failing:
-        _read_backlog(arguments.count, failing, arguments.seconds)
+        _read_backlog(arguments.count, failing, arguments.seconds, arguments.seed)
 
 
-def _read_backlog(count: int, failing: float, at_most: float) -> None:
-    simulator = Simulator(parse_scenario(SCENARIO.format(count=count)), seed=1, speed=1)
+def _read_backlog(count: int, failing: float, at_most: float, seed: int) -> None:
+    simulator = Simulator(parse_scenario(SCENARIO.format(count=count)), seed=seed, speed=1)
     with simulator, tempfile.TemporaryDirectory() as folder:
         if failing:
             simulator.set_faults(
@@ -60,7 +61,8 @@ def _read_backlog(count: int, failing: float, at_most: float) -> None:
         truth = simulator.truth()
         print(
             f"{failing:.0%} of pages fail: {counted:,.0f} of {count:,} counted after {took:.0f} s, "
-            f"{truth.requests['list']} requests for pages, {sum(truth.refusals.values())} refusals",
+            f"{truth.requests['list']} requests for pages, {sum(truth.faults.values())} failed, "
+            f"{sum(truth.refusals.values())} refusals",
             flush=True,
         )
         app.stop()

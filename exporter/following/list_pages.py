@@ -20,6 +20,7 @@ from exporter.following.backoff import Backoff
 from exporter.following.listing_pass import PageToRead
 from exporter.following.stop import Stop
 from exporter.following.telemetry import Telemetry
+from exporter.observations import Moment
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class ListPages:
         take_top: takes what the first page shows, where it is looked at between others.
         top_again: seconds after which the first page is looked at again between others: what is
             new is not to wait until a night's backlog is read.
-        now: seconds of the monotonic clock.
+        now: both clocks.
         backoff: of this list.
     """
 
@@ -55,7 +56,7 @@ class ListPages:
         *,
         take_top: Callable[[Iterable[WorkflowSummary]], None],
         top_again: float,
-        now: Callable[[], float],
+        now: Callable[[], Moment],
         backoff: Backoff,
     ) -> None:
         self._access = access
@@ -68,6 +69,15 @@ class ListPages:
         self._backoff = backoff
         self._top_read = -inf
         self._failing: str | None = None
+        self._service_ahead = 0.0
+
+    def service_wall(self) -> float:
+        """Unix seconds by the service's clock, as its last answer told it; else by our own.
+
+        What the list says is compared with this: a clock of ours that is slow by minutes would
+        have each pass read these minutes again.
+        """
+        return self._now().wall + self._service_ahead
 
     def first(self, choose: PageChoice) -> tuple[PageToRead, WorkflowPage]:
         """Read the first page.
@@ -76,7 +86,7 @@ class ListPages:
             Stopped: asked to end.
             ServiceError: no answer.
         """
-        self._top_read = self._now()
+        self._top_read = self._now().monotonic
         return self._read(choose, Purpose.LIST_FIRST_PAGE)
 
     def deeper(
@@ -94,7 +104,7 @@ class ListPages:
         """
         failures = 0
         while True:
-            if self._now() - self._top_read >= self._top_again:
+            if self._now().monotonic - self._top_read >= self._top_again:
                 self._look_at_top()
             try:
                 answer = self._read(choose, Purpose.LIST_DEEPER_PAGE, status)
@@ -151,13 +161,15 @@ class ListPages:
         """Read the page that `choose` names when its turn has come."""
 
         def read(call: Call) -> tuple[PageToRead, WorkflowPage]:
-            page = choose(self._now())
+            page = choose(self._now().monotonic)
             return page, self._access.client.list_workflows(
                 page=page.number, per_page=page.size, status=status, call=call
             )
 
         page, shown = self._access.ask(purpose, self._stop, read)
         self._telemetry.page_read(self._account)
+        if shown.service_time is not None:
+            self._service_ahead = shown.service_time - self._now().wall
         if shown.malformed:
             log.warning(
                 "entries of the list could not be read",

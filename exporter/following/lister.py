@@ -118,7 +118,7 @@ class Lister:
             self._stop,
             take_top=self._take,
             top_again=max(TOP_AGAIN_SECONDS, terms.interval),
-            now=lambda: now().monotonic,
+            now=now,
             backoff=self._backoff,
         )
         self._thread = threading.Thread(
@@ -175,16 +175,16 @@ class Lister:
         frontier = self._register.list_frontier(self._account)
         listing = self._look_first() if frontier is None else self._follow_up(frontier)
         self._before = listing.learnt
-        now = self._now()
         newest = listing.newest
         if frontier is not None and self._must_read_again(listing):
             newest = frontier
         elif newest is None and frontier is None:
-            newest = now.wall - FIRST_LOOK_SECONDS
+            newest = self._pages.service_wall() - FIRST_LOOK_SECONDS
         if newest is not None:
             # No stamp may lead the frontier into the future, from where nothing would be new.
-            self._register.advance_list_frontier(self._account, min(newest, now.wall))
-        self._telemetry.list_completed(self._account, now.wall)
+            newest = min(newest, self._pages.service_wall())
+            self._register.advance_list_frontier(self._account, newest)
+        self._telemetry.list_completed(self._account, self._now().wall)
         self._look_up(listing.missing)
         if self._is_audit_due():
             self._read_open_ones()
@@ -202,10 +202,10 @@ class Lister:
     def _look_first(self) -> ListingPass:
         """Draw the line, and find what is open however long the history is."""
         page, top = self._pages.first(lambda _: PageToRead(1))
-        wall = self._now().wall
+        wall = self._pages.service_wall()
         # By the service's own clock where it tells it, as its stamps are compared with the line.
         # It tells whole seconds only, so what this look shows as over is marked as such.
-        first = self._register.draw_line(self._account, top.service_time or wall)
+        first = self._register.draw_line(self._account, wall)
         listing = ListingPass(
             frontier=None,
             horizon=wall - min(self._terms.lookback, FIRST_LOOK_SECONDS),
@@ -269,7 +269,7 @@ class Lister:
         }
         listing = ListingPass(
             frontier=frontier,
-            horizon=self._now().wall - self._terms.lookback,
+            horizon=self._pages.service_wall() - self._terms.lookback,
             wanted=wanted.items(),
             before=self._before,
             rank_of=lambda created_at: self._register.created_after(self._account, created_at),

@@ -1,11 +1,15 @@
 """What the list alone can tell: outcomes without streams, causes owed, pages gone wrong."""
 
+import time
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import pytest
 
+from exporter.app import clocks
 from exporter.following import list_pages, lister, listing_pass, poller
+from exporter.observations import Moment
 from exporter.simulator import Truth, service
 from exporter.simulator.malformed import LIST_VARIANTS
 from exporter.simulator.workflow import Status
@@ -344,6 +348,36 @@ def test_a_failure_does_not_have_a_backlog_read_again(
     assert metrics.total("workflows_finished_total") == 600
     # Six pages, their overlap, and what a pass or two looked at on top of them.
     assert metrics.total("listing_pages_total") - before <= 14
+
+
+@pytest.mark.parametrize("minutes", [-30, 30])
+def test_a_clock_that_is_wrong_has_nothing_read_again_and_again(
+    bench: Bench, minutes: float
+) -> None:
+    def now() -> Moment:
+        moment = clocks()
+        return Moment(moment.wall + 60 * minutes, moment.monotonic)
+
+    simulator = bench.simulate()
+    began = time.time()
+    for age in range(550, 300, -1):
+        stamp = datetime.fromtimestamp(began - age, UTC).isoformat()
+        simulator.workflow(simulator.create(scripted=True)).advance(
+            "completed", created_at=stamp, completed_at=stamp
+        )
+    exporter = bench.export(bench.account(simulator, **LISTED), now=now)
+    pages: list[float] = []
+    passed = None
+    for _ in range(6):
+        metrics = exporter.until(partial(has_passed_since, passed))
+        passed = metrics("listing_last_success_timestamp_seconds", account="studio")
+        pages.append(metrics.total("listing_pages_total"))
+    # A page for each pass, where the whole list is three.
+    assert pages[-1] - pages[0] <= 7
+    assert exporter.scrape().total("workflows_finished_total") == 0
+    new = simulator.create(scripted=True)
+    simulator.workflow(new).advance("completed")
+    assert exporter.until_finished(1).total("workflows_finished_total") == 1
 
 
 def test_an_old_workflow_that_nothing_can_run_is_found_by_its_own_filter(

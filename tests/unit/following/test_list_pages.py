@@ -1,6 +1,7 @@
 """Reading pages of a list that are not always answered."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from exporter.comfycontrol.window import Purpose
 from exporter.following.backoff import Backoff
 from exporter.following.list_pages import MOST_TRIES, ListPages
 from exporter.following.listing_pass import PageToRead
+from exporter.observations import Moment
 
 FAULT = ServerFault("list: answered with status 503", code="503")
 SHOWN = WorkflowPage(workflows=(), total=0, entries=0, malformed=0)
@@ -30,6 +32,7 @@ class Service:
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.shown = SHOWN
         self.asked: list[Purpose] = []
         self.tops_taken = 0
         self.answers: Callable[[Purpose, int], ServiceError | None] = lambda *_: None
@@ -39,7 +42,7 @@ class Service:
             self,  # type: ignore[arg-type]
             take_top=self._take_top,
             top_again=30.0,
-            now=lambda: self.now,
+            now=lambda: Moment(5000.0 + self.now, self.now),
             backoff=Backoff(lambda: 1.0),
         )
 
@@ -48,7 +51,7 @@ class Service:
         error = self.answers(purpose, self.asked.count(purpose))
         if error is not None:
             raise error
-        return PageToRead(3), SHOWN
+        return PageToRead(3), self.shown
 
     def page_read(self, _: str) -> None:
         """A page was counted."""
@@ -121,3 +124,16 @@ def test_the_top_is_looked_at_again_between_pages(service: Service) -> None:
         service.now += 10
     assert service.asked == [DEEPER] * 3 + [TOP] + [DEEPER] * 3 + [TOP] + [DEEPER]
     assert service.tops_taken == 2
+
+
+def test_time_is_that_of_the_service_where_it_tells_it(service: Service) -> None:
+    service.read()
+    assert service.pages.service_wall() == 5000.0
+    service.shown = replace(SHOWN, service_time=5600.0)
+    service.read()
+    service.now += 10
+    assert service.pages.service_wall() == 5610.0
+    # An answer without it leaves what is known.
+    service.shown = SHOWN
+    service.read()
+    assert service.pages.service_wall() == 5610.0
