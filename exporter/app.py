@@ -48,8 +48,8 @@ for their answer must not give way to younger ones."""
 EXPIRY_SECONDS: Final = 10.0
 """How often time is let do its work on the ledger."""
 
-TOKEN_SECONDS: Final = 2.0
-"""How often the files of tokens are looked at."""
+LOOK_SECONDS: Final = 2.0
+"""How often the files of tokens are looked at, and ids that could not be taken up."""
 
 
 def clocks() -> Moment:
@@ -117,7 +117,7 @@ class App:
         self.pushed: Final = PushedIds(_push_tokens(config), self._ledger, now)
         self._threads = [
             threading.Thread(target=self._keep, name="ledger", daemon=True),
-            threading.Thread(target=self._watch_tokens, name="tokens", daemon=True),
+            threading.Thread(target=self._look_at_accounts, name="accounts", daemon=True),
         ]
 
     @property
@@ -315,15 +315,15 @@ class App:
                     "keeping the ledger failed", extra={"error": type(error).__name__}
                 )
 
-    def _watch_tokens(self) -> None:
-        while not self._is_stopping.wait(TOKEN_SECONDS):
+    def _look_at_accounts(self) -> None:
+        while not self._is_stopping.wait(LOOK_SECONDS):
             for account in self._accounts.values():
                 try:
                     account.look_at_token()
                     account.look_at_ids()
                 except Exception as error:  # noqa: BLE001 - a fault of ours must not end the watch
                     log.error(  # noqa: TRY400 - a traceback shows values as well
-                        "looking at a token failed",
+                        "looking at an account failed",
                         extra={"account": account.name, "error": type(error).__name__},
                     )
 
