@@ -18,6 +18,9 @@ LOOK_SECONDS: Final = 1.0
 """How often the files are looked at. A change counts once it was there twice in the same form:
 a file may be half written, and a certificate be renewed before its key."""
 
+LEAVE_SECONDS: Final = 0.25
+"""How long a look that is under way has to end in the end."""
+
 
 class WatchedSecurity:
     """The web side's security as the file says it now, or last said it without a fault.
@@ -91,7 +94,8 @@ class WatchedSecurity:
         trace: TracebackType | None,
     ) -> None:
         self._stopping.set()
-        self._thread.join(LOOK_SECONDS)
+        # No longer: it may be reading from a disk that does not answer, and ends with the process.
+        self._thread.join(LEAVE_SECONDS)
 
     def _taken_over(self, reading: Reading) -> tuple[Fault, ...]:
         security = reading.security
