@@ -5,7 +5,6 @@ import gc
 import io
 import json
 import logging
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Coroutine, Iterator
@@ -21,9 +20,7 @@ SECRET = "a-prompt-of-the-user"
 def root_logger() -> Iterator[None]:
     root = logging.getLogger()
     before = (list(root.handlers), root.level)
-    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
     yield
-    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
     root.handlers[:], level = before
     root.setLevel(level)
     logging.captureWarnings(capture=False)
