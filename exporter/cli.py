@@ -353,6 +353,7 @@ def _export(arguments: argparse.Namespace) -> int:
         from_environment,
         load,
     )
+    from exporter.config.stamps import Watched  # noqa: PLC0415
     from exporter.ledger.sqlite import CannotOpenLedger, LedgerInUse  # noqa: PLC0415
     from exporter.reloading import Reloadable  # noqa: PLC0415
     from exporter.running import WebSide, run  # noqa: PLC0415
@@ -364,6 +365,8 @@ def _export(arguments: argparse.Namespace) -> int:
             return from_environment(os.environ)
         return load(config_file, os.environ)
 
+    # Before it is read: what changes while everything starts is a change.
+    watched = None if config_file is None or not arguments.watch else Watched(config_file)
     try:
         config = read_config()
         security = _security(arguments)
@@ -377,7 +380,6 @@ def _export(arguments: argparse.Namespace) -> int:
         return EXIT_CANNOT_LISTEN
     try:
         web = WebSide(listening, arguments.telemetry_path, security, arguments.lifecycle)
-        watched = config_file if arguments.watch else None
         reloadable = Reloadable(read_config, str(config_file or "environment"), watched)
         run(config, web, arguments.storage_path, signals, reloads=(reloadable, reload_signal))
     except (LedgerInUse, CannotOpenLedger, TokenUnreadable) as error:

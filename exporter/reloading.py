@@ -5,7 +5,6 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -33,8 +32,9 @@ class Reloadable:
     """Reads and checks the configuration. Raises ConfigError."""
     source: str
     """Where it comes from, in the log's words."""
-    watched: Path | None = None
-    """Its file, where a change of it is to be enough; None: only when told to."""
+    watched: Watched | None = None
+    """Its file as it was before it was first read, where a change of it is to be enough; None: only
+    when told to."""
 
 
 class Reloading:
@@ -60,7 +60,7 @@ class Reloading:
         self._reloadable = reloadable
         self._security = security
         self._signal = signal
-        self._file = None if reloadable.watched is None else Watched(reloadable.watched)
+        self._file = reloadable.watched
         self._one_at_a_time = threading.Lock()
         self._faults: tuple[str, ...] = ()
         self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
