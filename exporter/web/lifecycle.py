@@ -2,8 +2,8 @@
 
     POST /-/reload        also PUT, as Prometheus takes both
 
-It answers 200, or 500 with what is wrong, one fault a line, and then the old one stays in use; 503
-while another one is under way. Only there with `--web.enable-lifecycle`; otherwise 403, as
+It answers 200, or 500 with what is wrong, one fault a line, and then nothing has changed; 503 while
+another one is under way. Only there with `--web.enable-lifecycle`; otherwise 403, as
 Prometheus has it.
 """
 
@@ -21,7 +21,7 @@ RELOAD_PATH: Final = "/-/reload"
 
 
 def lifecycle_routes(reload: Callable[[], tuple[str, ...]] | None) -> list[Route]:
-    """The route; `reload` answers with what is wrong, None: it is not enabled."""
+    """The route; `reload` answers with what is wrong, line by line; None: it is not enabled."""
     under_way = threading.Lock()
 
     async def endpoint(_: Request) -> Response:
@@ -37,8 +37,7 @@ def lifecycle_routes(reload: Callable[[], tuple[str, ...]] | None) -> list[Route
             )
         faults = await _in_thread(reload, under_way)
         if faults:
-            lines = "".join(f"  {fault}\n" for fault in faults)
-            return PlainTextResponse(f"not reloaded, the old one stays in use:\n{lines}", 500)
+            return PlainTextResponse("".join(f"{line}\n" for line in faults), 500)
         return PlainTextResponse("reloaded\n")
 
     return [Route(RELOAD_PATH, endpoint, methods=["POST", "PUT"])]

@@ -189,6 +189,43 @@ def test_the_file_of_the_web_side_is_read_again_as_well(stage: Stage, simulator:
     assert metrics(SUCCESSFUL) == 1
 
 
+def test_a_fault_in_either_file_and_neither_changes(stage: Stage, simulator: Simulator) -> None:
+    web = stage.folder / "web.yml"
+    web.write_text("{}")
+    program = Program(stage, simulator, f"--web.config.file={web}", "--web.enable-lifecycle")
+    program.up("studio")
+
+    program.configure("agency")
+    web.write_text("nonsense: 1")
+    answer = requests.post(f"{program.url}/-/reload", timeout=10)
+    assert answer.status_code == 500
+    assert answer.text.startswith("not reloaded, the old one stays in use:\n")
+    assert "  the configuration was not taken over" in answer.text
+    assert "  web configuration: line 1: nonsense" in answer.text
+    shown = requests.get(f"{program.url}/config", timeout=10).text
+    assert "studio" in shown
+    assert "agency" not in shown
+    metrics = program.scrape()
+    assert metrics(SUCCESSFUL) == 0
+    assert metrics("exporter_web_config_last_reload_successful") == 0
+
+    program.write("accounts: []")
+    answer = requests.post(f"{program.url}/-/reload", timeout=10)
+    assert "  line 1: accounts" in answer.text
+    assert "  web configuration: line 1: nonsense" in answer.text
+
+    program.configure("agency")
+    web.write_text("http_server_config: {headers: {X-Frame-Options: SAMEORIGIN}}")
+    answer = requests.post(f"{program.url}/-/reload", timeout=10)
+    assert (answer.status_code, answer.text) == (200, "reloaded\n")
+    page = requests.get(f"{program.url}/config", timeout=10)
+    assert page.headers["X-Frame-Options"] == "SAMEORIGIN"
+    assert "agency" in page.text
+    metrics = program.scrape()
+    assert metrics(SUCCESSFUL) == 1
+    assert metrics("exporter_web_config_last_reload_successful") == 1
+
+
 def test_hangups_from_the_first_moment_on_end_nothing(stage: Stage, simulator: Simulator) -> None:
     program = Program(stage, simulator)
     stage.until("it has set itself up", lambda: program.process.catches(signal.SIGHUP), 30)

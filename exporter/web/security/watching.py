@@ -59,10 +59,37 @@ class WatchedSecurity:
 
     def reload(self) -> tuple[Fault, ...]:
         """Read everything anew now; what is wrong, in which case the old stays in use."""
+        return self.take_over(self.read_again())
+
+    def read_again(self) -> Reading:
+        """Read everything anew, and use nothing of it yet."""
+        return read(self._path)
+
+    def faults_of(self, reading: Reading) -> tuple[Fault, ...]:
+        """What is wrong with it, for this exporter as it runs."""
+        security = reading.security
+        if security is None:
+            return reading.faults
+        if (security.tls is None) is not (self._security.tls is None):
+            return (
+                Fault(
+                    "tls_server_config",
+                    "was added or taken out, which a listening socket cannot follow",
+                    "Restart the exporter.",
+                ),
+            )
+        return ()
+
+    def take_over(self, reading: Reading) -> tuple[Fault, ...]:
+        """Use what was read, unless there are faults, which it returns and the log tells.
+
+        Should a newer one be in use meanwhile, the next look finds that the files have changed.
+        """
         with self._reading:
-            reading = read(self._path)
             self._stamps = self._seen = dict(reading.stamps)
-            faults = self._taken_over(reading)
+            faults = self.faults_of(reading)
+            if reading.security is not None and not faults:
+                self._use(reading.security)
             self.last_reload_successful = not faults
         for fault in faults:
             log.error(
@@ -97,18 +124,7 @@ class WatchedSecurity:
         # No longer: it may be reading from a disk that does not answer, and ends with the process.
         self._thread.join(LEAVE_SECONDS)
 
-    def _taken_over(self, reading: Reading) -> tuple[Fault, ...]:
-        security = reading.security
-        if security is None:
-            return reading.faults
-        if (security.tls is None) is not (self._security.tls is None):
-            return (
-                Fault(
-                    "tls_server_config",
-                    "was added or taken out, which a listening socket cannot follow",
-                    "Restart the exporter.",
-                ),
-            )
+    def _use(self, security: Security) -> None:
         self._security = security
         log.info(
             "web configuration read again",
@@ -116,7 +132,6 @@ class WatchedSecurity:
         )
         for warning in security.warnings:
             log.warning("configuration", extra={"key": warning.key, "warning": warning.reason})
-        return ()
 
     def _tls(self) -> Tls:
         tls = self._security.tls
