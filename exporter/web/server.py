@@ -46,6 +46,9 @@ def make_server(app: ASGIApp, context: ssl.SSLContext | None = None) -> uvicorn.
         log_config=None,
         lifespan="off",
         server_header=False,
+        # Who asks is who connects: the header would let a local client pass for any number of
+        # them, each with wrong passwords of its own.
+        proxy_headers=False,
         ws="none",
     )
     # Uvicorn would read a certificate itself, once; ours is another at each handshake.

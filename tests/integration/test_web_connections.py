@@ -35,7 +35,18 @@ async def _large(_: Request) -> Response:
     return PlainTextResponse("x" * LARGE)
 
 
-APP = Starlette(routes=[Route("/small", _small, methods=["GET", "POST"]), Route("/large", _large)])
+async def _who(request: Request) -> Response:
+    assert request.client is not None
+    return PlainTextResponse(f"{request.client.host} {request.url.scheme}\nsmall")
+
+
+APP = Starlette(
+    routes=[
+        Route("/small", _small, methods=["GET", "POST"]),
+        Route("/large", _large),
+        Route("/who", _who),
+    ]
+)
 
 
 class Served:
@@ -165,6 +176,17 @@ def test_an_answer_that_nobody_reads(served: Served) -> None:
     for _ in range(3):
         assert is_ended(served.connect())
     assert read(client) < LARGE
+
+
+def test_who_asks_is_who_connects_whatever_it_says(served: Served) -> None:
+    client = served.connect()
+    client.sendall(
+        b"GET /who HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\n"
+        b"X-Forwarded-Proto: gopher\r\n\r\n"
+    )
+    said = answer(client)
+    assert b"127.0.0.1 http" in said
+    assert b"gopher" not in said
 
 
 def test_between_two_requests_a_connection_is_kept(served: Served) -> None:
