@@ -31,6 +31,7 @@ EXIT_BAD_INPUT: Final = 1
 """A wrong configuration or flag; nothing was started."""
 EXIT_CANNOT_LISTEN: Final = 2
 
+LISTEN_FLAG: Final = "--web.listen-address"
 DEFAULT_LISTEN_ADDRESS: Final = ":10871"
 DEFAULT_HEALTH_URL: Final = "http://localhost:10871/-/healthy"
 HEALTH_URL: Final = "COMFYCONTROL_EXPORTER_HEALTH_URL"
@@ -70,6 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     parser.given = sys.argv[1:] if argv is None else argv
     arguments = parser.parse_args(argv)
+    if sum(text.partition("=")[0] == LISTEN_FLAG for text in parser.given) > 1:
+        # Argparse would take the last without a word.
+        parser.error(f"argument {LISTEN_FLAG}: is given more than once; :PORT is every address")
     if arguments.systemd_socket and arguments.listen_address is not None:
         parser.error("argument --web.systemd-socket: not allowed with --web.listen-address")
     if arguments.watch and arguments.config_file is None:
@@ -202,7 +206,7 @@ def _add_logging(parser: argparse.ArgumentParser, *, suppress: bool = False) -> 
 def _add_web(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None:
     # A subcommand takes these flags too, without wiping out what stood before it.
     parser.add_argument(
-        "--web.listen-address",
+        LISTEN_FLAG,
         dest="listen_address",
         type=_listen_address,
         default=argparse.SUPPRESS if suppress else None,
@@ -353,6 +357,7 @@ def _export(arguments: argparse.Namespace) -> int:
         from_environment,
         load,
     )
+    from exporter.config.stamps import Watched  # noqa: PLC0415
     from exporter.ledger.sqlite import CannotOpenLedger, LedgerInUse  # noqa: PLC0415
     from exporter.reloading import Reloadable  # noqa: PLC0415
     from exporter.running import WebSide, run  # noqa: PLC0415
@@ -364,6 +369,8 @@ def _export(arguments: argparse.Namespace) -> int:
             return from_environment(os.environ)
         return load(config_file, os.environ)
 
+    # Before it is read: what changes while everything starts is a change.
+    watched = None if config_file is None or not arguments.watch else Watched(config_file)
     try:
         config = read_config()
         security = _security(arguments)
@@ -377,7 +384,6 @@ def _export(arguments: argparse.Namespace) -> int:
         return EXIT_CANNOT_LISTEN
     try:
         web = WebSide(listening, arguments.telemetry_path, security, arguments.lifecycle)
-        watched = config_file if arguments.watch else None
         reloadable = Reloadable(read_config, str(config_file or "environment"), watched)
         run(config, web, arguments.storage_path, signals, reloads=(reloadable, reload_signal))
     except (LedgerInUse, CannotOpenLedger, TokenUnreadable) as error:

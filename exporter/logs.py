@@ -4,13 +4,18 @@ An exception's message can hold what the service or a user sent, so a line names
 type and where it was raised, and no more.
 """
 
+import contextlib
 import logging
+import re
 import sys
+import threading
 import traceback
 from typing import Final, Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+_ASYNCIO_SAYS: Final = re.compile(r"[\w .]*")
 
 LogFormat = Literal["logfmt", "json"]
 LEVELS: Final = ("debug", "info", "warn", "error")
@@ -44,6 +49,7 @@ def configure(level: str, log_format: LogFormat, stream: TextIO = sys.stderr) ->
             structlog.stdlib.add_log_level,
             structlog.stdlib.ExtraAdder(),
             _name_exception,
+            _cut_asyncio,
         ],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -52,7 +58,7 @@ def configure(level: str, log_format: LogFormat, stream: TextIO = sys.stderr) ->
             renderer,
         ],
     )
-    handler = logging.StreamHandler(stream)
+    handler = _Handler(stream)
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -60,8 +66,21 @@ def configure(level: str, log_format: LogFormat, stream: TextIO = sys.stderr) ->
     for name, quiet in _QUIET.items():
         logging.getLogger(name).setLevel(quiet)
     logging.captureWarnings(capture=True)
-    # A thread that dies of a fault of ours says so in the same format.
+    # Python itself would write tracebacks, with the messages of exceptions.
     sys.excepthook = _log_exception
+    threading.excepthook = _log_thread
+    sys.unraisablehook = _log_unraisable
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes lines; one that cannot be written is lost, not shown piece by piece on stderr."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class's name
+        """Say where a line of ours went wrong, if anything can be written at all."""
+        if isinstance(sys.exc_info()[1], OSError):
+            return
+        with contextlib.suppress(OSError, ValueError):
+            self.stream.write(f"a log line is lost: {record.filename}:{record.lineno}\n")
 
 
 def _log_exception(kind: type[BaseException], error: BaseException, trace: object) -> None:
@@ -69,6 +88,38 @@ def _log_exception(kind: type[BaseException], error: BaseException, trace: objec
     if issubclass(kind, KeyboardInterrupt):
         return
     logging.getLogger("exporter").critical("unexpected end", exc_info=error)
+
+
+def _log_thread(failed: threading.ExceptHookArgs) -> None:
+    """A thread that dies of a fault of ours."""
+    if failed.exc_type is SystemExit or failed.exc_value is None:
+        return
+    name = None if failed.thread is None else failed.thread.name
+    logging.getLogger("exporter").critical(
+        "unexpected end of a thread", exc_info=failed.exc_value, extra={"name_of_thread": name}
+    )
+
+
+def _log_unraisable(failed: "sys.UnraisableHookArgs") -> None:
+    """An exception that nobody can catch, as in a destructor."""
+    # Not the object, nor Python's text about it: both show values.
+    extra = {} if failed.exc_value else {"error": failed.exc_type.__name__}
+    logging.getLogger("exporter").error(
+        "exception that nobody could catch", exc_info=failed.exc_value, extra=extra
+    )
+
+
+def _cut_asyncio(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """Leave of asyncio's text what happened.
+
+    It goes on with the arguments of callbacks, and with tasks and what they raised.
+    """
+    del logger, name
+    record = event.get("_record")
+    if isinstance(record, logging.LogRecord) and record.name == "asyncio":
+        happened = _ASYNCIO_SAYS.match(str(event["event"]))
+        event["event"] = f"asyncio: {happened[0].strip() if happened else ''}"
+    return event
 
 
 def _name_exception(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:

@@ -5,7 +5,6 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -24,6 +23,10 @@ RETRY_LOOKS: Final = 5
 """After how many looks a file that could not be used is tried again: the token file that it names
 may have been mounted after it."""
 
+HELD_BACK: Final = (
+    "the configuration was not taken over: that of the web side, read along with it, has faults"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Reloadable:
@@ -33,8 +36,9 @@ class Reloadable:
     """Reads and checks the configuration. Raises ConfigError."""
     source: str
     """Where it comes from, in the log's words."""
-    watched: Path | None = None
-    """Its file, where a change of it is to be enough; None: only when told to."""
+    watched: Watched | None = None
+    """Its file as it was before it was first read, where a change of it is to be enough; None: only
+    when told to."""
 
 
 class Reloading:
@@ -60,29 +64,45 @@ class Reloading:
         self._reloadable = reloadable
         self._security = security
         self._signal = signal
-        self._file = None if reloadable.watched is None else Watched(reloadable.watched)
+        self._file = reloadable.watched
         self._one_at_a_time = threading.Lock()
         self._faults: tuple[str, ...] = ()
+        self._is_half_done = False
         self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
 
     def reload(self, by: str = "HTTP") -> tuple[str, ...]:
-        """Read everything again now; what is wrong, one line each. Never a secret.
+        """Read everything again now; what is wrong, in lines for a person. Never a secret.
 
         `by` says in the log who asked for it.
         """
         with self._one_at_a_time:
             log.info("reading the configuration again", extra={"by": by})
-            faults = self._reload_config()
+            web = self._security
+            reading = None if web is None else web.read_again()
+            web_faults = () if web is None or reading is None else web.faults_of(reading)
+            faults = self._reload_config(may_change=not web_faults)
             self._tell(faults)
-            if self._security is not None:
-                faults += tuple(f"web configuration: {fault}" for fault in self._security.reload())
-            return faults
+            # What is right in the web side's file is not lost: the watch over it takes it over.
+            if web is not None and reading is not None and (web_faults or not faults):
+                web.take_over(reading)
+            if not faults and not web_faults:
+                return ()
+            outcome = "may be half done" if self._is_half_done else "the old one stays in use"
+            return (
+                f"not reloaded, {outcome}:",
+                *(f"  {fault}" for fault in faults),
+                *(f"  web configuration: {fault}" for fault in web_faults),
+            )
 
-    def _reload_config(self) -> tuple[str, ...]:
+    def _reload_config(self, *, may_change: bool = True) -> tuple[str, ...]:
         if self._file is not None:
             self._file.note_read()
+        self._is_half_done = False
         try:
             config = self._reloadable.load()
+            if not may_change and config != self._app.config:
+                self._app.note_reload_failed()
+                return (HELD_BACK,)
             self._app.reload(config)
         except ConfigError as error:
             faults = tuple(str(fault) for fault in error.faults)
@@ -90,6 +110,7 @@ class Reloading:
             faults = (str(error),)
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the exporter
             # Only the type: the text could hold what was read.
+            self._is_half_done = True
             faults = (f"{type(error).__name__} while it was taken over; restart the exporter",)
         else:
             for warning in config.warnings():
@@ -103,7 +124,7 @@ class Reloading:
         source = self._reloadable.source
         for fault in faults:
             log.error("fault in the configuration", extra={"file": source, "fault": fault})
-        if faults:
+        if faults and not self._is_half_done:
             log.error("the configuration stays as it was", extra={"file": source})
 
     def __enter__(self) -> Self:

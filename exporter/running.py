@@ -6,10 +6,13 @@ import os
 import socket
 import ssl
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from exporter import __version__
 from exporter.app import App
@@ -22,6 +25,9 @@ from exporter.web.security import UNSECURED, Security, WatchedSecurity
 from exporter.web.server import serve
 
 log = logging.getLogger(__name__)
+
+LEAVE_SECONDS: Final = 0.25
+"""How long threads of others (those that render, or check passwords) have to end in the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,7 @@ def run(  # noqa: PLR0913 - what a process is made of
         CannotOpenLedger: the storage folder cannot be used.
         TokenUnreadable: a token's file has gone since the configuration was read.
     """
+    others = set(threading.enumerate())
     app = App(config, storage=storage)
     if (security := web.security) is not None:
         app.web_config_reading = lambda: security.last_reload_successful
@@ -105,11 +112,25 @@ def run(  # noqa: PLR0913 - what a process is made of
     with web.watch(), reloading or nullcontext(), meanwhile(app):
         serve(served, list(web.listening), signals, web.context())
     log.info("stopping")
-    if not app.stop():
-        # A thread that waits where nothing wakes it (a name that is being resolved) must not
-        # hold up the end, nor write to streams that the interpreter has closed.
+    have_stopped = app.stop()
+    if not have_stopped or _would_wait(others):
+        # A thread that waits where nothing wakes it (a name that is being resolved, a disk that
+        # does not answer) must not hold up the end, nor write to streams that the interpreter has
+        # closed.
         log.info("stopped", extra={"left": "threads that would not end in time"})
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
     log.info("stopped")
+
+
+def _would_wait(others: Collection[threading.Thread]) -> bool:
+    """Whether the interpreter would wait for threads that do not end by themselves now.
+
+    `others` were there before, and are whoever's that began them.
+    """
+    deadline = time.monotonic() + LEAVE_SECONDS
+    ours = [t for t in threading.enumerate() if not t.daemon and t not in others]
+    for thread in ours:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return any(thread.is_alive() for thread in ours)

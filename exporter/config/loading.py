@@ -1,5 +1,6 @@
 """From a file or the environment to a `Config`, or to every fault at once."""
 
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -124,6 +125,10 @@ def _text(path: Path) -> tuple[str | None, list[Fault]]:
     remedy = "Name a YAML file that this user can read."
     line = None
     try:
+        # A pipe would block, or be empty when it is read again by a reload.
+        if not stat.S_ISREG(mode := path.stat().st_mode):
+            kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
+            return None, [Fault("", f"is {kind}", remedy)]
         with path.open("rb") as file:
             content = file.read(_LARGEST + 1)
         if len(content) <= _LARGEST:
@@ -132,8 +137,6 @@ def _text(path: Path) -> tuple[str | None, list[Fault]]:
         remedy = "Move lists of ids into files, and name these under `workflow_files`."
     except FileNotFoundError:
         reason = "does not exist"
-    except IsADirectoryError:
-        reason = "is a directory"
     except UnicodeDecodeError as error:
         reason, remedy = "is not UTF-8 text", "Save it as UTF-8."
         line = error.object.count(b"\n", 0, error.start) + 1

@@ -111,9 +111,10 @@ started with `--web.enable-lifecycle`; and, with **`--config.watch`**, whenever 
 - Changed buckets start that histogram anew.
 - **A file with a fault changes nothing.** The old configuration stays in use,
   `comfycontrol_exporter_config_last_reload_successful` turns 0, the log names every fault, and `POST /-/reload`
-  answers 500 with them.
+  answers 500 with them. It answers 503 while another such request is still at work.
 
-Token files, files of workflow ids, and the files of `--web.config.file` are watched always. Flags are
+SIGHUP and `POST /-/reload` read the file of `--web.config.file` along with it, and change something only
+where both are right. Token files, files of workflow ids, and the files of `--web.config.file` are watched always. Flags are
 read at the start alone.
 
 ## Environment variables

@@ -2,14 +2,17 @@
 
     POST /-/reload        also PUT, as Prometheus takes both
 
-It answers 200, or 500 with what is wrong, one fault a line, and then the old one stays in use.
-Only there with `--web.enable-lifecycle`; otherwise 403, as Prometheus has it.
+It answers 200, or 500 with what is wrong, one fault a line, and then nothing has changed; 503 while
+another one is under way. Only there with `--web.enable-lifecycle`; otherwise 403, as
+Prometheus has it.
 """
 
+import asyncio
+import contextlib
+import threading
 from collections.abc import Callable
 from typing import Final
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -18,17 +21,64 @@ RELOAD_PATH: Final = "/-/reload"
 
 
 def lifecycle_routes(reload: Callable[[], tuple[str, ...]] | None) -> list[Route]:
-    """The route; `reload` answers with what is wrong, None: it is not enabled."""
+    """The route; `reload` answers with what is wrong, line by line; None: it is not enabled."""
+    under_way = threading.Lock()
 
     async def endpoint(_: Request) -> Response:
         if reload is None:
             return PlainTextResponse(
                 "not enabled: start the exporter with --web.enable-lifecycle\n", 403
             )
-        faults = await run_in_threadpool(reload)
+        if not under_way.acquire(blocking=False):
+            return PlainTextResponse(
+                "another reload is under way: ask again when it has ended\n",
+                503,
+                {"Retry-After": "1"},
+            )
+        faults = await _in_thread(reload, under_way)
         if faults:
-            lines = "".join(f"  {fault}\n" for fault in faults)
-            return PlainTextResponse(f"not reloaded, the old one stays in use:\n{lines}", 500)
+            return PlainTextResponse("".join(f"{line}\n" for line in faults), 500)
         return PlainTextResponse("reloaded\n")
 
     return [Route(RELOAD_PATH, endpoint, methods=["POST", "PUT"])]
+
+
+async def _in_thread(
+    reload: Callable[[], tuple[str, ...]], under_way: threading.Lock
+) -> tuple[str, ...]:
+    """Run it in a thread of its own, which lets go of the lock in the end.
+
+    It may be reading from a disk that does not answer: a daemon thread holds up neither the
+    scrapes, which share the others, nor the end of the process. And whoever asked may be gone
+    before it is done, so the lock is the thread's.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[tuple[str, ...]] = loop.create_future()
+
+    def tell(faults: tuple[str, ...] | None, error: Exception | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(faults or ())
+
+    def run() -> None:
+        faults, failed = None, None
+        try:
+            faults = reload()
+        except Exception as error:  # noqa: BLE001 - it is the answer's, not the thread's
+            failed = error
+        finally:
+            under_way.release()
+        # The loop has ended where the process is ending.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(tell, faults, failed)
+
+    try:
+        threading.Thread(target=run, name="reload by HTTP", daemon=True).start()
+    except RuntimeError:
+        # There may be no more threads just now.
+        under_way.release()
+        raise
+    return await done

@@ -99,11 +99,14 @@ def _endpoints(parts: WebParts) -> Starlette:
     ]
     if parts.telemetry_path != "/":
         routes.append(Route("/", landing, methods=["GET"]))
-    return Starlette(
+    app = Starlette(
         routes=routes,
         middleware=[Middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)],
         exception_handlers={Exception: _fault},
     )
+    # For a path with a slash too many it would send clients to whatever host they name.
+    app.router.redirect_slashes = False
+    return app
 
 
 def _scraper(request: Request) -> str:

@@ -7,6 +7,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from exporter.signals import EndSignals
+from exporter.web.connections import KEEP_ALIVE_SECONDS, Connection
 
 GRACE_SECONDS = 1
 """How long answers under way may take once the end is near; SIGTERM ends all within 3 s."""
@@ -20,7 +21,7 @@ def serve(
 ) -> None:
     """Serve until a signal ends the process; with a context, over TLS.
 
-    Slow clients and idle connections are uvicorn's, handshakes are asyncio's.
+    Slow clients and idle connections have deadlines of ours and of uvicorn's, handshakes asyncio's.
     """
     server = make_server(app, context)
 
@@ -38,13 +39,16 @@ def make_server(app: ASGIApp, context: ssl.SSLContext | None = None) -> uvicorn.
     """The server, not yet serving."""
     config = uvicorn.Config(
         app,
-        # Prometheus keeps its connection from scrape to scrape, up to a minute and more.
-        timeout_keep_alive=120,
+        http=Connection,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
         access_log=False,
         log_config=None,
         lifespan="off",
         server_header=False,
+        # Who asks is who connects: the header would let a local client pass for any number of
+        # them, each with wrong passwords of its own.
+        proxy_headers=False,
         ws="none",
     )
     # Uvicorn would read a certificate itself, once; ours is another at each handshake.

@@ -1,7 +1,8 @@
 """SIGHUP, `POST /-/reload` and a watched file, with the real program."""
 
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,16 +20,26 @@ SCENARIO = "{limit: {enabled: false}, accounts: [{name: studio}, {name: agency}]
 class Program:
     """An exporter with a configuration file that changes."""
 
-    def __init__(self, stage: Stage, simulator: Simulator, *flags: str) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        simulator: Simulator,
+        *flags: str,
+        command: Sequence[str] = (EXPORTER,),
+        next_: Path | None = None,
+    ) -> None:
         self._stage = stage
         self._simulator = simulator
         self.file = stage.folder / "config.yml"
+        if next_ is not None:
+            self.configure("studio", "agency")
+            self.file.rename(next_)
         self.configure("studio")
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         self.process: Process = stage.start(
             "exporter",
             [
-                EXPORTER,
+                *command,
                 f"--config.file={self.file}",
                 f"--storage.path={stage.folder / 'data'}",
                 f"--web.listen-address=127.0.0.1:{port}",
@@ -178,6 +189,43 @@ def test_the_file_of_the_web_side_is_read_again_as_well(stage: Stage, simulator:
     assert metrics(SUCCESSFUL) == 1
 
 
+def test_a_fault_in_either_file_and_neither_changes(stage: Stage, simulator: Simulator) -> None:
+    web = stage.folder / "web.yml"
+    web.write_text("{}")
+    program = Program(stage, simulator, f"--web.config.file={web}", "--web.enable-lifecycle")
+    program.up("studio")
+
+    program.configure("agency")
+    web.write_text("nonsense: 1")
+    answer = requests.post(f"{program.url}/-/reload", timeout=10)
+    assert answer.status_code == 500
+    assert answer.text.startswith("not reloaded, the old one stays in use:\n")
+    assert "  the configuration was not taken over" in answer.text
+    assert "  web configuration: line 1: nonsense" in answer.text
+    shown = requests.get(f"{program.url}/config", timeout=10).text
+    assert "studio" in shown
+    assert "agency" not in shown
+    metrics = program.scrape()
+    assert metrics(SUCCESSFUL) == 0
+    assert metrics("exporter_web_config_last_reload_successful") == 0
+
+    program.write("accounts: []")
+    answer = requests.post(f"{program.url}/-/reload", timeout=10)
+    assert "  line 1: accounts" in answer.text
+    assert "  web configuration: line 1: nonsense" in answer.text
+
+    program.configure("agency")
+    web.write_text("http_server_config: {headers: {X-Frame-Options: SAMEORIGIN}}")
+    answer = requests.post(f"{program.url}/-/reload", timeout=10)
+    assert (answer.status_code, answer.text) == (200, "reloaded\n")
+    page = requests.get(f"{program.url}/config", timeout=10)
+    assert page.headers["X-Frame-Options"] == "SAMEORIGIN"
+    assert "agency" in page.text
+    metrics = program.scrape()
+    assert metrics(SUCCESSFUL) == 1
+    assert metrics("exporter_web_config_last_reload_successful") == 1
+
+
 def test_hangups_from_the_first_moment_on_end_nothing(stage: Stage, simulator: Simulator) -> None:
     program = Program(stage, simulator)
     stage.until("it has set itself up", lambda: program.process.catches(signal.SIGHUP), 30)
@@ -190,3 +238,31 @@ def test_hangups_from_the_first_moment_on_end_nothing(stage: Stage, simulator: S
     program.process.send(signal.SIGHUP)
     program.up("agency")
     assert program.process.terminate() == 0
+
+
+CHANGING = """
+import os, sys
+import exporter.config
+load = exporter.config.load
+def changed_meanwhile(*arguments):
+    read = load(*arguments)
+    if os.path.exists(next := sys.argv[1]):
+        os.rename(next, arguments[0])
+    return read
+exporter.config.load = changed_meanwhile
+from exporter.cli import main
+sys.exit(main(sys.argv[2:]))
+"""
+"""The exporter, whose file is exchanged just after it was first read."""
+
+
+def test_a_watched_file_that_changes_during_the_start(stage: Stage, simulator: Simulator) -> None:
+    new = stage.folder / "next.yml"
+    program = Program(
+        stage,
+        simulator,
+        "--config.watch",
+        command=(sys.executable, "-c", CHANGING, str(new)),
+        next_=new,
+    )
+    program.up("agency")

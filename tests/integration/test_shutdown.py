@@ -5,9 +5,10 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,9 @@ BOTH = pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGINT], ids=l
 class Program:
     """A running exporter."""
 
-    def __init__(self, folder: Path, account: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, account: Mapping[str, Any], command: Sequence[str] = (EXPORTER,)
+    ) -> None:
         self.port = free_port()
         self.pid = 0
         config = folder / "config.yml"
@@ -53,7 +56,7 @@ class Program:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [
-                    EXPORTER,
+                    *command,
                     f"--config.file={config}",
                     f"--web.listen-address=127.0.0.1:{self.port}",
                     f"--storage.path={folder / 'data'}",
@@ -72,8 +75,11 @@ class Program:
             return None
         return Metrics(page).total(name)
 
-    def end_with(self, signal_: signal.Signals) -> None:
-        """Signal it, and see that it ends as it should."""
+    def end_with(self, signal_: signal.Signals, *, cuts_an_answer: bool = False) -> None:
+        """Signal it, and see that it ends as it should.
+
+        An answer that is cut, which its client waits for in vain, is told of in the log.
+        """
         assert self._process.poll() is None, self.log
         began = time.monotonic()
         self._process.send_signal(signal_)
@@ -85,7 +91,7 @@ class Program:
         assert code == 0, self.log[-3000:]
         assert took < SECONDS
         assert "Traceback" not in self.log
-        assert "Exception" not in self.log
+        assert cuts_an_answer or "Exception" not in self.log
         assert "stopped" in self.log
 
     @property
@@ -116,9 +122,11 @@ class Stage:
         simulator.set_faults(*faults)
         return simulator
 
-    def export(self, base_url: str, **account: Any) -> Program:
+    def export(
+        self, base_url: str, *, command: Sequence[str] = (EXPORTER,), **account: Any
+    ) -> Program:
         """Start an exporter."""
-        program = Program(self._folder, {"base_url": base_url, **account})
+        program = Program(self._folder, {"base_url": base_url, **account}, command)
         self.ends.callback(program.kill)
         return program
 
@@ -229,3 +237,57 @@ def test_an_impatient_user_may_press_ctrl_c_twice(stage: Stage) -> None:
     os.kill(program.pid, signal.SIGINT)
     simulator.wait_until(lambda truth: truth.streams_open < 200, PATIENCE)
     program.end_with(signal.SIGINT)
+
+
+def stuck(*, at: str) -> tuple[str, ...]:
+    """The exporter, but a call of one kind never comes back, as on a disk that does not answer."""
+    begin = {
+        "reload": """
+import exporter.config
+load, loads = exporter.config.load, []
+def first(*arguments):
+    loads.append(arguments)
+    return load(*arguments) if len(loads) == 1 else threading.Event().wait()
+exporter.config.load = first
+""",
+        "render": """
+from exporter.metrics.exposition import Page
+Page.render = lambda *_: threading.Event().wait()
+""",
+    }
+    end = "from exporter.cli import main\nsys.exit(main())"
+    return (sys.executable, "-c", f"import sys, threading{begin[at]}{end}")
+
+
+def answered(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=10).ok
+    except requests.ConnectionError:
+        return False
+
+
+def test_while_a_reload_reads_from_a_disk_that_does_not_answer(stage: Stage) -> None:
+    simulator = stage.simulate()
+    command = (*stuck(at="reload"), "--web.enable-lifecycle")
+    program = stage.export(simulator.base_url, listing={}, command=command)
+    url = f"http://127.0.0.1:{program.port}"
+    until(lambda: answered(f"{url}/-/healthy"))
+    with pytest.raises(requests.ReadTimeout):
+        requests.post(f"{url}/-/reload", timeout=0.5)
+    # Those who ask again are told so at once, and scrapes go on.
+    for _ in range(50):
+        again = requests.post(f"{url}/-/reload", timeout=10)
+        assert (again.status_code, again.headers["Retry-After"]) == (503, "1")
+        assert "under way" in again.text
+    assert program.metric("account_up") is not None
+    program.end_with(signal.SIGTERM, cuts_an_answer=True)
+
+
+def test_while_a_scrape_is_stuck(stage: Stage) -> None:
+    simulator = stage.simulate()
+    program = stage.export(simulator.base_url, listing={}, command=stuck(at="render"))
+    url = f"http://127.0.0.1:{program.port}"
+    until(lambda: answered(f"{url}/-/healthy"))
+    with pytest.raises(requests.ReadTimeout):
+        requests.get(f"{url}/metrics", timeout=0.5)
+    program.end_with(signal.SIGTERM, cuts_an_answer=True)

@@ -148,6 +148,18 @@ def test_probes_and_landing_page(base_url: str) -> None:
     assert requests.post(f"{base_url}/metrics", timeout=10).status_code == 405
 
 
+def test_a_slash_too_many_sends_nobody_elsewhere(base_url: str) -> None:
+    for path in ("/metrics/", "/-/healthy/", "/config/"):
+        answer = requests.get(
+            f"{base_url}{path}",
+            headers={"Host": "elsewhere.example"},
+            allow_redirects=False,
+            timeout=10,
+        )
+        assert answer.status_code == 404
+        assert "Location" not in answer.headers
+
+
 def test_ready_says_that_every_account_had_its_first_answer(push_token: Path) -> None:
     # Nobody answers there: the port is taken, and never accepted from.
     with socket.create_server(("127.0.0.1", 0)) as silent:

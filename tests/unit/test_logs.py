@@ -1,14 +1,19 @@
 """What a log line holds, and what it never does."""
 
+import asyncio
+import gc
 import io
 import json
 import logging
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 
 import pytest
 
 from exporter import logs
+
+SECRET = "a-prompt-of-the-user"
 
 
 @pytest.fixture(autouse=True)
@@ -89,3 +94,83 @@ def test_warnings_go_to_the_log() -> None:
         logging.captureWarnings(capture=True)
         warnings.warn("old", DeprecationWarning, stacklevel=1)
     assert "level=warning" in out.getvalue()
+
+
+def raising(_: object = None) -> None:
+    raise ValueError(SECRET)
+
+
+@pytest.mark.parametrize("log_format", ["logfmt", "json"])
+def test_a_thread_that_dies_is_named_without_its_message(
+    log_format: logs.LogFormat, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out = lines(log_format)
+    thread = threading.Thread(target=raising, name="lister")
+    thread.start()
+    thread.join()
+    said = out.getvalue() + "".join(capsys.readouterr())
+    assert "ValueError" in said
+    assert "test_logs.py:" in said
+    assert "lister" in said
+    assert SECRET not in said
+    assert said.count("\n") == 1
+
+
+class Undying:
+    def __repr__(self) -> str:
+        return SECRET
+
+    def __del__(self) -> None:
+        raising()
+
+
+def test_a_destructor_that_fails_is_named_without_its_message(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, out = lines("logfmt")
+    Undying()
+    gc.collect()
+    said = out.getvalue() + "".join(capsys.readouterr())
+    assert "error=ValueError" in said
+    assert SECRET not in said
+    assert said.count("\n") == 1
+
+
+async def forget_a_task() -> None:
+    async def failing() -> None:
+        raising()
+
+    task = asyncio.create_task(failing())
+    await asyncio.wait({task})
+    del task
+    gc.collect()
+
+
+async def fail_in_a_callback() -> None:
+    asyncio.get_running_loop().call_soon(raising, SECRET)
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (forget_a_task, "Task exception was never retrieved"),
+        (fail_in_a_callback, "Exception in callback raising"),
+    ],
+)
+def test_of_what_asyncio_says_nothing_stays_but_what_happened(
+    fault: Callable[[], Coroutine[None, None, None]], says: str
+) -> None:
+    _, out = lines("logfmt", "debug")
+    asyncio.run(fault())
+    assert f'msg="asyncio: {says}" error=ValueError' in out.getvalue()
+    assert SECRET not in out.getvalue()
+    assert out.getvalue().count("\n") == 1
+
+
+def test_a_line_that_cannot_be_formatted_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    log, out = lines("logfmt")
+    log.warning("two %s %s", SECRET)  # noqa: PLE1206 - that is the fault
+    said = out.getvalue() + "".join(capsys.readouterr())
+    assert said.startswith("a log line is lost: test_logs.py:")
+    assert SECRET not in said

@@ -18,6 +18,9 @@ LOOK_SECONDS: Final = 1.0
 """How often the files are looked at. A change counts once it was there twice in the same form:
 a file may be half written, and a certificate be renewed before its key."""
 
+LEAVE_SECONDS: Final = 0.25
+"""How long a look that is under way has to end in the end."""
+
 
 class WatchedSecurity:
     """The web side's security as the file says it now, or last said it without a fault.
@@ -56,10 +59,37 @@ class WatchedSecurity:
 
     def reload(self) -> tuple[Fault, ...]:
         """Read everything anew now; what is wrong, in which case the old stays in use."""
+        return self.take_over(self.read_again())
+
+    def read_again(self) -> Reading:
+        """Read everything anew, and use nothing of it yet."""
+        return read(self._path)
+
+    def faults_of(self, reading: Reading) -> tuple[Fault, ...]:
+        """What is wrong with it, for this exporter as it runs."""
+        security = reading.security
+        if security is None:
+            return reading.faults
+        if (security.tls is None) is not (self._security.tls is None):
+            return (
+                Fault(
+                    "tls_server_config",
+                    "was added or taken out, which a listening socket cannot follow",
+                    "Restart the exporter.",
+                ),
+            )
+        return ()
+
+    def take_over(self, reading: Reading) -> tuple[Fault, ...]:
+        """Use what was read, unless there are faults, which it returns and the log tells.
+
+        Should a newer one be in use meanwhile, the next look finds that the files have changed.
+        """
         with self._reading:
-            reading = read(self._path)
             self._stamps = self._seen = dict(reading.stamps)
-            faults = self._taken_over(reading)
+            faults = self.faults_of(reading)
+            if reading.security is not None and not faults:
+                self._use(reading.security)
             self.last_reload_successful = not faults
         for fault in faults:
             log.error(
@@ -91,20 +121,10 @@ class WatchedSecurity:
         trace: TracebackType | None,
     ) -> None:
         self._stopping.set()
-        self._thread.join(LOOK_SECONDS)
+        # No longer: it may be reading from a disk that does not answer, and ends with the process.
+        self._thread.join(LEAVE_SECONDS)
 
-    def _taken_over(self, reading: Reading) -> tuple[Fault, ...]:
-        security = reading.security
-        if security is None:
-            return reading.faults
-        if (security.tls is None) is not (self._security.tls is None):
-            return (
-                Fault(
-                    "tls_server_config",
-                    "was added or taken out, which a listening socket cannot follow",
-                    "Restart the exporter.",
-                ),
-            )
+    def _use(self, security: Security) -> None:
         self._security = security
         log.info(
             "web configuration read again",
@@ -112,7 +132,6 @@ class WatchedSecurity:
         )
         for warning in security.warnings:
             log.warning("configuration", extra={"key": warning.key, "warning": warning.reason})
-        return ()
 
     def _tls(self) -> Tls:
         tls = self._security.tls

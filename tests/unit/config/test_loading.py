@@ -1,5 +1,6 @@
 """From files and the environment to models."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -217,6 +218,15 @@ accounts:
 def test_a_missing_file(tmp_path: Path) -> None:
     (fault,) = faults(tmp_path / "none.yml")
     assert str(fault) == "the file does not exist. Name a YAML file that this user can read."
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.yml")
+    (fault,) = faults(tmp_path / "config.yml")
+    assert str(fault) == (
+        "the file is not a regular file. Name a YAML file that this user can read."
+    )
 
 
 def test_a_directory(tmp_path: Path) -> None:

@@ -1,0 +1,110 @@
+"""Deadlines for clients: uvicorn's own begins with the first answer."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import ClassVar, Final, Literal
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+log = logging.getLogger(__name__)
+
+KEEP_ALIVE_SECONDS: Final = 120
+"""Prometheus keeps its connection from scrape to scrape, up to a minute and more."""
+
+Awaited = Literal["header", "body", "reading"]
+
+
+class Connection(H11Protocol):
+    """uvicorn's protocol, which also closes the connections of clients that keep it waiting.
+
+    Each is a file descriptor, of which the streams need theirs. (A handshake has a minute, which
+    is asyncio's.)
+    """
+
+    seconds: ClassVar[Mapping[Awaited, float]] = {"header": 15.0, "body": 60.0, "reading": 60.0}
+    """How long a client may take for the header of a request, from the beginning of the connection
+    or from its first byte on; for the body; and to read what waits for it, where that is much or
+    the last there is.
+    """
+
+    _awaited: Awaited | None = None
+    _deadline: asyncio.TimerHandle | None = None
+    _reading_deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._wait_for("header")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._wait_for(None)
+        self._read()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take up a part of a request."""
+        super().data_received(data)
+        self._look()
+
+    def on_response_complete(self) -> None:
+        """Go on with what came meanwhile."""
+        super().on_response_complete()
+        self._look()
+        if self.transport.is_closing():
+            self._wait_for_reading()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """No further request came."""
+        super().timeout_keep_alive_handler()
+        self._wait_for_reading()
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as it is answered."""
+        super().pause_writing()
+        self._wait_for_reading()
+
+    def resume_writing(self) -> None:
+        """It does read."""
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._read()
+
+    def _wait_for_reading(self) -> None:
+        # What is closed first sends what it has, however long nobody reads that.
+        if self._reading_deadline is None:
+            self._reading_deadline = self._timer("reading")
+
+    def _read(self) -> None:
+        if self._reading_deadline is not None:
+            self._reading_deadline.cancel()
+            self._reading_deadline = None
+
+    def _look(self) -> None:
+        state = self.conn.their_state
+        if state is h11.SEND_BODY:
+            self._wait_for("body")
+        elif state is h11.IDLE and self.conn.trailing_data[0]:
+            self._wait_for("header")
+        else:
+            # It is our turn; or, between two requests, uvicorn has a deadline.
+            self._wait_for(None)
+
+    def _wait_for(self, awaited: Awaited | None) -> None:
+        # What comes bit by bit moves no deadline.
+        if awaited == self._awaited:
+            return
+        self._awaited = awaited
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = None if awaited is None else self._timer(awaited)
+
+    def _timer(self, awaited: Awaited) -> asyncio.TimerHandle:
+        return self.loop.call_later(self.seconds[awaited], self._end, awaited)
+
+    def _end(self, awaited: Awaited) -> None:
+        log.debug("client was waited for in vain", extra={"waited_for": awaited})
+        # Closing would wait for it once more.
+        self.transport.abort()
