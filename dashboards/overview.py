@@ -332,7 +332,8 @@ def _runs() -> list[AnyPanel]:
                 "Outcomes",
                 "How workflows ended, each minute, stacked. Look for red that grows with the "
                 "whole standing still, for a burst of grey (somebody cancels: why?) and orange "
-                "(a client sends graphs that the service does not take).",
+                "(a client sends graphs that the service does not take). The dots are exemplars: "
+                "single workflows that did not complete, with their id.",
                 PER_MINUTE,
                 width=8,
                 links=[places.runbook("ComfyControlFailureRatioHigh")],
@@ -342,6 +343,8 @@ def _runs() -> list[AnyPanel]:
                     "60 * sum(rate(comfycontrol_workflows_finished_total"
                     '{account=~"$account", status="' + status + '"}[$__rate_interval]))',
                     status,
+                    # Those that completed are on the heatmap; here they would hide the others.
+                    exemplars=status != "completed",
                 )
                 for status in ("completed", "failed", "cancelled", "invalid")
             ),
@@ -482,7 +485,8 @@ def _failures() -> list[AnyPanel]:
                 "Failures by node type",
                 "The ten node types that failed most within the time range. One that stands out: "
                 "its model file is gone, it is broken, or it runs out of memory; the exception "
-                "types tell which. `unknown`: the service gave no cause.",
+                "types tell which. `unknown`: the service gave no cause. The dots are exemplars: "
+                "single workflows, with their id.",
                 PER_MINUTE,
                 width=12,
                 height=9,
@@ -499,7 +503,8 @@ def _failures() -> list[AnyPanel]:
                 "Failures by exception type",
                 "The ten exception types that were raised most within the time range. Out of "
                 "memory in many nodes: the runners are too small for these graphs. File not found: "
-                "a model is missing on a runner. Type and attribute errors: an update broke it.",
+                "a model is missing on a runner. Type and attribute errors: an update broke it. "
+                "The dots are exemplars: single workflows, with their id.",
                 PER_MINUTE,
                 width=12,
                 height=9,
@@ -676,6 +681,7 @@ def _top(label: str) -> tuple[Query, Query]:
             f" and on ({label})"
             f" topk(10, sum by ({label}) (increase({failures}[$__range] @ end())) > 0)",
             f"{{{{{label}}}}}",
+            exemplars=True,
         ),
     )
 

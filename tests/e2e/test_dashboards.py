@@ -107,6 +107,15 @@ def expressions() -> Iterator[tuple[str, str, bool]]:
                 yield name, target["expr"], target["instant"]
 
 
+def exemplified() -> Iterator[tuple[str, str]]:
+    """The panels that ask for exemplars, and where they do."""
+    for board in BOARDS.values():
+        for panel in json.loads(render(board()))["panels"]:
+            for target in panel.get("targets", ()):
+                if target.get("exemplar"):
+                    yield f"{panel['title']} {target['refId']}", target["expr"]
+
+
 class Asking:
     """Asks as Grafana does."""
 
@@ -129,6 +138,17 @@ class Asking:
             for series in answer["data"]["result"]
             for _, value in series.get("values") or [series["value"]]
         )
+
+    def exemplars(self, expression: str) -> set[str]:
+        """The workflows that Grafana would draw as dots."""
+        now = time.time()
+        answer: dict[str, Any] = requests.get(
+            f"{self._url}/api/v1/query_exemplars",
+            params={"query": expression, "start": str(now - 300), "end": str(now)},
+            timeout=10,
+        ).json()
+        assert answer["status"] == "success", (answer, expression)
+        return {e["labels"]["workflow_id"] for s in answer["data"] for e in s["exemplars"]}
 
 
 @pytest.mark.slow
@@ -193,7 +213,7 @@ def test_every_expression_finds_something_or_is_rightly_empty(stage: Stage) -> N
         [
             prometheus, f"--config.file={stage.folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={stage.folder / 'tsdb'}",
-            f"--web.listen-address=127.0.0.1:{prom}",
+            f"--web.listen-address=127.0.0.1:{prom}", "--enable-feature=exemplar-storage",
         ],
     )  # fmt: skip
     url = f"http://127.0.0.1:{prom}"
@@ -226,6 +246,8 @@ def test_every_expression_finds_something_or_is_rightly_empty(stage: Stage) -> N
         time.sleep(1)
 
     assert missing.keys() == empty, [missing.get(panel) for panel in missing.keys() ^ empty]
+    undotted = [panel for panel, asked in exemplified() if not asking.exemplars(filled(asked))]
+    assert undotted == []
 
 
 def test_reasons_are_given_for_alerts_that_there_are() -> None:

@@ -16,7 +16,7 @@ from alerts.rules import ALERTS
 from dashboards.build import BOARDS, FOLDER, render
 from dashboards.places import HEALTH_UID, OVERVIEW_UID
 from exporter.metrics.catalogue import CATALOGUE
-from tests import promql
+from tests import promql, runbooks
 
 Json = dict[str, Any]
 
@@ -232,15 +232,48 @@ def test_what_fails_leads_to_a_runbook(panel: Json) -> None:
         assert any("${runbooks}" in link["url"] for link in panel["links"])
 
 
-@pytest.mark.parametrize("title", ["Time to start", "Run duration", "Time to start, quantiles"])
+EXEMPLARY = {metric.name for metric in CATALOGUE if metric.exemplars}
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Time to start",
+        "Time to start, quantiles",
+        "Outcomes",
+        "Run duration",
+        "Run duration, quantiles by outcome",
+        "Failures by node type",
+        "Failures by exception type",
+    ],
+)
 def test_exemplars_are_asked_for(title: str) -> None:
-    exemplary = {metric.name for metric in CATALOGUE if metric.exemplars}
     board = DOCUMENTS["comfycontrol-overview.json"]
     (panel,) = [p for p in panels(board) if p["title"] == title]
-    (target,) = [t for t in panel["targets"] if t.get("exemplar")]
 
+    assert [target for target in panel["targets"] if target.get("exemplar")]
+
+
+@pytest.mark.parametrize(("panel", "target"), TARGETS)
+def test_exemplars_are_asked_for_where_there_are_some(panel: Json, target: Json) -> None:
     asked = promql.metrics_of(promql.filled(target["expr"]))
-    assert {name.removesuffix("_bucket") for name in asked} <= exemplary
+    if target.get("exemplar"):
+        assert {name.removesuffix("_bucket") for name in asked} <= EXEMPLARY
+        assert "exemplars" in panel["description"] or "quantiles" in panel["title"]
+
+
+@pytest.mark.parametrize("runbook", runbooks.names())
+def test_a_runbook_names_panels_that_there_are(runbook: str) -> None:
+    named = runbooks.panels_in(runbooks.text_of(runbook))
+
+    assert named <= {panel["title"] for board in DOCUMENTS.values() for panel in panels(board)}
+
+
+def test_panels_in_runbooks_are_found() -> None:
+    text = "Look at the panel *A b*, *not here*, and the\n  panels *C*, *D* and *E, f*."
+
+    assert runbooks.panels_in(text) == {"A b", "C", "D", "E, f"}
+    assert runbooks.panels_in(runbooks.text_of("ComfyControlNodeTypeFailing"))
 
 
 # An expression --------------------------------------------------------------------------------
