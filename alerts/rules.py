@@ -64,6 +64,30 @@ def _slow_starts(window: str) -> Recording:
     )
 
 
+def _ran(window: str) -> Recording:
+    return Recording(
+        f"account:comfycontrol_workflows_ran:increase{window}",
+        "sum by (account) "
+        f'(increase(comfycontrol_workflows_finished_total{{status=~"completed|failed"}}[{window}]))',
+    )
+
+
+def _failed(window: str) -> Recording:
+    return Recording(
+        f"account:comfycontrol_workflows_failed:ratio_increase{window}",
+        "sum by (account) "
+        f'(increase(comfycontrol_workflows_finished_total{{status="failed"}}[{window}]))\n'
+        f"/ (account:comfycontrol_workflows_ran:increase{window} > 0)",
+    )
+
+
+def _failures(window: str) -> Recording:
+    return Recording(
+        f"account_node_type:comfycontrol_workflow_failures:increase{window}",
+        f"sum by (account, node_type) (increase(comfycontrol_workflow_failures_total[{window}]))",
+    )
+
+
 RECORDINGS: Final = (
     Recording(
         "account:comfycontrol_workflows_waiting:sum",
@@ -76,19 +100,10 @@ RECORDINGS: Final = (
         "+ sum by (account) "
         '(increase(comfycontrol_workflows_finished_total{status=~"completed|failed"}[15m]))',
     ),
-    Recording(
-        "account:comfycontrol_workflows_ran:increase30m",
-        "sum by (account) "
-        '(increase(comfycontrol_workflows_finished_total{status=~"completed|failed"}[30m]))',
-    ),
-    Recording(
-        "account:comfycontrol_workflows_failed:ratio_increase30m",
-        'sum by (account) (increase(comfycontrol_workflows_finished_total{status="failed"}[30m]))\n'
-        "/ (account:comfycontrol_workflows_ran:increase30m > 0)",
-    ),
-    Recording(
-        "account_node_type:comfycontrol_workflow_failures:increase30m",
-        "sum by (account, node_type) (increase(comfycontrol_workflow_failures_total[30m]))",
+    *(
+        recording
+        for window in ("30m", "1h", "6h")
+        for recording in (_ran(window), _failed(window), _failures(window))
     ),
     _slow_starts("5m"),
     _slow_starts("30m"),
@@ -170,8 +185,61 @@ def _burning(reason: str, long: str, short: str) -> Rule:
     )
 
 
-_NODE: Final = "alerts.ComfyControlNodeTypeFailing"
-_FAILURE: Final = "alerts.ComfyControlFailureRatioHigh"
+_WORDS: Final = {"30m": "30 minutes", "1h": "hour", "6h": "6 hours"}
+
+
+def _many_fail(reason: str, window: str, recent: str = "") -> Rule:
+    """Too large a share fails. What ran within `recent`, where it is given, can end it."""
+    path = f"alerts.ComfyControlFailureRatioHigh.{reason}"
+    ratio = "account:comfycontrol_workflows_failed:ratio_increase"
+    ended = f"unless on (account) {ratio}{recent} <= [[{path}.above]]\n" if recent else ""
+    return Rule(
+        reason=reason,
+        expr=f"{ratio}{window} > [[{path}.above]]\n{ended}"
+        f"and on (account) account:comfycontrol_workflows_ran:increase{window}"
+        f" >= [[{path}.at_least]]",
+        when=f"failed ÷ (completed + failed) is above [[{path}.above]] over {window}"
+        + (f" and {recent} (if any ended in it)" if recent else "")
+        + f", of at least [[{path}.at_least]]",
+        summary="Many workflows of {{ $labels.account }} fail",
+        description="{{ $value | humanizePercentage }} of the workflows that ran to an end "
+        f"within the last {_WORDS[window]} failed.",
+    )
+
+
+def _node_type_fails(reason: str, window: str, recent: str = "") -> Rule:
+    """One node type makes too many fail. What ran within `recent` can end it, as above."""
+    path = f"alerts.ComfyControlNodeTypeFailing.{reason}"
+    failures = "account_node_type:comfycontrol_workflow_failures:increase"
+
+    def share(over: str) -> str:
+        return (
+            f"    {failures}{over}\n"
+            "  / on (account) group_left ()\n"
+            f"    (account:comfycontrol_workflows_ran:increase{over} > 0)\n"
+        )
+
+    ended = f"\nunless\n{share(recent)}  <= [[{path}.above]]" if recent else ""
+    return Rule(
+        reason=reason,
+        # Failures without a cause, and types beyond the cap, are no type.
+        expr=f'{failures}{window}{{node_type!~"unknown|other"}} >= [[{path}.at_least]]\n'
+        f"and\n{share(window)}  > [[{path}.above]]{ended}",
+        when=f"at least [[{path}.at_least]] workflows failed in it over {window}, and more than "
+        f"[[{path}.above]] of all that ran"
+        + (f", also over {recent} (if any ended in it)" if recent else ""),
+        summary="{{ $labels.node_type }} fails in {{ $labels.account }}",
+        # %q quotes as PromQL does, whatever a node's author has called it.
+        description="{{ $value | printf `%.0f` }} workflows failed in this type of node "
+        f"within the last {_WORDS[window]}"
+        "{{ with printf `topk(1, sum by (exception_type) "
+        "(increase(comfycontrol_workflow_failures_total"
+        f"{{account=%q, node_type=%q}}[{window}])))` "
+        "$labels.account $labels.node_type | query }}"
+        ", most of them with {{ . | first | label `exception_type` }}{{ end }}.",
+    )
+
+
 _STUCK: Final = "alerts.ComfyControlQueueStuck"
 _RUN: Final = "alerts.ComfyControlRunTooLong"
 _NOTHING: Final = "alerts.ComfyControlNothingFinished"
@@ -191,47 +259,12 @@ ALERTS: Final = (
     Alert(
         "ComfyControlFailureRatioHigh",
         OVERVIEW,
-        (
-            Rule(
-                expr="account:comfycontrol_workflows_failed:ratio_increase30m"
-                f" > [[{_FAILURE}.above]]\n"
-                "and on (account) account:comfycontrol_workflows_ran:increase30m"
-                f" >= [[{_FAILURE}.at_least]]",
-                when=f"failed ÷ (completed + failed) is above [[{_FAILURE}.above]] over 30 min, of "
-                f"at least [[{_FAILURE}.at_least]]",
-                summary="Many workflows of {{ $labels.account }} fail",
-                description="{{ $value | humanizePercentage }} of the workflows that ran to an end "
-                "within the last 30 minutes failed.",
-            ),
-        ),
+        (_many_fail("fast", "30m"), _many_fail("slow", "6h", "1h")),
     ),
     Alert(
         "ComfyControlNodeTypeFailing",
         OVERVIEW,
-        (
-            Rule(
-                # Failures without a cause, and types beyond the cap, are no type.
-                expr="account_node_type:comfycontrol_workflow_failures:increase30m"
-                '{node_type!~"unknown|other"}'
-                f" >= [[{_NODE}.at_least]]\n"
-                "and\n"
-                "    account_node_type:comfycontrol_workflow_failures:increase30m\n"
-                "  / on (account) group_left ()\n"
-                "    (account:comfycontrol_workflows_ran:increase30m > 0)\n"
-                f"  > [[{_NODE}.above]]",
-                when=f"at least [[{_NODE}.at_least]] workflows failed in it over 30 min, and more "
-                f"than [[{_NODE}.above]] of all that ran",
-                summary="{{ $labels.node_type }} fails in {{ $labels.account }}",
-                # %q quotes as PromQL does, whatever a node's author has called it.
-                description="{{ $value | printf `%.0f` }} workflows failed in this type of node "
-                "within the last 30 minutes"
-                "{{ with printf `topk(1, sum by (exception_type) "
-                "(increase(comfycontrol_workflow_failures_total"
-                "{account=%q, node_type=%q}[30m])))` "
-                "$labels.account $labels.node_type | query }}"
-                ", most of them with {{ . | first | label `exception_type` }}{{ end }}.",
-            ),
-        ),
+        (_node_type_fails("fast", "30m"), _node_type_fails("slow", "6h", "1h")),
     ),
     Alert(
         "ComfyControlQueueStuck",

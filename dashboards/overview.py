@@ -31,7 +31,7 @@ from dashboards.panels import (
 )
 
 _ALERTS: Final = load()["alerts"]
-_FAILURE_RATIO: Final = _ALERTS["ComfyControlFailureRatioHigh"]["above"]
+_FAILURE_RATIO: Final = _ALERTS["ComfyControlFailureRatioHigh"]["fast"]["above"]
 _STARTS_WITHIN: Final = load()["objective"]["starts_within"]
 
 # A panel is red where an alert sees a fault, and orange halfway there.

@@ -74,7 +74,8 @@ def rules_in_a_hurry() -> dict[str, str]:
     for alert in thresholds["alerts"].values():
         alert["enabled"] = True
     # Less fails in so short a window.
-    thresholds["alerts"]["ComfyControlNodeTypeFailing"]["at_least"] = 1
+    for reason in ("fast", "slow"):
+        thresholds["alerts"]["ComfyControlNodeTypeFailing"][reason] |= {"at_least": 1, "above": 0.1}
     return build.rule_files(Values(thresholds, window=in_seconds))
 
 

@@ -70,7 +70,7 @@ def test_the_page_is_what_the_source_makes() -> None:
 
 def test_the_command_writes_rule_files_elsewhere(tmp_path: Path) -> None:
     thresholds = copy.deepcopy(THRESHOLDS)
-    thresholds["alerts"]["ComfyControlFailureRatioHigh"]["above"] = 0.333
+    thresholds["alerts"]["ComfyControlFailureRatioHigh"]["fast"]["above"] = 0.333
     mine = tmp_path / "mine.yml"
     mine.write_text(yaml.safe_dump(thresholds))
     assert build.main(["--thresholds", str(mine), "--output", str(tmp_path)]) == 0
@@ -90,23 +90,23 @@ def test_the_command_writes_rule_files_elsewhere(tmp_path: Path) -> None:
     [
         ("objective.share", 1.5, "objective.share is 1.5; it must be a number between 0 and 1"),
         (
-            "alerts.ComfyControlFailureRatioHigh.above",
+            "alerts.ComfyControlFailureRatioHigh.fast.above",
             "0.2",
             (
-                "alerts.ComfyControlFailureRatioHigh.above is '0.2'; it must be "
+                "alerts.ComfyControlFailureRatioHigh.fast.above is '0.2'; it must be "
                 "a number that is not negative"
             ),
         ),
         (
-            "alerts.ComfyControlFailureRatioHigh.for",
+            "alerts.ComfyControlFailureRatioHigh.fast.for",
             300,
-            "alerts.ComfyControlFailureRatioHigh.for is 300; it must be a duration such as 5m",
+            "alerts.ComfyControlFailureRatioHigh.fast.for is 300; it must be a duration such as 5m",
         ),
         (
-            "alerts.ComfyControlFailureRatioHigh.severity",
+            "alerts.ComfyControlFailureRatioHigh.fast.severity",
             "page",
             (
-                "alerts.ComfyControlFailureRatioHigh.severity is 'page'; it must be "
+                "alerts.ComfyControlFailureRatioHigh.fast.severity is 'page'; it must be "
                 "one of critical, warning, info"
             ),
         ),
