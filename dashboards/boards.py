@@ -1,6 +1,6 @@
 """What both boards have in common: variables, links to each other, rows, ids of panels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -125,12 +125,40 @@ def _grafanas_own() -> build.AnnotationQuery:
     )
 
 
+class _EventModel(model.AnnotationQuery):
+    """With the three keys of Grafana's Prometheus source that the SDK does not know."""
+
+    def __init__(self, shown: Mapping[str, str]) -> None:
+        super().__init__()
+        self._shown = shown
+
+    def to_json(self) -> dict[str, object]:
+        return {**super().to_json(), **self._shown}
+
+
+class _Event(build.AnnotationQuery):
+    """What Prometheus knows to have happened.
+
+    Title and text are made of labels that all have, as Grafana writes the name of one that is
+    missing; what only some have goes into `tags`.
+    """
+
+    def __init__(self, *, title: str, text: str, tags: Sequence[str]) -> None:
+        super().__init__()
+        self._internal = _EventModel(
+            {"titleFormat": title, "textFormat": text, "tagKeys": ",".join(tags)}
+        )
+        self.datasource(places.DATASOURCE).enable(True)
+
+
 def _firing_alerts() -> build.AnnotationQuery:
     return (
-        build.AnnotationQuery()
+        _Event(
+            title="{{alertname}}",
+            text="{{severity}}",
+            tags=["account", "node_type", "status", "label", "instance", "reason"],
+        )
         .name("Firing alerts")
-        .datasource(places.DATASOURCE)
-        .enable(True)
         .icon_color("red")
         .expr('ALERTS{alertname=~"ComfyControl.+", alertstate="firing", account=~"$account|"}')
     )
@@ -138,10 +166,8 @@ def _firing_alerts() -> build.AnnotationQuery:
 
 def _restarts() -> build.AnnotationQuery:
     return (
-        build.AnnotationQuery()
+        _Event(title="Exporter restart", text="{{instance}}", tags=["job"])
         .name("Exporter restarts")
-        .datasource(places.DATASOURCE)
-        .enable(True)
         .icon_color("blue")
         .expr(
             "changes(process_start_time_seconds[$__rate_interval])"

@@ -148,21 +148,19 @@ def _answer() -> list[AnyPanel]:
         stats(
             About(
                 "Listing lag",
-                "Since the last complete pass over an account's list. The list is what makes sure "
-                "that nothing is lost.",
+                "Since the last complete pass over an account's list, of the account that is "
+                "furthest behind; since the exporter's start, where no pass has been complete yet. "
+                "The list is what makes sure that nothing is lost.",
                 SECONDS,
                 width=3,
                 height=5,
                 links=[places.runbook("ComfyControlListingBehind")],
             ),
-            Query(
-                _age("comfycontrol_listing_last_success_timestamp_seconds", by="")
-                + _OR_0_WHERE_UNLISTED
-            ),
+            Query(f"max({_listing_lag()}){_OR_0_WHERE_UNLISTED}"),
             limits=LISTING_LAG,
             texts={"0": ("none listed", GREY)},
             decimals=0,
-            no_value="no pass yet",
+            no_value="no data",
         ),
         stats(
             About(
@@ -310,16 +308,14 @@ def _following() -> list[AnyPanel]:
         lines(
             About(
                 "Listing lag",
-                "Since the last complete pass over each account's list. A lag beyond the interval "
-                "is many pages, a budget used up, or a service that fails.",
+                "Since the last complete pass over each account's list; since the exporter's "
+                "start, where no pass has been complete yet. A lag beyond the interval is many "
+                "pages, a budget used up, or a service that fails.",
                 CLOCK,
                 width=8,
                 links=[places.runbook("ComfyControlListingBehind")],
             ),
-            Query(
-                _age("comfycontrol_listing_last_success_timestamp_seconds", by="account"),
-                "{{account}}",
-            ),
+            Query(_listing_lag(), "{{account}}"),
             limits=LISTING_LAG,
             no_value="No account is listed",
         ),
@@ -733,6 +729,16 @@ def _age(timestamp: str, *, by: str) -> str:
     """Seconds since a timestamp; of several, since the earliest."""
     grouped = f"min by ({by})" if by else "min"
     return f'time() - {grouped} ({timestamp}{{account=~"$account"}})'
+
+
+def _listing_lag() -> str:
+    """As the alert counts it: an account that never completed a pass is behind since the start."""
+    return (
+        "time() - (max by (account) "
+        '(comfycontrol_listing_last_success_timestamp_seconds{account=~"$account"})'
+        ' or max by (account) (0 * (comfycontrol_account_listed{account=~"$account"} == 1)'
+        " + on (job, instance) group_left () process_start_time_seconds))"
+    )
 
 
 def _distinct(label: str) -> str:

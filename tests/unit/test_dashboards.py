@@ -79,13 +79,17 @@ FIELD = jsonschema.Draft7Validator(
 )
 
 
+EVENT_TEXTS = ("titleFormat", "textFormat", "tagKeys")
+
+
 def without_extras(board: Json) -> Json:
     """A board without the few things that its schema does not know, and Grafana does."""
     board = json.loads(json.dumps(board))
     for annotation in board["annotations"]["list"]:
         # The schema knows annotations of Grafana itself alone; Prometheus' have their expression
-        # here, as Grafana writes them.
-        annotation.pop("expr", None)
+        # and texts here, as Grafana writes them.
+        for extra in ("expr", *EVENT_TEXTS):
+            annotation.pop(extra, None)
     for variable in board["templating"]["list"]:
         # Of interval variables; the builder gives them to every kind, and Grafana leaves them be.
         for extra in ("auto", "auto_min", "auto_count"):
@@ -300,7 +304,10 @@ def test_an_expression_names_what_there_is(panel: Json, target: Json) -> None:
 def test_expressions_of_annotations_name_what_there_is(name: str) -> None:
     for annotation in DOCUMENTS[name]["annotations"]["list"]:
         if "expr" in annotation:
-            promql.labels_of(promql.filled(annotation["expr"]), KNOWN)
+            labels = promql.labels_of(promql.filled(annotation["expr"]), KNOWN)
+            title, text, tags = (annotation[key] for key in EVENT_TEXTS)
+            assert title
+            assert set(re.findall(r"\{\{(\w+)\}\}", title + text)) | set(tags.split(",")) <= labels
 
 
 @pytest.mark.parametrize(("panel", "target"), TARGETS)
