@@ -21,6 +21,10 @@ HEALTH: Final = "comfycontrol-exporter-health"
 """The boards' uids in Grafana."""
 
 
+FAILURES_OVER: Final = "30m"
+"""The window of the fast alerts on failures, and of the panel that draws their line."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recording:
     """A recording rule; its name is `level:metric:operations`."""
@@ -102,7 +106,7 @@ RECORDINGS: Final = (
     ),
     *(
         recording
-        for window in ("30m", "1h", "6h")
+        for window in (FAILURES_OVER, "1h", "6h")
         for recording in (_ran(window), _failed(window), _failures(window))
     ),
     _slow_starts("5m"),
@@ -259,12 +263,12 @@ ALERTS: Final = (
     Alert(
         "ComfyControlFailureRatioHigh",
         OVERVIEW,
-        (_many_fail("fast", "30m"), _many_fail("slow", "6h", "1h")),
+        (_many_fail("fast", FAILURES_OVER), _many_fail("slow", "6h", "1h")),
     ),
     Alert(
         "ComfyControlNodeTypeFailing",
         OVERVIEW,
-        (_node_type_fails("fast", "30m"), _node_type_fails("slow", "6h", "1h")),
+        (_node_type_fails("fast", FAILURES_OVER), _node_type_fails("slow", "6h", "1h")),
     ),
     Alert(
         "ComfyControlQueueStuck",

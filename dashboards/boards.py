@@ -27,10 +27,11 @@ def board(  # noqa: PLR0913 (each is given by its name)
     title: str,
     description: str,
     other: build.DashboardLink,
+    runbooks: str,
     rows: Sequence[Row],
     variables: Sequence[build.CustomVariable] = (),
 ) -> model.Dashboard:
-    """A whole board."""
+    """A whole board. `runbooks` is where these are read: it is kept in a hidden variable."""
     made = (
         build.Dashboard(title)
         .uid(uid)
@@ -52,7 +53,7 @@ def board(  # noqa: PLR0913 (each is given by its name)
     )
     for variable in variables:
         made.with_variable(variable)
-    made.with_variable(build.ConstantVariable("runbooks").value(places.RUNBOOKS))
+    made.with_variable(build.ConstantVariable("runbooks").value(runbooks))
     for number, row in enumerate(rows):
         if row.title:
             made.with_row(build.Row(row.title).id(number * _IDS_PER_ROW))

@@ -5,9 +5,10 @@ from typing import Final
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import units
 
-from alerts.build import load
+from alerts.build import Thresholds
 from dashboards import places
 from dashboards.boards import Row, board, window
+from dashboards.marks import Marks, marks
 from dashboards.panels import (
     CLOCK,
     COUNT,
@@ -31,14 +32,6 @@ from dashboards.panels import (
     states,
     stats,
 )
-
-_ALERTS: Final = load()["alerts"]
-
-# A panel is red where an alert sees a fault, and orange at a fifth of that.
-_STALE: Final = _ALERTS["ComfyControlObservationsStale"]["above_seconds"]
-STALEST: Final = Limits(worrying=_STALE / 5, bad=_STALE)
-_BEHIND: Final = _ALERTS["ComfyControlListingBehind"]["above_seconds"]
-LISTING_LAG: Final = Limits(worrying=_BEHIND / 5, bad=_BEHIND)
 
 _OURS: Final = " and on (job, instance) comfycontrol_exporter_build_info"
 """What belongs to an exporter, whatever its job is called in this Prometheus."""
@@ -72,18 +65,20 @@ _CODE_COLORS: Final = {
 _RELOAD: Final = {"0": ("failed", RED), "1": ("fine", GREEN)}
 
 
-def exporter_health() -> model.Dashboard:
+def exporter_health(thresholds: Thresholds) -> model.Dashboard:
     """The whole board."""
+    at = marks(thresholds)
     return board(
         uid=places.HEALTH_UID,
         title="ComfyControl / Exporter health",
         description="Whether the overview can be believed: how the exporter sees the service, "
         "what it misses, and what it needs.",
         other=places.board("Overview", places.OVERVIEW_UID),
+        runbooks=thresholds["settings"]["runbooks"],
         variables=[window()],
         rows=[
-            Row("", _answer()),
-            Row("Following", _following()),
+            Row("", _answer(at)),
+            Row("Following", _following(at)),
             Row("Requests to the service", _service()),
             Row("Series", _series()),
             Row("Process and ledger", _process()),
@@ -91,7 +86,7 @@ def exporter_health() -> model.Dashboard:
     )
 
 
-def _answer() -> list[AnyPanel]:
+def _answer(at: Marks) -> list[AnyPanel]:
     return [
         stats(
             About(
@@ -140,7 +135,7 @@ def _answer() -> list[AnyPanel]:
             Query(
                 _age("comfycontrol_stalest_observation_timestamp_seconds", by="") + _OR_0_WHERE_SEEN
             ),
-            limits=STALEST,
+            limits=at.stalest,
             texts={"0": ("none open", GREEN)},
             decimals=0,
             no_value="no data",
@@ -157,7 +152,7 @@ def _answer() -> list[AnyPanel]:
                 links=[places.runbook("ComfyControlListingBehind")],
             ),
             Query(f"max({_listing_lag()}){_OR_0_WHERE_UNLISTED}"),
-            limits=LISTING_LAG,
+            limits=at.listing_lag,
             texts={"0": ("none listed", GREY)},
             decimals=0,
             no_value="no data",
@@ -239,7 +234,7 @@ def _answer() -> list[AnyPanel]:
     ]
 
 
-def _following() -> list[AnyPanel]:
+def _following(at: Marks) -> list[AnyPanel]:
     return [
         lines(
             About(
@@ -302,7 +297,7 @@ def _following() -> list[AnyPanel]:
                 _age("comfycontrol_stalest_observation_timestamp_seconds", by="account"),
                 "{{account}}",
             ),
-            limits=STALEST,
+            limits=at.stalest,
             no_value="Nothing is open",
         ),
         lines(
@@ -316,7 +311,7 @@ def _following() -> list[AnyPanel]:
                 links=[places.runbook("ComfyControlListingBehind")],
             ),
             Query(_listing_lag(), "{{account}}"),
-            limits=LISTING_LAG,
+            limits=at.listing_lag,
             no_value="No account is listed",
         ),
         lines(

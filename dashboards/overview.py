@@ -4,9 +4,11 @@ from typing import Final
 
 from grafana_foundation_sdk.models import dashboard as model
 
-from alerts.build import load
+from alerts.build import Thresholds
+from alerts.rules import FAILURES_OVER
 from dashboards import places
 from dashboards.boards import Row, board, window
+from dashboards.marks import Marks, marks
 from dashboards.panels import (
     CLOCK,
     COUNT,
@@ -30,17 +32,6 @@ from dashboards.panels import (
     stats,
 )
 
-_ALERTS: Final = load()["alerts"]
-_FAILURE_RATIO: Final = _ALERTS["ComfyControlFailureRatioHigh"]["fast"]["above"]
-_STARTS_WITHIN: Final = load()["objective"]["starts_within"]
-
-# A panel is red where an alert sees a fault, and orange halfway there.
-FAILING: Final = Limits(worrying=_FAILURE_RATIO / 2, bad=_FAILURE_RATIO)
-SUCCESS: Final = Limits(worrying=1 - _FAILURE_RATIO / 2, bad=1 - _FAILURE_RATIO, falling=True)
-TIME_TO_START: Final = Limits(worrying=_STARTS_WITHIN / 2, bad=_STARTS_WITHIN)
-OLDEST_QUEUED: Final = Limits(
-    worrying=_STARTS_WITHIN, bad=_ALERTS["ComfyControlQueueStuck"]["too_old"]["above_seconds"]
-)
 DEPTH: Final = Limits(worrying=50, bad=200)
 """Colours alone: a deep queue that moves is no fault."""
 
@@ -52,26 +43,28 @@ _NUMBERS: Final = " >= 0"
 """Leaves a gap, where a quantile of nothing would be NaN."""
 
 
-def overview() -> model.Dashboard:
+def overview(thresholds: Thresholds) -> model.Dashboard:
     """The whole board."""
+    at = marks(thresholds)
     return board(
         uid=places.OVERVIEW_UID,
         title="ComfyControl / Overview",
         description="Workflows on ComfyControl: how long they wait and run, what fails and where, "
         "and whether the queue moves.",
         other=places.board("Exporter health", places.HEALTH_UID),
+        runbooks=thresholds["settings"]["runbooks"],
         variables=[window()],
         rows=[
-            Row("", _answer()),
-            Row("Queue", _queue()),
+            Row("", _answer(at)),
+            Row("Queue", _queue(at)),
             Row("Runs", _runs()),
-            Row("Failures", _failures()),
-            Row("Open workflows", _open_workflows()),
+            Row("Failures", _failures(at)),
+            Row("Open workflows", _open_workflows(at)),
         ],
     )
 
 
-def _answer() -> list[AnyPanel]:
+def _answer(at: Marks) -> list[AnyPanel]:
     return [
         stats(
             About(
@@ -109,7 +102,7 @@ def _answer() -> list[AnyPanel]:
             Query(_success("[1h]"), "last hour"),
             Query(_success("[1h] offset 1w"), "week ago"),
             Query(_success("[1w]"), "7 days"),
-            limits=SUCCESS,
+            limits=at.success,
             texts=_NONE_ENDED,
             decimals=1,
             no_value="no data",
@@ -126,7 +119,7 @@ def _answer() -> list[AnyPanel]:
                 links=[places.runbook("ComfyControlTimeToStartTooLong")],
             ),
             Query(_start_quantile("0.95", "$window")),
-            limits=TIME_TO_START,
+            limits=at.time_to_start,
             texts={"NaN": ("none started", GREY)},
             decimals=1,
             no_value="no data",
@@ -163,7 +156,7 @@ def _answer() -> list[AnyPanel]:
                 '{account=~"$account", status="queued"})'
                 ' or (sum(comfycontrol_workflows{account=~"$account", status="queued"}) == 0)'
             ),
-            limits=OLDEST_QUEUED,
+            limits=at.oldest_queued,
             decimals=1,
             no_value=_NOT_SEEN,
         ),
@@ -189,7 +182,7 @@ def _answer() -> list[AnyPanel]:
     ]
 
 
-def _queue() -> list[AnyPanel]:
+def _queue(at: Marks) -> list[AnyPanel]:
     return [
         lines(
             About(
@@ -319,7 +312,7 @@ def _queue() -> list[AnyPanel]:
             Query(_start_quantile("0.95", "$window") + _NUMBERS, "p95", exemplars=True),
             Query(_start_quantile("0.99", "$window") + _NUMBERS, "p99"),
             colors={"median": "blue", "p95": "purple", "p99": "super-light-purple"},
-            limits=TIME_TO_START,
+            limits=at.time_to_start,
             no_value="None started",
         ),
     ]
@@ -401,7 +394,7 @@ def _runs() -> list[AnyPanel]:
     ]
 
 
-def _failures() -> list[AnyPanel]:
+def _failures(at: Marks) -> list[AnyPanel]:
     return [
         stats(
             About(
@@ -466,19 +459,18 @@ def _failures() -> list[AnyPanel]:
         lines(
             About(
                 "Failure ratio",
-                "Of the workflows that completed or failed within the window, the share that "
-                "failed; dashed, the same a week ago. 0 where none ended. Look for a step: "
-                "something was changed then.",
+                f"Of the workflows of an account that completed or failed within {FAILURES_OVER}, "
+                "as the alert counts them, the share that failed; dashed, the same a week ago. 0 "
+                "where none ended. Look for a step: something was changed then.",
                 SHARE,
                 width=24,
                 height=7,
                 links=[places.runbook("ComfyControlFailureRatioHigh")],
             ),
-            Query(_failing("[$window]"), "now"),
-            Query(_failing("[$window] offset 1w"), "a week ago"),
-            limits=FAILING,
-            colors={"now": RED, "a week ago": GREY},
-            dashed="a week ago",
+            Query(_failing(f"[{FAILURES_OVER}]"), "{{account}}"),
+            Query(_failing(f"[{FAILURES_OVER}] offset 1w"), "{{account}}, a week ago"),
+            limits=at.failing,
+            dashed=".*a week ago",
         ),
         lines(
             About(
@@ -561,7 +553,7 @@ _CAUSE_COLUMNS: Final = (
 )
 
 
-def _open_workflows() -> list[AnyPanel]:
+def _open_workflows(at: Marks) -> list[AnyPanel]:
     none_known = (
         "No place in a queue is known: nothing is queued, no stream is open, "
         "or metrics.per_workflow_series is 0"
@@ -586,7 +578,7 @@ def _open_workflows() -> list[AnyPanel]:
                 Column("account", "Account", width=120),
                 Column("Value #A", "Place", unit=COUNT, width=90),
                 Column("Value #B", "5 min ago", unit=COUNT, width=120),
-                Column("Value #C", "Queued for", unit=CLOCK, width=130, limits=OLDEST_QUEUED),
+                Column("Value #C", "Queued for", unit=CLOCK, width=130, limits=at.oldest_queued),
             ],
             Query(f"{by_workflow} ({position})"),
             Query(f"{by_workflow} ({position} offset 5m) and on (account, workflow_id) {position}"),
@@ -631,10 +623,16 @@ def _success(over: str) -> str:
 
 
 def _failing(over: str) -> str:
-    """0 where none ended, for no failure is no gap."""
+    """By account, as the alert is. 0 where none ended, for no failure is no gap."""
     finished = "comfycontrol_workflows_finished_total"
-    failed = f'sum(increase({finished}{{account=~"$account", status="failed"}}{over}))'
-    ended = f'sum(increase({finished}{{account=~"$account", status=~"completed|failed"}}{over}))'
+
+    def count(status: str) -> str:
+        return (
+            f'sum by (account) (increase({finished}{{account=~"$account", status=~"{status}"}}'
+            f"{over}))"
+        )
+
+    failed, ended = count("failed"), count("completed|failed")
     return f"{failed} / ({ended} > 0) or 0 * {ended}"
 
 

@@ -17,7 +17,7 @@ import yaml
 from alerts import build
 from alerts.build import Values
 from alerts.rules import RECORDINGS
-from dashboards.build import BOARDS, render
+from dashboards.build import board_files
 from tests.e2e.programs import EXPORTER, Stage, free_port, program
 from tests.e2e.test_alerting import in_seconds
 from tests.promql import filled, sides, unfiltered
@@ -100,8 +100,8 @@ def what_alerts_ask() -> Iterator[tuple[str, str, bool]]:
 
 def expressions() -> Iterator[tuple[str, str, bool]]:
     """The panel's name, the expression, and whether it is asked for one moment alone."""
-    for board in BOARDS.values():
-        document = json.loads(render(board()))
+    for text in board_files(build.load()).values():
+        document = json.loads(text)
         for panel in document["panels"]:
             for target in panel.get("targets", ()):
                 name = f"{document['uid']}: {panel['title']} {target['refId']}"
@@ -110,8 +110,8 @@ def expressions() -> Iterator[tuple[str, str, bool]]:
 
 def exemplified() -> Iterator[tuple[str, str]]:
     """The panels that ask for exemplars, and where they do."""
-    for board in BOARDS.values():
-        for panel in json.loads(render(board()))["panels"]:
+    for text in board_files(build.load()).values():
+        for panel in json.loads(text)["panels"]:
             for target in panel.get("targets", ()):
                 if target.get("exemplar"):
                     yield f"{panel['title']} {target['refId']}", target["expr"]

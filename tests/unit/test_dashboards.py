@@ -11,9 +11,11 @@ from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 
-from alerts.rules import ALERTS
-from dashboards.build import BOARDS, FOLDER, render
+from alerts.build import load
+from alerts.rules import ALERTS, FAILURES_OVER
+from dashboards.build import BOARDS, FOLDER, board_files, main
 from dashboards.places import HEALTH_UID, OVERVIEW_UID
 from exporter.metrics.catalogue import CATALOGUE
 from tests import promql, runbooks
@@ -22,7 +24,8 @@ Json = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "tests/grafana/schema.json").read_text("utf-8"))
-DOCUMENTS: dict[str, Json] = {name: json.loads(render(board())) for name, board in BOARDS.items()}
+FILES = board_files(load())
+DOCUMENTS: dict[str, Json] = {name: json.loads(text) for name, text in FILES.items()}
 KNOWN = promql.exported()
 
 NOT_SHOWN: dict[str, str] = {}
@@ -55,11 +58,51 @@ every_panel = pytest.mark.parametrize("panel", PANELS)
 def test_the_json_is_the_output_of_its_source(name: str) -> None:
     committed = (FOLDER / name).read_text("utf-8")
 
-    assert committed == render(BOARDS[name]()), "python -m dashboards.build writes it"
+    assert committed == FILES[name], "python -m dashboards.build writes it"
 
 
 def test_no_board_is_left_over() -> None:
     assert {path.name for path in FOLDER.glob("*.json")} == set(BOARDS)
+
+
+def test_colours_turn_at_thresholds_of_ones_own(tmp_path: Path) -> None:
+    thresholds = load()
+    thresholds["alerts"]["ComfyControlFailureRatioHigh"]["fast"]["above"] = 0.4
+    mine = tmp_path / "mine.yml"
+    mine.write_text(yaml.safe_dump(thresholds))
+
+    assert main([f"--thresholds={mine}", f"--output={tmp_path}"]) == 0
+
+    board = json.loads((tmp_path / "comfycontrol-overview.json").read_text("utf-8"))
+    (panel,) = [p for p in panels(board) if p["title"] == "Failure ratio"]
+    steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    assert [step["value"] for step in steps] == [None, 0.2, 0.4]
+    assert {path.name for path in tmp_path.glob("*.json")} == set(BOARDS)
+
+
+def test_wrong_thresholds_make_no_boards(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    thresholds = load()
+    thresholds["objective"]["share"] = 2
+    mine = tmp_path / "mine.yml"
+    mine.write_text(yaml.safe_dump(thresholds))
+
+    assert main([f"--thresholds={mine}", f"--output={tmp_path}"]) == 1
+
+    assert "objective.share is 2; it must be" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_the_failure_ratio_is_that_of_the_alert_whose_line_is_drawn() -> None:
+    board = DOCUMENTS["comfycontrol-overview.json"]
+    (panel,) = [p for p in panels(board) if p["title"] == "Failure ratio"]
+
+    for target in panel["targets"]:
+        assert set(re.findall(r"\[(\w+)\]", target["expr"])) == {FAILURES_OVER}
+        assert "sum by (account)" in target["expr"]
+    (alert,) = [a for a in ALERTS if a.name == "ComfyControlFailureRatioHigh"]
+    assert f"ratio_increase{FAILURES_OVER} >" in alert.rules[0].expr
 
 
 # Grafana's own schema -------------------------------------------------------------------------
