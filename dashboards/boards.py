@@ -8,9 +8,16 @@ from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.models import dashboard as model
 
 from dashboards import places
-from dashboards.panels import AnyPanel
+from dashboards.panels import GREEN, GREY, RED, AnyPanel
 
 _IDS_PER_ROW: Final = 100
+
+ACCOUNTS: Final = (
+    'min by (account) (comfycontrol_account_up{account=~"$account"})'
+    ' or 2 + 0 * max by (account) (comfycontrol_account_listed{account=~"$account"})'
+)
+"""2 where nothing was asked yet: nobody can say more of such an account than that it is there."""
+ACCOUNT_TEXTS: Final = {"0": ("down", RED), "1": ("up", GREEN), "2": ("nothing asked yet", GREY)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from grafana_foundation_sdk.models import units
 
 from alerts.build import Thresholds
 from dashboards import places
-from dashboards.boards import Row, board, window
+from dashboards.boards import ACCOUNT_TEXTS, ACCOUNTS, Row, board, window
 from dashboards.marks import Marks, marks
 from dashboards.panels import (
     CLOCK,
@@ -20,6 +20,7 @@ from dashboards.panels import (
     RED,
     SECONDS,
     SHARE,
+    UNSEEN,
     UP,
     About,
     AnyPanel,
@@ -49,6 +50,15 @@ _STREAM_END_COLORS: Final = {
     "silent": ORANGE,
     "malformed": "purple",
     "refused": RED,
+}
+
+# None is red: a reason has its colour also while its line is at 0.
+_GIVEN_UP_COLORS: Final = {
+    "not_found": "blue",
+    "malformed": "purple",
+    "forbidden": ORANGE,
+    "expired": "yellow",
+    "withdrawn": GREY,
 }
 
 _CODE_COLORS: Final = {
@@ -110,15 +120,16 @@ def _answer(at: Marks) -> list[AnyPanel]:
             About(
                 "Accounts",
                 "Up: the service's last answer was authorised and usable. Down: the token is "
-                "refused, or the service fails; the codes of requests below tell which.",
+                "refused, or the service fails; the codes of requests below tell which. Nothing "
+                "asked yet: it waits for its first id.",
                 COUNT,
                 width=4,
                 height=5,
                 links=[places.runbook("ComfyControlAccountDown")],
             ),
-            Query('min by (account) (comfycontrol_account_up{account=~"$account"})', "{{account}}"),
+            Query(ACCOUNTS, "{{account}}"),
             limits=UP,
-            texts={"0": ("down", RED), "1": ("up", GREEN)},
+            texts=ACCOUNT_TEXTS,
             no_value="gone",
         ),
         stats(
@@ -138,7 +149,7 @@ def _answer(at: Marks) -> list[AnyPanel]:
             limits=at.stalest,
             texts={"0": ("none open", GREEN)},
             decimals=0,
-            no_value="no data",
+            no_value="not scraped",
         ),
         stats(
             About(
@@ -155,7 +166,7 @@ def _answer(at: Marks) -> list[AnyPanel]:
             limits=at.listing_lag,
             texts={"0": ("none listed", GREY)},
             decimals=0,
-            no_value="no data",
+            no_value="not scraped",
         ),
         stats(
             About(
@@ -172,7 +183,7 @@ def _answer(at: Marks) -> list[AnyPanel]:
             ),
             limits=Limits(worrying=0.95, bad=1.01),
             decimals=0,
-            no_value="no data",
+            no_value="not scraped",
         ),
         stats(
             About(
@@ -190,7 +201,7 @@ def _answer(at: Marks) -> list[AnyPanel]:
             ),
             limits=NEVER,
             decimals=0,
-            no_value="no data",
+            no_value="not scraped",
         ),
         stats(
             About(
@@ -229,7 +240,7 @@ def _answer(at: Marks) -> list[AnyPanel]:
             ),
             limits=NEVER,
             decimals=0,
-            no_value="no data",
+            no_value="not scraped",
         ),
     ]
 
@@ -357,13 +368,15 @@ def _following(at: Marks) -> list[AnyPanel]:
                 '{account=~"$account"}[$__rate_interval]))',
                 "{{reason}}",
             ),
+            colors=_GIVEN_UP_COLORS,
         ),
         lines(
             About(
                 "Observations ignored",
                 "What was told and changed nothing. Duplicates and late ones are the everyday of "
                 "two ways of asking. Unknown statuses and anomalous durations mean that the "
-                "service tells something new, or that its clock is off.",
+                "service tells something new, or that its clock is off. Duplicates are many, and "
+                "have the axis on the right.",
                 PER_MINUTE,
                 width=6,
             ),
@@ -372,6 +385,7 @@ def _following(at: Marks) -> list[AnyPanel]:
                 '{account=~"$account"}[$__rate_interval]))',
                 "{{reason}}",
             ),
+            aside="duplicate",
         ),
         lines(
             About(
@@ -544,7 +558,6 @@ def _series() -> list[AnyPanel]:
                 width=6,
             ),
             Query("scrape_samples_scraped" + _OURS, "{{instance}}"),
-            no_value="No exporter is scraped",
         ),
         lines(
             About(
@@ -604,7 +617,7 @@ def _series() -> list[AnyPanel]:
                 '{account=~"$account"}[$__rate_interval]))',
                 "{{label}}",
             ),
-            colors={"node_type": RED, "exception_type": "purple"},
+            colors={"node_type": "blue", "exception_type": "purple"},
         ),
     ]
 
@@ -620,7 +633,6 @@ def _process() -> list[AnyPanel]:
                 width=6,
             ),
             Query("process_resident_memory_bytes" + _OURS, "{{instance}}"),
-            no_value="No exporter is scraped",
         ),
         lines(
             About(
@@ -632,7 +644,6 @@ def _process() -> list[AnyPanel]:
             ),
             Query("rate(process_cpu_seconds_total[$__rate_interval])" + _OURS, "{{instance}}"),
             limits=Limits(worrying=0.7, bad=0.95),
-            no_value="No exporter is scraped",
         ),
         lines(
             About(
@@ -643,7 +654,7 @@ def _process() -> list[AnyPanel]:
             ),
             Query("process_open_fds / process_max_fds" + _OURS, "{{instance}}"),
             limits=Limits(worrying=0.7, bad=0.9),
-            no_value="No exporter is scraped, or the system does not tell",
+            no_value=f"{UNSEEN}, or the system does not tell",
         ),
         lines(
             About(
@@ -654,7 +665,6 @@ def _process() -> list[AnyPanel]:
                 width=6,
             ),
             Query("scrape_duration_seconds" + _OURS, "{{instance}}"),
-            no_value="No exporter is scraped",
         ),
         lines(
             About(
@@ -687,21 +697,22 @@ def _process() -> list[AnyPanel]:
         rows(
             About(
                 "What runs",
-                "Version and age of each exporter and of its configuration. An age that starts "
-                "anew again and again: it is restarted, look at its log. `-`: it has no web file.",
+                "Version of each exporter, the age of its process and of its configuration, and "
+                "whether both files are those last read. An age that starts anew again and again: "
+                "it is restarted, look at its log. `-`: it has no web file.",
                 SECONDS,
                 width=12,
                 links=[places.runbook("ComfyControlConfigReloadFailed")],
             ),
             [
                 Column("instance", "Exporter"),
-                Column("version", "Version", width=75),
-                Column("revision", "Revision", width=90),
-                Column("python_version", "Python", width=72),
-                Column("Value #B", "Running for", unit=units.DurationSeconds, width=105),
-                Column("Value #C", "Configured", unit=units.DurationSeconds, width=105),
-                Column("Value #D", "Reload", width=75, texts=_RELOAD),
-                Column("Value #E", "Web", width=65, texts=_RELOAD),
+                Column("version", "Version", width=90),
+                Column("revision", "Revision", width=95),
+                Column("python_version", "Python", width=85),
+                Column("Value #B", "Process", unit=units.DurationSeconds, width=100),
+                Column("Value #C", "Config", unit=units.DurationSeconds, width=100),
+                Column("Value #D", "Reload", width=85, texts=_RELOAD),
+                Column("Value #E", "Web", width=70, texts=_RELOAD),
             ],
             Query(
                 "max by (instance, version, revision, python_version) "
@@ -715,7 +726,7 @@ def _process() -> list[AnyPanel]:
             Query("min by (instance) (comfycontrol_exporter_config_last_reload_successful)"),
             Query("min by (instance) (comfycontrol_exporter_web_config_last_reload_successful)"),
             sort_by="Exporter",
-            no_value="No exporter is scraped",
+            no_value=UNSEEN,
         ),
     ]
 

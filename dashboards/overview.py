@@ -7,7 +7,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from alerts.build import Thresholds
 from alerts.rules import FAILURES_OVER
 from dashboards import places
-from dashboards.boards import Row, board, window
+from dashboards.boards import ACCOUNT_TEXTS, ACCOUNTS, Row, board, window
 from dashboards.marks import Marks, marks
 from dashboards.panels import (
     CLOCK,
@@ -105,7 +105,7 @@ def _answer(at: Marks) -> list[AnyPanel]:
             limits=at.success,
             texts=_NONE_ENDED,
             decimals=1,
-            no_value="no data",
+            no_value="not scraped",
         ),
         stats(
             About(
@@ -122,7 +122,7 @@ def _answer(at: Marks) -> list[AnyPanel]:
             limits=at.time_to_start,
             texts={"NaN": ("none started", GREY)},
             decimals=1,
-            no_value="no data",
+            no_value="not scraped",
         ),
         stats(
             About(
@@ -163,9 +163,10 @@ def _answer(at: Marks) -> list[AnyPanel]:
         stats(
             About(
                 "Accounts",
-                "Up: the service's last answer to us was authorised and usable. While an account "
-                "is down, everything else on this board is what we knew before. Gone: no exporter "
-                "tells of any account.",
+                "Up: the service's last answer to us was authorised and usable. Once an account "
+                "has been down for 30 s, its open workflows are shown no more; what ends "
+                "meanwhile is counted when it is back. Nothing asked yet: it waits for its first "
+                "id. Gone: no exporter tells of any account.",
                 COUNT,
                 width=4,
                 height=5,
@@ -174,9 +175,9 @@ def _answer(at: Marks) -> list[AnyPanel]:
                     places.panel_board("Exporter health", places.HEALTH_UID),
                 ],
             ),
-            Query('min by (account) (comfycontrol_account_up{account=~"$account"})', "{{account}}"),
+            Query(ACCOUNTS, "{{account}}"),
             limits=UP,
-            texts={"0": ("down", RED), "1": ("up", GREEN)},
+            texts=ACCOUNT_TEXTS,
             no_value="gone",
         ),
     ]
@@ -349,7 +350,8 @@ def _runs() -> list[AnyPanel]:
                 "Run duration, quantiles by outcome",
                 "From start to end, median and p95. Failures that become short fail at once "
                 "(a node or a model is missing); failures that become long run out of time or "
-                "memory. Gaps: none ended that way within the window.",
+                "memory. Cancelled ones that ran for long: somebody lost patience. Gaps: none "
+                "ended that way within the window.",
                 CLOCK,
                 width=8,
                 links=[places.runbook("ComfyControlRunTooLong")],
@@ -362,7 +364,7 @@ def _runs() -> list[AnyPanel]:
                     f"{status}, {name}",
                     exemplars=quantile == "0.95",
                 )
-                for status in ("completed", "failed")
+                for status in ("completed", "failed", "cancelled")
                 for quantile, name in (("0.5", "median"), ("0.95", "p95"))
             ),
             colors={
@@ -370,6 +372,8 @@ def _runs() -> list[AnyPanel]:
                 "completed, p95": "semi-dark-green",
                 "failed, median": RED,
                 "failed, p95": "semi-dark-red",
+                "cancelled, median": GREY,
+                "cancelled, p95": "#5a5a5a",
             },
             dashed=".*median",
             no_value="None ended",
@@ -408,7 +412,7 @@ def _failures(at: Marks) -> list[AnyPanel]:
             Query(_ended("failed")),
             limits=SELDOM,
             decimals=0,
-            no_value="no data",
+            no_value="not scraped",
         ),
         stats(
             About(
@@ -422,7 +426,7 @@ def _failures(at: Marks) -> list[AnyPanel]:
             Query(_ended("invalid")),
             limits=SELDOM,
             decimals=0,
-            no_value="no data",
+            no_value="not scraped",
         ),
         stats(
             About(
@@ -440,13 +444,13 @@ def _failures(at: Marks) -> list[AnyPanel]:
                 " or on () " + _no_failure()
             ),
             limits=Limits(worrying=5, bad=20),
-            no_value="no data",
+            no_value="not scraped",
         ),
         stats(
             About(
                 "New since yesterday",
-                "Causes that failed in the last 24 hours and not in the week before. They are "
-                "listed below.",
+                "Causes that failed in an account in the last 24 hours and not in the week before. "
+                "They are listed below.",
                 COUNT,
                 width=6,
                 height=4,
@@ -454,7 +458,7 @@ def _failures(at: Marks) -> list[AnyPanel]:
             ),
             Query("count(" + _new_causes() + ") or on () " + _no_failure()),
             limits=SELDOM,
-            no_value="no data",
+            no_value="not scraped",
         ),
         lines(
             About(
@@ -529,15 +533,15 @@ def _failures(at: Marks) -> list[AnyPanel]:
         rows(
             About(
                 "What is new since yesterday",
-                "Causes that failed in the last 24 hours and not in the seven days before, "
-                "whatever the time range of the board. On the first day of a new Prometheus, "
-                "everything is new.",
+                "Causes that failed in the last 24 hours and not in the seven days before, by "
+                "account, whatever the time range of the board. On the first day of a new "
+                "Prometheus, everything is new.",
                 COUNT,
                 width=12,
                 height=9,
                 links=[places.runbook("ComfyControlNodeTypeFailing")],
             ),
-            [column for column in _CAUSE_COLUMNS if column.field != "account"],
+            _CAUSE_COLUMNS,
             Query("topk(20, round(" + _new_causes() + "))"),
             sort_by="Failures",
             no_value="Nothing is new",
@@ -578,7 +582,9 @@ def _open_workflows(at: Marks) -> list[AnyPanel]:
                 Column("account", "Account", width=120),
                 Column("Value #A", "Place", unit=COUNT, width=90),
                 Column("Value #B", "5 min ago", unit=COUNT, width=120),
-                Column("Value #C", "Queued for", unit=CLOCK, width=130, limits=at.oldest_queued),
+                Column(
+                    "Value #C", "Place known for", unit=CLOCK, width=160, limits=at.oldest_queued
+                ),
             ],
             Query(f"{by_workflow} ({position})"),
             Query(f"{by_workflow} ({position} offset 5m) and on (account, workflow_id) {position}"),
@@ -586,7 +592,7 @@ def _open_workflows(at: Marks) -> list[AnyPanel]:
                 f"time() - min by (account, workflow_id) (min_over_time(timestamp({position})"
                 f"[6h:1m])) and on (account, workflow_id) {position}"
             ),
-            sort_by="Queued for",
+            sort_by="Place known for",
             no_value=none_known,
         ),
         lines(
@@ -685,8 +691,9 @@ def _top(label: str) -> tuple[Query, Query]:
 
 
 def _new_causes() -> str:
+    """By account: what is old for one can be new for another."""
     failures = 'comfycontrol_workflow_failures_total{account=~"$account"}'
-    cause = "node_type, exception_type"
+    cause = "account, node_type, exception_type"
     return (
         f"sum by ({cause}) (increase({failures}[1d])) > 0"
         f" unless on ({cause}) sum by ({cause}) (increase({failures}[1w] offset 1d)) > 0"

@@ -267,9 +267,8 @@ def test_a_panel_says_what_it_is(panel: Json) -> None:
 
 @every_panel
 def test_no_data_means_something(panel: Json) -> None:
-    """Big numbers and tables say what it means that there is none."""
-    if panel["type"] in {"stat", "table"}:
-        assert panel["fieldConfig"]["defaults"]["noValue"]
+    """Every panel says what it means that there is none, in place of Grafana's `No data`."""
+    assert panel["fieldConfig"]["defaults"]["noValue"].lower() not in {"", "no data"}
 
 
 @every_panel
