@@ -346,7 +346,7 @@ ALERTS: Final = (
                 '(increase(comfycontrol_workflows_finished_total{status="completed"}[1h])) == 0\n'
                 "and on (account)\n"
                 "  sum by (account) (comfycontrol_workflows_finished_total offset 1h) >= 0\n"
-                f"and on () hour(vector(time() - 3600)) >= [[{_NOTHING}.from_hour]]\n"
+                f"and on () hour() > [[{_NOTHING}.from_hour]]\n"
                 f"and on () hour() < [[{_NOTHING}.to_hour]]\n"
                 f"and on () day_of_week() >= [[{_NOTHING}.first_day]]\n"
                 f"and on () day_of_week() <= [[{_NOTHING}.last_day]]",
@@ -370,8 +370,8 @@ ALERTS: Final = (
                 f"and on (account)\n{_REFUSED}",
                 when="the service refuses the token (401, or 403 for the list)",
                 summary="The service refuses the token of {{ $labels.account }}",
-                description="Nothing is known of this account until it has a token that is "
-                "accepted. What ends meanwhile is counted later, from the list.",
+                description="Nothing is known of {{ $labels.account }} until it has a token that "
+                "is accepted. What ends meanwhile is counted later, from the list.",
             ),
             Rule(
                 reason="service",
@@ -383,8 +383,11 @@ ALERTS: Final = (
                 f"unless on (account)\n{_REFUSED}",
                 when="no answer of the service is usable: it fails, or is out of reach",
                 summary="The service gives no usable answer for {{ $labels.account }}",
-                description="Nothing is known of this account now. What ends meanwhile is counted "
-                "later, from the list.",
+                description="Nothing is known of {{ $labels.account }} now"
+                "{{ with printf `topk(1, sum by (code) (increase(comfycontrol_api_requests_total"
+                '{account=%q, code!~"200|404"}[10m])) > 0)` $labels.account | query }}'
+                "; most answers are {{ . | first | label `code` }}{{ end }}. What ends meanwhile "
+                "is counted later, from the list.",
             ),
         ),
     ),
@@ -494,8 +497,12 @@ ALERTS: Final = (
                 "(comfycontrol_exporter_config_last_reload_successful) == 0",
                 when="the file of `--config.file` was read again and refused",
                 summary="{{ $labels.instance }} runs on an old configuration",
-                description="What is in its configuration file now was refused. The exporter goes "
-                "on with what it had, and would not start again with what is there.",
+                description="What is in its configuration file now was refused. "
+                "{{ $labels.instance }} goes on with what it read"
+                "{{ with printf `comfycontrol_exporter_config_last_reload_success_timestamp_seconds"
+                "{job=%q, instance=%q}` $labels.job $labels.instance | query }}"
+                " at {{ . | first | value | humanizeTimestamp }}{{ end }}, and would not start "
+                "again with what is there.",
             ),
             Rule(
                 reason="web",
@@ -505,8 +512,8 @@ ALERTS: Final = (
                 "refused",
                 summary="{{ $labels.instance }} runs on old certificates and passwords",
                 description="What is in its web configuration file, or in a file that this names, "
-                "was refused. The exporter goes on with the certificate and the passwords that it "
-                "had; this certificate may be about to expire.",
+                "was refused. {{ $labels.instance }} goes on with the certificate and the "
+                "passwords that it had; this certificate may be about to expire.",
             ),
         ),
     ),
@@ -519,8 +526,10 @@ ALERTS: Final = (
                 expr='absent(up{job="[[settings.job]]"} == 1)',
                 when="no exporter of the job is up",
                 summary="No exporter runs, or Prometheus cannot reach it",
-                description="No target of the job [[settings.job]] is up: every other alert of "
-                "ComfyControl is blind.",
+                description="No target of the job [[settings.job]] is up ("
+                '{{ with query `count(up{job="[[settings.job]]"})` }}'
+                "{{ . | first | value }} known{{ else }}none is known{{ end }}): "
+                "every other alert of ComfyControl is blind.",
             ),
             Rule(
                 reason="one",
@@ -528,8 +537,8 @@ ALERTS: Final = (
                 'and on (job) up{job="[[settings.job]]"} == 1',
                 when="one exporter is down while another one of the job is up",
                 summary="The exporter {{ $labels.instance }} is down",
-                description="Prometheus cannot scrape it: its accounts are unseen, unless another "
-                "exporter follows them.",
+                description="Prometheus cannot scrape {{ $labels.instance }} of the job "
+                "{{ $labels.job }}: its accounts are unseen, unless another exporter follows them.",
             ),
         ),
     ),

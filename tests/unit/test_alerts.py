@@ -125,6 +125,46 @@ def test_the_command_writes_rule_files_elsewhere(tmp_path: Path) -> None:
                 "20 times 0.05 is more than everything"
             ),
         ),
+        (
+            "alerts.ComfyControlNothingFinished.from_hour",
+            25,
+            (
+                "alerts.ComfyControlNothingFinished.from_hour is 25; it must be "
+                "a whole number from 0 to 22"
+            ),
+        ),
+        (
+            "alerts.ComfyControlNothingFinished.first_day",
+            1.5,
+            (
+                "alerts.ComfyControlNothingFinished.first_day is 1.5; it must be "
+                "a whole number from 0 to 6"
+            ),
+        ),
+        (
+            "alerts.ComfyControlNothingFinished.from_hour",
+            22,
+            (
+                "alerts.ComfyControlNothingFinished.to_hour is 18; it must be at least two hours "
+                "after from_hour (22): usual hours over midnight cannot be said"
+            ),
+        ),
+        (
+            "alerts.ComfyControlNothingFinished.to_hour",
+            10,
+            (
+                "alerts.ComfyControlNothingFinished.to_hour is 10; it must be at least two hours "
+                "after from_hour (9): usual hours over midnight cannot be said"
+            ),
+        ),
+        (
+            "alerts.ComfyControlNothingFinished.first_day",
+            6,
+            (
+                "alerts.ComfyControlNothingFinished.last_day is 5; it must not be before first_day "
+                "(6): day 0 is Sunday, and days over Saturday cannot be said"
+            ),
+        ),
     ],
 )
 def test_wrong_thresholds_are_refused_by_name(path: str, value: object, fault: str) -> None:
