@@ -21,6 +21,14 @@ FOLDER: Final = Path(__file__).parent
 THRESHOLDS: Final = FOLDER / "thresholds.yml"
 PAGE: Final = FOLDER.parent / "docs" / "alerts.md"
 
+WHOLE: Final = {
+    "from_hour": (0, 22),
+    "to_hour": (2, 24),
+    "first_day": (0, 6),
+    "last_day": (0, 6),
+}
+"""Numbers of hours and days, with the least and the most."""
+
 SEVERITIES: Final = ("critical", "warning", "info")
 
 _HEAD: Final = (
@@ -153,8 +161,25 @@ def check(thresholds: Thresholds) -> None:
             for reason in ("fast", "slow")
             if burns[reason]["burn"] * missed >= 1
         ]
+        faults += _faults_of_usual(thresholds["alerts"]["ComfyControlNothingFinished"])
     if faults:
         raise ThresholdsError("\n".join(faults))
+
+
+def _faults_of_usual(usual: Thresholds) -> Iterator[str]:
+    """What of the usual hours and days would never match, whatever happens."""
+    where = "alerts.ComfyControlNothingFinished"
+    if usual["to_hour"] - usual["from_hour"] < 2:
+        # A whole hour of them must have passed, and then some.
+        yield (
+            f"{where}.to_hour is {usual['to_hour']}; it must be at least two hours after from_hour "
+            f"({usual['from_hour']}): usual hours over midnight cannot be said"
+        )
+    if usual["last_day"] < usual["first_day"]:
+        yield (
+            f"{where}.last_day is {usual['last_day']}; it must not be before first_day "
+            f"({usual['first_day']}): day 0 is Sunday, and days over Saturday cannot be said"
+        )
 
 
 def _fault_of(path: str, value: object) -> str:
@@ -174,6 +199,10 @@ def _fault_of(path: str, value: object) -> str:
         must = "a number that is not negative"
         if key == "share":
             fits, must = fits and 0 < float(str(value)) < 1, "a number between 0 and 1"
+        elif key in WHOLE:
+            least, most = WHOLE[key]
+            fits = isinstance(value, int) and fits and least <= value <= most
+            must = f"a whole number from {least} to {most}"
     return "" if fits else must
 
 

@@ -21,6 +21,10 @@ HEALTH: Final = "comfycontrol-exporter-health"
 """The boards' uids in Grafana."""
 
 
+FAILURES_OVER: Final = "30m"
+"""The window of the fast alerts on failures, and of the panel that draws their line."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recording:
     """A recording rule; its name is `level:metric:operations`."""
@@ -64,6 +68,30 @@ def _slow_starts(window: str) -> Recording:
     )
 
 
+def _ran(window: str) -> Recording:
+    return Recording(
+        f"account:comfycontrol_workflows_ran:increase{window}",
+        "sum by (account) "
+        f'(increase(comfycontrol_workflows_finished_total{{status=~"completed|failed"}}[{window}]))',
+    )
+
+
+def _failed(window: str) -> Recording:
+    return Recording(
+        f"account:comfycontrol_workflows_failed:ratio_increase{window}",
+        "sum by (account) "
+        f'(increase(comfycontrol_workflows_finished_total{{status="failed"}}[{window}]))\n'
+        f"/ (account:comfycontrol_workflows_ran:increase{window} > 0)",
+    )
+
+
+def _failures(window: str) -> Recording:
+    return Recording(
+        f"account_node_type:comfycontrol_workflow_failures:increase{window}",
+        f"sum by (account, node_type) (increase(comfycontrol_workflow_failures_total[{window}]))",
+    )
+
+
 RECORDINGS: Final = (
     Recording(
         "account:comfycontrol_workflows_waiting:sum",
@@ -76,19 +104,10 @@ RECORDINGS: Final = (
         "+ sum by (account) "
         '(increase(comfycontrol_workflows_finished_total{status=~"completed|failed"}[15m]))',
     ),
-    Recording(
-        "account:comfycontrol_workflows_ran:increase30m",
-        "sum by (account) "
-        '(increase(comfycontrol_workflows_finished_total{status=~"completed|failed"}[30m]))',
-    ),
-    Recording(
-        "account:comfycontrol_workflows_failed:ratio_increase30m",
-        'sum by (account) (increase(comfycontrol_workflows_finished_total{status="failed"}[30m]))\n'
-        "/ (account:comfycontrol_workflows_ran:increase30m > 0)",
-    ),
-    Recording(
-        "account_node_type:comfycontrol_workflow_failures:increase30m",
-        "sum by (account, node_type) (increase(comfycontrol_workflow_failures_total[30m]))",
+    *(
+        recording
+        for window in (FAILURES_OVER, "1h", "6h")
+        for recording in (_ran(window), _failed(window), _failures(window))
     ),
     _slow_starts("5m"),
     _slow_starts("30m"),
@@ -153,23 +172,78 @@ def _burning(reason: str, long: str, short: str) -> Rule:
     limit = f"[[{path}.burn]] * (1 - [[objective.share]])"
     return Rule(
         reason=reason,
+        # Between the starts of a small account the short window is empty. That is no proof of an
+        # end: only starts that are in time are.
         expr=f"{ratio}{long} > {limit}\n"
-        f"and on (account) {ratio}{short} > {limit}\n"
+        f"unless on (account) {ratio}{short} <= {limit}\n"
         "and on (account)\n"
         "  sum by (account) "
         f"(increase(comfycontrol_workflow_time_to_start_seconds_count[{long}]))"
         f" >= [[{path}.at_least]]",
         when=f"starts later than [[objective.starts_within]] s use up the allowance of "
         f"1 - [[objective.share]] more than [[{path}.burn]] times too fast, over {long} and "
-        f"{short}, of at least [[{path}.at_least]]",
+        f"{short} (if any start fell into it), of at least [[{path}.at_least]]",
         summary="Workflows of {{ $labels.account }} wait too long for their start",
         description=f"{{{{ $value | humanizePercentage }}}} of the workflows that started within "
         f"the last {long} had waited for longer; promised is that {_PROMISE}.",
     )
 
 
-_NODE: Final = "alerts.ComfyControlNodeTypeFailing"
-_FAILURE: Final = "alerts.ComfyControlFailureRatioHigh"
+_WORDS: Final = {"30m": "30 minutes", "1h": "hour", "6h": "6 hours"}
+
+
+def _many_fail(reason: str, window: str, recent: str = "") -> Rule:
+    """Too large a share fails. What ran within `recent`, where it is given, can end it."""
+    path = f"alerts.ComfyControlFailureRatioHigh.{reason}"
+    ratio = "account:comfycontrol_workflows_failed:ratio_increase"
+    ended = f"unless on (account) {ratio}{recent} <= [[{path}.above]]\n" if recent else ""
+    return Rule(
+        reason=reason,
+        expr=f"{ratio}{window} > [[{path}.above]]\n{ended}"
+        f"and on (account) account:comfycontrol_workflows_ran:increase{window}"
+        f" >= [[{path}.at_least]]",
+        when=f"failed ÷ (completed + failed) is above [[{path}.above]] over {window}"
+        + (f" and {recent} (if any ended in it)" if recent else "")
+        + f", of at least [[{path}.at_least]]",
+        summary="Many workflows of {{ $labels.account }} fail",
+        description="{{ $value | humanizePercentage }} of the workflows that ran to an end "
+        f"within the last {_WORDS[window]} failed.",
+    )
+
+
+def _node_type_fails(reason: str, window: str, recent: str = "") -> Rule:
+    """One node type makes too many fail. What ran within `recent` can end it, as above."""
+    path = f"alerts.ComfyControlNodeTypeFailing.{reason}"
+    failures = "account_node_type:comfycontrol_workflow_failures:increase"
+
+    def share(over: str) -> str:
+        return (
+            f"    {failures}{over}\n"
+            "  / on (account) group_left ()\n"
+            f"    (account:comfycontrol_workflows_ran:increase{over} > 0)\n"
+        )
+
+    ended = f"\nunless\n{share(recent)}  <= [[{path}.above]]" if recent else ""
+    return Rule(
+        reason=reason,
+        # Failures without a cause, and types beyond the cap, are no type.
+        expr=f'{failures}{window}{{node_type!~"unknown|other"}} >= [[{path}.at_least]]\n'
+        f"and\n{share(window)}  > [[{path}.above]]{ended}",
+        when=f"at least [[{path}.at_least]] workflows failed in it over {window}, and more than "
+        f"[[{path}.above]] of all that ran"
+        + (f", also over {recent} (if any ended in it)" if recent else ""),
+        summary="{{ $labels.node_type }} fails in {{ $labels.account }}",
+        # %q quotes as PromQL does, whatever a node's author has called it.
+        description="{{ $value | printf `%.0f` }} workflows failed in this type of node "
+        f"within the last {_WORDS[window]}"
+        "{{ with printf `topk(1, sum by (exception_type) "
+        "(increase(comfycontrol_workflow_failures_total"
+        f"{{account=%q, node_type=%q}}[{window}])))` "
+        "$labels.account $labels.node_type | query }}"
+        ", most of them with {{ . | first | label `exception_type` }}{{ end }}.",
+    )
+
+
 _STUCK: Final = "alerts.ComfyControlQueueStuck"
 _RUN: Final = "alerts.ComfyControlRunTooLong"
 _NOTHING: Final = "alerts.ComfyControlNothingFinished"
@@ -189,47 +263,12 @@ ALERTS: Final = (
     Alert(
         "ComfyControlFailureRatioHigh",
         OVERVIEW,
-        (
-            Rule(
-                expr="account:comfycontrol_workflows_failed:ratio_increase30m"
-                f" > [[{_FAILURE}.above]]\n"
-                "and on (account) account:comfycontrol_workflows_ran:increase30m"
-                f" >= [[{_FAILURE}.at_least]]",
-                when=f"failed ÷ (completed + failed) is above [[{_FAILURE}.above]] over 30 min, of "
-                f"at least [[{_FAILURE}.at_least]]",
-                summary="Many workflows of {{ $labels.account }} fail",
-                description="{{ $value | humanizePercentage }} of the workflows that ran to an end "
-                "within the last 30 minutes failed.",
-            ),
-        ),
+        (_many_fail("fast", FAILURES_OVER), _many_fail("slow", "6h", "1h")),
     ),
     Alert(
         "ComfyControlNodeTypeFailing",
         OVERVIEW,
-        (
-            Rule(
-                # Failures without a cause, and types beyond the cap, are no type.
-                expr="account_node_type:comfycontrol_workflow_failures:increase30m"
-                '{node_type!~"unknown|other"}'
-                f" >= [[{_NODE}.at_least]]\n"
-                "and\n"
-                "    account_node_type:comfycontrol_workflow_failures:increase30m\n"
-                "  / on (account) group_left ()\n"
-                "    (account:comfycontrol_workflows_ran:increase30m > 0)\n"
-                f"  > [[{_NODE}.above]]",
-                when=f"at least [[{_NODE}.at_least]] workflows failed in it over 30 min, and more "
-                f"than [[{_NODE}.above]] of all that ran",
-                summary="{{ $labels.node_type }} fails in {{ $labels.account }}",
-                # %q quotes as PromQL does, whatever a node's author has called it.
-                description="{{ $value | printf `%.0f` }} workflows failed in this type of node "
-                "within the last 30 minutes"
-                "{{ with printf `topk(1, sum by (exception_type) "
-                "(increase(comfycontrol_workflow_failures_total"
-                "{account=%q, node_type=%q}[30m])))` "
-                "$labels.account $labels.node_type | query }}"
-                ", most of them with {{ . | first | label `exception_type` }}{{ end }}.",
-            ),
-        ),
+        (_node_type_fails("fast", FAILURES_OVER), _node_type_fails("slow", "6h", "1h")),
     ),
     Alert(
         "ComfyControlQueueStuck",
@@ -307,7 +346,7 @@ ALERTS: Final = (
                 '(increase(comfycontrol_workflows_finished_total{status="completed"}[1h])) == 0\n'
                 "and on (account)\n"
                 "  sum by (account) (comfycontrol_workflows_finished_total offset 1h) >= 0\n"
-                f"and on () hour(vector(time() - 3600)) >= [[{_NOTHING}.from_hour]]\n"
+                f"and on () hour() > [[{_NOTHING}.from_hour]]\n"
                 f"and on () hour() < [[{_NOTHING}.to_hour]]\n"
                 f"and on () day_of_week() >= [[{_NOTHING}.first_day]]\n"
                 f"and on () day_of_week() <= [[{_NOTHING}.last_day]]",
@@ -331,8 +370,8 @@ ALERTS: Final = (
                 f"and on (account)\n{_REFUSED}",
                 when="the service refuses the token (401, or 403 for the list)",
                 summary="The service refuses the token of {{ $labels.account }}",
-                description="Nothing is known of this account until it has a token that is "
-                "accepted. What ends meanwhile is counted later, from the list.",
+                description="Nothing is known of {{ $labels.account }} until it has a token that "
+                "is accepted. What ends meanwhile is counted later, from the list.",
             ),
             Rule(
                 reason="service",
@@ -344,8 +383,11 @@ ALERTS: Final = (
                 f"unless on (account)\n{_REFUSED}",
                 when="no answer of the service is usable: it fails, or is out of reach",
                 summary="The service gives no usable answer for {{ $labels.account }}",
-                description="Nothing is known of this account now. What ends meanwhile is counted "
-                "later, from the list.",
+                description="Nothing is known of {{ $labels.account }} now"
+                "{{ with printf `topk(1, sum by (code) (increase(comfycontrol_api_requests_total"
+                '{account=%q, code!~"200|404"}[10m])) > 0)` $labels.account | query }}'
+                "; most answers are {{ . | first | label `code` }}{{ end }}. What ends meanwhile "
+                "is counted later, from the list.",
             ),
         ),
     ),
@@ -455,8 +497,12 @@ ALERTS: Final = (
                 "(comfycontrol_exporter_config_last_reload_successful) == 0",
                 when="the file of `--config.file` was read again and refused",
                 summary="{{ $labels.instance }} runs on an old configuration",
-                description="What is in its configuration file now was refused. The exporter goes "
-                "on with what it had, and would not start again with what is there.",
+                description="What is in its configuration file now was refused. "
+                "{{ $labels.instance }} goes on with what it read"
+                "{{ with printf `comfycontrol_exporter_config_last_reload_success_timestamp_seconds"
+                "{job=%q, instance=%q}` $labels.job $labels.instance | query }}"
+                " at {{ . | first | value | humanizeTimestamp }}{{ end }}, and would not start "
+                "again with what is there.",
             ),
             Rule(
                 reason="web",
@@ -466,8 +512,8 @@ ALERTS: Final = (
                 "refused",
                 summary="{{ $labels.instance }} runs on old certificates and passwords",
                 description="What is in its web configuration file, or in a file that this names, "
-                "was refused. The exporter goes on with the certificate and the passwords that it "
-                "had; this certificate may be about to expire.",
+                "was refused. {{ $labels.instance }} goes on with the certificate and the "
+                "passwords that it had; this certificate may be about to expire.",
             ),
         ),
     ),
@@ -480,8 +526,10 @@ ALERTS: Final = (
                 expr='absent(up{job="[[settings.job]]"} == 1)',
                 when="no exporter of the job is up",
                 summary="No exporter runs, or Prometheus cannot reach it",
-                description="No target of the job [[settings.job]] is up: every other alert of "
-                "ComfyControl is blind.",
+                description="No target of the job [[settings.job]] is up ("
+                '{{ with query `count(up{job="[[settings.job]]"})` }}'
+                "{{ . | first | value }} known{{ else }}none is known{{ end }}): "
+                "every other alert of ComfyControl is blind.",
             ),
             Rule(
                 reason="one",
@@ -489,8 +537,8 @@ ALERTS: Final = (
                 'and on (job) up{job="[[settings.job]]"} == 1',
                 when="one exporter is down while another one of the job is up",
                 summary="The exporter {{ $labels.instance }} is down",
-                description="Prometheus cannot scrape it: its accounts are unseen, unless another "
-                "exporter follows them.",
+                description="Prometheus cannot scrape {{ $labels.instance }} of the job "
+                "{{ $labels.job }}: its accounts are unseen, unless another exporter follows them.",
             ),
         ),
     ),

@@ -1,6 +1,6 @@
 """What both boards have in common: variables, links to each other, rows, ids of panels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,9 +8,16 @@ from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.models import dashboard as model
 
 from dashboards import places
-from dashboards.panels import AnyPanel
+from dashboards.panels import GREEN, GREY, RED, AnyPanel
 
 _IDS_PER_ROW: Final = 100
+
+ACCOUNTS: Final = (
+    'min by (account) (comfycontrol_account_up{account=~"$account"})'
+    ' or 2 + 0 * max by (account) (comfycontrol_account_listed{account=~"$account"})'
+)
+"""2 where nothing was asked yet: nobody can say more of such an account than that it is there."""
+ACCOUNT_TEXTS: Final = {"0": ("down", RED), "1": ("up", GREEN), "2": ("nothing asked yet", GREY)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +34,11 @@ def board(  # noqa: PLR0913 (each is given by its name)
     title: str,
     description: str,
     other: build.DashboardLink,
+    runbooks: str,
     rows: Sequence[Row],
     variables: Sequence[build.CustomVariable] = (),
 ) -> model.Dashboard:
-    """A whole board."""
+    """A whole board. `runbooks` is where these are read: it is kept in a hidden variable."""
     made = (
         build.Dashboard(title)
         .uid(uid)
@@ -52,7 +60,7 @@ def board(  # noqa: PLR0913 (each is given by its name)
     )
     for variable in variables:
         made.with_variable(variable)
-    made.with_variable(build.ConstantVariable("runbooks").value(places.RUNBOOKS))
+    made.with_variable(build.ConstantVariable("runbooks").value(runbooks))
     for number, row in enumerate(rows):
         if row.title:
             made.with_row(build.Row(row.title).id(number * _IDS_PER_ROW))
@@ -125,12 +133,40 @@ def _grafanas_own() -> build.AnnotationQuery:
     )
 
 
+class _EventModel(model.AnnotationQuery):
+    """With the three keys of Grafana's Prometheus source that the SDK does not know."""
+
+    def __init__(self, shown: Mapping[str, str]) -> None:
+        super().__init__()
+        self._shown = shown
+
+    def to_json(self) -> dict[str, object]:
+        return {**super().to_json(), **self._shown}
+
+
+class _Event(build.AnnotationQuery):
+    """What Prometheus knows to have happened.
+
+    Title and text are made of labels that all have, as Grafana writes the name of one that is
+    missing; what only some have goes into `tags`.
+    """
+
+    def __init__(self, *, title: str, text: str, tags: Sequence[str]) -> None:
+        super().__init__()
+        self._internal = _EventModel(
+            {"titleFormat": title, "textFormat": text, "tagKeys": ",".join(tags)}
+        )
+        self.datasource(places.DATASOURCE).enable(True)
+
+
 def _firing_alerts() -> build.AnnotationQuery:
     return (
-        build.AnnotationQuery()
+        _Event(
+            title="{{alertname}}",
+            text="{{severity}}",
+            tags=["account", "node_type", "status", "label", "instance", "reason"],
+        )
         .name("Firing alerts")
-        .datasource(places.DATASOURCE)
-        .enable(True)
         .icon_color("red")
         .expr('ALERTS{alertname=~"ComfyControl.+", alertstate="firing", account=~"$account|"}')
     )
@@ -138,10 +174,8 @@ def _firing_alerts() -> build.AnnotationQuery:
 
 def _restarts() -> build.AnnotationQuery:
     return (
-        build.AnnotationQuery()
+        _Event(title="Exporter restart", text="{{instance}}", tags=["job"])
         .name("Exporter restarts")
-        .datasource(places.DATASOURCE)
-        .enable(True)
         .icon_color("blue")
         .expr(
             "changes(process_start_time_seconds[$__rate_interval])"

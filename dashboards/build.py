@@ -1,6 +1,11 @@
-"""Writes the boards as JSON: `python -m dashboards.build`."""
+"""Writes the boards as JSON: `python -m dashboards.build`.
 
+Colours turn where the alerts fire: give it the thresholds that the rules were built with.
+"""
+
+import argparse
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -8,15 +13,21 @@ from typing import Final
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from alerts.build import THRESHOLDS, Thresholds, ThresholdsError, check, load
 from dashboards.exporter_health import exporter_health
 from dashboards.overview import overview
 
 FOLDER: Final = Path(__file__).parent
 
-BOARDS: Final[Mapping[str, Callable[[], Dashboard]]] = {
+BOARDS: Final[Mapping[str, Callable[[Thresholds], Dashboard]]] = {
     "comfycontrol-overview.json": overview,
     "comfycontrol-exporter-health.json": exporter_health,
 }
+
+
+def board_files(thresholds: Thresholds) -> dict[str, str]:
+    """Every board by the name of its file."""
+    return {name: render(board(thresholds)) for name, board in BOARDS.items()}
 
 
 def render(dashboard: Dashboard) -> str:
@@ -24,11 +35,30 @@ def render(dashboard: Dashboard) -> str:
     return json.dumps(dashboard, cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
 
 
-def main() -> None:
-    """Write every board."""
-    for name, board in BOARDS.items():
-        (FOLDER / name).write_text(render(board()), "utf-8")
+def main(argv: list[str] | None = None) -> int:
+    """Write every board; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m dashboards.build", description=__doc__)
+    parser.add_argument("--thresholds", type=Path, default=THRESHOLDS, metavar="FILE")
+    parser.add_argument(
+        "--output", type=Path, default=FOLDER, metavar="DIR", help="write the boards there"
+    )
+    arguments = parser.parse_args(argv)
+    try:
+        thresholds = load(arguments.thresholds)
+        check(thresholds)
+    except ThresholdsError as error:
+        sys.stderr.write(f"{arguments.thresholds}:\n{error}\n")
+        return 1
+    folder: Path = arguments.output
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in board_files(thresholds).items():
+            (folder / name).write_text(text, "utf-8")
+    except OSError as error:
+        sys.stderr.write(f"cannot write to {folder}: {error.strerror}\n")
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

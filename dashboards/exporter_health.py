@@ -5,9 +5,10 @@ from typing import Final
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import units
 
-from alerts.build import load
+from alerts.build import Thresholds
 from dashboards import places
-from dashboards.boards import Row, board, window
+from dashboards.boards import ACCOUNT_TEXTS, ACCOUNTS, Row, board, window
+from dashboards.marks import Marks, marks
 from dashboards.panels import (
     CLOCK,
     COUNT,
@@ -19,6 +20,7 @@ from dashboards.panels import (
     RED,
     SECONDS,
     SHARE,
+    UNSEEN,
     UP,
     About,
     AnyPanel,
@@ -31,14 +33,6 @@ from dashboards.panels import (
     states,
     stats,
 )
-
-_ALERTS: Final = load()["alerts"]
-
-# A panel is red where an alert sees a fault, and orange at a fifth of that.
-_STALE: Final = _ALERTS["ComfyControlObservationsStale"]["above_seconds"]
-STALEST: Final = Limits(worrying=_STALE / 5, bad=_STALE)
-_BEHIND: Final = _ALERTS["ComfyControlListingBehind"]["above_seconds"]
-LISTING_LAG: Final = Limits(worrying=_BEHIND / 5, bad=_BEHIND)
 
 _OURS: Final = " and on (job, instance) comfycontrol_exporter_build_info"
 """What belongs to an exporter, whatever its job is called in this Prometheus."""
@@ -58,6 +52,15 @@ _STREAM_END_COLORS: Final = {
     "refused": RED,
 }
 
+# None is red: a reason has its colour also while its line is at 0.
+_GIVEN_UP_COLORS: Final = {
+    "not_found": "blue",
+    "malformed": "purple",
+    "forbidden": ORANGE,
+    "expired": "yellow",
+    "withdrawn": GREY,
+}
+
 _CODE_COLORS: Final = {
     "200": GREEN,
     "401": "purple",
@@ -72,18 +75,20 @@ _CODE_COLORS: Final = {
 _RELOAD: Final = {"0": ("failed", RED), "1": ("fine", GREEN)}
 
 
-def exporter_health() -> model.Dashboard:
+def exporter_health(thresholds: Thresholds) -> model.Dashboard:
     """The whole board."""
+    at = marks(thresholds)
     return board(
         uid=places.HEALTH_UID,
         title="ComfyControl / Exporter health",
         description="Whether the overview can be believed: how the exporter sees the service, "
         "what it misses, and what it needs.",
         other=places.board("Overview", places.OVERVIEW_UID),
+        runbooks=thresholds["settings"]["runbooks"],
         variables=[window()],
         rows=[
-            Row("", _answer()),
-            Row("Following", _following()),
+            Row("", _answer(at)),
+            Row("Following", _following(at)),
             Row("Requests to the service", _service()),
             Row("Series", _series()),
             Row("Process and ledger", _process()),
@@ -91,7 +96,7 @@ def exporter_health() -> model.Dashboard:
     )
 
 
-def _answer() -> list[AnyPanel]:
+def _answer(at: Marks) -> list[AnyPanel]:
     return [
         stats(
             About(
@@ -115,15 +120,16 @@ def _answer() -> list[AnyPanel]:
             About(
                 "Accounts",
                 "Up: the service's last answer was authorised and usable. Down: the token is "
-                "refused, or the service fails; the codes of requests below tell which.",
+                "refused, or the service fails; the codes of requests below tell which. Nothing "
+                "asked yet: it waits for its first id.",
                 COUNT,
                 width=4,
                 height=5,
                 links=[places.runbook("ComfyControlAccountDown")],
             ),
-            Query('min by (account) (comfycontrol_account_up{account=~"$account"})', "{{account}}"),
+            Query(ACCOUNTS, "{{account}}"),
             limits=UP,
-            texts={"0": ("down", RED), "1": ("up", GREEN)},
+            texts=ACCOUNT_TEXTS,
             no_value="gone",
         ),
         stats(
@@ -140,29 +146,27 @@ def _answer() -> list[AnyPanel]:
             Query(
                 _age("comfycontrol_stalest_observation_timestamp_seconds", by="") + _OR_0_WHERE_SEEN
             ),
-            limits=STALEST,
+            limits=at.stalest,
             texts={"0": ("none open", GREEN)},
             decimals=0,
-            no_value="no data",
+            no_value="not scraped",
         ),
         stats(
             About(
                 "Listing lag",
-                "Since the last complete pass over an account's list. The list is what makes sure "
-                "that nothing is lost.",
+                "Since the last complete pass over an account's list, of the account that is "
+                "furthest behind; since the exporter's start, where no pass has been complete yet. "
+                "The list is what makes sure that nothing is lost.",
                 SECONDS,
                 width=3,
                 height=5,
                 links=[places.runbook("ComfyControlListingBehind")],
             ),
-            Query(
-                _age("comfycontrol_listing_last_success_timestamp_seconds", by="")
-                + _OR_0_WHERE_UNLISTED
-            ),
-            limits=LISTING_LAG,
+            Query(f"max({_listing_lag()}){_OR_0_WHERE_UNLISTED}"),
+            limits=at.listing_lag,
             texts={"0": ("none listed", GREY)},
             decimals=0,
-            no_value="no pass yet",
+            no_value="not scraped",
         ),
         stats(
             About(
@@ -179,7 +183,7 @@ def _answer() -> list[AnyPanel]:
             ),
             limits=Limits(worrying=0.95, bad=1.01),
             decimals=0,
-            no_value="no data",
+            no_value="not scraped",
         ),
         stats(
             About(
@@ -197,7 +201,7 @@ def _answer() -> list[AnyPanel]:
             ),
             limits=NEVER,
             decimals=0,
-            no_value="no data",
+            no_value="not scraped",
         ),
         stats(
             About(
@@ -236,12 +240,12 @@ def _answer() -> list[AnyPanel]:
             ),
             limits=NEVER,
             decimals=0,
-            no_value="no data",
+            no_value="not scraped",
         ),
     ]
 
 
-def _following() -> list[AnyPanel]:
+def _following(at: Marks) -> list[AnyPanel]:
     return [
         lines(
             About(
@@ -304,23 +308,21 @@ def _following() -> list[AnyPanel]:
                 _age("comfycontrol_stalest_observation_timestamp_seconds", by="account"),
                 "{{account}}",
             ),
-            limits=STALEST,
+            limits=at.stalest,
             no_value="Nothing is open",
         ),
         lines(
             About(
                 "Listing lag",
-                "Since the last complete pass over each account's list. A lag beyond the interval "
-                "is many pages, a budget used up, or a service that fails.",
+                "Since the last complete pass over each account's list; since the exporter's "
+                "start, where no pass has been complete yet. A lag beyond the interval is many "
+                "pages, a budget used up, or a service that fails.",
                 CLOCK,
                 width=8,
                 links=[places.runbook("ComfyControlListingBehind")],
             ),
-            Query(
-                _age("comfycontrol_listing_last_success_timestamp_seconds", by="account"),
-                "{{account}}",
-            ),
-            limits=LISTING_LAG,
+            Query(_listing_lag(), "{{account}}"),
+            limits=at.listing_lag,
             no_value="No account is listed",
         ),
         lines(
@@ -366,13 +368,15 @@ def _following() -> list[AnyPanel]:
                 '{account=~"$account"}[$__rate_interval]))',
                 "{{reason}}",
             ),
+            colors=_GIVEN_UP_COLORS,
         ),
         lines(
             About(
                 "Observations ignored",
                 "What was told and changed nothing. Duplicates and late ones are the everyday of "
                 "two ways of asking. Unknown statuses and anomalous durations mean that the "
-                "service tells something new, or that its clock is off.",
+                "service tells something new, or that its clock is off. Duplicates are many, and "
+                "have the axis on the right.",
                 PER_MINUTE,
                 width=6,
             ),
@@ -381,6 +385,7 @@ def _following() -> list[AnyPanel]:
                 '{account=~"$account"}[$__rate_interval]))',
                 "{{reason}}",
             ),
+            aside="duplicate",
         ),
         lines(
             About(
@@ -553,7 +558,6 @@ def _series() -> list[AnyPanel]:
                 width=6,
             ),
             Query("scrape_samples_scraped" + _OURS, "{{instance}}"),
-            no_value="No exporter is scraped",
         ),
         lines(
             About(
@@ -613,7 +617,7 @@ def _series() -> list[AnyPanel]:
                 '{account=~"$account"}[$__rate_interval]))',
                 "{{label}}",
             ),
-            colors={"node_type": RED, "exception_type": "purple"},
+            colors={"node_type": "blue", "exception_type": "purple"},
         ),
     ]
 
@@ -629,7 +633,6 @@ def _process() -> list[AnyPanel]:
                 width=6,
             ),
             Query("process_resident_memory_bytes" + _OURS, "{{instance}}"),
-            no_value="No exporter is scraped",
         ),
         lines(
             About(
@@ -641,7 +644,6 @@ def _process() -> list[AnyPanel]:
             ),
             Query("rate(process_cpu_seconds_total[$__rate_interval])" + _OURS, "{{instance}}"),
             limits=Limits(worrying=0.7, bad=0.95),
-            no_value="No exporter is scraped",
         ),
         lines(
             About(
@@ -652,7 +654,7 @@ def _process() -> list[AnyPanel]:
             ),
             Query("process_open_fds / process_max_fds" + _OURS, "{{instance}}"),
             limits=Limits(worrying=0.7, bad=0.9),
-            no_value="No exporter is scraped, or the system does not tell",
+            no_value=f"{UNSEEN}, or the system does not tell",
         ),
         lines(
             About(
@@ -663,7 +665,6 @@ def _process() -> list[AnyPanel]:
                 width=6,
             ),
             Query("scrape_duration_seconds" + _OURS, "{{instance}}"),
-            no_value="No exporter is scraped",
         ),
         lines(
             About(
@@ -696,21 +697,22 @@ def _process() -> list[AnyPanel]:
         rows(
             About(
                 "What runs",
-                "Version and age of each exporter and of its configuration. An age that starts "
-                "anew again and again: it is restarted, look at its log. `-`: it has no web file.",
+                "Version of each exporter, the age of its process and of its configuration, and "
+                "whether both files are those last read. An age that starts anew again and again: "
+                "it is restarted, look at its log. `-`: it has no web file.",
                 SECONDS,
                 width=12,
                 links=[places.runbook("ComfyControlConfigReloadFailed")],
             ),
             [
                 Column("instance", "Exporter"),
-                Column("version", "Version", width=75),
-                Column("revision", "Revision", width=90),
-                Column("python_version", "Python", width=72),
-                Column("Value #B", "Running for", unit=units.DurationSeconds, width=105),
-                Column("Value #C", "Configured", unit=units.DurationSeconds, width=105),
-                Column("Value #D", "Reload", width=75, texts=_RELOAD),
-                Column("Value #E", "Web", width=65, texts=_RELOAD),
+                Column("version", "Version", width=90),
+                Column("revision", "Revision", width=95),
+                Column("python_version", "Python", width=85),
+                Column("Value #B", "Process", unit=units.DurationSeconds, width=100),
+                Column("Value #C", "Config", unit=units.DurationSeconds, width=100),
+                Column("Value #D", "Reload", width=85, texts=_RELOAD),
+                Column("Value #E", "Web", width=70, texts=_RELOAD),
             ],
             Query(
                 "max by (instance, version, revision, python_version) "
@@ -724,7 +726,7 @@ def _process() -> list[AnyPanel]:
             Query("min by (instance) (comfycontrol_exporter_config_last_reload_successful)"),
             Query("min by (instance) (comfycontrol_exporter_web_config_last_reload_successful)"),
             sort_by="Exporter",
-            no_value="No exporter is scraped",
+            no_value=UNSEEN,
         ),
     ]
 
@@ -733,6 +735,16 @@ def _age(timestamp: str, *, by: str) -> str:
     """Seconds since a timestamp; of several, since the earliest."""
     grouped = f"min by ({by})" if by else "min"
     return f'time() - {grouped} ({timestamp}{{account=~"$account"}})'
+
+
+def _listing_lag() -> str:
+    """As the alert counts it: an account that never completed a pass is behind since the start."""
+    return (
+        "time() - (max by (account) "
+        '(comfycontrol_listing_last_success_timestamp_seconds{account=~"$account"})'
+        ' or max by (account) (0 * (comfycontrol_account_listed{account=~"$account"} == 1)'
+        " + on (job, instance) group_left () process_start_time_seconds))"
+    )
 
 
 def _distinct(label: str) -> str:

@@ -4,9 +4,11 @@ from typing import Final
 
 from grafana_foundation_sdk.models import dashboard as model
 
-from alerts.build import load
+from alerts.build import Thresholds
+from alerts.rules import FAILURES_OVER
 from dashboards import places
-from dashboards.boards import Row, board, window
+from dashboards.boards import ACCOUNT_TEXTS, ACCOUNTS, Row, board, window
+from dashboards.marks import Marks, marks
 from dashboards.panels import (
     CLOCK,
     COUNT,
@@ -30,17 +32,6 @@ from dashboards.panels import (
     stats,
 )
 
-_ALERTS: Final = load()["alerts"]
-_FAILURE_RATIO: Final = _ALERTS["ComfyControlFailureRatioHigh"]["above"]
-_STARTS_WITHIN: Final = load()["objective"]["starts_within"]
-
-# A panel is red where an alert sees a fault, and orange halfway there.
-FAILING: Final = Limits(worrying=_FAILURE_RATIO / 2, bad=_FAILURE_RATIO)
-SUCCESS: Final = Limits(worrying=1 - _FAILURE_RATIO / 2, bad=1 - _FAILURE_RATIO, falling=True)
-TIME_TO_START: Final = Limits(worrying=_STARTS_WITHIN / 2, bad=_STARTS_WITHIN)
-OLDEST_QUEUED: Final = Limits(
-    worrying=_STARTS_WITHIN, bad=_ALERTS["ComfyControlQueueStuck"]["too_old"]["above_seconds"]
-)
 DEPTH: Final = Limits(worrying=50, bad=200)
 """Colours alone: a deep queue that moves is no fault."""
 
@@ -52,26 +43,28 @@ _NUMBERS: Final = " >= 0"
 """Leaves a gap, where a quantile of nothing would be NaN."""
 
 
-def overview() -> model.Dashboard:
+def overview(thresholds: Thresholds) -> model.Dashboard:
     """The whole board."""
+    at = marks(thresholds)
     return board(
         uid=places.OVERVIEW_UID,
         title="ComfyControl / Overview",
         description="Workflows on ComfyControl: how long they wait and run, what fails and where, "
         "and whether the queue moves.",
         other=places.board("Exporter health", places.HEALTH_UID),
+        runbooks=thresholds["settings"]["runbooks"],
         variables=[window()],
         rows=[
-            Row("", _answer()),
-            Row("Queue", _queue()),
+            Row("", _answer(at)),
+            Row("Queue", _queue(at)),
             Row("Runs", _runs()),
-            Row("Failures", _failures()),
-            Row("Open workflows", _open_workflows()),
+            Row("Failures", _failures(at)),
+            Row("Open workflows", _open_workflows(at)),
         ],
     )
 
 
-def _answer() -> list[AnyPanel]:
+def _answer(at: Marks) -> list[AnyPanel]:
     return [
         stats(
             About(
@@ -109,10 +102,10 @@ def _answer() -> list[AnyPanel]:
             Query(_success("[1h]"), "last hour"),
             Query(_success("[1h] offset 1w"), "week ago"),
             Query(_success("[1w]"), "7 days"),
-            limits=SUCCESS,
+            limits=at.success,
             texts=_NONE_ENDED,
             decimals=1,
-            no_value="no data",
+            no_value="not scraped",
         ),
         stats(
             About(
@@ -126,10 +119,10 @@ def _answer() -> list[AnyPanel]:
                 links=[places.runbook("ComfyControlTimeToStartTooLong")],
             ),
             Query(_start_quantile("0.95", "$window")),
-            limits=TIME_TO_START,
+            limits=at.time_to_start,
             texts={"NaN": ("none started", GREY)},
             decimals=1,
-            no_value="no data",
+            no_value="not scraped",
         ),
         stats(
             About(
@@ -163,16 +156,17 @@ def _answer() -> list[AnyPanel]:
                 '{account=~"$account", status="queued"})'
                 ' or (sum(comfycontrol_workflows{account=~"$account", status="queued"}) == 0)'
             ),
-            limits=OLDEST_QUEUED,
+            limits=at.oldest_queued,
             decimals=1,
             no_value=_NOT_SEEN,
         ),
         stats(
             About(
                 "Accounts",
-                "Up: the service's last answer to us was authorised and usable. While an account "
-                "is down, everything else on this board is what we knew before. Gone: no exporter "
-                "tells of any account.",
+                "Up: the service's last answer to us was authorised and usable. Once an account "
+                "has been down for 30 s, its open workflows are shown no more; what ends "
+                "meanwhile is counted when it is back. Nothing asked yet: it waits for its first "
+                "id. Gone: no exporter tells of any account.",
                 COUNT,
                 width=4,
                 height=5,
@@ -181,15 +175,15 @@ def _answer() -> list[AnyPanel]:
                     places.panel_board("Exporter health", places.HEALTH_UID),
                 ],
             ),
-            Query('min by (account) (comfycontrol_account_up{account=~"$account"})', "{{account}}"),
+            Query(ACCOUNTS, "{{account}}"),
             limits=UP,
-            texts={"0": ("down", RED), "1": ("up", GREEN)},
+            texts=ACCOUNT_TEXTS,
             no_value="gone",
         ),
     ]
 
 
-def _queue() -> list[AnyPanel]:
+def _queue(at: Marks) -> list[AnyPanel]:
     return [
         lines(
             About(
@@ -319,7 +313,7 @@ def _queue() -> list[AnyPanel]:
             Query(_start_quantile("0.95", "$window") + _NUMBERS, "p95", exemplars=True),
             Query(_start_quantile("0.99", "$window") + _NUMBERS, "p99"),
             colors={"median": "blue", "p95": "purple", "p99": "super-light-purple"},
-            limits=TIME_TO_START,
+            limits=at.time_to_start,
             no_value="None started",
         ),
     ]
@@ -332,7 +326,8 @@ def _runs() -> list[AnyPanel]:
                 "Outcomes",
                 "How workflows ended, each minute, stacked. Look for red that grows with the "
                 "whole standing still, for a burst of grey (somebody cancels: why?) and orange "
-                "(a client sends graphs that the service does not take).",
+                "(a client sends graphs that the service does not take). The dots are exemplars: "
+                "single workflows that did not complete, with their id.",
                 PER_MINUTE,
                 width=8,
                 links=[places.runbook("ComfyControlFailureRatioHigh")],
@@ -342,6 +337,8 @@ def _runs() -> list[AnyPanel]:
                     "60 * sum(rate(comfycontrol_workflows_finished_total"
                     '{account=~"$account", status="' + status + '"}[$__rate_interval]))',
                     status,
+                    # Those that completed are on the heatmap; here they would hide the others.
+                    exemplars=status != "completed",
                 )
                 for status in ("completed", "failed", "cancelled", "invalid")
             ),
@@ -353,7 +350,8 @@ def _runs() -> list[AnyPanel]:
                 "Run duration, quantiles by outcome",
                 "From start to end, median and p95. Failures that become short fail at once "
                 "(a node or a model is missing); failures that become long run out of time or "
-                "memory. Gaps: none ended that way within the window.",
+                "memory. Cancelled ones that ran for long: somebody lost patience. Gaps: none "
+                "ended that way within the window.",
                 CLOCK,
                 width=8,
                 links=[places.runbook("ComfyControlRunTooLong")],
@@ -366,7 +364,7 @@ def _runs() -> list[AnyPanel]:
                     f"{status}, {name}",
                     exemplars=quantile == "0.95",
                 )
-                for status in ("completed", "failed")
+                for status in ("completed", "failed", "cancelled")
                 for quantile, name in (("0.5", "median"), ("0.95", "p95"))
             ),
             colors={
@@ -374,6 +372,8 @@ def _runs() -> list[AnyPanel]:
                 "completed, p95": "semi-dark-green",
                 "failed, median": RED,
                 "failed, p95": "semi-dark-red",
+                "cancelled, median": GREY,
+                "cancelled, p95": "#5a5a5a",
             },
             dashed=".*median",
             no_value="None ended",
@@ -398,7 +398,7 @@ def _runs() -> list[AnyPanel]:
     ]
 
 
-def _failures() -> list[AnyPanel]:
+def _failures(at: Marks) -> list[AnyPanel]:
     return [
         stats(
             About(
@@ -412,7 +412,7 @@ def _failures() -> list[AnyPanel]:
             Query(_ended("failed")),
             limits=SELDOM,
             decimals=0,
-            no_value="no data",
+            no_value="not scraped",
         ),
         stats(
             About(
@@ -426,7 +426,7 @@ def _failures() -> list[AnyPanel]:
             Query(_ended("invalid")),
             limits=SELDOM,
             decimals=0,
-            no_value="no data",
+            no_value="not scraped",
         ),
         stats(
             About(
@@ -444,13 +444,13 @@ def _failures() -> list[AnyPanel]:
                 " or on () " + _no_failure()
             ),
             limits=Limits(worrying=5, bad=20),
-            no_value="no data",
+            no_value="not scraped",
         ),
         stats(
             About(
                 "New since yesterday",
-                "Causes that failed in the last 24 hours and not in the week before. They are "
-                "listed below.",
+                "Causes that failed in an account in the last 24 hours and not in the week before. "
+                "They are listed below.",
                 COUNT,
                 width=6,
                 height=4,
@@ -458,31 +458,31 @@ def _failures() -> list[AnyPanel]:
             ),
             Query("count(" + _new_causes() + ") or on () " + _no_failure()),
             limits=SELDOM,
-            no_value="no data",
+            no_value="not scraped",
         ),
         lines(
             About(
                 "Failure ratio",
-                "Of the workflows that completed or failed within the window, the share that "
-                "failed; dashed, the same a week ago. 0 where none ended. Look for a step: "
-                "something was changed then.",
+                f"Of the workflows of an account that completed or failed within {FAILURES_OVER}, "
+                "as the alert counts them, the share that failed; dashed, the same a week ago. 0 "
+                "where none ended. Look for a step: something was changed then.",
                 SHARE,
                 width=24,
                 height=7,
                 links=[places.runbook("ComfyControlFailureRatioHigh")],
             ),
-            Query(_failing("[$window]"), "now"),
-            Query(_failing("[$window] offset 1w"), "a week ago"),
-            limits=FAILING,
-            colors={"now": RED, "a week ago": GREY},
-            dashed="a week ago",
+            Query(_failing(f"[{FAILURES_OVER}]"), "{{account}}"),
+            Query(_failing(f"[{FAILURES_OVER}] offset 1w"), "{{account}}, a week ago"),
+            limits=at.failing,
+            dashed=".*a week ago",
         ),
         lines(
             About(
                 "Failures by node type",
                 "The ten node types that failed most within the time range. One that stands out: "
                 "its model file is gone, it is broken, or it runs out of memory; the exception "
-                "types tell which. `unknown`: the service gave no cause.",
+                "types tell which. `unknown`: the service gave no cause. The dots are exemplars: "
+                "single workflows, with their id.",
                 PER_MINUTE,
                 width=12,
                 height=9,
@@ -499,7 +499,8 @@ def _failures() -> list[AnyPanel]:
                 "Failures by exception type",
                 "The ten exception types that were raised most within the time range. Out of "
                 "memory in many nodes: the runners are too small for these graphs. File not found: "
-                "a model is missing on a runner. Type and attribute errors: an update broke it.",
+                "a model is missing on a runner. Type and attribute errors: an update broke it. "
+                "The dots are exemplars: single workflows, with their id.",
                 PER_MINUTE,
                 width=12,
                 height=9,
@@ -532,15 +533,15 @@ def _failures() -> list[AnyPanel]:
         rows(
             About(
                 "What is new since yesterday",
-                "Causes that failed in the last 24 hours and not in the seven days before, "
-                "whatever the time range of the board. On the first day of a new Prometheus, "
-                "everything is new.",
+                "Causes that failed in the last 24 hours and not in the seven days before, by "
+                "account, whatever the time range of the board. On the first day of a new "
+                "Prometheus, everything is new.",
                 COUNT,
                 width=12,
                 height=9,
                 links=[places.runbook("ComfyControlNodeTypeFailing")],
             ),
-            [column for column in _CAUSE_COLUMNS if column.field != "account"],
+            _CAUSE_COLUMNS,
             Query("topk(20, round(" + _new_causes() + "))"),
             sort_by="Failures",
             no_value="Nothing is new",
@@ -556,7 +557,7 @@ _CAUSE_COLUMNS: Final = (
 )
 
 
-def _open_workflows() -> list[AnyPanel]:
+def _open_workflows(at: Marks) -> list[AnyPanel]:
     none_known = (
         "No place in a queue is known: nothing is queued, no stream is open, "
         "or metrics.per_workflow_series is 0"
@@ -581,7 +582,9 @@ def _open_workflows() -> list[AnyPanel]:
                 Column("account", "Account", width=120),
                 Column("Value #A", "Place", unit=COUNT, width=90),
                 Column("Value #B", "5 min ago", unit=COUNT, width=120),
-                Column("Value #C", "Queued for", unit=CLOCK, width=130, limits=OLDEST_QUEUED),
+                Column(
+                    "Value #C", "Place known for", unit=CLOCK, width=160, limits=at.oldest_queued
+                ),
             ],
             Query(f"{by_workflow} ({position})"),
             Query(f"{by_workflow} ({position} offset 5m) and on (account, workflow_id) {position}"),
@@ -589,7 +592,7 @@ def _open_workflows() -> list[AnyPanel]:
                 f"time() - min by (account, workflow_id) (min_over_time(timestamp({position})"
                 f"[6h:1m])) and on (account, workflow_id) {position}"
             ),
-            sort_by="Queued for",
+            sort_by="Place known for",
             no_value=none_known,
         ),
         lines(
@@ -626,10 +629,16 @@ def _success(over: str) -> str:
 
 
 def _failing(over: str) -> str:
-    """0 where none ended, for no failure is no gap."""
+    """By account, as the alert is. 0 where none ended, for no failure is no gap."""
     finished = "comfycontrol_workflows_finished_total"
-    failed = f'sum(increase({finished}{{account=~"$account", status="failed"}}{over}))'
-    ended = f'sum(increase({finished}{{account=~"$account", status=~"completed|failed"}}{over}))'
+
+    def count(status: str) -> str:
+        return (
+            f'sum by (account) (increase({finished}{{account=~"$account", status=~"{status}"}}'
+            f"{over}))"
+        )
+
+    failed, ended = count("failed"), count("completed|failed")
     return f"{failed} / ({ended} > 0) or 0 * {ended}"
 
 
@@ -676,13 +685,15 @@ def _top(label: str) -> tuple[Query, Query]:
             f" and on ({label})"
             f" topk(10, sum by ({label}) (increase({failures}[$__range] @ end())) > 0)",
             f"{{{{{label}}}}}",
+            exemplars=True,
         ),
     )
 
 
 def _new_causes() -> str:
+    """By account: what is old for one can be new for another."""
     failures = 'comfycontrol_workflow_failures_total{account=~"$account"}'
-    cause = "node_type, exception_type"
+    cause = "account, node_type, exception_type"
     return (
         f"sum by ({cause}) (increase({failures}[1d])) > 0"
         f" unless on ({cause}) sum by ({cause}) (increase({failures}[1w] offset 1d)) > 0"

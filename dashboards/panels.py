@@ -41,6 +41,9 @@ STATUS_COLORS: Final[Mapping[str, str]] = {
 }
 """One colour for a status, on every panel."""
 
+UNSEEN: Final = "No exporter is scraped"
+"""What it means that there is nothing of what every exporter shows from its start."""
+
 Legend = Literal["below", "beside", "hidden"]
 """Where names of series are: `beside` is a table with mean and maximum, for many series."""
 
@@ -152,8 +155,9 @@ def lines(  # noqa: PLR0913 (each is given by its name)
     colors: Mapping[str, str] | None = None,
     dashed: str | None = None,
     apart: str | None = None,
+    aside: str | None = None,
     maximum: float | None = None,
-    no_value: str | None = None,
+    no_value: str = UNSEEN,
     legend: Legend = "below",
     interval: str | None = None,
 ) -> timeseries.Panel:
@@ -161,7 +165,8 @@ def lines(  # noqa: PLR0913 (each is given by its name)
 
     A gap stays a gap: it says that nothing was seen. `dashed` is a pattern of the names of series
     that are there to compare with, `apart` the name of one that is not in the stack of bars that it
-    makes of all others. `interval` is the least step, for what happens now and then.
+    makes of all others, `aside` the name of one that is so much larger that it has an axis of its
+    own. `interval` is the least step, for what happens now and then.
     """
     panel = _common(timeseries.Panel(), about, queries)
     # A stack has no outlines: that of a 0 would look like a thin band of its colour.
@@ -185,14 +190,15 @@ def lines(  # noqa: PLR0913 (each is given by its name)
         panel.interval(interval)
     if maximum is not None:
         panel.max(maximum)
-    if no_value is not None:
-        panel.no_value(no_value)
+    panel.no_value(no_value)
     for name, color in (colors or {}).items():
         panel.override_by_name(name, [_fixed(color)])
     if dashed is not None:
         panel.override_by_regexp(dashed, _DASHED)
     if apart is not None:
         panel.draw_style(common.GraphDrawStyle.BARS).override_by_name(apart, _APART)
+    if aside is not None:
+        panel.override_by_name(aside, _aside(aside))
     return panel
 
 
@@ -202,6 +208,16 @@ _LEAST_MAXIMUM: Final[Mapping[str, float]] = {COUNT: 1, PER_MINUTE: 1, SHARE: 0.
 
 def _fixed(color: str) -> model.DynamicConfigValue:
     return model.DynamicConfigValue(id_val="color", value={"mode": "fixed", "fixedColor": color})
+
+
+def _aside(name: str) -> list[model.DynamicConfigValue]:
+    return [
+        _fixed(GREY),
+        model.DynamicConfigValue(id_val="custom.axisPlacement", value="right"),
+        model.DynamicConfigValue(id_val="custom.axisLabel", value=name),
+        model.DynamicConfigValue(id_val="custom.fillOpacity", value=0),
+        model.DynamicConfigValue(id_val="custom.lineWidth", value=1),
+    ]
 
 
 _APART: Final = [
@@ -221,6 +237,7 @@ _DASHED: Final = [
 def buckets(about: About, query: Query, *, scheme: str) -> heatmap.Panel:
     """A histogram over time: the darker a cell, the more fell into it."""
     panel = _common(heatmap.Panel(), about, [query], query_format=PromQueryFormat.HEATMAP)
+    panel.no_value(UNSEEN)
     panel.calculate(False).cell_gap(1).show_legend().show_value(common.VisibilityMode.NEVER)
     panel.filter_values(heatmap.FilterValueRange().le(1e-9))
     panel.color(
@@ -243,7 +260,7 @@ def states(about: About, query: Query, texts: Mapping[str, tuple[str, str]]) -> 
     """What held when: a band for each series."""
     panel = _common(statetimeline.Panel(), about, [query])
     panel.mappings(_mappings(texts)).merge_values(True).row_height(0.8).fill_opacity(80)
-    panel.show_value(common.VisibilityMode.NEVER)
+    panel.show_value(common.VisibilityMode.NEVER).no_value(UNSEEN)
     return panel.legend(_legend("below")).thresholds(_plain())
 
 

@@ -6,15 +6,9 @@ from urllib.parse import quote
 from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.models import dashboard as model
 
-from alerts.build import load
-
 OVERVIEW_UID: Final = "comfycontrol-overview"
 HEALTH_UID: Final = "comfycontrol-exporter-health"
 """Public, as links and bookmarks hang on them."""
-
-RUNBOOKS: Final[str] = load()["settings"]["runbooks"]
-"""Where `docs/runbooks/` is read, said where the alerts are told of it, too. Boards keep it in
-their hidden variable `runbooks`."""
 
 DATASOURCE: Final = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 """The variable makes a board work in any Grafana: uploaded, provisioned, with several sources."""

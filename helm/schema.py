@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from alerts.build import SEVERITIES
+from alerts.build import SEVERITIES, WHOLE
 from exporter.config.models import Config
 from helm.values import TokenSecret, Values
 
@@ -125,11 +125,15 @@ def _thresholds(value: object, key: str) -> Schema:
     last = key.rpartition(".")[2]
     if key.startswith("settings."):
         return {"type": "string", "pattern": r"^[A-Za-z0-9_.:/?&=%~+@-]+$"}
-    others: Mapping[str, Schema] = {
+    others: dict[str, Schema] = {
         "enabled": {"type": "boolean"},
         "for": {"type": "string", "pattern": "^[0-9]+[smhd]$"},
         "severity": {"enum": list(SEVERITIES)},
         "share": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+    }
+    others |= {
+        name: {"type": "integer", "minimum": least, "maximum": most}
+        for name, (least, most) in WHOLE.items()
     }
     # Templates write a million as 1e+06, which no longer is the name of a bucket.
     number = {"type": "number", "minimum": 0, "exclusiveMaximum": 1_000_000}

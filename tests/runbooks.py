@@ -25,3 +25,10 @@ def queries_of(alert: str) -> list[str]:
         for block in blocks
         for query in block.strip().split("\n\n")
     ]
+
+
+def panels_in(text: str) -> set[str]:
+    """The panels that a text names: `the panel *A*`, `the panels *A*, *B* and *C*`."""
+    one = re.findall(r"\bpanel\s+\*([^*]+)\*", text)
+    several = re.findall(r"\bpanels\s+((?:\*[^*]+\*(?:,\s+|\s+and\s+)?)+)", text)
+    return {*one, *(name for names in several for name in re.findall(r"\*([^*]+)\*", names))}

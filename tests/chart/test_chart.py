@@ -219,6 +219,10 @@ def test_a_new_configuration_replaces_the_pod_only_where_asked() -> None:
         ([TOKEN, "accounts.a b.token=x"], "at '/accounts': additional properties 'a b'"),
         ([TOKEN, "config.metrics.node_types=0"], "at '/config/metrics/node_types': minimum"),
         ([TOKEN, "config.accounts={a}"], "at '/config': additional properties 'accounts'"),
+        (
+            [TOKEN, "rules.alerts.ComfyControlNothingFinished.from_hour=25"],
+            "at '/rules/alerts/ComfyControlNothingFinished/from_hour': maximum",
+        ),
         ([TOKEN, "rules.objective.share=1"], "at '/rules/objective/share': exclusiveMaximum"),
         (
             [TOKEN, "rules.alerts.ComfyControlRateLimited.severity=page"],

@@ -307,12 +307,13 @@ def test_faults_reach_whoever_is_on_call_and_so_does_their_end(stage: Stage) -> 
                 {"account": "studio", "duration": "1s"} | (fine if number % 3 == 0 else broken),
             )
 
-        failing = running.told("ComfyControlNodeTypeFailing")
+        failing = running.told("ComfyControlNodeTypeFailing", reason="fast")
         assert failing.receiver == "studio-chat"
         assert failing.labels == {
             "alertname": "ComfyControlNodeTypeFailing",
             "account": "studio",
             "node_type": NODE_TYPE,
+            "reason": "fast",
             "severity": "warning",
         }
         assert failing.annotations["summary"] == f"{NODE_TYPE} fails in studio"
@@ -329,7 +330,7 @@ def test_faults_reach_whoever_is_on_call_and_so_does_their_end(stage: Stage) -> 
         assert stuck.annotations["description"].startswith("12 workflows are queued,")
         assert stuck.annotations["runbook_url"].endswith("/ComfyControlQueueStuck.md")
         assert stuck.annotations["dashboard_url"].endswith("?var-account=agency")
-        running.told("ComfyControlNodeTypeFailing", "resolved", node_type=NODE_TYPE)
+        running.told("ComfyControlNodeTypeFailing", "resolved", node_type=NODE_TYPE, reason="fast")
 
         for workflow_id in waiting:
             service.move(workflow_id, status="running")

@@ -17,7 +17,7 @@ import yaml
 from alerts import build
 from alerts.build import Values
 from alerts.rules import RECORDINGS
-from dashboards.build import BOARDS, render
+from dashboards.build import board_files
 from tests.e2e.programs import EXPORTER, Stage, free_port, program
 from tests.e2e.test_alerting import in_seconds
 from tests.promql import filled, sides, unfiltered
@@ -74,7 +74,8 @@ def rules_in_a_hurry() -> dict[str, str]:
     for alert in thresholds["alerts"].values():
         alert["enabled"] = True
     # Less fails in so short a window.
-    thresholds["alerts"]["ComfyControlNodeTypeFailing"]["at_least"] = 1
+    for reason in ("fast", "slow"):
+        thresholds["alerts"]["ComfyControlNodeTypeFailing"][reason] |= {"at_least": 1, "above": 0.1}
     return build.rule_files(Values(thresholds, window=in_seconds))
 
 
@@ -99,12 +100,21 @@ def what_alerts_ask() -> Iterator[tuple[str, str, bool]]:
 
 def expressions() -> Iterator[tuple[str, str, bool]]:
     """The panel's name, the expression, and whether it is asked for one moment alone."""
-    for board in BOARDS.values():
-        document = json.loads(render(board()))
+    for text in board_files(build.load()).values():
+        document = json.loads(text)
         for panel in document["panels"]:
             for target in panel.get("targets", ()):
                 name = f"{document['uid']}: {panel['title']} {target['refId']}"
                 yield name, target["expr"], target["instant"]
+
+
+def exemplified() -> Iterator[tuple[str, str]]:
+    """The panels that ask for exemplars, and where they do."""
+    for text in board_files(build.load()).values():
+        for panel in json.loads(text)["panels"]:
+            for target in panel.get("targets", ()):
+                if target.get("exemplar"):
+                    yield f"{panel['title']} {target['refId']}", target["expr"]
 
 
 class Asking:
@@ -129,6 +139,17 @@ class Asking:
             for series in answer["data"]["result"]
             for _, value in series.get("values") or [series["value"]]
         )
+
+    def exemplars(self, expression: str) -> set[str]:
+        """The workflows that Grafana would draw as dots."""
+        now = time.time()
+        answer: dict[str, Any] = requests.get(
+            f"{self._url}/api/v1/query_exemplars",
+            params={"query": expression, "start": str(now - 300), "end": str(now)},
+            timeout=10,
+        ).json()
+        assert answer["status"] == "success", (answer, expression)
+        return {e["labels"]["workflow_id"] for s in answer["data"] for e in s["exemplars"]}
 
 
 @pytest.mark.slow
@@ -193,7 +214,7 @@ def test_every_expression_finds_something_or_is_rightly_empty(stage: Stage) -> N
         [
             prometheus, f"--config.file={stage.folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={stage.folder / 'tsdb'}",
-            f"--web.listen-address=127.0.0.1:{prom}",
+            f"--web.listen-address=127.0.0.1:{prom}", "--enable-feature=exemplar-storage",
         ],
     )  # fmt: skip
     url = f"http://127.0.0.1:{prom}"
@@ -226,6 +247,8 @@ def test_every_expression_finds_something_or_is_rightly_empty(stage: Stage) -> N
         time.sleep(1)
 
     assert missing.keys() == empty, [missing.get(panel) for panel in missing.keys() ^ empty]
+    undotted = [panel for panel, asked in exemplified() if not asking.exemplars(filled(asked))]
+    assert undotted == []
 
 
 def test_reasons_are_given_for_alerts_that_there_are() -> None:

@@ -70,7 +70,7 @@ def test_the_page_is_what_the_source_makes() -> None:
 
 def test_the_command_writes_rule_files_elsewhere(tmp_path: Path) -> None:
     thresholds = copy.deepcopy(THRESHOLDS)
-    thresholds["alerts"]["ComfyControlFailureRatioHigh"]["above"] = 0.333
+    thresholds["alerts"]["ComfyControlFailureRatioHigh"]["fast"]["above"] = 0.333
     mine = tmp_path / "mine.yml"
     mine.write_text(yaml.safe_dump(thresholds))
     assert build.main(["--thresholds", str(mine), "--output", str(tmp_path)]) == 0
@@ -90,23 +90,23 @@ def test_the_command_writes_rule_files_elsewhere(tmp_path: Path) -> None:
     [
         ("objective.share", 1.5, "objective.share is 1.5; it must be a number between 0 and 1"),
         (
-            "alerts.ComfyControlFailureRatioHigh.above",
+            "alerts.ComfyControlFailureRatioHigh.fast.above",
             "0.2",
             (
-                "alerts.ComfyControlFailureRatioHigh.above is '0.2'; it must be "
+                "alerts.ComfyControlFailureRatioHigh.fast.above is '0.2'; it must be "
                 "a number that is not negative"
             ),
         ),
         (
-            "alerts.ComfyControlFailureRatioHigh.for",
+            "alerts.ComfyControlFailureRatioHigh.fast.for",
             300,
-            "alerts.ComfyControlFailureRatioHigh.for is 300; it must be a duration such as 5m",
+            "alerts.ComfyControlFailureRatioHigh.fast.for is 300; it must be a duration such as 5m",
         ),
         (
-            "alerts.ComfyControlFailureRatioHigh.severity",
+            "alerts.ComfyControlFailureRatioHigh.fast.severity",
             "page",
             (
-                "alerts.ComfyControlFailureRatioHigh.severity is 'page'; it must be "
+                "alerts.ComfyControlFailureRatioHigh.fast.severity is 'page'; it must be "
                 "one of critical, warning, info"
             ),
         ),
@@ -123,6 +123,46 @@ def test_the_command_writes_rule_files_elsewhere(tmp_path: Path) -> None:
             (
                 "alerts.ComfyControlTimeToStartTooLong.fast.burn can never be reached: "
                 "20 times 0.05 is more than everything"
+            ),
+        ),
+        (
+            "alerts.ComfyControlNothingFinished.from_hour",
+            25,
+            (
+                "alerts.ComfyControlNothingFinished.from_hour is 25; it must be "
+                "a whole number from 0 to 22"
+            ),
+        ),
+        (
+            "alerts.ComfyControlNothingFinished.first_day",
+            1.5,
+            (
+                "alerts.ComfyControlNothingFinished.first_day is 1.5; it must be "
+                "a whole number from 0 to 6"
+            ),
+        ),
+        (
+            "alerts.ComfyControlNothingFinished.from_hour",
+            22,
+            (
+                "alerts.ComfyControlNothingFinished.to_hour is 18; it must be at least two hours "
+                "after from_hour (22): usual hours over midnight cannot be said"
+            ),
+        ),
+        (
+            "alerts.ComfyControlNothingFinished.to_hour",
+            10,
+            (
+                "alerts.ComfyControlNothingFinished.to_hour is 10; it must be at least two hours "
+                "after from_hour (9): usual hours over midnight cannot be said"
+            ),
+        ),
+        (
+            "alerts.ComfyControlNothingFinished.first_day",
+            6,
+            (
+                "alerts.ComfyControlNothingFinished.last_day is 5; it must not be before first_day "
+                "(6): day 0 is Sunday, and days over Saturday cannot be said"
             ),
         ),
     ],

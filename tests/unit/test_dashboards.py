@@ -11,18 +11,21 @@ from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 
-from alerts.rules import ALERTS
-from dashboards.build import BOARDS, FOLDER, render
+from alerts.build import load
+from alerts.rules import ALERTS, FAILURES_OVER
+from dashboards.build import BOARDS, FOLDER, board_files, main
 from dashboards.places import HEALTH_UID, OVERVIEW_UID
 from exporter.metrics.catalogue import CATALOGUE
-from tests import promql
+from tests import promql, runbooks
 
 Json = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "tests/grafana/schema.json").read_text("utf-8"))
-DOCUMENTS: dict[str, Json] = {name: json.loads(render(board())) for name, board in BOARDS.items()}
+FILES = board_files(load())
+DOCUMENTS: dict[str, Json] = {name: json.loads(text) for name, text in FILES.items()}
 KNOWN = promql.exported()
 
 NOT_SHOWN: dict[str, str] = {}
@@ -55,11 +58,51 @@ every_panel = pytest.mark.parametrize("panel", PANELS)
 def test_the_json_is_the_output_of_its_source(name: str) -> None:
     committed = (FOLDER / name).read_text("utf-8")
 
-    assert committed == render(BOARDS[name]()), "python -m dashboards.build writes it"
+    assert committed == FILES[name], "python -m dashboards.build writes it"
 
 
 def test_no_board_is_left_over() -> None:
     assert {path.name for path in FOLDER.glob("*.json")} == set(BOARDS)
+
+
+def test_colours_turn_at_thresholds_of_ones_own(tmp_path: Path) -> None:
+    thresholds = load()
+    thresholds["alerts"]["ComfyControlFailureRatioHigh"]["fast"]["above"] = 0.4
+    mine = tmp_path / "mine.yml"
+    mine.write_text(yaml.safe_dump(thresholds))
+
+    assert main([f"--thresholds={mine}", f"--output={tmp_path}"]) == 0
+
+    board = json.loads((tmp_path / "comfycontrol-overview.json").read_text("utf-8"))
+    (panel,) = [p for p in panels(board) if p["title"] == "Failure ratio"]
+    steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    assert [step["value"] for step in steps] == [None, 0.2, 0.4]
+    assert {path.name for path in tmp_path.glob("*.json")} == set(BOARDS)
+
+
+def test_wrong_thresholds_make_no_boards(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    thresholds = load()
+    thresholds["objective"]["share"] = 2
+    mine = tmp_path / "mine.yml"
+    mine.write_text(yaml.safe_dump(thresholds))
+
+    assert main([f"--thresholds={mine}", f"--output={tmp_path}"]) == 1
+
+    assert "objective.share is 2; it must be" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_the_failure_ratio_is_that_of_the_alert_whose_line_is_drawn() -> None:
+    board = DOCUMENTS["comfycontrol-overview.json"]
+    (panel,) = [p for p in panels(board) if p["title"] == "Failure ratio"]
+
+    for target in panel["targets"]:
+        assert set(re.findall(r"\[(\w+)\]", target["expr"])) == {FAILURES_OVER}
+        assert "sum by (account)" in target["expr"]
+    (alert,) = [a for a in ALERTS if a.name == "ComfyControlFailureRatioHigh"]
+    assert f"ratio_increase{FAILURES_OVER} >" in alert.rules[0].expr
 
 
 # Grafana's own schema -------------------------------------------------------------------------
@@ -79,13 +122,17 @@ FIELD = jsonschema.Draft7Validator(
 )
 
 
+EVENT_TEXTS = ("titleFormat", "textFormat", "tagKeys")
+
+
 def without_extras(board: Json) -> Json:
     """A board without the few things that its schema does not know, and Grafana does."""
     board = json.loads(json.dumps(board))
     for annotation in board["annotations"]["list"]:
         # The schema knows annotations of Grafana itself alone; Prometheus' have their expression
-        # here, as Grafana writes them.
-        annotation.pop("expr", None)
+        # and texts here, as Grafana writes them.
+        for extra in ("expr", *EVENT_TEXTS):
+            annotation.pop(extra, None)
     for variable in board["templating"]["list"]:
         # Of interval variables; the builder gives them to every kind, and Grafana leaves them be.
         for extra in ("auto", "auto_min", "auto_count"):
@@ -220,9 +267,8 @@ def test_a_panel_says_what_it_is(panel: Json) -> None:
 
 @every_panel
 def test_no_data_means_something(panel: Json) -> None:
-    """Big numbers and tables say what it means that there is none."""
-    if panel["type"] in {"stat", "table"}:
-        assert panel["fieldConfig"]["defaults"]["noValue"]
+    """Every panel says what it means that there is none, in place of Grafana's `No data`."""
+    assert panel["fieldConfig"]["defaults"]["noValue"].lower() not in {"", "no data"}
 
 
 @every_panel
@@ -232,15 +278,48 @@ def test_what_fails_leads_to_a_runbook(panel: Json) -> None:
         assert any("${runbooks}" in link["url"] for link in panel["links"])
 
 
-@pytest.mark.parametrize("title", ["Time to start", "Run duration", "Time to start, quantiles"])
+EXEMPLARY = {metric.name for metric in CATALOGUE if metric.exemplars}
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Time to start",
+        "Time to start, quantiles",
+        "Outcomes",
+        "Run duration",
+        "Run duration, quantiles by outcome",
+        "Failures by node type",
+        "Failures by exception type",
+    ],
+)
 def test_exemplars_are_asked_for(title: str) -> None:
-    exemplary = {metric.name for metric in CATALOGUE if metric.exemplars}
     board = DOCUMENTS["comfycontrol-overview.json"]
     (panel,) = [p for p in panels(board) if p["title"] == title]
-    (target,) = [t for t in panel["targets"] if t.get("exemplar")]
 
+    assert [target for target in panel["targets"] if target.get("exemplar")]
+
+
+@pytest.mark.parametrize(("panel", "target"), TARGETS)
+def test_exemplars_are_asked_for_where_there_are_some(panel: Json, target: Json) -> None:
     asked = promql.metrics_of(promql.filled(target["expr"]))
-    assert {name.removesuffix("_bucket") for name in asked} <= exemplary
+    if target.get("exemplar"):
+        assert {name.removesuffix("_bucket") for name in asked} <= EXEMPLARY
+        assert "exemplars" in panel["description"] or "quantiles" in panel["title"]
+
+
+@pytest.mark.parametrize("runbook", runbooks.names())
+def test_a_runbook_names_panels_that_there_are(runbook: str) -> None:
+    named = runbooks.panels_in(runbooks.text_of(runbook))
+
+    assert named <= {panel["title"] for board in DOCUMENTS.values() for panel in panels(board)}
+
+
+def test_panels_in_runbooks_are_found() -> None:
+    text = "Look at the panel *A b*, *not here*, and the\n  panels *C*, *D* and *E, f*."
+
+    assert runbooks.panels_in(text) == {"A b", "C", "D", "E, f"}
+    assert runbooks.panels_in(runbooks.text_of("ComfyControlNodeTypeFailing"))
 
 
 # An expression --------------------------------------------------------------------------------
@@ -267,7 +346,10 @@ def test_an_expression_names_what_there_is(panel: Json, target: Json) -> None:
 def test_expressions_of_annotations_name_what_there_is(name: str) -> None:
     for annotation in DOCUMENTS[name]["annotations"]["list"]:
         if "expr" in annotation:
-            promql.labels_of(promql.filled(annotation["expr"]), KNOWN)
+            labels = promql.labels_of(promql.filled(annotation["expr"]), KNOWN)
+            title, text, tags = (annotation[key] for key in EVENT_TEXTS)
+            assert title
+            assert set(re.findall(r"\{\{(\w+)\}\}", title + text)) | set(tags.split(",")) <= labels
 
 
 @pytest.mark.parametrize(("panel", "target"), TARGETS)

@@ -1,0 +1,37 @@
+"""Where colours turn: at the thresholds of the alerts. A panel is red where one would fire."""
+
+from dataclasses import dataclass
+
+from alerts.build import Thresholds
+from dashboards.panels import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """The limits of what the alerts look at."""
+
+    failing: Limits
+    success: Limits
+    time_to_start: Limits
+    oldest_queued: Limits
+    stalest: Limits
+    listing_lag: Limits
+
+
+def marks(thresholds: Thresholds) -> Marks:
+    """Red where an alert sees a fault; orange halfway there, and for ages at a fifth."""
+    alerts = thresholds["alerts"]
+    failing = alerts["ComfyControlFailureRatioHigh"]["fast"]["above"]
+    starts_within = thresholds["objective"]["starts_within"]
+    stale = alerts["ComfyControlObservationsStale"]["above_seconds"]
+    behind = alerts["ComfyControlListingBehind"]["above_seconds"]
+    return Marks(
+        failing=Limits(worrying=failing / 2, bad=failing),
+        success=Limits(worrying=1 - failing / 2, bad=1 - failing, falling=True),
+        time_to_start=Limits(worrying=starts_within / 2, bad=starts_within),
+        oldest_queued=Limits(
+            worrying=starts_within, bad=alerts["ComfyControlQueueStuck"]["too_old"]["above_seconds"]
+        ),
+        stalest=Limits(worrying=stale / 5, bad=stale),
+        listing_lag=Limits(worrying=behind / 5, bad=behind),
+    )
