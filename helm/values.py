@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from exporter.flags import TAKEN_PATHS
+
 Object = dict[str, Any]
 Objects = list[Object]
 Strings = dict[str, str]
@@ -27,8 +29,8 @@ Time = Annotated[str, Field(pattern=r"^([0-9]+(ms|s|m|h|d))*$")]
 """Of Prometheus, or empty."""
 
 
-TAKEN_PATHS = r"^(/-/|/api/|/config)"
-"""Where `--web.telemetry-path` cannot be: a test holds it against what the exporter says itself."""
+NOT_TAKEN = {"not": {"pattern": f"^({'|'.join(TAKEN_PATHS)})"}}
+"""Where the exporter does not let `--web.telemetry-path` be."""
 
 
 class Part(BaseModel):
@@ -87,7 +89,7 @@ class Web(Part):
     port: Port
     telemetryPath: Annotated[
         str,
-        Field(pattern=r"^/[^{}?#\s]*$", json_schema_extra={"not": {"pattern": TAKEN_PATHS}}),
+        Field(pattern=r"^/[^{}?#\s]*$", json_schema_extra=NOT_TAKEN),
     ]
     config: Object
     existingSecret: Name

@@ -16,10 +16,10 @@ import yaml
 import exporter.config
 import exporter.web.security
 from alerts import build as alerts
-from exporter import __version__, cli
+from exporter import __version__
+from exporter.flags import parse
 from exporter.web.security import WatchedSecurity
 from helm import build
-from helm.values import TAKEN_PATHS
 from tests.chart import rendering
 from tests.chart.rendering import CHART, ROOT, VALUES, HelmError, Object, render, the
 from tests.e2e.programs import program
@@ -139,7 +139,7 @@ def test_the_exporter_takes_the_configuration(file: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("file", VALUES, ids=lambda file: file.stem)
 def test_the_exporter_takes_the_arguments(file: Path) -> None:
-    arguments = cli._parser().parse_args(container(render(file))["args"])
+    arguments = parse(container(render(file))["args"])
     mounts = {m["mountPath"] for m in container(render(file))["volumeMounts"]}
     assert str(arguments.config_file.parent) in mounts
     assert str(arguments.storage_path) in mounts
@@ -271,15 +271,6 @@ def test_what_is_wrong_is_refused_by_its_place(settings: list[str], said: str) -
     with pytest.raises(HelmError) as error:
         render(settings=settings)
     assert said in str(error.value)
-
-
-def test_the_paths_that_are_refused_are_those_that_the_exporter_refuses(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    with pytest.raises(SystemExit):
-        cli._parser().parse_args(["--web.telemetry-path=/-/"])
-    _, _, named = capsys.readouterr().err.partition("and not with ")
-    assert f"^({'|'.join(named.split()[::2])})" == TAKEN_PATHS
 
 
 def test_a_refusal_does_not_repeat_a_token() -> None:

@@ -1,0 +1,280 @@
+"""The flags and subcommands, and what is right for each."""
+
+import argparse
+import platform
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, NoReturn, TextIO
+from urllib.parse import urlsplit
+
+from exporter import __revision__, __version__
+from exporter.logs import LEVELS
+from exporter.web.listening import ListenAddress, parse_listen_address
+
+EXIT_BAD_INPUT: Final = 1
+"""A wrong configuration or flag; nothing was started."""
+
+LISTEN_FLAG: Final = "--web.listen-address"
+DEFAULT_LISTEN_ADDRESS: Final = ":10871"
+DEFAULT_HEALTH_URL: Final = "http://localhost:10871/-/healthy"
+HEALTH_URL: Final = "COMFYCONTROL_EXPORTER_HEALTH_URL"
+
+TAKEN_PATHS: Final = ("/-/", "/api/", "/config")
+"""Below these the metrics cannot be."""
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line, checked. What is wrong with it ends the process, with exit code 1."""
+    parser = _parser()
+    parser.given = argv
+    arguments = parser.parse_args(argv)
+    if sum(text.partition("=")[0] == LISTEN_FLAG for text in parser.given) > 1:
+        # Argparse would take the last without a word.
+        parser.error(f"argument {LISTEN_FLAG}: is given more than once; :PORT is every address")
+    if arguments.systemd_socket and arguments.listen_address is not None:
+        parser.error("argument --web.systemd-socket: not allowed with --web.listen-address")
+    if arguments.watch and arguments.config_file is None:
+        parser.error("argument --config.watch: there is no file without --config.file")
+    return arguments
+
+
+class _Parser(argparse.ArgumentParser):
+    given: Sequence[str] = ()
+    """The command line."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith("argument COMMAND:"):
+            # Argparse takes the value of a flag that it does not know for the command.
+            flags = [text.partition("=")[0] for text in self.given if text.startswith("--")]
+            for flag in flags:
+                if flag not in self._option_string_actions:
+                    near = get_close_matches(flag, self._option_string_actions, 1)
+                    message = f"unknown flag {flag}" + "".join(f"; did you mean {n}?" for n in near)
+                    break
+        self.print_usage(sys.stderr)
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}\n")
+
+
+class _Version(argparse.Action):
+    """Argparse's own breaks the line where the terminal ends."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - argparse's
+        super().__init__(**options | {"nargs": 0, "default": argparse.SUPPRESS})
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        version = f"{__version__} (revision {__revision__}, Python {platform.python_version()})"
+        say(f"{parser.prog} {version}", sys.stdout)
+        parser.exit()
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="comfycontrol-exporter",
+        description="Prometheus exporter for workflows hosted on ComfyControl. With "
+        "COMFYCONTROL_TOKEN in the environment and no flags it follows the whole account.",
+        # No prefixes: a flag added later must not change what an old command line means.
+        allow_abbrev=False,
+    )
+    _add_logging(parser)
+    _add_web(parser)
+    parser.add_argument(
+        "--config.file",
+        dest="config_file",
+        type=Path,
+        metavar="FILE",
+        help="configuration; without it, one account from COMFYCONTROL_TOKEN",
+    )
+    parser.add_argument(
+        "--config.watch",
+        dest="watch",
+        action="store_true",
+        help="read the configuration file again whenever it changes, not on SIGHUP alone",
+    )
+    parser.add_argument(
+        "--web.enable-lifecycle",
+        dest="lifecycle",
+        action="store_true",
+        help="let POST /-/reload have the configuration read again, as SIGHUP does",
+    )
+    parser.add_argument(
+        "--storage.path",
+        dest="storage_path",
+        type=Path,
+        default=Path("data"),
+        metavar="DIR",
+        help="folder of the ledger, so that restarts neither repeat nor lose (default data/)",
+    )
+    parser.add_argument("--version", action=_Version, help="say which version this is")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+
+    checked = "what to check; exit code 0: it can be used, 1: it cannot"
+    check = commands.add_parser(
+        "check-config", help="check a configuration file and say everything that is wrong with it"
+    )
+    check.add_argument("file", type=Path, metavar="FILE", help=checked)
+
+    check_web = commands.add_parser(
+        "check-web-config",
+        help="check a file for --web.config.file and say everything that is wrong with it",
+    )
+    check_web.add_argument("file", type=Path, metavar="FILE", help=checked)
+
+    health = commands.add_parser(
+        "health", help="ask a running exporter whether it lives; exit code 0 or 1"
+    )
+    health.add_argument(
+        "--url",
+        type=checked_url,
+        help=f"what answers 200 when all is well (default ${HEALTH_URL}, or else "
+        f"{DEFAULT_HEALTH_URL}, over TLS where that port has it)",
+    )
+    health.add_argument(
+        "--cert",
+        type=Path,
+        metavar="FILE",
+        help="certificate to show where the exporter asks for one, PEM",
+    )
+    health.add_argument(
+        "--key", type=Path, metavar="FILE", help="its key, where that is a file of its own"
+    )
+
+    simulate = commands.add_parser(
+        "simulate", help="run a local ComfyControl, to try things on", allow_abbrev=False
+    )
+    _add_simulator(simulate)
+    simulate.add_argument(
+        "--listen-address",
+        type=_listen_address,
+        default=ListenAddress("127.0.0.1", 10872),
+        metavar="HOST:PORT",
+        help="where it listens (default 127.0.0.1:10872)",
+    )
+
+    demo = commands.add_parser(
+        "demo", help="run the exporter on a local ComfyControl", allow_abbrev=False
+    )
+    _add_simulator(demo)
+    _add_web(demo, suppress=True)
+    _add_logging(demo, suppress=True)
+    return parser
+
+
+def _add_logging(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None:
+    parser.add_argument(
+        "--log.level",
+        dest="log_level",
+        choices=LEVELS,
+        default=argparse.SUPPRESS if suppress else "info",
+        help="least severe lines to log (default info)",
+    )
+    parser.add_argument(
+        "--log.format",
+        dest="log_format",
+        choices=("logfmt", "json"),
+        default=argparse.SUPPRESS if suppress else "logfmt",
+        help="form of the log lines (default logfmt)",
+    )
+
+
+def _add_web(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None:
+    # A subcommand takes these flags too, without wiping out what stood before it.
+    parser.add_argument(
+        LISTEN_FLAG,
+        dest="listen_address",
+        type=_listen_address,
+        default=argparse.SUPPRESS if suppress else None,
+        metavar="HOST:PORT",
+        help=f"where to serve metrics (default {DEFAULT_LISTEN_ADDRESS}: every address)",
+    )
+    parser.add_argument(
+        "--web.systemd-socket",
+        dest="systemd_socket",
+        action="store_true",
+        default=argparse.SUPPRESS if suppress else False,
+        help="serve metrics on the sockets that systemd hands in, instead of listening itself",
+    )
+    parser.add_argument(
+        "--web.telemetry-path",
+        dest="telemetry_path",
+        type=_path,
+        default=argparse.SUPPRESS if suppress else "/metrics",
+        metavar="PATH",
+        help="path of the metrics (default /metrics)",
+    )
+    parser.add_argument(
+        "--web.config.file",
+        dest="web_config_file",
+        type=Path,
+        default=argparse.SUPPRESS if suppress else None,
+        metavar="FILE",
+        help="TLS, passwords and headers, in the format of Prometheus' exporter-toolkit",
+    )
+
+
+def _add_simulator(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--scenario",
+        default="studio",
+        metavar="NAME|FILE",
+        help="what happens there: a bundled scenario or a YAML file (default studio)",
+    )
+    parser.add_argument(
+        "--speed",
+        type=_positive,
+        default=1.0,
+        metavar="FACTOR",
+        help="how much faster than in reality (default 1)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, metavar="N", help="the same seed repeats a run (default 1)"
+    )
+
+
+def _listen_address(text: str) -> ListenAddress:
+    try:
+        return parse_listen_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _path(text: str) -> str:
+    if not text.startswith("/") or text.startswith(TAKEN_PATHS):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: a path starts with / and not with {' or '.join(TAKEN_PATHS)}"
+        )
+    if any(character in text for character in "{}?#") or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a plain path")
+    return text
+
+
+def checked_url(text: str) -> str:
+    """The text, if it is the URL of something that can be asked.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not.
+    """
+    try:
+        url = urlsplit(text)
+        good = url.scheme in {"http", "https"} and url.hostname and url.port != 0
+    except ValueError:
+        good = False
+    if not good or not text.isprintable() or " " in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an http:// or https:// URL")
+    return text
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Tell whoever typed the command; on standard error, unless it is what they asked for."""
+    print(text, file=stream or sys.stderr)
