@@ -79,7 +79,7 @@ class RequestBudget:
         self._window = RequestWindow(limit)
         self._file = file
         if file is not None:
-            self._window.go_on(file.earlier(), file.closed_until, monotonic())
+            self._window.go_on(file.earlier(), file.closed_until, monotonic(), file.share)
         self._waiting: dict[Purpose, deque[Turn]] = {p: deque() for p in Purpose}
         self._waited = 0.0
         self._changed = threading.Condition()
@@ -158,7 +158,7 @@ class RequestBudget:
             begun = now if turn.place is None else turn.place.begun
             self._window.refuse(now, retry_after, begun)
             if self._file is not None:
-                self._file.close_until(self._window.closed_until)
+                self._file.refused(self._window.closed_until, self._window.share_after_refusal)
             self._changed.notify_all()
 
     def unused(self, turn: Turn) -> None:

@@ -114,10 +114,17 @@ class RequestWindow:
         self._share = float(limit.share)
         self._share_changed = -inf
 
-    def go_on(self, earlier: Iterable[EarlierRequest], closed_until: float, now: float) -> None:
+    def go_on(
+        self,
+        earlier: Iterable[EarlierRequest],
+        closed_until: float,
+        now: float,
+        share: float = inf,
+    ) -> None:
         """Take over what an earlier process asked: the service has not forgotten it either.
 
-        What was under way when that process ended may have been counted as late as now.
+        What was under way when that process ended may have been counted as late as now. `share` is
+        what refusals had left of ours by `closed_until`: whoever else uses the address still does.
         """
         ended = [now if e.answered is None else e.answered for e in earlier if e.sent <= now]
         for answered in sorted(ended):
@@ -125,8 +132,11 @@ class RequestWindow:
                 place = Place(Purpose.RECONNECT, answered=answered)
                 self._held[place.purpose] += 1
                 self._answered.append(place)
-        if now < closed_until <= now + MAX_EARLIER_COOLDOWN_SECONDS:
-            self._closed_until = closed_until
+        if closed_until <= now + MAX_EARLIER_COOLDOWN_SECONDS:
+            if now < closed_until:
+                self._closed_until = closed_until
+            if 1 <= share < self._share:
+                self._share, self._share_changed = share, closed_until
 
     def change(self, limit: Limit) -> None:
         """Go on under another limit: what was asked, and what was refused, still counts."""
@@ -146,13 +156,18 @@ class RequestWindow:
         """
         if self._share < self._limit.share:
             periods = max(0.0, (now - self._share_changed) / self._limit.per)
-            return min(self._limit.share, floor(self._share + periods))
+            return floor(min(self._limit.share, self._share + periods))
         return self._limit.share
 
     def used(self, now: float) -> int:
         """Places held now."""
         self._forget(now)
         return self._in_flight + len(self._answered)
+
+    @property
+    def share_after_refusal(self) -> float:
+        """Requests a period from the end of the latest cooldown on, as `go_on` takes it."""
+        return self._share
 
     @property
     def closed_until(self) -> float:

@@ -18,9 +18,10 @@ from typing import Final, Self
 
 log = logging.getLogger(__name__)
 
-_MAGIC: Final = b"ccxwin01"
-_HEADER: Final = struct.Struct("<8s16sd")
-"""Magic, the machine's boot, and the end of the cooldown."""
+_MAGIC: Final = b"ccxwin02"
+_HEADER: Final = struct.Struct("<8s16sdd")
+"""Magic, the machine's boot, the end of the cooldown, and the share that was left by then."""
+_REFUSAL: Final = struct.Struct("<dd")
 _RECORD: Final = struct.Struct("<dd")
 """When a request was sent, and when its answer began (not a number: it has not)."""
 _MOMENT: Final = struct.Struct("<d")
@@ -62,8 +63,12 @@ class WindowFile:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         weakref.finalize(self, os.close, self._file)
         content = os.pread(self._file, _MOST_BYTES, 0)
-        self.closed_until: Final = _cooldown(content, boot)
+        closed_until, share = _refusal(content, boot)
+        self.closed_until: Final = closed_until
         """End of the cooldown of the earlier process; minus infinity when there was none."""
+        self.share: Final = share
+        """Requests a period that the earlier process allowed itself then; infinity when no
+        refusal had made it less."""
         self._earlier: Final = _requests(content, boot)[-records:]
         if len(content) != _place(records) or not _is_ours(content, boot):
             self._rewrite(boot)
@@ -89,9 +94,9 @@ class WindowFile:
         """The requests of the earlier process, the oldest first."""
         return list(self._earlier)
 
-    def close_until(self, moment: float) -> None:
-        """Note a cooldown."""
-        self._write(_MOMENT.pack(moment), _HEADER.size - _MOMENT.size)
+    def refused(self, closed_until: float, share: float) -> None:
+        """Note a cooldown, and the share from its end on."""
+        self._write(_REFUSAL.pack(closed_until, share), _HEADER.size - _REFUSAL.size)
 
     def sent(self, moment: float) -> int:
         """Note that a request is about to be sent; the number of its record."""
@@ -121,7 +126,7 @@ class WindowFile:
             for e in self._earlier
         ]
         records += [_RECORD.pack(-math.inf, -math.inf)] * (self._records - len(records))
-        content = _HEADER.pack(_MAGIC, boot, self.closed_until) + b"".join(records)
+        content = _HEADER.pack(_MAGIC, boot, self.closed_until, self.share) + b"".join(records)
         if os.pwrite(self._file, content, 0) != len(content):
             raise OSError(None, "it could be written in part only")
         os.ftruncate(self._file, len(content))
@@ -135,9 +140,11 @@ def _is_ours(content: bytes, boot: bytes) -> bool:
     return len(content) >= _HEADER.size and _HEADER.unpack_from(content)[:2] == (_MAGIC, boot)
 
 
-def _cooldown(content: bytes, boot: bytes) -> float:
-    until: float = _HEADER.unpack_from(content)[2] if _is_ours(content, boot) else -math.inf
-    return until
+def _refusal(content: bytes, boot: bytes) -> tuple[float, float]:
+    if not _is_ours(content, boot):
+        return -math.inf, math.inf
+    _, _, until, share = _HEADER.unpack_from(content)
+    return until, share
 
 
 def _requests(content: bytes, boot: bytes) -> list[EarlierRequest]:

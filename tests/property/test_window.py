@@ -6,7 +6,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, replace
 from math import floor, inf, nextafter
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exporter.comfycontrol.window import (
@@ -302,6 +302,24 @@ def test_refusals_never_leave_nothing_nor_more_than_the_share(
             assert window.delay(now, {Purpose.LIST_FIRST_PAGE}) > 0
     # Whatever has happened, quiet gives it all back.
     assert window.allowed(max(now, window.closed_until) + limit.per * limit.share) == limit.share
+
+
+def test_a_smaller_share_outlives_the_process_and_grows_on() -> None:
+    before = RequestWindow(Limit())
+    before.refuse(100.0, None)
+    for now in (105.0, 112.0, 130.0, 500.0):
+        after = RequestWindow(Limit())
+        after.go_on((), before.closed_until, now, before.share_after_refusal)
+        assert after.allowed(now) == before.allowed(now)
+        assert after.delay(now) == before.delay(now)
+
+
+@given(st.floats(), st.floats() | st.floats(1, 40))
+@example(-inf, 5.0)
+def test_a_file_that_is_wrong_leaves_one_request_at_least(until: float, share: float) -> None:
+    window = RequestWindow(Limit())
+    window.go_on((), until, 1000.0, share)
+    assert 1 <= window.allowed(1000.0) <= 30
 
 
 def test_never_less_than_one() -> None:

@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 def test_a_fresh_file_knows_nothing(path: Path) -> None:
     file = WindowFile(path, 4, BOOT)
     assert file.earlier() == []
-    assert file.closed_until == -math.inf
+    assert (file.closed_until, file.share) == (-math.inf, math.inf)
 
 
 def test_the_next_process_finds_what_was_asked(path: Path) -> None:
@@ -33,7 +33,7 @@ def test_the_next_process_finds_what_was_asked(path: Path) -> None:
     first, second, third = file.sent(1.0), file.sent(2.0), file.sent(3.0)
     file.answered(first, 1.5)
     file.answered(third, -math.inf)
-    file.close_until(99.0)
+    file.refused(99.0, 7.5)
     # Nothing is closed nor flushed: this is how a `kill -9` leaves it.
     later = WindowFile(path, 4, BOOT)
     assert later.earlier() == [
@@ -41,7 +41,7 @@ def test_the_next_process_finds_what_was_asked(path: Path) -> None:
         EarlierRequest(2.0, None),
         EarlierRequest(3.0, -math.inf),
     ]
-    assert later.closed_until == 99.0
+    assert (later.closed_until, later.share) == (99.0, 7.5)
     assert second == 1
 
 
@@ -58,10 +58,10 @@ def test_the_oldest_give_way_whoever_wrote_them(path: Path) -> None:
 def test_another_life_of_the_machine_begins_anew(path: Path) -> None:
     file = WindowFile(path, 4, BOOT)
     file.sent(1.0)
-    file.close_until(99.0)
+    file.refused(99.0, 7.5)
     later = WindowFile(path, 4, LATER_BOOT)
     assert later.earlier() == []
-    assert later.closed_until == -math.inf
+    assert (later.closed_until, later.share) == (-math.inf, math.inf)
     assert WindowFile(path, 4, BOOT).earlier() == []
 
 
@@ -70,13 +70,13 @@ def test_another_limit_forgets_nothing(path: Path, records: int, kept: list[floa
     file = WindowFile(path, 3, BOOT)
     for moment in (1.0, 2.0, 3.0):
         file.sent(moment)
-    file.close_until(99.0)
+    file.refused(99.0, 7.5)
     later = WindowFile(path, records, BOOT)
     assert [e.sent for e in later.earlier()] == kept
     later.sent(4.0)
     last = WindowFile(path, records, BOOT)
     assert [e.sent for e in last.earlier()] == [*kept, 4.0][-records:]
-    assert last.closed_until == 99.0
+    assert (last.closed_until, last.share) == (99.0, 7.5)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_full_disk_is_said_once_and_stops_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", full)
         file.answered(file.sent(1.0), 1.5)
-        file.close_until(2.0)
+        file.refused(2.0, 7.5)
     assert len(caplog.records) == 1
     file.sent(2.0)
     assert [e.sent for e in WindowFile(path, 4, BOOT).earlier()] == [2.0]
