@@ -220,6 +220,7 @@ class App:
 
     def _change(self, config: Config) -> None:
         before = self._accounts
+        was = {account.name: account for account in self._config.accounts}
         going_on = {
             account.name: before[account.name]
             for account in config.accounts
@@ -252,13 +253,11 @@ class App:
                 )
         # An id that was dropped and is named anew must not stay dropped after a crash.
         self._ledger.keep()
+        changed = [a.name for a in config.accounts if a.name in going_on and a != was[a.name]]
+        told = {"accounts": self._accounts, "begun": begun, "ended": ended, "changed": changed}
         log.info(
             "configuration read again",
-            extra={
-                "accounts": ",".join(self._accounts),
-                "begun": ",".join(begun),
-                "ended": ",".join(ended),
-            },
+            extra={mark: ",".join(names) for mark, names in told.items() if names},
         )
 
     # Wiring -----------------------------------------------------------------------------------

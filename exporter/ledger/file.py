@@ -91,6 +91,8 @@ class LedgerFile:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except FileExistsError as error:
+            raise CannotOpenLedger(f"cannot use {folder}: it is not a folder") from error
         except OSError as error:
             raise CannotOpenLedger(f"cannot use {folder}: {error.strerror}") from error
         try:

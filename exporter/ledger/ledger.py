@@ -171,7 +171,9 @@ class Ledger:
         key = (given.account, given.workflow_id)
         change = self._apply(key, given.at, lambda known: rule(known, given))
         if Dropped(given.reason) in change.facts:
-            log.warning(
+            # What somebody wanted is no warning.
+            log.log(
+                logging.INFO if given.reason == "withdrawn" else logging.WARNING,
                 "workflow given up",
                 extra={
                     "account": given.account,

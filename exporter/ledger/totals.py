@@ -6,7 +6,7 @@ The names here are the ledger's own; `exporter.metrics.catalogue` gives them the
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, get_args
+from typing import Final, Literal, assert_never, get_args
 
 from exporter.ledger.facts import (
     Discovered,
@@ -209,6 +209,8 @@ class Totals:
                 self._count("dropped", (account, reason))
             case Ignored(why):
                 self._count("ignored", (account, why))
+            case _:
+                assert_never(fact)
 
     def copied(self, accounts: Collection[str]) -> "Totals":
         """A copy that later facts leave alone, for a scrape to render without haste."""

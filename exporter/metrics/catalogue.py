@@ -7,13 +7,14 @@ entry here (and, if it is a new fact, a total in `exporter.ledger.totals`).
 The names are public: none is ever renamed or dropped.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Literal
 
 from exporter.comfycontrol.budget import BudgetReading
-from exporter.metrics import reading
+from exporter.metrics import label_values, reading
+from exporter.metrics.label_values import LabelValues
 from exporter.metrics.reading import Reading, Sample
 
 MetricType = Literal["counter", "gauge", "histogram"]
@@ -40,6 +41,8 @@ class Metric:
     """Whether OpenMetrics shows the `workflow_id` behind it."""
     absent: str = ""
     """When there is no series, where that can be; empty: there always is one."""
+    values: Mapping[str, LabelValues] = field(default_factory=dict)
+    """By label, what its values mean, where they are known beforehand."""
 
     @property
     def family(self) -> str:
@@ -64,6 +67,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "workflows",
         reading.workflows_by_status,
         absent="the account has been down for over 30 s",
+        values={"status": label_values.OPEN_STATUS},
     ),
     Metric(
         "comfycontrol_workflow_queue_position",
@@ -104,6 +108,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Unix seconds",
         reading.oldest_created,
         absent="none is in this status, or the account is down",
+        values={"status": label_values.OPEN_STATUS},
     ),
     Metric(
         "comfycontrol_oldest_workflow_started_timestamp_seconds",
@@ -123,6 +128,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Workflows taken up, by where their id came from.",
         "workflows",
         partial(reading.counter, name="discovered"),
+        values={"source": label_values.SOURCE},
     ),
     Metric(
         "comfycontrol_workflows_finished_total",
@@ -133,6 +139,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "workflows",
         partial(reading.counter, name="finished"),
         exemplars=True,
+        values={"status": label_values.OUTCOME},
     ),
     Metric(
         "comfycontrol_workflow_failures_total",
@@ -164,6 +171,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "seconds",
         partial(reading.histogram, name="run_duration"),
         exemplars=True,
+        values={"status": label_values.OUTCOME},
     ),
     Metric(
         "comfycontrol_workflow_outputs_total",
@@ -182,6 +190,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Workflows given up before they settled.",
         "workflows",
         partial(reading.counter, name="dropped"),
+        values={"reason": label_values.DROPPED},
     ),
     Metric(
         "comfycontrol_observations_ignored_total",
@@ -191,6 +200,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Observations, or durations in them, that changed nothing.",
         "observations",
         partial(reading.counter, name="ignored"),
+        values={"reason": label_values.IGNORED},
     ),
     Metric(
         "comfycontrol_label_overflow_total",
@@ -200,6 +210,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Label values counted as other, because the cap of distinct ones was reached.",
         "values",
         partial(reading.counter, name="label_overflow"),
+        values={"label": label_values.CAPPED_LABEL},
     ),
     Metric(
         "comfycontrol_workflow_series_omitted",
@@ -238,6 +249,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         ("account", "endpoint", "code"),
         "Requests to the service; code is the HTTP status, or error where there was none.",
         "requests",
+        values={"endpoint": label_values.ENDPOINT},
     ),
     Metric(
         "comfycontrol_api_request_duration_seconds",
@@ -246,6 +258,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         ("account", "endpoint"),
         "From sending a request to the headers of its answer.",
         "seconds",
+        values={"endpoint": label_values.ENDPOINT},
     ),
     Metric(
         "comfycontrol_request_budget_limit",
@@ -308,6 +321,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         ("account", "reason"),
         "Event streams that ended, or could not be opened, by why.",
         "streams",
+        values={"reason": label_values.STREAM_END},
     ),
     Metric(
         "comfycontrol_stream_snapshots_total",
@@ -316,6 +330,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         ("account", "result"),
         "Snapshots read from event streams.",
         "snapshots",
+        values={"result": label_values.SNAPSHOT},
     ),
     Metric(
         "comfycontrol_account_listed",
@@ -392,6 +407,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Distinct values that a label may have in each account; the rest is other, or left out.",
         "values",
         reading.label_values_caps,
+        values={"label": label_values.CAP},
     ),
     Metric(
         "comfycontrol_exporter_ledger_errors_total",
@@ -410,6 +426,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Workflows in the ledger.",
         "workflows",
         reading.ledger_workflows,
+        values={"state": label_values.LEDGER_STATE},
     ),
 )
 

@@ -98,22 +98,31 @@ def _visible(reading: Reading) -> Iterator[Workflow]:
     return (w for w in reading.ledger.open_workflows if w.account not in blind)
 
 
-def _shown_status(workflow: Workflow) -> Status | None:
-    return None if workflow.unknown_status is not None else workflow.status
+OTHER_STATUS: Final = "other"
+"""Where the service has added a status that we do not know."""
+
+
+def _shown_status(workflow: Workflow) -> str | None:
+    """None: it was named by somebody, and nothing of it has been seen yet."""
+    if workflow.unknown_status is not None:
+        return OTHER_STATUS
+    return None if workflow.status is None else workflow.status.value
 
 
 def workflows_by_status(reading: Reading) -> Iterator[Sample]:
     """Open workflows by status: all four statuses of every account that we can see."""
-    counts = {
-        (account, status.value): 0
-        for account in reading.ledger.accounts
-        if not is_blind(reading, account)
-        for status in OPEN_STATUSES
-    }
+    counts = Counter(
+        {
+            (account, status.value): 0
+            for account in reading.ledger.accounts
+            if not is_blind(reading, account)
+            for status in OPEN_STATUSES
+        }
+    )
     for workflow in _visible(reading):
         status = _shown_status(workflow)
         if status is not None:
-            counts[workflow.account, status.value] += 1
+            counts[workflow.account, status] += 1
     return (Sample(labels, count) for labels, count in counts.items())
 
 
@@ -170,7 +179,7 @@ def oldest_created(reading: Reading) -> Iterator[Sample]:
     for workflow in _visible(reading):
         status = _shown_status(workflow)
         if status is not None:
-            key = (workflow.account, status.value)
+            key = (workflow.account, status)
             oldest[key] = min(workflow.age_from, oldest.get(key, workflow.age_from))
     return (Sample(labels, created) for labels, created in oldest.items())
 
@@ -185,7 +194,7 @@ def oldest_started(reading: Reading) -> Iterator[Sample]:
     for workflow in _visible(reading):
         started = workflow.started_at
         if (
-            _shown_status(workflow) is Status.RUNNING
+            _shown_status(workflow) == Status.RUNNING.value
             and started is not None
             and reading.at.wall - started <= ABSURD_SECONDS
         ):

@@ -41,6 +41,9 @@ def page() -> str:
             marks = ", exemplars" if metric.exemplars else ""
             parts.append(f"\n### `{metric.name}`\n\n{metric.help}\n\n")
             parts.append(f"- {metric.type}, in {metric.unit}{marks}\n- labels: {labels}\n")
+            for label, meanings in metric.values.items():
+                told = "".join(f"  - `{value}`: {means}\n" for value, means in meanings.items())
+                parts.append(f"- values of `{label}`:\n{told}")
             if metric.absent:
                 parts.append(f"- absent when {metric.absent}\n")
     return "".join(parts)

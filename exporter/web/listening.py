@@ -78,7 +78,9 @@ def listen(address: ListenAddress) -> socket.socket:
     except OSError as error:
         # By the number: the text that comes along names the address once more.
         reason = os.strerror(error.errno) if error.errno else str(error)
-        raise CannotListen(f"cannot listen on {address}: {reason}") from error
+        is_taken = error.errno == errno.EADDRINUSE
+        remedy = "; name another with --web.listen-address" if is_taken else ""
+        raise CannotListen(f"cannot listen on {address}: {reason}{remedy}") from error
 
 
 def handed_in(environ: MutableMapping[str, str]) -> tuple[socket.socket, ...]:

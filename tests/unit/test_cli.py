@@ -194,7 +194,9 @@ def test_an_address_in_use_is_exit_code_2_and_one_line(tmp_path: Path) -> None:
         ended = run(f"--web.listen-address=127.0.0.1:{port}", token="cfc_a", cwd=tmp_path)
     assert ended.returncode == 2
     assert re.fullmatch(
-        rf"cannot listen on 127\.0\.0\.1:{port}: Address already in use\n", ended.stderr
+        rf"cannot listen on 127\.0\.0\.1:{port}: Address already in use; name another with "
+        r"--web.listen-address\n",
+        ended.stderr,
     )
 
 

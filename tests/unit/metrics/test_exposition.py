@@ -111,8 +111,13 @@ def test_open_workflows_by_status_show_all_four() -> None:
         'comfycontrol_workflows{account="studio",status="accepted"} 0.0\n'
         'comfycontrol_workflows{account="studio",status="uploaded"} 0.0\n'
         'comfycontrol_workflows{account="studio",status="queued"} 0.0\n'
-        'comfycontrol_workflows{account="studio",status="running"} 2.0'
+        'comfycontrol_workflows{account="studio",status="running"} 2.0\n'
+        # Only while there is one. Of "c" nothing has been seen yet.
+        'comfycontrol_workflows{account="studio",status="other"} 1.0'
     )
+    assert "other" not in text(reading(workflow("c", None)), "comfycontrol_workflows")
+    oldest = "comfycontrol_oldest_workflow_created_timestamp_seconds"
+    assert f'{oldest}{{account="studio",status="other"}}' in text(shown, oldest)
 
 
 def test_queue_positions_up_to_the_cap_and_what_it_leaves_out() -> None:

@@ -1,0 +1,84 @@
+"""What the values of labels mean, where they are known beforehand: for the reference page.
+
+The values themselves are those of the types that the code counts by; a test holds both together.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+LabelValues = Mapping[str, str]
+"""Meanings by value."""
+
+FREE_LABELS: Final = frozenset(
+    {
+        "account", "address", "code", "exception_type", "node_type", "python_version", "revision",
+        "version", "workflow_id",
+    }
+)  # fmt: skip
+"""Labels whose values come from the configuration, the service or the machine."""
+
+OPEN_STATUS: Final[LabelValues] = {
+    "accepted": "taken by the service",
+    "uploaded": "its inputs are on a runner",
+    "queued": "in the queue of a runner",
+    "running": "it runs",
+    "other": "a status that this version does not know; only there while there is one",
+}
+OUTCOME: Final[LabelValues] = {
+    "completed": "it ran to its end",
+    "failed": "an error ended it",
+    "cancelled": "somebody did",
+    "invalid": "refused by validation: it never ran",
+}
+SOURCE: Final[LabelValues] = {
+    "configured": "`workflows` of the account",
+    "file": "one of its `workflow_files`",
+    "listing": "the account's list",
+    "pushed": "`POST /api/v1/workflows`",
+}
+DROPPED: Final[LabelValues] = {
+    "not_found": "404 for longer than the grace of 30 s: no such workflow, deleted, or another "
+    "account's",
+    "malformed": "400: the service takes this for no id",
+    "forbidden": "403 about this one",
+    "expired": "told of by nobody for as long as the listing looks back (a day "
+    "without one), while the account was up",
+    "withdrawn": "taken back by `DELETE`, or named no more by the configuration",
+}
+IGNORED: Final[LabelValues] = {
+    "duplicate": "said nothing new: most snapshots, and every page that is read again",
+    "late": "an earlier status than is known already, or anything after the end",
+    "unknown_status": "a status that this version does not know: the workflow stays open",
+    "anomalous_duration": "stamps that make a time negative or longer than 30 days",
+}
+CAPPED_LABEL: Final[LabelValues] = {
+    "node_type": "`metrics.node_types`",
+    "exception_type": "`metrics.exception_types`",
+}
+CAP: Final[LabelValues] = {
+    **CAPPED_LABEL,
+    "workflow_id": "`metrics.per_workflow_series`",
+}
+ENDPOINT: Final[LabelValues] = {
+    "subscribe": "a stream, or a cause that is owed",
+    "list": "a page of the list",
+    "get": "one workflow by itself: neither a stream nor the list tells of it",
+}
+STREAM_END: Final[LabelValues] = {
+    "finished": "its workflow has",
+    "limit": "the service's own, some 120 updates: another follows at once",
+    "dropped": "cut off before that, or never answered",
+    "silent": "no snapshot came for too long",
+    "malformed": "nothing that came could be read",
+    "refused": "another status than 200 in place of a stream",
+    "shutdown": "ended by us: the exporter stops, or another workflow has the better claim",
+}
+SNAPSHOT: Final[LabelValues] = {
+    "new": "differs from the one before",
+    "repeated": "byte for byte the one before",
+    "malformed": "could not be read, in whole or in part",
+}
+LEDGER_STATE: Final[LabelValues] = {
+    "open": "not settled yet",
+    "settled": "counted, or given up; kept for twice as long as the listing looks back",
+}
