@@ -18,6 +18,7 @@ from exporter.app import App
 from exporter.config import Account, Config, Listing, Push
 from exporter.ledger.store import MemoryStore, StoreFailed
 from exporter.simulator import Simulator, load_scenario
+from exporter.simulator.scenario import Limit
 from exporter.web.listening import CannotListen, listen, parse_listen_address
 from exporter.web.routes import WebParts, make_app
 
@@ -48,7 +49,9 @@ def serving(app: App, config: Config, telemetry_path: str = "/metrics") -> Itera
 
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
-    with Simulator(load_scenario("idle"), seed=1) as simulator:
+    # Each test is a process of its own to the service, and together they ask in a hurry.
+    idle = load_scenario("idle").model_copy(update={"limit": Limit(enabled=False)})
+    with Simulator(idle, seed=1) as simulator:
         yield simulator
 
 
