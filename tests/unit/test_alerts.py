@@ -345,7 +345,9 @@ def test_runbooks_can_be_followed(name: str) -> None:
     for query in queries:
         promql.labels_of(query, known())
 
-    for message in re.findall(r'msg="([^"]+)"', text):
+    for quoted, bare in re.findall(r'msg=(?:"([^"]*)"|(\w+))', text):
+        message = quoted or bare
         assert message in said_by_the_exporter(), f"the exporter never logs {message!r}"
+        assert bare or " " in message, "logfmt quotes only what needs it"
     for link in re.findall(r"\]\(([^)#]+\.md)[^)]*\)", text):
         assert (runbooks.FOLDER / link).exists(), link
