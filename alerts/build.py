@@ -7,15 +7,18 @@ chart whose values hold what `thresholds.yml` holds renders the same rules.
 """
 
 import argparse
+import difflib
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import yaml
 
 from alerts.rules import ALERTS, RECORDINGS, Alert, Rule
+from exporter.config.models import Metrics
 
 FOLDER: Final = Path(__file__).parent
 THRESHOLDS: Final = FOLDER / "thresholds.yml"
@@ -147,10 +150,12 @@ def check(thresholds: Thresholds) -> None:
         ThresholdsError: a key is missing or not known, or a value cannot be.
     """
     found = dict(leaves(thresholds))
-    faults = [f"{path} is missing" for path in sorted(used() - found.keys())]
-    faults += [f"{path} is not known" for path in sorted(found.keys() - used())]
+    known = used()
+    faults = list(_faults_of_names(found.keys(), known))
     for path, value in found.items():
-        if fault := _fault_of(path, value):
+        if path in _sections(known):
+            faults.append(f"{path} is {value!r}; it must be a section with keys")
+        elif path in known and (fault := _fault_of(path, value)):
             faults.append(f"{path} is {value!r}; it must be {fault}")
     if not faults:
         missed = 1 - float(thresholds["objective"]["share"])
@@ -164,6 +169,56 @@ def check(thresholds: Thresholds) -> None:
         faults += _faults_of_usual(thresholds["alerts"]["ComfyControlNothingFinished"])
     if faults:
         raise ThresholdsError("\n".join(faults))
+
+
+def warnings(thresholds: Thresholds) -> Iterator[str]:
+    """What of thresholds that are right can still keep an alert silent."""
+    alert = "ComfyControlTimeToStartTooLong"
+    within = float(thresholds["objective"]["starts_within"])
+    buckets: tuple[float, ...] = Metrics.model_fields["time_to_start_buckets"].default
+    if within in buckets or not thresholds["alerts"][alert]["enabled"]:
+        return
+    below = [bucket for bucket in buckets if bucket < within][-1:]
+    above = [bucket for bucket in buckets if bucket > within][:1]
+    nearest = " and ".join(f"{bucket:g}" for bucket in below + above)
+    yield (
+        f"objective.starts_within is {within:g}, which is none of the default buckets; "
+        f"the nearest: {nearest}. {alert} stays silent unless {within:g} is one of "
+        "metrics.time_to_start_buckets in the exporter's configuration"
+    )
+
+
+def _faults_of_names(found: AbstractSet[str], known: AbstractSet[str]) -> Iterator[str]:
+    """What is missing and what is not known, once for all that a section holds."""
+    unknown = {_outermost(path, _sections(known)) for path in found - known - _sections(known)}
+    missing = {
+        _outermost(path, _sections(found))
+        for path in known - found
+        if not _sections({path}) & found  # said already: it is a value and not a section
+    }
+    faults = []
+    for path in sorted(unknown):
+        section = path.rpartition(".")[0]
+        beside = [other for other in sorted(missing) if other.rpartition(".")[0] == section]
+        meant = difflib.get_close_matches(path, beside, n=1)
+        missing -= set(meant)
+        faults.append(
+            f"{path} is not known" + "".join(f"; did you mean {other}?" for other in meant)
+        )
+    yield from (f"{path} is missing" for path in sorted(missing))
+    yield from faults
+
+
+def _sections(paths: AbstractSet[str]) -> set[str]:
+    """The sections that these paths go through."""
+    return {path[: dot.start()] for path in paths for dot in re.finditer(r"\.", path)}
+
+
+def _outermost(path: str, sections: AbstractSet[str]) -> str:
+    """The first part of a path that is in none of these sections, with what leads there."""
+    parts = path.split(".")
+    ways = (".".join(parts[: length + 1]) for length in range(len(parts)))
+    return next((way for way in ways if way not in sections), path)
 
 
 def _faults_of_usual(usual: Thresholds) -> Iterator[str]:
@@ -360,6 +415,8 @@ def main(argv: list[str] | None = None) -> int:
     except ThresholdsError as error:
         sys.stderr.write(f"{arguments.thresholds}:\n{error}\n")
         return 1
+    for warning in warnings(thresholds):
+        sys.stderr.write(f"{arguments.thresholds}: warning: {warning}\n")
     folder: Path = arguments.output or FOLDER
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -50,6 +50,11 @@ _SECTIONS: Final[Mapping[str, type[Section]]] = {
     "`metrics`": Metrics,
 }
 
+_MORE: Final[Mapping[type[Section], str]] = {
+    Push: "What to send, and what is answered: [push.md](push.md).",
+}
+"""Where there is more about a section."""
+
 _HEAD: Final = f"""\
 # Configuration
 
@@ -97,7 +102,8 @@ unseen: the line number says where to look. A name that could itself be a token 
 ## Reloading
 
 A running exporter reads its configuration again on **SIGHUP**; on **`POST /-/reload`**, where it was
-started with `--web.enable-lifecycle`; and, with **`--config.watch`**, whenever the file has changed.
+started with `--web.enable-lifecycle`; and, with **`--config.watch`**, whenever the file has changed. It looks
+every 2 s and waits until the file was the same twice, so a change takes up to some 4 s.
 
 - What stays the same goes on undisturbed. Accounts and ids come and go, tokens, limits, `listing` and
   `max_streams` change, and no other stream is touched. Only an account whose `base_url` changes begins anew.
@@ -162,6 +168,8 @@ def _section(
 ) -> Iterator[str]:
     yield f"## {title}\n"
     yield f"{section.__doc__ and _paragraphs(section.__doc__)}\n"
+    if section in _MORE:
+        yield f"{_MORE[section]}\n"
     yield "| key | type | default | meaning |"
     yield "| --- | --- | --- | --- |"
     for name, field in section.model_fields.items():

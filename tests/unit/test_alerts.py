@@ -186,6 +186,80 @@ def test_a_missing_threshold_is_refused_by_name() -> None:
         build.check(thresholds)
 
 
+def test_a_misspelt_alert_is_said_once_with_the_name_that_is_near() -> None:
+    thresholds = copy.deepcopy(THRESHOLDS)
+    alerts = thresholds["alerts"]
+    alerts["ComfyControlFailureRateHigh"] = alerts.pop("ComfyControlFailureRatioHigh")
+    with pytest.raises(ThresholdsError) as error:
+        build.check(thresholds)
+    assert str(error.value) == (
+        "alerts.ComfyControlFailureRateHigh is not known; "
+        "did you mean alerts.ComfyControlFailureRatioHigh?"
+    )
+
+
+def test_two_misspelt_names_are_told_apart() -> None:
+    thresholds = copy.deepcopy(THRESHOLDS)
+    thresholds["objectives"] = thresholds.pop("objective")
+    burns = thresholds["alerts"]["ComfyControlTimeToStartTooLong"]
+    burns["slow_"] = burns.pop("slow")
+    with pytest.raises(ThresholdsError) as error:
+        build.check(thresholds)
+    where = "alerts.ComfyControlTimeToStartTooLong"
+    assert str(error.value).splitlines() == [
+        f"{where}.slow_ is not known; did you mean {where}.slow?",
+        "objectives is not known; did you mean objective?",
+    ]
+
+
+def test_an_alert_that_is_missing_whole_is_said_once() -> None:
+    thresholds = copy.deepcopy(THRESHOLDS)
+    del thresholds["alerts"]["ComfyControlFailureRatioHigh"]
+    with pytest.raises(ThresholdsError) as error:
+        build.check(thresholds)
+    assert str(error.value) == "alerts.ComfyControlFailureRatioHigh is missing"
+
+
+def test_an_alert_cannot_be_turned_off_by_a_value_of_its_own() -> None:
+    thresholds = copy.deepcopy(THRESHOLDS)
+    thresholds["alerts"]["ComfyControlFailureRatioHigh"] = False
+    with pytest.raises(ThresholdsError) as error:
+        build.check(thresholds)
+    assert str(error.value) == (
+        "alerts.ComfyControlFailureRatioHigh is False; it must be a section with keys"
+    )
+
+
+@pytest.mark.parametrize(
+    ("within", "nearest"),
+    [(400, "300 and 600"), (0.1, "0.5"), (20_000, "14400"), (0.75, "0.5 and 1")],
+)
+def test_an_objective_that_no_bucket_has_is_warned_of(
+    within: float, nearest: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    thresholds = copy.deepcopy(THRESHOLDS)
+    thresholds["objective"]["starts_within"] = within
+    mine = tmp_path / "mine.yml"
+    mine.write_text(yaml.safe_dump(thresholds))
+    # Buckets may have been changed, so the rules are written all the same.
+    assert build.main(["--thresholds", str(mine), "--output", str(tmp_path)]) == 0
+    assert f'le=~"{within}(' in (tmp_path / "recording.yml").read_text("utf-8")
+    said = capsys.readouterr().err
+    assert said.startswith(f"{mine}: warning: objective.starts_within is {within:g}, ")
+    assert f"the nearest: {nearest}. " in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(("within", "enabled"), [(600, True), (300.0, True), (400, False)])
+def test_an_objective_that_can_be_measured_or_is_not_asked_for_is_not_warned_of(
+    within: float, enabled: bool
+) -> None:
+    thresholds = copy.deepcopy(THRESHOLDS)
+    thresholds["objective"]["starts_within"] = within
+    thresholds["alerts"]["ComfyControlTimeToStartTooLong"]["enabled"] = enabled
+    assert list(build.warnings(thresholds)) == []
+
+
 def test_the_objective_is_a_bound_of_the_histogram() -> None:
     config = Config.model_validate({"accounts": [{"name": "a", "token": "t", "listing": {}}]})
     assert THRESHOLDS["objective"]["starts_within"] in config.metrics.time_to_start_buckets
@@ -345,7 +419,9 @@ def test_runbooks_can_be_followed(name: str) -> None:
     for query in queries:
         promql.labels_of(query, known())
 
-    for message in re.findall(r'msg="([^"]+)"', text):
+    for quoted, bare in re.findall(r'msg=(?:"([^"]*)"|(\w+))', text):
+        message = quoted or bare
         assert message in said_by_the_exporter(), f"the exporter never logs {message!r}"
+        assert bare or " " in message, "logfmt quotes only what needs it"
     for link in re.findall(r"\]\(([^)#]+\.md)[^)]*\)", text):
         assert (runbooks.FOLDER / link).exists(), link
