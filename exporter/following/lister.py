@@ -213,9 +213,10 @@ class Lister:
             before=self._before,
             rank_of=lambda _: 0,
         )
-        self._take(top.workflows, first_look=first)
+        over_by = wall + 1.0 if first else None
+        self._take(top.workflows, over_by)
         listing.read(page, top, self._now().monotonic)
-        self._read_on(listing, first_look=first)
+        self._read_on(listing, over_by)
         for _ in range(FIRST_LOOKS):
             if not self._read_open_ones():
                 break
@@ -233,10 +234,12 @@ class Lister:
                 found = self._read_filtered(status) or found
             except Unauthorized:
                 raise
-            except ServiceError as error:
-                if status in DOCUMENTED_FILTERS and not isinstance(error, BadRequest):
-                    raise
+            except BadRequest:
                 self._filters.remove(status)
+            except ServiceError:
+                # Whatever a service makes of a filter that it does not document.
+                if status in DOCUMENTED_FILTERS:
+                    raise
         self._audited = self._now().monotonic
         return found
 
@@ -294,21 +297,27 @@ class Lister:
                 )
                 return
 
-    def _read_on(self, listing: ListingPass, *, first_look: bool = False) -> None:
+    def _read_on(self, listing: ListingPass, over_by: float | None = None) -> None:
         while not listing.complete:
             if listing.at_top:
                 page, shown = self._pages.first(listing.next_page)
             else:
                 page, shown = self._pages.deeper(listing.next_page)
-            self._take(shown.workflows, first_look=first_look)
+            self._take(shown.workflows, over_by)
             listing.read(page, shown, self._now().monotonic)
 
-    def _take(self, workflows: Iterable[WorkflowSummary], *, first_look: bool = False) -> None:
+    def _take(self, workflows: Iterable[WorkflowSummary], over_by: float | None = None) -> None:
+        """Observe these. What had ended by `over_by` (Unix seconds) was over at the first look.
+
+        What has ended since counts, however long that look takes.
+        """
         at = self._now()
         for workflow in workflows:
             if self._is_ours(workflow):
                 seen = _observation_of_summary(self._account, workflow, at)
-                self._register.observe(replace(seen, first_look=True) if first_look else seen)
+                if over_by is not None and (_end_of(workflow) or over_by) <= over_by:
+                    seen = replace(seen, first_look=True)
+                self._register.observe(seen)
 
     def _is_ours(self, workflow: WorkflowSummary) -> bool:
         return (
@@ -331,6 +340,10 @@ def left_of_interval(took: float, interval: float) -> float:
 
 def _that_page(number: int, _: float) -> PageToRead:
     return PageToRead(number)
+
+
+def _end_of(workflow: WorkflowSummary) -> float | None:
+    return workflow.updated_at if workflow.completed_at is None else workflow.completed_at
 
 
 def _has_ended(workflow: WorkflowSummary) -> bool:

@@ -90,6 +90,8 @@ class Ledger:
         self._statuses_told: set[str] = set()
         # Accounts of which something was seen that could not be taken.
         self._missed: set[str] = set()
+        # Monotonic time until which an account was out of sight as a whole.
+        self._in_sight_since: dict[str, float] = {}
         self.on_change: Callable[[], None] = lambda: None
         """Called, without the lock, when the set of open workflows has changed or a cause is
         owed: whoever decides about streams should look again."""
@@ -285,13 +287,17 @@ class Ledger:
         """
         now = self._now()
         with self._lock:
-            for account in out_of_sight:
-                self._memory.begin_time_anew(account, now.monotonic)
+            self._in_sight_since.update(dict.fromkeys(out_of_sight, now.monotonic))
+            since = dict(self._in_sight_since)
             followed = {account: self._terms[account] for account in self._accounts}
             owing = [w for w in self._memory.owing() if w.account in followed]
             open_ones = [w for w in self._memory.open_workflows() if w.account in followed]
-        due = [w for w in owing if _is_owed_too_long(w, now)]
-        unseen = [w for w in open_ones if _is_unseen(w, followed[w.account], now)]
+        due = [w for w in owing if _is_owed_too_long(w, now, since.get(w.account, -inf))]
+        unseen = [
+            w
+            for w in open_ones
+            if _is_unseen(w, followed[w.account], now, since.get(w.account, -inf))
+        ]
         for workflow in due:
             self._apply((workflow.account, workflow.workflow_id), now, _forgive)
         for workflow in unseen:
@@ -394,14 +400,17 @@ def _tell_begun_anew(histograms: Iterable[str]) -> None:
         )
 
 
-def _is_unseen(workflow: Workflow, terms: AccountTerms, now: Moment) -> bool:
+def _is_unseen(workflow: Workflow, terms: AccountTerms, now: Moment, in_sight: float) -> bool:
     last = workflow.last_seen or workflow.first_seen
-    return now.monotonic - last.monotonic > terms.lookback
+    return now.monotonic - max(last.monotonic, in_sight) > terms.lookback
 
 
-def _is_owed_too_long(workflow: Workflow, now: Moment) -> bool:
+def _is_owed_too_long(workflow: Workflow, now: Moment, in_sight: float) -> bool:
     since = workflow.cause_owed_since
-    return since is not None and now.monotonic - since.monotonic > tracker.CAUSE_PATIENCE_SECONDS
+    return (
+        since is not None
+        and now.monotonic - max(since.monotonic, in_sight) > tracker.CAUSE_PATIENCE_SECONDS
+    )
 
 
 def _forgive(known: Workflow | None) -> Change:

@@ -52,21 +52,17 @@ class Memory:
                 self._owing[key] = workflow
 
     def open_account(self, account: str, monotonic: float) -> None:
-        """An account is followed from now on, maybe again."""
-        self.totals.open_account(account)
-        self.begin_time_anew(account, monotonic)
+        """An account is followed from now on, maybe again.
 
-    def begin_time_anew(self, account: str, monotonic: float) -> None:
-        """Give what is open its whole time to be seen, or to have its cause told.
-
-        For whom nobody was looking until now.
+        What was open when it was last followed has not been looked for since: its time to be
+        seen, or to have its cause told, begins anew.
         """
+        self.totals.open_account(account)
         for held in (self._open, self._owing):
             for key, workflow in held.items():
                 if workflow.account == account:
                     held[key] = replace(
                         workflow,
-                        first_seen=Moment(workflow.first_seen.wall, monotonic),
                         last_seen=_told_again(workflow.last_seen, monotonic),
                         cause_owed_since=_told_again(workflow.cause_owed_since, monotonic),
                         queue_position=None,

@@ -6,6 +6,7 @@ follow. The rules are those of docs/design.md, "Observing", "Durations" and "Cou
 """
 
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Final
 
 from exporter.ledger.facts import (
@@ -39,7 +40,7 @@ class CountingRules:
     line: float
     """Unix seconds: what had ended by then and is not known is recorded and not counted. It is
     when this account was first looked at, ever, and moves on past the end of each settled
-    workflow whose row is dropped, so that none is ever counted again."""
+    workflow whose row is dropped, so that none is ever counted again. Infinity: not drawn yet."""
     listed: bool
     """Whether a listing may yet tell a `created_at` that is unknown now."""
 
@@ -270,8 +271,8 @@ def _counts(workflow: Workflow, seen: Observation, rules: CountingRules) -> bool
 
     What we saw open always is. What was over when we first saw it is, unless it was over before
     the line. No clock of ours has a say in it: a step of it must neither lose an outcome nor
-    repeat one. With no stamp of its end, a pushed id is taken for new (whoever pushes has just
-    submitted it), any other for old.
+    repeat one. With no stamp of its end, or no line yet, a pushed id is taken for new (whoever
+    pushes has just submitted it), any other for old.
     """
     if workflow.status is not None or workflow.unknown_status is not None:
         return True
@@ -281,7 +282,7 @@ def _counts(workflow: Workflow, seen: Observation, rules: CountingRules) -> bool
     end = _end_of(seen)
     if seen.first_look:
         return False
-    if end is None:
+    if end is None or rules.line == inf:
         return workflow.source == "pushed"
     return end > rules.line
 

@@ -73,6 +73,8 @@ class NamedIds:
         with self._lock:
             for workflow_id, (source, anew) in list(self._not_taken.items()):
                 self._take_up(source, (workflow_id,), anew=anew)
+                if workflow_id in self._not_taken:
+                    return  # nor could the others, and each try may take seconds
 
     def _take_up(self, source: NamedBy, ids: Collection[str], *, anew: bool) -> None:
         for workflow_id in sorted(ids):

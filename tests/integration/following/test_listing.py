@@ -83,6 +83,30 @@ def test_what_was_over_before_the_first_look_is_not_counted_and_what_was_open_is
     assert metrics.total("workflow_failures_total") == 0
 
 
+def test_what_ends_while_the_first_look_goes_on_is_counted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulator = bench.simulate()
+    ends = simulator.workflow(simulator.create(scripted=True))
+    for _ in range(120):
+        simulator.workflow(simulator.create(scripted=True)).advance("completed")
+    read = list_pages.ListPages.deeper
+
+    def late(self: list_pages.ListPages, *which: Any) -> Any:
+        # An outage between the first page and the second: by then it is over.
+        later = datetime.fromtimestamp(time.time() + 60, UTC).isoformat()
+        ends.advance("completed", completed_at=later)
+        return read(self, *which)
+
+    monkeypatch.setattr(list_pages.ListPages, "deeper", late)
+    exporter = bench.export(bench.account(simulator, **LISTED))
+    exporter.until_finished(1)
+    metrics = exporter.until(
+        lambda m: m("listing_last_success_timestamp_seconds", account="studio")
+    )
+    assert metrics.total("workflows_finished_total") == 1
+
+
 def test_a_cause_that_only_a_stream_can_tell_costs_one_request(bench: Bench) -> None:
     simulator = bench.simulate()
     stays = simulator.create(scripted=True)

@@ -233,8 +233,24 @@ class TestTheLine:
         ledger.observe(ended(1, now(), completed=-100, via="stream"))
         assert finished(ledger.snapshot()) == 1
 
+    def test_a_pushed_id_counts_before_it_is_drawn(self, now: Clocks) -> None:
+        # Whoever pushes has just submitted it: its list may be refused while its stream is not.
+        ledger = Ledger(TERMS, BUCKETS, CAPS, now)
+        ledger.take_up(pushed(1, now()))
+        ledger.observe(ended(1, now(), via="stream"))
+        assert finished(ledger.snapshot()) == 1
+
 
 class TestOutOfSight:
+    def test_when_it_was_seen_stays_what_it_was(self, ledger: Ledger, now: Clocks) -> None:
+        # Polls go by it, and one of them may be what finds the account up again.
+        ledger.take_up(pushed(1, now()))
+        ledger.observe(seen(2, "running", now()))
+        before = ledger.snapshot().open_workflows
+        now.pass_(100)
+        ledger.expire(out_of_sight=["studio"])
+        assert ledger.snapshot().open_workflows == before
+
     def test_nothing_is_dropped_nor_forgiven_while_an_account_is_down(
         self, ledger: Ledger, now: Clocks
     ) -> None:
