@@ -103,6 +103,11 @@ class Observation:
     first_look: bool = False
     """Whether this is from the account's very first look, ever: what it shows as over, was."""
 
+    @property
+    def ended_at(self) -> float | None:
+        """The best stamp of its end, where it has ended and there is one; Unix seconds."""
+        return self.updated_at if self.completed_at is None else self.completed_at
+
 
 @dataclass(frozen=True, slots=True)
 class TakenUp:

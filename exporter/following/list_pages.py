@@ -79,7 +79,7 @@ class ListPages:
         """
         return self._now().wall + self._service_ahead
 
-    def first(self, choose: PageChoice) -> tuple[PageToRead, WorkflowPage]:
+    def first(self) -> tuple[PageToRead, WorkflowPage]:
         """Read the first page.
 
         Raises:
@@ -87,7 +87,7 @@ class ListPages:
             ServiceError: no answer.
         """
         self._top_read = self._now().monotonic
-        return self._read(choose, Purpose.LIST_FIRST_PAGE)
+        return self._read(lambda _: PageToRead(1), Purpose.LIST_FIRST_PAGE)
 
     def deeper(
         self, choose: PageChoice, status: str | None = None
@@ -149,7 +149,7 @@ class ListPages:
     def _look_at_top(self) -> bool:
         """Take what the first page shows now; whether it was answered."""
         try:
-            _, shown = self.first(lambda _: PageToRead(1))
+            _, shown = self.first()
         except ServiceError:
             return False
         self._take_top(shown.workflows)

@@ -201,7 +201,7 @@ class Lister:
 
     def _look_first(self) -> ListingPass:
         """Draw the line, and find what is open however long the history is."""
-        page, top = self._pages.first(lambda _: PageToRead(1))
+        page, top = self._pages.first()
         wall = self._pages.service_wall()
         # By the service's own clock where it tells it, as its stamps are compared with the line.
         # It tells whole seconds only, so what this look shows as over is marked as such.
@@ -300,7 +300,7 @@ class Lister:
     def _read_on(self, listing: ListingPass, over_by: float | None = None) -> None:
         while not listing.complete:
             if listing.at_top:
-                page, shown = self._pages.first(listing.next_page)
+                page, shown = self._pages.first()
             else:
                 page, shown = self._pages.deeper(listing.next_page)
             self._take(shown.workflows, over_by)
@@ -315,7 +315,7 @@ class Lister:
         for workflow in workflows:
             if self._is_ours(workflow):
                 seen = _observation_of_summary(self._account, workflow, at)
-                if over_by is not None and (_end_of(workflow) or over_by) <= over_by:
+                if over_by is not None and (seen.ended_at or over_by) <= over_by:
                     seen = replace(seen, first_look=True)
                 self._register.observe(seen)
 
@@ -340,10 +340,6 @@ def left_of_interval(took: float, interval: float) -> float:
 
 def _that_page(number: int, _: float) -> PageToRead:
     return PageToRead(number)
-
-
-def _end_of(workflow: WorkflowSummary) -> float | None:
-    return workflow.updated_at if workflow.completed_at is None else workflow.completed_at
 
 
 def _has_ended(workflow: WorkflowSummary) -> bool:

@@ -248,7 +248,7 @@ def _settle(
         status=status,
         unknown_status=None,
         queue_position=None,
-        ended_at=_end_of(seen) or seen.at.wall,
+        ended_at=seen.ended_at or seen.at.wall,
     )
     if not counts:
         return Change(replace(settled, start_observed=True, outputs_counted=True))
@@ -279,16 +279,12 @@ def _counts(workflow: Workflow, seen: Observation, rules: CountingRules) -> bool
     status = known_status(seen.status)
     if status is None or not status.final:
         return True
-    end = _end_of(seen)
+    end = seen.ended_at
     if seen.first_look:
         return False
     if end is None or rules.line == inf:
         return workflow.source == "pushed"
     return end > rules.line
-
-
-def _end_of(seen: Observation) -> float | None:
-    return seen.completed_at if seen.completed_at is not None else seen.updated_at
 
 
 def _run_duration(workflow: Workflow, seen: Observation, facts: list[Fact]) -> float | None:

@@ -70,7 +70,7 @@ class Service:
 @pytest.fixture
 def service() -> Service:
     service = Service()
-    service.pages.first(lambda _: PageToRead(1))
+    service.pages.first()
     service.asked.clear()
     return service
 
