@@ -397,6 +397,18 @@ def rule_files(rendering: Rendering) -> dict[str, str]:
     }
 
 
+def written(folder: Path, files: Mapping[str, str]) -> bool:
+    """Write these texts into a folder, by their names; False, and it has said why, if it cannot."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text, "utf-8")
+    except OSError as error:
+        sys.stderr.write(f"cannot write to {folder}: {error.strerror}\n")
+        return False
+    return True
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m alerts.build", description=__doc__)
@@ -418,12 +430,7 @@ def main(argv: list[str] | None = None) -> int:
     for warning in warnings(thresholds):
         sys.stderr.write(f"{arguments.thresholds}: warning: {warning}\n")
     folder: Path = arguments.output or FOLDER
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in rule_files(rendering).items():
-            (folder / name).write_text(text, "utf-8")
-    except OSError as error:
-        sys.stderr.write(f"cannot write to {folder}: {error.strerror}\n")
+    if not written(folder, rule_files(rendering)):
         return 1
     if arguments.output is None:
         PAGE.write_text(page(PAGE.read_text("utf-8"), thresholds), "utf-8")

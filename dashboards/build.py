@@ -13,7 +13,7 @@ from typing import Final
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from alerts.build import THRESHOLDS, Thresholds, ThresholdsError, check, load
+from alerts.build import THRESHOLDS, Thresholds, ThresholdsError, check, load, written
 from dashboards.exporter_health import exporter_health
 from dashboards.overview import overview
 
@@ -50,12 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"{arguments.thresholds}:\n{error}\n")
         return 1
     folder: Path = arguments.output
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in board_files(thresholds).items():
-            (folder / name).write_text(text, "utf-8")
-    except OSError as error:
-        sys.stderr.write(f"cannot write to {folder}: {error.strerror}\n")
+    if not written(folder, board_files(thresholds)):
         return 1
     return 0
 
