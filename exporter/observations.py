@@ -28,6 +28,8 @@ class Status(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     INVALID = "invalid"
+    OTHER = "other"
+    """Ended, in a status that this version does not know. Never the service's own word."""
 
     @property
     def rank(self) -> int:
@@ -41,18 +43,17 @@ class Status(StrEnum):
 
 
 OPEN_STATUSES: Final = (Status.ACCEPTED, Status.UPLOADED, Status.QUEUED, Status.RUNNING)
-FINAL_STATUSES: Final = (Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.INVALID)
+DOCUMENTED_ENDS: Final = (Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.INVALID)
+FINAL_STATUSES: Final = (*DOCUMENTED_ENDS, Status.OTHER)
 _RANKS: Final = {status: rank for rank, status in enumerate(OPEN_STATUSES)} | dict.fromkeys(
     FINAL_STATUSES, len(OPEN_STATUSES)
 )
+_DOCUMENTED: Final = {status.value: status for status in (*OPEN_STATUSES, *DOCUMENTED_ENDS)}
 
 
 def known_status(text: str) -> Status | None:
-    """The documented status of that name, or None where the service has added one."""
-    try:
-        return Status(text)
-    except ValueError:
-        return None
+    """The documented status of that name in any case, or None where the service has added one."""
+    return _DOCUMENTED.get(text.strip().lower())
 
 
 class CannotTakeUp(Exception):  # noqa: N818 - says what happened
@@ -102,6 +103,16 @@ class Observation:
     outputs: int | None = None
     first_look: bool = False
     """Whether this is from the account's very first look, ever: what it shows as over, was."""
+    service_wall: float | None = None
+    """The service's clock when it said this, where it tells the time; Unix seconds."""
+    created_no_earlier: float | None = None
+    """Where `created_at` is missing: the list is newest first, so it was created no earlier than
+    the next row below that has a stamp; Unix seconds."""
+
+    @property
+    def said_at(self) -> float:
+        """When it was said, by the service's clock where that is known, else by ours."""
+        return self.at.wall if self.service_wall is None else self.service_wall
 
     @property
     def ended_at(self) -> float | None:

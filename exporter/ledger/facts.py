@@ -38,6 +38,14 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class Ran:
+    """How long a workflow ran that was counted as finished before both stamps were known."""
+
+    status: Status
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The cause of a failure; `None` is a part that the service did not give."""
 
@@ -66,4 +74,6 @@ class Ignored:
     reason: IgnoreReason
 
 
-Fact = Discovered | EnteredQueue | Started | Finished | Failed | OutputsMade | Dropped | Ignored
+Fact = (
+    Discovered | EnteredQueue | Started | Finished | Ran | Failed | OutputsMade | Dropped | Ignored
+)

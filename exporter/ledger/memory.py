@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from dataclasses import replace
+from math import inf
 from typing import Final
 
 from exporter.ledger.store import AccountMarks, Batch, Forgotten, Kept, WorkflowKey
@@ -48,7 +49,7 @@ class Memory:
             key = (workflow.account, workflow.workflow_id)
             if workflow.phase == "open":
                 self._open[key] = workflow
-            if workflow.cause_owed_since is not None:
+            if workflow.owed_since is not None:
                 self._owing[key] = workflow
 
     def open_account(self, account: str, monotonic: float) -> None:
@@ -65,6 +66,8 @@ class Memory:
                         workflow,
                         last_seen=_told_again(workflow.last_seen, monotonic),
                         cause_owed_since=_told_again(workflow.cause_owed_since, monotonic),
+                        duration_owed_since=_told_again(workflow.duration_owed_since, monotonic),
+                        ask_from=-inf,
                         queue_position=None,
                     )
 
@@ -90,7 +93,7 @@ class Memory:
             self._open.pop(key, None)
             self.remember(key, workflow)
             self._note_end(self._latest_ends, workflow)
-        if workflow.cause_owed_since is not None:
+        if workflow.owed_since is not None:
             self._owing[key] = workflow
         else:
             self._owing.pop(key, None)
@@ -114,7 +117,7 @@ class Memory:
         return tuple(self._open.values())
 
     def owing(self) -> tuple[Workflow, ...]:
-        """All that owe their cause."""
+        """All that owe their cause or their duration."""
         return tuple(self._owing.values())
 
     def recently_closed(self) -> tuple[Workflow, ...]:
@@ -128,11 +131,10 @@ class Memory:
     def forget_ended_before(self, account: str, ended_at: float, forgotten: Forgotten) -> None:
         """The store has dropped closed workflows that ended before this."""
         self.closed -= forgotten.rows
-        if forgotten.latest_end is not None:
-            marks = self.marks(account)
-            if marks.line is None or marks.line < forgotten.latest_end:
-                # The store has moved it already.
-                self._marks[account] = replace(marks, line=forgotten.latest_end)
+        # The store has them in its own already.
+        self._marks[account] = _pruned(
+            self.marks(account), forgotten.latest_created, forgotten.latest_end
+        )
         for key, workflow in list(self._recently_closed.items()):
             ended = workflow.ended_at
             if key[0] == account and ended is not None and ended < ended_at:
@@ -180,21 +182,32 @@ class Memory:
     def keep_everything_again(self, line: float | None = None) -> None:
         """The store is empty: it must be given everything that is known.
 
-        Which of the workflows that are not in memory were counted is not known any more. None
-        of them ended later than those that had to give way, or than `line`: so the line moves
-        there, and what ended since and was never seen still counts.
+        Which of the workflows that are not in memory were counted is not known any more: they are
+        like rows that were pruned. None of them ended later than those that had to give way; or
+        than `line` (Unix seconds), where nothing of an earlier life could be read.
         """
         for known in (self._open, self._owing, self._recently_closed):
             self._batch.workflows.update(known)
         self.closed = sum(map(_is_closed, self._batch.workflows.values()))
         for account in {*self._marks, *self._latest_ends_elsewhere}:
-            marks = self.marks(account)
-            ends = (marks.line, self._latest_ends_elsewhere.get(account), line)
-            self.mark(
-                account, replace(marks, line=max((e for e in ends if e is not None), default=None))
-            )
+            marks = _pruned(self.marks(account), inf, self._latest_ends_elsewhere.get(account))
+            self.mark(account, replace(marks, line=_latest(marks.line, line)))
         self.totals.take_back(self.totals.counters, self.totals.histograms)
         self._batch.announced = self.announced
+
+
+def _pruned(marks: AccountMarks, created: float | None, ended: float | None) -> AccountMarks:
+    if ended is None:
+        return marks
+    return replace(
+        marks,
+        pruned_created=_latest(marks.pruned_created, created),
+        pruned_ended=_latest(marks.pruned_ended, ended),
+    )
+
+
+def _latest(*stamps: float | None) -> float | None:
+    return max((stamp for stamp in stamps if stamp is not None), default=None)
 
 
 def _told_again(moment: Moment | None, monotonic: float) -> Moment | None:

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Callable
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from typing import Any, Final, TypeVar, get_args
 
 from exporter.ledger.store import AccountMarks, Batch, Kept
@@ -73,6 +73,17 @@ MIGRATIONS: Final = (
         value INTEGER NOT NULL
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE accounts ADD COLUMN pruned_created REAL;
+    ALTER TABLE accounts ADD COLUMN pruned_ended REAL;
+    ALTER TABLE workflows ADD COLUMN stream_ended_at REAL;
+    ALTER TABLE workflows ADD COLUMN listed_ended_at REAL;
+    ALTER TABLE workflows ADD COLUMN settled_at REAL;
+    ALTER TABLE workflows ADD COLUMN duration_owed_since REAL;
+    DROP INDEX unsettled;
+    CREATE INDEX unsettled ON workflows (account)
+        WHERE phase = 'open' OR cause_owed_since IS NOT NULL OR duration_owed_since IS NOT NULL;
+    """,
 )
 """The schema, step by step: `PRAGMA user_version` says how many were taken. Never edit one that
 was released; add another."""
@@ -80,11 +91,16 @@ was released; add another."""
 WORKFLOW_COLUMNS: Final = (
     "source, phase, run, status, unknown_status, first_seen, last_seen, created_at, started_at, "
     "ended_at, entered_queue, waited, start_wait, start_observed, outputs_counted, "
-    "cause_owed_since"
+    "cause_owed_since, stream_ended_at, listed_ended_at, settled_at, duration_owed_since"
 )
+UNSETTLED: Final = (
+    "(phase = 'open' OR cause_owed_since IS NOT NULL OR duration_owed_since IS NOT NULL)"
+)
+"""The rows that are held in memory, as the index of the same name has them."""
+
 _KEEP_WORKFLOW: Final = (
     f"INSERT OR REPLACE INTO workflows (account, workflow, {WORKFLOW_COLUMNS}) "  # noqa: S608
-    f"VALUES ({', '.join('?' * 18)})"
+    f"VALUES ({', '.join('?' * 22)})"
 )
 
 
@@ -108,6 +124,10 @@ def _row(number: int, workflow_id: str, workflow: Workflow) -> tuple[object, ...
         workflow.start_observed,
         workflow.outputs_counted,
         _wall_of(workflow.cause_owed_since),
+        workflow.stream_ended_at,
+        workflow.listed_ended_at,
+        workflow.settled_at,
+        _wall_of(workflow.duration_owed_since),
     )
 
 
@@ -116,7 +136,8 @@ def workflow_of(account: str, row: tuple[Any, ...], monotonic: float) -> Workflo
     (
         packed, source, phase, run, status, unknown_status, first_seen, last_seen, created_at,
         started_at, ended_at, entered_queue, waited, start_wait, start_observed,
-        outputs_counted, cause_owed_since,
+        outputs_counted, cause_owed_since, stream_ended_at, listed_ended_at, settled_at,
+        duration_owed_since,
     ) = row  # fmt: skip
     # What another process measured by its monotonic clock means nothing here: a wait that it saw
     # begin is never guessed, and being out of sight or in debt counts from now.
@@ -139,6 +160,10 @@ def workflow_of(account: str, row: tuple[Any, ...], monotonic: float) -> Workflo
         start_observed=bool(start_observed),
         outputs_counted=bool(outputs_counted),
         cause_owed_since=_moment(cause_owed_since, monotonic),
+        stream_ended_at=_number(stream_ended_at),
+        listed_ended_at=_number(listed_ended_at),
+        settled_at=_number(settled_at),
+        duration_owed_since=_moment(duration_owed_since, monotonic),
     )
 
 
@@ -147,9 +172,10 @@ def write(database: sqlite3.Connection, batch: Batch, number_of: Callable[[str],
     for name, marks in batch.accounts.items():
         database.execute(
             "UPDATE accounts SET frontier = :frontier, "
+            "pruned_created = :pruned_created, pruned_ended = :pruned_ended, "
             "line = CASE WHEN line IS NULL OR line < :line THEN :line ELSE line END "
             "WHERE account = :account",
-            {"line": marks.line, "frontier": marks.frontier, "account": number_of(name)},
+            {**asdict(marks), "account": number_of(name)},
         )
     database.executemany(
         _KEEP_WORKFLOW,
@@ -188,8 +214,10 @@ def write(database: sqlite3.Connection, batch: Batch, number_of: Callable[[str],
 def load(database: sqlite3.Connection, monotonic: float) -> Kept:
     """Everything but the settled workflows."""
     run = database.execute
-    accounts = run("SELECT account, name, line, frontier FROM accounts").fetchall()
-    names = {number: str(name) for number, name, _, _ in accounts}
+    accounts = run(
+        "SELECT account, name, line, frontier, pruned_created, pruned_ended FROM accounts"
+    ).fetchall()
+    names = {row[0]: str(row[1]) for row in accounts}
     # Totals that a newer version has added are none of ours, and stay.
     counters = {
         (_one_of(get_args(CounterName), name), _labels(labels)): CounterTotal(
@@ -211,13 +239,10 @@ def load(database: sqlite3.Connection, monotonic: float) -> Kept:
             workflow_of(names[row[0]], row[1:], monotonic)
             for row in run(
                 f"SELECT account, workflow, {WORKFLOW_COLUMNS} FROM workflows "  # noqa: S608
-                "WHERE phase = 'open' OR cause_owed_since IS NOT NULL"
+                f"WHERE {UNSETTLED}"
             )
         ],
-        accounts={
-            str(name): AccountMarks(_number(line), _number(frontier))
-            for _, name, line, frontier in accounts
-        },
+        accounts={str(name): AccountMarks(*map(_number, marks)) for _, name, *marks in accounts},
         counters=counters,
         histograms=histograms,
         announced=0 if announced is None else int(announced[0]),
@@ -231,8 +256,8 @@ def closed_ones(database: sqlite3.Connection) -> tuple[int, dict[str, float]]:
     # no row, which a condition would make a hundred times as slow.
     closed = int(
         database.execute(
-            "SELECT (SELECT count(*) FROM workflows) - (SELECT count(*) FROM workflows "
-            "WHERE (phase = 'open' OR cause_owed_since IS NOT NULL) AND phase = 'open')"
+            "SELECT (SELECT count(*) FROM workflows) - (SELECT count(*) FROM workflows "  # noqa: S608
+            f"WHERE {UNSETTLED} AND phase = 'open')"
         ).fetchone()[0]
     )
     latest_ends = database.execute(

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -101,23 +102,29 @@ class SqliteStore:
         with self._file.transaction() as database:
             number = self._account(database, account)
             old = database.execute(
-                "SELECT workflow, phase, ended_at FROM workflows "
+                "SELECT workflow, phase, created_at, ended_at FROM workflows "
                 "WHERE account = ? AND phase != 'open' AND ended_at < ? "
-                "AND cause_owed_since IS NULL ORDER BY ended_at LIMIT ?",
+                "AND cause_owed_since IS NULL AND duration_owed_since IS NULL "
+                "ORDER BY ended_at LIMIT ?",
                 (number, ended_at, FORGET_AT_ONCE),
             ).fetchall()
             if not old:
                 return Forgotten()
-            latest_end = max((end for _, phase, end in old if phase == "settled"), default=None)
+            settled = [(created, end) for _, phase, created, end in old if phase == "settled"]
+            latest_created = max((inf if c is None else c for c, _ in settled), default=None)
+            latest_end = max((end for _, end in settled), default=None)
             database.executemany(
                 "DELETE FROM workflows WHERE account = ? AND workflow = ?",
-                [(number, workflow) for workflow, _, _ in old],
+                [(number, workflow) for workflow, *_ in old],
             )
             database.execute(
-                "UPDATE accounts SET line = :end WHERE account = :account AND line < :end",
-                {"end": latest_end, "account": number},
+                "UPDATE accounts SET "
+                "pruned_created = max(coalesce(pruned_created, :created), :created), "
+                "pruned_ended = max(coalesce(pruned_ended, :ended), :ended) "
+                "WHERE account = :account AND :ended IS NOT NULL",
+                {"created": latest_created, "ended": latest_end, "account": number},
             )
-            return Forgotten(len(old), latest_end)
+            return Forgotten(len(old), latest_created, latest_end)
 
     def close(self) -> None:
         """Let go of the file, and of the folder."""

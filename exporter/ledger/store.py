@@ -7,6 +7,7 @@ exactly once" survive a `kill -9` at any moment.
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Protocol
 
 from exporter.ledger.totals import (
@@ -35,10 +36,14 @@ class AccountMarks:
     """What is remembered of an account as a whole. Unix seconds."""
 
     line: float | None = None
-    """What ended by then and is not known does not count (see `CountingRules`). It only ever
+    """What was over by then and is not known does not count (see `CountingRules`). It only ever
     moves forward."""
     frontier: float | None = None
     """The list was read whole down to this creation time."""
+    pruned_created: float | None = None
+    """The latest creation among the settled rows that were pruned."""
+    pruned_ended: float | None = None
+    """The latest end among the settled rows that were pruned."""
 
 
 @dataclass(slots=True)
@@ -66,7 +71,7 @@ class Kept:
     """What an earlier life of the process has left."""
 
     unsettled: Iterable[Workflow] = ()
-    """Workflows that are open or owe their cause."""
+    """Workflows that are open or owe their cause or their duration."""
     accounts: Mapping[str, AccountMarks] = field(default_factory=dict)
     counters: Mapping[tuple[CounterName, Labels], CounterTotal] = field(default_factory=dict)
     histograms: Mapping[tuple[HistogramName, Labels], HistogramTotal] = field(default_factory=dict)
@@ -86,8 +91,11 @@ class Forgotten:
     """What dropping old rows has done."""
 
     rows: int = 0
+    latest_created: float | None = None
+    """The latest creation among them, infinite where one had no stamp: by it the account's marks
+    tell what a pruned row could be."""
     latest_end: float | None = None
-    """The latest end of a settled workflow among them: the account's line has moved past it."""
+    """The latest end of a settled workflow among them."""
 
 
 class Store(Protocol):
@@ -111,8 +119,8 @@ class Store(Protocol):
     def forget_ended_before(self, account: str, ended_at: float) -> Forgotten:
         """Drop closed workflows that ended before this (Unix seconds) and owe nothing.
 
-        The oldest first, and not all at once where they are many. The account's line moves
-        past the ends of those that were settled, together with their rows. Raises StoreFailed.
+        The oldest first, and not all at once where they are many. The account's marks of what was
+        pruned move together with their rows. Raises StoreFailed.
         """
 
     def close(self) -> None:
@@ -160,7 +168,7 @@ class MemoryStore:
             (key, workflow)
             for key, workflow in self._closed.items()
             if key[0] == account
-            and workflow.cause_owed_since is None
+            and workflow.owed_since is None
             and workflow.ended_at is not None
             and workflow.ended_at < ended_at
         ]
@@ -170,8 +178,12 @@ class MemoryStore:
             if created is not None:
                 stamps = self._created[account]
                 del stamps[bisect_left(stamps, created)]
-        ends = [w.ended_at for _, w in old if w.phase == "settled" and w.ended_at is not None]
-        return Forgotten(len(old), max(ends, default=None))
+        settled = [w for _, w in old if w.phase == "settled"]
+        return Forgotten(
+            len(old),
+            max((inf if w.created_at is None else w.created_at for w in settled), default=None),
+            max((w.ended_at for w in settled if w.ended_at is not None), default=None),
+        )
 
     def close(self) -> None:
         """Nothing to let go of."""

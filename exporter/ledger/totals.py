@@ -18,9 +18,10 @@ from exporter.ledger.facts import (
     Ignored,
     IgnoreReason,
     OutputsMade,
+    Ran,
     Started,
 )
-from exporter.observations import FINAL_STATUSES, DropReason, Source
+from exporter.observations import DOCUMENTED_ENDS, DropReason, Source
 
 CounterName = Literal[
     "discovered", "finished", "failures", "outputs", "dropped", "ignored", "label_overflow"
@@ -37,7 +38,7 @@ Labels = tuple[str, ...]
 
 FIXED_LABELS: Final[Mapping[CounterName, Sequence[Labels]]] = {
     "discovered": [(source,) for source in get_args(Source)],
-    "finished": [(status.value,) for status in FINAL_STATUSES],
+    "finished": [(status.value,) for status in DOCUMENTED_ENDS],
     "outputs": [()],
     "dropped": [(reason,) for reason in get_args(DropReason)],
     "ignored": [(reason,) for reason in get_args(IgnoreReason)],
@@ -179,7 +180,7 @@ class Totals:
                 self.counters.setdefault((name, (account, *labels)), CounterTotal())
         self._histogram("entry_queue_position", (account,))
         self._histogram("time_to_start", (account,))
-        for status in FINAL_STATUSES:
+        for status in DOCUMENTED_ENDS:
             self._histogram("run_duration", (account, status.value))
 
     def add(  # noqa: C901 - one arm a fact
@@ -201,6 +202,8 @@ class Totals:
                 self._count("finished", (account, status.value), exemplar(1.0))
                 if ran is not None:
                     self._observe("run_duration", (account, status.value), exemplar(ran))
+            case Ran(status, ran):
+                self._observe("run_duration", (account, status.value), exemplar(ran))
             case Failed(node_type, exception_type):
                 self._failure(account, node_type, exception_type, exemplar(1.0))
             case OutputsMade(count):

@@ -1,6 +1,7 @@
 """What is kept of one workflow."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import Final, Literal
 
 from exporter.observations import Moment, Source, Status
@@ -34,7 +35,14 @@ class Workflow:
     created_at: float | None = None
     started_at: float | None = None
     ended_at: float | None = None
-    """When the settled run ended, by the best stamp there was."""
+    """When the last settled run ended, by the best stamp there was."""
+    stream_ended_at: float | None = None
+    """The end of the last settled run as a stream told it: its stamps may be of another precision
+    and another clock than those of the list."""
+    listed_ended_at: float | None = None
+    """The end of the last settled run as the list, or a single answer, told it."""
+    settled_at: float | None = None
+    """When the service first said that the last settled run was over, by the service's clock."""
     queue_position: int | None = None
     """Only while queued."""
     position_at: float | None = None
@@ -55,6 +63,15 @@ class Workflow:
     """Whether a stream has told how many outputs it made, or nobody needs to."""
     cause_owed_since: Moment | None = None
     """When it was counted as failed without its cause; None: nothing owed."""
+    duration_owed_since: Moment | None = None
+    """When it was counted without the stamps that its run's duration takes; None: nothing owed."""
+    ask_from: float = -inf
+    """Monotonic time before which nobody need ask for what is owed: it is likely to turn up."""
+
+    @property
+    def owed_since(self) -> Moment | None:
+        """Since when anything that a settled workflow still lacks is owed; None: nothing is."""
+        return self.cause_owed_since or self.duration_owed_since
 
     @property
     def age_from(self) -> float:
@@ -83,6 +100,10 @@ class Workflow:
             and self.start_observed == other.start_observed
             and self.outputs_counted == other.outputs_counted
             and self.cause_owed_since == other.cause_owed_since
+            and self.duration_owed_since == other.duration_owed_since
+            and self.stream_ended_at == other.stream_ended_at
+            and self.listed_ended_at == other.listed_ended_at
+            and self.settled_at == other.settled_at
             and self.first_seen == other.first_seen
             and _period_of(self.last_seen) == _period_of(other.last_seen)
         )
