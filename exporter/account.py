@@ -121,9 +121,6 @@ class FollowedAccount:
             anew: a reload has just brought this account, with its ids: those that were dropped
                 before are named anew. A start of the process says nothing of that kind.
         """
-        if self._config.listing is None:
-            # Where there is a list, its first page draws the line, by the service's clock.
-            self._around.ledger.draw_line(self.name, self._around.now().wall)
         self._named.begin(
             self._config.workflows, has_files=bool(self._config.workflow_files), anew=anew
         )

@@ -9,12 +9,13 @@ from math import inf
 from typing import Final
 
 from exporter.ledger import tracker
+from exporter.ledger.counting import CountingRules
 from exporter.ledger.facts import Dropped, Fact, Ignored
 from exporter.ledger.keeping import Keeping
 from exporter.ledger.memory import Memory
 from exporter.ledger.store import MemoryStore, Store, StoreFailed, StoreLost, WorkflowKey
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
-from exporter.ledger.tracker import Change, CountingRules
+from exporter.ledger.tracker import Change
 from exporter.ledger.workflow import Workflow
 from exporter.observations import (
     CannotTakeUp,
@@ -87,6 +88,7 @@ class Ledger:
         self._now = now
         # Guards the memory. Always taken after the turn to use the store.
         self._lock = threading.Lock()
+        self._followed_since: dict[str, float] = {}
         self._statuses_told: set[str] = set()
         # Accounts of which something was seen that could not be taken.
         self._missed: set[str] = set()
@@ -120,6 +122,7 @@ class Ledger:
         self._terms = {**self._terms, **accounts}
         for account in accounts:
             if account not in self._accounts:
+                self._followed_since[account] = monotonic
                 self._memory.open_account(account, monotonic)
         self._accounts = tuple(accounts)
 
@@ -147,7 +150,7 @@ class Ledger:
         def rule(known: Workflow | None) -> Change:
             nonlocal before
             before = known
-            return tracker.observe(known, observation, self._rules(observation.account))
+            return tracker.observe(known, observation, self._rules(observation))
 
         change = self._apply(key, observation.at, rule)
         self._tell_unknown_status(observation, change.facts)
@@ -156,7 +159,7 @@ class Ledger:
             return False
         if before is None or before.phase != after.phase or before.status is not after.status:
             self.on_change()
-        return after.phase == "open" or after.cause_owed_since is not None
+        return after.phase == "open" or after.owed_since is not None
 
     def give_up(self, given: GivenUp) -> None:
         """Drop an id that cannot be followed."""
@@ -202,13 +205,19 @@ class Ledger:
         return [w for w in workflows if w.account == account]
 
     def causes_owed(self, account: str) -> list[str]:
-        """Ids of failed workflows whose cause is not known yet, longest waiting first."""
+        """Ids of settled workflows that owe their cause or duration, longest waiting first.
+
+        Those whose time to be asked for has come.
+        """
+        monotonic = self._now().monotonic
         with self._lock:
             owing = self._memory.owing()
         debts = [
-            (workflow.cause_owed_since.wall, workflow.workflow_id)
+            (workflow.owed_since.wall, workflow.workflow_id)
             for workflow in owing
-            if workflow.account == account and workflow.cause_owed_since is not None
+            if workflow.account == account
+            and workflow.owed_since is not None
+            and workflow.ask_from <= monotonic
         ]
         return [workflow_id for _, workflow_id in sorted(debts)]
 
@@ -277,7 +286,7 @@ class Ledger:
         self._keeping.keep()
 
     def expire(self, out_of_sight: Collection[str] = ()) -> None:
-        """Let time do its work: forgive causes owed too long, drop what nobody sees any more.
+        """Let time do its work: forgive what is owed too long, drop what nobody sees any more.
 
         For accounts that are `out_of_sight` as a whole it stands still, and begins anew
         afterwards: an outage, or a token revoked over a weekend, says nothing of a workflow.
@@ -352,17 +361,25 @@ class Ledger:
             self._memory.totals.add(account, workflow_id, fact, at.wall)
         return change
 
-    def _rules(self, account: str) -> CountingRules:
+    def _rules(self, observation: Observation) -> CountingRules:
         """The rules as they are at this instant. Under the lock."""
-        line, listed = self._memory.marks(account).line, self._terms[account].listed
+        account = observation.account
+        marks, listed = self._memory.marks(account), self._terms[account].listed
+        line = marks.line
         if line is None and listed:
             # Its list will draw the line, by the service's own clock. What a stream shows as over
             # before that was not seen open by anybody.
             line = inf
         elif line is None:
-            line = self._now().wall
+            # When we began to follow it, by the service's clock.
+            line = observation.said_at - (observation.at.monotonic - self._followed_since[account])
             self._draw_line(account, line)
-        return CountingRules(line=line, listed=listed)
+        return CountingRules(
+            line=line,
+            listed=listed,
+            pruned_created=marks.pruned_created,
+            pruned_ended=marks.pruned_ended,
+        )
 
     def _draw_line(self, account: str, wall: float) -> bool:
         marks = self._memory.marks(account)
@@ -406,7 +423,7 @@ def _is_unseen(workflow: Workflow, terms: AccountTerms, now: Moment, in_sight: f
 
 
 def _is_owed_too_long(workflow: Workflow, now: Moment, in_sight: float) -> bool:
-    since = workflow.cause_owed_since
+    since = workflow.owed_since
     return (
         since is not None
         and now.monotonic - max(since.monotonic, in_sight) > tracker.CAUSE_PATIENCE_SECONDS
@@ -414,4 +431,4 @@ def _is_owed_too_long(workflow: Workflow, now: Moment, in_sight: float) -> bool:
 
 
 def _forgive(known: Workflow | None) -> Change:
-    return Change(None) if known is None else tracker.forgive_cause(known)
+    return Change(None) if known is None else tracker.forgive(known)

@@ -77,7 +77,9 @@ MIGRATIONS: Final = (
     ALTER TABLE accounts ADD COLUMN pruned_created REAL;
     ALTER TABLE accounts ADD COLUMN pruned_ended REAL;
     ALTER TABLE workflows ADD COLUMN stream_ended_at REAL;
+    ALTER TABLE workflows ADD COLUMN stream_ended_run INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE workflows ADD COLUMN listed_ended_at REAL;
+    ALTER TABLE workflows ADD COLUMN listed_ended_run INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE workflows ADD COLUMN settled_at REAL;
     ALTER TABLE workflows ADD COLUMN duration_owed_since REAL;
     DROP INDEX unsettled;
@@ -91,7 +93,8 @@ was released; add another."""
 WORKFLOW_COLUMNS: Final = (
     "source, phase, run, status, unknown_status, first_seen, last_seen, created_at, started_at, "
     "ended_at, entered_queue, waited, start_wait, start_observed, outputs_counted, "
-    "cause_owed_since, stream_ended_at, listed_ended_at, settled_at, duration_owed_since"
+    "cause_owed_since, stream_ended_at, stream_ended_run, listed_ended_at, listed_ended_run, "
+    "settled_at, duration_owed_since"
 )
 UNSETTLED: Final = (
     "(phase = 'open' OR cause_owed_since IS NOT NULL OR duration_owed_since IS NOT NULL)"
@@ -100,7 +103,7 @@ UNSETTLED: Final = (
 
 _KEEP_WORKFLOW: Final = (
     f"INSERT OR REPLACE INTO workflows (account, workflow, {WORKFLOW_COLUMNS}) "  # noqa: S608
-    f"VALUES ({', '.join('?' * 22)})"
+    f"VALUES ({', '.join('?' * 24)})"
 )
 
 
@@ -125,7 +128,9 @@ def _row(number: int, workflow_id: str, workflow: Workflow) -> tuple[object, ...
         workflow.outputs_counted,
         _wall_of(workflow.cause_owed_since),
         workflow.stream_ended_at,
+        workflow.stream_ended_run,
         workflow.listed_ended_at,
+        workflow.listed_ended_run,
         workflow.settled_at,
         _wall_of(workflow.duration_owed_since),
     )
@@ -136,8 +141,8 @@ def workflow_of(account: str, row: tuple[Any, ...], monotonic: float) -> Workflo
     (
         packed, source, phase, run, status, unknown_status, first_seen, last_seen, created_at,
         started_at, ended_at, entered_queue, waited, start_wait, start_observed,
-        outputs_counted, cause_owed_since, stream_ended_at, listed_ended_at, settled_at,
-        duration_owed_since,
+        outputs_counted, cause_owed_since, stream_ended_at, stream_ended_run, listed_ended_at,
+        listed_ended_run, settled_at, duration_owed_since,
     ) = row  # fmt: skip
     # What another process measured by its monotonic clock means nothing here: a wait that it saw
     # begin is never guessed, and being out of sight or in debt counts from now.
@@ -161,7 +166,9 @@ def workflow_of(account: str, row: tuple[Any, ...], monotonic: float) -> Workflo
         outputs_counted=bool(outputs_counted),
         cause_owed_since=_moment(cause_owed_since, monotonic),
         stream_ended_at=_number(stream_ended_at),
+        stream_ended_run=int(stream_ended_run),
         listed_ended_at=_number(listed_ended_at),
+        listed_ended_run=int(listed_ended_run),
         settled_at=_number(settled_at),
         duration_owed_since=_moment(duration_owed_since, monotonic),
     )
@@ -172,7 +179,10 @@ def write(database: sqlite3.Connection, batch: Batch, number_of: Callable[[str],
     for name, marks in batch.accounts.items():
         database.execute(
             "UPDATE accounts SET frontier = :frontier, "
-            "pruned_created = :pruned_created, pruned_ended = :pruned_ended, "
+            "pruned_created = max(coalesce(pruned_created, :pruned_created), "
+            "coalesce(:pruned_created, pruned_created)), "
+            "pruned_ended = max(coalesce(pruned_ended, :pruned_ended), "
+            "coalesce(:pruned_ended, pruned_ended)), "
             "line = CASE WHEN line IS NULL OR line < :line THEN :line ELSE line END "
             "WHERE account = :account",
             {**asdict(marks), "account": number_of(name)},

@@ -94,6 +94,7 @@ class Service:
             completed_at=None if run.completed is None else T0 + run.completed,
             cause=run.cause if ended and via != "listing" else None,
             outputs=run.outputs if ended and via == "stream" else None,
+            service_wall=T0 + self.moment,
         )
 
 
@@ -252,7 +253,8 @@ class LedgerMachine(RuleBasedStateMachine):
         if self.service.moment - run.completed > LOOKBACK:
             return
         self._see_everything()
-        self.service.moment += 1
+        # Its stamps are told to the second: a start is later only by more than one.
+        self.service.moment += 2
         again = Run(number, end, run.cause, run.outputs, run.created)
         # The service shows a new run by its start.
         again.status, again.started = Status.RUNNING, self.service.moment

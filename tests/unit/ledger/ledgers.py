@@ -101,9 +101,20 @@ def ended(
     completed: float = 20.0,
     status: str = "completed",
     via: Via = "listing",
+    created: float | None = 1.0,
+    cause: FailureCause | None = None,
 ) -> Observation:
     """An observation of the end of workflow `number`, by the service's stamps."""
-    return seen(number, status, at, via=via, started=completed - 10, completed=completed)
+    return seen(
+        number,
+        status,
+        at,
+        via=via,
+        created=created,
+        started=completed - 10,
+        completed=completed,
+        cause=cause,
+    )
 
 
 def pushed(number: int, at: Moment) -> TakenUp:

@@ -81,7 +81,7 @@ class TestApplying:
     def test_it_says_whether_there_is_more_to_learn(self, ledger: Ledger, now: Clocks) -> None:
         assert ledger.observe(seen(1, "queued", now()))
         assert ledger.observe(ended(1, now(), status="failed")), "it owes its cause"
-        assert not ledger.observe(ended(1, now(), status="failed", via="stream"))
+        assert not ledger.observe(ended(1, now(), status="failed", via="stream", cause=CAUSE))
         assert not ledger.observe(ended(2, now()))
 
     def test_take_up_is_true_once(self, ledger: Ledger, now: Clocks) -> None:
@@ -205,14 +205,14 @@ class TestTheLine:
         assert finished(ledger.snapshot()) == 1
 
     def test_what_had_ended_is_recorded_and_not_counted(self, ledger: Ledger, now: Clocks) -> None:
-        ledger.observe(ended(1, now(), completed=-5))
+        ledger.observe(ended(1, now(), completed=-5, created=-20))
         snapshot = ledger.snapshot()
         assert (finished(snapshot), snapshot.settled) == (0, 1)
 
     def test_it_is_drawn_at_the_first_observation_if_nobody_did(self, now: Clocks) -> None:
         ledger = Ledger({"studio": AccountTerms(60, listed=False)}, BUCKETS, CAPS, now)
-        ledger.observe(ended(1, now(), completed=-1))
-        ledger.observe(ended(2, now(), completed=1))
+        ledger.observe(ended(1, now(), completed=-1, created=-20))
+        ledger.observe(ended(2, now(), completed=1, created=-20))
         assert finished(ledger.snapshot()) == 1
 
     def test_where_there_is_a_list_no_stream_draws_it(self, now: Clocks) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from exporter.ledger import tracker
+from exporter.ledger.counting import CountingRules
 from exporter.ledger.facts import (
     Discovered,
     Dropped,
@@ -16,7 +17,6 @@ from exporter.ledger.facts import (
     OutputsMade,
     Started,
 )
-from exporter.ledger.tracker import CountingRules
 from exporter.ledger.workflow import Workflow
 from exporter.observations import (
     DropReason,
@@ -232,10 +232,23 @@ class TestCauses:
         assert track.facts[-1] == Failed("KSampler", "torch.OutOfMemoryError")
         assert track.known.cause_owed_since is None
 
-    def test_a_stream_without_a_cause_means_unknown(self) -> None:
+    def test_a_cause_that_the_last_snapshot_lacks_may_be_there_a_moment_later(self) -> None:
         track = Track()
         track.sees(seen("failed", 2, started=1, completed=2))
-        assert track.facts[-1] == Failed(None, None)
+        assert not any(isinstance(f, Failed) for f in track.facts)
+        assert track.known.ask_from == at(12).monotonic
+        assert track.sees(seen("failed", 3, started=1, completed=2)) == (Ignored("duplicate"),)
+        paid = track.sees(seen("failed", 4, started=1, completed=2, cause=self.OOM))
+        assert paid == (Failed("KSampler", "torch.OutOfMemoryError"),)
+
+    @pytest.mark.parametrize("cause", [None, FailureCause(None, None)])
+    @pytest.mark.parametrize("via", ["stream", "detail"])
+    def test_no_cause_told_twice_means_unknown(self, via: Via, cause: FailureCause | None) -> None:
+        track = Track()
+        track.sees(seen("failed", 2, started=1, completed=2, cause=cause))
+        paid = track.sees(seen("failed", 13, via=via, started=1, completed=2, cause=cause))
+        assert paid == (Failed(None, None),)
+        assert track.known.cause_owed_since is None
 
     def test_the_list_leaves_it_owed_and_a_stream_pays(self) -> None:
         track = Track()
@@ -258,8 +271,8 @@ class TestCauses:
     def test_it_is_forgiven_as_unknown_once(self) -> None:
         track = Track()
         track.sees(seen("failed", 2, via="listing", created=0, started=1, completed=2))
-        assert track.apply(tracker.forgive_cause(track.known)) == (Failed(None, None),)
-        assert track.apply(tracker.forgive_cause(track.known)) == ()
+        assert track.apply(tracker.forgive(track.known)) == (Failed(None, None),)
+        assert track.apply(tracker.forgive(track.known)) == ()
 
     def test_a_workflow_deleted_meanwhile_is_unknown(self) -> None:
         track = Track()
@@ -427,8 +440,11 @@ class TestNewRuns:
         track.sees(seen("completed", 6, started=1, completed=5))
         assert track.sees(seen("running", 21, started=20)) == (Discovered("listing"),)
         assert track.known.run == 2
-        facts = track.sees(seen("failed", 31, started=20, completed=30))
-        assert facts == (Finished(Status.FAILED, 10.0), Failed(None, None))
+        facts = track.sees(seen("failed", 31, started=20, completed=30, cause=TestCauses.OOM))
+        assert facts == (
+            Finished(Status.FAILED, 10.0),
+            Failed("KSampler", "torch.OutOfMemoryError"),
+        )
         # The wait of the first run says nothing about the second.
         assert sum(isinstance(f, Started) for f in track.facts) == 1
 
