@@ -11,6 +11,9 @@ from exporter.observations import Observation
 FIRST_LOOK_SECONDS: Final = 900.0
 """The first look reads the list back for this time: what was over then is known."""
 
+SLOW_CLOCK_SECONDS: Final = 3600.0
+"""No runner's clock is slower than this."""
+
 
 @dataclass(frozen=True, slots=True)
 class CountingRules:
@@ -36,6 +39,22 @@ def counts(workflow: Workflow, seen: Observation, rules: CountingRules) -> bool:
     if workflow.status is not None or workflow.unknown_status is not None or workflow.run > 1:
         return True
     return not is_over(seen) or (not seen.first_look and _is_new_to_us(workflow, seen, rules))
+
+
+def must_wait_for_list(workflow: Workflow, seen: Observation, rules: CountingRules) -> bool:
+    """Whether only the list can tell if an end is ours to count, and is about to.
+
+    A stream tells no creation, and its stamp of the end may be missing, or be by the clock of a
+    runner that is slow by some minutes.
+    """
+    return (
+        rules.listed
+        and rules.line < inf
+        and seen.via == "stream"
+        and (seen.completed_at is None or rules.line - seen.completed_at < SLOW_CLOCK_SECONDS)
+        and workflow.created_at is None
+        and not counts(workflow, seen, rules)
+    )
 
 
 def _is_new_to_us(workflow: Workflow, seen: Observation, rules: CountingRules) -> bool:
