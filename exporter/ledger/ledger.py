@@ -13,6 +13,7 @@ from exporter.ledger.counting import CountingRules
 from exporter.ledger.facts import Dropped, Fact, Ignored
 from exporter.ledger.keeping import Keeping
 from exporter.ledger.memory import Memory
+from exporter.ledger.runs import is_over
 from exporter.ledger.store import MemoryStore, Store, StoreFailed, StoreLost, WorkflowKey
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
 from exporter.ledger.tracker import Change
@@ -143,7 +144,10 @@ class Ledger:
         return bool(change.facts)
 
     def observe(self, observation: Observation) -> bool:
-        """Take what was seen; True while the workflow is open or owes its cause."""
+        """Take what was seen; True while whoever saw it may see more.
+
+        That is while the workflow is open, or owes what its end may still be told with.
+        """
         key = (observation.account, observation.workflow_id)
         before: Workflow | None = None
 
@@ -159,7 +163,9 @@ class Ledger:
             return False
         if before is None or before.phase != after.phase or before.status is not after.status:
             self.on_change()
-        return after.phase == "open" or after.owed_since is not None
+        # A stream that has told the end has told all that it will.
+        told_all = observation.via == "stream" and is_over(observation)
+        return after.phase == "open" or (after.owed_since is not None and not told_all)
 
     def give_up(self, given: GivenUp) -> None:
         """Drop an id that cannot be followed."""
