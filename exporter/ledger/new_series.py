@@ -21,8 +21,8 @@ class Numbered(Protocol):
 class NewSeries:
     """Those that are not announced yet. Not safe to share between threads.
 
-    Series of an account that is not followed are not shown, so nobody can see them at 0. They
-    are never announced: they keep a number above all that are.
+    Series of an account that is not followed are not shown, so nobody can see them at 0. While
+    that is so they are not announced: they keep a number above all that are.
 
     Args:
         last: the highest number that was ever given.
@@ -52,11 +52,11 @@ class NewSeries:
         """Series up to this number need wait no more.
 
         Returns:
-            Those of accounts that are not shown, which have a higher number now; None where no
-            series that is shown waits, and there is nothing to announce.
+            Those of accounts that are not shown, which have a higher number now; None where none
+            waits at all, and there is nothing to announce.
         """
         due = [key for key, series in self._waiting.items() if series.appeared <= up_to]
-        if not any(key[1][0] in shown for key in due):
+        if not due:
             return None
         hidden = {key for key in due if key[1][0] not in shown}
         for key in due:

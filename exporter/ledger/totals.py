@@ -260,7 +260,7 @@ class Totals:
         return self._new.newest(accounts)
 
     def announce(self, series: int, accounts: Collection[str]) -> bool:
-        """Series of these accounts up to this number need wait no more; whether any did."""
+        """Series of these accounts up to this number need wait no more; False: none waits."""
         renumbered = self._new.announce(series, accounts)
         if renumbered is None:
             return False
