@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import cycle
 
-from hypothesis import event, given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
@@ -273,6 +273,16 @@ gaps = st.lists(st.sampled_from([1.0, 5.0, 15.0, 30.0, 59.0, 60.0]), min_size=1,
 @given(
     servers=st.lists(gaps, min_size=1, max_size=3),
     story=st.lists(st.tuples(happenings, pauses), min_size=1, max_size=25),
+)
+# An account goes before anybody has seen its new series, and comes back.
+@example(
+    servers=[[60.0]],
+    story=[
+        (("somebody_looks", ()), 20.0),
+        (("fails", ("A", "studio")), 1.0),
+        (("follows", (("agency",),)), 40.0),
+        (("follows", (ACCOUNTS,)), 130.0),
+    ],
 )
 def test_a_new_series_is_seen_at_zero_and_an_old_one_as_it_is(
     servers: list[list[float]], story: list[tuple[Happening, float]]
