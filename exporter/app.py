@@ -318,11 +318,15 @@ class App:
                 )
 
     def _rest(self, seconds: float) -> float | None:
-        """Let this much time pass; how much it was in the end, None where the end has come."""
-        began = self._now().monotonic
+        """Let this much time pass; how much it was in the end, None where the end has come.
+
+        By the clock that went further: the monotonic one stands still while a machine sleeps.
+        """
+        began = self._now()
         if self._is_stopping.wait(seconds):
             return None
-        return self._now().monotonic - began
+        now = self._now()
+        return max(now.monotonic - began.monotonic, now.wall - began.wall)
 
     def _look_at_accounts(self) -> None:
         while not self._is_stopping.wait(LOOK_SECONDS):
