@@ -69,7 +69,7 @@ def _read_backlog(count: int, failing: float, at_most: float, seed: int) -> None
 
 
 def _finished(app: App) -> float:
-    page: Any = app.page.render("text/plain", "benchmark")
+    page: Any = app.page.render("text/plain")
     return sum(
         sample.value
         for family in text_string_to_metric_families(page.body.decode())

@@ -22,7 +22,7 @@ from exporter.following.choosing import StreamCapacity
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.totals import Buckets, LabelCaps
-from exporter.metrics.announcements import Announcements
+from exporter.metrics.announcements import HOLD_SECONDS, Announcements
 from exporter.metrics.exposition import Page, new_registry
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.reading import BuildReading, ConfigReading, Reading
@@ -66,6 +66,7 @@ class App:
             lives.
         now: both clocks.
         jitter: numbers from 0 to 1, for backoffs.
+        hold: seconds for which a new series stands at 0 before it shows its value.
 
     Raises:
         TokenUnreadable: a token cannot be read.
@@ -73,7 +74,7 @@ class App:
         CannotOpenLedger: the storage folder cannot be used.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a process is made of
         self,
         config: Config,
         *,
@@ -81,6 +82,7 @@ class App:
         now: Callable[[], Moment] = clocks,
         jitter: Callable[[], float] = random.random,
         timeouts: Timeouts | None = None,
+        hold: float = HOLD_SECONDS,
     ) -> None:
         self._config = config
         self._now = now
@@ -112,7 +114,7 @@ class App:
             account.name: self._make_account(account, config) for account in config.accounts
         }
         self._ledger.on_change = self._look
-        self._announcements = Announcements(self._ledger.snapshot().announced)
+        self._announcements = Announcements(hold, self._ledger, self._instruments)
         self.page: Final = Page(self._registry, self.read)
         self.pushed: Final = PushedIds(_push_tokens(config), self._ledger, now)
         self._threads = [
@@ -166,19 +168,18 @@ class App:
 
     # Reading ----------------------------------------------------------------------------------
 
-    def read(self, scraper: str | None = None) -> Reading:
-        """Everything that a scrape shows, at one instant; None: nobody scrapes, we only look."""
+    def read(self) -> Reading:
+        """Everything that a scrape shows, at one instant."""
         config, followed = self._config, self._accounts
-        ledger = self._ledger.snapshot()
         addresses = {account.address for account in config.accounts}
-        newest = ledger.totals.last_appeared
-        announced = newest
-        if scraper is not None:
-            announced = self._announcements.announce(scraper, newest)
-            self._ledger.note_announced(newest)
+        # Before the ledger, which may wait for its disk: what is announced while it does is not
+        # shown to somebody who asked before.
+        requests = self._instruments.requests()
+        ledger = self._ledger.snapshot()
         return Reading(
             at=self._now(),
             ledger=ledger,
+            requests=requests,
             accounts={name: account.reading() for name, account in followed.items()},
             budgets=tuple(
                 budget.reading()
@@ -195,7 +196,6 @@ class App:
             ),
             per_workflow_series=config.metrics.per_workflow_series,
             label_caps=_caps(config),
-            announced=announced,
         )
 
     # Reloading --------------------------------------------------------------------------------
@@ -302,8 +302,11 @@ class App:
 
     def _keep(self) -> None:
         expiry = self._now().monotonic + EXPIRY_SECONDS
-        while not self._is_stopping.wait(KEEP_SECONDS):
+        while (rested := self._rest(KEEP_SECONDS)) is not None:
             try:
+                # From the start on, for the sockets listen already: a scrape that comes before
+                # they are served waits in them.
+                self._announcements.look(self._now().monotonic, rested)
                 self._ledger.keep()
                 if self._now().monotonic >= expiry:
                     expiry = self._now().monotonic + EXPIRY_SECONDS
@@ -313,6 +316,17 @@ class App:
                 log.error(  # noqa: TRY400 - a traceback shows values as well
                     "keeping the ledger failed", extra={"error": type(error).__name__}
                 )
+
+    def _rest(self, seconds: float) -> float | None:
+        """Let this much time pass; how much it was in the end, None where the end has come.
+
+        By the clock that went further: the monotonic one stands still while a machine sleeps.
+        """
+        began = self._now()
+        if self._is_stopping.wait(seconds):
+            return None
+        now = self._now()
+        return max(now.monotonic - began.monotonic, now.wall - began.wall)
 
     def _look_at_accounts(self) -> None:
         while not self._is_stopping.wait(LOOK_SECONDS):

@@ -52,7 +52,7 @@ class LedgerSnapshot:
     settled: int
     totals: Totals
     announced: int = 0
-    """Series up to this number had been shown to a scraper."""
+    """Series up to this number show their value; those that appeared later show 0."""
     errors: int = 0
     """How often the store failed."""
 
@@ -260,6 +260,10 @@ class Ledger:
 
     def snapshot(self) -> LedgerSnapshot:
         """Everything at this instant; later changes do not touch it."""
+        # As it is now: a disk that is slow must not let a series show its value to somebody who
+        # asked in time to see its 0.
+        with self._lock:
+            announced = self._memory.announced
         with self._keeping.turn:
             with self._lock:
                 batch = self._keeping.take_batch()
@@ -267,7 +271,6 @@ class Ledger:
                 open_workflows = self._memory.open_workflows()
                 settled = self._memory.closed
                 totals = self._memory.totals.copied(accounts)
-                announced = self._memory.announced
             self._keeping.write_through(batch)
             return LedgerSnapshot(
                 accounts=accounts,
@@ -278,12 +281,19 @@ class Ledger:
                 errors=self._keeping.errors,
             )
 
-    def note_announced(self, series: int) -> None:
-        """Keep that series up to this number are being shown to a scraper."""
+    def newest_series(self) -> int:
+        """The highest number of a series that is visible and not announced; 0: there is none."""
         with self._lock:
-            self._memory.announce(series)
-        # Before they are shown: after a crash none of them must be shown at 0 once more.
-        self.keep()
+            return self._memory.totals.newest_series(self._accounts)
+
+    def announce(self, series: int) -> None:
+        """Let visible series up to this number show their value, once the store has kept that.
+
+        Not before: after a crash none of them must be shown at 0 once more. While the store
+        fails they stay at 0.
+        """
+        with self._lock:
+            self._memory.announce(series, self._accounts)
 
     # What time does ---------------------------------------------------------------------------
 

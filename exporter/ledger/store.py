@@ -55,7 +55,7 @@ class Batch:
     counters: dict[tuple[CounterName, Labels], CounterTotal] = field(default_factory=dict)
     histograms: dict[tuple[HistogramName, Labels], HistogramTotal] = field(default_factory=dict)
     announced: int | None = None
-    """Series up to this number have been shown to a scraper."""
+    """Series up to this number may show their value (see `NewSeries`)."""
 
     @property
     def empty(self) -> bool:

@@ -91,7 +91,7 @@ class Exporter:
 
     def scrape(self) -> Metrics:
         """What Prometheus would get now."""
-        return Metrics(self.app.page.render("text/plain", "test").body.decode())
+        return Metrics(self.app.page.render("text/plain").body.decode())
 
     def until(self, holds: Callable[[Metrics], object], seconds: float = PATIENCE) -> Metrics:
         """Scrape until it holds."""
@@ -168,6 +168,7 @@ class Bench:
             jitter=jitter,
             now=now,
             timeouts=timeouts,
+            hold=0,
         )
         app.start()
         self._ends.callback(self._stop, app)
