@@ -8,7 +8,7 @@ from typing import Final, Literal
 from exporter.comfycontrol import Call, ServiceError, Stream, WorkflowDetail
 from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
-from exporter.following.ending import StreamLife, refused_because, reason_of, reason_of_refusal
+from exporter.following.ending import StreamLife, reason_of, reason_of_refusal, refused_because
 from exporter.following.reading import StreamReading, observation_of_detail
 from exporter.following.stop import Stop, Stopped
 from exporter.following.telemetry import Telemetry

@@ -117,9 +117,12 @@ class Refusal:
     count: int = 1
 
     def quiet_until(self) -> float:
-        """When it may be asked for again where nothing else says so: later and later."""
-        lasted = self.latest - self.since
-        return self.latest + min(max(lasted / 4, 5.0), 60.0)
+        """When it is worth asking again for one that the list would show as well.
+
+        Hundreds may be deleted together: four requests for each, over the time that a refusal has
+        to last, are enough.
+        """
+        return self.latest + min(max(2 * (self.latest - self.since), 100.0), 300.0)
 
 
 def refused_again(before: Refusal | None, last_seen: float | None, now: float) -> Refusal:

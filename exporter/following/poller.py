@@ -81,7 +81,7 @@ class Poller:
         return not self._thread.is_alive()
 
     def look_up(self, workflow_id: str, stop: Stop, purpose: Purpose) -> None:
-        """Ask for one workflow, and observe the answer.
+        """Ask for one workflow that the list should show, and observe the answer.
 
         Nothing is asked where it is not open any more, or was refused a moment ago.
 
@@ -94,9 +94,11 @@ class Poller:
             Stopped: asked to end meanwhile.
             ServiceError: no answer about this id.
         """
+        if not self._refusals.is_quiet(workflow_id, self._now().monotonic):
+            self._ask(workflow_id, stop, purpose)
+
+    def _ask(self, workflow_id: str, stop: Stop, purpose: Purpose) -> None:
         began = self._now().monotonic
-        if self._refusals.is_quiet(workflow_id, began):
-            return
 
         def wanted() -> bool:
             workflow = self._register.open_workflow(self._account, workflow_id)
@@ -148,7 +150,7 @@ class Poller:
         """Ask for all who are due, one after the other, until nobody is."""
         while (workflow_id := self._next_due()) is not None:
             try:
-                self.look_up(workflow_id, self._stop, Purpose.POLL)
+                self._ask(workflow_id, self._stop, Purpose.POLL)
             except ServiceError as error:
                 log.warning(
                     "asking for a workflow failed",

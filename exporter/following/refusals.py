@@ -15,9 +15,9 @@ from exporter.following.ending import (
     Refusal,
     after_refusal,
     answered_usably,
-    refused_because,
     is_believed,
     refused_again,
+    refused_because,
 )
 from exporter.observations import GivenUp, Moment, WorkflowRegister
 
