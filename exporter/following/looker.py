@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from math import inf
 from typing import Final
 
 from exporter.comfycontrol import ServiceError
@@ -29,6 +28,9 @@ LEAST_SECONDS: Final = 5.0
 
 MOST_WAITING: Final = 1000
 """How many ids wait for their looks; whoever names more has the oldest left out."""
+
+WAKE_SECONDS: Final = 1.0
+"""How often the clock is looked at while somebody waits."""
 
 PATIENCE_SECONDS: Final = 3600.0
 """How long a look is tried for while the service does not answer."""
@@ -58,7 +60,7 @@ class LookOrder:
         before = self._looks.pop(workflow_id, None)
         due = now + LOOK_TIMES[0]
         if before is not None and before.looks == 0:
-            due = min(due, before.due)
+            due = before.due
         elif workflow_id in self._recent:
             due = max(due, self._recent[workflow_id] + LEAST_SECONDS)
         self._looks[workflow_id] = _Look(source, now, due)
@@ -166,12 +168,16 @@ class Looker:
                     return
                 with self._lock:
                     following = self._order.next()
-                left = inf if following is None else following[2] - self._now().monotonic
-                if following is None or left > 0:
-                    self._named.wait(None if following is None else left)
+                if following is None:
+                    self._named.wait()
+                    continue
+                workflow_id, source, due = following
+                left = due - self._now().monotonic
+                if left > 0:
+                    self._named.wait(min(left, WAKE_SECONDS))
                     continue
                 try:
-                    self._look(following[0], following[1])
+                    self._look(workflow_id, source)
                 except Stopped:
                     return
 

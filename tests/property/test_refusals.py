@@ -84,7 +84,7 @@ def test_what_was_seen_goes_only_on_what_lasts_and_is_its_own(
             assert (then.action == "give_up") is bool(register.dropped)
         if not register.dropped:
             continue
-        assert register.dropped == [GivenUp("studio", ID, then.drop_reason or "expired", at)]
+        assert register.dropped == [GivenUp("studio", ID, reason, at)]
         lasted = now - refused_at[0]
         if register.last_seen is None:
             assert lasted >= 30
