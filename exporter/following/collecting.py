@@ -9,6 +9,7 @@ from exporter.comfycontrol import ServiceError
 from exporter.comfycontrol.window import Purpose
 from exporter.following.asking import Asking, Way
 from exporter.following.debts import DebtOrder
+from exporter.following.ending import asked_to_wait
 from exporter.following.stop import Stop, Stopped
 from exporter.observations import Moment, WorkflowRegister
 
@@ -111,6 +112,7 @@ class DebtCollector:
 
     def _run(self, one: _Try) -> None:
         answered = False
+        at_least = 0.0
         try:
             answered = self._asking.ask(
                 one.workflow_id,
@@ -123,6 +125,7 @@ class DebtCollector:
         except Stopped:
             pass
         except ServiceError as error:
+            at_least = asked_to_wait(error)
             log.debug(
                 "no cause",
                 extra={
@@ -142,20 +145,21 @@ class DebtCollector:
                 },
             )
         finally:
-            self._ended(one, answered=answered)
+            self._ended(one, answered=answered, at_least=at_least)
 
     def _wanted(self, one: _Try) -> Callable[[], bool]:
         if self._register.owes_cause(self._account, one.workflow_id):
             return lambda: self._register.owes_cause(self._account, one.workflow_id)
         return lambda: one.workflow_id in self._register.causes_owed(self._account)
 
-    def _ended(self, one: _Try, *, answered: bool) -> None:
+    def _ended(self, one: _Try, *, answered: bool, at_least: float) -> None:
         with self._lock:
             self._order.asked(
                 one.workflow_id,
                 self._now().monotonic,
                 answered=answered,
                 jitter=self._random(),
+                at_least=at_least,
             )
             del self._tries[one.workflow_id]
         self._on_end()

@@ -66,7 +66,15 @@ class DebtOrder:
                 return workflow_id, _way(debt)
         return None
 
-    def asked(self, workflow_id: str, now: float, *, answered: bool, jitter: float) -> None:
+    def asked(
+        self,
+        workflow_id: str,
+        now: float,
+        *,
+        answered: bool,
+        jitter: float,
+        at_least: float = 0.0,
+    ) -> None:
         """One try is over. Nothing, where it is owed no more.
 
         Args:
@@ -74,6 +82,7 @@ class DebtOrder:
             now: when it was over.
             answered: whether the service said anything of this one.
             jitter: from 0 to 1.
+            at_least: seconds that the service asked us to wait.
         """
         debt = self._debts.get(workflow_id)
         if debt is None:
@@ -82,7 +91,7 @@ class DebtOrder:
         debt.answers += answered
         waits = CAUSE_WAITS if debt.cause else _DURATION_WAITS
         wait = waits[min(debt.tries, len(waits)) - 1]
-        debt.not_before = now + wait * (1 + JITTER_PART * jitter)
+        debt.not_before = now + max(wait * (1 + JITTER_PART * jitter), at_least)
         if not debt.cause and debt.answers >= DURATION_ANSWERS:
             debt.not_before = inf
 

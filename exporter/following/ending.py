@@ -166,6 +166,11 @@ def refused_because(error: ServiceError) -> DropReason | None:
             return None
 
 
+def asked_to_wait(error: ServiceError) -> float:
+    """Seconds for which this answer asked to be left alone; 0 where it did not say."""
+    return (error.retry_after or 0.0) if isinstance(error, ServerFault) else 0.0
+
+
 def after_refusal(error: ServiceError, *, believed: bool) -> Next:
     """What follows a request about one id that brought no answer of use.
 
@@ -177,8 +182,8 @@ def after_refusal(error: ServiceError, *, believed: bool) -> Next:
         case RateLimited() | Unauthorized():
             # The budget, or the account's gate, holds everyone back: no need for more.
             return Next("reconnect")
-        case ServerFault(retry_after=float() as seconds):
-            return Next("back_off", at_least=seconds)
+        case ServerFault():
+            return Next("back_off", at_least=asked_to_wait(error))
     reason = refused_because(error)
     if reason is not None and believed:
         return Next("give_up", drop_reason=reason)

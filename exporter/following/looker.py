@@ -15,6 +15,7 @@ from exporter.comfycontrol import ServiceError
 from exporter.comfycontrol.window import Purpose
 from exporter.following.asking import Asking
 from exporter.following.backoff import Backoff
+from exporter.following.ending import asked_to_wait
 from exporter.following.stop import Stop, Stopped
 from exporter.observations import CannotTakeUp, Moment, Source, TakenUp, WorkflowRegister
 
@@ -182,11 +183,13 @@ class Looker:
                     return
 
     def _look(self, workflow_id: str, source: Source) -> None:
+        at_least = 1.0
         try:
             self._ask(workflow_id, source)
         except Stopped:
             raise
         except ServiceError as error:
+            at_least = max(at_least, asked_to_wait(error))
             fault, level = {"code": error.code, "reason": str(error)}, logging.DEBUG
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the looking
             fault, level = {"error": type(error).__name__}, logging.ERROR
@@ -198,7 +201,7 @@ class Looker:
             "looking again at a workflow failed",
             extra={"account": self._account, "workflow_id": workflow_id, **fault},
         )
-        wait = max(self._backoff.failed(), 1.0)
+        wait = max(self._backoff.failed(), at_least)
         with self._lock:
             self._order.failed(workflow_id, self._now().monotonic, wait)
 

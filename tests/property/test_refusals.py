@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from exporter.comfycontrol import BadRequest, Forbidden, NotFound, ServerFault, ServiceError
 from exporter.following.refusals import Refusals
 from exporter.ledger.workflow import Workflow
-from exporter.observations import GivenUp, Moment, OpenWorkflow, Status
+from exporter.observations import DropReason, GivenUp, Moment, OpenWorkflow, Status
 
 ID = "00000000-0000-4000-8000-000000000001"
 
 Event = Literal["refused", "edge", "seen", "usable"]
 
-REFUSED: dict[str, ServiceError] = {
+REFUSED: dict[DropReason, ServiceError] = {
     "not_found": NotFound("", code="404"),
     "forbidden": Forbidden("", code="403"),
     "malformed": BadRequest("", code="400"),
@@ -58,7 +58,7 @@ steps = st.lists(
 
 @given(steps=steps, begins_seen=st.booleans())
 def test_what_was_seen_goes_only_on_what_lasts_and_is_its_own(
-    steps: list[tuple[float, Event, str]], begins_seen: bool
+    steps: list[tuple[float, Event, DropReason]], begins_seen: bool
 ) -> None:
     register: Any = Register(Moment(0.0, 0.0) if begins_seen else None)
     refusals = Refusals()

@@ -126,6 +126,17 @@ def test_what_is_still_owed_is_asked_for_by_the_other_way_later(
     assert bench.asked() == ("a", "detail")
 
 
+def test_a_wait_that_the_service_asks_for_is_kept(bench: Bench) -> None:
+    bench.register.owed = {"a": True}
+    bench.at(0.0)
+    bench.asked()
+    bench.answer("a", ServerFault("", code="503", retry_after=70.0))
+    bench.at(69.9)
+    assert bench.asking.asked.empty()
+    bench.at(70.0)
+    assert bench.asked() == ("a", "detail")
+
+
 def test_what_was_paid_is_not_asked_for_again(bench: Bench) -> None:
     bench.register.owed = {"a": True}
     bench.at(0.0)
