@@ -60,11 +60,24 @@ def test_a_pushed_id_that_runs_again_and_is_pushed_again_is_followed_and_counted
     assert exporter.app.pushed.push("studio", [workflow]) == PUSHED
     exporter.until(lambda m: m("streams", account="studio") == 1)
     assert exporter.app.pushed.push("studio", [workflow]) == Pushed(0, 1, 0)
-    assert exporter.app.pushed.open_workflows("studio")[0].source == "pushed"
     finish(service, workflow, in_seconds=9)
     metrics = exporter.until_finished(2)
     assert metrics.total("workflows_finished_total") == 2
     assert service.asked["get", workflow] == 1
+
+
+def test_one_that_only_the_list_had_named_is_followed_as_a_pushed_one(
+    bench: Bench, service: StandIn, push: dict[str, Any]
+) -> None:
+    workflow = service.create()
+    exporter = bench.export(service.account(listing={"interval": "1h"}, **push))
+    exporter.until(lambda m: m("streams", account="studio") == 1)
+    finish(service, workflow)
+    exporter.until_finished(1)
+    run_again(service, workflow)
+    assert exporter.app.pushed.push("studio", [workflow]) == PUSHED
+    exporter.until(lambda m: m("streams", account="studio") == 1)
+    assert [each.source for each in exporter.app.pushed.open_workflows("studio")] == ["pushed"]
 
 
 def test_one_that_is_not_seen_to_run_yet_is_looked_at_again(
