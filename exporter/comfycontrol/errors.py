@@ -23,7 +23,7 @@ class ServiceError(Exception):
 
 
 class BadRequest(ServiceError):  # noqa: N818 - named as HTTP names it, like those below
-    """400: a malformed id or parameter."""
+    """400 by the service itself: a malformed id or parameter."""
 
 
 class Unauthorized(ServiceError):  # noqa: N818
@@ -34,11 +34,11 @@ class Unauthorized(ServiceError):  # noqa: N818
 
 
 class Forbidden(ServiceError):  # noqa: N818
-    """403: not allowed, or the limit of the account's tier."""
+    """403 by the service itself: not allowed, or the limit of the account's tier."""
 
 
 class NotFound(ServiceError):  # noqa: N818
-    """404: no such workflow, deleted, or another account's."""
+    """404 by the service itself: no such workflow, deleted, or another account's."""
 
 
 class _RefusedForNow(ServiceError):  # noqa: N818
@@ -57,6 +57,9 @@ class RateLimited(_RefusedForNow):
 
 class ServerFault(_RefusedForNow):
     """5xx, and every other status that no document of the service knows.
+
+    A 400, 403 or 404 as well, where an edge in front of the service gave it: an HTML page, a line
+    of text, or nothing at all.
 
     Attributes:
         retry_after: seconds to wait, as the answer says; None where it does not.

@@ -25,6 +25,7 @@ from exporter.comfycontrol.budget import RequestBudget, Turn
 from exporter.comfycontrol.errors import NO_STATUS
 from exporter.comfycontrol.window import Purpose
 from exporter.following.backoff import Backoff
+from exporter.following.refusals import Refusals
 from exporter.following.stop import Stop, Stopped
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,8 @@ class AccountAccess:
     ) -> None:
         self.account: Final = account
         self.client: Final = client
+        self.refusals: Final = Refusals()
+        """Of single ids, by whomever they were asked for."""
         self._budget = budget
         self._reload_token = reload_token
         self._monotonic = monotonic
@@ -84,6 +87,10 @@ class AccountAccess:
         """What is known of the account now."""
         with self._changed:
             return self._health
+
+    def service_wall(self) -> float | None:
+        """Unix seconds by the service's clock, as its answers to this account tell it; or None."""
+        return self.client.service_wall()
 
     def token_changed(self) -> None:
         """There is another token: where the old one was refused, try it now."""
@@ -164,6 +171,7 @@ class AccountAccess:
             turn.answered()
             raise
         turn.answered()
+        self.refusals.answered(self._monotonic())
         self._note_success()
         return answer
 
@@ -219,8 +227,10 @@ class AccountAccess:
             return
         if isinstance(error, Unauthorized) or (isinstance(error, Forbidden) and of_account):
             self._note_refusal(error)
-        elif isinstance(error, BadRequest | NotFound | Forbidden):
-            # Said of one id by a service that knew who asked.
+        elif isinstance(error, BadRequest | NotFound | Forbidden) and not (
+            isinstance(error, NotFound) and of_account
+        ):
+            # Said of one id, or of a parameter, by a service that knew who asked.
             self._note_success()
         else:
             self._note_down(answered=error.code != NO_STATUS)

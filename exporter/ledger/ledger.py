@@ -204,6 +204,12 @@ class Ledger:
         with self._lock:
             return self._memory.is_open((account, workflow_id))
 
+    def open_workflow(self, account: str, workflow_id: str) -> OpenWorkflow | None:
+        """This workflow, where it is kept and not settled."""
+        key = (account, workflow_id)
+        with self._lock:
+            return self._memory.find(key) if self._memory.is_open(key) else None
+
     def open_workflows(self, account: str) -> list[OpenWorkflow]:
         """Every workflow of the account that is not settled."""
         with self._lock:
@@ -226,6 +232,12 @@ class Ledger:
             and workflow.ask_from <= monotonic
         ]
         return [workflow_id for _, workflow_id in sorted(debts)]
+
+    def owes_cause(self, account: str, workflow_id: str) -> bool:
+        """Whether this id is settled and its cause is not known yet."""
+        with self._lock:
+            known = self._memory.find((account, workflow_id))
+        return known is not None and known.cause_owed_since is not None
 
     def created_after(self, account: str, created_at: float) -> int:
         """How many of the account's workflows are known to be younger (Unix seconds)."""

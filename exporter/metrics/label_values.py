@@ -37,10 +37,11 @@ SOURCE: Final[LabelValues] = {
     "pushed": "`POST /api/v1/workflows`",
 }
 DROPPED: Final[LabelValues] = {
-    "not_found": "404 for longer than the grace of 30 s: no such workflow, deleted, or another "
-    "account's",
-    "malformed": "400: the service takes this for no id",
-    "forbidden": "403 about this one",
+    "not_found": "404: no such workflow, deleted, or another account's; for longer than the grace "
+    "of 30 s where it was never seen, else for ten minutes in which the account was answered "
+    "otherwise",
+    "malformed": "400, for as long: the service takes this for no id",
+    "forbidden": "403 about this one, for as long",
     "expired": "told of by nobody for as long as the listing looks back (a day "
     "without one), while the account was up",
     "withdrawn": "taken back by `DELETE`, or named no more by the configuration",

@@ -308,6 +308,22 @@ class TestPush:
         taken = requests.post(url, json={"workflows": [B]}, headers=self.AUTHORIZED, timeout=10)
         assert taken.json() == {"taken_up": 1, "known": 0}
 
+    def test_a_push_of_what_has_ended_says_that_it_is_looked_at(
+        self, base_url: str, simulator: Simulator
+    ) -> None:
+        workflow_id = simulator.create(scripted=True)
+        url = f"{base_url}/api/v1/workflows"
+        body = {"workflows": [workflow_id]}
+        taken = requests.post(url, json=body, headers=self.AUTHORIZED, timeout=10)
+        assert taken.json() == {"taken_up": 1, "known": 0}
+        simulator.wait_until(lambda truth: truth.streams_open >= 1, 10)
+        simulator.workflow(workflow_id).advance("completed")
+        while workflow_id in requests.get(url, headers=self.AUTHORIZED, timeout=10).text:
+            pass
+        again = requests.post(url, json=body, headers=self.AUTHORIZED, timeout=10)
+        assert again.status_code == 202
+        assert again.json() == {"taken_up": 0, "known": 0, "looked_at": 1}
+
     def test_the_token_is_read_anew_when_its_file_changes(
         self, base_url: str, push_token: Path
     ) -> None:

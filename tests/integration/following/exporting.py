@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -161,14 +162,16 @@ class Bench:
         jitter: Callable[[], float] = soon,
         now: Callable[[], Moment] = clocks,
         timeouts: Timeouts | None = None,
+        storage: Path | None = None,
     ) -> Exporter:
-        """Start an exporter."""
+        """Start an exporter; without storage its ledger is in memory."""
         app = App(
             _listed_often(Config.model_validate({"accounts": list(accounts)})),
             jitter=jitter,
             now=now,
             timeouts=timeouts,
             hold=0,
+            storage=storage,
         )
         app.start()
         self._ends.callback(self._stop, app)
