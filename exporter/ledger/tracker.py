@@ -210,6 +210,8 @@ def _is_cause_known(workflow: Workflow, seen: Observation) -> bool:
     """Whether this tells the cause, or tells for the second time that there is none."""
     if seen.cause is not None and (seen.cause.node_type or seen.cause.exception_type):
         return True
+    if seen.cause_unreadable:
+        return False  # there is one, and another way of asking may tell it
     since = workflow.cause_owed_since
     return since is not None and seen.at.monotonic - since.monotonic >= SECOND_TELLING_SECONDS
 

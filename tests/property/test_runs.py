@@ -122,7 +122,7 @@ def stories(draw: st.DrawFn, *, one_clock: bool) -> Story:
     )
 
 
-def watched(draw: st.DrawFn, story: Story, *, open_ones: bool) -> list[Observation]:
+def watched(data: st.DataObject, story: Story, *, open_ones: bool) -> list[Observation]:
     """What is seen: a glance of each run's end by the list at least, and any amount of the rest.
 
     A replica that lags shows what was true up to half a minute ago. Where clocks of runners differ
@@ -134,16 +134,16 @@ def watched(draw: st.DrawFn, story: Story, *, open_ones: bool) -> list[Observati
     for number, run in enumerate(story.runs):
         later = [r.queued for r in story.runs[number + 1 :]]
         until = min(later, default=run.ended + 60)
-        seen_over = run.ended + story.stamps_late_by + draw(st.floats(0.01, 5.0))
+        seen_over = run.ended + story.stamps_late_by + data.draw(st.floats(0.01, 5.0))
         assume(seen_over < until - 3)
         glances.append((seen_over, "listing", 0.0))
         if open_ones:
             glances.append(((run.queued + run.ended) / 2, "listing", 0.0))
-        for _ in range(draw(st.integers(0, 5))):
-            at = draw(st.floats(run.queued, until))
-            lag = draw(lags)
+        for _ in range(data.draw(st.integers(0, 5))):
+            at = data.draw(st.floats(run.queued, until))
+            lag = data.draw(lags)
             if at - lag >= story.runs[0].queued:
-                glances.append((at, draw(st.sampled_from(vias)), lag))
+                glances.append((at, data.draw(st.sampled_from(vias)), lag))
     return [story.tell(at, via, lag) for at, via, lag in sorted(glances)]
 
 
@@ -167,7 +167,7 @@ def outcomes(facts: list[Fact]) -> list[str]:
 @given(st.data())
 def test_runs_on_one_clock_count_once_each(data: st.DataObject) -> None:
     story = data.draw(stories(one_clock=True))
-    facts = follow(watched(data.draw, story, open_ones=False))
+    facts = follow(watched(data, story, open_ones=False))
     assert outcomes(facts) == [run.status for run in story.runs]
     assert not any(isinstance(f, Dropped) for f in facts)
     assert sum(isinstance(f, Discovered) for f in facts) == len(story.runs)
@@ -183,7 +183,7 @@ def test_runs_on_clocks_minutes_apart_count_once_each_where_the_list_shows_them_
     assume(story.tells_updated)
     told = sorted(run.ended + run.runner_ahead for run in story.runs)
     assume(all(late - early > 3 for early, late in pairwise(told)))
-    facts = follow(watched(data.draw, story, open_ones=True))
+    facts = follow(watched(data, story, open_ones=True))
     assert outcomes(facts) == [run.status for run in story.runs]
     assert sum(isinstance(f, Discovered) for f in facts) == len(story.runs)
 
@@ -191,7 +191,7 @@ def test_runs_on_clocks_minutes_apart_count_once_each_where_the_list_shows_them_
 @given(st.data())
 def test_each_duration_is_observed_once_and_is_that_of_its_run(data: st.DataObject) -> None:
     story = data.draw(stories(one_clock=True))
-    facts = follow(watched(data.draw, story, open_ones=False))
+    facts = follow(watched(data, story, open_ones=False))
     lasted = Counter(
         run.status
         for run in story.runs
@@ -295,7 +295,7 @@ def test_an_id_that_vanishes_and_returns_is_counted_once_a_run(data: st.DataObje
     given = TakenUp("studio", "w1", "configured", Moment(T0, 0.0))
     change = tracker.take_up(None, given)
     facts: list[Fact] = [*change.facts]
-    for seen in watched(data.draw, story, open_ones=False):
+    for seen in watched(data, story, open_ones=False):
         change = tracker.observe(change.workflow, seen, rules)
         facts.extend(change.facts)
         if data.draw(st.booleans()):
