@@ -50,8 +50,8 @@ DROPPED: Final[LabelValues] = {
 IGNORED: Final[LabelValues] = {
     "duplicate": "said nothing new: most snapshots, and every page that is read again",
     "late": "an earlier status than is known already, or anything after the end",
-    "unknown_status": "a status that this version does not know: the workflow stays open, unless it comes "
-    "with an end",
+    "unknown_status": "a status that this version does not know: the workflow stays open, unless "
+    "it comes with an end",
     "anomalous_duration": "stamps that make a time negative or longer than 30 days",
 }
 CAPPED_LABEL: Final[LabelValues] = {
