@@ -19,6 +19,7 @@ from exporter.comfycontrol.window import Limit
 from exporter.comfycontrol.window_file import WindowFile
 from exporter.config import Account, Config, RateLimit, TokenSource
 from exporter.following.choosing import StreamCapacity
+from exporter.following.reconciling import Pace
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.totals import Buckets, LabelCaps
@@ -66,6 +67,8 @@ class App:
             lives.
         now: both clocks.
         jitter: numbers from 0 to 1, for backoffs.
+        timeouts: of the client; None: its defaults.
+        reconciling: how often the service's totals are compared with the ledger's; None: never.
 
     Raises:
         TokenUnreadable: a token cannot be read.
@@ -73,7 +76,7 @@ class App:
         CannotOpenLedger: the storage folder cannot be used.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but one by name and with a default
         self,
         config: Config,
         *,
@@ -81,6 +84,7 @@ class App:
         now: Callable[[], Moment] = clocks,
         jitter: Callable[[], float] = random.random,
         timeouts: Timeouts | None = None,
+        reconciling: Pace | None = Pace(),  # noqa: B008 - a constant
     ) -> None:
         self._config = config
         self._now = now
@@ -100,7 +104,9 @@ class App:
             now,
             None if storage is None else SqliteStore(storage, now),
         )
-        self._around = Surroundings(self._ledger, self._instruments, now, jitter, timeouts)
+        self._around = Surroundings(
+            self._ledger, self._instruments, now, jitter, timeouts, reconciling
+        )
         # One for each address that was ever asked: should one come back, the service has not
         # forgotten what was asked there.
         self._budgets: dict[str, RequestBudget] = {}

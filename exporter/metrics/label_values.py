@@ -30,6 +30,14 @@ OUTCOME: Final[LabelValues] = {
     "cancelled": "somebody did",
     "invalid": "refused by validation: it never ran",
 }
+SERVICE_STATUS: Final[LabelValues] = {
+    status: means
+    for status, means in {**OPEN_STATUS, **OUTCOME}.items()
+    if status not in {"accepted", "uploaded", "other"}
+}
+COMPARED_STATUS: Final[LabelValues] = {
+    status: means for status, means in OUTCOME.items() if status != "other"
+}
 SOURCE: Final[LabelValues] = {
     "configured": "`workflows` of the account",
     "file": "one of its `workflow_files`",
