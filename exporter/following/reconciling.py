@@ -21,7 +21,7 @@ from math import inf
 from typing import Final
 
 from exporter.comfycontrol import WorkflowPage, WorkflowSummary
-from exporter.following.listing_pass import OVERLAP_SECONDS, PER_PAGE, PageToRead
+from exporter.following.listing_pass import PER_PAGE, PageToRead
 from exporter.observations import DOCUMENTED_ENDS, Status, known_status
 
 COMPARED: Final = DOCUMENTED_ENDS
@@ -35,6 +35,9 @@ DOCUMENTED: Final = (*SHOWN, Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 
 PASSES: Final = 2
 """So many complete passes over the list after a total was told, the last of them began after it."""
+
+LONG_PASS: Final = 10
+"""No pass over the list takes longer than so many times what it usually takes to find an end."""
 
 UNEXPLAINED_SECONDS: Final = 3600.0
 """A difference that is older than this is told as one that cannot be explained."""
@@ -284,16 +287,19 @@ class Reconciliation:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Which rows are looked at again. Unix seconds by the service's clock.
+    """Which rows are looked at again, now; Unix seconds by the service's clock.
 
     What ended just now will be found as ever, and who counts it first would be chance. What ended
     longer ago than the listing looks back does not count any more.
     """
 
-    oldest: float
-    youngest: float
+    now: float
+    lookback: float
+    settle: float
+    """Seconds that an end has until it must have been found."""
     frontier: float | None = None
-    """The list was read whole for all that was created up to here; None: do not go by that."""
+    """The list was read whole for all that was created up to here; None: do not go by that. What
+    was created later may belong to a pass that takes long."""
 
     def holds(self, workflow: WorkflowSummary) -> bool:
         """Whether this row can tell of something that was missed."""
@@ -301,18 +307,13 @@ class Reach:
         if status is not None and not status.final:
             return True
         created = workflow.created_at
-        if (
-            self.frontier is not None
-            and created is not None
-            and created > self.frontier - OVERLAP_SECONDS
-        ):
-            return False
+        is_beyond = self.frontier is not None and created is not None and created > self.frontier
         # Either may be wrong: an edit moves the one, a runner's clock the other.
         ends = _known(workflow.completed_at, workflow.updated_at)
-        if ends and min(ends) > self.youngest:
+        if ends and min(ends) > self.now - self.settle * (LONG_PASS if is_beyond else 1):
             return False
         latest = max(_known(created, workflow.started_at, *ends), default=None)
-        return latest is None or latest >= self.oldest
+        return latest is None or latest >= self.now - self.lookback
 
 
 def _known(*stamps: float | None) -> list[float]:

@@ -97,7 +97,7 @@ class Rereader:
         self._terms = terms
         self._pace = pace
         self._now = now
-        self._youngest = max(pace.settle, PASSES * terms.interval)
+        self._settle = max(pace.settle, PASSES * terms.interval)
         self._service_ahead = 0.0
         self._round_trip = ListWalk(whole=False)
         self._pages: int | None = None
@@ -135,7 +135,7 @@ class Rereader:
     def recover(self, walk: ListWalk, read: PageRead, frontier: float | None = None) -> PageRead:
         """Have the ledger look at the rows of a page that can tell of something missed."""
         wall = self._now().wall + self._service_ahead
-        reach = Reach(wall - self._terms.lookback, wall - self._youngest, frontier)
+        reach = Reach(wall, self._terms.lookback, self._settle, frontier)
         found: list[tuple[str, Recovery]] = []
         seen = observations_of(self._account, read.shown, self._now())
         for workflow, observation in zip(read.shown.workflows, seen, strict=True):

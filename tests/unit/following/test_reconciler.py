@@ -1,0 +1,290 @@
+"""Comparing the service's totals with the ledger's, in virtual time."""
+
+import logging
+
+import pytest
+
+from exporter.comfycontrol import BadRequest, ServerFault, Unusable
+from exporter.following.reconciling import Pace
+from exporter.observations import Status
+from tests.unit.following.reconciled import LOOKBACK, World
+
+NO_ROUND_TRIP = Pace(round_trip=1e9, every=120.0)
+"""The whole list is read again once in a lifetime only: what is found was found by its total."""
+
+
+def settled_world(pace: Pace = NO_ROUND_TRIP) -> World:
+    """Some have ended before, some since, and totals were compared twice."""
+    world = World(pace)
+    world.live(range(3))
+    world.pass_(400)
+    assert world.shown.differences == dict.fromkeys(
+        (Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.INVALID), 0
+    )
+    return world
+
+
+def test_what_the_service_has_is_shown_and_nothing_is_missing() -> None:
+    world = settled_world()
+    world.service.create(10)
+    world.pass_(300)
+    assert world.shown.service == {
+        Status.QUEUED: 1,
+        Status.RUNNING: 0,
+        Status.COMPLETED: 3,
+        Status.FAILED: 0,
+        Status.CANCELLED: 0,
+        Status.INVALID: 0,
+    }
+    assert world.shown.completed_at is not None
+    assert world.clocks.wall - world.shown.completed_at < 150
+    assert world.differences == {}
+
+
+def test_an_outcome_that_the_list_never_showed_is_found_and_counted_once() -> None:
+    world = settled_world()
+    world.missed = {10}
+    world.live([10], "failed")
+    world.pass_(600)
+    assert world.counted == {"completed": 3, "failed": 1}
+    assert world.recovered == 1
+    assert world.differences == {}
+    world.missed = set()
+    world.pass_(3600)
+    assert world.counted == {"completed": 3, "failed": 1}
+
+
+def test_the_difference_shows_until_it_is_explained(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    world = settled_world()
+    world.missed = {10}
+    world.live([10], "failed")
+    # The total tells it, the list does not.
+    world.service.hidden = {10}
+    show = world.service.shown
+    world.service._total = lambda status: len(show(status)) + (status == "failed")  # type: ignore[method-assign]
+    world.pass_(600)
+    assert world.differences == {"failed": 1}
+    world.pass_(3700)
+    assert world.differences == {"failed": 1}
+    world.service.hidden = set()
+    del world.service._total  # type: ignore[misc]
+    world.pass_(2 * 3600)
+    assert world.differences == {}
+    assert world.counted == {"completed": 3, "failed": 1}
+    told = [
+        (r.levelname, r.getMessage(), getattr(r, "workflows", None))
+        for r in caplog.records
+        if r.name == "exporter.following.reconciler"
+    ]
+    assert told == [
+        (
+            "INFO",
+            "the service has more workflows in a status than were counted: its list is read for "
+            "them",
+            1,
+        ),
+        (
+            "WARNING",
+            "the service has more workflows in a status than were counted, and its list does not "
+            "show which",
+            1,
+        ),
+        ("INFO", "the difference to the service's total is explained", None),
+    ]
+
+
+def test_what_cannot_be_explained_is_read_more_and_more_rarely() -> None:
+    world = settled_world()
+    world.service._total = lambda status: len(world.service.shown(status)) + (status == "failed")  # type: ignore[method-assign]
+    world.pass_(600)
+    world.service.asked.clear()
+    world.pass_(24 * 3600)
+    read = [page for status, page in world.service.asked if status == "failed" and page.size > 1]
+    # 15 min, 30 min, 1 h … 6 h, each a list of one page.
+    assert len(read) <= 8
+
+
+def test_deleted_workflows_are_no_loss_and_hide_none_for_long() -> None:
+    world = settled_world()
+    del world.service.rows[0]
+    del world.service.rows[1]
+    world.pass_(600)
+    assert world.differences == {}
+    world.missed = {10}
+    world.live([10])
+    world.pass_(600)
+    assert world.counted == {"completed": 4}
+
+
+def test_a_run_that_moved_from_one_status_to_another_unseen_is_found() -> None:
+    world = settled_world()
+    world.missed = {1}
+    world.service.run(1)
+    world.pass_(3)
+    world.service.finish(1, "failed")
+    world.pass_(600)
+    assert world.counted == {"completed": 3, "failed": 1}
+    assert world.recovered == 1
+    assert world.differences == {}
+
+
+def test_a_run_that_ended_like_the_one_before_is_found_by_reading_the_list_again() -> None:
+    world = settled_world(Pace())
+    world.missed = {1}
+    world.service.run(1)
+    world.pass_(3)
+    world.service.finish(1, "completed")
+    world.pass_(3600)
+    assert world.counted == {"completed": 4}
+    assert world.recovered == 1
+
+
+def test_one_that_vanished_and_returned_is_no_loss() -> None:
+    world = settled_world()
+    world.service.hidden = {1}
+    world.pass_(600)
+    world.service.hidden = set()
+    world.pass_(600)
+    assert world.differences == {}
+    assert world.counted == {"completed": 3}
+    # And the next one that is missed shows again.
+    world.missed = {10}
+    world.live([10])
+    world.pass_(600)
+    assert world.counted == {"completed": 4}
+
+
+def test_one_whose_end_the_service_changed_its_mind_about_is_no_loss() -> None:
+    world = settled_world()
+    row = world.service.rows.pop(1)
+    world.pass_(600)
+    world.service.rows[1] = row
+    world.service.finish(1, "failed")
+    world.service.rows[1] = row.__class__(
+        row.id, "failed", (), row.created_at, row.updated_at, row.started_at, row.completed_at
+    )
+    world.pass_(900)
+    assert world.counted == {"completed": 3}
+    assert world.differences == {}
+
+
+def test_what_ended_before_the_line_is_neither_missed_nor_counted() -> None:
+    world = World(Pace())
+    world.clocks.wall -= 5000
+    for number in range(50):
+        world.service.create(number)
+        world.service.run(number)
+        world.service.finish(number, "completed")
+    world.clocks.wall += 5000
+    world.pass_(4000)
+    assert world.counted == {}
+    assert world.differences == {}
+
+
+@pytest.mark.parametrize("refusal", [BadRequest("", code="400"), ServerFault("", code="500")])
+def test_a_status_that_the_service_does_not_filter_by_is_not_compared(
+    refusal: BadRequest | ServerFault,
+) -> None:
+    world = World(NO_ROUND_TRIP)
+    world.service.refused["invalid"] = refusal
+    world.live(range(3))
+    world.pass_(600)
+    assert Status.INVALID not in world.shown.service
+    assert Status.INVALID not in world.shown.differences
+    assert world.shown.completed_at is not None
+    assert world.clocks.wall - world.shown.completed_at < 150
+    world.service.asked.clear()
+    world.pass_(3 * 3600)
+    assert len([s for s, _ in world.service.asked if s == "invalid"]) == 3
+
+
+def test_a_filter_that_shows_everything_is_not_taken_for_one() -> None:
+    world = World(NO_ROUND_TRIP)
+    world.service.unfiltered = {"invalid"}
+    world.live(range(3))
+    for number in range(100, 120):
+        world.live([number])
+        world.pass_(120)
+    assert Status.INVALID not in world.shown.service
+    assert world.differences == {}
+    assert world.recovered == 0
+
+
+def test_refusals_for_a_while_take_nothing_away() -> None:
+    world = settled_world()
+    for status in ("completed", "failed", "cancelled", "invalid", "queued", "running"):
+        world.service.refused[status] = BadRequest("", code="404")
+    world.missed = {10}
+    world.live([10])
+    world.pass_(300)
+    world.service.refused.clear()
+    world.pass_(3600 + 600)
+    assert world.counted == {"completed": 4}
+
+
+def test_nothing_is_missing_until_the_backlog_was_read() -> None:
+    world = settled_world()
+    world.restart()
+    world.missed = set(range(10, 300))
+    world.live(range(10, 300))
+    world.pass_(1800, listing=False)
+    assert world.differences == {}
+    world.missed = set()
+    world.restart()
+    world.pass_(1800)
+    assert world.counted == {"completed": 293}
+    assert world.recovered == 0
+    assert world.differences == {}
+
+
+def test_an_outage_longer_than_the_list_looks_back_is_not_made_up_for() -> None:
+    world = settled_world()
+    world.missed = {10}
+    world.live([10])
+    world.clocks.pass_(LOOKBACK + 3600)
+    world.restart()
+    world.pass_(1800)
+    assert world.counted == {"completed": 3}
+    assert world.differences == {}
+
+
+@pytest.mark.parametrize("per_page", [1, 7, 50, 100])
+def test_pages_of_any_size_are_read(per_page: int) -> None:
+    world = World(Pace(round_trip=1e9, page=0.5))
+    world.service.per_page = per_page
+    world.live(range(130))
+    world.pass_(400)
+    world.missed = {1}
+    world.service.run(1)
+    world.pass_(3)
+    world.service.finish(1, "failed")
+    world.live(range(200, 330), "failed")
+    world.pass_(900)
+    assert world.counted == {"completed": 130, "failed": 131}
+    assert world.recovered == 1
+
+
+def test_pages_that_are_too_long_are_asked_for_in_parts() -> None:
+    world = World(Pace(round_trip=1e9, page=0.5))
+    world.service.too_long = Unusable("list: the body is too long", code="200")
+    world.service.longest = 13
+    world.live(range(130))
+    world.pass_(400)
+    world.missed = {200}
+    world.live(range(200, 330), "failed")
+    world.pass_(900)
+    assert world.counted == {"completed": 130, "failed": 130}
+
+
+def test_no_more_pages_an_hour_than_agreed() -> None:
+    world = World(Pace())
+    world.live(range(3000))
+    world.pass_(400)
+    world.missed = {5000}
+    world.live(range(4000, 4002), "failed")
+    world.service.hidden = {5000}
+    world.service.asked.clear()
+    world.pass_(3600)
+    assert len([page for _, page in world.service.asked if page.size > 1]) <= 600
+    assert len([page for _, page in world.service.asked if page.size == 1]) <= 31 * 6
