@@ -28,6 +28,7 @@ from exporter.following.reconciling import (
     Sight,
     contradicts,
     judge,
+    page_pause,
 )
 from exporter.following.rereading import AskList, Books, PageRead, Rereader
 from exporter.following.telemetry import Telemetry
@@ -123,7 +124,8 @@ class Reconciler:
             # Until it was read whole, all that is missing is the backlog.
             return self._pace.settle / 10
         if self._go_on_at is None:
-            self._go_on_at = self._now().monotonic + self._pace.every
+            pause = max(self._pace.every, page_pause(None, self._pace))
+            self._go_on_at = self._now().monotonic + pause
         try:
             self._compare()
         except ServiceError as error:
@@ -271,7 +273,6 @@ class Reconciler:
         baseline = self._books.baselines(self._account).get(status)
         if baseline is not None:
             self._keep_baseline(status, baseline.value + by)
-        self._before.pop(status, None)
 
     # What is missing --------------------------------------------------------------------------
 

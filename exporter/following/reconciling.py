@@ -63,7 +63,7 @@ class Pace:
     """The least between two pages of what is read again: 600 an hour at most."""
     round_trip: float = 3600.0
     """The list is read again within this time as far as an outcome can have been missed, page by
-    page, unless that takes more than a page each `page`."""
+    page, unless that takes more than a page each `page`. Infinite: never."""
     again: float = 900.0
     """From a reading that has explained nothing to the next one; twice as long after each more."""
     longest_again: float = 6 * 3600.0
@@ -322,6 +322,8 @@ def _known(*stamps: float | None) -> list[float]:
 
 def page_pause(pages: int | None, pace: Pace) -> float:
     """Seconds between two pages of the list, which had so many the last time (None: not known)."""
+    if pace.round_trip == inf:
+        return inf
     if pages is None:
         return max(pace.page, pace.round_trip / 60)
     return max(pace.page, min(pace.every, pace.round_trip / max(1, pages)))

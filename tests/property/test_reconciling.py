@@ -80,7 +80,9 @@ def compare(books: Books, past: list[Second], at: list[int]) -> list[int | None]
 
 @settings(max_examples=300)
 @given(
-    past=st.lists(seconds, min_size=2, max_size=60), before=st.integers(0, 50), every=st.integers(1, 9)
+    past=st.lists(seconds, min_size=2, max_size=60),
+    before=st.integers(0, 50),
+    every=st.integers(1, 9),
 )
 def test_where_nothing_was_missed_no_comparison_ever_says_so(
     past: list[Second], before: int, every: int

@@ -59,6 +59,10 @@ class Service:
     longest: float = inf
     """Rows beyond which a page is too long."""
     too_long: ServiceError | None = None
+    beyond: dict[str, int] = field(default_factory=dict)
+    """What its total of a status says more than its list shows."""
+    malformed: int = 0
+    """Entries of each page that cannot be read."""
     asked: list[tuple[str | None, PageToRead]] = field(default_factory=list)
     totals: list[tuple[float, str | None, int]] = field(default_factory=list)
 
@@ -103,7 +107,7 @@ class Service:
 
     def _total(self, status: str | None) -> int:
         if not self.stale:
-            return len(self.shown(status))
+            return len(self.shown(status)) + self.beyond.get(status or "", 0)
         then = self.now() - self.stale
         known = [n for at, of, n in self.totals if of == status and at <= then]
         return known[-1] if known else 0
@@ -122,7 +126,7 @@ class Service:
             raise self.too_long
         first = (page.number - 1) * size
         rows = tuple(self.shown(name)[first : first + size])
-        return WorkflowPage(rows, self._total(name), 0, len(rows), self.now())
+        return WorkflowPage(rows, self._total(name), self.malformed, len(rows), self.now())
 
 
 class World:
@@ -152,7 +156,7 @@ class World:
         self._listed_as: dict[str, WorkflowSummary] = {}
         self.reconciler = Reconciler(
             "studio",
-            lambda page, status: self.service.ask(page, status),
+            self.service.ask,
             self.ledger,
             self.telemetry,
             terms=ListTerms(LIST_EVERY, LOOKBACK),
