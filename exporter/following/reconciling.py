@@ -178,7 +178,7 @@ class ListWalk:
     def read(self, page: PageToRead, shown: WorkflowPage) -> tuple[WorkflowSummary, ...]:
         """Take a page; those of its rows that were not read before."""
         self.pages += 1
-        self.unreadable += shown.malformed
+        self.unreadable += shown.entries - len(shown.workflows)
         if self._total is None:
             self._total = shown.total
         end = page.first + shown.entries

@@ -162,29 +162,28 @@ class Day:
     def happen(self, event: Event) -> None:
         self.pass_(event.gap)
         world, service = self.world, self.world.service
-        match event.kind:
-            case "come":
-                number = next(self._number)
-                self._note_missed(number, event)
-                service.create(number)
-                self._later(2, number, "running")
-                self._later(2 + event.seconds, number, event.status)
-            case "again" if (number := self._pick(event.which)) is not None:
-                self._note_missed(number, event)
-                del self._ended[number]
-                service.run(number)
-                self._later(event.seconds, number, event.status)
-            case "delete" if (number := self._pick(event.which)) is not None:
-                del self._ended[number]
-                del service.rows[number]
-            case "hide" if (number := self._pick(event.which)) is not None:
-                service.hidden.add(number)
-            case "show":
-                service.hidden.clear()
-            case "restart":
-                world.restart()
-            case _:
-                pass
+        if event.kind == "come":
+            number = next(self._number)
+            self._note_missed(number, event)
+            service.create(number)
+            self._later(2, number, "running")
+            self._later(2 + event.seconds, number, event.status)
+        elif event.kind == "show":
+            service.hidden.clear()
+        elif event.kind == "restart":
+            world.restart()
+        elif (ended := self._pick(event.which)) is None:
+            pass
+        elif event.kind == "hide":
+            service.hidden.add(ended)
+        elif event.kind == "delete":
+            del self._ended[ended]
+            del service.rows[ended]
+        else:
+            self._note_missed(ended, event)
+            del self._ended[ended]
+            service.run(ended)
+            self._later(event.seconds, ended, event.status)
 
     def _note_missed(self, number: int, event: Event) -> None:
         if event.missed:

@@ -3,11 +3,13 @@
 import logging
 from dataclasses import replace
 from math import inf
+from unittest.mock import Mock
 
 import pytest
 
 from exporter.comfycontrol import BadRequest, ServerFault, Unusable
 from exporter.following.reconciling import Pace
+from exporter.ledger.store import MemoryStore, StoreFailed
 from exporter.observations import Status
 from tests.unit.following.reconciled import LOOKBACK, World
 
@@ -110,6 +112,24 @@ def test_rows_that_cannot_be_read_may_be_the_ones_that_are_missing() -> None:
     world.service.malformed, world.service.beyond = 1, {"completed": 1}
     world.pass_(4000)
     assert world.differences == {"completed": 1}
+
+
+def test_a_row_that_the_ledger_cannot_look_up_may_be_the_one_that_is_missing() -> None:
+    store = MemoryStore()
+    world = World(NO_ROUND_TRIP, store)
+    world.live(range(3))
+    world.pass_(400)
+    world.missed = {10}
+    world.live([10])
+    fails, works = Mock(side_effect=StoreFailed("the disk is gone")), store.find_closed
+    store.find_closed = fails  # type: ignore[method-assign]
+    world.pass_(600)
+    assert fails.called
+    assert world.differences == {"completed": 1}
+    store.find_closed = works  # type: ignore[method-assign]
+    world.pass_(1200)
+    assert world.counted == {"completed": 4}
+    assert world.differences == {}
 
 
 def test_a_total_that_is_wrong_once_says_nothing() -> None:
