@@ -184,12 +184,15 @@ class RequestWindow:
     def delay(self, now: float, waiting: Collection[Purpose] = ()) -> float:
         """Seconds until the next of those that wait may go; infinity where only an answer helps."""
         delay = self._delay(now, waiting)
-        if set(waiting) == {Purpose.POLL}:
-            return max(delay, self._next_poll(now) - now)
-        if set(waiting) == {Purpose.RECONCILE}:
+        if not waiting or set(waiting) - {Purpose.POLL, Purpose.RECONCILE}:
+            return delay
+        delays = []
+        if Purpose.POLL in waiting:
+            delays.append(self._next_poll(now) - now)
+        if Purpose.RECONCILE in waiting:
             spare = max(1, floor(self.allowed(now) * SPARE_PART))
-            return max(delay, self._until_fewer_than(spare, now))
-        return delay
+            delays.append(self._until_fewer_than(spare, now))
+        return max(delay, min(delays))
 
     def _delay(self, now: float, waiting: Collection[Purpose]) -> float:
         if now < self._closed_until:

@@ -129,6 +129,7 @@ class Listing(Section):
         description="Whether the service's own totals by status are compared with what was "
         "counted, every two minutes and in what the rate limit has to spare, and what was missed "
         "is looked for. Not done where `tags` leave workflows out.",
+        examples=[False],
     )
 
     @field_validator("lookback")

@@ -23,6 +23,7 @@ from exporter.following.reconciling import (
     UNEXPLAINED_SECONDS,
     ListTerms,
     Pace,
+    Reach,
     Reconciliation,
     Shortfall,
     Sight,
@@ -45,6 +46,9 @@ MOST_ROUNDS: Final = 10
 TRY_AGAIN_PAGES: Final = 5
 """After a failure, so many times the pause between two pages."""
 
+CLOCK_SECONDS: Final = 2.0
+"""The service tells its time in whole seconds, and the last of them maybe a second late."""
+
 MOST_ELSEWHERE: Final = 10_000
 """Workflows that are remembered for being on record under another status."""
 
@@ -58,6 +62,8 @@ class _Round:
     counted: dict[Status, int]
     totals: dict[Status, int] = field(default_factory=dict)
     is_whole: bool = True
+    asked_at: float = inf
+    """Unix seconds by the service's clock, and no earlier than the last answer."""
     judge_at: float = inf
     """Infinite until the totals were asked for."""
     passes: int = 0
@@ -189,6 +195,7 @@ class Reconciler:
                 round_.is_whole = False
             else:
                 round_.totals[status] = shown.total
+        round_.asked_at = self._rereader.service_wall() + CLOCK_SECONDS
         round_.judge_at = self._now().monotonic + self._pace.settle
         round_.passed_at = self._list_read_at()
         if not round_.totals:
@@ -239,14 +246,17 @@ class Reconciler:
         for status in COMPARED:
             if status not in round_.totals:
                 continue
-            sight = Sight(round_.totals[status], round_.counted[status], counted[status])
+            sight = Sight(
+                round_.totals[status], round_.counted[status], counted[status], round_.asked_at
+            )
             before = self._before.get(status)
             verdict = judge(self._still_good(status, baselines.get(status)), sight, before)
             self._before[status] = sight
             self._keep_baseline(status, verdict.baseline)
             if verdict.missing is not None:
                 differences[status] = verdict.missing
-                self._note_missing(status, verdict.missing)
+                ended_by = sight.asked_at if before is None else before.asked_at
+                self._note_missing(status, verdict.missing, ended_by)
         self._shown = Reconciliation(
             service={**self._shown.service, **round_.totals},
             differences=differences,
@@ -276,13 +286,13 @@ class Reconciler:
 
     # What is missing --------------------------------------------------------------------------
 
-    def _note_missing(self, status: Status, missing: int) -> None:
+    def _note_missing(self, status: Status, missing: int, ended_by: float) -> None:
         now = self._now().monotonic
         shortfall = self._shortfalls.get(status)
         if shortfall is None:
             if missing:
                 self._shortfalls[status] = Shortfall(
-                    status, missing, since=now, wait=self._pace.again, read_at=now
+                    status, missing, now, ended_by, wait=self._pace.again, read_at=now
                 )
                 log.info(
                     "the service has more workflows in a status than were counted: its list is "
@@ -290,7 +300,7 @@ class Reconciler:
                     extra=self._about(status, workflows=missing),
                 )
             return
-        shortfall.note(missing, now)
+        shortfall.note(missing, ended_by, now)
         if not missing:
             del self._shortfalls[status]
             log.info(
@@ -348,15 +358,17 @@ class Reconciler:
                 self._note_refused(status, is_wrong=True)
                 return
             if read is not None:
-                self._explain(shortfall, self._rereader.recover(walk, read))
+                oldest = self._rereader.service_wall() - self._terms.lookback
+                reach = Reach(oldest, youngest=shortfall.ended_by)
+                found = self._rereader.recover(walk, read, reach, shortfall.passed_over or ())
+                self._explain(shortfall, found)
         finally:
-            if shortfall.missing and walk.was_whole:
-                # All of it is known: some were hidden when the baseline was drawn, or since.
+            is_over = walk.over or not shortfall.missing
+            if is_over and shortfall.end(self._now().monotonic, self._pace):
+                # Some were hidden when the baseline was drawn, or since.
                 self._raise_baseline(status, shortfall.missing)
                 shortfall.corrected += shortfall.missing
                 shortfall.missing = 0
-            if walk.over or not shortfall.missing:
-                shortfall.end(self._now().monotonic, self._pace.longest_again)
         self._shown = replace(
             self._shown, differences={**self._shown.differences, status: shortfall.missing}
         )

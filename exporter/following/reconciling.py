@@ -86,6 +86,8 @@ class Sight:
     """Outcomes that were counted long enough before the request."""
     counted_after: int
     """Outcomes that were counted long enough after its answer."""
+    asked_at: float = inf
+    """Whatever is in the total had ended by then, by the service's clock; Unix seconds."""
 
     @property
     def most(self) -> int:
@@ -144,6 +146,8 @@ class ListWalk:
         self.unreadable = 0
         """Rows that could not be read, or whose fate could not be told."""
         self.pages = 0
+        self.passed_over: set[str] = set()
+        """Rows that ended too late to be among those that are looked for, by their stamps."""
 
     @property
     def next_page(self) -> PageToRead:
@@ -234,6 +238,8 @@ class Shortfall:
     missing: int
     since: float
     """Monotonic time at which it was first seen."""
+    ended_by: float
+    """All of them had ended by then, by the service's clock; Unix seconds."""
     wait: float
     """Seconds until its list is read again, should the reading under way explain nothing."""
     read_at: float = field(default=0.0)
@@ -245,14 +251,18 @@ class Shortfall:
     """How much of it was no loss: the whole list was read, and all of it known."""
     last_walk: ListWalk | None = None
     """The last reading that was over."""
+    passed_over: frozenset[str] | None = None
+    """What the last reading did not look at, if it was whole; None: it was not."""
     is_told: bool = False
     """Whether somebody was told that it cannot be explained."""
 
-    def note(self, missing: int, now: float) -> None:
+    def note(self, missing: int, ended_by: float, now: float) -> None:
         """The next comparison says so many. More than before: the list has something new."""
         if missing > self.missing and self.walk is None:
             self.read_at = now
         self.missing = missing
+        if self.walk is None:
+            self.ended_by = ended_by
 
     def due_at(self, now: float) -> float:
         """From when on a page of its list should be read; monotonic seconds."""
@@ -266,11 +276,25 @@ class Shortfall:
             self.walk = ListWalk(whole=True)
         return self.walk
 
-    def end(self, now: float, longest: float) -> None:
-        """The reading is over; if something is still missing, it is read again after a while."""
-        self.last_walk, self.walk = self.walk, None
+    def end(self, now: float, pace: Pace) -> bool:
+        """The reading is over; whether it has shown that what is missing is no loss.
+
+        That is so where the whole list was read, and nothing in it was missed. What its stamps
+        call too young is looked at by a second reading: they may be by another clock than we think.
+        If something is still missing and may be in the list, it is read again after a while.
+        """
+        walk, self.walk = self.walk, None
+        self.last_walk = walk
+        before, self.passed_over = self.passed_over, None
+        if walk is not None and walk.was_whole and self.missing:
+            if before is not None or not walk.passed_over:
+                return True
+            self.passed_over = frozenset(walk.passed_over)
+            self.read_at = now + pace.every
+            return False
         self.read_at = now + self.wait
-        self.wait = min(2 * self.wait, longest)
+        self.wait = min(2 * self.wait, pace.longest_again)
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,33 +311,39 @@ class Reconciliation:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Which rows are looked at again, now; Unix seconds by the service's clock.
+    """Which rows are looked at again. Unix seconds by the service's clock.
 
     What ended just now will be found as ever, and who counts it first would be chance. What ended
     longer ago than the listing looks back does not count any more.
     """
 
-    now: float
-    lookback: float
-    settle: float
-    """Seconds that an end has until it must have been found."""
+    oldest: float
+    youngest: float
     frontier: float | None = None
-    """The list was read whole for all that was created up to here; None: do not go by that. What
-    was created later may belong to a pass that takes long."""
+    """The list was read whole for all that was created up to here; None: do not go by that."""
+    youngest_beyond: float = inf
+    """Instead of `youngest` for what was created later: it may belong to a pass that takes long."""
 
-    def holds(self, workflow: WorkflowSummary) -> bool:
-        """Whether this row can tell of something that was missed."""
-        status = known_status(workflow.status)
-        if status is not None and not status.final:
-            return True
+    def is_young(self, workflow: WorkflowSummary) -> bool:
+        """Whether it has ended so late that it will be found as ever."""
         created = workflow.created_at
         is_beyond = self.frontier is not None and created is not None and created > self.frontier
+        youngest = min(self.youngest, self.youngest_beyond) if is_beyond else self.youngest
         # Either may be wrong: an edit moves the one, a runner's clock the other.
         ends = _known(workflow.completed_at, workflow.updated_at)
-        if ends and min(ends) > self.now - self.settle * (LONG_PASS if is_beyond else 1):
-            return False
-        latest = max(_known(created, workflow.started_at, *ends), default=None)
-        return latest is None or latest >= self.now - self.lookback
+        return _has_ended(workflow) and bool(ends) and min(ends) > youngest
+
+    def is_old(self, workflow: WorkflowSummary) -> bool:
+        """Whether it has ended so early that it does not count any more."""
+        stamps = _known(
+            workflow.created_at, workflow.started_at, workflow.completed_at, workflow.updated_at
+        )
+        return _has_ended(workflow) and max(stamps, default=inf) < self.oldest
+
+
+def _has_ended(workflow: WorkflowSummary) -> bool:
+    status = known_status(workflow.status)
+    return status is None or status.final
 
 
 def _known(*stamps: float | None) -> list[float]:

@@ -1,7 +1,7 @@
 """Reads pages of the list again, for what was missed when they were read first."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from exporter.comfycontrol import (
 from exporter.following.listing_pass import PageToRead
 from exporter.following.page_observations import observations_of
 from exporter.following.reconciling import (
+    LONG_PASS,
     PASSES,
     ListTerms,
     ListWalk,
@@ -107,6 +108,10 @@ class Rereader:
         if shown.service_time is not None:
             self._service_ahead = shown.service_time - self._now().wall
 
+    def service_wall(self) -> float:
+        """Unix seconds by the service's clock, as it last told it; else by our own."""
+        return self._now().wall + self._service_ahead
+
     def read(self, walk: ListWalk, status: Status | None) -> PageRead | None:
         """Read the next page of a list; None: it cannot be used.
 
@@ -132,14 +137,20 @@ class Rereader:
             WorkflowPage(fresh, shown.total, shown.malformed, shown.entries, shown.service_time)
         )
 
-    def recover(self, walk: ListWalk, read: PageRead, frontier: float | None = None) -> PageRead:
+    def recover(
+        self,
+        walk: ListWalk,
+        read: PageRead,
+        reach: Reach,
+        however_young: Collection[str] = (),
+    ) -> PageRead:
         """Have the ledger look at the rows of a page that can tell of something missed."""
-        wall = self._now().wall + self._service_ahead
-        reach = Reach(wall, self._terms.lookback, self._settle, frontier)
         found: list[tuple[str, Recovery]] = []
         seen = observations_of(self._account, read.shown, self._now())
         for workflow, observation in zip(read.shown.workflows, seen, strict=True):
-            if reach.holds(workflow):
+            if reach.is_young(workflow) and workflow.id not in however_young:
+                walk.passed_over.add(workflow.id)
+            elif not reach.is_old(workflow):
                 recovery = self._books.recover(observation)
                 walk.unreadable += recovery == "untold"
                 found.append((workflow.id, recovery))
@@ -165,16 +176,25 @@ class Rereader:
         try:
             read = self.read(walk, None)
             if read is not None:
-                self.recover(walk, read, self._books.list_frontier(self._account))
+                self.recover(walk, read, self._usual_reach())
                 self._end_where_nothing_counts(walk, read.shown)
         finally:
             if walk.over:
                 self._round_trip, self._pages = ListWalk(whole=False), walk.pages
         return page_pause(self._pages, self._pace)
 
+    def _usual_reach(self) -> Reach:
+        now = self.service_wall()
+        return Reach(
+            oldest=now - self._terms.lookback,
+            youngest=now - self._settle,
+            frontier=self._books.list_frontier(self._account),
+            youngest_beyond=now - LONG_PASS * self._settle,
+        )
+
     def _end_where_nothing_counts(self, walk: ListWalk, shown: WorkflowPage) -> None:
         created = [w.created_at for w in shown.workflows if w.created_at is not None]
-        horizon = self._now().wall + self._service_ahead - 2 * self._terms.lookback
+        horizon = self.service_wall() - 2 * self._terms.lookback
         # The oldest but one: a single stamp may be wrong.
         if len(created) > 1 and sorted(created)[1] < horizon:
             walk.end()

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.app import App, clocks
 from exporter.comfycontrol import Timeouts
 from exporter.config import Config
+from exporter.following.reconciling import Pace
 from exporter.observations import Moment
 from exporter.simulator import Simulator, parse_scenario
 
@@ -161,13 +162,15 @@ class Bench:
         jitter: Callable[[], float] = soon,
         now: Callable[[], Moment] = clocks,
         timeouts: Timeouts | None = None,
+        reconciling: Pace | None = None,
     ) -> Exporter:
-        """Start an exporter."""
+        """Start an exporter; it compares totals only where a test is about that."""
         app = App(
             _listed_often(Config.model_validate({"accounts": list(accounts)})),
             jitter=jitter,
             now=now,
             timeouts=timeouts,
+            reconciling=reconciling,
         )
         app.start()
         self._ends.callback(self._stop, app)

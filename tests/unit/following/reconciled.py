@@ -53,6 +53,8 @@ class Service:
     """The most that it gives at once."""
     stale: float = 0.0
     """How old its totals are; seconds."""
+    clock: float = 0.0
+    """By how much the clock that its answers tell is ahead of that of its stamps; seconds."""
     refused: dict[str, ServiceError] = field(default_factory=dict)
     unfiltered: set[str] = field(default_factory=set)
     """Statuses that it does not filter by, and shows everything instead."""
@@ -126,7 +128,9 @@ class Service:
             raise self.too_long
         first = (page.number - 1) * size
         rows = tuple(self.shown(name)[first : first + size])
-        return WorkflowPage(rows, self._total(name), self.malformed, len(rows), self.now())
+        return WorkflowPage(
+            rows, self._total(name), self.malformed, len(rows), self.now() + self.clock
+        )
 
 
 class World:

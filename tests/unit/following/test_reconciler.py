@@ -107,6 +107,19 @@ def test_the_difference_shows_until_it_is_explained(caplog: pytest.LogCaptureFix
     ]
 
 
+@pytest.mark.parametrize("clock", [-600.0, -60.0, 600.0])
+def test_a_clock_that_is_not_that_of_the_stamps_hides_nothing_for_good(clock: float) -> None:
+    world = World(NO_ROUND_TRIP)
+    world.service.clock = clock
+    world.live(range(3))
+    world.pass_(400)
+    world.missed = {10}
+    world.live([10], "failed")
+    world.pass_(900)
+    assert world.counted == {"completed": 3, "failed": 1}
+    assert world.differences == {}
+
+
 def test_rows_that_cannot_be_read_may_be_the_ones_that_are_missing() -> None:
     world = settled_world()
     world.service.malformed, world.service.beyond = 1, {"completed": 1}
