@@ -16,6 +16,8 @@ from exporter.following.credentials import Credentials
 from exporter.following.lister import Lister, ListingTerms
 from exporter.following.looker import Looker
 from exporter.following.poller import Poller
+from exporter.following.reconciler_thread import ReconcilerThread
+from exporter.following.reconciling import COMPARED, ListTerms, Pace, Reconciliation
 from exporter.following.supervisor import Supervisor
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.instruments import Instruments
@@ -49,6 +51,8 @@ class Surroundings:
     jitter: Callable[[], float]
     """Numbers from 0 to 1, for backoffs."""
     timeouts: Timeouts | None
+    reconciling: Pace | None
+    """How often the service's totals are compared with the ledger's; None: never."""
 
 
 class FollowedAccount:
@@ -191,6 +195,7 @@ class FollowedAccount:
     def reading(self) -> AccountReading:
         """The state now."""
         followed = frozenset(self._supervisor.streaming())
+        reconcilers = [part for part in self._listing if isinstance(part, ReconcilerThread)]
         return AccountReading(
             health=self._access.health(),
             streams=len(followed),
@@ -201,6 +206,7 @@ class FollowedAccount:
                 else self._around.instruments.list_completed_at(self.name)
             ),
             listed=self._config.listing is not None,
+            reconciliation=reconcilers[0].reading() if reconcilers else Reconciliation(),
         )
 
     # Reloading --------------------------------------------------------------------------------
@@ -244,7 +250,7 @@ class FollowedAccount:
         elif config.workflows != before.workflows:
             self._named.replace({"configured": config.workflows})
 
-    def _make_listing(self, config: Account) -> tuple[Poller, Lister] | tuple[Poller]:
+    def _make_listing(self, config: Account) -> tuple[_Part, ...]:
         around, listing = self._around, config.listing
         poller = Poller(
             self._access,
@@ -254,6 +260,7 @@ class FollowedAccount:
             list_horizon=None if listing is None else listing.lookback,
             now=around.now,
         )
+        reconciler = self._make_reconciler(config)
         if listing is None:
             return (poller,)
         lister = Lister(
@@ -266,7 +273,25 @@ class FollowedAccount:
             now=around.now,
             random=around.jitter,
         )
-        return (poller, lister)
+        return (poller, lister, *reconciler)
+
+    def _make_reconciler(self, config: Account) -> tuple[ReconcilerThread] | tuple[()]:
+        around, listing = self._around, config.listing
+        if listing is None or listing.tags or not listing.reconcile or around.reconciling is None:
+            # Not all of the service's is counted: totals that are compared later begin afresh.
+            for status in COMPARED:
+                around.ledger.keep_baseline(self.name, status, None)
+            return ()
+        reconciler = ReconcilerThread(
+            self._access,
+            around.ledger,
+            around.instruments,
+            terms=ListTerms(listing.interval, listing.lookback),
+            pace=around.reconciling,
+            list_read_at=lambda: around.instruments.list_completed_at(self.name),
+            now=around.now,
+        )
+        return (reconciler,)
 
     def _make_files(
         self, config: Account, before: tuple[WatchedFiles, ...] = ()

@@ -19,6 +19,7 @@ from exporter.comfycontrol.window import Limit
 from exporter.comfycontrol.window_file import WindowFile
 from exporter.config import Account, Config, RateLimit, TokenSource
 from exporter.following.choosing import StreamCapacity
+from exporter.following.reconciling import Pace
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.totals import Buckets, LabelCaps
@@ -67,6 +68,8 @@ class App:
         now: both clocks.
         jitter: numbers from 0 to 1, for backoffs.
         hold: seconds for which a new series stands at 0 before it shows its value.
+        timeouts: of the client; None: its defaults.
+        reconciling: how often the service's totals are compared with the ledger's; None: never.
 
     Raises:
         TokenUnreadable: a token cannot be read.
@@ -83,6 +86,7 @@ class App:
         jitter: Callable[[], float] = random.random,
         timeouts: Timeouts | None = None,
         hold: float = HOLD_SECONDS,
+        reconciling: Pace | None = Pace(),  # noqa: B008 - a constant
     ) -> None:
         self._config = config
         self._now = now
@@ -102,7 +106,9 @@ class App:
             now,
             None if storage is None else SqliteStore(storage, now),
         )
-        self._around = Surroundings(self._ledger, self._instruments, now, jitter, timeouts)
+        self._around = Surroundings(
+            self._ledger, self._instruments, now, jitter, timeouts, reconciling
+        )
         # One for each address that was ever asked: should one come back, the service has not
         # forgotten what was asked there.
         self._budgets: dict[str, RequestBudget] = {}

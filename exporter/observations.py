@@ -16,6 +16,18 @@ Via = Literal["stream", "listing", "detail"]
 DropReason = Literal["not_found", "malformed", "forbidden", "expired", "withdrawn"]
 """Why a workflow was given up unsettled."""
 
+Recovery = Literal["recovered", "counted", "known", "elsewhere", "old", "open", "untold"]
+"""What became of a row that was looked at again because something may have been missed.
+
+- `recovered`: its outcome is counted now, and nobody was going to find it;
+- `counted`: its outcome is counted now; it was open, so it would have been found;
+- `known`: it is on record as over, in this status;
+- `elsewhere`: it is on record as over, in another status than the service tells now;
+- `old`: it was over before anything counted, and nothing is kept of it;
+- `open`: it is not over;
+- `untold`: the store cannot be read, so nobody knows.
+"""
+
 
 class Status(StrEnum):
     """The statuses that the service documents, in the order of a workflow's life."""
@@ -120,6 +132,16 @@ class Observation:
     def ended_at(self) -> float | None:
         """The best stamp of its end, where it has ended and there is one; Unix seconds."""
         return self.updated_at if self.completed_at is None else self.completed_at
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """How many workflows the service has in a final status that are not among those counted."""
+
+    value: int
+    """Below zero where counted ones were deleted since."""
+    compared_at: float
+    """When the service's total was last compared with it; Unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)

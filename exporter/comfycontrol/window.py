@@ -29,6 +29,8 @@ class Purpose(IntEnum):
     CAUSE = 3
     NEW_STREAM = 4
     RECONNECT = 5
+    RECONCILE = 6
+    """Whether anything was missed: only when nobody else waits, and never the last places."""
 
 
 LISTING: Final = frozenset({Purpose.LIST_FIRST_PAGE, Purpose.LIST_DEEPER_PAGE})
@@ -67,12 +69,17 @@ GUARANTEED_PART: Final = {
     Purpose.CAUSE: 0.1,
     Purpose.NEW_STREAM: 0.05,
     Purpose.RECONNECT: 0.05,
+    Purpose.RECONCILE: 0.0,
 }
-"""The part of the share that each purpose is sure of, whatever the others want; one at least.
+"""The part of the share that each purpose is sure of, whatever the others want; one request at
+least, unless it is 0.
 
 Together half of it. Where streams have to wait for theirs, there are too many workflows for
 streams to matter.
 """
+
+SPARE_PART: Final = 0.9
+"""The part of the share (0 to 1) up to which reconciling may use it; one request at least."""
 
 MOST_POLLING_PART: Final = 0.5
 """The part of the share (0 to 1) that polling may take, evenly; one request a period at least.
@@ -177,9 +184,15 @@ class RequestWindow:
     def delay(self, now: float, waiting: Collection[Purpose] = ()) -> float:
         """Seconds until the next of those that wait may go; infinity where only an answer helps."""
         delay = self._delay(now, waiting)
-        if set(waiting) == {Purpose.POLL}:
-            return max(delay, self._next_poll(now) - now)
-        return delay
+        if not waiting or set(waiting) - {Purpose.POLL, Purpose.RECONCILE}:
+            return delay
+        delays = []
+        if Purpose.POLL in waiting:
+            delays.append(self._next_poll(now) - now)
+        if Purpose.RECONCILE in waiting:
+            spare = max(1, floor(self.allowed(now) * SPARE_PART))
+            delays.append(self._until_fewer_than(spare, now))
+        return max(delay, min(delays))
 
     def _delay(self, now: float, waiting: Collection[Purpose]) -> float:
         if now < self._closed_until:
@@ -187,11 +200,7 @@ class RequestWindow:
         allowed = self.allowed(now)
         used = self.used(now)
         if used >= allowed:
-            surplus = used - allowed
-            if surplus >= len(self._answered):
-                return inf
-            blocking = self._answered[surplus].answered
-            return max(0.0, (blocking or 0.0) + self._limit.per - now)
+            return self._until_fewer_than(allowed, now)
         just_opened = now < self._closed_until + self._limit.per
         evenly = used >= self._limit.at_once * allowed and LISTING.isdisjoint(waiting)
         if just_opened or evenly:
@@ -200,6 +209,16 @@ class RequestWindow:
             # its answer. Pages go in one go: the list moves while it is read.
             return max(0.0, self._last_begun + self._limit.per / allowed - now)
         return 0.0
+
+    def _until_fewer_than(self, places: int, now: float) -> float:
+        """Seconds until fewer places are held; infinity where only an answer helps."""
+        surplus = self.used(now) - places
+        if surplus < 0:
+            return 0.0
+        if surplus >= len(self._answered):
+            return inf
+        blocking = self._answered[surplus].answered
+        return max(0.0, (blocking or 0.0) + self._limit.per - now)
 
     def _next_poll(self, now: float) -> float:
         """The earliest time for another poll.
@@ -217,7 +236,9 @@ class RequestWindow:
             # Where it is the only one, whoever asks has waited for it.
             waiting = waiting - {Purpose.POLL} or waiting
         neglected = [
-            p for p in waiting if self._held[p] < max(1, floor(allowed * GUARANTEED_PART[p]))
+            p
+            for p in waiting
+            if GUARANTEED_PART[p] and self._held[p] < max(1, floor(allowed * GUARANTEED_PART[p]))
         ]
         if neglected:
             # The one that waits longest for its turn, so that a tiny share goes round as well.

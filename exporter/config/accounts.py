@@ -124,6 +124,13 @@ class Listing(Section):
         description="Only workflows with all of these tags are taken up. Empty: every workflow.",
         examples=[["production"]],
     )
+    reconcile: bool = Field(
+        default=True,
+        description="Whether the service's own totals by status are compared with what was "
+        "counted, every two minutes and in what the rate limit has to spare, and what was missed "
+        "is looked for. Not done where `tags` leave workflows out.",
+        examples=[False],
+    )
 
     @field_validator("lookback")
     @classmethod

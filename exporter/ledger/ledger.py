@@ -8,7 +8,7 @@ from functools import partial
 from math import inf
 from typing import Final
 
-from exporter.ledger import tracker
+from exporter.ledger import recovering, tracker
 from exporter.ledger.counting import CountingRules
 from exporter.ledger.facts import Dropped, Fact, Ignored
 from exporter.ledger.keeping import Keeping
@@ -19,11 +19,15 @@ from exporter.ledger.totals import Buckets, LabelCaps, Totals
 from exporter.ledger.tracker import Change
 from exporter.ledger.workflow import Workflow
 from exporter.observations import (
+    DOCUMENTED_ENDS,
+    Baseline,
     CannotTakeUp,
     GivenUp,
     Moment,
     Observation,
     OpenWorkflow,
+    Recovery,
+    Status,
     TakenUp,
     known_status,
 )
@@ -167,6 +171,23 @@ class Ledger:
         told_all = observation.via == "stream" and is_over(observation)
         return after.phase == "open" or (after.owed_since is not None and not told_all)
 
+    def recover(self, observation: Observation) -> Recovery:
+        """Take what was looked at again because something may have been missed."""
+        told: Recovery = "untold"
+
+        def rule(known: Workflow | None) -> Change:
+            nonlocal told
+            change = recovering.observe(known, observation, self._rules(observation))
+            told = recovering.recovery_of(known, change, observation)
+            return change
+
+        key = (observation.account, observation.workflow_id)
+        change = self._apply(key, observation.at, rule)
+        self._tell_unknown_status(observation, change.facts)
+        if told not in {"known", "elsewhere", "old", "untold"}:
+            self.on_change()
+        return told
+
     def give_up(self, given: GivenUp) -> None:
         """Drop an id that cannot be followed."""
         self._part_with(given, tracker.give_up)
@@ -267,6 +288,25 @@ class Ledger:
             marks = self._memory.marks(account)
             if marks.frontier is None or created_at > marks.frontier:
                 self._memory.mark(account, replace(marks, frontier=created_at))
+
+    def finished(self, account: str) -> dict[Status, int]:
+        """How many outcomes of the account were ever counted, by the documented final statuses."""
+        with self._lock:
+            counted = dict.fromkeys(DOCUMENTED_ENDS, 0)
+            for labels, total in self._memory.totals.counters_named("finished"):
+                if labels[0] == account and labels[1] in counted:
+                    counted[Status(labels[1])] += int(total.value)
+            return counted
+
+    def baselines(self, account: str) -> dict[Status, Baseline]:
+        """What the account's comparisons with the service's totals stand on, by final status."""
+        with self._lock:
+            return self._memory.baselines(account)
+
+    def keep_baseline(self, account: str, status: Status, baseline: Baseline | None) -> None:
+        """Compare with this from now on; None: with whatever the next comparison draws."""
+        with self._lock:
+            self._memory.keep_baseline((account, status), baseline)
 
     # What those who read call -----------------------------------------------------------------
 

@@ -6,10 +6,17 @@ from dataclasses import replace
 from math import inf
 from typing import Final
 
-from exporter.ledger.store import AccountMarks, Batch, Forgotten, Kept, WorkflowKey
+from exporter.ledger.store import (
+    AccountMarks,
+    BaselineKey,
+    Batch,
+    Forgotten,
+    Kept,
+    WorkflowKey,
+)
 from exporter.ledger.totals import HistogramName, Totals
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Moment
+from exporter.observations import Baseline, Moment, Status
 
 CLOSED_REMEMBERED: Final = 20_000
 """Settled workflows held in memory, so that the pages of the list that are read again and again
@@ -34,6 +41,7 @@ class Memory:
         self.announced = kept.announced
         """Series up to this number may show their value: the store has kept that."""
         self._marks = dict(kept.accounts)
+        self._baselines = dict(kept.baselines)
         self._batch = Batch()
         self._open: dict[WorkflowKey, Workflow] = {}
         self._owing: dict[WorkflowKey, Workflow] = {}
@@ -157,6 +165,17 @@ class Memory:
         """Remember it from now on, and have it kept."""
         self._marks[account] = self._batch.accounts[account] = marks
 
+    def baselines(self, account: str) -> dict[Status, Baseline]:
+        """What the account's comparisons with the service's totals stand on."""
+        return {status: b for (of, status), b in self._baselines.items() if of == account}
+
+    def keep_baseline(self, key: BaselineKey, baseline: Baseline | None) -> None:
+        """Compare with this from now on; None: with whatever the next comparison draws."""
+        if baseline is not None:
+            self._baselines[key] = self._batch.baselines[key] = baseline
+        elif self._baselines.pop(key, None) is not None:
+            self._batch.baselines[key] = None
+
     def announce(self, series: int, accounts: Collection[str]) -> None:
         """Series up to this number may show their value once the store has kept that.
 
@@ -185,6 +204,7 @@ class Memory:
             workflows={**batch.workflows, **newer.workflows},
             accounts={**batch.accounts, **newer.accounts},
             announced=batch.announced if newer.announced is None else newer.announced,
+            baselines={**batch.baselines, **newer.baselines},
         )
         self.totals.take_back(batch.counters, batch.histograms)
 
@@ -195,6 +215,10 @@ class Memory:
         like rows that were pruned. None of them ended later than those that had to give way; or
         than `line` (Unix seconds), where nothing of an earlier life could be read.
         """
+        if line is not None:
+            # What ended unseen before the line will never be counted: no loss to be looked for.
+            self._baselines.clear()
+        self._batch.baselines.update(self._baselines)
         for known in (self._open, self._owing, self._recently_closed):
             self._batch.workflows.update(known)
         self.closed = sum(map(_is_closed, self._batch.workflows.values()))

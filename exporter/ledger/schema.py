@@ -16,7 +16,7 @@ from exporter.ledger.totals import (
     Labels,
 )
 from exporter.ledger.workflow import Phase, Workflow
-from exporter.observations import Moment, Source, Status
+from exporter.observations import Baseline, Moment, Source, Status
 
 MIGRATIONS: Final = (
     """
@@ -85,6 +85,15 @@ MIGRATIONS: Final = (
     DROP INDEX unsettled;
     CREATE INDEX unsettled ON workflows (account)
         WHERE phase = 'open' OR cause_owed_since IS NOT NULL OR duration_owed_since IS NOT NULL;
+    """,
+    """
+    CREATE TABLE baselines (
+        account INTEGER NOT NULL REFERENCES accounts,
+        status TEXT NOT NULL,
+        value INTEGER NOT NULL,
+        compared_at REAL NOT NULL,
+        PRIMARY KEY (account, status)
+    ) WITHOUT ROWID;
     """,
 )
 """The schema, step by step: `PRAGMA user_version` says how many were taken. Never edit one that
@@ -214,6 +223,16 @@ def write(database: sqlite3.Connection, batch: Batch, number_of: Callable[[str],
             for (name, labels), t in batch.histograms.items()
         ],
     )
+    for (account, status), baseline in batch.baselines.items():
+        row = (number_of(account), status.value)
+        if baseline is None:
+            database.execute("DELETE FROM baselines WHERE account = ? AND status = ?", row)
+        else:
+            database.execute(
+                "INSERT OR REPLACE INTO baselines (account, status, value, compared_at) "
+                "VALUES (?, ?, ?, ?)",
+                (*row, baseline.value, baseline.compared_at),
+            )
     if batch.announced is not None:
         database.execute(
             "INSERT OR REPLACE INTO marks (name, value) VALUES ('announced', ?)",
@@ -257,6 +276,12 @@ def load(database: sqlite3.Connection, monotonic: float) -> Kept:
         histograms=histograms,
         announced=0 if announced is None else int(announced[0]),
         appeared=max((total.appeared for total in counters.values()), default=0),
+        baselines={
+            (names[account], Status(status)): Baseline(int(value), float(compared_at))
+            for account, status, value, compared_at in run(
+                "SELECT account, status, value, compared_at FROM baselines"
+            )
+        },
     )
 
 

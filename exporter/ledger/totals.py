@@ -19,13 +19,21 @@ from exporter.ledger.facts import (
     IgnoreReason,
     OutputsMade,
     Ran,
+    Recovered,
     Started,
 )
 from exporter.ledger.new_series import NewSeries, SeriesKey
 from exporter.observations import DOCUMENTED_ENDS, DropReason, Source
 
 CounterName = Literal[
-    "discovered", "finished", "failures", "outputs", "dropped", "ignored", "label_overflow"
+    "discovered",
+    "finished",
+    "failures",
+    "outputs",
+    "dropped",
+    "recovered",
+    "ignored",
+    "label_overflow",
 ]
 HistogramName = Literal["entry_queue_position", "time_to_start", "run_duration"]
 
@@ -42,6 +50,7 @@ FIXED_LABELS: Final[Mapping[CounterName, Sequence[Labels]]] = {
     "finished": [(status.value,) for status in DOCUMENTED_ENDS],
     "outputs": [()],
     "dropped": [(reason,) for reason in get_args(DropReason)],
+    "recovered": [()],
     "ignored": [(reason,) for reason in get_args(IgnoreReason)],
     "label_overflow": [("node_type",), ("exception_type",)],
 }
@@ -220,6 +229,8 @@ class Totals:
                 self._count("outputs", (account,), amount=count)
             case Dropped(reason):
                 self._count("dropped", (account, reason))
+            case Recovered():
+                self._count("recovered", (account,))
             case Ignored(why):
                 self._count("ignored", (account, why))
             case _:

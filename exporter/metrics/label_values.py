@@ -31,6 +31,14 @@ OUTCOME: Final[LabelValues] = {
     "invalid": "refused by validation: it never ran",
     "other": "ended in a status that this version does not know; only there once there was one",
 }
+SERVICE_STATUS: Final[LabelValues] = {
+    status: means
+    for status, means in {**OPEN_STATUS, **OUTCOME}.items()
+    if status not in {"accepted", "uploaded", "other"}
+}
+COMPARED_STATUS: Final[LabelValues] = {
+    status: means for status, means in OUTCOME.items() if status != "other"
+}
 SOURCE: Final[LabelValues] = {
     "configured": "`workflows` of the account",
     "file": "one of its `workflow_files`",

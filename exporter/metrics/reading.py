@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from exporter.comfycontrol.budget import BudgetReading
 from exporter.following.access import AccountHealth
+from exporter.following.reconciling import Reconciliation
 from exporter.ledger.ledger import LedgerSnapshot
 from exporter.ledger.totals import (
     CounterName,
@@ -42,6 +43,8 @@ class AccountReading:
     """Unix seconds of the last complete pass over the list."""
     listed: bool = False
     """Whether its list is asked for at all."""
+    reconciliation: Reconciliation = field(default_factory=Reconciliation)
+    """What comparing the service's totals with the ledger's has shown last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +304,28 @@ def list_completed(reading: Reading) -> Iterator[Sample]:
     for account, seen in reading.accounts.items():
         if seen.listed and seen.list_completed_at is not None:
             yield Sample((account,), seen.list_completed_at)
+
+
+def service_workflows(reading: Reading) -> Iterator[Sample]:
+    """How many workflows the service says it has, of accounts that we can see."""
+    for account, seen in reading.accounts.items():
+        if not is_blind(reading, account):
+            for status, total in seen.reconciliation.service.items():
+                yield Sample((account, status.value), total)
+
+
+def reconciliation_differences(reading: Reading) -> Iterator[Sample]:
+    """How many of those the ledger cannot account for, by the statuses that were compared."""
+    for account, seen in reading.accounts.items():
+        for status, missing in seen.reconciliation.differences.items():
+            yield Sample((account, status.value), missing)
+
+
+def reconciliation_completed(reading: Reading) -> Iterator[Sample]:
+    """When each account's totals were last compared whole."""
+    for account, seen in reading.accounts.items():
+        if seen.reconciliation.completed_at is not None:
+            yield Sample((account,), seen.reconciliation.completed_at)
 
 
 def web_reload_successful(reading: Reading) -> Iterator[Sample]:

@@ -8,6 +8,7 @@ from exporter.metrics.catalogue import CATALOGUE, Group
 
 _TITLES: Final[dict[Group, str]] = {
     "workflows": "Workflows",
+    "reconciling": "Reconciling",
     "service": "The service as we see it",
     "exporter": "The exporter",
 }

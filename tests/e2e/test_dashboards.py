@@ -58,6 +58,7 @@ QUIET_ALERTS = {
     "ComfyControlRateLimited": "the exporter keeps within the limit",
     "ComfyControlObservationsStale": "everything open is heard of",
     "ComfyControlListingBehind": "the list is read every two seconds",
+    "ComfyControlTotalsDiffer": "nothing was missed",
     "ComfyControlLedgerFailing": "the disk is well",
     "ComfyControlConfigReloadFailed config": "the configuration in use is the one last read",
     "ComfyControlConfigReloadFailed web": "the web configuration in use is the one last read",

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.app import App, clocks
 from exporter.comfycontrol import Timeouts
 from exporter.config import Config
+from exporter.following.reconciling import Pace
 from exporter.observations import Moment
 from exporter.simulator import Simulator, parse_scenario
 
@@ -163,8 +164,12 @@ class Bench:
         now: Callable[[], Moment] = clocks,
         timeouts: Timeouts | None = None,
         storage: Path | None = None,
+        reconciling: Pace | None = None,
     ) -> Exporter:
-        """Start an exporter; without storage its ledger is in memory."""
+        """Start an exporter; without storage its ledger is in memory.
+
+        It compares totals only where a test is about that.
+        """
         app = App(
             _listed_often(Config.model_validate({"accounts": list(accounts)})),
             jitter=jitter,
@@ -172,6 +177,7 @@ class Bench:
             timeouts=timeouts,
             hold=0,
             storage=storage,
+            reconciling=reconciling,
         )
         app.start()
         self._ends.callback(self._stop, app)

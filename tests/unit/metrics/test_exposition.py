@@ -9,7 +9,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from exporter.comfycontrol.budget import BudgetReading
 from exporter.following.access import AccountHealth
-from exporter.ledger.facts import EnteredQueue, Fact, Failed, Finished, Started
+from exporter.following.reconciling import Reconciliation
+from exporter.ledger.facts import EnteredQueue, Fact, Failed, Finished, Recovered, Started
 from exporter.ledger.ledger import LedgerSnapshot
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
 from exporter.ledger.workflow import Workflow
@@ -64,6 +65,7 @@ def reading(
     requests: RequestsReading = NO_REQUESTS,
     listed: bool = True,
     web: bool | None = None,
+    reconciliation: Reconciliation | None = None,
 ) -> Reading:
     totals = Totals(Buckets((1.0, 5.0), (1.0, 10.0), (10.0, 60.0)), CAPS)
     totals.open_account("studio")
@@ -73,7 +75,16 @@ def reading(
         at=NOW,
         ledger=LedgerSnapshot(("studio",), workflows, 7, totals, announced),
         requests=requests,
-        accounts={"studio": AccountReading(health, len(followed), followed, NOW.wall - 3, listed)},
+        accounts={
+            "studio": AccountReading(
+                health,
+                len(followed),
+                followed,
+                NOW.wall - 3,
+                listed,
+                reconciliation or Reconciliation(),
+            )
+        },
         budgets=(BudgetReading("api.example.com", 30, 12, 4.5, 0.0),),
         config=ConfigReading(
             last_reload_successful=True,
@@ -84,6 +95,13 @@ def reading(
         per_workflow_series=cap,
         label_caps=CAPS,
     )
+
+
+COMPARED = Reconciliation(
+    service={Status.RUNNING: 2, Status.COMPLETED: 40, Status.FAILED: 3},
+    differences={Status.COMPLETED: 0, Status.FAILED: 1},
+    completed_at=NOW.wall - 60,
+)
 
 
 def text(shown: Reading, name: str, accept: str = "text/plain") -> str:
@@ -121,6 +139,34 @@ def test_open_workflows_by_status_show_all_four() -> None:
     assert "other" not in text(reading(workflow("c", None)), "comfycontrol_workflows")
     oldest = "comfycontrol_oldest_workflow_created_timestamp_seconds"
     assert f'{oldest}{{account="studio",status="other"}}' in text(shown, oldest)
+
+
+def test_what_comparing_with_the_service_has_shown() -> None:
+    shown = reading(reconciliation=COMPARED, facts=(Recovered(),))
+    assert text(shown, "comfycontrol_service_workflows").splitlines()[2:] == [
+        'comfycontrol_service_workflows{account="studio",status="running"} 2.0',
+        'comfycontrol_service_workflows{account="studio",status="completed"} 40.0',
+        'comfycontrol_service_workflows{account="studio",status="failed"} 3.0',
+    ]
+    differences = "comfycontrol_reconciliation_difference"
+    assert text(shown, differences).splitlines()[2:] == [
+        f'{differences}{{account="studio",status="completed"}} 0.0',
+        f'{differences}{{account="studio",status="failed"}} 1.0',
+    ]
+    assert text(shown, "comfycontrol_reconciliation_last_success_timestamp_seconds").endswith(
+        " 1.70000004e+09"
+    )
+    assert text(shown, "comfycontrol_reconciliation_recovered_total").endswith(" 1.0")
+
+
+def test_what_was_never_compared_shows_nothing_and_an_account_that_is_down_no_totals() -> None:
+    for name in ("service_workflows", "reconciliation_difference"):
+        assert "{" not in text(reading(), f"comfycontrol_{name}")
+    assert text(reading(), "comfycontrol_reconciliation_recovered_total").endswith(" 0.0")
+    down = AccountHealth(up=False, answered=True, down_since=NOW.monotonic - 31)
+    shown = reading(health=down, reconciliation=COMPARED)
+    assert "{" not in text(shown, "comfycontrol_service_workflows")
+    assert 'status="failed"} 1.0' in text(shown, "comfycontrol_reconciliation_difference")
 
 
 def test_queue_positions_up_to_the_cap_and_what_it_leaves_out() -> None:
@@ -333,6 +379,7 @@ def test_the_whole_page_is_legal_openmetrics_and_shows_the_whole_catalogue() -> 
         facts=(Failed("KSampler", "ValueError"), Started(1.0), Finished(Status.COMPLETED, 3.0)),
         web=True,
         requests=instruments.requests(),
+        reconciliation=COMPARED,
     )
     body = Page(registry, lambda: shown).render(OPENMETRICS).body.decode()
     families = {f.name: f for f in text_string_to_metric_families(body)}  # type: ignore[no-untyped-call]

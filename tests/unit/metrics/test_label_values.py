@@ -5,6 +5,7 @@ from typing import get_args
 import pytest
 
 from exporter.comfycontrol import Endpoint
+from exporter.following.reconciling import COMPARED, SHOWN
 from exporter.following.telemetry import SnapshotResult, StreamEnd
 from exporter.ledger.totals import FIXED_LABELS, CounterName
 from exporter.metrics.catalogue import BY_NAME, CATALOGUE, Metric
@@ -39,6 +40,8 @@ def test_what_the_ledger_counts_by(counter: CounterName, name: str) -> None:
     [
         ("comfycontrol_workflows", [s.value for s in OPEN_STATUSES] + [OTHER_STATUS]),
         ("comfycontrol_workflow_run_duration_seconds", [s.value for s in FINAL_STATUSES]),
+        ("comfycontrol_service_workflows", [s.value for s in (*SHOWN, *COMPARED)]),
+        ("comfycontrol_reconciliation_difference", [s.value for s in COMPARED]),
         ("comfycontrol_api_requests_total", get_args(Endpoint)),
         ("comfycontrol_stream_ends_total", get_args(StreamEnd)),
         ("comfycontrol_stream_snapshots_total", get_args(SnapshotResult)),

@@ -239,7 +239,12 @@ metrics: {time_to_start_buckets: [0.5, 10]}
     first, second = shown["accounts"]
     assert first["token"] == "<secret>"
     assert "token_file" not in first
-    assert first["listing"] == {"interval": "1m30s", "lookback": "24h", "tags": ["a"]}
+    assert first["listing"] == {
+        "interval": "1m30s",
+        "lookback": "24h",
+        "tags": ["a"],
+        "reconcile": True,
+    }
     assert "token" not in second
     assert second["token_file"] == str(tmp_path / "token")
     assert second["push"] == {"token_file": str(tmp_path / "push")}
