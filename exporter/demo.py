@@ -40,7 +40,7 @@ def demonstrate(
         _say(f"  open   {url}/")
         _say(f"  or     curl {url}{web.telemetry_path}")
         _say("  Ctrl-C ends both.")
-        run(config, web, None, signals, meanwhile=_ticker)
+        run(config, web, None, signals, meanwhile=_ticker, fresh_services=True)
 
 
 @contextmanager

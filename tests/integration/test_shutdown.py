@@ -45,7 +45,7 @@ class Program:
                         {
                             "name": "studio",
                             "token": "cfc_token",
-                            "rate_limit": {"requests": 100_000, "per": "1s", "reserve": 0},
+                            "rate_limit": {"requests": 100_000, "per": "1s", "reserve": 0.5},
                             **account,
                         }
                     ]

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -161,13 +162,18 @@ class Bench:
         jitter: Callable[[], float] = soon,
         now: Callable[[], Moment] = clocks,
         timeouts: Timeouts | None = None,
+        storage: Path | None = None,
+        fresh_services: bool = True,
     ) -> Exporter:
-        """Start an exporter."""
+        """Start an exporter; it knows that nobody has asked the simulator before, unless a test is
+        about just that."""
         app = App(
             _listed_often(Config.model_validate({"accounts": list(accounts)})),
             jitter=jitter,
             now=now,
             timeouts=timeouts,
+            storage=storage,
+            fresh_services=fresh_services,
         )
         app.start()
         self._ends.callback(self._stop, app)

@@ -26,7 +26,7 @@ def test_both_give_way_and_neither_loses_anything(bench: Bench) -> None:
     )
     workflows = [simulator.create(scripted=True) for _ in range(WORKFLOWS)]
     # A stream for each of them from both: thirty requests a second, where twenty are allowed.
-    exporters = [bench.export(account), bench.export(account)]
+    exporters = [bench.export(account, fresh_services=False) for _ in range(2)]
     simulator.wait_until(lambda truth: refused(truth) > 0, PATIENCE)
     for exporter in exporters:
         exporter.until(lambda m: allowed(m) < 15)
