@@ -1,11 +1,12 @@
 """Restarts within a period of the service's limit: it remembers what every life asked."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from exporter.simulator import Simulator
+from exporter.simulator import Truth
 from tests.integration.following.exporting import PATIENCE, Bench, Exporter
 
 LIMIT = {"requests": 8, "per": "1s", "cooldown": "1s", "reserve": 0.25}
@@ -16,8 +17,12 @@ SCENARIO = "limit: {requests: 8, per: 1s, cooldown: 1s}"
 WORKFLOWS = 10
 
 
-def asked(simulator: Simulator) -> int:
-    return sum(simulator.truth().requests.values())
+def asked(truth: Truth) -> int:
+    return sum(truth.requests.values())
+
+
+def asks_more_than(before: int, truth: Truth) -> bool:
+    return asked(truth) > before
 
 
 def new_folder(folder: Path) -> Path:
@@ -49,13 +54,13 @@ def test_no_restart_draws_a_429(
 
     # One that has used its whole share, and is in need of more.
     first = start()
-    simulator.wait_until(lambda truth: sum(truth.requests.values()) >= 8, PATIENCE)
+    simulator.wait_until(lambda truth: asked(truth) >= 8, PATIENCE)
     assert first.app.stop()
     for _ in range(3):
         # And some that end before long, in a hurry.
-        before = asked(simulator)
+        before = asked(simulator.truth())
         following = start()
-        simulator.wait_until(lambda truth, n=before: sum(truth.requests.values()) > n, PATIENCE)
+        simulator.wait_until(partial(asks_more_than, before), PATIENCE)
         assert following.app.stop()
     last = start()
     last.until(lambda m: m.total("streams") == WORKFLOWS)
@@ -75,7 +80,7 @@ def test_a_reload_that_adds_an_address_knows_nothing_of_it(bench: Bench, tmp_pat
     }
     # It was followed by a process of which nothing is left, and which has just ended.
     before = bench.export(added)
-    other.wait_until(lambda truth: sum(truth.requests.values()) >= 6, PATIENCE)
+    other.wait_until(lambda truth: asked(truth) >= 6, PATIENCE)
     exporter = bench.export(account, storage=tmp_path, fresh_services=False)
     assert before.app.stop()
     exporter.reload(account, added)
