@@ -48,10 +48,17 @@ def judge(
         response: its body is not touched.
         now: the clock that dates are compared with, in seconds since the epoch.
     """
+    failure = _failure(endpoint, response)
+    if failure is not None:
+        failure.retry_after = retry_after(response, now)
+    return failure
+
+
+def _failure(endpoint: Endpoint, response: requests.Response) -> ServiceError | None:
     status = response.status_code
     code = str(status)
     if status != 200:
-        return _refusal(endpoint, response, now)
+        return _refusal(endpoint, status)
     content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     expected = _STREAM_TYPE if endpoint == "subscribe" else _JSON_TYPE
     # Without a type, a document is judged by itself; a stream could be anything.
@@ -63,26 +70,20 @@ def judge(
     return None
 
 
-def _refusal(
-    endpoint: Endpoint, response: requests.Response, now: Callable[[], float]
-) -> ServiceError:
-    status = response.status_code
+def _refusal(endpoint: Endpoint, status: int) -> ServiceError:
     code = str(status)
     message = f"{endpoint}: answered with status {status}"
-    plain = {400: BadRequest, 401: Unauthorized, 403: Forbidden, 404: NotFound}.get(status)
-    if plain is not None:
-        return plain(message, code=code)
+    plain = {400: BadRequest, 401: Unauthorized, 403: Forbidden, 404: NotFound, 429: RateLimited}
+    if status in plain:
+        return plain[status](message, code=code)
     if 200 < status < 300:
         return Unusable(message, code=code)
     if 300 <= status < 400:
         return Redirected(message, code=code)
-    retry_after = _retry_after(response, now)
-    if status == 429:
-        return RateLimited(message, code=code, retry_after=retry_after)
-    return ServerFault(message, code=code, retry_after=retry_after)
+    return ServerFault(message, code=code)
 
 
-def _retry_after(response: requests.Response, now: Callable[[], float]) -> float | None:
+def retry_after(response: requests.Response, now: Callable[[], float]) -> float | None:
     """Read Retry-After, seconds or a date, as seconds from 0 to ``MAX_RETRY_AFTER``."""
     value = response.headers.get("Retry-After", "").strip()
     if _SECONDS.fullmatch(value):

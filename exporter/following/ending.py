@@ -9,7 +9,6 @@ from exporter.comfycontrol import (
     Forbidden,
     NotFound,
     RateLimited,
-    ServerFault,
     ServiceError,
     StreamEnding,
     Unauthorized,
@@ -95,10 +94,8 @@ def after_refusal(error: ServiceError, seconds_not_found: float) -> Next:
         case RateLimited() | Unauthorized():
             # The budget, or the account's gate, holds everyone back: no need for more.
             return Next("reconnect")
-        case ServerFault(retry_after=float() as seconds):
-            return Next("back_off", at_least=seconds)
         case _:
-            return Next("back_off")
+            return Next("back_off", at_least=error.retry_after or 0.0)
 
 
 def reason_of_refusal(error: ServiceError) -> StreamEnd:

@@ -115,6 +115,12 @@ def test_after_stream(reason: StreamEnd, action: str) -> None:
             Next("back_off", at_least=7.0),
             "refused",
         ),
+        (
+            NotFound("", code="404", retry_after=7.0),
+            0.0,
+            Next("back_off", at_least=7.0),
+            "refused",
+        ),
         (Redirected("", code="302"), 0.0, Next("back_off"), "refused"),
         (Unusable("", code="200"), 0.0, Next("back_off"), "refused"),
         (Unreachable("", reason="connect"), 0.0, Next("back_off"), "dropped"),
