@@ -4,7 +4,7 @@ Nothing is believed that does not prove itself: a row by its checksum, a table b
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, TypeVar
@@ -70,6 +70,7 @@ def load(database: sqlite3.Connection, seal: Seal | None, monotonic: float) -> F
         number: (name, marks)
         for number, name, marks in reader.read(ACCOUNTS, account_of, lambda row: str(row[1]))
     }
+    reader.check_names({number: name for number, (name, _) in accounts.items()})
     counters = dict(reader.read(COUNTERS, counter_of, _series))
     histograms = dict(reader.read(HISTOGRAMS, histogram_of, _series))
     marks = dict(reader.read(MARKS, mark_of, lambda row: str(row[0])))
@@ -122,6 +123,14 @@ class _Reader:
             except UNREADABLE as error:
                 self.miss(f"{table.name}: {name(row)} cannot be read ({type(error).__name__})")
         return parsed
+
+    def check_names(self, names: Mapping[int, str]) -> None:
+        """Whether the index by which accounts are found has all of them."""
+        statement = "SELECT account, name FROM accounts INDEXED BY sqlite_autoindex_accounts_1"
+        known = len(self.damage)
+        found: dict[int, str] = dict(self._rows("accounts", statement))
+        if found != names and len(self.damage) == known:
+            self.miss("accounts: the index has others than the table")
 
     def unsettled(self) -> list[Row]:
         """The rows of unsettled workflows, on which the table and the index agree."""
@@ -360,6 +369,6 @@ def _keep_workflows(
             "unsettled", before if was_unsettled else None, after if is_unsettled else None
         )
         draft.changes.append(((row[0], row[1]), before, after))
-        draft.use(words_of_workflow(workflow))
+        draft.use(words_of_workflow(workflow.source, workflow.phase, workflow.status))
         kept.append((*row, after))
     database.executemany(_KEEP[WORKFLOWS], kept)

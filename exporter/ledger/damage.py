@@ -57,7 +57,7 @@ def reading() -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:
-        raise Damaged(f"a row cannot be read ({type(error).__name__})") from error
+        raise Damaged(f"a row is not what was written ({type(error).__name__})") from error
     except sqlite3.Error as error:
         if is_damage(error) or code_of(error) == sqlite3.SQLITE_ERROR:
             # Our statements are right: it is the tables that are not ours.

@@ -148,9 +148,9 @@ class LedgerFile:
             try:
                 draft = Draft(self.seal)
                 yield database, draft
-                sealed = draft.sealed() if draft.is_changed else self.seal
+                sealed = draft.sealed()
                 if sealed is not self.seal:
-                    write_seal(database, sealed)
+                    write_seal(database, sealed, before=self.seal)
                 database.execute("COMMIT")
             except BaseException:
                 self._roll_back(database)

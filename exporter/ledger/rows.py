@@ -186,7 +186,7 @@ def histogram_of(row: Row) -> tuple[tuple[HistogramName, Labels], HistogramTotal
 def _known(kind: str, name: str, labels: str) -> Labels:
     """The labels of a total whose words are all known."""
     key = tuple(map(str, json.loads(labels)))
-    unknown = unknown_of(set(words_of_total(kind, name, key)))
+    unknown = unknown_of(words_of_total(kind, name, key))
     if unknown is not None:
         raise UnknownWord(unknown)
     return key
@@ -238,5 +238,4 @@ def _wall_of(moment: Moment | None) -> float | None:
     return None if moment is None else _real(moment.wall)
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

@@ -1,8 +1,8 @@
 """The tables of the ledger on disk: the steps by which they came to be, and how each is read."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
 from typing import Final
 from uuid import uuid4
 
@@ -90,7 +90,7 @@ MIGRATIONS: Final = (
     ALTER TABLE histograms ADD COLUMN checksum INTEGER;
     ALTER TABLE marks ADD COLUMN checksum INTEGER;
     CREATE TABLE seal (
-        only INTEGER PRIMARY KEY,
+        part INTEGER PRIMARY KEY,        -- 1: what changes with each transaction; 2: the words
         content TEXT NOT NULL,           -- JSON, see exporter/ledger/seal.py
         checksum INTEGER NOT NULL
     );
@@ -137,8 +137,14 @@ class Table:
     @property
     def kept(self) -> str:
         """The statement that writes a row and its checksum, over any with the same key."""
-        places = ", ".join("?" * (len(self.columns) + 1))
-        return f"INSERT OR REPLACE INTO {self.name} ({self.listed}) VALUES ({places})"  # noqa: S608
+        # Nothing but this row is ever touched, whatever an index may say.
+        written = (*self.columns[len(self.key) :], "checksum")
+        return (
+            f"INSERT INTO {self.name} ({self.listed}) "  # noqa: S608 - constants
+            f"VALUES ({', '.join('?' * (len(self.columns) + 1))}) "
+            f"ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET "
+            f"{', '.join(f'{column} = excluded.{column}' for column in written)}"
+        )
 
 
 ACCOUNTS: Final = Table(
@@ -179,19 +185,18 @@ def read_seal(database: sqlite3.Connection) -> Seal:
         ValueError, TypeError, LookupError: it is damaged, or not there.
         sqlite3.Error: it cannot be read.
     """
-    (found,) = database.execute("SELECT content, checksum FROM seal").fetchall()
-    content, sum_ = found
-    if checksum("seal", (content,)) != sum_:
-        raise ValueError("the checksum is another")
-    return Seal.parse(content)
+    rows = database.execute("SELECT part, content, checksum FROM seal ORDER BY part").fetchall()
+    parts = [content for part, content, found in rows if found == checksum("seal", (part, content))]
+    return Seal.parse(*parts)
 
 
-def write_seal(database: sqlite3.Connection, seal: Seal) -> None:
-    """Keep it, within the transaction that it seals."""
-    content = seal.text()
-    database.execute(
-        "INSERT OR REPLACE INTO seal (only, content, checksum) VALUES (1, ?, ?)",
-        (content, checksum("seal", (content,))),
+def write_seal(database: sqlite3.Connection, seal: Seal, before: Seal | None = None) -> None:
+    """Keep it in place of the one before, within the transaction that it seals."""
+    content, words = seal.parts()
+    parts = [(1, content)] if before and before.words == seal.words else [(1, content), (2, words)]
+    database.executemany(
+        "INSERT OR REPLACE INTO seal (part, content, checksum) VALUES (?, ?, ?)",
+        [(*part, checksum("seal", part)) for part in parts],
     )
 
 
@@ -227,14 +232,7 @@ def migrate(database: sqlite3.Connection, taken: int, steps: tuple[str, ...]) ->
             seal = Seal(uuid4().hex, 0, 0, digests=digests, words=frozenset(words))
         write_seal(
             database,
-            Seal(
-                seal.ledger,
-                len(steps),
-                schema_checksum(database),
-                seal.commits,
-                seal.digests,
-                seal.words,
-            ),
+            replace(seal, step=len(steps), schema=schema_checksum(database)),
         )
         database.execute("COMMIT")
     except BaseException:
@@ -316,10 +314,11 @@ def _seal_row(database: sqlite3.Connection, table: Table, row: Row, words: set[s
     return sealed
 
 
-def _words(table: Table, row: Row) -> Iterable[str]:
+def _words(table: Table, row: Row) -> frozenset[str]:
     """The words of a row; fails where a row of an older version cannot have these values."""
     if table is WORKFLOWS:
-        return words_of_workflow(workflow_of("", row, 0.0))
+        workflow = workflow_of("", row, 0.0)
+        return words_of_workflow(workflow.source, workflow.phase, workflow.status)
     if table is COUNTERS:
         (name, labels), _ = counter_of(row)
         return words_of_total("counter", name, labels)
@@ -327,6 +326,6 @@ def _words(table: Table, row: Row) -> Iterable[str]:
         (histogram, labels), _ = histogram_of(row)
         return words_of_total("histogram", histogram, labels)
     if table is MARKS:
-        return [f"mark {mark_of(row)[0]}"]
+        return frozenset([f"mark {mark_of(row)[0]}"])
     account_of(row)
-    return []
+    return frozenset()

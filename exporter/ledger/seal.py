@@ -17,6 +17,8 @@ Value = str | bytes | int | float | None
 
 _TURNS_AT: Final = 2**64
 
+_json: Final = json.JSONEncoder(separators=(",", ":")).encode
+
 
 def checksum(table: str, row: Sequence[Value]) -> int:
     """64 bits, with a sign as SQLite has it, of the values of a row of this table."""
@@ -63,38 +65,29 @@ class Seal:
     words: frozenset[str] = frozenset()
     """Every word that any of its rows may hold."""
 
-    def text(self) -> str:
-        """As it is kept."""
-        return json.dumps(
-            {
-                "ledger": self.ledger,
-                "step": self.step,
-                "schema": self.schema,
-                "commits": self.commits,
-                "digests": {name: [d.rows, d.total] for name, d in self.digests.items()},
-                "words": sorted(self.words),
-            },
-            separators=(",", ":"),
-        )
+    def parts(self) -> tuple[str, str]:
+        """As it is kept: what changes with each transaction, and the words, which hardly do."""
+        digests = {name: [digest.rows, digest.total] for name, digest in self.digests.items()}
+        content = [self.ledger, self.step, self.schema, self.commits, digests]
+        return _json(content), _json(sorted(self.words))
 
     @classmethod
-    def parse(cls, text: str) -> "Seal":
+    def parse(cls, content: str, words: str) -> "Seal":
         """From what was kept.
 
         Raises:
             ValueError, TypeError, LookupError: it is none.
         """
-        kept = json.loads(text)
+        ledger, step, schema, commits, digests = json.loads(content)
         return cls(
-            ledger=str(kept["ledger"]),
-            step=int(kept["step"]),
-            schema=int(kept["schema"]),
-            commits=int(kept["commits"]),
+            ledger=str(ledger),
+            step=int(step),
+            schema=int(schema),
+            commits=int(commits),
             digests={
-                str(name): Digest(int(rows), int(total))
-                for name, (rows, total) in kept["digests"].items()
+                str(name): Digest(int(rows), int(total)) for name, (rows, total) in digests.items()
             },
-            words=frozenset(map(str, kept["words"])),
+            words=frozenset(map(str, json.loads(words))),
         )
 
     def digest(self, name: str) -> Digest:
@@ -107,35 +100,38 @@ class Draft:
 
     def __init__(self, seal: Seal) -> None:
         self._seal = seal
-        self._digests = dict(seal.digests)
+        self._rows: dict[str, int] = {}
+        self._totals: dict[str, int] = {}
         self._words: set[str] = set()
         self.changes: list[tuple[tuple[int, bytes], int | None, int | None]] = []
         """The workflows that were written, as account and id with the checksums that their rows
         had before and have now; None: there was none, or there is none now."""
 
-    @property
-    def is_changed(self) -> bool:
-        """Whether any row was written."""
-        return self._digests != self._seal.digests
-
     def change(self, name: str, before: int | None, after: int | None) -> None:
         """A row has another checksum now; None: there was none, or there is none now."""
-        digest = self._digests.get(name, Digest())
+        rows, total = self._rows.get(name, 0), self._totals.get(name, 0)
         if before is not None:
-            digest = digest.plus(before, -1)
+            rows, total = rows - 1, total - before
         if after is not None:
-            digest = digest.plus(after)
-        self._digests[name] = digest
+            rows, total = rows + 1, total + after
+        self._rows[name], self._totals[name] = rows, total
 
     def use(self, words: Iterable[str]) -> None:
         """Rows hold these words now."""
         self._words.update(words)
 
     def sealed(self) -> Seal:
-        """The seal that is to be kept with what was written."""
+        """The seal that is to be kept with what was written; the same where nothing was."""
+        if not self._rows:
+            return self._seal
+        digests = dict(self._seal.digests)
+        for name, rows in self._rows.items():
+            before = digests.get(name, Digest())
+            total = (before.total + self._totals[name]) % _TURNS_AT
+            digests[name] = Digest(before.rows + rows, total)
         return replace(
             self._seal,
             commits=self._seal.commits + 1,
-            digests=self._digests,
+            digests=digests,
             words=self._seal.words | self._words,
         )

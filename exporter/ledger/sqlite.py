@@ -71,6 +71,8 @@ class SqliteStore:
         try:
             with self._file.connection() as database:
                 found = load(database, self._file.seal, self._began)
+                if not found.damage and self._file.seal is not None:
+                    found.damage.extend(self._walk.first(database, self._file.seal))
         except UnknownWord as error:
             self.close()
             raise newer(self._file.path, str(error)) from error

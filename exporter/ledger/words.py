@@ -5,12 +5,13 @@ without a step of the schema: by that, an older version refuses the file before 
 word that it meets all the same, in a row whose checksum is right, tells it the same.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import cache, lru_cache
 from typing import Final, get_args
 
 from exporter.ledger.facts import IgnoreReason
 from exporter.ledger.totals import FIXED_LABELS, CounterName, HistogramName, Labels
-from exporter.ledger.workflow import Phase, Workflow
+from exporter.ledger.workflow import Phase
 from exporter.observations import DropReason, Source, Status
 
 KEPT_WORDS: Final = (
@@ -72,27 +73,28 @@ class UnknownWord(Exception):  # noqa: N818 - says what was found
     """A row is as it was written, and holds a word that this version does not know."""
 
 
-def words_of_workflow(workflow: Workflow) -> Iterator[str]:
+@cache
+def words_of_workflow(source: Source, phase: Phase, status: Status | None) -> frozenset[str]:
     """The words that a workflow's row holds."""
-    yield f"source {workflow.source}"
-    yield f"phase {workflow.phase}"
-    if workflow.status is not None:
-        yield f"status {workflow.status.value}"
+    words = [f"source {source}", f"phase {phase}"]
+    return frozenset(words if status is None else [*words, f"status {status.value}"])
 
 
-def words_of_total(kind: str, name: str, labels: Labels) -> Iterator[str]:
+@lru_cache(maxsize=10_000)
+def words_of_total(kind: str, name: str, labels: Labels) -> frozenset[str]:
     """The words that a `counter` or a `histogram` holds: its name with its kinds of labels first.
 
     Of one that this version does not know, only that.
     """
     kinds = _LABELS.get((kind, name))
     if kinds is None or len(kinds) != len(labels) - 1:
-        yield f"{kind} {name} with {len(labels) - 1} labels after the account"
-        return
-    yield f"{kind} {_form(name, kinds)}"
-    for label_kind, value in zip(kinds, labels[1:], strict=True):
-        if label_kind in _VALUES:
-            yield f"{label_kind} {value}"
+        return frozenset([f"{kind} {name} with {len(labels) - 1} labels after the account"])
+    words = [
+        f"{label_kind} {value}"
+        for label_kind, value in zip(kinds, labels[1:], strict=True)
+        if label_kind in _VALUES
+    ]
+    return frozenset([f"{kind} {_form(name, kinds)}", *words])
 
 
 def _form(name: str, kinds: tuple[str, ...]) -> str:
@@ -111,6 +113,6 @@ WORDS: Final = frozenset(
 """Every word that this version stores, with what it is: `source pushed`."""
 
 
-def unknown_of(words: set[str] | frozenset[str]) -> str | None:
+def unknown_of(words: frozenset[str]) -> str | None:
     """The first of these words that this version does not know."""
     return min(words - WORDS, default=None)
