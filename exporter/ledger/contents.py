@@ -98,9 +98,8 @@ def load(database: sqlite3.Connection, seal: Seal | None, monotonic: float) -> F
         histograms=histograms,
         announced=marks.get("announced", 0),
         appeared=max(
-            0,
-            *(total.appeared for total in counters.values()),
-            *(total.appeared for total in histograms.values()),
+            max((total.appeared for total in counters.values()), default=0),
+            max((total.appeared for total in histograms.values()), default=0),
         ),
         closed=closed,
         latest_ends=latest_ends,
