@@ -16,17 +16,18 @@ from pydantic import Field, ValidationError, model_validator
 
 from exporter.simulator.causes import CAUSES, CauseSpec
 from exporter.simulator.faults import Fault  # noqa: TC001 (pydantic needs it at run time)
+from exporter.simulator.outcomes import Outcomes
 from exporter.simulator.schema import (
     Between,
     PositiveSeconds,
     ScenarioError,
     Seconds,
-    Share,
     Spread,
     StrictModel,
     Window,
     explain,
 )
+from exporter.simulator.traits import Traits
 
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Tags = tuple[Annotated[str, Field(min_length=1, max_length=100)], ...]
@@ -84,24 +85,6 @@ class Runners(StrictModel):
     status: Literal["active", "disabled"] = "active"
     stopped: tuple[Window, ...] = ()
     """Times in which nothing is started; what runs goes on."""
-
-
-class Outcomes(StrictModel):
-    """How workflows end; what is left over is completed."""
-
-    failed: Share = 0.0
-    cancelled: Share = 0.0
-    invalid: Share = 0.0
-    without_cause: Share = 0.0
-    """Of the failed ones, those whose ``cause`` is null."""
-    before_running: Share = 0.1
-    """Of the failed and cancelled ones, those that never ran."""
-
-    @model_validator(mode="after")
-    def _sum(self) -> Outcomes:
-        if self.failed + self.cancelled + self.invalid > 1.0 + 1e-9:
-            raise ValueError("failed, cancelled and invalid are more than 1 together; lower one")
-        return self
 
 
 class Job(StrictModel):
@@ -175,6 +158,8 @@ class Scenario(StrictModel):
     streams: Streams = Streams()
     limit: Limit = Limit()
     faults: tuple[Fault, ...] = ()
+    traits: Traits = Traits()
+    """What the service's documents leave open."""
     keep: Annotated[int, Field(ge=1)] = 250_000
     """Workflows kept in the list; past it the oldest settled ones are deleted."""
 
