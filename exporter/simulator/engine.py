@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from exporter.simulator.clock import DayClock
+from exporter.simulator.course import Course
 from exporter.simulator.fault_plan import FaultPlan
 from exporter.simulator.limit import RateLimit
 from exporter.simulator.listing import Listing
@@ -104,6 +105,7 @@ class Engine:
         self.clock = DayClock(speed)
         self.world = World(scenario, seed=seed, stamp=self.clock.stamp)
         self.world.on_change = self._workflow_changed
+        self.course = Course(self.world, seed=seed)
         self.past = Past(self.world, reach_of(scenario.traits))
         self.telling = Telling(self.world)
         self.listing = Listing(self.world, self.past, self.telling, _dice(seed, "totals"))
@@ -196,7 +198,7 @@ class Engine:
     def set_paused(self, *, paused: bool) -> None:
         """Stop arrivals, and what befalls settled workflows; or let them come again."""
         self.pump()
-        self.world.arrivals.paused = self.world.course.paused = paused
+        self.world.arrivals.paused = self.course.paused = paused
 
     def set_runner(self, name: str, *, active: bool) -> None:
         """Enable or disable a runner.

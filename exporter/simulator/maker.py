@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exporter.simulator.causes import CauseSpec
-    from exporter.simulator.outcomes import Outcomes
-    from exporter.simulator.scenario import Job, Scenario
+    from exporter.simulator.jobs import Job, Outcomes
+    from exporter.simulator.scenario import Scenario
 
 CauseChoice = Cause | None | Literal["drawn"]
 Origin = Literal["arrival", "created", "finished", "open"]

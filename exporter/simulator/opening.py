@@ -112,7 +112,7 @@ def _finish(  # noqa: PLR0913, PLR0917 (all that the start is made from)
     workflow.started_day = None if started is None else created + started
     workflow.ended_day = created + length
     workflow.status = plan.outcome
-    workflow.word = statuses.word(workflow, plan.outcome.value)
+    statuses.name(workflow)
     workflow.cause, workflow.outputs = plan.cause, plan.outputs
     workflow.final_at_start = True
     return created

@@ -16,9 +16,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from exporter.simulator.causes import CAUSES, CauseSpec
 from exporter.simulator.faults import Fault  # noqa: TC001 (pydantic needs it at run time)
-from exporter.simulator.outcomes import Outcomes
+from exporter.simulator.jobs import Job, Name, Outcomes, Stages, Tags
 from exporter.simulator.schema import (
-    Between,
     PositiveSeconds,
     ScenarioError,
     Seconds,
@@ -28,10 +27,6 @@ from exporter.simulator.schema import (
     explain,
 )
 from exporter.simulator.traits import Traits
-
-Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Tags = tuple[Annotated[str, Field(min_length=1, max_length=100)], ...]
-Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Account(StrictModel):
@@ -85,30 +80,6 @@ class Runners(StrictModel):
     status: Literal["active", "disabled"] = "active"
     stopped: tuple[Window, ...] = ()
     """Times in which nothing is started; what runs goes on."""
-
-
-class Job(StrictModel):
-    """A kind of workflow."""
-
-    name: Name
-    weight: Weight = 1.0
-    tags: Tags = ()
-    duration: Spread
-    outputs: Between = Between(min=1, max=1)
-    extension: Annotated[str, Field(pattern=r"^[a-z0-9]{1,8}$")] = "png"
-    outcomes: Outcomes | None = None
-    """In the place of the scenario's own."""
-
-
-class Stages(StrictModel):
-    """How long the stages before running take, beside the wait in a queue."""
-
-    accepted: Spread = Spread(min=0.2, max=1.0)
-    uploaded: Spread = Spread(min=0.2, max=2.0)
-    pickup: Spread = Spread(min=0.1, max=0.6)
-    """From a free runner to the start of the next workflow."""
-    cancelling: Spread = Spread(min=1.0, max=5.0)
-    """From a request to cancel to its effect."""
 
 
 class Phase(Window):

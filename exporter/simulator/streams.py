@@ -281,4 +281,4 @@ class Subscription:
 
 
 def _closes(workflow: Workflow) -> bool:
-    return workflow.status in _CLOSING and (workflow.word is None or workflow.word.closes)
+    return workflow.status in _CLOSING and workflow.closes

@@ -17,10 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from exporter.simulator.causes import CauseSpec
-    from exporter.simulator.outcomes import Outcomes
+    from exporter.simulator.jobs import Job, Outcomes, Stages
     from exporter.simulator.runner import Runner
-    from exporter.simulator.scenario import Job, Stages
-    from exporter.simulator.traits.statuses import Word
 
 
 class Status(StrEnum):
@@ -191,8 +189,10 @@ class Workflow:
     graph: dict[str, Any] | None = None
     """The graph that was posted; None where one is made up when somebody asks."""
     status: Status = Status.ACCEPTED
-    word: Word | None = None
+    word: str | None = None
     """The new status that is told in the place of the documented one."""
+    closes: bool = True
+    """Whether a stream ends on it where it would have ended on the documented one."""
     started_ms: int | None = None
     completed_ms: int | None = None
     started_day: float | None = None
@@ -223,7 +223,7 @@ class Workflow:
     @property
     def told_status(self) -> str:
         """Its status as the service tells it, but for the case."""
-        return self.status.value if self.word is None else self.word.word
+        return self.status.value if self.word is None else self.word
 
     def dice(self, purpose: str) -> random.Random:
         """Randomness for something that befalls this execution.

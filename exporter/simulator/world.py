@@ -17,7 +17,6 @@ from exporter.simulator.life import Life
 from exporter.simulator.maker import Maker
 from exporter.simulator.opening import lay_out, make_runners
 from exporter.simulator.register import Register
-from exporter.simulator.traits.course import Course
 from exporter.simulator.traits.known import known
 from exporter.simulator.workflow import Status, Workflow, WorkflowTruth
 
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from exporter.simulator.by_hand import Move
+    from exporter.simulator.jobs import Outcomes
     from exporter.simulator.maker import CauseChoice
-    from exporter.simulator.outcomes import Outcomes
     from exporter.simulator.runner import Runner
     from exporter.simulator.scenario import Scenario
 
@@ -58,25 +57,26 @@ class World:
         self.gone: deque[WorkflowTruth] = deque(maxlen=_GONE_KEPT)
         """Every execution of the workflows that were deleted last."""
         self.on_change: Callable[[Workflow], None] = _ignore
+        self.on_status: Callable[[Workflow, float], None] = _ignore
+        """Called when a workflow has come to a status, with the time of the day."""
         self._stamp = stamp
-        self._agenda = Agenda()
+        self.agenda = Agenda()
         self._sequence = 0
         self._maker = Maker(scenario, seed=seed, stamp=stamp)
-        self.course = Course(self, self._agenda, scenario.traits, self._maker.dice)
         self.runners = make_runners(scenario, self._maker, stamp)
         self._life = Life(
-            self._agenda, self.runners, self._set_status, stamp, scenario.traits.clocks
+            self.agenda, self.runners, self._set_status, stamp, scenario.traits.clocks
         )
         self._lay_out_start()
         self.arrivals = ArrivalPlan(
-            scenario, self._maker.dice("arrivals"), at=self._agenda.at, arrive=self._arrive
+            scenario, self._maker.dice("arrivals"), at=self.agenda.at, arrive=self._arrive
         )
 
     # --- the course of the day -----------------------------------------------------------------
 
     def next_due(self) -> float | None:
         """When something happens next, in seconds of the day; None if nothing is planned."""
-        return self._agenda.next_due()
+        return self.agenda.next_due()
 
     def advance_to(self, now: float) -> bool:
         """Let everything happen that is due.
@@ -88,7 +88,7 @@ class World:
             Whether anything happened.
         """
         happened = False
-        while (planned := self._agenda.take_due(now)) is not None:
+        while (planned := self.agenda.take_due(now)) is not None:
             due, event = planned
             # An event planned for the past (a scripted move at the very moment) happens now.
             self.now = max(self.now, due)
@@ -190,14 +190,14 @@ class World:
 
     def _set_status(self, workflow: Workflow, status: Status, now: float) -> None:
         before, workflow.status = workflow.told_status, status
-        workflow.word = self.scenario.traits.statuses.word(workflow, status.value)
+        self.scenario.traits.statuses.name(workflow)
         workflow.updated_ms = self._stamp(now)
         if workflow.started_ms is not None and workflow.started_day is None:
             workflow.started_day = now
         workflow.ended_day = now if status.final else None
         self._place_in_list(workflow, before)
         self._changed(workflow)
-        self.course.entered(workflow, now)
+        self.on_status(workflow, now)
 
     def _place_in_list(self, workflow: Workflow, before: str, *, to_top: bool = False) -> None:
         """Let the list show a change of a workflow that was told as ``before``."""
@@ -239,7 +239,7 @@ class World:
             return False
         if not workflow.scripted:
             delay = self.scenario.stages.cancelling.draw(workflow.dice("cancelling"))
-            self._agenda.later(
+            self.agenda.later(
                 self.now + delay,
                 workflow,
                 lambda each, at: self._life.settle(each, Status.CANCELLED, at),
@@ -388,5 +388,5 @@ class World:
         return replace(workflow.truth(), told=known(workflow, self.scenario.traits))
 
 
-def _ignore(_workflow: Workflow) -> None:
+def _ignore(_workflow: Workflow, _now: float = 0.0) -> None:
     """Nobody listens yet."""

@@ -4,7 +4,7 @@ A fault breaks an answer; a trait is a manner of the service that no document ru
 off unless a scenario asks for it. ``docs/simulator.md`` has them all.
 
 Those that only change how something is told have a ``tell``; ``telling`` applies them in turn.
-Those that change what happens are let happen by ``course``.
+What happens is the business of ``course``, and ``known`` tells what can be known of it.
 """
 
 from exporter.simulator.schema import StrictModel

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from exporter.simulator.outcomes import Outcomes
+from exporter.simulator.jobs import Outcomes
 from exporter.simulator.schema import Between, Seconds, Spread, Window
 
 

@@ -40,12 +40,17 @@ class Statuses(StrictModel):
     """Of the executions, those that are written in that case; the rest is in lower case."""
     words: tuple[Word, ...] = ()
 
-    def word(self, workflow: Workflow, status: str) -> Word | None:
-        """The new status in the place of a known one."""
-        for each in self.words:
-            if each.instead_of == status and concerns(workflow, f"word/{each.word}", each.share):
-                return each
-        return None
+    def name(self, workflow: Workflow) -> None:
+        """Give a workflow the new status in the place of the one that it has come to, if any."""
+        found = (
+            each
+            for each in self.words
+            if each.instead_of == workflow.status
+            and concerns(workflow, f"word/{each.word}", each.share)
+        )
+        word = next(found, None)
+        workflow.word = None if word is None else word.word
+        workflow.closes = word is None or word.closes
 
     def tell(self, document: dict[str, Any], workflow: Workflow, place: Place, now: float) -> None:
         """Write the status in its case."""

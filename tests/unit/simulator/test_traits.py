@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.simulator import Cause, ScenarioError, Status, load_scenario, parse_scenario
+from exporter.simulator.course import Course
 from exporter.simulator.faults import parse_faults
 from exporter.simulator.past import Past, reach_of
 from exporter.simulator.telling import Telling
@@ -27,12 +28,14 @@ jobs: [{name: image, duration: 10s, outputs: 2}]
 CAUSE = Cause("KSampler", "ValueError", "no")
 
 
-def make(traits: str, more: str = "", *, seed: int = 1) -> World:
+def make(traits: str, more: str = "", *, seed: int = 1, paused: bool = False) -> World:
     def stamp(day: float) -> int:
         return EPOCH_MS + math.floor(day * 1000)
 
     scenario = parse_scenario(f"{EXACT}\n{more}\ntraits:\n{traits}")
-    return World(scenario, seed=seed, stamp=stamp)
+    world = World(scenario, seed=seed, stamp=stamp)
+    Course(world, seed=seed).paused = paused
+    return world
 
 
 def failed(world: World) -> Workflow:
@@ -394,8 +397,7 @@ def test_rest_and_window_hold_back_what_befalls() -> None:
     starts = [row.started_ms for row in workflow.earlier[1:]] + [workflow.started_ms]
     for ended, started in zip(stamps, starts, strict=True):
         assert started is None or started - (ended or 0) >= 5_000
-    world = make("  edits: [{rate: 50, depth: 0}]", START)
-    world.course.paused = True
+    world = make("  edits: [{rate: 50, depth: 0}]", START, paused=True)
     world.advance_to(50.0)
     assert max(each.updated_ms for each in rows(world)) <= EPOCH_MS
 
@@ -436,6 +438,7 @@ def test_a_seed_gives_the_same_day_with_traits_too() -> None:
     for _ in range(2):
         text = load_scenario("traits")
         world = World(text, seed=7, stamp=lambda day: EPOCH_MS + math.floor(day * 1000))
+        Course(world, seed=7)
         world.advance_to(900.0)
         days.append([world.truth(each) for each in world.every()])
     assert days[0] == days[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, TypeAlias
 
 from exporter.simulator.traits.chance import concerns, draw
@@ -9,11 +10,8 @@ from exporter.simulator.traits.picks import Deletions, Edits, Picks, Reruns, Van
 from exporter.simulator.workflow import Status
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Callable, Iterator
 
-    from exporter.simulator.agenda import Agenda
-    from exporter.simulator.traits import Traits
     from exporter.simulator.workflow import Workflow
     from exporter.simulator.world import World
 
@@ -24,30 +22,24 @@ _MOST_LOOKED_AT = 100
 
 
 class Course:
-    """What befalls workflows besides the plan of their life.
+    """What befalls a world's workflows besides the plans of their lives.
 
     Args:
         world: what it happens to.
-        agenda: of that world.
-        traits: what happens, and how often.
-        dice: makes randomness for one purpose.
+        seed: the same seed gives the same course.
     """
 
-    def __init__(
-        self,
-        world: World,
-        agenda: Agenda,
-        traits: Traits,
-        dice: Callable[..., random.Random],
-    ) -> None:
+    def __init__(self, world: World, *, seed: int) -> None:
         self.paused = False
         """While set, nothing befalls a workflow that has ended."""
         self._world = world
-        self._agenda = agenda
-        self._traits = traits
+        self._agenda = world.agenda
+        self._traits = traits = world.scenario.traits
+        world.on_status = self._entered
         picks = (*traits.reruns, *traits.edits, *traits.deletions, *traits.vanishing)
         for number, trait in enumerate(picks):
-            self._plan(trait, dice("course", number), trait.start, 0)
+            dice = random.Random(f"{seed}/course/{number}")  # noqa: S311 (a simulation)
+            self._plan(trait, dice, trait.start, 0)
 
     # --- what befalls those that have ended ----------------------------------------------------
 
@@ -100,7 +92,7 @@ class Course:
 
     # --- turns of a life -----------------------------------------------------------------------
 
-    def entered(self, workflow: Workflow, now: float) -> None:
+    def _entered(self, workflow: Workflow, now: float) -> None:
         """A workflow has come to another status."""
         if workflow.scripted:
             return
