@@ -165,10 +165,15 @@ class Engine:
         self.pump()
         return self.world.now
 
-    def lag(self, place: Place) -> float:
-        """How far behind the copy of the data is that answers a request, in seconds of the day."""
+    def lag(self, place: Place, identity: str | None = None) -> float:
+        """How far behind the copy of the data is that answers a request, in seconds of the day.
+
+        Args:
+            place: what is asked for.
+            identity: of which workflow; None for a page of the list.
+        """
         for replica in self.scenario.traits.replicas:
-            if place in replica.places and self._replica_dice.random() < replica.share:
+            if replica.answers(place, identity, self._replica_dice):
                 return replica.lag
         return 0.0
 
@@ -188,6 +193,20 @@ class Engine:
         """Move a workflow's ``updated_at``, and where asked for its row to the top."""
         self.pump()
         self.world.edit(workflow, self.world.now, to_top=to_top)
+
+    def hide(self, workflow: Workflow) -> None:
+        """Let a workflow vanish, until it is shown."""
+        self.pump()
+        self.world.hide(workflow)
+
+    def show(self, identity: str) -> None:
+        """Let a hidden workflow be there again.
+
+        Raises:
+            KeyError: there is no such hidden one.
+        """
+        self.pump()
+        self.world.show(self.world.hidden[identity])
 
     def delete(self, workflow: Workflow) -> None:
         """Delete a workflow."""

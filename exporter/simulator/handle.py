@@ -25,7 +25,7 @@ T = TypeVar("T")
 class WorkflowHandle:
     """One workflow of a running simulator, to look at and to move by hand.
 
-    Every method raises ``KeyError`` once the workflow is deleted.
+    Every method raises ``KeyError`` once the workflow is deleted, and while it is hidden.
     """
 
     simulator: Simulator
@@ -99,6 +99,18 @@ class WorkflowHandle:
     def edit(self, *, to_top: bool = False) -> None:
         """Move its ``updated_at`` and nothing else, and where asked for its row to the top."""
         self._on(lambda engine, workflow: engine.edit(workflow, to_top=to_top))
+
+    def hide(self) -> None:
+        """Let it vanish from the list, and by its id, until ``show``; its life goes on."""
+        self._on(lambda engine, workflow: engine.hide(workflow))
+
+    def show(self) -> None:
+        """Let it be there again.
+
+        Raises:
+            KeyError: it has not vanished.
+        """
+        self.simulator.call(lambda engine: engine.show(self.id))
 
     def delete(self) -> None:
         """Delete it: it leaves the list, and its id is not found any more."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from exporter.simulator.engine import Engine
     from exporter.simulator.faults import Endpoint
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ACCOUNT_KEY = "simulator.account"
 _MALFORMED_KEY = "simulator.malformed_list"
 
@@ -189,11 +189,11 @@ class _Calls:
         return _json(body if variant is None else malformed_list(variant, body))
 
     async def get(self, request: Request) -> Response:
-        workflow = self._workflow(request, self._engine.lag("get"))
+        workflow = self._workflow(request, self._engine.lag("get", _identity(request)))
         return _json(self._engine.telling.detail_json(workflow))
 
     async def subscribe(self, request: Request) -> Response:
-        lag = self._engine.lag("subscribe")
+        lag = self._engine.lag("subscribe", _identity(request))
         return StreamResponse(self._engine, self._workflow(request, lag), lag)
 
     async def create(self, request: Request) -> Response:
@@ -245,15 +245,20 @@ class _Calls:
 
     def _workflow(self, request: Request, lag: float = 0.0) -> Workflow:
         account = _authorised(request)
-        identity: str = request.path_params["id"]
+        identity = _identity(request)
         if _UUID.fullmatch(identity) is None:
             raise HTTPException(400, "Invalid workflow ID: must be a UUID.")
         self._engine.pump()
-        workflow = self._engine.seen(identity.lower(), lag)
+        workflow = self._engine.seen(identity, lag)
         # Another account's is not told apart from one that never was.
         if workflow is None or workflow.account != account:
             raise HTTPException(404, "Workflow not found.")
         return workflow
+
+
+def _identity(request: Request) -> str:
+    identity: str = request.path_params["id"]
+    return identity.lower()
 
 
 def _authorised(request: Request) -> str:

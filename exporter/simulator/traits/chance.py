@@ -15,11 +15,15 @@ PLACES: tuple[Place, ...] = ("list", "subscribe", "get")
 
 
 def draw(workflow: Workflow, purpose: str) -> float:
-    """A number from 0 up to 1 for one purpose of this execution, always the same.
+    """A number from 0 up to 1 for one purpose of this execution, always the same."""
+    return draw_by(f"{workflow.id}/{workflow.execution}/{purpose}")
 
-    Cheaper than dice of its own, because it is drawn for each row of each page.
+
+def draw_by(text: str) -> float:
+    """A number from 0 up to 1, always the same for one text.
+
+    Cheaper than dice, because it is drawn for each row of each page.
     """
-    text = f"{workflow.id}/{workflow.execution}/{purpose}"
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.app import App, clocks
 from exporter.comfycontrol import Timeouts
 from exporter.config import Config
+from exporter.config.accounts import Listing
 from exporter.observations import Moment
 from exporter.simulator import Simulator, parse_scenario
 
@@ -161,14 +162,24 @@ class Bench:
         jitter: Callable[[], float] = soon,
         now: Callable[[], Moment] = clocks,
         timeouts: Timeouts | None = None,
+        lookback: float | None = None,
+        **more: Any,
     ) -> Exporter:
-        """Start an exporter."""
-        app = App(
-            _listed_often(Config.model_validate({"accounts": list(accounts)})),
-            jitter=jitter,
-            now=now,
-            timeouts=timeouts,
-        )
+        """Start an exporter.
+
+        Args:
+            accounts: their configurations.
+            jitter: for backoffs.
+            now: both clocks.
+            timeouts: of requests.
+            lookback: how far the list is read, where a test cannot wait for what the configuration
+                allows.
+            more: what else an `App` takes.
+        """
+        config = _listed_often(Config.model_validate({"accounts": list(accounts)}))
+        if lookback is not None:
+            config = _looking_back(config, lookback)
+        app = App(config, jitter=jitter, now=now, timeouts=timeouts, **more)
         app.start()
         self._ends.callback(self._stop, app)
         return Exporter(app)
@@ -182,11 +193,19 @@ class Bench:
 
 
 def _listed_often(config: Config) -> Config:
+    return _listed(config, lambda listing: {} if listing.interval > 1 else {"interval": OFTEN})
+
+
+def _looking_back(config: Config, lookback: float) -> Config:
+    return _listed(config, lambda _: {"lookback": lookback})
+
+
+def _listed(config: Config, change: Callable[[Listing], dict[str, float]]) -> Config:
     accounts = tuple(
         account
-        if account.listing is None or account.listing.interval > 1
+        if account.listing is None
         else account.model_copy(
-            update={"listing": account.listing.model_copy(update={"interval": OFTEN})}
+            update={"listing": account.listing.model_copy(update=change(account.listing))}
         )
         for account in config.accounts
     )
