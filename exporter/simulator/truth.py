@@ -171,4 +171,5 @@ class Truth:
             },
             "faults": self.faults,
             "workflows": [each.as_json() for each in self.workflows],
+            "gone": [each.as_json() for each in self.gone],
         }

@@ -119,15 +119,16 @@ class Case:
         else:
             time.sleep(STAYS_SECONDS)
         truth = self.simulator.truth()
-        assert len(truth.told()) == count
-        assert differences(counted(self.exporter), truth) == []
+        assert len(truth.told()) == count, truth.outcomes()
+        if found := differences(counted(self.exporter), truth):
+            pytest.fail("\n".join(found))
         self.is_polite()
 
     def is_polite(self) -> None:
         """See that no request was refused, and how near to it they came."""
         truth = self.simulator.truth()
-        assert sum(truth.refusals.values()) == 0
-        assert truth.busiest_window <= MOST_REQUESTS
+        assert sum(truth.refusals.values()) == 0, truth.refusals
+        assert truth.busiest_window <= MOST_REQUESTS, truth.busiest_window
 
 
 class Cases:

@@ -24,12 +24,12 @@ def test_what_cannot_be_read_in_a_snapshot_is_asked_for_another_way(
 
 @pytest.mark.slow
 def test_a_stream_that_does_not_know_of_the_end_yet_holds_up_no_other_cause(cases: Cases) -> None:
-    # Half of the workflows have their streams from a copy of the data that is 30 s behind.
+    # Some of the workflows have their streams from a copy of the data that is 30 s behind.
     simulator = cases.service(
         """
         runners: [{name: gpu, stopped: [{from: 0s}]}]
         start: {open: 16, open_age: {min: 1m, max: 5m}}
-        traits: {replicas: [{share: 0.5, by: workflow, lag: 300s, places: [subscribe]}]}
+        traits: {replicas: [{share: 0.7, by: workflow, lag: 300s, places: [subscribe]}]}
         """,
         base="",
     )
@@ -37,6 +37,7 @@ def test_a_stream_that_does_not_know_of_the_end_yet_holds_up_no_other_cause(case
     case.ready()
     ids = [each.id for each in simulator.truth().workflows]
     behind = simulator.call(lambda engine: [each for each in ids if engine.lag("subscribe", each)])
+    # More than the places for causes, and not all.
     assert 5 <= len(behind) <= 11
     for each in ids:
         simulator.workflow(each).advance("failed")

@@ -34,6 +34,7 @@ def seen(case: Case, count: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("named", ["listed", "configured"])
 @pytest.mark.parametrize(("storm", "seconds"), STORMS)
 def test_ids_that_were_seen_outlast_a_storm(
@@ -52,6 +53,7 @@ def test_ids_that_were_seen_outlast_a_storm(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_they_outlast_it_over_a_restart_too(cases: Cases, tmp_path: Path) -> None:
     simulator = cases.service("")
     made = [simulator.create(scripted=True) for _ in range(6)]
@@ -68,6 +70,7 @@ def test_they_outlast_it_over_a_restart_too(cases: Cases, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_an_id_that_is_gone_for_a_while_is_counted_when_it_is_back(cases: Cases) -> None:
     simulator = cases.service("")
     made = [simulator.create(scripted=True) for _ in range(4)]
