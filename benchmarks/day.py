@@ -109,8 +109,9 @@ def _live_through(
     print(f"{workflows} workflows arrived within {time.monotonic() - began:.0f} s", flush=True)
     ended = time.monotonic()
     while time.monotonic() - ended < patience:
-        truth = simulator.truth()
-        if not _open(truth) and _happened(truth) == _by_id(read_counted(file)):
+        truth, counted = simulator.truth(), read_counted(file)
+        all_causes = _causes(counted) == truth["accounts"][ACCOUNT]["outcomes"].get("failed", 0)
+        if not _open(truth) and _happened(truth) == _by_id(counted) and all_causes:
             break
         _look(exporter)
     print(f"compared {time.monotonic() - ended:.0f} s after the last arrival")
@@ -155,6 +156,10 @@ def _by_id(counted: Iterable[Counted]) -> Outcomes:
     return found
 
 
+def _causes(counted: Iterable[Counted]) -> int:
+    return sum(each.what == CAUSE for each in counted)
+
+
 def _tell(truth: dict[str, Any], counted: list[Counted], metrics: Metrics) -> None:
     happened, ours = _happened(truth), _by_id(counted)
     account = truth["accounts"][ACCOUNT]
@@ -177,13 +182,14 @@ def _tell(truth: dict[str, Any], counted: list[Counted], metrics: Metrics) -> No
     for word, which in (("lost", lost), ("double", doubles)):
         for identity, what in sorted(which.items())[:20]:
             print(f"  {word} {identity}: {dict(what)}")
+    print(f"causes: {_causes(counted)}", end="")
     _tell_more(truth, metrics)
 
 
 def _tell_more(truth: dict[str, Any], metrics: Metrics) -> None:
     account = truth["accounts"][ACCOUNT]
     causes = sum(count for *_, count in account["causes"])
-    print(f"causes: {metrics.total('workflow_failures_total'):.0f} of {causes} failures", end="; ")
+    print(f" of {causes} failures", end="; ")
     shown = metrics.by("workflow_failures_total", "node_type").get("unknown", 0.0)
     print(f"unknown {shown:.0f}", end=", ")
     unknown = sum(count for node, _, count in account["causes"] if node == "unknown")

@@ -97,6 +97,31 @@ def test_a_replica_tells_what_was_in_pages_and_streams(start: Start) -> None:
     assert told[-1] == "failed"
 
 
+def test_a_replica_may_answer_for_some_workflows_always_and_for_no_page(start: Start) -> None:
+    service = start(f"{QUIET}  replicas: [{{share: 0.5, by: workflow, lag: 1h}}]")
+    simulator = service.simulator
+    made = [simulator.create(scripted=True) for _ in range(20)]
+    found = {each: service.get(f"/v1/workflow/{each}").ok for each in made}
+    assert 3 <= sum(found.values()) <= 17
+    assert found == {each: service.get(f"/v1/workflow/{each}").ok for each in made}
+    assert set(made) <= set(ids(service.get("/v1/workflow?per_page=20")))
+
+
+def test_a_hidden_one_is_not_found_until_it_is_shown(start: Start) -> None:
+    service = start(f"{QUIET}  {{}}")
+    workflow = service.simulator.create(scripted=True)
+    handle = service.simulator.workflow(workflow)
+    handle.hide()
+    assert service.get(f"/v1/workflow/{workflow}").status_code == 404
+    assert service.get("/v1/workflow").json()["total"] == 130
+    assert service.simulator.truth().workflow(workflow).status == "accepted"
+    with pytest.raises(KeyError):
+        handle.truth()
+    handle.show()
+    assert service.get(f"/v1/workflow/{workflow}").ok
+    assert ids(service.get("/v1/workflow"))[0] == workflow
+
+
 def test_an_end_in_a_new_status_may_leave_its_stream_open(start: Start) -> None:
     service = start(
         f"{QUIET}  statuses: {{words: [{{word: lost, instead_of: failed, closes: false}}]}}"

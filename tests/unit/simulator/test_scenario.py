@@ -35,6 +35,7 @@ def test_the_bundled_scenarios_are_sound_and_described() -> None:
         "stuck-queue",
         "backlog",
         "hostile",
+        "traits",
     } <= set(found)
     assert all(found.values())
     assert all(load_scenario(name).name == name for name in found)
