@@ -53,8 +53,10 @@ _SINCE_IT_WAITS: Final = (
     f'{{account=~"$account", {_WAITING}}}))'
 )
 STANDS_STILL: Final = (
-    f"({_SINCE_IT_MOVED} <= on (account) {_SINCE_IT_WAITS}"
+    f"(({_SINCE_IT_MOVED} <= on (account) {_SINCE_IT_WAITS}"
     f" or {_SINCE_IT_WAITS} < on (account) {_SINCE_IT_MOVED})"
+    " and on (account) sum by (account) "
+    f'(comfycontrol_workflows{{account=~"$account", {_WAITING}}}) > 0)'
 )
 """By account: for how long something has waited and nothing has started or ended. Not there where
 nothing waits: a night without work is no standstill."""
@@ -148,7 +150,7 @@ def firing(*, exporter: bool) -> AnyPanel:
         Query(named(rank)),
         Query(named(f"time() - ALERTS_FOR_STATE{{{_OURS}}}")),
         sort_by="Is",
-        no_value="Nothing fires, and nothing is about to",
+        no_value="No alert fires or is pending",
     )
 
 

@@ -143,13 +143,13 @@ def _answer(at: Marks) -> list[AnyPanel]:
             ),
             Query(f"topk(1, {_STALEST})", "{{account}}"),
             Query(
-                '0 * max(comfycontrol_account_listed{account=~"$account"})'
+                '(sum(comfycontrol_workflows{account=~"$account"}) == 0)'
                 f" unless on () count({_STALEST})",
                 "none open",
             ),
             limits=at.stalest,
             decimals=0,
-            no_value="not scraped",
+            no_value="not seen",
         ),
         stats(
             About(
@@ -305,18 +305,21 @@ def _following(at: Marks) -> list[AnyPanel]:
             About(
                 "Stalest observation",
                 "Age of what we know of the open workflow that was seen least recently, by "
-                "account. A saw of the listing's interval is healthy; a line that rises with the "
-                "clock is a workflow that nobody tells of any more.",
+                "account, at most within each step; 0 where none is open. Up to the listing's "
+                "interval and a scrape is healthy; a line that rises with the clock is a workflow "
+                "that nobody tells of any more.",
                 CLOCK,
                 width=8,
                 links=[places.runbook("ComfyControlObservationsStale")],
             ),
             Query(
-                _age("comfycontrol_stalest_observation_timestamp_seconds", by="account"),
+                f"max_over_time(({_STALEST} or on (account) 0 * "
+                '(sum by (account) (comfycontrol_workflows{account=~"$account"}) == 0))'
+                "[$__rate_interval:])",
                 "{{account}}",
             ),
             limits=at.stalest,
-            no_value="Nothing is open",
+            no_value="Nobody can be seen",
         ),
         lines(
             About(
@@ -421,7 +424,7 @@ def _reconciling(at: Marks) -> list[AnyPanel]:
                 "Outcomes not accounted for",
                 "Workflows that the service has in a status by its own total, and that were "
                 "neither counted nor there before; of each account, the status with most. A step "
-                "that is gone within some ten minutes was missed and is counted now; one that stays "
+                "that is gone within ten minutes was missed and is counted now; one that stays "
                 "cannot be found in its list.",
                 COUNT,
                 width=6,
@@ -469,14 +472,17 @@ def _reconciling(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Last compared",
-                "Since the service's totals were last compared with the ledger's, by account. A "
-                "saw of two minutes, and more where the budget has nothing to spare. A line that "
+                "Since the service's totals were last compared with the ledger's, by account, at "
+                "most: some two minutes, and more where the budget is used up. A line that "
                 "rises: the list is not read, or the service does not tell totals.",
                 CLOCK,
                 width=6,
             ),
+            # A saw that is finer than a step would be a block.
             Query(
-                _age("comfycontrol_reconciliation_last_success_timestamp_seconds", by="account"),
+                "max_over_time(("
+                + _age("comfycontrol_reconciliation_last_success_timestamp_seconds", by="account")
+                + ")[$__rate_interval:])",
                 "{{account}}",
             ),
             no_value="Not compared yet, or not at all",

@@ -103,7 +103,7 @@ def _answer(at: Marks) -> list[AnyPanel]:
                 "where it is least over seven days. Cancelled and invalid ones are left out: these "
                 "were somebody's decision, and somebody's mistake.",
                 SHARE,
-                width=6,
+                width=5,
                 height=4,
                 links=[places.runbook("ComfyControlFailureRatioHigh")],
             ),
@@ -161,7 +161,7 @@ def _answer(at: Marks) -> list[AnyPanel]:
                 "The largest place in a queue that any workflow holds now, and whose. 0: none is "
                 "queued. Unknown: some are queued, but no stream has told a place within 30 s.",
                 COUNT,
-                width=2,
+                width=3,
                 height=4,
                 links=[places.runbook("ComfyControlQueueStuck")],
             ),
@@ -202,14 +202,15 @@ def _queue(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Open workflows by status",
-                "What is on its way, stacked. Look for a yellow band that grows while the blue "
-                "one does not: more arrives than the runners carry.",
+                "What is on its way, stacked: at most within each step. Look for a yellow band "
+                "that grows while the blue one does not: more arrives than the runners carry.",
                 COUNT,
                 width=8,
             ),
             *(
                 Query(
-                    'sum(comfycontrol_workflows{account=~"$account", status="' + status + '"})',
+                    "sum(max_over_time(comfycontrol_workflows"
+                    f'{{account=~"$account", status="{status}"}}[$__rate_interval]))',
                     status,
                 )
                 for status in reversed(_OPEN)
@@ -282,7 +283,8 @@ def _queue(at: Marks) -> list[AnyPanel]:
                 links=[places.runbook("ComfyControlQueueStuck")],
             ),
             Query(
-                'max by (account) (comfycontrol_queue_position_max{account=~"$account"})'
+                "max by (account) (max_over_time(comfycontrol_queue_position_max"
+                '{account=~"$account"}[$__rate_interval]))'
                 " or on (account) 0 * (sum by (account) "
                 '(comfycontrol_workflows{account=~"$account", status="queued"}) == 0)',
                 "{{account}}",
@@ -307,7 +309,7 @@ def _queue(at: Marks) -> list[AnyPanel]:
                 "further back",
             ),
             shares=True,
-            colors={"at 1": BLUE, "at 2 to 5": "light-yellow", "further back": YELLOW},
+            colors={"at 1": BLUE, "at 2 to 5": "#fff3b0", "further back": YELLOW},
         ),
         lines(
             About(
@@ -322,7 +324,8 @@ def _queue(at: Marks) -> list[AnyPanel]:
             Query(_start_quantile("0.5", "$window") + _NUMBERS, "median"),
             Query(_start_quantile("0.95", "$window") + _NUMBERS, "p95", exemplars=True),
             Query(_start_quantile("0.99", "$window") + _NUMBERS, "p99"),
-            colors={"median": "light-yellow", "p95": YELLOW, "p99": "dark-yellow"},
+            colors={"median": "#fff3b0", "p95": YELLOW, "p99": "#9c8400"},
+            dashed="median",
             limits=at.time_to_start,
             no_value="None started",
         ),

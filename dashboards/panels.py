@@ -39,6 +39,8 @@ PURPLE: Final = "purple"
 """Refused as a stranger, or not to be read."""
 GREY: Final = "#8e8e8e"
 """Somebody's decision, or there to compare with."""
+NEUTRAL: Final = "light-blue"
+"""Says nothing: which account or exporter it is."""
 CALM: Final = "#343b44"
 """A tile that asks for nobody's eye."""
 
@@ -60,7 +62,8 @@ UNSEEN: Final = "No exporter is scraped"
 Legend = Literal["below", "totals", "beside", "hidden"]
 """Where names of series are: `beside` is a table with totals, for many series."""
 
-COUNT: Final = units.Short
+COUNT: Final = units.LocaleFormat
+"""To the last one: `1 K` of something that is counted exactly would be a pity."""
 SHARE: Final = units.PercentUnit
 SECONDS: Final = units.Seconds
 CLOCK: Final = units.DurationInHoursMinutesSeconds
@@ -197,7 +200,8 @@ def lines(  # noqa: PLR0913 (each is given by its name)
         .mode(common.TooltipDisplayMode.MULTI)
         .sort(common.SortOrder.DESCENDING)
     )
-    panel.legend(_legend(legend)).color_scheme(_by_name())
+    of_accounts = any("{{account}}" in query.legend for query in queries)
+    panel.legend(_legend(legend)).color_scheme(_by_name() if of_accounts else _shades())
     if stacked:
         panel.stacking(common_build.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
     panel.thresholds(_thresholds(limits) if limits else _plain())
@@ -219,7 +223,6 @@ _LEAST_MAXIMUM: Final[Mapping[str, float]] = {
     PER_MINUTE: 1,
     SHARE: 0.2,
     CLOCK: 20,
-    SECONDS: 1,
 }
 """How far an axis reaches at least: that of a line of zeros would reach to 100. Ticks of what is
 written without decimals are then whole, and none repeats."""
@@ -240,7 +243,7 @@ def counts(  # noqa: PLR0913 (each is given by its name)
     For what happens now and then, where a rate is a line of a pixel's width. The queries are
     `counted`. `shares` makes all bars as high as each other; without `stacked`, what is compared
     is steps, as bars would hide each other. `apart` is the name of a series that is the sum of all
-    others, which is a line.
+    others, which only the legend has.
     """
     panel = lines(about, *queries, colors=colors, no_value=no_value, legend=legend)
     if stacked:
@@ -251,6 +254,8 @@ def counts(  # noqa: PLR0913 (each is given by its name)
     else:
         panel.line_interpolation(common.LineInterpolation.STEP_BEFORE)
     panel.decimals(0)
+    if legend == "beside":
+        panel.color_scheme(_in_turn())
     panel.show_points(common.VisibilityMode.NEVER)
     if shares:
         panel.axis_soft_max(1)
@@ -290,10 +295,10 @@ def _aside(name: str) -> list[model.DynamicConfigValue]:
 
 _APART: Final = [
     _fixed(GREY),
+    model.DynamicConfigValue(
+        id_val="custom.hideFrom", value={"viz": True, "legend": False, "tooltip": False}
+    ),
     model.DynamicConfigValue(id_val="custom.stacking", value={"mode": "none", "group": "A"}),
-    model.DynamicConfigValue(id_val="custom.drawStyle", value="line"),
-    model.DynamicConfigValue(id_val="custom.fillOpacity", value=0),
-    model.DynamicConfigValue(id_val="custom.lineWidth", value=1),
 ]
 _DASHED: Final = [
     model.DynamicConfigValue(id_val="custom.lineStyle", value={"fill": "dash", "dash": [8, 8]}),
@@ -473,9 +478,19 @@ def _by_threshold() -> build.FieldColor:
     return build.FieldColor().mode(model.FieldColorModeId.THRESHOLDS)
 
 
+def _in_turn() -> build.FieldColor:
+    """Bars that lie on each other are told apart best by colours that differ."""
+    return build.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC)
+
+
 def _by_name() -> build.FieldColor:
     """An account has the same colour on every panel of both boards."""
     return build.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME)
+
+
+def _shades() -> build.FieldColor:
+    """For exporters, endpoints and the like: none may look like a fault, or like health."""
+    return build.FieldColor().mode(model.FieldColorModeId.SHADES).fixed_color(NEUTRAL)
 
 
 def _mappings(texts: Mapping[str, tuple[str, str]]) -> list[model.ValueMapping]:

@@ -4,10 +4,11 @@ It needs Prometheus with its promtool, and a program that draws a dashboard's JS
 
     PROGRAM DASHBOARD.json --prometheus URL --out FILE --minutes N --width N
 
-Where pngquant is installed, the pictures are made small.
+Where pngquant and optipng are installed, the pictures are made small.
 """
 
 import argparse
+import json
 import shlex
 import shutil
 import socket
@@ -25,7 +26,9 @@ from dashboards.pictures.history import INTERVAL, HistoryError, Prometheus, eval
 from dashboards.pictures.scenes import SCENES, Scene
 
 IMAGES: Final = Path(__file__).parents[2] / "docs" / "images"
-WIDTH: Final = 1500
+WIDTH: Final = 1280
+_SCREEN: Final = 22
+"""Rows of Grafana's grid that a screen shows at once."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,11 +68,9 @@ def _draw(scene: Scene, folder: Path, arguments: argparse.Namespace) -> int:
     with prometheus.running():
         for name, text in board_files(load()).items():
             board = folder / name
-            board.write_text(text, "utf-8")
-            picture = (
-                arguments.output
-                / f"{Path(name).stem.removeprefix('comfycontrol-')}-{scene.name}.png"
-            )
+            board.write_text(_first_screen(text) if scene.first_screen else text, "utf-8")
+            stem = name.removeprefix("comfycontrol-").removesuffix(".json")
+            picture: Path = arguments.output / f"{stem}-{scene.name}.png"
             command = [
                 *shlex.split(arguments.preview), str(board), f"--prometheus={prometheus.url}",
                 f"--out={picture}", f"--minutes={scene.minutes}", f"--width={WIDTH}",
@@ -77,10 +78,24 @@ def _draw(scene: Scene, folder: Path, arguments: argparse.Namespace) -> int:
             code = subprocess.run(command, check=False).returncode
             sys.stdout.write(f"{picture.name}: {code}\n")
             worst = max(worst, code)
-            if code != 2 and (quant := shutil.which("pngquant")):
-                small = [quant, "--force", "--skip-if-larger", "--ext=.png", "48", str(picture)]
-                subprocess.run(small, check=False)
+            _make_small(picture)
     return worst
+
+
+def _first_screen(board: str) -> str:
+    document = json.loads(board)
+    document["panels"] = [p for p in document["panels"] if p["gridPos"]["y"] < _SCREEN]
+    return json.dumps(document)
+
+
+def _make_small(picture: Path) -> None:
+    """As far as there are programs for that."""
+    for program in (
+        ["pngquant", "--force", "--nofs", "--skip-if-larger", "--ext=.png", "40"],
+        ["optipng", "-quiet", "-o4"],
+    ):
+        if picture.exists() and shutil.which(program[0]):
+            subprocess.run([*program, str(picture)], check=False)
 
 
 def _free_port() -> int:

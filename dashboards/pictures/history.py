@@ -25,6 +25,8 @@ _SELDOM: Final = 240
 _FINE: Final = 6.75 * HOUR
 _AHEAD: Final = 15 * 60
 """It goes on after the moment at which it was made: pictures take a while."""
+_OFF_STEP: Final = 7
+"""Scrapes lie anywhere between the round moments that queries ask for."""
 _TARGET: Final = {"job": "comfycontrol", "instance": "exporter-0:10871"}
 _DURATIONS: Final = {"s": 1, "m": 60, "h": 3600}
 
@@ -86,7 +88,7 @@ def _put(write_to: Callable[[str], object], series: Series, end: float) -> None:
 def _lines(name: str, labels: Mapping[str, str], samples: Sequence[Sample], end: float) -> str:
     inner = ",".join(f'{key}="{value}"' for key, value in {**labels, **_TARGET}.items())
     head = f"{name}{{{inner}}}"
-    return "".join(f"{head} {value:.10g} {end + at:.0f}\n" for at, value in samples)
+    return "".join(f"{head} {value:.10g} {end + at + _OFF_STEP:.0f}\n" for at, value in samples)
 
 
 class Prometheus:

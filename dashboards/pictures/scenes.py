@@ -26,6 +26,8 @@ class Scene:
     minutes: int = 360
     history: float = 8 * DAY + HOUR
     """How far back Prometheus knows, in seconds."""
+    first_screen: bool = False
+    """Whether the rest of a board would show no more than others do."""
     blind_since: float = _LATEST
     """When the exporter went away; seconds after the end of the history."""
 
@@ -68,6 +70,7 @@ SCENES: Final = (
             ),
             Account("farm", 60, runners=2, kinds=_IMAGES),
         ],
+        first_screen=True,
     ),
     Scene(
         "stuck",
@@ -108,6 +111,7 @@ SCENES: Final = (
         "blind",
         "the exporter has not been reached for 12 minutes",
         [_STUDIO, _FARM],
+        first_screen=True,
         blind_since=-12 * MINUTE,
     ),
     Scene(

@@ -162,8 +162,8 @@ def _totals(
         metric, labels, samples = counter(
             "workflow_failures_total", {"node_type": node, "exception_type": exception}, moments
         )
-        # A new series stands at 0 for a minute.
-        yield metric, labels, [sample for sample in samples if sample[0] >= min(moments) - 60]
+        # A new series stands at 0 first: for longer than a minute, as scrapes may be further apart.
+        yield metric, labels, [sample for sample in samples if sample[0] >= min(moments) - 600]
     yield counter(
         "workflow_outputs_total",
         {},
