@@ -3,13 +3,13 @@
 import logging
 import platform
 import random
-import re
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from exporter import __revision__, __version__
 from exporter.account import FollowedAccount, Surroundings
@@ -42,10 +42,6 @@ UNLISTED_LOOKBACK_SECONDS: Final = 86_400.0
 KEEP_SECONDS: Final = 0.25
 """How often the ledger is kept. What a crash takes back of this time is observed again."""
 
-WINDOWS_REMEMBERED: Final = 4
-"""Periods of the rate limit whose requests are remembered over a restart: those that wait long
-for their answer must not give way to younger ones."""
-
 EXPIRY_SECONDS: Final = 10.0
 """How often time is let do its work on the ledger."""
 
@@ -70,6 +66,9 @@ class App:
         hold: seconds for which a new series stands at 0 before it shows its value.
         timeouts: of the client; None: its defaults.
         reconciling: how often the service's totals are compared with the ledger's; None: never.
+        fresh_services: nobody has asked these services before, as with a simulator that began
+            with this process. Else what earlier processes may have asked them is assumed, where
+            `storage` does not tell.
 
     Raises:
         TokenUnreadable: a token cannot be read.
@@ -87,10 +86,12 @@ class App:
         timeouts: Timeouts | None = None,
         hold: float = HOLD_SECONDS,
         reconciling: Pace | None = Pace(),  # noqa: B008 - a constant
+        fresh_services: bool = False,
     ) -> None:
         self._config = config
         self._now = now
         self._storage = storage
+        self._fresh_services = fresh_services
         self._config_reading = ConfigReading(
             last_reload_successful=True, last_reload_success_at=now().wall
         )
@@ -281,24 +282,16 @@ class App:
                 _limit(account.rate_limit),
                 monotonic=lambda: self._now().monotonic,
                 wall=lambda: self._now().wall,
-                file=self._window_file(account.address, account.rate_limit.requests),
+                file=self._window_file(account.address),
+                fresh=self._fresh_services,
             )
         return budget
 
-    def _window_file(self, address: str, requests: int) -> WindowFile | None:
+    def _window_file(self, address: str) -> WindowFile | None:
         if self._storage is None:
             return None
-        name = re.sub(r"[^A-Za-z0-9.-]", "_", address)
-        path = self._storage / f"requests-{name}.window"
-        try:
-            return WindowFile.on_this_machine(path, WINDOWS_REMEMBERED * requests)
-        except OSError as error:
-            # Not worth failing for: the worst is a refusal after a restart.
-            log.warning(
-                "requests cannot be remembered over a restart",
-                extra={"file": str(path), "reason": error.strerror},
-            )
-            return None
+        name = f"requests-{quote(address, safe='')}.window"
+        return WindowFile.on_this_machine(self._storage / name)
 
     # Threads ----------------------------------------------------------------------------------
 

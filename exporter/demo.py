@@ -45,7 +45,15 @@ def demonstrate(
         _say(f"  open   {url}/")
         _say(f"  or     curl {url}{web.telemetry_path}")
         _say("  Ctrl-C ends both.")
-        run(config, web, None, signals, meanwhile=_ticker, hold=HOLD_SECONDS)
+        run(
+            config,
+            web,
+            None,
+            signals,
+            meanwhile=_ticker,
+            hold=HOLD_SECONDS,
+            fresh_services=True,
+        )
 
 
 @contextmanager

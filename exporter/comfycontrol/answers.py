@@ -61,10 +61,19 @@ def judge(
         read_start: reads the beginning of its body, up to ``MAX_REFUSAL_SIZE``. Called at most
             once, and never for an answer that can be read.
     """
+    failure = _failure(endpoint, response, read_start)
+    if failure is not None:
+        failure.retry_after = retry_after(response, now)
+    return failure
+
+
+def _failure(
+    endpoint: Endpoint, response: requests.Response, read_start: Callable[[], bytes]
+) -> ServiceError | None:
     status = response.status_code
     code = str(status)
     if status != 200:
-        return _refusal(endpoint, response, now, read_start)
+        return _refusal(endpoint, response, read_start)
     content_type = _content_type(response)
     expected = _STREAM_TYPE if endpoint == "subscribe" else _JSON_TYPE
     # Without a type, a document is judged by itself; a stream could be anything.
@@ -103,16 +112,13 @@ def _content_type(response: requests.Response) -> str:
 
 
 def _refusal(
-    endpoint: Endpoint,
-    response: requests.Response,
-    now: Callable[[], float],
-    read_start: Callable[[], bytes],
+    endpoint: Endpoint, response: requests.Response, read_start: Callable[[], bytes]
 ) -> ServiceError:
     status = response.status_code
     code = str(status)
     message = f"{endpoint}: answered with status {status}"
-    if status == 401:
-        return Unauthorized(message, code=code)
+    if status in {401, 429}:
+        return (Unauthorized if status == 401 else RateLimited)(message, code=code)
     plain = {400: BadRequest, 403: Forbidden, 404: NotFound}.get(status)
     if plain is not None:
         if is_of_service(_content_type(response), read_start()):
@@ -122,13 +128,10 @@ def _refusal(
         return Unusable(message, code=code)
     if 300 <= status < 400:
         return Redirected(message, code=code)
-    retry_after = _retry_after(response, now)
-    if status == 429:
-        return RateLimited(message, code=code, retry_after=retry_after)
-    return ServerFault(message, code=code, retry_after=retry_after)
+    return ServerFault(message, code=code)
 
 
-def _retry_after(response: requests.Response, now: Callable[[], float]) -> float | None:
+def retry_after(response: requests.Response, now: Callable[[], float]) -> float | None:
     """Read Retry-After, seconds or a date, as seconds from 0 to ``MAX_RETRY_AFTER``."""
     value = response.headers.get("Retry-After", "").strip()
     if _SECONDS.fullmatch(value):

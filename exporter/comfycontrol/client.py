@@ -16,7 +16,7 @@ import requests
 import requests.auth
 
 from exporter import __version__
-from exporter.comfycontrol.answers import MAX_REFUSAL_SIZE, Endpoint, judge
+from exporter.comfycontrol.answers import MAX_REFUSAL_SIZE, Endpoint, judge, retry_after
 from exporter.comfycontrol.connections import Adapter, Call, make_tls_context
 from exporter.comfycontrol.deadlines import Watchdog
 from exporter.comfycontrol.documents import MalformedDocument, normalize_workflow_id
@@ -370,7 +370,7 @@ class Client:
             return parse(body)
         except MalformedDocument as error:
             message = f"{endpoint}: {error}"
-        raise Unusable(message, code="200")
+        raise self._unusable(message, response)
 
     def _read_body(self, endpoint: Endpoint, response: requests.Response, call: Call) -> bytes:
         self._watchdog.watch(call, self._timeouts.body)
@@ -386,7 +386,10 @@ class Client:
                 return bytes(body)
             body += chunk
             if len(body) > MAX_BODY_SIZE:
-                raise Unusable(f"{endpoint}: the body is too long", code="200")
+                raise self._unusable(f"{endpoint}: the body is too long", response)
+
+    def _unusable(self, message: str, response: requests.Response) -> Unusable:
+        return Unusable(message, code="200", retry_after=retry_after(response, self._now))
 
     def _read_start(self, response: requests.Response, call: Call) -> bytes:
         """Read the beginning of a refusal's body: as much of it as comes in time."""

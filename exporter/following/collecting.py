@@ -9,7 +9,6 @@ from exporter.comfycontrol import ServiceError
 from exporter.comfycontrol.window import Purpose
 from exporter.following.asking import Asking, Way
 from exporter.following.debts import DebtOrder
-from exporter.following.ending import asked_to_wait
 from exporter.following.stop import Stop, Stopped
 from exporter.observations import Moment, WorkflowRegister
 
@@ -125,7 +124,7 @@ class DebtCollector:
         except Stopped:
             pass
         except ServiceError as error:
-            at_least = asked_to_wait(error)
+            at_least = error.retry_after or 0.0
             log.debug(
                 "no cause",
                 extra={

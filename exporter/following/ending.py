@@ -9,7 +9,6 @@ from exporter.comfycontrol import (
     Forbidden,
     NotFound,
     RateLimited,
-    ServerFault,
     ServiceError,
     StreamEnding,
     Unauthorized,
@@ -166,11 +165,6 @@ def refused_because(error: ServiceError) -> DropReason | None:
             return None
 
 
-def asked_to_wait(error: ServiceError) -> float:
-    """Seconds for which this answer asked to be left alone; 0 where it did not say."""
-    return (error.retry_after or 0.0) if isinstance(error, ServerFault) else 0.0
-
-
 def after_refusal(error: ServiceError, *, believed: bool) -> Next:
     """What follows a request about one id that brought no answer of use.
 
@@ -182,12 +176,10 @@ def after_refusal(error: ServiceError, *, believed: bool) -> Next:
         case RateLimited() | Unauthorized():
             # The budget, or the account's gate, holds everyone back: no need for more.
             return Next("reconnect")
-        case ServerFault():
-            return Next("back_off", at_least=asked_to_wait(error))
     reason = refused_because(error)
     if reason is not None and believed:
         return Next("give_up", drop_reason=reason)
-    return Next("back_off")
+    return Next("back_off", at_least=error.retry_after or 0.0)
 
 
 def reason_of_refusal(error: ServiceError) -> StreamEnd:

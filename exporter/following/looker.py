@@ -15,7 +15,6 @@ from exporter.comfycontrol import ServiceError
 from exporter.comfycontrol.window import Purpose
 from exporter.following.asking import Asking
 from exporter.following.backoff import Backoff
-from exporter.following.ending import asked_to_wait
 from exporter.following.stop import Stop, Stopped
 from exporter.observations import CannotTakeUp, Moment, Source, TakenUp, WorkflowRegister
 
@@ -189,7 +188,7 @@ class Looker:
         except Stopped:
             raise
         except ServiceError as error:
-            at_least = max(at_least, asked_to_wait(error))
+            at_least = max(at_least, error.retry_after or 0.0)
             fault, level = {"code": error.code, "reason": str(error)}, logging.DEBUG
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the looking
             fault, level = {"error": type(error).__name__}, logging.ERROR

@@ -75,12 +75,16 @@ def _is_new_to_us(workflow: Workflow, seen: Observation, rules: CountingRules) -
         return False
     if created is not None and created > rules.line:
         return True
-    updated = inf if seen.updated_at is None else seen.updated_at
-    if seen.completed_at is not None:
-        return min(seen.completed_at, updated) > rules.line
-    # Somebody may have edited an old one. A young one would be known, had it been over by then.
-    is_young = created is not None and created > rules.line - FIRST_LOOK_SECONDS
-    return is_young and rules.line < updated < inf
+    if created is not None and created > rules.line - FIRST_LOOK_SECONDS:
+        # It would be known, had it been over by then, whatever a runner's clock says.
+        ended = seen.completed_at if seen.updated_at is None else seen.updated_at
+    else:
+        # Somebody may have edited an old one, so both must say so.
+        stamps = (seen.completed_at, seen.updated_at)
+        ended = min((s for s in stamps if s is not None), default=None)
+        if seen.completed_at is None:
+            return False
+    return ended is not None and ended > rules.line
 
 
 def _may_be_pruned(created: float | None, end: float | None, rules: CountingRules) -> bool:

@@ -49,9 +49,13 @@ class Keeping:
     # A turn of their own ----------------------------------------------------------------------
 
     def keep(self) -> None:
-        """Have the store keep whatever it has not kept yet."""
+        """Have the store keep whatever it has not kept yet, and look after what it has."""
         with self.turn:
-            self._flush()
+            if self._flush():
+                try:
+                    self._store.verify()
+                except StoreFailed as error:
+                    self._note_failure(error)
 
     def created_after(self, account: str, created_at: float) -> int | None:
         """How many of the account's workflows are younger (Unix seconds); None: no telling."""

@@ -108,6 +108,7 @@ class Ledger:
         self._keeping: Final = Keeping(store, self._memory, self._lock, now)
         _tell_begun_anew(self._memory.begun_anew)
         self._follow(accounts)
+        self._keeping.errors += kept.faults
         if kept.lost:
             self._keeping.note_lost_before()
 

@@ -89,32 +89,56 @@ def _has_ended_again(
         return False  # cancelled before it started, and the start turned up afterwards
     if told is not None and not is_later(end, told):
         return False  # of this run or, from a replica that lags, of an earlier one
+    if _lies_in_the_future(workflow, seen, end, told if this_way else None):
+        return False
     if told is not None and this_way:
         return start is None or _starts_after(workflow, start, told)
     return _has_ended_since(workflow, seen, end)
 
 
+def _lies_in_the_future(
+    workflow: Workflow, seen: Observation, end: float, told: float | None
+) -> bool:
+    """Whether an end is by another clock than what it would be compared with.
+
+    Nothing ends later than now. A clock that stamped the end on record may be fast, though.
+    """
+    if seen.service_wall is None:
+        return False
+    ahead = CLOCK_SLACK_SECONDS
+    if told is not None and workflow.settled_at is not None:
+        lead = told - workflow.settled_at
+        if lead > CLOCK_SLACK_SECONDS:
+            # By less than it really is: the end was seen a while after it.
+            ahead = lead + STALE_SECONDS
+    return end > seen.service_wall + ahead
+
+
 def _has_ended_since(workflow: Workflow, seen: Observation, end: float) -> bool:
     """Whether an end is a new one, where this way of asking never told that of the last run."""
     start, settled_at = seen.started_at, workflow.settled_at
-    if seen.service_wall is not None and end > seen.service_wall + CLOCK_SLACK_SECONDS:
-        return False  # in the future: it is by another clock, and nothing can be compared with it
     other = _told_the_other_way(workflow, seen.via)
     if other is None:
-        # The end on record has no stamp. The first that is told is most likely its own.
-        if settled_at is None:
-            return start is not None and _starts_after(workflow, start, workflow.ended_at)
-        if start is None:
-            return end > settled_at + FIRST_STAMP_SECONDS
-        return _starts_after(workflow, start, settled_at + CLOCK_SLACK_SECONDS)
-    clocks_agree = settled_at is None or (
-        start is not None and abs(settled_at - other) <= SAME_CLOCK_SECONDS
-    )
-    return (
-        is_later(end, other)
-        and (start is None or _starts_after(workflow, start, other))
-        and (clocks_agree or end > (settled_at or other) + CLOCK_SLACK_SECONDS)
-    )
+        return _is_past_unstamped_end(workflow, start, end)
+    if not is_later(end, other):
+        return False
+    if settled_at is not None and end > settled_at + CLOCK_SLACK_SECONDS:
+        # It ended after we saw it over. With its old start, the stamp was only put right.
+        return start is None or _starts_after(workflow, start, None)
+    if settled_at is None:
+        return start is None or _starts_after(workflow, start, other)
+    clocks_agree = abs(settled_at - other) <= SAME_CLOCK_SECONDS
+    return clocks_agree and start is not None and _starts_after(workflow, start, other)
+
+
+def _is_past_unstamped_end(workflow: Workflow, start: float | None, end: float) -> bool:
+    """The end on record has no stamp. The first that is told is most likely its own."""
+    settled_at = workflow.settled_at
+    if settled_at is None:
+        return start is not None and _starts_after(workflow, start, workflow.ended_at)
+    if start is None:
+        return end > settled_at + FIRST_STAMP_SECONDS
+    return _starts_after(workflow, start, settled_at + CLOCK_SLACK_SECONDS)
 
 
 def _is_open_again(workflow: Workflow, seen: Observation, told: float | None) -> bool:
@@ -154,8 +178,11 @@ def is_about_earlier_run(workflow: Workflow, seen: Observation) -> bool:
 
 def is_earlier_end(workflow: Workflow, seen: Observation) -> bool:
     """Whether this is the very end of the run before the one that is open now."""
-    return seen.completed_at is not None and any(
-        told is not None and run == workflow.run - 1 and _is_same(seen.completed_at, told)
+    end = seen.completed_at
+    if end is None or not is_over(seen):
+        return False
+    return any(
+        told is not None and run == workflow.run - 1 and _is_same(end, told)
         for told, run in (told_end(workflow, "stream"), told_end(workflow, "listing"))
     )
 

@@ -46,8 +46,8 @@ CAUSE_PATIENCE_SECONDS: Final = 3600.0
 the stamps of its run before its duration is left out."""
 
 SECOND_TELLING_SECONDS: Final = 10.0
-"""What the last snapshot lacks, a cause or a stamp, may be there a moment later: it is asked for
-after this time. A cause that is told to be none after it is none."""
+"""What the last snapshot lacks, a cause or a stamp, may be there a moment later, or another way: it
+is asked for after this time. There is no cause where the workflow by itself is told without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,13 +207,17 @@ def _after_the_end(workflow: Workflow, seen: Observation, rules: CountingRules) 
 
 
 def _is_cause_known(workflow: Workflow, seen: Observation) -> bool:
-    """Whether this tells the cause, or tells for the second time that there is none."""
+    """Whether this tells the cause, or is a full answer that there is none, some time later."""
     if seen.cause is not None and (seen.cause.node_type or seen.cause.exception_type):
         return True
     if seen.cause_unreadable:
         return False  # there is one, and another way of asking may tell it
     since = workflow.cause_owed_since
-    return since is not None and seen.at.monotonic - since.monotonic >= SECOND_TELLING_SECONDS
+    return (
+        seen.via == "detail"
+        and since is not None
+        and seen.at.monotonic - since.monotonic >= SECOND_TELLING_SECONDS
+    )
 
 
 def _pay_duration(

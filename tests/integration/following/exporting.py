@@ -19,8 +19,8 @@ from exporter.simulator import Simulator, parse_scenario
 PATIENCE = 20.0
 """Seconds that a busy machine may take for what is done in a moment."""
 
-NO_LIMIT = {"requests": 100_000, "per": "1s", "reserve": 0}
-"""A budget that nobody ever waits in."""
+NO_LIMIT = {"requests": 100_000, "per": "1s", "reserve": 0.5}
+"""A budget that nobody ever waits in, not even after a start that knows of nothing before it."""
 
 LISTED: dict[str, Any] = {"listing": {"interval": "1s"}}
 """Listed as often as `OFTEN` says."""
@@ -165,10 +165,12 @@ class Bench:
         timeouts: Timeouts | None = None,
         storage: Path | None = None,
         reconciling: Pace | None = None,
+        fresh_services: bool = True,
     ) -> Exporter:
         """Start an exporter; without storage its ledger is in memory.
 
-        It compares totals only where a test is about that.
+        It compares totals only where a test is about that, and it knows that nobody has asked the
+        simulator before, unless a test is about just that.
         """
         app = App(
             _listed_often(Config.model_validate({"accounts": list(accounts)})),
@@ -178,6 +180,7 @@ class Bench:
             hold=0,
             storage=storage,
             reconciling=reconciling,
+            fresh_services=fresh_services,
         )
         app.start()
         self._ends.callback(self._stop, app)

@@ -287,7 +287,7 @@ def ask(client: Client, endpoint: str) -> object:
     return client.get_workflow(WORKFLOW) if endpoint == "get" else client.subscribe(WORKFLOW)
 
 
-@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("status", [204, 302, 400, 401, 403, 404, 410, 429, 500, 503])
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
@@ -319,9 +319,22 @@ def test_retry_after(
     service: responses.RequestsMock,
 ) -> None:
     service.get(LIST, status=status, headers=headers)
-    with pytest.raises((RateLimited, ServerFault)) as caught:
+    with pytest.raises(ServiceError) as caught:
         client.list_workflows(page=1)
     assert caught.value.retry_after == expected
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [("text/html", "<html>"), ("application/json", "<html>"), ("application/json", "[]")],
+)
+def test_retry_after_of_an_answer_that_is_none(
+    content_type: str, body: str, client: Client, service: responses.RequestsMock
+) -> None:
+    service.get(LIST, body=body, content_type=content_type, headers={"Retry-After": "7"})
+    with pytest.raises(Unusable) as caught:
+        client.list_workflows(page=1)
+    assert caught.value.retry_after == 7.0
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ class Bench:
         purpose: Purpose = Purpose.NEW_STREAM,
         *,
         stop: Stop | None = None,
+        about_one: bool = False,
     ) -> object:
         """Ask for what is an answer, or an error to raise."""
 
@@ -80,7 +81,7 @@ class Bench:
                 raise answer
             return answer
 
-        return self.access.ask(purpose, stop or Stop(), request)
+        return self.access.ask(purpose, stop or Stop(), request, about_one=about_one)
 
     def refuse(self) -> None:
         with pytest.raises(Unauthorized):

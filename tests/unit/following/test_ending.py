@@ -123,6 +123,12 @@ def test_after_stream(reason: StreamEnd, action: str) -> None:
             Next("back_off", at_least=7.0),
             "refused",
         ),
+        (
+            ServerFault("", code="404", retry_after=7.0),
+            False,
+            Next("back_off", at_least=7.0),
+            "refused",
+        ),
         (Redirected("", code="302"), False, Next("back_off"), "refused"),
         (Unusable("", code="200"), False, Next("back_off"), "refused"),
         (Unreachable("", reason="connect"), False, Next("back_off"), "dropped"),
