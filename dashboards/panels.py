@@ -214,7 +214,7 @@ def lines(  # noqa: PLR0913 (each is given by its name)
     if dashed is not None:
         panel.override_by_regexp(dashed, _DASHED)
     if aside is not None:
-        panel.override_by_name(aside, _aside(aside))
+        panel.override_by_name(aside, _aside(aside, (colors or {}).get(aside, GREY)))
     return panel
 
 
@@ -283,9 +283,9 @@ def _texts(texts: Mapping[str, tuple[str, str]]) -> model.DynamicConfigValue:
     return model.DynamicConfigValue(id_val="mappings", value=value)
 
 
-def _aside(name: str) -> list[model.DynamicConfigValue]:
+def _aside(name: str, color: str) -> list[model.DynamicConfigValue]:
     return [
-        _fixed(GREY),
+        _fixed(color),
         model.DynamicConfigValue(id_val="custom.axisPlacement", value="right"),
         model.DynamicConfigValue(id_val="custom.axisLabel", value=name),
         model.DynamicConfigValue(id_val="custom.fillOpacity", value=0),

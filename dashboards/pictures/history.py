@@ -157,9 +157,10 @@ def evaluate(prometheus: Prometheus, end: float, folder: Path) -> None:
 
     Prometheus evaluates rules only as time passes; here the time has passed already.
     """
-    files = rule_files(Values(load()))
-    (recordings,) = yaml.safe_load(files["recording.yml"])["groups"]
-    rules = recordings["rules"]
+    documents = [yaml.safe_load(text) for text in rule_files(Values(load())).values()]
+    every = [rule for d in documents for group in d["groups"] for rule in group["rules"]]
+    rules = [rule for rule in every if "record" in rule]
+    alerts = [rule for rule in every if "alert" in rule]
     names = {rule["record"] for rule in rules}
     first = [rule for rule in rules if not any(name in rule["expr"] for name in names)]
     second = [rule for rule in rules if rule not in first]
@@ -172,10 +173,9 @@ def evaluate(prometheus: Prometheus, end: float, folder: Path) -> None:
                     out.write(_series(rule["record"], series["metric"], series["values"]))
             out.write("# EOF\n")
         prometheus.add(file)
-    (alerts,) = yaml.safe_load(files["alerts.yml"])["groups"]
     file = folder / "alerts.txt"
     with prometheus.running(), file.open("w", encoding="utf-8") as out:
-        for rule in alerts["rules"]:
+        for rule in alerts:
             for series in prometheus.over(rule["expr"], start, stop):
                 out.write("".join(_alert(rule, series)))
         out.write("# EOF\n")
