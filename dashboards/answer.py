@@ -52,6 +52,11 @@ _SINCE_IT_WAITS: Final = (
     "(time() - min by (account) (comfycontrol_oldest_workflow_created_timestamp_seconds"
     f'{{account=~"$account", {_WAITING}}}))'
 )
+SEEN: Final = (
+    ' and on (account) (max by (account) (comfycontrol_account_up{account=~"$account"}) == 1)'
+)
+"""Leaves out accounts that nobody can see now: what they did before would look like health."""
+
 STANDS_STILL: Final = (
     f"(({_SINCE_IT_MOVED} <= on (account) {_SINCE_IT_WAITS}"
     f" or {_SINCE_IT_WAITS} < on (account) {_SINCE_IT_MOVED})"
@@ -76,7 +81,7 @@ def alerts() -> AnyPanel:
             "evaluated. Without the alerting rules, nothing can be said here.",
             COUNT,
             width=4,
-            height=6,
+            height=7,
         ),
         *(
             Query(f'count({_FIRING}, severity="{severity}"}})', severity)
@@ -126,7 +131,7 @@ def firing(*, exporter: bool) -> AnyPanel:
             "what it looks for holds.",
             COUNT,
             width=11,
-            height=6,
+            height=7,
         ),
         [
             Column(
@@ -164,7 +169,7 @@ def stands_still(limits: Limits) -> AnyPanel:
             "others behind it stands still as well. Red: the alerts on a queue are due.",
             CLOCK,
             width=4,
-            height=6,
+            height=7,
             links=[
                 places.runbook("ComfyControlNothingStarts"),
                 places.runbook("ComfyControlQueueStuck"),
@@ -199,7 +204,7 @@ def accounts(width: int) -> AnyPanel:
             "tells of any account.",
             COUNT,
             width=width,
-            height=6,
+            height=7,
             links=[
                 places.runbook("ComfyControlAccountDown"),
                 places.runbook("ComfyControlExporterAbsent"),

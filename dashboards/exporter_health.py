@@ -120,7 +120,7 @@ def _answer(at: Marks) -> list[AnyPanel]:
                 "before.",
                 COUNT,
                 width=4,
-                height=6,
+                height=7,
                 links=[places.runbook("ComfyControlExporterAbsent")],
             ),
             Query(f"topk(4, {_REACHED} == 0)", "{{instance}}"),

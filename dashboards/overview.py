@@ -38,6 +38,8 @@ from dashboards.panels import (
 DEPTH: Final = Limits(worrying=50, bad=200)
 """Colours alone: a deep queue that moves is no fault."""
 
+_LONGER: Final = "6h"
+"""The window of the slow alerts on failures."""
 _ALL_FAILURES: Final = "all failures"
 _OPEN: Final = ("accepted", "uploaded", "queued", "running")
 _NOT_SEEN: Final = "not seen"
@@ -100,18 +102,21 @@ def _answer(at: Marks) -> list[AnyPanel]:
                 "Of the workflows of an account that completed or failed, the share that "
                 f"completed: of the account where it is least, over the last hour; where fewer "
                 f"than {at.enough} ended then, over six hours or a day. Beside it the account "
-                "where it is least over seven days. Cancelled and invalid ones are left out: these "
-                "were somebody's decision, and somebody's mistake.",
+                "where it is least over seven days. Accounts that are down are left out, and so "
+                "are cancelled and invalid ones: somebody's decision, and somebody's mistake.",
                 SHARE,
                 width=5,
                 height=4,
                 links=[places.runbook("ComfyControlFailureRatioHigh")],
             ),
-            Query(f"bottomk(1, {_recent_success(at.enough)})", "{{account}}, {{over}}"),
-            Query(f"bottomk(1, {_success('7d', at.enough)})", "{{account}}, 7 d"),
+            Query(
+                f"bottomk(1, ({_recent_success(at.enough)}){answer.SEEN})",
+                "{{account}}, {{over}}",
+            ),
+            Query(f"bottomk(1, {_success('7d', at.enough)}{answer.SEEN})", "{{account}}, 7 d"),
             limits=at.success,
             decimals=1,
-            no_value="too few ended",
+            no_value="too few, or not seen",
         ),
         stats(
             About(
@@ -144,16 +149,19 @@ def _answer(at: Marks) -> list[AnyPanel]:
                 height=4,
                 links=[places.runbook("ComfyControlTimeToStartTooLong")],
             ),
-            Query(f"topk(1, {_start_quantile('0.95', '$window', 'account')} >= 0)", "{{account}}"),
+            Query(
+                f"topk(1, {_start_quantile('0.95', '$window', 'account')} >= 0{answer.SEEN})",
+                "{{account}}",
+            ),
             Query(
                 "sum(rate(comfycontrol_workflow_time_to_start_seconds_count"
-                '{account=~"$account"}[$window])) == 0',
+                f'{{account=~"$account"}}[$window]){answer.SEEN}) == 0',
                 over_all,
             ),
             limits=at.time_to_start,
             names={over_all: {"0": ("none started", CALM)}},
             decimals=1,
-            no_value="not scraped",
+            no_value="not seen",
         ),
         stats(
             About(
@@ -493,20 +501,20 @@ def _failures(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Failure ratio",
-                f"Of the workflows of an account that completed or failed within {FAILURES_OVER}, "
-                "as the alert counts them, the share that failed; dashed, the same a week ago. "
-                f"Gaps: fewer than {at.enough} ended, too few for a share; see *Outcomes*. "
-                "Look for a step: something was changed then.",
+                "Of the workflows of an account that completed or failed, the share that failed, "
+                f"as the alert counts them: within {FAILURES_OVER}; where fewer than {at.enough} "
+                f"ended then, within {_LONGER}. Gaps: too few for a share, see *Outcomes*. Dashed: "
+                "a week ago. Look for a step: something was changed then.",
                 SHARE,
                 width=24,
                 height=7,
                 links=[places.runbook("ComfyControlFailureRatioHigh")],
             ),
-            Query(_failing(f"[{FAILURES_OVER}]", at.enough), "{{account}}"),
-            Query(_failing(f"[{FAILURES_OVER}] offset 1w", at.enough), "{{account}}, a week ago"),
+            Query(_failing_lately("", at.enough), "{{account}}"),
+            Query(_failing_lately(" offset 1w", at.enough), "{{account}}, a week ago"),
             limits=at.failing,
             dashed=".*a week ago",
-            no_value=f"Nowhere have {at.enough} ended within {FAILURES_OVER}",
+            no_value=f"No account had {at.enough} that ended within {_LONGER}",
         ),
         counts(
             About(
@@ -666,6 +674,12 @@ def _recent_success(enough: int) -> str:
         f'label_replace({_success(over, enough)}, "over", "{name}", "", "")'
         for over, name in (("1h", "1 h"), ("6h", "6 h"), ("1d", "1 d"))
     )
+
+
+def _failing_lately(ago: str, enough: int) -> str:
+    """As the fast alert sees it, and where that sees too few, as the slow one does."""
+    lately, longer = (_failing(f"[{over}]{ago}", enough) for over in (FAILURES_OVER, _LONGER))
+    return f"{lately} or on (account) {longer}"
 
 
 def _failing(over: str, enough: int) -> str:

@@ -105,9 +105,10 @@ def test_what_fires_is_named_as_its_runbook_is(tmp_path: Path) -> None:
     check(tmp_path, {FIRES: "1x60"}, asked("What fires", "A"), "40m", found)
 
 
-def outcomes(account: str, completed: str, failed: str) -> dict[str, str]:
+def outcomes(account: str, completed: str, failed: str, up: int = 1) -> dict[str, str]:
     name = "comfycontrol_workflows_finished_total"
     return {
+        f'comfycontrol_account_up{{account="{account}"}}': f"{up}x90",
         f'{name}{{account="{account}", status="completed"}}': completed,
         f'{name}{{account="{account}", status="failed"}}': failed,
     }
@@ -126,6 +127,9 @@ def outcomes(account: str, completed: str, failed: str) -> dict[str, str]:
         pytest.param(
             outcomes("one", "0+1x12 12x78", "0x90"), [('{account="one", over="6 h"}', 1)],
             id="few an hour: over a longer time",
+        ),
+        pytest.param(
+            outcomes("one", "0+5x90", "0x90", up=0), [], id="an account that is down",
         ),
     ],
 )  # fmt: skip

@@ -105,10 +105,11 @@ def test_the_failure_ratio_is_that_of_the_alert_whose_line_is_drawn() -> None:
     (panel,) = [p for p in panels(board) if p["title"] == "Failure ratio"]
 
     for target in panel["targets"]:
-        assert set(re.findall(r"\[(\w+)\]", target["expr"])) == {FAILURES_OVER}
+        assert set(re.findall(r"\[(\w+)\]", target["expr"])) == {FAILURES_OVER, "6h"}
         assert "sum by (account)" in target["expr"]
     (alert,) = [a for a in ALERTS if a.name == "ComfyControlFailureRatioHigh"]
     assert f"ratio_increase{FAILURES_OVER} >" in alert.rules[0].expr
+    assert "ratio_increase6h >" in alert.rules[1].expr
 
 
 # Grafana's own schema -------------------------------------------------------------------------
