@@ -23,11 +23,12 @@ from dashboards.panels import (
     stats,
 )
 
-_OURS: Final = 'alertname=~"ComfyControl.+", account=~"$account|"'
+_OURS: Final = 'alertname=~"ComfyControl.+"'
+"""Of every account, whatever is chosen: the link in a page chooses one, and another may burn."""
 _FIRING: Final = f'ALERTS{{alertstate="firing", {_OURS}'
 _PENDING: Final = f'ALERTS{{alertstate="pending", {_OURS}}}'
 
-_RULES_LOADED: Final = "last_over_time(account:comfycontrol_workflows_waiting:sum[1h])"
+_RULES_LOADED: Final = "last_over_time(account:comfycontrol_workflows_waiting:sum[15m])"
 """A recording rule's: there, where somebody evaluates the rules. Nothing else is asked of them."""
 
 _WAITING: Final = 'status=~"accepted|uploaded|queued"'
@@ -78,7 +79,8 @@ def alerts() -> AnyPanel:
             "Alerts",
             "How many alerts fire and how many are about to (pending: what they look for holds, "
             "not yet for long enough). Green: none fires, nothing stands still, and the rules are "
-            "evaluated. Without the alerting rules, nothing can be said here.",
+            "evaluated. Of all accounts, whatever is chosen at the top. Without the alerting "
+            "rules, nothing can be said here.",
             COUNT,
             width=4,
             height=7,
@@ -128,7 +130,7 @@ def firing(*, exporter: bool) -> AnyPanel:
             "What fires",
             "Every alert that fires or is pending, the worst first. Its name leads to its runbook: "
             "what it means, how to find the cause, and what to do. The last column is since when "
-            "what it looks for holds.",
+            "what it looks for holds. Of all accounts, whatever is chosen at the top.",
             COUNT,
             width=11,
             height=7,

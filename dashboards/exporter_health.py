@@ -300,6 +300,7 @@ def _following(at: Marks) -> list[AnyPanel]:
                 for reason in _STREAM_END_COLORS
             ),
             colors=_STREAM_END_COLORS,
+            legend="below",
         ),
         lines(
             About(
@@ -377,6 +378,7 @@ def _following(at: Marks) -> list[AnyPanel]:
                 "{{reason}}",
             ),
             colors=_GIVEN_UP_COLORS,
+            legend="below",
         ),
         lines(
             About(

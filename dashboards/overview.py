@@ -83,7 +83,7 @@ def _answer(at: Marks) -> list[AnyPanel]:
                 "(nothing starts). An account that has been down for 30 s is left out, as nobody "
                 "can see it.",
                 COUNT,
-                width=6,
+                width=5,
                 height=4,
             ),
             *(
@@ -145,7 +145,7 @@ def _answer(at: Marks) -> list[AnyPanel]:
                 "this, from their creation, in the account where they wait longest. A growing "
                 "queue shows here only once its workflows start: see *Stands still*.",
                 SECONDS,
-                width=3,
+                width=4,
                 height=4,
                 links=[places.runbook("ComfyControlTimeToStartTooLong")],
             ),
@@ -586,10 +586,10 @@ def _failures(at: Marks) -> list[AnyPanel]:
 
 
 _CAUSE_COLUMNS: Final = (
-    Column("node_type", "Node type", link=places.runbook("ComfyControlNodeTypeFailing"), width=220),
+    Column("node_type", "Node type", link=places.runbook("ComfyControlNodeTypeFailing"), width=185),
     Column("exception_type", "Exception type"),
-    Column("account", "Account", width=110),
-    Column("Value", "Failures", unit=COUNT, width=100, limits=Limits(worrying=1, bad=10)),
+    Column("account", "Account", width=100),
+    Column("Value", "Failures", unit=COUNT, width=95, limits=Limits(worrying=1, bad=10)),
 )
 
 
