@@ -122,9 +122,9 @@ def firing(*, exporter: bool) -> AnyPanel:
         f'4 * {_FIRING}, severity="critical"}} or 3 * {_FIRING}, severity="warning"}}'
         f' or 2 * {_FIRING}, severity!~"critical|warning"}} or {_PENDING}'
     )
-    about = [Column("node_type", "Node type", width=150)]
+    about = [Column("node_type", "Node type", width=140)]
     if exporter:
-        about = [Column("instance", "Exporter", width=150)]
+        about = [Column("instance", "Exporter", width=140)]
     return rows(
         About(
             "What fires",
@@ -132,14 +132,14 @@ def firing(*, exporter: bool) -> AnyPanel:
             "what it means, how to find the cause, and what to do. The last column is since when "
             "what it looks for holds. Of all accounts, whatever is chosen at the top.",
             COUNT,
-            width=11,
+            width=13,
             height=7,
         ),
         [
             Column(
                 "Value #A",
                 "Is",
-                width=82,
+                width=76,
                 texts={
                     "4": ("critical", RED),
                     "3": ("warning", ORANGE),
@@ -149,10 +149,10 @@ def firing(*, exporter: bool) -> AnyPanel:
                 filled=True,
             ),
             Column("alertname", "Alert", link=places.runbook_of_row()),
-            Column("reason", "Reason", width=100),
-            Column("account", "Account", width=105),
+            Column("reason", "Reason", width=92),
+            Column("account", "Account", width=95),
             *about,
-            Column("Value #B", "For", unit=CLOCK, width=90),
+            Column("Value #B", "For", unit=CLOCK, width=82),
         ],
         Query(named(rank)),
         Query(named(f"time() - ALERTS_FOR_STATE{{{_OURS}}}")),
@@ -170,7 +170,7 @@ def stands_still(limits: Limits) -> AnyPanel:
             "where that is longest. Orange: look whether anything runs there; a long run with "
             "others behind it stands still as well. Red: the alerts on a queue are due.",
             CLOCK,
-            width=4,
+            width=3,
             height=7,
             links=[
                 places.runbook("ComfyControlNothingStarts"),

@@ -119,7 +119,7 @@ def _answer(at: Marks) -> list[AnyPanel]:
                 "last day and does not reach. Down: everything on both boards is what was seen "
                 "before.",
                 COUNT,
-                width=4,
+                width=3,
                 height=7,
                 links=[places.runbook("ComfyControlExporterAbsent")],
             ),
@@ -129,7 +129,7 @@ def _answer(at: Marks) -> list[AnyPanel]:
             texts={"0": ("down", RED)},
             no_value="absent",
         ),
-        answer.accounts(width=5),
+        answer.accounts(width=4),
         stats(
             About(
                 "Stalest observation",

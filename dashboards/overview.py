@@ -74,7 +74,7 @@ def _answer(at: Marks) -> list[AnyPanel]:
         answer.alerts(),
         answer.firing(exporter=False),
         answer.stands_still(at.still),
-        answer.accounts(width=5),
+        answer.accounts(width=4),
         stats(
             About(
                 "Open workflows",
@@ -129,14 +129,16 @@ def _answer(at: Marks) -> list[AnyPanel]:
                 height=4,
                 links=[places.runbook("ComfyControlNodeTypeFailing")],
             ),
-            Query(f"topk(1, {_FAILED_LATELY} > 0)", "{{node_type}}, {{account}}"),
+            Query(f"topk(1, {_FAILED_LATELY} > 0{answer.SEEN})", "{{node_type}}, {{account}}"),
             Query(
-                f"{_no_failure()} unless on () count({_FAILED_LATELY} > 0)",
+                "0 * sum(comfycontrol_workflows_finished_total"
+                f'{{account=~"$account", status="failed"}}{answer.SEEN})'
+                f" unless on () count({_FAILED_LATELY} > 0{answer.SEEN})",
                 "no node",
             ),
             limits=at.node,
             decimals=0,
-            no_value="not scraped",
+            no_value="not seen",
         ),
         stats(
             About(
@@ -615,12 +617,10 @@ def _open_workflows(at: Marks) -> list[AnyPanel]:
             ),
             [
                 Column("workflow_id", "Workflow"),
-                Column("account", "Account", width=120),
-                Column("Value #A", "Place", unit=COUNT, width=90),
-                Column("Value #B", "5 min ago", unit=COUNT, width=120),
-                Column(
-                    "Value #C", "Place known for", unit=CLOCK, width=160, limits=at.oldest_queued
-                ),
+                Column("account", "Account", width=95),
+                Column("Value #A", "Place", unit=COUNT, width=75),
+                Column("Value #B", "5 min ago", unit=COUNT, width=100),
+                Column("Value #C", "Known for", unit=CLOCK, width=110, limits=at.oldest_queued),
             ],
             Query(f"{by_workflow} ({position})"),
             Query(f"{by_workflow} ({position} offset 5m) and on (account, workflow_id) {position}"),
@@ -628,7 +628,7 @@ def _open_workflows(at: Marks) -> list[AnyPanel]:
                 f"time() - min by (account, workflow_id) (min_over_time(timestamp({position})"
                 f"[6h:1m])) and on (account, workflow_id) {position}"
             ),
-            sort_by="Place known for",
+            sort_by="Known for",
             no_value=none_known,
         ),
         lines(
