@@ -5,6 +5,7 @@ a metric that does not exist, a matcher on a label that the metric lacks, a `by`
 label that an inner `sum` has taken away.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +22,7 @@ Known = Mapping[str, Labels]
 TARGET: Final = frozenset({"job", "instance"})
 """What Prometheus adds to everything that it scrapes."""
 
-_FOREIGN: Final[Known] = {
+_FOREIGN: Final[dict[str, Labels]] = {
     # Made by Prometheus for each scrape.
     "up": TARGET,
     "scrape_duration_seconds": TARGET,
@@ -37,12 +38,14 @@ _FOREIGN: Final[Known] = {
     | {"alertname", "alertstate", "severity", "reason"}
     | {"account", "node_type", "status", "label"},
 }
+_FOREIGN["ALERTS_FOR_STATE"] = _FOREIGN["ALERTS"] - {"alertstate"}
 
 
 _VARIABLES: Final = {
     "$account": ".*",
     "$__rate_interval": "1m",
     "$__interval": "15s",
+    "$__interval_ms": "15000",
     "$__range": "1h",
     "$window": "15m",
 }
@@ -54,7 +57,7 @@ def filled(expression: str, **variables: str) -> str:
     # The longest first: one name may begin another.
     for name in sorted(values, key=len, reverse=True):
         expression = expression.replace(name, values[name])
-    if "$" in expression:
+    if re.search(r"\$(?!\d)", expression):  # `$1` is a group of label_replace
         raise WrongExpressionError(f"a variable that nobody knows, in: {expression}")
     return expression
 
