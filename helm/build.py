@@ -1,6 +1,6 @@
 """Writes what of the chart has its source elsewhere: `python -m helm.build`.
 
-alerts/thresholds.yml           →  the part `rules` of values.yaml
+alerts/settings/thresholds.yml           →  the part `rules` of values.yaml
 alerts/rules.py                 →  files/rules/*.yml, templates of the rules
 values.yaml                     →  the table of values in README.md
 the exporter's models, the above →  values.schema.json
@@ -18,7 +18,7 @@ from helm.schema import schema
 CHART: Final = Path(__file__).parent / "comfycontrol-exporter"
 
 _RULES: Final = (
-    "# BEGIN rules: alerts/thresholds.yml, put here by `make docs`\n",
+    "# BEGIN rules: alerts/settings/thresholds.yml, put here by `make docs`\n",
     "# END rules\n",
 )
 _TABLE: Final = ("<!-- BEGIN values: written by `make docs` -->\n", "<!-- END values -->\n")

@@ -120,7 +120,7 @@ def hurried_rules(folder: Path) -> None:
 
 def hurried_alertmanager(url: str) -> str:
     """The example, with our receiver, and with seconds."""
-    config = yaml.safe_load((build.FOLDER / "alertmanager-example.yml").read_text("utf-8"))
+    config = yaml.safe_load(build.EXAMPLE.read_text("utf-8"))
     for receiver in config["receivers"]:
         receiver["webhook_configs"] = [{"url": url, "send_resolved": True}]
 

@@ -15,7 +15,7 @@ from tests.e2e.programs import program
 
 FOLDER = build.FOLDER
 RULE_TESTS = sorted((FOLDER / "tests").glob("*.yml"))
-EXAMPLE = FOLDER / "alertmanager-example.yml"
+EXAMPLE = build.EXAMPLE
 
 
 def run(*command: str | Path) -> str:

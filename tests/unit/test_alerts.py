@@ -382,7 +382,7 @@ def test_alerts_stay_quiet_in_the_sight_of_what_they_look_at() -> None:
 
 
 def test_the_example_silences_exactly_what_follows_from_an_account_that_is_down() -> None:
-    example = yaml.safe_load((ROOT / "alerts" / "alertmanager-example.yml").read_text("utf-8"))
+    example = yaml.safe_load(build.EXAMPLE.read_text("utf-8"))
     named = set(re.findall(r"ComfyControl[A-Z]\w+", str(example)))
     assert named <= set(NAMES)
     (rule,) = (
