@@ -20,7 +20,8 @@ import yaml
 
 from alerts import build
 from alerts.build import Values
-from alerts.rules import ALERTS, RECORDINGS
+from alerts.recordings import RECORDINGS
+from alerts.rules import ALERTS
 from tests.e2e.programs import EXPORTER, Process, Stage, free_port, program, with_hold
 from tests.e2e.test_prometheus import Prometheus
 

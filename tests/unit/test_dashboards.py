@@ -28,7 +28,16 @@ FILES = board_files(load())
 DOCUMENTS: dict[str, Json] = {name: json.loads(text) for name, text in FILES.items()}
 KNOWN = promql.exported()
 
-NOT_SHOWN: dict[str, str] = {}
+NOT_SHOWN: dict[str, str] = dict.fromkeys(
+    (
+        "comfycontrol_account_down",
+        "comfycontrol_account_last_usable_answer_timestamp_seconds",
+        "comfycontrol_last_progress_timestamp_seconds",
+        "comfycontrol_workflows_failed_in_a_row",
+        "comfycontrol_workflows_started_total",
+    ),
+    "alerts and their texts stand on it",
+)
 """Metrics of the catalogue that no panel shows, and why."""
 
 
