@@ -91,6 +91,11 @@ class AccountAccess:
             self._next_try = self._monotonic()
             self._changed.notify_all()
 
+    def load(self) -> float:
+        """The part (0 to 1) of the requests allowed on this address that is in use now."""
+        reading = self._budget.reading()
+        return reading.used / reading.allowed
+
     def ask(
         self,
         purpose: Purpose,

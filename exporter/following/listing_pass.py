@@ -21,6 +21,7 @@ from exporter.following.list_stamps import (
     Order,
     changed_at_the_latest,
     created_at_the_latest,
+    newest_of,
     order_told,
 )
 from exporter.following.paging import PER_PAGE, PageToRead, Reach, page_from
@@ -209,8 +210,8 @@ class ListingPass:
             self.newest = None
             self._over = True
             return False
-        if self._pages == 1:
-            self.newest = max((age for age in ages if age <= self._latest), default=None)
+        if not self._last_rows:
+            self.newest = newest_of([age for age in ages if age <= self._latest])
         if not self._reach.read(page, shown):
             return False
         if shown.total is None and self._reach.pushed is not None and took > 0:

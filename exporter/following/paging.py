@@ -123,6 +123,7 @@ class Reach:
         self._margin = 1
         self._slips = 0
         self._stalls = 0
+        self._tails = 0
         self._empty_reads = 0
         # Nothing stands below what was read, where that has not moved since.
         self._seems_over = False
@@ -163,7 +164,7 @@ class Reach:
         rank = self.end + pushed
         if self._stride is None:
             if self._looks_below:
-                return page_at(self.end, min(most, self._most))
+                return page_at(self.end, min(most, self._most, self._proven or PER_PAGE))
             shown_again = self.page(max(0, rank - self._margin), most)
             if shown_again.first >= self._floor:
                 gain = shown_again.end - rank
@@ -287,7 +288,7 @@ class Reach:
                 self.pushed = pushed
                 self.end = bottom if new else stood
             else:
-                self.end += len(new)
+                self.end = max(0, self.end + (added or 0)) + len(new)
             bottom = self.end
         self._stalls = 0 if new or not ids else self._stalls + 1
         for each in new:
@@ -314,22 +315,28 @@ class Reach:
         total, was_below = self._total, self._looks_below
         self._looks_below = False
         is_short = shown.entries < (page.stride or page.size)
-        is_tail = bool(self._stalls) and self._rows[shown.workflows[-1].id] == self._count - 1
+        # Whether it ends with the last row that was read, or has nothing else.
+        ends = bool(shown.workflows) and self._rows[shown.workflows[-1].id] == self._count - 1
+        is_tail = ends and self._stalls > 0
+        self._tails = self._tails + 1 if is_tail else 0
         self.contradicted |= total is not None and total < bottom
-        if is_short and total == bottom and self._trusts_total:
+        if is_short and ends and total == bottom and self._trusts_total:
             self.at_end = self.agreed = True
         elif is_tail and (self._seems_over or (self._is_repeated and is_short)):
             self.at_end = True
             self.agreed = total == bottom
             self.contradicted |= total is not None and not self.agreed
         elif self._stalls:
-            self._looks_below = is_tail
+            # Not where much was added above, or more was asked for than it ever gave.
+            is_probe = page.size > self._proven > 0
+            self._looks_below = is_tail and (was_below or (is_short and not is_probe))
             # What was added above may have pushed the same rows here again.
-            is_last = is_tail and not (self._trusts_total and (total or 0) > bottom)
-            if self._stalls >= (TAIL_READS if is_last else MOST_STALLS):
-                self.at_end = True
-                self.doubtful |= not is_last
-        if is_short and page.stride is None and not was_below:
+            is_last = self._tails >= TAIL_READS
+            if self._trusts_total and (total or 0) > bottom:
+                is_last = False
+            self.at_end = is_last or self._stalls >= MOST_STALLS
+            self.doubtful |= self.at_end and not is_last
+        if is_short and page.stride is None:
             # The end, or all that it gives at once: what stands below tells.
             self._note_short(shown.entries)
         elif page.size >= self._most and not self._is_firm:

@@ -38,6 +38,7 @@ class Instruments:
         self._stream_ends = _counter("comfycontrol_stream_ends_total", registry)
         self._snapshots = _counter("comfycontrol_stream_snapshots_total", registry)
         self._pages = _counter("comfycontrol_listing_pages_total", registry)
+        self._malformed_rows = _counter("comfycontrol_listing_rows_malformed_total", registry)
         self._lock = threading.Lock()
         self._lists_completed: dict[str, float] = {}
         # Threads of an account that has ended may have a last word, which must not bring its
@@ -57,6 +58,7 @@ class Instruments:
             for result in get_args(SnapshotResult):
                 self._snapshots.labels(account, result)
             self._pages.labels(account)
+            self._malformed_rows.labels(account)
 
     def close_account(self, account: str) -> None:
         """Let the series of an account that is followed no more vanish."""
@@ -67,6 +69,7 @@ class Instruments:
             self._stream_ends,
             self._snapshots,
             self._pages,
+            self._malformed_rows,
         ):
             metric.remove_by_labels({"account": account})
         with self._lock:
@@ -99,6 +102,11 @@ class Instruments:
         """A page of the list was read."""
         if account in self._accounts:
             self._pages.labels(account).inc()
+
+    def rows_malformed(self, account: str, count: int) -> None:
+        """So many rows of a page could not be read, or lost a field."""
+        if account in self._accounts:
+            self._malformed_rows.labels(account).inc(count)
 
     def list_completed(self, account: str, wall: float) -> None:
         """A pass over the list was complete at this Unix time."""

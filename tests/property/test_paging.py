@@ -49,12 +49,14 @@ def changed(server: ServedList, arrivals: int, gone: list[int]) -> set[int]:
 def is_certain(server: ServedList, rows: int, deletions: bool) -> bool:
     """Whether the rows and the total together always tell where a page stands.
 
-    Where pages cannot overlap, a deletion between two of them shows in nothing but a true total.
+    Where pages cannot overlap, or are now long and now short, a deletion between two of them shows
+    in nothing but a true total.
     A wrong one may be right by chance just where a page is short for another reason.
     """
     if server.total == "wrong":
         return False
-    overlap = rows >= 10 and not (deletions and server.always is not None)
+    is_fickle = server.always is not None or server.cap_share < 1
+    overlap = rows >= 10 and not (deletions and is_fickle)
     return overlap or server.total == "true"
 
 
