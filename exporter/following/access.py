@@ -86,16 +86,16 @@ class AccountAccess:
         """Unix seconds by the service's clock, as its answers to this account tell it; or None."""
         return self.client.service_wall()
 
-    def has_room(self) -> bool:
-        """Whether the address uses less than half of its share now."""
-        budget = self._budget.reading()
-        return 2 * budget.used < budget.allowed
-
     def token_changed(self) -> None:
         """There is another token: where the old one was refused, try it now."""
         with self._changed:
             self._next_try = self._monotonic()
             self._changed.notify_all()
+
+    def load(self) -> float:
+        """The part (0 to 1) of the requests allowed on this address that is in use now."""
+        reading = self._budget.reading()
+        return reading.used / reading.allowed
 
     def ask(
         self,

@@ -35,20 +35,20 @@ def latest_believed(date: float | None, ours: float) -> float:
     return ours + AHEAD_OF_OURS_SECONDS if date is None else date + AHEAD_SECONDS
 
 
-def newest_stamp(workflows: Iterable[WorkflowSummary], latest: float) -> float | None:
-    """The newest stamp that the service itself gave, up to `latest`; None where there is none.
+def newest_stamps(workflows: Iterable[WorkflowSummary], latest: float) -> list[float]:
+    """The stamps that the service itself gave, up to `latest`, the newest first.
 
     Creation and change are stamped by the service. Start and end are those of a runner, and count
     only where there is nothing else.
     """
-    workflows = list(workflows)
-    own = [stamp for w in workflows for stamp in (w.created_at, w.updated_at)]
-    others = [stamp for w in workflows for stamp in (w.started_at, w.completed_at)]
+    rows = list(workflows)
+    own = [stamp for w in rows for stamp in (w.created_at, w.updated_at)]
+    others = [stamp for w in rows for stamp in (w.started_at, w.completed_at)]
     for stamps in (own, others):
         believed = [stamp for stamp in stamps if stamp is not None and stamp <= latest]
         if believed:
-            return max(believed)
-    return None
+            return sorted(believed, reverse=True)
+    return []
 
 
 def counting_line(workflows: Iterable[WorkflowSummary], date: float | None, ours: float) -> float:
@@ -61,8 +61,19 @@ def counting_line(workflows: Iterable[WorkflowSummary], date: float | None, ours
         date: when it was answered, by the service's clock; None where it tells no time.
         ours: our own clock.
     """
-    newest = newest_stamp(workflows, latest_believed(date, ours))
-    return max(date or 0.0, newest or 0.0)
+    newest = newest_stamps(workflows, latest_believed(date, ours))
+    return max(date or 0.0, newest[0] if newest else 0.0)
+
+
+def newest_of(ages: Sequence[float]) -> float | None:
+    """The newest of these; None where there are none.
+
+    Not much newer than the third: two odd stamps of the future lead nobody astray.
+    """
+    if not ages:
+        return None
+    newest = sorted(ages, reverse=True)[:3]
+    return newest[0] if len(newest) < 3 else min(newest[0], newest[2] + DISORDER_SECONDS)
 
 
 def created_at_the_latest(workflow: WorkflowSummary) -> float | None:

@@ -454,6 +454,14 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Pages of the account's list that were read.",
         "pages",
     ),
+    Metric(
+        "comfycontrol_listing_rows_malformed_total",
+        "counter",
+        "service",
+        ("account",),
+        "Rows of those pages that could not be read, or lost a field. A row counts each time.",
+        "rows",
+    ),
     # The exporter -----------------------------------------------------------------------------
     Metric(
         "comfycontrol_exporter_build_info",
