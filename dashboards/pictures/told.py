@@ -3,10 +3,12 @@
 import bisect
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Final
 
 from dashboards.pictures.day import Account, Run
 from exporter.config.models import Metrics
+from exporter.following.answers import CAUSES
 from exporter.metrics.catalogue import API_DURATION_BUCKETS
 
 Sample = tuple[float, float]
@@ -30,8 +32,23 @@ def told(
     yield from _gauges(name, runs, seen, singles_from)
     yield from _totals(name, runs, scrapes, downs)
     yield "account_up", name, [(at, float(not _within(at, downs))) for at in scrapes]
+    for cause in CAUSES:
+        yield (
+            "account_down",
+            {**name, "cause": cause},
+            [
+                (
+                    at,
+                    float(
+                        any(_cause(code) == cause and b <= at < e for b, e, code in account.down)
+                    ),
+                )
+                for at in scrapes
+            ],
+        )
     yield "account_listed", name, [(at, 1.0) for at in scrapes]
     passes = (
+        ("account_last_usable_answer_timestamp_seconds", 1.0),
         ("listing_last_success_timestamp_seconds", 5.0),
         ("reconciliation_last_success_timestamp_seconds", 120.0),
     )
@@ -154,6 +171,8 @@ def _totals(
         [(known(run.queued), run.place) for run in runs if run.queued < math.inf],
         _BOUNDS.entry_queue_position_buckets, scrapes,
     )  # fmt: skip
+    yield counter("workflows_started_total", {}, [r.started for r in runs if r.started < math.inf])
+    yield from _lately(name, runs, scrapes)
     by_cause: dict[tuple[str, str], list[float]] = {}
     for run in runs:
         if run.cause is not None:
@@ -185,6 +204,33 @@ def _totals(
         for value in values:
             yield counter(metric, {label: value}, [])
     yield counter("reconciliation_recovered_total", {}, [])
+
+
+def _lately(
+    name: Mapping[str, str], runs: Sequence[Run], scrapes: Sequence[float]
+) -> Iterator[Series]:
+    """What is shown of the last starts and ends."""
+    ends = sorted((run.ended, run.outcome) for run in runs if run.ended < math.inf)
+    moments = sorted(t for run in runs for t in (run.started, run.ended) if t < math.inf)
+    failed: list[tuple[float, float]] = []
+    progress: list[tuple[float, float]] = []
+    for at in scrapes:
+        over = ends[: bisect.bisect_right(ends, (at, "~"))]
+        failed.append((at, float(sum(1 for _ in takewhile(_has_failed, reversed(over))))))
+        if known := bisect.bisect_right(moments, at):
+            progress.append((at, moments[known - 1]))
+    yield "workflows_failed_in_a_row", name, failed
+    yield "last_progress_timestamp_seconds", name, progress
+
+
+def _has_failed(end: tuple[float, str]) -> bool:
+    return end[1] == "failed"
+
+
+def _cause(code: str) -> str:
+    if code == "401":
+        return "token_refused"
+    return "server_errors" if code.startswith("5") else "no_answer"
 
 
 def _histogram(
@@ -234,7 +280,7 @@ def _requests(account: Account, runs: Sequence[Run], scrapes: Sequence[float]) -
         totals[key("stream_ends_total", reason=reason)] = 0.0
     for result in ("new", "repeated", "malformed"):
         totals[key("stream_snapshots_total", result=result)] = 0.0
-    totals[key("listing_pages_total")] = 0.0
+    totals[key("listing_pages_total")] = totals[key("listing_rows_malformed_total")] = 0.0
     totals[key("observations_ignored_total", reason="duplicate")] = 0.0
     created = sorted(run.created for run in runs)
     ended = sorted(run.ended for run in runs)

@@ -57,7 +57,8 @@ _SPACE = re.compile(r"[ \t\r\n]*+")
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _BARE = re.compile(r'[^ \t\r\n,:\[\]{}"]++')
 # A string that never ends is one to the end of the text.
-_STRUCTURE = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
+# Brackets that repeat are one step: a row can be nested a hundred thousand levels deep.
+_STRUCTURE = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|\[++|\]++|\{++|\}++', re.DOTALL)
 _NEXT_ROW = re.compile(r",[ \t\r\n]*+(?=\{)")
 # The end of the rows and of the document, with nothing but plain members in between.
 _TAIL = re.compile(r'\](?:\s*+,\s*+"[^"\\]*+"\s*+:\s*+[^\s,"\[\]{}]++)*+\s*+\}\s*+\Z')
@@ -190,12 +191,18 @@ class _Reader:
                 if match.end() - start < 2 or text[match.end() - 1] != '"':
                     break
             elif char in _CLOSERS:
-                closers.append(_CLOSERS[char])
+                closers.extend(_CLOSERS[char] * (match.end() - start))
                 deepest = max(deepest, depth + len(closers) - 1)
-            elif closers.pop() != char:
-                break
-            elif not closers:
-                return match.end(), deepest
+                if len(closers) > MOST_STEPS:
+                    break
+            else:
+                closing = min(match.end() - start, len(closers))
+                if closers[-closing:] != [char] * closing:
+                    break
+                del closers[-closing:]
+                if not closers:
+                    # What closes more than that belongs to what lies around it.
+                    return start + closing, deepest
         raise _Broken
 
     # Objects and arrays -----------------------------------------------------------------------
