@@ -250,6 +250,7 @@ _NOTHING: Final = "alerts.ComfyControlNothingFinished"
 _RATE: Final = "alerts.ComfyControlRateLimited"
 _STALE: Final = "alerts.ComfyControlObservationsStale"
 _LISTING: Final = "alerts.ComfyControlListingBehind"
+_TOTALS: Final = "alerts.ComfyControlTotalsDiffer"
 
 _AGE: Final = "account_status:comfycontrol_oldest_workflow:age_seconds"
 _RUN_AGE: Final = "account:comfycontrol_longest_run:age_seconds"
@@ -435,6 +436,23 @@ ALERTS: Final = (
                 summary="The list of {{ $labels.account }} is not read to its end",
                 description="The last complete pass ended {{ $value | humanizeDuration }} ago, or "
                 "that was the start: new workflows and outcomes are told late.",
+            ),
+        ),
+        follows_account_down=True,
+    ),
+    Alert(
+        "ComfyControlTotalsDiffer",
+        HEALTH,
+        (
+            Rule(
+                expr="max by (account, status) (comfycontrol_reconciliation_difference)"
+                f" > [[{_TOTALS}.above]]",
+                when="the service has more workflows in a final status than were counted, by more "
+                f"than [[{_TOTALS}.above]], and its list does not show which",
+                summary="Outcomes of {{ $labels.account }} are missing: {{ $labels.status }}",
+                description="The service has more workflows in status {{ $labels.status }} than "
+                "were counted, {{ $value }} by its total, and reading its list has not shown "
+                "which: counts of outcomes may be too low.",
             ),
         ),
         follows_account_down=True,

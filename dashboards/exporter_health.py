@@ -20,6 +20,7 @@ from dashboards.panels import (
     RED,
     SECONDS,
     SHARE,
+    STATUS_COLORS,
     UNSEEN,
     UP,
     About,
@@ -89,6 +90,7 @@ def exporter_health(thresholds: Thresholds) -> model.Dashboard:
         rows=[
             Row("", _answer(at)),
             Row("Following", _following(at)),
+            Row("Reconciling", _reconciling(at)),
             Row("Requests to the service", _service()),
             Row("Series", _series()),
             Row("Process and ledger", _process()),
@@ -405,6 +407,75 @@ def _following(at: Marks) -> list[AnyPanel]:
                 '{account=~"$account"}[$__rate_interval]))',
                 "outputs",
             ),
+        ),
+    ]
+
+
+def _reconciling(at: Marks) -> list[AnyPanel]:
+    return [
+        lines(
+            About(
+                "Outcomes not accounted for",
+                "Workflows that the service has in a status by its own total, and that were "
+                "neither counted nor there before. A step that is gone within some ten minutes "
+                "was missed and is counted now; one that stays cannot be found in its list.",
+                COUNT,
+                width=6,
+                links=[places.runbook("ComfyControlTotalsDiffer")],
+            ),
+            Query(
+                "max by (account, status) "
+                '(comfycontrol_reconciliation_difference{account=~"$account"})',
+                "{{account}}, {{status}}",
+            ),
+            limits=at.missing,
+            no_value="Not compared yet, or not at all",
+        ),
+        lines(
+            About(
+                "Outcomes that only reconciling found",
+                "Counted late, because no stream and no reading of the list had shown them. A few "
+                "now and then are what it is for. Many: runs end between two looks, or the "
+                "service's list leaves workflows out.",
+                COUNT,
+                width=6,
+            ),
+            Query(
+                "round(sum by (account) (increase(comfycontrol_reconciliation_recovered_total"
+                '{account=~"$account"}[$__rate_interval])))',
+                "{{account}}",
+            ),
+        ),
+        lines(
+            About(
+                "Workflows at the service",
+                "How many workflows the service says it has in each status. Completed ones are "
+                "many, and have the axis on the right. A step down: some were deleted.",
+                COUNT,
+                width=6,
+            ),
+            Query(
+                'sum by (status) (comfycontrol_service_workflows{account=~"$account"})',
+                "{{status}}",
+            ),
+            colors=STATUS_COLORS,
+            aside="completed",
+            no_value="Not compared yet, or not at all",
+        ),
+        lines(
+            About(
+                "Last compared",
+                "Since the service's totals were last compared with the ledger's, by account. A "
+                "saw of two minutes, and more where the budget has nothing to spare. A line that "
+                "rises: the list is not read, or the service does not tell totals.",
+                CLOCK,
+                width=6,
+            ),
+            Query(
+                _age("comfycontrol_reconciliation_last_success_timestamp_seconds", by="account"),
+                "{{account}}",
+            ),
+            no_value="Not compared yet, or not at all",
         ),
     ]
 

@@ -16,6 +16,7 @@ class Marks:
     oldest_queued: Limits
     stalest: Limits
     listing_lag: Limits
+    missing: Limits
 
 
 def marks(thresholds: Thresholds) -> Marks:
@@ -34,4 +35,5 @@ def marks(thresholds: Thresholds) -> Marks:
         ),
         stalest=Limits(worrying=stale / 5, bad=stale),
         listing_lag=Limits(worrying=behind / 5, bad=behind),
+        missing=Limits(worrying=None, bad=alerts["ComfyControlTotalsDiffer"]["above"] + 1),
     )

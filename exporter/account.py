@@ -1,7 +1,7 @@
 """One configured account: everything that follows it, wired."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -10,15 +10,19 @@ from exporter.comfycontrol.budget import RequestBudget
 from exporter.config import Account
 from exporter.config.models import MOST_STREAMS
 from exporter.following.access import AccountAccess
+from exporter.following.asking import Asking
 from exporter.following.choosing import StreamCapacity
 from exporter.following.credentials import Credentials
 from exporter.following.lister import Lister, ListingTerms
+from exporter.following.looker import Looker
 from exporter.following.poller import Poller
+from exporter.following.reconciler_thread import ReconcilerThread
+from exporter.following.reconciling import COMPARED, ListTerms, Pace, Reconciliation
 from exporter.following.supervisor import Supervisor
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.reading import AccountReading
-from exporter.observations import Moment
+from exporter.observations import Moment, Source
 from exporter.sources.files import WatchedFiles
 from exporter.sources.named import NamedIds
 
@@ -47,6 +51,8 @@ class Surroundings:
     jitter: Callable[[], float]
     """Numbers from 0 to 1, for backoffs."""
     timeouts: Timeouts | None
+    reconciling: Pace | None
+    """How often the service's totals are compared with the ledger's; None: never."""
 
 
 class FollowedAccount:
@@ -104,7 +110,9 @@ class FollowedAccount:
             now=around.now,
             random=around.jitter,
         )
-        self._named = NamedIds(config.name, around.ledger, around.now)
+        self._asking = Asking(self._access, around.ledger, around.instruments, around.now)
+        self._looker = Looker(self._asking, around.ledger, now=around.now, random=around.jitter)
+        self._named = NamedIds(config.name, around.ledger, around.now, self.look_again)
         # A reload and the end may come at the same time: parts are started and replaced under
         # this lock. Under it nobody reads a file or waits for a thread, since the end needs it.
         self._lock = threading.Lock()
@@ -153,13 +161,17 @@ class FollowedAccount:
         self._client.close()
 
     def _parts(self) -> tuple[_Part, ...]:
-        return (self._supervisor, *self._listing, *self._files)
+        return (self._supervisor, self._looker, *self._listing, *self._files)
 
     # What happens meanwhile -------------------------------------------------------------------
 
     def look(self) -> None:
         """The set of open workflows has changed."""
         self._supervisor.look()
+
+    def look_again(self, workflow_ids: Collection[str], source: Source) -> None:
+        """These have ended, and were named again: they may run once more."""
+        self._looker.look_again(workflow_ids, source)
 
     def look_at_token(self) -> None:
         """Read the token again if its file has changed."""
@@ -183,6 +195,7 @@ class FollowedAccount:
     def reading(self) -> AccountReading:
         """The state now."""
         followed = frozenset(self._supervisor.streaming())
+        reconcilers = [part for part in self._listing if isinstance(part, ReconcilerThread)]
         return AccountReading(
             health=self._access.health(),
             streams=len(followed),
@@ -193,6 +206,7 @@ class FollowedAccount:
                 else self._around.instruments.list_completed_at(self.name)
             ),
             listed=self._config.listing is not None,
+            reconciliation=reconcilers[0].reading() if reconcilers else Reconciliation(),
         )
 
     # Reloading --------------------------------------------------------------------------------
@@ -236,15 +250,17 @@ class FollowedAccount:
         elif config.workflows != before.workflows:
             self._named.replace({"configured": config.workflows})
 
-    def _make_listing(self, config: Account) -> tuple[Poller, Lister] | tuple[Poller]:
+    def _make_listing(self, config: Account) -> tuple[_Part, ...]:
         around, listing = self._around, config.listing
         poller = Poller(
             self._access,
             around.ledger,
+            self._asking,
             streaming=self._supervisor.streaming,
             list_horizon=None if listing is None else listing.lookback,
             now=around.now,
         )
+        reconciler = self._make_reconciler(config)
         if listing is None:
             return (poller,)
         lister = Lister(
@@ -257,7 +273,25 @@ class FollowedAccount:
             now=around.now,
             random=around.jitter,
         )
-        return (poller, lister)
+        return (poller, lister, *reconciler)
+
+    def _make_reconciler(self, config: Account) -> tuple[ReconcilerThread] | tuple[()]:
+        around, listing = self._around, config.listing
+        if listing is None or listing.tags or not listing.reconcile or around.reconciling is None:
+            # Not all of the service's is counted: totals that are compared later begin afresh.
+            for status in COMPARED:
+                around.ledger.keep_baseline(self.name, status, None)
+            return ()
+        reconciler = ReconcilerThread(
+            self._access,
+            around.ledger,
+            around.instruments,
+            terms=ListTerms(listing.interval, listing.lookback),
+            pace=around.reconciling,
+            list_read_at=lambda: around.instruments.list_completed_at(self.name),
+            now=around.now,
+        )
+        return (reconciler,)
 
     def _make_files(
         self, config: Account, before: tuple[WatchedFiles, ...] = ()

@@ -16,6 +16,18 @@ Via = Literal["stream", "listing", "detail"]
 DropReason = Literal["not_found", "malformed", "forbidden", "expired", "withdrawn"]
 """Why a workflow was given up unsettled."""
 
+Recovery = Literal["recovered", "counted", "known", "elsewhere", "old", "open", "untold"]
+"""What became of a row that was looked at again because something may have been missed.
+
+- `recovered`: its outcome is counted now, and nobody was going to find it;
+- `counted`: its outcome is counted now; it was open, so it would have been found;
+- `known`: it is on record as over, in this status;
+- `elsewhere`: it is on record as over, in another status than the service tells now;
+- `old`: it was over before anything counted, and nothing is kept of it;
+- `open`: it is not over;
+- `untold`: the store cannot be read, so nobody knows.
+"""
+
 
 class Status(StrEnum):
     """The statuses that the service documents, in the order of a workflow's life."""
@@ -108,6 +120,8 @@ class Observation:
     created_no_earlier: float | None = None
     """Where `created_at` is missing: the list is newest first, so it was created no earlier than
     the next row below that has a stamp; Unix seconds."""
+    cause_unreadable: bool = False
+    """Whether a cause was there and could not be read: another way may tell it."""
 
     @property
     def said_at(self) -> float:
@@ -118,6 +132,16 @@ class Observation:
     def ended_at(self) -> float | None:
         """The best stamp of its end, where it has ended and there is one; Unix seconds."""
         return self.updated_at if self.completed_at is None else self.completed_at
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """How many workflows the service has in a final status that are not among those counted."""
+
+    value: int
+    """Below zero where counted ones were deleted since."""
+    compared_at: float
+    """When the service's total was last compared with it; Unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +226,20 @@ class WorkflowRegister(Protocol):
     def is_open(self, account: str, workflow_id: str) -> bool:
         """Whether this id is kept and not settled."""
 
+    def open_workflow(self, account: str, workflow_id: str) -> OpenWorkflow | None:
+        """This workflow, where it is kept and not settled."""
+
     def open_workflows(self, account: str) -> list[OpenWorkflow]:
         """Every workflow of the account that is not settled."""
 
     def causes_owed(self, account: str) -> list[str]:
-        """Ids of failed workflows whose cause is not known yet, longest waiting first."""
+        """Ids that owe their cause or their duration, and may be asked for now.
+
+        Longest waiting first.
+        """
+
+    def owes_cause(self, account: str, workflow_id: str) -> bool:
+        """Whether this id is settled and its cause is not known yet."""
 
     def created_after(self, account: str, created_at: float) -> int:
         """How many of the account's workflows are known to be younger (Unix seconds)."""

@@ -1,7 +1,7 @@
 """Reads pages of one account's list, as often as each of them takes."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Final
 
@@ -17,6 +17,7 @@ from exporter.comfycontrol import (
 from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
 from exporter.following.backoff import Backoff
+from exporter.following.list_stamps import latest_believed
 from exporter.following.listing_pass import PageToRead
 from exporter.following.stop import Stop
 from exporter.following.telemetry import Telemetry
@@ -54,7 +55,7 @@ class ListPages:
         telemetry: Telemetry,
         stop: Stop,
         *,
-        take_top: Callable[[Iterable[WorkflowSummary]], None],
+        take_top: Callable[[Sequence[WorkflowSummary]], None],
         top_again: float,
         now: Callable[[], Moment],
         backoff: Backoff,
@@ -78,6 +79,10 @@ class ListPages:
         have each pass read these minutes again.
         """
         return self._now().wall + self._service_ahead
+
+    def latest_believed(self) -> float:
+        """The latest stamp (Unix seconds) that is believed of what the service tells now."""
+        return latest_believed(self._access.service_wall(), self._now().wall)
 
     def first(self) -> tuple[PageToRead, WorkflowPage]:
         """Read the first page.

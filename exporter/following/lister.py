@@ -2,9 +2,10 @@
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from typing import Final
 
 from exporter.comfycontrol import (
@@ -18,6 +19,7 @@ from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
 from exporter.following.backoff import Backoff
 from exporter.following.list_pages import ListPages
+from exporter.following.list_stamps import counting_line, created_no_earlier
 from exporter.following.listing_pass import (
     FIRST_LOOK_SECONDS,
     PER_PAGE,
@@ -38,9 +40,16 @@ from exporter.observations import (
 
 log = logging.getLogger(__name__)
 
-AUDIT_SECONDS: Final = 600.0
-"""How often the status filters are asked for open workflows that the passes may have missed: a
-page shifts when something above it is deleted between two reads."""
+AUDIT_SECONDS: Final = 30.0
+"""How often the status filters are asked for open workflows, wherever they stand: what has been
+settled long ago may run again, and a page shifts when something above it is deleted."""
+
+QUICK_AUDIT_SECONDS: Final = 5.0
+"""How often, at the most, those of the documented filters are while the budget has room: a run of
+a few seconds that stands far down the list is shown by nothing else."""
+
+FILTERS_AGAIN_SECONDS: Final = 600.0
+"""After this time, filters that the service did not know are tried again."""
 
 DOCUMENTED_FILTERS: Final = (Status.QUEUED.value, Status.RUNNING.value)
 OPEN_FILTERS: Final = (*DOCUMENTED_FILTERS, Status.ACCEPTED.value, Status.UPLOADED.value)
@@ -110,6 +119,8 @@ class Lister:
         self._stop = Stop()
         self._filters = list(OPEN_FILTERS)
         self._audited: float | None = None
+        self._quickly_audited = -inf
+        self._filters_dropped = -inf
         self._repeats = 0
         self._before = PassBefore()
         self._pages = ListPages(
@@ -182,12 +193,11 @@ class Lister:
             newest = self._pages.service_wall() - FIRST_LOOK_SECONDS
         if newest is not None:
             # No stamp may lead the frontier into the future, from where nothing would be new.
-            newest = min(newest, self._pages.service_wall())
+            newest = min(newest, self._pages.latest_believed())
             self._register.advance_list_frontier(self._account, newest)
         self._telemetry.list_completed(self._account, self._now().wall)
         self._look_up(listing.missing)
-        if self._is_audit_due():
-            self._read_open_ones()
+        self._audit()
 
     def _must_read_again(self, listing: ListingPass) -> bool:
         """Whether what could not be read may be new: then the next pass reads as far again.
@@ -202,9 +212,8 @@ class Lister:
     def _look_first(self) -> ListingPass:
         """Draw the line, and find what is open however long the history is."""
         page, top = self._pages.first()
-        wall = self._pages.service_wall()
         # By the service's own clock where it tells it, as its stamps are compared with the line.
-        # It tells whole seconds only, so what this look shows as over is marked as such.
+        wall = counting_line(top.workflows, top.service_time, self._now().wall)
         first = self._register.draw_line(self._account, wall)
         listing = ListingPass(
             frontier=None,
@@ -213,8 +222,9 @@ class Lister:
             before=self._before,
             rank_of=lambda _: 0,
         )
+        # It tells whole seconds only, so what this look shows as over is marked as such.
         over_by = wall + 1.0 if first else None
-        self._take(top.workflows, over_by)
+        self._take(top.workflows, inf if first else None)
         listing.read(page, top, self._now().monotonic)
         self._read_on(listing, over_by)
         for _ in range(FIRST_LOOKS):
@@ -222,25 +232,38 @@ class Lister:
                 break
         return listing
 
-    def _is_audit_due(self) -> bool:
+    def _audit(self) -> None:
+        """Look for open workflows by their status, as often as the budget has room for it."""
         now = self._now().monotonic
-        return self._audited is None or now - self._audited >= AUDIT_SECONDS
+        if now - self._filters_dropped >= FILTERS_AGAIN_SECONDS:
+            self._filters = list(OPEN_FILTERS)
+            self._filters_dropped = inf
+        if self._audited is None or now - self._audited >= AUDIT_SECONDS:
+            self._read_open_ones()
+        elif now - self._quickly_audited >= QUICK_AUDIT_SECONDS and self._access.has_room():
+            self._read_open_ones(DOCUMENTED_FILTERS)
 
-    def _read_open_ones(self) -> bool:
+    def _drop_filter(self, status: str) -> None:
+        self._filters.remove(status)
+        self._filters_dropped = self._now().monotonic
+
+    def _read_open_ones(self, among: Collection[str] = OPEN_FILTERS) -> bool:
         """Read what the list shows under each open status; whether anything was new."""
         found = False
-        for status in list(self._filters):
+        for status in [status for status in self._filters if status in among]:
             try:
                 found = self._read_filtered(status) or found
             except Unauthorized:
                 raise
             except BadRequest:
-                self._filters.remove(status)
+                self._drop_filter(status)
             except ServiceError:
                 # Whatever a service makes of a filter that it does not document.
                 if status in DOCUMENTED_FILTERS:
                     raise
-        self._audited = self._now().monotonic
+        self._quickly_audited = self._now().monotonic
+        if among is OPEN_FILTERS:
+            self._audited = self._quickly_audited
         return found
 
     def _read_filtered(self, status: str) -> bool:
@@ -255,7 +278,7 @@ class Lister:
             self._take(shown.workflows)
             if any(_has_ended(workflow) for workflow in shown.workflows):
                 # The service does not know this filter, and shows all there ever was.
-                self._filters.remove(status)
+                self._drop_filter(status)
                 return found
             if shown.entries < PER_PAGE:
                 return found
@@ -306,15 +329,21 @@ class Lister:
             self._take(shown.workflows, over_by)
             listing.read(page, shown, self._now().monotonic)
 
-    def _take(self, workflows: Iterable[WorkflowSummary], over_by: float | None = None) -> None:
+    def _take(self, workflows: Sequence[WorkflowSummary], over_by: float | None = None) -> None:
         """Observe these. What had ended by `over_by` (Unix seconds) was over at the first look.
 
         What has ended since counts, however long that look takes.
         """
         at = self._now()
-        for workflow in workflows:
+        told_at = self._access.service_wall()
+        no_earlier = created_no_earlier(workflows, self._pages.latest_believed())
+        for workflow, created in zip(workflows, no_earlier, strict=True):
             if self._is_ours(workflow):
-                seen = _observation_of_summary(self._account, workflow, at)
+                seen = replace(
+                    _observation_of_summary(self._account, workflow, at),
+                    service_wall=told_at,
+                    created_no_earlier=created,
+                )
                 if over_by is not None and (seen.ended_at or over_by) <= over_by:
                     seen = replace(seen, first_look=True)
                 self._register.observe(seen)

@@ -14,6 +14,8 @@ from exporter.ledger.rows import (
     Row,
     account_of,
     account_row,
+    baseline_of,
+    baseline_row,
     counter_of,
     counter_row,
     histogram_of,
@@ -24,9 +26,11 @@ from exporter.ledger.rows import (
 )
 from exporter.ledger.schema import (
     ACCOUNTS,
+    BASELINES,
     COUNTERS,
     HISTOGRAMS,
     MARKS,
+    TABLES,
     UNSETTLED,
     WORKFLOWS,
     Table,
@@ -36,6 +40,7 @@ from exporter.ledger.seal import Draft, Seal, checksum, digest_of
 from exporter.ledger.store import AccountMarks, Batch, Kept
 from exporter.ledger.words import words_of_total, words_of_workflow
 from exporter.ledger.workflow import Workflow
+from exporter.observations import Baseline, Status
 
 QUICK_CHECKED_PAGES: Final = 2_048
 """Files up to this size (8 MiB, some 40,000 workflows) have their structure checked by SQLite at
@@ -74,6 +79,11 @@ def load(database: sqlite3.Connection, seal: Seal | None, monotonic: float) -> F
     counters = dict(reader.read(COUNTERS, counter_of, _series))
     histograms = dict(reader.read(HISTOGRAMS, histogram_of, _series))
     marks = dict(reader.read(MARKS, mark_of, lambda row: str(row[0])))
+    baselines = {
+        (accounts[number][0], status): baseline
+        for number, status, baseline in reader.read(BASELINES, baseline_of, _series)
+        if number in accounts or reader.miss(f"baselines: account {number} is not there")
+    }
     unsettled = [
         workflow_of(accounts[row[0]][0], row, monotonic)
         for row in reader.unsettled()
@@ -87,9 +97,13 @@ def load(database: sqlite3.Connection, seal: Seal | None, monotonic: float) -> F
         counters=counters,
         histograms=histograms,
         announced=marks.get("announced", 0),
-        appeared=max((total.appeared for total in counters.values()), default=0),
+        appeared=max(
+            max((total.appeared for total in counters.values()), default=0),
+            max((total.appeared for total in histograms.values()), default=0),
+        ),
         closed=closed,
         latest_ends=latest_ends,
+        baselines=baselines,
     )
     return Found(kept, reader.damage)
 
@@ -237,6 +251,9 @@ def write(
     for (histogram, labels), observed in batch.histograms.items():
         draft.use(words_of_total("histogram", histogram, labels))
         _keep(database, draft, HISTOGRAMS, histogram_row(histogram, labels, observed))
+    for (account, status), baseline in batch.baselines.items():
+        draft.use([f"status {status.value}"])
+        _keep_baseline(database, draft, number_of(account), status, baseline)
     if batch.announced is not None:
         draft.use(["mark announced"])
         _keep(database, draft, MARKS, ("announced", batch.announced))
@@ -340,9 +357,10 @@ def find(
 
 _FIND_CHECKSUM: Final = {
     table: f"SELECT checksum FROM {table.name} WHERE {table.is_key}"  # noqa: S608
-    for table in (ACCOUNTS, COUNTERS, HISTOGRAMS, MARKS)
+    for table in TABLES
+    if table is not WORKFLOWS
 }
-_KEEP: Final = {table: table.kept for table in (ACCOUNTS, WORKFLOWS, COUNTERS, HISTOGRAMS, MARKS)}
+_KEEP: Final = {table: table.kept for table in TABLES}
 _FIND_WORKFLOW: Final = f"SELECT checksum, {UNSETTLED} FROM workflows WHERE {WORKFLOWS.is_key}"  # noqa: S608
 
 
@@ -351,6 +369,23 @@ def _keep(database: sqlite3.Connection, draft: Draft, table: Table, row: Row) ->
     after = checksum(table.name, row)
     draft.change(table.name, None if before is None else before[0], after)
     database.execute(_KEEP[table], (*row, after))
+
+
+def _keep_baseline(
+    database: sqlite3.Connection,
+    draft: Draft,
+    number: int,
+    status: Status,
+    baseline: Baseline | None,
+) -> None:
+    if baseline is not None:
+        _keep(database, draft, BASELINES, baseline_row(number, status, baseline))
+        return
+    key = (number, status.value)
+    before = database.execute(_FIND_CHECKSUM[BASELINES], key).fetchone()
+    if before is not None:
+        draft.change(BASELINES.name, before[0], None)
+        database.execute(f"DELETE FROM baselines WHERE {BASELINES.is_key}", key)  # noqa: S608
 
 
 def _keep_workflows(

@@ -11,6 +11,9 @@ from exporter.observations import Observation
 FIRST_LOOK_SECONDS: Final = 900.0
 """The first look reads the list back for this time: what was over then is known."""
 
+SLOW_CLOCK_SECONDS: Final = 3600.0
+"""No runner's clock is slower than this."""
+
 
 @dataclass(frozen=True, slots=True)
 class CountingRules:
@@ -38,6 +41,22 @@ def counts(workflow: Workflow, seen: Observation, rules: CountingRules) -> bool:
     return not is_over(seen) or (not seen.first_look and _is_new_to_us(workflow, seen, rules))
 
 
+def must_wait_for_list(workflow: Workflow, seen: Observation, rules: CountingRules) -> bool:
+    """Whether only the list can tell if an end is ours to count, and is about to.
+
+    A stream tells no creation, and its stamp of the end may be missing, or be by the clock of a
+    runner that is slow by some minutes.
+    """
+    return (
+        rules.listed
+        and rules.line < inf
+        and seen.via == "stream"
+        and (seen.completed_at is None or rules.line - seen.completed_at < SLOW_CLOCK_SECONDS)
+        and workflow.created_at is None
+        and not counts(workflow, seen, rules)
+    )
+
+
 def _is_new_to_us(workflow: Workflow, seen: Observation, rules: CountingRules) -> bool:
     """Whether what we never saw open was over only after the line, and was never counted before.
 
@@ -56,12 +75,16 @@ def _is_new_to_us(workflow: Workflow, seen: Observation, rules: CountingRules) -
         return False
     if created is not None and created > rules.line:
         return True
-    updated = inf if seen.updated_at is None else seen.updated_at
-    if seen.completed_at is not None:
-        return min(seen.completed_at, updated) > rules.line
-    # Somebody may have edited an old one. A young one would be known, had it been over by then.
-    is_young = created is not None and created > rules.line - FIRST_LOOK_SECONDS
-    return is_young and rules.line < updated < inf
+    if created is not None and created > rules.line - FIRST_LOOK_SECONDS:
+        # It would be known, had it been over by then, whatever a runner's clock says.
+        ended = seen.completed_at if seen.updated_at is None else seen.updated_at
+    else:
+        # Somebody may have edited an old one, so both must say so.
+        stamps = (seen.completed_at, seen.updated_at)
+        ended = min((s for s in stamps if s is not None), default=None)
+        if seen.completed_at is None:
+            return False
+    return ended is not None and ended > rules.line
 
 
 def _may_be_pruned(created: float | None, end: float | None, rules: CountingRules) -> bool:

@@ -68,6 +68,11 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
+class Recovered:
+    """It had ended unseen, and only comparing with the service's own totals has shown it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ignored:
     """An observation, or a duration in one, that was not counted."""
 
@@ -75,5 +80,14 @@ class Ignored:
 
 
 Fact = (
-    Discovered | EnteredQueue | Started | Finished | Ran | Failed | OutputsMade | Dropped | Ignored
+    Discovered
+    | EnteredQueue
+    | Started
+    | Finished
+    | Ran
+    | Failed
+    | OutputsMade
+    | Dropped
+    | Recovered
+    | Ignored
 )

@@ -143,6 +143,8 @@ class Keeping:
         else:
             if self._is_failing:
                 log.warning("the ledger is kept again, and nothing is missing in it")
+            with self._lock:
+                self._memory.note_kept(batch)
             self._is_failing, self._retry_at, self._retry_after = False, None, 0.0
             return True
         with self._lock:

@@ -8,21 +8,26 @@ from functools import partial
 from math import inf
 from typing import Final
 
-from exporter.ledger import tracker
+from exporter.ledger import recovering, tracker
 from exporter.ledger.counting import CountingRules
 from exporter.ledger.facts import Dropped, Fact, Ignored
 from exporter.ledger.keeping import Keeping
 from exporter.ledger.memory import Memory
+from exporter.ledger.runs import is_over
 from exporter.ledger.store import MemoryStore, Store, StoreFailed, StoreLost, WorkflowKey
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
 from exporter.ledger.tracker import Change
 from exporter.ledger.workflow import Workflow
 from exporter.observations import (
+    DOCUMENTED_ENDS,
+    Baseline,
     CannotTakeUp,
     GivenUp,
     Moment,
     Observation,
     OpenWorkflow,
+    Recovery,
+    Status,
     TakenUp,
     known_status,
 )
@@ -51,7 +56,7 @@ class LedgerSnapshot:
     settled: int
     totals: Totals
     announced: int = 0
-    """Series up to this number had been shown to a scraper."""
+    """Series up to this number show their value; those that appeared later show 0."""
     errors: int = 0
     """How often the store failed."""
 
@@ -144,7 +149,10 @@ class Ledger:
         return bool(change.facts)
 
     def observe(self, observation: Observation) -> bool:
-        """Take what was seen; True while the workflow is open or owes its cause."""
+        """Take what was seen; True while whoever saw it may see more.
+
+        That is while the workflow is open, or owes what its end may still be told with.
+        """
         key = (observation.account, observation.workflow_id)
         before: Workflow | None = None
 
@@ -160,7 +168,26 @@ class Ledger:
             return False
         if before is None or before.phase != after.phase or before.status is not after.status:
             self.on_change()
-        return after.phase == "open" or after.owed_since is not None
+        # A stream that has told the end has told all that it will.
+        told_all = observation.via == "stream" and is_over(observation)
+        return after.phase == "open" or (after.owed_since is not None and not told_all)
+
+    def recover(self, observation: Observation) -> Recovery:
+        """Take what was looked at again because something may have been missed."""
+        told: Recovery = "untold"
+
+        def rule(known: Workflow | None) -> Change:
+            nonlocal told
+            change = recovering.observe(known, observation, self._rules(observation))
+            told = recovering.recovery_of(known, change, observation)
+            return change
+
+        key = (observation.account, observation.workflow_id)
+        change = self._apply(key, observation.at, rule)
+        self._tell_unknown_status(observation, change.facts)
+        if told not in {"known", "elsewhere", "old", "untold"}:
+            self.on_change()
+        return told
 
     def give_up(self, given: GivenUp) -> None:
         """Drop an id that cannot be followed."""
@@ -199,6 +226,12 @@ class Ledger:
         with self._lock:
             return self._memory.is_open((account, workflow_id))
 
+    def open_workflow(self, account: str, workflow_id: str) -> OpenWorkflow | None:
+        """This workflow, where it is kept and not settled."""
+        key = (account, workflow_id)
+        with self._lock:
+            return self._memory.find(key) if self._memory.is_open(key) else None
+
     def open_workflows(self, account: str) -> list[OpenWorkflow]:
         """Every workflow of the account that is not settled."""
         with self._lock:
@@ -221,6 +254,12 @@ class Ledger:
             and workflow.ask_from <= monotonic
         ]
         return [workflow_id for _, workflow_id in sorted(debts)]
+
+    def owes_cause(self, account: str, workflow_id: str) -> bool:
+        """Whether this id is settled and its cause is not known yet."""
+        with self._lock:
+            known = self._memory.find((account, workflow_id))
+        return known is not None and known.cause_owed_since is not None
 
     def created_after(self, account: str, created_at: float) -> int:
         """How many of the account's workflows are known to be younger (Unix seconds)."""
@@ -251,10 +290,33 @@ class Ledger:
             if marks.frontier is None or created_at > marks.frontier:
                 self._memory.mark(account, replace(marks, frontier=created_at))
 
+    def finished(self, account: str) -> dict[Status, int]:
+        """How many outcomes of the account were ever counted, by the documented final statuses."""
+        with self._lock:
+            counted = dict.fromkeys(DOCUMENTED_ENDS, 0)
+            for labels, total in self._memory.totals.counters_named("finished"):
+                if labels[0] == account and labels[1] in counted:
+                    counted[Status(labels[1])] += int(total.value)
+            return counted
+
+    def baselines(self, account: str) -> dict[Status, Baseline]:
+        """What the account's comparisons with the service's totals stand on, by final status."""
+        with self._lock:
+            return self._memory.baselines(account)
+
+    def keep_baseline(self, account: str, status: Status, baseline: Baseline | None) -> None:
+        """Compare with this from now on; None: with whatever the next comparison draws."""
+        with self._lock:
+            self._memory.keep_baseline((account, status), baseline)
+
     # What those who read call -----------------------------------------------------------------
 
     def snapshot(self) -> LedgerSnapshot:
         """Everything at this instant; later changes do not touch it."""
+        # As it is now: a disk that is slow must not let a series show its value to somebody who
+        # asked in time to see its 0.
+        with self._lock:
+            announced = self._memory.announced
         with self._keeping.turn:
             with self._lock:
                 batch = self._keeping.take_batch()
@@ -262,7 +324,6 @@ class Ledger:
                 open_workflows = self._memory.open_workflows()
                 settled = self._memory.closed
                 totals = self._memory.totals.copied(accounts)
-                announced = self._memory.announced
             self._keeping.write_through(batch)
             return LedgerSnapshot(
                 accounts=accounts,
@@ -273,12 +334,19 @@ class Ledger:
                 errors=self._keeping.errors,
             )
 
-    def note_announced(self, series: int) -> None:
-        """Keep that series up to this number are being shown to a scraper."""
+    def newest_series(self) -> int:
+        """The highest number of a series that is visible and not announced; 0: there is none."""
         with self._lock:
-            self._memory.announce(series)
-        # Before they are shown: after a crash none of them must be shown at 0 once more.
-        self.keep()
+            return self._memory.totals.newest_series(self._accounts)
+
+    def announce(self, series: int) -> None:
+        """Let visible series up to this number show their value, once the store has kept that.
+
+        Not before: after a crash none of them must be shown at 0 once more. While the store
+        fails they stay at 0.
+        """
+        with self._lock:
+            self._memory.announce(series, self._accounts)
 
     # What time does ---------------------------------------------------------------------------
 

@@ -1,14 +1,22 @@
 """What the ledger holds in memory, and which part of that the store has not kept yet."""
 
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import replace
 from math import inf
 from typing import Final
 
-from exporter.ledger.store import AccountMarks, Batch, Forgotten, Kept, WorkflowKey
+from exporter.ledger.store import (
+    AccountMarks,
+    BaselineKey,
+    Batch,
+    Forgotten,
+    Kept,
+    WorkflowKey,
+)
 from exporter.ledger.totals import HistogramName, Totals
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Moment
+from exporter.observations import Baseline, Moment, Status
 
 CLOSED_REMEMBERED: Final = 20_000
 """Settled workflows held in memory, so that the pages of the list that are read again and again
@@ -31,8 +39,9 @@ class Memory:
         self.closed = kept.closed
         """How many workflows are settled or dropped, those of the store included."""
         self.announced = kept.announced
-        """Series up to this number have been shown to a scraper."""
+        """Series up to this number may show their value: the store has kept that."""
         self._marks = dict(kept.accounts)
+        self._baselines = dict(kept.baselines)
         self._batch = Batch()
         self._open: dict[WorkflowKey, Workflow] = {}
         self._owing: dict[WorkflowKey, Workflow] = {}
@@ -42,7 +51,7 @@ class Memory:
         self._latest_ends = dict(kept.latest_ends)
         self._latest_ends_elsewhere = dict(kept.latest_ends)
         self.begun_anew: list[HistogramName] = totals.restore(
-            kept.counters, kept.histograms, max(kept.appeared, kept.announced)
+            kept.counters, kept.histograms, appeared=kept.appeared, announced=kept.announced
         )
         """Histograms whose buckets were changed meanwhile."""
         for workflow in kept.unsettled:
@@ -156,10 +165,24 @@ class Memory:
         """Remember it from now on, and have it kept."""
         self._marks[account] = self._batch.accounts[account] = marks
 
-    def announce(self, series: int) -> None:
-        """Series up to this number have now been shown to a scraper."""
-        if series > self.announced:
-            self.announced = self._batch.announced = series
+    def baselines(self, account: str) -> dict[Status, Baseline]:
+        """What the account's comparisons with the service's totals stand on."""
+        return {status: b for (of, status), b in self._baselines.items() if of == account}
+
+    def keep_baseline(self, key: BaselineKey, baseline: Baseline | None) -> None:
+        """Compare with this from now on; None: with whatever the next comparison draws."""
+        if baseline is not None:
+            self._baselines[key] = self._batch.baselines[key] = baseline
+        elif self._baselines.pop(key, None) is not None:
+            self._batch.baselines[key] = None
+
+    def announce(self, series: int, accounts: Collection[str]) -> None:
+        """Series up to this number may show their value once the store has kept that.
+
+        Only those of these accounts, which are the ones that are shown.
+        """
+        if self.totals.announce(series, accounts):
+            self._batch.announced = series
 
     # What the store has not kept yet ----------------------------------------------------------
 
@@ -169,6 +192,11 @@ class Memory:
         batch.counters, batch.histograms = self.totals.take_changed()
         return batch
 
+    def note_kept(self, batch: Batch) -> None:
+        """All of the batch was kept."""
+        if batch.announced is not None:
+            self.announced = batch.announced
+
     def take_back(self, batch: Batch) -> None:
         """Nothing of the batch was kept: it goes into the next one, unless newer is there."""
         newer = self._batch
@@ -176,6 +204,7 @@ class Memory:
             workflows={**batch.workflows, **newer.workflows},
             accounts={**batch.accounts, **newer.accounts},
             announced=batch.announced if newer.announced is None else newer.announced,
+            baselines={**batch.baselines, **newer.baselines},
         )
         self.totals.take_back(batch.counters, batch.histograms)
 
@@ -186,6 +215,10 @@ class Memory:
         like rows that were pruned. None of them ended later than those that had to give way; or
         than `line` (Unix seconds), where nothing of an earlier life could be read.
         """
+        if line is not None:
+            # What ended unseen before the line will never be counted: no loss to be looked for.
+            self._baselines.clear()
+        self._batch.baselines.update(self._baselines)
         for known in (self._open, self._owing, self._recently_closed):
             self._batch.workflows.update(known)
         self.closed = sum(map(_is_closed, self._batch.workflows.values()))
@@ -193,7 +226,7 @@ class Memory:
             marks = _pruned(self.marks(account), inf, self._latest_ends_elsewhere.get(account))
             self.mark(account, replace(marks, line=_latest(marks.line, line)))
         self.totals.take_back(self.totals.counters, self.totals.histograms)
-        self._batch.announced = self.announced
+        self._batch.announced = max(self.announced, self._batch.announced or 0)
 
 
 def _pruned(marks: AccountMarks, created: float | None, ended: float | None) -> AccountMarks:

@@ -15,7 +15,7 @@ from exporter.ledger.totals import (
 )
 from exporter.ledger.words import UnknownWord, unknown_of, words_of_total
 from exporter.ledger.workflow import Phase, Workflow
-from exporter.observations import Moment, Source, Status
+from exporter.observations import Baseline, Moment, Source, Status
 
 Row = tuple[Any, ...]
 """What SQLite keeps, in the order of the table's columns."""
@@ -128,6 +128,23 @@ def account_of(row: Row) -> tuple[int, str, AccountMarks]:
     return int(number), str(name), AccountMarks(*map(_number, marks))
 
 
+def baseline_row(number: int, status: Status, baseline: Baseline) -> Row:
+    """The row of what an account's comparisons stand on; of the account with this number."""
+    return (number, status.value, baseline.value, _real(baseline.compared_at))
+
+
+def baseline_of(row: Row) -> tuple[int, Status, Baseline]:
+    """Number of the account, status, and what its comparisons stand on.
+
+    Raises:
+        UnknownWord: a newer version wrote it.
+        ValueError, TypeError: nobody did.
+    """
+    number, status, value, compared_at = row
+    known = Status(_one_of("status", tuple(Status), status))
+    return int(number), known, Baseline(int(value), float(compared_at))
+
+
 # Totals -------------------------------------------------------------------------------------------
 
 
@@ -159,6 +176,7 @@ def histogram_row(name: HistogramName, labels: Labels, total: HistogramTotal) ->
         _json(total.counts),
         _real(total.sum),
         _json([None if e is None else astuple(e) for e in total.exemplars]),
+        total.appeared,
     )
 
 
@@ -169,7 +187,7 @@ def histogram_of(row: Row) -> tuple[tuple[HistogramName, Labels], HistogramTotal
         UnknownWord: a newer version wrote it.
         ValueError, TypeError, LookupError: nobody did.
     """
-    name, labels, bounds, counts, total, exemplars = row
+    name, labels, bounds, counts, total, exemplars, appeared = row
     key = _known("histogram", name, labels)
     known: HistogramName = _one_of("histogram", get_args(HistogramName), name)
     histogram = HistogramTotal(
@@ -177,6 +195,7 @@ def histogram_of(row: Row) -> tuple[tuple[HistogramName, Labels], HistogramTotal
         list(map(int, json.loads(counts))),
         float(total),
         [None if e is None else Exemplar(*e) for e in json.loads(exemplars)],
+        int(appeared),
     )
     if not len(histogram.counts) == len(histogram.exemplars) == len(histogram.bounds) + 1:
         raise ValueError("as many counts as there are buckets")

@@ -89,9 +89,29 @@ def _has_ended_again(
         return False  # cancelled before it started, and the start turned up afterwards
     if told is not None and not is_later(end, told):
         return False  # of this run or, from a replica that lags, of an earlier one
+    if _lies_in_the_future(workflow, seen, end, told if this_way else None):
+        return False
     if told is not None and this_way:
         return start is None or _starts_after(workflow, start, told)
     return _has_ended_since(workflow, seen, end)
+
+
+def _lies_in_the_future(
+    workflow: Workflow, seen: Observation, end: float, told: float | None
+) -> bool:
+    """Whether an end is by another clock than what it would be compared with.
+
+    Nothing ends later than now. A clock that stamped the end on record may be fast, though.
+    """
+    if seen.service_wall is None:
+        return False
+    ahead = CLOCK_SLACK_SECONDS
+    if told is not None and workflow.settled_at is not None:
+        lead = told - workflow.settled_at
+        if lead > CLOCK_SLACK_SECONDS:
+            # By less than it really is: the end was seen a while after it.
+            ahead = lead + STALE_SECONDS
+    return end > seen.service_wall + ahead
 
 
 def _has_ended_since(workflow: Workflow, seen: Observation, end: float) -> bool:
@@ -99,24 +119,26 @@ def _has_ended_since(workflow: Workflow, seen: Observation, end: float) -> bool:
     start, settled_at = seen.started_at, workflow.settled_at
     other = _told_the_other_way(workflow, seen.via)
     if other is None:
-        # The end on record has no stamp. The first that is told is most likely its own.
-        if settled_at is None:
-            return start is not None and _starts_after(workflow, start, workflow.ended_at)
-        if start is None:
-            # One that lies in the future is by another clock, and says nothing.
-            now = end if seen.service_wall is None else seen.service_wall
-            return settled_at + FIRST_STAMP_SECONDS < end <= now + CLOCK_SLACK_SECONDS
-        return _starts_after(workflow, start, settled_at + CLOCK_SLACK_SECONDS)
-    clocks_agree = settled_at is None or (
-        start is not None
-        and abs(settled_at - other) <= SAME_CLOCK_SECONDS
-        and (seen.service_wall is None or end <= seen.service_wall + CLOCK_SLACK_SECONDS)
-    )
-    return (
-        is_later(end, other)
-        and (start is None or _starts_after(workflow, start, other))
-        and (clocks_agree or end > (settled_at or other) + CLOCK_SLACK_SECONDS)
-    )
+        return _is_past_unstamped_end(workflow, start, end)
+    if not is_later(end, other):
+        return False
+    if settled_at is not None and end > settled_at + CLOCK_SLACK_SECONDS:
+        # It ended after we saw it over. With its old start, the stamp was only put right.
+        return start is None or _starts_after(workflow, start, None)
+    if settled_at is None:
+        return start is None or _starts_after(workflow, start, other)
+    clocks_agree = abs(settled_at - other) <= SAME_CLOCK_SECONDS
+    return clocks_agree and start is not None and _starts_after(workflow, start, other)
+
+
+def _is_past_unstamped_end(workflow: Workflow, start: float | None, end: float) -> bool:
+    """The end on record has no stamp. The first that is told is most likely its own."""
+    settled_at = workflow.settled_at
+    if settled_at is None:
+        return start is not None and _starts_after(workflow, start, workflow.ended_at)
+    if start is None:
+        return end > settled_at + FIRST_STAMP_SECONDS
+    return _starts_after(workflow, start, settled_at + CLOCK_SLACK_SECONDS)
 
 
 def _is_open_again(workflow: Workflow, seen: Observation, told: float | None) -> bool:
@@ -136,23 +158,33 @@ def _is_open_again(workflow: Workflow, seen: Observation, told: float | None) ->
 
 
 def is_about_earlier_run(workflow: Workflow, seen: Observation) -> bool:
-    """Whether an end is that of the run before the one that is open now, as a replica may tell."""
+    """Whether an end is that of a run before the one that is open now, as a replica may tell."""
     if workflow.run == 1 or not is_over(seen):
         return False
+    if is_earlier_end(workflow, seen):
+        return True
     end, settled_at = seen.completed_at, workflow.settled_at
+    if seen.updated_at is not None and settled_at is not None:
+        return seen.updated_at <= settled_at
     if end is None:
-        return (
-            seen.updated_at is not None and settled_at is not None and seen.updated_at <= settled_at
-        )
-    told, told_run = told_end(workflow, seen.via)
-    other, other_run = told_end(workflow, _other_way(seen.via))
-    for known, run in ((told, told_run), (other, other_run)):
-        if known is not None and run == workflow.run - 1 and _is_same(end, known):
-            return True
-    if told_run == workflow.run - 1:
         return False
+    told, told_run = told_end(workflow, seen.via)
+    if told is not None and told_run == workflow.run - 1:
+        # That of a run before, or by a runner whose clock is behind: time will tell.
+        return end < told
     over_by = workflow.ended_at if settled_at is None else settled_at
     return over_by is not None and end <= over_by + CLOCK_SLACK_SECONDS
+
+
+def is_earlier_end(workflow: Workflow, seen: Observation) -> bool:
+    """Whether this is the very end of the run before the one that is open now."""
+    end = seen.completed_at
+    if end is None or not is_over(seen):
+        return False
+    return any(
+        told is not None and run == workflow.run - 1 and _is_same(end, told)
+        for told, run in (told_end(workflow, "stream"), told_end(workflow, "listing"))
+    )
 
 
 def _is_same(stamp: float, other: float) -> bool:
@@ -160,23 +192,34 @@ def _is_same(stamp: float, other: float) -> bool:
 
 
 def note_end(workflow: Workflow, seen: Observation) -> Workflow:
-    """Remember the end as this way of asking tells it, unless it is that of an earlier run."""
+    """Remember the end as this way of asking tells it, unless it is that of another run."""
     end = seen.completed_at
     told, _ = told_end(workflow, seen.via)
     if end is None or not is_over(seen) or (told is not None and not is_later(end, told)):
         return workflow
     other = _told_the_other_way(workflow, seen.via)
-    if other is not None and _is_of_earlier_run(workflow, seen, end, other):
+    if is_earlier_end(workflow, seen):
         return workflow
-    if seen.via == "stream":
+    if other is not None and _is_of_other_run(workflow, seen, end, other):
+        return workflow
+    return settled_by(workflow, seen.via, end)
+
+
+def settled_by(workflow: Workflow, via: Via, end: float | None) -> Workflow:
+    """Remember that this way of asking has told this end of the run on record."""
+    if end is None:
+        return workflow
+    if via == "stream":
         return replace(workflow, stream_ended_at=end, stream_ended_run=workflow.run)
     return replace(workflow, listed_ended_at=end, listed_ended_run=workflow.run)
 
 
-def _is_of_earlier_run(workflow: Workflow, seen: Observation, end: float, other: float) -> bool:
+def _is_of_other_run(workflow: Workflow, seen: Observation, end: float, other: float) -> bool:
+    settled_at = workflow.settled_at
+    if seen.via == "stream" and settled_at is not None and end > settled_at + CLOCK_SLACK_SECONDS:
+        return True  # of a new run, which the list is about to tell
     if workflow.started_at is not None and seen.started_at is not None:
         return is_later(workflow.started_at, seen.started_at)
-    settled_at = workflow.settled_at
     return is_later(other, end) and (
         settled_at is None or abs(settled_at - other) <= SAME_CLOCK_SECONDS
     )

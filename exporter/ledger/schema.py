@@ -11,6 +11,7 @@ from exporter.ledger.rows import (
     WORKFLOW_COLUMNS,
     Row,
     account_of,
+    baseline_of,
     counter_of,
     histogram_of,
     mark_of,
@@ -89,6 +90,15 @@ MIGRATIONS: Final = (
     ALTER TABLE counters ADD COLUMN checksum INTEGER;
     ALTER TABLE histograms ADD COLUMN checksum INTEGER;
     ALTER TABLE marks ADD COLUMN checksum INTEGER;
+    ALTER TABLE histograms ADD COLUMN appeared INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE baselines (             -- for comparing with the service's own totals
+        account INTEGER NOT NULL REFERENCES accounts,
+        status TEXT NOT NULL,
+        value INTEGER NOT NULL,
+        compared_at REAL NOT NULL,
+        checksum INTEGER,
+        PRIMARY KEY (account, status)
+    ) WITHOUT ROWID;
     CREATE TABLE seal (
         part INTEGER PRIMARY KEY,        -- 1: what changes with each transaction; 2: the words
         content TEXT NOT NULL,           -- JSON, see exporter/ledger/seal.py
@@ -157,10 +167,13 @@ COUNTERS: Final = Table(
 HISTOGRAMS: Final = Table(
     "histograms",
     ("name", "labels"),
-    ("name", "labels", "bounds", "counts", "sum", "exemplars"),
+    ("name", "labels", "bounds", "counts", "sum", "exemplars", "appeared"),
 )
 MARKS: Final = Table("marks", ("name",), ("name", "value"))
-TABLES: Final = (ACCOUNTS, WORKFLOWS, COUNTERS, HISTOGRAMS, MARKS)
+BASELINES: Final = Table(
+    "baselines", ("account", "status"), ("account", "status", "value", "compared_at")
+)
+TABLES: Final = (ACCOUNTS, WORKFLOWS, COUNTERS, HISTOGRAMS, MARKS, BASELINES)
 
 
 def intact(table: Table, found: Row) -> Row:
@@ -333,5 +346,7 @@ def _words(table: Table, row: Row) -> frozenset[str]:
         return words_of_total("histogram", histogram, labels)
     if table is MARKS:
         return frozenset([f"mark {mark_of(row)[0]}"])
+    if table is BASELINES:
+        return frozenset([f"status {baseline_of(row)[1].value}"])
     account_of(row)
     return frozenset()

@@ -18,9 +18,13 @@ from exporter.ledger.totals import (
     Labels,
 )
 from exporter.ledger.workflow import Workflow
+from exporter.observations import Baseline, Status
 
 WorkflowKey = tuple[str, str]
 """Account and id."""
+
+BaselineKey = tuple[str, Status]
+"""Account and final status."""
 
 
 class StoreFailed(Exception):  # noqa: N818 - says what happened
@@ -55,13 +59,16 @@ class Batch:
     counters: dict[tuple[CounterName, Labels], CounterTotal] = field(default_factory=dict)
     histograms: dict[tuple[HistogramName, Labels], HistogramTotal] = field(default_factory=dict)
     announced: int | None = None
-    """Series up to this number have been shown to a scraper."""
+    """Series up to this number may show their value (see `NewSeries`)."""
+    baselines: dict[BaselineKey, Baseline | None] = field(default_factory=dict)
+    """None: it does not hold any more, and the next comparison draws another."""
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to keep."""
         return (
             not (self.workflows or self.accounts or self.counters or self.histograms)
+            and not self.baselines
             and self.announced is None
         )
 
@@ -82,6 +89,7 @@ class Kept:
     """How many workflows are settled or dropped."""
     latest_ends: Mapping[str, float] = field(default_factory=dict)
     """By account, the latest end of a settled workflow; Unix seconds."""
+    baselines: Mapping[BaselineKey, Baseline] = field(default_factory=dict)
     lost: bool = False
     """What was kept is damaged, and the store begins anew, empty: this is what could be saved."""
     faults: int = 0

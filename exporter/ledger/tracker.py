@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
 
-from exporter.ledger.counting import CountingRules, counts
+from exporter.ledger.counting import CountingRules, counts, must_wait_for_list
 from exporter.ledger.facts import (
     Discovered,
     Dropped,
@@ -25,10 +25,12 @@ from exporter.ledger.facts import (
 from exporter.ledger.runs import (
     STALE_SECONDS,
     is_about_earlier_run,
+    is_earlier_end,
     is_later,
     is_new_run,
     is_over,
     note_end,
+    settled_by,
 )
 from exporter.ledger.workflow import Workflow
 from exporter.observations import GivenUp, Observation, Status, TakenUp, known_status
@@ -44,8 +46,8 @@ CAUSE_PATIENCE_SECONDS: Final = 3600.0
 the stamps of its run before its duration is left out."""
 
 SECOND_TELLING_SECONDS: Final = 10.0
-"""What the last snapshot lacks, a cause or a stamp, may be there a moment later: it is asked for
-after this time. A cause that is told to be none after it is none."""
+"""What the last snapshot lacks, a cause or a stamp, may be there a moment later, or another way: it
+is asked for after this time. There is no cause where the workflow by itself is told without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,9 @@ def observe(workflow: Workflow | None, seen: Observation, rules: CountingRules) 
         if counts(workflow, seen, rules):
             facts.append(Discovered(workflow.source))
     elif is_about_earlier_run(workflow, seen):
-        return _shown_as_before(workflow, seen)
+        open_until = workflow.first_seen if workflow.last_seen is None else workflow.last_seen
+        if seen.at.monotonic - open_until.monotonic <= STALE_SECONDS:
+            return Change(workflow, (Ignored("late"),))
     return _while_open(workflow, seen, rules, facts)
 
 
@@ -166,15 +170,11 @@ def _next_run(workflow: Workflow) -> Workflow:
     )
 
 
-def _shown_as_before(workflow: Workflow, seen: Observation) -> Change:
-    """An open workflow is shown with the end of its earlier run.
+def _never_ran_again(workflow: Workflow, seen: Observation) -> Change:
+    """An open workflow is shown with the end of its earlier run, for longer than a replica lags.
 
-    A replica that lags does that for a while. For longer it is the word that it runs again that
-    was wrong.
+    So it is the word that it runs again that was wrong.
     """
-    open_until = workflow.first_seen if workflow.last_seen is None else workflow.last_seen
-    if seen.at.monotonic - open_until.monotonic <= STALE_SECONDS:
-        return Change(workflow, (Ignored("late"),))
     settled = replace(
         workflow,
         phase="settled",
@@ -207,11 +207,17 @@ def _after_the_end(workflow: Workflow, seen: Observation, rules: CountingRules) 
 
 
 def _is_cause_known(workflow: Workflow, seen: Observation) -> bool:
-    """Whether this tells the cause, or tells for the second time that there is none."""
+    """Whether this tells the cause, or is a full answer that there is none, some time later."""
     if seen.cause is not None and (seen.cause.node_type or seen.cause.exception_type):
         return True
+    if seen.cause_unreadable:
+        return False  # there is one, and another way of asking may tell it
     since = workflow.cause_owed_since
-    return since is not None and seen.at.monotonic - since.monotonic >= SECOND_TELLING_SECONDS
+    return (
+        seen.via == "detail"
+        and since is not None
+        and seen.at.monotonic - since.monotonic >= SECOND_TELLING_SECONDS
+    )
 
 
 def _pay_duration(
@@ -238,6 +244,8 @@ def _while_open(
     workflow: Workflow, seen: Observation, rules: CountingRules, facts: list[Fact]
 ) -> Change:
     status = _status_of(seen)
+    if is_earlier_end(workflow, seen):
+        return _never_ran_again(workflow, seen)
     newest = workflow.last_seen is None or seen.at.monotonic >= workflow.last_seen.monotonic
     before = workflow
     workflow = replace(
@@ -251,6 +259,8 @@ def _while_open(
     if status is None:
         if newest:
             workflow = replace(workflow, unknown_status=seen.status, queue_position=None)
+    elif status.final and must_wait_for_list(before, seen, rules):
+        return Change(workflow, tuple(facts))
     elif status.final:
         return _settle(workflow, status, seen, rules, facts)
     elif workflow.status is not None and status.rank < workflow.status.rank:
@@ -321,7 +331,7 @@ def _settle(
         # By the Date header, else by the last stamp; never by a clock of ours.
         settled_at=seen.updated_at if seen.service_wall is None else seen.service_wall,
     )
-    settled = note_end(settled, seen)
+    settled = settled_by(settled, seen.via, seen.completed_at)
     if not ours:
         return Change(replace(settled, start_observed=True, outputs_counted=True), tuple(facts))
     if _lacks_stamps(settled, seen, had_run=workflow.status is Status.RUNNING):

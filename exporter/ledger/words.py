@@ -35,6 +35,7 @@ KEPT_WORDS: Final[tuple[Mapping[str, list[str]], ...]] = (
     },
     {
         "status": ["other"],
+        "counter": ["recovered()"],
     },
 )  # fmt: skip
 """By step of the schema, the words that it brought, written down once more: a test compares them
@@ -47,6 +48,7 @@ COUNTER_LABELS: Final[Mapping[CounterName, tuple[str, ...]]] = {
     "failures": ("node_type", "exception_type"),
     "outputs": (),
     "dropped": ("drop reason",),
+    "recovered": (),
     "ignored": ("ignore reason",),
     "label_overflow": ("capped label",),
 }

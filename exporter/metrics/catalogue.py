@@ -18,7 +18,7 @@ from exporter.metrics.label_values import LabelValues
 from exporter.metrics.reading import Reading, Sample
 
 MetricType = Literal["counter", "gauge", "histogram"]
-Group = Literal["workflows", "service", "exporter"]
+Group = Literal["workflows", "reconciling", "service", "exporter"]
 
 API_DURATION_BUCKETS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
 
@@ -150,7 +150,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "workflows",
         partial(reading.counter, name="failures"),
         exemplars=True,
-        absent="nothing has failed that way yet; a new one shows 0 once before its value",
+        absent="nothing has failed that way yet; a [new series](#new-series) stands at 0 first",
     ),
     Metric(
         "comfycontrol_workflow_time_to_start_seconds",
@@ -231,6 +231,49 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         reading.stalest_observation,
         absent="no workflow is open",
     ),
+    # Reconciling ------------------------------------------------------------------------------
+    Metric(
+        "comfycontrol_service_workflows",
+        "gauge",
+        "reconciling",
+        ("account", "status"),
+        "Workflows that the service says it has in this status.",
+        "workflows",
+        reading.service_workflows,
+        absent="it was not asked yet, does not tell it for this status, the account's totals are "
+        "not compared (no `listing`, `listing.tags`, or `listing.reconcile: false`), or it is down",
+        values={"status": label_values.SERVICE_STATUS},
+    ),
+    Metric(
+        "comfycontrol_reconciliation_difference",
+        "gauge",
+        "reconciling",
+        ("account", "status"),
+        "Of the workflows that the service has, those that the ledger cannot account for.",
+        "workflows",
+        reading.reconciliation_differences,
+        absent="it was not compared yet, or is not compared",
+        values={"status": label_values.COMPARED_STATUS},
+    ),
+    Metric(
+        "comfycontrol_reconciliation_last_success_timestamp_seconds",
+        "gauge",
+        "reconciling",
+        ("account",),
+        "When the service's totals were last compared whole.",
+        "Unix seconds",
+        reading.reconciliation_completed,
+        absent="they were not compared since the start, or are not compared",
+    ),
+    Metric(
+        "comfycontrol_reconciliation_recovered_total",
+        "counter",
+        "reconciling",
+        ("account",),
+        "Outcomes that only reconciling found.",
+        "workflows",
+        partial(reading.counter, name="recovered"),
+    ),
     # The service as we see it -----------------------------------------------------------------
     Metric(
         "comfycontrol_account_up",
@@ -249,6 +292,9 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         ("account", "endpoint", "code"),
         "Requests to the service; code is the HTTP status, or error where there was none.",
         "requests",
+        reading.api_requests,
+        absent="a rare code has not come since the process began; a [new series](#new-series) "
+        "stands at 0 first",
         values={"endpoint": label_values.ENDPOINT},
     ),
     Metric(

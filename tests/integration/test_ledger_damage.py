@@ -17,6 +17,7 @@ from exporter.ledger.witness import LOCK_NAME, LastNote
 from tests.unit.ledger.ledgers import (
     BUCKETS,
     CAPS,
+    CAUSE,
     TERMS,
     Clocks,
     counter,
@@ -287,7 +288,8 @@ class TestDamagedTotals:
     @pytest.mark.parametrize("table", ["counters", "histograms", "marks", "accounts"])
     def test_a_row_that_is_missing_is_told(self, kept: Path, now: Clocks, table: str) -> None:
         ledger = ledger_on_disk(kept, now)
-        ledger.note_announced(1)
+        ledger.observe(ended(500, now(), status="failed", via="stream", cause=CAUSE))
+        ledger.announce(ledger.newest_series())
         ledger.close()
         on_the_disk(kept, f"DELETE FROM {table} WHERE name = (SELECT min(name) FROM {table})")
         assert started(kept, now).errors == 1

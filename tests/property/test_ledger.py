@@ -131,9 +131,10 @@ class CrashingStore(SqliteStore):
 
 
 def series(snapshot: LedgerSnapshot) -> dict[tuple[object, ...], float]:
-    """Every value that must never go down."""
+    """Every value that is shown, and must never go down."""
     found: dict[tuple[object, ...], float] = {
-        key: total.value for key, total in snapshot.totals.counters.items()
+        key: total.value if total.appeared <= snapshot.announced else 0.0
+        for key, total in snapshot.totals.counters.items()
     }
     for key, histogram in snapshot.totals.histograms.items():
         for bucket, count in enumerate(histogram.counts):
@@ -281,12 +282,12 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.keep()
         self._end_if_crashed()
 
-    @rule(crash=crashes, by_a_scraper=st.booleans())
-    def look(self, crash: int | None, *, by_a_scraper: bool) -> None:
+    @rule(crash=crashes, announces=st.booleans())
+    def look(self, crash: int | None, *, announces: bool) -> None:
         self.store.crash_in = crash
+        if announces:
+            self.ledger.announce(self.ledger.newest_series())
         snapshot = self.ledger.snapshot()
-        if by_a_scraper:
-            self.ledger.note_announced(snapshot.totals.last_appeared)
         self._check_nothing_taken_back(snapshot)
         if not self._end_if_crashed() and not self.store.failing:
             self.shown = series(snapshot)
@@ -339,10 +340,10 @@ class LedgerMachine(RuleBasedStateMachine):
     # The end ----------------------------------------------------------------------------------
 
     def _see_everything(self) -> None:
-        """As the list does in the end, and streams for whoever owes a cause."""
+        """As the list does in the end, and streams and single answers for whoever owes a cause."""
         self.disk_returns()
         for _ in range(2):  # once more, should it crash on the way
-            vias: tuple[Via, ...] = ("listing", "stream")
+            vias: tuple[Via, ...] = ("listing", "stream", "detail")
             for via in vias:
                 for number in self.service.runs:
                     self._observe(number, via)

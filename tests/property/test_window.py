@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from exporter.comfycontrol.window import (
     GUARANTEED_PART,
     MOST_POLLING_PART,
+    SPARE_PART,
     Limit,
+    Memory,
     Place,
     Purpose,
     RequestWindow,
+    believed,
 )
 
 limits = st.builds(
@@ -103,7 +106,10 @@ def test_first_come_first_served_within_a_purpose(
         assert arrived == sorted(arrived)
 
 
-@given(st.integers(1, 60), st.sets(st.sampled_from(Purpose), min_size=1))
+guaranteed = [purpose for purpose in Purpose if purpose is not Purpose.RECONCILE]
+
+
+@given(st.integers(1, 60), st.sets(st.sampled_from(guaranteed), min_size=1))
 def test_nobody_starves(requests: int, waiting: set[Purpose]) -> None:
     """With everyone always waiting, each purpose goes at least once in two periods."""
     window = RequestWindow(Limit(requests=requests, per=10.0, reserve=0.0))
@@ -138,6 +144,45 @@ def test_the_more_urgent_goes_first_once_both_have_their_guarantee(
 def test_all_guarantees_together_leave_half_of_the_share_to_the_most_urgent() -> None:
     assert set(GUARANTEED_PART) == set(Purpose)
     assert sum(GUARANTEED_PART.values()) <= 0.5 + 1e-9
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    limits,
+    # A poll that is not due yet does not wait for its turn.
+    st.sets(st.sampled_from([p for p in guaranteed if p is not Purpose.POLL]), min_size=1),
+    st.integers(0, 80),
+)
+def test_reconciling_goes_only_when_nobody_else_waits(
+    limit: Limit, others: set[Purpose], requests: int
+) -> None:
+    window = RequestWindow(limit)
+    now = 0.0
+    waiting = others | {Purpose.RECONCILE}
+    for _ in range(requests):
+        while (delay := window.delay(now, waiting)) > 0:
+            now = max(now + delay, nextafter(now, inf))
+        purpose = window.choose(waiting, now)
+        assert purpose is not Purpose.RECONCILE
+        window.answer(window.begin(purpose, now), now)
+
+
+@settings(max_examples=200, deadline=None)
+@given(limits, st.lists(st.sampled_from(guaranteed), max_size=80))
+def test_reconciling_leaves_places_to_whoever_comes(limit: Limit, before: list[Purpose]) -> None:
+    window = RequestWindow(limit)
+    now = 0.0
+    for purpose in before:
+        now += window.delay(now, {purpose})
+        window.answer(window.begin(purpose, now), now)
+    most = max(1, floor(limit.share * SPARE_PART))
+    for _ in range(3 * limit.share):
+        while (delay := window.delay(now, {Purpose.RECONCILE})) > 0:
+            now = max(now + delay, nextafter(now, inf))
+        assert window.used(now) < most
+        window.answer(window.begin(Purpose.RECONCILE, now), now)
+    # It never waits for ever, and whoever else comes then goes at once, if there is any room.
+    assert most == limit.share or window.delay(now, {Purpose.LIST_FIRST_PAGE}) == 0.0
 
 
 others = st.sets(st.sampled_from([p for p in Purpose if p is not Purpose.POLL]))
@@ -309,7 +354,8 @@ def test_a_smaller_share_outlives_the_process_and_grows_on() -> None:
     before.refuse(100.0, None)
     for now in (105.0, 112.0, 130.0, 500.0):
         after = RequestWindow(Limit())
-        after.go_on((), before.closed_until, now, before.share_after_refusal)
+        memory = Memory(closed_until=before.closed_until, share=before.share_after_refusal)
+        after.go_on(believed(memory, now), now)
         assert after.allowed(now) == before.allowed(now)
         assert after.delay(now) == before.delay(now)
 
@@ -318,7 +364,7 @@ def test_a_smaller_share_outlives_the_process_and_grows_on() -> None:
 @example(-inf, 5.0)
 def test_a_file_that_is_wrong_leaves_one_request_at_least(until: float, share: float) -> None:
     window = RequestWindow(Limit())
-    window.go_on((), until, 1000.0, share)
+    window.go_on(believed(Memory(closed_until=until, share=share), 1000.0), 1000.0)
     assert 1 <= window.allowed(1000.0) <= 30
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,14 +12,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.app import App, clocks
 from exporter.comfycontrol import Timeouts
 from exporter.config import Config
+from exporter.config.accounts import Listing
+from exporter.following.reconciling import Pace
 from exporter.observations import Moment
 from exporter.simulator import Simulator, parse_scenario
 
 PATIENCE = 20.0
 """Seconds that a busy machine may take for what is done in a moment."""
 
-NO_LIMIT = {"requests": 100_000, "per": "1s", "reserve": 0}
-"""A budget that nobody ever waits in."""
+NO_LIMIT = {"requests": 100_000, "per": "1s", "reserve": 0.5}
+"""A budget that nobody ever waits in, not even after a start that knows of nothing before it."""
 
 LISTED: dict[str, Any] = {"listing": {"interval": "1s"}}
 """Listed as often as `OFTEN` says."""
@@ -91,7 +94,7 @@ class Exporter:
 
     def scrape(self) -> Metrics:
         """What Prometheus would get now."""
-        return Metrics(self.app.page.render("text/plain", "test").body.decode())
+        return Metrics(self.app.page.render("text/plain").body.decode())
 
     def until(self, holds: Callable[[Metrics], object], seconds: float = PATIENCE) -> Metrics:
         """Scrape until it holds."""
@@ -161,13 +164,30 @@ class Bench:
         jitter: Callable[[], float] = soon,
         now: Callable[[], Moment] = clocks,
         timeouts: Timeouts | None = None,
+        storage: Path | None = None,
+        reconciling: Pace | None = None,
+        fresh_services: bool = True,
+        lookback: float | None = None,
+        hold: float = 0,
     ) -> Exporter:
-        """Start an exporter."""
+        """Start an exporter; without storage its ledger is in memory.
+
+        It compares totals only where a test is about that, and it knows that nobody has asked the
+        simulator before, unless a test is about just that. `lookback` is how far the list is read,
+        where a test cannot wait for what the configuration allows.
+        """
+        config = _listed_often(Config.model_validate({"accounts": list(accounts)}))
+        if lookback is not None:
+            config = _looking_back(config, lookback)
         app = App(
-            _listed_often(Config.model_validate({"accounts": list(accounts)})),
+            config,
             jitter=jitter,
             now=now,
             timeouts=timeouts,
+            hold=hold,
+            storage=storage,
+            reconciling=reconciling,
+            fresh_services=fresh_services,
         )
         app.start()
         self._ends.callback(self._stop, app)
@@ -182,11 +202,19 @@ class Bench:
 
 
 def _listed_often(config: Config) -> Config:
+    return _listed(config, lambda listing: {} if listing.interval > 1 else {"interval": OFTEN})
+
+
+def _looking_back(config: Config, lookback: float) -> Config:
+    return _listed(config, lambda _: {"lookback": lookback})
+
+
+def _listed(config: Config, change: Callable[[Listing], dict[str, float]]) -> Config:
     accounts = tuple(
         account
-        if account.listing is None or account.listing.interval > 1
+        if account.listing is None
         else account.model_copy(
-            update={"listing": account.listing.model_copy(update={"interval": OFTEN})}
+            update={"listing": account.listing.model_copy(update=change(account.listing))}
         )
         for account in config.accounts
     )

@@ -84,7 +84,12 @@ def test_rules_hold_in_python_too() -> None:
 
 def test_a_dump_in_json_is_written_as_a_file_is() -> None:
     dump = Account(name="a", token="x", listing=Listing(interval=90.0)).model_dump(mode="json")
-    assert dump["listing"] == {"interval": "1m30s", "lookback": "24h", "tags": []}
+    assert dump["listing"] == {
+        "interval": "1m30s",
+        "lookback": "24h",
+        "tags": [],
+        "reconcile": True,
+    }
     assert dump["rate_limit"] == {
         "requests": 40,
         "per": "10s",
@@ -149,6 +154,7 @@ def test_examples_and_defaults_in_the_schema_have_the_type_that_it_says() -> Non
         "integer": int,
         "number": (int, float),
         "array": list,
+        "boolean": bool,
     }
     for section in sections():
         for name, field in section["properties"].items():

@@ -9,7 +9,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from exporter.comfycontrol.budget import BudgetReading
 from exporter.following.access import AccountHealth
-from exporter.ledger.facts import EnteredQueue, Fact, Failed, Finished, Started
+from exporter.following.reconciling import Reconciliation
+from exporter.ledger.facts import EnteredQueue, Fact, Failed, Finished, Recovered, Started
 from exporter.ledger.ledger import LedgerSnapshot
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
 from exporter.ledger.workflow import Workflow
@@ -21,12 +22,14 @@ from exporter.metrics.reading import (
     BuildReading,
     ConfigReading,
     Reading,
+    RequestsReading,
 )
 from exporter.metrics.reference import page as reference_page
 from exporter.observations import Moment, Status
 
 NOW = Moment(wall=1_700_000_100.0, monotonic=500.0)
 CAPS = LabelCaps(node_types=200, exception_types=50)
+NO_REQUESTS = RequestsReading({}, 0)
 UP = AccountHealth(up=True, answered=True, down_since=None)
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -59,8 +62,10 @@ def reading(
     followed: frozenset[str] = frozenset(),
     cap: int = 500,
     announced: int = 1_000_000,
+    requests: RequestsReading = NO_REQUESTS,
     listed: bool = True,
     web: bool | None = None,
+    reconciliation: Reconciliation | None = None,
 ) -> Reading:
     totals = Totals(Buckets((1.0, 5.0), (1.0, 10.0), (10.0, 60.0)), CAPS)
     totals.open_account("studio")
@@ -68,8 +73,18 @@ def reading(
         totals.add("studio", f"w{number}", fact, 1_700_000_000.5)
     return Reading(
         at=NOW,
-        ledger=LedgerSnapshot(("studio",), workflows, 7, totals),
-        accounts={"studio": AccountReading(health, len(followed), followed, NOW.wall - 3, listed)},
+        ledger=LedgerSnapshot(("studio",), workflows, 7, totals, announced),
+        requests=requests,
+        accounts={
+            "studio": AccountReading(
+                health,
+                len(followed),
+                followed,
+                NOW.wall - 3,
+                listed,
+                reconciliation or Reconciliation(),
+            )
+        },
         budgets=(BudgetReading("api.example.com", 30, 12, 4.5, 0.0),),
         config=ConfigReading(
             last_reload_successful=True,
@@ -79,13 +94,19 @@ def reading(
         build=BuildReading("1.2.3", "abc", "3.11.7"),
         per_workflow_series=cap,
         label_caps=CAPS,
-        announced=announced,
     )
+
+
+COMPARED = Reconciliation(
+    service={Status.RUNNING: 2, Status.COMPLETED: 40, Status.FAILED: 3},
+    differences={Status.COMPLETED: 0, Status.FAILED: 1},
+    completed_at=NOW.wall - 60,
+)
 
 
 def text(shown: Reading, name: str, accept: str = "text/plain") -> str:
     """The lines of one family, as a scrape shows them."""
-    body = Page(CollectorRegistry(), lambda _: shown).render(accept, "test").body.decode()
+    body = Page(CollectorRegistry(), lambda: shown).render(accept).body.decode()
     family = BY_NAME[name].family
     metric_types = ("", "_total", "_bucket", "_count", "_sum")
     names = {family + suffix for suffix in metric_types}
@@ -118,6 +139,34 @@ def test_open_workflows_by_status_show_all_four() -> None:
     assert "other" not in text(reading(workflow("c", None)), "comfycontrol_workflows")
     oldest = "comfycontrol_oldest_workflow_created_timestamp_seconds"
     assert f'{oldest}{{account="studio",status="other"}}' in text(shown, oldest)
+
+
+def test_what_comparing_with_the_service_has_shown() -> None:
+    shown = reading(reconciliation=COMPARED, facts=(Recovered(),))
+    assert text(shown, "comfycontrol_service_workflows").splitlines()[2:] == [
+        'comfycontrol_service_workflows{account="studio",status="running"} 2.0',
+        'comfycontrol_service_workflows{account="studio",status="completed"} 40.0',
+        'comfycontrol_service_workflows{account="studio",status="failed"} 3.0',
+    ]
+    differences = "comfycontrol_reconciliation_difference"
+    assert text(shown, differences).splitlines()[2:] == [
+        f'{differences}{{account="studio",status="completed"}} 0.0',
+        f'{differences}{{account="studio",status="failed"}} 1.0',
+    ]
+    assert text(shown, "comfycontrol_reconciliation_last_success_timestamp_seconds").endswith(
+        " 1.70000004e+09"
+    )
+    assert text(shown, "comfycontrol_reconciliation_recovered_total").endswith(" 1.0")
+
+
+def test_what_was_never_compared_shows_nothing_and_an_account_that_is_down_no_totals() -> None:
+    for name in ("service_workflows", "reconciliation_difference"):
+        assert "{" not in text(reading(), f"comfycontrol_{name}")
+    assert text(reading(), "comfycontrol_reconciliation_recovered_total").endswith(" 0.0")
+    down = AccountHealth(up=False, answered=True, down_since=NOW.monotonic - 31)
+    shown = reading(health=down, reconciliation=COMPARED)
+    assert "{" not in text(shown, "comfycontrol_service_workflows")
+    assert 'status="failed"} 1.0' in text(shown, "comfycontrol_reconciliation_difference")
 
 
 def test_queue_positions_up_to_the_cap_and_what_it_leaves_out() -> None:
@@ -259,7 +308,7 @@ def test_entry_positions_have_no_exemplars() -> None:
     )
 
 
-def test_a_series_that_could_not_be_known_shows_zero_before_its_value() -> None:
+def test_a_series_that_is_not_announced_shows_zero_and_no_exemplar() -> None:
     facts: tuple[Fact, ...] = (Failed("KSampler", "ValueError"),)
     name = "comfycontrol_workflow_failures_total"
     labels = '{account="studio",exception_type="ValueError",node_type="KSampler"}'
@@ -267,6 +316,18 @@ def test_a_series_that_could_not_be_known_shows_zero_before_its_value() -> None:
     assert first.splitlines()[-1] == f"{name}{labels} 0.0"
     then = text(reading(facts=facts, announced=1), name, OPENMETRICS)
     assert then.splitlines()[-1] == (f'{name}{labels} 1.0 # {{workflow_id="w0"}} 1.0 1700000000.5')
+
+
+def test_a_histogram_that_is_not_announced_shows_zero_in_all_its_buckets() -> None:
+    shown = reading(facts=(Started(2.5),), announced=1)
+    name = "comfycontrol_workflow_time_to_start_seconds"
+    total = shown.ledger.totals.histograms["time_to_start", ("studio",)]
+    assert text(shown, name, OPENMETRICS).count("w0") == 1
+    total.appeared = 2  # as one whose labels could not be known
+    lines = text(shown, name, OPENMETRICS).splitlines()[3:]
+    assert len(lines) == 5
+    assert all(line.endswith(" 0.0") for line in lines)
+    assert sum(total.counts) == 1
 
 
 def test_odd_label_values_are_escaped() -> None:
@@ -293,7 +354,7 @@ def test_odd_label_values_are_escaped() -> None:
     ],
 )
 def test_any_accept_header_gets_an_answer(accept: str) -> None:
-    exposition = Page(CollectorRegistry(), lambda _: reading()).render(accept, "test")
+    exposition = Page(CollectorRegistry(), reading).render(accept)
     assert b"comfycontrol_account_up" in exposition.body
     assert exposition.content_type.startswith(("text/plain", "application/openmetrics-text"))
 
@@ -303,21 +364,24 @@ def test_prometheus_gets_openmetrics() -> None:
         "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;"
         "q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
     )
-    exposition = Page(CollectorRegistry(), lambda _: reading()).render(asks, "prometheus")
+    exposition = Page(CollectorRegistry(), reading).render(asks)
     assert exposition.content_type.startswith("application/openmetrics-text; version=1.0.0")
     assert exposition.body.endswith(b"# EOF\n")
 
 
 def test_the_whole_page_is_legal_openmetrics_and_shows_the_whole_catalogue() -> None:
     registry = new_registry()
-    Instruments(registry).open_accounts(["studio"])
+    instruments = Instruments(registry)
+    instruments.open_accounts(["studio"])
     shown = reading(
         queued("a", 1),
         workflow("b", Status.RUNNING, started_at=NOW.wall - 9),
         facts=(Failed("KSampler", "ValueError"), Started(1.0), Finished(Status.COMPLETED, 3.0)),
         web=True,
+        requests=instruments.requests(),
+        reconciliation=COMPARED,
     )
-    body = Page(registry, lambda _: shown).render(OPENMETRICS, "test").body.decode()
+    body = Page(registry, lambda: shown).render(OPENMETRICS).body.decode()
     families = {f.name: f for f in text_string_to_metric_families(body)}  # type: ignore[no-untyped-call]
     for metric in CATALOGUE:
         assert metric.family in families, metric.name

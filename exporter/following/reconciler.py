@@ -1,0 +1,389 @@
+"""Compares the service's own totals with what was counted, and has what is missing looked for."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from math import inf
+from typing import Final
+
+from exporter.comfycontrol import (
+    BadRequest,
+    Forbidden,
+    NotFound,
+    ServerFault,
+    ServiceError,
+    WorkflowPage,
+)
+from exporter.following.listing_pass import PageToRead
+from exporter.following.reconciling import (
+    COMPARED,
+    DOCUMENTED,
+    PASSES,
+    SHOWN,
+    UNEXPLAINED_SECONDS,
+    ListTerms,
+    Pace,
+    Reach,
+    Reconciliation,
+    Shortfall,
+    Sight,
+    contradicts,
+    judge,
+    page_pause,
+)
+from exporter.following.rereading import AskList, Books, PageRead, Rereader
+from exporter.following.telemetry import Telemetry
+from exporter.observations import Baseline, Moment, Status
+
+log = logging.getLogger(__name__)
+
+NOT_OFFERED_SECONDS: Final = 3600.0
+"""A status by which the service does not filter is asked for again after this."""
+
+MOST_ROUNDS: Final = 10
+"""A comparison that takes longer than so many intervals is dropped: the list is not read."""
+
+TRY_AGAIN_PAGES: Final = 5
+"""After a failure, so many times the pause between two pages."""
+
+CLOCK_SECONDS: Final = 2.0
+"""The service tells its time in whole seconds, and the last of them maybe a second late."""
+
+MOST_ELSEWHERE: Final = 10_000
+"""Workflows that are remembered for being on record under another status."""
+
+
+@dataclass(slots=True)
+class _Round:
+    """One comparison, from its first look at the ledger to its second. Monotonic seconds."""
+
+    began: float
+    ask_at: float
+    counted: dict[Status, int]
+    totals: dict[Status, int] = field(default_factory=dict)
+    is_whole: bool = True
+    asked_at: float = inf
+    """Unix seconds by the service's clock, and no earlier than the last answer."""
+    judge_at: float = inf
+    """Infinite until the totals were asked for."""
+    passes: int = 0
+    passed_at: float | None = None
+
+
+class Reconciler:
+    """Does whatever is due at each step, and says when the next one is. For one thread.
+
+    Args:
+        account: its configured name.
+        ask: reads a page, when there is room for it.
+        books: what was counted.
+        telemetry: is told of pages.
+        terms: of the account's list.
+        pace: how often, and how fast.
+        list_read_at: when the list was last read whole, Unix seconds; None: never since the start.
+        now: both clocks.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts it joins
+        self,
+        account: str,
+        ask: AskList,
+        books: Books,
+        telemetry: Telemetry,
+        *,
+        terms: ListTerms,
+        pace: Pace,
+        list_read_at: Callable[[], float | None],
+        now: Callable[[], Moment],
+    ) -> None:
+        self._account = account
+        self._ask = ask
+        self._books = books
+        self._terms = terms
+        self._pace = pace
+        self._list_read_at = list_read_at
+        self._now = now
+        self._rereader = Rereader(account, ask, books, telemetry, terms=terms, pace=pace, now=now)
+        self._round: _Round | None = None
+        self._round_at = -inf
+        self._before: dict[Status, Sight] = {}
+        # Statuses that were not shown when they were last asked for, and until when they need not
+        # be asked for again.
+        self._refused: dict[Status, float] = {}
+        self._shortfalls: dict[Status, Shortfall] = {}
+        self._elsewhere: set[str] = set()
+        self._page_at = -inf
+        self._go_on_at: float | None = None
+        self._shown = Reconciliation()
+
+    def reading(self) -> Reconciliation:
+        """What was seen last. From any thread."""
+        return self._shown
+
+    def step(self) -> float:
+        """Do what is due; seconds until the next step.
+
+        Raises:
+            Stopped: asked to end.
+        """
+        if self._list_read_at() is None:
+            # Until it was read whole, all that is missing is the backlog.
+            return self._pace.settle / 10
+        if self._go_on_at is None:
+            pause = max(self._pace.every, page_pause(None, self._pace))
+            self._go_on_at = self._now().monotonic + pause
+        try:
+            self._compare()
+        except ServiceError as error:
+            self._failed(error)
+            self._drop_round()
+        if self._now().monotonic >= self._next_page_at():
+            self._page_at = self._now().monotonic + self._pace.page
+            try:
+                self._read_a_page()
+            except ServiceError as error:
+                self._failed(error)
+                self._page_at = self._now().monotonic + TRY_AGAIN_PAGES * self._pace.page
+        return max(0.0, min(self._next_look_at(), self._next_page_at()) - self._now().monotonic)
+
+    def _failed(self, error: ServiceError) -> None:
+        # The list is asked for by others as well, and they tell of an outage.
+        log.debug("comparing totals failed", extra={"account": self._account, "code": error.code})
+
+    # Comparing --------------------------------------------------------------------------------
+
+    def _next_look_at(self) -> float:
+        if self._round is None:
+            return self._round_at
+        if not self._round.totals:
+            return self._round.ask_at
+        return max(self._round.judge_at, self._now().monotonic + self._pace.settle / 10)
+
+    def _compare(self) -> None:
+        now = self._now().monotonic
+        round_ = self._round
+        if round_ is None:
+            if now >= self._round_at:
+                counted = self._books.finished(self._account)
+                self._round = _Round(now, now + self._pace.settle, counted)
+                self._round_at = now + self._pace.every
+        elif not round_.totals:
+            if now >= round_.ask_at:
+                self._ask_totals(round_)
+        elif now >= round_.judge_at and self._has_settled(round_):
+            self._round = None
+            self._judge(round_)
+        elif now - round_.began > MOST_ROUNDS * max(self._pace.every, self._terms.interval):
+            self._drop_round()
+
+    def _drop_round(self) -> None:
+        self._round = None
+        self._round_at = max(self._round_at, self._now().monotonic + self._pace.settle)
+
+    def _ask_totals(self, round_: _Round) -> None:
+        for status in (*SHOWN, *COMPARED):
+            if self._refused.get(status, -inf) > self._now().monotonic:
+                continue
+            shown = self._ask_total(status)
+            if shown is None or contradicts(status, shown):
+                round_.is_whole = False
+                self._note_refused(status, is_wrong=shown is not None)
+                continue
+            self._refused.pop(status, None)
+            self._rereader.note_time(shown)
+            if shown.total is None:
+                round_.is_whole = False
+            else:
+                round_.totals[status] = shown.total
+        round_.asked_at = self._rereader.service_wall() + CLOCK_SECONDS
+        round_.judge_at = self._now().monotonic + self._pace.settle
+        round_.passed_at = self._list_read_at()
+        if not round_.totals:
+            self._drop_round()
+
+    def _ask_total(self, status: Status) -> WorkflowPage | None:
+        """The first row of the list of one status, and its total; None: there is no such list."""
+        try:
+            return self._ask(PageToRead(1, 1), status)
+        except (BadRequest, NotFound, Forbidden):
+            return None
+        except ServerFault:
+            # Whatever a service makes of a filter that it does not document.
+            if status in DOCUMENTED:
+                raise
+            return None
+
+    def _note_refused(self, status: Status, *, is_wrong: bool) -> None:
+        """Its list was not shown. Twice in a row: the service has none, for now.
+
+        `is_wrong`: what was shown was another list, so no total of it means anything.
+        """
+        if status not in self._refused:
+            self._refused[status] = -inf
+            return
+        self._refused[status] = self._now().monotonic + NOT_OFFERED_SECONDS
+        self._before.pop(status, None)
+        self._shortfalls.pop(status, None)
+        if is_wrong and status in COMPARED:
+            self._books.keep_baseline(self._account, status, None)
+        self._shown = replace(
+            self._shown,
+            service={s: n for s, n in self._shown.service.items() if s is not status},
+            differences={s: n for s, n in self._shown.differences.items() if s is not status},
+        )
+
+    def _has_settled(self, round_: _Round) -> bool:
+        read_at = self._list_read_at()
+        if read_at != round_.passed_at:
+            round_.passed_at = read_at
+            round_.passes += 1
+        return round_.passes >= PASSES
+
+    def _judge(self, round_: _Round) -> None:
+        counted = self._books.finished(self._account)
+        baselines = self._books.baselines(self._account)
+        differences = dict(self._shown.differences)
+        for status in COMPARED:
+            if status not in round_.totals:
+                continue
+            sight = Sight(
+                round_.totals[status], round_.counted[status], counted[status], round_.asked_at
+            )
+            before = self._before.get(status)
+            verdict = judge(self._still_good(status, baselines.get(status)), sight, before)
+            self._before[status] = sight
+            self._keep_baseline(status, verdict.baseline)
+            if verdict.missing is not None:
+                differences[status] = verdict.missing
+                ended_by = sight.asked_at if before is None else before.asked_at
+                self._note_missing(status, verdict.missing, ended_by)
+        self._shown = Reconciliation(
+            service={**self._shown.service, **round_.totals},
+            differences=differences,
+            completed_at=self._now().wall if round_.is_whole else self._shown.completed_at,
+        )
+
+    def _still_good(self, status: Status, baseline: Baseline | None) -> int | None:
+        """The baseline's value, unless so much time has passed that outcomes do not count."""
+        if baseline is None:
+            return None
+        if self._now().wall - baseline.compared_at <= self._terms.lookback:
+            return baseline.value
+        log.warning(
+            "totals were not compared for longer than the list looks back: what ended meanwhile "
+            "and was not counted is not looked for",
+            extra={"account": self._account, "status": status.value},
+        )
+        return None
+
+    def _keep_baseline(self, status: Status, value: int) -> None:
+        self._books.keep_baseline(self._account, status, Baseline(value, self._now().wall))
+
+    def _raise_baseline(self, status: Status, by: int) -> None:
+        baseline = self._books.baselines(self._account).get(status)
+        if baseline is not None:
+            self._keep_baseline(status, baseline.value + by)
+
+    # What is missing --------------------------------------------------------------------------
+
+    def _note_missing(self, status: Status, missing: int, ended_by: float) -> None:
+        now = self._now().monotonic
+        shortfall = self._shortfalls.get(status)
+        if shortfall is None:
+            if missing:
+                self._shortfalls[status] = Shortfall(
+                    status, missing, now, ended_by, wait=self._pace.again, read_at=now
+                )
+                log.info(
+                    "the service has more workflows in a status than were counted: its list is "
+                    "read for them",
+                    extra=self._about(status, workflows=missing),
+                )
+            return
+        shortfall.note(missing, ended_by, now)
+        if not missing:
+            del self._shortfalls[status]
+            log.info(
+                "the difference to the service's total is explained",
+                extra=self._about(
+                    status,
+                    recovered=shortfall.recovered,
+                    counted_otherwise=shortfall.elsewhere,
+                    known_before=shortfall.corrected,
+                ),
+            )
+        elif now - shortfall.since > UNEXPLAINED_SECONDS and not shortfall.is_told:
+            shortfall.is_told = True
+            walk = shortfall.last_walk
+            log.warning(
+                "the service has more workflows in a status than were counted, and its list does "
+                "not show which",
+                extra=self._about(
+                    status,
+                    workflows=missing,
+                    total=None if walk is None else walk.total,
+                    read=None if walk is None else walk.rows,
+                    unreadable=None if walk is None else walk.unreadable,
+                ),
+            )
+
+    def _about(self, status: Status, **more: int | None) -> dict[str, object]:
+        told = {key: value for key, value in more.items() if value is not None}
+        return {"account": self._account, "status": status.value, **told}
+
+    # Reading ----------------------------------------------------------------------------------
+
+    def _next_page_at(self) -> float:
+        now = self._now().monotonic
+        of_the_whole_list = inf if self._go_on_at is None else self._go_on_at
+        due = [of_the_whole_list, *(s.due_at(now) for s in self._shortfalls.values())]
+        return max(self._page_at, min(due))
+
+    def _read_a_page(self) -> None:
+        now = self._now().monotonic
+        for shortfall in self._shortfalls.values():
+            if shortfall.due_at(now) <= now:
+                self._read_for(shortfall)
+                return
+        self._go_on_at = now + self._rereader.go_on()
+
+    def _read_for(self, shortfall: Shortfall) -> None:
+        """Read a page of the list of a status of which some are missing."""
+        status, walk = shortfall.status, shortfall.begin()
+        try:
+            read = self._rereader.read(walk, status)
+            if read is not None and contradicts(status, read.shown):
+                walk.end()
+                self._refused[status] = -inf
+                self._note_refused(status, is_wrong=True)
+                return
+            if read is not None:
+                oldest = self._rereader.service_wall() - self._terms.lookback
+                reach = Reach(oldest, youngest=shortfall.ended_by)
+                found = self._rereader.recover(walk, read, reach, shortfall.passed_over or ())
+                self._explain(shortfall, found)
+        finally:
+            is_over = walk.over or not shortfall.missing
+            if is_over and shortfall.end(self._now().monotonic, self._pace):
+                # Some were hidden when the baseline was drawn, or since.
+                self._raise_baseline(status, shortfall.missing)
+                shortfall.corrected += shortfall.missing
+                shortfall.missing = 0
+        self._shown = replace(
+            self._shown, differences={**self._shown.differences, status: shortfall.missing}
+        )
+
+    def _explain(self, shortfall: Shortfall, read: PageRead) -> None:
+        for workflow_id, recovery in read.found:
+            if not shortfall.missing:
+                return
+            if recovery in {"recovered", "counted"}:
+                shortfall.recovered += recovery == "recovered"
+                shortfall.missing -= 1
+            elif recovery == "elsewhere" and workflow_id not in self._elsewhere:
+                # Counted by the end that was told first, and the service tells another one now.
+                if len(self._elsewhere) < MOST_ELSEWHERE:
+                    self._elsewhere.add(workflow_id)
+                self._raise_baseline(shortfall.status, 1)
+                shortfall.elsewhere += 1
+                shortfall.missing -= 1

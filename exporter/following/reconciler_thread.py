@@ -1,0 +1,107 @@
+"""Reconciles one account in a thread of its own."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from exporter.comfycontrol import Call, WorkflowPage
+from exporter.comfycontrol.window import Purpose
+from exporter.following.access import AccountAccess
+from exporter.following.listing_pass import PageToRead
+from exporter.following.reconciler import Reconciler
+from exporter.following.reconciling import ListTerms, Pace, Reconciliation
+from exporter.following.rereading import Books
+from exporter.following.stop import Stop, Stopped
+from exporter.following.telemetry import Telemetry
+from exporter.observations import Moment, Status
+
+log = logging.getLogger(__name__)
+
+
+class ReconcilerThread:
+    """Runs a reconciler in what the budget has to spare.
+
+    Args:
+        access: the account's way to the service.
+        books: what was counted.
+        telemetry: is told of pages.
+        terms: of the account's list.
+        pace: how often, and how fast.
+        list_read_at: when the list was last read whole, Unix seconds; None: never since the start.
+        now: both clocks.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts it joins
+        self,
+        access: AccountAccess,
+        books: Books,
+        telemetry: Telemetry,
+        *,
+        terms: ListTerms,
+        pace: Pace,
+        list_read_at: Callable[[], float | None],
+        now: Callable[[], Moment],
+    ) -> None:
+        self._access = access
+        self._stop = Stop()
+        self._pause = pace.page
+        self._reconciler = Reconciler(
+            access.account,
+            self._ask,
+            books,
+            telemetry,
+            terms=terms,
+            pace=pace,
+            list_read_at=list_read_at,
+            now=now,
+        )
+        self._thread = threading.Thread(
+            target=self._run, name=f"reconciler {access.account}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End soon, from any thread, without waiting for it."""
+        self._stop.ask()
+
+    def join(self, timeout: float) -> bool:
+        """Wait that many seconds for the end; whether it came."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def reading(self) -> Reconciliation:
+        """What was seen last. From any thread."""
+        return self._reconciler.reading()
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self._stop.sleep(self._one_step())
+        except Stopped:
+            return
+
+    def _one_step(self) -> float:
+        try:
+            return self._reconciler.step()
+        except Stopped:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the comparing
+            log.error(  # noqa: TRY400 - a traceback shows values as well
+                "comparing totals failed",
+                extra={"account": self._access.account, "error": type(error).__name__},
+            )
+            return self._pause
+
+    def _ask(self, page: PageToRead, status: Status | None) -> WorkflowPage:
+        def read(call: Call) -> WorkflowPage:
+            return self._access.client.list_workflows(
+                page=page.number,
+                per_page=page.size,
+                status=None if status is None else status.value,
+                call=call,
+            )
+
+        return self._access.ask(Purpose.RECONCILE, self._stop, read)

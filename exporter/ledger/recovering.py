@@ -1,0 +1,44 @@
+"""The tracker's rules for a row that was looked at again because something may have been missed.
+
+Pure. Whether, and how, it counts is decided by the same rules as ever (`exporter.ledger.tracker`).
+"""
+
+from dataclasses import replace
+
+from exporter.ledger import tracker
+from exporter.ledger.counting import CountingRules
+from exporter.ledger.facts import Finished, Recovered
+from exporter.ledger.tracker import Change
+from exporter.ledger.workflow import Workflow
+from exporter.observations import Observation, Recovery, known_status
+
+
+def observe(workflow: Workflow | None, seen: Observation, rules: CountingRules) -> Change:
+    """The service said this of a workflow, and nobody but the comparison has asked."""
+    change = tracker.observe(workflow, seen, rules)
+    if _has_finished(change):
+        if workflow is None or workflow.phase != "open":
+            return replace(change, facts=(*change.facts, Recovered()))
+        return change
+    if workflow is None and change.workflow is not None and change.workflow.phase == "settled":
+        # Over before anything counted. A list goes back for years: a row for each that was read
+        # again would only fill the ledger, for it would be judged alike the next time.
+        return Change(None)
+    return change
+
+
+def recovery_of(workflow: Workflow | None, change: Change, seen: Observation) -> Recovery:
+    """What became of it, for whoever looks for a difference."""
+    after = change.workflow
+    if _has_finished(change):
+        return "counted" if workflow is not None and workflow.phase == "open" else "recovered"
+    if after is None:
+        return "old"
+    if after.phase != "settled":
+        return "open"
+    told = known_status(seen.status)
+    return "elsewhere" if told is not None and told.final and told is not after.status else "known"
+
+
+def _has_finished(change: Change) -> bool:
+    return any(isinstance(fact, Finished) for fact in change.facts)
