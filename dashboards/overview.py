@@ -5,7 +5,7 @@ from typing import Final
 from grafana_foundation_sdk.models import dashboard as model
 
 from alerts.build import Thresholds
-from alerts.rules import FAILURES_OVER
+from alerts.recordings import FAILURES_OVER
 from dashboards import answer, places
 from dashboards.boards import Row, board, window
 from dashboards.marks import Marks, marks

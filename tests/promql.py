@@ -36,7 +36,7 @@ _FOREIGN: Final[dict[str, Labels]] = {
     # Made by Prometheus for each alert, with what the alert's own expression leaves.
     "ALERTS": TARGET
     | {"alertname", "alertstate", "severity", "reason"}
-    | {"account", "node_type", "status", "label"},
+    | {"account", "node_type", "status", "label", "series"},
 }
 _FOREIGN["ALERTS_FOR_STATE"] = _FOREIGN["ALERTS"] - {"alertstate"}
 
@@ -70,6 +70,15 @@ def exported() -> dict[str, Labels]:
     """The series of the catalogue, as Prometheus stores them, and those that others make."""
     series = {name: labels for metric in CATALOGUE for name, labels in _series_of(metric)}
     return {**series, **_FOREIGN}
+
+
+def native() -> dict[str, Labels]:
+    """Histograms where a server has made native ones of them."""
+    return {
+        metric.name: TARGET | frozenset(metric.labels)
+        for metric in CATALOGUE
+        if metric.type == "histogram"
+    }
 
 
 def _series_of(metric: Metric) -> Iterable[tuple[str, Labels]]:
@@ -246,7 +255,9 @@ def _of_call(node: promql.Call, known: Known) -> Labels:
     labels = frozenset[str]().union(*arguments)
     match node.func.name:
         case "histogram_quantile":
-            _need({"le"}, labels, "histogram_quantile over what has no")
+            # Native histograms have no buckets of their own.
+            if metrics_of(node.prettify()).isdisjoint(native()):
+                _need({"le"}, labels, "histogram_quantile over what has no")
             return labels - {"le"}
         case "label_replace":
             source = _text(node.args[3])

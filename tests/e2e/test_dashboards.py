@@ -16,7 +16,7 @@ import yaml
 
 from alerts import build
 from alerts.build import Values
-from alerts.rules import RECORDINGS
+from alerts.recordings import RECORDINGS
 from dashboards.build import board_files
 from tests.e2e.programs import EXPORTER, Stage, free_port, program, with_hold
 from tests.e2e.test_alerting import in_seconds
