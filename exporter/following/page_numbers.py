@@ -65,9 +65,11 @@ class PageNumbers:
 
 def stands_above(above: WorkflowPage, shown: WorkflowPage | None) -> bool:
     """Whether a page shows what stands above another, and not the same, or the end of the list."""
+    if shown is None:
+        return True
     if not above.workflows:
         return False
-    if shown is None or not shown.workflows:
+    if not shown.workflows:
         return True
     ids = {workflow.id for workflow in above.workflows}
     again = sum(workflow.id in ids for workflow in shown.workflows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from typing import Literal
 
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
