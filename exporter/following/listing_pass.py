@@ -192,6 +192,7 @@ class ListingPass:
         """Take a page that was read; afterwards `next_page` and `complete` are up to date."""
         took = now - self._read_at
         self._note_total(shown.total, now)
+        self._order = order_told(shown.workflows) or self._order
         placed = self._reach.placed(page, shown.entries)
         for index, workflow in enumerate(shown.workflows):
             if self._wanted.pop(workflow.id, None) is not None or _is_open(workflow):
@@ -206,7 +207,6 @@ class ListingPass:
         """Read on from the top; whether everything new has been met."""
         self._pages += 1
         self.unreadable += shown.malformed
-        self._order = order_told(shown.workflows) or self._order
         fresh = [each for each in shown.workflows if not self._reach.has_read(each.id)]
         ages = [age for age in map(self._age, fresh) if age is not None]
         self._ageless = 0 if ages else self._ageless + len(fresh) + shown.malformed
