@@ -390,8 +390,9 @@ def _following(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Pages and outputs",
-                "Pages of lists read, and outputs of completed workflows that streams told. Pages "
-                "that multiply: open workflows lie deep in a long list.",
+                "Pages of lists read, rows that could not be read, and outputs of completed "
+                "workflows that streams told. Pages that multiply: open workflows lie deep in a "
+                "long list.",
                 PER_MINUTE,
                 width=6,
             ),
@@ -399,6 +400,11 @@ def _following(at: Marks) -> list[AnyPanel]:
                 "60 * sum(rate(comfycontrol_listing_pages_total"
                 '{account=~"$account"}[$__rate_interval]))',
                 "pages",
+            ),
+            Query(
+                "60 * sum(rate(comfycontrol_listing_rows_malformed_total"
+                '{account=~"$account"}[$__rate_interval]))',
+                "malformed rows",
             ),
             Query(
                 "60 * sum(rate(comfycontrol_workflow_outputs_total"
