@@ -291,8 +291,8 @@ class ListPages:
             NotFound: the same.
             ServiceError: no answer.
         """
-        if not self._numbers.known:
-            self.first()
+        if self._top_read == -inf:
+            self.first()  # it tells by which number
         listing = ListingPass(
             frontier=None,
             horizon=-inf,

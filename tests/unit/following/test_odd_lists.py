@@ -91,6 +91,20 @@ def test_a_service_that_begins_to_count_from_1_is_read_on() -> None:
     assert read(listed)[0] == set(range(1, 151))
 
 
+def test_a_service_that_refuses_everything_for_a_while_begins_to_count_where_it_did() -> None:
+    listed = Listed(ServedList(rows(305), base=0))
+    read(listed)
+    refuses = BadRequest("list: answered with status 400", code="400")
+    listed.outage = lambda: refuses
+    for _ in range(3):
+        with pytest.raises(BadRequest):
+            read(listed)
+        listed.now += 5
+    listed.outage = lambda: None
+    listed.now += 60
+    assert 305 in read(listed, frontier=305.0)[0]
+
+
 def test_a_refusal_of_all_pages_is_not_the_end_of_the_list() -> None:
     listed = Listed(ServedList(rows(305), total="absent"))
     refuses = BadRequest("list: answered with status 400", code="400")
