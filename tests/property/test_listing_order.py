@@ -115,7 +115,7 @@ def test_without_any_stamp_what_is_new_is_told_by_what_is_known(
 ) -> None:
     day = Day(random.Random(seed), "created", 0.0, "")
     day.live(3600.0, 3000, 0)
-    seen, listing, pages = run(day, None, PassBefore())
+    _seen, listing, pages = run(day, None, PassBefore())
     assert (listing.newest, pages) == (None, 10)
     for arrivals in bursts:
         day.live(60.0, arrivals, 0)
