@@ -69,7 +69,8 @@ def test_what_everything_gets_for_a_while_loses_no_id(
         simulator.workflow(workflow).advance("completed")
     metrics = exporter.until_finished(5)
     assert metrics.total("workflows_dropped_total") == 0
-    assert metrics("account_up", account="studio") == 1
+    # One usable answer ends no outage: it takes two, or some seconds.
+    exporter.until(lambda m: m("account_up", account="studio") == 1)
 
 
 @pytest.mark.parametrize("fault", EVERYTHING.values(), ids=EVERYTHING)
