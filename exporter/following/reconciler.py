@@ -130,7 +130,7 @@ class Reconciler:
             # Until it was read whole, all that is missing is the backlog.
             return self._pace.settle / 10
         if self._go_on_at is None:
-            pause = max(self._pace.every, page_pause(None, self._pace))
+            pause = max(self._pace.every, page_pause(None, 0, self._pace))
             self._go_on_at = self._now().monotonic + pause
         try:
             self._compare()

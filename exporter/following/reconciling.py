@@ -39,6 +39,10 @@ PASSES: Final = 2
 LONG_PASS: Final = 10
 """No pass over the list takes longer than so many times what it usually takes to find an end."""
 
+LEAST_EXPECTED: Final = 60
+"""Pages that a list is taken to have before it was read to its end; and always twice as many as
+were read of it."""
+
 UNEXPLAINED_SECONDS: Final = 3600.0
 """A difference that is older than this is told as one that cannot be explained."""
 
@@ -350,13 +354,18 @@ def _known(*stamps: float | None) -> list[float]:
     return [stamp for stamp in stamps if stamp is not None]
 
 
-def page_pause(pages: int | None, pace: Pace) -> float:
-    """Seconds between two pages of the list, which had so many the last time (None: not known)."""
+def page_pause(pages: int | None, read: int, pace: Pace) -> float:
+    """Seconds between two pages of the list.
+
+    Args:
+        pages: how many it had the last time; None: not known.
+        read: how many were read of it this time.
+        pace: within how long all of them are to be read.
+    """
     if pace.round_trip == inf:
         return inf
-    if pages is None:
-        return max(pace.page, pace.round_trip / 60)
-    return max(pace.page, min(pace.every, pace.round_trip / max(1, pages)))
+    expected = max(LEAST_EXPECTED, 2 * read) if pages is None else max(1, pages)
+    return max(pace.page, min(pace.every, pace.round_trip / expected))
 
 
 def contradicts(status: Status, shown: WorkflowPage) -> bool:

@@ -181,7 +181,7 @@ class Rereader:
         finally:
             if walk.over:
                 self._round_trip, self._pages = ListWalk(whole=False), walk.pages
-        return page_pause(self._pages, self._pace)
+        return page_pause(self._pages, walk.pages, self._pace)
 
     def _usual_reach(self) -> Reach:
         now = self.service_wall()
