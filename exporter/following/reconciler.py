@@ -28,6 +28,7 @@ from exporter.following.reconciling import (
     Shortfall,
     Sight,
     contradicts,
+    counts_since,
     judge,
     page_pause,
 )
@@ -250,9 +251,11 @@ class Reconciler:
                 round_.totals[status], round_.counted[status], counted[status], round_.asked_at
             )
             before = self._before.get(status)
-            verdict = judge(self._still_good(status, baselines.get(status)), sight, before)
+            baseline = self._still_good(status, baselines.get(status))
+            verdict = judge(None if baseline is None else baseline.value, sight, before)
             self._before[status] = sight
-            self._keep_baseline(status, verdict.baseline)
+            since = self._counts_since() if baseline is None else baseline.since
+            self._keep_baseline(status, verdict.baseline, since)
             if verdict.missing is not None:
                 differences[status] = verdict.missing
                 ended_by = sight.asked_at if before is None else before.asked_at
@@ -263,12 +266,10 @@ class Reconciler:
             completed_at=self._now().wall if round_.is_whole else self._shown.completed_at,
         )
 
-    def _still_good(self, status: Status, baseline: Baseline | None) -> int | None:
-        """The baseline's value, unless so much time has passed that outcomes do not count."""
-        if baseline is None:
-            return None
-        if self._now().wall - baseline.compared_at <= self._terms.lookback:
-            return baseline.value
+    def _still_good(self, status: Status, baseline: Baseline | None) -> Baseline | None:
+        """The baseline, unless so much time has passed that outcomes do not count."""
+        if baseline is None or self._now().wall - baseline.compared_at <= self._terms.lookback:
+            return baseline
         log.warning(
             "totals were not compared for longer than the list looks back: what ended meanwhile "
             "and was not counted is not looked for",
@@ -276,13 +277,17 @@ class Reconciler:
         )
         return None
 
-    def _keep_baseline(self, status: Status, value: int) -> None:
-        self._books.keep_baseline(self._account, status, Baseline(value, self._now().wall))
+    def _counts_since(self) -> float:
+        return counts_since(self._books.line(self._account), self._rereader.service_wall())
+
+    def _keep_baseline(self, status: Status, value: int, since: float) -> None:
+        baseline = Baseline(value, self._now().wall, since)
+        self._books.keep_baseline(self._account, status, baseline)
 
     def _raise_baseline(self, status: Status, by: int) -> None:
         baseline = self._books.baselines(self._account).get(status)
         if baseline is not None:
-            self._keep_baseline(status, baseline.value + by)
+            self._keep_baseline(status, baseline.value + by, baseline.since)
 
     # What is missing --------------------------------------------------------------------------
 
@@ -350,6 +355,11 @@ class Reconciler:
     def _read_for(self, shortfall: Shortfall) -> None:
         """Read a page of the list of a status of which some are missing."""
         status, walk = shortfall.status, shortfall.begin()
+        baseline = self._books.baselines(self._account).get(status)
+        if baseline is None:
+            # A reload has ended the comparison.
+            del self._shortfalls[status]
+            return
         try:
             read = self._rereader.read(walk, status)
             if read is not None and contradicts(status, read.shown):
@@ -358,8 +368,11 @@ class Reconciler:
                 self._note_refused(status, is_wrong=True)
                 return
             if read is not None:
-                oldest = self._rereader.service_wall() - self._terms.lookback
-                reach = Reach(oldest, youngest=shortfall.ended_by)
+                reach = Reach(
+                    since=baseline.since,
+                    oldest=self._rereader.service_wall() - self._terms.lookback,
+                    youngest=shortfall.ended_by,
+                )
                 found = self._rereader.recover(walk, read, reach, shortfall.passed_over or ())
                 self._explain(shortfall, found)
         finally:

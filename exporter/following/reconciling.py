@@ -39,6 +39,9 @@ PASSES: Final = 2
 LONG_PASS: Final = 10
 """No pass over the list takes longer than so many times what it usually takes to find an end."""
 
+FIRST_SECONDS: Final = 3600.0
+"""For so long after its line an account is taken for one that is followed for the first time."""
+
 LEAST_EXPECTED: Final = 60
 """Pages that a list is taken to have before it was read to its end; and always twice as many as
 were read of it."""
@@ -321,6 +324,8 @@ class Reach:
     longer ago than the listing looks back does not count any more.
     """
 
+    since: float
+    """What had ended by then was not ours to count, or is not looked for."""
     oldest: float
     youngest: float
     frontier: float | None = None
@@ -338,11 +343,13 @@ class Reach:
         return _has_ended(workflow) and bool(ends) and min(ends) > youngest
 
     def is_old(self, workflow: WorkflowSummary) -> bool:
-        """Whether it has ended so early that it does not count any more."""
+        """Whether it has ended so early that it does not count."""
         stamps = _known(
             workflow.created_at, workflow.started_at, workflow.completed_at, workflow.updated_at
         )
-        return _has_ended(workflow) and max(stamps, default=inf) < self.oldest
+        latest = max(stamps, default=inf)
+        ended = latest if workflow.completed_at is None else workflow.completed_at
+        return _has_ended(workflow) and (latest < self.oldest or ended < self.since)
 
 
 def _has_ended(workflow: WorkflowSummary) -> bool:
@@ -352,6 +359,19 @@ def _has_ended(workflow: WorkflowSummary) -> bool:
 
 def _known(*stamps: float | None) -> list[float]:
     return [stamp for stamp in stamps if stamp is not None]
+
+
+def counts_since(line: float | None, now: float) -> float:
+    """Since when outcomes are looked for, where there is no baseline; Unix seconds.
+
+    From the line on, where it was drawn just now. Otherwise from now on: until now the account was
+    counted by other rules (not listed, by tags), or its baseline does not hold any more.
+
+    Args:
+        line: when the account was first looked at.
+        now: the service's clock.
+    """
+    return now if line is None or now - line > FIRST_SECONDS else line
 
 
 def page_pause(pages: int | None, read: int, pace: Pace) -> float:

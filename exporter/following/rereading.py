@@ -22,6 +22,7 @@ from exporter.following.reconciling import (
     ListWalk,
     Pace,
     Reach,
+    counts_since,
     page_pause,
 )
 from exporter.following.telemetry import Telemetry
@@ -43,6 +44,9 @@ class Books(Protocol):
 
     def finished(self, account: str) -> dict[Status, int]:
         """How many outcomes were ever counted, by the documented final statuses."""
+
+    def line(self, account: str) -> float | None:
+        """When the account was first looked at, by the service's clock; Unix seconds."""
 
     def baselines(self, account: str) -> dict[Status, Baseline]:
         """What comparisons stand on, by final status."""
@@ -102,6 +106,7 @@ class Rereader:
         self._service_ahead = 0.0
         self._round_trip = ListWalk(whole=False)
         self._pages: int | None = None
+        self._began: float | None = None
 
     def note_time(self, shown: WorkflowPage) -> None:
         """Learn the service's clock from an answer."""
@@ -185,7 +190,11 @@ class Rereader:
 
     def _usual_reach(self) -> Reach:
         now = self.service_wall()
+        if self._began is None:
+            self._began = counts_since(self._books.line(self._account), now)
+        drawn = [baseline.since for baseline in self._books.baselines(self._account).values()]
         return Reach(
+            since=min(drawn, default=self._began),
             oldest=now - self._terms.lookback,
             youngest=now - self._settle,
             frontier=self._books.list_frontier(self._account),

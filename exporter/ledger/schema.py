@@ -90,6 +90,7 @@ MIGRATIONS: Final = (
         status TEXT NOT NULL,
         value INTEGER NOT NULL,
         compared_at REAL NOT NULL,
+        since REAL NOT NULL,
         PRIMARY KEY (account, status)
     ) WITHOUT ROWID;
     """,
@@ -219,9 +220,9 @@ def write(database: sqlite3.Connection, batch: Batch, number_of: Callable[[str],
             database.execute("DELETE FROM baselines WHERE account = ? AND status = ?", row)
         else:
             database.execute(
-                "INSERT OR REPLACE INTO baselines (account, status, value, compared_at) "
-                "VALUES (?, ?, ?, ?)",
-                (*row, baseline.value, baseline.compared_at),
+                "INSERT OR REPLACE INTO baselines (account, status, value, compared_at, since) "
+                "VALUES (?, ?, ?, ?, ?)",
+                (*row, baseline.value, baseline.compared_at, baseline.since),
             )
     if batch.announced is not None:
         database.execute(
@@ -267,9 +268,9 @@ def load(database: sqlite3.Connection, monotonic: float) -> Kept:
         announced=0 if announced is None else int(announced[0]),
         appeared=max((total.appeared for total in counters.values()), default=0),
         baselines={
-            (names[account], Status(status)): Baseline(int(value), float(compared_at))
-            for account, status, value, compared_at in run(
-                "SELECT account, status, value, compared_at FROM baselines"
+            (names[account], Status(status)): Baseline(int(value), float(compared_at), float(since))
+            for account, status, value, compared_at, since in run(
+                "SELECT account, status, value, compared_at, since FROM baselines"
             )
         },
     )

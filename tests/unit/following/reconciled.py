@@ -170,6 +170,10 @@ class World:
         )
         self._step_at = self.clocks.monotonic
 
+    def stop_reconciling(self) -> None:
+        """Until the restart."""
+        self._step_at = inf
+
     def list_workflows(self) -> None:
         """A pass over the list."""
         at = self.clocks()

@@ -322,6 +322,27 @@ def test_an_outage_longer_than_the_list_looks_back_is_not_made_up_for() -> None:
     assert {page.size for status, page in world.service.asked if status} == {1}
 
 
+def test_what_ended_while_not_all_was_counted_is_not_counted_later() -> None:
+    """As when `tags` are removed from the configuration."""
+    world = settled_world()
+    world.pass_(2 * 3600)
+    for status in Status:
+        if status.final:
+            world.ledger.keep_baseline("studio", status, None)
+    world.stop_reconciling()
+    world.missed = set(range(10, 20))
+    world.live(range(10, 20), "failed")
+    world.pass_(600)
+    world.pace = Pace()
+    world.restart()
+    world.pass_(2 * 3600)
+    assert world.counted == {"completed": 3}
+    world.missed |= {20}
+    world.live([20], "failed")
+    world.pass_(600)
+    assert world.counted == {"completed": 3, "failed": 1}
+
+
 def test_one_refusal_of_a_filter_is_none() -> None:
     world = settled_world()
     world.service.refused["failed"] = BadRequest("", code="404")
