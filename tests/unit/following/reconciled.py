@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from math import inf
 
-from exporter.comfycontrol import ServiceError, WorkflowPage, WorkflowSummary
+from exporter.comfycontrol import BadRequest, ServiceError, WorkflowPage, WorkflowSummary
 from exporter.following.listing_pass import PageToRead
 from exporter.following.page_observations import observations_of
 from exporter.following.reconciler import Reconciler
@@ -58,6 +58,8 @@ class Service:
     refused: dict[str, ServiceError] = field(default_factory=dict)
     unfiltered: set[str] = field(default_factory=set)
     """Statuses that it does not filter by, and shows everything instead."""
+    deepest: float = inf
+    """Rows further down than this are refused."""
     longest: float = inf
     """Rows beyond which a page is too long."""
     too_long: ServiceError | None = None
@@ -127,6 +129,8 @@ class Service:
             assert self.too_long is not None
             raise self.too_long
         first = (page.number - 1) * size
+        if first >= self.deepest:
+            raise BadRequest("list: answered with status 400", code="400")
         rows = tuple(self.shown(name)[first : first + size])
         return WorkflowPage(
             rows, self._total(name), self.malformed, len(rows), self.now() + self.clock

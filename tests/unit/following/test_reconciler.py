@@ -8,7 +8,7 @@ from unittest.mock import Mock
 import pytest
 
 from exporter.comfycontrol import BadRequest, ServerFault, Unusable
-from exporter.following.reconciling import Pace
+from exporter.following.reconciling import MOST_TRIES, Pace, page_pause
 from exporter.ledger.store import MemoryStore, StoreFailed
 from exporter.observations import Status
 from tests.unit.following.reconciled import LOOKBACK, World
@@ -393,3 +393,35 @@ def test_no_more_pages_an_hour_than_agreed() -> None:
     world.pass_(3600)
     assert len([page for _, page in world.service.asked if page.size > 1]) <= 600
     assert len([page for _, page in world.service.asked if page.size == 1]) <= 31 * 6
+
+
+def test_pages_too_deep_for_the_service_are_not_asked_for_again_and_again() -> None:
+    world = World(NO_ROUND_TRIP)
+    world.live(range(250))
+    world.pass_(400)
+    world.service.deepest, world.service.beyond = 200, {"completed": 1}
+    world.service.asked.clear()
+    world.pass_(1500)
+    deep = [page for _, page in world.service.asked if page.size > 1 and page.first >= 200]
+    # Two readings, a quarter of an hour apart.
+    assert len(deep) == 2 * MOST_TRIES
+    assert world.differences == {"completed": 1}
+
+
+@pytest.mark.parametrize(
+    ("pages", "read", "seconds"),
+    [
+        (1, 0, 120),  # as often as totals are compared
+        (40, 7, 90),
+        (200, 7, 18),
+        (100_000, 7, 6),  # longer than an hour, then
+        (None, 0, 60),
+        (None, 60, 30),
+        (None, 1000, 6),
+    ],
+)
+def test_the_list_is_read_again_within_an_hour_where_that_can_be(
+    pages: int | None, read: int, seconds: float
+) -> None:
+    assert page_pause(pages, read, Pace()) == seconds
+    assert page_pause(pages, read, NO_ROUND_TRIP) == inf
