@@ -48,7 +48,11 @@ def _read_backlog(count: int, failing: float, at_most: float, seed: int) -> None
             )
         ((name, token),) = simulator.tokens.items()
         account = {"name": name, "token": token, "base_url": simulator.base_url, "listing": {}}
-        app = App(Config.model_validate({"accounts": [account]}), storage=Path(folder))
+        app = App(
+            Config.model_validate({"accounts": [account]}),
+            storage=Path(folder),
+            fresh_services=True,
+        )
         app._ledger.draw_line(name, time.time() - DAY)  # noqa: SLF001 - as an earlier run would
         app._ledger.advance_list_frontier(name, time.time() - DAY)  # noqa: SLF001
         app.start()
@@ -69,7 +73,7 @@ def _read_backlog(count: int, failing: float, at_most: float, seed: int) -> None
 
 
 def _finished(app: App) -> float:
-    page: Any = app.page.render("text/plain", "benchmark")
+    page: Any = app.page.render("text/plain")
     return sum(
         sample.value
         for family in text_string_to_metric_families(page.body.decode())

@@ -58,7 +58,7 @@ def _measure(streams: int, seconds: float, seed: int, folder: Path) -> None:
             folder,
             account={
                 "max_streams": streams,
-                "rate_limit": {"requests": 100_000, "per": "1s", "reserve": 0},
+                "rate_limit": {"requests": 100_000, "per": "1s", "reserve": 0.5},
             },
         )
         with running(exporter.program):

@@ -1,7 +1,7 @@
 """One configured account: everything that follows it, wired."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -10,9 +10,11 @@ from exporter.comfycontrol.budget import RequestBudget
 from exporter.config import Account
 from exporter.config.models import MOST_STREAMS
 from exporter.following.access import AccountAccess
+from exporter.following.asking import Asking
 from exporter.following.choosing import StreamCapacity
 from exporter.following.credentials import Credentials
 from exporter.following.lister import Lister, ListingTerms
+from exporter.following.looker import Looker
 from exporter.following.poller import Poller
 from exporter.following.reconciler_thread import ReconcilerThread
 from exporter.following.reconciling import COMPARED, ListTerms, Pace, Reconciliation
@@ -20,7 +22,7 @@ from exporter.following.supervisor import Supervisor
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.reading import AccountReading
-from exporter.observations import Moment
+from exporter.observations import Moment, Source
 from exporter.sources.files import WatchedFiles
 from exporter.sources.named import NamedIds
 
@@ -108,7 +110,9 @@ class FollowedAccount:
             now=around.now,
             random=around.jitter,
         )
-        self._named = NamedIds(config.name, around.ledger, around.now)
+        self._asking = Asking(self._access, around.ledger, around.instruments, around.now)
+        self._looker = Looker(self._asking, around.ledger, now=around.now, random=around.jitter)
+        self._named = NamedIds(config.name, around.ledger, around.now, self.look_again)
         # A reload and the end may come at the same time: parts are started and replaced under
         # this lock. Under it nobody reads a file or waits for a thread, since the end needs it.
         self._lock = threading.Lock()
@@ -125,9 +129,6 @@ class FollowedAccount:
             anew: a reload has just brought this account, with its ids: those that were dropped
                 before are named anew. A start of the process says nothing of that kind.
         """
-        if self._config.listing is None:
-            # Where there is a list, its first page draws the line, by the service's clock.
-            self._around.ledger.draw_line(self.name, self._around.now().wall)
         self._named.begin(
             self._config.workflows, has_files=bool(self._config.workflow_files), anew=anew
         )
@@ -160,13 +161,17 @@ class FollowedAccount:
         self._client.close()
 
     def _parts(self) -> tuple[_Part, ...]:
-        return (self._supervisor, *self._listing, *self._files)
+        return (self._supervisor, self._looker, *self._listing, *self._files)
 
     # What happens meanwhile -------------------------------------------------------------------
 
     def look(self) -> None:
         """The set of open workflows has changed."""
         self._supervisor.look()
+
+    def look_again(self, workflow_ids: Collection[str], source: Source) -> None:
+        """These have ended, and were named again: they may run once more."""
+        self._looker.look_again(workflow_ids, source)
 
     def look_at_token(self) -> None:
         """Read the token again if its file has changed."""
@@ -250,6 +255,7 @@ class FollowedAccount:
         poller = Poller(
             self._access,
             around.ledger,
+            self._asking,
             streaming=self._supervisor.streaming,
             list_horizon=None if listing is None else listing.lookback,
             now=around.now,

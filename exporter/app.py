@@ -3,13 +3,13 @@
 import logging
 import platform
 import random
-import re
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from exporter import __revision__, __version__
 from exporter.account import FollowedAccount, Surroundings
@@ -23,7 +23,7 @@ from exporter.following.reconciling import Pace
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.totals import Buckets, LabelCaps
-from exporter.metrics.announcements import Announcements
+from exporter.metrics.announcements import HOLD_SECONDS, Announcements
 from exporter.metrics.exposition import Page, new_registry
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.reading import BuildReading, ConfigReading, Reading
@@ -41,10 +41,6 @@ UNLISTED_LOOKBACK_SECONDS: Final = 86_400.0
 
 KEEP_SECONDS: Final = 0.25
 """How often the ledger is kept. What a crash takes back of this time is observed again."""
-
-WINDOWS_REMEMBERED: Final = 4
-"""Periods of the rate limit whose requests are remembered over a restart: those that wait long
-for their answer must not give way to younger ones."""
 
 EXPIRY_SECONDS: Final = 10.0
 """How often time is let do its work on the ledger."""
@@ -67,8 +63,12 @@ class App:
             lives.
         now: both clocks.
         jitter: numbers from 0 to 1, for backoffs.
+        hold: seconds for which a new series stands at 0 before it shows its value.
         timeouts: of the client; None: its defaults.
         reconciling: how often the service's totals are compared with the ledger's; None: never.
+        fresh_services: nobody has asked these services before, as with a simulator that began
+            with this process. Else what earlier processes may have asked them is assumed, where
+            `storage` does not tell.
 
     Raises:
         TokenUnreadable: a token cannot be read.
@@ -76,7 +76,7 @@ class App:
         CannotOpenLedger: the storage folder cannot be used.
     """
 
-    def __init__(  # noqa: PLR0913 - all but one by name and with a default
+    def __init__(  # noqa: PLR0913 - what a process is made of
         self,
         config: Config,
         *,
@@ -84,11 +84,14 @@ class App:
         now: Callable[[], Moment] = clocks,
         jitter: Callable[[], float] = random.random,
         timeouts: Timeouts | None = None,
+        hold: float = HOLD_SECONDS,
         reconciling: Pace | None = Pace(),  # noqa: B008 - a constant
+        fresh_services: bool = False,
     ) -> None:
         self._config = config
         self._now = now
         self._storage = storage
+        self._fresh_services = fresh_services
         self._config_reading = ConfigReading(
             last_reload_successful=True, last_reload_success_at=now().wall
         )
@@ -118,9 +121,9 @@ class App:
             account.name: self._make_account(account, config) for account in config.accounts
         }
         self._ledger.on_change = self._look
-        self._announcements = Announcements(self._ledger.snapshot().announced)
+        self._announcements = Announcements(hold, self._ledger, self._instruments)
         self.page: Final = Page(self._registry, self.read)
-        self.pushed: Final = PushedIds(_push_tokens(config), self._ledger, now)
+        self.pushed: Final = PushedIds(_push_tokens(config), self._ledger, now, self._look_again)
         self._threads = [
             threading.Thread(target=self._keep, name="ledger", daemon=True),
             threading.Thread(target=self._look_at_accounts, name="accounts", daemon=True),
@@ -172,19 +175,18 @@ class App:
 
     # Reading ----------------------------------------------------------------------------------
 
-    def read(self, scraper: str | None = None) -> Reading:
-        """Everything that a scrape shows, at one instant; None: nobody scrapes, we only look."""
+    def read(self) -> Reading:
+        """Everything that a scrape shows, at one instant."""
         config, followed = self._config, self._accounts
-        ledger = self._ledger.snapshot()
         addresses = {account.address for account in config.accounts}
-        newest = ledger.totals.last_appeared
-        announced = newest
-        if scraper is not None:
-            announced = self._announcements.announce(scraper, newest)
-            self._ledger.note_announced(newest)
+        # Before the ledger, which may wait for its disk: what is announced while it does is not
+        # shown to somebody who asked before.
+        requests = self._instruments.requests()
+        ledger = self._ledger.snapshot()
         return Reading(
             at=self._now(),
             ledger=ledger,
+            requests=requests,
             accounts={name: account.reading() for name, account in followed.items()},
             budgets=tuple(
                 budget.reading()
@@ -201,7 +203,6 @@ class App:
             ),
             per_workflow_series=config.metrics.per_workflow_series,
             label_caps=_caps(config),
-            announced=announced,
         )
 
     # Reloading --------------------------------------------------------------------------------
@@ -281,24 +282,16 @@ class App:
                 _limit(account.rate_limit),
                 monotonic=lambda: self._now().monotonic,
                 wall=lambda: self._now().wall,
-                file=self._window_file(account.address, account.rate_limit.requests),
+                file=self._window_file(account.address),
+                fresh=self._fresh_services,
             )
         return budget
 
-    def _window_file(self, address: str, requests: int) -> WindowFile | None:
+    def _window_file(self, address: str) -> WindowFile | None:
         if self._storage is None:
             return None
-        name = re.sub(r"[^A-Za-z0-9.-]", "_", address)
-        path = self._storage / f"requests-{name}.window"
-        try:
-            return WindowFile.on_this_machine(path, WINDOWS_REMEMBERED * requests)
-        except OSError as error:
-            # Not worth failing for: the worst is a refusal after a restart.
-            log.warning(
-                "requests cannot be remembered over a restart",
-                extra={"file": str(path), "reason": error.strerror},
-            )
-            return None
+        name = f"requests-{quote(address, safe='')}.window"
+        return WindowFile.on_this_machine(self._storage / name)
 
     # Threads ----------------------------------------------------------------------------------
 
@@ -306,10 +299,18 @@ class App:
         for account in self._accounts.values():
             account.look()
 
+    def _look_again(self, account: str, workflow_ids: Collection[str]) -> None:
+        followed = self._accounts.get(account)
+        if followed is not None:  # else a reload has just taken it away
+            followed.look_again(workflow_ids, "pushed")
+
     def _keep(self) -> None:
         expiry = self._now().monotonic + EXPIRY_SECONDS
-        while not self._is_stopping.wait(KEEP_SECONDS):
+        while (rested := self._rest(KEEP_SECONDS)) is not None:
             try:
+                # From the start on, for the sockets listen already: a scrape that comes before
+                # they are served waits in them.
+                self._announcements.look(self._now().monotonic, rested)
                 self._ledger.keep()
                 if self._now().monotonic >= expiry:
                     expiry = self._now().monotonic + EXPIRY_SECONDS
@@ -319,6 +320,17 @@ class App:
                 log.error(  # noqa: TRY400 - a traceback shows values as well
                     "keeping the ledger failed", extra={"error": type(error).__name__}
                 )
+
+    def _rest(self, seconds: float) -> float | None:
+        """Let this much time pass; how much it was in the end, None where the end has come.
+
+        By the clock that went further: the monotonic one stands still while a machine sleeps.
+        """
+        began = self._now()
+        if self._is_stopping.wait(seconds):
+            return None
+        now = self._now()
+        return max(now.monotonic - began.monotonic, now.wall - began.wall)
 
     def _look_at_accounts(self) -> None:
         while not self._is_stopping.wait(LOOK_SECONDS):

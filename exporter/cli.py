@@ -18,6 +18,7 @@ from exporter.flags import (
     say,
 )
 from exporter.logs import configure
+from exporter.metrics.announcements import HOLD_SECONDS
 from exporter.signals import EndSignals, ReloadSignal
 from exporter.web.listening import CannotListen, handed_in, listen, parse_listen_address
 
@@ -29,8 +30,12 @@ EXIT_OK: Final = 0
 EXIT_CANNOT_LISTEN: Final = 2
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code."""
+def main(argv: Sequence[str] | None = None, *, hold: float = HOLD_SECONDS) -> int:
+    """Run the command; the exit code.
+
+    `hold` is for how many seconds a new series stands at 0 where workflows are exported: no flag,
+    for nobody but a test has a reason to change it.
+    """
     arguments = parse(sys.argv[1:] if argv is None else argv)
     configure(arguments.log_level, arguments.log_format)
     match arguments.command:
@@ -45,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         case "demo":
             return _demo(arguments)
         case _:
-            return _export(arguments)
+            return _export(arguments, hold)
 
 
 # What each command does. Its parts are imported when it runs: `--help` and `check-config` need
@@ -100,7 +105,7 @@ def _health(arguments: argparse.Namespace) -> int:
     return EXIT_OK if is_healthy else EXIT_BAD_INPUT
 
 
-def _export(arguments: argparse.Namespace) -> int:
+def _export(arguments: argparse.Namespace, hold: float) -> int:
     signals = EndSignals()
     reload_signal = ReloadSignal()
     from exporter.config import (  # noqa: PLC0415
@@ -137,7 +142,14 @@ def _export(arguments: argparse.Namespace) -> int:
     try:
         web = WebSide(listening, arguments.telemetry_path, security, arguments.lifecycle)
         reloadable = Reloadable(read_config, str(config_file or "environment"), watched)
-        run(config, web, arguments.storage_path, signals, reloads=(reloadable, reload_signal))
+        run(
+            config,
+            web,
+            arguments.storage_path,
+            signals,
+            reloads=(reloadable, reload_signal),
+            hold=hold,
+        )
     except (LedgerInUse, CannotOpenLedger, TokenUnreadable) as error:
         say(str(error))
         return EXIT_BAD_INPUT

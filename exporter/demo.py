@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from exporter.app import App
 from exporter.config import Config
@@ -14,6 +15,10 @@ from exporter.observations import OPEN_STATUSES, Status
 from exporter.running import WebSide, run
 from exporter.signals import EndSignals
 from exporter.simulator import Scenario, Simulator
+
+HOLD_SECONDS: Final = 10.0
+"""How long a new series stands at 0 here: nobody watches a demo to wait a minute for the first
+failure of a node. The demo's own Prometheus scrapes every 5 s; the rest is for one that is late."""
 
 
 def demonstrate(
@@ -40,7 +45,15 @@ def demonstrate(
         _say(f"  open   {url}/")
         _say(f"  or     curl {url}{web.telemetry_path}")
         _say("  Ctrl-C ends both.")
-        run(config, web, None, signals, meanwhile=_ticker)
+        run(
+            config,
+            web,
+            None,
+            signals,
+            meanwhile=_ticker,
+            hold=HOLD_SECONDS,
+            fresh_services=True,
+        )
 
 
 @contextmanager

@@ -120,6 +120,8 @@ class Observation:
     created_no_earlier: float | None = None
     """Where `created_at` is missing: the list is newest first, so it was created no earlier than
     the next row below that has a stamp; Unix seconds."""
+    cause_unreadable: bool = False
+    """Whether a cause was there and could not be read: another way may tell it."""
 
     @property
     def said_at(self) -> float:
@@ -226,11 +228,20 @@ class WorkflowRegister(Protocol):
     def is_open(self, account: str, workflow_id: str) -> bool:
         """Whether this id is kept and not settled."""
 
+    def open_workflow(self, account: str, workflow_id: str) -> OpenWorkflow | None:
+        """This workflow, where it is kept and not settled."""
+
     def open_workflows(self, account: str) -> list[OpenWorkflow]:
         """Every workflow of the account that is not settled."""
 
     def causes_owed(self, account: str) -> list[str]:
-        """Ids of failed workflows whose cause is not known yet, longest waiting first."""
+        """Ids that owe their cause or their duration, and may be asked for now.
+
+        Longest waiting first.
+        """
+
+    def owes_cause(self, account: str, workflow_id: str) -> bool:
+        """Whether this id is settled and its cause is not known yet."""
 
     def created_after(self, account: str, created_at: float) -> int:
         """How many of the account's workflows are known to be younger (Unix seconds)."""

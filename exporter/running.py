@@ -17,6 +17,7 @@ from typing import Final
 from exporter import __version__
 from exporter.app import App
 from exporter.config import Config
+from exporter.metrics.announcements import HOLD_SECONDS
 from exporter.reloading import Reloadable, Reloading
 from exporter.signals import EndSignals, ReloadSignal
 from exporter.web.listening import ListenAddress
@@ -68,12 +69,15 @@ def run(  # noqa: PLR0913 - what a process is made of
     *,
     meanwhile: Callable[[App], AbstractContextManager[object]] = lambda _: nullcontext(),
     reloads: tuple[Reloadable, ReloadSignal] | None = None,
+    hold: float = HOLD_SECONDS,
+    fresh_services: bool = False,
 ) -> None:
     """Export until a signal ends the process.
 
     `storage` is the folder of the ledger, None for one in memory. `meanwhile` is entered once
     everything runs and left before it stops. `reloads` says from what and when the configuration
-    is read again, None: never.
+    is read again, None: never. `hold` is for how many seconds a new series stands at 0.
+    `fresh_services`: see `App`.
 
     Raises:
         LedgerInUse: another exporter has the ledger open.
@@ -81,7 +85,7 @@ def run(  # noqa: PLR0913 - what a process is made of
         TokenUnreadable: a token's file has gone since the configuration was read.
     """
     others = set(threading.enumerate())
-    app = App(config, storage=storage)
+    app = App(config, storage=storage, hold=hold, fresh_services=fresh_services)
     if (security := web.security) is not None:
         app.web_config_reading = lambda: security.last_reload_successful
     reloading = None if reloads is None else Reloading(app, reloads[0], security, reloads[1])

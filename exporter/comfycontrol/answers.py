@@ -1,10 +1,15 @@
-"""Whether an answer can be read, by its status and headers alone; if not, the error that it is."""
+"""Whether an answer can be read; if not, the error that it is.
+
+Its status and headers tell, and for a refusal the beginning of its body: in front of the service
+stands an edge that refuses by itself, with pages of its own and the same statuses.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Literal
 
+from exporter.comfycontrol.documents import MalformedDocument, load_object
 from exporter.comfycontrol.errors import (
     BadRequest,
     Forbidden,
@@ -29,6 +34,9 @@ Endpoint = Literal["subscribe", "list", "get"]
 MAX_RETRY_AFTER = 3600.0
 """Seconds: no answer makes us wait longer."""
 
+MAX_REFUSAL_SIZE = 4096
+"""Bytes of a refusal's body that are looked at. The service's own has some fifty."""
+
 _JSON_TYPE = re.compile(r"application/json|text/json|application/[\w.+-]+\+json", re.ASCII)
 _STREAM_TYPE = re.compile(r"text/event-stream", re.ASCII)
 
@@ -39,7 +47,10 @@ _SECONDS = re.compile(r"\d{1,18}(?:\.\d{1,18})?", re.ASCII)
 
 
 def judge(
-    endpoint: Endpoint, response: requests.Response, now: Callable[[], float]
+    endpoint: Endpoint,
+    response: requests.Response,
+    now: Callable[[], float],
+    read_start: Callable[[], bytes],
 ) -> ServiceError | None:
     """Say why an answer cannot be read; None: it can.
 
@@ -47,12 +58,23 @@ def judge(
         endpoint: what was asked.
         response: its body is not touched.
         now: the clock that dates are compared with, in seconds since the epoch.
+        read_start: reads the beginning of its body, up to ``MAX_REFUSAL_SIZE``. Called at most
+            once, and never for an answer that can be read.
     """
+    failure = _failure(endpoint, response, read_start)
+    if failure is not None:
+        failure.retry_after = retry_after(response, now)
+    return failure
+
+
+def _failure(
+    endpoint: Endpoint, response: requests.Response, read_start: Callable[[], bytes]
+) -> ServiceError | None:
     status = response.status_code
     code = str(status)
     if status != 200:
-        return _refusal(endpoint, response, now)
-    content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        return _refusal(endpoint, response, read_start)
+    content_type = _content_type(response)
     expected = _STREAM_TYPE if endpoint == "subscribe" else _JSON_TYPE
     # Without a type, a document is judged by itself; a stream could be anything.
     if expected.fullmatch(content_type) is None and (content_type or endpoint == "subscribe"):
@@ -63,26 +85,53 @@ def judge(
     return None
 
 
+def is_of_service(content_type: str, start: bytes) -> bool:
+    """Whether the body of a refusal is the service's own, rather than that of an edge before it.
+
+    The service refuses with a JSON object. An edge has pages, lines of plain text, or nothing. What
+    is told to be JSON need not be whole: it may be long, or cut off.
+
+    Args:
+        content_type: without parameters, in lower case; empty where there is none.
+        start: the body, or as much of it as was read.
+    """
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not text.startswith(b"{"):
+        return False
+    if _JSON_TYPE.fullmatch(content_type) is not None:
+        return True
+    try:
+        load_object(text, MAX_REFUSAL_SIZE)
+    except MalformedDocument:
+        return False
+    return True
+
+
+def _content_type(response: requests.Response) -> str:
+    return response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
 def _refusal(
-    endpoint: Endpoint, response: requests.Response, now: Callable[[], float]
+    endpoint: Endpoint, response: requests.Response, read_start: Callable[[], bytes]
 ) -> ServiceError:
     status = response.status_code
     code = str(status)
     message = f"{endpoint}: answered with status {status}"
-    plain = {400: BadRequest, 401: Unauthorized, 403: Forbidden, 404: NotFound}.get(status)
+    if status in {401, 429}:
+        return (Unauthorized if status == 401 else RateLimited)(message, code=code)
+    plain = {400: BadRequest, 403: Forbidden, 404: NotFound}.get(status)
     if plain is not None:
-        return plain(message, code=code)
+        if is_of_service(_content_type(response), read_start()):
+            return plain(message, code=code)
+        message += ", not by the service itself"
     if 200 < status < 300:
         return Unusable(message, code=code)
     if 300 <= status < 400:
         return Redirected(message, code=code)
-    retry_after = _retry_after(response, now)
-    if status == 429:
-        return RateLimited(message, code=code, retry_after=retry_after)
-    return ServerFault(message, code=code, retry_after=retry_after)
+    return ServerFault(message, code=code)
 
 
-def _retry_after(response: requests.Response, now: Callable[[], float]) -> float | None:
+def retry_after(response: requests.Response, now: Callable[[], float]) -> float | None:
     """Read Retry-After, seconds or a date, as seconds from 0 to ``MAX_RETRY_AFTER``."""
     value = response.headers.get("Retry-After", "").strip()
     if _SECONDS.fullmatch(value):

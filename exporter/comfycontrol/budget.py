@@ -1,5 +1,6 @@
 """The request budget: everyone who asks the service waits here first."""
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -7,8 +8,14 @@ from dataclasses import dataclass
 from math import inf, isinf
 from typing import Final
 
-from exporter.comfycontrol.window import Limit, Place, Purpose, RequestWindow
+from exporter.comfycontrol.window import Limit, Memory, Place, Purpose, RequestWindow, believed
 from exporter.comfycontrol.window_file import WindowFile
+
+log = logging.getLogger(__name__)
+
+WINDOWS_REMEMBERED: Final = 4
+"""Periods of the rate limit whose requests are remembered over a restart: those that wait long
+for their answer must not give way to younger ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +67,19 @@ class Turn:
 class RequestBudget:
     """One service address' limit, shared by all accounts, streams and pages on it.
 
-    First come, first served within a purpose; between purposes as the window chooses. With a
-    `file` it goes on where an earlier process was.
+    First come, first served within a purpose; between purposes as the window chooses.
+
+    Args:
+        address: of the service.
+        limit: of that address.
+        monotonic: seconds.
+        wall: Unix seconds.
+        file: what earlier processes asked, and where this one notes what it asks.
+        fresh: nobody asked there before, save what `file` tells. Else what it does not tell is
+            assumed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts it joins
         self,
         address: str,
         limit: Limit,
@@ -72,14 +87,14 @@ class RequestBudget:
         monotonic: Callable[[], float],
         wall: Callable[[], float],
         file: WindowFile | None = None,
+        fresh: bool = True,
     ) -> None:
         self.address: Final = address
         self._monotonic = monotonic
         self._wall = wall
         self._window = RequestWindow(limit)
         self._file = file
-        if file is not None:
-            self._window.go_on(file.earlier(), file.closed_until, monotonic(), file.share)
+        self._go_on(limit, fresh=fresh)
         self._waiting: dict[Purpose, deque[Turn]] = {p: deque() for p in Purpose}
         self._waited = 0.0
         self._changed = threading.Condition()
@@ -89,10 +104,32 @@ class RequestBudget:
         )
         self._thread.start()
 
+    def _go_on(self, limit: Limit, *, fresh: bool) -> None:
+        """Take over what is known of the time before."""
+        now = self._monotonic()
+        nothing_known = Memory() if fresh else Memory(since=now)
+        memory = nothing_known
+        if self._file is not None:
+            if self._file.memory is not None:
+                memory = believed(self._file.memory, now)
+            if not self._file.begin(memory, WINDOWS_REMEMBERED * limit.requests):
+                memory = nothing_known
+        self._window.go_on(memory, now)
+        if now < memory.since + limit.per:
+            log.info(
+                "what was asked before is not known: fewer requests at first",
+                extra={
+                    "address": self.address,
+                    "seconds": round(memory.since + limit.per - now, 1),
+                },
+            )
+
     def change(self, limit: Limit) -> None:
-        """Go on under another limit. The file keeps the size that it was made with."""
+        """Go on under another limit."""
         with self._changed:
             self._window.change(limit)
+            if self._file is not None:
+                self._file.grow(WINDOWS_REMEMBERED * limit.requests)
             self._changed.notify_all()
 
     def enter(self, purpose: Purpose) -> Turn:

@@ -16,7 +16,7 @@ import requests
 import requests.auth
 
 from exporter import __version__
-from exporter.comfycontrol.answers import Endpoint, judge
+from exporter.comfycontrol.answers import MAX_REFUSAL_SIZE, Endpoint, judge, retry_after
 from exporter.comfycontrol.connections import Adapter, Call, make_tls_context
 from exporter.comfycontrol.deadlines import Watchdog
 from exporter.comfycontrol.documents import MalformedDocument, normalize_workflow_id
@@ -42,6 +42,9 @@ USER_AGENT = f"comfycontrol-exporter/{__version__} (+python-requests/{requests._
 _TOKEN = re.compile(r"[\x21-\x7e]+", re.ASCII)
 
 _READ_SIZE = 65536
+
+_REFUSAL_SECONDS = 2.0
+"""How long the beginning of a refusal's body may take."""
 
 _OVERDUE = Failure("timeout", "took too long as a whole")
 
@@ -142,6 +145,7 @@ class Client:
         self._lock = threading.Lock()
         self._calls: set[Call] = set()
         self._closed = False
+        self._told_time: tuple[float, float] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -223,6 +227,18 @@ class Client:
             on_end=lambda: self._forget(call),
         )
 
+    def service_wall(self) -> float | None:
+        """Seconds since the epoch by the service's clock; None where it never told the time.
+
+        By the Date header of its latest usable answer, which is to the second, and the time that
+        has passed since. The page of an edge tells the time of the edge.
+        """
+        told = self._told_time
+        if told is None:
+            return None
+        date, at = told
+        return date + self._monotonic() - at
+
     def close(self) -> None:
         """Abort all calls, close all streams and connections. Again is nothing.
 
@@ -250,15 +266,20 @@ class Client:
             self._calls.add(call)
         call.begin()
         try:
-            response = self._send(endpoint, request, call)
+            response, answered = self._send(endpoint, request, call)
         except BaseException:
             call.finish()
             self._forget(call)
             raise
-        failure = judge(endpoint, response, self._now)
+        failure = judge(endpoint, response, self._now, lambda: self._read_start(response, call))
         if failure is not None:
             self._let_go(response, call)
+            if call.aborted:
+                raise Aborted(f"{endpoint}: aborted", code=failure.code)
             raise failure
+        date = parse_http_date(response.headers.get("Date"))
+        if date is not None:
+            self._told_time = date, answered
         return response
 
     def _prepare(
@@ -284,8 +305,8 @@ class Client:
 
     def _send(
         self, endpoint: Endpoint, request: requests.PreparedRequest, call: Call
-    ) -> requests.Response:
-        """Send a request, wait for its headers, and report on it."""
+    ) -> tuple[requests.Response, float]:
+        """Send a request, wait for its headers, and report on it; also say when they were there."""
         code = "error"
         begin = self._monotonic()
         self._watchdog.watch(call, self._timeouts.headers)
@@ -294,10 +315,11 @@ class Client:
             if not isinstance(answer, Failure):
                 code = str(answer.status_code)
         finally:
-            self._on_request(RequestRecord(endpoint, code, self._monotonic() - begin))
+            end = self._monotonic()
+            self._on_request(RequestRecord(endpoint, code, end - begin))
         if isinstance(answer, Failure):
             self._fail(endpoint, call, answer, code)
-        return answer
+        return answer, end
 
     def _exchange(
         self, request: requests.PreparedRequest, call: Call
@@ -348,7 +370,7 @@ class Client:
             return parse(body)
         except MalformedDocument as error:
             message = f"{endpoint}: {error}"
-        raise Unusable(message, code="200")
+        raise self._unusable(message, response)
 
     def _read_body(self, endpoint: Endpoint, response: requests.Response, call: Call) -> bytes:
         self._watchdog.watch(call, self._timeouts.body)
@@ -364,7 +386,21 @@ class Client:
                 return bytes(body)
             body += chunk
             if len(body) > MAX_BODY_SIZE:
-                raise Unusable(f"{endpoint}: the body is too long", code="200")
+                raise self._unusable(f"{endpoint}: the body is too long", response)
+
+    def _unusable(self, message: str, response: requests.Response) -> Unusable:
+        return Unusable(message, code="200", retry_after=retry_after(response, self._now))
+
+    def _read_start(self, response: requests.Response, call: Call) -> bytes:
+        """Read the beginning of a refusal's body: as much of it as comes in time."""
+        self._watchdog.watch(call, min(_REFUSAL_SECONDS, self._timeouts.body))
+        start = bytearray()
+        while len(start) < MAX_REFUSAL_SIZE:
+            chunk = _read_chunk(response, MAX_REFUSAL_SIZE)
+            if isinstance(chunk, Failure) or not chunk:
+                break
+            start += chunk
+        return bytes(start[:MAX_REFUSAL_SIZE])
 
     def _let_go(self, response: requests.Response, call: Call) -> None:
         call.finish()
@@ -376,11 +412,11 @@ class Client:
             self._calls.discard(call)
 
 
-def _read_chunk(response: requests.Response) -> bytes | Failure:
+def _read_chunk(response: requests.Response, size: int = _READ_SIZE) -> bytes | Failure:
     """Read what has arrived of a body; nothing: it is over."""
     try:
         # Never more than a bounded part is unpacked at a time, and never all that was sent.
-        chunk: bytes = response.raw.read1(_READ_SIZE, decode_content=True)
+        chunk: bytes = response.raw.read1(size, decode_content=True)
     except CALL_ERRORS as error:
         return describe_failure(error)
     return chunk

@@ -15,15 +15,19 @@ class ServiceError(Exception):
 
     Attributes:
         code: the status of the answer as text, or ``error`` where there was none.
+        retry_after: seconds to wait, as the answer says; None where it does not.
     """
 
-    def __init__(self, message: str, *, code: str = NO_STATUS) -> None:
+    def __init__(
+        self, message: str, *, code: str = NO_STATUS, retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
+        self.retry_after = retry_after
 
 
 class BadRequest(ServiceError):  # noqa: N818 - named as HTTP names it, like those below
-    """400: a malformed id or parameter."""
+    """400 by the service itself: a malformed id or parameter."""
 
 
 class Unauthorized(ServiceError):  # noqa: N818
@@ -34,32 +38,22 @@ class Unauthorized(ServiceError):  # noqa: N818
 
 
 class Forbidden(ServiceError):  # noqa: N818
-    """403: not allowed, or the limit of the account's tier."""
+    """403 by the service itself: not allowed, or the limit of the account's tier."""
 
 
 class NotFound(ServiceError):  # noqa: N818
-    """404: no such workflow, deleted, or another account's."""
+    """404 by the service itself: no such workflow, deleted, or another account's."""
 
 
-class _RefusedForNow(ServiceError):  # noqa: N818
-    def __init__(self, message: str, *, code: str, retry_after: float | None = None) -> None:
-        super().__init__(message, code=code)
-        self.retry_after = retry_after
+class RateLimited(ServiceError):  # noqa: N818
+    """429: the rate limit."""
 
 
-class RateLimited(_RefusedForNow):
-    """429: the rate limit.
-
-    Attributes:
-        retry_after: seconds to wait, as the answer says; None where it does not.
-    """
-
-
-class ServerFault(_RefusedForNow):
+class ServerFault(ServiceError):  # noqa: N818
     """5xx, and every other status that no document of the service knows.
 
-    Attributes:
-        retry_after: seconds to wait, as the answer says; None where it does not.
+    A 400, 403 or 404 as well, where an edge in front of the service gave it: an HTML page, a line
+    of text, or nothing at all.
     """
 
 

@@ -6,17 +6,18 @@ our sending and its answer. So a request holds its place from before it is sent 
 period after its answer began: then, whatever the latency, no period of the service's can hold
 more of ours than we allow.
 
+The service also remembers what earlier processes asked. Where we do not, they are assumed to have
+used their whole share until then, and to have been counted by then.
+
 Times are seconds of one monotonic clock.
 """
 
 from collections import deque
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from enum import IntEnum
-from math import floor, inf
+from math import ceil, floor, inf
 from typing import Final
-
-from exporter.comfycontrol.window_file import EarlierRequest
 
 
 class Purpose(IntEnum):
@@ -62,6 +63,10 @@ class Limit:
 MAX_EARLIER_COOLDOWN_SECONDS: Final = 3600.0
 """A cooldown of an earlier process that would last longer is a fault of its file."""
 
+UNDER_WAY_SECONDS: Final = 15.0
+"""The service has counted a request by then, answered or not: the client waits no longer for the
+headers of an answer (`client.Timeouts.headers`)."""
+
 GUARANTEED_PART: Final = {
     Purpose.LIST_FIRST_PAGE: 0.1,
     Purpose.LIST_DEEPER_PAGE: 0.1,
@@ -93,6 +98,63 @@ FORGOTTEN_REMEMBERED: Final = 1000
 """Requests older than a period that are remembered, in case a reload makes the period longer."""
 
 
+@dataclass(frozen=True, slots=True)
+class EarlierRequest:
+    """A request of an earlier process; times in seconds of the monotonic clock."""
+
+    sent: float
+    answered: float | None
+    """None: it was under way when that process ended. Minus infinity: it was never sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What is known of all that was asked before this process; the default: nothing was."""
+
+    requests: tuple[EarlierRequest, ...] = ()
+    since: float = -inf
+    """None of the requests sent from then on is missing in `requests`."""
+    closed_until: float = -inf
+    """End of a cooldown; minus infinity when there was none."""
+    share: float = inf
+    """What refusals had left of our share by `closed_until`; infinity when there was none."""
+
+
+def believed(memory: Memory, now: float) -> Memory:
+    """What to go on with at this moment: a memory that cannot be right is none.
+
+    That is one that tells of what is still to come: by another clock than this, or damaged.
+    """
+    if not _can_be_right(memory, now):
+        return Memory(since=now)
+    requests = tuple(
+        replace(each, answered=max(now, each.sent + UNDER_WAY_SECONDS))
+        if each.answered is None
+        else each
+        for each in memory.requests
+    )
+    return replace(memory, requests=requests)
+
+
+def _can_be_right(memory: Memory, now: float) -> bool:
+    # Written so that what is not a number fails.
+    return (
+        memory.since <= now
+        and memory.closed_until <= now + MAX_EARLIER_COOLDOWN_SECONDS
+        and memory.share >= 1
+        and all(
+            -inf < each.sent <= now
+            and (
+                each.answered is None
+                or each.answered == -inf
+                # Later than now: an earlier process found it under way.
+                or each.sent <= each.answered <= now + UNDER_WAY_SECONDS
+            )
+            for each in memory.requests
+        )
+    )
+
+
 @dataclass(slots=True, eq=False)
 class Place:
     """One request's place in the window."""
@@ -111,6 +173,8 @@ class RequestWindow:
 
     def __init__(self, limit: Limit) -> None:
         self._limit = limit
+        self._first_limit = limit
+        self._known_since = -inf
         self._in_flight: int = 0
         self._answered: deque[Place] = deque()
         self._forgotten: deque[float] = deque(maxlen=FORGOTTEN_REMEMBERED)
@@ -121,29 +185,25 @@ class RequestWindow:
         self._share = float(limit.share)
         self._share_changed = -inf
 
-    def go_on(
-        self,
-        earlier: Iterable[EarlierRequest],
-        closed_until: float,
-        now: float,
-        share: float = inf,
-    ) -> None:
-        """Take over what an earlier process asked: the service has not forgotten it either.
+    def go_on(self, memory: Memory, now: float) -> None:
+        """Take over what was asked before: the service has not forgotten it either.
 
-        What was under way when that process ended may have been counted as late as now. `share` is
-        what refusals had left of ours by `closed_until`: whoever else uses the address still does.
+        `memory` is one that is believed, and nothing was asked of this window yet.
         """
-        ended = [now if e.answered is None else e.answered for e in earlier if e.sent <= now]
+        self._known_since = memory.since
+        sent = [each.sent for each in memory.requests if each.answered != -inf]
+        self._last_begun = max(sent, default=-inf)
+        ended = [each.answered for each in memory.requests if each.answered is not None]
         for answered in sorted(ended):
-            if now - self._limit.per < answered <= now:
+            if now - self._limit.per < answered:
                 place = Place(Purpose.RECONNECT, answered=answered)
                 self._held[place.purpose] += 1
                 self._answered.append(place)
-        if closed_until <= now + MAX_EARLIER_COOLDOWN_SECONDS:
-            if now < closed_until:
-                self._closed_until = closed_until
-            if 1 <= share < self._share:
-                self._share, self._share_changed = share, closed_until
+        if now < memory.closed_until:
+            self._closed_until = memory.closed_until
+        if memory.share < self._share:
+            # Whoever else uses the address still does.
+            self._share, self._share_changed = memory.share, memory.closed_until
 
     def change(self, limit: Limit) -> None:
         """Go on under another limit: what was asked, and what was refused, still counts."""
@@ -183,7 +243,7 @@ class RequestWindow:
 
     def delay(self, now: float, waiting: Collection[Purpose] = ()) -> float:
         """Seconds until the next of those that wait may go; infinity where only an answer helps."""
-        delay = self._delay(now, waiting)
+        delay = max(self._delay(now, waiting), self._next_in_first_period(now) - now)
         if not waiting or set(waiting) - {Purpose.POLL, Purpose.RECONCILE}:
             return delay
         delays = []
@@ -219,6 +279,25 @@ class RequestWindow:
             return inf
         blocking = self._answered[surplus].answered
         return max(0.0, (blocking or 0.0) + self._limit.per - now)
+
+    def _next_in_first_period(self, now: float) -> float:
+        """The earliest time for another request in the period after that of which we know.
+
+        A period of the service's that begins before it may hold the whole share of an earlier
+        process, so there is only the rest of the limit. Evenly, and the first not at once: then
+        processes that end and begin in a hurry, and know nothing of each other, take no more than
+        that together. Periods of the service's that begin later hold nothing that we do not know.
+        """
+        until = self._known_since + self._limit.per
+        if now >= until:
+            return now
+        # Earlier processes had the limit that this one began with. A reload may have made the
+        # period longer.
+        theirs = self._first_limit.share * ceil(self._limit.per / self._first_limit.per)
+        left = self._limit.requests - theirs
+        if left < 1:
+            return until
+        return min(until, max(self._known_since, self._last_begun) + self._limit.per / left)
 
     def _next_poll(self, now: float) -> float:
         """The earliest time for another poll.
@@ -259,7 +338,11 @@ class RequestWindow:
         if place.answered is None:
             place.answered = now
             self._in_flight -= 1
-            self._answered.append(place)
+            # Those that an earlier process left under way hold theirs until after now.
+            index = len(self._answered)
+            while index and (self._answered[index - 1].answered or 0.0) > now:
+                index -= 1
+            self._answered.insert(index, place)
 
     def withdraw(self, place: Place) -> None:
         """It was never sent, so it holds no place."""

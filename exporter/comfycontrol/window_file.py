@@ -4,7 +4,11 @@ The service remembers the last ten seconds of our requests even if we are killed
 is noted in a small file, by one write that the system has taken before the request is sent: it is
 there after a `kill -9`. (Not mapped into memory: on a full disk of some kinds, touching a mapped
 page kills the process.) Times are those of the monotonic clock, which goes on from process to
-process until the machine is restarted; the file says in which life of the machine it was written.
+process until the machine is restarted, whatever is done to its date; the file says in which life
+of the machine it was written.
+
+A file in which a request is missing is worse than none, as it would be believed. So it says from
+when on it is whole, and is emptied when something cannot be noted.
 """
 
 import logging
@@ -12,148 +16,213 @@ import math
 import os
 import struct
 import weakref
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
+from exporter.comfycontrol.window import EarlierRequest, Memory
+
 log = logging.getLogger(__name__)
 
-_MAGIC: Final = b"ccxwin02"
-_HEADER: Final = struct.Struct("<8s16sdd")
-"""Magic, the machine's boot, the end of the cooldown, and the share that was left by then."""
+_MAGIC: Final = b"ccxwin03"
+_HEADER: Final = struct.Struct("<8s16sQddd")
+"""Magic, the machine's boot, how many records there are, the moment from which on none is missing,
+the end of the cooldown, and the share that was left by then."""
 _REFUSAL: Final = struct.Struct("<dd")
 _RECORD: Final = struct.Struct("<dd")
 """When a request was sent, and when its answer began (not a number: it has not)."""
 _MOMENT: Final = struct.Struct("<d")
+_NO_RECORD: Final = _RECORD.pack(-math.inf, -math.inf)
 
-_MOST_BYTES: Final = 1 << 20
+_MOST_BYTES: Final = 1 << 23
 """No file of ours is larger."""
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
-@dataclass(frozen=True, slots=True)
-class EarlierRequest:
-    """A request of an earlier process; times in seconds of the monotonic clock."""
-
-    sent: float
-    answered: float | None
-    """None: it was under way when that process ended."""
-
-
 class WindowFile:
-    """The file of one address' window.
+    """The file of one address' window. Nothing is noted before `begin`.
 
-    Where a note cannot be written later on, that is said once, and the exporter goes on: the
-    worst is a refusal after a restart.
+    Where a note cannot be written, that is said once, and the exporter goes on: the next start
+    knows nothing of what was asked before, and asks less at first.
 
     Args:
         path: made if it is not there; whatever else it held is overwritten.
-        records: how many requests it holds; the oldest give way.
         boot: sixteen bytes that tell this life of the machine from others.
-
-    Raises:
-        OSError: the file cannot be made, read or written.
     """
 
-    def __init__(self, path: Path, records: int, boot: bytes) -> None:
+    def __init__(self, path: Path, boot: bytes) -> None:
         self._path = path
-        self._records = records
-        self._failed = False
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        weakref.finalize(self, os.close, self._file)
-        content = os.pread(self._file, _MOST_BYTES, 0)
-        closed_until, share = _refusal(content, boot)
-        self.closed_until: Final = closed_until
-        """End of the cooldown of the earlier process; minus infinity when there was none."""
-        self.share: Final = share
-        """Requests a period that the earlier process allowed itself then; infinity when no
-        refusal had made it less."""
-        self._earlier: Final = _requests(content, boot)[-records:]
-        if len(content) != _place(records) or not _is_ours(content, boot):
-            self._rewrite(boot)
-            self._next = len(self._earlier)
-        else:
-            # Go on behind the youngest: what gives way must be the oldest, whoever wrote it.
-            self._next = 1 + max(
-                range(records),
-                key=lambda number: _RECORD.unpack_from(content, _place(number))[0],
-            )
+        self._boot = boot
+        self._file: int | None = None
+        self._closing: weakref.finalize[[int], WindowFile] | None = None
+        self._is_told = False
+        self._records = 0
+        self._next = 0
+        # Numbers of requests that are under way. Many younger ones may come and go before a slow
+        # one is answered, and must not take its record.
+        self._under_way: set[int] = set()
+        self._closed_until, self._share = -math.inf, math.inf
+        self.memory: Final = self._read()
+        """What earlier processes left; None where there is nothing that can be read whole."""
 
     @classmethod
-    def on_this_machine(cls, path: Path, records: int) -> Self:
+    def on_this_machine(cls, path: Path) -> Self:
         """The file, for this life of the machine."""
         try:
             boot = bytes.fromhex(_BOOT_ID.read_text("ascii").strip().replace("-", ""))
         except (OSError, ValueError):
-            # Elsewhere than on Linux a restart of the machine shows in times that lie ahead.
+            # Elsewhere than on Linux a restart of the machine shows in times that lie ahead. Where
+            # it does not, what they tell of only seems younger than it is.
             boot = bytes(16)
-        return cls(path, records, boot)
+        return cls(path, boot)
 
-    def earlier(self) -> list[EarlierRequest]:
-        """The requests of the earlier process, the oldest first."""
-        return list(self._earlier)
+    def begin(self, memory: Memory, records: int) -> bool:
+        """Go on from this memory.
+
+        Args:
+            memory: what the process goes on with.
+            records: how many requests are remembered; the oldest give way.
+
+        Returns:
+            Whether it could be written. Where it cannot, an earlier process may have had the same
+            trouble, and what was read is not to be believed.
+        """
+        kept = sorted(memory.requests, key=lambda each: each.sent)[-records:]
+        self._records, self._next = records, len(kept)
+        self._closed_until, self._share = memory.closed_until, memory.share
+        packed = [
+            _RECORD.pack(each.sent, math.nan if each.answered is None else each.answered)
+            for each in kept
+        ]
+        try:
+            self._lay_out(b"".join(packed), memory.since)
+        except OSError as error:
+            self._lose(error)
+            return False
+        return True
+
+    def grow(self, records: int) -> None:
+        """From now on remember so many requests at least."""
+        if records <= self._records:
+            return
+        before, self._records = self._records, records
+        # Those that come next get new records, and nobody's record changes its number.
+        self._next = before
+        if self._file is None:
+            return
+        try:
+            content = os.pread(self._file, _MOST_BYTES, 0)
+            if len(content) != _place(before):
+                raise OSError(None, "somebody has changed it")  # noqa: TRY301 - as bad as any
+            since = _HEADER.unpack_from(content)[3]
+            self._lay_out(content[_HEADER.size :], since)
+        except OSError as error:
+            self._lose(error)
 
     def refused(self, closed_until: float, share: float) -> None:
         """Note a cooldown, and the share from its end on."""
+        self._closed_until, self._share = closed_until, share
         self._write(_REFUSAL.pack(closed_until, share), _HEADER.size - _REFUSAL.size)
 
     def sent(self, moment: float) -> int:
         """Note that a request is about to be sent; the number of its record."""
-        number, self._next = self._next % self._records, self._next + 1
+        if self._file is None:
+            # What was asked meanwhile is missing.
+            with suppress(OSError):
+                self._lay_out(b"", moment)
+        while (number := self._next % self._records) in self._under_way:
+            self._next += 1
+        self._next += 1
+        self._under_way.add(number)
         self._write(_RECORD.pack(moment, math.nan), _place(number))
         return number
 
     def answered(self, number: int, moment: float) -> None:
         """Note that its answer has begun, or that it was never sent (minus infinity)."""
+        self._under_way.discard(number)
         self._write(_MOMENT.pack(moment), _place(number) + _MOMENT.size)
 
     def _write(self, data: bytes, place: int) -> None:
+        if self._file is None:
+            return
         try:
-            os.pwrite(self._file, data, place)
+            _write_all(self._file, data, place)
         except OSError as error:
-            if not self._failed:
-                log.warning(
-                    "requests cannot be remembered over a restart",
-                    extra={"file": str(self._path), "reason": error.strerror},
-                )
-            self._failed = True
+            self._lose(error)
 
-    def _rewrite(self, boot: bytes) -> None:
-        """Lay the file out for this many records, with those that it had."""
-        records = [
-            _RECORD.pack(e.sent, math.nan if e.answered is None else e.answered)
-            for e in self._earlier
-        ]
-        records += [_RECORD.pack(-math.inf, -math.inf)] * (self._records - len(records))
-        content = _HEADER.pack(_MAGIC, boot, self.closed_until, self.share) + b"".join(records)
-        if os.pwrite(self._file, content, 0) != len(content):
-            raise OSError(None, "it could be written in part only")
-        os.ftruncate(self._file, len(content))
+    def _lose(self, error: OSError) -> None:
+        """Something will be missing in it: rather have a file that tells nothing."""
+        with suppress(OSError):
+            os.truncate(self._path, 0)
+        self._use(None)
+        if not self._is_told:
+            log.warning(
+                "requests cannot be remembered over a restart",
+                extra={"file": str(self._path), "reason": error.strerror},
+            )
+        self._is_told = True
+
+    def _use(self, file: int | None) -> None:
+        if self._closing is not None:
+            self._closing()
+        self._file = file
+        self._closing = None if file is None else weakref.finalize(self, os.close, file)
+
+    def _lay_out(self, records: bytes, since: float) -> None:
+        """Write the file whole, in place of what there is: a kill leaves the one or the other.
+
+        Raises:
+            OSError: it cannot be made or written, and what there was stays.
+        """
+        header = _HEADER.pack(
+            _MAGIC, self._boot, self._records, since, self._closed_until, self._share
+        )
+        missing = self._records - len(records) // _RECORD.size
+        content = header + records + missing * _NO_RECORD
+        path = self._path.with_name(f"{self._path.name}.new")
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+        try:
+            _write_all(file, content, 0)
+            path.replace(self._path)
+        except OSError:
+            os.close(file)
+            with suppress(OSError):
+                path.unlink()
+            raise
+        self._use(file)
+
+    def _read(self) -> Memory | None:
+        try:
+            with self._path.open("rb") as file:
+                content = file.read(_MOST_BYTES)
+        except OSError:
+            return None
+        return _memory_in(content, self._boot)
+
+
+def _write_all(file: int, data: bytes, place: int) -> None:
+    if os.pwrite(file, data, place) != len(data):
+        raise OSError(None, "it could be written in part only")
 
 
 def _place(number: int) -> int:
     return _HEADER.size + number * _RECORD.size
 
 
-def _is_ours(content: bytes, boot: bytes) -> bool:
-    return len(content) >= _HEADER.size and _HEADER.unpack_from(content)[:2] == (_MAGIC, boot)
-
-
-def _refusal(content: bytes, boot: bytes) -> tuple[float, float]:
-    if not _is_ours(content, boot):
-        return -math.inf, math.inf
-    _, _, until, share = _HEADER.unpack_from(content)
-    return until, share
-
-
-def _requests(content: bytes, boot: bytes) -> list[EarlierRequest]:
-    """What is in the file, the oldest first: the limit may have been another then."""
-    if not _is_ours(content, boot):
-        return []
-    whole = (len(content) - _HEADER.size) // _RECORD.size
-    found = [_RECORD.unpack_from(content, _place(number)) for number in range(whole)]
-    return [
+def _memory_in(content: bytes, boot: bytes) -> Memory | None:
+    """What such a file tells; None where it is none of ours, of this boot, and whole."""
+    if len(content) < _HEADER.size:
+        return None
+    magic, its_boot, records, since, closed_until, share = _HEADER.unpack_from(content)
+    if (magic, its_boot) != (_MAGIC, boot) or len(content) != _place(records):
+        return None
+    noted = [r for r in _RECORD.iter_unpack(content[_HEADER.size :]) if r[0] != -math.inf]
+    requests = tuple(
         EarlierRequest(sent, None if math.isnan(answered) else answered)
-        for sent, answered in sorted(record for record in found if record[0] > -math.inf)
-    ]
+        for sent, answered in sorted(noted)
+    )
+    if requests and len(requests) == records:
+        # Older ones have given way.
+        since = max(since, requests[0].sent)
+    return Memory(requests, since, closed_until, share)

@@ -4,12 +4,11 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Final
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.config import JsonDict
 
-from exporter.config.addresses import DEFAULT_BASE_URL, BaseUrl
+from exporter.config.addresses import DEFAULT_BASE_URL, BaseUrl, address_of
 from exporter.config.bounds import Number, WholeNumber
 from exporter.config.durations import Duration
 from exporter.config.faults import fault
@@ -251,8 +250,8 @@ class Account(Section):
 
     @property
     def address(self) -> str:
-        """Host and port of the service, which one request budget belongs to."""
-        return urlsplit(self.base_url).netloc
+        """The service's address, which one request budget belongs to: see `address_of`."""
+        return address_of(self.base_url)
 
     @field_validator("token")
     @classmethod

@@ -2,8 +2,9 @@
 
 import ipaddress
 import re
-from typing import Annotated
-from urllib.parse import SplitResult, urlsplit
+import socket
+from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
@@ -17,11 +18,18 @@ _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9_-]*[a-z0-9])?)*\.?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
+THIS_MACHINE: Final = "localhost"
+"""The host of every address that stands for the machine itself."""
+_ITS_NAMES: Final = frozenset(
+    {"localhost", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback"}
+)
+_ITS_DOMAINS: Final = (".localhost", ".localdomain", ".localdomain4", ".localdomain6")
+
 
 def _base_url(text: str) -> str:
     """A base URL with scheme and host in lower case, without a default port or a last slash.
 
-    One address has one request budget, so two ways to write it must not make two of it.
+    The host stays as it is spelt otherwise: certificates are checked against it.
     """
     if not _VISIBLE.fullmatch(text):
         raise fault("is empty or has characters that no URL has", _REMEDY)
@@ -58,16 +66,59 @@ def _is_host(host: str) -> bool:
     return True
 
 
+def address_of(base_url: str) -> str:
+    """The address that a request budget belongs to: one for one service, however it is spelt.
+
+    Args:
+        base_url: as this module has checked it. So it has no user, and no host that is percent-
+            encoded or not ASCII: of a name in another script only the `xn--` form is there.
+
+    Returns:
+        `host`, or `host:port` where the port is neither 80 nor 443. These two are one: the limit
+        is counted at the service's edge, by client and not by scheme, and that edge also takes
+        what comes in plain HTTP. Where they are two services after all, sharing a budget only
+        slows them down, whereas two budgets for one service end in refusals.
+    """
+    url = urlsplit(base_url)
+    port = url.port or _DEFAULT_PORTS[url.scheme]
+    host = _one_host(url.hostname or "")
+    return host if port in _DEFAULT_PORTS.values() else f"{host}:{port}"
+
+
+def _one_host(host: str) -> str:
+    """One spelling of a host: a name in lower case without the root's dot, a number as usual.
+
+    Names that only a resolver knows to be the same are not; nor is a name the same as its number.
+    """
+    name = host.lower().removesuffix(".")
+    number = _number(name)
+    if number is None:
+        first, _, domain = name.partition(".")
+        its_own = first in _ITS_NAMES and f".{domain}" in (".", *_ITS_DOMAINS)
+        return THIS_MACHINE if its_own or name.endswith(".localhost") else name
+    if number.is_loopback or number.is_unspecified:
+        # Whoever connects to the unspecified address reaches the machine itself.
+        return THIS_MACHINE
+    return f"[{number}]" if number.version == 6 else str(number)
+
+
+def _number(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The IP address that a host is spelt as; None: it is a name."""
+    if ":" in name:
+        # Of a zone nobody can tell whether another spelling is the same one.
+        number = ipaddress.IPv6Address(name.partition("%")[0])
+        return number.ipv4_mapped or number
+    try:
+        # All that the resolver takes for numbers: 127.1, 0x7f000001, 0177.0.0.1, 2130706433.
+        return ipaddress.IPv4Address(socket.inet_aton(name))
+    except OSError:
+        return None
+
+
 def sends_in_clear(base_url: str) -> bool:
     """Whether a token sent there crosses a network unencrypted: plain HTTP to another machine."""
-    url: SplitResult = urlsplit(base_url)
-    host = url.hostname or ""
-    if url.scheme == "https" or host == "localhost" or host.endswith(".localhost"):
-        return False
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return True
+    url = urlsplit(base_url)
+    return url.scheme != "https" and _one_host(url.hostname or "") != THIS_MACHINE
 
 
 BaseUrl = Annotated[

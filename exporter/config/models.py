@@ -5,12 +5,11 @@ Here is the file as a whole, and what holds between its sections: `accounts` and
 
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
-from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 
 from exporter.config.accounts import MOST_STREAMS, Account, Listing, Push, RateLimit
-from exporter.config.addresses import DEFAULT_BASE_URL, BaseUrl, sends_in_clear
+from exporter.config.addresses import DEFAULT_BASE_URL, BaseUrl, address_of, sends_in_clear
 from exporter.config.faults import Fault, fault
 from exporter.config.metrics import Metrics
 from exporter.config.section import Broken, Section, example_of
@@ -128,7 +127,7 @@ def _limit_of(account: object) -> tuple[str | None, RateLimit | None]:
         limit = RateLimit.model_validate(account.get("rate_limit", {}))
     except ValidationError:
         return None, None
-    return urlsplit(url).netloc, limit
+    return address_of(url), limit
 
 
 class _Place(Section):

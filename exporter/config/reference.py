@@ -52,6 +52,18 @@ _SECTIONS: Final[Mapping[str, type[Section]]] = {
 
 _MORE: Final[Mapping[type[Section], str]] = {
     Push: "What to send, and what is answered: [push.md](push.md).",
+    RateLimit: """\
+One service is one address, however `base_url` spells it: upper or lower case, with a dot at the
+end, `127.1` or `2130706433`, `[::1]` or `localhost`. Ports 80 and 443 are one address too, as both
+schemes lead to the same edge; other ports are services of their own. The label `address` of the
+metrics shows its plain form, whatever accounts say: `api.comfycontrol.app`, `localhost:8080` for
+all names and numbers of this machine, `[2001:db8::1]:8080`. Names that only DNS knows to be the
+same are two.
+
+A start that does not know what was asked before (the first, one without the storage folder of the
+one before, one after a reboot) asks in its first `per` only what `requests` leaves beside our own
+share, evenly: 10 with the defaults, none with a `reserve` of 0. After that, and after every other
+start, it takes the share at once.""",
 }
 """Where there is more about a section."""
 

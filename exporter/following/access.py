@@ -1,7 +1,8 @@
 """One account's way to the service: through its gate, then the budget, then the client.
 
 Everyone who asks on behalf of an account asks here, so that a refused token stops them all and
-one of them tries for all, and so that no request escapes the budget.
+one of them tries for all, so that all wait where the service asks for it (`HeldBack`), and so that
+no request escapes the budget.
 """
 
 import logging
@@ -24,7 +25,8 @@ from exporter.comfycontrol import (
 from exporter.comfycontrol.budget import RequestBudget, Turn
 from exporter.comfycontrol.errors import NO_STATUS
 from exporter.comfycontrol.window import Purpose
-from exporter.following.backoff import Backoff
+from exporter.following.backoff import Backoff, HeldBack
+from exporter.following.refusals import Refusals
 from exporter.following.stop import Stop, Stopped
 
 log = logging.getLogger(__name__)
@@ -70,10 +72,13 @@ class AccountAccess:
     ) -> None:
         self.account: Final = account
         self.client: Final = client
+        self.refusals: Final = Refusals()
+        """Of single ids, by whomever they were asked for."""
         self._budget = budget
         self._reload_token = reload_token
         self._monotonic = monotonic
         self._backoff = Backoff(random)
+        self._held_back = HeldBack()
         self._changed = threading.Condition()
         self._refused = False
         self._next_try = 0.0
@@ -84,6 +89,10 @@ class AccountAccess:
         """What is known of the account now."""
         with self._changed:
             return self._health
+
+    def service_wall(self) -> float | None:
+        """Unix seconds by the service's clock, as its answers to this account tell it; or None."""
+        return self.client.service_wall()
 
     def token_changed(self) -> None:
         """There is another token: where the old one was refused, try it now."""
@@ -102,22 +111,24 @@ class AccountAccess:
     ) -> Answer:
         """Make one request when it is its turn; blocks until its answer.
 
-        `about_one`: it names a workflow, whatever its purpose, so a 403 is about that one alone.
+        `about_one`: it names a workflow, though its purpose is one of the list's, so a 403 is
+        about that one alone.
 
         Raises:
             Stopped: asked to end, or no longer wanted when its turn came.
             ServiceError: the service refused, failed or was out of reach.
         """
+        about_one = about_one or purpose not in _LIST_PURPOSES
         while True:
-            for_all = self._pass_gate(stop)
+            for_all = self._pass_gate(stop, about_one=about_one)
             try:
                 if for_all:
                     self._reload_token()
                 turn = self._turn(purpose, stop, still_wanted)
-                if for_all or not self._is_refused():
+                if self._is_open(for_all=for_all, about_one=about_one):
                     return self._send(turn, stop, request, for_all=for_all, about_one=about_one)
-                # The token was refused while this one queued up: back to the gate, without
-                # spending a request on the same answer.
+                # The gate was closed while this one queued up: back to it, without spending a
+                # request on the same answer.
                 turn.unused()
             finally:
                 if for_all:
@@ -157,36 +168,42 @@ class AccountAccess:
                 raise Stopped from None
             if for_all and isinstance(error, Forbidden):
                 # While the whole account is refused, this says nothing of the one id.
-                error = Unauthorized(str(error), code=error.code)
-            self._note_failure(error, of_account=turn.purpose in _LIST_PURPOSES and not about_one)
+                error = Unauthorized(str(error), code=error.code, retry_after=error.retry_after)
+            self._note_failure(error, about_one=about_one)
             raise error from None
         except BaseException:
             turn.answered()
             raise
         turn.answered()
+        self.refusals.answered(self._monotonic())
         self._note_success()
         return answer
 
     # The gate ---------------------------------------------------------------------------------
 
-    def _pass_gate(self, stop: Stop) -> bool:
-        """Wait while the token is refused; True for the one who tries on behalf of all."""
+    def _pass_gate(self, stop: Stop, *, about_one: bool) -> bool:
+        """Wait while it is closed; True for the one who tries a refused token on behalf of all."""
         with stop.interrupting(self._wake), self._changed:
-            while self._refused:
-                if stop.asked:
-                    raise Stopped
-                left = self._next_try - self._monotonic()
-                if left <= 0 and not self._someone_tries:
+            while not stop.asked:
+                now = self._monotonic()
+                held_back = self._held_back.until(about_one=about_one) - now
+                if held_back > 0:
+                    self._changed.wait(held_back)
+                elif not self._refused:
+                    return False
+                elif self._someone_tries:
+                    self._changed.wait()
+                elif now < self._next_try:
+                    self._changed.wait(self._next_try - now)
+                else:
                     self._someone_tries = True
-                    break
-                self._changed.wait(None if self._someone_tries else left)
-            else:
-                return False
-        return True
+                    return True
+        raise Stopped
 
-    def _is_refused(self) -> bool:
+    def _is_open(self, *, for_all: bool, about_one: bool) -> bool:
         with self._changed:
-            return self._refused
+            held_back = self._monotonic() < self._held_back.until(about_one=about_one)
+            return not held_back and (for_all or not self._refused)
 
     def _wake(self) -> None:
         with self._changed:
@@ -214,16 +231,38 @@ class AccountAccess:
         if was_refused:
             log.info("account accepted again", extra={"account": self.account})
 
-    def _note_failure(self, error: ServiceError, *, of_account: bool) -> None:
+    def _note_failure(self, error: ServiceError, *, about_one: bool) -> None:
         if isinstance(error, Aborted):
             return
-        if isinstance(error, Unauthorized) or (isinstance(error, Forbidden) and of_account):
+        self._hold_back(error, about_one=about_one)
+        if isinstance(error, Unauthorized) or (isinstance(error, Forbidden) and not about_one):
             self._note_refusal(error)
-        elif isinstance(error, BadRequest | NotFound | Forbidden):
-            # Said of one id by a service that knew who asked.
+        elif isinstance(error, BadRequest | NotFound | Forbidden) and not (
+            isinstance(error, NotFound) and not about_one
+        ):
+            # Said of one id, or of a parameter, by a service that knew who asked.
             self._note_success()
         else:
             self._note_down(answered=error.code != NO_STATUS)
+
+    def _hold_back(self, error: ServiceError, *, about_one: bool) -> None:
+        with self._changed:
+            now = self._monotonic()
+            before = self._held_back.until(about_one=about_one)
+            self._held_back.note(error, now, about_one=about_one)
+            until = self._held_back.until(about_one=about_one)
+            are_all = now < self._held_back.until(about_one=False)
+        if before <= now < until:
+            # Those that were under way are told the same: once is enough.
+            log.warning(
+                "the service asks to stay away",
+                extra={
+                    "account": self.account,
+                    "code": error.code,
+                    "seconds": round(until - now, 1),
+                    "requests": "all" if are_all else "about single workflows",
+                },
+            )
 
     def _note_refusal(self, error: ServiceError) -> None:
         with self._changed:

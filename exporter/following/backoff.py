@@ -1,7 +1,17 @@
-"""How long to wait before trying again: exponential, with full jitter."""
+"""How long to wait before trying again: as the service says, else exponential with full jitter."""
 
 from collections.abc import Callable
+from math import inf
 from typing import Final
+
+from exporter.comfycontrol import (
+    BadRequest,
+    Forbidden,
+    NotFound,
+    RateLimited,
+    ServiceError,
+    Unauthorized,
+)
 
 FIRST_SECONDS: Final = 1.0
 CAP_SECONDS: Final = 60.0
@@ -26,3 +36,35 @@ class Backoff:
         """Note that it worked, for so long: a minute of it forgets all failures."""
         if seconds >= HEALTHY_SECONDS:
             self._failures = 0
+
+
+class HeldBack:
+    """Until when one account's requests are held back, as answers with `Retry-After` asked. Pure.
+
+    What an answer to the list says holds for all of the account, and so does a refused token: the
+    service asked us to stay away. What one about a single workflow says holds for all requests
+    about single workflows. It may be the trouble of that one alone, and the list, by which outcomes
+    are counted, finds out for itself. Times are seconds of one monotonic clock.
+    """
+
+    def __init__(self) -> None:
+        self._all = -inf
+        self._about_one = -inf
+
+    def note(self, error: ServiceError, now: float, *, about_one: bool) -> None:
+        """Take an answer; `about_one`: the request named a workflow."""
+        if error.retry_after is None or isinstance(error, RateLimited):
+            # A 429 closes the budget, for all accounts of the address.
+            return
+        if about_one and isinstance(error, BadRequest | NotFound | Forbidden):
+            # Said of one id by a service that is well: whoever asked for it waits.
+            return
+        until = now + error.retry_after
+        if about_one and not isinstance(error, Unauthorized):
+            self._about_one = max(self._about_one, until)
+        else:
+            self._all = max(self._all, until)
+
+    def until(self, *, about_one: bool) -> float:
+        """When the next request may be made; minus infinity where nothing was ever asked of us."""
+        return max(self._all, self._about_one) if about_one else self._all

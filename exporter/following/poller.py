@@ -11,33 +11,22 @@ import threading
 from collections.abc import Callable, Collection
 from typing import Final
 
-from exporter.comfycontrol import (
-    BadRequest,
-    Call,
-    Forbidden,
-    NotFound,
-    ServiceError,
-    WorkflowDetail,
-)
+from exporter.comfycontrol import ServiceError, Unusable
 from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
-from exporter.following.ending import NOT_FOUND_GRACE_SECONDS
+from exporter.following.asking import Asking
+from exporter.following.ending import GRACE_SECONDS
 from exporter.following.poll_order import PollOrder
 from exporter.following.stop import Stop, Stopped
-from exporter.observations import (
-    DropReason,
-    FailureCause,
-    GivenUp,
-    Moment,
-    Observation,
-    OpenWorkflow,
-    WorkflowRegister,
-)
+from exporter.observations import Moment, OpenWorkflow, WorkflowRegister
 
 log = logging.getLogger(__name__)
 
 ROUND_SECONDS: Final = 5.0
 """Between two looks at who needs to be asked for, where nobody is due or asking has failed."""
+
+STREAM_SECONDS: Final = 5.0
+"""How long one may take of which only a stream can tell."""
 
 
 class Poller:
@@ -45,29 +34,34 @@ class Poller:
 
     Args:
         access: the account's way to the service.
-        register: takes the observations.
+        register: knows who is open.
+        asking: asks, and observes the answers.
         streaming: ids with an open stream, which need no asking.
         list_horizon: nothing created before this many seconds ago is shown by the list; None
             where the account is not listed.
         now: both clocks.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts it joins
         self,
         access: AccountAccess,
         register: WorkflowRegister,
+        asking: Asking,
         *,
         streaming: Callable[[], Collection[str]],
         list_horizon: float | None,
         now: Callable[[], Moment],
     ) -> None:
-        self._access = access
+        self._refusals = access.refusals
         self._account = access.account
         self._register = register
+        self._asking = asking
         self._streaming = streaming
         self._list_horizon = list_horizon
         self._now = now
         self._order = PollOrder()
+        # Those whose answer could not be read, such as one with a graph of many megabytes.
+        self._unreadable: set[str] = set()
         self._stop = Stop()
         self._thread = threading.Thread(
             target=self._run, name=f"poller {self._account}", daemon=True
@@ -87,10 +81,12 @@ class Poller:
         return not self._thread.is_alive()
 
     def look_up(self, workflow_id: str, stop: Stop, purpose: Purpose) -> None:
-        """Ask for one workflow, and observe the answer.
+        """Ask for one workflow that the list should show, and observe the answer.
+
+        Nothing is asked where it is not open any more, or was refused a moment ago.
 
         Args:
-            workflow_id: whom to ask for; nothing is asked where it is not open any more.
+            workflow_id: whom to ask for.
             stop: ends the wait for its turn.
             purpose: which turn it waits for.
 
@@ -98,30 +94,38 @@ class Poller:
             Stopped: asked to end meanwhile.
             ServiceError: no answer about this id.
         """
+        if not self._refusals.is_quiet(workflow_id, self._now().monotonic):
+            self._ask(workflow_id, stop, purpose)
 
-        def get(call: Call) -> WorkflowDetail:
-            return self._access.client.get_workflow(workflow_id, call=call)
+    def _ask(self, workflow_id: str, stop: Stop, purpose: Purpose) -> None:
+        began = self._now().monotonic
 
         def wanted() -> bool:
-            return self._register.is_open(self._account, workflow_id)
+            workflow = self._register.open_workflow(self._account, workflow_id)
+            if workflow is None:
+                return False
+            seen = workflow.last_seen
+            return seen is None or seen.monotonic < began
 
-        if not wanted():
-            return
+        by_stream = workflow_id in self._unreadable
+        told = False
         try:
-            detail = self._access.ask(purpose, stop, get, about_one=True)
-        except NotFound:
-            self._give_up(workflow_id, "not_found")
-        except BadRequest:
-            self._give_up(workflow_id, "malformed")
-        except Forbidden:
-            self._give_up(workflow_id, "forbidden")
-        else:
-            self._register.observe(
-                observation_of_detail(self._account, workflow_id, detail, self._now())
+            told = self._asking.ask(
+                workflow_id,
+                "stream" if by_stream else "detail",
+                purpose,
+                stop,
+                wanted=wanted,
+                at_most=STREAM_SECONDS if by_stream else None,
             )
-
-    def _give_up(self, workflow_id: str, reason: DropReason) -> None:
-        self._register.give_up(GivenUp(self._account, workflow_id, reason, self._now()))
+        except Unusable:
+            if not by_stream:
+                self._unreadable.add(workflow_id)
+            raise
+        finally:
+            if by_stream and not told:
+                # The two ways take turns until one of them tells something.
+                self._unreadable.discard(workflow_id)
 
     def _run(self) -> None:
         try:
@@ -146,7 +150,7 @@ class Poller:
         """Ask for all who are due, one after the other, until nobody is."""
         while (workflow_id := self._next_due()) is not None:
             try:
-                self.look_up(workflow_id, self._stop, Purpose.POLL)
+                self._ask(workflow_id, self._stop, Purpose.POLL)
             except ServiceError as error:
                 log.warning(
                     "asking for a workflow failed",
@@ -167,6 +171,7 @@ class Poller:
         workflows = self._register.open_workflows(self._account)
         now = self._now()
         self._order.note(workflows, now.monotonic)
+        self._unreadable.intersection_update(w.workflow_id for w in workflows)
         return self._order.next_due(
             (
                 workflow
@@ -177,31 +182,9 @@ class Poller:
         )
 
     def _needs_asking(self, workflow: OpenWorkflow, now: Moment) -> bool:
-        if now.monotonic - workflow.first_seen.monotonic < NOT_FOUND_GRACE_SECONDS:
+        if now.monotonic - workflow.first_seen.monotonic < GRACE_SECONDS:
             # Young: a stream is on its way to it, or it is not there quite yet.
             return False
         if self._list_horizon is None or workflow.created_at is None:
             return True
         return workflow.created_at < now.wall - self._list_horizon
-
-
-def observation_of_detail(
-    account: str, workflow_id: str, detail: WorkflowDetail, at: Moment
-) -> Observation:
-    """What `GET /v1/workflow/{id}` said, as an observation."""
-    cause = None
-    if detail.error_node is not None or detail.exception_type is not None:
-        cause = FailureCause(detail.error_node, detail.exception_type)
-    return Observation(
-        account=account,
-        workflow_id=workflow_id,
-        via="detail",
-        at=at,
-        status=detail.status,
-        queue_position=detail.queue_number,
-        created_at=detail.created_at,
-        updated_at=detail.updated_at,
-        started_at=detail.started_at,
-        completed_at=detail.completed_at,
-        cause=cause,
-    )

@@ -3,14 +3,13 @@
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from math import inf
 from typing import Final
 
 from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
-from exporter.following.backoff import Backoff
+from exporter.following.asking import Asking
 from exporter.following.choosing import StreamCapacity, choose_streams
+from exporter.following.collecting import DebtCollector
 from exporter.following.follower import Follower
 from exporter.following.telemetry import Telemetry
 from exporter.observations import Moment, WorkflowRegister
@@ -26,16 +25,9 @@ SETTLE_SECONDS: Final = 0.2
 TENURE_SECONDS: Final = 30.0
 """A stream is not given to another workflow before it has lasted this long."""
 
-CAUSES_AT_ONCE: Final = 4
-"""How many causes are asked for at the same time; each takes one request and a moment."""
-
-
-@dataclass(slots=True)
-class _Debt:
-    """A cause that is owed, and when to ask for it."""
-
-    backoff: Backoff
-    not_before: float = -inf
+SETTLED_SECONDS: Final = 5.0
+"""A stream whose workflow has settled by the list is about to tell the same, with the cause or the
+outputs, and to end. One that has not done so by then is that of a replica far behind."""
 
 
 class Supervisor:
@@ -72,8 +64,14 @@ class Supervisor:
         self._random = random
         self._lock = threading.Lock()
         self._followers: dict[str, Follower] = {}
-        self._causes: dict[str, Follower] = {}
-        self._debts: dict[str, _Debt] = {}
+        self._settled_since: dict[str, float] = {}
+        self._debts = DebtCollector(
+            Asking(access, register, telemetry, now),
+            register,
+            now=now,
+            random=random,
+            on_end=self.look,
+        )
         self._look = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(
@@ -97,6 +95,7 @@ class Supervisor:
         """End everything soon, from any thread, without waiting for it."""
         self._stopping.set()
         self._look.set()
+        self._debts.stop()
         for follower in self._everyone():
             follower.stop()
 
@@ -107,7 +106,8 @@ class Supervisor:
         for follower in self._everyone():
             if not follower.join(max(0.0, deadline - self._now().monotonic)):
                 return False
-        return not self._thread.is_alive()
+        ended = self._debts.join(max(0.0, deadline - self._now().monotonic))
+        return ended and not self._thread.is_alive()
 
     def streaming(self) -> set[str]:
         """Ids whose stream is open now."""
@@ -116,7 +116,7 @@ class Supervisor:
 
     def _everyone(self) -> list[Follower]:
         with self._lock:
-            return [*self._followers.values(), *self._causes.values()]
+            return list(self._followers.values())
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -144,22 +144,29 @@ class Supervisor:
         self._call_off(current.intersection(chosen[affordable:]))
         for workflow_id in chosen[:affordable]:
             self._follow(workflow_id, affordable)
-        self._pay_causes()
+        with self._lock:
+            followed = set(self._followers)
+        self._debts.collect(followed)
 
     def _release(self, unwanted: set[str], still_open: set[str]) -> None:
         """Stop those who lost their place to others, and those who wait for nothing any more."""
         now = self._now().monotonic
+        self._settled_since = {
+            workflow_id: self._settled_since.get(workflow_id, now)
+            for workflow_id in unwanted - still_open
+        }
         with self._lock:
             for workflow_id in unwanted:
                 follower = self._followers.get(workflow_id)
                 if follower is None:
                     continue
-                lost = workflow_id in still_open
-                lasted = now - follower.opened_at >= TENURE_SECONDS
-                if not follower.streaming or (lost and lasted):
+                if workflow_id in still_open:
+                    # Else it is young, and nothing is gained by another one in its place.
+                    ended = now - follower.opened_at >= TENURE_SECONDS
+                else:
+                    ended = now - self._settled_since[workflow_id] >= SETTLED_SECONDS
+                if ended or not follower.streaming:
                     follower.stop()
-                # Else it is young; or it has settled by the list, and the stream is about to
-                # tell the same, with the cause or the outputs, and then ends by itself.
 
     def _call_off(self, unaffordable: set[str]) -> None:
         """Stop those whose stream is not open, and cannot soon be."""
@@ -178,32 +185,9 @@ class Supervisor:
                 or len(self._followers) >= at_most
             ):
                 return
-            follower = self._follower(workflow_id, Purpose.NEW_STREAM)
+            follower = self._follower(workflow_id)
             self._followers[workflow_id] = follower
         self._start(follower)
-
-    def _pay_causes(self) -> None:
-        """Ask for the causes of failures that only the list has shown.
-
-        One that cannot be had now makes room for the next, and is asked for again later.
-        """
-        owed = self._register.causes_owed(self._account)
-        with self._lock:
-            self._debts = {w: self._debts.get(w) or _Debt(Backoff(self._random)) for w in owed}
-        now = self._now().monotonic
-        for workflow_id in owed:
-            with self._lock:
-                if len(self._causes) >= CAUSES_AT_ONCE or self._stopping.is_set():
-                    return
-                if (
-                    workflow_id in self._causes
-                    or workflow_id in self._followers
-                    or self._debts[workflow_id].not_before > now
-                ):
-                    continue
-                follower = self._follower(workflow_id, Purpose.CAUSE)
-                self._causes[workflow_id] = follower
-            self._start(follower)
 
     def _start(self, follower: Follower) -> None:
         try:
@@ -213,13 +197,13 @@ class Supervisor:
             self._ended(follower)
             raise
 
-    def _follower(self, workflow_id: str, purpose: Purpose) -> Follower:
+    def _follower(self, workflow_id: str) -> Follower:
         return Follower(
             self._access,
             self._register,
             self._telemetry,
             workflow_id,
-            purpose=purpose,
+            purpose=Purpose.NEW_STREAM,
             now=self._now,
             random=self._random,
             on_end=self._ended,
@@ -227,13 +211,6 @@ class Supervisor:
 
     def _ended(self, follower: Follower) -> None:
         with self._lock:
-            followers = self._followers
-            if follower.purpose is Purpose.CAUSE:
-                followers = self._causes
-                debt = self._debts.get(follower.workflow_id)
-                if debt is not None:
-                    # Only matters where it is still owed.
-                    debt.not_before = self._now().monotonic + debt.backoff.failed()
-            if followers.get(follower.workflow_id) is follower:
-                del followers[follower.workflow_id]
+            if self._followers.get(follower.workflow_id) is follower:
+                del self._followers[follower.workflow_id]
         self._look.set()

@@ -1,28 +1,32 @@
 """The file that the ledger is in: locked, opened, migrated, set aside when damaged, begun anew."""
 
-import fcntl
 import logging
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Final, NoReturn
 
-from exporter.ledger.schema import MIGRATIONS
+from exporter.ledger.damage import Damaged, code_of, is_damage, is_passing, reading
+from exporter.ledger.opening import (
+    CannotOpenLedger,
+    connect,
+    examine,
+    look_at_header,
+    put_in_place,
+)
+from exporter.ledger.schema import MIGRATIONS, migrate, read_seal, write_seal
+from exporter.ledger.seal import Draft, Seal
 from exporter.ledger.store import StoreFailed, StoreLost
+from exporter.ledger.witness import Witness
 from exporter.observations import Moment
 
 log = logging.getLogger(__name__)
 
 FILE_NAME: Final = "ledger.sqlite3"
-LOCK_NAME: Final = "ledger.lock"
-
-_DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_PASSING: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_NOMEM)
-"""After these the connection is as good as before."""
 
 PROBE_NAME: Final = "writable.probe"
 """Written and removed to see whether the folder takes anything. Never the ledger itself: to close
@@ -34,14 +38,6 @@ BUSY_SECONDS: Final = 2.0
 
 class LedgerInUse(Exception):  # noqa: N818 - says what happened
     """Another process has this ledger open. The text is one line for a person."""
-
-
-class CannotOpenLedger(Exception):  # noqa: N818 - says what happened
-    """The storage folder cannot be used. The text is one line for a person."""
-
-
-class _Damaged(Exception):  # noqa: N818 - says what happened
-    """The file holds what we never wrote."""
 
 
 class _Gone(Exception):  # noqa: N818 - says what happened
@@ -73,6 +69,11 @@ class LedgerFile:
         self.path: Final = folder / FILE_NAME
         self.losses = 0
         """How many files were set aside, or found gone."""
+        self.doubt: str | None = None
+        """What speaks against the file that was there at the start, though it can be read: then
+        nothing in it is believed that does not prove itself."""
+        self.seal: Seal | None = None
+        """What the open file says of itself; None: it does not, or not credibly."""
         self._folder = folder
         self._now = now
         self._on_undone = on_undone
@@ -90,16 +91,20 @@ class LedgerFile:
         self._has_log = True
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            self._witness = Witness(folder)
+        except BlockingIOError as error:
+            raise LedgerInUse(
+                f"another exporter has the ledger in {folder} open; give each its own "
+                "--storage.path"
+            ) from error
         except FileExistsError as error:
             raise CannotOpenLedger(f"cannot use {folder}: it is not a folder") from error
         except OSError as error:
             raise CannotOpenLedger(f"cannot use {folder}: {error.strerror}") from error
         try:
-            self._take_lock()
             self._open_first()
         except BaseException:
-            os.close(self._lock)
+            self._witness.close()
             raise
 
     @property
@@ -116,28 +121,42 @@ class LedgerFile:
         try:
             yield database
         except sqlite3.Error as error:
-            if _is_damage(error):
-                self._lose(str(error))
-            if _code_of(error) not in _PASSING:
+            if is_damage(error):
+                self.lose(str(error))
+            if not is_passing(error):
                 self._is_suspect = True
             raise StoreFailed(str(error)) from error
-        except (_Damaged, _Gone) as error:
-            self._lose(str(error))
+        except UnicodeDecodeError:
+            # SQLite quotes a schema that is no text.
+            self.lose("its schema is damaged")
+        except (Damaged, _Gone) as error:
+            self.lose(str(error))
         except OSError as error:
             raise StoreFailed(error.strerror or type(error).__name__) from error
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """The database, for a transaction: all that is done with it is kept, or nothing."""
+    def transaction(self) -> Iterator[tuple[sqlite3.Connection, Draft]]:
+        """The database, for a transaction: all that is done with it is kept, or nothing.
+
+        Whoever writes a row tells the draft of the next seal, which is kept with it.
+        """
         with self.connection() as database:
             self._check_place()
+            if self.seal is None:
+                raise Damaged(self.doubt or "it has no seal")
             database.execute("BEGIN IMMEDIATE")
             try:
-                yield database
+                draft = Draft(self.seal)
+                yield database, draft
+                sealed = draft.sealed()
+                if sealed is not self.seal:
+                    write_seal(database, sealed, before=self.seal)
                 database.execute("COMMIT")
             except BaseException:
                 self._roll_back(database)
                 raise
+            self.seal = sealed
+            self._witness.note(sealed.ledger, sealed.commits, synced=not self._has_log)
             self._is_synced = False
 
     def _roll_back(self, database: sqlite3.Connection) -> None:
@@ -148,6 +167,10 @@ class LedgerFile:
                 database.execute("ROLLBACK")
             except sqlite3.Error as error:
                 log.debug("rolling back failed", extra={"reason": str(error)})
+                return
+        # A commit that failed may have been taken all the same.
+        with suppress(sqlite3.Error, Damaged), reading():
+            self.seal = read_seal(database)
 
     def sync(self) -> None:
         """See to it that what was kept outlives a power cut as well."""
@@ -164,6 +187,8 @@ class LedgerFile:
                     os.fsync(handle)
                 finally:
                     os.close(handle)
+            if self.seal is not None:
+                self._witness.note(self.seal.ledger, self.seal.commits, synced=True)
         self._is_synced = True
 
     def close(self) -> None:
@@ -172,88 +197,85 @@ class LedgerFile:
             return
         self._is_closed = True
         self._let_go()
-        os.close(self._lock)
+        self._witness.close()
+
+    def contradiction(self) -> str | None:
+        """What speaks against the open file, which is without fault in itself."""
+        if self.seal is None:
+            return None
+        return self._witness.contradicts(self.seal.ledger, self.seal.commits)
 
     # Opening, and beginning anew --------------------------------------------------------------
-
-    def _take_lock(self) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise LedgerInUse(
-                f"another exporter has the ledger in {self._folder} open; give each its own "
-                "--storage.path"
-            ) from error
 
     def _open_first(self) -> None:
         try:
             try:
+                self._check_first()
                 self._open_file(begin=True)
-            except _Damaged as error:
+            except Damaged as error:
                 self._begin_anew(str(error))
         except OSError as error:
             raise CannotOpenLedger(f"cannot use {self._folder}: {error.strerror}") from error
         except sqlite3.Error as error:
-            if _code_of(error) == sqlite3.SQLITE_BUSY:
+            if code_of(error) == sqlite3.SQLITE_BUSY:
                 raise LedgerInUse(f"another program has {self.path} open") from error
             raise CannotOpenLedger(f"cannot open {self.path}: {error}") from error
+
+    def _check_first(self) -> None:
+        """A start is the first one where nothing tells of an earlier."""
+        earlier = None if self.path.exists() else self._witness.earlier_life(FILE_NAME)
+        if earlier is not None:
+            raise Damaged(f"it is not there, and {earlier} is")
 
     def _open_file(self, *, begin: bool) -> sqlite3.Connection:
         """Open the file; to `begin`, any that is there, or a fresh one.
 
         Raises:
-            _Damaged: it is no ledger.
+            Damaged: it is no ledger.
             _Gone: it is not the one that was open before.
             CannotOpenLedger: a newer version of the exporter wrote it.
             sqlite3.Error: anything else.
         """
-        if begin:
-            # SQLite would let everybody read it. Its log takes over the mode.
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
-        else:
+        is_fresh = begin and not self.path.exists()
+        if is_fresh:
+            put_in_place(self.path, self._migrate)
+        elif not begin:
             self._check_place()
-        # One connection for all threads: the ledger lets in one at a time.
-        database = sqlite3.connect(
-            self.path,
-            timeout=BUSY_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=64,
-        )
+        look_at_header(self.path)
+        database = connect(self.path, BUSY_SECONDS)
         try:
-            # Nobody else may write, so no memory need be shared, nor looked at for changes.
-            database.execute("PRAGMA locking_mode = EXCLUSIVE")
-            mode = database.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-            self._has_log = mode == "wal"
-            # Safe against the end of the process at any moment; `sync` is for the power.
-            database.execute("PRAGMA synchronous = NORMAL")
-            database.execute("PRAGMA journal_size_limit = 16777216")
-            # Takes the lock, and shows whether it may be written at all.
-            database.execute("BEGIN IMMEDIATE")
-            database.execute("ROLLBACK")
-            self._migrate(database)
+            with reading():
+                # Nobody else may write, so no memory need be shared, nor looked at for changes.
+                database.execute("PRAGMA locking_mode = EXCLUSIVE")
+                mode = database.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+                # Safe against the end of the process at any moment; `sync` is for the power.
+                database.execute("PRAGMA synchronous = NORMAL")
+                database.execute("PRAGMA journal_size_limit = 16777216")
+                # Takes the lock, and shows whether it may be written at all.
+                database.execute("BEGIN IMMEDIATE")
+                database.execute("ROLLBACK")
+            verdict = examine(database, self.path, len(MIGRATIONS), self._migrate)
             self._inode = self._inode_now()
         except BaseException as error:
             database.close()
-            if isinstance(error, sqlite3.Error) and _is_damage(error):
-                raise _Damaged(str(error)) from error
+            if isinstance(error, sqlite3.Error) and is_damage(error):
+                raise Damaged(str(error)) from error
             raise
+        if verdict.doubt is not None and not begin:
+            # Memory has all of it, and needs nothing to be saved.
+            database.close()
+            raise Damaged(verdict.doubt)
+        self._has_log = mode == "wal"
+        self.seal, self.doubt = verdict.seal, verdict.doubt
+        if is_fresh and self.seal is not None:
+            self._witness.note(self.seal.ledger, self.seal.commits, synced=True)
         self._on_undone()
         self._is_lost = False
         self._database = database
         return database
 
-    def _migrate(self, database: sqlite3.Connection) -> None:
-        taken = database.execute("PRAGMA user_version").fetchone()[0]
-        if taken > len(MIGRATIONS):
-            raise CannotOpenLedger(
-                f"{self.path} was written by a newer version of the exporter (schema {taken}; "
-                f"this one knows {len(MIGRATIONS)})"
-            )
-        for number, step in enumerate(MIGRATIONS[taken:], taken + 1):
-            database.executescript(
-                f"BEGIN IMMEDIATE; {step}; PRAGMA user_version = {number}; COMMIT;"
-            )
+    def _migrate(self, database: sqlite3.Connection, taken: int) -> None:
+        migrate(database, taken, MIGRATIONS)
 
     def _begin_anew(self, reason: str) -> sqlite3.Connection:
         """Set the file aside, if there is one, and begin a fresh one."""
@@ -272,7 +294,7 @@ class LedgerFile:
             self.losses += 1
         try:
             return self._open_file(begin=True)
-        except _Damaged:
+        except Damaged:
             self._is_aside = False
             raise
 
@@ -316,8 +338,8 @@ class LedgerFile:
             if self._is_lost:
                 return self._begin_anew("nothing could be put in its place before")
             return self._open_file(begin=False)
-        except (_Gone, _Damaged) as error:
-            self._lose(str(error))
+        except (_Gone, Damaged) as error:
+            self.lose(str(error))
         except (OSError, sqlite3.Error, CannotOpenLedger) as error:
             raise StoreFailed(f"cannot open it again: {error}") from error
 
@@ -356,45 +378,16 @@ class LedgerFile:
         if inode != self._inode:
             raise _Gone("another file is in its place")
 
-    def _lose(self, reason: str) -> NoReturn:
+    def lose(self, reason: str) -> NoReturn:
         """What was kept is gone: begin anew, now or as soon as it can be done."""
         self._is_lost = True
         self._is_aside = False
         try:
             self._begin_anew(reason)
-        except (OSError, sqlite3.Error, _Damaged, CannotOpenLedger) as error:
+        except (OSError, sqlite3.Error, Damaged, CannotOpenLedger) as error:
             self._let_go()
             log.error(  # noqa: TRY400 - it is not about where in the code
                 "the ledger could not be begun anew yet",
                 extra={"file": str(self.path), "reason": str(error)},
             )
         raise StoreLost(reason)
-
-
-# Errors -------------------------------------------------------------------------------------------
-
-
-def _code_of(error: sqlite3.Error) -> int | None:
-    """SQLite's own primary code, where the error is SQLite's."""
-    code: int | None = getattr(error, "sqlite_errorcode", None)
-    return None if code is None else code & 0xFF
-
-
-def _is_damage(error: sqlite3.Error) -> bool:
-    code = _code_of(error)
-    # Without a code an operational error is about text that is no text.
-    return code in _DAMAGE or (code is None and isinstance(error, sqlite3.OperationalError))
-
-
-@contextmanager
-def reading() -> Iterator[None]:
-    """SQLite finds damage only where it hurts its own structure; the rest shows in the values."""
-    try:
-        yield
-    except (ValueError, TypeError, LookupError) as error:
-        raise _Damaged(f"a row cannot be read ({type(error).__name__})") from error
-    except sqlite3.Error as error:
-        if _code_of(error) == sqlite3.SQLITE_ERROR:
-            # Our statements are right: it is the tables that are not ours.
-            raise _Damaged(str(error)) from error
-        raise

@@ -49,9 +49,13 @@ class Keeping:
     # A turn of their own ----------------------------------------------------------------------
 
     def keep(self) -> None:
-        """Have the store keep whatever it has not kept yet."""
+        """Have the store keep whatever it has not kept yet, and look after what it has."""
         with self.turn:
-            self._flush()
+            if self._flush():
+                try:
+                    self._store.verify()
+                except StoreFailed as error:
+                    self._note_failure(error)
 
     def created_after(self, account: str, created_at: float) -> int | None:
         """How many of the account's workflows are younger (Unix seconds); None: no telling."""
@@ -139,6 +143,8 @@ class Keeping:
         else:
             if self._is_failing:
                 log.warning("the ledger is kept again, and nothing is missing in it")
+            with self._lock:
+                self._memory.note_kept(batch)
             self._is_failing, self._retry_at, self._retry_after = False, None, 0.0
             return True
         with self._lock:

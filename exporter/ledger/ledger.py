@@ -9,12 +9,14 @@ from math import inf
 from typing import Final
 
 from exporter.ledger import recovering, tracker
+from exporter.ledger.counting import CountingRules
 from exporter.ledger.facts import Dropped, Fact, Ignored
 from exporter.ledger.keeping import Keeping
 from exporter.ledger.memory import Memory
+from exporter.ledger.runs import is_over
 from exporter.ledger.store import MemoryStore, Store, StoreFailed, StoreLost, WorkflowKey
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
-from exporter.ledger.tracker import Change, CountingRules
+from exporter.ledger.tracker import Change
 from exporter.ledger.workflow import Workflow
 from exporter.observations import (
     DOCUMENTED_ENDS,
@@ -54,7 +56,7 @@ class LedgerSnapshot:
     settled: int
     totals: Totals
     announced: int = 0
-    """Series up to this number had been shown to a scraper."""
+    """Series up to this number show their value; those that appeared later show 0."""
     errors: int = 0
     """How often the store failed."""
 
@@ -91,6 +93,7 @@ class Ledger:
         self._now = now
         # Guards the memory. Always taken after the turn to use the store.
         self._lock = threading.Lock()
+        self._followed_since: dict[str, float] = {}
         self._statuses_told: set[str] = set()
         # Accounts of which something was seen that could not be taken.
         self._missed: set[str] = set()
@@ -105,6 +108,7 @@ class Ledger:
         self._keeping: Final = Keeping(store, self._memory, self._lock, now)
         _tell_begun_anew(self._memory.begun_anew)
         self._follow(accounts)
+        self._keeping.errors += kept.faults
         if kept.lost:
             self._keeping.note_lost_before()
 
@@ -124,6 +128,7 @@ class Ledger:
         self._terms = {**self._terms, **accounts}
         for account in accounts:
             if account not in self._accounts:
+                self._followed_since[account] = monotonic
                 self._memory.open_account(account, monotonic)
         self._accounts = tuple(accounts)
 
@@ -144,14 +149,17 @@ class Ledger:
         return bool(change.facts)
 
     def observe(self, observation: Observation) -> bool:
-        """Take what was seen; True while the workflow is open or owes its cause."""
+        """Take what was seen; True while whoever saw it may see more.
+
+        That is while the workflow is open, or owes what its end may still be told with.
+        """
         key = (observation.account, observation.workflow_id)
         before: Workflow | None = None
 
         def rule(known: Workflow | None) -> Change:
             nonlocal before
             before = known
-            return tracker.observe(known, observation, self._rules(observation.account))
+            return tracker.observe(known, observation, self._rules(observation))
 
         change = self._apply(key, observation.at, rule)
         self._tell_unknown_status(observation, change.facts)
@@ -160,7 +168,9 @@ class Ledger:
             return False
         if before is None or before.phase != after.phase or before.status is not after.status:
             self.on_change()
-        return after.phase == "open" or after.cause_owed_since is not None
+        # A stream that has told the end has told all that it will.
+        told_all = observation.via == "stream" and is_over(observation)
+        return after.phase == "open" or (after.owed_since is not None and not told_all)
 
     def recover(self, observation: Observation) -> Recovery:
         """Take what was looked at again because something may have been missed."""
@@ -168,7 +178,7 @@ class Ledger:
 
         def rule(known: Workflow | None) -> Change:
             nonlocal told
-            change = recovering.observe(known, observation, self._rules(observation.account))
+            change = recovering.observe(known, observation, self._rules(observation))
             told = recovering.recovery_of(known, change, observation)
             return change
 
@@ -216,6 +226,12 @@ class Ledger:
         with self._lock:
             return self._memory.is_open((account, workflow_id))
 
+    def open_workflow(self, account: str, workflow_id: str) -> OpenWorkflow | None:
+        """This workflow, where it is kept and not settled."""
+        key = (account, workflow_id)
+        with self._lock:
+            return self._memory.find(key) if self._memory.is_open(key) else None
+
     def open_workflows(self, account: str) -> list[OpenWorkflow]:
         """Every workflow of the account that is not settled."""
         with self._lock:
@@ -223,15 +239,27 @@ class Ledger:
         return [w for w in workflows if w.account == account]
 
     def causes_owed(self, account: str) -> list[str]:
-        """Ids of failed workflows whose cause is not known yet, longest waiting first."""
+        """Ids of settled workflows that owe their cause or duration, longest waiting first.
+
+        Those whose time to be asked for has come.
+        """
+        monotonic = self._now().monotonic
         with self._lock:
             owing = self._memory.owing()
         debts = [
-            (workflow.cause_owed_since.wall, workflow.workflow_id)
+            (workflow.owed_since.wall, workflow.workflow_id)
             for workflow in owing
-            if workflow.account == account and workflow.cause_owed_since is not None
+            if workflow.account == account
+            and workflow.owed_since is not None
+            and workflow.ask_from <= monotonic
         ]
         return [workflow_id for _, workflow_id in sorted(debts)]
+
+    def owes_cause(self, account: str, workflow_id: str) -> bool:
+        """Whether this id is settled and its cause is not known yet."""
+        with self._lock:
+            known = self._memory.find((account, workflow_id))
+        return known is not None and known.cause_owed_since is not None
 
     def created_after(self, account: str, created_at: float) -> int:
         """How many of the account's workflows are known to be younger (Unix seconds)."""
@@ -290,6 +318,10 @@ class Ledger:
 
     def snapshot(self) -> LedgerSnapshot:
         """Everything at this instant; later changes do not touch it."""
+        # As it is now: a disk that is slow must not let a series show its value to somebody who
+        # asked in time to see its 0.
+        with self._lock:
+            announced = self._memory.announced
         with self._keeping.turn:
             with self._lock:
                 batch = self._keeping.take_batch()
@@ -297,7 +329,6 @@ class Ledger:
                 open_workflows = self._memory.open_workflows()
                 settled = self._memory.closed
                 totals = self._memory.totals.copied(accounts)
-                announced = self._memory.announced
             self._keeping.write_through(batch)
             return LedgerSnapshot(
                 accounts=accounts,
@@ -308,12 +339,19 @@ class Ledger:
                 errors=self._keeping.errors,
             )
 
-    def note_announced(self, series: int) -> None:
-        """Keep that series up to this number are being shown to a scraper."""
+    def newest_series(self) -> int:
+        """The highest number of a series that is visible and not announced; 0: there is none."""
         with self._lock:
-            self._memory.announce(series)
-        # Before they are shown: after a crash none of them must be shown at 0 once more.
-        self.keep()
+            return self._memory.totals.newest_series(self._accounts)
+
+    def announce(self, series: int) -> None:
+        """Let visible series up to this number show their value, once the store has kept that.
+
+        Not before: after a crash none of them must be shown at 0 once more. While the store
+        fails they stay at 0.
+        """
+        with self._lock:
+            self._memory.announce(series, self._accounts)
 
     # What time does ---------------------------------------------------------------------------
 
@@ -322,7 +360,7 @@ class Ledger:
         self._keeping.keep()
 
     def expire(self, out_of_sight: Collection[str] = ()) -> None:
-        """Let time do its work: forgive causes owed too long, drop what nobody sees any more.
+        """Let time do its work: forgive what is owed too long, drop what nobody sees any more.
 
         For accounts that are `out_of_sight` as a whole it stands still, and begins anew
         afterwards: an outage, or a token revoked over a weekend, says nothing of a workflow.
@@ -397,17 +435,25 @@ class Ledger:
             self._memory.totals.add(account, workflow_id, fact, at.wall)
         return change
 
-    def _rules(self, account: str) -> CountingRules:
+    def _rules(self, observation: Observation) -> CountingRules:
         """The rules as they are at this instant. Under the lock."""
-        line, listed = self._memory.marks(account).line, self._terms[account].listed
+        account = observation.account
+        marks, listed = self._memory.marks(account), self._terms[account].listed
+        line = marks.line
         if line is None and listed:
             # Its list will draw the line, by the service's own clock. What a stream shows as over
             # before that was not seen open by anybody.
             line = inf
         elif line is None:
-            line = self._now().wall
+            # When we began to follow it, by the service's clock.
+            line = observation.said_at - (observation.at.monotonic - self._followed_since[account])
             self._draw_line(account, line)
-        return CountingRules(line=line, listed=listed)
+        return CountingRules(
+            line=line,
+            listed=listed,
+            pruned_created=marks.pruned_created,
+            pruned_ended=marks.pruned_ended,
+        )
 
     def _draw_line(self, account: str, wall: float) -> bool:
         marks = self._memory.marks(account)
@@ -451,7 +497,7 @@ def _is_unseen(workflow: Workflow, terms: AccountTerms, now: Moment, in_sight: f
 
 
 def _is_owed_too_long(workflow: Workflow, now: Moment, in_sight: float) -> bool:
-    since = workflow.cause_owed_since
+    since = workflow.owed_since
     return (
         since is not None
         and now.monotonic - max(since.monotonic, in_sight) > tracker.CAUSE_PATIENCE_SECONDS
@@ -459,4 +505,4 @@ def _is_owed_too_long(workflow: Workflow, now: Moment, in_sight: float) -> bool:
 
 
 def _forgive(known: Workflow | None) -> Change:
-    return Change(None) if known is None else tracker.forgive_cause(known)
+    return Change(None) if known is None else tracker.forgive(known)

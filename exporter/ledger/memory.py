@@ -1,6 +1,7 @@
 """What the ledger holds in memory, and which part of that the store has not kept yet."""
 
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import replace
 from math import inf
 from typing import Final
@@ -38,7 +39,7 @@ class Memory:
         self.closed = kept.closed
         """How many workflows are settled or dropped, those of the store included."""
         self.announced = kept.announced
-        """Series up to this number have been shown to a scraper."""
+        """Series up to this number may show their value: the store has kept that."""
         self._marks = dict(kept.accounts)
         self._baselines = dict(kept.baselines)
         self._batch = Batch()
@@ -50,7 +51,7 @@ class Memory:
         self._latest_ends = dict(kept.latest_ends)
         self._latest_ends_elsewhere = dict(kept.latest_ends)
         self.begun_anew: list[HistogramName] = totals.restore(
-            kept.counters, kept.histograms, max(kept.appeared, kept.announced)
+            kept.counters, kept.histograms, appeared=kept.appeared, announced=kept.announced
         )
         """Histograms whose buckets were changed meanwhile."""
         for workflow in kept.unsettled:
@@ -175,10 +176,13 @@ class Memory:
         elif self._baselines.pop(key, None) is not None:
             self._batch.baselines[key] = None
 
-    def announce(self, series: int) -> None:
-        """Series up to this number have now been shown to a scraper."""
-        if series > self.announced:
-            self.announced = self._batch.announced = series
+    def announce(self, series: int, accounts: Collection[str]) -> None:
+        """Series up to this number may show their value once the store has kept that.
+
+        Only those of these accounts, which are the ones that are shown.
+        """
+        if self.totals.announce(series, accounts):
+            self._batch.announced = series
 
     # What the store has not kept yet ----------------------------------------------------------
 
@@ -187,6 +191,11 @@ class Memory:
         batch, self._batch = self._batch, Batch()
         batch.counters, batch.histograms = self.totals.take_changed()
         return batch
+
+    def note_kept(self, batch: Batch) -> None:
+        """All of the batch was kept."""
+        if batch.announced is not None:
+            self.announced = batch.announced
 
     def take_back(self, batch: Batch) -> None:
         """Nothing of the batch was kept: it goes into the next one, unless newer is there."""
@@ -217,7 +226,7 @@ class Memory:
             marks = _pruned(self.marks(account), inf, self._latest_ends_elsewhere.get(account))
             self.mark(account, replace(marks, line=_latest(marks.line, line)))
         self.totals.take_back(self.totals.counters, self.totals.histograms)
-        self._batch.announced = self.announced
+        self._batch.announced = max(self.announced, self._batch.announced or 0)
 
 
 def _pruned(marks: AccountMarks, created: float | None, ended: float | None) -> AccountMarks:

@@ -6,8 +6,9 @@ Pure. Whether, and how, it counts is decided by the same rules as ever (`exporte
 from dataclasses import replace
 
 from exporter.ledger import tracker
+from exporter.ledger.counting import CountingRules
 from exporter.ledger.facts import Finished, Recovered
-from exporter.ledger.tracker import Change, CountingRules
+from exporter.ledger.tracker import Change
 from exporter.ledger.workflow import Workflow
 from exporter.observations import Observation, Recovery, known_status
 

@@ -1,22 +1,25 @@
-"""The tables of the ledger on disk, and how its values stand in them."""
+"""The tables of the ledger on disk: the steps by which they came to be, and how each is read."""
 
-import json
 import sqlite3
-from collections.abc import Callable
-from dataclasses import asdict, astuple
-from typing import Any, Final, TypeVar, get_args
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Final
+from uuid import uuid4
 
-from exporter.ledger.store import AccountMarks, Batch, Kept
-from exporter.ledger.totals import (
-    CounterName,
-    CounterTotal,
-    Exemplar,
-    HistogramName,
-    HistogramTotal,
-    Labels,
+from exporter.ledger.damage import UNREADABLE, Damaged
+from exporter.ledger.rows import (
+    WORKFLOW_COLUMNS,
+    Row,
+    account_of,
+    baseline_of,
+    counter_of,
+    histogram_of,
+    mark_of,
+    workflow_of,
 )
-from exporter.ledger.workflow import Phase, Workflow
-from exporter.observations import Baseline, Moment, Source, Status
+from exporter.ledger.seal import Digest, Seal, checksum, digest_of
+from exporter.ledger.store import AccountMarks
+from exporter.ledger.words import UnknownWord, words_of_total, words_of_workflow
 
 MIGRATIONS: Final = (
     """
@@ -77,274 +80,270 @@ MIGRATIONS: Final = (
     ALTER TABLE accounts ADD COLUMN pruned_created REAL;
     ALTER TABLE accounts ADD COLUMN pruned_ended REAL;
     ALTER TABLE workflows ADD COLUMN stream_ended_at REAL;
+    ALTER TABLE workflows ADD COLUMN stream_ended_run INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE workflows ADD COLUMN listed_ended_at REAL;
+    ALTER TABLE workflows ADD COLUMN listed_ended_run INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE workflows ADD COLUMN settled_at REAL;
     ALTER TABLE workflows ADD COLUMN duration_owed_since REAL;
-    DROP INDEX unsettled;
-    CREATE INDEX unsettled ON workflows (account)
-        WHERE phase = 'open' OR cause_owed_since IS NOT NULL OR duration_owed_since IS NOT NULL;
-    """,
-    """
-    CREATE TABLE baselines (
+    ALTER TABLE accounts ADD COLUMN checksum INTEGER;
+    ALTER TABLE workflows ADD COLUMN checksum INTEGER;
+    ALTER TABLE counters ADD COLUMN checksum INTEGER;
+    ALTER TABLE histograms ADD COLUMN checksum INTEGER;
+    ALTER TABLE marks ADD COLUMN checksum INTEGER;
+    ALTER TABLE histograms ADD COLUMN appeared INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE baselines (             -- for comparing with the service's own totals
         account INTEGER NOT NULL REFERENCES accounts,
         status TEXT NOT NULL,
         value INTEGER NOT NULL,
         compared_at REAL NOT NULL,
         since REAL NOT NULL,
+        checksum INTEGER,
         PRIMARY KEY (account, status)
     ) WITHOUT ROWID;
+    CREATE TABLE seal (
+        part INTEGER PRIMARY KEY,        -- 1: what changes with each transaction; 2: the words
+        content TEXT NOT NULL,           -- JSON, see exporter/ledger/seal.py
+        checksum INTEGER NOT NULL
+    );
+    DROP INDEX unsettled;
+    -- With the checksum: what it holds and what the table holds must agree.
+    CREATE INDEX unsettled ON workflows (account, checksum)
+        WHERE phase = 'open' OR cause_owed_since IS NOT NULL OR duration_owed_since IS NOT NULL;
     """,
 )
 """The schema, step by step: `PRAGMA user_version` says how many were taken. Never edit one that
-was released; add another."""
+was released; add another. So for each word that is stored: see `exporter.ledger.words`."""
 
-WORKFLOW_COLUMNS: Final = (
-    "source, phase, run, status, unknown_status, first_seen, last_seen, created_at, started_at, "
-    "ended_at, entered_queue, waited, start_wait, start_observed, outputs_counted, "
-    "cause_owed_since, stream_ended_at, listed_ended_at, settled_at, duration_owed_since"
-)
+SEALED_FROM: Final = 2
+"""The step that brought the checksums. A later one that adds a column to a table below must have
+the checksums of its rows made again."""
+
 UNSETTLED: Final = (
     "(phase = 'open' OR cause_owed_since IS NOT NULL OR duration_owed_since IS NOT NULL)"
 )
 """The rows that are held in memory, as the index of the same name has them."""
 
-_KEEP_WORKFLOW: Final = (
-    f"INSERT OR REPLACE INTO workflows (account, workflow, {WORKFLOW_COLUMNS}) "  # noqa: S608
-    f"VALUES ({', '.join('?' * 22)})"
+INDEXES: Final = ("unsettled", "created", "ended")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table whose rows carry a checksum of all their other columns, in this order."""
+
+    name: str
+    key: tuple[str, ...]
+    """The first of the columns."""
+    columns: tuple[str, ...]
+
+    @property
+    def listed(self) -> str:
+        """Its columns, the checksum last."""
+        return ", ".join((*self.columns, "checksum"))
+
+    @property
+    def is_key(self) -> str:
+        """The condition for the row of one key."""
+        return " AND ".join(f"{column} = ?" for column in self.key)
+
+    @property
+    def kept(self) -> str:
+        """The statement that writes a row and its checksum, over any with the same key."""
+        # Nothing but this row is ever touched, whatever an index may say.
+        written = (*self.columns[len(self.key) :], "checksum")
+        return (
+            f"INSERT INTO {self.name} ({self.listed}) "  # noqa: S608 - constants
+            f"VALUES ({', '.join('?' * (len(self.columns) + 1))}) "
+            f"ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET "
+            f"{', '.join(f'{column} = excluded.{column}' for column in written)}"
+        )
+
+
+ACCOUNTS: Final = Table(
+    "accounts", ("account",), ("account", "name", *(mark.name for mark in fields(AccountMarks)))
 )
+WORKFLOWS: Final = Table("workflows", ("account", "workflow"), WORKFLOW_COLUMNS)
+COUNTERS: Final = Table(
+    "counters", ("name", "labels"), ("name", "labels", "value", "appeared", "exemplar")
+)
+HISTOGRAMS: Final = Table(
+    "histograms",
+    ("name", "labels"),
+    ("name", "labels", "bounds", "counts", "sum", "exemplars", "appeared"),
+)
+MARKS: Final = Table("marks", ("name",), ("name", "value"))
+BASELINES: Final = Table(
+    "baselines",
+    ("account", "status"),
+    ("account", "status", "value", "compared_at", "since"),
+)
+TABLES: Final = (ACCOUNTS, WORKFLOWS, COUNTERS, HISTOGRAMS, MARKS, BASELINES)
 
 
-def _row(number: int, workflow_id: str, workflow: Workflow) -> tuple[object, ...]:
-    return (
-        number,
-        packed(workflow_id),
-        workflow.source,
-        workflow.phase,
-        workflow.run,
-        None if workflow.status is None else workflow.status.value,
-        workflow.unknown_status,
-        workflow.first_seen.wall,
-        _wall_of(workflow.last_seen),
-        workflow.created_at,
-        workflow.started_at,
-        workflow.ended_at,
-        workflow.entered_queue,
-        workflow.has_waited,
-        workflow.start_wait,
-        workflow.start_observed,
-        workflow.outputs_counted,
-        _wall_of(workflow.cause_owed_since),
-        workflow.stream_ended_at,
-        workflow.listed_ended_at,
-        workflow.settled_at,
-        _wall_of(workflow.duration_owed_since),
-    )
+def intact(table: Table, found: Row) -> Row:
+    """A row without its checksum, which stands last.
+
+    Raises:
+        ValueError: it is not what was written.
+    """
+    row = found[:-1]
+    if checksum(table.name, row) != found[-1]:
+        raise ValueError("the checksum is another")
+    return row
 
 
-def workflow_of(account: str, row: tuple[Any, ...], monotonic: float) -> Workflow:
-    """A workflow from its row."""
-    (
-        packed, source, phase, run, status, unknown_status, first_seen, last_seen, created_at,
-        started_at, ended_at, entered_queue, waited, start_wait, start_observed,
-        outputs_counted, cause_owed_since, stream_ended_at, listed_ended_at, settled_at,
-        duration_owed_since,
-    ) = row  # fmt: skip
-    # What another process measured by its monotonic clock means nothing here: a wait that it saw
-    # begin is never guessed, and being out of sight or in debt counts from now.
-    return Workflow(
-        account=account,
-        workflow_id=_unpacked(packed),
-        source=_one_of(get_args(Source), source),
-        first_seen=Moment(float(first_seen), monotonic),
-        phase=_one_of(get_args(Phase), phase),
-        run=int(run),
-        status=None if status is None else Status(status),
-        unknown_status=unknown_status,
-        last_seen=_moment(last_seen, monotonic),
-        created_at=_number(created_at),
-        started_at=_number(started_at),
-        ended_at=_number(ended_at),
-        entered_queue=bool(entered_queue),
-        waiting_lost=bool(waited),
-        start_wait=_number(start_wait),
-        start_observed=bool(start_observed),
-        outputs_counted=bool(outputs_counted),
-        cause_owed_since=_moment(cause_owed_since, monotonic),
-        stream_ended_at=_number(stream_ended_at),
-        listed_ended_at=_number(listed_ended_at),
-        settled_at=_number(settled_at),
-        duration_owed_since=_moment(duration_owed_since, monotonic),
-    )
+# The seal -----------------------------------------------------------------------------------------
 
 
-def write(database: sqlite3.Connection, batch: Batch, number_of: Callable[[str], int]) -> None:
-    """Write a batch, within a transaction; `number_of` makes accounts that are not there."""
-    for name, marks in batch.accounts.items():
-        database.execute(
-            "UPDATE accounts SET frontier = :frontier, "
-            "pruned_created = :pruned_created, pruned_ended = :pruned_ended, "
-            "line = CASE WHEN line IS NULL OR line < :line THEN :line ELSE line END "
-            "WHERE account = :account",
-            {**asdict(marks), "account": number_of(name)},
-        )
+def read_seal(database: sqlite3.Connection) -> Seal:
+    """What the ledger says of itself.
+
+    Raises:
+        ValueError, TypeError, LookupError: it is damaged, or not there.
+        sqlite3.Error: it cannot be read.
+    """
+    rows = database.execute("SELECT part, content, checksum FROM seal ORDER BY part").fetchall()
+    parts = [content for part, content, found in rows if found == checksum("seal", (part, content))]
+    return Seal.parse(*parts)
+
+
+def write_seal(database: sqlite3.Connection, seal: Seal, before: Seal | None = None) -> None:
+    """Keep it in place of the one before, within the transaction that it seals."""
+    content, words = seal.parts()
+    parts = [(1, content)] if before and before.words == seal.words else [(1, content), (2, words)]
     database.executemany(
-        _KEEP_WORKFLOW,
-        [_row(number_of(key[0]), key[1], workflow) for key, workflow in batch.workflows.items()],
+        "INSERT OR REPLACE INTO seal (part, content, checksum) VALUES (?, ?, ?)",
+        [(*part, checksum("seal", part)) for part in parts],
     )
-    database.executemany(
-        "INSERT OR REPLACE INTO counters (name, labels, value, appeared, exemplar) "
-        "VALUES (?, ?, ?, ?, ?)",
-        [
-            (name, _json(labels), t.value, t.appeared, _packed_exemplar(t.exemplar))
-            for (name, labels), t in batch.counters.items()
-        ],
-    )
-    database.executemany(
-        "INSERT OR REPLACE INTO histograms (name, labels, bounds, counts, sum, exemplars) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
-        [
-            (
-                name,
-                _json(labels),
-                _json(t.bounds),
-                _json(t.counts),
-                t.sum,
-                _json([None if e is None else astuple(e) for e in t.exemplars]),
-            )
-            for (name, labels), t in batch.histograms.items()
-        ],
-    )
-    for (account, status), baseline in batch.baselines.items():
-        row = (number_of(account), status.value)
-        if baseline is None:
-            database.execute("DELETE FROM baselines WHERE account = ? AND status = ?", row)
-        else:
-            database.execute(
-                "INSERT OR REPLACE INTO baselines (account, status, value, compared_at, since) "
-                "VALUES (?, ?, ?, ?, ?)",
-                (*row, baseline.value, baseline.compared_at, baseline.since),
-            )
-    if batch.announced is not None:
-        database.execute(
-            "INSERT OR REPLACE INTO marks (name, value) VALUES ('announced', ?)",
-            (batch.announced,),
-        )
 
 
-def load(database: sqlite3.Connection, monotonic: float) -> Kept:
-    """Everything but the settled workflows."""
-    run = database.execute
-    accounts = run(
-        "SELECT account, name, line, frontier, pruned_created, pruned_ended FROM accounts"
+def schema_checksum(database: sqlite3.Connection) -> int:
+    """The checksum of the text of the schema: damage to it need not be an error of SQLite's."""
+    names = ("seal", *(table.name for table in TABLES), *INDEXES)
+    rows = database.execute(
+        "SELECT name, type, tbl_name, sql FROM sqlite_schema "  # noqa: S608 - constants
+        f"WHERE name IN ({', '.join('?' * len(names))}) ORDER BY name",
+        names,
     ).fetchall()
-    names = {row[0]: str(row[1]) for row in accounts}
-    # Totals that a newer version has added are none of ours, and stay.
-    counters = {
-        (_one_of(get_args(CounterName), name), _labels(labels)): CounterTotal(
-            float(value), _exemplar(exemplar), int(appeared)
+    return checksum("sqlite_schema", [value for row in rows for value in row])
+
+
+# Steps --------------------------------------------------------------------------------------------
+
+
+def migrate(database: sqlite3.Connection, taken: int, steps: tuple[str, ...]) -> None:
+    """Take the steps that were not taken yet, all of them or none.
+
+    Raises:
+        Damaged: what is there is not what the steps before have made.
+        sqlite3.Error: a step cannot be taken.
+    """
+    if not _holds(database, steps[:taken]):
+        raise Damaged(f"it does not hold the tables of schema {taken}")
+    seal = read_seal(database) if taken >= SEALED_FROM else None
+    script = "; ".join(steps[taken:])
+    try:
+        database.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {len(steps)};")
+        if seal is None:
+            digests, words = _seal_rows(database)
+            seal = Seal(uuid4().hex, 0, 0, digests=digests, words=frozenset(words))
+        write_seal(
+            database,
+            replace(seal, step=len(steps), schema=schema_checksum(database)),
         )
-        for name, labels, value, appeared, exemplar in run(
-            "SELECT name, labels, value, appeared, exemplar FROM counters"
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
+
+
+def _holds(database: sqlite3.Connection, steps: tuple[str, ...]) -> bool:
+    """Whether it has the tables, columns and indexes that these steps make; after none, nothing."""
+    model = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        model.executescript(";".join(steps))
+        expected = _shape(model)
+    finally:
+        model.close()
+    found = _shape(database)
+    return expected.items() <= found.items() if steps else not found
+
+
+def _shape(database: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
+    shape: dict[str, list[str]] = {}
+    for kind, name, column in database.execute(
+        "SELECT s.type, s.name, c.name FROM sqlite_schema s LEFT JOIN pragma_table_info(s.name) c "
+        "WHERE s.name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY s.name, c.cid"
+    ):
+        shape.setdefault(f"{kind} {name}", []).append(str(column))
+    return {name: tuple(columns) for name, columns in shape.items()}
+
+
+def _seal_rows(database: sqlite3.Connection) -> tuple[dict[str, Digest], set[str]]:
+    """Give every row of an older ledger its checksum; one that nobody wrote gets none."""
+    words: set[str] = set()
+    digests = {
+        table.name: digest_of(
+            _seal_row(database, table, row, words) for row in _all_rows(database, table)
         )
-        if name in get_args(CounterName)
+        for table in TABLES
     }
-    histograms = {
-        (_one_of(get_args(HistogramName), row[0]), _labels(row[1])): _histogram(*row[2:])
-        for row in run("SELECT name, labels, bounds, counts, sum, exemplars FROM histograms")
-        if row[0] in get_args(HistogramName)
-    }
-    announced = run("SELECT value FROM marks WHERE name = 'announced'").fetchone()
-    return Kept(
-        unsettled=[
-            workflow_of(names[row[0]], row[1:], monotonic)
-            for row in run(
-                f"SELECT account, workflow, {WORKFLOW_COLUMNS} FROM workflows "  # noqa: S608
-                f"WHERE {UNSETTLED}"
-            )
-        ],
-        accounts={str(name): AccountMarks(*map(_number, marks)) for _, name, *marks in accounts},
-        counters=counters,
-        histograms=histograms,
-        announced=0 if announced is None else int(announced[0]),
-        appeared=max((total.appeared for total in counters.values()), default=0),
-        baselines={
-            (names[account], Status(status)): Baseline(int(value), float(compared_at), float(since))
-            for account, status, value, compared_at, since in run(
-                "SELECT account, status, value, compared_at, since FROM baselines"
-            )
-        },
+    digests["unsettled"] = digest_of(
+        found
+        for (found,) in database.execute(f"SELECT checksum FROM workflows WHERE {UNSETTLED}")  # noqa: S608
+        if found is not None
     )
+    return digests, words
 
 
-def closed_ones(database: sqlite3.Connection) -> tuple[int, dict[str, float]]:
-    """How many workflows are closed, and each account's latest end."""
-    # All, less the few that are open: counting a whole table reads its smallest index and looks at
-    # no row, which a condition would make a hundred times as slow.
-    closed = int(
-        database.execute(
-            "SELECT (SELECT count(*) FROM workflows) - (SELECT count(*) FROM workflows "  # noqa: S608
-            f"WHERE {UNSETTLED} AND phase = 'open')"
-        ).fetchone()[0]
+_AT_ONCE: Final = 5_000
+
+
+def _all_rows(database: sqlite3.Connection, table: Table) -> Iterator[Row]:
+    """All rows, by their key, while they are being changed."""
+    columns, key = ", ".join(table.columns), ", ".join(table.key)
+    order = f"ORDER BY {key} LIMIT {_AT_ONCE}"
+    condition, after = "", ()
+    while True:
+        rows = database.execute(
+            f"SELECT {columns} FROM {table.name} {condition} {order}",  # noqa: S608
+            after,
+        ).fetchall()
+        yield from rows
+        if len(rows) < _AT_ONCE:
+            return
+        after = rows[-1][: len(table.key)]
+        condition = f"WHERE ({key}) > ({', '.join('?' * len(table.key))})"
+
+
+def _seal_row(database: sqlite3.Connection, table: Table, row: Row, words: set[str]) -> int:
+    sealed = checksum(table.name, row)
+    try:
+        words.update(_words(table, row))
+    except (UnknownWord, *UNREADABLE):
+        # Left without one, it is found damaged when it is read.
+        return sealed
+    database.execute(
+        f"UPDATE {table.name} SET checksum = ? WHERE {table.is_key}",  # noqa: S608
+        (sealed, *row[: len(table.key)]),
     )
-    latest_ends = database.execute(
-        "SELECT name, (SELECT ended_at FROM workflows WHERE account = accounts.account "
-        "AND phase != 'open' AND phase = 'settled' ORDER BY ended_at DESC LIMIT 1) FROM accounts"
-    )
-    return closed, {str(name): float(end) for name, end in latest_ends if end is not None}
+    return sealed
 
 
-def _histogram(bounds: str, counts: str, total: float, exemplars: str) -> HistogramTotal:
-    histogram = HistogramTotal(
-        tuple(map(float, json.loads(bounds))),
-        list(map(int, json.loads(counts))),
-        float(total),
-        [None if e is None else Exemplar(*e) for e in json.loads(exemplars)],
-    )
-    if not len(histogram.counts) == len(histogram.exemplars) == len(histogram.bounds) + 1:
-        raise ValueError("as many counts as there are buckets")
-    return histogram
-
-
-_T = TypeVar("_T")
-
-
-def _one_of(known: tuple[_T, ...], value: object) -> _T:
-    return known[known.index(value)]
-
-
-def _number(value: Any) -> float | None:  # noqa: ANN401 - SQLite gives what is there
-    return None if value is None else float(value)
-
-
-def _moment(wall: Any, monotonic: float) -> Moment | None:  # noqa: ANN401
-    return None if wall is None else Moment(float(wall), monotonic)
-
-
-def _wall_of(moment: Moment | None) -> float | None:
-    return None if moment is None else moment.wall
-
-
-def _labels(text: str) -> Labels:
-    return tuple(map(str, json.loads(text)))
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def packed(workflow_id: str) -> bytes:
-    """An id as it stands in its column."""
-    return bytes.fromhex(workflow_id.replace("-", ""))
-
-
-def _unpacked(packed: bytes) -> str:
-    digits = packed.hex()
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-
-
-def _packed_exemplar(exemplar: Exemplar | None) -> str | None:
-    return None if exemplar is None else _json(astuple(exemplar))
-
-
-def _exemplar(text: str | None) -> Exemplar | None:
-    return None if text is None else Exemplar(*json.loads(text))
+def _words(table: Table, row: Row) -> frozenset[str]:
+    """The words of a row; fails where a row of an older version cannot have these values."""
+    if table is WORKFLOWS:
+        workflow = workflow_of("", row, 0.0)
+        return words_of_workflow(workflow.source, workflow.phase, workflow.status)
+    if table is COUNTERS:
+        (name, labels), _ = counter_of(row)
+        return words_of_total("counter", name, labels)
+    if table is HISTOGRAMS:
+        (histogram, labels), _ = histogram_of(row)
+        return words_of_total("histogram", histogram, labels)
+    if table is MARKS:
+        return frozenset([f"mark {mark_of(row)[0]}"])
+    if table is BASELINES:
+        return frozenset([f"status {baseline_of(row)[1].value}"])
+    account_of(row)
+    return frozenset()

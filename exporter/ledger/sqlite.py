@@ -1,18 +1,35 @@
 """The ledger on disk: what is read from its file, and written to it."""
 
+import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Final
 
-from exporter.ledger.file import FILE_NAME, CannotOpenLedger, LedgerFile, LedgerInUse, reading
-from exporter.ledger.schema import WORKFLOW_COLUMNS, closed_ones, load, packed, workflow_of, write
-from exporter.ledger.store import Batch, Forgotten, Kept, StoreFailed, StoreLost, WorkflowKey
+from exporter.ledger.contents import find, forget, load, make_account, prune, write
+from exporter.ledger.damage import reading
+from exporter.ledger.file import FILE_NAME, LedgerFile, LedgerInUse
+from exporter.ledger.opening import CannotOpenLedger, newer
+from exporter.ledger.rows import packed
+from exporter.ledger.seal import Draft
+from exporter.ledger.store import (
+    Batch,
+    Forgotten,
+    Kept,
+    StoreFailed,
+    StoreLost,
+    WorkflowKey,
+)
+from exporter.ledger.walk import SLICE_SECONDS, Walk
+from exporter.ledger.words import UnknownWord
 from exporter.ledger.workflow import Workflow
 from exporter.observations import Moment
+
+log = logging.getLogger(__name__)
 
 FORGET_AT_ONCE: Final = 2_000
 """Old rows dropped in one transaction: others wait for it."""
@@ -39,6 +56,7 @@ class SqliteStore:
         # Their numbers. One that was given in a transaction that is undone is no more.
         self._accounts: dict[str, int] = {}
         self._file = LedgerFile(folder, now, on_undone=self._accounts.clear)
+        self._walk = Walk()
 
     # Reading ----------------------------------------------------------------------------------
 
@@ -46,36 +64,62 @@ class SqliteStore:
         """Everything but the settled workflows. Begins anew when the file is damaged.
 
         Raises:
-            CannotOpenLedger: the file cannot be read.
+            CannotOpenLedger: the file cannot be read, or a newer version of the exporter wrote
+                it, and nothing in it was changed.
         """
+        doubt, contradiction = self._file.doubt, self._file.contradiction()
         try:
-            with self._file.connection() as database, reading():
-                kept = load(database, self._began)
+            with self._file.connection() as database:
+                found = load(database, self._file.seal, self._began)
+                if not found.damage and self._file.seal is not None:
+                    found.damage.extend(self._walk.first(database, self._file.seal))
+        except UnknownWord as error:
+            self.close()
+            raise newer(self._file.path, str(error)) from error
         except StoreLost:
             return Kept(lost=True)
         except StoreFailed as error:
             raise CannotOpenLedger(f"cannot read {self._file.path}: {error}") from error
-        try:
-            with self._file.connection() as database, reading():
-                closed, latest_ends = closed_ones(database)
-        except StoreLost:
-            return replace(kept, lost=True)
-        except StoreFailed as error:
-            raise CannotOpenLedger(f"cannot read {self._file.path}: {error}") from error
-        return replace(kept, closed=closed, latest_ends=latest_ends, lost=self._file.losses > 0)
+        damage = [*([] if doubt is None else [doubt]), *found.damage]
+        if damage:
+            with suppress(StoreLost):
+                self._file.lose("; ".join(damage))
+            # Which workflows were closed is not known any more.
+            return replace(found.kept, closed=0, latest_ends={}, lost=True)
+        if contradiction is not None:
+            log.error(
+                "the ledger is not as it was left: what was kept after that is counted again only "
+                "where the list still shows it",
+                extra={"file": str(self._file.path), "reason": contradiction},
+            )
+        return replace(
+            found.kept, lost=self._file.losses > 0, faults=int(contradiction is not None)
+        )
 
     def find_closed(self, key: WorkflowKey) -> Workflow | None:
         """A workflow that is settled or dropped."""
         if self._file.is_lost:
             return None
-        workflow = packed(key[1])
-        with self._file.connection() as database, reading():
-            row = database.execute(
-                f"SELECT workflow, {WORKFLOW_COLUMNS} FROM workflows "  # noqa: S608 - constants
-                "WHERE account = ? AND workflow = ? AND phase != 'open'",
-                (self._account(database, key[0]), workflow),
-            ).fetchone()
-            return None if row is None else workflow_of(key[0], row, self._began)
+        with self._reading() as database:
+            number = self._account(database, key[0])
+            return find(database, number, key[0], packed(key[1]), self._began)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._file.connection() as database, reading():
+                yield database
+        except UnknownWord as error:
+            raise StoreFailed(str(newer(self._file.path, str(error)))) from error
+
+    def verify(self) -> None:
+        """Look over some of the rows that no call has asked for yet."""
+        seal = self._file.seal
+        # A fresh one that was begun after a loss holds what this process has written.
+        if self._walk.is_done or seal is None or self._file.losses:
+            return
+        with self._reading() as database:
+            self._walk.go_on(database, seal, SLICE_SECONDS)
 
     def created_after(self, account: str, created_at: float) -> int:
         """How many workflows of an account are younger (Unix seconds)."""
@@ -90,8 +134,8 @@ class SqliteStore:
 
     def keep(self, batch: Batch) -> None:
         """Keep all of a batch, or none of it."""
-        with self._file.transaction() as database:
-            write(database, batch, partial(self._account_made, database))
+        with self._writing() as (database, draft):
+            write(database, draft, batch, partial(self._account_made, database, draft))
 
     def sync(self) -> None:
         """See to it that what was kept outlives a power cut as well."""
@@ -99,32 +143,29 @@ class SqliteStore:
 
     def forget_ended_before(self, account: str, ended_at: float) -> Forgotten:
         """Drop closed workflows that ended before this (Unix seconds) and owe nothing."""
-        with self._file.transaction() as database:
+        with self._writing() as (database, draft):
             number = self._account(database, account)
-            old = database.execute(
-                "SELECT workflow, phase, created_at, ended_at FROM workflows "
-                "WHERE account = ? AND phase != 'open' AND ended_at < ? "
-                "AND cause_owed_since IS NULL AND duration_owed_since IS NULL "
-                "ORDER BY ended_at LIMIT ?",
-                (number, ended_at, FORGET_AT_ONCE),
-            ).fetchall()
-            if not old:
+            if number is None:
                 return Forgotten()
-            settled = [(created, end) for _, phase, created, end in old if phase == "settled"]
-            latest_created = max((inf if c is None else c for c, _ in settled), default=None)
-            latest_end = max((end for _, end in settled), default=None)
-            database.executemany(
-                "DELETE FROM workflows WHERE account = ? AND workflow = ?",
-                [(number, workflow) for workflow, *_ in old],
+            with reading():
+                old = forget(database, draft, number, ended_at, FORGET_AT_ONCE)
+            settled = [workflow for workflow in old if workflow.phase == "settled"]
+            latest_created = max(
+                (inf if w.created_at is None else w.created_at for w in settled), default=None
             )
-            database.execute(
-                "UPDATE accounts SET "
-                "pruned_created = max(coalesce(pruned_created, :created), :created), "
-                "pruned_ended = max(coalesce(pruned_ended, :ended), :ended) "
-                "WHERE account = :account AND :ended IS NOT NULL",
-                {"created": latest_created, "ended": latest_end, "account": number},
-            )
+            latest_end = max((w.ended_at for w in settled if w.ended_at is not None), default=None)
+            if settled:
+                prune(database, draft, number, latest_created, latest_end)
             return Forgotten(len(old), latest_created, latest_end)
+
+    @contextmanager
+    def _writing(self) -> Iterator[tuple[sqlite3.Connection, Draft]]:
+        try:
+            with self._file.transaction() as (database, draft):
+                yield database, draft
+        except UnknownWord as error:
+            raise StoreFailed(str(newer(self._file.path, str(error)))) from error
+        self._walk.note(draft.changes)
 
     def close(self) -> None:
         """Let go of the file, and of the folder."""
@@ -144,14 +185,11 @@ class SqliteStore:
             number = self._accounts[name] = int(row[0])
         return number
 
-    def _account_made(self, database: sqlite3.Connection, name: str) -> int:
+    def _account_made(self, database: sqlite3.Connection, draft: Draft, name: str) -> int:
         """An account's number, given now if it has none. Inside a transaction."""
         number = self._account(database, name)
         if number is None:
-            row = database.execute(
-                "INSERT INTO accounts (name) VALUES (?) RETURNING account", (name,)
-            ).fetchone()
-            number = self._accounts[name] = int(row[0])
+            number = self._accounts[name] = make_account(database, draft, name)
         return number
 
 

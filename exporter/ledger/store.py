@@ -59,7 +59,7 @@ class Batch:
     counters: dict[tuple[CounterName, Labels], CounterTotal] = field(default_factory=dict)
     histograms: dict[tuple[HistogramName, Labels], HistogramTotal] = field(default_factory=dict)
     announced: int | None = None
-    """Series up to this number have been shown to a scraper."""
+    """Series up to this number may show their value (see `NewSeries`)."""
     baselines: dict[BaselineKey, Baseline | None] = field(default_factory=dict)
     """None: it does not hold any more, and the next comparison draws another."""
 
@@ -92,6 +92,8 @@ class Kept:
     baselines: Mapping[BaselineKey, Baseline] = field(default_factory=dict)
     lost: bool = False
     """What was kept is damaged, and the store begins anew, empty: this is what could be saved."""
+    faults: int = 0
+    """What was wrong with it, and told, and still left all of this to go on from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,9 @@ class Store(Protocol):
         The oldest first, and not all at once where they are many. The account's marks of what was
         pruned move together with their rows. Raises StoreFailed.
         """
+
+    def verify(self) -> None:
+        """Look for damage for some milliseconds, where that is not done yet. Raises StoreFailed."""
 
     def close(self) -> None:
         """Let go of it."""
@@ -192,6 +197,9 @@ class MemoryStore:
             max((inf if w.created_at is None else w.created_at for w in settled), default=None),
             max((w.ended_at for w in settled if w.ended_at is not None), default=None),
         )
+
+    def verify(self) -> None:
+        """Memory is not doubted."""
 
     def close(self) -> None:
         """Nothing to let go of."""

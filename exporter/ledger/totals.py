@@ -22,6 +22,7 @@ from exporter.ledger.facts import (
     Recovered,
     Started,
 )
+from exporter.ledger.new_series import NewSeries, SeriesKey
 from exporter.observations import DOCUMENTED_ENDS, DropReason, Source
 
 CounterName = Literal[
@@ -95,11 +96,15 @@ class CounterTotal:
     value: float = 0.0
     exemplar: Exemplar | None = None
     appeared: int = 0
-    """When this series came to be, as a number that rises with each; 0: it was always known."""
+    """Its number among the new series; 0: its labels were always known. See `NewSeries`."""
 
     def copied(self) -> "CounterTotal":
         """A copy that later counts leave alone."""
         return CounterTotal(self.value, self.exemplar, self.appeared)
+
+    def at_zero(self) -> "CounterTotal":
+        """The same series before anything was counted."""
+        return CounterTotal(appeared=self.appeared)
 
 
 @dataclass(slots=True)
@@ -110,6 +115,8 @@ class HistogramTotal:
     counts: list[int] = field(default_factory=list)
     sum: float = 0.0
     exemplars: list[Exemplar | None] = field(default_factory=list)
+    appeared: int = 0
+    """Its number among the new series; 0: its labels were always known. See `NewSeries`."""
 
     def __post_init__(self) -> None:
         if not self.counts:
@@ -126,7 +133,13 @@ class HistogramTotal:
 
     def copied(self) -> "HistogramTotal":
         """A copy that later observations leave alone."""
-        return HistogramTotal(self.bounds, list(self.counts), self.sum, list(self.exemplars))
+        return HistogramTotal(
+            self.bounds, list(self.counts), self.sum, list(self.exemplars), self.appeared
+        )
+
+    def at_zero(self) -> "HistogramTotal":
+        """The same series before anything was observed."""
+        return HistogramTotal(self.bounds, appeared=self.appeared)
 
 
 class Totals:
@@ -135,7 +148,7 @@ class Totals:
     def __init__(self, buckets: Buckets, caps: LabelCaps) -> None:
         self._buckets = buckets
         self._caps = caps
-        self._appeared = 0
+        self._new = NewSeries()
         # By account and label: the values that take part in the caps.
         self._values: dict[tuple[str, str], set[str]] = {}
         self.counters: dict[tuple[CounterName, Labels], CounterTotal] = {}
@@ -147,50 +160,47 @@ class Totals:
         self,
         counters: Mapping[tuple[CounterName, Labels], CounterTotal],
         histograms: Mapping[tuple[HistogramName, Labels], HistogramTotal],
+        *,
         appeared: int = 0,
+        announced: int = 0,
     ) -> list[HistogramName]:
         """Go on from earlier totals; the names of histograms that start anew.
 
         Those are the ones whose buckets were changed in the configuration meanwhile: what was
         counted in other buckets cannot be told in the new ones. Series are numbered on from
-        `appeared`, which may belong to one that is not restored.
+        `appeared`, which may belong to one that is not restored; those after `announced` still
+        wait.
         """
+        self._new = NewSeries(max(appeared, announced))
         self.counters.update(counters)
-        for name, labels in counters:
-            self._note_values(name, labels)
-        self._appeared = max(appeared, *(t.appeared for t in self.counters.values()), 0)
-        begun_anew: dict[HistogramName, None] = {}
-        for (histogram, labels), total in histograms.items():
-            if total.bounds == self._buckets.of(histogram):
-                self.histograms[histogram, labels] = total
-            else:
-                begun_anew[histogram] = None
-                # The old ones must not come back, should the buckets be changed back.
-                self._histogram(histogram, labels)
-                self._changed_histograms.add((histogram, labels))
-        return list(begun_anew)
+        self.histograms.update(histograms)
+        for key, counter in counters.items():
+            self._note_values(*key)
+            if counter.appeared > announced:
+                self._new.restore(key, counter)
+        for name, histogram in histograms.items():
+            if histogram.appeared > announced:
+                self._new.restore(name, histogram)
+        return self._begin_anew()
 
     def change(self, buckets: Buckets, caps: LabelCaps) -> list[HistogramName]:
         """Go on with other buckets and caps; the names of histograms that start anew for it."""
         self._buckets, self._caps = buckets, caps
-        begun_anew: dict[HistogramName, None] = {}
-        for (name, labels), total in list(self.histograms.items()):
-            if total.bounds != buckets.of(name):
-                begun_anew[name] = None
-                del self.histograms[name, labels]
-                self._histogram(name, labels)
-                self._changed_histograms.add((name, labels))
-        return list(begun_anew)
+        return self._begin_anew()
 
     def open_account(self, account: str) -> None:
-        """Let every series of an account that can be known beforehand stand at 0."""
+        """Let every series of an account that can be known beforehand stand at 0.
+
+        Those of its others that are not announced are visible from now on.
+        """
         for name, label_sets in FIXED_LABELS.items():
             for labels in label_sets:
                 self.counters.setdefault((name, (account, *labels)), CounterTotal())
-        self._histogram("entry_queue_position", (account,))
-        self._histogram("time_to_start", (account,))
+        self._known_histogram("entry_queue_position", (account,))
+        self._known_histogram("time_to_start", (account,))
         for status in DOCUMENTED_ENDS:
-            self._histogram("run_duration", (account, status.value))
+            self._known_histogram("run_duration", (account, status.value))
+        self._note_numbered(self._new.appear_again(account))
 
     def add(  # noqa: C901 - one arm a fact
         self, account: str, workflow_id: str, fact: Fact, wall: float
@@ -229,7 +239,6 @@ class Totals:
     def copied(self, accounts: Collection[str]) -> "Totals":
         """A copy that later facts leave alone, for a scrape to render without haste."""
         copy_ = Totals(self._buckets, self._caps)
-        copy_._appeared = self._appeared
         copy_.counters = {
             key: total.copied() for key, total in self.counters.items() if key[1][0] in accounts
         }
@@ -260,10 +269,17 @@ class Totals:
         self._changed_counters.update(counters)
         self._changed_histograms.update(histograms)
 
-    @property
-    def last_appeared(self) -> int:
-        """The number of the series that appeared last."""
-        return self._appeared
+    def newest_series(self, accounts: Collection[str]) -> int:
+        """The highest number of a series of these accounts that is not announced; 0: none is."""
+        return self._new.newest(accounts)
+
+    def announce(self, series: int, accounts: Collection[str]) -> bool:
+        """Series of these accounts up to this number need wait no more; False: none waits."""
+        renumbered = self._new.announce(series, accounts)
+        if renumbered is None:
+            return False
+        self._note_numbered(renumbered)
+        return True
 
     def counters_named(self, name: CounterName) -> Iterator[tuple[Labels, CounterTotal]]:
         """The series of one counter."""
@@ -307,8 +323,8 @@ class Totals:
     ) -> None:
         total = self.counters.get((name, labels))
         if total is None:
-            self._appeared += 1
-            total = self.counters[name, labels] = CounterTotal(appeared=self._appeared)
+            total = self.counters[name, labels] = CounterTotal()
+            self._new.appear((name, labels), total)
             self._note_values(name, labels)
         self._changed_counters.add((name, labels))
         total.value += amount
@@ -316,11 +332,30 @@ class Totals:
             total.exemplar = exemplar
 
     def _observe(self, name: HistogramName, labels: Labels, exemplar: Exemplar) -> None:
-        self._changed_histograms.add((name, labels))
-        self._histogram(name, labels).observe(exemplar.value, exemplar)
-
-    def _histogram(self, name: HistogramName, labels: Labels) -> HistogramTotal:
         total = self.histograms.get((name, labels))
         if total is None:
             total = self.histograms[name, labels] = HistogramTotal(self._buckets.of(name))
-        return total
+            self._new.appear((name, labels), total)
+        self._changed_histograms.add((name, labels))
+        total.observe(exemplar.value, exemplar)
+
+    def _known_histogram(self, name: HistogramName, labels: Labels) -> None:
+        self.histograms.setdefault((name, labels), HistogramTotal(self._buckets.of(name)))
+
+    def _begin_anew(self) -> list[HistogramName]:
+        """Let histograms with other buckets than the configured ones start at 0; their names."""
+        begun_anew: dict[HistogramName, None] = {}
+        for (name, labels), total in self.histograms.items():
+            if total.bounds != self._buckets.of(name):
+                begun_anew[name] = None
+                fresh = self.histograms[name, labels] = HistogramTotal(self._buckets.of(name))
+                if total.appeared:
+                    self._new.appear((name, labels), fresh)
+                # The old ones must not come back, should the buckets be changed back.
+                self._changed_histograms.add((name, labels))
+        return list(begun_anew)
+
+    def _note_numbered(self, keys: Collection[SeriesKey]) -> None:
+        """These have another number, which is to be kept."""
+        self._changed_counters.update(key for key in self.counters if key in keys)
+        self._changed_histograms.update(key for key in self.histograms if key in keys)

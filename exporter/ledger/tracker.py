@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
 
+from exporter.ledger.counting import CountingRules, counts, must_wait_for_list
 from exporter.ledger.facts import (
     Discovered,
     Dropped,
@@ -18,7 +19,18 @@ from exporter.ledger.facts import (
     Finished,
     Ignored,
     OutputsMade,
+    Ran,
     Started,
+)
+from exporter.ledger.runs import (
+    STALE_SECONDS,
+    is_about_earlier_run,
+    is_earlier_end,
+    is_later,
+    is_new_run,
+    is_over,
+    note_end,
+    settled_by,
 )
 from exporter.ledger.workflow import Workflow
 from exporter.observations import GivenUp, Observation, Status, TakenUp, known_status
@@ -30,19 +42,12 @@ START_UNCERTAINTY_SECONDS: Final = 30.0
 """Where a start is placed between two sights of ours, they must lie no further apart than this."""
 
 CAUSE_PATIENCE_SECONDS: Final = 3600.0
-"""How long a failure waits for its cause before it is counted under `unknown`."""
+"""How long a failure waits for its cause before it is counted under `unknown`, and an outcome for
+the stamps of its run before its duration is left out."""
 
-
-@dataclass(frozen=True, slots=True)
-class CountingRules:
-    """What of an account decides whether, and how, its workflows count."""
-
-    line: float
-    """Unix seconds: what had ended by then and is not known is recorded and not counted. It is
-    when this account was first looked at, ever, and moves on past the end of each settled
-    workflow whose row is dropped, so that none is ever counted again. Infinity: not drawn yet."""
-    listed: bool
-    """Whether a listing may yet tell a `created_at` that is unknown now."""
+SECOND_TELLING_SECONDS: Final = 10.0
+"""What the last snapshot lacks, a cause or a stamp, may be there a moment later, or another way: it
+is asked for after this time. There is no cause where the workflow by itself is told without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,9 @@ def take_up(workflow: Workflow | None, taken: TakenUp) -> Change:
             first_seen=taken.at,
         )
         return Change(fresh, (Discovered(taken.source),))
+    if workflow.phase == "settled" and taken.source == "pushed":
+        # Should it run again, that is somebody's who cares for it by name.
+        return Change(replace(workflow, source=taken.source))
     if workflow.phase == "dropped" and taken.anew:
         revived = replace(
             workflow, phase="open", source=taken.source, first_seen=taken.at, ended_at=None
@@ -83,7 +91,7 @@ def give_up(workflow: Workflow | None, given: GivenUp) -> Change:
     if workflow.phase == "open":
         dropped = replace(workflow, phase="dropped", queue_position=None, ended_at=given.at.wall)
         return Change(dropped, (Dropped(given.reason),))
-    return forgive_cause(workflow)
+    return forgive(workflow)
 
 
 def withdraw(workflow: Workflow | None, withdrawn: GivenUp, *, listed: bool) -> Change:
@@ -95,11 +103,14 @@ def withdraw(workflow: Workflow | None, withdrawn: GivenUp, *, listed: bool) -> 
     return give_up(workflow, withdrawn)
 
 
-def forgive_cause(workflow: Workflow) -> Change:
-    """Count a failure whose cause will not be learnt any more under `unknown`."""
-    if workflow.cause_owed_since is None:
+def forgive(workflow: Workflow) -> Change:
+    """Wait no longer for what is owed: a failure's cause is `unknown`, a duration is left out."""
+    if workflow.owed_since is None:
         return Change(workflow)
-    return Change(replace(workflow, cause_owed_since=None), (Failed(None, None),))
+    settled = replace(
+        workflow, cause_owed_since=None, duration_owed_since=None, start_observed=True
+    )
+    return Change(settled, () if workflow.cause_owed_since is None else (Failed(None, None),))
 
 
 def observe(workflow: Workflow | None, seen: Observation, rules: CountingRules) -> Change:
@@ -107,21 +118,26 @@ def observe(workflow: Workflow | None, seen: Observation, rules: CountingRules) 
     facts: list[Fact] = []
     if workflow is None:
         workflow = _newly_listed(seen)
-        if _counts(workflow, seen, rules):
+        if counts(workflow, seen, rules):
             facts.append(Discovered(workflow.source))
     elif workflow.phase == "settled":
-        if not _is_new_run(workflow, seen):
-            return _after_the_end(workflow, seen)
-        facts.extend(forgive_cause(workflow).facts)
+        if not is_new_run(workflow, seen, listed=rules.listed):
+            return _after_the_end(workflow, seen, rules)
+        facts.extend(forgive(workflow).facts)
         facts.append(Discovered(workflow.source))
         workflow = _next_run(workflow)
     elif workflow.phase == "dropped":
-        if seen.via == "stream":
-            # A last word of the stream that it had until it was dropped.
+        if seen.via == "stream" or is_about_earlier_run(workflow, seen):
+            # A last word of the stream that it had until it was dropped, or nothing new.
             return Change(workflow, (Ignored("late"),))
         # It exists after all: too early for the service when we asked, or hidden for a while.
-        # Whoever named it has been answered; from now on it is the list that follows it.
-        workflow = replace(workflow, phase="open", source="listing", ended_at=None)
+        workflow = replace(workflow, phase="open", ended_at=None)
+        if counts(workflow, seen, rules):
+            facts.append(Discovered(workflow.source))
+    elif is_about_earlier_run(workflow, seen):
+        open_until = workflow.first_seen if workflow.last_seen is None else workflow.last_seen
+        if seen.at.monotonic - open_until.monotonic <= STALE_SECONDS:
+            return Change(workflow, (Ignored("late"),))
     return _while_open(workflow, seen, rules, facts)
 
 
@@ -135,20 +151,6 @@ def _newly_listed(seen: Observation) -> Workflow:
     )
 
 
-def _is_new_run(workflow: Workflow, seen: Observation) -> bool:
-    """Re-executed: started again after the end that is on record.
-
-    The end may be by our own clock where the service gave none, hence the second condition: a
-    repeated stamp is never a new start, whatever the clocks say.
-    """
-    return (
-        seen.started_at is not None
-        and workflow.ended_at is not None
-        and seen.started_at > workflow.ended_at
-        and seen.started_at != workflow.started_at
-    )
-
-
 def _next_run(workflow: Workflow) -> Workflow:
     return Workflow(
         account=workflow.account,
@@ -157,38 +159,108 @@ def _next_run(workflow: Workflow) -> Workflow:
         first_seen=workflow.first_seen,
         run=workflow.run + 1,
         created_at=workflow.created_at,
-        # `created_at` is that of the first run, and this one was first seen started.
+        ended_at=workflow.ended_at,
+        stream_ended_at=workflow.stream_ended_at,
+        stream_ended_run=workflow.stream_ended_run,
+        listed_ended_at=workflow.listed_ended_at,
+        listed_ended_run=workflow.listed_ended_run,
+        settled_at=workflow.settled_at,
+        # `created_at` is that of the first run, which says nothing of how long this one waited.
         start_observed=True,
     )
 
 
-def _after_the_end(workflow: Workflow, seen: Observation) -> Change:
-    """What a stream may add to an end that the list has told: the cause, or the outputs."""
-    status = known_status(seen.status)
+def _never_ran_again(workflow: Workflow, seen: Observation) -> Change:
+    """An open workflow is shown with the end of its earlier run, for longer than a replica lags.
+
+    So it is the word that it runs again that was wrong.
+    """
+    settled = replace(
+        workflow,
+        phase="settled",
+        status=known_status(seen.status) or Status.OTHER,
+        unknown_status=None,
+        queue_position=None,
+        run=workflow.run - 1,
+        outputs_counted=True,
+    )
+    return Change(settled, (Dropped("not_found"),))
+
+
+def _after_the_end(workflow: Workflow, seen: Observation, rules: CountingRules) -> Change:
+    """What may still be added to an end: the cause, the outputs, the stamps of the run."""
+    status = _status_of(seen)
+    facts: list[Fact] = []
+    after = note_end(workflow, seen)
     if status is workflow.status and seen.via != "listing":
-        if status is Status.FAILED and workflow.cause_owed_since is not None:
-            return Change(replace(workflow, cause_owed_since=None), (_failure(seen),))
-        if status is Status.COMPLETED and not workflow.outputs_counted and seen.outputs:
-            return Change(replace(workflow, outputs_counted=True), (OutputsMade(seen.outputs),))
-    return Change(workflow, (Ignored("duplicate" if status is workflow.status else "late"),))
+        if after.cause_owed_since is not None and _is_cause_known(after, seen):
+            facts.append(_failure(seen))
+            after = replace(after, cause_owed_since=None)
+        if status is Status.COMPLETED and not after.outputs_counted and seen.outputs:
+            facts.append(OutputsMade(seen.outputs))
+            after = replace(after, outputs_counted=True)
+    if status is not None and status.final and after.duration_owed_since is not None:
+        after = _pay_duration(after, seen, rules, facts)
+    if not facts:
+        facts.append(Ignored("duplicate" if status is workflow.status else "late"))
+    return Change(after, tuple(facts))
+
+
+def _is_cause_known(workflow: Workflow, seen: Observation) -> bool:
+    """Whether this tells the cause, or is a full answer that there is none, some time later."""
+    if seen.cause is not None and (seen.cause.node_type or seen.cause.exception_type):
+        return True
+    if seen.cause_unreadable:
+        return False  # there is one, and another way of asking may tell it
+    since = workflow.cause_owed_since
+    return (
+        seen.via == "detail"
+        and since is not None
+        and seen.at.monotonic - since.monotonic >= SECOND_TELLING_SECONDS
+    )
+
+
+def _pay_duration(
+    workflow: Workflow, seen: Observation, rules: CountingRules, facts: list[Fact]
+) -> Workflow:
+    start = workflow.started_at if seen.started_at is None else seen.started_at
+    if start is None or seen.completed_at is None:
+        return workflow
+    workflow = replace(workflow, started_at=start, duration_owed_since=None)
+    workflow = _note_start(workflow, seen, rules, facts)
+    seconds = _plausible(seen.completed_at - start, facts)
+    if seconds is not None and workflow.status is not None:
+        facts.append(Ran(workflow.status, seconds))
+    return replace(workflow, start_observed=True)
+
+
+def _status_of(seen: Observation) -> Status | None:
+    """The status as we count it; None: one that nobody knows, without an end."""
+    status = known_status(seen.status)
+    return Status.OTHER if status is None and is_over(seen) else status
 
 
 def _while_open(
     workflow: Workflow, seen: Observation, rules: CountingRules, facts: list[Fact]
 ) -> Change:
-    status = known_status(seen.status)
+    status = _status_of(seen)
+    if is_earlier_end(workflow, seen):
+        return _never_ran_again(workflow, seen)
     newest = workflow.last_seen is None or seen.at.monotonic >= workflow.last_seen.monotonic
     before = workflow
     workflow = replace(
         workflow,
         last_seen=seen.at if newest else workflow.last_seen,
         created_at=seen.created_at if workflow.created_at is None else workflow.created_at,
-        started_at=seen.started_at if workflow.started_at is None else workflow.started_at,
+        started_at=_latest_start(workflow.started_at, seen.started_at),
     )
-    if status is None:
+    if known_status(seen.status) is None:
         facts.append(Ignored("unknown_status"))
+    if status is None:
         if newest:
             workflow = replace(workflow, unknown_status=seen.status, queue_position=None)
+    elif status.final and must_wait_for_list(before, seen, rules):
+        return Change(workflow, tuple(facts))
     elif status.final:
         return _settle(workflow, status, seen, rules, facts)
     elif workflow.status is not None and status.rank < workflow.status.rank:
@@ -201,6 +273,13 @@ def _while_open(
             facts.append(Ignored("duplicate"))
     workflow = _note_start(workflow, seen, rules, facts)
     return Change(workflow, tuple(facts))
+
+
+def _latest_start(known: float | None, told: float | None) -> float | None:
+    """A run that was requeued starts again; the same start told otherwise is the same start."""
+    if known is None or told is None:
+        return told if known is None else known
+    return told if is_later(told, known) else known
 
 
 def _advance(
@@ -241,7 +320,7 @@ def _settle(
     rules: CountingRules,
     facts: list[Fact],
 ) -> Change:
-    counts = _counts(workflow, seen, rules)
+    ours = counts(workflow, seen, rules)
     settled = replace(
         workflow,
         phase="settled",
@@ -249,48 +328,58 @@ def _settle(
         unknown_status=None,
         queue_position=None,
         ended_at=seen.ended_at or seen.at.wall,
+        # By the Date header, else by the last stamp; never by a clock of ours.
+        settled_at=seen.updated_at if seen.service_wall is None else seen.service_wall,
     )
-    if not counts:
-        return Change(replace(settled, start_observed=True, outputs_counted=True))
+    settled = settled_by(settled, seen.via, seen.completed_at)
+    if not ours:
+        return Change(replace(settled, start_observed=True, outputs_counted=True), tuple(facts))
+    if _lacks_stamps(settled, seen, had_run=workflow.status is Status.RUNNING):
+        settled = replace(
+            settled,
+            duration_owed_since=seen.at,
+            ask_from=seen.at.monotonic + SECOND_TELLING_SECONDS,
+        )
     settled = _note_start(settled, seen, rules, facts)
     facts.append(Finished(status, _run_duration(settled, seen, facts)))
     if status is Status.COMPLETED and seen.outputs:
         facts.append(OutputsMade(seen.outputs))
         settled = replace(settled, outputs_counted=True)
     if status is Status.FAILED:
-        if seen.via == "listing":
-            # The list shows no cause: one request is owed for it, whenever there is room.
-            settled = replace(settled, cause_owed_since=seen.at)
-        else:
-            facts.append(_failure(seen))
+        settled = _settle_cause(settled, seen, facts)
     return Change(settled, tuple(facts))
 
 
-def _counts(workflow: Workflow, seen: Observation, rules: CountingRules) -> bool:
-    """Whether the end of this workflow is ours to count.
+def _settle_cause(settled: Workflow, seen: Observation, facts: list[Fact]) -> Workflow:
+    if seen.via == "listing":
+        # The list shows no cause: one request is owed for it, whenever there is room.
+        return replace(settled, cause_owed_since=seen.at, ask_from=-inf)
+    if seen.cause is None or not (seen.cause.node_type or seen.cause.exception_type):
+        return replace(
+            settled,
+            cause_owed_since=seen.at,
+            ask_from=seen.at.monotonic + SECOND_TELLING_SECONDS,
+        )
+    facts.append(_failure(seen))
+    return settled
 
-    What we saw open always is. What was over when we first saw it is, unless it was over before
-    the line. No clock of ours has a say in it: a step of it must neither lose an outcome nor
-    repeat one. With no stamp of its end, or no line yet, a pushed id is taken for new (whoever
-    pushes has just submitted it), any other for old.
+
+def _lacks_stamps(workflow: Workflow, seen: Observation, *, had_run: bool) -> bool:
+    """Whether the duration of a run must wait for a stamp that the end came without.
+
+    A run that never started has none; whether it did may be told later as well.
     """
-    if workflow.status is not None or workflow.unknown_status is not None:
+    if seen.completed_at is None:
         return True
-    status = known_status(seen.status)
-    if status is None or not status.final:
-        return True
-    end = seen.ended_at
-    if seen.first_look:
-        return False
-    if end is None or rules.line == inf:
-        return workflow.source == "pushed"
-    return end > rules.line
+    return workflow.started_at is None and (had_run or workflow.status is Status.COMPLETED)
 
 
 def _run_duration(workflow: Workflow, seen: Observation, facts: list[Fact]) -> float | None:
-    if workflow.started_at is None or seen.completed_at is None:
+    """By the start and the end that were told together, where they were."""
+    start = workflow.started_at if seen.started_at is None else seen.started_at
+    if start is None or seen.completed_at is None:
         return None
-    return _plausible(seen.completed_at - workflow.started_at, facts)
+    return _plausible(seen.completed_at - start, facts)
 
 
 def _plausible(seconds: float, facts: list[Fact]) -> float | None:
@@ -316,7 +405,8 @@ def _note_start(
     if workflow.start_observed or not (has_started or workflow.phase == "settled"):
         return workflow
     if not has_started:
-        return replace(workflow, start_observed=True)
+        # Whether it ever started may be told later, with the stamps of its run.
+        return replace(workflow, start_observed=workflow.duration_owed_since is None)
     if workflow.created_at is not None:
         if workflow.started_at is None:
             # Running without its stamp yet; a later observation brings it.

@@ -37,12 +37,17 @@ class Workflow:
     ended_at: float | None = None
     """When the last settled run ended, by the best stamp there was."""
     stream_ended_at: float | None = None
-    """The end of the last settled run as a stream told it: its stamps may be of another precision
-    and another clock than those of the list."""
+    """The latest end that a stream told: its stamps may be of another precision and another clock
+    than those of the list."""
+    stream_ended_run: int = 0
+    """Which run that was the end of; 0: of none."""
     listed_ended_at: float | None = None
-    """The end of the last settled run as the list, or a single answer, told it."""
+    """The latest end that the list, or a single answer, told."""
+    listed_ended_run: int = 0
+    """Which run that was the end of; 0: of none."""
     settled_at: float | None = None
-    """When the service first said that the last settled run was over, by the service's clock."""
+    """When the service first said that the last settled run was over, by the service's clock; None
+    where it did not tell the time."""
     queue_position: int | None = None
     """Only while queued."""
     position_at: float | None = None
@@ -103,6 +108,8 @@ class Workflow:
             and self.duration_owed_since == other.duration_owed_since
             and self.stream_ended_at == other.stream_ended_at
             and self.listed_ended_at == other.listed_ended_at
+            and self.stream_ended_run == other.stream_ended_run
+            and self.listed_ended_run == other.listed_ended_run
             and self.settled_at == other.settled_at
             and self.first_seen == other.first_seen
             and _period_of(self.last_seen) == _period_of(other.last_seen)

@@ -150,7 +150,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "workflows",
         partial(reading.counter, name="failures"),
         exemplars=True,
-        absent="nothing has failed that way yet; a new one shows 0 once before its value",
+        absent="nothing has failed that way yet; a [new series](#new-series) stands at 0 first",
     ),
     Metric(
         "comfycontrol_workflow_time_to_start_seconds",
@@ -292,6 +292,9 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         ("account", "endpoint", "code"),
         "Requests to the service; code is the HTTP status, or error where there was none.",
         "requests",
+        reading.api_requests,
+        absent="a rare code has not come since the process began; a [new series](#new-series) "
+        "stands at 0 first",
         values={"endpoint": label_values.ENDPOINT},
     ),
     Metric(

@@ -33,15 +33,15 @@ class Page:
 
     Args:
         registry: the process' own instruments.
-        read: gathers everything else, for a scraper of that name.
+        read: gathers everything else.
     """
 
-    def __init__(self, registry: CollectorRegistry, read: Callable[[str], Reading]) -> None:
+    def __init__(self, registry: CollectorRegistry, read: Callable[[], Reading]) -> None:
         self._registry = registry
         self._read = read
 
-    def render(self, accept: str, scraper: str) -> Exposition:
-        """The page for a scraper, in the best format that its `Accept` header names.
+    def render(self, accept: str) -> Exposition:
+        """The page, in the best format that this `Accept` header names.
 
         Whatever the header says, there is an answer: text, if nothing else.
         """
@@ -51,7 +51,7 @@ class Page:
         except Exception:  # noqa: BLE001 - the library's negotiation breaks on odd versions
             encode, content_type = generate_latest, PLAIN_TEXT
         # A reading is gathered once, before any of it is rendered.
-        reading = self._read(scraper)
+        reading = self._read()
         families = _Together(self._registry, ReadingCollector(lambda: reading))
         return Exposition(content_type, encode(families))
 

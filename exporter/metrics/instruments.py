@@ -10,11 +10,16 @@ from typing import Final, get_args
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from exporter.following.telemetry import SnapshotResult, StreamEnd
+from exporter.ledger.new_series import NewSeries
+from exporter.ledger.totals import CounterTotal, Labels
 from exporter.metrics.catalogue import API_DURATION_BUCKETS, BY_NAME
+from exporter.metrics.reading import RequestsReading
 
 ENDPOINTS: Final = ("subscribe", "list", "get")
 EXPECTED_CODES: Final = ("200", "401", "403", "404", "429", "500", "503", "error")
-"""Codes whose series stand at 0 from the start, so that the first of each is seen."""
+"""Codes whose series stand at 0 from the start. Those of others are new when they come."""
+
+_REQUESTS: Final = "comfycontrol_api_requests_total"
 
 
 def _counter(name: str, registry: CollectorRegistry) -> Counter:
@@ -26,7 +31,6 @@ class Instruments:
     """Takes what those who ask the service tell of themselves."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._requests = _counter("comfycontrol_api_requests_total", registry)
         duration = BY_NAME["comfycontrol_api_request_duration_seconds"]
         self._durations = Histogram(
             duration.name,
@@ -40,6 +44,11 @@ class Instruments:
         self._pages = _counter("comfycontrol_listing_pages_total", registry)
         self._lock = threading.Lock()
         self._lists_completed: dict[str, float] = {}
+        # Not one of the library's counters: which codes come cannot be known beforehand, and what
+        # is new must stand at 0 first.
+        self._requests: dict[Labels, CounterTotal] = {}
+        self._new = NewSeries()
+        self._announced = 0
         # Threads of an account that has ended may have a last word, which must not bring its
         # series back.
         self._accounts: set[str] = set()
@@ -47,11 +56,13 @@ class Instruments:
     def open_accounts(self, accounts: Iterable[str]) -> None:
         """Let every series that can be known beforehand stand at 0."""
         for account in accounts:
-            self._accounts.add(account)
+            with self._lock:
+                self._accounts.add(account)
+                for endpoint in ENDPOINTS:
+                    for code in EXPECTED_CODES:
+                        self._requests.setdefault((account, endpoint, code), CounterTotal())
             for endpoint in ENDPOINTS:
                 self._durations.labels(account, endpoint)
-                for code in EXPECTED_CODES:
-                    self._requests.labels(account, endpoint, code)
             for end in get_args(StreamEnd):
                 self._stream_ends.labels(account, end)
             for result in get_args(SnapshotResult):
@@ -60,30 +71,53 @@ class Instruments:
 
     def close_account(self, account: str) -> None:
         """Let the series of an account that is followed no more vanish."""
-        self._accounts.discard(account)
-        for metric in (
-            self._requests,
-            self._durations,
-            self._stream_ends,
-            self._snapshots,
-            self._pages,
-        ):
-            metric.remove_by_labels({"account": account})
         with self._lock:
+            self._accounts.discard(account)
+            self._requests = {k: t for k, t in self._requests.items() if k[0] != account}
+            self._new.forget(account)
             self._lists_completed.pop(account, None)
+        for metric in (self._durations, self._stream_ends, self._snapshots, self._pages):
+            metric.remove_by_labels({"account": account})
 
     def list_completed_at(self, account: str) -> float | None:
         """When the account's list was last read whole, Unix seconds."""
         with self._lock:
             return self._lists_completed.get(account)
 
+    # Requests by code -------------------------------------------------------------------------
+
+    def requests(self) -> RequestsReading:
+        """How many there were; later ones do not touch it."""
+        with self._lock:
+            return RequestsReading(
+                {key: total.copied() for key, total in self._requests.items()}, self._announced
+            )
+
+    def newest_series(self) -> int:
+        """The highest number of a series that is not announced; 0: there is none."""
+        with self._lock:
+            return self._new.newest(self._accounts)
+
+    def announce(self, series: int) -> None:
+        """Let series up to this number show their value."""
+        with self._lock:
+            if self._new.announce(series, self._accounts) is not None:
+                self._announced = series
+
     # What the client and the followers tell ---------------------------------------------------
 
     def request_made(self, account: str, endpoint: str, code: str, seconds: float) -> None:
         """A request was answered, or failed."""
-        if account in self._accounts:
-            self._requests.labels(account, endpoint, code).inc()
-            self._durations.labels(account, endpoint).observe(seconds)
+        with self._lock:
+            if account not in self._accounts:
+                return
+            key = account, endpoint, code
+            total = self._requests.get(key)
+            if total is None:
+                total = self._requests[key] = CounterTotal()
+                self._new.appear((_REQUESTS, key), total)
+            total.value += 1
+        self._durations.labels(account, endpoint).observe(seconds)
 
     def stream_ended(self, account: str, reason: StreamEnd) -> None:
         """A stream, or the attempt to open one, is over."""

@@ -29,6 +29,7 @@ OUTCOME: Final[LabelValues] = {
     "failed": "an error ended it",
     "cancelled": "somebody did",
     "invalid": "refused by validation: it never ran",
+    "other": "ended in a status that this version does not know; only there once there was one",
 }
 SERVICE_STATUS: Final[LabelValues] = {
     status: means
@@ -45,10 +46,11 @@ SOURCE: Final[LabelValues] = {
     "pushed": "`POST /api/v1/workflows`",
 }
 DROPPED: Final[LabelValues] = {
-    "not_found": "404 for longer than the grace of 30 s: no such workflow, deleted, or another "
-    "account's",
-    "malformed": "400: the service takes this for no id",
-    "forbidden": "403 about this one",
+    "not_found": "404: no such workflow, deleted, or another account's; for longer than the grace "
+    "of 30 s where it was never seen, else for ten minutes in which the account was answered "
+    "otherwise",
+    "malformed": "400, for as long: the service takes this for no id",
+    "forbidden": "403 about this one, for as long",
     "expired": "told of by nobody for as long as the listing looks back (a day "
     "without one), while the account was up",
     "withdrawn": "taken back by `DELETE`, or named no more by the configuration",
@@ -56,7 +58,8 @@ DROPPED: Final[LabelValues] = {
 IGNORED: Final[LabelValues] = {
     "duplicate": "said nothing new: most snapshots, and every page that is read again",
     "late": "an earlier status than is known already, or anything after the end",
-    "unknown_status": "a status that this version does not know: the workflow stays open",
+    "unknown_status": "a status that this version does not know: the workflow stays open, unless "
+    "it comes with an end",
     "anomalous_duration": "stamps that make a time negative or longer than 30 days",
 }
 CAPPED_LABEL: Final[LabelValues] = {

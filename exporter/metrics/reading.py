@@ -3,13 +3,21 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from exporter.comfycontrol.budget import BudgetReading
 from exporter.following.access import AccountHealth
 from exporter.following.reconciling import Reconciliation
 from exporter.ledger.ledger import LedgerSnapshot
-from exporter.ledger.totals import CounterName, Exemplar, HistogramName, HistogramTotal, LabelCaps
+from exporter.ledger.totals import (
+    CounterName,
+    CounterTotal,
+    Exemplar,
+    HistogramName,
+    HistogramTotal,
+    LabelCaps,
+    Labels,
+)
 from exporter.ledger.tracker import ABSURD_SECONDS
 from exporter.ledger.workflow import Workflow
 from exporter.observations import OPEN_STATUSES, Moment, Status
@@ -60,11 +68,22 @@ class BuildReading:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestsReading:
+    """Requests to the service since the process began."""
+
+    totals: Mapping[Labels, CounterTotal]
+    """By account, endpoint and code."""
+    announced: int
+    """Series up to this number show their value; those that appeared later show 0."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """Everything one scrape shows."""
 
     at: Moment
     ledger: LedgerSnapshot
+    requests: RequestsReading
     accounts: Mapping[str, AccountReading]
     budgets: tuple[BudgetReading, ...]
     config: ConfigReading
@@ -72,8 +91,6 @@ class Reading:
     per_workflow_series: int
     """How many workflows of an account may have series of their own; 0: none has."""
     label_caps: LabelCaps
-    announced: int
-    """Series that appeared after this number show 0 this time (see `Announcements`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,22 +234,40 @@ def stalest_observation(reading: Reading) -> Iterator[Sample]:
 # Totals ---------------------------------------------------------------------------------------
 
 
+_TotalT = TypeVar("_TotalT", CounterTotal, HistogramTotal)
+
+
+def _shown(total: _TotalT, announced: int) -> _TotalT:
+    """A total as it is, or at 0 and without exemplars while its series is not announced."""
+    return total.at_zero() if total.appeared > announced else total
+
+
+def _counter_samples(
+    totals: Iterable[tuple[Labels, CounterTotal]], announced: int
+) -> Iterator[Sample]:
+    for labels, total in totals:
+        shown = _shown(total, announced)
+        yield Sample(labels, shown.value, shown.exemplar)
+
+
 def counter(reading: Reading, name: CounterName) -> Iterator[Sample]:
-    """A counter of the ledger; series that this scraper has never seen show 0 first."""
-    for labels, total in reading.ledger.totals.counters_named(name):
-        if total.appeared > reading.announced:
-            yield Sample(labels, 0.0)
-        else:
-            yield Sample(labels, total.value, total.exemplar)
+    """A counter of the ledger."""
+    ledger = reading.ledger
+    return _counter_samples(ledger.totals.counters_named(name), ledger.announced)
 
 
 def histogram(reading: Reading, name: HistogramName) -> Iterator[Sample]:
     """A histogram of the ledger."""
     for labels, total in reading.ledger.totals.histograms_named(name):
-        yield Sample(labels, total)
+        yield Sample(labels, _shown(total, reading.ledger.announced))
 
 
 # The service and ourselves --------------------------------------------------------------------
+
+
+def api_requests(reading: Reading) -> Iterator[Sample]:
+    """Requests by account, endpoint and code."""
+    return _counter_samples(reading.requests.totals.items(), reading.requests.announced)
 
 
 def account_up(reading: Reading) -> Iterator[Sample]:

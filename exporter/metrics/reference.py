@@ -3,6 +3,7 @@
 import sys
 from typing import Final
 
+from exporter.metrics.announcements import HOLD_SECONDS
 from exporter.metrics.catalogue import CATALOGUE, Group
 
 _TITLES: Final[dict[Group, str]] = {
@@ -21,18 +22,36 @@ These names are public: dashboards and alerts hang on them, and none is ever ren
 
 - No label holds an id, save `workflow_id` on `comfycontrol_workflow_queue_position`, which lives
   only as long as the workflow is queued and is capped.
-- Label sets that are known beforehand start at 0. A series that could not be known beforehand (a
-  new node type) shows 0 at the first scrape of each scraper and its value from the next, so that
-  `increase()` sees its first step.
+- Label sets that are known in advance start at 0, and are never held back. Others (a new node type)
+  stand at 0 for about a minute before they show their value: [new series](#new-series).
 - Metrics marked *exemplars* carry the `workflow_id` of a recent workflow in the OpenMetrics
   format, which Prometheus asks for when exemplar storage is on.
 - The usual `process_*` and `python_*` metrics are there as well.
+
+## New series
+
+**Why does the first failure in a node show up only after a minute?** `increase()` and `rate()` see
+the first step of a counter only if Prometheus has stored it at 0 before. A series whose labels
+nobody could know in advance appears with its first count. So it stands at 0, without an exemplar,
+for {hold:.0f} s, and then shows its value:
+
+- Every Prometheus that scrapes at least once a minute has stored the 0 by then, whoever else
+  scrapes, so `increase()` gives each of them every failure. Scrape no less often than that.
+- One that comes later is shown what is old as it is, and takes none of it for new.
+- A restart begins the {hold:.0f} s again for what still stood at 0, and so does a pause of the
+  process. A failure that has been shown is never taken back to 0.
+- It concerns `comfycontrol_workflow_failures_total`, and rare codes of
+  `comfycontrol_api_requests_total`. A failure is counted at once in
+  `comfycontrol_workflows_finished_total`, whose labels are known: alert on that where a minute
+  matters.
+- While the [ledger cannot be kept](troubleshooting.md#the-disk-is-full-or-the-ledger-failing), what
+  is new stays at 0: it must not be taken back after a crash.
 """
 
 
 def page() -> str:
     """The whole page, Markdown."""
-    parts = [_HEAD]
+    parts = [_HEAD.format(hold=HOLD_SECONDS)]
     for group, title in _TITLES.items():
         parts.append(f"\n## {title}\n")
         for metric in CATALOGUE:

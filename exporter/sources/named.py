@@ -21,12 +21,20 @@ class NamedIds:
         account: the configured name.
         register: is told of ids that come and go.
         now: both clocks.
+        look_again: has ids looked at that are named anew and have ended.
     """
 
-    def __init__(self, account: str, register: WorkflowRegister, now: Callable[[], Moment]) -> None:
+    def __init__(
+        self,
+        account: str,
+        register: WorkflowRegister,
+        now: Callable[[], Moment],
+        look_again: Callable[[Collection[str], NamedBy], None] = lambda _, __: None,
+    ) -> None:
         self._account = account
         self._register = register
         self._now = now
+        self._look_again = look_again
         self._lock = threading.Lock()
         self._by_source: dict[NamedBy, frozenset[str]] = {}
         self._not_taken: dict[str, tuple[NamedBy, bool]] = {}
@@ -77,14 +85,20 @@ class NamedIds:
                     return  # nor could the others, and each try may take seconds
 
     def _take_up(self, source: NamedBy, ids: Collection[str], *, anew: bool) -> None:
+        ended = []
         for workflow_id in sorted(ids):
             taken = TakenUp(self._account, workflow_id, source, self._now(), anew=anew)
             try:
-                self._register.take_up(taken)
+                is_new = self._register.take_up(taken)
             except CannotTakeUp:
                 self._not_taken[workflow_id] = source, anew
-            else:
-                self._not_taken.pop(workflow_id, None)
+                continue
+            self._not_taken.pop(workflow_id, None)
+            if anew and not is_new and not self._register.is_open(self._account, workflow_id):
+                ended.append(workflow_id)
+        if ended:
+            # Somebody has a reason to name them now.
+            self._look_again(ended, source)
 
     def _withdraw(self, ids: Collection[str]) -> None:
         if not ids:

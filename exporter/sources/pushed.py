@@ -1,7 +1,7 @@
 """Ids that a user's own program pushes right after it has submitted a workflow."""
 
 import hmac
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from exporter.config import TokenSource, TokenUnreadable
@@ -14,6 +14,9 @@ class Pushed:
 
     taken_up: int
     known: int
+    """Known and open."""
+    looked_at: int
+    """Known and ended: the service is asked whether they run again."""
 
 
 class PushedIds:
@@ -23,6 +26,7 @@ class PushedIds:
         tokens: of each account that allows pushing, what a pusher must show.
         register: is told of the ids.
         now: both clocks.
+        look_again: has ids of an account looked at that have ended.
     """
 
     def __init__(
@@ -30,10 +34,12 @@ class PushedIds:
         tokens: Mapping[str, TokenSource],
         register: WorkflowRegister,
         now: Callable[[], Moment],
+        look_again: Callable[[str, Collection[str]], None],
     ) -> None:
         self._tokens: Mapping[str, TokenSource] = dict(tokens)
         self._register = register
         self._now = now
+        self._look_again = look_again
 
     def change(self, tokens: Mapping[str, TokenSource]) -> None:
         """From now on take ids for these accounts."""
@@ -58,16 +64,26 @@ class PushedIds:
         return found
 
     def push(self, account: str, ids: Iterable[str]) -> Pushed:
-        """Take these ids up.
+        """Take these ids up; have those that have ended looked at again.
 
         Raises:
             CannotTakeUp: not all of them were; to push them again does no harm.
         """
-        taken = [
-            self._register.take_up(TakenUp(account, workflow_id, "pushed", self._now(), anew=True))
-            for workflow_id in ids
-        ]
-        return Pushed(taken_up=sum(taken), known=len(taken) - sum(taken))
+        taken_up = known = 0
+        ended: list[str] = []
+        try:
+            for workflow_id in ids:
+                taken = TakenUp(account, workflow_id, "pushed", self._now(), anew=True)
+                if self._register.take_up(taken):
+                    taken_up += 1
+                elif self._register.is_open(account, workflow_id):
+                    known += 1
+                else:
+                    ended.append(workflow_id)
+        finally:
+            if ended:
+                self._look_again(account, ended)
+        return Pushed(taken_up=taken_up, known=known, looked_at=len(ended))
 
     def withdraw(self, account: str, workflow_id: str) -> bool:
         """Follow this id no more; whether it was open."""

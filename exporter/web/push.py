@@ -97,7 +97,10 @@ class _Endpoints:
             result = await run_in_threadpool(self._pushed.push, account, ids)
         except CannotTakeUp as error:
             raise _Refused(503, f"{error}; push them again in a moment") from None
-        return JSONResponse({"taken_up": result.taken_up, "known": result.known}, 202)
+        answer = {"taken_up": result.taken_up, "known": result.known}
+        if result.looked_at:
+            answer["looked_at"] = result.looked_at
+        return JSONResponse(answer, 202)
 
     async def show(self, request: Request, accounts: list[str]) -> Response:
         account = _account(request.query_params.get("account"), accounts)

@@ -37,7 +37,7 @@ class WebParts:
     is_ready: Callable[[], bool]
     telemetry_path: str
     read: Callable[[], Reading]
-    """What a scrape would show, without counting as one."""
+    """What a scrape would show."""
     config: Callable[[], Config]
     """The configuration in force now: a reload gives another."""
     reload: Callable[[], tuple[str, ...]] | None = None
@@ -56,7 +56,7 @@ def _endpoints(parts: WebParts) -> Starlette:
     async def metrics(request: Request) -> Response:
         accept = ", ".join(request.headers.getlist("accept"))
         # Rendering takes milliseconds of CPU: not in the loop that serves everybody.
-        exposition = await run_in_threadpool(parts.page.render, accept, _scraper(request))
+        exposition = await run_in_threadpool(parts.page.render, accept)
         return Response(exposition.body, headers={"Content-Type": exposition.content_type})
 
     async def healthy(_: Request) -> Response:
@@ -107,12 +107,6 @@ def _endpoints(parts: WebParts) -> Starlette:
     # For a path with a slash too many it would send clients to whatever host they name.
     app.router.redirect_slashes = False
     return app
-
-
-def _scraper(request: Request) -> str:
-    """Who asks: the same Prometheus comes from the same address with the same name."""
-    host = request.client.host if request.client is not None else ""
-    return f"{host} {request.headers.get('user-agent', '')[:200]}"
 
 
 async def _fault(_: Request, error: Exception) -> Response:

@@ -19,6 +19,24 @@ EXPORTER = os.environ.get(
 )
 """The command under test: CI names the one installed from the wheel."""
 
+_WITH_HOLD = """\
+import sys
+from exporter.cli import main
+sys.exit(main(sys.argv[2:], hold=float(sys.argv[1])))
+"""
+
+
+def with_hold(seconds: float) -> list[str]:
+    """The command under test, with new series that stand at 0 for so long and not for a minute.
+
+    No flag says that, so its `main` is called, by the Python of the command that was named. That
+    one must not find the package in the current folder first.
+    """
+    named = "COMFYCONTROL_EXPORTER_COMMAND" in os.environ
+    beside = Path(EXPORTER).with_name("python")
+    python = [str(beside), "-P"] if named and beside.exists() else [sys.executable]
+    return [*python, "-c", _WITH_HOLD, str(seconds)]
+
 
 def program(name: str) -> str:
     """Where a program is; without it the test is skipped, or fails where every tier must run."""

@@ -21,7 +21,7 @@ import yaml
 from alerts import build
 from alerts.build import Values
 from alerts.rules import ALERTS, RECORDINGS
-from tests.e2e.programs import EXPORTER, Process, Stage, free_port, program
+from tests.e2e.programs import EXPORTER, Process, Stage, free_port, program, with_hold
 from tests.e2e.test_prometheus import Prometheus
 
 SCENARIO = {
@@ -222,7 +222,7 @@ def chain(stage: Stage) -> Iterator[Chain]:
         )
     )
     command = (
-        EXPORTER, f"--config.file={config}", f"--storage.path={folder / 'ledger'}",
+        *with_hold(3), f"--config.file={config}", f"--storage.path={folder / 'ledger'}",
         f"--web.listen-address=127.0.0.1:{exporter}",
     )  # fmt: skip
 

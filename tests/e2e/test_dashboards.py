@@ -18,7 +18,7 @@ from alerts import build
 from alerts.build import Values
 from alerts.rules import RECORDINGS
 from dashboards.build import board_files
-from tests.e2e.programs import EXPORTER, Stage, free_port, program
+from tests.e2e.programs import EXPORTER, Stage, free_port, program, with_hold
 from tests.e2e.test_alerting import in_seconds
 from tests.promql import filled, sides, unfiltered
 
@@ -205,7 +205,7 @@ def test_every_expression_finds_something_or_is_rightly_empty(stage: Stage) -> N
     stage.start(
         "exporter",
         [
-            EXPORTER, f"--config.file={stage.folder / 'config.yml'}",
+            *with_hold(3), f"--config.file={stage.folder / 'config.yml'}",
             f"--storage.path={stage.folder / 'data'}", f"--web.listen-address=127.0.0.1:{exporter}",
             f"--web.config.file={web}",
         ],

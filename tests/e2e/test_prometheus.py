@@ -9,7 +9,7 @@ import pytest
 import requests
 import yaml
 
-from tests.e2e.programs import EXPORTER, Stage, free_port, program
+from tests.e2e.programs import EXPORTER, Stage, free_port, program, with_hold
 
 SCENARIO = {
     "description": "A hundred workflows in half a minute, with every outcome.",
@@ -35,11 +35,13 @@ class Prometheus:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def query(self, expression: str) -> dict[tuple[str, ...], float]:
-        """An instant vector: label values in the order of their names, and the value."""
-        answer = requests.get(
-            f"{self._url}/api/v1/query", params={"query": expression}, timeout=10
-        ).json()
+    def query(self, expression: str, at: float | None = None) -> dict[tuple[str, ...], float]:
+        """An instant vector: label values in the order of their names, and the value.
+
+        `at` is a Unix time; None: now.
+        """
+        asked = {"query": expression} | ({} if at is None else {"time": repr(at)})
+        answer = requests.get(f"{self._url}/api/v1/query", params=asked, timeout=10).json()
         assert answer["status"] == "success", answer
         return {
             tuple(value for _, value in sorted(series["metric"].items())): float(series["value"][1])
@@ -99,8 +101,11 @@ def test_promql_answers_equal_the_simulators_truth(stage: Stage) -> None:
     )
     exporter_process = stage.start(
         "exporter",
-        [EXPORTER, f"--config.file={config}", f"--web.listen-address=127.0.0.1:{exporter}"],
-    )
+        [
+            *with_hold(3), f"--config.file={config}", f"--web.listen-address=127.0.0.1:{exporter}",
+            f"--storage.path={stage.folder / 'data'}",
+        ],
+    )  # fmt: skip
     prometheus_config = stage.folder / "prometheus.yml"
     prometheus_config.write_text(
         yaml.safe_dump(

@@ -16,7 +16,7 @@ import requests
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.programs import EXPORTER, Process, Stage, free_port
+from tests.e2e.programs import EXPORTER, Process, Stage, free_port, with_hold
 
 KILLS = int(os.environ.get("CRASH_KILLS", "15"))
 WORKFLOWS = 200
@@ -26,6 +26,8 @@ LIMIT = {"requests": 40, "per": "10s" if KILLS >= 50 else "4s", "cooldown": "10s
 LONGEST_LIFE = 2.6
 """Seconds from the start of a process to its end; half of that on average. A third of a second of
 it goes by before the first request."""
+HOLD = 1.0
+"""Seconds for which a new series stands at 0: some lives are shorter, and some are longer."""
 LATE_CAUSE = 240
 """Seconds within which everything is known at the end, however hostile the service is."""
 
@@ -113,7 +115,7 @@ class Exporters:
         self._process = self._stage.start(
             f"exporter-{self._started}",
             [
-                EXPORTER, f"--config.file={self._config}",
+                *with_hold(HOLD), f"--config.file={self._config}",
                 f"--storage.path={self._stage.folder / 'data'}",
                 f"--web.listen-address=127.0.0.1:{self._port}",
             ],

@@ -165,7 +165,7 @@ class TestFull:
                 "listing": {"interval": "1s"},
             }
             config = Config.model_validate({"accounts": [account]})
-            app = App(config, storage=folder, jitter=soon)
+            app = App(config, storage=folder, jitter=soon, fresh_services=True)
             app.start()
             exporter = Exporter(app)
             exporter.until(lambda _: app.is_ready())

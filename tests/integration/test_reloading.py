@@ -11,7 +11,7 @@ import yaml
 
 from exporter.simulator import Simulator, parse_scenario
 from tests.e2e.programs import EXPORTER, Process, Stage, free_port
-from tests.integration.following.exporting import Metrics
+from tests.integration.following.exporting import NO_LIMIT, Metrics
 
 SUCCESSFUL = "exporter_config_last_reload_successful"
 SCENARIO = "{limit: {enabled: false}, accounts: [{name: studio}, {name: agency}]}"
@@ -54,6 +54,7 @@ class Program:
                 "name": name,
                 "token": self._simulator.tokens[name],
                 "base_url": self._simulator.base_url,
+                "rate_limit": NO_LIMIT,
                 "listing": {"interval": "1s"},
             }
             for name in names

@@ -18,7 +18,7 @@ import requests
 
 from exporter.simulator import Simulator, parse_scenario
 from tests.e2e.programs import EXPORTER, free_port
-from tests.integration.following.exporting import Metrics
+from tests.integration.following.exporting import NO_LIMIT, Metrics
 
 PATIENCE = 30.0
 SECONDS = 3.0
@@ -45,7 +45,7 @@ class Program:
                         {
                             "name": "studio",
                             "token": "cfc_token",
-                            "rate_limit": {"requests": 100_000, "per": "1s", "reserve": 0},
+                            "rate_limit": NO_LIMIT,
                             **account,
                         }
                     ]

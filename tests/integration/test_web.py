@@ -76,7 +76,7 @@ def base_url(simulator: Simulator, push_token: Path) -> Iterator[str]:
             ),
         )
     )
-    app = App(config)
+    app = App(config, fresh_services=True)
     app.start()
     try:
         with serving(app, config) as url:
@@ -176,7 +176,7 @@ def test_ready_says_that_every_account_had_its_first_answer(push_token: Path) ->
                 ),
             )
         )
-        app = App(config)
+        app = App(config, fresh_services=True)
         app.start()
         with serving(app, config) as url:
             assert requests.get(f"{url}/-/ready", timeout=10).status_code == 503
@@ -185,7 +185,7 @@ def test_ready_says_that_every_account_had_its_first_answer(push_token: Path) ->
     only_pushed = Config(
         accounts=(Account(name="studio", token="cfc_a", push=Push(token_file=str(push_token))),)
     )
-    app = App(only_pushed)
+    app = App(only_pushed, fresh_services=True)
     with serving(app, only_pushed) as url:
         # It asks nothing before somebody pushes an id.
         assert requests.get(f"{url}/-/ready", timeout=10).status_code == 200
@@ -202,7 +202,7 @@ def test_a_refused_token_is_an_answer(simulator: Simulator) -> None:
             ),
         )
     )
-    app = App(config)
+    app = App(config, fresh_services=True)
     app.start()
     with serving(app, config) as url:
         session = requests.Session()
@@ -232,7 +232,7 @@ def test_another_path_for_the_metrics(simulator: Simulator) -> None:
     config = Config(
         accounts=(Account(name=account, token=token, base_url=simulator.base_url, workflows=(A,)),)
     )
-    app = App(config)
+    app = App(config, fresh_services=True)
     with serving(app, config, "/comfy/metrics") as url:
         assert requests.get(f"{url}/comfy/metrics", timeout=10).status_code == 200
         assert requests.get(f"{url}/metrics", timeout=10).status_code == 404
@@ -307,6 +307,22 @@ class TestPush:
         monkeypatch.undo()
         taken = requests.post(url, json={"workflows": [B]}, headers=self.AUTHORIZED, timeout=10)
         assert taken.json() == {"taken_up": 1, "known": 0}
+
+    def test_a_push_of_what_has_ended_says_that_it_is_looked_at(
+        self, base_url: str, simulator: Simulator
+    ) -> None:
+        workflow_id = simulator.create(scripted=True)
+        url = f"{base_url}/api/v1/workflows"
+        body = {"workflows": [workflow_id]}
+        taken = requests.post(url, json=body, headers=self.AUTHORIZED, timeout=10)
+        assert taken.json() == {"taken_up": 1, "known": 0}
+        simulator.wait_until(lambda truth: truth.streams_open >= 1, 10)
+        simulator.workflow(workflow_id).advance("completed")
+        while workflow_id in requests.get(url, headers=self.AUTHORIZED, timeout=10).text:
+            pass
+        again = requests.post(url, json=body, headers=self.AUTHORIZED, timeout=10)
+        assert again.status_code == 202
+        assert again.json() == {"taken_up": 0, "known": 0, "looked_at": 1}
 
     def test_the_token_is_read_anew_when_its_file_changes(
         self, base_url: str, push_token: Path

@@ -94,6 +94,7 @@ class Service:
             completed_at=None if run.completed is None else T0 + run.completed,
             cause=run.cause if ended and via != "listing" else None,
             outputs=run.outputs if ended and via == "stream" else None,
+            service_wall=T0 + self.moment,
         )
 
 
@@ -130,9 +131,10 @@ class CrashingStore(SqliteStore):
 
 
 def series(snapshot: LedgerSnapshot) -> dict[tuple[object, ...], float]:
-    """Every value that must never go down."""
+    """Every value that is shown, and must never go down."""
     found: dict[tuple[object, ...], float] = {
-        key: total.value for key, total in snapshot.totals.counters.items()
+        key: total.value if total.appeared <= snapshot.announced else 0.0
+        for key, total in snapshot.totals.counters.items()
     }
     for key, histogram in snapshot.totals.histograms.items():
         for bucket, count in enumerate(histogram.counts):
@@ -252,7 +254,8 @@ class LedgerMachine(RuleBasedStateMachine):
         if self.service.moment - run.completed > LOOKBACK:
             return
         self._see_everything()
-        self.service.moment += 1
+        # Its stamps are told to the second: a start is later only by more than one.
+        self.service.moment += 2
         again = Run(number, end, run.cause, run.outputs, run.created)
         # The service shows a new run by its start.
         again.status, again.started = Status.RUNNING, self.service.moment
@@ -279,12 +282,12 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.keep()
         self._end_if_crashed()
 
-    @rule(crash=crashes, by_a_scraper=st.booleans())
-    def look(self, crash: int | None, *, by_a_scraper: bool) -> None:
+    @rule(crash=crashes, announces=st.booleans())
+    def look(self, crash: int | None, *, announces: bool) -> None:
         self.store.crash_in = crash
+        if announces:
+            self.ledger.announce(self.ledger.newest_series())
         snapshot = self.ledger.snapshot()
-        if by_a_scraper:
-            self.ledger.note_announced(snapshot.totals.last_appeared)
         self._check_nothing_taken_back(snapshot)
         if not self._end_if_crashed() and not self.store.failing:
             self.shown = series(snapshot)

@@ -1,13 +1,14 @@
 """The tracker under any order, duplication and loss of what it is shown."""
 
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.ledger import tracker
+from exporter.ledger.counting import CountingRules
 from exporter.ledger.facts import Discovered, Fact, Failed, Finished, OutputsMade, Started
-from exporter.ledger.tracker import CountingRules
 from exporter.ledger.workflow import Workflow
 from exporter.observations import FailureCause, Moment, Observation, Status, Via
 
@@ -59,12 +60,14 @@ def views(draw: st.DrawFn) -> tuple[list[Observation], list[Observation]]:
     return life, list(seen)
 
 
-def run(observations: list[Observation]) -> tuple[list[Fact], list[Workflow]]:
+def run(
+    observations: list[Observation], rules: CountingRules = RULES
+) -> tuple[list[Fact], list[Workflow]]:
     workflow: Workflow | None = None
     facts: list[Fact] = []
     states = []
     for observation in observations:
-        change = tracker.observe(workflow, observation, RULES)
+        change = tracker.observe(workflow, observation, rules)
         workflow = change.workflow
         facts.extend(change.facts)
         assert workflow is not None
@@ -162,7 +165,7 @@ def test_each_run_of_a_workflow_counts_once(
             outputs=o.outputs,
         )
 
-    facts, _ = run(first + [shifted(o) for o in second])
-    ran_again = any(o.started_at is not None for o in second)
+    # Where there is a list, a stream alone may leave it to the list to tell of a new run.
+    facts, _ = run(first + [shifted(o) for o in second], replace(RULES, listed=False))
     ends = [f.status.value for f in facts if isinstance(f, Finished)]
-    assert ends == [first[-1].status] + ([second[-1].status] if ran_again else [])
+    assert ends == [first[-1].status, second[-1].status]

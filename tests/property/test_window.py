@@ -14,9 +14,11 @@ from exporter.comfycontrol.window import (
     MOST_POLLING_PART,
     SPARE_PART,
     Limit,
+    Memory,
     Place,
     Purpose,
     RequestWindow,
+    believed,
 )
 
 limits = st.builds(
@@ -352,7 +354,8 @@ def test_a_smaller_share_outlives_the_process_and_grows_on() -> None:
     before.refuse(100.0, None)
     for now in (105.0, 112.0, 130.0, 500.0):
         after = RequestWindow(Limit())
-        after.go_on((), before.closed_until, now, before.share_after_refusal)
+        memory = Memory(closed_until=before.closed_until, share=before.share_after_refusal)
+        after.go_on(believed(memory, now), now)
         assert after.allowed(now) == before.allowed(now)
         assert after.delay(now) == before.delay(now)
 
@@ -361,7 +364,7 @@ def test_a_smaller_share_outlives_the_process_and_grows_on() -> None:
 @example(-inf, 5.0)
 def test_a_file_that_is_wrong_leaves_one_request_at_least(until: float, share: float) -> None:
     window = RequestWindow(Limit())
-    window.go_on((), until, 1000.0, share)
+    window.go_on(believed(Memory(closed_until=until, share=share), 1000.0), 1000.0)
     assert 1 <= window.allowed(1000.0) <= 30
 
 

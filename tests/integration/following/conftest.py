@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.following.exporting import Bench
+from tests.integration.following.standin import StandIn
 
 
 @pytest.fixture
@@ -13,3 +14,10 @@ def bench() -> Iterator[Bench]:
     bench = Bench()
     yield bench
     bench.close()
+
+
+@pytest.fixture
+def service() -> Iterator[StandIn]:
+    """A service that answers as the test tells it to."""
+    with StandIn() as service:
+        yield service

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +19,8 @@ from exporter.simulator import Simulator, parse_scenario
 PATIENCE = 20.0
 """Seconds that a busy machine may take for what is done in a moment."""
 
-NO_LIMIT = {"requests": 100_000, "per": "1s", "reserve": 0}
-"""A budget that nobody ever waits in."""
+NO_LIMIT = {"requests": 100_000, "per": "1s", "reserve": 0.5}
+"""A budget that nobody ever waits in, not even after a start that knows of nothing before it."""
 
 LISTED: dict[str, Any] = {"listing": {"interval": "1s"}}
 """Listed as often as `OFTEN` says."""
@@ -92,7 +93,7 @@ class Exporter:
 
     def scrape(self) -> Metrics:
         """What Prometheus would get now."""
-        return Metrics(self.app.page.render("text/plain", "test").body.decode())
+        return Metrics(self.app.page.render("text/plain").body.decode())
 
     def until(self, holds: Callable[[Metrics], object], seconds: float = PATIENCE) -> Metrics:
         """Scrape until it holds."""
@@ -162,15 +163,24 @@ class Bench:
         jitter: Callable[[], float] = soon,
         now: Callable[[], Moment] = clocks,
         timeouts: Timeouts | None = None,
+        storage: Path | None = None,
         reconciling: Pace | None = None,
+        fresh_services: bool = True,
     ) -> Exporter:
-        """Start an exporter; it compares totals only where a test is about that."""
+        """Start an exporter; without storage its ledger is in memory.
+
+        It compares totals only where a test is about that, and it knows that nobody has asked the
+        simulator before, unless a test is about just that.
+        """
         app = App(
             _listed_often(Config.model_validate({"accounts": list(accounts)})),
             jitter=jitter,
             now=now,
             timeouts=timeouts,
+            hold=0,
+            storage=storage,
             reconciling=reconciling,
+            fresh_services=fresh_services,
         )
         app.start()
         self._ends.callback(self._stop, app)

@@ -117,7 +117,8 @@ def test_two_accounts_at_one_address_share_its_limit(bench: Bench) -> None:
         *(
             bench.account(simulator, name, rate_limit=limit, **LISTED)
             for name in ("studio", "agency")
-        )
+        ),
+        fresh_services=False,
     )
     exporter.until(lambda m: m.total("workflows", account="agency") == 10)
     for workflow in workflows:

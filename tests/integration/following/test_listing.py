@@ -153,7 +153,9 @@ def test_causes_that_cannot_be_had_hold_up_no_others(bench: Bench) -> None:
 def test_the_cause_of_a_workflow_that_was_deleted_is_unknown(bench: Bench) -> None:
     simulator = bench.simulate()
     stays = simulator.create(scripted=True)
-    exporter = bench.export(bench.account(simulator, workflows=[stays], max_streams=1, **LISTED))
+    exporter = bench.export(
+        bench.account(simulator, workflows=[stays], max_streams=1, **LISTED), now=hurried(200)
+    )
     simulator.wait_until(lambda truth: truth.streams_open == 1, PATIENCE)
     failed = simulator.create(scripted=True)
     simulator.set_faults({"kind": "status", "code": 404, "workflow": failed})
@@ -169,13 +171,15 @@ def test_the_cause_of_a_workflow_that_was_deleted_is_unknown(bench: Bench) -> No
             == 1
         )
     )
-    assert simulator.truth().requests["subscribe"] == 2
+    # By both ways, and until that has lasted.
+    requests = simulator.truth().requests
+    assert 3 <= requests["subscribe"] - 1 + requests["get"] <= 8
 
 
 def test_an_open_workflow_that_was_deleted_is_dropped(bench: Bench) -> None:
     simulator = bench.simulate()
     workflows = [simulator.create(scripted=True) for _ in range(3)]
-    exporter = bench.export(bench.account(simulator, max_streams=1, **LISTED))
+    exporter = bench.export(bench.account(simulator, max_streams=1, **LISTED), now=hurried(200))
     exporter.until(lambda m: m("workflows_watched_by_listing", account="studio") == 2)
     streamed = set(exporter.app.read().accounts["studio"].followed)
     simulator.workflow(next(w for w in workflows if w not in streamed)).delete()
@@ -248,7 +252,7 @@ def test_one_missing_workflow_that_may_not_be_seen_does_not_close_the_account(
 ) -> None:
     simulator = bench.simulate()
     workflows = [simulator.create(scripted=True) for _ in range(2)]
-    exporter = bench.export(bench.account(simulator, max_streams=1, **LISTED))
+    exporter = bench.export(bench.account(simulator, max_streams=1, **LISTED), now=hurried(200))
     exporter.until(lambda m: m("workflows_watched_by_listing", account="studio") == 1)
     streamed = set(exporter.app.read().accounts["studio"].followed)
     simulator.set_faults({"kind": "status", "code": 403, "endpoints": ["get"]})
@@ -256,7 +260,10 @@ def test_one_missing_workflow_that_may_not_be_seen_does_not_close_the_account(
     metrics = exporter.until(lambda m: m.total("workflows_dropped_total") == 1)
     assert metrics("workflows_dropped_total", account="studio", reason="forbidden") == 1
     assert metrics("account_up", account="studio") == 1
-    assert metrics("api_requests_total", account="studio", endpoint="get", code="403") == 1
+    # Asked for seldom, for the list would show it as well.
+    asked = metrics("api_requests_total", account="studio", endpoint="get", code="403")
+    assert asked is not None
+    assert 3 <= asked <= 6
 
 
 @pytest.mark.parametrize(

@@ -181,13 +181,113 @@ def test_statuses(
     assert len(service.calls) == 1
 
 
+HTML = "<!DOCTYPE html><html><title>Just a moment...</title></html>"
+OWN = '{"status":404,"message":"No such workflow."}'
+
+
+@pytest.mark.parametrize("endpoint", ["list", "get", "subscribe"])
+@pytest.mark.parametrize(
+    ("kind", "body", "is_own"),
+    [
+        # The service's own: JSON by its type, or an object that can be read whatever its type.
+        ("application/json", OWN, True),
+        ("Application/JSON; charset=utf-8", " \r\n" + OWN, True),
+        ("application/problem+json", OWN, True),
+        ("application/json", OWN[:20], True),
+        ("application/json", '{"message":"\\ud83d"}', True),
+        ("application/json", '{"message":"' + 100_000 * "x" + '"}', True),
+        ("application/json", "\ufeff" + OWN, True),
+        ("text/plain", OWN, True),
+        ("text/html", OWN, True),
+        ("", OWN, True),
+        # An edge's.
+        ("text/html; charset=UTF-8", HTML, False),
+        ("text/plain; charset=UTF-8", "error code: 1020", False),
+        ("", HTML, False),
+        ("", "", False),
+        ("text/html", "", False),
+        ("application/json", "", False),
+        ("application/json", HTML, False),
+        ("application/json", "null", False),
+        ("text/plain", OWN[:20], False),
+        ("text/plain", '["a"]', False),
+        ("text/plain", "{" * 5000, False),
+        ("text/plain", '{"message":"' + 5000 * "x" + '"}', False),
+    ],
+)
+def test_a_refusal_counts_only_where_it_is_the_services_own(
+    endpoint: str,
+    kind: str,
+    body: str,
+    is_own: bool,
+    client: Client,
+    service: responses.RequestsMock,
+    records: list[RequestRecord],
+) -> None:
+    for status, own in ((400, BadRequest), (403, Forbidden), (404, NotFound)):
+        for url in (LIST, GET, SUBSCRIBE):
+            service.upsert(responses.GET, url, status=status, body=body, content_type=kind or None)
+        with pytest.raises(ServiceError) as caught:
+            ask(client, endpoint)
+        assert type(caught.value) is (own if is_own else ServerFault)
+        assert caught.value.code == str(status)
+        assert "message" not in str(caught.value)
+    assert [record.code for record in records] == ["400", "403", "404"]
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, Unauthorized), (429, RateLimited)])
+@pytest.mark.parametrize("body", [HTML, OWN, ""])
+def test_a_401_and_a_429_mean_the_same_whoever_says_it(
+    status: int,
+    kind: type[ServiceError],
+    body: str,
+    client: Client,
+    service: responses.RequestsMock,
+) -> None:
+    service.get(LIST, status=status, body=body, content_type="text/html")
+    with pytest.raises(kind):
+        client.list_workflows(page=1)
+
+
+def test_the_services_clock_is_that_of_its_latest_usable_answer(
+    client: Client, service: responses.RequestsMock
+) -> None:
+    assert client.service_wall() is None
+    service.get(GET, json={"status": "queued"})
+    client.get_workflow(WORKFLOW)
+    assert client.service_wall() is None  # no Date, no time
+    service.upsert(
+        responses.GET,
+        GET,
+        json={"status": "queued"},
+        headers={"Date": "Mon, 15 Jan 2024 14:30:05 GMT"},
+    )
+    client.get_workflow(WORKFLOW)
+    told = 1705329005.0
+    # Each look at the clock lets a second pass.
+    assert client.service_wall() == told + 1
+    assert client.service_wall() == told + 2
+    # The page of an edge tells the time of the edge; a refusal tells none that matters.
+    for status, date in ((503, "2034"), (404, "2044")):
+        service.upsert(
+            responses.GET,
+            GET,
+            status=status,
+            body="{}",
+            headers={"Date": f"Sun, 15 Jan {date} 14:30:05 GMT"},
+        )
+        with pytest.raises(ServiceError):
+            client.get_workflow(WORKFLOW)
+    assert client.service_wall() == told + 7
+
+
 def ask(client: Client, endpoint: str) -> object:
     if endpoint == "list":
         return client.list_workflows(page=1)
     return client.get_workflow(WORKFLOW) if endpoint == "get" else client.subscribe(WORKFLOW)
 
 
-@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("status", [204, 302, 400, 401, 403, 404, 410, 429, 500, 503])
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
@@ -219,9 +319,22 @@ def test_retry_after(
     service: responses.RequestsMock,
 ) -> None:
     service.get(LIST, status=status, headers=headers)
-    with pytest.raises((RateLimited, ServerFault)) as caught:
+    with pytest.raises(ServiceError) as caught:
         client.list_workflows(page=1)
     assert caught.value.retry_after == expected
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [("text/html", "<html>"), ("application/json", "<html>"), ("application/json", "[]")],
+)
+def test_retry_after_of_an_answer_that_is_none(
+    content_type: str, body: str, client: Client, service: responses.RequestsMock
+) -> None:
+    service.get(LIST, body=body, content_type=content_type, headers={"Retry-After": "7"})
+    with pytest.raises(Unusable) as caught:
+        client.list_workflows(page=1)
+    assert caught.value.retry_after == 7.0
 
 
 @pytest.mark.parametrize(

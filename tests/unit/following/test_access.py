@@ -23,6 +23,7 @@ from exporter.comfycontrol import (
 from exporter.comfycontrol.budget import RequestBudget
 from exporter.comfycontrol.window import Limit, Purpose
 from exporter.following.access import AccountAccess
+from exporter.following.ending import Answering
 from exporter.following.stop import Stop, Stopped
 
 REFUSED = Unauthorized("subscribe: answered with status 401", code="401")
@@ -71,6 +72,7 @@ class Bench:
         purpose: Purpose = Purpose.NEW_STREAM,
         *,
         stop: Stop | None = None,
+        about_one: bool = False,
     ) -> object:
         """Ask for what is an answer, or an error to raise."""
 
@@ -79,7 +81,7 @@ class Bench:
                 raise answer
             return answer
 
-        return self.access.ask(purpose, stop or Stop(), request)
+        return self.access.ask(purpose, stop or Stop(), request, about_one=about_one)
 
     def refuse(self) -> None:
         with pytest.raises(Unauthorized):
@@ -143,7 +145,11 @@ def test_a_good_answer_brings_it_up(bench: Bench) -> None:
         (Forbidden("", code="403"), Purpose.NEW_STREAM, True, True),
         (NotFound("", code="404"), Purpose.NEW_STREAM, True, True),
         (BadRequest("", code="400"), Purpose.LIST_DEEPER_PAGE, True, True),
+        (NotFound("", code="404"), Purpose.LIST_FIRST_PAGE, False, True),
         (ServerFault("", code="503"), Purpose.NEW_STREAM, False, True),
+        # An edge's page in the place of the service's own refusal.
+        (ServerFault("", code="404"), Purpose.NEW_STREAM, False, True),
+        (ServerFault("", code="403"), Purpose.LIST_FIRST_PAGE, False, True),
         (Unreachable("", reason="connect"), Purpose.NEW_STREAM, False, False),
         (Unreachable("", reason="broken", code="200"), Purpose.LIST_FIRST_PAGE, False, True),
         (RateLimited("", code="429"), Purpose.NEW_STREAM, None, True),
@@ -167,6 +173,22 @@ def test_it_is_down_since_the_first_of_several_bad_answers(bench: Bench) -> None
     assert bench.access.health().down_since == 1010.0
     bench.ask("page")
     assert bench.access.health().down_since is None
+
+
+def test_an_edges_403_for_the_list_closes_no_gate(bench: Bench) -> None:
+    with pytest.raises(ServerFault):
+        bench.ask(ServerFault("", code="403"), Purpose.LIST_FIRST_PAGE)
+    bench.ask("page")
+    assert bench.reloads == 0
+
+
+def test_only_a_usable_answer_lets_refusals_be_believed(bench: Bench) -> None:
+    for error in (NotFound("", code="404"), ServerFault("", code="403")):
+        with pytest.raises(type(error)):
+            bench.ask(error)
+    assert bench.access.refusals._answering is None
+    bench.ask("page")
+    assert bench.access.refusals._answering == Answering(1000.0, 1000.0)
 
 
 def test_a_429_says_nothing_of_the_account(bench: Bench) -> None:

@@ -1,7 +1,6 @@
-"""What the end of a stream means, and what follows: every branch, as a table."""
+"""What the end of a stream or a refusal means, and what follows: every branch, as a table."""
 
 from dataclasses import replace
-from math import inf
 
 import pytest
 
@@ -20,12 +19,17 @@ from exporter.comfycontrol import (
     Unusable,
 )
 from exporter.following.ending import (
+    Answering,
     Next,
+    Refusal,
     StreamLife,
     after_refusal,
     after_stream,
+    answered_usably,
+    is_believed,
     reason_of,
     reason_of_refusal,
+    refused_again,
 )
 from exporter.following.telemetry import StreamEnd
 
@@ -96,35 +100,99 @@ def test_after_stream(reason: StreamEnd, action: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "not_found_for", "then", "reason"),
+    ("error", "believed", "then", "reason"),
     [
-        (BadRequest("", code="400"), 0.0, Next("give_up", "malformed"), "refused"),
-        (Unauthorized("", code="401"), 0.0, Next("reconnect"), "refused"),
-        (Unauthorized("", code="error"), 0.0, Next("reconnect"), "refused"),
-        (Forbidden("", code="403"), 0.0, Next("give_up", "forbidden"), "refused"),
-        (NotFound("", code="404"), 0.0, Next("back_off"), "refused"),
-        (NotFound("", code="404"), 29.9, Next("back_off"), "refused"),
-        (NotFound("", code="404"), 30.0, Next("give_up", "not_found"), "refused"),
-        (NotFound("", code="404"), inf, Next("give_up", "not_found"), "refused"),
-        (RateLimited("", code="429"), 0.0, Next("reconnect"), "refused"),
-        (RateLimited("", code="429", retry_after=3600.0), 0.0, Next("reconnect"), "refused"),
-        (ServerFault("", code="500"), 0.0, Next("back_off"), "refused"),
+        (BadRequest("", code="400"), False, Next("back_off"), "refused"),
+        (BadRequest("", code="400"), True, Next("give_up", "malformed"), "refused"),
+        (Unauthorized("", code="401"), False, Next("reconnect"), "refused"),
+        (Unauthorized("", code="error"), False, Next("reconnect"), "refused"),
+        (Unauthorized("", code="401"), True, Next("reconnect"), "refused"),
+        (Forbidden("", code="403"), False, Next("back_off"), "refused"),
+        (Forbidden("", code="403"), True, Next("give_up", "forbidden"), "refused"),
+        (NotFound("", code="404"), False, Next("back_off"), "refused"),
+        (NotFound("", code="404"), True, Next("give_up", "not_found"), "refused"),
+        (RateLimited("", code="429"), False, Next("reconnect"), "refused"),
+        (RateLimited("", code="429", retry_after=3600.0), False, Next("reconnect"), "refused"),
+        (ServerFault("", code="500"), False, Next("back_off"), "refused"),
+        (ServerFault("", code="500"), True, Next("back_off"), "refused"),
+        # An edge's page in the place of the service's own refusal.
+        (ServerFault("", code="404"), True, Next("back_off"), "refused"),
         (
             ServerFault("", code="503", retry_after=7.0),
-            0.0,
+            False,
             Next("back_off", at_least=7.0),
             "refused",
         ),
-        (Redirected("", code="302"), 0.0, Next("back_off"), "refused"),
-        (Unusable("", code="200"), 0.0, Next("back_off"), "refused"),
-        (Unreachable("", reason="connect"), 0.0, Next("back_off"), "dropped"),
-        (Unreachable("", reason="timeout"), 0.0, Next("back_off"), "dropped"),
-        (ServiceError(""), 0.0, Next("back_off"), "refused"),
-        (Aborted(""), 0.0, Next("done"), "shutdown"),
+        (
+            ServerFault("", code="404", retry_after=7.0),
+            False,
+            Next("back_off", at_least=7.0),
+            "refused",
+        ),
+        (Redirected("", code="302"), False, Next("back_off"), "refused"),
+        (Unusable("", code="200"), False, Next("back_off"), "refused"),
+        (Unreachable("", reason="connect"), False, Next("back_off"), "dropped"),
+        (Unreachable("", reason="timeout"), False, Next("back_off"), "dropped"),
+        (ServiceError(""), False, Next("back_off"), "refused"),
+        (Aborted(""), False, Next("done"), "shutdown"),
+        (Aborted(""), True, Next("done"), "shutdown"),
     ],
 )
-def test_a_stream_that_could_not_be_opened(
-    error: ServiceError, not_found_for: float, then: Next, reason: StreamEnd
+def test_a_request_that_brought_no_answer_of_use(
+    error: ServiceError, believed: bool, then: Next, reason: StreamEnd
 ) -> None:
-    assert after_refusal(error, not_found_for) == then
+    assert after_refusal(error, believed=believed) == then
     assert reason_of_refusal(error) == reason
+
+
+@pytest.mark.parametrize(
+    ("since", "count", "seen", "answering", "believed"),
+    [
+        # Nobody ever saw it: after the grace, however the account is answered otherwise.
+        (0.0, 1, False, None, False),
+        (29.9, 5, False, Answering(0.0, 1000.0), False),
+        (30.0, 2, False, None, True),
+        (30.0, 2, False, Answering(0.0, 1000.0), True),
+        # It was seen: only when it lasts.
+        (30.0, 9, True, Answering(0.0, 1000.0), False),
+        (599.9, 9, True, Answering(0.0, 1000.0), False),
+        (600.0, 3, True, Answering(0.0, 1000.0), True),
+        # Not on two answers, which may lie far apart.
+        (900.0, 2, True, Answering(0.0, 1000.0), False),
+        # Not while nothing else is answered.
+        (900.0, 99, True, None, False),
+        (900.0, 99, True, Answering(0.0, 600.0), False),
+        (900.0, 99, True, Answering(0.0, 700.0), True),
+        # Nor is the time counted in which nothing else was.
+        (900.0, 99, True, Answering(401.0, 1000.0), False),
+        (900.0, 99, True, Answering(400.0, 1000.0), True),
+    ],
+)
+def test_when_a_refusal_is_believed(
+    since: float, count: int, seen: bool, answering: Answering | None, believed: bool
+) -> None:
+    """Now is 1000; `since` says how many seconds ago the first of them was."""
+    refusal = Refusal(since=1000.0 - since, latest=1000.0, count=count)
+    assert is_believed(refusal, seen=seen, answering=answering, now=1000.0) is believed
+
+
+def test_a_sight_of_it_begins_the_refusals_again() -> None:
+    first = refused_again(None, 90.0, 100.0)
+    assert first == Refusal(100.0, 100.0, 1)
+    second = refused_again(first, 90.0, 200.0)
+    assert second == Refusal(100.0, 200.0, 2)
+    assert refused_again(second, 250.0, 300.0) == Refusal(300.0, 300.0, 1)
+
+
+def test_a_gap_in_the_answers_begins_them_again() -> None:
+    answering = answered_usably(answered_usably(None, 100.0), 400.0)
+    assert answering == Answering(100.0, 400.0)
+    assert answered_usably(answering, 700.1) == Answering(700.1, 700.1)
+
+
+def test_hundreds_that_were_deleted_are_asked_for_four_times_each() -> None:
+    refusal, asked = Refusal(0.0, 0.0), [0.0]
+    while refusal.latest < 600.0:
+        refusal = refused_again(refusal, None, refusal.quiet_until())
+        asked.append(refusal.latest)
+    assert asked == [0.0, 100.0, 300.0, 600.0]

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from exporter.ledger.ledger import AccountTerms, Ledger, LedgerSnapshot
 from exporter.ledger.sqlite import SqliteStore
-from exporter.ledger.store import Store
+from exporter.ledger.store import Batch, MemoryStore, Store, StoreLost, WorkflowKey
 from exporter.ledger.totals import Buckets, CounterName, HistogramName, LabelCaps
+from exporter.ledger.workflow import Workflow
 from exporter.observations import FailureCause, Moment, Observation, TakenUp, Via
 
 T0 = 1_700_000_000.0
@@ -34,6 +35,33 @@ class Clocks:
         """Let time pass."""
         self.wall += seconds
         self.monotonic += seconds
+
+
+class FailingStore(MemoryStore):
+    """Fails as it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keeps_with: Exception | None = None
+        self.finds_with: Exception | None = None
+        self.tries = 0
+        self.batches: list[Batch] = []
+
+    def keep(self, batch: Batch) -> None:
+        self.tries += 1
+        if self.keeps_with is not None:
+            raise self.keeps_with
+        self.batches.append(batch)
+        super().keep(batch)
+
+    def find_closed(self, key: WorkflowKey) -> Workflow | None:
+        if self.finds_with is not None:
+            error = self.finds_with
+            if isinstance(error, StoreLost):
+                self.finds_with = None
+                self._closed.clear()
+            raise error
+        return super().find_closed(key)
 
 
 def uuid(number: int) -> str:
@@ -101,9 +129,20 @@ def ended(
     completed: float = 20.0,
     status: str = "completed",
     via: Via = "listing",
+    created: float | None = 1.0,
+    cause: FailureCause | None = None,
 ) -> Observation:
     """An observation of the end of workflow `number`, by the service's stamps."""
-    return seen(number, status, at, via=via, started=completed - 10, completed=completed)
+    return seen(
+        number,
+        status,
+        at,
+        via=via,
+        created=created,
+        started=completed - 10,
+        completed=completed,
+        cause=cause,
+    )
 
 
 def pushed(number: int, at: Moment) -> TakenUp:

@@ -11,9 +11,9 @@ import pytest
 from exporter.ledger import memory
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.sqlite import SqliteStore
-from exporter.ledger.store import Batch, MemoryStore, StoreFailed, StoreLost, WorkflowKey
+from exporter.ledger.store import StoreFailed, StoreLost
 from exporter.ledger.tracker import CAUSE_PATIENCE_SECONDS
-from exporter.ledger.workflow import SIGHT_KEPT_SECONDS, Workflow
+from exporter.ledger.workflow import SIGHT_KEPT_SECONDS
 from exporter.observations import CannotTakeUp, GivenUp, Observation, TakenUp
 from tests.unit.ledger.ledgers import (
     BUCKETS,
@@ -23,6 +23,7 @@ from tests.unit.ledger.ledgers import (
     T0,
     TERMS,
     Clocks,
+    FailingStore,
     counter,
     ended,
     finished,
@@ -33,33 +34,6 @@ from tests.unit.ledger.ledgers import (
     seen,
     uuid,
 )
-
-
-class FailingStore(MemoryStore):
-    """Fails as it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.keeps_with: Exception | None = None
-        self.finds_with: Exception | None = None
-        self.tries = 0
-        self.batches: list[Batch] = []
-
-    def keep(self, batch: Batch) -> None:
-        self.tries += 1
-        if self.keeps_with is not None:
-            raise self.keeps_with
-        self.batches.append(batch)
-        super().keep(batch)
-
-    def find_closed(self, key: WorkflowKey) -> Workflow | None:
-        if self.finds_with is not None:
-            error = self.finds_with
-            if isinstance(error, StoreLost):
-                self.finds_with = None
-                self._closed.clear()
-            raise error
-        return super().find_closed(key)
 
 
 @pytest.fixture
@@ -81,7 +55,7 @@ class TestApplying:
     def test_it_says_whether_there_is_more_to_learn(self, ledger: Ledger, now: Clocks) -> None:
         assert ledger.observe(seen(1, "queued", now()))
         assert ledger.observe(ended(1, now(), status="failed")), "it owes its cause"
-        assert not ledger.observe(ended(1, now(), status="failed", via="stream"))
+        assert not ledger.observe(ended(1, now(), status="failed", via="stream", cause=CAUSE))
         assert not ledger.observe(ended(2, now()))
 
     def test_take_up_is_true_once(self, ledger: Ledger, now: Clocks) -> None:
@@ -205,14 +179,14 @@ class TestTheLine:
         assert finished(ledger.snapshot()) == 1
 
     def test_what_had_ended_is_recorded_and_not_counted(self, ledger: Ledger, now: Clocks) -> None:
-        ledger.observe(ended(1, now(), completed=-5))
+        ledger.observe(ended(1, now(), completed=-5, created=-20))
         snapshot = ledger.snapshot()
         assert (finished(snapshot), snapshot.settled) == (0, 1)
 
     def test_it_is_drawn_at_the_first_observation_if_nobody_did(self, now: Clocks) -> None:
         ledger = Ledger({"studio": AccountTerms(60, listed=False)}, BUCKETS, CAPS, now)
-        ledger.observe(ended(1, now(), completed=-1))
-        ledger.observe(ended(2, now(), completed=1))
+        ledger.observe(ended(1, now(), completed=-1, created=-20))
+        ledger.observe(ended(2, now(), completed=1, created=-20))
         assert finished(ledger.snapshot()) == 1
 
     def test_where_there_is_a_list_no_stream_draws_it(self, now: Clocks) -> None:
@@ -357,15 +331,6 @@ class TestKeeping:
         ledger.keep()
         assert store.batches[-1].workflows[("studio", uuid(1))].last_seen == now()
 
-    def test_a_series_is_kept_as_announced_before_it_is_shown(
-        self, ledger: Ledger, store: FailingStore, now: Clocks
-    ) -> None:
-        ledger.observe(replace(ended(1, now(), status="failed", via="stream"), cause=CAUSE))
-        ledger.note_announced(ledger.snapshot().totals.last_appeared)
-        assert store.batches[-1].announced == 1
-        ledger.note_announced(0)
-        assert ledger.snapshot().announced == 1
-
 
 class TestAFailingStore:
     def test_it_goes_on_in_memory_and_keeps_everything_later(
@@ -386,17 +351,16 @@ class TestAFailingStore:
         assert last.counters["finished", ("studio", "completed")].value == 2
         assert sum(last.histograms["run_duration", ("studio", "completed")].counts) == 2
 
-    def test_marks_and_announcements_are_kept_later_as_well(
+    def test_marks_are_kept_later_as_well(
         self, ledger: Ledger, store: FailingStore, now: Clocks
     ) -> None:
         store.keeps_with = StoreFailed("disk full")
         ledger.advance_list_frontier("studio", T0 + 5)
-        ledger.note_announced(3)
         store.keeps_with = None
         now.pass_(60)
         ledger.keep()
         last = store.batches[-1]
-        assert (last.announced, last.accounts["studio"].frontier) == (3, T0 + 5)
+        assert last.accounts["studio"].frontier == T0 + 5
 
     def test_it_is_given_time(self, ledger: Ledger, store: FailingStore, now: Clocks) -> None:
         store.keeps_with = StoreFailed("disk full")
@@ -478,7 +442,6 @@ class TestALoss:
         ledger.observe(ended(1, now()))
         ledger.observe(seen(2, "running", now()))
         ledger.observe(ended(3, now(), status="failed"))
-        ledger.note_announced(7)
         ledger.advance_list_frontier("studio", T0 + 9)
         ledger.keep()
         store.finds_with = StoreLost("damaged")
@@ -488,7 +451,7 @@ class TestALoss:
         last = store.batches[-1]
         assert {key[1] for key in last.workflows} == {uuid(n) for n in (1, 2, 3, 4)}
         assert last.counters["finished", ("studio", "completed")].value == 1
-        assert (last.announced, last.accounts["studio"].frontier) == (7, T0 + 9)
+        assert last.accounts["studio"].frontier == T0 + 9
 
     def test_what_only_the_lost_one_knew_is_not_counted_again(
         self,
@@ -712,7 +675,7 @@ class TestOverARestart:
         ledger = make_ledger(now, SqliteStore(folder, now), terms=terms)
         ledger.observe(replace(failed, account="agency"))
         ledger.observe(seen(2, "running", now(), account="agency"))
-        ledger.note_announced(ledger.snapshot().totals.last_appeared)
+        ledger.announce(ledger.newest_series())
         ledger.close()
 
         ledger = ledger_on_disk(folder, now)

@@ -71,7 +71,7 @@ class TestRecovering:
     def test_of_what_was_over_before_the_line_nothing_is_kept(self, now: Clocks) -> None:
         store = MemoryStore()
         ledger = make_ledger(now, store)
-        assert ledger.recover(ended(1, now(), completed=-20.0)) == "old"
+        assert ledger.recover(ended(1, now(), completed=-20.0, created=-40.0)) == "old"
         assert ledger.snapshot().settled == 0
         assert store.find_closed(("studio", uuid(1))) is None
 

@@ -111,7 +111,7 @@ class TestBoth:
             workflow(4, "open"),
             workflow(5, ended=5, account="agency"),
         )
-        assert store.forget_ended_before("studio", T0 + 20) == Forgotten(1, T0 + 10)
+        assert store.forget_ended_before("studio", T0 + 20) == Forgotten(1, T0 + 1, T0 + 10)
         assert store.find_closed(("studio", uuid(1))) is None
         assert store.find_closed(("studio", uuid(2))) is not None
         assert store.find_closed(("studio", uuid(3))) is not None
@@ -245,13 +245,19 @@ class TestOnDisk:
         assert kept.histograms == batch.histograms
         assert (kept.announced, kept.appeared) == (2, 2)
 
-    def test_a_line_only_moves_forward(self, tmp_path: Path) -> None:
+    def test_marks_only_move_forward(self, tmp_path: Path) -> None:
         store = SqliteStore(tmp_path, Clocks())
         keep(store, workflow(1, ended=10))
         store.forget_ended_before("studio", T0 + 20)
         # A batch that was made before the row was dropped.
         store.keep(Batch(accounts={"studio": AccountMarks(T0, T0 + 3)}))
-        assert store.load().accounts["studio"] == AccountMarks(T0 + 10, T0 + 3)
+        assert store.load().accounts["studio"] == AccountMarks(
+            T0, T0 + 3, pruned_created=T0 + 1, pruned_ended=T0 + 10
+        )
+        store.keep(Batch(accounts={"studio": AccountMarks(T0 - 5, None, T0, T0 + 11)}))
+        assert store.load().accounts["studio"] == AccountMarks(
+            T0, None, pruned_created=T0 + 1, pruned_ended=T0 + 11
+        )
         store.close()
 
     def test_a_batch_that_cannot_be_written_leaves_nothing(self, tmp_path: Path) -> None:
@@ -274,9 +280,9 @@ class TestOnDisk:
         goes = [store.forget_ended_before("studio", T0 + 99) for _ in range(4)]
         store.close()
         assert goes == [
-            Forgotten(2, T0 + 1),
-            Forgotten(2, T0 + 3),
-            Forgotten(1, T0 + 4),
+            Forgotten(2, T0 + 1, T0 + 1),
+            Forgotten(2, T0 + 1, T0 + 3),
+            Forgotten(1, T0 + 1, T0 + 4),
             Forgotten(),
         ]
 

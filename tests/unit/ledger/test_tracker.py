@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from exporter.ledger import tracker
+from exporter.ledger.counting import CountingRules
 from exporter.ledger.facts import (
     Discovered,
     Dropped,
@@ -14,9 +15,9 @@ from exporter.ledger.facts import (
     Finished,
     Ignored,
     OutputsMade,
+    Ran,
     Started,
 )
-from exporter.ledger.tracker import CountingRules
 from exporter.ledger.workflow import Workflow
 from exporter.observations import (
     DropReason,
@@ -232,10 +233,24 @@ class TestCauses:
         assert track.facts[-1] == Failed("KSampler", "torch.OutOfMemoryError")
         assert track.known.cause_owed_since is None
 
-    def test_a_stream_without_a_cause_means_unknown(self) -> None:
+    def test_a_cause_that_the_last_snapshot_lacks_may_be_there_a_moment_later(self) -> None:
         track = Track()
         track.sees(seen("failed", 2, started=1, completed=2))
-        assert track.facts[-1] == Failed(None, None)
+        assert not any(isinstance(f, Failed) for f in track.facts)
+        assert track.known.ask_from == at(12).monotonic
+        assert track.sees(seen("failed", 3, started=1, completed=2)) == (Ignored("duplicate"),)
+        paid = track.sees(seen("failed", 4, started=1, completed=2, cause=self.OOM))
+        assert paid == (Failed("KSampler", "torch.OutOfMemoryError"),)
+
+    @pytest.mark.parametrize("cause", [None, FailureCause(None, None)])
+    def test_no_cause_told_both_ways_means_unknown(self, cause: FailureCause | None) -> None:
+        track = Track()
+        track.sees(seen("failed", 2, started=1, completed=2, cause=cause))
+        again = track.sees(seen("failed", 13, started=1, completed=2, cause=cause))
+        assert again == (Ignored("duplicate"),)
+        paid = track.sees(seen("failed", 15, via="detail", started=1, completed=2, cause=cause))
+        assert paid == (Failed(None, None),)
+        assert track.known.cause_owed_since is None
 
     def test_the_list_leaves_it_owed_and_a_stream_pays(self) -> None:
         track = Track()
@@ -258,8 +273,8 @@ class TestCauses:
     def test_it_is_forgiven_as_unknown_once(self) -> None:
         track = Track()
         track.sees(seen("failed", 2, via="listing", created=0, started=1, completed=2))
-        assert track.apply(tracker.forgive_cause(track.known)) == (Failed(None, None),)
-        assert track.apply(tracker.forgive_cause(track.known)) == ()
+        assert track.apply(tracker.forgive(track.known)) == (Failed(None, None),)
+        assert track.apply(tracker.forgive(track.known)) == ()
 
     def test_a_workflow_deleted_meanwhile_is_unknown(self) -> None:
         track = Track()
@@ -427,8 +442,11 @@ class TestNewRuns:
         track.sees(seen("completed", 6, started=1, completed=5))
         assert track.sees(seen("running", 21, started=20)) == (Discovered("listing"),)
         assert track.known.run == 2
-        facts = track.sees(seen("failed", 31, started=20, completed=30))
-        assert facts == (Finished(Status.FAILED, 10.0), Failed(None, None))
+        facts = track.sees(seen("failed", 31, started=20, completed=30, cause=TestCauses.OOM))
+        assert facts == (
+            Finished(Status.FAILED, 10.0),
+            Failed("KSampler", "torch.OutOfMemoryError"),
+        )
         # The wait of the first run says nothing about the second.
         assert sum(isinstance(f, Started) for f in track.facts) == 1
 
@@ -455,6 +473,117 @@ class TestNewRuns:
         # No stamp of its end: our clock stands in, and it is behind the service's.
         track.sees(seen("cancelled", 6, started=7))
         assert track.sees(seen("running", 8, started=7)) == (Ignored("late"),)
+
+    def test_the_same_end_in_another_precision_is_the_same_end(self) -> None:
+        track = Track()
+        track.sees(seen("completed", 6, started=5, completed=5))
+        facts = track.sees(
+            seen("completed", 9, via="listing", created=4, started=5.125, completed=5.75)
+        )
+        assert facts == (Ignored("duplicate"),)
+
+    def test_a_start_that_turns_up_after_a_cancellation_is_no_run(self) -> None:
+        track = Track()
+        track.sees(seen("cancelled", 6, via="listing", created=0, completed=5.5))
+        late = seen("cancelled", 12, via="listing", created=0, started=7.25, completed=5.5)
+        assert track.sees(late) == (Ignored("duplicate"),)
+
+    @pytest.mark.parametrize("status", ["failed", "cancelled", "invalid"])
+    def test_it_may_end_again_before_it_starts(self, status: str) -> None:
+        track = Track()
+        track.sees(seen("completed", 6, via="listing", created=0, started=1, completed=5.5))
+        facts = track.sees(seen(status, 40, via="listing", created=0, completed=30.5))
+        assert facts == (Discovered("listing"), Finished(Status(status), None))
+
+    def test_an_edit_is_no_run(self) -> None:
+        track = Track()
+        end = seen("completed", 6, via="listing", created=0, started=1, completed=5.5, updated=6)
+        track.sees(end)
+        assert track.sees(replace(end, updated_at=T0 + 5000)) == (Ignored("duplicate"),)
+
+    def test_it_is_open_again_when_the_row_is_newer_than_its_end(self) -> None:
+        track = Track()
+        track.sees(seen("failed", 6, via="listing", created=0, started=1, completed=5, updated=5))
+        stale = seen("running", 9, via="listing", created=0, started=1, updated=4)
+        assert track.sees(stale) == (Ignored("late"),)
+        newer = seen("queued", 20, via="listing", created=0, updated=18)
+        assert Discovered("listing") in track.sees(newer)
+        assert (track.known.phase, track.known.run) == ("open", 2)
+
+    def test_a_replica_that_lags_does_not_end_the_new_run_with_the_old_end(self) -> None:
+        track = Track()
+        old = seen("failed", 6, via="listing", created=0, started=1, completed=5, updated=5)
+        track.sees(old)
+        track.sees(seen("running", 30, via="listing", created=0, started=25, updated=25))
+        assert track.sees(old) == (Ignored("late"),)
+        assert track.known.phase == "open"
+
+    def test_a_new_run_that_nothing_shows_any_more_is_dropped(self) -> None:
+        track = Track()
+        old = seen("failed", 6, via="listing", created=0, started=1, completed=5, updated=5)
+        track.sees(old)
+        track.sees(seen("queued", 30, via="listing", created=0, updated=25))
+        facts = track.sees(replace(old, at=at(400)))
+        assert facts == (Dropped("not_found"),)
+        assert (track.known.phase, track.known.run) == ("settled", 1)
+
+
+class TestStatuses:
+    def test_case_does_not_matter(self) -> None:
+        track = Track()
+        track.sees(seen("RUNNING", 1, started=1))
+        assert Finished(Status.COMPLETED, 4.0) in track.sees(
+            seen("Completed", 6, started=1, completed=5)
+        )
+
+    def test_an_unknown_one_with_an_end_is_an_end(self) -> None:
+        track = Track()
+        track.sees(seen("running", 1, started=1))
+        facts = track.sees(seen("expired", 6, started=1, completed=5))
+        assert facts == (Ignored("unknown_status"), Finished(Status.OTHER, 4.0))
+        assert track.sees(seen("completed", 7, started=1, completed=5)) == (Ignored("late"),)
+
+    def test_the_service_has_no_word_for_other(self) -> None:
+        track = Track()
+        track.sees(seen("other", 1))
+        assert (track.known.phase, track.known.unknown_status) == ("open", "other")
+
+
+class TestDurationsOwed:
+    def test_the_list_tells_the_end_a_moment_later(self) -> None:
+        track = Track()
+        track.sees(seen("running", 2, created=0, started=1))
+        assert Finished(Status.COMPLETED, None) in track.sees(seen("completed", 6, started=1))
+        assert track.known.duration_owed_since == at(6)
+        told = seen("completed", 8, via="listing", created=0, started=1, completed=5.5)
+        assert track.sees(told) == (Ran(Status.COMPLETED, 4.5),)
+        assert track.sees(told) == (Ignored("duplicate"),)
+
+    def test_so_is_the_start_that_nobody_saw(self) -> None:
+        track = Track()
+        track.sees(seen("completed", 6, via="listing", created=0.5))
+        told = seen("completed", 8, via="detail", created=0.5, started=1.5, completed=6)
+        assert track.sees(told) == (Started(1.0), Ran(Status.COMPLETED, 4.5))
+
+    def test_what_was_cancelled_before_it_started_owes_none(self) -> None:
+        track = Track()
+        track.sees(seen("queued", 2, created=0))
+        track.sees(seen("cancelled", 6, completed=5))
+        assert track.known.duration_owed_since is None
+
+    def test_it_is_forgiven_without_a_guess(self) -> None:
+        track = Track()
+        track.sees(seen("completed", 6, created=0, started=1))
+        assert track.apply(tracker.forgive(track.known)) == ()
+        told = seen("completed", 8, via="listing", created=0, started=1, completed=5.5)
+        assert track.sees(told) == (Ignored("duplicate"),)
+
+    def test_a_run_that_was_requeued_lasted_from_its_later_start(self) -> None:
+        track = Track()
+        track.sees(seen("running", 2, created=0, started=1))
+        track.sees(seen("queued", 4))
+        track.sees(seen("running", 12, started=10))
+        assert Finished(Status.COMPLETED, 5.0) in track.sees(seen("completed", 16, completed=15))
 
 
 class TestTakingUpAndGivingUp:

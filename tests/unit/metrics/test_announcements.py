@@ -1,40 +1,87 @@
-"""Who is shown a new series at 0."""
+"""For how long a new series stands at 0."""
 
-from exporter.metrics.announcements import SCRAPERS_REMEMBERED, Announcements
-
-
-def test_a_scraper_sees_each_new_series_at_zero_once() -> None:
-    announcements = Announcements()
-    assert announcements.announce("prometheus", 0) == 0
-    assert announcements.announce("prometheus", 2) == 0  # 1 and 2 are new to it
-    assert announcements.announce("prometheus", 2) == 2
-    assert announcements.announce("prometheus", 3) == 2
+from exporter.metrics.announcements import HOLD_SECONDS, STANDSTILL_SECONDS, Announcements, Hold
 
 
-def test_what_appeared_before_the_first_scrape_is_new_too() -> None:
-    assert Announcements().announce("prometheus", 5) == 0
+def test_the_hold_is_longer_than_a_minute_and_a_standstill_that_passes_for_none() -> None:
+    assert HOLD_SECONDS >= 60 + STANDSTILL_SECONDS
 
 
-def test_one_scraper_does_not_use_up_the_zero_of_another() -> None:
-    announcements = Announcements()
-    announcements.announce("one", 0)
-    announcements.announce("two", 0)
-    assert announcements.announce("one", 1) == 0
-    assert announcements.announce("curl", 1) == 1
-    assert announcements.announce("two", 1) == 0
+def test_a_series_is_announced_after_the_hold_and_not_before() -> None:
+    hold = Hold(65.0)
+    assert hold.look(0, 100.0) == 0
+    assert hold.look(1, 101.0) == 0
+    assert hold.look(1, 165.9) == 0
+    assert hold.look(1, 166.0) == 1
 
 
-def test_an_unknown_scraper_is_taken_to_know_what_anyone_has_seen() -> None:
-    announcements = Announcements()
-    announcements.announce("prometheus at its old address", 4)
-    assert announcements.announce("prometheus at its new address", 5) == 4
+def test_each_series_has_a_hold_of_its_own() -> None:
+    hold = Hold(65.0)
+    hold.look(1, 100.0)
+    hold.look(4, 130.0)
+    hold.look(5, 131.0)
+    assert hold.look(5, 165.0) == 1
+    assert hold.look(4, 195.0) == 4  # the fifth is of an account that went: others go on
+    assert hold.look(5, 196.0) == 5
 
 
-def test_scrapers_are_forgotten_one_by_one() -> None:
-    announcements = Announcements()
-    announcements.announce("kept", 0)
-    for number in range(SCRAPERS_REMEMBERED * 2):
-        announcements.announce(f"passing {number}", 1)
-        announcements.announce("kept", 1)
-    assert len(announcements._seen) == SCRAPERS_REMEMBERED
-    assert announcements.announce("kept", 2) == 1
+def test_nobody_has_to_look_at_the_moment_itself() -> None:
+    hold = Hold(65.0)
+    for number in range(1, 6):
+        hold.look(number, 100.0 + number)
+    assert hold.look(0, 900.0) == 5
+
+
+def test_what_comes_after_all_were_announced_is_held_again() -> None:
+    hold = Hold(65.0)
+    hold.look(1, 100.0)
+    assert hold.look(1, 165.0) == 1
+    assert hold.look(0, 166.0) == 1
+    assert hold.look(2, 167.0) == 1
+    assert hold.look(2, 231.0) == 1
+    assert hold.look(2, 232.0) == 2
+
+
+def test_a_standstill_begins_every_hold_again() -> None:
+    hold = Hold(65.0)
+    hold.look(1, 100.0)
+    assert hold.look(1, 165.0) == 1
+    hold.look(2, 170.0)
+    assert hold.look(2, 500.0, rested=STANDSTILL_SECONDS + 0.1) == 1
+    assert hold.look(2, 564.9) == 1
+    assert hold.look(2, 565.0) == 2
+
+
+def test_a_short_pause_is_no_standstill() -> None:
+    hold = Hold(65.0)
+    hold.look(1, 100.0)
+    assert hold.look(1, 165.0, rested=STANDSTILL_SECONDS) == 1
+
+
+def test_without_a_hold_what_is_seen_is_announced() -> None:
+    assert Hold(0).look(3, 100.0, rested=60.0) == 3
+
+
+class Counted:
+    def __init__(self) -> None:
+        self.newest = 0
+        self.announced = 0
+
+    def newest_series(self) -> int:
+        return self.newest
+
+    def announce(self, series: int) -> None:
+        self.announced = series
+
+
+def test_numbers_are_each_ones_own() -> None:
+    one, other = Counted(), Counted()
+    announcements = Announcements(65.0, one, other)
+    one.newest = 7
+    announcements.look(100.0, 0.25)
+    other.newest = 2
+    announcements.look(120.0, 0.25)
+    announcements.look(165.0, 0.25)
+    assert (one.announced, other.announced) == (7, 0)
+    announcements.look(185.0, 0.25)
+    assert (one.announced, other.announced) == (7, 2)

@@ -22,12 +22,14 @@ from exporter.metrics.reading import (
     BuildReading,
     ConfigReading,
     Reading,
+    RequestsReading,
 )
 from exporter.metrics.reference import page as reference_page
 from exporter.observations import Moment, Status
 
 NOW = Moment(wall=1_700_000_100.0, monotonic=500.0)
 CAPS = LabelCaps(node_types=200, exception_types=50)
+NO_REQUESTS = RequestsReading({}, 0)
 UP = AccountHealth(up=True, answered=True, down_since=None)
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -60,6 +62,7 @@ def reading(
     followed: frozenset[str] = frozenset(),
     cap: int = 500,
     announced: int = 1_000_000,
+    requests: RequestsReading = NO_REQUESTS,
     listed: bool = True,
     web: bool | None = None,
     reconciliation: Reconciliation | None = None,
@@ -70,7 +73,8 @@ def reading(
         totals.add("studio", f"w{number}", fact, 1_700_000_000.5)
     return Reading(
         at=NOW,
-        ledger=LedgerSnapshot(("studio",), workflows, 7, totals),
+        ledger=LedgerSnapshot(("studio",), workflows, 7, totals, announced),
+        requests=requests,
         accounts={
             "studio": AccountReading(
                 health,
@@ -90,7 +94,6 @@ def reading(
         build=BuildReading("1.2.3", "abc", "3.11.7"),
         per_workflow_series=cap,
         label_caps=CAPS,
-        announced=announced,
     )
 
 
@@ -103,7 +106,7 @@ COMPARED = Reconciliation(
 
 def text(shown: Reading, name: str, accept: str = "text/plain") -> str:
     """The lines of one family, as a scrape shows them."""
-    body = Page(CollectorRegistry(), lambda _: shown).render(accept, "test").body.decode()
+    body = Page(CollectorRegistry(), lambda: shown).render(accept).body.decode()
     family = BY_NAME[name].family
     metric_types = ("", "_total", "_bucket", "_count", "_sum")
     names = {family + suffix for suffix in metric_types}
@@ -305,7 +308,7 @@ def test_entry_positions_have_no_exemplars() -> None:
     )
 
 
-def test_a_series_that_could_not_be_known_shows_zero_before_its_value() -> None:
+def test_a_series_that_is_not_announced_shows_zero_and_no_exemplar() -> None:
     facts: tuple[Fact, ...] = (Failed("KSampler", "ValueError"),)
     name = "comfycontrol_workflow_failures_total"
     labels = '{account="studio",exception_type="ValueError",node_type="KSampler"}'
@@ -313,6 +316,18 @@ def test_a_series_that_could_not_be_known_shows_zero_before_its_value() -> None:
     assert first.splitlines()[-1] == f"{name}{labels} 0.0"
     then = text(reading(facts=facts, announced=1), name, OPENMETRICS)
     assert then.splitlines()[-1] == (f'{name}{labels} 1.0 # {{workflow_id="w0"}} 1.0 1700000000.5')
+
+
+def test_a_histogram_that_is_not_announced_shows_zero_in_all_its_buckets() -> None:
+    shown = reading(facts=(Started(2.5),), announced=1)
+    name = "comfycontrol_workflow_time_to_start_seconds"
+    total = shown.ledger.totals.histograms["time_to_start", ("studio",)]
+    assert text(shown, name, OPENMETRICS).count("w0") == 1
+    total.appeared = 2  # as one whose labels could not be known
+    lines = text(shown, name, OPENMETRICS).splitlines()[3:]
+    assert len(lines) == 5
+    assert all(line.endswith(" 0.0") for line in lines)
+    assert sum(total.counts) == 1
 
 
 def test_odd_label_values_are_escaped() -> None:
@@ -339,7 +354,7 @@ def test_odd_label_values_are_escaped() -> None:
     ],
 )
 def test_any_accept_header_gets_an_answer(accept: str) -> None:
-    exposition = Page(CollectorRegistry(), lambda _: reading()).render(accept, "test")
+    exposition = Page(CollectorRegistry(), reading).render(accept)
     assert b"comfycontrol_account_up" in exposition.body
     assert exposition.content_type.startswith(("text/plain", "application/openmetrics-text"))
 
@@ -349,22 +364,24 @@ def test_prometheus_gets_openmetrics() -> None:
         "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;"
         "q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
     )
-    exposition = Page(CollectorRegistry(), lambda _: reading()).render(asks, "prometheus")
+    exposition = Page(CollectorRegistry(), reading).render(asks)
     assert exposition.content_type.startswith("application/openmetrics-text; version=1.0.0")
     assert exposition.body.endswith(b"# EOF\n")
 
 
 def test_the_whole_page_is_legal_openmetrics_and_shows_the_whole_catalogue() -> None:
     registry = new_registry()
-    Instruments(registry).open_accounts(["studio"])
+    instruments = Instruments(registry)
+    instruments.open_accounts(["studio"])
     shown = reading(
         queued("a", 1),
         workflow("b", Status.RUNNING, started_at=NOW.wall - 9),
         facts=(Failed("KSampler", "ValueError"), Started(1.0), Finished(Status.COMPLETED, 3.0)),
         web=True,
+        requests=instruments.requests(),
         reconciliation=COMPARED,
     )
-    body = Page(registry, lambda _: shown).render(OPENMETRICS, "test").body.decode()
+    body = Page(registry, lambda: shown).render(OPENMETRICS).body.decode()
     families = {f.name: f for f in text_string_to_metric_families(body)}  # type: ignore[no-untyped-call]
     for metric in CATALOGUE:
         assert metric.family in families, metric.name

@@ -11,7 +11,7 @@ from exporter.ledger.totals import FIXED_LABELS, CounterName
 from exporter.metrics.catalogue import BY_NAME, CATALOGUE, Metric
 from exporter.metrics.label_values import FREE_LABELS
 from exporter.metrics.reading import OTHER_STATUS
-from exporter.observations import FINAL_STATUSES, OPEN_STATUSES
+from exporter.observations import FINAL_STATUSES, OPEN_STATUSES, Status
 
 COUNTERS: dict[CounterName, str] = {
     "discovered": "comfycontrol_workflows_discovered_total",
@@ -30,7 +30,9 @@ def test_every_label_is_free_or_explained(metric: Metric) -> None:
 @pytest.mark.parametrize(("counter", "name"), COUNTERS.items())
 def test_what_the_ledger_counts_by(counter: CounterName, name: str) -> None:
     (values,) = BY_NAME[name].values.values()
-    assert [(value,) for value in values] == list(FIXED_LABELS[counter])
+    # An end in a status that nobody knows has its series once there was one.
+    fixed = [value for value in values if (counter, value) != ("finished", Status.OTHER)]
+    assert [(value,) for value in fixed] == list(FIXED_LABELS[counter])
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,13 @@ from exporter.following.access import AccountHealth
 from exporter.ledger.ledger import LedgerSnapshot
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
 from exporter.ledger.workflow import Workflow
-from exporter.metrics.reading import AccountReading, BuildReading, ConfigReading, Reading
+from exporter.metrics.reading import (
+    AccountReading,
+    BuildReading,
+    ConfigReading,
+    Reading,
+    RequestsReading,
+)
 from exporter.observations import Moment, Status
 from exporter.web.pages import Link, config_page, landing_page, masked
 
@@ -84,13 +90,13 @@ def reading(*workflows: Workflow, **accounts: AccountReading) -> Reading:
     return Reading(
         at=NOW,
         ledger=LedgerSnapshot(tuple(named), workflows, 7, totals),
+        requests=RequestsReading({}, 0),
         accounts=named,
         budgets=(BudgetReading("api.comfycontrol.app", 30, 12, 4.5, 0.0),),
         config=ConfigReading(last_reload_successful=True, last_reload_success_at=NOW.wall - 90),
         build=BuildReading("1.2.3", "abc", "3.11.7"),
         per_workflow_series=500,
         label_caps=CAPS,
-        announced=0,
     )
 
 

@@ -1,0 +1,179 @@
+"""Asks for one workflow, once: by a request of its own, or by the beginning of its stream."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from typing import Final, Literal
+
+from exporter.comfycontrol import Call, ServiceError, Stream, WorkflowDetail
+from exporter.comfycontrol.window import Purpose
+from exporter.following.access import AccountAccess
+from exporter.following.ending import StreamLife, reason_of, reason_of_refusal, refused_because
+from exporter.following.reading import StreamReading, observation_of_detail
+from exporter.following.stop import Stop, Stopped
+from exporter.following.telemetry import Telemetry
+from exporter.observations import Moment, WorkflowRegister
+
+Way = Literal["stream", "detail"]
+"""`stream`: `GET /v1/workflow/{id}/subscribe`; `detail`: `GET /v1/workflow/{id}`. Each tells the
+status, the stamps and the cause of one workflow. What one cannot tell, the other may."""
+
+
+class Asking:
+    """One account's questions about single workflows; for any number of threads.
+
+    Args:
+        access: the account's way to the service.
+        register: takes the observations.
+        telemetry: is told of streams and snapshots.
+        now: both clocks.
+    """
+
+    def __init__(
+        self,
+        access: AccountAccess,
+        register: WorkflowRegister,
+        telemetry: Telemetry,
+        now: Callable[[], Moment],
+    ) -> None:
+        self.account: Final = access.account
+        self._access = access
+        self._register = register
+        self._telemetry = telemetry
+        self._now = now
+
+    def ask(  # noqa: PLR0913 - all but four by name
+        self,
+        workflow_id: str,
+        way: Way,
+        purpose: Purpose,
+        stop: Stop,
+        *,
+        wanted: Callable[[], bool],
+        at_most: float | None = None,
+    ) -> bool:
+        """Ask, and observe what is answered; whether anything was.
+
+        A refusal of this id is judged by the rule for all refusals, and may drop it.
+
+        Args:
+            workflow_id: whom to ask for.
+            way: how. A stream is left as soon as the answer is no longer wanted.
+            purpose: which turn it waits for.
+            stop: ends the wait, and the request.
+            wanted: whether the answer is wanted still, when the turn has come and after each
+                observation of a stream.
+            at_most: seconds from the request to the end of its answer; after that it is broken off.
+
+        Raises:
+            Stopped: asked to end meanwhile.
+            ServiceError: no answer about this id.
+        """
+        if not wanted():
+            return False
+        try:
+            if way == "detail":
+                self._by_detail(workflow_id, purpose, stop, wanted, at_most)
+                return True
+            return self._by_stream(workflow_id, purpose, stop, wanted, at_most)
+        except Stopped:
+            if stop.asked:
+                raise
+            return False  # when its turn came, it was not wanted any more
+        except ServiceError as error:
+            self._access.refusals.judge(
+                self._register, self.account, workflow_id, error, self._now()
+            )
+            if refused_because(error) is not None:
+                return False
+            raise
+
+    def _by_detail(
+        self,
+        workflow_id: str,
+        purpose: Purpose,
+        stop: Stop,
+        wanted: Callable[[], bool],
+        at_most: float | None,
+    ) -> None:
+        def get(call: Call) -> WorkflowDetail:
+            with _breaking_off(call, at_most):
+                return self._access.client.get_workflow(workflow_id, call=call)
+
+        detail = self._access.ask(purpose, stop, get, still_wanted=wanted, about_one=True)
+        self._access.refusals.told(workflow_id)
+        self._register.observe(
+            observation_of_detail(
+                self.account, workflow_id, detail, self._now(), self._access.service_wall()
+            )
+        )
+
+    def _by_stream(
+        self,
+        workflow_id: str,
+        purpose: Purpose,
+        stop: Stop,
+        wanted: Callable[[], bool],
+        at_most: float | None,
+    ) -> bool:
+        call: Call | None = None
+        with ExitStack() as ends:
+
+            def subscribe(new_call: Call) -> Stream:
+                nonlocal call
+                call = new_call
+                ends.enter_context(_breaking_off(new_call, at_most))
+                return self._access.client.subscribe(workflow_id, call=new_call)
+
+            try:
+                stream = self._access.ask(
+                    purpose, stop, subscribe, still_wanted=wanted, about_one=True
+                )
+            except ServiceError as error:
+                self._telemetry.stream_ended(self.account, reason_of_refusal(error))
+                raise
+            ends.enter_context(closing(stream))
+            assert call is not None  # noqa: S101 - for the type checker: the request was made
+            ends.enter_context(stop.interrupting(call.abort))
+            self._access.refusals.told(workflow_id)
+            return self._read(stream, workflow_id, stop, wanted)
+
+    def _read(
+        self, stream: Stream, workflow_id: str, stop: Stop, wanted: Callable[[], bool]
+    ) -> bool:
+        """Read until the answer is no longer wanted; whether there was one."""
+        began = self._now().monotonic
+        reading = StreamReading(stream, self._access, self._telemetry, workflow_id, self._now)
+        told = False
+        for seen in reading:
+            if seen is None:
+                break  # nor would the next one be readable: another way may tell
+            self._register.observe(seen)
+            if not wanted():
+                told = True
+                break
+        life = StreamLife(
+            ending=stream.ending,
+            settled=told,
+            updates=reading.updates,
+            malformed=reading.malformed,
+            seconds=self._now().monotonic - began,
+            stopped=stop.asked,
+        )
+        self._telemetry.stream_ended(self.account, reason_of(life))
+        return reading.updates > 0
+
+
+@contextmanager
+def _breaking_off(call: Call, seconds: float | None) -> Iterator[None]:
+    """While inside, the call is aborted when so much time has passed; None: never."""
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds, call.abort)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

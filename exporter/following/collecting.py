@@ -1,0 +1,164 @@
+"""Asks for what ended workflows of one account still lack, a few at a time."""
+
+import logging
+import threading
+from collections.abc import Callable, Collection
+from typing import Final
+
+from exporter.comfycontrol import ServiceError
+from exporter.comfycontrol.window import Purpose
+from exporter.following.asking import Asking, Way
+from exporter.following.debts import DebtOrder
+from exporter.following.stop import Stop, Stopped
+from exporter.observations import Moment, WorkflowRegister
+
+log = logging.getLogger(__name__)
+
+CAUSES_AT_ONCE: Final = 4
+"""How many are asked for at the same time; each takes one request and a moment."""
+
+CAUSE_SECONDS: Final = 5.0
+"""How long one of them may take from its request on: one that tells nothing new, such as the stream
+of a replica that is behind, must not hold up the others."""
+
+
+class _Try:
+    """One question, in a thread of its own."""
+
+    def __init__(self, workflow_id: str, way: Way, run: Callable[["_Try"], None]) -> None:
+        self.workflow_id: Final = workflow_id
+        self.way: Final = way
+        self.stop: Final = Stop()
+        self.thread: Final = threading.Thread(
+            target=run, args=(self,), name=f"cause {workflow_id}", daemon=True
+        )
+
+
+class DebtCollector:
+    """Has a few places, and gives them to those who wait longest.
+
+    One that cannot be had now makes room for the next, and is asked for again later.
+
+    Args:
+        asking: the account's questions.
+        register: knows what is owed.
+        now: both clocks.
+        random: numbers from 0 to 1, for the waits.
+        on_end: called from a thread of ours when a place has become free.
+    """
+
+    def __init__(
+        self,
+        asking: Asking,
+        register: WorkflowRegister,
+        *,
+        now: Callable[[], Moment],
+        random: Callable[[], float],
+        on_end: Callable[[], None],
+    ) -> None:
+        self._asking = asking
+        self._account = asking.account
+        self._register = register
+        self._now = now
+        self._random = random
+        self._on_end = on_end
+        self._lock = threading.Lock()
+        self._order = DebtOrder()
+        self._tries: dict[str, _Try] = {}
+        self._is_stopping = False
+
+    def collect(self, followed: Collection[str]) -> None:
+        """Ask for what may be asked for now; never blocks.
+
+        Not for those that are `followed`: their streams are about to tell it.
+        """
+        owed = [
+            (workflow_id, self._register.owes_cause(self._account, workflow_id))
+            for workflow_id in self._register.causes_owed(self._account)
+        ]
+        now = self._now().monotonic
+        with self._lock:
+            self._order.note(owed, now)
+            while len(self._tries) < CAUSES_AT_ONCE and not self._is_stopping:
+                due = self._order.next_due({*self._tries, *followed}, now)
+                if due is None:
+                    return
+                one = _Try(*due, self._run)
+                self._tries[one.workflow_id] = one
+                try:
+                    one.thread.start()
+                except RuntimeError:
+                    # No thread to be had: it must not hold its place for ever.
+                    del self._tries[one.workflow_id]
+                    raise
+
+    def stop(self) -> None:
+        """End soon, from any thread, without waiting for it."""
+        with self._lock:
+            self._is_stopping = True
+            tries = list(self._tries.values())
+        for one in tries:
+            one.stop.ask()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the end of all, together that many seconds; whether it came."""
+        deadline = self._now().monotonic + timeout
+        with self._lock:
+            threads = [one.thread for one in self._tries.values()]
+        for thread in threads:
+            thread.join(max(0.0, deadline - self._now().monotonic))
+        return not any(thread.is_alive() for thread in threads)
+
+    def _run(self, one: _Try) -> None:
+        answered = False
+        at_least = 0.0
+        try:
+            answered = self._asking.ask(
+                one.workflow_id,
+                one.way,
+                Purpose.CAUSE,
+                one.stop,
+                wanted=self._wanted(one),
+                at_most=CAUSE_SECONDS,
+            )
+        except Stopped:
+            pass
+        except ServiceError as error:
+            at_least = error.retry_after or 0.0
+            log.debug(
+                "no cause",
+                extra={
+                    "account": self._account,
+                    "workflow_id": one.workflow_id,
+                    "code": error.code,
+                    "reason": str(error),
+                },
+            )
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the asking
+            log.error(  # noqa: TRY400 - a traceback shows values as well
+                "asking for a cause failed",
+                extra={
+                    "account": self._account,
+                    "workflow_id": one.workflow_id,
+                    "error": type(error).__name__,
+                },
+            )
+        finally:
+            self._ended(one, answered=answered, at_least=at_least)
+
+    def _wanted(self, one: _Try) -> Callable[[], bool]:
+        if self._register.owes_cause(self._account, one.workflow_id):
+            return lambda: self._register.owes_cause(self._account, one.workflow_id)
+        return lambda: one.workflow_id in self._register.causes_owed(self._account)
+
+    def _ended(self, one: _Try, *, answered: bool, at_least: float) -> None:
+        with self._lock:
+            self._order.asked(
+                one.workflow_id,
+                self._now().monotonic,
+                answered=answered,
+                jitter=self._random(),
+                at_least=at_least,
+            )
+            del self._tries[one.workflow_id]
+        self._on_end()

@@ -1,0 +1,221 @@
+"""Looks again at settled workflows that somebody has named again: they may run once more.
+
+Whoever pushes an id, or writes it into the configuration or a file, has a reason. Most likely it
+was executed again; the service may show that a little later.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from exporter.comfycontrol import ServiceError
+from exporter.comfycontrol.window import Purpose
+from exporter.following.asking import Asking
+from exporter.following.backoff import Backoff
+from exporter.following.stop import Stop, Stopped
+from exporter.observations import CannotTakeUp, Moment, Source, TakenUp, WorkflowRegister
+
+log = logging.getLogger(__name__)
+
+LOOK_TIMES: Final = (0.0, 5.0, 30.0)
+"""Seconds from when an id was named to each look. Replicas of the service may be behind."""
+
+LEAST_SECONDS: Final = 5.0
+"""Between two looks at the same id, however often it is named."""
+
+MOST_WAITING: Final = 1000
+"""How many ids wait for their looks; whoever names more has the oldest left out."""
+
+WAKE_SECONDS: Final = 1.0
+"""How often the clock is looked at while somebody waits."""
+
+PATIENCE_SECONDS: Final = 3600.0
+"""How long a look is tried for while the service does not answer."""
+
+
+@dataclass(slots=True)
+class _Look:
+    """One id that is looked at. Monotonic seconds."""
+
+    source: Source
+    named: float
+    due: float
+    looks: int = 0
+
+
+class LookOrder:
+    """Who is looked at, and when. Pure: times are handed in, in seconds of one monotonic clock."""
+
+    def __init__(self) -> None:
+        self._looks: dict[str, _Look] = {}
+        # When those that are not waiting any more were last looked at, for a moment.
+        self._recent: dict[str, float] = {}
+
+    def add(self, workflow_id: str, source: Source, now: float) -> str | None:
+        """An id was named: all its looks begin again. The id that had to give way, if any did."""
+        self._recent = {w: at for w, at in self._recent.items() if now < at + LEAST_SECONDS}
+        before = self._looks.pop(workflow_id, None)
+        due = now + LOOK_TIMES[0]
+        if before is not None and before.looks == 0:
+            due = before.due
+        elif workflow_id in self._recent:
+            due = max(due, self._recent[workflow_id] + LEAST_SECONDS)
+        self._looks[workflow_id] = _Look(source, now, due)
+        if len(self._looks) <= MOST_WAITING:
+            return None
+        oldest = next(iter(self._looks))
+        del self._looks[oldest]
+        return oldest
+
+    def next(self) -> tuple[str, Source, float] | None:
+        """Who is looked at next, who named it, and when; None: nobody waits."""
+        if not self._looks:
+            return None
+        workflow_id = min(self._looks, key=lambda w: self._looks[w].due)
+        look = self._looks[workflow_id]
+        return workflow_id, look.source, look.due
+
+    def looked(self, workflow_id: str, now: float, *, is_open: bool) -> None:
+        """It was looked at, and is open, or not (any more, or yet)."""
+        self._recent[workflow_id] = now
+        look = self._looks.get(workflow_id)
+        if look is None:
+            return
+        look.looks += 1
+        if is_open or look.looks >= len(LOOK_TIMES):
+            del self._looks[workflow_id]
+        else:
+            look.due = max(look.named + LOOK_TIMES[look.looks], now + LEAST_SECONDS)
+
+    def failed(self, workflow_id: str, now: float, wait: float) -> None:
+        """The service gave no answer about it: the same look is due again after so long."""
+        look = self._looks.get(workflow_id)
+        if look is None:
+            return
+        if now - look.named >= PATIENCE_SECONDS:
+            del self._looks[workflow_id]
+        else:
+            look.due = now + wait
+
+
+class Looker:
+    """Looks, for one account, in a thread of its own; mostly there is nobody to look at.
+
+    What waits is not kept over a restart.
+
+    Args:
+        asking: asks, and observes the answers.
+        register: knows who is open.
+        now: both clocks.
+        random: numbers from 0 to 1, for the backoff.
+    """
+
+    def __init__(
+        self,
+        asking: Asking,
+        register: WorkflowRegister,
+        *,
+        now: Callable[[], Moment],
+        random: Callable[[], float],
+    ) -> None:
+        self._asking = asking
+        self._account = asking.account
+        self._register = register
+        self._now = now
+        self._backoff = Backoff(random)
+        self._lock = threading.Lock()
+        self._order = LookOrder()
+        self._named = threading.Event()
+        self._stop = Stop()
+        self._thread = threading.Thread(
+            target=self._run, name=f"looker {self._account}", daemon=True
+        )
+
+    def look_again(self, workflow_ids: Iterable[str], source: Source) -> None:
+        """These were named, and have settled. From any thread, never blocks for long."""
+        now = self._now().monotonic
+        with self._lock:
+            left_out = [self._order.add(each, source, now) for each in workflow_ids]
+        count = sum(each is not None for each in left_out)
+        if count:
+            log.warning(
+                "too many settled ids were named again: not all are looked at",
+                extra={"account": self._account, "left_out": count},
+            )
+        self._named.set()
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End soon, from any thread, without waiting for it."""
+        self._stop.ask()
+
+    def join(self, timeout: float) -> bool:
+        """Wait that many seconds for the end; whether it came."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        with self._stop.interrupting(self._named.set):
+            while True:
+                self._named.clear()
+                if self._stop.asked:
+                    return
+                with self._lock:
+                    following = self._order.next()
+                if following is None:
+                    self._named.wait()
+                    continue
+                workflow_id, source, due = following
+                left = due - self._now().monotonic
+                if left > 0:
+                    self._named.wait(min(left, WAKE_SECONDS))
+                    continue
+                try:
+                    self._look(workflow_id, source)
+                except Stopped:
+                    return
+
+    def _look(self, workflow_id: str, source: Source) -> None:
+        at_least = 1.0
+        try:
+            self._ask(workflow_id, source)
+        except Stopped:
+            raise
+        except ServiceError as error:
+            at_least = max(at_least, error.retry_after or 0.0)
+            fault, level = {"code": error.code, "reason": str(error)}, logging.DEBUG
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the looking
+            fault, level = {"error": type(error).__name__}, logging.ERROR
+        else:
+            self._backoff.worked()
+            return
+        log.log(
+            level,
+            "looking again at a workflow failed",
+            extra={"account": self._account, "workflow_id": workflow_id, **fault},
+        )
+        wait = max(self._backoff.failed(), at_least)
+        with self._lock:
+            self._order.failed(workflow_id, self._now().monotonic, wait)
+
+    def _ask(self, workflow_id: str, source: Source) -> None:
+        def is_open() -> bool:
+            return self._register.is_open(self._account, workflow_id)
+
+        self._asking.ask(
+            workflow_id, "detail", Purpose.POLL, self._stop, wanted=lambda: not is_open()
+        )
+        if is_open():
+            # From now on it is followed as any other that is named.
+            with suppress(CannotTakeUp):
+                self._register.take_up(
+                    TakenUp(self._account, workflow_id, source, self._now(), anew=True)
+                )
+        with self._lock:
+            self._order.looked(workflow_id, self._now().monotonic, is_open=is_open())

@@ -1,0 +1,102 @@
+"""What the service refuses to tell of single ids, and what becomes of them.
+
+Everyone who asks for a single id judges its refusals here: the rule is in `ending.py`, and what
+it needs to know of earlier refusals is shared by streams, polls and looks.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from exporter.comfycontrol import ServiceError
+from exporter.following.ending import (
+    Answering,
+    Next,
+    Refusal,
+    after_refusal,
+    answered_usably,
+    is_believed,
+    refused_again,
+    refused_because,
+)
+from exporter.observations import GivenUp, Moment, WorkflowRegister
+
+PRUNE_AT: Final = 1000
+"""From so many records on, those of ids that are not open any more are dropped."""
+
+
+class Refusals:
+    """Remembers, for one account, which ids are refused, and how the others are answered.
+
+    A restart begins with nothing: then the time that a refusal has to last begins again.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_id: dict[str, Refusal] = {}
+        self._answering: Answering | None = None
+        self._prune_at = PRUNE_AT
+
+    def answered(self, now: float) -> None:
+        """A request of the account was answered usably (monotonic seconds)."""
+        with self._lock:
+            self._answering = answered_usably(self._answering, now)
+
+    def told(self, workflow_id: str) -> None:
+        """The service knows this id: what it refused before means nothing."""
+        with self._lock:
+            self._by_id.pop(workflow_id, None)
+
+    def is_quiet(self, workflow_id: str, now: float) -> bool:
+        """Whether it was refused a moment ago, and need not be asked for again just yet."""
+        with self._lock:
+            refusal = self._by_id.get(workflow_id)
+        return refusal is not None and now < refusal.quiet_until()
+
+    def judge(
+        self,
+        register: WorkflowRegister,
+        account: str,
+        workflow_id: str,
+        error: ServiceError,
+        now: Moment,
+    ) -> Next:
+        """What follows a request about one id that failed; drops the id where that is it."""
+        if refused_because(error) is None:
+            return after_refusal(error, believed=False)
+        workflow = register.open_workflow(account, workflow_id)
+        last_seen = None if workflow is None else workflow.last_seen
+        with self._lock:
+            refusal = refused_again(
+                self._by_id.get(workflow_id),
+                None if last_seen is None else last_seen.monotonic,
+                now.monotonic,
+            )
+            self._by_id[workflow_id] = refusal
+            answering = self._answering
+        then = after_refusal(
+            error,
+            believed=is_believed(
+                refusal,
+                # What has settled was seen.
+                seen=workflow is None or last_seen is not None,
+                answering=answering,
+                now=now.monotonic,
+            ),
+        )
+        if then.drop_reason is not None:
+            self.told(workflow_id)
+            register.give_up(GivenUp(account, workflow_id, then.drop_reason, now))
+        self._prune(lambda known: register.is_open(account, known))
+        return then
+
+    def _prune(self, is_open: Callable[[str], bool]) -> None:
+        with self._lock:
+            if len(self._by_id) < self._prune_at:
+                return
+            known = list(self._by_id)
+        gone = [workflow_id for workflow_id in known if not is_open(workflow_id)]
+        with self._lock:
+            for workflow_id in gone:
+                self._by_id.pop(workflow_id, None)
+            self._prune_at = max(PRUNE_AT, 2 * len(self._by_id))

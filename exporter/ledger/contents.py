@@ -1,0 +1,409 @@
+"""What a process reads from the ledger's tables at its start, and what it writes to them.
+
+Nothing is believed that does not prove itself: a row by its checksum, a table by its seal.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Final, TypeVar
+
+from exporter.ledger.damage import UNREADABLE, code_of, is_damage, reading
+from exporter.ledger.rows import (
+    Row,
+    account_of,
+    account_row,
+    baseline_of,
+    baseline_row,
+    counter_of,
+    counter_row,
+    histogram_of,
+    histogram_row,
+    mark_of,
+    workflow_of,
+    workflow_row,
+)
+from exporter.ledger.schema import (
+    ACCOUNTS,
+    BASELINES,
+    COUNTERS,
+    HISTOGRAMS,
+    MARKS,
+    TABLES,
+    UNSETTLED,
+    WORKFLOWS,
+    Table,
+    intact,
+)
+from exporter.ledger.seal import Draft, Seal, checksum, digest_of
+from exporter.ledger.store import AccountMarks, Batch, Kept
+from exporter.ledger.words import words_of_total, words_of_workflow
+from exporter.ledger.workflow import Workflow
+from exporter.observations import Baseline, Status
+
+QUICK_CHECKED_PAGES: Final = 2_048
+"""Files up to this size (8 MiB, some 40,000 workflows) have their structure checked by SQLite at
+the start, which cannot be done in parts. Larger ones would keep others waiting for it."""
+
+_TOLD: Final = 3
+"""Damaged rows of a table that are named one by one."""
+
+
+# Reading ------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Found:
+    """What was read."""
+
+    kept: Kept = field(default_factory=Kept)
+    """All that has proved itself."""
+    damage: list[str] = field(default_factory=list)
+    """Everything else, for people."""
+
+
+def load(database: sqlite3.Connection, seal: Seal | None, monotonic: float) -> Found:
+    """Everything but the settled workflows.
+
+    Raises:
+        UnknownWord: a newer version wrote it.
+        sqlite3.Error: the disk fails.
+    """
+    reader = _Reader(database, seal)
+    accounts = {
+        number: (name, marks)
+        for number, name, marks in reader.read(ACCOUNTS, account_of, lambda row: str(row[1]))
+    }
+    reader.check_names({number: name for number, (name, _) in accounts.items()})
+    counters = dict(reader.read(COUNTERS, counter_of, _series))
+    histograms = dict(reader.read(HISTOGRAMS, histogram_of, _series))
+    marks = dict(reader.read(MARKS, mark_of, lambda row: str(row[0])))
+    baselines = {
+        (accounts[number][0], status): baseline
+        for number, status, baseline in reader.read(BASELINES, baseline_of, _series)
+        if number in accounts or reader.miss(f"baselines: account {number} is not there")
+    }
+    unsettled = [
+        workflow_of(accounts[row[0]][0], row, monotonic)
+        for row in reader.unsettled()
+        if row[0] in accounts or reader.miss(f"workflows: account {row[0]} is not there")
+    ]
+    closed, latest_ends = reader.closed(len([w for w in unsettled if w.phase == "open"]))
+    reader.check_structure()
+    kept = Kept(
+        unsettled=unsettled,
+        accounts=dict(accounts.values()),
+        counters=counters,
+        histograms=histograms,
+        announced=marks.get("announced", 0),
+        appeared=max(
+            max((total.appeared for total in counters.values()), default=0),
+            max((total.appeared for total in histograms.values()), default=0),
+        ),
+        closed=closed,
+        latest_ends=latest_ends,
+        baselines=baselines,
+    )
+    return Found(kept, reader.damage)
+
+
+_T = TypeVar("_T")
+
+
+class _Reader:
+    """Reads table after table, whatever is wrong with one of them."""
+
+    def __init__(self, database: sqlite3.Connection, seal: Seal | None) -> None:
+        self._database = database
+        self._seal = seal
+        self.damage: list[str] = []
+
+    def miss(self, damage: str) -> bool:
+        """Note some damage; False."""
+        self.damage.append(damage)
+        return False
+
+    def read(
+        self, table: Table, parse: Callable[[Row], _T], name: Callable[[Row], str]
+    ) -> list[_T]:
+        """All rows of a table that prove themselves; `name` says which one it is to people."""
+        statement = f"SELECT {table.listed} FROM {table.name}"  # noqa: S608 - constants
+        rows = self._proven(table.name, table, statement, name)
+        parsed = []
+        for row in rows:
+            try:
+                parsed.append(parse(row))
+            except UNREADABLE as error:
+                self.miss(f"{table.name}: {name(row)} cannot be read ({type(error).__name__})")
+        return parsed
+
+    def check_names(self, names: Mapping[int, str]) -> None:
+        """Whether the index by which accounts are found has all of them."""
+        statement = "SELECT account, name FROM accounts INDEXED BY sqlite_autoindex_accounts_1"
+        known = len(self.damage)
+        found: dict[int, str] = dict(self._rows("accounts", statement))
+        if found != names and len(self.damage) == known:
+            self.miss("accounts: the index has others than the table")
+
+    def unsettled(self) -> list[Row]:
+        """The rows of unsettled workflows, on which the table and the index agree."""
+        columns = ", ".join(f"w.{column}" for column in WORKFLOWS.columns)
+        statement = (
+            f"SELECT {columns}, i.checksum "  # noqa: S608 - constants
+            "FROM (SELECT account, workflow, checksum FROM workflows INDEXED BY unsettled "
+            f"WHERE {UNSETTLED}) i LEFT JOIN workflows w "
+            "ON w.account = i.account AND w.workflow = i.workflow"
+        )
+        return self._proven("unsettled", WORKFLOWS, statement, lambda _: "one")
+
+    def closed(self, unsettled_open: int) -> tuple[int, dict[str, float]]:
+        """How many workflows are closed, and each account's latest end."""
+        # Counting a whole table reads its smallest index and looks at no row.
+        counted = list(self._rows("workflows", "SELECT count(*) FROM workflows"))
+        workflows = counted[0][0] if counted else 0
+        if counted and self._seal is not None:
+            expected = self._seal.digest("workflows").rows
+            if workflows != expected:
+                self.miss(f"workflows: {workflows} rows where {expected} were written")
+        latest_ends = self._rows(
+            "workflows",
+            "SELECT name, (SELECT ended_at FROM workflows WHERE account = accounts.account "
+            "AND phase != 'open' AND phase = 'settled' ORDER BY ended_at DESC LIMIT 1) "
+            "FROM accounts",
+        )
+        return workflows - unsettled_open, {
+            str(name): end for name, end in latest_ends if isinstance(end, float)
+        }
+
+    def check_structure(self) -> None:
+        """Have SQLite look over a file that is not large."""
+        pages = list(self._rows("the file", "PRAGMA page_count"))
+        if not pages or pages[0][0] > QUICK_CHECKED_PAGES:
+            return
+        found = [row[0] for row in self._rows("the file", f"PRAGMA quick_check({_TOLD})")]
+        if found and found != ["ok"]:
+            self.damage.extend(str(line).replace("\n", " ") for line in found)
+
+    def _rows(self, name: str, statement: str) -> Iterator[Row]:
+        """What a statement gives, up to the first damage."""
+        try:
+            yield from self._database.execute(statement)
+        except UNREADABLE as error:
+            self.miss(f"{name}: {type(error).__name__}")
+        except sqlite3.Error as error:
+            if not is_damage(error) and code_of(error) != sqlite3.SQLITE_ERROR:
+                raise
+            self.miss(f"{name}: {error}")
+
+    def _proven(
+        self, name: str, table: Table, statement: str, told: Callable[[Row], str]
+    ) -> list[Row]:
+        """The rows that a statement gives and that prove themselves, by themselves and in sum."""
+        known = len(self.damage)
+        rows, damaged = [], []
+        for row in self._rows(name, statement):
+            try:
+                rows.append(intact(table, row))
+            except ValueError:
+                damaged.append(told(row))
+        if damaged:
+            more = f" and {len(damaged) - _TOLD} more" if len(damaged) > _TOLD else ""
+            self.miss(f"{name}: the checksum is wrong of {', '.join(damaged[:_TOLD])}{more}")
+        if self._seal is None or len(self.damage) > known:
+            # What is wrong with the rows explains what is wrong with their sum.
+            return rows
+        found = digest_of(checksum(table.name, row) for row in rows)
+        expected = self._seal.digest(name)
+        if found.rows != expected.rows:
+            self.miss(f"{name}: {found.rows} rows where {expected.rows} were written")
+        elif found != expected:
+            self.miss(f"{name}: rows are from an earlier time")
+        return rows
+
+
+def _series(row: Row) -> str:
+    """A series, as far as its row tells."""
+    name, labels = (str(value).encode("ascii", "replace").decode() for value in row[:2])
+    return f"{name[:40]} {labels[:200]}"
+
+
+# Writing ------------------------------------------------------------------------------------------
+
+
+def write(
+    database: sqlite3.Connection, draft: Draft, batch: Batch, number_of: Callable[[str], int]
+) -> None:
+    """Write a batch, within a transaction; `number_of` makes accounts that are not there."""
+    for name, marks in batch.accounts.items():
+        _change_marks(database, draft, number_of(name), partial(_moved, marks=marks))
+    _keep_workflows(
+        database,
+        draft,
+        [
+            (workflow_row(number_of(key[0]), key[1], workflow), workflow)
+            for key, workflow in batch.workflows.items()
+        ],
+    )
+    for (counter, labels), count in batch.counters.items():
+        draft.use(words_of_total("counter", counter, labels))
+        _keep(database, draft, COUNTERS, counter_row(counter, labels, count))
+    for (histogram, labels), observed in batch.histograms.items():
+        draft.use(words_of_total("histogram", histogram, labels))
+        _keep(database, draft, HISTOGRAMS, histogram_row(histogram, labels, observed))
+    for (account, status), baseline in batch.baselines.items():
+        draft.use([f"status {status.value}"])
+        _keep_baseline(database, draft, number_of(account), status, baseline)
+    if batch.announced is not None:
+        draft.use(["mark announced"])
+        _keep(database, draft, MARKS, ("announced", batch.announced))
+
+
+def make_account(database: sqlite3.Connection, draft: Draft, name: str) -> int:
+    """A new account; its number."""
+    number = int(database.execute("SELECT coalesce(max(account), 0) FROM accounts").fetchone()[0])
+    _keep(database, draft, ACCOUNTS, account_row(number + 1, name, AccountMarks()))
+    return number + 1
+
+
+def prune(
+    database: sqlite3.Connection,
+    draft: Draft,
+    number: int,
+    created: float | None,
+    ended: float | None,
+) -> None:
+    """Settled workflows of an account were dropped: none was created or ended later than this."""
+    _change_marks(
+        database,
+        draft,
+        number,
+        lambda kept: _moved(kept, replace(kept, pruned_created=created, pruned_ended=ended)),
+    )
+
+
+def _change_marks(
+    database: sqlite3.Connection,
+    draft: Draft,
+    number: int,
+    change: Callable[[AccountMarks], AccountMarks],
+) -> None:
+    found = database.execute(
+        f"SELECT {ACCOUNTS.listed} FROM accounts WHERE account = ?",  # noqa: S608 - constants
+        (number,),
+    ).fetchone()
+    with reading():
+        _, name, kept = account_of(intact(ACCOUNTS, found))
+    _keep(database, draft, ACCOUNTS, account_row(number, name, change(kept)))
+
+
+def _moved(kept: AccountMarks, marks: AccountMarks) -> AccountMarks:
+    """The marks as given, but those that only ever move forward."""
+    return replace(
+        marks,
+        line=_latest(kept.line, marks.line),
+        pruned_created=_latest(kept.pruned_created, marks.pruned_created),
+        pruned_ended=_latest(kept.pruned_ended, marks.pruned_ended),
+    )
+
+
+def _latest(*stamps: float | None) -> float | None:
+    return max((stamp for stamp in stamps if stamp is not None), default=None)
+
+
+def forget(
+    database: sqlite3.Connection, draft: Draft, number: int, ended_at: float, most: int
+) -> list[Workflow]:
+    """Drop the workflows of an account that ended before this, the oldest first; which."""
+    rows = [
+        intact(WORKFLOWS, row)
+        for row in database.execute(
+            f"SELECT {WORKFLOWS.listed} FROM workflows "  # noqa: S608 - constants
+            "WHERE account = ? AND phase != 'open' AND ended_at < ? "
+            "AND cause_owed_since IS NULL AND duration_owed_since IS NULL "
+            "ORDER BY ended_at LIMIT ?",
+            (number, ended_at, most),
+        ).fetchall()
+    ]
+    database.executemany(
+        "DELETE FROM workflows WHERE account = ? AND workflow = ?", [row[:2] for row in rows]
+    )
+    for row in rows:
+        before = checksum(WORKFLOWS.name, row)
+        draft.change("workflows", before, None)
+        draft.changes.append((row[:2], before, None))
+    return [workflow_of("", row, 0.0) for row in rows]
+
+
+def find(
+    database: sqlite3.Connection, number: int | None, account: str, workflow: bytes, began: float
+) -> Workflow | None:
+    """A workflow that is settled or dropped.
+
+    Raises:
+        UnknownWord: a newer version wrote it.
+        ValueError, TypeError: its row is damaged.
+    """
+    found = database.execute(
+        f"SELECT {WORKFLOWS.listed} FROM workflows "  # noqa: S608 - constants
+        "WHERE account = ? AND workflow = ?",
+        (number, workflow),
+    ).fetchone()
+    if found is None:
+        return None
+    kept = workflow_of(account, intact(WORKFLOWS, found), began)
+    return None if kept.phase == "open" else kept
+
+
+_FIND_CHECKSUM: Final = {
+    table: f"SELECT checksum FROM {table.name} WHERE {table.is_key}"  # noqa: S608
+    for table in TABLES
+    if table is not WORKFLOWS
+}
+_KEEP: Final = {table: table.kept for table in TABLES}
+_FIND_WORKFLOW: Final = f"SELECT checksum, {UNSETTLED} FROM workflows WHERE {WORKFLOWS.is_key}"  # noqa: S608
+
+
+def _keep(database: sqlite3.Connection, draft: Draft, table: Table, row: Row) -> None:
+    before = database.execute(_FIND_CHECKSUM[table], row[: len(table.key)]).fetchone()
+    after = checksum(table.name, row)
+    draft.change(table.name, None if before is None else before[0], after)
+    database.execute(_KEEP[table], (*row, after))
+
+
+def _keep_baseline(
+    database: sqlite3.Connection,
+    draft: Draft,
+    number: int,
+    status: Status,
+    baseline: Baseline | None,
+) -> None:
+    if baseline is not None:
+        _keep(database, draft, BASELINES, baseline_row(number, status, baseline))
+        return
+    key = (number, status.value)
+    before = database.execute(_FIND_CHECKSUM[BASELINES], key).fetchone()
+    if before is not None:
+        draft.change(BASELINES.name, before[0], None)
+        database.execute(f"DELETE FROM baselines WHERE {BASELINES.is_key}", key)  # noqa: S608
+
+
+def _keep_workflows(
+    database: sqlite3.Connection,
+    draft: Draft,
+    rows: Sequence[tuple[Row, Workflow]],
+) -> None:
+    kept = []
+    for row, workflow in rows:
+        found = database.execute(_FIND_WORKFLOW, row[:2]).fetchone()
+        before, was_unsettled = (None, False) if found is None else found
+        after = checksum(WORKFLOWS.name, row)
+        is_unsettled = workflow.phase == "open" or workflow.owed_since is not None
+        draft.change("workflows", before, after)
+        draft.change(
+            "unsettled", before if was_unsettled else None, after if is_unsettled else None
+        )
+        draft.changes.append(((row[0], row[1]), before, after))
+        draft.use(words_of_workflow(workflow.source, workflow.phase, workflow.status))
+        kept.append((*row, after))
+    database.executemany(_KEEP[WORKFLOWS], kept)

@@ -1,0 +1,266 @@
+"""How the ledger's values stand in its rows, and come back from them."""
+
+import json
+from dataclasses import astuple
+from typing import Any, Final, TypeVar, get_args
+
+from exporter.ledger.store import AccountMarks
+from exporter.ledger.totals import (
+    CounterName,
+    CounterTotal,
+    Exemplar,
+    HistogramName,
+    HistogramTotal,
+    Labels,
+)
+from exporter.ledger.words import UnknownWord, unknown_of, words_of_total
+from exporter.ledger.workflow import Phase, Workflow
+from exporter.observations import Baseline, Moment, Source, Status
+
+Row = tuple[Any, ...]
+"""What SQLite keeps, in the order of the table's columns."""
+
+WORKFLOW_COLUMNS: Final = (
+    "account", "workflow", "source", "phase", "run", "status", "unknown_status", "first_seen",
+    "last_seen", "created_at", "started_at", "ended_at", "entered_queue", "waited", "start_wait",
+    "start_observed", "outputs_counted", "cause_owed_since", "stream_ended_at",
+    "stream_ended_run", "listed_ended_at", "listed_ended_run", "settled_at", "duration_owed_since",
+)  # fmt: skip
+
+
+# Workflows ----------------------------------------------------------------------------------------
+
+
+def workflow_row(number: int, workflow_id: str, workflow: Workflow) -> Row:
+    """The row of a workflow, of the account with this number."""
+    return (
+        number,
+        packed(workflow_id),
+        workflow.source,
+        workflow.phase,
+        workflow.run,
+        None if workflow.status is None else workflow.status.value,
+        workflow.unknown_status,
+        _real(workflow.first_seen.wall),
+        _wall_of(workflow.last_seen),
+        _real(workflow.created_at),
+        _real(workflow.started_at),
+        _real(workflow.ended_at),
+        int(workflow.entered_queue),
+        int(workflow.has_waited),
+        _real(workflow.start_wait),
+        int(workflow.start_observed),
+        int(workflow.outputs_counted),
+        _wall_of(workflow.cause_owed_since),
+        _real(workflow.stream_ended_at),
+        workflow.stream_ended_run,
+        _real(workflow.listed_ended_at),
+        workflow.listed_ended_run,
+        _real(workflow.settled_at),
+        _wall_of(workflow.duration_owed_since),
+    )
+
+
+def workflow_of(account: str, row: Row, monotonic: float) -> Workflow:
+    """A workflow from its row.
+
+    Raises:
+        UnknownWord: a newer version wrote it.
+        ValueError, TypeError: nobody did.
+    """
+    (
+        _, packed, source, phase, run, status, unknown_status, first_seen, last_seen, created_at,
+        started_at, ended_at, entered_queue, waited, start_wait, start_observed,
+        outputs_counted, cause_owed_since, stream_ended_at, stream_ended_run, listed_ended_at,
+        listed_ended_run, settled_at, duration_owed_since,
+    ) = row  # fmt: skip
+    # What another process measured by its monotonic clock means nothing here: a wait that it saw
+    # begin is never guessed, and being out of sight or in debt counts from now.
+    return Workflow(
+        account=account,
+        workflow_id=_unpacked(packed),
+        source=_one_of("source", get_args(Source), source),
+        first_seen=Moment(float(first_seen), monotonic),
+        phase=_one_of("phase", get_args(Phase), phase),
+        run=int(run),
+        status=None if status is None else Status(_one_of("status", tuple(Status), status)),
+        unknown_status=unknown_status,
+        last_seen=_moment(last_seen, monotonic),
+        created_at=_number(created_at),
+        started_at=_number(started_at),
+        ended_at=_number(ended_at),
+        entered_queue=bool(entered_queue),
+        waiting_lost=bool(waited),
+        start_wait=_number(start_wait),
+        start_observed=bool(start_observed),
+        outputs_counted=bool(outputs_counted),
+        cause_owed_since=_moment(cause_owed_since, monotonic),
+        stream_ended_at=_number(stream_ended_at),
+        stream_ended_run=int(stream_ended_run),
+        listed_ended_at=_number(listed_ended_at),
+        listed_ended_run=int(listed_ended_run),
+        settled_at=_number(settled_at),
+        duration_owed_since=_moment(duration_owed_since, monotonic),
+    )
+
+
+def packed(workflow_id: str) -> bytes:
+    """An id as it stands in its column."""
+    return bytes.fromhex(workflow_id.replace("-", ""))
+
+
+def _unpacked(packed: bytes) -> str:
+    digits = packed.hex()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+# Accounts -----------------------------------------------------------------------------------------
+
+
+def account_row(number: int, name: str, marks: AccountMarks) -> Row:
+    """The row of an account. The columns of its marks are named and ordered as the fields are."""
+    return (number, name, *map(_real, astuple(marks)))
+
+
+def account_of(row: Row) -> tuple[int, str, AccountMarks]:
+    """Number, name and marks of an account."""
+    number, name, *marks = row
+    return int(number), str(name), AccountMarks(*map(_number, marks))
+
+
+def baseline_row(number: int, status: Status, baseline: Baseline) -> Row:
+    """The row of what an account's comparisons stand on; of the account with this number."""
+    return (
+        number,
+        status.value,
+        baseline.value,
+        _real(baseline.compared_at),
+        _real(baseline.since),
+    )
+
+
+def baseline_of(row: Row) -> tuple[int, Status, Baseline]:
+    """Number of the account, status, and what its comparisons stand on.
+
+    Raises:
+        UnknownWord: a newer version wrote it.
+        ValueError, TypeError: nobody did.
+    """
+    number, status, value, compared_at, since = row
+    known = Status(_one_of("status", tuple(Status), status))
+    return int(number), known, Baseline(int(value), float(compared_at), float(since))
+
+
+# Totals -------------------------------------------------------------------------------------------
+
+
+def counter_row(name: CounterName, labels: Labels, total: CounterTotal) -> Row:
+    """The row of a counter's series."""
+    exemplar = None if total.exemplar is None else _json(astuple(total.exemplar))
+    return (name, _json(labels), _real(total.value), total.appeared, exemplar)
+
+
+def counter_of(row: Row) -> tuple[tuple[CounterName, Labels], CounterTotal]:
+    """A counter's series.
+
+    Raises:
+        UnknownWord: a newer version wrote it.
+        ValueError, TypeError, LookupError: nobody did.
+    """
+    name, labels, value, appeared, exemplar = row
+    key = _known("counter", name, labels)
+    known: CounterName = _one_of("counter", get_args(CounterName), name)
+    return (known, key), CounterTotal(float(value), _exemplar(exemplar), int(appeared))
+
+
+def histogram_row(name: HistogramName, labels: Labels, total: HistogramTotal) -> Row:
+    """The row of a histogram's series."""
+    return (
+        name,
+        _json(labels),
+        _json(total.bounds),
+        _json(total.counts),
+        _real(total.sum),
+        _json([None if e is None else astuple(e) for e in total.exemplars]),
+        total.appeared,
+    )
+
+
+def histogram_of(row: Row) -> tuple[tuple[HistogramName, Labels], HistogramTotal]:
+    """A histogram's series.
+
+    Raises:
+        UnknownWord: a newer version wrote it.
+        ValueError, TypeError, LookupError: nobody did.
+    """
+    name, labels, bounds, counts, total, exemplars, appeared = row
+    key = _known("histogram", name, labels)
+    known: HistogramName = _one_of("histogram", get_args(HistogramName), name)
+    histogram = HistogramTotal(
+        tuple(map(float, json.loads(bounds))),
+        list(map(int, json.loads(counts))),
+        float(total),
+        [None if e is None else Exemplar(*e) for e in json.loads(exemplars)],
+        int(appeared),
+    )
+    if not len(histogram.counts) == len(histogram.exemplars) == len(histogram.bounds) + 1:
+        raise ValueError("as many counts as there are buckets")
+    return (known, key), histogram
+
+
+def _known(kind: str, name: str, labels: str) -> Labels:
+    """The labels of a total whose words are all known."""
+    key = tuple(map(str, json.loads(labels)))
+    unknown = unknown_of(words_of_total(kind, name, key))
+    if unknown is not None:
+        raise UnknownWord(unknown)
+    return key
+
+
+def _exemplar(text: str | None) -> Exemplar | None:
+    return None if text is None else Exemplar(*json.loads(text))
+
+
+# Marks --------------------------------------------------------------------------------------------
+
+
+def mark_of(row: Row) -> tuple[str, int]:
+    """Name and value of a mark.
+
+    Raises:
+        UnknownWord: a newer version wrote it.
+        ValueError, TypeError: nobody did.
+    """
+    name, value = row
+    return _one_of("mark", ("announced",), name), int(value)
+
+
+# Values -------------------------------------------------------------------------------------------
+
+_T = TypeVar("_T")
+
+
+def _one_of(kind: str, known: tuple[_T, ...], value: object) -> _T:
+    if value not in known:
+        raise UnknownWord(f"{kind} {value}")
+    return known[known.index(value)]
+
+
+def _number(value: Any) -> float | None:  # noqa: ANN401 - SQLite gives what is there
+    return None if value is None else float(value)
+
+
+def _real(value: float | None) -> float | None:
+    """A number as a column of reals gives it back: minus zero is zero there, not a number NULL."""
+    return None if value is None or value != value else float(value) + 0.0  # noqa: PLR0124
+
+
+def _moment(wall: Any, monotonic: float) -> Moment | None:  # noqa: ANN401
+    return None if wall is None else Moment(float(wall), monotonic)
+
+
+def _wall_of(moment: Moment | None) -> float | None:
+    return None if moment is None else _real(moment.wall)
+
+
+_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

@@ -1,0 +1,240 @@
+"""Which run of a workflow an observation is about: the last one on record, or a new one. Pure.
+
+The service can execute an id again. A new run must be counted, and the same end must not be
+counted twice, though the service may tell it with other stamps: a stream to the second and the
+list to the millisecond, or each by another clock. So what one way of asking (streams, or the list
+and single answers) has told of an end is compared with what the same way tells now. Where only the
+other way has told it, time decides: what we saw as over cannot end later than when we saw it.
+
+Stamps are Unix seconds; `settled_at` and `updated_at` are by the service's clock, the start and the
+end of a run may be by a runner's.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from exporter.ledger.workflow import Workflow
+from exporter.observations import Observation, Via, known_status
+
+CLOCK_SLACK_SECONDS: Final = 2.0
+"""The service tells its clock in whole seconds (the Date header), and answers take a moment."""
+
+SAME_CLOCK_SECONDS: Final = 5.0
+"""An end that was seen within this time of its stamp was stamped by the service's own clock, or by
+one that agrees with it."""
+
+STALE_SECONDS: Final = 120.0
+"""A replica of the service may lag behind, but not for longer than this."""
+
+FIRST_STAMP_SECONDS: Final = 30.0
+"""An end may be told without its stamp at first; one that is told within this time is its own."""
+
+_DIGITS: Final = (0, 1, 2, 3)
+
+
+def precision_of(stamp: float) -> float:
+    """The unit, in seconds, in which a stamp was told: 1, 0.1, 0.01, 0.001 or a microsecond.
+
+    A precise stamp that happens to be round is taken for a coarse one: that errs on the side of
+    "the same end", and is rare.
+    """
+    for digits in _DIGITS:
+        scaled = stamp * 10**digits
+        # A Unix time in a float is good to a quarter of a microsecond.
+        if abs(scaled - round(scaled)) < 5e-7 * 10**digits:
+            return float(10.0**-digits)
+    return 1e-6
+
+
+def is_later(stamp: float, than: float) -> bool:
+    """Whether a stamp is later by more than the coarser precision of the two."""
+    return stamp - than > max(precision_of(stamp), precision_of(than))
+
+
+def is_over(seen: Observation) -> bool:
+    """Whether the service says that the run has ended: a status nobody knows needs a stamp."""
+    status = known_status(seen.status)
+    return seen.completed_at is not None if status is None else status.final
+
+
+def told_end(workflow: Workflow, via: Via) -> tuple[float | None, int]:
+    """The latest end that this way of asking has told, and which run it was of; 0: of none."""
+    if via == "stream":
+        return workflow.stream_ended_at, workflow.stream_ended_run
+    return workflow.listed_ended_at, workflow.listed_ended_run
+
+
+def is_new_run(workflow: Workflow, seen: Observation, *, listed: bool) -> bool:
+    """Whether this shows that a settled workflow was executed again.
+
+    `listed`: the account's list is read, so a list or a single answer will tell of each new run,
+    and nothing need be concluded from a stream whose clock is not known.
+    """
+    if listed and seen.via == "stream" and workflow.listed_ended_run == workflow.run:
+        return False
+    told, told_run = told_end(workflow, seen.via)
+    this_way = told is not None and told_run == workflow.run
+    if is_over(seen):
+        return _has_ended_again(workflow, seen, told, this_way=this_way)
+    return _is_open_again(workflow, seen, told if this_way else None)
+
+
+def _has_ended_again(
+    workflow: Workflow, seen: Observation, told: float | None, *, this_way: bool
+) -> bool:
+    end, start = seen.completed_at, seen.started_at
+    if end is None:
+        return False  # the same end without its stamp, or an edit
+    if start is not None and is_later(start, end):
+        return False  # cancelled before it started, and the start turned up afterwards
+    if told is not None and not is_later(end, told):
+        return False  # of this run or, from a replica that lags, of an earlier one
+    if _lies_in_the_future(workflow, seen, end, told if this_way else None):
+        return False
+    if told is not None and this_way:
+        return start is None or _starts_after(workflow, start, told)
+    return _has_ended_since(workflow, seen, end)
+
+
+def _lies_in_the_future(
+    workflow: Workflow, seen: Observation, end: float, told: float | None
+) -> bool:
+    """Whether an end is by another clock than what it would be compared with.
+
+    Nothing ends later than now. A clock that stamped the end on record may be fast, though.
+    """
+    if seen.service_wall is None:
+        return False
+    ahead = CLOCK_SLACK_SECONDS
+    if told is not None and workflow.settled_at is not None:
+        lead = told - workflow.settled_at
+        if lead > CLOCK_SLACK_SECONDS:
+            # By less than it really is: the end was seen a while after it.
+            ahead = lead + STALE_SECONDS
+    return end > seen.service_wall + ahead
+
+
+def _has_ended_since(workflow: Workflow, seen: Observation, end: float) -> bool:
+    """Whether an end is a new one, where this way of asking never told that of the last run."""
+    start, settled_at = seen.started_at, workflow.settled_at
+    other = _told_the_other_way(workflow, seen.via)
+    if other is None:
+        return _is_past_unstamped_end(workflow, start, end)
+    if not is_later(end, other):
+        return False
+    if settled_at is not None and end > settled_at + CLOCK_SLACK_SECONDS:
+        # It ended after we saw it over. With its old start, the stamp was only put right.
+        return start is None or _starts_after(workflow, start, None)
+    if settled_at is None:
+        return start is None or _starts_after(workflow, start, other)
+    clocks_agree = abs(settled_at - other) <= SAME_CLOCK_SECONDS
+    return clocks_agree and start is not None and _starts_after(workflow, start, other)
+
+
+def _is_past_unstamped_end(workflow: Workflow, start: float | None, end: float) -> bool:
+    """The end on record has no stamp. The first that is told is most likely its own."""
+    settled_at = workflow.settled_at
+    if settled_at is None:
+        return start is not None and _starts_after(workflow, start, workflow.ended_at)
+    if start is None:
+        return end > settled_at + FIRST_STAMP_SECONDS
+    return _starts_after(workflow, start, settled_at + CLOCK_SLACK_SECONDS)
+
+
+def _is_open_again(workflow: Workflow, seen: Observation, told: float | None) -> bool:
+    """Whether an open status is plainly newer than the end, and not that of a stale replica."""
+    over_by = told
+    if over_by is None:
+        over_by = workflow.ended_at if workflow.settled_at is None else workflow.settled_at
+    if seen.started_at is not None and _starts_after(workflow, seen.started_at, over_by):
+        return True
+    if known_status(seen.status) is None or seen.via == "stream" or workflow.settled_at is None:
+        # A word that nobody knows may be what the service calls an old end; and a stream tells
+        # nothing of when its snapshot is from.
+        return False
+    if seen.updated_at is not None:
+        return seen.updated_at > workflow.settled_at + CLOCK_SLACK_SECONDS
+    return seen.service_wall is not None and seen.service_wall - workflow.settled_at > STALE_SECONDS
+
+
+def is_about_earlier_run(workflow: Workflow, seen: Observation) -> bool:
+    """Whether an end is that of a run before the one that is open now, as a replica may tell."""
+    if workflow.run == 1 or not is_over(seen):
+        return False
+    if is_earlier_end(workflow, seen):
+        return True
+    end, settled_at = seen.completed_at, workflow.settled_at
+    if seen.updated_at is not None and settled_at is not None:
+        return seen.updated_at <= settled_at
+    if end is None:
+        return False
+    told, told_run = told_end(workflow, seen.via)
+    if told is not None and told_run == workflow.run - 1:
+        # That of a run before, or by a runner whose clock is behind: time will tell.
+        return end < told
+    over_by = workflow.ended_at if settled_at is None else settled_at
+    return over_by is not None and end <= over_by + CLOCK_SLACK_SECONDS
+
+
+def is_earlier_end(workflow: Workflow, seen: Observation) -> bool:
+    """Whether this is the very end of the run before the one that is open now."""
+    end = seen.completed_at
+    if end is None or not is_over(seen):
+        return False
+    return any(
+        told is not None and run == workflow.run - 1 and _is_same(end, told)
+        for told, run in (told_end(workflow, "stream"), told_end(workflow, "listing"))
+    )
+
+
+def _is_same(stamp: float, other: float) -> bool:
+    return not is_later(stamp, other) and not is_later(other, stamp)
+
+
+def note_end(workflow: Workflow, seen: Observation) -> Workflow:
+    """Remember the end as this way of asking tells it, unless it is that of another run."""
+    end = seen.completed_at
+    told, _ = told_end(workflow, seen.via)
+    if end is None or not is_over(seen) or (told is not None and not is_later(end, told)):
+        return workflow
+    other = _told_the_other_way(workflow, seen.via)
+    if is_earlier_end(workflow, seen):
+        return workflow
+    if other is not None and _is_of_other_run(workflow, seen, end, other):
+        return workflow
+    return settled_by(workflow, seen.via, end)
+
+
+def settled_by(workflow: Workflow, via: Via, end: float | None) -> Workflow:
+    """Remember that this way of asking has told this end of the run on record."""
+    if end is None:
+        return workflow
+    if via == "stream":
+        return replace(workflow, stream_ended_at=end, stream_ended_run=workflow.run)
+    return replace(workflow, listed_ended_at=end, listed_ended_run=workflow.run)
+
+
+def _is_of_other_run(workflow: Workflow, seen: Observation, end: float, other: float) -> bool:
+    settled_at = workflow.settled_at
+    if seen.via == "stream" and settled_at is not None and end > settled_at + CLOCK_SLACK_SECONDS:
+        return True  # of a new run, which the list is about to tell
+    if workflow.started_at is not None and seen.started_at is not None:
+        return is_later(workflow.started_at, seen.started_at)
+    return is_later(other, end) and (
+        settled_at is None or abs(settled_at - other) <= SAME_CLOCK_SECONDS
+    )
+
+
+def _starts_after(workflow: Workflow, start: float, end: float | None) -> bool:
+    return (end is None or is_later(start, end)) and (
+        workflow.started_at is None or is_later(start, workflow.started_at)
+    )
+
+
+def _told_the_other_way(workflow: Workflow, via: Via) -> float | None:
+    other, run = told_end(workflow, _other_way(via))
+    return other if run == workflow.run else None
+
+
+def _other_way(via: Via) -> Via:
+    return "listing" if via == "stream" else "stream"

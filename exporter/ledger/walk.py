@@ -1,0 +1,103 @@
+"""Looks over every workflow's row once after the start, a little at a time."""
+
+import sqlite3
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from exporter.ledger.damage import Damaged, reading
+from exporter.ledger.rows import workflow_of
+from exporter.ledger.schema import WORKFLOWS, intact
+from exporter.ledger.seal import Digest, Seal
+
+FIRST_SECONDS: Final = 0.03
+"""How long it goes on at the start, before anything is observed: some 4,000 workflows are done by
+then."""
+
+SLICE_SECONDS: Final = 0.004
+"""How long it may keep others from the store at a time, afterwards."""
+
+ROWS_AT_ONCE: Final = 100
+
+_ROWS: Final = (
+    f"SELECT {', '.join(f'w.{column}' for column in WORKFLOWS.columns)}, w.checksum, "  # noqa: S608
+    "(SELECT count(*) FROM workflows i INDEXED BY created WHERE i.account = w.account "
+    "AND i.created_at IS w.created_at AND i.workflow = w.workflow), "
+    "w.phase = 'open' OR (SELECT count(*) FROM workflows i INDEXED BY ended "
+    "WHERE i.phase != 'open' AND i.account = w.account AND i.ended_at IS w.ended_at "
+    "AND i.workflow = w.workflow) "
+    "FROM workflows w WHERE (w.account, w.workflow) > (?, ?) "
+    f"ORDER BY w.account, w.workflow LIMIT {ROWS_AT_ONCE}"
+)
+
+_SOURCE, _PHASE, _STATUS = map(WORKFLOWS.columns.index, ("source", "phase", "status"))
+
+_Key = tuple[int, bytes]
+
+
+class Walk:
+    """By their key, all rows: each with its checksum, its entries in the indexes, and in sum.
+
+    Meanwhile rows are written: those that lie behind are added to the sum as they change.
+    """
+
+    def __init__(self) -> None:
+        self.is_done = False
+        self._behind: _Key = (-1, b"")
+        self._digest = Digest()
+        # Words that were met before, and are known.
+        self._read: set[tuple[object, ...]] = set()
+
+    def first(self, database: sqlite3.Connection, seal: Seal) -> list[str]:
+        """Look at as many rows as the start has time for; what damage there is.
+
+        Raises:
+            UnknownWord: a newer version wrote one of them.
+            sqlite3.Error: they cannot be read.
+        """
+        try:
+            with reading():
+                self.go_on(database, seal, FIRST_SECONDS)
+        except Damaged as error:
+            return [str(error)]
+        return []
+
+    def go_on(self, database: sqlite3.Connection, seal: Seal, seconds: float) -> None:
+        """Look at some more rows for about so long.
+
+        Raises:
+            Damaged: something is wrong with one of them, or with all together.
+            UnknownWord: a newer version wrote one of them.
+            sqlite3.Error: they cannot be read.
+        """
+        until = time.perf_counter() + seconds
+        while not self.is_done:
+            rows = database.execute(_ROWS, self._behind).fetchall()
+            for *found, is_created, is_ended in rows:
+                row = intact(WORKFLOWS, tuple(found))
+                words = row[_SOURCE], row[_PHASE], row[_STATUS]
+                if words not in self._read:
+                    workflow_of("", row, 0.0)
+                    self._read.add(words)
+                if not (is_created and is_ended):
+                    raise Damaged("workflows: an index lacks a row")
+                self._digest = self._digest.plus(found[-1])
+            if len(rows) < ROWS_AT_ONCE:
+                self.is_done = True
+                if self._digest != seal.digest("workflows"):
+                    raise Damaged("workflows: rows are missing, or from an earlier time")
+            else:
+                self._behind = rows[-1][0], rows[-1][1]
+            if time.perf_counter() >= until:
+                return
+
+    def note(self, changes: Iterable[tuple[_Key, int | None, int | None]]) -> None:
+        """Rows were written, with these checksums before and after."""
+        if self.is_done:
+            return
+        for key, before, after in changes:
+            if key <= self._behind:
+                if before is not None:
+                    self._digest = self._digest.plus(before, -1)
+                if after is not None:
+                    self._digest = self._digest.plus(after)

@@ -1,0 +1,166 @@
+"""What stands beside the ledger's file and tells that it was there, and how far it had got.
+
+A file that is missing, or older than it was, is in itself without fault. So the lock file notes
+which ledger is in the folder and how many transactions it has taken. It is written after each
+transaction, by one write that the system has taken when it returns: it outlives a `kill -9`. After
+a power cut only what was synced can be asked of the file.
+"""
+
+import fcntl
+import os
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from zlib import crc32
+
+LOCK_NAME: Final = "ledger.lock"
+
+_BEGINNING: Final = b"No ledger was begun here yet.\n"
+_MAGIC: Final = b"ccledg01"
+_RECORD: Final = struct.Struct("<8s16s16sQQ")
+"""Magic, the ledger, the machine's boot, transactions taken, and how many of them were synced."""
+_CHECK: Final = struct.Struct("<I")
+_MOST_BYTES: Final = 4096
+
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_UNKNOWN_BOOT: Final = bytes(16)
+"""Elsewhere than on Linux: then each start may be one after a power cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Testimony:
+    """What was noted last."""
+
+    ledger: str
+    boot: bytes
+    commits: int
+    synced: int
+
+    def contradicts(self, ledger: str, commits: int, boot: bytes) -> str | None:
+        """What is wrong with a file that is this ledger and has taken so many transactions."""
+        if ledger != self.ledger:
+            return "it is another ledger than the one that was here"
+        # Of what was not synced, a power cut may have taken any.
+        is_same_boot = boot == self.boot != _UNKNOWN_BOOT
+        missing = (self.commits if is_same_boot else self.synced) - commits
+        return f"it lacks the last {missing} transactions" if missing > 0 else None
+
+    def packed(self) -> bytes:
+        """As it is kept."""
+        record = _RECORD.pack(
+            _MAGIC, bytes.fromhex(self.ledger), self.boot, self.commits, self.synced
+        )
+        return record + _CHECK.pack(crc32(record))
+
+    @classmethod
+    def unpacked(cls, content: bytes) -> "Testimony | None":
+        """From what was kept; None: it is none, or damaged."""
+        if len(content) != _RECORD.size + _CHECK.size:
+            return None
+        record, check = content[: _RECORD.size], content[_RECORD.size :]
+        if _CHECK.unpack(check) != (crc32(record),):
+            return None
+        magic, ledger, boot, commits, synced = _RECORD.unpack(record)
+        return cls(ledger.hex(), boot, commits, synced) if magic == _MAGIC else None
+
+
+class Witness:
+    """The lock file: held by one process at a time.
+
+    Args:
+        folder: where the ledger is.
+
+    Raises:
+        OSError: it cannot be opened or read; a BlockingIOError: another process holds it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / LOCK_NAME
+        self._boot = _boot()
+        flags = os.O_RDWR | os.O_CLOEXEC
+        try:
+            self._handle = os.open(self._path, flags | os.O_CREAT | os.O_EXCL, 0o640)
+            is_fresh = True
+        except FileExistsError:
+            self._handle = os.open(self._path, flags)
+            is_fresh = False
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            content = os.pread(self._handle, _MOST_BYTES, 0)
+        except BaseException:
+            os.close(self._handle)
+            raise
+        if is_fresh and not content:
+            # Ended before a ledger is in place, the next start is still the first.
+            content = _BEGINNING
+            with suppress(OSError):
+                os.pwrite(self._handle, content, 0)
+        self._was_begun = content != _BEGINNING
+        self._testimony = Testimony.unpacked(content)
+        self._size = len(content)
+
+    def earlier_life(self, ledger_name: str) -> str | None:
+        """What shows that there was a ledger in this folder; None: this is a first start.
+
+        Files of other programs (`lost+found`, for one) say nothing of it.
+        """
+        if self._was_begun:
+            return LOCK_NAME
+        return min(
+            (
+                name
+                for name in (path.name for path in self._folder.iterdir())
+                if name.startswith((f"{ledger_name}-", f"{ledger_name}.damaged-"))
+                or (name.startswith("requests-") and name.endswith(".window"))
+            ),
+            default=None,
+        )
+
+    def contradicts(self, ledger: str, commits: int) -> str | None:
+        """What is wrong with a file that is this ledger and has taken so many transactions."""
+        if self._testimony is None:
+            return None
+        return self._testimony.contradicts(ledger, commits, self._boot)
+
+    def note(self, ledger: str, commits: int, *, synced: bool = False) -> None:
+        """The ledger in place is this one, and has taken so many transactions.
+
+        Args:
+            ledger: which.
+            commits: how many.
+            synced: whether all of them outlive a power cut.
+        """
+        known = self._testimony
+        if synced:
+            until = commits
+        elif known is not None and known.ledger == ledger:
+            until = min(known.synced, commits)
+        else:
+            until = 0
+        self._testimony = Testimony(ledger, self._boot, commits, until)
+        packed = self._testimony.packed()
+        # Where it cannot be written, less can be told of the file at the next start: no more.
+        with suppress(OSError):
+            os.pwrite(self._handle, packed, 0)
+            if self._size != len(packed):
+                os.ftruncate(self._handle, len(packed))
+                self._size = len(packed)
+
+    def close(self) -> None:
+        """Let go of the folder; without a trace, where no ledger was begun."""
+        if not self._was_begun and self._testimony is None:
+            with suppress(OSError):
+                self._path.unlink()
+        os.close(self._handle)
+
+
+def _boot() -> bytes:
+    """Sixteen bytes that tell this life of the machine from others."""
+    try:
+        boot = bytes.fromhex(_BOOT_ID.read_text("ascii").strip().replace("-", ""))
+    except (OSError, ValueError):
+        return _UNKNOWN_BOOT
+    return boot if len(boot) == len(_UNKNOWN_BOOT) else _UNKNOWN_BOOT

@@ -1,0 +1,120 @@
+"""The words that the ledger keeps on disk, and which step of the schema brought each.
+
+An older version cannot know what a word means that was added after it. So no word is stored
+without a step of the schema: by that, an older version refuses the file before it reads a row. A
+word that it meets all the same, in a row whose checksum is right, tells it the same.
+"""
+
+from collections.abc import Mapping
+from functools import cache, lru_cache
+from typing import Final, get_args
+
+from exporter.ledger.facts import IgnoreReason
+from exporter.ledger.totals import FIXED_LABELS, CounterName, HistogramName, Labels
+from exporter.ledger.workflow import Phase
+from exporter.observations import DropReason, Source, Status
+
+KEPT_WORDS: Final = (
+    {
+        "source": ["configured", "file", "listing", "pushed"],
+        "phase": ["open", "settled", "dropped"],
+        "status": [
+            "accepted", "uploaded", "queued", "running",
+            "completed", "failed", "cancelled", "invalid",
+        ],
+        "drop reason": ["not_found", "malformed", "forbidden", "expired", "withdrawn"],
+        "ignore reason": ["duplicate", "late", "unknown_status", "anomalous_duration"],
+        "capped label": ["node_type", "exception_type"],
+        "counter": [
+            "discovered(source)", "finished(status)", "failures(node type, exception type)",
+            "outputs()", "dropped(drop reason)", "ignored(ignore reason)",
+            "label_overflow(capped label)",
+        ],
+        "histogram": ["entry_queue_position()", "time_to_start()", "run_duration(status)"],
+        "mark": ["announced"],
+    },
+    {
+        "status": ["other"],
+        "counter": ["recovered()"],
+    },
+)  # fmt: skip
+"""By step of the schema, the words that it brought, written down once more: a test compares them
+with what the code stores. Words of a step that was released are never changed; a new one needs a
+new step, be its SQL empty."""
+
+COUNTER_LABELS: Final[Mapping[CounterName, tuple[str, ...]]] = {
+    "discovered": ("source",),
+    "finished": ("status",),
+    "failures": ("node type", "exception type"),
+    "outputs": (),
+    "dropped": ("drop reason",),
+    "recovered": (),
+    "ignored": ("ignore reason",),
+    "label_overflow": ("capped label",),
+}
+HISTOGRAM_LABELS: Final[Mapping[HistogramName, tuple[str, ...]]] = {
+    "entry_queue_position": (),
+    "time_to_start": (),
+    "run_duration": ("status",),
+}
+"""By total, what its labels after the account hold. Labels of a kind that is in no list of words
+are the service's own, and may be anything."""
+
+_VALUES: Final[Mapping[str, tuple[str, ...]]] = {
+    "source": get_args(Source),
+    "phase": get_args(Phase),
+    "status": tuple(status.value for status in Status),
+    "drop reason": get_args(DropReason),
+    "ignore reason": get_args(IgnoreReason),
+    "capped label": tuple(label for (label,) in FIXED_LABELS["label_overflow"]),
+    "mark": ("announced",),
+}
+
+
+class UnknownWord(Exception):  # noqa: N818 - says what was found
+    """A row is as it was written, and holds a word that this version does not know."""
+
+
+@cache
+def words_of_workflow(source: Source, phase: Phase, status: Status | None) -> frozenset[str]:
+    """The words that a workflow's row holds."""
+    words = [f"source {source}", f"phase {phase}"]
+    return frozenset(words if status is None else [*words, f"status {status.value}"])
+
+
+@lru_cache(maxsize=10_000)
+def words_of_total(kind: str, name: str, labels: Labels) -> frozenset[str]:
+    """The words that a `counter` or a `histogram` holds: its name with its kinds of labels first.
+
+    Of one that this version does not know, only that.
+    """
+    kinds = _LABELS.get((kind, name))
+    if kinds is None or len(kinds) != len(labels) - 1:
+        return frozenset([f"{kind} {name} with {len(labels) - 1} labels after the account"])
+    words = [
+        f"{label_kind} {value}"
+        for label_kind, value in zip(kinds, labels[1:], strict=True)
+        if label_kind in _VALUES
+    ]
+    return frozenset([f"{kind} {_form(name, kinds)}", *words])
+
+
+def _form(name: str, kinds: tuple[str, ...]) -> str:
+    return f"{name}({', '.join(kinds)})"
+
+
+_LABELS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
+    **{("counter", name): COUNTER_LABELS[name] for name in get_args(CounterName)},
+    **{("histogram", name): HISTOGRAM_LABELS[name] for name in get_args(HistogramName)},
+}
+
+WORDS: Final = frozenset(
+    [f"{kind} {value}" for kind, values in _VALUES.items() for value in values]
+    + [f"{kind} {_form(name, kinds)}" for (kind, name), kinds in _LABELS.items()]
+)
+"""Every word that this version stores, with what it is: `source pushed`."""
+
+
+def unknown_of(words: frozenset[str]) -> str | None:
+    """The first of these words that this version does not know."""
+    return min(words - WORDS, default=None)

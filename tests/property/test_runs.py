@@ -1,0 +1,314 @@
+"""Each run of a workflow counts once, whatever stamps, clocks, edits and delays it is told with.
+
+The service here is a small model of its own: runs with their true times, and ways of telling them
+that are drawn: precision and rounding for each way of asking, the clock of each runner, stamps that
+are left out or come late, edits, replicas that lag, ids that vanish and return.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import pairwise
+from math import floor, inf
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from exporter.ledger import tracker
+from exporter.ledger.counting import CountingRules
+from exporter.ledger.facts import Discovered, Dropped, Fact, Failed, Finished, Ran
+from exporter.ledger.runs import is_later, precision_of
+from exporter.observations import FailureCause, GivenUp, Moment, Observation, TakenUp, Via
+
+T0 = 1_700_000_000.0
+CAUSE = FailureCause("KSampler", "ValueError")
+
+
+@dataclass(frozen=True)
+class Telling:
+    """How one way of asking tells stamps."""
+
+    unit: float
+    rounded: bool
+
+    def stamp(self, true: float | None) -> float | None:
+        if true is None:
+            return None
+        units = true / self.unit
+        return (round(units) if self.rounded else floor(units + 1e-6)) * self.unit
+
+
+@dataclass(frozen=True)
+class RealRun:
+    """One execution, by the service's clock; its stamps are by its runner's."""
+
+    queued: float
+    started: float | None
+    ended: float
+    status: str
+    runner_ahead: float
+
+
+@dataclass(frozen=True)
+class Story:
+    """The runs of one workflow, and how they are told."""
+
+    runs: tuple[RealRun, ...]
+    stream: Telling
+    document: Telling
+    stamps_late_by: float
+    """The end is told without its stamp for so long."""
+    edited: bool
+    """Somebody edits the row after each end: `updated_at` moves."""
+    tells_updated: bool
+
+    def tell(self, now: float, via: Via, lag: float) -> Observation:
+        """What is said at this moment (seconds after T0) by a replica that lags so much."""
+        then = now - lag
+        run = max((r for r in self.runs if r.queued <= then), key=lambda r: r.queued)
+        telling = self.stream if via == "stream" else self.document
+        over = then >= run.ended
+        has_started = run.started is not None and then >= run.started
+        status = run.status if over else "running" if has_started else "queued"
+        updated = max(s for s in (run.queued, run.started or -inf, run.ended) if s <= then)
+        if self.edited and over and then > run.ended + 1:
+            updated = then
+        complete = over and then >= run.ended + self.stamps_late_by
+
+        def by_runner(true: float | None) -> float | None:
+            return None if true is None else telling.stamp(T0 + true + run.runner_ahead)
+
+        is_document = via != "stream"
+        return Observation(
+            account="studio",
+            workflow_id="w1",
+            via=via,
+            at=Moment(T0 + now - 5000, 1000 + now),
+            status=status,
+            created_at=T0 + 1 if is_document else None,
+            updated_at=telling.stamp(T0 + updated) if is_document and self.tells_updated else None,
+            started_at=by_runner(run.started) if has_started else None,
+            completed_at=by_runner(run.ended) if complete else None,
+            cause=CAUSE if status == "failed" and is_document else None,
+            service_wall=float(floor(T0 + now)),
+        )
+
+
+units = st.sampled_from([1.0, 0.001, 0.000001])
+tellings = st.builds(Telling, units, st.booleans())
+
+
+@st.composite
+def stories(draw: st.DrawFn, *, one_clock: bool) -> Story:
+    ahead = draw(st.sampled_from([0.0, -240.0, 240.0]))
+    runs: list[RealRun] = []
+    free = 1.0
+    for _ in range(draw(st.integers(1, 4))):
+        queued = free + draw(st.floats(8, 4000))
+        started = draw(st.none() | st.floats(0.01, 300))
+        started = None if started is None else queued + started
+        ended = (queued if started is None else started) + draw(st.floats(0.05, 300))
+        statuses = ["completed", "failed", "cancelled"] if started else ["failed", "cancelled"]
+        if not one_clock:
+            ahead = draw(st.sampled_from([0.0, -240.0, 240.0]))
+        runs.append(RealRun(queued, started, ended, draw(st.sampled_from(statuses)), ahead))
+        free = ended
+    return Story(
+        tuple(runs),
+        draw(tellings),
+        draw(tellings),
+        stamps_late_by=draw(st.sampled_from([0.0, 0.0, 3.0])),
+        edited=draw(st.booleans()),
+        tells_updated=draw(st.booleans()),
+    )
+
+
+def watched(data: st.DataObject, story: Story, *, open_ones: bool) -> list[Observation]:
+    """What is seen: a glance of each run's end by the list at least, and any amount of the rest.
+
+    A replica that lags shows what was true up to half a minute ago. Where clocks of runners differ
+    by more than that, nobody can tell which end is the later one: there, none lags.
+    """
+    lags = st.just(0.0) if open_ones else st.sampled_from([0.0, 0.0, 0.5, 5.0, 30.0])
+    vias: list[Via] = ["stream", "listing", "detail"]
+    glances: list[tuple[float, Via, float]] = []
+    for number, run in enumerate(story.runs):
+        later = [r.queued for r in story.runs[number + 1 :]]
+        until = min(later, default=run.ended + 60)
+        seen_over = run.ended + story.stamps_late_by + data.draw(st.floats(0.01, 5.0))
+        assume(seen_over < until - 3)
+        glances.append((seen_over, "listing", 0.0))
+        if open_ones:
+            glances.append(((run.queued + run.ended) / 2, "listing", 0.0))
+        for _ in range(data.draw(st.integers(0, 5))):
+            at = data.draw(st.floats(run.queued, until))
+            lag = data.draw(lags)
+            if at - lag >= story.runs[0].queued:
+                glances.append((at, data.draw(st.sampled_from(vias)), lag))
+    return [story.tell(at, via, lag) for at, via, lag in sorted(glances)]
+
+
+def follow(observations: list[Observation], *, listed: bool = True) -> list[Fact]:
+    rules = CountingRules(line=T0, listed=listed)
+    first = observations[0]
+    change = tracker.take_up(None, TakenUp("studio", "w1", "configured", first.at))
+    facts: list[Fact] = [*change.facts]
+    for observation in observations:
+        change = tracker.observe(change.workflow, observation, rules)
+        facts.extend(change.facts)
+    assert change.workflow is not None
+    facts.extend(tracker.forgive(change.workflow).facts)
+    return facts
+
+
+def outcomes(facts: list[Fact]) -> list[str]:
+    return [f.status.value for f in facts if isinstance(f, Finished)]
+
+
+@given(st.data())
+def test_runs_on_one_clock_count_once_each(data: st.DataObject) -> None:
+    story = data.draw(stories(one_clock=True))
+    facts = follow(watched(data, story, open_ones=False))
+    assert outcomes(facts) == [run.status for run in story.runs]
+    assert not any(isinstance(f, Dropped) for f in facts)
+    assert sum(isinstance(f, Discovered) for f in facts) == len(story.runs)
+    failed = sum(run.status == "failed" for run in story.runs)
+    assert sum(isinstance(f, Failed) for f in facts) == failed
+
+
+@given(st.data())
+def test_runs_on_clocks_minutes_apart_count_once_each_where_the_list_shows_them_open(
+    data: st.DataObject,
+) -> None:
+    story = data.draw(stories(one_clock=False))
+    assume(story.tells_updated)
+    told = sorted(run.ended + run.runner_ahead for run in story.runs)
+    assume(all(late - early > 3 for early, late in pairwise(told)))
+    facts = follow(watched(data, story, open_ones=True))
+    assert outcomes(facts) == [run.status for run in story.runs]
+    assert sum(isinstance(f, Discovered) for f in facts) == len(story.runs)
+
+
+@given(st.data())
+def test_each_duration_is_observed_once_and_is_that_of_its_run(data: st.DataObject) -> None:
+    story = data.draw(stories(one_clock=True))
+    facts = follow(watched(data, story, open_ones=False))
+    lasted = Counter(
+        run.status
+        for run in story.runs
+        if run.started is not None and run.ended - run.started >= 1.0
+    )
+    told = [f for f in facts if isinstance(f, Finished | Ran) and f.seconds is not None]
+    counted = Counter(f.status.value for f in told)
+    assert counted <= Counter(run.status for run in story.runs if run.started is not None)
+    assert lasted <= counted
+    for fact in told:
+        assert fact.seconds is not None
+        assert any(
+            run.started is not None
+            and run.status == fact.status.value
+            # Two stamps, each off by less than a unit of the coarser way of telling.
+            and abs(run.ended - run.started - fact.seconds) <= 2.0
+            for run in story.runs
+        )
+
+
+@given(
+    end=st.floats(T0, T0 + 1000),
+    via=st.sampled_from(["stream", "listing", "detail"]),
+    moved=st.floats(0, 100_000),
+    status=st.sampled_from(["completed", "cancelled", "invalid", "archived"]),
+)
+def test_an_edit_is_no_run(end: float, via: Via, moved: float, status: str) -> None:
+    first = Observation(
+        account="studio",
+        workflow_id="w1",
+        via="listing",
+        at=Moment(T0, 1.0),
+        status="completed",
+        created_at=T0 + 1,
+        started_at=end - 5,
+        completed_at=end,
+        updated_at=end,
+        service_wall=end + 1,
+    )
+    edit = Observation(
+        account="studio",
+        workflow_id="w1",
+        via=via,
+        at=Moment(T0 + moved, 1.0 + moved),
+        status=status,
+        created_at=T0 + 1,
+        started_at=end - 5,
+        completed_at=end,
+        updated_at=end + moved,
+        service_wall=end + 1 + moved,
+    )
+    assert outcomes(follow([first, edit])) == ["completed"]
+
+
+@given(created=st.floats(T0 - 1000, T0 + 5000), moved=st.floats(0, 1e6), told=st.booleans())
+def test_a_row_that_was_pruned_and_shows_itself_again_is_not_counted(
+    created: float, moved: float, *, told: bool
+) -> None:
+    rules = CountingRules(line=T0, listed=True, pruned_created=T0 + 5000, pruned_ended=T0 + 6000)
+    seen = Observation(
+        account="studio",
+        workflow_id="w1",
+        via="listing",
+        at=Moment(T0, 1.0),
+        status="completed",
+        created_at=created,
+        started_at=created + 1 if told else None,
+        completed_at=created + 2 if told else None,
+        updated_at=T0 + 6000 + moved,
+    )
+    assert outcomes(list(tracker.observe(None, seen, rules).facts)) == []
+
+
+@given(
+    created=st.none() | st.floats(T0 + 1, T0 + 1000),
+    no_earlier=st.floats(T0 + 1, T0 + 1000),
+    ended=st.none() | st.floats(T0 - 4000, T0 + 4000),
+    updated=st.none() | st.floats(T0, T0 + 4000),
+)
+def test_what_was_created_after_the_line_is_ours(
+    created: float | None, no_earlier: float, ended: float | None, updated: float | None
+) -> None:
+    seen = Observation(
+        account="studio",
+        workflow_id="w1",
+        via="listing",
+        at=Moment(T0 - 3600, 1.0),
+        status="completed",
+        created_at=created,
+        created_no_earlier=no_earlier,
+        completed_at=ended,
+        updated_at=updated,
+    )
+    assert outcomes(follow([seen])) == ["completed"]
+
+
+@given(st.data())
+def test_an_id_that_vanishes_and_returns_is_counted_once_a_run(data: st.DataObject) -> None:
+    story = data.draw(stories(one_clock=True))
+    rules = CountingRules(line=T0, listed=True)
+    given = TakenUp("studio", "w1", "configured", Moment(T0, 0.0))
+    change = tracker.take_up(None, given)
+    facts: list[Fact] = [*change.facts]
+    for seen in watched(data, story, open_ones=False):
+        change = tracker.observe(change.workflow, seen, rules)
+        facts.extend(change.facts)
+        if data.draw(st.booleans()):
+            lost = GivenUp("studio", "w1", "not_found", seen.at)
+            change = tracker.give_up(change.workflow, lost)
+            facts.extend(change.facts)
+    dropped = sum(isinstance(f, Dropped) for f in facts)
+    assert outcomes(facts) == [run.status for run in story.runs]
+    assert sum(isinstance(f, Discovered) for f in facts) == len(story.runs) + dropped
+
+
+@given(st.floats(T0, T0 + 1e6), st.sampled_from([1.0, 0.1, 0.01, 0.001, 1e-6]))
+def test_precision_is_never_taken_for_finer_than_it_is(stamp: float, unit: float) -> None:
+    told = round(stamp / unit) * unit
+    assert precision_of(told) >= unit * 0.999
+    assert not is_later(told, told - unit)

@@ -1,0 +1,194 @@
+"""The places of those who ask for what is owed: how many, for how long, and for whom."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from exporter.comfycontrol import ServerFault, Unusable
+from exporter.comfycontrol.window import Purpose
+from exporter.following.collecting import CAUSE_SECONDS, CAUSES_AT_ONCE, DebtCollector
+from exporter.following.stop import Stop, Stopped
+from exporter.observations import Moment
+
+PATIENCE = 10.0
+
+
+class Asking:
+    """Asks nobody; each question waits until the test says what comes of it."""
+
+    account = "studio"
+
+    def __init__(self) -> None:
+        self.asked: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+        self.answers: dict[str, queue.SimpleQueue[object]] = {}
+        self.purposes: set[Purpose] = set()
+
+    def ask(
+        self,
+        workflow_id: str,
+        way: str,
+        purpose: Purpose,
+        stop: Stop,
+        *,
+        wanted: Callable[[], bool],
+        at_most: float | None,
+    ) -> bool:
+        assert wanted()
+        assert at_most == CAUSE_SECONDS
+        self.purposes.add(purpose)
+        answers = self.answers.setdefault(workflow_id, queue.SimpleQueue())
+        with stop.interrupting(lambda: answers.put(Stopped())):
+            self.asked.put((workflow_id, way))
+            answer = answers.get(timeout=PATIENCE)
+        if isinstance(answer, BaseException):
+            raise answer
+        return bool(answer)
+
+
+class Register:
+    """Knows what is owed: by id, whether it is the cause."""
+
+    def __init__(self) -> None:
+        self.owed: dict[str, bool] = {}
+
+    def causes_owed(self, account: str) -> list[str]:
+        return list(self.owed)
+
+    def owes_cause(self, account: str, workflow_id: str) -> bool:
+        return self.owed.get(workflow_id, False)
+
+
+class Bench:
+    """A collector with all around it at hand."""
+
+    def __init__(self) -> None:
+        self.asking, self.register = Asking(), Register()
+        self.monotonic = 0.0
+        self.ended = threading.Semaphore(0)
+        parts: Any = (self.asking, self.register)
+        self.collector = DebtCollector(
+            *parts,
+            now=lambda: Moment(0.0, self.monotonic),
+            random=lambda: 0.0,
+            on_end=self.ended.release,
+        )
+
+    def asked(self) -> tuple[str, str]:
+        return self.asking.asked.get(timeout=PATIENCE)
+
+    def answer(self, workflow_id: str, answer: object) -> None:
+        self.asking.answers[workflow_id].put(answer)
+        assert self.ended.acquire(timeout=PATIENCE)
+
+    def at(self, monotonic: float, *followed: str) -> None:
+        self.monotonic = monotonic
+        self.collector.collect(followed)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    bench.collector.stop()
+    assert bench.collector.join(PATIENCE)
+
+
+def test_a_few_at_a_time_and_the_longest_waiting_first(bench: Bench) -> None:
+    bench.register.owed = {str(number): True for number in range(9)}
+    bench.at(0.0)
+    first = [bench.asked() for _ in range(CAUSES_AT_ONCE)]
+    assert sorted(first) == [(str(number), "stream") for number in range(CAUSES_AT_ONCE)]
+    bench.at(1.0)
+    assert bench.asking.asked.empty()
+    # What failed makes room for the next.
+    bench.answer("1", ServerFault("", code="500"))
+    bench.at(1.0)
+    assert bench.asked() == ("4", "stream")
+    assert bench.asking.purposes == {Purpose.CAUSE}
+
+
+@pytest.mark.parametrize(
+    "answer", [True, False, Unusable("", code="200"), ServerFault("", code="404"), ValueError()]
+)
+def test_what_is_still_owed_is_asked_for_by_the_other_way_later(
+    bench: Bench, answer: object
+) -> None:
+    bench.register.owed = {"a": True}
+    bench.at(0.0)
+    assert bench.asked() == ("a", "stream")
+    bench.answer("a", answer)
+    bench.at(1.9)
+    assert bench.asking.asked.empty()
+    bench.at(2.0)
+    assert bench.asked() == ("a", "detail")
+
+
+def test_a_wait_that_the_service_asks_for_is_kept(bench: Bench) -> None:
+    bench.register.owed = {"a": True}
+    bench.at(0.0)
+    bench.asked()
+    bench.answer("a", ServerFault("", code="503", retry_after=70.0))
+    bench.at(69.9)
+    assert bench.asking.asked.empty()
+    bench.at(70.0)
+    assert bench.asked() == ("a", "detail")
+
+
+def test_what_was_paid_is_not_asked_for_again(bench: Bench) -> None:
+    bench.register.owed = {"a": True}
+    bench.at(0.0)
+    bench.asked()
+    bench.register.owed = {}
+    bench.answer("a", answer=True)
+    bench.at(4000.0)
+    assert bench.asking.asked.empty()
+
+
+def test_a_duration_is_asked_for_by_itself_and_not_at_once(bench: Bench) -> None:
+    bench.register.owed = {"a": False}
+    for at in (0.0, 9.9):
+        bench.at(at)
+        assert bench.asking.asked.empty()
+    for at in (10.0, 60.0, 600.0):
+        bench.at(at)
+        assert bench.asked() == ("a", "detail")
+        bench.answer("a", answer=True)
+    bench.at(7200.0)
+    assert bench.asking.asked.empty()
+
+
+def test_those_that_are_followed_are_left_to_their_streams(bench: Bench) -> None:
+    bench.register.owed = {"a": True, "b": True}
+    bench.at(0.0, "a")
+    assert bench.asked() == ("b", "stream")
+    assert bench.asking.asked.empty()
+
+
+def test_stopping_ends_all_and_begins_none(bench: Bench) -> None:
+    bench.register.owed = {str(number): True for number in range(9)}
+    bench.at(0.0)
+    for _ in range(CAUSES_AT_ONCE):
+        bench.asked()
+    bench.collector.stop()
+    assert bench.collector.join(PATIENCE)
+    bench.at(1.0)
+    assert bench.asking.asked.empty()
+
+
+def test_a_thread_that_cannot_be_had_gives_its_place_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.register.owed = {"a": True}
+
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError):
+            bench.at(0.0)
+    bench.at(0.0)
+    assert bench.asked() == ("a", "stream")
