@@ -131,9 +131,17 @@ class SimulatorProgram:
         seed: the same seed gives the same day.
         folder: where its output goes.
         name: of this simulator, where there are several.
+        speed: seconds of its day in a real one.
     """
 
-    def __init__(self, scenario: str, seed: int, folder: Path, name: str = "simulator") -> None:
+    def __init__(
+        self,
+        scenario: str,
+        seed: int,
+        folder: Path,
+        name: str = "simulator",
+        speed: float = 1.0,
+    ) -> None:
         port = free_port()
         self.base_url: Final = f"http://127.0.0.1:{port}"
         self.program: Final = Program(
@@ -141,6 +149,7 @@ class SimulatorProgram:
             {
                 "scenario": scenario,
                 "seed": seed,
+                "speed": speed,
                 "listen-address": f"127.0.0.1:{port}",
             },
             folder / f"{name}.log",
@@ -151,6 +160,10 @@ class SimulatorProgram:
         """The first account's token."""
         told = requests.get(f"{self.base_url}/_simulator", timeout=PATIENCE).json()
         return str(next(iter(told["accounts"].values())))
+
+    def control(self, call: str) -> None:
+        """Ask for one of the simulator's own calls, such as `pause`."""
+        requests.post(f"{self.base_url}/_simulator/{call}", timeout=PATIENCE).raise_for_status()
 
     def truth(self) -> dict[str, Any]:
         """Everything that really happened until now."""

@@ -10,16 +10,16 @@ from itertools import chain
 from weakref import WeakKeyDictionary
 
 from exporter.cli import main
+from exporter.simulator.life import Life
 from exporter.simulator.runner import Runner
-from exporter.simulator.world import World
 
 
 def place_quickly() -> None:
     """From now on, find idle runners without looking at all of them."""
-    place = World._runner_for  # noqa: SLF001 - there is no other way in
-    last: WeakKeyDictionary[World, int] = WeakKeyDictionary()
+    place = Life.runner_for
+    last: WeakKeyDictionary[Life, int] = WeakKeyDictionary()
 
-    def runner_for(self: World, tags: tuple[str, ...]) -> Runner | None:
+    def runner_for(self: Life, tags: tuple[str, ...]) -> Runner | None:
         begin = last.get(self, 0)
         for index in chain(range(begin, len(self.runners)), range(begin)):
             runner = self.runners[index]
@@ -28,7 +28,7 @@ def place_quickly() -> None:
                 return runner
         return place(self, tags)
 
-    World._runner_for = runner_for  # type: ignore[method-assign]  # noqa: SLF001
+    Life.runner_for = runner_for  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

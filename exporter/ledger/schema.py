@@ -19,7 +19,7 @@ from exporter.ledger.rows import (
 )
 from exporter.ledger.seal import Digest, Seal, checksum, digest_of
 from exporter.ledger.store import AccountMarks
-from exporter.ledger.words import UnknownWord, words_of_total, words_of_workflow
+from exporter.ledger.words import UnknownWord, words_of_total, words_of_workflow, words_until
 
 MIGRATIONS: Final = (
     """
@@ -244,7 +244,7 @@ def migrate(database: sqlite3.Connection, taken: int, steps: tuple[str, ...]) ->
     try:
         database.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {len(steps)};")
         if seal is None:
-            digests, words = _seal_rows(database)
+            digests, words = _seal_rows(database, words_until(taken))
             seal = Seal(uuid4().hex, 0, 0, digests=digests, words=frozenset(words))
         write_seal(
             database,
@@ -279,12 +279,14 @@ def _shape(database: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
     return {name: tuple(columns) for name, columns in shape.items()}
 
 
-def _seal_rows(database: sqlite3.Connection) -> tuple[dict[str, Digest], set[str]]:
+def _seal_rows(
+    database: sqlite3.Connection, known: frozenset[str]
+) -> tuple[dict[str, Digest], set[str]]:
     """Give every row of an older ledger its checksum; one that nobody wrote gets none."""
     words: set[str] = set()
     digests = {
         table.name: digest_of(
-            _seal_row(database, table, row, words) for row in _all_rows(database, table)
+            _seal_row(database, table, row, known, words) for row in _all_rows(database, table)
         )
         for table in TABLES
     }
@@ -316,17 +318,21 @@ def _all_rows(database: sqlite3.Connection, table: Table) -> Iterator[Row]:
         condition = f"WHERE ({key}) > ({', '.join('?' * len(table.key))})"
 
 
-def _seal_row(database: sqlite3.Connection, table: Table, row: Row, words: set[str]) -> int:
+def _seal_row(
+    database: sqlite3.Connection, table: Table, row: Row, known: frozenset[str], words: set[str]
+) -> int:
     sealed = checksum(table.name, row)
     try:
-        words.update(_words(table, row))
+        found = _words(table, row)
     except (UnknownWord, *UNREADABLE):
-        # Left without one, it is found damaged when it is read.
-        return sealed
-    database.execute(
-        f"UPDATE {table.name} SET checksum = ? WHERE {table.is_key}",  # noqa: S608
-        (sealed, *row[: len(table.key)]),
-    )
+        found = None
+    # Left without one, it is found damaged when it is read.
+    if found is not None and found <= known:
+        words.update(found)
+        database.execute(
+            f"UPDATE {table.name} SET checksum = ? WHERE {table.is_key}",  # noqa: S608
+            (sealed, *row[: len(table.key)]),
+        )
     return sealed
 
 

@@ -30,7 +30,7 @@ _UNKNOWN_BOOT: Final = bytes(16)
 
 
 @dataclass(frozen=True, slots=True)
-class Testimony:
+class LastNote:
     """What was noted last."""
 
     ledger: str
@@ -55,7 +55,7 @@ class Testimony:
         return record + _CHECK.pack(crc32(record))
 
     @classmethod
-    def unpacked(cls, content: bytes) -> "Testimony | None":
+    def unpacked(cls, content: bytes) -> "LastNote | None":
         """From what was kept; None: it is none, or damaged."""
         if len(content) != _RECORD.size + _CHECK.size:
             return None
@@ -99,7 +99,7 @@ class Witness:
             with suppress(OSError):
                 os.pwrite(self._handle, content, 0)
         self._was_begun = content != _BEGINNING
-        self._testimony = Testimony.unpacked(content)
+        self._last = LastNote.unpacked(content)
         self._size = len(content)
 
     def earlier_life(self, ledger_name: str) -> str | None:
@@ -121,9 +121,9 @@ class Witness:
 
     def contradicts(self, ledger: str, commits: int) -> str | None:
         """What is wrong with a file that is this ledger and has taken so many transactions."""
-        if self._testimony is None:
+        if self._last is None:
             return None
-        return self._testimony.contradicts(ledger, commits, self._boot)
+        return self._last.contradicts(ledger, commits, self._boot)
 
     def note(self, ledger: str, commits: int, *, synced: bool = False) -> None:
         """The ledger in place is this one, and has taken so many transactions.
@@ -133,15 +133,15 @@ class Witness:
             commits: how many.
             synced: whether all of them outlive a power cut.
         """
-        known = self._testimony
+        known = self._last
         if synced:
             until = commits
         elif known is not None and known.ledger == ledger:
             until = min(known.synced, commits)
         else:
             until = 0
-        self._testimony = Testimony(ledger, self._boot, commits, until)
-        packed = self._testimony.packed()
+        self._last = LastNote(ledger, self._boot, commits, until)
+        packed = self._last.packed()
         # Where it cannot be written, less can be told of the file at the next start: no more.
         with suppress(OSError):
             os.pwrite(self._handle, packed, 0)
@@ -151,7 +151,7 @@ class Witness:
 
     def close(self) -> None:
         """Let go of the folder; without a trace, where no ledger was begun."""
-        if not self._was_begun and self._testimony is None:
+        if not self._was_begun and self._last is None:
             with suppress(OSError):
                 self._path.unlink()
         os.close(self._handle)

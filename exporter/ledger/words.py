@@ -14,7 +14,7 @@ from exporter.ledger.totals import FIXED_LABELS, CounterName, HistogramName, Lab
 from exporter.ledger.workflow import Phase
 from exporter.observations import DropReason, Source, Status
 
-KEPT_WORDS: Final = (
+KEPT_WORDS: Final[tuple[Mapping[str, list[str]], ...]] = (
     {
         "source": ["configured", "file", "listing", "pushed"],
         "phase": ["open", "settled", "dropped"],
@@ -26,7 +26,7 @@ KEPT_WORDS: Final = (
         "ignore reason": ["duplicate", "late", "unknown_status", "anomalous_duration"],
         "capped label": ["node_type", "exception_type"],
         "counter": [
-            "discovered(source)", "finished(status)", "failures(node type, exception type)",
+            "discovered(source)", "finished(status)", "failures(node_type, exception_type)",
             "outputs()", "dropped(drop reason)", "ignored(ignore reason)",
             "label_overflow(capped label)",
         ],
@@ -45,7 +45,7 @@ new step, be its SQL empty."""
 COUNTER_LABELS: Final[Mapping[CounterName, tuple[str, ...]]] = {
     "discovered": ("source",),
     "finished": ("status",),
-    "failures": ("node type", "exception type"),
+    "failures": ("node_type", "exception_type"),
     "outputs": (),
     "dropped": ("drop reason",),
     "recovered": (),
@@ -90,7 +90,7 @@ def words_of_total(kind: str, name: str, labels: Labels) -> frozenset[str]:
     """
     kinds = _LABELS.get((kind, name))
     if kinds is None or len(kinds) != len(labels) - 1:
-        return frozenset([f"{kind} {name} with {len(labels) - 1} labels after the account"])
+        return frozenset([f"{kind} {name} with other labels"])
     words = [
         f"{label_kind} {value}"
         for label_kind, value in zip(kinds, labels[1:], strict=True)
@@ -113,6 +113,16 @@ WORDS: Final = frozenset(
     + [f"{kind} {_form(name, kinds)}" for (kind, name), kinds in _LABELS.items()]
 )
 """Every word that this version stores, with what it is: `source pushed`."""
+
+
+def words_until(step: int) -> frozenset[str]:
+    """Every word that a ledger may hold that has taken so many steps of the schema."""
+    return frozenset(
+        f"{kind} {word}"
+        for brought in KEPT_WORDS[:step]
+        for kind, words in brought.items()
+        for word in words
+    )
 
 
 def unknown_of(words: frozenset[str]) -> str | None:

@@ -15,13 +15,14 @@ from exporter.simulator.scenario import (
 from exporter.simulator.schema import ScenarioError
 from exporter.simulator.serving import describe, serve
 from exporter.simulator.simulator import Simulator
-from exporter.simulator.truth import Truth
+from exporter.simulator.truth import RunDurations, Truth
 from exporter.simulator.workflow import PLANTED, Cause, Status, WorkflowTruth
 
 __all__ = [
     "PLANTED",
     "Cause",
     "Fault",
+    "RunDurations",
     "Scenario",
     "ScenarioError",
     "Simulator",

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from exporter.simulator.faults import parse_faults
-from exporter.simulator.order import advance, create
+from exporter.simulator.order import advance, create, execute
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -37,6 +37,7 @@ def control_routes(engine: Engine) -> list[Route]:
         Route("/_simulator/resume", control.resume, methods=["POST"]),
         Route("/_simulator/workflows", control.create, methods=["POST"]),
         Route("/_simulator/workflows/{id}/advance", control.advance, methods=["POST"]),
+        Route("/_simulator/workflows/{id}/execute", control.execute, methods=["POST"]),
         Route("/_simulator/workflows/{id}", control.delete, methods=["DELETE"]),
         Route("/_simulator/runners/{name}", control.set_runner, methods=["PATCH"]),
         Route("/_simulator/accounts/{name}/revoke", control.revoke, methods=["POST"]),
@@ -109,14 +110,22 @@ class _Control:
 
     async def create(self, request: Request) -> Response:
         workflow = create(self._engine, await _mapping(request))
-        return _json(workflow.truth().as_json(), 201)
+        return _json(self._engine.world.truth(workflow).as_json(), 201)
 
     async def advance(self, request: Request) -> Response:
         workflow = self._engine.world.workflows.get(request.path_params["id"])
         if workflow is None:
             raise HTTPException(404, "No such workflow.")
         advance(self._engine, workflow, await _mapping(request))
-        return _json(workflow.truth().as_json())
+        return _json(self._engine.world.truth(workflow).as_json())
+
+    async def execute(self, request: Request) -> Response:
+        workflow = self._engine.world.workflows.get(request.path_params["id"])
+        if workflow is None:
+            raise HTTPException(404, "No such workflow.")
+        if not execute(self._engine, workflow, await _mapping(request)):
+            raise HTTPException(400, "It has not ended yet.")
+        return _json(self._engine.world.truth(workflow).as_json())
 
     async def delete(self, request: Request) -> Response:
         workflow = self._engine.world.workflows.get(request.path_params["id"])

@@ -27,7 +27,7 @@ def snapshot(world: World, workflow: Workflow) -> dict[str, Any]:
     if workflow.status is Status.RUNNING:
         queue_number = world.scenario.streams.queue_number_on_running
     return {
-        "status": workflow.status.value,
+        "status": workflow.told_status,
         "prompt": None if workflow.prompt_id is None else {"prompt_id": workflow.prompt_id},
         "queue_number": queue_number,
         "outputs": _outputs(workflow),
@@ -54,7 +54,7 @@ def listed(workflow: Workflow) -> dict[str, Any]:
     return {
         "id": workflow.id,
         "name": workflow.name,
-        "status": workflow.status.value,
+        "status": workflow.told_status,
         "tags": workflow.tags,
         "created_at": iso(workflow.created_ms),
         "updated_at": iso(workflow.updated_ms),
@@ -63,9 +63,9 @@ def listed(workflow: Workflow) -> dict[str, Any]:
     }
 
 
-def page(workflows: list[Workflow], total: int) -> bytes:
-    """A page of the list."""
-    return orjson.dumps({"workflows": [listed(each) for each in workflows], "total": total})
+def page(rows: list[dict[str, Any]], total: dict[str, int | None]) -> bytes:
+    """A page of the list; ``total`` is that field, if there is one."""
+    return orjson.dumps({"workflows": rows} | total)
 
 
 def detail(world: World, workflow: Workflow) -> dict[str, Any]:

@@ -5,14 +5,19 @@ Everything here belongs to the simulator's loop; other threads come in through `
 
 from __future__ import annotations
 
+import random
 import secrets
 import time
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from exporter.simulator.clock import DayClock
+from exporter.simulator.course import Course
 from exporter.simulator.fault_plan import FaultPlan
 from exporter.simulator.limit import RateLimit
+from exporter.simulator.listing import Listing
+from exporter.simulator.past import Past, reach_of
+from exporter.simulator.telling import Telling
 from exporter.simulator.truth import Truth
 from exporter.simulator.world import World
 
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exporter.simulator.scenario import Scenario
+    from exporter.simulator.traits.chance import Place
     from exporter.simulator.workflow import Workflow
 
 
@@ -99,6 +105,11 @@ class Engine:
         self.clock = DayClock(speed)
         self.world = World(scenario, seed=seed, stamp=self.clock.stamp)
         self.world.on_change = self._workflow_changed
+        self.course = Course(self.world, seed=seed)
+        self.past = Past(self.world, reach_of(scenario.traits))
+        self.telling = Telling(self.world)
+        self.listing = Listing(self.world, self.past, self.telling, _dice(seed, "totals"))
+        self._replica_dice = _dice(seed, "replicas")
         self.faults = FaultPlan(scenario.faults, seed=seed)
         self.limit = RateLimit(scenario.limit)
         self.tokens = Tokens(scenario, seed) if tokens is None else tokens
@@ -154,17 +165,48 @@ class Engine:
         self.pump()
         return self.world.now
 
+    def lag(self, place: Place, identity: str | None = None) -> float:
+        """How far behind the copy of the data is that answers a request, in seconds of the day.
+
+        Args:
+            place: what is asked for.
+            identity: of which workflow; None for a page of the list.
+        """
+        for replica in self.scenario.traits.replicas:
+            if replica.answers(place, identity, self._replica_dice):
+                return replica.lag
+        return 0.0
+
+    def seen(self, identity: str, lag: float) -> Workflow | None:
+        """A workflow as it is, or as a copy of the data has it; None if it is not there."""
+        if lag > 0:
+            return self.past.workflow(identity, lag)
+        return self.world.workflows.get(identity)
+
     def cancel(self, workflow: Workflow) -> bool:
         """Ask for a workflow to be cancelled; whether it was still open."""
         found = self.world.cancel(self.clock.now(), workflow)
         self.pump()
         return found
 
-    def execute(self, workflow: Workflow) -> bool:
-        """Execute a settled workflow again; whether it was settled."""
-        found = self.world.execute(self.clock.now(), workflow)
+    def edit(self, workflow: Workflow, *, to_top: bool) -> None:
+        """Move a workflow's ``updated_at``, and where asked for its row to the top."""
         self.pump()
-        return found
+        self.world.edit(workflow, self.world.now, to_top=to_top)
+
+    def hide(self, workflow: Workflow) -> None:
+        """Let a workflow vanish, until it is shown."""
+        self.pump()
+        self.world.hide(workflow)
+
+    def show(self, identity: str) -> None:
+        """Let a hidden workflow be there again.
+
+        Raises:
+            KeyError: there is no such hidden one.
+        """
+        self.pump()
+        self.world.show(self.world.hidden[identity])
 
     def delete(self, workflow: Workflow) -> None:
         """Delete a workflow."""
@@ -173,9 +215,9 @@ class Engine:
         self.pump()
 
     def set_paused(self, *, paused: bool) -> None:
-        """Stop arrivals, or let them come again; what had been due before has come."""
+        """Stop arrivals, and what befalls settled workflows; or let them come again."""
         self.pump()
-        self.world.arrivals.paused = paused
+        self.world.arrivals.paused = self.course.paused = paused
 
     def set_runner(self, name: str, *, active: bool) -> None:
         """Enable or disable a runner.
@@ -194,13 +236,16 @@ class Engine:
         """What really happened, up to this moment."""
         self.pump()
         rows = [
-            row for workflow in self.world.every() for row in (*workflow.earlier, workflow.truth())
+            row
+            for workflow in self.world.every()
+            for row in (*workflow.earlier, self.world.truth(workflow))
         ]
         tally = self.tally
         return Truth(
             taken_ms=self.clock.stamp(self.world.now),
             workflows=tuple(rows),
-            deleted=dict(self.world.deleted),
+            gone=tuple(self.world.gone),
+            deletions={name: dict(found) for name, found in self.world.deletions.items()},
             requests=dict(tally.requests),
             refusals=dict(tally.refusals),
             answers={endpoint: dict(codes) for endpoint, codes in tally.answers.items()},
@@ -212,8 +257,13 @@ class Engine:
             faults=dict(self.faults.struck),
         )
 
-    def _workflow_changed(self, _workflow: Workflow) -> None:
+    def _workflow_changed(self, workflow: Workflow) -> None:
+        self.past.note(workflow)
         self.on_activity()
+
+
+def _dice(seed: int, purpose: str) -> random.Random:
+    return random.Random(f"{seed}/{purpose}")  # noqa: S311 (a simulation, not a secret)
 
 
 def _ignore() -> None:

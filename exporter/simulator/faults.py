@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
 from exporter.simulator.schema import (
     Between,
+    PositiveSeconds,
     ScenarioError,
     Seconds,
     Share,
@@ -96,6 +97,9 @@ MalformedList = Literal[
 class BaseFault(Window):
     """What all faults have: when, how often, and on whom they strike."""
 
+    every: PositiveSeconds | None = None
+    """From one opening of its window to the next; without it there is only one."""
+
     probability: Share = 1.0
     """Of the requests (or streams) that match, the part that is struck."""
     times: Annotated[int, Field(ge=1)] | None = None
@@ -104,6 +108,18 @@ class BaseFault(Window):
     """Only requests with this account's token."""
     workflow: str | None = None
     """Only requests for this workflow's id."""
+
+    @model_validator(mode="after")
+    def _recurs(self) -> BaseFault:
+        if self.every is not None and (self.end is None or self.end - self.start > self.every):
+            raise ValueError("every needs a to, no later than it opens again; set to")
+        return self
+
+    def holds(self, now: float) -> bool:
+        """Whether the window is open, at ``now`` seconds after the simulator's start."""
+        if self.every is not None and now >= self.start:
+            now = self.start + (now - self.start) % self.every
+        return super().holds(now)
 
 
 class AnswerFault(BaseFault):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from exporter.simulator import documents, order
+from exporter.simulator import order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ T = TypeVar("T")
 class WorkflowHandle:
     """One workflow of a running simulator, to look at and to move by hand.
 
-    Every method raises ``KeyError`` once the workflow is deleted.
+    Every method raises ``KeyError`` once the workflow is deleted, and while it is hidden.
     """
 
     simulator: Simulator
@@ -38,11 +38,11 @@ class WorkflowHandle:
 
     def truth(self) -> WorkflowTruth:
         """How its latest execution went so far."""
-        return self._on(lambda _engine, workflow: workflow.truth())
+        return self._on(lambda engine, workflow: engine.world.truth(workflow))
 
     def snapshot(self) -> dict[str, Any]:
         """What a stream would say of it now."""
-        return self._on(lambda engine, workflow: documents.snapshot(engine.world, workflow))
+        return self._on(lambda engine, workflow: engine.telling.snapshot(workflow))
 
     def advance(  # noqa: PLR0913 (a script says exactly what it wants, by keyword)
         self,
@@ -84,9 +84,33 @@ class WorkflowHandle:
         """Ask for it to be cancelled, as a client does; whether it was still open."""
         return self._on(lambda engine, workflow: engine.cancel(workflow))
 
-    def execute(self) -> bool:
-        """Execute it again, as a client does; whether it was settled."""
-        return self._on(lambda engine, workflow: engine.execute(workflow))
+    def execute(self, **wanted: Any) -> bool:  # noqa: ANN401
+        """Execute it again, as a client does; whether it was settled.
+
+        Args:
+            wanted: any of ``duration``, ``outcome``, ``ends_in``, ``cause`` and ``outputs``, as
+                for ``Simulator.create``; the rest is drawn.
+
+        Raises:
+            ScenarioError: with one line per mistake.
+        """
+        return self._on(lambda engine, workflow: order.execute(engine, workflow, wanted))
+
+    def edit(self, *, to_top: bool = False) -> None:
+        """Move its ``updated_at`` and nothing else, and where asked for its row to the top."""
+        self._on(lambda engine, workflow: engine.edit(workflow, to_top=to_top))
+
+    def hide(self) -> None:
+        """Let it vanish from the list, and by its id, until ``show``; its life goes on."""
+        self._on(lambda engine, workflow: engine.hide(workflow))
+
+    def show(self) -> None:
+        """Let it be there again.
+
+        Raises:
+            KeyError: it has not vanished.
+        """
+        self.simulator.call(lambda engine: engine.show(self.id))
 
     def delete(self) -> None:
         """Delete it: it leaves the list, and its id is not found any more."""

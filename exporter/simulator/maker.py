@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exporter.simulator.causes import CauseSpec
-    from exporter.simulator.scenario import Job, Outcomes, Scenario
+    from exporter.simulator.jobs import Job, Outcomes
+    from exporter.simulator.scenario import Scenario
 
 CauseChoice = Cause | None | Literal["drawn"]
 Origin = Literal["arrival", "created", "finished", "open"]
@@ -80,10 +81,16 @@ class Maker:
             graph=graph,
         )
 
-    def plan_again(self, workflow: Workflow, now: float) -> Plan:
-        """Draw the life of a further execution."""
+    def plan_again(self, workflow: Workflow, now: float, outcomes: Outcomes | None = None) -> Plan:
+        """Draw the life of a further execution.
+
+        Args:
+            workflow: which one.
+            now: the time of the day, which decides the phase.
+            outcomes: how it may end, in the place of what its job and the phase say.
+        """
         rng = workflow.dice("plan")
-        return self._plan(rng, workflow.job, now, workflow.graph)
+        return self._plan(rng, workflow.job, now, workflow.graph, outcomes)
 
     def altered(  # noqa: PLR0913 (what is decided, by keyword)
         self,
@@ -123,9 +130,16 @@ class Maker:
         """Draw a cause that fits a workflow."""
         return draw_cause(workflow.dice("cause"), self._causes(now, workflow.graph))
 
-    def _plan(self, rng: random.Random, job: Job, now: float, graph: dict[str, Any] | None) -> Plan:
-        scenario = self._scenario
-        outcomes, causes = self._outcomes(job, now), self._causes(now, graph)
+    def _plan(
+        self,
+        rng: random.Random,
+        job: Job,
+        now: float,
+        graph: dict[str, Any] | None,
+        outcomes: Outcomes | None = None,
+    ) -> Plan:
+        scenario, causes = self._scenario, self._causes(now, graph)
+        outcomes = self._outcomes(job, now) if outcomes is None else outcomes
         return draw_plan(rng, job, scenario.stages, outcomes, causes)
 
     def _outcomes(self, job: Job, now: float) -> Outcomes:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from exporter.simulator.maker import Maker, Origin
     from exporter.simulator.scenario import Scenario
+    from exporter.simulator.traits.statuses import Statuses
     from exporter.simulator.workflow import Workflow
 
 # How long a workflow of the past had waited in its queue, on average, in seconds of the day.
@@ -38,7 +39,8 @@ class Laid:
 
 def make_runners(scenario: Scenario, maker: Maker, stamp: Callable[[float], int]) -> list[Runner]:
     """Make the runners of all groups, in the order of the scenario, with nothing in them."""
-    rng = maker.dice("runners")
+    rng, clock_dice = maker.dice("runners"), maker.dice("clocks")
+    clocks = scenario.traits.clocks
     return [
         Runner(
             identity=new_uuid(rng),
@@ -48,6 +50,7 @@ def make_runners(scenario: Scenario, maker: Maker, stamp: Callable[[float], int]
             active=group.status == "active",
             stopped=group.stopped,
             created_ms=stamp(-_AGE_OF_RUNNERS),
+            clock_ms=0 if clocks is None else clocks.draw(clock_dice),
         )
         for group in scenario.runners
         for number in range(1, group.count + 1)
@@ -73,18 +76,19 @@ def lay_out(
             created = -ages.draw(rng)
             workflow = maker.make(account, 0.0, origin, created=created)
             if origin == "finished":
-                created = _finish(workflow, created, runners, stamp, rng)
+                created = _finish(workflow, created, runners, stamp, rng, scenario.traits.statuses)
             workflow.at_start = True
             laid.append(Laid(workflow, created, open=origin == "open"))
     return sorted(laid, key=lambda each: each.created)
 
 
-def _finish(
+def _finish(  # noqa: PLR0913, PLR0917 (all that the start is made from)
     workflow: Workflow,
     created: float,
     runners: list[Runner],
     stamp: Callable[[float], int],
     rng: random.Random,
+    statuses: Statuses,
 ) -> float:
     """Give a settled workflow its past.
 
@@ -105,7 +109,10 @@ def _finish(
     workflow.updated_ms = ended
     workflow.started_ms = None if started is None else stamp(created + started)
     workflow.completed_ms = None if plan.outcome is Status.INVALID else ended
+    workflow.started_day = None if started is None else created + started
+    workflow.ended_day = created + length
     workflow.status = plan.outcome
+    statuses.name(workflow)
     workflow.cause, workflow.outputs = plan.cause, plan.outputs
     workflow.final_at_start = True
     return created

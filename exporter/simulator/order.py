@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from exporter.simulator.by_hand import Move
 from exporter.simulator.schema import ScenarioError, Seconds, StrictModel, explain
 from exporter.simulator.workflow import Cause, Status
 
@@ -45,24 +46,39 @@ class CauseOrder(StrictModel):
         return Cause(self.node_type, self.exception_type, self.exception_message)
 
 
-class CreateOrder(StrictModel):
-    """A workflow to create."""
+class PlanOrder(StrictModel):
+    """How an execution is to go; what is not given is drawn."""
 
-    account: str | None = None
-    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    tags: tuple[str, ...] = ()
     duration: Seconds | None = None
     outcome: Literal["completed", "failed", "cancelled", "invalid"] | None = None
     ends_in: Literal["accepted", "uploaded", "queued", "running"] = "running"
     cause: CauseOrder | Literal["drawn"] | None = "drawn"
     outputs: Annotated[int, Field(ge=0)] | None = None
-    scripted: bool = False
 
     @model_validator(mode="after")
-    def _fits_together(self) -> CreateOrder:
+    def _fits_together(self) -> PlanOrder:
         if self.cause != "drawn" and self.outcome != "failed":
             raise ValueError("a cause needs outcome: failed")
         return self
+
+    def decided(self) -> dict[str, Any]:
+        """The same for the world."""
+        return {
+            "duration": self.duration,
+            "outcome": None if self.outcome is None else Status(self.outcome),
+            "ends_in": Status(self.ends_in),
+            "cause": self.cause.cause() if isinstance(self.cause, CauseOrder) else self.cause,
+            "outputs": self.outputs,
+        }
+
+
+class CreateOrder(PlanOrder):
+    """A workflow to create."""
+
+    account: str | None = None
+    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    tags: tuple[str, ...] = ()
+    scripted: bool = False
 
 
 class MoveOrder(StrictModel):
@@ -101,15 +117,34 @@ def create(engine: Engine, order: dict[str, Any]) -> Workflow:
         account,
         name=read.name,
         tags=read.tags,
-        duration=read.duration,
-        outcome=None if read.outcome is None else Status(read.outcome),
-        ends_in=Status(read.ends_in),
-        cause=read.cause.cause() if isinstance(read.cause, CauseOrder) else read.cause,
-        outputs=read.outputs,
         scripted=read.scripted,
+        **read.decided(),
     )
     engine.pump()
     return workflow
+
+
+def execute(engine: Engine, workflow: Workflow, order: dict[str, Any]) -> bool:
+    """Execute a settled workflow again.
+
+    Args:
+        engine: the simulated service.
+        workflow: which one.
+        order: the fields of ``PlanOrder``.
+
+    Returns:
+        Whether it was settled.
+
+    Raises:
+        ScenarioError: with one line per mistake in the order.
+    """
+    try:
+        read = PlanOrder.model_validate(order)
+    except ValidationError as error:
+        raise ScenarioError(explain(error, PlanOrder, source="execute")) from None
+    found = engine.world.execute(engine.now(), workflow, **read.decided())
+    engine.pump()
+    return found
 
 
 def advance(engine: Engine, workflow: Workflow, order: dict[str, Any]) -> None:
@@ -131,12 +166,14 @@ def advance(engine: Engine, workflow: Workflow, order: dict[str, Any]) -> None:
     engine.world.move(
         engine.now(),
         workflow,
-        read.status,
-        queue_position=read.queue_position,
-        cause=read.cause.cause() if isinstance(read.cause, CauseOrder) else read.cause,
-        outputs=read.outputs,
-        created_ms=read.created_at,
-        started_ms=read.started_at,
-        completed_ms=read.completed_at,
+        Move(
+            read.status,
+            queue_position=read.queue_position,
+            cause=read.cause.cause() if isinstance(read.cause, CauseOrder) else read.cause,
+            outputs=read.outputs,
+            created_ms=read.created_at,
+            started_ms=read.started_at,
+            completed_ms=read.completed_at,
+        ),
     )
     engine.pump()

@@ -1,11 +1,10 @@
-"""Which workflows exist, in the order of their creation, and quickly by page and by status."""
+"""Which workflows exist, in the order of the list, and quickly by page and by status."""
 
 from __future__ import annotations
 
 import bisect
+from collections import defaultdict
 from typing import TYPE_CHECKING
-
-from exporter.simulator.workflow import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,12 +16,13 @@ class Register:
     """The workflows of one account.
 
     A page costs what it holds and nothing for what lies before it: an ordered list of numbers for
-    all workflows and one for each status, the numbers being given in the order of creation.
+    all workflows and one for each status as it is told. The numbers are given in the order of
+    creation; a workflow that goes to the top has a new one.
     """
 
     def __init__(self) -> None:
         self._all: list[int] = []
-        self._of_status: dict[Status, list[int]] = {status: [] for status in Status}
+        self._of_status: defaultdict[str, list[int]] = defaultdict(list)
         self._workflows: dict[int, Workflow] = {}
 
     def __len__(self) -> int:
@@ -33,27 +33,27 @@ class Register:
         return iter([self._workflows[number] for number in self._all])
 
     def add(self, workflow: Workflow) -> None:
-        """Add a workflow that was created after all others."""
+        """Add a workflow, at the place of its number."""
         self._workflows[workflow.sequence] = workflow
-        self._all.append(workflow.sequence)
-        self._of_status[workflow.status].append(workflow.sequence)
+        bisect.insort(self._all, workflow.sequence)
+        bisect.insort(self._of_status[workflow.told_status], workflow.sequence)
 
-    def move(self, workflow: Workflow, before: Status) -> None:
+    def move(self, workflow: Workflow, before: str) -> None:
         """Take note that a workflow's status is no longer what it was before."""
         _drop(self._of_status[before], workflow.sequence)
-        bisect.insort(self._of_status[workflow.status], workflow.sequence)
+        bisect.insort(self._of_status[workflow.told_status], workflow.sequence)
 
     def remove(self, workflow: Workflow) -> None:
         """Forget a workflow."""
         del self._workflows[workflow.sequence]
         _drop(self._all, workflow.sequence)
-        _drop(self._of_status[workflow.status], workflow.sequence)
+        _drop(self._of_status[workflow.told_status], workflow.sequence)
 
-    def count(self, status: Status | None = None) -> int:
+    def count(self, status: str | None = None) -> int:
         """How many there are, of one status or of all."""
         return len(self._all if status is None else self._of_status[status])
 
-    def page(self, page: int, per_page: int, status: Status | None = None) -> list[Workflow]:
+    def page(self, page: int, per_page: int, status: str | None = None) -> list[Workflow]:
         """One page, newest first; the first page is 1, and one past the last is empty."""
         numbers = self._all if status is None else self._of_status[status]
         last = len(numbers) - (page - 1) * per_page
@@ -63,10 +63,16 @@ class Register:
             self._workflows[number] for number in reversed(numbers[max(0, last - per_page) : last])
         ]
 
+    def below(self, depth: int) -> Iterator[Workflow]:
+        """The workflows that have at least so many above them in the list, downwards."""
+        for index in range(len(self._all) - 1 - depth, -1, -1):
+            yield self._workflows[self._all[index]]
+
     def oldest_final(self) -> Workflow | None:
-        """The settled workflow that was created first."""
-        first = [numbers[0] for s, numbers in self._of_status.items() if s.final and numbers]
-        return self._workflows[min(first)] if first else None
+        """The settled workflow that stands lowest."""
+        first = [self._workflows[numbers[0]] for numbers in self._of_status.values() if numbers]
+        settled = [each for each in first if each.status.final]
+        return min(settled, key=lambda each: each.sequence, default=None)
 
 
 def _drop(numbers: list[int], number: int) -> None:

@@ -24,6 +24,7 @@ class Runner:
         active: bool,
         stopped: tuple[Window, ...],
         created_ms: int,
+        clock_ms: int = 0,
     ) -> None:
         self.id = identity
         self.name = name
@@ -32,6 +33,8 @@ class Runner:
         self.active = active
         self.stopped = stopped
         self.created_ms = created_ms
+        self.clock_ms = clock_ms
+        """How fast its clock is."""
         self.queue: list[Workflow] = []
         self.running: Workflow | None = None
         self.expected: set[Workflow] = set()

@@ -16,21 +16,17 @@ from pydantic import Field, ValidationError, model_validator
 
 from exporter.simulator.causes import CAUSES, CauseSpec
 from exporter.simulator.faults import Fault  # noqa: TC001 (pydantic needs it at run time)
+from exporter.simulator.jobs import Job, Name, Outcomes, Stages, Tags
 from exporter.simulator.schema import (
-    Between,
     PositiveSeconds,
     ScenarioError,
     Seconds,
-    Share,
     Spread,
     StrictModel,
     Window,
     explain,
 )
-
-Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Tags = tuple[Annotated[str, Field(min_length=1, max_length=100)], ...]
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+from exporter.simulator.traits import Traits
 
 
 class Account(StrictModel):
@@ -86,48 +82,6 @@ class Runners(StrictModel):
     """Times in which nothing is started; what runs goes on."""
 
 
-class Outcomes(StrictModel):
-    """How workflows end; what is left over is completed."""
-
-    failed: Share = 0.0
-    cancelled: Share = 0.0
-    invalid: Share = 0.0
-    without_cause: Share = 0.0
-    """Of the failed ones, those whose ``cause`` is null."""
-    before_running: Share = 0.1
-    """Of the failed and cancelled ones, those that never ran."""
-
-    @model_validator(mode="after")
-    def _sum(self) -> Outcomes:
-        if self.failed + self.cancelled + self.invalid > 1.0 + 1e-9:
-            raise ValueError("failed, cancelled and invalid are more than 1 together; lower one")
-        return self
-
-
-class Job(StrictModel):
-    """A kind of workflow."""
-
-    name: Name
-    weight: Weight = 1.0
-    tags: Tags = ()
-    duration: Spread
-    outputs: Between = Between(min=1, max=1)
-    extension: Annotated[str, Field(pattern=r"^[a-z0-9]{1,8}$")] = "png"
-    outcomes: Outcomes | None = None
-    """In the place of the scenario's own."""
-
-
-class Stages(StrictModel):
-    """How long the stages before running take, beside the wait in a queue."""
-
-    accepted: Spread = Spread(min=0.2, max=1.0)
-    uploaded: Spread = Spread(min=0.2, max=2.0)
-    pickup: Spread = Spread(min=0.1, max=0.6)
-    """From a free runner to the start of the next workflow."""
-    cancelling: Spread = Spread(min=1.0, max=5.0)
-    """From a request to cancel to its effect."""
-
-
 class Phase(Window):
     """A part of the day in which something differs."""
 
@@ -175,6 +129,8 @@ class Scenario(StrictModel):
     streams: Streams = Streams()
     limit: Limit = Limit()
     faults: tuple[Fault, ...] = ()
+    traits: Traits = Traits()
+    """What the service's documents leave open."""
     keep: Annotated[int, Field(ge=1)] = 250_000
     """Workflows kept in the list; past it the oldest settled ones are deleted."""
 

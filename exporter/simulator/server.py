@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from typing import TYPE_CHECKING
 
@@ -42,6 +41,7 @@ class Server(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
+            date_header=False,  # the service tells it, in its own way
             backlog=_BACKLOG,
             timeout_keep_alive=75,
             ssl_certfile=certfile,
@@ -57,11 +57,8 @@ class Server(uvicorn.Server):
         self._ready.set()
 
     async def main_loop(self) -> None:
-        """Serve until ``end``, keeping the ``Date`` of answers true to the second."""
-        while not self.should_exit:
-            await self.on_tick(0)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ending.wait(), 1.0)
+        """Serve until ``end``."""
+        await self._ending.wait()
 
     def end(self) -> None:
         """End at once; to be called within the loop."""

@@ -17,6 +17,7 @@ from exporter.simulator.connection import SCOPE_KEY, Connection
 from exporter.simulator.control import control_routes
 from exporter.simulator.faults import LatencyFault, MalformedList, MalformedListFault
 from exporter.simulator.malformed import LIST_VARIANTS, malformed_list
+from exporter.simulator.order import execute
 from exporter.simulator.schema import ScenarioError
 from exporter.simulator.streams import StreamResponse
 from exporter.simulator.submission import read_submission
@@ -30,21 +31,12 @@ if TYPE_CHECKING:
     from exporter.simulator.engine import Engine
     from exporter.simulator.faults import Endpoint
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ACCOUNT_KEY = "simulator.account"
 _MALFORMED_KEY = "simulator.malformed_list"
 
 # The statuses that the service's list is documented to filter by.
-_FILTERS = {
-    each.value: each
-    for each in (
-        Status.COMPLETED,
-        Status.RUNNING,
-        Status.QUEUED,
-        Status.FAILED,
-        Status.CANCELLED,
-    )
-}
+_FILTERS = ("completed", "running", "queued", "failed", "cancelled")
 _RUNNER_FILTERS = ("active", "disabled")
 
 
@@ -101,6 +93,9 @@ class _Edge:
 
         async def counting_send(message: Message) -> None:
             if message["type"] == "http.response.start":
+                date = engine.scenario.traits.dates.header()
+                if date is not None:
+                    message["headers"] = [*message["headers"], (b"date", date.encode())]
                 tally.answers[endpoint][message["status"]] += 1
                 engine.on_activity()
             await send(message)
@@ -183,22 +178,23 @@ class _Calls:
     async def list(self, request: Request) -> Response:
         account = _authorised(request)
         self._engine.pump()
-        page, per_page = _paging(request)
+        paging = self._engine.listing.paging
+        page, per_page = _paging(request, first=paging.first)
         name = request.query_params.get("status")
         if name is not None and name not in _FILTERS:
             raise HTTPException(400, f"Invalid status: use one of {', '.join(_FILTERS)}.")
-        status = None if name is None else _FILTERS[name]
-        register = self._engine.world.registers[account]
-        body = documents.page(register.page(page, per_page, status), register.count(status))
+        lag = self._engine.lag("list")
+        body = self._engine.listing.page(account, page, per_page, name, lag)
         variant: MalformedList | None = request.scope.get(_MALFORMED_KEY)
         return _json(body if variant is None else malformed_list(variant, body))
 
     async def get(self, request: Request) -> Response:
-        workflow = self._workflow(request)
-        return _json(orjson.dumps(documents.detail(self._engine.world, workflow)))
+        workflow = self._workflow(request, self._engine.lag("get", _identity(request)))
+        return _json(self._engine.telling.detail_json(workflow))
 
     async def subscribe(self, request: Request) -> Response:
-        return StreamResponse(self._engine, self._workflow(request))
+        lag = self._engine.lag("subscribe", _identity(request))
+        return StreamResponse(self._engine, self._workflow(request, lag), lag)
 
     async def create(self, request: Request) -> Response:
         account = _authorised(request)
@@ -212,19 +208,19 @@ class _Calls:
             outcome=None if submission.valid else Status.INVALID,
         )
         self._engine.pump()
-        return _json(orjson.dumps(documents.listed(workflow)), 201)
+        return self._row(workflow, 201)
 
     async def cancel(self, request: Request) -> Response:
         workflow = self._workflow(request)
         if not self._engine.cancel(workflow):
             raise HTTPException(400, f"The workflow is already {workflow.status.value}.")
-        return _json(orjson.dumps(documents.listed(workflow)))
+        return self._row(workflow)
 
     async def execute(self, request: Request) -> Response:
         workflow = self._workflow(request)
-        if not self._engine.execute(workflow):
+        if not execute(self._engine, workflow, {}):
             raise HTTPException(400, f"The workflow is still {workflow.status.value}.")
-        return _json(orjson.dumps(documents.listed(workflow)))
+        return self._row(workflow)
 
     async def runners(self, request: Request) -> Response:
         _authorised(request)
@@ -244,17 +240,25 @@ class _Calls:
         }
         return _json(orjson.dumps(told))
 
-    def _workflow(self, request: Request) -> Workflow:
+    def _row(self, workflow: Workflow, code: int = 200) -> Response:
+        return _json(orjson.dumps(self._engine.telling.row(workflow)), code)
+
+    def _workflow(self, request: Request, lag: float = 0.0) -> Workflow:
         account = _authorised(request)
-        identity: str = request.path_params["id"]
+        identity = _identity(request)
         if _UUID.fullmatch(identity) is None:
             raise HTTPException(400, "Invalid workflow ID: must be a UUID.")
         self._engine.pump()
-        workflow = self._engine.world.workflows.get(identity.lower())
+        workflow = self._engine.seen(identity, lag)
         # Another account's is not told apart from one that never was.
         if workflow is None or workflow.account != account:
             raise HTTPException(404, "Workflow not found.")
         return workflow
+
+
+def _identity(request: Request) -> str:
+    identity: str = request.path_params["id"]
+    return identity.lower()
 
 
 def _authorised(request: Request) -> str:
@@ -264,17 +268,17 @@ def _authorised(request: Request) -> str:
     return account
 
 
-def _paging(request: Request) -> tuple[int, int]:
+def _paging(request: Request, first: int = 1) -> tuple[int, int]:
     return (
-        _number(request, "page", default=1, most=1_000_000_000),
-        _number(request, "per_page", default=10, most=100),
+        _number(request, "page", default=first, least=first, most=1_000_000_000),
+        _number(request, "per_page", default=10, least=1, most=100),
     )
 
 
-def _number(request: Request, name: str, *, default: int, most: int) -> int:
+def _number(request: Request, name: str, *, default: int, least: int, most: int) -> int:
     text = request.query_params.get(name)
     if text is None:
         return default
-    if not re.fullmatch(r"[0-9]{1,12}", text) or not 1 <= int(text) <= most:
-        raise HTTPException(400, f"Invalid {name}: must be a number from 1 to {most}.")
+    if not re.fullmatch(r"[0-9]{1,12}", text) or not least <= int(text) <= most:
+        raise HTTPException(400, f"Invalid {name}: must be a number from {least} to {most}.")
     return int(text)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal
 
 from starlette.responses import Response
 
-from exporter.simulator import documents
 from exporter.simulator.connection import SCOPE_KEY, Connection, chunk
 from exporter.simulator.faults import (
     DropFault,
@@ -61,11 +60,12 @@ class StreamResponse(Response):
 
     media_type = EVENT_STREAM
 
-    def __init__(self, engine: Engine, workflow: Workflow) -> None:
+    def __init__(self, engine: Engine, workflow: Workflow, lag: float = 0.0) -> None:
         super().__init__(headers=_HEADERS)
         del self.headers["content-length"]
         self._engine = engine
         self._workflow = workflow
+        self._lag = lag
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream, until it ends."""
@@ -76,7 +76,11 @@ class StreamResponse(Response):
             return
         connection: Connection = scope[SCOPE_KEY]
         subscription = Subscription(
-            self._engine, self._workflow, connection, one_zero=scope["http_version"] == "1.0"
+            self._engine,
+            self._workflow,
+            connection,
+            lag=self._lag,
+            one_zero=scope["http_version"] == "1.0",
         )
         self._engine.tally.stream_opened()
         try:
@@ -84,7 +88,8 @@ class StreamResponse(Response):
                 await send(self._start)
             else:
                 fields = [f"{name.title()}: {value}" for name, value in self.headers.items()]
-                connection.write(head(200, *fields, "Connection: close"))
+                date = self._engine.scenario.traits.dates.header()
+                connection.write(head(200, *fields, "Connection: close", date=date))
             end = await subscription.run()
         finally:
             self._engine.tally.streams_open -= 1
@@ -107,13 +112,21 @@ class Subscription:
         engine: the simulated service.
         workflow: whose snapshots are sent.
         connection: where to.
+        lag: how old what it tells is, in seconds of the day.
         one_zero: the client speaks HTTP/1.0 and so knows no chunks.
     """
 
     def __init__(
-        self, engine: Engine, workflow: Workflow, connection: Connection, *, one_zero: bool
+        self,
+        engine: Engine,
+        workflow: Workflow,
+        connection: Connection,
+        *,
+        lag: float,
+        one_zero: bool,
     ) -> None:
         self._engine = engine
+        self._lag = lag
         self._workflow = workflow
         self._connection = connection
         self._loop = asyncio.get_running_loop()
@@ -160,13 +173,15 @@ class Subscription:
         self._engine.pump()
         if self._engine.faults.any_of_streams:
             self._roll()
-        if self._workflow.id not in self._engine.world.workflows:
+        seen = self._engine.seen(self._workflow.id, self._lag)
+        if seen is None:
             self._end("whole")
         elif self._connection.unsent > _MOST_UNSENT or self._struck():
             self._next()
         else:
-            self._send_event(documents.snapshot_json(self._engine.world, self._workflow))
-            if self._workflow.status in _CLOSING:
+            self._workflow = seen
+            self._send_event(self._engine.telling.snapshot_json(seen))
+            if _closes(seen):
                 self._end("whole")
             self._next()
 
@@ -247,11 +262,11 @@ class Subscription:
         if variant == "any":
             variant = SNAPSHOT_VARIANTS[self._variant % len(SNAPSHOT_VARIANTS)]
             self._variant += 1
-        good = documents.snapshot_json(self._engine.world, self._workflow)
+        good = self._engine.telling.snapshot_json(self._workflow)
         self._send_event(malformed_snapshot(variant, good))
 
     def _drop(self, fault: DropFault) -> None:
-        event = plain_event(documents.snapshot_json(self._engine.world, self._workflow))
+        event = plain_event(self._engine.telling.snapshot_json(self._workflow))
         if fault.cut == "in_event":
             self._write(event[: len(event) * 2 // 3])
         elif fault.cut == "in_chunk":
@@ -263,3 +278,7 @@ class Subscription:
             self._loop.call_later(0.02, self._connection.reset)
         else:
             self._end("whole" if fault.how == "clean" and fault.cut != "in_chunk" else "closed")
+
+
+def _closes(workflow: Workflow) -> bool:
+    return workflow.status in _CLOSING and workflow.closes

@@ -11,6 +11,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class RunDurations:
+    """How long some runs took together, in seconds.
+
+    A range, because two places may tell the stamps of one run in different precision.
+    """
+
+    count: int = 0
+    least: float = 0.0
+    most: float = 0.0
+
+    def with_run(self, seconds: tuple[float, float]) -> RunDurations:
+        """The same with one more."""
+        return RunDurations(self.count + 1, self.least + seconds[0], self.most + seconds[1])
+
+
+@dataclass(frozen=True, slots=True)
 class Truth:
     """One consistent moment of the simulator: nothing in it is later than the rest."""
 
@@ -18,8 +34,10 @@ class Truth:
     """The wall clock at that moment, in milliseconds since the epoch."""
     workflows: tuple[WorkflowTruth, ...]
     """Every execution of every workflow that is not deleted: account by account, oldest first."""
-    deleted: dict[str, int]
-    """Workflows deleted from the list, by the status in which they went."""
+    gone: tuple[WorkflowTruth, ...]
+    """Every execution of the workflows that were deleted, the last 100,000 of them."""
+    deletions: dict[str, dict[str, int]]
+    """Workflows deleted from the list, by account and by the status in which they went."""
     requests: dict[str, int]
     """Requests by endpoint, refused ones included."""
     refusals: dict[str, int]
@@ -67,6 +85,48 @@ class Truth:
             )
         )
 
+    @property
+    def deleted(self) -> dict[str, int]:
+        """Workflows deleted from the list, by the status in which they went."""
+        return dict(sum((Counter(each) for each in self.deletions.values()), Counter[str]()))
+
+    def told(self, account: str | None = None) -> list[WorkflowTruth]:
+        """Executions that whoever follows the service can count.
+
+        They ended after the simulator's start, the service tells that they did, and they may be
+        of workflows that were deleted since.
+        """
+        return [
+            each
+            for each in (*self.workflows, *self.gone)
+            if (account is None or each.account == account)
+            and each.told.outcome is not None
+            and not each.final_at_start
+        ]
+
+    def outcomes(self, account: str | None = None) -> dict[str, int]:
+        """How those ended, ``other`` being every status that the documents do not know."""
+        return dict(Counter(str(each.told.outcome) for each in self.told(account)))
+
+    def causes(self, account: str | None = None) -> dict[tuple[str, str], int]:
+        """Why those failed that did: node and exception, ``unknown`` where they are never told."""
+        return dict(
+            Counter(
+                each.told.cause or ("unknown", "unknown")
+                for each in self.told(account)
+                if each.told.outcome == "failed"
+            )
+        )
+
+    def run_durations(self, account: str | None = None) -> dict[str, RunDurations]:
+        """How long those ran, by outcome, by the stamps that the service tells."""
+        found: dict[str, RunDurations] = {}
+        for each in self.told(account):
+            if each.told.run_seconds is not None:
+                outcome = str(each.told.outcome)
+                found[outcome] = found.get(outcome, RunDurations()).with_run(each.told.run_seconds)
+        return found
+
     def workflow(self, identity: str) -> WorkflowTruth:
         """The latest execution of one workflow.
 
@@ -91,6 +151,18 @@ class Truth:
                 for endpoint, codes in self.answers.items()
             },
             "busiest_window": self.busiest_window,
+            "accounts": {
+                name: {
+                    "outcomes": self.outcomes(name),
+                    "causes": [[*cause, count] for cause, count in self.causes(name).items()],
+                    "run_durations": {
+                        outcome: {"count": runs.count, "least": runs.least, "most": runs.most}
+                        for outcome, runs in self.run_durations(name).items()
+                    },
+                    "deleted": self.deletions[name],
+                }
+                for name in self.deletions
+            },
             "streams": {
                 "open": self.streams_open,
                 "opened": self.streams_opened,
@@ -99,4 +171,5 @@ class Truth:
             },
             "faults": self.faults,
             "workflows": [each.as_json() for each in self.workflows],
+            "gone": [each.as_json() for each in self.gone],
         }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -61,15 +60,16 @@ def html(code: int, headers: dict[str, str] | None = None) -> Response:
     return Response(edge_page(code), code, headers, media_type="text/html; charset=utf-8")
 
 
-def head(code: int, *fields: str) -> bytes:
+def head(code: int, *fields: str, date: str | None = None) -> bytes:
     """The head of an HTTP/1.1 answer, for answers that are written to the connection itself.
 
     Args:
         code: the status.
         fields: header lines, beside ``Date``.
+        date: the time by the service's clock, if it is told.
     """
-    date = f"Date: {formatdate(usegmt=True)}"
-    lines = [f"HTTP/1.1 {code} {phrase(code)}", date, *fields, "", ""]
+    dates = [] if date is None else [f"Date: {date}"]
+    lines = [f"HTTP/1.1 {code} {phrase(code)}", *dates, *fields, "", ""]
     return "\r\n".join(lines).encode("latin-1")
 
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from exporter.simulator.causes import CauseSpec
+    from exporter.simulator.jobs import Job, Outcomes, Stages
     from exporter.simulator.runner import Runner
-    from exporter.simulator.scenario import Job, Outcomes, Stages
 
 
 class Status(StrEnum):
@@ -69,8 +69,28 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What can be known of an execution by all that the service finally tells of it.
+
+    Only a scenario's traits make a difference between this and what really happened.
+    """
+
+    outcome: str | None
+    """Its final status, ``other`` for one that the documents do not know; None while it is open,
+    or where nobody can tell that it ended."""
+    cause: tuple[str, str] | None
+    """Node and exception of a failure; None where no place tells them."""
+    run_seconds: tuple[float, float] | None
+    """The least and the greatest length of its run by the stamps told; None where it never ran,
+    where no place tells both stamps, or where it ended before it started."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkflowTruth:
-    """How one execution of a workflow really went. Stamps are those the service tells, exactly."""
+    """How one execution of a workflow really went.
+
+    Stamps are those the service tells, to the millisecond.
+    """
 
     id: str
     account: str
@@ -90,6 +110,8 @@ class WorkflowTruth:
     """Whether it was there, in any state, when the simulator started."""
     final_at_start: bool
     """Whether it was final already when the simulator started."""
+    told: Told = field(default_factory=lambda: Told(None, None, None))
+    """What of it can be known from what the service tells."""
 
     @property
     def created_at(self) -> str:
@@ -143,6 +165,11 @@ class WorkflowTruth:
             "first_queue_position": self.first_queue_position,
             "at_start": self.at_start,
             "final_at_start": self.final_at_start,
+            "told": {
+                "outcome": self.told.outcome,
+                "cause": self.told.cause,
+                "run_seconds": self.told.run_seconds,
+            },
         }
 
 
@@ -162,8 +189,17 @@ class Workflow:
     graph: dict[str, Any] | None = None
     """The graph that was posted; None where one is made up when somebody asks."""
     status: Status = Status.ACCEPTED
+    word: str | None = None
+    """The new status that is told in the place of the documented one."""
+    closes: bool = True
+    """Whether a stream ends on it where it would have ended on the documented one."""
     started_ms: int | None = None
     completed_ms: int | None = None
+    started_day: float | None = None
+    """When it started and ended by the service's own clock, as times of the day."""
+    ended_day: float | None = None
+    requeued: int = 0
+    """How often this execution was taken back into a queue."""
     runner: Runner | None = None
     prompt_id: str | None = None
     outputs: int = 0
@@ -183,6 +219,11 @@ class Workflow:
     earlier: list[WorkflowTruth] = field(default_factory=list)
     rendered: tuple[int, int, bytes] | None = None
     """A snapshot kept by ``documents``: version, version of the queue, text."""
+
+    @property
+    def told_status(self) -> str:
+        """Its status as the service tells it, but for the case."""
+        return self.status.value if self.word is None else self.word
 
     def dice(self, purpose: str) -> random.Random:
         """Randomness for something that befalls this execution.

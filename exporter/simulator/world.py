@@ -7,24 +7,30 @@ gives the same day at any speed and on any machine.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from exporter.simulator.agenda import Agenda
 from exporter.simulator.arrivals import ArrivalPlan
+from exporter.simulator.life import Life
 from exporter.simulator.maker import Maker
 from exporter.simulator.opening import lay_out, make_runners
 from exporter.simulator.register import Register
-from exporter.simulator.workflow import Cause, Status, Workflow
+from exporter.simulator.traits.known import known
+from exporter.simulator.workflow import Status, Workflow, WorkflowTruth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from exporter.simulator.by_hand import Move
+    from exporter.simulator.jobs import Outcomes
     from exporter.simulator.maker import CauseChoice
     from exporter.simulator.runner import Runner
     from exporter.simulator.scenario import Scenario
+
+# A demo that runs for weeks must not grow.
+_GONE_KEPT = 100_000
 
 
 class World:
@@ -44,25 +50,33 @@ class World:
         """The time of the day up to which everything has happened, in seconds."""
         self.workflows: dict[str, Workflow] = {}
         self.registers = {account.name: Register() for account in scenario.accounts}
-        self.deleted: Counter[str] = Counter()
-        """Workflows that are gone from the list, by the status in which they went."""
+        self.hidden: dict[str, Workflow] = {}
+        """Workflows that cannot be found now, and will be again."""
+        self.deletions = {account.name: Counter[str]() for account in scenario.accounts}
+        """Workflows deleted from the list, by account and by the status in which they went."""
+        self.gone: deque[WorkflowTruth] = deque(maxlen=_GONE_KEPT)
+        """Every execution of the workflows that were deleted last."""
         self.on_change: Callable[[Workflow], None] = _ignore
+        self.on_status: Callable[[Workflow, float], None] = _ignore
+        """Called when a workflow has come to a status, with the time of the day."""
         self._stamp = stamp
-        self._agenda = Agenda()
+        self.agenda = Agenda()
         self._sequence = 0
         self._maker = Maker(scenario, seed=seed, stamp=stamp)
         self.runners = make_runners(scenario, self._maker, stamp)
-        self._plan_comebacks()
+        self._life = Life(
+            self.agenda, self.runners, self._set_status, stamp, scenario.traits.clocks
+        )
         self._lay_out_start()
         self.arrivals = ArrivalPlan(
-            scenario, self._maker.dice("arrivals"), at=self._agenda.at, arrive=self._arrive
+            scenario, self._maker.dice("arrivals"), at=self.agenda.at, arrive=self._arrive
         )
 
     # --- the course of the day -----------------------------------------------------------------
 
     def next_due(self) -> float | None:
         """When something happens next, in seconds of the day; None if nothing is planned."""
-        return self._agenda.next_due()
+        return self.agenda.next_due()
 
     def advance_to(self, now: float) -> bool:
         """Let everything happen that is due.
@@ -74,7 +88,7 @@ class World:
             Whether anything happened.
         """
         happened = False
-        while (planned := self._agenda.take_due(now)) is not None:
+        while (planned := self.agenda.take_due(now)) is not None:
             due, event = planned
             # An event planned for the past (a scripted move at the very moment) happens now.
             self.now = max(self.now, due)
@@ -123,6 +137,19 @@ class World:
         workflow = self._maker.make(account, self.now, "created", tags=tags, graph=graph)
         workflow.name = name or workflow.name
         workflow.scripted = scripted
+        self._decide(workflow, duration, outcome, ends_in, cause, outputs)
+        self._add(self.now, workflow)
+        return workflow
+
+    def _decide(  # noqa: PLR0913, PLR0917 (what can be decided of a plan)
+        self,
+        workflow: Workflow,
+        duration: float | None,
+        outcome: Status | None,
+        ends_in: Status,
+        cause: CauseChoice,
+        outputs: int | None,
+    ) -> None:
         if outcome is not None or duration is not None or outputs is not None:
             workflow.plan = self._maker.altered(
                 workflow,
@@ -134,8 +161,6 @@ class World:
             )
         if workflow.plan.outcome is Status.FAILED and not isinstance(cause, str):
             workflow.plan = replace(workflow.plan, cause=cause)
-        self._add(self.now, workflow)
-        return workflow
 
     def _arrive(self, account: str, now: float) -> None:
         self._add(now, self._maker.make(account, now, "arrival"))
@@ -151,7 +176,7 @@ class World:
         self._make_room()
         self.on_change(workflow)
         if not workflow.scripted:
-            self._enter_accepted(workflow, now)
+            self._life.enter(workflow, now)
 
     def _make_room(self) -> None:
         if len(self.workflows) <= self.scenario.keep:
@@ -161,106 +186,31 @@ class World:
         if settled:
             self.delete(min(settled, key=lambda each: each.sequence))
 
-    # --- life ----------------------------------------------------------------------------------
-
-    def _enter_accepted(self, workflow: Workflow, now: float) -> None:
-        plan = workflow.plan
-        if plan.ends_in is Status.ACCEPTED:
-            self._agenda.later(now + plan.ends_after, workflow, self._end_as_planned)
-        else:
-            self._agenda.later(now + plan.accepted, workflow, self._upload)
-
-    def _upload(self, workflow: Workflow, now: float) -> None:
-        runner = self._runner_for(workflow.tags)
-        if runner is None:  # none has its tags, or all that have them are disabled
-            self._agenda.later(now + 1.0, workflow, self._upload)
-            return
-        workflow.runner = runner
-        runner.expected.add(workflow)
-        self._set_status(workflow, Status.UPLOADED, now)
-        plan = workflow.plan
-        if plan.ends_in is Status.UPLOADED:
-            self._agenda.later(now + plan.ends_after, workflow, self._end_as_planned)
-        else:
-            self._agenda.later(now + plan.uploaded, workflow, self._enqueue)
-
-    def _runner_for(self, tags: tuple[str, ...]) -> Runner | None:
-        fitting = [runner for runner in self.runners if runner.takes(tags)]
-        return min(fitting, key=lambda runner: runner.load, default=None)
-
-    def _enqueue(self, workflow: Workflow, now: float) -> None:
-        runner = workflow.runner
-        if runner is None or not runner.active:  # disabled meanwhile: the inputs go elsewhere
-            self._leave_runner(workflow, now)
-            self._upload(workflow, now)
-            return
-        workflow.first_queue_position = runner.append(workflow)
-        workflow.prompt_id = workflow.new_prompt_id()
-        self._set_status(workflow, Status.QUEUED, now)
-        if workflow.plan.ends_in is Status.QUEUED:
-            self._agenda.later(now + workflow.plan.ends_after, workflow, self._end_in_queue)
-        self._serve(runner, now)
-
-    def _end_in_queue(self, workflow: Workflow, now: float) -> None:
-        if workflow.status is Status.QUEUED:
-            self._end_as_planned(workflow, now)
-
-    def _serve(self, runner: Runner, now: float) -> None:
-        """Start the head of a runner's queue, if the slot is free."""
-        if runner.starting or runner.running or not runner.queue or not runner.picks_up(now):
-            return
-        runner.starting = True
-
-        def start(at: float) -> None:
-            runner.starting = False
-            self._start(runner, at)
-
-        self._agenda.at(now + runner.queue[0].plan.pickup, start)
-
-    def _start(self, runner: Runner, now: float) -> None:
-        if runner.running or not runner.queue or not runner.picks_up(now):
-            return
-        workflow = runner.pop()
-        plan = workflow.plan
-        if plan.ends_in is Status.QUEUED:  # its turn came before the time at which it was to end
-            self._end_as_planned(workflow, now)
-            return
-        workflow.started_ms = self._stamp(now)
-        self._set_status(workflow, Status.RUNNING, now)
-        self._agenda.later(now + plan.ends_after, workflow, self._end_as_planned)
-
-    def _end_as_planned(self, workflow: Workflow, now: float) -> None:
-        plan = workflow.plan
-        self._settle(workflow, plan.outcome, now, cause=plan.cause, outputs=plan.outputs)
-
-    def _settle(
-        self,
-        workflow: Workflow,
-        status: Status,
-        now: float,
-        *,
-        cause: Cause | None = None,
-        outputs: int = 0,
-    ) -> None:
-        workflow.epoch += 1
-        # What was refused was never executed, so its execution did not end either.
-        workflow.completed_ms = None if status is Status.INVALID else self._stamp(now)
-        workflow.cause = cause if status is Status.FAILED else None
-        workflow.outputs = outputs
-        self._leave_runner(workflow, now)
-        self._set_status(workflow, status, now)
-
-    def _leave_runner(self, workflow: Workflow, now: float) -> None:
-        if workflow.runner is not None:
-            workflow.runner.remove(workflow)
-            self._serve(workflow.runner, now)
+    # --- changes -------------------------------------------------------------------------------
 
     def _set_status(self, workflow: Workflow, status: Status, now: float) -> None:
-        before, workflow.status = workflow.status, status
+        before, workflow.status = workflow.told_status, status
+        self.scenario.traits.statuses.name(workflow)
         workflow.updated_ms = self._stamp(now)
-        if before is not status:
-            self.registers[workflow.account].move(workflow, before)
+        if workflow.started_ms is not None and workflow.started_day is None:
+            workflow.started_day = now
+        workflow.ended_day = now if status.final else None
+        self._place_in_list(workflow, before)
         self._changed(workflow)
+        self.on_status(workflow, now)
+
+    def _place_in_list(self, workflow: Workflow, before: str, *, to_top: bool = False) -> None:
+        """Let the list show a change of a workflow that was told as ``before``."""
+        if workflow.id not in self.workflows:  # it has vanished, or is not there yet
+            return
+        register = self.registers[workflow.account]
+        if workflow.told_status != before:
+            register.move(workflow, before)
+        if to_top or self.scenario.traits.paging.order == "updated":
+            register.remove(workflow)
+            self._sequence += 1
+            workflow.sequence = self._sequence
+            register.add(workflow)
 
     def _changed(self, workflow: Workflow) -> None:
         workflow.version += 1
@@ -289,15 +239,25 @@ class World:
             return False
         if not workflow.scripted:
             delay = self.scenario.stages.cancelling.draw(workflow.dice("cancelling"))
-            self._agenda.later(
+            self.agenda.later(
                 self.now + delay,
                 workflow,
-                lambda each, at: self._settle(each, Status.CANCELLED, at),
+                lambda each, at: self._life.settle(each, Status.CANCELLED, at),
             )
         return True
 
-    def execute(self, now: float, workflow: Workflow) -> bool:
-        """Execute a settled workflow again, under the same id.
+    def execute(  # noqa: PLR0913 (a test says what it wants of the execution, by keyword)
+        self,
+        now: float,
+        workflow: Workflow,
+        *,
+        duration: float | None = None,
+        outcome: Status | None = None,
+        ends_in: Status = Status.RUNNING,
+        cause: CauseChoice = "drawn",
+        outputs: int | None = None,
+    ) -> bool:
+        """Execute a settled workflow again, under the same id; what is not given is drawn.
 
         Returns:
             Whether it was settled; an open one is left alone.
@@ -305,25 +265,46 @@ class World:
         self.advance_to(now)
         if not workflow.status.final:
             return False
-        workflow.earlier.append(workflow.truth())
+        self._begin_again(workflow)
+        self._decide(workflow, duration, outcome, ends_in, cause, outputs)
+        self._enter_again(workflow, self.now)
+        return True
+
+    def execute_again(
+        self, workflow: Workflow, now: float, *, duration: float | None, outcomes: Outcomes | None
+    ) -> None:
+        """Execute a settled workflow again, as chance has it."""
+        self._begin_again(workflow, outcomes)
+        drawn = workflow.plan
+        if duration is not None and drawn.ends_in is Status.RUNNING:
+            part = drawn.ends_after / drawn.duration if drawn.duration else 1.0
+            workflow.plan = replace(drawn, duration=duration, ends_after=part * duration)
+        self._enter_again(workflow, now)
+
+    def _begin_again(self, workflow: Workflow, outcomes: Outcomes | None = None) -> None:
+        workflow.earlier.append(self.truth(workflow))
         workflow.execution += 1
         workflow.epoch += 1
+        workflow.requeued = 0
         workflow.at_start = workflow.final_at_start = False
         workflow.started_ms = workflow.completed_ms = None
+        workflow.started_day = workflow.ended_day = None
         workflow.prompt_id = workflow.cause = workflow.runner = None
         workflow.first_queue_position = workflow.told_position = None
         workflow.outputs = 0
-        workflow.plan = self._maker.plan_again(workflow, self.now)
-        self._set_status(workflow, Status.ACCEPTED, self.now)
+        workflow.plan = self._maker.plan_again(workflow, self.now, outcomes)
+
+    def _enter_again(self, workflow: Workflow, now: float) -> None:
+        self._set_status(workflow, Status.ACCEPTED, now)
         if not workflow.scripted:
-            self._enter_accepted(workflow, self.now)
-        return True
+            self._life.enter(workflow, now)
 
     def delete(self, workflow: Workflow) -> None:
         """Delete a workflow: it is gone from the list, and its id is not found any more."""
         workflow.epoch += 1
-        self._leave_runner(workflow, self.now)
-        self.deleted[workflow.status.value] += 1
+        self._life.leave_runner(workflow, self.now)
+        self.deletions[workflow.account][workflow.status.value] += 1
+        self.gone.extend((*workflow.earlier, self.truth(workflow)))
         self.registers[workflow.account].remove(workflow)
         del self.workflows[workflow.id]
         self._changed(workflow)
@@ -331,107 +312,81 @@ class World:
     def set_runner(self, runner: Runner, *, active: bool) -> None:
         """Enable or disable a runner; a disabled one starts nothing, and what runs goes on."""
         runner.active = active
-        self._serve(runner, self.now)
+        self._life.serve(runner, self.now)
 
     # --- moves by hand -------------------------------------------------------------------------
 
-    def move(  # noqa: PLR0913 (a script says exactly what it wants, by keyword)
-        self,
-        now: float,
-        workflow: Workflow,
-        status: Status,
-        *,
-        queue_position: int | None = None,
-        cause: CauseChoice = "drawn",
-        outputs: int | None = None,
-        created_ms: int | None = None,
-        started_ms: int | None = None,
-        completed_ms: int | None = None,
-    ) -> None:
+    def move(self, now: float, workflow: Workflow, move: Move) -> None:
         """Put a workflow into a status by hand, from whatever status it is in.
 
-        From here on nothing moves it but further calls. Stamps that are not given are taken from
-        the present moment where the status calls for them.
+        From here on nothing moves it but further calls.
         """
         self.advance_to(now)
         workflow.epoch += 1
-        self._leave_runner(workflow, self.now)
+        self._life.leave_runner(workflow, self.now)
         workflow.scripted = True
-        if status is Status.QUEUED:
-            workflow.told_position = 1 if queue_position is None else queue_position
-            if workflow.first_queue_position is None:
-                workflow.first_queue_position = workflow.told_position
-        if status in (Status.QUEUED, Status.RUNNING) and workflow.prompt_id is None:
-            workflow.prompt_id = workflow.new_prompt_id()
-        if status is Status.FAILED:
+        move.apply(workflow, self._stamp(self.now))
+        if move.status is Status.FAILED:
+            cause = move.cause
             if isinstance(cause, str):
                 cause = self._maker.cause(workflow, self.now)
             workflow.cause = cause
-        if status is Status.COMPLETED:
-            workflow.outputs = 1 if outputs is None else outputs
-        self._stamp_by_hand(workflow, status, created_ms, started_ms, completed_ms)
-        self._set_status(workflow, status, self.now)
+        self._set_status(workflow, move.status, self.now)
 
-    def _stamp_by_hand(
-        self,
-        workflow: Workflow,
-        status: Status,
-        created_ms: int | None,
-        started_ms: int | None,
-        completed_ms: int | None,
-    ) -> None:
-        stamp = self._stamp(self.now)
-        if created_ms is not None:
-            workflow.created_ms = created_ms
-        if started_ms is not None:
-            workflow.started_ms = started_ms
-        elif status in (Status.RUNNING, Status.COMPLETED) and workflow.started_ms is None:
-            workflow.started_ms = stamp
-        if completed_ms is not None:
-            workflow.completed_ms = completed_ms
-        elif status.final and status is not Status.INVALID:
-            workflow.completed_ms = stamp
+    # --- what traits bring ---------------------------------------------------------------------
+
+    def requeue(self, workflow: Workflow, now: float, *, keeps_start: bool) -> None:
+        """Take a running workflow back into a queue, where it waits to start once more."""
+        self._life.requeue(workflow, now, keeps_start=keeps_start)
+
+    def start_late(self, workflow: Workflow, now: float) -> None:
+        """Give a workflow that ended in its queue a start, past its end."""
+        workflow.started_ms, workflow.started_day = self._stamp(now), now
+        self.edit(workflow, now)
+
+    def edit(self, workflow: Workflow, now: float, *, to_top: bool = False) -> None:
+        """Move ``updated_at``, and where asked for the row to the top of the list."""
+        workflow.updated_ms = self._stamp(now)
+        self._place_in_list(workflow, workflow.told_status, to_top=to_top)
+        self._changed(workflow)
+
+    def hide(self, workflow: Workflow) -> None:
+        """Let a workflow vanish from the list, and by its id; its life goes on."""
+        self.registers[workflow.account].remove(workflow)
+        self.hidden[workflow.id] = self.workflows.pop(workflow.id)
+        self._changed(workflow)
+
+    def show(self, workflow: Workflow) -> None:
+        """Let a workflow that has vanished be there again."""
+        self.workflows[workflow.id] = self.hidden.pop(workflow.id)
+        self.registers[workflow.account].add(workflow)
+        self._changed(workflow)
 
     # --- the start -----------------------------------------------------------------------------
-
-    def _plan_comebacks(self) -> None:
-        """A runner that was stopped looks at its queue again when that is over."""
-        for runner in self.runners:
-            for window in runner.stopped:
-                if window.end is not None:
-                    self._agenda.at(window.end, partial(self._serve, runner))
 
     def _lay_out_start(self) -> None:
         for each in lay_out(self.scenario, self._maker, self.runners, self._stamp):
             self._register(each.workflow)
             if each.open:
-                self._place_open(each.workflow, each.created)
+                self._life.take_up(each.workflow, each.created)
 
-    def _place_open(self, workflow: Workflow, created: float) -> None:
-        plan = workflow.plan
-        early = plan.accepted + plan.uploaded
-        runner = self._runner_for(workflow.tags)
-        if plan.ends_in is not Status.RUNNING or runner is None or -created < early:
-            # It goes through its stages from now on, and is only older than it looks.
-            self._enter_accepted(workflow, 0.0)
-            return
-        workflow.runner = runner
-        workflow.prompt_id = workflow.new_prompt_id()
-        if runner.running is None:
-            runner.running = workflow
-            started = max(created + early, -0.8 * plan.ends_after)
-            workflow.started_ms = self._stamp(started)
-            self._set_status(workflow, Status.RUNNING, started)
-            self._agenda.later(max(0.0, started + plan.ends_after), workflow, self._end_as_planned)
-        else:
-            workflow.first_queue_position = runner.append(workflow)
-            self._set_status(workflow, Status.QUEUED, created + early)
+    # --- what is known of it -------------------------------------------------------------------
 
     def every(self) -> Iterator[Workflow]:
-        """All workflows that are not deleted, account by account, oldest first."""
+        """All that are not deleted: account by account, oldest first; hidden ones last."""
         for register in self.registers.values():
             yield from register
+        yield from self.hidden.values()
+
+    @property
+    def deleted(self) -> Counter[str]:
+        """Workflows deleted from the list, by the status in which they went."""
+        return sum(self.deletions.values(), Counter())
+
+    def truth(self, workflow: Workflow) -> WorkflowTruth:
+        """How the present execution of a workflow went so far."""
+        return replace(workflow.truth(), told=known(workflow, self.scenario.traits))
 
 
-def _ignore(_workflow: Workflow) -> None:
+def _ignore(_workflow: Workflow, _now: float = 0.0) -> None:
     """Nobody listens yet."""

@@ -366,15 +366,6 @@ class TestDamagedAtTheStart:
         ledger_on_disk(folder, now).close()
         assert len(aside(folder)) == 3
 
-    def test_an_empty_file_is_a_first_start(self, folder: Path, now: Clocks) -> None:
-        folder.mkdir()
-        (folder / FILE_NAME).touch()
-        ledger = ledger_on_disk(folder, now)
-        settle(ledger, now, range(3))
-        assert finished(ledger.snapshot()) == 3
-        ledger.close()
-        assert aside(folder) == []
-
 
 class TestLostWhileRunning:
     @pytest.fixture
@@ -532,15 +523,6 @@ class TestVersions:
         ledger = ledger_on_disk(folder, now)
         assert finished(ledger.snapshot()) == 10
         ledger.close()
-
-    def test_a_total_of_a_newer_version_stays(self, folder: Path, now: Clocks) -> None:
-        ledger_on_disk(folder, now).close()
-        on_the_disk(folder, "INSERT INTO counters VALUES ('wonders', '[\"studio\"]', 7, 0, NULL)")
-        ledger = ledger_on_disk(folder, now)
-        settle(ledger, now, range(3))
-        ledger.close()
-        assert aside(folder) == []
-        assert on_the_disk(folder, "SELECT value FROM counters WHERE name = 'wonders'") == [(7,)]
 
 
 class TestInUse:

@@ -340,10 +340,10 @@ class LedgerMachine(RuleBasedStateMachine):
     # The end ----------------------------------------------------------------------------------
 
     def _see_everything(self) -> None:
-        """As the list does in the end, and streams for whoever owes a cause."""
+        """As the list does in the end, and streams and single answers for whoever owes a cause."""
         self.disk_returns()
         for _ in range(2):  # once more, should it crash on the way
-            vias: tuple[Via, ...] = ("listing", "stream")
+            vias: tuple[Via, ...] = ("listing", "stream", "detail")
             for via in vias:
                 for number in self.service.runs:
                     self._observe(number, via)

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.app import App, clocks
 from exporter.comfycontrol import Timeouts
 from exporter.config import Config
+from exporter.config.accounts import Listing
 from exporter.following.reconciling import Pace
 from exporter.observations import Moment
 from exporter.simulator import Simulator, parse_scenario
@@ -166,18 +167,24 @@ class Bench:
         storage: Path | None = None,
         reconciling: Pace | None = None,
         fresh_services: bool = True,
+        lookback: float | None = None,
+        hold: float = 0,
     ) -> Exporter:
         """Start an exporter; without storage its ledger is in memory.
 
         It compares totals only where a test is about that, and it knows that nobody has asked the
-        simulator before, unless a test is about just that.
+        simulator before, unless a test is about just that. `lookback` is how far the list is read,
+        where a test cannot wait for what the configuration allows.
         """
+        config = _listed_often(Config.model_validate({"accounts": list(accounts)}))
+        if lookback is not None:
+            config = _looking_back(config, lookback)
         app = App(
-            _listed_often(Config.model_validate({"accounts": list(accounts)})),
+            config,
             jitter=jitter,
             now=now,
             timeouts=timeouts,
-            hold=0,
+            hold=hold,
             storage=storage,
             reconciling=reconciling,
             fresh_services=fresh_services,
@@ -195,11 +202,19 @@ class Bench:
 
 
 def _listed_often(config: Config) -> Config:
+    return _listed(config, lambda listing: {} if listing.interval > 1 else {"interval": OFTEN})
+
+
+def _looking_back(config: Config, lookback: float) -> Config:
+    return _listed(config, lambda _: {"lookback": lookback})
+
+
+def _listed(config: Config, change: Callable[[Listing], dict[str, float]]) -> Config:
     accounts = tuple(
         account
-        if account.listing is None or account.listing.interval > 1
+        if account.listing is None
         else account.model_copy(
-            update={"listing": account.listing.model_copy(update={"interval": OFTEN})}
+            update={"listing": account.listing.model_copy(update=change(account.listing))}
         )
         for account in config.accounts
     )

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,6 +35,7 @@ def test_the_bundled_scenarios_are_sound_and_described() -> None:
         "stuck-queue",
         "backlog",
         "hostile",
+        "traits",
     } <= set(found)
     assert all(found.values())
     assert all(load_scenario(name).name == name for name in found)
@@ -146,6 +148,25 @@ def test_a_dumped_scenario_reads_back_as_itself() -> None:
 
 def test_the_documented_defaults_are_the_real_ones() -> None:
     text = (Path(__file__).parents[3] / "docs" / "simulator.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    block, traits = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     block = block.replace("causes: [] ", "# causes: [] ")  # said in words there
     assert parse_scenario(block) == parse_scenario("")
+    shown = parse_scenario(traits).traits
+    assert {*yaml.safe_load(traits)["traits"]} == {*type(shown).model_fields}
+    assert (
+        shown
+        == parse_scenario(
+            """
+        traits:
+          missing: [{stamp: completed_at}]
+          causes: [{}]
+          sizes: {}
+          broken: [{}]
+          replicas: [{}]
+          clocks: {}
+          requeues: {}
+          late_starts: {}
+          reruns: [{rate: 0.01}]
+        """
+        ).traits
+    )

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.simulator import PLANTED, Cause, Status, load_scenario, parse_scenario
+from exporter.simulator.by_hand import Move
 from exporter.simulator.causes import CAUSES
 from exporter.simulator.clock import DayClock
 from exporter.simulator.register import Register
@@ -174,7 +175,7 @@ def test_a_new_execution_is_a_new_row_under_the_same_id() -> None:
     workflow = world.create(0.0, "studio", outcome=Status.FAILED, cause=None)
     assert not world.execute(1.0, workflow)
     world.advance_to(20.0)
-    first = workflow.truth()
+    first = world.truth(workflow)
     assert (first.status, first.node_type) == ("failed", None)
     assert world.execute(20.0, workflow)
     assert (workflow.status, workflow.started_ms) == (Status.ACCEPTED, None)
@@ -212,12 +213,12 @@ def test_a_workflow_moved_by_hand_obeys_nobody_else() -> None:
     workflow = world.create(0.0, "studio")
     world.advance_to(4.0)
     other = world.create(4.0, "studio")
-    world.move(5.0, workflow, Status.QUEUED, queue_position=9)
+    world.move(5.0, workflow, Move(Status.QUEUED, queue_position=9))
     world.cancel(5.0, workflow)
     world.advance_to(1000.0)
     assert (workflow.status, world.place(workflow)) == (Status.QUEUED, 9)
     assert other.status is Status.COMPLETED  # the slot was free for it
-    world.move(1000.0, workflow, Status.FAILED, cause=Cause("n", "e", "m"), started_ms=7)
+    world.move(1000.0, workflow, Move(Status.FAILED, cause=Cause("n", "e", "m"), started_ms=7))
     row = workflow.truth()
     assert (row.node_type, row.exception_type, row.started_ms) == ("n", "e", 7)
 
@@ -225,7 +226,7 @@ def test_a_workflow_moved_by_hand_obeys_nobody_else() -> None:
 def test_a_move_straight_to_the_end_has_all_stamps() -> None:
     world = make()
     workflow = world.create(0.0, "studio", scripted=True)
-    world.move(2.5, workflow, Status.COMPLETED, outputs=3)
+    world.move(2.5, workflow, Move(Status.COMPLETED, outputs=3))
     row = workflow.truth()
     assert row.started_ms == row.completed_ms == EPOCH_MS + 2500
     assert row.outputs == 3

@@ -1,0 +1,210 @@
+"""A day of 2,000 workflows at speed, with every trait on: what is counted is what happened.
+
+python -m benchmarks.day
+
+The day is the simulator's scenario `traits`, until so many workflows have arrived. Only the
+service's time runs fast: the exporter's own (its interval of listing, its backoffs, its graces) and
+the rate limit are real. So between two looks of the exporter happens twenty times what a real day
+brings, and stamps of whole seconds, which are real too, hold many runs each: it is harsher than
+real life.
+"""
+
+import argparse
+import importlib.resources
+import json
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from benchmarks.coverage.counted import CAUSE, Counted, read_counted
+from benchmarks.coverage.ours import FILE_VARIABLE
+from benchmarks.metrics import Metrics
+from benchmarks.processes import ACCOUNT, ExporterProgram, SimulatorProgram, running
+
+QUIET_SECONDS: Final = 120.0
+"""Of the day, at its beginning: nothing arrives before the exporter has drawn its line."""
+LOOK_SECONDS: Final = 2.0
+FIRST_LOOK_SECONDS: Final = 30.0
+
+OFF: Final[Mapping[str, Mapping[str, object]]] = {"reconciling": {}}
+"""By part: the account's configuration that switches it off. Empty where there is no such part."""
+
+Outcomes = dict[str, Counter[str]]
+"""By id, how often it ended in which way."""
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.day", description=__doc__)
+    parser.add_argument("--workflows", type=int, default=2000, help="that arrive; default 2000")
+    parser.add_argument("--speed", type=float, default=20.0, help="of the day; default 20")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--patience", type=float, default=90.0, help="seconds after the last end; default 90"
+    )
+    parser.add_argument("--without", choices=sorted(OFF), action="append", default=[])
+    arguments = parser.parse_args()
+    for part in arguments.without:
+        if not OFF[part]:
+            print(f"there is no {part} to be switched off: the day is as it is without")
+    account = {key: value for part in arguments.without for key, value in OFF[part].items()}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        scenario = folder / "day.yml"
+        scenario.write_text(json.dumps(_day(arguments.workflows)), encoding="utf-8")
+        simulator = SimulatorProgram(str(scenario), arguments.seed, folder, speed=arguments.speed)
+        with running(simulator.program):
+            simulator.control("pause")
+            file = folder / "counted"
+            exporter = ExporterProgram(
+                simulator.base_url,
+                simulator.token(),
+                folder,
+                account=account,
+                module="benchmarks.coverage.ours",
+                environment={FILE_VARIABLE: str(file)},
+            )
+            with running(exporter.program):
+                _live_through(simulator, exporter, file, arguments.workflows, arguments.patience)
+                _tell(simulator.truth(), read_counted(file), Metrics(exporter.scrape()[0]))
+
+
+def _day(workflows: int) -> dict[str, Any]:
+    file = importlib.resources.files("exporter.simulator") / "scenarios" / "traits.yml"
+    day: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    day["arrivals"]["max_workflows"] = workflows
+    day["phases"] = [{"to": QUIET_SECONDS, "rate_factor": 0}]
+    # What is open at the start might end before the exporter's first look, and nobody could tell.
+    day["start"]["open"] = 0
+    for trait in ("reruns", "edits", "deletions", "vanishing"):
+        for each in day["traits"][trait]:
+            each["from"] = QUIET_SECONDS
+    return day
+
+
+def _live_through(
+    simulator: SimulatorProgram,
+    exporter: ExporterProgram,
+    file: Path,
+    workflows: int,
+    patience: float,
+) -> None:
+    began = time.monotonic()
+    while Metrics(exporter.scrape()[0]).total("listing_last_success_timestamp_seconds") == 0:
+        if time.monotonic() - began > FIRST_LOOK_SECONDS:
+            print(f"the list could not be read whole within {FIRST_LOOK_SECONDS:.0f} s", flush=True)
+            break
+        time.sleep(0.2)
+    simulator.control("resume")
+    began = time.monotonic()
+    while not _is_over(simulator.truth(), workflows):
+        _look(exporter)
+    # Nothing befalls those that have ended any more: now it can be compared.
+    simulator.control("pause")
+    print(f"{workflows} workflows arrived within {time.monotonic() - began:.0f} s", flush=True)
+    ended = time.monotonic()
+    while time.monotonic() - ended < patience:
+        truth, counted = simulator.truth(), read_counted(file)
+        all_causes = _causes(counted) == truth["accounts"][ACCOUNT]["outcomes"].get("failed", 0)
+        if not _open(truth) and _happened(truth) == _by_id(counted) and all_causes:
+            break
+        _look(exporter)
+    print(f"compared {time.monotonic() - ended:.0f} s after the last arrival")
+
+
+def _look(exporter: ExporterProgram) -> None:
+    """Do what a Prometheus would, and wait."""
+    exporter.program.check()
+    exporter.scrape()
+    time.sleep(LOOK_SECONDS)
+
+
+def _is_over(truth: dict[str, Any], workflows: int) -> bool:
+    arrived = {each["id"] for each in _executions(truth) if not each["at_start"]}
+    first = {each["id"] for each in _executions(truth) if each["final_at_start"]}
+    return len(arrived - first) >= workflows
+
+
+def _executions(truth: dict[str, Any]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = [*truth["workflows"], *truth["gone"]]
+    return rows
+
+
+def _open(truth: dict[str, Any]) -> int:
+    final = {"completed", "failed", "cancelled", "invalid"}
+    return sum(each["status"] not in final for each in truth["workflows"])
+
+
+def _happened(truth: dict[str, Any]) -> Outcomes:
+    found: Outcomes = defaultdict(Counter)
+    for each in _executions(truth):
+        if each["told"]["outcome"] is not None and not each["final_at_start"]:
+            found[each["id"]][each["told"]["outcome"]] += 1
+    return found
+
+
+def _by_id(counted: Iterable[Counted]) -> Outcomes:
+    found: Outcomes = defaultdict(Counter)
+    for each in counted:
+        if each.what != CAUSE:
+            found[each.workflow_id][each.what] += 1
+    return found
+
+
+def _causes(counted: Iterable[Counted]) -> int:
+    return sum(each.what == CAUSE for each in counted)
+
+
+def _tell(truth: dict[str, Any], counted: list[Counted], metrics: Metrics) -> None:
+    happened, ours = _happened(truth), _by_id(counted)
+    account = truth["accounts"][ACCOUNT]
+    print(f"{'status':<12}{'truth':>8}{'counted':>9}{'difference':>12}")
+    finished = metrics.by("workflows_finished_total", "status")
+    statuses = sorted(
+        {*account["outcomes"], *(status for each in ours.values() for status in each)}
+    )
+    for status in statuses:
+        real = account["outcomes"].get(status, 0)
+        shown = finished.get(status, 0.0)
+        print(f"{status:<12}{real:>8}{shown:>9.0f}{shown - real:>+12.0f}")
+    ids = happened.keys() | ours.keys()
+    lost = {each: missing for each in ids if (missing := happened[each] - ours[each])}
+    doubles = {each: more for each in ids if (more := ours[each] - happened[each])}
+    runs = Counter(each["id"] for each in _executions(truth))
+    print(f"executions of settled ids: {sum(count - 1 for count in runs.values())}")
+    print(f"lost: {sum(each.total() for each in lost.values())} of {len(lost)} ids", end="; ")
+    print(f"doubles: {sum(each.total() for each in doubles.values())} of {len(doubles)} ids")
+    for word, which in (("lost", lost), ("double", doubles)):
+        for identity, what in sorted(which.items())[:20]:
+            print(f"  {word} {identity}: {dict(what)}")
+    print(f"causes: {_causes(counted)}", end="")
+    _tell_more(truth, metrics)
+
+
+def _tell_more(truth: dict[str, Any], metrics: Metrics) -> None:
+    account = truth["accounts"][ACCOUNT]
+    causes = sum(count for *_, count in account["causes"])
+    print(f" of {causes} failures", end="; ")
+    shown = metrics.by("workflow_failures_total", "node_type").get("unknown", 0.0)
+    print(f"unknown {shown:.0f}", end=", ")
+    unknown = sum(count for node, _, count in account["causes"] if node == "unknown")
+    print(f"in truth {unknown}")
+    durations = account["run_durations"].values()
+    count = metrics.total("workflow_run_duration_seconds_count")
+    sum_ = metrics.total("workflow_run_duration_seconds_sum")
+    print(f"runs: {count:.0f} of {sum(each['count'] for each in durations)}", end=", ")
+    print(f"{sum_:.1f} s together", end="; ")
+    least, most = (sum(each[key] for each in durations) for key in ("least", "most"))
+    print(f"in truth {least:.1f} to {most:.1f} s")
+    print(f"recovered: {metrics.total('reconciliation_recovered_total'):.0f}", end="; ")
+    print(f"most requests in 10 s: {truth['busiest_window']}", end="; ")
+    print(f"refused: {sum(truth['refusals'].values())}; requests: {truth['requests']}")
+
+
+if __name__ == "__main__":
+    main()

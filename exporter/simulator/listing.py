@@ -1,0 +1,75 @@
+"""The pages of the list, in the manner of the scenario's traits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exporter.simulator import documents
+
+if TYPE_CHECKING:
+    import random
+
+    from exporter.simulator.past import Past
+    from exporter.simulator.telling import Telling
+    from exporter.simulator.traits.paging import Paging
+    from exporter.simulator.workflow import Workflow
+    from exporter.simulator.world import World
+
+
+class Listing:
+    """Makes pages.
+
+    Args:
+        world: the present.
+        past: how it was.
+        telling: writes the rows.
+        rng: decides which answers have a total that is not the truth.
+    """
+
+    def __init__(self, world: World, past: Past, telling: Telling, rng: random.Random) -> None:
+        self._world = world
+        self._past = past
+        self._telling = telling
+        self._rng = rng
+
+    @property
+    def paging(self) -> Paging:
+        """How pages are made."""
+        return self._world.scenario.traits.paging
+
+    def page(self, account: str, page: int, per_page: int, status: str | None, lag: float) -> bytes:
+        """One page.
+
+        Args:
+            account: whose workflows.
+            page: its number, as the client gave it.
+            per_page: rows that the client asked for.
+            status: only those that are told with it.
+            lag: how old what it shows is, in seconds of the day; 0: it is the present.
+        """
+        rows = self.paging.rows(per_page)
+        if lag > 0:
+            then = self._past.listed(account, status, lag)
+            total = len(then)
+            number = self.paging.number(page, rows, total)
+            shown = then[(number - 1) * rows : number * rows]
+        else:
+            register = self._world.registers[account]
+            total = register.count(status)
+            shown = register.page(self.paging.number(page, rows, total), rows, status)
+        return self._written(shown, self._told_total(account, status, total))
+
+    def _written(self, shown: list[Workflow], total: dict[str, int | None]) -> bytes:
+        return documents.page([self._telling.row(each) for each in shown], total)
+
+    def _told_total(self, account: str, status: str | None, total: int) -> dict[str, int | None]:
+        trait = self.paging.total
+        if trait is None or self._rng.random() >= trait.share:
+            return {"total": total}
+        if trait.form == "absent":
+            return {}
+        if trait.form == "empty":
+            return {"total": None}
+        if trait.form == "stale":
+            return {"total": len(self._past.listed(account, status, trait.lag))}
+        return {"total": trait.wrong(total, self._rng)}

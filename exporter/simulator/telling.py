@@ -1,0 +1,70 @@
+"""What the service tells of a workflow: its documents, in the manner of the scenario's traits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import orjson
+
+from exporter.simulator import documents
+from exporter.simulator.traits.stamps import Stamps
+from exporter.simulator.traits.statuses import Statuses
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from exporter.simulator.traits import Traits
+    from exporter.simulator.traits.chance import Place
+    from exporter.simulator.workflow import Workflow
+    from exporter.simulator.world import World
+
+
+class _Manner(Protocol):
+    """A trait that changes how a workflow is told."""
+
+    def tell(self, document: dict[str, Any], workflow: Workflow, place: Place, now: float) -> None:
+        """Change a document; ``now`` is the time of the day."""
+
+
+class Telling:
+    """Writes the documents of a world's workflows."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._manners = tuple(_manners(world.scenario.traits))
+
+    def row(self, workflow: Workflow) -> dict[str, Any]:
+        """A workflow as a page of the list shows it."""
+        return self._tell(documents.listed(workflow), workflow, "list")
+
+    def snapshot(self, workflow: Workflow) -> dict[str, Any]:
+        """One event of a stream."""
+        return self._tell(documents.snapshot(self._world, workflow), workflow, "subscribe")
+
+    def snapshot_json(self, workflow: Workflow) -> bytes:
+        """The same as text."""
+        if not self._manners:  # then it changes with the workflow only, and is written once
+            return documents.snapshot_json(self._world, workflow)
+        return orjson.dumps(self.snapshot(workflow))
+
+    def detail_json(self, workflow: Workflow) -> bytes:
+        """A workflow in full."""
+        return orjson.dumps(self._tell(documents.detail(self._world, workflow), workflow, "get"))
+
+    def _tell(self, document: dict[str, Any], workflow: Workflow, place: Place) -> dict[str, Any]:
+        for each in self._manners:
+            each.tell(document, workflow, place, self._world.now)
+        return document
+
+
+def _manners(traits: Traits) -> Iterator[_Manner]:
+    # In this order: what is written, what is left out, and last what nobody can read any more.
+    if traits.stamps != Stamps():
+        yield traits.stamps
+    if traits.statuses.case != Statuses().case:
+        yield traits.statuses
+    yield from traits.missing
+    yield from traits.causes
+    if traits.sizes is not None:
+        yield traits.sizes
+    yield from traits.broken

@@ -1,0 +1,58 @@
+"""How the list is cut into pages, ordered and counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from exporter.simulator.schema import Seconds, Share, StrictModel
+
+if TYPE_CHECKING:
+    import random
+
+Rows = Annotated[int, Field(ge=1, le=100)]
+
+
+class Total(StrictModel):
+    """What ``total`` says, if not the truth."""
+
+    form: Literal["absent", "empty", "stale", "wrong"]
+    """``empty``: it is null."""
+    share: Share = 1.0
+    """Of the answers."""
+    lag: Seconds = 10.0
+    """How old a stale one is."""
+    by: Annotated[int, Field(ge=1)] = 3
+    """The most by which a wrong one is too great or too small."""
+
+    def wrong(self, total: int, rng: random.Random) -> int:
+        """A wrong total: never below 0, and never right by chance."""
+        off = rng.randint(1, self.by)
+        return total - off if total >= off and rng.random() < 0.5 else total + off
+
+
+class Paging(StrictModel):
+    """How pages are made."""
+
+    most: Rows | None = None
+    """More rows than this are never given, whatever ``per_page`` says."""
+    always: Rows | None = None
+    """So many rows are given, whatever ``per_page`` says."""
+    first: Literal[0, 1] = 1
+    """The number of the first page. Where it is 0, so is the default of ``page``."""
+    beyond: Literal["empty", "last"] = "empty"
+    """What a page past the last one shows; ``last``: the last one again."""
+    order: Literal["created", "updated"] = "created"
+    """Newest first by this stamp."""
+    total: Total | None = None
+
+    def rows(self, per_page: int) -> int:
+        """How many rows a page has."""
+        rows = per_page if self.always is None else self.always
+        return rows if self.most is None else min(rows, self.most)
+
+    def number(self, page: int, rows: int, total: int) -> int:
+        """Which page is meant, counted from 1."""
+        number = page - self.first + 1
+        return number if self.beyond == "empty" else max(1, min(number, -(-total // rows)))

@@ -1,0 +1,43 @@
+"""Rows, snapshots and pages of so many bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import orjson
+from pydantic import Field
+
+from exporter.simulator.schema import Share, StrictModel
+from exporter.simulator.traits.chance import Place, concerns
+
+if TYPE_CHECKING:
+    from exporter.simulator.workflow import Workflow
+
+Size = Annotated[int, Field(ge=0, le=64 * 1024 * 1024)]
+
+_TAG = "x" * 100
+
+
+class Sizes(StrictModel):
+    """How large what a place tells of one workflow is, at the least, in bytes."""
+
+    list: Size = 0
+    subscribe: Size = 0
+    get: Size = 0
+    share: Share = 1.0
+    """Of the executions."""
+    filler: Literal["graph", "tags"] = "graph"
+    """What fills it: a field that the documents do not name there, or more tags (not in streams,
+    which have none)."""
+
+    def tell(self, document: dict[str, Any], workflow: Workflow, place: Place, now: float) -> None:
+        """Fill a document up."""
+        del now
+        wanted: int = getattr(self, place)
+        if not wanted or not concerns(workflow, "size", self.share):
+            return
+        lacking = max(0, wanted - len(orjson.dumps(document)))
+        if self.filler == "tags" and "tags" in document:
+            document["tags"] = [*document["tags"], *([_TAG] * (lacking // (len(_TAG) + 3) + 1))]
+        else:
+            document["graph_preview"] = "x" * lacking
