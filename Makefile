@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo demo-monitoring test unit property integration e2e lint format types docs alerts dashboards lock lint-packaging check-package check-image check-chart chart sbom build clean check help
+.PHONY: demo demo-monitoring test unit property integration e2e lint format types docs alerts dashboards pictures lock lint-packaging check-package check-image check-chart chart sbom build clean check help
 
 help:  ## say what there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -62,6 +62,11 @@ alerts: $(VENV)/.dev  ## write the rule files and their tables from source and t
 
 dashboards: $(VENV)/.dev  ## write the dashboards' JSON from their source
 	$(BIN)/python -m dashboards.build
+
+PREVIEW ?=
+pictures: $(VENV)/.dev  ## draw both boards in every situation for the docs; PREVIEW="COMMAND" names what draws a board
+	@test -n '$(PREVIEW)' || { echo 'Name what draws a board: make pictures PREVIEW="COMMAND"'; exit 1; }
+	$(BIN)/python -m dashboards.pictures --preview '$(PREVIEW)' $(ARGS)
 
 lock: $(VENV)/.dev  ## lock what pyproject.toml asks for
 	$(BIN)/pip install --quiet --disable-pip-version-check uv

@@ -17,26 +17,27 @@ from typing import Any, Final, Protocol
 
 import yaml
 
-from alerts.rules import ALERTS, RECORDINGS, Alert, Rule
+from alerts.recordings import RECORDINGS
+from alerts.rules import ALERTS, Alert, Rule
 from exporter.config.models import Metrics
 
 FOLDER: Final = Path(__file__).parent
-THRESHOLDS: Final = FOLDER / "thresholds.yml"
+THRESHOLDS: Final = FOLDER / "settings" / "thresholds.yml"
+EXAMPLE: Final = FOLDER.parent / "examples" / "monitoring" / "alertmanager.yml"
 PAGE: Final = FOLDER.parent / "docs" / "alerts.md"
 
 WHOLE: Final = {
+    "in_a_row": (2, 100),
     "from_hour": (0, 22),
     "to_hour": (2, 24),
     "first_day": (0, 6),
     "last_day": (0, 6),
 }
-"""Numbers of hours and days, with the least and the most."""
+"""Numbers that are no shares, with the least and the most."""
 
 SEVERITIES: Final = ("critical", "warning", "info")
 
-_HEAD: Final = (
-    "# Generated from alerts/rules.py and alerts/thresholds.yml by `make alerts`. Do not edit.\n"
-)
+_HEAD: Final = "# Generated from alerts/settings/thresholds.yml by `make alerts`. Do not edit.\n"
 _PLACE: Final = re.compile(r"\[\[([A-Za-z_.]+)\]\]")
 _WINDOW: Final = re.compile(r"(?<=\[)\d+[smhd](?=\])")
 _DURATION: Final = re.compile(r"(\d+)([smhd])")

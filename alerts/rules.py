@@ -10,27 +10,33 @@ Three things that each expression must survive, and how it does:
   first answer; every alert waits longer than that (`for`);
 - a quiet night: one workflow that fails, or waits, is no symptom.
 
-Nothing hangs on `instance` where an account is meant: a pod that moves is still the same account.
+An account is that of one exporter: `job, instance, account`. Exporters that were started from the
+environment alone all have one that is called `default`. A pod that moves keeps its `instance` where
+the chart's monitors are used.
+
+One incident is one page: what fires for the same reason excludes each other, or the example for
+Alertmanager silences it. Texts say what was measured, and of this exporter.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
+from alerts.needed import missing
+from alerts.recordings import FAILURES_OVER
+from alerts.texts import (
+    CAUSE,
+    DOWN_LONG,
+    DOWN_SHORT,
+    LAST_ANSWER,
+    MEANWHILE,
+    OF_ACCOUNT,
+    OLDEST,
+    STANDSTILL,
+)
+
 OVERVIEW: Final = "comfycontrol-overview"
 HEALTH: Final = "comfycontrol-exporter-health"
 """The boards' uids in Grafana."""
-
-
-FAILURES_OVER: Final = "30m"
-"""The window of the fast alerts on failures, and of the panel that draws their line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """A recording rule; its name is `level:metric:operations`."""
-
-    name: str
-    expr: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,108 +63,6 @@ class Alert:
     """Whether it only repeats that the account is down: the example Alertmanager silences it."""
 
 
-def _slow_starts(window: str) -> Recording:
-    # A bound is written 300.0 or, by some other exposition, 300.
-    within = 'le=~"[[objective.starts_within]](\\\\.0)?"'
-    name = "comfycontrol_workflow_time_to_start_seconds"
-    return Recording(
-        f"account:comfycontrol_workflow_slow_starts:ratio_rate{window}",
-        f"1 - sum by (account) (rate({name}_bucket{{{within}}}[{window}]))\n"
-        f"  / (sum by (account) (rate({name}_count[{window}])) > 0)",
-    )
-
-
-def _ran(window: str) -> Recording:
-    return Recording(
-        f"account:comfycontrol_workflows_ran:increase{window}",
-        "sum by (account) "
-        f'(increase(comfycontrol_workflows_finished_total{{status=~"completed|failed"}}[{window}]))',
-    )
-
-
-def _failed(window: str) -> Recording:
-    return Recording(
-        f"account:comfycontrol_workflows_failed:ratio_increase{window}",
-        "sum by (account) "
-        f'(increase(comfycontrol_workflows_finished_total{{status="failed"}}[{window}]))\n'
-        f"/ (account:comfycontrol_workflows_ran:increase{window} > 0)",
-    )
-
-
-def _failures(window: str) -> Recording:
-    return Recording(
-        f"account_node_type:comfycontrol_workflow_failures:increase{window}",
-        f"sum by (account, node_type) (increase(comfycontrol_workflow_failures_total[{window}]))",
-    )
-
-
-RECORDINGS: Final = (
-    Recording(
-        "account:comfycontrol_workflows_waiting:sum",
-        'sum by (account) (comfycontrol_workflows{status=~"accepted|uploaded|queued"})',
-    ),
-    # Of ids that are only pushed, a start may go unseen: an end is progress as well.
-    Recording(
-        "account:comfycontrol_workflows_moved:increase15m",
-        "sum by (account) (increase(comfycontrol_workflow_time_to_start_seconds_count[15m]))\n"
-        "+ sum by (account) "
-        '(increase(comfycontrol_workflows_finished_total{status=~"completed|failed"}[15m]))',
-    ),
-    *(
-        recording
-        for window in (FAILURES_OVER, "1h", "6h")
-        for recording in (_ran(window), _failed(window), _failures(window))
-    ),
-    _slow_starts("5m"),
-    _slow_starts("30m"),
-    _slow_starts("1h"),
-    _slow_starts("6h"),
-    # `>= 0` drops the NaN of a day without any.
-    Recording(
-        "account:comfycontrol_workflow_run_duration_seconds:p99_rate1d",
-        "histogram_quantile(0.99, sum by (account, le) "
-        "(rate(comfycontrol_workflow_run_duration_seconds_bucket"
-        '{status="completed"}[1d]))) >= 0',
-    ),
-    Recording(
-        "account_status:comfycontrol_oldest_workflow:age_seconds",
-        "time() - min by (account, status) "
-        "(comfycontrol_oldest_workflow_created_timestamp_seconds)",
-    ),
-    Recording(
-        "account:comfycontrol_longest_run:age_seconds",
-        "time() - min by (account) (comfycontrol_oldest_workflow_started_timestamp_seconds)",
-    ),
-    Recording(
-        "account:comfycontrol_stalest_observation:age_seconds",
-        "time() - min by (account) (comfycontrol_stalest_observation_timestamp_seconds)",
-    ),
-    # Until the first pass since the start is complete, it counts from the start, for accounts whose
-    # list is asked for.
-    Recording(
-        "account:comfycontrol_listing_last_success:age_seconds",
-        "time() - (\n"
-        "    max by (account) (comfycontrol_listing_last_success_timestamp_seconds)\n"
-        "  or\n"
-        "    max by (account) (\n"
-        "        0 * (comfycontrol_account_listed == 1)\n"
-        "      + on (job, instance) group_left () process_start_time_seconds\n"
-        "    )\n"
-        ")",
-    ),
-)
-
-_REFUSED: Final = (
-    "  (\n"
-    "      sum by (account) "
-    '(increase(comfycontrol_api_requests_total{code="401"}[10m])) > 0\n'
-    "    or\n"
-    "      sum by (account) "
-    '(increase(comfycontrol_api_requests_total{code="403", endpoint="list"}[10m])) > 0\n'
-    "  )"
-)
-"""Refusals of the token. A 403 for one workflow says nothing of the account."""
-
 _TIME_TO_START: Final = "alerts.ComfyControlTimeToStartTooLong"
 _PROMISE: Final = (
     "{{ [[objective.share]] | humanizePercentage }} of workflows start within "
@@ -175,10 +79,10 @@ def _burning(reason: str, long: str, short: str) -> Rule:
         # Between the starts of a small account the short window is empty. That is no proof of an
         # end: only starts that are in time are.
         expr=f"{ratio}{long} > {limit}\n"
-        f"unless on (account) {ratio}{short} <= {limit}\n"
-        "and on (account)\n"
-        "  sum by (account) "
-        f"(increase(comfycontrol_workflow_time_to_start_seconds_count[{long}]))"
+        f"unless on (job, instance, account) {ratio}{short} <= {limit}\n"
+        "and on (job, instance, account)\n"
+        "  sum by (job, instance, account) "
+        f"(increase(comfycontrol_workflows_started_total[{long}]))"
         f" >= [[{path}.at_least]]",
         when=f"starts later than [[objective.starts_within]] s use up the allowance of "
         f"1 - [[objective.share]] more than [[{path}.burn]] times too fast, over {long} and "
@@ -196,11 +100,13 @@ def _many_fail(reason: str, window: str, recent: str = "") -> Rule:
     """Too large a share fails. What ran within `recent`, where it is given, can end it."""
     path = f"alerts.ComfyControlFailureRatioHigh.{reason}"
     ratio = "account:comfycontrol_workflows_failed:ratio_increase"
-    ended = f"unless on (account) {ratio}{recent} <= [[{path}.above]]\n" if recent else ""
+    ended = ""
+    if recent:
+        ended = f"unless on (job, instance, account) {ratio}{recent} <= [[{path}.above]]\n"
     return Rule(
         reason=reason,
         expr=f"{ratio}{window} > [[{path}.above]]\n{ended}"
-        f"and on (account) account:comfycontrol_workflows_ran:increase{window}"
+        f"and on (job, instance, account) account:comfycontrol_workflows_ran:increase{window}"
         f" >= [[{path}.at_least]]",
         when=f"failed ÷ (completed + failed) is above [[{path}.above]] over {window}"
         + (f" and {recent} (if any ended in it)" if recent else "")
@@ -219,7 +125,7 @@ def _node_type_fails(reason: str, window: str, recent: str = "") -> Rule:
     def share(over: str) -> str:
         return (
             f"    {failures}{over}\n"
-            "  / on (account) group_left ()\n"
+            "  / on (job, instance, account) group_left ()\n"
             f"    (account:comfycontrol_workflows_ran:increase{over} > 0)\n"
         )
 
@@ -238,12 +144,13 @@ def _node_type_fails(reason: str, window: str, recent: str = "") -> Rule:
         f"within the last {_WORDS[window]}"
         "{{ with printf `topk(1, sum by (exception_type) "
         "(increase(comfycontrol_workflow_failures_total"
-        f"{{account=%q, node_type=%q}}[{window}])))` "
-        "$labels.account $labels.node_type | query }}"
+        f"{{job=%q, instance=%q, account=%q, node_type=%q}}[{window}])))` "
+        f"{OF_ACCOUNT} $labels.node_type | query }}}}"
         ", most of them with {{ . | first | label `exception_type` }}{{ end }}.",
     )
 
 
+_FAILING: Final = "alerts.ComfyControlFailureRatioHigh"
 _STUCK: Final = "alerts.ComfyControlQueueStuck"
 _RUN: Final = "alerts.ComfyControlRunTooLong"
 _NOTHING: Final = "alerts.ComfyControlNothingFinished"
@@ -251,6 +158,8 @@ _RATE: Final = "alerts.ComfyControlRateLimited"
 _STALE: Final = "alerts.ComfyControlObservationsStale"
 _LISTING: Final = "alerts.ComfyControlListingBehind"
 _TOTALS: Final = "alerts.ComfyControlTotalsDiffer"
+
+_DROPPED: Final = "alerts.ComfyControlWorkflowsDropped"
 
 _AGE: Final = "account_status:comfycontrol_oldest_workflow:age_seconds"
 _RUN_AGE: Final = "account:comfycontrol_longest_run:age_seconds"
@@ -264,7 +173,20 @@ ALERTS: Final = (
     Alert(
         "ComfyControlFailureRatioHigh",
         OVERVIEW,
-        (_many_fail("fast", FAILURES_OVER), _many_fail("slow", "6h", "1h")),
+        (
+            _many_fail("fast", FAILURES_OVER),
+            _many_fail("slow", "6h", "1h"),
+            Rule(
+                reason="few",
+                expr="max by (job, instance, account) (comfycontrol_workflows_failed_in_a_row)"
+                f" >= [[{_FAILING}.few.in_a_row]]",
+                when=f"the last [[{_FAILING}.few.in_a_row]] that ran to an end all failed, "
+                "whatever time that took",
+                summary="The last {{ $value }} workflows of {{ $labels.account }} have failed",
+                description="None of the last {{ $value }} workflows that ran to an end has "
+                "completed, however seldom they run.",
+            ),
+        ),
     ),
     Alert(
         "ComfyControlNodeTypeFailing",
@@ -277,14 +199,18 @@ ALERTS: Final = (
         (
             Rule(
                 reason="not_moving",
-                expr='sum by (account) (comfycontrol_workflows{status="queued"})'
+                expr='sum by (job, instance, account) (comfycontrol_workflows{status="queued"})'
                 f" >= [[{_STUCK}.not_moving.deep]]\n"
-                "and on (account) account:comfycontrol_workflows_moved:increase15m == 0",
-                when=f"at least [[{_STUCK}.not_moving.deep]] are queued, and none started or ended "
-                "in 15 min",
+                # Where none runs, it is ComfyControlNothingStarts.
+                "and on (job, instance, account)\n"
+                '  sum by (job, instance, account) (comfycontrol_workflows{status="running"}) > 0\n'
+                "and on (job, instance, account) "
+                "account:comfycontrol_workflows_moved:increase15m == 0",
+                when=f"at least [[{_STUCK}.not_moving.deep]] are queued, some run, and none "
+                "started or ended in 15 min",
                 summary="The queue of {{ $labels.account }} does not move",
-                description="{{ $value }} workflows are queued, and for more than 15 minutes none "
-                "has started or ended.",
+                description=f"{{{{ $value }}}} workflows are queued{OLDEST}, some run, and "
+                f"{STANDSTILL}.",
             ),
             Rule(
                 reason="too_old",
@@ -305,13 +231,14 @@ ALERTS: Final = (
         (
             Rule(
                 expr="account:comfycontrol_workflows_waiting:sum > 0\n"
-                "and on (account) "
-                'sum by (account) (comfycontrol_workflows{status="running"}) == 0\n'
-                "and on (account) account:comfycontrol_workflows_moved:increase15m == 0",
+                "and on (job, instance, account) "
+                'sum by (job, instance, account) (comfycontrol_workflows{status="running"}) == 0\n'
+                "and on (job, instance, account) "
+                "account:comfycontrol_workflows_moved:increase15m == 0",
                 when="something waits, nothing runs, and nothing started or ended in 15 min",
                 summary="Nothing starts in {{ $labels.account }}, and {{ $value }} wait",
-                description="{{ $value }} workflows wait, none runs, and for more than 15 minutes "
-                "none has started or ended: no runner takes them.",
+                description=f"{{{{ $value }}}} workflows wait{OLDEST}, none runs, and "
+                f"{STANDSTILL}: no runner takes them.",
             ),
         ),
     ),
@@ -321,12 +248,12 @@ ALERTS: Final = (
         (
             Rule(
                 expr=f"{_RUN_AGE} > [[{_RUN}.above_seconds]]\n"
-                f"and on (account) {_RUN_AGE} > on (account)\n"
+                f"and on (job, instance, account) {_RUN_AGE} > on (job, instance, account)\n"
                 f"  [[{_RUN}.times_usual]] * "
                 "account:comfycontrol_workflow_run_duration_seconds:p99_rate1d\n"
-                "and on (account)\n"
-                "  sum by (account) (increase("
-                'comfycontrol_workflow_run_duration_seconds_count{status="completed"}[1d]))'
+                "and on (job, instance, account)\n"
+                "  sum by (job, instance, account) (increase("
+                'comfycontrol_workflows_finished_total{status="completed"}[1d]))'
                 f" >= [[{_RUN}.at_least]]",
                 when=f"a run started more than [[{_RUN}.above_seconds]] s ago, and more than "
                 f"[[{_RUN}.times_usual]] times the day's 99th percentile, of at least "
@@ -343,10 +270,11 @@ ALERTS: Final = (
         (
             Rule(
                 # The hour looked at lies within the usual hours, and was watched from its start.
-                expr="sum by (account) "
+                expr="sum by (job, instance, account) "
                 '(increase(comfycontrol_workflows_finished_total{status="completed"}[1h])) == 0\n'
-                "and on (account)\n"
-                "  sum by (account) (comfycontrol_workflows_finished_total offset 1h) >= 0\n"
+                "and on (job, instance, account)\n"
+                "  sum by (job, instance, account) "
+                "(comfycontrol_workflows_finished_total offset 1h) >= 0\n"
                 f"and on () hour() > [[{_NOTHING}.from_hour]]\n"
                 f"and on () hour() < [[{_NOTHING}.to_hour]]\n"
                 f"and on () day_of_week() >= [[{_NOTHING}.first_day]]\n"
@@ -366,29 +294,17 @@ ALERTS: Final = (
         HEALTH,
         (
             Rule(
-                reason="token",
-                expr="max by (account) (comfycontrol_account_up) == 0\n"
-                f"and on (account)\n{_REFUSED}",
-                when="the service refuses the token (401, or 403 for the list)",
-                summary="The service refuses the token of {{ $labels.account }}",
-                description="Nothing is known of {{ $labels.account }} until it has a token that "
-                "is accepted. What ends meanwhile is counted later, from the list.",
-            ),
-            Rule(
-                reason="service",
-                # One whose last answer failed, and that has had nothing to ask since (its ids were
-                # withdrawn), is idle rather than down.
-                expr="max by (account) (comfycontrol_account_up) == 0\n"
-                "and on (account)\n"
-                "  sum by (account) (increase(comfycontrol_api_requests_total[10m])) > 0\n"
-                f"unless on (account)\n{_REFUSED}",
-                when="no answer of the service is usable: it fails, or is out of reach",
-                summary="The service gives no usable answer for {{ $labels.account }}",
-                description="Nothing is known of {{ $labels.account }} now"
-                "{{ with printf `topk(1, sum by (code) (increase(comfycontrol_api_requests_total"
-                '{account=%q, code!~"200|404"}[10m])) > 0)` $labels.account | query }}'
-                "; most answers are {{ . | first | label `code` }}{{ end }}. What ends meanwhile "
-                "is counted later, from the list.",
+                # Over a restart it is unknown until the first answer. One whose last answer failed,
+                # and that has had nothing to ask since (its ids were withdrawn), is idle.
+                expr="max by (job, instance, account) "
+                "(last_over_time(comfycontrol_account_up[5m])) == 0\n"
+                "and on (job, instance, account)\n"
+                "  sum by (job, instance, account) "
+                "(increase(comfycontrol_api_requests_total[10m])) > 0",
+                when="the service gives no answer that is usable and that the account needs: its "
+                "list, or where it has none, its workflows",
+                summary=f"{CAUSE}{DOWN_SHORT}",
+                description=f"{CAUSE}{DOWN_LONG} {LAST_ANSWER} {MEANWHILE}",
             ),
         ),
     ),
@@ -397,7 +313,7 @@ ALERTS: Final = (
         HEALTH,
         (
             Rule(
-                expr="sum by (account) "
+                expr="sum by (job, instance, account) "
                 '(increase(comfycontrol_api_requests_total{code="429"}[15m]))'
                 f" >= [[{_RATE}.at_least]]",
                 when=f"at least [[{_RATE}.at_least]] answers were 429 in 15 min",
@@ -445,7 +361,8 @@ ALERTS: Final = (
         HEALTH,
         (
             Rule(
-                expr="max by (account, status) (comfycontrol_reconciliation_difference)"
+                expr="max by (job, instance, account, status) "
+                "(comfycontrol_reconciliation_difference)"
                 f" > [[{_TOTALS}.above]]",
                 when="the service has more workflows in a final status than were counted, by more "
                 f"than [[{_TOTALS}.above]], and its list does not show which",
@@ -463,19 +380,20 @@ ALERTS: Final = (
         (
             Rule(
                 reason="values",
-                expr="sum by (account, label) "
+                expr="sum by (job, instance, account, label) "
                 "(increase(comfycontrol_label_overflow_total[1h])) > 0",
                 when="a node or exception type beyond the cap was counted as `other` within 1 h",
                 summary="New values of {{ $labels.label }} in {{ $labels.account }} count as other",
                 description="The cap `metrics.{{ $labels.label }}s`"
-                "{{ with printf `max(comfycontrol_exporter_label_values_cap{label=%q})` "
-                "$labels.label | query }} of {{ . | first | value }} values{{ end }} is reached: "
+                "{{ with printf `comfycontrol_exporter_label_values_cap"
+                "{job=%q, instance=%q, label=%q}` $labels.job $labels.instance $labels.label "
+                "| query }} of {{ . | first | value }} values{{ end }} is reached: "
                 "failures of new kinds can no longer be told apart.",
             ),
             Rule(
                 reason="positions",
                 # A cap of 0 is a wish: nobody misses what was turned off.
-                expr="max by (account) (\n"
+                expr="max by (job, instance, account) (\n"
                 "    comfycontrol_workflow_series_omitted\n"
                 "  and on (job, instance)\n"
                 '    comfycontrol_exporter_label_values_cap{label="workflow_id"} > 0\n'
@@ -485,9 +403,45 @@ ALERTS: Final = (
                 summary="Queue positions of {{ $labels.account }} are left out",
                 description="{{ $value }} workflows have a known place in their queue and no "
                 "series: the cap `metrics.per_workflow_series`"
-                "{{ with query `max(comfycontrol_exporter_label_values_cap"
-                '{label="workflow_id"})` }} of {{ . | first | value }}{{ end }} is reached. '
+                "{{ with printf `comfycontrol_exporter_label_values_cap"
+                '{job=%q, instance=%q, label="workflow_id"}` $labels.job $labels.instance '
+                "| query }} of {{ . | first | value }}{{ end }} is reached. "
                 "Everything else counts them.",
+            ),
+        ),
+    ),
+    Alert(
+        "ComfyControlWorkflowsDropped",
+        HEALTH,
+        (
+            Rule(
+                # What was withdrawn, somebody took back.
+                expr="sum by (job, instance, account) (increase(\n"
+                '  comfycontrol_workflows_dropped_total{reason!="withdrawn"}[1h]\n'
+                f")) > [[{_DROPPED}.above]]",
+                when=f"more than [[{_DROPPED}.above]] workflows were given up unsettled within "
+                "1 h, and nobody had taken them back",
+                summary="Workflows of {{ $labels.account }} were given up",
+                description="{{ $value | printf `%.0f` }} within the last hour, most of them as "
+                "{{ with printf `topk(1, sum by (reason) "
+                "(increase(comfycontrol_workflows_dropped_total"
+                '{job=%q, instance=%q, account=%q, reason!="withdrawn"}[1h])))` '
+                f"{OF_ACCOUNT} | query }}}}"
+                "{{ . | first | label `reason` }}{{ end }}: how they end is not counted.",
+            ),
+        ),
+    ),
+    Alert(
+        "ComfyControlSeriesMissing",
+        HEALTH,
+        (
+            Rule(
+                expr=missing(),
+                when="an exporter is up, and a series that alerts are made of does not arrive from "
+                "it: it was dropped, renamed, or turned into a native histogram",
+                summary="{{ $labels.instance }} is scraped without {{ $labels.series }}",
+                description="Alerts that are made of {{ $labels.series }} cannot fire for "
+                "{{ $labels.instance }} of the job {{ $labels.job }}.",
             ),
         ),
     ),

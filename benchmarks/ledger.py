@@ -251,7 +251,8 @@ def _open_and_use(folder: Path, rows: int) -> None:
     now = Clocks()
     before = _resident()
     began = time.perf_counter()
-    ledger = Ledger(TERMS, BUCKETS, CAPS, now, SqliteStore(folder, now))
+    store = SqliteStore(folder, now)
+    ledger = Ledger(TERMS, BUCKETS, CAPS, now, store)
     opened = time.perf_counter() - began
     settled = ledger.snapshot().settled
     if settled != rows:
@@ -288,6 +289,14 @@ def _open_and_use(folder: Path, rows: int) -> None:
     ):
         took = sorted(_timed(work) for _ in range(times))
         print(f"  {name + ':':34} {median(took) * 1e3:8.3f} ms, at most {took[-1] * 1e3:8.3f} ms")
+    slices = []
+    while store.verifying:
+        slices.append(_timed(store.verify))
+    slice_, minutes = median(slices), len(slices) * KEEP_SECONDS / 60
+    print(
+        f"  every row looked over in {minutes:.0f} min, for {slice_ * 1e3:.1f} ms (median) at each "
+        f"keep: {slice_ / KEEP_SECONDS:.1%} of a core"
+    )
     print(f"  memory after all that: {_resident() - before:.1f} MiB")
     ledger.close()
 

@@ -8,16 +8,9 @@ from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.models import dashboard as model
 
 from dashboards import places
-from dashboards.panels import GREEN, GREY, RED, AnyPanel
+from dashboards.panels import AnyPanel
 
 _IDS_PER_ROW: Final = 100
-
-ACCOUNTS: Final = (
-    'min by (account) (comfycontrol_account_up{account=~"$account"})'
-    ' or 2 + 0 * max by (account) (comfycontrol_account_listed{account=~"$account"})'
-)
-"""2 where nothing was asked yet: nobody can say more of such an account than that it is there."""
-ACCOUNT_TEXTS: Final = {"0": ("down", RED), "1": ("up", GREEN), "2": ("nothing asked yet", GREY)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +29,7 @@ def board(  # noqa: PLR0913 (each is given by its name)
     other: build.DashboardLink,
     runbooks: str,
     rows: Sequence[Row],
-    variables: Sequence[build.CustomVariable] = (),
+    variables: Sequence[build.IntervalVariable] = (),
 ) -> model.Dashboard:
     """A whole board. `runbooks` is where these are read: it is kept in a hidden variable."""
     made = (
@@ -96,16 +89,28 @@ def _account() -> build.QueryVariable:
     )
 
 
-def window() -> build.CustomVariable:
-    """The window of quantiles and ratios, which mean little over a handful of workflows."""
+def window() -> build.IntervalVariable:
+    """The window of quantiles and ratios, which mean little over a handful of workflows.
+
+    By itself it follows the time range: over days, a quarter of an hour would be less than a step,
+    and what lies between two windows would be seen by none.
+    """
     choices = ("5m", "15m", "1h", "6h", "1d")
-    chosen = "15m"
+    by_itself = "$__auto_interval_window"
     return (
-        build.CustomVariable("window")
+        build.IntervalVariable("window")
         .label("Averaged over")
         .values(",".join(choices))
-        .options([model.VariableOption(selected=c == chosen, text=c, value=c) for c in choices])
-        .current(model.VariableOption(selected=True, text=chosen, value=chosen))
+        .auto(True)
+        .step_count(24)
+        .min_interval("15m")
+        .options(
+            [
+                model.VariableOption(selected=True, text="auto", value=by_itself),
+                *(model.VariableOption(selected=False, text=c, value=c) for c in choices),
+            ]
+        )
+        .current(model.VariableOption(selected=True, text="auto", value=by_itself))
     )
 
 

@@ -6,10 +6,11 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import units
 
 from alerts.build import Thresholds
-from dashboards import places
-from dashboards.boards import ACCOUNT_TEXTS, ACCOUNTS, Row, board, window
+from dashboards import answer, places
+from dashboards.boards import Row, board, window
 from dashboards.marks import Marks, marks
 from dashboards.panels import (
+    BLUE,
     CLOCK,
     COUNT,
     GREEN,
@@ -17,8 +18,10 @@ from dashboards.panels import (
     NEVER,
     ORANGE,
     PER_MINUTE,
+    PURPLE,
     RED,
     SECONDS,
+    SELDOM,
     SHARE,
     STATUS_COLORS,
     UNSEEN,
@@ -29,6 +32,8 @@ from dashboards.panels import (
     Limits,
     Query,
     buckets,
+    counted,
+    counts,
     lines,
     rows,
     states,
@@ -38,37 +43,36 @@ from dashboards.panels import (
 _OURS: Final = " and on (job, instance) comfycontrol_exporter_build_info"
 """What belongs to an exporter, whatever its job is called in this Prometheus."""
 
-_OR_0_WHERE_SEEN: Final = ' or 0 * max(comfycontrol_account_listed{account=~"$account"})'
-"""Tells "nothing to tell" from "nobody tells": every account has this one, from the start. No age
-is 0 to the microsecond."""
-_OR_0_WHERE_UNLISTED: Final = ' or (max(comfycontrol_account_listed{account=~"$account"}) == 0)'
+_REACHED: Final = "(up and on (job, instance) last_over_time(comfycontrol_exporter_build_info[1d]))"
 
 _STREAM_END_COLORS: Final = {
     "finished": GREEN,
-    "limit": "blue",
+    "limit": BLUE,
     "shutdown": GREY,
-    "dropped": "yellow",
+    "dropped": "light-orange",
     "silent": ORANGE,
-    "malformed": "purple",
+    "malformed": PURPLE,
     "refused": RED,
 }
 
-# None is red: a reason has its colour also while its line is at 0.
 _GIVEN_UP_COLORS: Final = {
-    "not_found": "blue",
-    "malformed": "purple",
-    "forbidden": ORANGE,
-    "expired": "yellow",
+    "not_found": ORANGE,
+    "expired": "dark-orange",
+    "forbidden": RED,
+    "malformed": PURPLE,
     "withdrawn": GREY,
 }
 
 _CODE_COLORS: Final = {
     "200": GREEN,
-    "401": "purple",
-    "404": "blue",
+    "401": "dark-purple",
+    "403": "semi-dark-purple",
+    "404": GREY,
     "429": ORANGE,
     "500": "semi-dark-red",
+    "502": "light-red",
     "503": RED,
+    "504": "super-light-red",
     "error": "dark-red",
 }
 
@@ -98,60 +102,54 @@ def exporter_health(thresholds: Thresholds) -> model.Dashboard:
     )
 
 
+_STALEST: Final = (
+    "(time() - min by (account) "
+    '(comfycontrol_stalest_observation_timestamp_seconds{account=~"$account"}))'
+)
+
+
 def _answer(at: Marks) -> list[AnyPanel]:
     return [
+        answer.alerts(),
+        answer.firing(exporter=True),
         stats(
             About(
                 "Exporters",
-                "Whether Prometheus reaches each exporter that it has known in the last day. "
-                "Down: everything on both boards is what was seen before.",
+                "How many exporters Prometheus reaches, and by name those that it has known in the "
+                "last day and does not reach. Down: everything on both boards is what was seen "
+                "before.",
                 COUNT,
                 width=3,
-                height=5,
+                height=7,
                 links=[places.runbook("ComfyControlExporterAbsent")],
             ),
-            Query(
-                "up and on (job, instance) last_over_time(comfycontrol_exporter_build_info[1d])",
-                "{{instance}}",
-            ),
+            Query(f"topk(4, {_REACHED} == 0)", "{{instance}}"),
+            Query(f"count({_REACHED} == 1)", "up"),
             limits=UP,
-            texts={"0": ("down", RED), "1": ("up", GREEN)},
+            texts={"0": ("down", RED)},
             no_value="absent",
         ),
-        stats(
-            About(
-                "Accounts",
-                "Up: the service's last answer was authorised and usable. Down: the token is "
-                "refused, or the service fails; the codes of requests below tell which. Nothing "
-                "asked yet: it waits for its first id.",
-                COUNT,
-                width=4,
-                height=5,
-                links=[places.runbook("ComfyControlAccountDown")],
-            ),
-            Query(ACCOUNTS, "{{account}}"),
-            limits=UP,
-            texts=ACCOUNT_TEXTS,
-            no_value="gone",
-        ),
+        answer.accounts(width=4),
         stats(
             About(
                 "Stalest observation",
                 "How long nobody has told us anything of the open workflow that was seen least "
-                "recently. It stays below the listing's interval and the time that a pass takes; "
-                "beyond a minute, open workflows are not what the overview says.",
+                "recently, and whose it is. It stays below the listing's interval and the time "
+                "that a pass takes; beyond a minute, the overview tells of what was.",
                 SECONDS,
-                width=3,
-                height=5,
+                width=4,
+                height=4,
                 links=[places.runbook("ComfyControlObservationsStale")],
             ),
+            Query(f"topk(1, {_STALEST})", "{{account}}"),
             Query(
-                _age("comfycontrol_stalest_observation_timestamp_seconds", by="") + _OR_0_WHERE_SEEN
+                '(sum(comfycontrol_workflows{account=~"$account"}) == 0)'
+                f" unless on () count({_STALEST})",
+                "none open",
             ),
             limits=at.stalest,
-            texts={"0": ("none open", GREEN)},
             decimals=0,
-            no_value="not scraped",
+            no_value="not seen",
         ),
         stats(
             About(
@@ -160,28 +158,34 @@ def _answer(at: Marks) -> list[AnyPanel]:
                 "furthest behind; since the exporter's start, where no pass has been complete yet. "
                 "The list is what makes sure that nothing is lost.",
                 SECONDS,
-                width=3,
-                height=5,
+                width=4,
+                height=4,
                 links=[places.runbook("ComfyControlListingBehind")],
             ),
-            Query(f"max({_listing_lag()}){_OR_0_WHERE_UNLISTED}"),
+            Query(f"topk(1, {_listing_lag()})", "{{account}}"),
+            Query(
+                '(max(comfycontrol_account_listed{account=~"$account"}) == 0)',
+                "none listed",
+            ),
             limits=at.listing_lag,
-            texts={"0": ("none listed", GREY)},
             decimals=0,
             no_value="not scraped",
         ),
         stats(
             About(
                 "Budget used",
-                "Of the requests that we allow ourselves in a window, the share used now. At 100 % "
-                "requests wait: nothing is lost, but positions and causes come later.",
+                "Of the requests that we allow ourselves in a window, the share used now, at the "
+                "address where it is most. At 100 % requests wait: nothing is lost, but positions "
+                "and causes come later.",
                 SHARE,
-                width=3,
-                height=5,
+                width=4,
+                height=4,
                 links=[places.runbook("ComfyControlRateLimited")],
             ),
             Query(
-                "max(comfycontrol_request_budget_used / comfycontrol_request_budget_limit)",
+                "topk(1, max by (address) "
+                "(comfycontrol_request_budget_used / comfycontrol_request_budget_limit))",
+                "{{address}}",
             ),
             limits=Limits(worrying=0.95, bad=1.01),
             decimals=0,
@@ -193,15 +197,16 @@ def _answer(at: Marks) -> list[AnyPanel]:
                 "Requests that the service refused with 429. The exporter never exceeds the "
                 "limit, so that any refusal means that others use it from the same address.",
                 COUNT,
-                width=3,
-                height=5,
+                width=4,
+                height=4,
                 links=[places.runbook("ComfyControlRateLimited")],
             ),
             Query(
                 "round(sum(increase(comfycontrol_api_requests_total"
                 '{account=~"$account", code="429"}[1d])))'
+                ' or on () 0 * sum(comfycontrol_account_listed{account=~"$account"})'
             ),
-            limits=NEVER,
+            limits=SELDOM,
             decimals=0,
             no_value="not scraped",
         ),
@@ -212,8 +217,8 @@ def _answer(at: Marks) -> list[AnyPanel]:
                 "label values beyond a cap, and configurations (also of the web side) that were "
                 "refused when they were last read.",
                 COUNT,
-                width=5,
-                height=5,
+                width=8,
+                height=4,
                 links=[
                     places.runbook("ComfyControlLedgerFailing"),
                     places.runbook("ComfyControlConfigReloadFailed"),
@@ -264,7 +269,7 @@ def _following(at: Marks) -> list[AnyPanel]:
                 "list only",
             ),
             stacked=True,
-            colors={"with a stream": GREEN, "list only": "yellow"},
+            colors={"with a stream": BLUE, "list only": "light-orange"},
         ),
         lines(
             About(
@@ -276,42 +281,46 @@ def _following(at: Marks) -> list[AnyPanel]:
             ),
             Query('sum by (account) (comfycontrol_streams{account=~"$account"})', "{{account}}"),
         ),
-        lines(
+        counts(
             About(
                 "How streams ended",
                 "Finished: the workflow settled. Limit: the service's own, after about 120 "
                 "updates; reopened at once. Dropped, silent, malformed: the way to the service or "
                 "the service itself. Refused: it gave an error instead of a stream.",
-                PER_MINUTE,
+                COUNT,
                 width=8,
             ),
             *(
                 Query(
-                    "60 * sum(rate(comfycontrol_stream_ends_total"
-                    f'{{account=~"$account", reason="{reason}"}}[$__rate_interval]))',
+                    counted(
+                        f'comfycontrol_stream_ends_total{{account=~"$account", reason="{reason}"}}'
+                    ),
                     reason,
                 )
                 for reason in _STREAM_END_COLORS
             ),
-            stacked=True,
             colors=_STREAM_END_COLORS,
+            legend="below",
         ),
         lines(
             About(
                 "Stalest observation",
                 "Age of what we know of the open workflow that was seen least recently, by "
-                "account. A saw of the listing's interval is healthy; a line that rises with the "
-                "clock is a workflow that nobody tells of any more.",
+                "account, at most within each step; 0 where none is open. Up to the listing's "
+                "interval and a scrape is healthy; a line that rises with the clock is a workflow "
+                "that nobody tells of any more.",
                 CLOCK,
                 width=8,
                 links=[places.runbook("ComfyControlObservationsStale")],
             ),
             Query(
-                _age("comfycontrol_stalest_observation_timestamp_seconds", by="account"),
+                f"max_over_time(({_STALEST} or on (account) 0 * "
+                '(sum by (account) (comfycontrol_workflows{account=~"$account"}) == 0))'
+                "[$__rate_interval:])",
                 "{{account}}",
             ),
             limits=at.stalest,
-            no_value="Nothing is open",
+            no_value="Nobody can be seen",
         ),
         lines(
             About(
@@ -341,36 +350,35 @@ def _following(at: Marks) -> list[AnyPanel]:
                 "{{result}}",
             ),
             stacked=True,
-            colors={"new": GREEN, "repeated": "super-light-blue", "malformed": RED},
+            colors={"new": GREEN, "repeated": GREY, "malformed": PURPLE},
         ),
-        lines(
+        counts(
             About(
                 "Workflows taken up, by source",
                 "Where ids came from: the configuration, files, pushes, or the list. A source that "
                 "falls silent has lost its sender.",
-                PER_MINUTE,
+                COUNT,
                 width=6,
             ),
             Query(
-                "60 * sum by (source) (rate(comfycontrol_workflows_discovered_total"
-                '{account=~"$account"}[$__rate_interval]))',
+                counted('comfycontrol_workflows_discovered_total{account=~"$account"}', "source"),
                 "{{source}}",
             ),
         ),
-        lines(
+        counts(
             About(
                 "Workflows given up",
                 "Workflows that were left before they settled, by reason: outcomes that are "
                 "missing on the overview. Withdrawn ones were taken back by whoever named them.",
-                PER_MINUTE,
+                COUNT,
                 width=6,
             ),
             Query(
-                "60 * sum by (reason) (rate(comfycontrol_workflows_dropped_total"
-                '{account=~"$account"}[$__rate_interval]))',
+                counted('comfycontrol_workflows_dropped_total{account=~"$account"}', "reason"),
                 "{{reason}}",
             ),
             colors=_GIVEN_UP_COLORS,
+            legend="below",
         ),
         lines(
             About(
@@ -392,8 +400,9 @@ def _following(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Pages and outputs",
-                "Pages of lists read, and outputs of completed workflows that streams told. Pages "
-                "that multiply: open workflows lie deep in a long list.",
+                "Pages of lists read, rows of them that could not be read in whole, and outputs of "
+                "completed workflows that streams told. Pages that multiply: open workflows lie "
+                "deep in a long list.",
                 PER_MINUTE,
                 width=6,
             ),
@@ -401,6 +410,11 @@ def _following(at: Marks) -> list[AnyPanel]:
                 "60 * sum(rate(comfycontrol_listing_pages_total"
                 '{account=~"$account"}[$__rate_interval]))',
                 "pages",
+            ),
+            Query(
+                "60 * sum(rate(comfycontrol_listing_rows_malformed_total"
+                '{account=~"$account"}[$__rate_interval]))',
+                "malformed rows",
             ),
             Query(
                 "60 * sum(rate(comfycontrol_workflow_outputs_total"
@@ -417,21 +431,21 @@ def _reconciling(at: Marks) -> list[AnyPanel]:
             About(
                 "Outcomes not accounted for",
                 "Workflows that the service has in a status by its own total, and that were "
-                "neither counted nor there before. A step that is gone within some ten minutes "
-                "was missed and is counted now; one that stays cannot be found in its list.",
+                "neither counted nor there before; of each account, the status with most. A step "
+                "that is gone within ten minutes was missed and is counted now; one that stays "
+                "cannot be found in its list.",
                 COUNT,
                 width=6,
                 links=[places.runbook("ComfyControlTotalsDiffer")],
             ),
             Query(
-                "max by (account, status) "
-                '(comfycontrol_reconciliation_difference{account=~"$account"})',
-                "{{account}}, {{status}}",
+                'max by (account) (comfycontrol_reconciliation_difference{account=~"$account"})',
+                "{{account}}",
             ),
             limits=at.missing,
             no_value="Not compared yet, or not at all",
         ),
-        lines(
+        counts(
             About(
                 "Outcomes that only reconciling found",
                 "Counted late, because no stream and no reading of the list had shown them. A few "
@@ -441,8 +455,9 @@ def _reconciling(at: Marks) -> list[AnyPanel]:
                 width=6,
             ),
             Query(
-                "round(sum by (account) (increase(comfycontrol_reconciliation_recovered_total"
-                '{account=~"$account"}[$__rate_interval])))',
+                counted(
+                    'comfycontrol_reconciliation_recovered_total{account=~"$account"}', "account"
+                ),
                 "{{account}}",
             ),
         ),
@@ -465,14 +480,17 @@ def _reconciling(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Last compared",
-                "Since the service's totals were last compared with the ledger's, by account. A "
-                "saw of two minutes, and more where the budget has nothing to spare. A line that "
+                "Since the service's totals were last compared with the ledger's, by account, at "
+                "most: some two minutes, and more where the budget is used up. A line that "
                 "rises: the list is not read, or the service does not tell totals.",
                 CLOCK,
                 width=6,
             ),
+            # A saw that is finer than a step would be a block.
             Query(
-                _age("comfycontrol_reconciliation_last_success_timestamp_seconds", by="account"),
+                "max_over_time(("
+                + _age("comfycontrol_reconciliation_last_success_timestamp_seconds", by="account")
+                + ")[$__rate_interval:])",
                 "{{account}}",
             ),
             no_value="Not compared yet, or not at all",
@@ -578,9 +596,9 @@ def _service() -> list[AnyPanel]:
                 width=8,
                 links=[places.runbook("ComfyControlRateLimited")],
             ),
-            Query("max by (address) (comfycontrol_request_budget_used)", "{{address}}, used"),
-            Query("min by (address) (comfycontrol_request_budget_limit)", "{{address}}, limit"),
-            dashed=".*limit",
+            Query("max by (address) (comfycontrol_request_budget_used)", "{{address}}"),
+            Query("min by (address) (comfycontrol_request_budget_limit)", "limit of {{address}}"),
+            dashed="limit of.*",
         ),
         lines(
             About(
@@ -652,7 +670,7 @@ def _series() -> list[AnyPanel]:
                 ' comfycontrol_exporter_label_values_cap{label="workflow_id"})',
                 "cap",
             ),
-            colors={"shown": "blue", "left out": ORANGE, "cap": GREY},
+            colors={"shown": BLUE, "left out": ORANGE, "cap": GREY},
             dashed="cap",
         ),
         lines(
@@ -674,21 +692,19 @@ def _series() -> list[AnyPanel]:
             ),
             dashed="cap of.*",
         ),
-        lines(
+        counts(
             About(
                 "Beyond the caps",
                 "Failures that are counted under `other`, because a cap of distinct label values "
                 "was reached. Not 0: raise the cap, or find out what makes names up.",
-                PER_MINUTE,
+                COUNT,
                 width=6,
                 links=[places.runbook("ComfyControlCardinalityCapReached")],
             ),
             Query(
-                "60 * sum by (label) (rate(comfycontrol_label_overflow_total"
-                '{account=~"$account"}[$__rate_interval]))',
+                counted('comfycontrol_label_overflow_total{account=~"$account"}', "label"),
                 "{{label}}",
             ),
-            colors={"node_type": "blue", "exception_type": "purple"},
         ),
     ]
 
@@ -748,20 +764,19 @@ def _process() -> list[AnyPanel]:
             ),
             Query("sum by (state) (comfycontrol_exporter_ledger_workflows)", "{{state}}"),
             stacked=True,
-            colors={"open": "blue", "settled": GREEN},
+            colors={"open": BLUE, "settled": GREEN},
         ),
-        lines(
+        counts(
             About(
                 "Errors of the ledger",
                 "How often the ledger could not be read or kept on disk. Not 0: the disk is full "
                 "or gone, and what a crash would take back is not shown.",
-                PER_MINUTE,
+                COUNT,
                 width=6,
                 links=[places.runbook("ComfyControlLedgerFailing")],
             ),
             Query(
-                "60 * sum by (instance) "
-                "(rate(comfycontrol_exporter_ledger_errors_total[$__rate_interval]))",
+                counted("comfycontrol_exporter_ledger_errors_total", "instance"),
                 "{{instance}}",
             ),
         ),

@@ -1,9 +1,13 @@
 """Where colours turn: at the thresholds of the alerts. A panel is red where one would fire."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from alerts.build import Thresholds
 from dashboards.panels import Limits
+
+STILL: Final = 300
+"""Seconds from which on it is worth a look that nothing starts or ends while something waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +21,10 @@ class Marks:
     stalest: Limits
     listing_lag: Limits
     missing: Limits
+    still: Limits
+    node: Limits
+    enough: int
+    """Workflows that must have ended before a share of them means anything."""
 
 
 def marks(thresholds: Thresholds) -> Marks:
@@ -36,4 +44,8 @@ def marks(thresholds: Thresholds) -> Marks:
         stalest=Limits(worrying=stale / 5, bad=stale),
         listing_lag=Limits(worrying=behind / 5, bad=behind),
         missing=Limits(worrying=None, bad=alerts["ComfyControlTotalsDiffer"]["above"] + 1),
+        # The alerts look at a quarter of an hour, and wait for one more.
+        still=Limits(worrying=STILL, bad=1800),
+        node=Limits(worrying=alerts["ComfyControlNodeTypeFailing"]["fast"]["at_least"], bad=None),
+        enough=alerts["ComfyControlFailureRatioHigh"]["fast"]["at_least"],
     )

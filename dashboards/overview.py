@@ -5,28 +5,31 @@ from typing import Final
 from grafana_foundation_sdk.models import dashboard as model
 
 from alerts.build import Thresholds
-from alerts.rules import FAILURES_OVER
-from dashboards import places
-from dashboards.boards import ACCOUNT_TEXTS, ACCOUNTS, Row, board, window
+from alerts.recordings import FAILURES_OVER
+from dashboards import answer, places
+from dashboards.boards import Row, board, window
 from dashboards.marks import Marks, marks
 from dashboards.panels import (
+    BLUE,
+    CALM,
     CLOCK,
     COUNT,
     GREEN,
     GREY,
-    PER_MINUTE,
     RED,
     SECONDS,
     SELDOM,
     SHARE,
     STATUS_COLORS,
-    UP,
+    YELLOW,
     About,
     AnyPanel,
     Column,
     Limits,
     Query,
     buckets,
+    counted,
+    counts,
     lines,
     rows,
     stats,
@@ -35,9 +38,10 @@ from dashboards.panels import (
 DEPTH: Final = Limits(worrying=50, bad=200)
 """Colours alone: a deep queue that moves is no fault."""
 
+_LONGER: Final = "6h"
+"""The window of the slow alerts on failures."""
 _ALL_FAILURES: Final = "all failures"
 _OPEN: Final = ("accepted", "uploaded", "queued", "running")
-_NONE_ENDED: Final = {"NaN": ("none ended", GREY)}
 _NOT_SEEN: Final = "not seen"
 _NUMBERS: Final = " >= 0"
 """Leaves a gap, where a quantile of nothing would be NaN."""
@@ -65,17 +69,22 @@ def overview(thresholds: Thresholds) -> model.Dashboard:
 
 
 def _answer(at: Marks) -> list[AnyPanel]:
+    over_all = "in all"
     return [
+        answer.alerts(),
+        answer.firing(exporter=False),
+        answer.stands_still(at.still),
+        answer.accounts(width=4),
         stats(
             About(
                 "Open workflows",
                 "Workflows on their way now, by the status last seen. Look for many accepted or "
-                "uploaded ones (nothing takes them up) and for queued ones with none running "
+                "uploaded ones (nothing takes them) and for queued ones with none running "
                 "(nothing starts). An account that has been down for 30 s is left out, as nobody "
                 "can see it.",
                 COUNT,
-                width=6,
-                height=5,
+                width=5,
+                height=4,
             ),
             *(
                 Query(
@@ -90,95 +99,110 @@ def _answer(at: Marks) -> list[AnyPanel]:
         stats(
             About(
                 "Success ratio",
-                "Of the workflows that completed or failed, the share that completed: in the last "
-                "hour, in the same hour a week ago, and over the last seven days. Look for a last "
-                "hour below both others. Cancelled and invalid ones are left out: these were "
-                "somebody's decision, and somebody's mistake.",
+                "Of the workflows of an account that completed or failed, the share that "
+                f"completed: of the account where it is least, over the last hour; where fewer "
+                f"than {at.enough} ended then, over six hours or a day. Beside it the account "
+                "where it is least over seven days. Accounts that are down are left out, and so "
+                "are cancelled and invalid ones: somebody's decision, and somebody's mistake.",
                 SHARE,
                 width=5,
-                height=5,
+                height=4,
                 links=[places.runbook("ComfyControlFailureRatioHigh")],
             ),
-            Query(_success("[1h]"), "last hour"),
-            Query(_success("[1h] offset 1w"), "week ago"),
-            Query(_success("[1w]"), "7 days"),
+            Query(
+                f"bottomk(1, ({_recent_success(at.enough)}){answer.SEEN})",
+                "{{account}}, {{over}}",
+            ),
+            Query(f"bottomk(1, {_success('7d', at.enough)}{answer.SEEN})", "{{account}}, 7 d"),
             limits=at.success,
-            texts=_NONE_ENDED,
             decimals=1,
-            no_value="not scraped",
+            no_value="too few, or not seen",
+        ),
+        stats(
+            About(
+                "Fails most",
+                "The type of node in which most workflows of one account failed within 30 minutes. "
+                "Orange: as many as the alert on a node asks for; it fires where they are also a "
+                "share of what ended.",
+                COUNT,
+                width=4,
+                height=4,
+                links=[places.runbook("ComfyControlNodeTypeFailing")],
+            ),
+            Query(f"topk(1, {_FAILED_LATELY} > 0{answer.SEEN})", "{{node_type}}, {{account}}"),
+            Query(
+                "0 * sum(comfycontrol_workflows_finished_total"
+                f'{{account=~"$account", status="failed"}}{answer.SEEN})'
+                f" unless on () count({_FAILED_LATELY} > 0{answer.SEEN})",
+                "no node",
+            ),
+            limits=at.node,
+            decimals=0,
+            no_value="not seen",
         ),
         stats(
             About(
                 "Time to start, p95",
                 "95 of 100 workflows that started within the window had waited no longer than "
-                "this, from their creation. A growing queue shows here only once its workflows "
-                "start: see the oldest queued one as well.",
+                "this, from their creation, in the account where they wait longest. A growing "
+                "queue shows here only once its workflows start: see *Stands still*.",
                 SECONDS,
-                width=3,
-                height=5,
+                width=4,
+                height=4,
                 links=[places.runbook("ComfyControlTimeToStartTooLong")],
             ),
-            Query(_start_quantile("0.95", "$window")),
+            Query(
+                f"topk(1, {_start_quantile('0.95', '$window', 'account')} >= 0{answer.SEEN})",
+                "{{account}}",
+            ),
+            Query(
+                "sum(rate(comfycontrol_workflow_time_to_start_seconds_count"
+                f'{{account=~"$account"}}[$window]){answer.SEEN}) == 0',
+                over_all,
+            ),
             limits=at.time_to_start,
-            texts={"NaN": ("none started", GREY)},
+            names={over_all: {"0": ("none started", CALM)}},
             decimals=1,
-            no_value="not scraped",
+            no_value="not seen",
         ),
         stats(
             About(
                 "Deepest queue",
-                "The largest place in a queue that any workflow holds now. 0: none is queued. "
-                "Unknown: some are queued, but no stream has told a place within 30 s.",
+                "The largest place in a queue that any workflow holds now, and whose. 0: none is "
+                "queued. Unknown: some are queued, but no stream has told a place within 30 s.",
                 COUNT,
                 width=3,
-                height=5,
+                height=4,
                 links=[places.runbook("ComfyControlQueueStuck")],
             ),
             Query(
-                'max(comfycontrol_queue_position_max{account=~"$account"})'
-                ' or (sum(comfycontrol_workflows{account=~"$account", status="queued"}) == 0)'
+                'topk(1, max by (account) (comfycontrol_queue_position_max{account=~"$account"}))',
+                "{{account}}",
             ),
+            Query(_NONE_QUEUED, over_all),
             limits=DEPTH,
             no_value="unknown",
         ),
         stats(
             About(
                 "Oldest queued",
-                "How long ago the oldest workflow that still waits in a queue was created. "
-                "0: none is queued. It should rise and fall; if it only rises, the queue is stuck.",
-                SECONDS,
+                "How long ago the oldest workflow that still waits in a queue was created, and "
+                "whose it is. 0: none is queued. It should rise and fall; if it only rises, the "
+                "queue is stuck.",
+                CLOCK,
                 width=3,
-                height=5,
+                height=4,
                 links=[places.runbook("ComfyControlQueueStuck")],
             ),
             Query(
-                "time() - min(comfycontrol_oldest_workflow_created_timestamp_seconds"
-                '{account=~"$account", status="queued"})'
-                ' or (sum(comfycontrol_workflows{account=~"$account", status="queued"}) == 0)'
+                "topk(1, time() - min by (account) "
+                "(comfycontrol_oldest_workflow_created_timestamp_seconds"
+                '{account=~"$account", status="queued"}))',
+                "{{account}}",
             ),
+            Query(_NONE_QUEUED, over_all),
             limits=at.oldest_queued,
-            decimals=1,
             no_value=_NOT_SEEN,
-        ),
-        stats(
-            About(
-                "Accounts",
-                "Up: the service's last answer to us was authorised and usable. Once an account "
-                "has been down for 30 s, its open workflows are shown no more; what ends "
-                "meanwhile is counted when it is back. Nothing asked yet: it waits for its first "
-                "id. Gone: no exporter tells of any account.",
-                COUNT,
-                width=4,
-                height=5,
-                links=[
-                    places.runbook("ComfyControlAccountDown"),
-                    places.panel_board("Exporter health", places.HEALTH_UID),
-                ],
-            ),
-            Query(ACCOUNTS, "{{account}}"),
-            limits=UP,
-            texts=ACCOUNT_TEXTS,
-            no_value="gone",
         ),
     ]
 
@@ -188,14 +212,15 @@ def _queue(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Open workflows by status",
-                "What is on its way, stacked. Look for a yellow band that grows while the blue "
-                "one does not: more arrives than the runners carry.",
+                "What is on its way, stacked: at most within each step. Look for a yellow band "
+                "that grows while the blue one does not: more arrives than the runners carry.",
                 COUNT,
                 width=8,
             ),
             *(
                 Query(
-                    'sum(comfycontrol_workflows{account=~"$account", status="' + status + '"})',
+                    "sum(max_over_time(comfycontrol_workflows"
+                    f'{{account=~"$account", status="{status}"}}[$__rate_interval]))',
                     status,
                 )
                 for status in reversed(_OPEN)
@@ -204,60 +229,35 @@ def _queue(at: Marks) -> list[AnyPanel]:
             colors={status: STATUS_COLORS[status] for status in _OPEN},
             no_value=_NOT_SEEN,
         ),
-        lines(
+        counts(
             About(
                 "Arrivals against starts",
-                "New workflows, those that start, and those that end, each minute. Arrivals above "
-                "starts: the queue grows. Starts at 0 with something queued: nothing runs it. Ends "
-                "without starts are workflows that were cancelled or failed while they waited.",
-                PER_MINUTE,
+                "How many workflows came, started and ended, step by step. More "
+                "arrivals than starts: the queue grows. No starts with something queued: nothing "
+                "runs it. Ends without starts are workflows that were cancelled or failed while "
+                "they waited.",
+                COUNT,
                 width=8,
                 links=[places.runbook("ComfyControlNothingStarts")],
             ),
             Query(
-                "60 * sum(rate(comfycontrol_workflows_discovered_total"
-                '{account=~"$account"}[$__rate_interval]))',
-                "arrivals",
+                counted('comfycontrol_workflows_discovered_total{account=~"$account"}'), "arrivals"
             ),
             Query(
-                "60 * sum(rate(comfycontrol_workflow_time_to_start_seconds_count"
-                '{account=~"$account"}[$__rate_interval]))',
+                counted('comfycontrol_workflow_time_to_start_seconds_count{account=~"$account"}'),
                 "starts",
             ),
-            Query(
-                "60 * sum(rate(comfycontrol_workflows_finished_total"
-                '{account=~"$account"}[$__rate_interval]))',
-                "ends",
-            ),
-            colors={"arrivals": "yellow", "starts": "blue", "ends": GREEN},
-            dashed="ends",
-        ),
-        lines(
-            About(
-                "Places in the queue",
-                "The deepest place that is held, by account, and the place at which a workflow "
-                "joins the queue (median and p95). The former falls while nothing joins, unless "
-                "the queue is stuck.",
-                COUNT,
-                width=8,
-                links=[places.runbook("ComfyControlQueueStuck")],
-            ),
-            Query(
-                'max by (account) (comfycontrol_queue_position_max{account=~"$account"})',
-                "{{account}}, deepest",
-            ),
-            Query(_entry_quantile("0.5"), "on joining, median"),
-            Query(_entry_quantile("0.95"), "on joining, p95"),
-            dashed="on joining.*",
-            no_value="Nothing is queued",
+            Query(counted('comfycontrol_workflows_finished_total{account=~"$account"}'), "ends"),
+            colors={"arrivals": YELLOW, "starts": BLUE, "ends": GREEN},
+            stacked=False,
         ),
         lines(
             About(
                 "Age of the oldest, by status",
-                "How long ago the oldest workflow of each status was created. A line that rises "
-                "with the clock is one workflow that does not move: queued, and the queue is stuck "
-                "or its tags have no runner; running, and it hangs or is just long. Dashed: the "
-                "longest run since its own start, without its wait.",
+                "How long ago the oldest workflow of each status was created; 0 where there is "
+                "none. A line that rises with the clock is one workflow that does not move: "
+                "queued, and the queue is stuck or its tags have no runner; running, and it hangs "
+                "or is just long. Dashed: the longest run since its own start, without its wait.",
                 CLOCK,
                 width=8,
                 links=[
@@ -267,18 +267,77 @@ def _queue(at: Marks) -> list[AnyPanel]:
             ),
             Query(
                 "time() - min by (status) "
-                '(comfycontrol_oldest_workflow_created_timestamp_seconds{account=~"$account"})',
+                '(comfycontrol_oldest_workflow_created_timestamp_seconds{account=~"$account"})'
+                " or on (status) "
+                '0 * (sum by (status) (comfycontrol_workflows{account=~"$account"}) == 0)',
                 "{{status}}",
             ),
             Query(
                 "time() - min(comfycontrol_oldest_workflow_started_timestamp_seconds"
-                '{account=~"$account"})',
+                '{account=~"$account"})'
+                ' or (sum(comfycontrol_workflows{account=~"$account", status="running"}) == 0)',
                 "longest run",
             ),
             colors={status: STATUS_COLORS[status] for status in _OPEN}
             | {"longest run": STATUS_COLORS["running"]},
             dashed="longest run",
-            no_value="Nothing is open",
+            no_value=_NOT_SEEN,
+        ),
+        lines(
+            About(
+                "Places in the queue",
+                "The deepest place that is held, by account; 0 where none is queued. It falls "
+                "while nothing joins, unless the queue is stuck.",
+                COUNT,
+                width=6,
+                links=[places.runbook("ComfyControlQueueStuck")],
+            ),
+            Query(
+                "max by (account) (max_over_time(comfycontrol_queue_position_max"
+                '{account=~"$account"}[$__rate_interval]))'
+                " or on (account) 0 * (sum by (account) "
+                '(comfycontrol_workflows{account=~"$account", status="queued"}) == 0)',
+                "{{account}}",
+            ),
+            no_value=_NOT_SEEN,
+        ),
+        counts(
+            About(
+                "Places on joining",
+                "At which place workflows joined a queue, as shares of each bar; the legend has "
+                "their numbers. Those that join at 1 hardly wait. It needs the bounds 1 and 5 in "
+                "`metrics.entry_queue_position_buckets`.",
+                COUNT,
+                width=6,
+                links=[places.runbook("ComfyControlTimeToStartTooLong")],
+            ),
+            Query(_joined("1"), "at 1"),
+            Query(f"{_joined('5')} - {_joined('1')}", "at 2 to 5"),
+            Query(
+                counted('comfycontrol_workflow_entry_queue_position_count{account=~"$account"}')
+                + f" - {_joined('5')}",
+                "further back",
+            ),
+            shares=True,
+            colors={"at 1": BLUE, "at 2 to 5": "#fff3b0", "further back": YELLOW},
+        ),
+        lines(
+            About(
+                "Time to start, quantiles",
+                "Half, 95 and 99 of 100 workflows waited no longer than this. A p99 far above the "
+                "rest is few workflows that wait for something rare. Gaps: none started within the "
+                "window.",
+                CLOCK,
+                width=6,
+                links=[places.runbook("ComfyControlTimeToStartTooLong")],
+            ),
+            Query(_start_quantile("0.5", "$window") + _NUMBERS, "median"),
+            Query(_start_quantile("0.95", "$window") + _NUMBERS, "p95", exemplars=True),
+            Query(_start_quantile("0.99", "$window") + _NUMBERS, "p99"),
+            colors={"median": "#fff3b0", "p95": YELLOW, "p99": "#9c8400"},
+            dashed="median",
+            limits=at.time_to_start,
+            no_value="None started",
         ),
         buckets(
             About(
@@ -288,7 +347,7 @@ def _queue(at: Marks) -> list[AnyPanel]:
                 "kind of workflow waits for its own runners). The dots are exemplars: single "
                 "workflows, with their id.",
                 SECONDS,
-                width=8,
+                width=6,
                 links=[places.runbook("ComfyControlTimeToStartTooLong")],
             ),
             Query(
@@ -299,50 +358,34 @@ def _queue(at: Marks) -> list[AnyPanel]:
             ),
             scheme="YlOrRd",
         ),
-        lines(
-            About(
-                "Time to start, quantiles",
-                "Half, 95 and 99 of 100 workflows waited no longer than this. A p99 far above the "
-                "rest is few workflows that wait for something rare. Gaps: none started within the "
-                "window.",
-                CLOCK,
-                width=8,
-                links=[places.runbook("ComfyControlTimeToStartTooLong")],
-            ),
-            Query(_start_quantile("0.5", "$window") + _NUMBERS, "median"),
-            Query(_start_quantile("0.95", "$window") + _NUMBERS, "p95", exemplars=True),
-            Query(_start_quantile("0.99", "$window") + _NUMBERS, "p99"),
-            colors={"median": "blue", "p95": "purple", "p99": "super-light-purple"},
-            limits=at.time_to_start,
-            no_value="None started",
-        ),
     ]
 
 
 def _runs() -> list[AnyPanel]:
     return [
-        lines(
+        counts(
             About(
                 "Outcomes",
-                "How workflows ended, each minute, stacked. Look for red that grows with the "
-                "whole standing still, for a burst of grey (somebody cancels: why?) and orange "
-                "(a client sends graphs that the service does not take). The dots are exemplars: "
-                "single workflows that did not complete, with their id.",
-                PER_MINUTE,
+                "How many workflows ended how, bar by bar; the legend has the totals. Look for red "
+                "that grows with the whole standing still, for a burst of grey (somebody cancels: "
+                "why?) and orange (a client sends graphs that the service does not take). The dots "
+                "are exemplars: single workflows that did not complete, with their id.",
+                COUNT,
                 width=8,
                 links=[places.runbook("ComfyControlFailureRatioHigh")],
             ),
             *(
                 Query(
-                    "60 * sum(rate(comfycontrol_workflows_finished_total"
-                    '{account=~"$account", status="' + status + '"}[$__rate_interval]))',
+                    counted(
+                        "comfycontrol_workflows_finished_total"
+                        f'{{account=~"$account", status="{status}"}}'
+                    ),
                     status,
                     # Those that completed are on the heatmap; here they would hide the others.
                     exemplars=status != "completed",
                 )
                 for status in ("completed", "failed", "cancelled", "invalid")
             ),
-            stacked=True,
             colors=STATUS_COLORS,
         ),
         lines(
@@ -410,7 +453,6 @@ def _failures(at: Marks) -> list[AnyPanel]:
                 links=[places.runbook("ComfyControlFailureRatioHigh")],
             ),
             Query(_ended("failed")),
-            limits=SELDOM,
             decimals=0,
             no_value="not scraped",
         ),
@@ -424,7 +466,6 @@ def _failures(at: Marks) -> list[AnyPanel]:
                 height=4,
             ),
             Query(_ended("invalid")),
-            limits=SELDOM,
             decimals=0,
             no_value="not scraped",
         ),
@@ -443,7 +484,6 @@ def _failures(at: Marks) -> list[AnyPanel]:
                 'comfycontrol_workflow_failures_total{account=~"$account"}[$__range])) > 0)'
                 " or on () " + _no_failure()
             ),
-            limits=Limits(worrying=5, bad=20),
             no_value="not scraped",
         ),
         stats(
@@ -463,53 +503,51 @@ def _failures(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Failure ratio",
-                f"Of the workflows of an account that completed or failed within {FAILURES_OVER}, "
-                "as the alert counts them, the share that failed; dashed, the same a week ago. 0 "
-                "where none ended. Look for a step: something was changed then.",
+                "Of the workflows of an account that completed or failed, the share that failed, "
+                f"as the alert counts them: within {FAILURES_OVER}; where fewer than {at.enough} "
+                f"ended then, within {_LONGER}. Gaps: too few for a share, see *Outcomes*. Dashed: "
+                "a week ago. Look for a step: something was changed then.",
                 SHARE,
                 width=24,
                 height=7,
                 links=[places.runbook("ComfyControlFailureRatioHigh")],
             ),
-            Query(_failing(f"[{FAILURES_OVER}]"), "{{account}}"),
-            Query(_failing(f"[{FAILURES_OVER}] offset 1w"), "{{account}}, a week ago"),
+            Query(_failing_lately("", at.enough), "{{account}}"),
+            Query(_failing_lately(" offset 1w", at.enough), "{{account}}, a week ago"),
             limits=at.failing,
             dashed=".*a week ago",
+            no_value=f"No account had {at.enough} that ended within {_LONGER}",
         ),
-        lines(
+        counts(
             About(
                 "Failures by node type",
                 "The ten node types that failed most within the time range. One that stands out: "
                 "its model file is gone, it is broken, or it runs out of memory; the exception "
                 "types tell which. `unknown`: the service gave no cause. The dots are exemplars: "
                 "single workflows, with their id.",
-                PER_MINUTE,
+                COUNT,
                 width=12,
                 height=9,
                 links=[places.runbook("ComfyControlNodeTypeFailing")],
             ),
             *_top("node_type"),
-            stacked=True,
             legend="beside",
-            interval="1m",
             apart=_ALL_FAILURES,
         ),
-        lines(
+        counts(
             About(
                 "Failures by exception type",
                 "The ten exception types that were raised most within the time range. Out of "
                 "memory in many nodes: the runners are too small for these graphs. File not found: "
                 "a model is missing on a runner. Type and attribute errors: an update broke it. "
                 "The dots are exemplars: single workflows, with their id.",
-                PER_MINUTE,
+                COUNT,
                 width=12,
                 height=9,
                 links=[places.runbook("ComfyControlNodeTypeFailing")],
             ),
             *_top("exception_type"),
-            stacked=True,
             legend="beside",
-            interval="1m",
             apart=_ALL_FAILURES,
         ),
         rows(
@@ -550,10 +588,10 @@ def _failures(at: Marks) -> list[AnyPanel]:
 
 
 _CAUSE_COLUMNS: Final = (
-    Column("node_type", "Node type", link=places.runbook("ComfyControlNodeTypeFailing"), width=220),
+    Column("node_type", "Node type", link=places.runbook("ComfyControlNodeTypeFailing"), width=185),
     Column("exception_type", "Exception type"),
-    Column("account", "Account", width=110),
-    Column("Value", "Failures", unit=COUNT, width=100, limits=Limits(worrying=1, bad=10)),
+    Column("account", "Account", width=100),
+    Column("Value", "Failures", unit=COUNT, width=95, limits=Limits(worrying=1, bad=10)),
 )
 
 
@@ -579,12 +617,10 @@ def _open_workflows(at: Marks) -> list[AnyPanel]:
             ),
             [
                 Column("workflow_id", "Workflow"),
-                Column("account", "Account", width=120),
-                Column("Value #A", "Place", unit=COUNT, width=90),
-                Column("Value #B", "5 min ago", unit=COUNT, width=120),
-                Column(
-                    "Value #C", "Place known for", unit=CLOCK, width=160, limits=at.oldest_queued
-                ),
+                Column("account", "Account", width=95),
+                Column("Value #A", "Place", unit=COUNT, width=75),
+                Column("Value #B", "5 min ago", unit=COUNT, width=100),
+                Column("Value #C", "Known for", unit=CLOCK, width=110, limits=at.oldest_queued),
             ],
             Query(f"{by_workflow} ({position})"),
             Query(f"{by_workflow} ({position} offset 5m) and on (account, workflow_id) {position}"),
@@ -592,7 +628,7 @@ def _open_workflows(at: Marks) -> list[AnyPanel]:
                 f"time() - min by (account, workflow_id) (min_over_time(timestamp({position})"
                 f"[6h:1m])) and on (account, workflow_id) {position}"
             ),
-            sort_by="Place known for",
+            sort_by="Known for",
             no_value=none_known,
         ),
         lines(
@@ -620,16 +656,34 @@ def _open_workflows(at: Marks) -> list[AnyPanel]:
 # Expressions that several panels share --------------------------------------------------------
 
 
-def _success(over: str) -> str:
-    finished = "comfycontrol_workflows_finished_total"
-    return (
-        f'sum(increase({finished}{{account=~"$account", status="completed"}}{over}))'
-        f' / sum(increase({finished}{{account=~"$account", status=~"completed|failed"}}{over}))'
+_NONE_QUEUED: Final = '(sum(comfycontrol_workflows{account=~"$account", status="queued"}) == 0)'
+_FAILED_LATELY: Final = (
+    "round(sum by (account, node_type) "
+    f'(increase(comfycontrol_workflow_failures_total{{account=~"$account"}}[{FAILURES_OVER}])))'
+)
+
+
+def _success(over: str, enough: int) -> str:
+    """By account, where enough ended for a share of them to mean anything."""
+    return f"1 - ({_failing(f'[{over}]', enough)})"
+
+
+def _recent_success(enough: int) -> str:
+    """Over the shortest time in which enough ended, which goes into a label."""
+    return " or on (account) ".join(
+        f'label_replace({_success(over, enough)}, "over", "{name}", "", "")'
+        for over, name in (("1h", "1 h"), ("6h", "6 h"), ("1d", "1 d"))
     )
 
 
-def _failing(over: str) -> str:
-    """By account, as the alert is. 0 where none ended, for no failure is no gap."""
+def _failing_lately(ago: str, enough: int) -> str:
+    """As the fast alert sees it, and where that sees too few, as the slow one does."""
+    lately, longer = (_failing(f"[{over}]{ago}", enough) for over in (FAILURES_OVER, _LONGER))
+    return f"{lately} or on (account) {longer}"
+
+
+def _failing(over: str, enough: int) -> str:
+    """By account, as the alert is, and where it could fire at all."""
     finished = "comfycontrol_workflows_finished_total"
 
     def count(status: str) -> str:
@@ -638,8 +692,7 @@ def _failing(over: str) -> str:
             f"{over}))"
         )
 
-    failed, ended = count("failed"), count("completed|failed")
-    return f"{failed} / ({ended} > 0) or 0 * {ended}"
+    return f"{count('failed')} / ({count('completed|failed')} >= {enough})"
 
 
 def _ended(status: str) -> str:
@@ -649,18 +702,18 @@ def _ended(status: str) -> str:
     )
 
 
-def _start_quantile(quantile: str, over: str) -> str:
+def _start_quantile(quantile: str, over: str, *by: str) -> str:
     return (
-        f"histogram_quantile({quantile}, sum by (le) (rate("
+        f"histogram_quantile({quantile}, sum by ({', '.join((*by, 'le'))}) (rate("
         f'comfycontrol_workflow_time_to_start_seconds_bucket{{account=~"$account"}}[{over}])))'
     )
 
 
-def _entry_quantile(quantile: str) -> str:
-    return (
-        f"histogram_quantile({quantile}, sum by (le) (rate("
-        'comfycontrol_workflow_entry_queue_position_bucket{account=~"$account"}[$window])))'
-        + _NUMBERS
+def _joined(bound: str) -> str:
+    """How many joined a queue at this place or before it; a bound is written 5.0, or 5."""
+    return counted(
+        "comfycontrol_workflow_entry_queue_position_bucket"
+        f'{{account=~"$account", le=~"{bound}(\\\\.0)?"}}'
     )
 
 
@@ -673,16 +726,13 @@ def _top(label: str) -> tuple[Query, Query]:
     """All failures, and the ten values of a label that failed most over the range.
 
     Not ten at each step, which would be many over a day. All come first: they are there, at 0,
-    where nothing failed, and they take the palette's first colour, which is green.
+    where nothing failed.
     """
     failures = 'comfycontrol_workflow_failures_total{account=~"$account"}'
     return (
+        Query(f"{counted(failures)} or on () {_no_failure()}", _ALL_FAILURES),
         Query(
-            f"60 * sum(rate({failures}[$__rate_interval])) or on () {_no_failure()}", _ALL_FAILURES
-        ),
-        Query(
-            f"60 * sum by ({label}) (rate({failures}[$__rate_interval]))"
-            f" and on ({label})"
+            f"{counted(failures, label)} and on ({label})"
             f" topk(10, sum by ({label}) (increase({failures}[$__range] @ end())) > 0)",
             f"{{{{{label}}}}}",
             exemplars=True,

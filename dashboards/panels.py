@@ -16,6 +16,7 @@ from grafana_foundation_sdk.builders import (
 )
 from grafana_foundation_sdk.models import common, units
 from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models import table as table_model
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode, HeatmapColorScale
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
@@ -25,15 +26,29 @@ AnyPanel = timeseries.Panel | stat.Panel | table.Panel | heatmap.Panel | stateti
 _P = TypeVar("_P", timeseries.Panel, stat.Panel, table.Panel, heatmap.Panel, statetimeline.Panel)
 
 GREEN: Final = "green"
+"""Well: it ended as it should, or was answered. On tiles, that no alert fires."""
+BLUE: Final = "blue"
+"""At work."""
+YELLOW: Final = "yellow"
+"""Waits."""
 ORANGE: Final = "orange"
+"""Worrying, or a client's mistake."""
 RED: Final = "red"
+"""Failed, or an alert fires."""
+PURPLE: Final = "purple"
+"""Refused as a stranger, or not to be read."""
 GREY: Final = "#8e8e8e"
+"""Somebody's decision, or there to compare with."""
+NEUTRAL: Final = "light-blue"
+"""Says nothing: which account or exporter it is."""
+CALM: Final = "#343b44"
+"""A tile that asks for nobody's eye."""
 
 STATUS_COLORS: Final[Mapping[str, str]] = {
     "accepted": "super-light-blue",
-    "uploaded": "light-purple",
-    "queued": "yellow",
-    "running": "blue",
+    "uploaded": "light-blue",
+    "queued": YELLOW,
+    "running": BLUE,
     "completed": GREEN,
     "failed": RED,
     "cancelled": GREY,
@@ -44,15 +59,18 @@ STATUS_COLORS: Final[Mapping[str, str]] = {
 UNSEEN: Final = "No exporter is scraped"
 """What it means that there is nothing of what every exporter shows from its start."""
 
-Legend = Literal["below", "beside", "hidden"]
-"""Where names of series are: `beside` is a table with mean and maximum, for many series."""
+Legend = Literal["below", "totals", "beside", "hidden"]
+"""Where names of series are: `beside` is a table with totals, for many series."""
 
-COUNT: Final = units.Short
+COUNT: Final = units.LocaleFormat
+"""To the last one: `1 K` of something that is counted exactly would be a pity."""
 SHARE: Final = units.PercentUnit
 SECONDS: Final = units.Seconds
 CLOCK: Final = units.DurationInHoursMinutesSeconds
 """Seconds on axes that reach into minutes, where Grafana would write `1.67 mins`."""
 PER_MINUTE: Final = "suffix:/min"
+LEAST_BAR: Final = "5m"
+"""What a bar counts at least: wide enough to be seen on a range of some hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +106,14 @@ class Limits:
     """None: it is never more than worrying."""
     falling: bool = False
 
-    def steps(self) -> list[model.Threshold]:
+    def steps(self, fine: str = GREEN) -> list[model.Threshold]:
         """As Grafana wants them: the colour from each value upwards."""
         if self.falling:
-            colors = [(None, RED), (self.bad, ORANGE), (self.worrying, GREEN)]
+            colors = [(None, RED), (self.bad, ORANGE), (self.worrying, fine)]
             if self.worrying is None:
-                colors = [(None, RED), (self.bad, GREEN)]
+                colors = [(None, RED), (self.bad, fine)]
         else:
-            colors = [(None, GREEN), (self.worrying, ORANGE), (self.bad, RED)]
+            colors = [(None, fine), (self.worrying, ORANGE), (self.bad, RED)]
         first, *others = colors
         kept = [first, *(step for step in others if step[0] is not None)]
         return [model.Threshold(value=value, color=color) for value, color in kept]
@@ -114,6 +132,7 @@ def stats(  # noqa: PLR0913 (each is given by its name)
     *queries: Query,
     limits: Limits | None = None,
     texts: Mapping[str, tuple[str, str]] | None = None,
+    names: Mapping[str, Mapping[str, tuple[str, str]]] | None = None,
     no_value: str,
     colors: Mapping[str, str] | None = None,
     decimals: int | None = None,
@@ -121,8 +140,8 @@ def stats(  # noqa: PLR0913 (each is given by its name)
     """Big numbers, as of the end of the time range.
 
     Instant queries: a range query would go on showing the last value there was, hours after
-    it has gone. `texts` gives words and a colour for a value (`"0"`, `"NaN"`), `no_value` says
-    what it means that there is none.
+    it has gone. `texts` gives words and a colour for a value (`"0"`, `"NaN"`), `names` does for the
+    series of one name, `no_value` says what it means that there is none.
     """
     panel = _common(stat.Panel(), about, queries, instant=True)
     panel.reduce_options(common_build.ReduceDataOptions().calcs(["last"]))
@@ -136,12 +155,15 @@ def stats(  # noqa: PLR0913 (each is given by its name)
     panel.color_mode(
         common.BigValueColorMode.BACKGROUND if limits else common.BigValueColorMode.VALUE
     )
+    # Nothing is green but that no alert fires: colour is where somebody must look.
     if limits:
-        panel.thresholds(_thresholds(limits)).color_scheme(_by_threshold())
+        panel.thresholds(_thresholds(limits, CALM)).color_scheme(_by_threshold())
     else:
-        panel.thresholds(_plain())
+        panel.thresholds(_plain("text"))
     for name, color in (colors or {}).items():
         panel.override_by_name(name, [_fixed(color)])
+    for name, of_name in (names or {}).items():
+        panel.override_by_name(name, [_texts(of_name)])
     if decimals is not None:
         panel.decimals(decimals)
     return panel
@@ -154,19 +176,16 @@ def lines(  # noqa: PLR0913 (each is given by its name)
     limits: Limits | None = None,
     colors: Mapping[str, str] | None = None,
     dashed: str | None = None,
-    apart: str | None = None,
     aside: str | None = None,
     maximum: float | None = None,
     no_value: str = UNSEEN,
     legend: Legend = "below",
-    interval: str | None = None,
 ) -> timeseries.Panel:
     """Values over time, from 0 upwards.
 
     A gap stays a gap: it says that nothing was seen. `dashed` is a pattern of the names of series
-    that are there to compare with, `apart` the name of one that is not in the stack of bars that it
-    makes of all others, `aside` the name of one that is so much larger that it has an axis of its
-    own. `interval` is the least step, for what happens now and then.
+    that are there to compare with, `aside` the name of one that is so much larger that it has an
+    axis of its own.
     """
     panel = _common(timeseries.Panel(), about, queries)
     # A stack has no outlines: that of a 0 would look like a thin band of its colour.
@@ -181,13 +200,12 @@ def lines(  # noqa: PLR0913 (each is given by its name)
         .mode(common.TooltipDisplayMode.MULTI)
         .sort(common.SortOrder.DESCENDING)
     )
-    panel.legend(_legend(legend))
+    of_accounts = any("{{account}}" in query.legend for query in queries)
+    panel.legend(_legend(legend)).color_scheme(_by_name() if of_accounts else _shades())
     if stacked:
         panel.stacking(common_build.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
     panel.thresholds(_thresholds(limits) if limits else _plain())
     panel.thresholds_style(_threshold_lines(drawn=limits is not None))
-    if interval is not None:
-        panel.interval(interval)
     if maximum is not None:
         panel.max(maximum)
     panel.no_value(no_value)
@@ -195,24 +213,79 @@ def lines(  # noqa: PLR0913 (each is given by its name)
         panel.override_by_name(name, [_fixed(color)])
     if dashed is not None:
         panel.override_by_regexp(dashed, _DASHED)
-    if apart is not None:
-        panel.draw_style(common.GraphDrawStyle.BARS).override_by_name(apart, _APART)
     if aside is not None:
-        panel.override_by_name(aside, _aside(aside))
+        panel.override_by_name(aside, _aside(aside, (colors or {}).get(aside, GREY)))
     return panel
 
 
-_LEAST_MAXIMUM: Final[Mapping[str, float]] = {COUNT: 1, PER_MINUTE: 1, SHARE: 0.2}
-"""How far an axis reaches at least: that of a line of zeros would reach to 100."""
+_LEAST_MAXIMUM: Final[Mapping[str, float]] = {
+    COUNT: 4,
+    PER_MINUTE: 1,
+    SHARE: 0.2,
+    CLOCK: 20,
+}
+"""How far an axis reaches at least: that of a line of zeros would reach to 100. Ticks of what is
+written without decimals are then whole, and none repeats."""
+
+
+def counts(  # noqa: PLR0913 (each is given by its name)
+    about: About,
+    *queries: Query,
+    colors: Mapping[str, str] | None = None,
+    stacked: bool = True,
+    shares: bool = False,
+    apart: str | None = None,
+    legend: Legend = "totals",
+    no_value: str = UNSEEN,
+) -> timeseries.Panel:
+    """How often something happened, as bars; the legend has the totals.
+
+    For what happens now and then, where a rate is a line of a pixel's width. The queries are
+    `counted`. `shares` makes all bars as high as each other; without `stacked`, what is compared
+    is steps, as bars would hide each other. `apart` is the name of a series that is the sum of all
+    others, which only the legend has.
+    """
+    panel = lines(about, *queries, colors=colors, no_value=no_value, legend=legend)
+    if stacked:
+        mode = common.StackingMode.PERCENT if shares else common.StackingMode.NORMAL
+        panel.stacking(common_build.StackingConfig().mode(mode).group("A"))
+        panel.draw_style(common.GraphDrawStyle.BARS).bar_width_factor(0.9).line_width(0)
+        panel.bar_alignment(common.BarAlignment.BEFORE).fill_opacity(85)
+    else:
+        panel.line_interpolation(common.LineInterpolation.STEP_BEFORE)
+    panel.decimals(0)
+    if legend == "beside":
+        panel.color_scheme(_in_turn())
+    panel.show_points(common.VisibilityMode.NEVER)
+    if shares:
+        panel.axis_soft_max(1)
+    if apart is not None:
+        panel.override_by_name(apart, _APART)
+    return panel.interval(LEAST_BAR).max_data_points(80)
+
+
+def counted(selector: str, *by: str) -> str:
+    """How often a counter rose within each bar.
+
+    A rate over a bar and one scrape, times the bar, is what it rose by from the first to the last
+    scrape: `increase()` would add what may have been before and after.
+    """
+    grouped = f"sum by ({', '.join(by)})" if by else "sum"
+    return f"round({grouped} (rate({selector}[$__rate_interval])) * $__interval_ms / 1000)"
 
 
 def _fixed(color: str) -> model.DynamicConfigValue:
     return model.DynamicConfigValue(id_val="color", value={"mode": "fixed", "fixedColor": color})
 
 
-def _aside(name: str) -> list[model.DynamicConfigValue]:
+def _texts(texts: Mapping[str, tuple[str, str]]) -> model.DynamicConfigValue:
+    value = [mapping.to_json() for mapping in _mappings(texts)]
+    return model.DynamicConfigValue(id_val="mappings", value=value)
+
+
+def _aside(name: str, color: str) -> list[model.DynamicConfigValue]:
     return [
-        _fixed(GREY),
+        _fixed(color),
         model.DynamicConfigValue(id_val="custom.axisPlacement", value="right"),
         model.DynamicConfigValue(id_val="custom.axisLabel", value=name),
         model.DynamicConfigValue(id_val="custom.fillOpacity", value=0),
@@ -222,10 +295,10 @@ def _aside(name: str) -> list[model.DynamicConfigValue]:
 
 _APART: Final = [
     _fixed(GREY),
+    model.DynamicConfigValue(
+        id_val="custom.hideFrom", value={"viz": True, "legend": False, "tooltip": False}
+    ),
     model.DynamicConfigValue(id_val="custom.stacking", value={"mode": "none", "group": "A"}),
-    model.DynamicConfigValue(id_val="custom.drawStyle", value="line"),
-    model.DynamicConfigValue(id_val="custom.fillOpacity", value=0),
-    model.DynamicConfigValue(id_val="custom.lineWidth", value=1),
 ]
 _DASHED: Final = [
     model.DynamicConfigValue(id_val="custom.lineStyle", value={"fill": "dash", "dash": [8, 8]}),
@@ -276,13 +349,25 @@ class Column:
     limits: Limits | None = None
     link: build.DashboardLink | None = None
     texts: Mapping[str, tuple[str, str]] | None = None
+    filled: bool = False
+    """Whether the colours of its texts fill the cell."""
+
+
+class _Table(table.Panel):
+    """Without the builder's own footer: Grafana 13 knows none, and 11 shows none by itself."""
+
+    def build(self) -> model.Panel:
+        made = super().build()
+        if isinstance(made.options, table_model.Options):
+            made.options.footer = None
+        return made
 
 
 def rows(
     about: About, columns: Sequence[Column], *queries: Query, sort_by: str, no_value: str
 ) -> table.Panel:
     """A table of instant queries, joined by the labels that they share. Only `columns` show."""
-    panel = _common(table.Panel(), about, queries, instant=True, query_format=PromQueryFormat.TABLE)
+    panel = _common(_Table(), about, queries, instant=True, query_format=PromQueryFormat.TABLE)
     panel.no_value(no_value).show_header(True).cell_height(common.TableCellHeight.SM)
     panel.thresholds(_plain()).filterable(True)
     panel.sort_by([common_build.TableSortByFieldState().display_name(sort_by).desc(True)])
@@ -320,8 +405,10 @@ def _column_properties(column: Column) -> list[model.DynamicConfigValue]:
         properties["thresholds"] = _thresholds(column.limits).build().to_json()
         properties["color"] = {"mode": "thresholds"}
         properties["custom.cellOptions"] = {"type": "color-text"}
+    if column.filled:
+        properties["custom.cellOptions"] = {"type": "color-background", "mode": "basic"}
     if column.texts is not None:
-        properties["mappings"] = [mapping.to_json() for mapping in _mappings(column.texts)]
+        properties["mappings"] = _texts(column.texts).value
     if column.link is not None:
         link = column.link.build()
         properties["links"] = [{"title": link.title, "url": link.url, "targetBlank": True}]
@@ -359,26 +446,26 @@ def _legend(where: Legend) -> common_build.VizLegendOptions:
             .display_mode(common.LegendDisplayMode.TABLE)
             .placement(common.LegendPlacement.RIGHT)
             .show_legend(True)
-            .calcs(["mean", "max"])
-            .sort_by("Mean")
+            .calcs(["sum", "max"])
+            .sort_by("Total")
             .sort_desc(True)
         )
     return (
         common_build.VizLegendOptions()
         .display_mode(common.LegendDisplayMode.LIST)
         .placement(common.LegendPlacement.BOTTOM)
-        .show_legend(where == "below")
-        .calcs([])
+        .show_legend(where != "hidden")
+        .calcs(["sum"] if where == "totals" else [])
     )
 
 
-def _thresholds(limits: Limits) -> build.ThresholdsConfig:
-    return build.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(limits.steps())
+def _thresholds(limits: Limits, fine: str = GREEN) -> build.ThresholdsConfig:
+    return build.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(limits.steps(fine))
 
 
-def _plain() -> build.ThresholdsConfig:
+def _plain(color: str = GREEN) -> build.ThresholdsConfig:
     """No threshold. Grafana would put in its own, red from 80 on."""
-    steps = [model.Threshold(value=None, color=GREEN)]
+    steps = [model.Threshold(value=None, color=color)]
     return build.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(steps)
 
 
@@ -389,6 +476,21 @@ def _threshold_lines(*, drawn: bool) -> common_build.GraphThresholdsStyleConfig:
 
 def _by_threshold() -> build.FieldColor:
     return build.FieldColor().mode(model.FieldColorModeId.THRESHOLDS)
+
+
+def _in_turn() -> build.FieldColor:
+    """Bars that lie on each other are told apart best by colours that differ."""
+    return build.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC)
+
+
+def _by_name() -> build.FieldColor:
+    """An account has the same colour on every panel of both boards."""
+    return build.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME)
+
+
+def _shades() -> build.FieldColor:
+    """For exporters, endpoints and the like: none may look like a fault, or like health."""
+    return build.FieldColor().mode(model.FieldColorModeId.SHADES).fixed_color(NEUTRAL)
 
 
 def _mappings(texts: Mapping[str, tuple[str, str]]) -> list[model.ValueMapping]:

@@ -24,6 +24,16 @@ def runbook(alert: str) -> build.DashboardLink:
     )
 
 
+def runbook_of_row() -> build.DashboardLink:
+    """A table's link from the name of an alert, without what all begin with, to its runbook."""
+    return (
+        build.DashboardLink("What to do")
+        .type(model.DashboardLinkType.LINK)
+        .url("${runbooks}/ComfyControl${__value.raw}.md")
+        .target_blank(True)
+    )
+
+
 def board(title: str, uid: str) -> build.DashboardLink:
     """A link to another board that keeps the time range and the variables."""
     return (

@@ -31,10 +31,6 @@ REPLACED_SECONDS: Final = 1.0
 under way may be one more than the new part would make."""
 
 
-OUT_OF_SIGHT_SECONDS: Final = 60.0
-"""An account that has been down for so long tells nothing of its workflows."""
-
-
 class _Part(Protocol):
     def start(self) -> None: ...
     def stop(self) -> None: ...
@@ -184,8 +180,7 @@ class FollowedAccount:
 
     def is_out_of_sight(self) -> bool:
         """Whether the service has told nothing usable of it for a while."""
-        since = self._access.health().down_since
-        return since is not None and self._around.now().monotonic - since > OUT_OF_SIGHT_SECONDS
+        return self._access.health().is_blind(self._around.now().monotonic)
 
     def is_ready(self) -> bool:
         """Whether there was an answer of the service, or no reason to ask it yet."""
@@ -252,6 +247,7 @@ class FollowedAccount:
 
     def _make_listing(self, config: Account) -> tuple[_Part, ...]:
         around, listing = self._around, config.listing
+        self._access.need_list(needed=listing is not None)
         poller = Poller(
             self._access,
             around.ledger,

@@ -1,7 +1,8 @@
 """Writes what of the chart has its source elsewhere: `python -m helm.build`.
 
-alerts/thresholds.yml           →  the part `rules` of values.yaml
+alerts/settings/thresholds.yml           →  the part `rules` of values.yaml
 alerts/rules.py                 →  files/rules/*.yml, templates of the rules
+the exporter's models           →  files/time_to_start_buckets.json, for the notes
 values.yaml                     →  the table of values in README.md
 the exporter's models, the above →  values.schema.json
 """
@@ -12,13 +13,14 @@ from pathlib import Path
 from typing import Final
 
 from alerts import build as alerts
+from exporter.config.models import Metrics
 from helm.page import documented, table
 from helm.schema import schema
 
 CHART: Final = Path(__file__).parent / "comfycontrol-exporter"
 
 _RULES: Final = (
-    "# BEGIN rules: alerts/thresholds.yml, put here by `make docs`\n",
+    "# BEGIN rules: alerts/settings/thresholds.yml, put here by `make docs`\n",
     "# END rules\n",
 )
 _TABLE: Final = ("<!-- BEGIN values: written by `make docs` -->\n", "<!-- END values -->\n")
@@ -47,11 +49,19 @@ def files() -> dict[Path, str]:
         "values.yaml": values,
         "README.md": readme,
         "values.schema.json": f"{written}\n",
+        # For the notes, which warn of an objective that no bucket has.
+        "files/time_to_start_buckets.json": f"{json.dumps(_buckets())}\n",
     } | {
         f"files/rules/{name}": text
         for name, text in alerts.rule_files(alerts.HelmTemplate(".Values.rules")).items()
     }
     return {CHART / name: text for name, text in made.items()}
+
+
+def _buckets() -> list[float]:
+    """The default ones, as Helm writes numbers: without a fraction that is 0."""
+    default: tuple[float, ...] = Metrics.model_fields["time_to_start_buckets"].default
+    return [int(bucket) if float(bucket).is_integer() else bucket for bucket in default]
 
 
 def _rules() -> str:

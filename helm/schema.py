@@ -21,7 +21,7 @@ def schema(descriptions: Mapping[str, str], thresholds: Mapping[str, Any]) -> Sc
 
     Args:
         descriptions: What `values.yaml` says of its keys, by their dotted paths.
-        thresholds: What `alerts/thresholds.yml` holds.
+        thresholds: What `alerts/settings/thresholds.yml` holds.
     """
     chart = Values.model_json_schema(by_alias=True)
     config = Config.model_json_schema()

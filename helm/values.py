@@ -145,6 +145,7 @@ class Monitor(Part):
     interval: Time
     scrapeTimeout: Time
     sampleLimit: Count
+    scrapeClassicHistograms: bool
     targetLabels: list[str]
     tlsConfig: Object
     basicAuth: Object

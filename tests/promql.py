@@ -5,6 +5,7 @@ a metric that does not exist, a matcher on a label that the metric lacks, a `by`
 label that an inner `sum` has taken away.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +22,7 @@ Known = Mapping[str, Labels]
 TARGET: Final = frozenset({"job", "instance"})
 """What Prometheus adds to everything that it scrapes."""
 
-_FOREIGN: Final[Known] = {
+_FOREIGN: Final[dict[str, Labels]] = {
     # Made by Prometheus for each scrape.
     "up": TARGET,
     "scrape_duration_seconds": TARGET,
@@ -35,14 +36,16 @@ _FOREIGN: Final[Known] = {
     # Made by Prometheus for each alert, with what the alert's own expression leaves.
     "ALERTS": TARGET
     | {"alertname", "alertstate", "severity", "reason"}
-    | {"account", "node_type", "status", "label"},
+    | {"account", "node_type", "status", "label", "series"},
 }
+_FOREIGN["ALERTS_FOR_STATE"] = _FOREIGN["ALERTS"] - {"alertstate"}
 
 
 _VARIABLES: Final = {
     "$account": ".*",
     "$__rate_interval": "1m",
     "$__interval": "15s",
+    "$__interval_ms": "15000",
     "$__range": "1h",
     "$window": "15m",
 }
@@ -54,7 +57,7 @@ def filled(expression: str, **variables: str) -> str:
     # The longest first: one name may begin another.
     for name in sorted(values, key=len, reverse=True):
         expression = expression.replace(name, values[name])
-    if "$" in expression:
+    if re.search(r"\$(?!\d)", expression):  # `$1` is a group of label_replace
         raise WrongExpressionError(f"a variable that nobody knows, in: {expression}")
     return expression
 
@@ -67,6 +70,15 @@ def exported() -> dict[str, Labels]:
     """The series of the catalogue, as Prometheus stores them, and those that others make."""
     series = {name: labels for metric in CATALOGUE for name, labels in _series_of(metric)}
     return {**series, **_FOREIGN}
+
+
+def native() -> dict[str, Labels]:
+    """Histograms where a server has made native ones of them."""
+    return {
+        metric.name: TARGET | frozenset(metric.labels)
+        for metric in CATALOGUE
+        if metric.type == "histogram"
+    }
 
 
 def _series_of(metric: Metric) -> Iterable[tuple[str, Labels]]:
@@ -243,7 +255,9 @@ def _of_call(node: promql.Call, known: Known) -> Labels:
     labels = frozenset[str]().union(*arguments)
     match node.func.name:
         case "histogram_quantile":
-            _need({"le"}, labels, "histogram_quantile over what has no")
+            # Native histograms have no buckets of their own.
+            if metrics_of(node.prettify()).isdisjoint(native()):
+                _need({"le"}, labels, "histogram_quantile over what has no")
             return labels - {"le"}
         case "label_replace":
             source = _text(node.args[3])

@@ -20,7 +20,7 @@ from exporter.comfycontrol.answers import MAX_REFUSAL_SIZE, Endpoint, judge, ret
 from exporter.comfycontrol.connections import Adapter, Call, make_tls_context
 from exporter.comfycontrol.deadlines import Watchdog
 from exporter.comfycontrol.documents import MalformedDocument, normalize_workflow_id
-from exporter.comfycontrol.errors import Aborted, Unauthorized, Unreachable, Unusable
+from exporter.comfycontrol.errors import Aborted, TooLarge, Unauthorized, Unreachable, Unusable
 from exporter.comfycontrol.failures import CALL_ERRORS, Failure, describe_failure
 from exporter.comfycontrol.listing import (
     MAX_BODY_SIZE,
@@ -169,7 +169,7 @@ class Client:
         """Read one page of the account's workflows, newest first.
 
         Args:
-            page: from 1 on.
+            page: from 1 on, as most services count; from 0 on, as others do.
             per_page: from 1 to 100.
             status: only those in this status.
             call: by which another thread can abort this.
@@ -177,8 +177,8 @@ class Client:
         Raises:
             ServiceError: it brought no page.
         """
-        if page < 1 or not 1 <= per_page <= 100:
-            raise ValueError("pages count from 1, and hold from 1 to 100 workflows")
+        if page < 0 or not 1 <= per_page <= 100:
+            raise ValueError("pages count from 0 or 1, and hold from 1 to 100 workflows")
         parameters = {"page": str(page), "per_page": str(per_page)}
         if status is not None:
             parameters["status"] = status
@@ -386,7 +386,11 @@ class Client:
                 return bytes(body)
             body += chunk
             if len(body) > MAX_BODY_SIZE:
-                raise self._unusable(f"{endpoint}: the body is too long", response)
+                raise TooLarge(
+                    f"{endpoint}: the body is too long",
+                    code="200",
+                    retry_after=retry_after(response, self._now),
+                )
 
     def _unusable(self, message: str, response: requests.Response) -> Unusable:
         return Unusable(message, code="200", retry_after=retry_after(response, self._now))

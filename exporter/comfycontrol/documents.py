@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 import orjson
 
+from exporter.comfycontrol.salvage import Salvaged, salvage_object
 from exporter.comfycontrol.stamps import parse_stamp
 from exporter.comfycontrol.text import clean
 
@@ -46,29 +47,41 @@ def normalize_workflow_id(text: str) -> str:
     return lowered
 
 
-def load_object(data: str | bytes, max_size: int) -> dict[str, object]:
+def load_object(data: str | bytes, max_size: int, rows: str | None = None) -> dict[str, object]:
     """Parse a JSON object.
+
+    What is no JSON within it (NaN, infinities, lone surrogates, invalid bytes), or nested too
+    deeply, is there as ``UNREADABLE``, and costs no more than itself.
 
     Args:
         data: the document.
         max_size: bytes (characters of a string) that it may have.
+        rows: the name of the member whose elements are rows: one of them may be broken.
 
     Raises:
-        MalformedDocument: it is too long, too deep, no JSON (NaN, infinities and lone surrogates
-            are none), or no object.
+        MalformedDocument: it is too long, no object, or broken as a whole.
     """
     if len(data) > max_size:
         raise MalformedDocument("the document is too long")
+    document = _parse(data)
+    if document is None:
+        document = salvage_object(data, max_depth=MAX_DEPTH, rows=rows)
+    if document is None:
+        raise MalformedDocument("the document is not a JSON object")
+    return document
+
+
+def _parse(data: str | bytes) -> dict[str, object] | None:
+    """Parse an object that is JSON, and no deeper than it may be; else None."""
     try:
         document = orjson.loads(data)
     except orjson.JSONDecodeError:
-        # The parser's error carries the whole document: it must not travel on as a cause.
-        document = None
+        return None
     if not isinstance(document, dict):
-        raise MalformedDocument("the document is not a JSON object")
+        return None
     # With fewer brackets it cannot be that deep, and nearly every document is spared the walk.
     if _brackets(data) > MAX_DEPTH and _is_too_deep(document):
-        raise MalformedDocument("the document is nested too deeply")
+        return None
     return document
 
 
@@ -96,19 +109,25 @@ def _is_too_deep(document: dict[str, object]) -> bool:
 class Fields:
     """The fields of one object, each read by its type; those that are wrong are noted by name.
 
-    An absent field and a null one are None, and not malformed: the service leaves out and sets to
-    null what is not known yet.
+    Fields that nobody asks for are noted as ``unread`` where they could not be read. An absent
+    field and a null one are None, and not malformed: the service leaves out and sets to null what
+    is not known yet.
     """
 
-    __slots__ = ("_document", "_malformed")
+    __slots__ = ("_children", "_document", "_malformed")
 
     def __init__(self, document: Mapping[str, object]) -> None:
         self._document = document
         self._malformed: list[str] = []
+        self._children: list[str] = []
 
     @property
     def malformed(self) -> tuple[str, ...]:
         """The names of the fields that were wrong, in the order in which they were read."""
+        if isinstance(self._document, Salvaged) and self._document.damaged.difference(
+            self._malformed, self._children
+        ):
+            return (*self._malformed, "unread")
         return tuple(self._malformed)
 
     def reject(self, name: str) -> None:
@@ -191,4 +210,5 @@ class Fields:
         if not isinstance(value, dict):
             self.reject(name)
             return None
+        self._children.append(name)
         return value

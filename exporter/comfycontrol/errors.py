@@ -65,6 +65,10 @@ class Unusable(ServiceError):  # noqa: N818
     """An answer that is none: another content type, a malformed document, or one too large."""
 
 
+class TooLarge(Unusable):
+    """An answer whose body is longer than is taken."""
+
+
 class Unreachable(ServiceError):  # noqa: N818
     """No whole answer arrived.
 

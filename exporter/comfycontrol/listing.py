@@ -14,6 +14,10 @@ from exporter.comfycontrol.documents import (
 MAX_BODY_SIZE = 8 * 1024 * 1024
 """Bytes that the body of an answer may have, unpacked."""
 
+MOST_ROWS = 1000
+"""Rows of one page that are taken; the service's documents allow for 100. What is beyond them
+counts as malformed."""
+
 _MAX_TOTAL = 2**53
 
 
@@ -102,18 +106,19 @@ def parse_page(body: bytes, *, service_time: float | None = None) -> WorkflowPag
     """Read the body of one page. An entry without a usable id or status is dropped and counted.
 
     Raises:
-        MalformedListing: it is no JSON object with a list of workflows, or too long or too deep.
+        MalformedListing: it is no JSON object with a list of workflows, it is too long, or it
+            breaks off, so that nobody knows what is missing.
     """
     try:
-        document = load_object(body, MAX_BODY_SIZE)
+        document = load_object(body, MAX_BODY_SIZE, rows="workflows")
     except MalformedDocument as error:
         raise MalformedListing(str(error)) from None
     entries = document.get("workflows")
     if not isinstance(entries, list):
         raise MalformedListing("the page has no list of workflows")
     workflows: list[WorkflowSummary] = []
-    malformed = 0
-    for entry in entries:
+    malformed = max(0, len(entries) - MOST_ROWS)
+    for entry in entries[:MOST_ROWS]:
         summary, is_whole = _parse_entry(entry)
         if summary is not None:
             workflows.append(summary)
@@ -156,7 +161,7 @@ def parse_detail(body: bytes) -> WorkflowDetail:
     """Read one workflow in full. Unknown fields are ignored.
 
     Raises:
-        MalformedDetail: it is no JSON object with a usable status, or too long or too deep.
+        MalformedDetail: it is no JSON object with a usable status, or too long.
     """
     try:
         document = load_object(body, MAX_BODY_SIZE)

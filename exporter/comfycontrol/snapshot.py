@@ -56,8 +56,8 @@ def parse_snapshot(data: str | bytes) -> ParsedSnapshot:
     """Read the data of one event. Unknown fields are ignored.
 
     Raises:
-        MalformedSnapshot: it is no JSON object, it has no usable status, or it is too long or too
-            deep. A fault in any other field costs that field alone.
+        MalformedSnapshot: it is no JSON object, it has no usable status, or it is too long. A
+            fault in any other field costs that field alone.
     """
     try:
         document = load_object(data, MAX_SNAPSHOT_SIZE)

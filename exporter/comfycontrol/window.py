@@ -284,9 +284,10 @@ class RequestWindow:
         """The earliest time for another request in the period after that of which we know.
 
         A period of the service's that begins before it may hold the whole share of an earlier
-        process, so there is only the rest of the limit. Evenly, and the first not at once: then
-        processes that end and begin in a hurry, and know nothing of each other, take no more than
-        that together. Periods of the service's that begin later hold nothing that we do not know.
+        process, so there is only the rest of the limit. One goes at once, as the first page tells
+        what was over by then, and the others evenly from the second place on: then processes that
+        end and begin in a hurry, and know nothing of each other, take no more than that together.
+        Periods of the service's that begin later hold nothing that we do not know.
         """
         until = self._known_since + self._limit.per
         if now >= until:
@@ -297,7 +298,10 @@ class RequestWindow:
         left = self._limit.requests - theirs
         if left < 1:
             return until
-        return min(until, max(self._known_since, self._last_begun) + self._limit.per / left)
+        if self._last_begun < self._known_since:
+            return now
+        gap = self._limit.per / left
+        return min(until, max(self._known_since + 2 * gap, self._last_begun + gap))
 
     def _next_poll(self, now: float) -> float:
         """The earliest time for another poll.

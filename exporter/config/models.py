@@ -91,7 +91,7 @@ class Config(Section):
                 "refuses everything for a while.",
             )
             for index, account in enumerate(self.accounts)
-            if account.base_url == DEFAULT_BASE_URL
+            if account.address == address_of(DEFAULT_BASE_URL)
             and account.rate_limit.requests / account.rate_limit.per > 40 / 10
         ]
         streams = sum(account.max_streams for account in self.accounts)

@@ -8,7 +8,6 @@ no request escapes the budget.
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from exporter.comfycontrol import (
@@ -23,8 +22,8 @@ from exporter.comfycontrol import (
     Unauthorized,
 )
 from exporter.comfycontrol.budget import RequestBudget, Turn
-from exporter.comfycontrol.errors import NO_STATUS
 from exporter.comfycontrol.window import Purpose
+from exporter.following.answers import AccountHealth, Answers
 from exporter.following.backoff import Backoff, HeldBack
 from exporter.following.refusals import Refusals
 from exporter.following.stop import Stop, Stopped
@@ -34,18 +33,6 @@ log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 _LIST_PURPOSES: Final = (Purpose.LIST_FIRST_PAGE, Purpose.LIST_DEEPER_PAGE)
-
-
-@dataclass(frozen=True, slots=True)
-class AccountHealth:
-    """What the service's answers said of an account."""
-
-    up: bool | None
-    """The last answer was authorised and usable; None before there was anything to answer."""
-    answered: bool
-    """There was an answer at all, since the start."""
-    down_since: float | None
-    """Monotonic time since which no answer was usable; None while up."""
 
 
 class AccountAccess:
@@ -83,12 +70,17 @@ class AccountAccess:
         self._refused = False
         self._next_try = 0.0
         self._someone_tries = False
-        self._health = AccountHealth(up=None, answered=False, down_since=None)
+        self._answers = Answers()
 
     def health(self) -> AccountHealth:
         """What is known of the account now."""
         with self._changed:
-            return self._health
+            return self._answers.health(self._monotonic())
+
+    def need_list(self, *, needed: bool) -> None:
+        """Whether the account's list is asked for: then it cannot be up without."""
+        with self._changed:
+            self._answers.need_list(needed=needed)
 
     def service_wall(self) -> float | None:
         """Unix seconds by the service's clock, as its answers to this account tell it; or None."""
@@ -99,6 +91,11 @@ class AccountAccess:
         with self._changed:
             self._next_try = self._monotonic()
             self._changed.notify_all()
+
+    def load(self) -> float:
+        """The part (0 to 1) of the requests allowed on this address that is in use now."""
+        reading = self._budget.reading()
+        return reading.used / reading.allowed
 
     def ask(
         self,
@@ -160,7 +157,8 @@ class AccountAccess:
                 answer = request(call)
         except RateLimited as error:
             turn.refused(error.retry_after)
-            self._note_answer()
+            with self._changed:
+                self._answers.refused_for_now()
             raise
         except ServiceError as error:
             turn.answered()
@@ -169,14 +167,16 @@ class AccountAccess:
             if for_all and isinstance(error, Forbidden):
                 # While the whole account is refused, this says nothing of the one id.
                 error = Unauthorized(str(error), code=error.code, retry_after=error.retry_after)
-            self._note_failure(error, about_one=about_one)
+            self._note_failure(
+                error, _asked_for(turn.purpose, about_one=about_one), about_one=about_one
+            )
             raise error from None
         except BaseException:
             turn.answered()
             raise
         turn.answered()
         self.refusals.answered(self._monotonic())
-        self._note_success()
+        self._note_success(_asked_for(turn.purpose, about_one=about_one))
         return answer
 
     # The gate ---------------------------------------------------------------------------------
@@ -216,34 +216,29 @@ class AccountAccess:
 
     # What the answers say ---------------------------------------------------------------------
 
-    def _note_answer(self) -> None:
-        with self._changed:
-            self._health = AccountHealth(
-                up=self._health.up, answered=True, down_since=self._health.down_since
-            )
-
-    def _note_success(self) -> None:
+    def _note_success(self, purpose: Purpose) -> None:
         with self._changed:
             was_refused, self._refused = self._refused, False
             self._backoff.worked()
-            self._health = AccountHealth(up=True, answered=True, down_since=None)
+            self._answers.usable(purpose, self._monotonic())
             self._changed.notify_all()
         if was_refused:
             log.info("account accepted again", extra={"account": self.account})
 
-    def _note_failure(self, error: ServiceError, *, about_one: bool) -> None:
+    def _note_failure(self, error: ServiceError, purpose: Purpose, *, about_one: bool) -> None:
         if isinstance(error, Aborted):
             return
         self._hold_back(error, about_one=about_one)
         if isinstance(error, Unauthorized) or (isinstance(error, Forbidden) and not about_one):
-            self._note_refusal(error)
+            self._note_refusal(error, purpose)
         elif isinstance(error, BadRequest | NotFound | Forbidden) and not (
             isinstance(error, NotFound) and not about_one
         ):
             # Said of one id, or of a parameter, by a service that knew who asked.
-            self._note_success()
+            self._note_success(purpose)
         else:
-            self._note_down(answered=error.code != NO_STATUS)
+            with self._changed:
+                self._answers.failed(purpose, error, self._monotonic())
 
     def _hold_back(self, error: ServiceError, *, about_one: bool) -> None:
         with self._changed:
@@ -264,26 +259,22 @@ class AccountAccess:
                 },
             )
 
-    def _note_refusal(self, error: ServiceError) -> None:
+    def _note_refusal(self, error: ServiceError, purpose: Purpose) -> None:
         with self._changed:
             first = not self._refused
             self._refused = True
             if first or self._someone_tries:
                 # Streams that were under way together are refused together: one step, not many.
                 self._next_try = self._monotonic() + self._backoff.failed()
+            self._answers.failed(purpose, error, self._monotonic(), refused=True)
             self._changed.notify_all()
-        self._note_down(answered=error.code != NO_STATUS)
         if first:
             log.error(
                 "the service refuses this account's token: trying again, ids are kept",
                 extra={"account": self.account, "code": error.code},
             )
 
-    def _note_down(self, *, answered: bool) -> None:
-        with self._changed:
-            since = self._health.down_since
-            self._health = AccountHealth(
-                up=False,
-                answered=self._health.answered or answered,
-                down_since=self._monotonic() if since is None else since,
-            )
+
+def _asked_for(purpose: Purpose, *, about_one: bool) -> Purpose:
+    """What was really asked for: one workflow may be looked up in the place of a page."""
+    return Purpose.POLL if about_one and purpose in _LIST_PURPOSES else purpose

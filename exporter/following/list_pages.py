@@ -1,23 +1,30 @@
 """Reads pages of one account's list, as often as each of them takes."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from math import inf
 from typing import Final
 
 from exporter.comfycontrol import (
     BadRequest,
     Call,
+    NotFound,
     RateLimited,
     ServiceError,
+    TooLarge,
     Unauthorized,
+    Unreachable,
     WorkflowPage,
     WorkflowSummary,
 )
 from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
+from exporter.following.answer_size import AnswerSize
 from exporter.following.backoff import Backoff
-from exporter.following.listing_pass import PageToRead
+from exporter.following.listing_pass import ListingPass, PassBefore
+from exporter.following.page_numbers import PageNumbers
+from exporter.following.paging import PER_PAGE, PageToRead
+from exporter.following.service_clock import ServiceClock
 from exporter.following.stop import Stop
 from exporter.following.telemetry import Telemetry
 from exporter.observations import Moment
@@ -27,11 +34,27 @@ log = logging.getLogger(__name__)
 MOST_TRIES: Final = 5
 """How often in a row a page is tried that is not answered while the first page is."""
 
+LESS_TRIES: Final = 2
+"""The same, once fewer rows are asked for because of that."""
+
 LEAST_WAIT_SECONDS: Final = 0.5
 """The least between a failure and the next try."""
 
+BESIDE: Final = (1, 2, 5, 10)
+"""How far below a row that cannot be had others are tried, to tell it from an outage."""
+
+BEYOND_CODES: Final = frozenset({"400", "404", "410", "416", "422"})
+"""What a service may answer that has no such page."""
+
+END_REFUSALS: Final = 2
+"""How often a page is refused while the first one is answered, before that is the list's end."""
+
+TOLD_AGAIN_SECONDS: Final = 600.0
+"""A list that goes on having entries that cannot be read is told of again after so long."""
+
 PageChoice = Callable[[float], PageToRead]
-"""Names the page to read, if it is asked for at this moment of the monotonic clock."""
+"""Names the page to read, if it is asked for at this moment of the monotonic clock. Of no more
+rows than `ListPages.most`, or what is too large cannot be asked for in parts."""
 
 
 class ListPages:
@@ -69,7 +92,19 @@ class ListPages:
         self._backoff = backoff
         self._top_read = -inf
         self._failing: str | None = None
-        self._service_ahead = 0.0
+        self.clock: Final = ServiceClock()
+        self._numbers = PageNumbers()
+        # The first page is read over and over, and must not fail each time that more is tried.
+        self._top_size = AnswerSize()
+        self._size = AnswerSize()
+        self._asked = PageToRead(1)
+        self._totals: dict[str | None, int | None] = {}
+        self._malformed_told = -inf
+
+    @property
+    def most(self) -> int:
+        """How many rows to ask for at the most, below the first page."""
+        return self._size.most
 
     def service_wall(self) -> float:
         """Unix seconds by the service's clock, as its last answer told it; else by our own.
@@ -77,20 +112,71 @@ class ListPages:
         What the list says is compared with this: a clock of ours that is slow by minutes would
         have each pass read these minutes again.
         """
-        return self._now().wall + self._service_ahead
+        now = self._now()
+        told = self.clock.told(now)
+        return now.wall if told is None else told
 
     def first(self) -> tuple[PageToRead, WorkflowPage]:
         """Read the first page.
+
+        Of fewer rows where more are too large, and without a row that is too large by itself.
 
         Raises:
             Stopped: asked to end.
             ServiceError: no answer.
         """
-        self._top_read = self._now().monotonic
-        return self._read(lambda _: PageToRead(1), Purpose.LIST_FIRST_PAGE)
+        while True:
+            page = PageToRead(1, self._top_size.most)
+            try:
+                shown = self._first(page)
+            except ServiceError as error:
+                if not _is_for_its_size(error):
+                    raise
+                self._note_too_large(self._top_size, page, error)
+                if page.size == 1:
+                    if not self._is_answered_below(page, None):
+                        raise
+                    return page, self._left_out(page)
+            else:
+                self._top_size.worked(page.size, self._now().monotonic)
+                return page, shown
+
+    def _first(self, page: PageToRead) -> WorkflowPage:
+        """Read the first page, whatever its number is."""
+        now = self._top_read = self._now().monotonic
+        shown: WorkflowPage | None = None
+        refusal: ServiceError | None = None
+        try:
+            _, shown = self._read(_just(page), Purpose.LIST_FIRST_PAGE)
+        except (BadRequest, NotFound) as error:
+            refusal = error
+        if self._numbers.is_doubtful(shown, now):
+            above = self._above(page, shown, now)
+            if above is not None:
+                return above
+        if shown is None:
+            raise refusal or RuntimeError
+        return shown
+
+    def _above(
+        self, page: PageToRead, shown: WorkflowPage | None, now: float
+    ) -> WorkflowPage | None:
+        """The page before the one that was taken for the first, where that is the first."""
+        above: WorkflowPage | None = None
+        try:
+            _, above = self._read(
+                _just(PageToRead(page.number - 1, page.size)),
+                Purpose.LIST_DEEPER_PAGE,
+                is_probe=True,
+            )
+        except ServiceError as error:
+            if error.code not in BEYOND_CODES:
+                self._numbers.unanswered(now)
+                return None
+        return above if self._numbers.settle(above, shown, now) else None
 
     def deeper(
-        self, choose: PageChoice, status: str | None = None
+        self, choose: PageChoice, status: str | None = None, tries: int = MOST_TRIES
     ) -> tuple[PageToRead, WorkflowPage]:
         """Read a page below the first one, or one of a filtered list.
 
@@ -99,8 +185,9 @@ class ListPages:
 
         Raises:
             Stopped: asked to end.
-            BadRequest: there is no such filter.
-            ServiceError: this page is not answered, though the first one is.
+            BadRequest: there is no such filter, or no such page.
+            NotFound: the same.
+            ServiceError: this page is not answered, though the first one is; or it is too large.
         """
         failures = 0
         while True:
@@ -108,22 +195,115 @@ class ListPages:
                 self._look_at_top()
             try:
                 answer = self._read(choose, Purpose.LIST_DEEPER_PAGE, status)
-            except BadRequest:
+            except (BadRequest, NotFound):
                 raise
             except (RateLimited, Unauthorized):
                 continue  # the budget, or the account's gate, holds the next try back
             except ServiceError as error:
-                failures += 1
-                if failures >= MOST_TRIES:
-                    if self._look_at_top():
-                        raise
-                    failures = 0
-                self._stop.sleep(self.failed(error))
+                failures = self._outlast(error, failures + 1, tries)
             else:
                 if failures:
                     self._backoff.worked()
                     self.worked()
                 return answer
+
+    def _outlast(self, error: ServiceError, failures: int, tries: int) -> int:
+        """Wait for the next try, if there is one; how often it has failed by then."""
+        if _is_for_its_size(error):
+            raise error
+        if failures >= tries:
+            if self._look_at_top():
+                raise error
+            failures = 0
+        self._stop.sleep(self.failed(error))
+        return failures
+
+    def below(
+        self, choose: PageChoice, status: str | None = None
+    ) -> tuple[PageToRead, WorkflowPage]:
+        """Read a page as `deeper` does; or what can be had of it.
+
+        Where it cannot be had, fewer rows are asked for, and at last a single row is left out: it
+        counts as malformed. A page that there is not is an empty one.
+
+        Raises:
+            Stopped: asked to end.
+            BadRequest: there is no such filter.
+            NotFound: the same.
+            ServiceError: it is not answered, in whatever size.
+        """
+        refusals, tries = 0, MOST_TRIES
+        while True:
+            try:
+                page, shown = self.deeper(choose, status, tries)
+            except ServiceError as error:
+                page = self._asked
+                if error.code in BEYOND_CODES and page.number > 1:
+                    refusals = self._refused(error, refusals + 1)
+                    if self._is_beyond(page, status) or refusals >= END_REFUSALS:
+                        return page, _nothing(self._totals.get(status))
+                    continue
+                if isinstance(error, BadRequest | NotFound):
+                    raise
+                tries = LESS_TRIES
+                if self._ask_for_less(error, choose, status):
+                    return page, self._left_out(page)
+            else:
+                self._size.worked(page.size, self._now().monotonic)
+                return page, shown
+
+    def _refused(self, error: ServiceError, refusals: int) -> int:
+        """How often a page was refused while the first one was answered."""
+        if refusals >= END_REFUSALS or self._look_at_top():
+            return refusals
+        self._stop.sleep(self.failed(error))
+        return 0
+
+    def _ask_for_less(self, error: ServiceError, choose: PageChoice, status: str | None) -> bool:
+        """Ask for fewer rows from now on; whether a single one is left, which cannot be had."""
+        page = self._asked
+        # The service answers otherwise: it is this page that fails.
+        self._backoff.worked()
+        self._note_too_large(self._size, page, error)
+        if page.size > 1:
+            if choose(self._now().monotonic).size >= page.size:
+                raise error
+            return False
+        if _is_for_its_size(error) and not self._is_answered_below(page, status):
+            raise error
+        self._size.left_out(self._now().monotonic)
+        return True
+
+    def filtered(self, status: str, most: int = PER_PAGE) -> Iterator[WorkflowPage]:
+        """Read the list of one status from its newest on, for as long as the caller goes on.
+
+        Pages may show rows again. The first one tells how many there are in all, as far as the
+        service tells; `most` is how many rows it has at the most.
+
+        Raises:
+            Stopped: asked to end.
+            BadRequest: there is no such filter.
+            NotFound: the same.
+            ServiceError: no answer.
+        """
+        if not self._numbers.known:
+            self.first()
+        listing = ListingPass(
+            frontier=None,
+            horizon=-inf,
+            wanted=(),
+            before=PassBefore(),
+            rank_of=lambda _: 0,
+            is_repeated=True,
+        )
+
+        def choose(now: float) -> PageToRead:
+            return listing.next_page(now, min(most if listing.at_top else PER_PAGE, self.most))
+
+        while not listing.complete:
+            page, shown = self.below(choose, status)
+            listing.read(page, shown, self._now().monotonic)
+            yield shown
 
     def failed(self, error: ServiceError) -> float:
         """Note a failure, and tell of it once for each reason: an outage lasts for many tries.
@@ -155,24 +335,88 @@ class ListPages:
         self._take_top(shown.workflows)
         return True
 
+    def _is_beyond(self, page: PageToRead, status: str | None) -> bool:
+        """Whether the list's total agrees that it has no such page."""
+        total = self._totals.get(status)
+        return total is not None and page.first >= total
+
+    def _is_answered_below(self, page: PageToRead, status: str | None) -> bool:
+        """Whether rows below this one can be had: then it is this row that cannot."""
+        for distance in BESIDE:
+            other = _just(PageToRead(page.number + distance, 1))
+            try:
+                self._read(other, Purpose.LIST_DEEPER_PAGE, status)
+            except ServiceError:
+                continue
+            return True
+        return False
+
+    def _note_too_large(self, size: AnswerSize, page: PageToRead, error: ServiceError) -> None:
+        if size.most == PER_PAGE:
+            log.warning(
+                "a page of the list cannot be had: asking for fewer rows at once",
+                extra={"account": self._account, "code": error.code, "reason": str(error)},
+            )
+        size.failed(page.size, self._now().monotonic)
+
+    def _left_out(self, page: PageToRead) -> WorkflowPage:
+        self._tell_malformed(page, 1, "an entry of the list cannot be had: it is left out")
+        return WorkflowPage(workflows=(), total=None, malformed=1, entries=1)
+
+    def _tell_malformed(self, page: PageToRead, entries: int, text: str) -> None:
+        self._telemetry.rows_malformed(self._account, entries)
+        now = self._now().monotonic
+        is_new = now - self._malformed_told >= TOLD_AGAIN_SECONDS
+        log.log(
+            logging.WARNING if is_new else logging.DEBUG,
+            text,
+            extra={"account": self._account, "page": page.number, "entries": entries},
+        )
+        if is_new:
+            self._malformed_told = now
+
     def _read(
-        self, choose: PageChoice, purpose: Purpose, status: str | None = None
+        self,
+        choose: PageChoice,
+        purpose: Purpose,
+        status: str | None = None,
+        *,
+        is_probe: bool = False,
     ) -> tuple[PageToRead, WorkflowPage]:
         """Read the page that `choose` names when its turn has come."""
 
         def read(call: Call) -> tuple[PageToRead, WorkflowPage]:
-            page = choose(self._now().monotonic)
+            page = self._asked = choose(self._now().monotonic)
             return page, self._access.client.list_workflows(
-                page=page.number, per_page=page.size, status=status, call=call
+                page=page.number - 1 + self._numbers.first,
+                per_page=page.size,
+                status=status,
+                call=call,
             )
 
-        page, shown = self._access.ask(purpose, self._stop, read)
+        if is_probe:
+            page, shown = self._access.ask(purpose, self._stop, read, about_one=True)
+        else:
+            page, shown = self._access.ask(purpose, self._stop, read)
         self._telemetry.page_read(self._account)
-        if shown.service_time is not None:
-            self._service_ahead = shown.service_time - self._now().wall
+        self.clock.note(shown, self._now())
+        if shown.total is not None:
+            self._totals[status] = shown.total
         if shown.malformed:
-            log.warning(
-                "entries of the list could not be read",
-                extra={"account": self._account, "page": page.number, "entries": shown.malformed},
-            )
+            self._tell_malformed(page, shown.malformed, "entries of the list could not be read")
         return page, shown
+
+
+def _is_for_its_size(error: ServiceError) -> bool:
+    """Whether fewer rows may be had where these could not: it was too long, or took too long."""
+    if isinstance(error, TooLarge):
+        return True
+    return isinstance(error, Unreachable) and error.reason == "timeout" and error.code == "200"
+
+
+def _just(page: PageToRead) -> PageChoice:
+    return lambda _: page
+
+
+def _nothing(total: int | None) -> WorkflowPage:
+    return WorkflowPage(workflows=(), total=total, malformed=0, entries=0)

@@ -4,52 +4,43 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
-from functools import partial
+from math import inf
 from typing import Final
 
 from exporter.comfycontrol import (
-    BadRequest,
     RateLimited,
     ServiceError,
     Unauthorized,
+    WorkflowPage,
     WorkflowSummary,
 )
 from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
 from exporter.following.backoff import Backoff
 from exporter.following.list_pages import ListPages
+from exporter.following.list_stamps import counting_line, created_no_earlier
 from exporter.following.listing_pass import (
     FIRST_LOOK_SECONDS,
-    PER_PAGE,
     ListingPass,
     PageToRead,
     PassBefore,
 )
+from exporter.following.looks import sweep_is_due
+from exporter.following.open_looks import OpenLooks
 from exporter.following.poller import Poller
 from exporter.following.stop import Stop, Stopped
 from exporter.following.telemetry import Telemetry
 from exporter.observations import (
     Moment,
     Observation,
-    Status,
     WorkflowRegister,
     known_status,
 )
 
 log = logging.getLogger(__name__)
 
-AUDIT_SECONDS: Final = 600.0
-"""How often the status filters are asked for open workflows that the passes may have missed: a
-page shifts when something above it is deleted between two reads."""
-
-DOCUMENTED_FILTERS: Final = (Status.QUEUED.value, Status.RUNNING.value)
-OPEN_FILTERS: Final = (*DOCUMENTED_FILTERS, Status.ACCEPTED.value, Status.UPLOADED.value)
-"""The statuses under which open workflows may be shown. The service documents a filter for two of
-them. What is accepted or uploaded is young as a rule, and found at the top of the unfiltered list;
-where nothing can run it, it grows old, and then only its own filter finds it on the first start."""
-
 MOST_REPEATS: Final = 2
-"""How many passes in a row read the same again because of entries that could not be read."""
+"""How many passes in a row read the same again because something in it was not as it should be."""
 
 TOP_AGAIN_SECONDS: Final = 30.0
 """A pass that takes long looks at the first page again this often: what is new is not to wait
@@ -58,6 +49,9 @@ until a night's backlog is read."""
 FIRST_LOOKS: Final = 3
 """On the first start, how often the filtered pages are read until they bring nothing new: their
 contents shift while they are read, as workflows start and end."""
+
+LINE_TOLERANCE_SECONDS: Final = 1.0
+"""The service tells its time in whole seconds, and so may its stamps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +102,11 @@ class Lister:
         self._now = now
         self._backoff = Backoff(random)
         self._stop = Stop()
-        self._filters = list(OPEN_FILTERS)
-        self._audited: float | None = None
         self._repeats = 0
         self._before = PassBefore()
+        self._is_contradiction_told = False
+        self._sweep: ListingPass | None = None
+        self._swept = -inf
         self._pages = ListPages(
             access,
             telemetry,
@@ -121,6 +116,7 @@ class Lister:
             now=now,
             backoff=self._backoff,
         )
+        self._looks = OpenLooks(self._pages, take=self._take, is_new=self._is_new, now=now)
         self._thread = threading.Thread(
             target=self._run, name=f"lister {self._account}", daemon=True
         )
@@ -179,87 +175,59 @@ class Lister:
         if frontier is not None and self._must_read_again(listing):
             newest = frontier
         elif newest is None and frontier is None:
-            newest = self._pages.service_wall() - FIRST_LOOK_SECONDS
+            passed = self._pages.clock.at_least(self._now())
+            newest = 0.0 if passed is None else passed - FIRST_LOOK_SECONDS
         if newest is not None:
             # No stamp may lead the frontier into the future, from where nothing would be new.
-            newest = min(newest, self._pages.service_wall())
+            told = self._pages.clock.told(self._now())
+            newest = newest if told is None else min(newest, told)
             self._register.advance_list_frontier(self._account, newest)
         self._telemetry.list_completed(self._account, self._now().wall)
         self._look_up(listing.missing)
-        if self._is_audit_due():
-            self._read_open_ones()
+        self._looks.look_if_due(self._access.load)
+        self._sweep_on()
 
     def _must_read_again(self, listing: ListingPass) -> bool:
         """Whether what could not be read may be new: then the next pass reads as far again.
 
         Not for ever: an entry that is never right must not keep the lister at the same place.
         """
-        self._repeats = self._repeats + 1 if listing.unreadable else 0
+        self._tell_contradiction(told=listing.contradicted)
+        is_uncertain = bool(listing.unreadable) or listing.doubtful or listing.contradicted
+        self._repeats = self._repeats + 1 if is_uncertain else 0
         return 0 < self._repeats <= MOST_REPEATS
+
+    def _tell_contradiction(self, *, told: bool) -> None:
+        if told and not self._is_contradiction_told:
+            log.warning(
+                "the list's total contradicts its pages: going by the pages",
+                extra={"account": self._account},
+            )
+        # Whether it is over shows only where a pass gets to the end of the list.
+        self._is_contradiction_told = self._before.contradicted
 
     # The first time, ever ---------------------------------------------------------------------
 
     def _look_first(self) -> ListingPass:
         """Draw the line, and find what is open however long the history is."""
         page, top = self._pages.first()
-        wall = self._pages.service_wall()
-        # By the service's own clock where it tells it, as its stamps are compared with the line.
-        # It tells whole seconds only, so what this look shows as over is marked as such.
-        first = self._register.draw_line(self._account, wall)
-        listing = ListingPass(
-            frontier=None,
-            horizon=wall - min(self._terms.lookback, FIRST_LOOK_SECONDS),
-            wanted=(),
-            before=self._before,
-            rank_of=lambda _: 0,
+        now = self._now()
+        # By the service's own clock, as its stamps are compared with the line.
+        line = counting_line(top.workflows, self._pages.clock.told(now), now.wall)
+        is_first = self._register.draw_line(self._account, line)
+        listing = self._new_pass(
+            None, self._horizon(min(self._terms.lookback, FIRST_LOOK_SECONDS)), self._before
         )
-        over_by = wall + 1.0 if first else None
-        self._take(top.workflows, over_by)
-        listing.read(page, top, self._now().monotonic)
-        self._read_on(listing, over_by)
+        self._take(top.workflows, inf if is_first else None)
+        listing.read(page, top, now.monotonic)
+        self._read_on(listing, line + LINE_TOLERANCE_SECONDS if is_first else None)
         for _ in range(FIRST_LOOKS):
-            if not self._read_open_ones():
+            if not self._looks.look():
                 break
         return listing
 
-    def _is_audit_due(self) -> bool:
-        now = self._now().monotonic
-        return self._audited is None or now - self._audited >= AUDIT_SECONDS
-
-    def _read_open_ones(self) -> bool:
-        """Read what the list shows under each open status; whether anything was new."""
-        found = False
-        for status in list(self._filters):
-            try:
-                found = self._read_filtered(status) or found
-            except Unauthorized:
-                raise
-            except BadRequest:
-                self._filters.remove(status)
-            except ServiceError:
-                # Whatever a service makes of a filter that it does not document.
-                if status in DOCUMENTED_FILTERS:
-                    raise
-        self._audited = self._now().monotonic
-        return found
-
-    def _read_filtered(self, status: str) -> bool:
-        found = False
-        number = 1
-        while True:
-            _, shown = self._pages.deeper(partial(_that_page, number), status)
-            found = found or shown.malformed > 0
-            for workflow in shown.workflows:
-                if self._is_ours(workflow):
-                    found = found or not self._register.is_open(self._account, workflow.id)
-            self._take(shown.workflows)
-            if any(_has_ended(workflow) for workflow in shown.workflows):
-                # The service does not know this filter, and shows all there ever was.
-                self._filters.remove(status)
-                return found
-            if shown.entries < PER_PAGE:
-                return found
-            number += 1
+    def _is_new(self, workflow: WorkflowSummary) -> bool:
+        return self._is_ours(workflow) and not self._register.is_open(self._account, workflow.id)
 
     # Every other time -------------------------------------------------------------------------
 
@@ -270,15 +238,35 @@ class Lister:
             for workflow in self._register.open_workflows(self._account)
             if workflow.created_at is not None and workflow.workflow_id not in streaming
         }
-        listing = ListingPass(
-            frontier=frontier,
-            horizon=self._pages.service_wall() - self._terms.lookback,
-            wanted=wanted.items(),
-            before=self._before,
-            rank_of=lambda created_at: self._register.created_after(self._account, created_at),
+        listing = self._new_pass(
+            frontier, self._horizon(self._terms.lookback), self._before, wanted.items()
         )
         self._read_on(listing)
         return listing
+
+    def _new_pass(
+        self,
+        frontier: float | None,
+        horizon: float,
+        before: PassBefore,
+        wanted: Iterable[tuple[str, float]] = (),
+        *,
+        is_repeated: bool = False,
+    ) -> ListingPass:
+        return ListingPass(
+            frontier=frontier,
+            horizon=horizon,
+            wanted=wanted,
+            before=before,
+            rank_of=lambda created_at: self._register.created_after(self._account, created_at),
+            latest=self._pages.clock.latest(self._now()),
+            is_repeated=is_repeated,
+        )
+
+    def _horizon(self, seconds: float) -> float:
+        """So long ago by the service's clock: earlier rather, where it does not tell the time."""
+        passed = self._pages.clock.at_least(self._now())
+        return -inf if passed is None else passed - seconds
 
     def _look_up(self, workflow_ids: Iterable[str]) -> None:
         for workflow_id in workflow_ids:
@@ -299,12 +287,43 @@ class Lister:
 
     def _read_on(self, listing: ListingPass, over_by: float | None = None) -> None:
         while not listing.complete:
-            if listing.at_top:
-                page, shown = self._pages.first()
-            else:
-                page, shown = self._pages.deeper(listing.next_page)
+            page, shown = self._next_page(listing)
             self._take(shown.workflows, over_by)
             listing.read(page, shown, self._now().monotonic)
+            if page.number == 1:
+                self._begin_sweep(page, shown)
+
+    def _next_page(self, listing: ListingPass) -> tuple[PageToRead, WorkflowPage]:
+        if listing.at_top:
+            return self._pages.first()
+        return self._pages.below(lambda now: listing.next_page(now, self._pages.most))
+
+    # All of it, for ever ----------------------------------------------------------------------
+
+    def _begin_sweep(self, page: PageToRead, top: WorkflowPage) -> None:
+        """Begin another way down the whole list, at the page that was read anyway."""
+        if self._sweep is None:
+            sweep = self._new_pass(
+                None,
+                self._horizon(self._terms.lookback),
+                replace(self._before, top=frozenset()),
+                is_repeated=True,
+            )
+            sweep.read(page, top, self._now().monotonic)
+            self._sweep = None if sweep.complete else sweep
+
+    def _sweep_on(self) -> None:
+        """Read the next page of that way, if it is time for it."""
+        sweep, now = self._sweep, self._now().monotonic
+        if sweep is None or not sweep_is_due(now - self._swept, self._access.load()):
+            return
+        self._swept, self._sweep = now, None
+        page, shown = self._next_page(sweep)
+        self._take(shown.workflows)
+        sweep.read(page, shown, self._now().monotonic)
+        self._sweep = None if sweep.complete else sweep
+
+    # What is seen -----------------------------------------------------------------------------
 
     def _take(self, workflows: Iterable[WorkflowSummary], over_by: float | None = None) -> None:
         """Observe these. What had ended by `over_by` (Unix seconds) was over at the first look.
@@ -312,10 +331,17 @@ class Lister:
         What has ended since counts, however long that look takes.
         """
         at = self._now()
-        for workflow in workflows:
+        told = self._pages.clock.told(at)
+        rows = list(workflows)
+        no_earlier = created_no_earlier(rows, self._pages.clock.latest(at))
+        for workflow, earliest in zip(rows, no_earlier, strict=True):
             if self._is_ours(workflow):
-                seen = _observation_of_summary(self._account, workflow, at)
-                if over_by is not None and (seen.ended_at or over_by) <= over_by:
+                seen = replace(
+                    _observation_of_summary(self._account, workflow, at),
+                    service_wall=told,
+                    created_no_earlier=earliest,
+                )
+                if over_by is not None and _was_over(seen, over_by):
                     seen = replace(seen, first_look=True)
                 self._register.observe(seen)
 
@@ -338,13 +364,11 @@ def left_of_interval(took: float, interval: float) -> float:
     return max(0.0, intervals * interval - took)
 
 
-def _that_page(number: int, _: float) -> PageToRead:
-    return PageToRead(number)
-
-
-def _has_ended(workflow: WorkflowSummary) -> bool:
-    status = known_status(workflow.status)
-    return status is not None and status.final
+def _was_over(seen: Observation, over_by: float) -> bool:
+    status = known_status(seen.status)
+    # One that we do not know is an end where it has a stamp of it.
+    has_ended = seen.completed_at is not None if status is None else status.final
+    return has_ended and (seen.ended_at or over_by) <= over_by
 
 
 def _observation_of_summary(account: str, workflow: WorkflowSummary, at: Moment) -> Observation:

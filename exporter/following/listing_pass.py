@@ -10,15 +10,24 @@ of workflows, which counts from the bottom and does not change while the list gr
 where they must have got to by now.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf, sqrt
 from typing import Final
 
-from exporter.comfycontrol import WorkflowPage
+from exporter.comfycontrol import WorkflowPage, WorkflowSummary
+from exporter.following.list_stamps import (
+    Order,
+    changed_at_the_latest,
+    created_at_the_latest,
+    newest_of,
+    order_told,
+)
+from exporter.following.paging import PER_PAGE, PageToRead, Reach, page_from
+from exporter.observations import known_status
 
-PER_PAGE: Final = 100
-"""The most that the service gives at once."""
+__all__ = ["PER_PAGE", "ListingPass", "PageToRead", "PassBefore", "page_from"]
 
 OVERLAP_SECONDS: Final = 10.0
 """A workflow may show in the list a little after its creation; so far above the frontier
@@ -28,37 +37,17 @@ FIRST_LOOK_SECONDS: Final = 900.0
 """On the first start, how far the unfiltered list is read: the status filters find the rest,
 except for workflows that are not queued yet, and those are young."""
 
-MOST_SLIPS: Final = 10
-"""How often a pass steps back to what it may have missed, as the list moved otherwise than it
-thought."""
+LAST_ROWS: Final = 3
+"""How far down a page is, is told by its last rows together: one of them may have an odd stamp."""
 
+MOST_BLIND_PAGES: Final = 10
+"""Pages that are read where no row has a stamp and none is known from the pass before."""
 
-@dataclass(frozen=True, slots=True)
-class PageToRead:
-    """A page of the list, by its number and by how many workflows it holds."""
+TOP_ROWS: Final = 200
+"""Rows at the top by which the next pass knows, without stamps, that it has got to this one."""
 
-    number: int
-    size: int = PER_PAGE
-
-    @property
-    def first(self) -> int:
-        """The rank of its first workflow."""
-        return (self.number - 1) * self.size
-
-    @property
-    def end(self) -> int:
-        """The first rank below it."""
-        return self.number * self.size
-
-
-def page_from(rank: int) -> PageToRead:
-    """The page that holds this rank and the most of what follows it.
-
-    Pages begin only at multiples of their size, and the rank lies anywhere within a full one. Of
-    smaller sizes, one nearly always begins where it should.
-    """
-    size = max(range(PER_PAGE, PER_PAGE // 2, -1), key=lambda size: size - rank % size)
-    return PageToRead(rank // size + 1, size)
+MOST_STEPS: Final = 30
+"""Pages that are read between two bounds for one workflow; it is asked for by itself then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +55,18 @@ class PassBefore:
     """What a pass has learnt that helps the next one."""
 
     heights: Mapping[str, int] = field(default_factory=dict)
-    """How many stand below each workflow that was seen, and it itself. Below zero where the
-    service tells no total."""
+    """How many stand below each workflow that is open or was looked for, and it itself. Below
+    zero where the service tells no total."""
     total: int | None = None
     """How long the list was when the pass began."""
     began: float = 0.0
     """When that was, in seconds of the monotonic clock."""
+    top: frozenset[str] = frozenset()
+    """Which workflows stood at the top."""
+    order: Order = "created"
+    """By which stamp the list is sorted, as far as it has shown."""
+    contradicted: bool = False
+    """Whether the list's total was seen to be wrong, and has not been right since."""
 
 
 class ListingPass:
@@ -85,9 +80,12 @@ class ListingPass:
         before: what the pass before has learnt.
         rank_of: about how many workflows stand above one of which no height is known, by its
             creation time.
+        latest: no stamp beyond this (Unix seconds) is believed.
+        is_repeated: whether it is one of many that read the same over and over. It goes on where
+            no row of a page tells how old it is, and leaves to the next one what is uncertain.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all by name
         self,
         *,
         frontier: float | None,
@@ -95,6 +93,8 @@ class ListingPass:
         wanted: Iterable[tuple[str, float]],
         before: PassBefore,
         rank_of: Callable[[float], int],
+        latest: float = inf,
+        is_repeated: bool = False,
     ) -> None:
         self._until = horizon if frontier is None else max(horizon, frontier - OVERLAP_SECONDS)
         self._wanted = {
@@ -102,27 +102,33 @@ class ListingPass:
         }
         self._before = before
         self._rank_of = rank_of
+        self._latest = latest
+        self._is_repeated = is_repeated
+        self._order = before.order
+        self._reach = Reach(trusts_total=not before.contradicted, is_repeated=is_repeated)
+        self._pages = 0
         self._caught_up = False
         self._over = False
-        self._slips = 0
         self._began: float | None = None
         self._total_at_begin: int | None = None
         self._heights: dict[str, int] = {}
+        self._top: list[str] = []
+        # The stamps of the last rows read; empty as long as no row has had one.
+        self._last_rows: deque[float] = deque(maxlen=LAST_ROWS)
         # The list when a page of it was last read: how long it was, when, and how fast it grows.
         self._total = 0
         self._read_at = 0.0
         self._per_second = 0.0
-        # What was read from the top on without a gap reaches down to above this height.
-        self._boundary: float = inf
-        self._ids_before: frozenset[str] = frozenset()
         # Whoever is looked for in the depth stands at these ranks.
         self._sought: str | None = None
+        self._steps = 0
         self._above = 0
         self._below: int | None = None
         self._next_rank = 0
         self.newest: float | None = None
-        """Creation of the newest workflow seen: the frontier once the pass is complete. None
-        where the list must be read again from the old frontier, or is empty."""
+        """Creation of the newest workflow seen, or its change where the list is sorted by that:
+        the frontier once the pass is complete. None where the list must be read again from the
+        old frontier, or is empty."""
         self.unreadable = 0
         """Entries that could not be read, among those that may be new."""
         self.missing: list[str] = []
@@ -139,108 +145,152 @@ class ListingPass:
         return self._caught_up
 
     @property
+    def doubtful(self) -> bool:
+        """Whether something new may have been missed: the list would not hold still."""
+        return self._reach.doubtful
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether what was read contradicts the total that the list tells."""
+        return self._reach.contradicted
+
+    @property
     def at_top(self) -> bool:
         """Whether the next page is the first one."""
-        return self._next_rank == 0
+        return self._reach.end == 0 and not self._caught_up
 
     @property
     def learnt(self) -> PassBefore:
         """What the next pass should know of this one."""
-        return PassBefore(self._heights, self._total_at_begin, self._began or 0.0)
+        return PassBefore(
+            self._heights,
+            self._total_at_begin,
+            self._began or 0.0,
+            frozenset(self._top),
+            self._order,
+            self.contradicted or (self._before.contradicted and not self._reach.agreed),
+        )
 
-    def next_page(self, now: float) -> PageToRead:
-        """The page to read, if it is asked for at this moment."""
-        if self.at_top:
-            return PageToRead(1)
-        if self._below is not None or self._slips >= MOST_SLIPS:
-            # Step by step between two bounds, or by now for sure.
-            return page_from(self._next_rank)
+    def next_page(self, now: float, most: int = PER_PAGE) -> PageToRead:
+        """The page to read, of no more rows than `most`, if it is asked for at this moment."""
         # What has been added meanwhile has pushed everything down. Rather too few are left out,
         # which reads some twice, than too many, which costs another page.
         added = self._per_second * max(0.0, now - self._read_at)
-        return page_from(self._next_rank + max(0, int(added - 2 * sqrt(added)) - 2))
+        pushed = max(0, int(added - 2 * sqrt(added)) - 2)
+        if self._caught_up:
+            # Step by step between two bounds.
+            pushed = 0 if self._below is not None else pushed
+            return self._reach.page(self._next_rank + pushed, most)
+        return self._reach.next_page(most, pushed if self._reach.steady else 0)
 
     def read(self, page: PageToRead, shown: WorkflowPage, now: float) -> None:
         """Take a page that was read; afterwards `next_page` and `complete` are up to date."""
+        took = now - self._read_at
         self._note_total(shown.total, now)
+        placed = self._reach.placed(page, shown.entries)
         for index, workflow in enumerate(shown.workflows):
-            self._wanted.pop(workflow.id, None)
-            self._heights[workflow.id] = self._total - (page.first + index)
-        # In the list's own order, so that a single odd stamp seldom matters.
-        stamps = [w.created_at for w in shown.workflows if w.created_at is not None]
-        is_last = shown.entries < page.size
-        if not stamps and not is_last:
+            if self._wanted.pop(workflow.id, None) is not None or _is_open(workflow):
+                self._heights[workflow.id] = self._total - (placed.first + index)
+        if not self._caught_up:
+            if not self._catch_up(page, shown, took):
+                return
+            self._caught_up = True
+        self._go_deeper(placed, shown)
+
+    def _catch_up(self, page: PageToRead, shown: WorkflowPage, took: float) -> bool:
+        """Read on from the top; whether everything new has been met."""
+        self._pages += 1
+        self.unreadable += shown.malformed
+        self._order = order_told(shown.workflows) or self._order
+        fresh = [each for each in shown.workflows if not self._reach.has_read(each.id)]
+        ages = [age for age in map(self._age, fresh) if age is not None]
+        is_ageless = not ages and (fresh or shown.malformed) and shown.entries >= page.size
+        if is_ageless and self._last_rows and not self._is_repeated:
             # How far down it is cannot be told: the next pass begins where this one did.
             self.newest = None
             self._over = True
-            return
-        if page.number == 1 and stamps:
-            self.newest = max(stamps)
-        if not self._caught_up:
-            self.unreadable += shown.malformed
-            slipped = self._has_slipped(page, shown)
-            if not slipped:
-                self._boundary = min(self._boundary, self._total - page.end)
-                self._ids_before = frozenset(workflow.id for workflow in shown.workflows)
-            if slipped or (not is_last and stamps[-1] >= self._until):
-                self._next_rank = self._above = self._total - int(self._boundary)
-                return
-            self._caught_up = True
-        self._go_deeper(
-            page, stamps[0] if stamps else -inf, stamps[-1] if stamps else -inf, is_last=is_last
-        )
+            return False
+        if not self._last_rows:
+            self.newest = newest_of([age for age in ages if age <= self._latest])
+        if not self._reach.read(page, shown):
+            return False
+        if shown.total is None and self._reach.pushed is not None and took > 0:
+            self._per_second = max(0, self._reach.pushed) / took
+        ids = [workflow.id for workflow in shown.workflows]
+        self._top += ids[: max(0, TOP_ROWS - len(self._top))]
+        self._last_rows.extend(ages[-LAST_ROWS:])
+        return self._reach.at_end or self._is_past(ids)
+
+    def _age(self, workflow: WorkflowSummary) -> float | None:
+        """The stamp by which the list is sorted; a later one where it is missing."""
+        if self._order == "updated":
+            return changed_at_the_latest(workflow)
+        return created_at_the_latest(workflow)
+
+    def _is_past(self, ids: list[str]) -> bool:
+        """Whether all below the page just read is known from the passes before."""
+        if self._last_rows:
+            return max(self._last_rows) < self._until
+        if not self._before.top.isdisjoint(ids):
+            return True
+        return self._pages >= MOST_BLIND_PAGES and not self._is_repeated
 
     def _note_total(self, total: int | None, now: float) -> None:
         """Learn how fast the list grows: since the pass before began, to have it steady."""
         if self._began is None:
             self._began, self._total_at_begin = now, total
+        self._read_at = now
         if total is None:
             return
-        self._total, self._read_at = total, now
+        self._total = total
         if self._before.total is not None and now > self._before.began:
             added = max(0, total - self._before.total)
             self._per_second = added / (now - self._before.began)
 
-    def _has_slipped(self, page: PageToRead, shown: WorkflowPage) -> bool:
-        """Whether something may lie between this page and those before.
+    # In the depth -----------------------------------------------------------------------------
 
-        It does where fewer were added than was thought, or where some were deleted, so that the
-        others moved up. Then nothing is seen again of the page before.
-        """
-        slipped = (
-            page.first > max(0, self._total - self._boundary)
-            and self._ids_before.isdisjoint(workflow.id for workflow in shown.workflows)
-            and self._slips < MOST_SLIPS
-        )
-        self._slips += slipped
-        return slipped
-
-    def _go_deeper(self, page: PageToRead, newest: float, oldest: float, *, is_last: bool) -> None:
+    def _go_deeper(self, page: PageToRead, shown: WorkflowPage) -> None:
         """Look for the youngest of the wanted, then for the next; whose page we were at or near.
 
         The rank is a guess. Between a page that is too high and one that is too low, those in
-        the middle are tried.
+        the middle are tried. A list that is sorted by change shows at its top what changes.
         """
+        if self._order == "updated":
+            self._wanted.clear()
+        # In the list's own order, so that a single odd stamp seldom matters.
+        stamps = [w.created_at for w in shown.workflows if w.created_at is not None]
+        newest, oldest = (stamps[0], stamps[-1]) if stamps else (-inf, -inf)
+        bottom = page.first + shown.entries
+        is_last = self._is_last(page, shown)
         while self._wanted:
             workflow_id = max(self._wanted, key=lambda w: self._wanted[w])
             created = self._wanted[workflow_id]
             if workflow_id != self._sought:
-                self._sought, self._below = workflow_id, None
-            if created <= oldest and not is_last and self._is_left_below(page):
-                self._above = max(self._above, page.end)
-                self._next_rank = max(page.end, self._guess(workflow_id, created))
-                if self._below is not None and self._next_rank >= self._below:
-                    self._next_rank = (page.end + self._below) // 2
-                return
-            if created >= newest and page.first > self._above:
-                self._below = page.first
-                # A page from there reaches down to where this one began, or lies in the middle.
-                middle = (self._above + page.first - PER_PAGE) // 2
-                self._next_rank = max(self._above, middle)
-                return
+                self._sought, self._below, self._steps = workflow_id, None, 0
+            self._steps += self._below is not None
+            if self._steps <= MOST_STEPS:
+                if created <= oldest and not is_last and self._is_left_below(bottom):
+                    self._above = max(self._above, bottom)
+                    self._next_rank = max(bottom, self._guess(workflow_id, created))
+                    if self._below is not None and self._next_rank >= self._below:
+                        self._next_rank = (bottom + self._below) // 2
+                    return
+                if created >= newest and page.first > self._above:
+                    self._below = page.first
+                    # A page from there reaches down to where this one began, or lies in the
+                    # middle.
+                    middle = (self._above + page.first - page.size) // 2
+                    self._next_rank = max(self._above, middle)
+                    return
             self.missing.append(workflow_id)
             del self._wanted[workflow_id]
         self._over = True
+
+    def _is_last(self, page: PageToRead, shown: WorkflowPage) -> bool:
+        if self._reach.at_end or not shown.entries:
+            return True
+        is_short = shown.entries < (page.stride or page.size)
+        return is_short and (shown.total is None or page.first + shown.entries >= shown.total)
 
     def _guess(self, workflow_id: str, created: float) -> int:
         """The rank at which this workflow stood when a page was last read."""
@@ -249,5 +299,10 @@ class ListingPass:
             return self._rank_of(created)
         return self._total - height
 
-    def _is_left_below(self, page: PageToRead) -> bool:
-        return self._below is None or page.end < self._below
+    def _is_left_below(self, bottom: int) -> bool:
+        return self._below is None or bottom < self._below
+
+
+def _is_open(workflow: WorkflowSummary) -> bool:
+    status = known_status(workflow.status)
+    return status is None or not status.final

@@ -20,5 +20,8 @@ class Telemetry(Protocol):
     def page_read(self, account: str) -> None:
         """A page of the list was read."""
 
+    def rows_malformed(self, account: str, count: int) -> None:
+        """So many rows of a page could not be read, or lost a field."""
+
     def list_completed(self, account: str, wall: float) -> None:
         """A pass over the list was complete at this Unix time."""

@@ -112,14 +112,18 @@ class SqliteStore:
         except UnknownWord as error:
             raise StoreFailed(str(newer(self._file.path, str(error)))) from error
 
-    def verify(self) -> None:
-        """Look over some of the rows that no call has asked for yet."""
-        seal = self._file.seal
+    @property
+    def verifying(self) -> bool:
+        """Whether there are rows that nobody has looked at since the start."""
         # A fresh one that was begun after a loss holds what this process has written.
-        if self._walk.is_done or seal is None or self._file.losses:
-            return
-        with self._reading() as database:
-            self._walk.go_on(database, seal, SLICE_SECONDS)
+        return not (self._walk.is_done or self._file.seal is None or self._file.losses)
+
+    def verify(self) -> None:
+        """Look over some of the rows that nobody has looked at since the start."""
+        seal = self._file.seal
+        if seal is not None and self.verifying:
+            with self._reading() as database:
+                self._walk.go_on(database, seal, SLICE_SECONDS)
 
     def created_after(self, account: str, created_at: float) -> int:
         """How many workflows of an account are younger (Unix seconds)."""

@@ -23,7 +23,7 @@ from exporter.ledger.facts import (
     Started,
 )
 from exporter.ledger.new_series import NewSeries, SeriesKey
-from exporter.observations import DOCUMENTED_ENDS, DropReason, Source
+from exporter.observations import DOCUMENTED_ENDS, DropReason, Source, Status
 
 CounterName = Literal[
     "discovered",
@@ -34,6 +34,7 @@ CounterName = Literal[
     "recovered",
     "ignored",
     "label_overflow",
+    "failed_in_a_row",
 ]
 HistogramName = Literal["entry_queue_position", "time_to_start", "run_duration"]
 
@@ -41,6 +42,9 @@ UNKNOWN: Final = "unknown"
 """The label value where the service gave none."""
 OTHER: Final = "other"
 """The label value that takes whatever comes after a cap is reached."""
+
+MOST_IN_A_ROW: Final = 100
+"""Failures in a row are counted up to this: more say no more."""
 
 Labels = tuple[str, ...]
 """Label values, the account first, then in the order that the catalogue names."""
@@ -53,6 +57,7 @@ FIXED_LABELS: Final[Mapping[CounterName, Sequence[Labels]]] = {
     "recovered": [()],
     "ignored": [(reason,) for reason in get_args(IgnoreReason)],
     "label_overflow": [("node_type",), ("exception_type",)],
+    "failed_in_a_row": [()],
 }
 """Label sets known beforehand, without the account: they stand at 0 from the start."""
 
@@ -123,6 +128,11 @@ class HistogramTotal:
             self.counts = [0] * (len(self.bounds) + 1)
         if not self.exemplars:
             self.exemplars = [None] * (len(self.bounds) + 1)
+
+    @property
+    def count(self) -> int:
+        """How many were observed."""
+        return sum(self.counts)
 
     def observe(self, value: float, exemplar: Exemplar) -> None:
         """Add one value to the bucket whose upper bound is the first not below it."""
@@ -219,6 +229,7 @@ class Totals:
                 self._observe("time_to_start", (account,), exemplar(seconds))
             case Finished(status, ran):
                 self._count("finished", (account, status.value), exemplar(1.0))
+                self._note_row(account, status)
                 if ran is not None:
                     self._observe("run_duration", (account, status.value), exemplar(ran))
             case Ran(status, ran):
@@ -288,6 +299,20 @@ class Totals:
     def histograms_named(self, name: HistogramName) -> Iterator[tuple[Labels, HistogramTotal]]:
         """The series of one histogram."""
         return ((labels, t) for (of, labels), t in self.histograms.items() if of == name)
+
+    def _note_row(self, account: str, status: Status) -> None:
+        """How many failed since the last that completed: the one total that can fall.
+
+        In the order in which they were counted. Others say nothing of what a workflow would do.
+        """
+        if status not in {Status.COMPLETED, Status.FAILED}:
+            return
+        key: tuple[CounterName, Labels] = ("failed_in_a_row", (account,))
+        total = self.counters.setdefault(key, CounterTotal())
+        value = min(total.value + 1, MOST_IN_A_ROW) if status is Status.FAILED else 0.0
+        if value != total.value:
+            total.value = value
+            self._changed_counters.add(key)
 
     def _failure(
         self, account: str, node_type: str | None, exception_type: str | None, exemplar: Exemplar

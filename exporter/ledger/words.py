@@ -35,7 +35,7 @@ KEPT_WORDS: Final[tuple[Mapping[str, list[str]], ...]] = (
     },
     {
         "status": ["other"],
-        "counter": ["recovered()"],
+        "counter": ["recovered()", "failed_in_a_row()"],
     },
 )  # fmt: skip
 """By step of the schema, the words that it brought, written down once more: a test compares them
@@ -51,6 +51,7 @@ COUNTER_LABELS: Final[Mapping[CounterName, tuple[str, ...]]] = {
     "recovered": (),
     "ignored": ("ignore reason",),
     "label_overflow": ("capped label",),
+    "failed_in_a_row": (),
 }
 HISTOGRAM_LABELS: Final[Mapping[HistogramName, tuple[str, ...]]] = {
     "entry_queue_position": (),

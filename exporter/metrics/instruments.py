@@ -42,6 +42,7 @@ class Instruments:
         self._stream_ends = _counter("comfycontrol_stream_ends_total", registry)
         self._snapshots = _counter("comfycontrol_stream_snapshots_total", registry)
         self._pages = _counter("comfycontrol_listing_pages_total", registry)
+        self._malformed_rows = _counter("comfycontrol_listing_rows_malformed_total", registry)
         self._lock = threading.Lock()
         self._lists_completed: dict[str, float] = {}
         # Not one of the library's counters: which codes come cannot be known beforehand, and what
@@ -68,6 +69,7 @@ class Instruments:
             for result in get_args(SnapshotResult):
                 self._snapshots.labels(account, result)
             self._pages.labels(account)
+            self._malformed_rows.labels(account)
 
     def close_account(self, account: str) -> None:
         """Let the series of an account that is followed no more vanish."""
@@ -76,7 +78,13 @@ class Instruments:
             self._requests = {k: t for k, t in self._requests.items() if k[0] != account}
             self._new.forget(account)
             self._lists_completed.pop(account, None)
-        for metric in (self._durations, self._stream_ends, self._snapshots, self._pages):
+        for metric in (
+            self._durations,
+            self._stream_ends,
+            self._snapshots,
+            self._pages,
+            self._malformed_rows,
+        ):
             metric.remove_by_labels({"account": account})
 
     def list_completed_at(self, account: str) -> float | None:
@@ -133,6 +141,11 @@ class Instruments:
         """A page of the list was read."""
         if account in self._accounts:
             self._pages.labels(account).inc()
+
+    def rows_malformed(self, account: str, count: int) -> None:
+        """So many rows of a page could not be read, or lost a field."""
+        if account in self._accounts:
+            self._malformed_rows.labels(account).inc(count)
 
     def list_completed(self, account: str, wall: float) -> None:
         """A pass over the list was complete at this Unix time."""

@@ -62,6 +62,14 @@ IGNORED: Final[LabelValues] = {
     "it comes with an end",
     "anomalous_duration": "stamps that make a time negative or longer than 30 days",
 }
+DOWN: Final[LabelValues] = {
+    "token_refused": "401: the token is wrong, expired or revoked, or cannot be sent at all",
+    "not_listed": "403 or 404 for the account's list, by the service itself",
+    "server_errors": "5xx",
+    "no_answer": "nothing arrived: name, connection, proxy, certificate or time-out",
+    "unusable": "none of the service's own answers: a page of an edge in front of it, a redirect, "
+    "half a document",
+}
 CAPPED_LABEL: Final[LabelValues] = {
     "node_type": "`metrics.node_types`",
     "exception_type": "`metrics.exception_types`",

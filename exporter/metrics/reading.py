@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from exporter.comfycontrol.budget import BudgetReading
-from exporter.following.access import AccountHealth
+from exporter.following.answers import CAUSES, AccountHealth
 from exporter.following.reconciling import Reconciliation
 from exporter.ledger.ledger import LedgerSnapshot
 from exporter.ledger.totals import (
@@ -24,10 +24,6 @@ from exporter.observations import OPEN_STATUSES, Moment, Status
 
 POSITION_FRESH_SECONDS: Final = 30.0
 """A queue position older than this is withdrawn. Streams tell one every 2 s."""
-
-BLIND_AFTER_SECONDS: Final = 30.0
-"""An account that has been down for longer than this shows no live gauges: a gap says "cannot
-see", a frozen number lies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +104,7 @@ class Sample:
 def is_blind(reading: Reading, account: str) -> bool:
     """Whether we have not been able to see this account for a while."""
     seen = reading.accounts.get(account)
-    if seen is None or seen.health.down_since is None:
-        return False
-    return reading.at.monotonic - seen.health.down_since > BLIND_AFTER_SECONDS
+    return seen is not None and seen.health.is_blind(reading.at.monotonic)
 
 
 def _visible(reading: Reading) -> Iterator[Workflow]:
@@ -262,6 +256,39 @@ def histogram(reading: Reading, name: HistogramName) -> Iterator[Sample]:
         yield Sample(labels, _shown(total, reading.ledger.announced))
 
 
+def started(reading: Reading) -> Iterator[Sample]:
+    """How many starts were measured: the count of a histogram, in a series of its own.
+
+    A server that turns histograms into native ones has no series of their counts.
+    """
+    for labels, total in reading.ledger.totals.histograms_named("time_to_start"):
+        yield Sample(labels, _shown(total, reading.ledger.announced).count)
+
+
+def last_progress(reading: Reading) -> Iterator[Sample]:
+    """When each account's last start or end of a run became known, where there was any.
+
+    Every total remembers the workflow that was counted last, and when.
+    """
+    latest: dict[str, float] = {}
+
+    def note(account: str, exemplars: Iterable[Exemplar | None]) -> None:
+        for exemplar in exemplars:
+            if exemplar is not None:
+                latest[account] = max(exemplar.wall, latest.get(account, exemplar.wall))
+
+    totals = reading.ledger.totals
+    for (account, status), end in totals.counters_named("finished"):
+        if status in _ENDS_OF_RUNS:
+            note(account, (end.exemplar,))
+    for (account, *_), start in totals.histograms_named("time_to_start"):
+        note(account, start.exemplars)
+    return (Sample((account,), wall) for account, wall in latest.items())
+
+
+_ENDS_OF_RUNS: Final = frozenset({Status.COMPLETED.value, Status.FAILED.value})
+
+
 # The service and ourselves --------------------------------------------------------------------
 
 
@@ -271,10 +298,26 @@ def api_requests(reading: Reading) -> Iterator[Sample]:
 
 
 def account_up(reading: Reading) -> Iterator[Sample]:
-    """Whether each account's last answer was authorised and usable, once there was one."""
+    """Whether each account gets the answers that it needs, once there was one."""
     for account, seen in reading.accounts.items():
         if seen.health.up is not None:
             yield Sample((account,), float(seen.health.up))
+
+
+def account_down(reading: Reading) -> Iterator[Sample]:
+    """Why each account is down, as the latest bad answer says: 1 for that, 0 for the others."""
+    for account, seen in reading.accounts.items():
+        for cause in CAUSES:
+            yield Sample((account, cause), float(seen.health.cause == cause))
+
+
+def last_usable_answer(reading: Reading) -> Iterator[Sample]:
+    """When each account's last usable answer came, where one did."""
+    for account, seen in reading.accounts.items():
+        if seen.health.usable_at is not None:
+            # The two clocks drift apart by less than this is rounded to.
+            ago = reading.at.monotonic - seen.health.usable_at
+            yield Sample((account,), round(reading.at.wall - ago, 2))
 
 
 def streams(reading: Reading) -> Iterator[Sample]:

@@ -521,6 +521,9 @@ def test_both_monitors_give_the_job_that_the_alerts_look_for() -> None:
     (service,) = the(objects, "ServiceMonitor")["spec"]["endpoints"]
     (pods,) = the(objects, "PodMonitor")["spec"]["podMetricsEndpoints"]
     assert service["relabelings"] == pods["relabelings"]
+    for kind in ("ServiceMonitor", "PodMonitor"):
+        # A field of `spec`: the operator writes it as `always_scrape_classic_histograms`.
+        assert the(objects, kind)["spec"]["scrapeClassicHistograms"] is True
     assert job in service["relabelings"]
     # The same after a restart: the name of the pod, and not its address.
     (instance,) = [r for r in service["relabelings"] if r["targetLabel"] == "instance"]
@@ -542,6 +545,37 @@ def test_both_monitors_give_the_job_that_the_alerts_look_for() -> None:
             "tokens stand",
         ),
         (["existingConfig.name=c"], "nothing tells Prometheus", "takes up a change"),
+        (
+            [TOKEN, "persistence.enabled=false"],
+            "kubectl -n comfycontrol delete statefulset comfycontrol-exporter\n",
+            "--cascade=orphan",
+        ),
+        (
+            [TOKEN, "prometheusRule.enabled=true", "rules.objective.starts_within=90"],
+            "starts_within is 90, which is none of the exporter's buckets: 0.5, 1, ",
+            "unless its own",
+        ),
+        (
+            [
+                "existingConfig.name=c",
+                "prometheusRule.enabled=true",
+                "rules.objective.starts_within=90",
+            ],
+            "none of the exporter's buckets, unless its own configuration has it: ",
+            "PAUSED",
+        ),
+        ([TOKEN, "prometheusRule.enabled=true"], "alerts lead to", "starts_within"),
+        (
+            [
+                TOKEN,
+                "prometheusRule.enabled=true",
+                "rules.objective.starts_within=90",
+                "config.metrics.time_to_start_buckets={30,90}",
+            ],
+            "alerts lead to",
+            "starts_within",
+        ),
+        ([TOKEN, "rules.objective.starts_within=90"], "nothing tells", "starts_within"),
         ([TOKEN, "replicas=0"], "PAUSED", "helm -n comfycontrol test"),
         ([TOKEN, "serviceMonitor.enabled=true"], "helm -n comfycontrol test", "nothing tells"),
         (

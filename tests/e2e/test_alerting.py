@@ -20,7 +20,8 @@ import yaml
 
 from alerts import build
 from alerts.build import Values
-from alerts.rules import ALERTS, RECORDINGS
+from alerts.recordings import RECORDINGS
+from alerts.rules import ALERTS
 from tests.e2e.programs import EXPORTER, Process, Stage, free_port, program, with_hold
 from tests.e2e.test_prometheus import Prometheus
 
@@ -120,7 +121,7 @@ def hurried_rules(folder: Path) -> None:
 
 def hurried_alertmanager(url: str) -> str:
     """The example, with our receiver, and with seconds."""
-    config = yaml.safe_load((build.FOLDER / "alertmanager-example.yml").read_text("utf-8"))
+    config = yaml.safe_load(build.EXAMPLE.read_text("utf-8"))
     for receiver in config["receivers"]:
         receiver["webhook_configs"] = [{"url": url, "send_resolved": True}]
 

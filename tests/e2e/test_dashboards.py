@@ -16,7 +16,7 @@ import yaml
 
 from alerts import build
 from alerts.build import Values
-from alerts.rules import RECORDINGS
+from alerts.recordings import RECORDINGS
 from dashboards.build import board_files
 from tests.e2e.programs import EXPORTER, Stage, free_port, program, with_hold
 from tests.e2e.test_alerting import in_seconds
@@ -41,6 +41,28 @@ RIGHTLY_EMPTY = {
     " offset 5m": "nor for five minutes",
 }
 """What an expression holds that finds nothing here, and why."""
+
+_FIRING = "alerts match, and none for as long as it must"
+_ALL_UP = "every account and every exporter is up, and all are listed"
+_BUSY = "something waits, starts, fails and is open in every account"
+QUIET_PANELS = {
+    "Alerts A": _FIRING,
+    "Alerts B": _FIRING,
+    "Alerts C": _FIRING,
+    "Stands still B": _BUSY,
+    "Accounts A": _ALL_UP,
+    "Accounts B": _ALL_UP,
+    "Accounts C": _ALL_UP,
+    "Accounts E": _ALL_UP,
+    "Exporters A": _ALL_UP,
+    "Fails most B": _BUSY,
+    "Time to start, p95 B": _BUSY,
+    "Deepest queue B": _BUSY,
+    "Oldest queued B": _BUSY,
+    "Stalest observation B": _BUSY,
+    "Listing lag B": _ALL_UP,
+}
+"""Queries of panels that are there for a situation that is not this one, and why it is not."""
 
 
 JOB = "gpu-farm"
@@ -232,13 +254,18 @@ def test_every_expression_finds_something_or_is_rightly_empty(stage: Stage) -> N
     )
 
     missing = {
-        panel: (filled(expression, window="1m", __rate_interval="10s", __range="5m"), instant)
+        panel: (
+            filled(
+                expression, window="1m", __rate_interval="10s", __interval_ms="5000", __range="5m"
+            ),
+            instant,
+        )
         for panel, expression, instant in [*expressions(), *what_alerts_ask()]
     }
     empty = {
         panel
         for panel, (asked, _) in missing.items()
-        if any(part in asked for part in RIGHTLY_EMPTY)
+        if any(part in asked for part in RIGHTLY_EMPTY) or panel.split(": ")[-1] in QUIET_PANELS
     }
     deadline = time.monotonic() + 100  # some look at whole minutes
     while not missing.keys() <= empty and time.monotonic() < deadline:
@@ -247,9 +274,15 @@ def test_every_expression_finds_something_or_is_rightly_empty(stage: Stage) -> N
                 del missing[panel]
         time.sleep(1)
 
-    assert missing.keys() == empty, [missing.get(panel) for panel in missing.keys() ^ empty]
+    # What is only quiet may have had its moment.
+    quiet = {panel for panel in empty if panel.split(": ")[-1] in QUIET_PANELS}
+    assert missing.keys() | quiet == empty, [missing.get(panel) for panel in missing.keys() ^ empty]
     undotted = [panel for panel, asked in exemplified() if not asking.exemplars(filled(asked))]
     assert undotted == []
+
+
+def test_reasons_are_given_for_panels_that_there_are() -> None:
+    assert QUIET_PANELS.keys() < {name.split(": ")[-1] for name, _, _ in expressions()}
 
 
 def test_reasons_are_given_for_alerts_that_there_are() -> None:

@@ -1,5 +1,6 @@
 """What `promtool` and `amtool` say of the rules, their tests, and the example for Alertmanager."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.e2e.programs import program
 
 FOLDER = build.FOLDER
 RULE_TESTS = sorted((FOLDER / "tests").glob("*.yml"))
-EXAMPLE = FOLDER / "alertmanager-example.yml"
+EXAMPLE = build.EXAMPLE
 
 
 def run(*command: str | Path) -> str:
@@ -44,6 +45,22 @@ def test_promtool_accepts_the_rules(everything_enabled: Path) -> None:
 @pytest.mark.parametrize("file", [path.name for path in RULE_TESTS])
 def test_alerts_fire_on_their_fault_alone(everything_enabled: Path, file: str) -> None:
     run(program("promtool"), "test", "rules", everything_enabled / "tests" / file)
+
+
+def test_the_folder_of_the_rules_can_be_named_as_a_whole(tmp_path: Path) -> None:
+    config = tmp_path / "prometheus.yml"
+    config.write_text(yaml.safe_dump({"rule_files": [str(FOLDER / "*.yml")]}), "utf-8")
+    said = run(program("promtool"), "check", "config", config)
+    assert "2 rule files found" in said
+
+
+@pytest.mark.parametrize("file", [path.name for path in (FOLDER / "tests/native").glob("*.yml")])
+def test_alerts_fire_on_native_histograms_as_well(everything_enabled: Path, file: str) -> None:
+    """`PROMTOOL_3` names a promtool of Prometheus 3; that of Debian 12 cannot read such a test."""
+    newest = os.environ.get("PROMTOOL_3", program("promtool"))
+    if "version 2" in run(newest, "--version"):
+        pytest.skip("promtool 2 knows no native histograms with custom buckets")
+    run(newest, "test", "rules", everything_enabled / "tests" / "native" / file)
 
 
 def test_every_alert_is_shown_to_fire_for_every_reason_and_to_end() -> None:

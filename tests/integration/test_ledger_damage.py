@@ -316,6 +316,21 @@ class TestDamagedTotals:
         assert (finished(snapshot), snapshot.errors) == (90, 1)
 
 
+class TestTheSchema:
+    def test_no_byte_of_it_can_keep_it_from_starting(
+        self, kept: Path, now: Clocks, tmp_path: Path
+    ) -> None:
+        content = (kept / FILE_NAME).read_bytes()
+        (tmp_path / "damaged").mkdir()
+        for at in range(100, 4096, 37):
+            for path in (tmp_path / "damaged").iterdir():
+                path.unlink()
+            damaged = tmp_path / "damaged" / FILE_NAME
+            damaged.write_bytes(content[:at] + b"\xff" + content[at + 1 :])
+            snapshot = started(tmp_path / "damaged", now)
+            assert finished(snapshot) == 90 or snapshot.errors == 1
+
+
 class TestDamageThatShowsLater:
     """Each row is looked over in the background, and each that is read."""
 
@@ -404,7 +419,7 @@ class TestDamageThatShowsLater:
             ledger.keep()
         store = ledger._keeping._store
         assert isinstance(store, SqliteStore)
-        assert store._walk.is_done
+        assert not store.verifying
         assert ledger.snapshot().errors == 0
         ledger.close()
         assert started(kept, now).errors == 0

@@ -16,10 +16,12 @@ from exporter.ledger.file import FILE_NAME
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.opening import CannotOpenLedger
 from exporter.ledger.schema import (
+    BASELINES,
     COUNTERS,
     HISTOGRAMS,
     MARKS,
     MIGRATIONS,
+    TABLES,
     WORKFLOWS,
     Table,
     read_seal,
@@ -115,12 +117,12 @@ class TestAnOlderOne:
         monkeypatch.setattr(walk, "FIRST_SECONDS", 0.0)
         opened(released, now).close()
         with closing(sqlite3.connect(released / FILE_NAME)) as database:
-            for table in ("accounts", "workflows", "counters", "histograms", "marks"):
-                missing = f"SELECT count(*) FROM {table} WHERE checksum IS NULL"
+            for table in TABLES:
+                missing = f"SELECT count(*) FROM {table.name} WHERE checksum IS NULL"
                 assert database.execute(missing).fetchone() == (0,)
         ledger = opened(released, now)
         ledger.keep()
-        assert ledger._keeping._store._walk.is_done  # type: ignore[attr-defined]
+        assert not ledger._keeping._store.verifying  # type: ignore[attr-defined]
         assert ledger.snapshot().errors == 0
         ledger.close()
 
@@ -219,9 +221,10 @@ LATER: list[tuple[Table, tuple[object, ...], str]] = [
     (COUNTERS, ("dropped", '["studio","bored"]', 7.0, 0, None), "drop reason bored"),
     (COUNTERS, ("ignored", '["studio","odd"]', 7.0, 0, None), "ignore reason odd"),
     (COUNTERS, ("outputs", '["studio","blue"]', 7.0, 0, None), "counter outputs with other"),
-    (HISTOGRAMS, ("phases", '["studio"]', "[1.0]", "[1,0]", 1.0, "[null,null]"), "histogram"),
-    (HISTOGRAMS, ("run_duration", '["studio","paused"]', "[1.0]", "[1,0]", 1.0, "[null,null]"),
+    (HISTOGRAMS, ("phases", '["studio"]', "[1.0]", "[1,0]", 1.0, "[null,null]", 0), "histogram"),
+    (HISTOGRAMS, ("run_duration", '["studio","paused"]', "[1.0]", "[1,0]", 1.0, "[null,null]", 0),
      "status paused"),
+    (BASELINES, (1, "paused", 7, 1.5), "status paused"),
     (MARKS, ("forgotten", 7), "mark forgotten"),
 ]  # fmt: skip
 

@@ -131,10 +131,11 @@ class CrashingStore(SqliteStore):
 
 
 def series(snapshot: LedgerSnapshot) -> dict[tuple[object, ...], float]:
-    """Every value that is shown, and must never go down."""
+    """Every value that is shown, and must never go down: failures in a row are none."""
     found: dict[tuple[object, ...], float] = {
         key: total.value if total.appeared <= snapshot.announced else 0.0
         for key, total in snapshot.totals.counters.items()
+        if key[0] != "failed_in_a_row"
     }
     for key, histogram in snapshot.totals.histograms.items():
         for bucket, count in enumerate(histogram.counts):

@@ -19,11 +19,11 @@ from typing import Final
 import pytest
 
 from exporter.ledger import walk
-from exporter.ledger.ledger import Ledger, LedgerSnapshot
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.sqlite import FILE_NAME, CannotOpenLedger, SqliteStore
 from exporter.ledger.witness import LOCK_NAME
-from exporter.observations import FailureCause, Via
-from tests.unit.ledger.ledgers import Clocks, ended, make_ledger, seen, uuid
+from exporter.observations import Baseline, FailureCause, Status, Via
+from tests.unit.ledger.ledgers import T0, Clocks, ended, make_ledger, seen, uuid
 
 DAMAGES: Final = int(os.environ.get("LEDGER_DAMAGES", "400"))
 SETTLED: Final = 160
@@ -66,11 +66,13 @@ def live(ledger: Ledger, now: Clocks, numbers: range) -> None:
         if number % 25 == 24:
             ledger.keep()
             ledger.announce(ledger.newest_series())
+            ledger.keep_baseline("studio", Status.COMPLETED, Baseline(number, T0 + number))
         now.pass_(1)
 
 
-def totals(snapshot: LedgerSnapshot) -> Totals:
+def totals(ledger: Ledger) -> Totals:
     """Every total that must be right, by series. Not those of what was seen in vain."""
+    snapshot = ledger.snapshot()
     counters: Totals = {
         (key, "value"): total.value
         for key, total in snapshot.totals.counters.items()
@@ -81,7 +83,12 @@ def totals(snapshot: LedgerSnapshot) -> Totals:
         for key, total in snapshot.totals.histograms.items()
         if any(total.counts)
     }
-    return {**counters, **histograms, ("announced",): snapshot.announced}
+    return {
+        **counters,
+        **histograms,
+        ("announced",): snapshot.announced,
+        ("baselines",): ledger.baselines("studio"),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +109,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
             continue
         shutil.copytree(made / name, made / "earlier")
         live(ledger, now, range(SETTLED // 2, SETTLED))
-        truth = totals(ledger.snapshot())
+        truth = totals(ledger)
         shutil.copytree(made / name, made / "killed")
         ledger.close()
     assert (made / "killed" / LOG).stat().st_size > 10 * PAGE
@@ -263,6 +270,7 @@ def with_a_tool(statement: str) -> Damage:
                     ("histograms", "labels"),
                     ("accounts", "name"),
                     ("marks", "name"),
+                    ("baselines", "status"),
                 ]
             )
             some = f"{key} IN (SELECT {key} FROM {table} ORDER BY chance() LIMIT 1)"
@@ -399,7 +407,7 @@ def starts(
         errors = [r for r in caplog.records if r.levelno >= logging.ERROR]
         return ledger.snapshot().errors > 0 and bool(errors)
 
-    assert totals(ledger.snapshot()) == truth or is_told()
+    assert totals(ledger) == truth or is_told()
     for _ in range(3):
         now.pass_(60)
         ledger.keep()
@@ -408,16 +416,16 @@ def starts(
     assert {w.workflow_id for w in ledger.snapshot().open_workflows} == {
         uuid(number) for number in range(SETTLED, SETTLED + OPEN)
     } or is_told()
-    assert totals(ledger.snapshot()) == truth or is_told()
+    assert totals(ledger) == truth or is_told()
     was_told = is_told()
-    shown = totals(ledger.snapshot())
+    shown = totals(ledger)
     ledger.close()
     # What it goes on with is sound.
     caplog.clear()
     again = make_ledger(now, SqliteStore(folder, now))
-    snapshot = again.snapshot()
+    found, errors = totals(again), again.snapshot().errors
     again.close()
-    assert (totals(snapshot), snapshot.errors) == (shown, 0)
+    assert (found, errors) == (shown, 0)
     return was_told
 
 

@@ -165,7 +165,12 @@ def most_in_a_period(counted: list[float], per: float) -> int:
 @given(limits, lives)
 def test_no_number_of_lives_is_ever_refused(limit: Limit, lives: list[Life]) -> None:
     """Of requests under way at a kill, those that nobody remembers were counted by the next start;
-    those that the file remembers may be counted when the service likes."""
+    those that the file remembers may be counted when the service likes.
+
+    Those that remember nothing last for as long as one of the requests left to them stands for.
+    """
+    left = limit.requests - limit.share
+    least = limit.per / left * (1 + 1e-9) if left else 0.0
     now = 1000.0
     everything: list[Asked] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -177,11 +182,31 @@ def test_no_number_of_lives_is_ever_refused(limit: Limit, lives: list[Life]) -> 
                 for each in everything:
                     each.counted = max(each.sent, min(each.counted, now))
             process = Process(limit, path, now)
-            end = inf if number == len(lives) - 1 else now + life.lasts
+            end = inf if number == len(lives) - 1 else now + max(life.lasts, least)
             process.live(life.demand, now, end)
             everything += process.asked
             now = end
     assert most_in_a_period([each.counted for each in everything], limit.per) <= limit.requests
+
+
+@settings(max_examples=100, deadline=None)
+@given(limits, st.lists(st.floats(1, 3), max_size=12), st.floats(0, 3))
+def test_lives_in_a_hurry_that_know_nothing_of_each_other(
+    limit: Limit, lasts: list[float], away: float
+) -> None:
+    """One after another, each with more to ask than it can, after one that took all it could."""
+    left = limit.requests - limit.share
+    gap = limit.per / left * (1 + 1e-9) if left else limit.per
+    now = 1000.0
+    counted = [now] * limit.share
+    with tempfile.TemporaryDirectory() as folder:
+        for number, gaps in enumerate([*lasts, inf]):
+            process = Process(limit, Path(folder) / str(number), now)
+            end = now + gaps * gap
+            process.live([Demand(0.0, Purpose.LIST_FIRST_PAGE, 0.0, 0.0)] * 60, now, end)
+            counted += [each.counted for each in process.asked]
+            now = end + away
+    assert most_in_a_period(counted, limit.per) <= limit.requests
 
 
 @settings(max_examples=200, deadline=None)
@@ -282,11 +307,11 @@ def test_the_first_period_takes_what_the_limit_leaves() -> None:
             process.live(many, 0.0, until)
         return [each.sent for each in process.asked]
 
-    assert [round(sent, 6) for sent in asked(Limit(), 9.9)] == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert [round(sent, 6) for sent in asked(Limit(), 9.9)] == [0, 2, 3, 4, 5, 6, 7, 8, 9]
     assert asked(Limit(reserve=0.0), 9.9) == []
-    # And after it, the whole share.
+    # And after it, the whole share; the service has forgotten the first one.
     assert len(asked(Limit(reserve=0.0), 10.0)) == 40
-    assert len(asked(Limit(), 10.5)) == 30
+    assert len(asked(Limit(), 10.5)) == 1 + 30
 
 
 memories = st.builds(

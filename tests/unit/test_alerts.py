@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
-from alerts import build, rules
+from alerts import build, needed, recordings, rules
 from alerts.build import HelmTemplate, ThresholdsError, Values
 from exporter.config import Config
+from exporter.metrics.catalogue import CATALOGUE, Metric
 from tests import promql, runbooks
 
 ROOT = Path(__file__).parents[2]
+RULES = ROOT / "alerts"
 THRESHOLDS = build.load()
 NAMES = [alert.name for alert in rules.ALERTS]
 
@@ -37,7 +39,7 @@ ALERTING = rules_in(build.alerting_rules(Values(with_everything_enabled())))
 @cache
 def known() -> promql.Known:
     """Every series that there is: of the exporter, and of the recording rules."""
-    exported = promql.exported()
+    exported = {**promql.exported(), **promql.native()}
     return {**exported, **promql.recorded(ROOT / "alerts" / "recording.yml", exported)}
 
 
@@ -291,13 +293,17 @@ def test_a_chart_with_the_same_values_makes_the_same_rules() -> None:
 # Rules ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("recording", rules.RECORDINGS, ids=lambda recording: recording.name)
-def test_recording_rules_are_named_by_level_metric_operations(recording: rules.Recording) -> None:
+@pytest.mark.parametrize("recording", recordings.RECORDINGS, ids=lambda recording: recording.name)
+def test_recording_rules_are_named_by_level_metric_operations(
+    recording: recordings.Recording,
+) -> None:
     level, metric, operations = recording.name.split(":")
     assert metric.startswith("comfycontrol_")
     assert operations
-    # The level is what is left of the labels.
-    assert known()[recording.name] == set(re.findall("account|node_type|status", level))
+    # The level is what is left of the labels; an account is one of an exporter.
+    assert known()[recording.name] == promql.TARGET | set(
+        re.findall("account|node_type|status", level)
+    )
 
 
 @pytest.mark.parametrize("rule", ALERTING, ids=lambda rule: rule["alert"])
@@ -314,6 +320,10 @@ def test_alerts_are_complete_and_name_only_what_there_is(rule: dict[str, Any]) -
     assert "/d/comfycontrol-" in annotations["dashboard_url"]
     if "account" in labels:
         assert "$labels.account" in annotations["summary"]
+        # Accounts of two exporters may have one name.
+        assert labels >= promql.TARGET
+    for query in re.findall(r"printf `([^`%][^`]*)`", str(annotations)):
+        assert "job=%q, instance=%q" in query, "of another exporter"
     for text in annotations.values():
         used = set(re.findall(r"\$labels\.(\w+)", text)) - {"account"}
         assert used <= labels, "a label that the alert does not have"
@@ -375,14 +385,16 @@ def test_alerts_stay_quiet_in_the_sight_of_what_they_look_at() -> None:
     ]
     for test in quiet["tests"]:
         shown = {series["series"].partition("{")[0] for series in test["input_series"]}
-        assert asked - shown == RIGHTLY_ABSENT.get(test["name"], set()), test["name"]
+        assert asked - shown - promql.native().keys() == RIGHTLY_ABSENT.get(test["name"], set()), (
+            test["name"]
+        )
 
 
 # Inhibitions ----------------------------------------------------------------------------------
 
 
 def test_the_example_silences_exactly_what_follows_from_an_account_that_is_down() -> None:
-    example = yaml.safe_load((ROOT / "alerts" / "alertmanager-example.yml").read_text("utf-8"))
+    example = yaml.safe_load(build.EXAMPLE.read_text("utf-8"))
     named = set(re.findall(r"ComfyControl[A-Z]\w+", str(example)))
     assert named <= set(NAMES)
     (rule,) = (
@@ -390,7 +402,7 @@ def test_the_example_silences_exactly_what_follows_from_an_account_that_is_down(
         for rule in example["inhibit_rules"]
         if rule["source_matchers"] == ['alertname="ComfyControlAccountDown"']
     )
-    assert rule["equal"] == ["account"]
+    assert rule["equal"] == ["job", "instance", "account"]
     assert set(re.findall(r"ComfyControl[A-Z]\w+", str(rule["target_matchers"]))) == {
         alert.name for alert in rules.ALERTS if alert.follows_account_down
     }
@@ -425,3 +437,38 @@ def test_runbooks_can_be_followed(name: str) -> None:
         assert bare or " " in message, "logfmt quotes only what needs it"
     for link in re.findall(r"\]\(([^)#]+\.md)[^)]*\)", text):
         assert (runbooks.FOLDER / link).exists(), link
+
+
+# What alerts cannot do without ----------------------------------------------------------------
+
+
+def test_whatever_alerts_are_made_of_and_is_always_there_is_missed_where_it_is_not() -> None:
+    """The rule names every series that no state of an exporter explains the absence of."""
+    others = [rule["expr"] for rule in ALERTING if rule["alert"] != "ComfyControlSeriesMissing"]
+    asked = set[str]().union(*(sources_of(expression) for expression in others))
+    metrics = {name: metric for metric in CATALOGUE for name in (metric.name, *_classic(metric))}
+    always = {metrics[name].name for name in asked & metrics.keys() if not metrics[name].absent}
+    there = set[str]().union(*(promql.metrics_of(there) for _, there in filled_needs()))
+    missed = {metrics[name].name for name in there}
+    assert always <= missed
+    # An account that is asked has one, and so has one that can be seen.
+    assert {"comfycontrol_account_up", "comfycontrol_workflows"} <= missed
+
+
+def filled_needs() -> list[tuple[str, str]]:
+    values = Values(THRESHOLDS)
+    return [(name, build.fill(there, values)) for name, there in needed.NEEDED]
+
+
+def _classic(metric: Metric) -> list[str]:
+    return [f"{metric.name}_bucket", f"{metric.name}_count"] if metric.type == "histogram" else []
+
+
+# Where the rules lie --------------------------------------------------------------------------
+
+
+def test_every_yaml_file_in_the_folder_of_the_rules_holds_rules() -> None:
+    """`rule_files: alerts/*.yml` is what anyone would write."""
+    found = {path.name: yaml.safe_load(path.read_text("utf-8")) for path in RULES.glob("*.y*ml")}
+    assert set(found) == set(build.rule_files(Values(THRESHOLDS)))
+    assert all(set(document) == {"groups"} for document in found.values())

@@ -68,7 +68,9 @@ def test_prometheus_finds_rules_and_programs_by_the_names_they_have() -> None:
         for target in part["static_configs"][0]["targets"]:
             host, port = target.split(":")
             assert f"127.0.0.1:{port}:{port}" in COMPOSE["services"][host]["ports"]
-    thresholds = yaml.safe_load((ROOT / "alerts" / "thresholds.yml").read_text("utf-8"))
+    thresholds = yaml.safe_load(
+        (ROOT / "alerts" / "settings" / "thresholds.yml").read_text("utf-8")
+    )
     assert scrape["job_name"] == thresholds["settings"]["job"]
 
 

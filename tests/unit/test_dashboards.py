@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from alerts.build import load
-from alerts.rules import ALERTS, FAILURES_OVER
+from alerts.recordings import FAILURES_OVER, RECORDINGS
+from alerts.rules import ALERTS
 from dashboards.build import BOARDS, FOLDER, board_files, main
 from dashboards.places import HEALTH_UID, OVERVIEW_UID
 from exporter.metrics.catalogue import CATALOGUE
@@ -23,12 +24,27 @@ from tests import promql, runbooks
 Json = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = json.loads((ROOT / "tests/grafana/schema.json").read_text("utf-8"))
+SCHEMAS = {
+    version: json.loads((ROOT / f"tests/grafana/schema-{version}.json").read_text("utf-8"))
+    for version in ("11.6", "13.2")
+}
+"""What the oldest Grafana takes that the boards are for, and the newest."""
 FILES = board_files(load())
 DOCUMENTS: dict[str, Json] = {name: json.loads(text) for name, text in FILES.items()}
-KNOWN = promql.exported()
+# That a recording rule is there says that somebody evaluates the rules; no panel shows one.
+RECORDED = {recording.name: frozenset({"account"}) for recording in RECORDINGS}
+KNOWN = {**RECORDED, **promql.exported()}
 
-NOT_SHOWN: dict[str, str] = {}
+NOT_SHOWN: dict[str, str] = dict.fromkeys(
+    (
+        "comfycontrol_account_down",
+        "comfycontrol_account_last_usable_answer_timestamp_seconds",
+        "comfycontrol_last_progress_timestamp_seconds",
+        "comfycontrol_workflows_failed_in_a_row",
+        "comfycontrol_workflows_started_total",
+    ),
+    "alerts and their texts stand on it",
+)
 """Metrics of the catalogue that no panel shows, and why."""
 
 
@@ -99,28 +115,34 @@ def test_the_failure_ratio_is_that_of_the_alert_whose_line_is_drawn() -> None:
     (panel,) = [p for p in panels(board) if p["title"] == "Failure ratio"]
 
     for target in panel["targets"]:
-        assert set(re.findall(r"\[(\w+)\]", target["expr"])) == {FAILURES_OVER}
+        assert set(re.findall(r"\[(\w+)\]", target["expr"])) == {FAILURES_OVER, "6h"}
         assert "sum by (account)" in target["expr"]
     (alert,) = [a for a in ALERTS if a.name == "ComfyControlFailureRatioHigh"]
     assert f"ratio_increase{FAILURES_OVER} >" in alert.rules[0].expr
+    assert "ratio_increase6h >" in alert.rules[1].expr
 
 
 # Grafana's own schema -------------------------------------------------------------------------
 
 
 @cache
-def schema_of(*path: str) -> jsonschema.Draft7Validator:
+def schema_of(version: str, *path: str) -> jsonschema.Draft7Validator:
     """A part of Grafana's schema, with everything that it refers to."""
-    part: Json = SCHEMA["definitions"]["Schemas"]
+    definitions = SCHEMAS[version]["definitions"]
+    part: Json = definitions["Schemas"]
     for key in path:
         part = part["properties"][key]
-    return jsonschema.Draft7Validator({"definitions": SCHEMA["definitions"], **part})
+    return jsonschema.Draft7Validator({"definitions": definitions, **part})
 
 
-FIELD = jsonschema.Draft7Validator(
-    {**SCHEMA["definitions"]["FieldConfig"], "definitions": SCHEMA["definitions"]}
-)
+@cache
+def field_of(version: str) -> jsonschema.Draft7Validator:
+    """What a field's options are, whatever the panel."""
+    definitions = SCHEMAS[version]["definitions"]
+    return jsonschema.Draft7Validator({**definitions["FieldConfig"], "definitions": definitions})
 
+
+every_version = pytest.mark.parametrize("version", SCHEMAS)
 
 EVENT_TEXTS = ("titleFormat", "textFormat", "tagKeys")
 
@@ -140,39 +162,49 @@ def without_extras(board: Json) -> Json:
     return board
 
 
+@every_version
 @every_board
-def test_a_board_is_what_grafana_takes(name: str) -> None:
-    schema_of("dashboard").validate(without_extras(DOCUMENTS[name]))
+def test_a_board_is_what_grafana_takes(name: str, version: str) -> None:
+    schema_of(version, "dashboard").validate(without_extras(DOCUMENTS[name]))
 
 
+@every_version
 @every_panel
-def test_a_panels_options_are_what_its_type_takes(panel: Json) -> None:
-    schema_of(panel["type"], "options").validate(panel.get("options", {}))
+def test_a_panels_options_are_what_its_type_takes(panel: Json, version: str) -> None:
+    schema_of(version, panel["type"], "options").validate(panel.get("options", {}))
     custom = panel["fieldConfig"]["defaults"].get("custom", {})
     if custom or panel["type"] != "stat":
-        schema_of(panel["type"], "custom").validate(custom)
+        schema_of(version, panel["type"], "custom").validate(custom)
 
 
+@every_version
 @every_panel
-def test_overrides_are_of_options_that_there_are(panel: Json) -> None:
+def test_overrides_are_of_options_that_there_are(panel: Json, version: str) -> None:
     overrides = panel["fieldConfig"].get("overrides", [])
     for override in (p for o in overrides for p in o["properties"]):
         option = override["id"]
         if option.startswith("custom."):
             part = {option.removeprefix("custom."): override["value"]}
-            schema_of(panel["type"], "custom").validate(part)
+            schema_of(version, panel["type"], "custom").validate(part)
         else:
-            FIELD.validate({option: override["value"]})
+            field_of(version).validate({option: override["value"]})
 
 
-def test_the_schema_finds_what_is_wrong() -> None:
+@every_version
+def test_the_schema_finds_what_is_wrong(version: str) -> None:
     board = without_extras(DOCUMENTS["comfycontrol-overview.json"])
     board["panels"][0]["fieldConfig"]["defaults"]["units"] = "s"
 
     with pytest.raises(jsonschema.ValidationError, match="is not valid under any"):
-        schema_of("dashboard").validate(board)
+        schema_of(version, "dashboard").validate(board)
     with pytest.raises(jsonschema.ValidationError, match="is not one of"):
-        schema_of("stat", "options").validate({"colorMode": "backgrond"})
+        schema_of(version, "stat", "options").validate({"colorMode": "backgrond"})
+
+
+def test_the_newest_schema_has_no_footer_of_tables() -> None:
+    """It was there once, and the builder still writes it."""
+    with pytest.raises(jsonschema.ValidationError, match="footer"):
+        schema_of("13.2", "table", "options").validate({"footer": {"show": False, "reducer": []}})
 
 
 # A board --------------------------------------------------------------------------------------
@@ -241,6 +273,9 @@ def test_the_boards_link_to_each_other() -> None:
 def test_links_lead_somewhere(name: str) -> None:
     board = DOCUMENTS[name]
     urls = set(re.findall(r'"url": "([^"]*)"', json.dumps(board)))
+    # The name in this cell is an alert's, without what all names begin with.
+    urls -= {"${runbooks}/ComfyControl${__value.raw}.md"}
+    assert all(alert.name.startswith("ComfyControl") for alert in ALERTS)
     runbooks = {url for url in urls if url.startswith("${runbooks}/")}
     names = {url.removeprefix("${runbooks}/").removesuffix(".md") for url in runbooks}
 
@@ -269,6 +304,123 @@ def test_a_panel_says_what_it_is(panel: Json) -> None:
 def test_no_data_means_something(panel: Json) -> None:
     """Every panel says what it means that there is none, in place of Grafana's `No data`."""
     assert panel["fieldConfig"]["defaults"]["noValue"].lower() not in {"", "no data"}
+
+
+@every_board
+def test_what_fires_comes_first(name: str) -> None:
+    first, second = list(panels(DOCUMENTS[name]))[:2]
+
+    assert (first["title"], second["title"]) == ("Alerts", "What fires")
+    assert first["gridPos"]["y"] == second["gridPos"]["y"] == 0
+    assert all("ALERTS" in target["expr"] for p in (first, second) for target in p["targets"])
+    # A page's link chooses an account, and another one may burn.
+    assert not re.search(r"ALERTS\w*\{[^}]*\$account", json.dumps([first, second]))
+    links = [p["value"] for o in second["fieldConfig"]["overrides"] for p in o["properties"]]
+    assert "${runbooks}/ComfyControl${__value.raw}.md" in json.dumps(links)
+
+
+def test_beside_it_is_what_is_about_to_fire() -> None:
+    _, _, third, *_ = panels(DOCUMENTS["comfycontrol-overview.json"])
+
+    assert third["title"] == "Stands still"
+    assert third["gridPos"]["y"] == 0
+
+
+NOT_OF_ACCOUNTS = {
+    "Open workflows": "a sum by status; what is wrong with one account is beside it",
+    "Alerts": "counts",
+    "Exporters": "of exporters, which are named",
+    "Budget used": "of addresses, the worst of which is named",
+    "Refused in 24 h": "any is worth a look, and the runbook tells whose",
+    "Faults in 24 h": "any is worth a look, and the runbook tells whose",
+}
+
+
+@every_board
+def test_a_figure_over_several_accounts_is_the_worst_of_them_and_named(name: str) -> None:
+    board = DOCUMENTS[name]
+    below = min(p["gridPos"]["y"] for p in board["panels"] if p["type"] == "row")
+    for panel in (p for p in panels(board) if p["gridPos"]["y"] < below and p["type"] == "stat"):
+        if panel["title"] not in NOT_OF_ACCOUNTS:
+            named = [t for t in panel["targets"] if "{{account}}" in t.get("legendFormat", "")]
+            assert named, panel["title"]
+            for target in named:
+                assert re.match(r"(top|bottom)k\(\d, ", target["expr"]), panel["title"]
+
+
+def test_a_tile_is_green_where_nothing_fires_and_nowhere_else() -> None:
+    """A row of green tiles would say that all is well while runners stand still."""
+    for board in DOCUMENTS.values():
+        for panel in (p for p in panels(board) if p["type"] == "stat"):
+            looks = json.dumps([panel["fieldConfig"], panel["options"]])
+            assert looks.count('"green"') == (panel["title"] == "Alerts"), panel["title"]
+
+
+def test_a_colour_means_the_same_on_both_boards() -> None:
+    """Of what has a name of its own; what an account is called decides on its colour everywhere."""
+    colours: dict[str, set[str]] = {}
+    for board in DOCUMENTS.values():
+        for panel in panels(board):
+            for override in panel["fieldConfig"].get("overrides", []):
+                if override["matcher"]["id"] != "byName" or panel["type"] == "stat":
+                    continue
+                for option in (o for o in override["properties"] if o["id"] == "color"):
+                    if "fixedColor" in option["value"]:
+                        name = str(override["matcher"]["options"])
+                        colours.setdefault(name, set()).add(option["value"]["fixedColor"])
+
+    assert {name: seen for name, seen in colours.items() if len(seen) > 1} == {}
+    for name, (colour,) in colours.items():
+        if colour == "red":
+            assert name in {"failed", "failed, median", "refused", "forbidden", "503"}
+
+
+def bars(panel: Json) -> bool:
+    style: str | None = panel["fieldConfig"]["defaults"].get("custom", {}).get("drawStyle")
+    return style == "bars"
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["Outcomes", "Places on joining", "Failures by node type", "Failures by exception type"],
+)
+def test_what_happens_now_and_then_is_counted_in_bars(title: str) -> None:
+    (panel,) = [p for p in panels(DOCUMENTS["comfycontrol-overview.json"]) if p["title"] == title]
+
+    assert bars(panel)
+    assert panel["interval"] == "5m"
+    assert panel["maxDataPoints"] <= 100, "a bar is some pixels wide, whatever the range"
+    assert "sum" in panel["options"]["legend"]["calcs"]
+
+
+@every_panel
+def test_bars_are_counts_and_legends_have_no_means(panel: Json) -> None:
+    """A mean of what is there only since its first failure is above that of the whole."""
+    assert "mean" not in panel.get("options", {}).get("legend", {}).get("calcs", [])
+    if bars(panel):
+        assert all("$__interval_ms / 1000" in target["expr"] for target in panel["targets"])
+
+
+def test_places_are_not_interpolated() -> None:
+    for board in DOCUMENTS.values():
+        for panel in panels(board):
+            for target in panel["targets"]:
+                if "histogram_quantile" in target["expr"]:
+                    assert "queue_position" not in target["expr"], panel["title"]
+
+
+@every_panel
+def test_no_tick_of_a_clock_repeats(panel: Json) -> None:
+    defaults = panel["fieldConfig"]["defaults"]
+    if panel["type"] == "timeseries" and defaults["unit"] == "dthms":
+        assert defaults["custom"]["axisSoftMax"] >= 10, "ticks would be parts of a second"
+
+
+@pytest.mark.parametrize(("panel", "target"), TARGETS)
+def test_recording_rules_are_asked_only_whether_there_are_any(panel: Json, target: Json) -> None:
+    for name in promql.metrics_of(promql.filled(target["expr"])) & RECORDED.keys():
+        assert panel["title"] == "Alerts"
+        assert f"count(last_over_time({name}[15m]))" in target["expr"]
 
 
 @every_panel
@@ -357,7 +509,7 @@ def test_an_account_is_always_the_chosen_one(panel: Json, target: Json) -> None:
     """A metric with accounts shows those that were chosen, on every panel."""
     expression = target["expr"]
     for name in promql.metrics_of(promql.filled(expression)):
-        if "account" in KNOWN[name] and name != "ALERTS":
+        if "account" in KNOWN[name] and not name.startswith("ALERTS") and name not in RECORDED:
             uses = re.findall(rf"\b{name}\b(\{{[^}}]*\}})?", expression)
             assert all('account=~"$account"' in use for use in uses), name
 

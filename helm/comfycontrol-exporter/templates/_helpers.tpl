@@ -169,4 +169,7 @@ namespaceSelector:
 selector:
   matchLabels:
     {{- include "comfycontrol-exporter.selectorLabels" .root | nindent 4 }}
+{{- if .monitor.scrapeClassicHistograms }}
+scrapeClassicHistograms: true
+{{- end }}
 {{- end -}}

@@ -493,7 +493,7 @@ def test_ids_that_are_none_are_not_asked_for(
     assert records == []
 
 
-@pytest.mark.parametrize("arguments", [{"page": 0}, {"page": 1, "per_page": 0}])
+@pytest.mark.parametrize("arguments", [{"page": -1}, {"page": 1, "per_page": 0}])
 def test_pages_that_are_none_are_not_asked_for(arguments: Any, client: Client) -> None:
     with pytest.raises(ValueError, match="pages"):
         client.list_workflows(**arguments)

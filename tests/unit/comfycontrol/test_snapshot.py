@@ -59,8 +59,8 @@ def test_snapshots_of_the_service(data: str, expected: Snapshot) -> None:
     [
         *("", "null", "[]", '"running"', "1", "{", "{}", '{"status":null}', '{"status":1}'),
         *('{"status":""}', '{"status":" \\u0000"}', '{"status":["running"]}', "<html></html>"),
-        *('{"status":"running","x":NaN}', '{"status":"running","x":1e999}'),
-        *('{"status":"running","x":"\\ud800"}', '{"status":"running"} {}', "\ud800"),
+        *('{"status":NaN}', '{"status":"run\\ud800ning"}', '{"status":"running"} {}', "\ud800"),
+        *('{"status":"running"', '{"status":"running","x":', '{"status":"running","x":[}'),
     ],
 )
 def test_what_is_no_snapshot(data: str) -> None:
@@ -111,10 +111,58 @@ def nested(levels: int, *, siblings: int = 0) -> str:
 
 
 def test_depth_is_capped_and_width_is_not() -> None:
-    assert parse_snapshot(nested(MAX_DEPTH, siblings=500)).snapshot.status == "running"
+    deepest = parse_snapshot(nested(MAX_DEPTH, siblings=500))
+    assert (deepest.snapshot.status, deepest.malformed_fields) == ("running", ())
     for levels in (MAX_DEPTH + 1, 1000, 100_000):
-        with pytest.raises(MalformedSnapshot):
-            parse_snapshot(nested(levels))
+        deeper = parse_snapshot(nested(levels, siblings=500))
+        assert (deeper.snapshot.status, deeper.malformed_fields) == ("running", ("unread",))
+
+
+BROKEN = (
+    *("NaN", "-Infinity", "1e999", "9" * 400, "9" * 5000, "01", "undefined", "tru"),
+    *(
+        r'"\ud83d"',
+        r'"\udc00 x"',
+        r'"\x"',
+        '"\x01"',
+        '"a\nb"',
+        "[" * 99 + "]" * 99,
+        '{"a":}',
+        "[1 2]",
+    ),
+)
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.parametrize(
+    ("field", "malformed"),
+    [
+        *(("queue_number", "queue_number"), ("started_at", "started_at"), ("cause", "cause")),
+        *(("outputs", "outputs"), ("prompt", "unread")),
+    ],
+)
+def test_a_field_that_is_no_json_costs_that_field(broken: str, field: str, malformed: str) -> None:
+    whole = {"status": '"failed"', "completed_at": '"2024-01-15T14:32:15Z"', field: broken}
+    data = "{" + ",".join(f'"{name}": {value}' for name, value in whole.items()) + "}"
+    for given in (data, data.encode()):
+        parsed = parse_snapshot(given)
+        assert parsed.snapshot.status == "failed"
+        assert parsed.snapshot.completed_at == 1705329135.0
+        assert parsed.malformed_fields == (malformed,)
+
+
+def test_a_message_that_is_cut_in_a_character_costs_no_cause() -> None:
+    cause = r"""{"node_type":"KSampler","exception_type":"x\udc00","exception_message":"\ud83d"}"""
+    data = f'{{"status":"failed","cause":{cause}}}'
+    assert parse_snapshot(data).snapshot.cause == Cause("KSampler", None)
+    assert parse_snapshot(data).malformed_fields == ("cause.exception_type", "cause.unread")
+
+
+def test_bytes_that_are_no_text_cost_their_field() -> None:
+    data = b'\xef\xbb\xbf{"status":"running","prompt":"\xff","queue_number":3}'
+    parsed = parse_snapshot(data)
+    assert parsed.snapshot == Snapshot("running", queue_number=3)
+    assert parsed.malformed_fields == ("unread",)
 
 
 def test_size_is_capped() -> None:

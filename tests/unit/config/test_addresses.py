@@ -144,3 +144,10 @@ def test_two_spellings_have_one_limit() -> None:
     other = account("http://[::1]:8080", "c", rate_limit=RateLimit(requests=7))
     with pytest.raises(ValidationError, match=r"differs from that of accounts\[0\]"):
         Config(accounts=(first, other))
+
+
+def test_a_limit_above_the_documented_one_is_warned_of_in_every_spelling() -> None:
+    above = RateLimit(requests=50)
+    for url in ("https://api.comfycontrol.app", "https://api.comfycontrol.app."):
+        config = Config(accounts=(account(url, rate_limit=above),))
+        assert [warning.key for warning in config.warnings()] == ["accounts[0].rate_limit"]

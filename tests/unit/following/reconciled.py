@@ -30,6 +30,9 @@ class Silent:
         """A page was read."""
         self.pages += 1
 
+    def rows_malformed(self, account: str, count: int) -> None:
+        """Nothing of that kind happens here."""
+
     def stream_ended(self, account: str, reason: StreamEnd) -> None:
         """Nothing of that kind happens here."""
 

@@ -170,7 +170,10 @@ def test_it_is_down_since_the_first_of_several_bad_answers(bench: Bench) -> None
         bench.clock.now = now
         with pytest.raises(ServerFault):
             bench.ask(ServerFault("", code="500"))
+    assert bench.access.health().up
+    bench.clock.now = 1040.0
     assert bench.access.health().down_since == 1010.0
+    bench.ask("page")
     bench.ask("page")
     assert bench.access.health().down_since is None
 

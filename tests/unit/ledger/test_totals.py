@@ -12,7 +12,15 @@ from exporter.ledger.facts import (
     OutputsMade,
     Started,
 )
-from exporter.ledger.totals import FIXED_LABELS, Buckets, Exemplar, LabelCaps, Totals
+from exporter.ledger.totals import (
+    FIXED_LABELS,
+    Buckets,
+    CounterName,
+    Exemplar,
+    LabelCaps,
+    Labels,
+    Totals,
+)
 from exporter.observations import Status
 
 BUCKETS = Buckets(
@@ -42,6 +50,51 @@ def test_what_can_be_known_beforehand_stands_at_zero() -> None:
             for status in ("completed", "failed", "cancelled", "invalid")
         ),
     }
+
+
+IN_A_ROW: tuple[CounterName, Labels] = ("failed_in_a_row", ("studio",))
+
+
+def test_failures_in_a_row_end_with_one_that_completes() -> None:
+    made, told = totals(), []
+    for status in (
+        Status.FAILED,
+        Status.FAILED,
+        Status.CANCELLED,
+        Status.OTHER,
+        Status.FAILED,
+        Status.COMPLETED,
+        Status.COMPLETED,
+        Status.INVALID,
+        Status.FAILED,
+    ):
+        made.add("studio", "w1", Finished(status, None), WALL)
+        told.append(made.counters[IN_A_ROW].value)
+    assert told == [1, 2, 2, 2, 3, 0, 0, 0, 1]
+    assert "agency" not in {account for _, (account, *_) in made.counters}
+
+
+def test_failures_in_a_row_are_kept_and_go_on_after_a_restart() -> None:
+    made = totals()
+    made.add("studio", "w1", Finished(Status.FAILED, None), WALL)
+    kept, _ = made.take_changed()
+    assert kept[IN_A_ROW].value == 1
+    later = Totals(BUCKETS, LabelCaps(200, 50))
+    later.restore(kept, {})
+    later.open_account("studio")
+    later.add("studio", "w2", Finished(Status.FAILED, None), WALL)
+    assert later.counters[IN_A_ROW].value == 2
+    later.take_changed()
+    later.add("studio", "w3", Finished(Status.COMPLETED, None), WALL)
+    # Its end is kept as well.
+    assert later.take_changed()[0][IN_A_ROW].value == 0
+
+
+def test_failures_in_a_row_are_bounded() -> None:
+    made = totals()
+    for _ in range(150):
+        made.add("studio", "w1", Finished(Status.FAILED, None), WALL)
+    assert made.counters[IN_A_ROW].value == 100
 
 
 def test_every_fact_goes_to_its_total() -> None:

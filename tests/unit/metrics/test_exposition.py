@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from exporter.comfycontrol.budget import BudgetReading
-from exporter.following.access import AccountHealth
+from exporter.following.answers import AccountHealth
 from exporter.following.reconciling import Reconciliation
 from exporter.ledger.facts import EnteredQueue, Fact, Failed, Finished, Recovered, Started
 from exporter.ledger.ledger import LedgerSnapshot
@@ -30,7 +30,7 @@ from exporter.observations import Moment, Status
 NOW = Moment(wall=1_700_000_100.0, monotonic=500.0)
 CAPS = LabelCaps(node_types=200, exception_types=50)
 NO_REQUESTS = RequestsReading({}, 0)
-UP = AccountHealth(up=True, answered=True, down_since=None)
+UP = AccountHealth(up=True, answered=True, down_since=None, usable_at=NOW.monotonic - 4)
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
@@ -167,6 +167,39 @@ def test_what_was_never_compared_shows_nothing_and_an_account_that_is_down_no_to
     shown = reading(health=down, reconciliation=COMPARED)
     assert "{" not in text(shown, "comfycontrol_service_workflows")
     assert 'status="failed"} 1.0' in text(shown, "comfycontrol_reconciliation_difference")
+
+
+def test_starts_are_counted_without_a_histogram() -> None:
+    shown = reading(facts=(Started(1.0), Started(300.0)))
+    assert text(shown, "comfycontrol_workflows_started_total").endswith(" 2.0")
+    assert text(reading(), "comfycontrol_workflows_started_total").endswith(" 0.0")
+
+
+@pytest.mark.parametrize(
+    "fact", [Started(1.0), Finished(Status.COMPLETED, None), Finished(Status.FAILED, 3.0)]
+)
+def test_the_last_progress_is_a_start_or_an_end_of_a_run(fact: Fact) -> None:
+    name = "comfycontrol_last_progress_timestamp_seconds"
+    assert "{" not in text(reading(facts=(Finished(Status.CANCELLED, 3.0),)), name)
+    shown = reading(facts=(fact, Finished(Status.CANCELLED, 3.0)))
+    assert text(shown, name).endswith(" 1.7000000005e+09")
+
+
+def test_why_an_account_is_down_and_when_it_last_answered() -> None:
+    down, last = (
+        "comfycontrol_account_down",
+        "comfycontrol_account_last_usable_answer_timestamp_seconds",
+    )
+    assert [line[-3:] for line in text(reading(), down).splitlines()[2:]] == ["0.0"] * 5
+    health = AccountHealth(
+        up=False, answered=True, down_since=400.0, cause="no_answer", usable_at=399.5
+    )
+    shown = reading(health=health)
+    ones = [line for line in text(shown, down).splitlines()[2:] if line.endswith(" 1.0")]
+    assert ones == [f'{down}{{account="studio",cause="no_answer"}} 1.0']
+    assert text(shown, last).endswith(" 1.6999999995e+09")
+    never = AccountHealth(up=None, answered=False, down_since=None)
+    assert "{" not in text(reading(health=never), last)
 
 
 def test_queue_positions_up_to_the_cap_and_what_it_leaves_out() -> None:

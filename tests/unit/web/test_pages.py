@@ -10,7 +10,7 @@ import yaml
 
 from exporter.comfycontrol.budget import BudgetReading
 from exporter.config import Config, load
-from exporter.following.access import AccountHealth
+from exporter.following.answers import AccountHealth
 from exporter.ledger.ledger import LedgerSnapshot
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
 from exporter.ledger.workflow import Workflow

@@ -1,0 +1,59 @@
+"""The series that alerts cannot do without: that one is missing is an alert of its own."""
+
+from typing import Final
+
+NEEDED: Final = (
+    # An account that is down shows none.
+    (
+        "comfycontrol_workflows",
+        "comfycontrol_workflows or on (job, instance) comfycontrol_account_up == 0",
+    ),
+    # Before its first answer, and where nothing is asked, an account is neither up nor down.
+    (
+        "comfycontrol_account_up",
+        "comfycontrol_account_up or on (job, instance) comfycontrol_account_listed == 0",
+    ),
+    *(
+        (name, name)
+        for name in (
+            "comfycontrol_workflows_finished_total",
+            "comfycontrol_workflows_started_total",
+            "comfycontrol_workflows_failed_in_a_row",
+            "comfycontrol_workflows_dropped_total",
+            "comfycontrol_api_requests_total",
+            "comfycontrol_account_listed",
+            "comfycontrol_label_overflow_total",
+            "comfycontrol_workflow_series_omitted",
+            "comfycontrol_exporter_label_values_cap",
+            "comfycontrol_exporter_ledger_errors_total",
+            "comfycontrol_exporter_config_last_reload_successful",
+        )
+    ),
+    # Either form will do. Without the bucket of the objective its alert is silent.
+    (
+        "comfycontrol_workflow_time_to_start_seconds_bucket, le=[[objective.starts_within]]",
+        (
+            "comfycontrol_workflow_time_to_start_seconds_bucket"
+            '{le=~"[[objective.starts_within]](\\\\.0)?"}'
+            " or comfycontrol_workflow_time_to_start_seconds"
+        ),
+    ),
+    (
+        "comfycontrol_workflow_run_duration_seconds_bucket",
+        (
+            "comfycontrol_workflow_run_duration_seconds_bucket"
+            " or comfycontrol_workflow_run_duration_seconds"
+        ),
+    ),
+)
+"""The series that every exporter always shows and that alerts are made of: what to call each, and
+what is there where it is not missing."""
+
+
+def missing() -> str:
+    """Exporters that are up, each with a series that does not arrive from it."""
+    return "\nor\n".join(
+        f'label_replace(up{{job="[[settings.job]]"}} == 1 unless on (job, instance) ({there}),\n'
+        f'  "series", "{name}", "", "")'
+        for name, there in NEEDED
+    )

@@ -1,0 +1,80 @@
+"""Parts of the alerts' texts that ask Prometheus, of the account that an alert is about.
+
+They are evaluated again and again while the alert fires, so they say what is true now.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+OF_ACCOUNT: Final = "$labels.job $labels.instance $labels.account"
+"""The arguments for the matchers of a query in a text."""
+
+
+def _of_account(query: str) -> str:
+    """A query in a text, of the account that the alert is about, for `with` or `range`."""
+    series = query.replace("@", "{job=%q, instance=%q, account=%q}")
+    return f"printf `{series}` {OF_ACCOUNT} | query"
+
+
+STANDSTILL: Final = (
+    f"{{{{ with {_of_account('time() - comfycontrol_last_progress_timestamp_seconds@')} }}}}"
+    "none has started or ended for {{ . | first | value | humanizeDuration }}"
+    "{{ else }}none has ever started or ended{{ end }}"
+)
+"""For how long nothing moves. Whatever is counted says when that was."""
+
+OLDEST: Final = (
+    "{{ with "
+    + _of_account("max(time() - comfycontrol_oldest_workflow_created_timestamp_seconds@)").replace(
+        "account=%q}", 'account=%q, status=~"accepted|uploaded|queued"}'
+    )
+    + " }}, the oldest for {{ . | first | value | humanizeDuration }}{{ end }}"
+)
+
+CAUSE: Final = (
+    '{{ $cause := "" }}'
+    f"{{{{ range {_of_account('comfycontrol_account_down@ == 1')} }}}}"
+    "{{ $cause = label `cause` . }}{{ end }}"
+)
+"""Sets the variable `$cause` to why the account is down now."""
+
+
+def _by_cause(texts: Mapping[str, str], otherwise: str) -> str:
+    tests = "{{ else if ".join(f"eq $cause `{cause}` }}}}{text}" for cause, text in texts.items())
+    return f"{{{{ if {tests}{{{{ else }}}}{otherwise}{{{{ end }}}}"
+
+
+DOWN_SHORT: Final = _by_cause(
+    {
+        "token_refused": "The service refuses the token of {{ $labels.account }}",
+        "not_listed": "The service refuses the list of {{ $labels.account }}",
+        "server_errors": "The service fails for {{ $labels.account }}",
+        "no_answer": "The service does not answer for {{ $labels.account }}",
+    },
+    "The service gives no usable answer for {{ $labels.account }}",
+)
+DOWN_LONG: Final = _by_cause(
+    {
+        "token_refused": "Its token is refused: nothing is known of the account until it has one "
+        "that is accepted.",
+        "not_listed": "Its list is answered with 403 or 404: what is new and what has ended is "
+        "not seen.",
+        "server_errors": "What it needs is answered with errors of the service (5xx).",
+        "no_answer": "No answer arrives at all: the name, the connection, the proxy or the "
+        "certificate.",
+        "unusable": "What answers is not the service itself, or not in its words.",
+    },
+    "What it needs was not answered.",
+)
+LAST_ANSWER: Final = (
+    "{{ with "
+    + _of_account("time() - comfycontrol_account_last_usable_answer_timestamp_seconds@")
+    + " }}The last usable answer came {{ . | first | value | humanizeDuration }} ago."
+    "{{ else }}There was no usable answer since the exporter started.{{ end }}"
+)
+MEANWHILE: Final = (
+    "{{ with "
+    + _of_account("comfycontrol_account_listed@ == 1")
+    + " }}What ends meanwhile is counted later, from the list."
+    "{{ else }}Its ids are kept, and each is asked for again.{{ end }}"
+)

@@ -1,0 +1,225 @@
+"""What both boards say first: which alerts fire, what is about to, and who can be seen."""
+
+from typing import Final
+
+from dashboards import places
+from dashboards.marks import STILL
+from dashboards.panels import (
+    CALM,
+    CLOCK,
+    COUNT,
+    GREEN,
+    GREY,
+    ORANGE,
+    RED,
+    UP,
+    YELLOW,
+    About,
+    AnyPanel,
+    Column,
+    Limits,
+    Query,
+    rows,
+    stats,
+)
+
+_OURS: Final = 'alertname=~"ComfyControl.+"'
+"""Of every account, whatever is chosen: the link in a page chooses one, and another may burn."""
+_FIRING: Final = f'ALERTS{{alertstate="firing", {_OURS}'
+_PENDING: Final = f'ALERTS{{alertstate="pending", {_OURS}}}'
+
+_RULES_LOADED: Final = "last_over_time(account:comfycontrol_workflows_waiting:sum[15m])"
+"""A recording rule's: there, where somebody evaluates the rules. Nothing else is asked of them."""
+
+_WAITING: Final = 'status=~"accepted|uploaded|queued"'
+
+
+def _moved(at: str = "") -> str:
+    """All starts and ends of an account."""
+    return (
+        "(sum by (account) (comfycontrol_workflow_time_to_start_seconds_count"
+        f'{{account=~"$account"}}{at})'
+        " + sum by (account) (comfycontrol_workflows_finished_total"
+        f'{{account=~"$account", status=~"completed|failed"}}{at}))'
+    )
+
+
+_SINCE_IT_MOVED: Final = (
+    "(time() - min_over_time(timestamp("
+    f"{_moved()} == on (account) {_moved(' @ end()')})[6h:1m]) or 0 * {_moved()})"
+)
+"""To the minute: for so long what counts starts and ends has been at its present value."""
+_SINCE_IT_WAITS: Final = (
+    "(time() - min by (account) (comfycontrol_oldest_workflow_created_timestamp_seconds"
+    f'{{account=~"$account", {_WAITING}}}))'
+)
+SEEN: Final = (
+    ' and on (account) (max by (account) (comfycontrol_account_up{account=~"$account"}) == 1)'
+)
+"""Leaves out accounts that nobody can see now: what they did before would look like health."""
+
+STANDS_STILL: Final = (
+    f"(({_SINCE_IT_MOVED} <= on (account) {_SINCE_IT_WAITS}"
+    f" or {_SINCE_IT_WAITS} < on (account) {_SINCE_IT_MOVED})"
+    " and on (account) sum by (account) "
+    f'(comfycontrol_workflows{{account=~"$account", {_WAITING}}}) > 0)'
+)
+"""By account: for how long something has waited and nothing has started or ended. Not there where
+nothing waits: a night without work is no standstill."""
+
+
+def alerts() -> AnyPanel:
+    """How many fire; or that none does, and whether that can be believed."""
+    none = (
+        f"(1 + 0 * count({STANDS_STILL} > {STILL}) or on () 0 * count({_RULES_LOADED})"
+        f" or on () vector(2)) unless on () count({_FIRING}}})"
+    )
+    return stats(
+        About(
+            "Alerts",
+            "How many alerts fire and how many are about to (pending: what they look for holds, "
+            "not yet for long enough). Green: none fires, nothing stands still, and the rules are "
+            "evaluated. Of all accounts, whatever is chosen at the top. Without the alerting "
+            "rules, nothing can be said here.",
+            COUNT,
+            width=4,
+            height=7,
+        ),
+        *(
+            Query(f'count({_FIRING}, severity="{severity}"}})', severity)
+            for severity in ("critical", "warning", "info")
+        ),
+        Query(f"count({_PENDING})", "pending"),
+        Query(none, "now"),
+        limits=Limits(worrying=None, bad=None),
+        colors={"critical": RED, "warning": ORANGE, "info": GREY, "pending": YELLOW},
+        names={
+            "now": {
+                "0": ("nothing fires", GREEN),
+                "1": ("nothing fires yet", ORANGE),
+                "2": ("no rules loaded", ORANGE),
+            }
+        },
+        no_value="not scraped",
+    )
+
+
+def firing(*, exporter: bool) -> AnyPanel:
+    """Each alert, with the way to its runbook."""
+    by = ["alertname", "reason", "account", "node_type", "severity"]
+    if exporter:
+        by = ["alertname", "reason", "account", "instance", "severity"]
+    labels = ", ".join(by)
+
+    def named(expression: str) -> str:
+        """Without what all names begin with: the column is narrow."""
+        return (
+            f"label_replace(max by ({labels}) ({expression}),"
+            ' "alertname", "$1", "alertname", "ComfyControl(.+)")'
+        )
+
+    rank = (
+        f'4 * {_FIRING}, severity="critical"}} or 3 * {_FIRING}, severity="warning"}}'
+        f' or 2 * {_FIRING}, severity!~"critical|warning"}} or {_PENDING}'
+    )
+    about = [Column("node_type", "Node type", width=140)]
+    if exporter:
+        about = [Column("instance", "Exporter", width=140)]
+    return rows(
+        About(
+            "What fires",
+            "Every alert that fires or is pending, the worst first. Its name leads to its runbook: "
+            "what it means, how to find the cause, and what to do. The last column is since when "
+            "what it looks for holds. Of all accounts, whatever is chosen at the top.",
+            COUNT,
+            width=13,
+            height=7,
+        ),
+        [
+            Column(
+                "Value #A",
+                "Is",
+                width=76,
+                texts={
+                    "4": ("critical", RED),
+                    "3": ("warning", ORANGE),
+                    "2": ("info", GREY),
+                    "1": ("pending", YELLOW),
+                },
+                filled=True,
+            ),
+            Column("alertname", "Alert", link=places.runbook_of_row()),
+            Column("reason", "Reason", width=92),
+            Column("account", "Account", width=95),
+            *about,
+            Column("Value #B", "For", unit=CLOCK, width=82),
+        ],
+        Query(named(rank)),
+        Query(named(f"time() - ALERTS_FOR_STATE{{{_OURS}}}")),
+        sort_by="Is",
+        no_value="No alert fires or is pending",
+    )
+
+
+def stands_still(limits: Limits) -> AnyPanel:
+    """What comes before the alerts on a queue."""
+    return stats(
+        About(
+            "Stands still",
+            "For how long something has waited while nothing started or ended, of the account "
+            "where that is longest. Orange: look whether anything runs there; a long run with "
+            "others behind it stands still as well. Red: the alerts on a queue are due.",
+            CLOCK,
+            width=3,
+            height=7,
+            links=[
+                places.runbook("ComfyControlNothingStarts"),
+                places.runbook("ComfyControlQueueStuck"),
+            ],
+        ),
+        Query(f"topk(1, {STANDS_STILL})", "{{account}}"),
+        Query(
+            f'(sum(comfycontrol_workflows{{account=~"$account", {_WAITING}}}) == 0)',
+            "nowhere",
+        ),
+        limits=limits,
+        names={"nowhere": {"0": ("nothing waits", CALM)}},
+        no_value="not seen",
+    )
+
+
+def accounts(width: int) -> AnyPanel:
+    """Who can be seen: those that are down by name, however many there are."""
+    up = 'min by (account) (comfycontrol_account_up{account=~"$account"})'
+    waits = (
+        'max by (account) (comfycontrol_account_listed{account=~"$account"})'
+        ' unless on (account) comfycontrol_account_up{account=~"$account"}'
+    )
+    exporters = "(up and on (job, instance) last_over_time(comfycontrol_exporter_build_info[1d]))"
+    return stats(
+        About(
+            "Accounts",
+            "Up: the service's last answer to us was authorised and usable. Down ones are named, "
+            "four at most, and so is an exporter that is not scraped. Once an account has been "
+            "down for 30 s, its open workflows are shown no more; what ends meanwhile is counted "
+            "when it is back. Nothing asked yet: it waits for its first id. Gone: no exporter "
+            "tells of any account.",
+            COUNT,
+            width=width,
+            height=7,
+            links=[
+                places.runbook("ComfyControlAccountDown"),
+                places.runbook("ComfyControlExporterAbsent"),
+                places.panel_board("Exporter health", places.HEALTH_UID),
+            ],
+        ),
+        Query(f"topk(2, {exporters} == 0)", "{{instance}}"),
+        Query(f"topk(4, {up} == 0)", "{{account}}"),
+        Query(f"count({up} == 0) > 4", "down in all"),
+        Query(f"count({up} == 1)", "up"),
+        Query(f"count({waits})", "nothing asked yet"),
+        limits=UP,
+        texts={"0": ("down", RED)},
+        colors={"down in all": RED, "nothing asked yet": GREY},
+        no_value="gone",
+    )

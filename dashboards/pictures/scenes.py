@@ -1,0 +1,132 @@
+"""The situations that the boards are drawn in: what an account meets, and what is to be seen."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from dashboards.pictures.day import DAY, HOUR, Account, Failing, Kind
+
+MINUTE: Final = 60.0
+_NODE: Final = ("VHS_VideoCombine", "FileNotFoundError")
+_LATEST: Final = math.inf
+_IMAGES: Final = (Kind(15.0),)
+_STUDIO: Final = Account("studio", 55, runners=2, kinds=(Kind(18.0, weight=4), Kind(150.0)))
+_FARM: Final = Account("farm", 120, runners=3, kinds=(Kind(25.0),), waves=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One situation, and the time range that it is looked at over."""
+
+    name: str
+    shows: str
+    """In words, for the page that the picture is on."""
+    accounts: Sequence[Account]
+    minutes: int = 360
+    history: float = 8 * DAY + HOUR
+    """How far back Prometheus knows, in seconds."""
+    first_screen: bool = False
+    """Whether the rest of a board would show no more than others do."""
+    blind_since: float = _LATEST
+    """When the exporter went away; seconds after the end of the history."""
+
+
+_LIGHT: Final = Account(
+    "studio",
+    0.9,
+    runners=1,
+    kinds=(Kind(90.0, sigma=0.6),),
+    bursts=((-3.2 * HOUR, 3), (-30 * HOUR, 3), (-80 * HOUR, 2)),
+    failed=0.06,
+)
+
+SCENES: Final = (
+    Scene(
+        "idle",
+        "nothing has arrived for two days",
+        [Account("studio", 6, quiet=[(-2 * DAY, _LATEST)])],
+    ),
+    Scene("light-6h", "about one workflow an hour, over six hours", [_LIGHT]),
+    Scene("light-7d", "the same account, over seven days", [_LIGHT], minutes=7 * 24 * 60),
+    Scene(
+        "busy",
+        "two accounts at work, with a burst an hour and a half ago",
+        [
+            Account(
+                "studio", 130, runners=3, kinds=(Kind(18.0, weight=4), Kind(150.0)), waves=True,
+                bursts=[(-90 * MINUTE, 60)],
+            ),
+            Account("farm", 220, runners=4, kinds=(Kind(25.0),), waves=True),
+        ],
+    ),
+    Scene(
+        "stopping",
+        "runners have started nothing for six minutes: nothing fires yet",
+        [
+            Account(
+                "studio", 170, runners=3, kinds=_IMAGES,
+                stopped=[(-6.5 * MINUTE, _LATEST)], bursts=[(-5 * MINUTE, 6)],
+            ),
+            Account("farm", 60, runners=2, kinds=_IMAGES),
+        ],
+        first_screen=True,
+    ),
+    Scene(
+        "stuck",
+        "the runners of one account have started nothing for 45 minutes",
+        [
+            Account(
+                "studio", 55, runners=2, kinds=(Kind(18.0, weight=4), Kind(90.0)),
+                stopped=[(-45 * MINUTE, _LATEST)],
+            ),
+            _FARM,
+        ],
+    ),
+    Scene(
+        "failing",
+        "one type of node has failed in one account for half an hour",
+        [
+            Account(
+                "studio", 110, runners=3, kinds=(Kind(20.0),),
+                failing=[Failing((-32 * MINUTE, _LATEST), 0.45, _NODE)],
+            ),
+            _FARM,
+        ],
+    ),
+    Scene(
+        "outage",
+        "the service has answered with 503 for 14 minutes, and the token of one account was "
+        "refused before that",
+        [
+            Account(
+                "studio", 55, runners=2, kinds=_STUDIO.kinds,
+                down=[(-26 * MINUTE, -14 * MINUTE, "401"), (-14 * MINUTE, _LATEST, "503")],
+            ),
+            Account("farm", 120, runners=3, kinds=(Kind(25.0),), waves=True,
+                    down=[(-14 * MINUTE, _LATEST, "503")]),
+        ],
+    ),
+    Scene(
+        "blind",
+        "the exporter has not been reached for 12 minutes",
+        [_STUDIO, _FARM],
+        first_screen=True,
+        blind_since=-12 * MINUTE,
+    ),
+    Scene(
+        "twelve",
+        "twelve accounts: one fails always, and the token of another is refused",
+        [
+            Account(
+                f"brand-{number:02}", 14 + number, runners=1, kinds=_IMAGES,
+                failing=[Failing((-DAY, _LATEST), 1.0, ("UNETLoader", "ValueError"))]
+                if number == 7
+                else [],
+                down=[(-20 * MINUTE, _LATEST, "401")] if number == 4 else [],
+            )
+            for number in range(1, 13)
+        ],
+        history=30 * HOUR,
+    ),
+)  # fmt: skip

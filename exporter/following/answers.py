@@ -1,0 +1,205 @@
+"""What the service's answers say of an account as a whole: whether it is up, and why not. Pure.
+
+An account is up while it gets what it needs. That is its list, where it is listed: new workflows
+and outcomes come from there, and streams add liveness alone. Without a list it is any way to ask
+about one workflow: polls tell outcomes while streams are refused, and the other way round.
+
+Neither one bad answer nor one good answer among bad ones decides (`GRACE_SECONDS`,
+`SETTLED_SECONDS`), so that nothing that hangs on it goes to and fro. A refused token does: nothing
+else is asked then.
+
+Times are seconds of one monotonic clock.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import Final, Literal, get_args
+
+from exporter.comfycontrol import (
+    Forbidden,
+    NotFound,
+    ServerFault,
+    ServiceError,
+    Unauthorized,
+    Unreachable,
+)
+from exporter.comfycontrol.errors import NO_STATUS
+from exporter.comfycontrol.window import Purpose
+
+Cause = Literal["token_refused", "not_listed", "server_errors", "no_answer", "unusable"]
+"""Why an account is down, as its latest bad answer says."""
+
+CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)
+
+GRACE_SECONDS: Final = 30.0
+"""For so long what an account needs must have failed before the account is down. What is shown of
+its workflows is then withdrawn: a gap says "cannot see", a frozen number lies. No time counts
+against its workflows either, from then on."""
+
+SETTLED_SECONDS: Final = 10.0
+"""One usable answer ends an outage when no bad one followed it for this long; two in a row do at
+once."""
+
+HOLD_SECONDS: Final = 150.0
+"""A usable answer speaks for its way for this long. Polls of one workflow are at most two minutes
+apart."""
+
+_Way = Literal["list", "poll", "cause", "stream", "reconcile"]
+
+_WAYS: Final[Mapping[Purpose, _Way]] = {
+    Purpose.LIST_FIRST_PAGE: "list",
+    Purpose.LIST_DEEPER_PAGE: "list",
+    Purpose.POLL: "poll",
+    Purpose.CAUSE: "cause",
+    Purpose.NEW_STREAM: "stream",
+    Purpose.RECONNECT: "stream",
+    Purpose.RECONCILE: "reconcile",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AccountHealth:
+    """What the service's answers said of an account."""
+
+    up: bool | None
+    """It gets what it needs; None before there was anything to answer."""
+    answered: bool
+    """There was an answer at all, since the start."""
+    down_since: float | None
+    """Monotonic time since which what it needs has failed; None while up."""
+    cause: Cause | None = None
+    """Why it is down, as the latest bad answer says; None while up."""
+    usable_at: float | None = None
+    """Monotonic time of the latest usable answer; None: there was none yet."""
+
+    def is_blind(self, now: float) -> bool:
+        """Whether nothing has been known of its workflows for a while."""
+        return self.down_since is not None and now - self.down_since > GRACE_SECONDS
+
+
+@dataclass(slots=True)
+class _Record:
+    """What one way has brought."""
+
+    usable_at: float = -inf
+    usable_since: float = -inf
+    """The first of its usable answers with no bad one after it."""
+    usable_in_a_row: int = 0
+    failing_since: float | None = None
+
+    def ceased(self) -> float:
+        """When it ceased to be well, or will."""
+        if self.failing_since is not None:
+            return self.failing_since
+        return self.usable_at + HOLD_SECONDS
+
+    def has_settled(self, now: float) -> bool:
+        """Whether it is well by more than one lucky answer."""
+        return self.usable_in_a_row > 1 or now - self.usable_since >= SETTLED_SECONDS
+
+
+class Answers:
+    """Remembers what an account's answers said. Not safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._listed = False
+        self._ways: dict[_Way, _Record] = {}
+        self._refused = False
+        self._answered = False
+        self._cause: Cause | None = None
+        self._down_since: float | None = None
+        self._was_up = False
+        self._usable_at: float | None = None
+
+    def need_list(self, *, needed: bool) -> None:
+        """Whether the account's list is asked for."""
+        self._listed = needed
+
+    def refused_for_now(self) -> None:
+        """There was an answer, which says nothing but that there were too many requests."""
+        self._answered = True
+
+    def usable(self, purpose: Purpose, now: float) -> None:
+        """The service knew who asked, and answered."""
+        self._judge(now)
+        self._answered, self._refused, self._usable_at = True, False, now
+        record = self._ways.setdefault(_WAYS[purpose], _Record())
+        if not record.usable_in_a_row:
+            record.usable_since = now
+        record.failing_since = None
+        record.usable_at, record.usable_in_a_row = now, record.usable_in_a_row + 1
+        self._judge(now)
+
+    def failed(
+        self, purpose: Purpose, error: ServiceError, now: float, *, refused: bool = False
+    ) -> None:
+        """There was no usable answer. `refused`: of no way of asking, as the token is refused."""
+        self._judge(now)
+        self._answered |= error.code != NO_STATUS
+        self._refused |= refused
+        way = _WAYS[purpose]
+        record = self._ways.setdefault(way, _Record())
+        if refused or way in self._needed():
+            self._cause = cause_of(error)
+        record.usable_in_a_row = 0
+        if record.failing_since is None:
+            record.failing_since = now
+        self._judge(now)
+
+    def health(self, now: float) -> AccountHealth:
+        """What is known of the account now."""
+        self._judge(now)
+        is_down = self._down_since is not None
+        return AccountHealth(
+            up=not is_down if self._ways else None,
+            answered=self._answered,
+            down_since=self._down_since,
+            cause=self._cause if is_down else None,
+            usable_at=self._usable_at,
+        )
+
+    def _needed(self) -> dict[_Way, _Record]:
+        """What the account needs, of the ways that were used; all, before any of those was."""
+        needed: dict[_Way, _Record] = {
+            way: record
+            for way, record in self._ways.items()
+            if way != "reconcile" and (way == "list") is self._listed
+        }
+        return needed or self._ways
+
+    def _judge(self, now: float) -> None:
+        """Go down or up, if it is time to."""
+        needed = self._needed().values()
+        fails = any(record.failing_since is not None for record in needed)
+        # Where nothing was asked since, nothing speaks against what was answered last.
+        well = [
+            record
+            for record in needed
+            if record.failing_since is None and (not fails or now <= record.ceased())
+        ]
+        if self._refused or (fails and not well):
+            since = now if well else max(record.ceased() for record in needed)
+            is_over = self._refused or not self._was_up or now - since >= GRACE_SECONDS
+            if self._down_since is None and is_over:
+                self._down_since = since
+        elif well and (
+            self._down_since is None
+            or not self._was_up
+            or any(record.has_settled(now) for record in well)
+        ):
+            self._down_since, self._was_up = None, True
+
+
+def cause_of(error: ServiceError) -> Cause:
+    """What a bad answer says of an account."""
+    match error:
+        case Unauthorized():
+            return "token_refused"
+        case Forbidden() | NotFound():
+            return "not_listed"
+        case Unreachable(code=code) if code == NO_STATUS:
+            return "no_answer"
+        case ServerFault(code=code) if code.startswith("5"):
+            return "server_errors"
+    return "unusable"

@@ -1,0 +1,55 @@
+"""When an account's list is looked at beyond what is new: open ones, and old ones. Pure.
+
+A workflow that has settled and runs again shows nowhere near the top. While it runs, the list
+filtered by its status shows it, wherever it stands. One that ran again between two such looks is
+found by a sweep, which reads the whole list down to its horizon, page by page, for ever.
+
+Both live from what the budget has to spare. Numbers are those of docs/performance.md.
+"""
+
+from typing import Final
+
+SPARE_LOAD: Final = 0.5
+"""Part (0 to 1) of the allowed requests below which the budget has room."""
+
+LEAST_LOOK_SECONDS: Final = 4.0
+"""Between two looks at what is open, while there is room: one with each pass, at the default
+interval of 5 s."""
+
+MOST_LOOK_SECONDS: Final = 30.0
+"""The same, while there is none."""
+
+SECONDS_A_PAGE: Final = 10.0
+"""Without room, a look that takes many pages comes the more seldom: one page in so many seconds."""
+
+SWEEP_SECONDS: Final = 30.0
+"""Between two pages of the sweep, while there is room: 12,000 workflows an hour."""
+
+BUSY_SWEEP_SECONDS: Final = 300.0
+"""The same, while there is none: 1,200 workflows an hour."""
+
+FILTER_AGAIN_SECONDS: Final = 3600.0
+"""After so long, a filter that the service did not know is tried again."""
+
+
+def has_room(load: float) -> bool:
+    """Whether the budget has room, with this part (0 to 1) of the allowed requests in use."""
+    return load < SPARE_LOAD
+
+
+def look_is_due(since: float, load: float, pages: int) -> bool:
+    """Whether to look at what is open.
+
+    Args:
+        since: seconds since the last whole look.
+        load: part of the allowed requests in use.
+        pages: how many that one took.
+    """
+    if has_room(load):
+        return since >= LEAST_LOOK_SECONDS
+    return since >= max(MOST_LOOK_SECONDS, SECONDS_A_PAGE * pages)
+
+
+def sweep_is_due(since: float, load: float) -> bool:
+    """Whether the sweep reads its next page, so many seconds after the last one."""
+    return since >= (SWEEP_SECONDS if has_room(load) else BUSY_SWEEP_SECONDS)

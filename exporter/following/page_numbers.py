@@ -1,0 +1,80 @@
+"""Whether a list's pages are counted from 1 or from 0. Pure.
+
+The service's documents do not say. Where page 1 shows the whole list, it does not matter; else
+the page before it tells, once: it shows what stands above, or there is none.
+"""
+
+from typing import Final
+
+from exporter.comfycontrol import WorkflowPage
+from exporter.following.list_stamps import created_at_the_latest
+
+AGAIN_SECONDS: Final = 3600.0
+"""How long it is taken for granted that there is no page before page 1, where none was shown."""
+
+SOON_SECONDS: Final = 60.0
+"""After so long it is looked for again where that was not answered, or where page 1 was not there
+either; after twice as long each time, up to the above."""
+
+
+class PageNumbers:
+    """What is known of the numbers. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self.first = 1
+        """The number of the first page."""
+        self.known = False
+        """Whether that is certain, or does not matter as yet."""
+        self._until = 0.0
+        self._unanswered = 0
+
+    def is_doubtful(self, shown: WorkflowPage | None, now: float) -> bool:
+        """Whether to look at the page before this one, which was taken for the first.
+
+        Args:
+            shown: what it shows; None where it was refused.
+            now: when.
+        """
+        is_missing = shown is None or (not shown.entries and bool(shown.total))
+        if self.first == 0:
+            if is_missing:
+                # It was not so, or is so no more.
+                self.first, self.known = 1, False
+            return False
+        if shown is not None and shown.total == shown.entries:
+            # It shows the whole list, whatever its number.
+            self.known = True
+            return False
+        return now >= self._until
+
+    def settle(self, above: WorkflowPage | None, shown: WorkflowPage | None, now: float) -> bool:
+        """Take what the page before it shows (None: nothing); whether that one is the first."""
+        is_first = above is not None and stands_above(above, shown)
+        if not is_first and shown is None:
+            self.unanswered(now)
+            return False
+        self.first = 0 if is_first else 1
+        self.known, self._until, self._unanswered = True, now + AGAIN_SECONDS, 0
+        return is_first
+
+    def unanswered(self, now: float) -> None:
+        """The page before it was not answered, nor was that itself."""
+        self._until = now + min(AGAIN_SECONDS, SOON_SECONDS * 2.0 ** min(self._unanswered, 10))
+        self._unanswered += 1
+
+
+def stands_above(above: WorkflowPage, shown: WorkflowPage | None) -> bool:
+    """Whether a page shows what stands above another, and not the same, or the end of the list."""
+    if not above.workflows:
+        return False
+    if shown is None or not shown.workflows:
+        return True
+    ids = {workflow.id for workflow in above.workflows}
+    again = sum(workflow.id in ids for workflow in shown.workflows)
+    if 2 * again >= min(len(above.workflows), len(shown.workflows)):
+        return False
+    ages = [
+        [age for age in map(created_at_the_latest, page.workflows) if age is not None]
+        for page in (above, shown)
+    ]
+    return not (ages[0] and ages[1]) or max(ages[0]) >= max(ages[1])

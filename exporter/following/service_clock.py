@@ -1,0 +1,44 @@
+"""The service's clock, as its answers tell it: by their Date header, or else by their stamps."""
+
+from typing import Final
+
+from exporter.comfycontrol import WorkflowPage
+from exporter.following.list_stamps import latest_believed, newest_stamps
+from exporter.observations import Moment
+
+ODD_STAMPS: Final = 2
+"""So many of the newest stamps may be odd without leading the clock astray."""
+
+
+class ServiceClock:
+    """Goes on from what was told. Nothing is ever decided by our own clock but what is absurd."""
+
+    def __init__(self) -> None:
+        # What to add to the monotonic clock for the time that was told, and for one that has
+        # passed for sure.
+        self._told: float | None = None
+        self._passed: float | None = None
+
+    def note(self, shown: WorkflowPage, at: Moment) -> None:
+        """Take what a page tells of the time."""
+        if shown.service_time is not None:
+            self._told = shown.service_time - at.monotonic
+        newest = newest_stamps(shown.workflows, self.latest(at))[: ODD_STAMPS + 1]
+        if newest:
+            passed = newest[-1] - at.monotonic
+            self._passed = passed if self._passed is None else max(self._passed, passed)
+
+    def told(self, at: Moment) -> float | None:
+        """The time now (Unix seconds), where the service tells it; to the second."""
+        return None if self._told is None else self._told + at.monotonic
+
+    def at_least(self, at: Moment) -> float | None:
+        """A time (Unix seconds) that has come by now; None where nothing tells it."""
+        told = self.told(at)
+        if told is not None:
+            return told
+        return None if self._passed is None else self._passed + at.monotonic
+
+    def latest(self, at: Moment) -> float:
+        """The latest stamp that is believed now (Unix seconds)."""
+        return latest_believed(self.told(at), at.wall)
