@@ -206,6 +206,18 @@ def test_one_that_vanished_and_returned_is_no_loss() -> None:
     assert world.counted == {"completed": 4}
 
 
+def test_what_shows_after_longer_than_the_list_looks_back_does_not_count() -> None:
+    world = settled_world()
+    world.service.hidden = {10}
+    world.live([10], "failed")
+    world.pass_(LOOKBACK + 3600)
+    world.service.hidden = set()
+    world.missed = {10}
+    world.pass_(1800)
+    assert world.counted == {"completed": 3}
+    assert world.differences == {}
+
+
 def test_one_whose_end_the_service_tells_otherwise_now_is_no_loss(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
