@@ -44,6 +44,7 @@ RIGHTLY_EMPTY = {
 
 _FIRING = "alerts match, and none for as long as it must"
 _ALL_UP = "every account and every exporter is up, and all are listed"
+_COMPARED = "totals are compared every two minutes, which is too long here"
 _BUSY = "something waits, starts, fails and is open in every account"
 QUIET_PANELS = {
     "Alerts A": _FIRING,
@@ -61,6 +62,9 @@ QUIET_PANELS = {
     "Oldest queued B": _BUSY,
     "Stalest observation B": _BUSY,
     "Listing lag B": _ALL_UP,
+    "Workflows at the service A": _COMPARED,
+    "Outcomes not accounted for A": _COMPARED,
+    "Last compared A": _COMPARED,
 }
 """Queries of panels that are there for a situation that is not this one, and why it is not."""
 
@@ -75,12 +79,11 @@ QUIET_ALERTS = {
     "ComfyControlNothingStarts": "something runs",
     "ComfyControlRunTooLong": "nothing has run for half an hour",
     "ComfyControlNothingFinished": "much has completed",
-    "ComfyControlAccountDown token": "the tokens are accepted",
-    "ComfyControlAccountDown service": "the service answers",
+    "ComfyControlAccountDown": "the service answers, and accepts the tokens",
+    "ComfyControlFailureRatioHigh few": "some complete",
     "ComfyControlRateLimited": "the exporter keeps within the limit",
     "ComfyControlObservationsStale": "everything open is heard of",
     "ComfyControlListingBehind": "the list is read every two seconds",
-    "ComfyControlTotalsDiffer": "nothing was missed",
     "ComfyControlLedgerFailing": "the disk is well",
     "ComfyControlConfigReloadFailed config": "the configuration in use is the one last read",
     "ComfyControlConfigReloadFailed web": "the web configuration in use is the one last read",
@@ -88,6 +91,13 @@ QUIET_ALERTS = {
     "ComfyControlExporterAbsent one": "the exporter is up",
 }
 """Alerts that do not match on a service that is well, by name and reason, and why."""
+
+NOT_HERE = {
+    "ComfyControlTotalsDiffer": "totals are compared every two minutes, which is too long here",
+    "ComfyControlSeriesMissing": "it asks for what is missing, in forms that this Prometheus lacks",
+    "ComfyControlWorkflowsDropped": "nothing was dropped within these seconds",
+}
+"""Alerts of which nothing is asked here, and why; `promtool` tests them."""
 
 
 def rules_in_a_hurry() -> dict[str, str]:
@@ -114,6 +124,8 @@ def what_alerts_ask() -> Iterator[tuple[str, str, bool]]:
     for recording in RECORDINGS:
         yield f"rule: {recording.name}", recording.name, True
     for name, expression in alerting_expressions():
+        if name in NOT_HERE:
+            continue
         if name not in QUIET_ALERTS:
             yield f"alert: {name}", expression, True
         yield f"alert: {name}, without thresholds", unfiltered(expression), True
