@@ -8,14 +8,12 @@ from typing import Any
 
 import pytest
 
-from exporter.following.reconciling import Pace
 from exporter.simulator import Simulator, Truth
 from tests.integration.following.exporting import Bench, Exporter
 
-APP: dict[str, Any] = {"reconciling": Pace(every=8.0, settle=2.0, page=1.0, again=10.0)}
-"""What every exporter here is given besides its configuration: it reconciles within seconds, in
-the place of minutes. The one place for how long a new series is held at 0, and for telling that the
-service is known to be fresh."""
+APP: dict[str, Any] = {}
+"""What every exporter here is given besides its configuration. The one place for how long a new
+series is held at 0, and for telling that the service is known to be fresh."""
 
 QUICK = """
 stages: {accepted: 100ms, uploaded: 100ms, pickup: 100ms}
