@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -302,7 +303,7 @@ def test_alerts_fire_on_real_faults_and_end_with_them(stage: Stage) -> None:
             "count(comfycontrol_account_up offset 5s == 1) >= 10",
             'comfycontrol_workflows{account="gone", status="running"} == 1',
         ):
-            stage.until(seen, lambda seen=seen: Prometheus(alarms.url).query(seen))
+            stage.until(seen, partial(Prometheus(alarms.url).query, seen))
         cures = provoke(running)
 
         # The ledger of the second exporter is taken away, and its files are spoilt.
