@@ -286,6 +286,7 @@ class FollowedAccount:
             pace=around.reconciling,
             list_read_at=lambda: around.instruments.list_completed_at(self.name),
             now=around.now,
+            random=around.jitter,
         )
         return (reconciler,)
 

@@ -142,6 +142,8 @@ class Baseline:
     """Below zero where counted ones were deleted since."""
     compared_at: float
     """When the service's total was last compared with it; Unix seconds."""
+    since: float
+    """What had ended by then is in it, counted or not, and is not looked for; Unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)

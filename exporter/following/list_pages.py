@@ -69,6 +69,7 @@ class ListPages:
             new is not to wait until a night's backlog is read.
         now: both clocks.
         backoff: of this list.
+        turns: which turns the first page, and any other, waits for.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -81,6 +82,7 @@ class ListPages:
         top_again: float,
         now: Callable[[], Moment],
         backoff: Backoff,
+        turns: tuple[Purpose, Purpose] = (Purpose.LIST_FIRST_PAGE, Purpose.LIST_DEEPER_PAGE),
     ) -> None:
         self._access = access
         self._account = access.account
@@ -90,6 +92,7 @@ class ListPages:
         self._top_again = top_again
         self._now = now
         self._backoff = backoff
+        self._first_turn, self._other_turn = turns
         self._top_read = -inf
         self._failing: str | None = None
         self.clock: Final = ServiceClock()
@@ -147,7 +150,7 @@ class ListPages:
         shown: WorkflowPage | None = None
         refusal: ServiceError | None = None
         try:
-            _, shown = self._read(_just(page), Purpose.LIST_FIRST_PAGE)
+            _, shown = self._read(_just(page), self._first_turn)
         except (BadRequest, NotFound) as error:
             refusal = error
         if self._numbers.is_doubtful(shown, now):
@@ -166,7 +169,7 @@ class ListPages:
         try:
             _, above = self._read(
                 _just(PageToRead(page.number - 1, page.size)),
-                Purpose.LIST_DEEPER_PAGE,
+                self._other_turn,
                 is_probe=True,
             )
         except ServiceError as error:
@@ -199,7 +202,7 @@ class ListPages:
             if self._now().monotonic - self._top_read >= self._top_again:
                 self._look_at_top()
             try:
-                answer = self._read(chosen, Purpose.LIST_DEEPER_PAGE, status)
+                answer = self._read(chosen, self._other_turn, status)
             except (BadRequest, NotFound):
                 raise
             except (RateLimited, Unauthorized):
@@ -279,11 +282,14 @@ class ListPages:
         self._size.left_out(self._now().monotonic)
         return True
 
-    def filtered(self, status: str, most: int = PER_PAGE) -> Iterator[WorkflowPage]:
+    def filtered(
+        self, status: str, most: int = PER_PAGE, *, is_repeated: bool = True
+    ) -> Iterator[WorkflowPage]:
         """Read the list of one status from its newest on, for as long as the caller goes on.
 
         Pages may show rows again. The first one tells how many there are in all, as far as the
-        service tells; `most` is how many rows it has at the most.
+        service tells; `most` is how many rows it has at the most. Unless it is repeated over and
+        over, it goes on until the end is certain.
 
         Raises:
             Stopped: asked to end.
@@ -299,7 +305,7 @@ class ListPages:
             wanted=(),
             before=PassBefore(),
             rank_of=lambda _: 0,
-            is_repeated=True,
+            is_repeated=is_repeated,
         )
 
         def choose(now: float) -> PageToRead:
@@ -309,6 +315,15 @@ class ListPages:
             page, shown = self.below(choose, status)
             listing.read(page, shown, self._now().monotonic)
             yield shown
+
+    def total(self, status: str) -> WorkflowPage:
+        """One row of the list of one status, and how many it has. Asked for once.
+
+        Raises:
+            Stopped: asked to end.
+            ServiceError: no answer.
+        """
+        return self._read(_just(PageToRead(1, 1)), self._other_turn, status)[1]
 
     def failed(self, error: ServiceError) -> float:
         """Note a failure, and tell of it once for each reason: an outage lasts for many tries.
@@ -350,7 +365,7 @@ class ListPages:
         for distance in BESIDE:
             other = _just(PageToRead(page.number + distance, 1))
             try:
-                self._read(other, Purpose.LIST_DEEPER_PAGE, status)
+                self._read(other, self._other_turn, status)
             except ServiceError:
                 continue
             return True

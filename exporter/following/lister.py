@@ -19,7 +19,7 @@ from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
 from exporter.following.backoff import Backoff
 from exporter.following.list_pages import ListPages
-from exporter.following.list_stamps import counting_line, created_no_earlier
+from exporter.following.list_stamps import counting_line
 from exporter.following.listing_pass import (
     FIRST_LOOK_SECONDS,
     ListingPass,
@@ -28,6 +28,7 @@ from exporter.following.listing_pass import (
 )
 from exporter.following.looks import sweep_is_due
 from exporter.following.open_looks import OpenLooks
+from exporter.following.page_observations import observations_of
 from exporter.following.poller import Poller
 from exporter.following.stop import Stop, Stopped
 from exporter.following.telemetry import Telemetry
@@ -343,20 +344,12 @@ class Lister:
 
         What has ended since counts, however long that look takes.
         """
-        at = self._now()
-        told = self._pages.clock.told(at)
         rows = list(workflows)
-        no_earlier = created_no_earlier(rows, self._pages.clock.latest(at))
-        for workflow, earliest in zip(rows, no_earlier, strict=True):
+        told = observations_of(self._account, rows, self._pages.clock, self._now())
+        for workflow, seen in zip(rows, told, strict=True):
             if self._is_ours(workflow):
-                seen = replace(
-                    _observation_of_summary(self._account, workflow, at),
-                    service_wall=told,
-                    created_no_earlier=earliest,
-                )
-                if over_by is not None and _was_over(seen, over_by):
-                    seen = replace(seen, first_look=True)
-                self._register.observe(seen)
+                is_over = over_by is not None and _was_over(seen, over_by)
+                self._register.observe(replace(seen, first_look=True) if is_over else seen)
 
     def _is_ours(self, workflow: WorkflowSummary) -> bool:
         return (
@@ -382,17 +375,3 @@ def _was_over(seen: Observation, over_by: float) -> bool:
     # One that we do not know is an end where it has a stamp of it.
     has_ended = seen.completed_at is not None if status is None else status.final
     return has_ended and (seen.ended_at or over_by) <= over_by
-
-
-def _observation_of_summary(account: str, workflow: WorkflowSummary, at: Moment) -> Observation:
-    return Observation(
-        account=account,
-        workflow_id=workflow.id,
-        via="listing",
-        at=at,
-        status=workflow.status,
-        created_at=workflow.created_at,
-        updated_at=workflow.updated_at,
-        started_at=workflow.started_at,
-        completed_at=workflow.completed_at,
-    )

@@ -1,23 +1,23 @@
-"""What a page of the list said, as observations."""
+"""What rows of the list said, as observations."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from exporter.comfycontrol import WorkflowPage
+from exporter.comfycontrol import WorkflowSummary
+from exporter.following.list_stamps import created_no_earlier
+from exporter.following.service_clock import ServiceClock
 from exporter.observations import Moment, Observation
 
 
-def observations_of(account: str, page: WorkflowPage, at: Moment) -> Iterator[Observation]:
-    """One for each row of the page, in its order.
+def observations_of(
+    account: str, rows: Sequence[WorkflowSummary], clock: ServiceClock, at: Moment
+) -> Iterator[Observation]:
+    """One for each row of a page, in its order, as it was told at this moment.
 
-    The list is newest first: where a row does not tell when it was created, the next one below
-    that does bounds it.
+    The list is newest first: where a row does not tell when it was created, one below that does
+    bounds it.
     """
-    below: float | None = None
-    bounds: list[float | None] = []
-    for workflow in reversed(page.workflows):
-        bounds.append(below)
-        below = below if workflow.created_at is None else workflow.created_at
-    for workflow, bound in zip(page.workflows, reversed(bounds), strict=True):
+    bounds = created_no_earlier(rows, clock.latest(at))
+    for workflow, bound in zip(rows, bounds, strict=True):
         yield Observation(
             account=account,
             workflow_id=workflow.id,
@@ -28,6 +28,6 @@ def observations_of(account: str, page: WorkflowPage, at: Moment) -> Iterator[Ob
             updated_at=workflow.updated_at,
             started_at=workflow.started_at,
             completed_at=workflow.completed_at,
-            service_wall=page.service_time,
-            created_no_earlier=bound if workflow.created_at is None else None,
+            service_wall=clock.told(at),
+            created_no_earlier=bound,
         )

@@ -14,7 +14,6 @@ from exporter.comfycontrol import (
     ServiceError,
     WorkflowPage,
 )
-from exporter.following.listing_pass import PageToRead
 from exporter.following.reconciling import (
     COMPARED,
     DOCUMENTED,
@@ -22,18 +21,18 @@ from exporter.following.reconciling import (
     SHOWN,
     UNEXPLAINED_SECONDS,
     ListTerms,
+    ListWalk,
     Pace,
-    Reach,
     Reconciliation,
     Shortfall,
     Sight,
+    Sought,
     contradicts,
+    counts_since,
     judge,
-    page_pause,
 )
-from exporter.following.rereading import AskList, Books, PageRead, Rereader
-from exporter.following.telemetry import Telemetry
-from exporter.observations import Baseline, Moment, Status
+from exporter.following.rereading import Books, StatusLists, reread
+from exporter.observations import Baseline, Moment, Recovery, Status
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +41,6 @@ NOT_OFFERED_SECONDS: Final = 3600.0
 
 MOST_ROUNDS: Final = 10
 """A comparison that takes longer than so many intervals is dropped: the list is not read."""
-
-TRY_AGAIN_PAGES: Final = 5
-"""After a failure, so many times the pause between two pages."""
 
 CLOCK_SECONDS: Final = 2.0
 """The service tells its time in whole seconds, and the last of them maybe a second late."""
@@ -75,9 +71,8 @@ class Reconciler:
 
     Args:
         account: its configured name.
-        ask: reads a page, when there is room for it.
+        lists: of single statuses, read when there is room for it.
         books: what was counted.
-        telemetry: is told of pages.
         terms: of the account's list.
         pace: how often, and how fast.
         list_read_at: when the list was last read whole, Unix seconds; None: never since the start.
@@ -87,9 +82,8 @@ class Reconciler:
     def __init__(  # noqa: PLR0913 - the parts it joins
         self,
         account: str,
-        ask: AskList,
+        lists: StatusLists,
         books: Books,
-        telemetry: Telemetry,
         *,
         terms: ListTerms,
         pace: Pace,
@@ -97,13 +91,12 @@ class Reconciler:
         now: Callable[[], Moment],
     ) -> None:
         self._account = account
-        self._ask = ask
+        self._lists = lists
         self._books = books
         self._terms = terms
         self._pace = pace
         self._list_read_at = list_read_at
         self._now = now
-        self._rereader = Rereader(account, ask, books, telemetry, terms=terms, pace=pace, now=now)
         self._round: _Round | None = None
         self._round_at = -inf
         self._before: dict[Status, Sight] = {}
@@ -113,7 +106,6 @@ class Reconciler:
         self._shortfalls: dict[Status, Shortfall] = {}
         self._elsewhere: set[str] = set()
         self._page_at = -inf
-        self._go_on_at: float | None = None
         self._shown = Reconciliation()
 
     def reading(self) -> Reconciliation:
@@ -129,21 +121,15 @@ class Reconciler:
         if self._list_read_at() is None:
             # Until it was read whole, all that is missing is the backlog.
             return self._pace.settle / 10
-        if self._go_on_at is None:
-            pause = max(self._pace.every, page_pause(None, self._pace))
-            self._go_on_at = self._now().monotonic + pause
         try:
             self._compare()
         except ServiceError as error:
             self._failed(error)
             self._drop_round()
-        if self._now().monotonic >= self._next_page_at():
-            self._page_at = self._now().monotonic + self._pace.page
-            try:
-                self._read_a_page()
-            except ServiceError as error:
-                self._failed(error)
-                self._page_at = self._now().monotonic + TRY_AGAIN_PAGES * self._pace.page
+        try:
+            self._read_if_due()
+        except ServiceError as error:
+            self._failed(error)
         return max(0.0, min(self._next_look_at(), self._next_page_at()) - self._now().monotonic)
 
     def _failed(self, error: ServiceError) -> None:
@@ -190,12 +176,11 @@ class Reconciler:
                 self._note_refused(status, is_wrong=shown is not None)
                 continue
             self._refused.pop(status, None)
-            self._rereader.note_time(shown)
             if shown.total is None:
                 round_.is_whole = False
             else:
                 round_.totals[status] = shown.total
-        round_.asked_at = self._rereader.service_wall() + CLOCK_SECONDS
+        round_.asked_at = self._lists.service_wall() + CLOCK_SECONDS
         round_.judge_at = self._now().monotonic + self._pace.settle
         round_.passed_at = self._list_read_at()
         if not round_.totals:
@@ -204,7 +189,7 @@ class Reconciler:
     def _ask_total(self, status: Status) -> WorkflowPage | None:
         """The first row of the list of one status, and its total; None: there is no such list."""
         try:
-            return self._ask(PageToRead(1, 1), status)
+            return self._lists.total(status.value)
         except (BadRequest, NotFound, Forbidden):
             return None
         except ServerFault:
@@ -250,9 +235,11 @@ class Reconciler:
                 round_.totals[status], round_.counted[status], counted[status], round_.asked_at
             )
             before = self._before.get(status)
-            verdict = judge(self._still_good(status, baselines.get(status)), sight, before)
+            baseline = self._still_good(status, baselines.get(status))
+            verdict = judge(None if baseline is None else baseline.value, sight, before)
             self._before[status] = sight
-            self._keep_baseline(status, verdict.baseline)
+            since = self._counts_since() if baseline is None else baseline.since
+            self._keep_baseline(status, verdict.baseline, since)
             if verdict.missing is not None:
                 differences[status] = verdict.missing
                 ended_by = sight.asked_at if before is None else before.asked_at
@@ -263,12 +250,10 @@ class Reconciler:
             completed_at=self._now().wall if round_.is_whole else self._shown.completed_at,
         )
 
-    def _still_good(self, status: Status, baseline: Baseline | None) -> int | None:
-        """The baseline's value, unless so much time has passed that outcomes do not count."""
-        if baseline is None:
-            return None
-        if self._now().wall - baseline.compared_at <= self._terms.lookback:
-            return baseline.value
+    def _still_good(self, status: Status, baseline: Baseline | None) -> Baseline | None:
+        """The baseline, unless so much time has passed that outcomes do not count."""
+        if baseline is None or self._now().wall - baseline.compared_at <= self._terms.lookback:
+            return baseline
         log.warning(
             "totals were not compared for longer than the list looks back: what ended meanwhile "
             "and was not counted is not looked for",
@@ -276,13 +261,17 @@ class Reconciler:
         )
         return None
 
-    def _keep_baseline(self, status: Status, value: int) -> None:
-        self._books.keep_baseline(self._account, status, Baseline(value, self._now().wall))
+    def _counts_since(self) -> float:
+        return counts_since(self._books.line(self._account), self._lists.service_wall())
+
+    def _keep_baseline(self, status: Status, value: int, since: float) -> None:
+        baseline = Baseline(value, self._now().wall, since)
+        self._books.keep_baseline(self._account, status, baseline)
 
     def _raise_baseline(self, status: Status, by: int) -> None:
         baseline = self._books.baselines(self._account).get(status)
         if baseline is not None:
-            self._keep_baseline(status, baseline.value + by)
+            self._keep_baseline(status, baseline.value + by, baseline.since)
 
     # What is missing --------------------------------------------------------------------------
 
@@ -335,33 +324,38 @@ class Reconciler:
 
     def _next_page_at(self) -> float:
         now = self._now().monotonic
-        of_the_whole_list = inf if self._go_on_at is None else self._go_on_at
-        due = [of_the_whole_list, *(s.due_at(now) for s in self._shortfalls.values())]
-        return max(self._page_at, min(due))
+        due = min((s.due_at(now) for s in self._shortfalls.values()), default=inf)
+        return max(self._page_at, due)
 
-    def _read_a_page(self) -> None:
+    def _read_if_due(self) -> None:
+        """Read a page of the list of a status of which some are missing."""
         now = self._now().monotonic
+        if now < self._next_page_at():
+            return
+        self._page_at = now + self._pace.page
         for shortfall in self._shortfalls.values():
             if shortfall.due_at(now) <= now:
                 self._read_for(shortfall)
                 return
-        self._go_on_at = now + self._rereader.go_on()
 
     def _read_for(self, shortfall: Shortfall) -> None:
-        """Read a page of the list of a status of which some are missing."""
-        status, walk = shortfall.status, shortfall.begin()
+        status = shortfall.status
+        baseline = self._books.baselines(self._account).get(status)
+        if baseline is None:
+            # A reload has ended the comparison.
+            del self._shortfalls[status]
+            return
+        if shortfall.walk is None:
+            shortfall.walk = ListWalk(self._lists.filtered(status.value, is_repeated=False))
+        walk = shortfall.walk
         try:
-            read = self._rereader.read(walk, status)
-            if read is not None and contradicts(status, read.shown):
-                walk.end()
+            shown = walk.read()
+            if shown is not None and contradicts(status, shown):
                 self._refused[status] = -inf
                 self._note_refused(status, is_wrong=True)
                 return
-            if read is not None:
-                oldest = self._rereader.service_wall() - self._terms.lookback
-                reach = Reach(oldest, youngest=shortfall.ended_by)
-                found = self._rereader.recover(walk, read, reach, shortfall.passed_over or ())
-                self._explain(shortfall, found)
+            if shown is not None:
+                self._explain(shortfall, self._reread(shortfall, walk, shown, baseline))
         finally:
             is_over = walk.over or not shortfall.missing
             if is_over and shortfall.end(self._now().monotonic, self._pace):
@@ -373,8 +367,26 @@ class Reconciler:
             self._shown, differences={**self._shown.differences, status: shortfall.missing}
         )
 
-    def _explain(self, shortfall: Shortfall, read: PageRead) -> None:
-        for workflow_id, recovery in read.found:
+    def _reread(
+        self, shortfall: Shortfall, walk: ListWalk, shown: WorkflowPage, baseline: Baseline
+    ) -> list[tuple[str, Recovery]]:
+        return reread(
+            walk,
+            shown.workflows,
+            account=self._account,
+            books=self._books,
+            clock=self._lists.clock,
+            now=self._now,
+            sought=Sought(
+                since=baseline.since,
+                oldest=self._lists.service_wall() - self._terms.lookback,
+                youngest=shortfall.ended_by,
+            ),
+            however_young=shortfall.passed_over or (),
+        )
+
+    def _explain(self, shortfall: Shortfall, found: list[tuple[str, Recovery]]) -> None:
+        for workflow_id, recovery in found:
             if not shortfall.missing:
                 return
             if recovery in {"recovered", "counted"}:

@@ -3,17 +3,18 @@
 import logging
 import threading
 from collections.abc import Callable
+from math import inf
 
-from exporter.comfycontrol import Call, WorkflowPage
 from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
-from exporter.following.listing_pass import PageToRead
+from exporter.following.backoff import Backoff
+from exporter.following.list_pages import ListPages
 from exporter.following.reconciler import Reconciler
 from exporter.following.reconciling import ListTerms, Pace, Reconciliation
 from exporter.following.rereading import Books
 from exporter.following.stop import Stop, Stopped
 from exporter.following.telemetry import Telemetry
-from exporter.observations import Moment, Status
+from exporter.observations import Moment
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class ReconcilerThread:
         pace: how often, and how fast.
         list_read_at: when the list was last read whole, Unix seconds; None: never since the start.
         now: both clocks.
+        random: numbers from 0 to 1, for the backoff.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -41,15 +43,26 @@ class ReconcilerThread:
         pace: Pace,
         list_read_at: Callable[[], float | None],
         now: Callable[[], Moment],
+        random: Callable[[], float],
     ) -> None:
         self._access = access
         self._stop = Stop()
-        self._pause = pace.page
+        self._pause = max(1.0, pace.page)
+        # With turns, sizes and numbers of its own: nothing that it tries disturbs the lister.
+        lists = ListPages(
+            access,
+            telemetry,
+            self._stop,
+            take_top=lambda _: None,
+            top_again=inf,
+            now=now,
+            backoff=Backoff(random),
+            turns=(Purpose.RECONCILE, Purpose.RECONCILE),
+        )
         self._reconciler = Reconciler(
             access.account,
-            self._ask,
+            lists,
             books,
-            telemetry,
             terms=terms,
             pace=pace,
             list_read_at=list_read_at,
@@ -94,14 +107,3 @@ class ReconcilerThread:
                 extra={"account": self._access.account, "error": type(error).__name__},
             )
             return self._pause
-
-    def _ask(self, page: PageToRead, status: Status | None) -> WorkflowPage:
-        def read(call: Call) -> WorkflowPage:
-            return self._access.client.list_workflows(
-                page=page.number,
-                per_page=page.size,
-                status=None if status is None else status.value,
-                call=call,
-            )
-
-        return self._access.ask(Purpose.RECONCILE, self._stop, read)

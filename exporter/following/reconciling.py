@@ -15,13 +15,12 @@ two comparisons in a row agree. What is under way can hide a difference on a bus
 never make one.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Final
 
-from exporter.comfycontrol import WorkflowPage, WorkflowSummary
-from exporter.following.listing_pass import PER_PAGE, PageToRead
+from exporter.comfycontrol import ServiceError, WorkflowPage, WorkflowSummary
 from exporter.observations import DOCUMENTED_ENDS, Status, known_status
 
 COMPARED: Final = DOCUMENTED_ENDS
@@ -36,14 +35,11 @@ DOCUMENTED: Final = (*SHOWN, Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 PASSES: Final = 2
 """So many complete passes over the list after a total was told, the last of them began after it."""
 
-LONG_PASS: Final = 10
-"""No pass over the list takes longer than so many times what it usually takes to find an end."""
+FIRST_SECONDS: Final = 3600.0
+"""For so long after its line an account is taken for one that is followed for the first time."""
 
 UNEXPLAINED_SECONDS: Final = 3600.0
 """A difference that is older than this is told as one that cannot be explained."""
-
-MOST_TRIES: Final = 5
-"""How often in a row a page is tried that is not answered, before the reading ends there."""
 
 MOST_PROVEN: Final = 100_000
 """Rows of a list that are remembered while it is read, so that it is known to be read whole. Of a
@@ -61,9 +57,6 @@ class Pace:
     complete passes over the list must lie in it as well, however long they take."""
     page: float = 6.0
     """The least between two pages of what is read again: 600 an hour at most."""
-    round_trip: float = 3600.0
-    """The list is read again within this time as far as an outcome can have been missed, page by
-    page, unless that takes more than a page each `page`. Infinite: never."""
     again: float = 900.0
     """From a reading that has explained nothing to the next one; twice as long after each more."""
     longest_again: float = 6 * 3600.0
@@ -129,40 +122,28 @@ def judge(baseline: int | None, sight: Sight, before: Sight | None) -> Verdict:
 
 
 class ListWalk:
-    """A list read from its top to its end, in pages of whatever size the service gives.
+    """A list read from its top to its end, page by page.
 
     Args:
-        whole: whether it must be known in the end that all of it was read.
+        pages: of the list, from its top on. They may show rows again.
     """
 
-    def __init__(self, *, whole: bool) -> None:
-        self._size = self._largest = PER_PAGE
-        self._rank = 0
-        self._is_too_long = False
-        self._failures = 0
-        self._total: int | None = None
-        self._ids: set[str] | None = set() if whole else None
+    def __init__(self, pages: Iterator[WorkflowPage]) -> None:
+        self._pages = pages
+        self._ids: set[str] | None = set()
+        self.total: int | None = None
+        """How long the list was when it was begun, as the service said."""
         self.over = False
         self.unreadable = 0
         """Rows that could not be read, or whose fate could not be told."""
-        self.pages = 0
         self.passed_over: set[str] = set()
         """Rows that ended too late to be among those that are looked for, by their stamps."""
-
-    @property
-    def next_page(self) -> PageToRead:
-        """The page to read."""
-        return PageToRead(self._rank // self._size + 1, self._size)
+        self._is_first = True
 
     @property
     def rows(self) -> int | None:
-        """How many different rows were read; None where they were not remembered."""
+        """How many different rows were read; None where they were too many to remember."""
         return None if self._ids is None else len(self._ids)
-
-    @property
-    def total(self) -> int | None:
-        """How long the list was when it was begun, as the service said."""
-        return self._total
 
     @property
     def was_whole(self) -> bool:
@@ -179,23 +160,26 @@ class ListWalk:
             and self.rows >= self.total
         )
 
-    def read(self, page: PageToRead, shown: WorkflowPage) -> tuple[WorkflowSummary, ...]:
-        """Take a page; those of its rows that were not read before."""
-        self.pages += 1
-        self.unreadable += shown.entries - len(shown.workflows)
-        if self._total is None:
-            self._total = shown.total
-        end = page.first + shown.entries
-        if shown.entries == 0 or (shown.total is not None and end >= shown.total):
+    def read(self) -> WorkflowPage | None:
+        """The next page, without the rows that were read before; None: that was all.
+
+        Raises:
+            Stopped: asked to end.
+            ServiceError: there is no going on.
+        """
+        try:
+            shown = next(self._pages, None)
+        except ServiceError:
+            self.unreadable += 1
             self.over = True
-        elif shown.entries < page.size:
-            # It never gives more than that at once.
-            self._largest = shown.entries
-        self._rank = max(end, self._rank)
-        self._size = min(self._largest, self._size if self._is_too_long else 2 * self._size)
-        self._is_too_long = False
-        self._failures = 0
-        return self._not_read_before(shown)
+            raise
+        if shown is None:
+            self.over = True
+            return None
+        if self._is_first:
+            self._is_first, self.total = False, shown.total
+        self.unreadable += shown.entries - len(shown.workflows)
+        return replace(shown, workflows=self._not_read_before(shown))
 
     def _not_read_before(self, shown: WorkflowPage) -> tuple[WorkflowSummary, ...]:
         if self._ids is None:
@@ -205,29 +189,6 @@ class ListWalk:
         if len(self._ids) > MOST_PROVEN:
             self._ids = None
         return fresh
-
-    def could_not_read(self) -> None:
-        """A page came that cannot be used: too long, most likely. Read less at once.
-
-        A single row that cannot be read is left out.
-        """
-        self._is_too_long = True
-        if self._size > 1:
-            self._size //= 2
-            return
-        self.unreadable += 1
-        self._rank += 1
-
-    def was_not_answered(self) -> None:
-        """The page is tried again, and the reading ends where that does not help."""
-        self._failures += 1
-        if self._failures >= MOST_TRIES:
-            self.unreadable += 1
-            self.over = True
-
-    def end(self) -> None:
-        """What is further down need not be read."""
-        self.over = True
 
 
 @dataclass(slots=True)
@@ -270,12 +231,6 @@ class Shortfall:
             return inf
         return now if self.walk is not None else self.read_at
 
-    def begin(self) -> ListWalk:
-        """The reading that is under way, or one that begins now."""
-        if self.walk is None:
-            self.walk = ListWalk(whole=True)
-        return self.walk
-
     def end(self, now: float, pace: Pace) -> bool:
         """The reading is over; whether it has shown that what is missing is no loss.
 
@@ -310,35 +265,32 @@ class Reconciliation:
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class Sought:
     """Which rows are looked at again. Unix seconds by the service's clock.
 
     What ended just now will be found as ever, and who counts it first would be chance. What ended
     longer ago than the listing looks back does not count any more.
     """
 
+    since: float
+    """What had ended by then was not ours to count, or is not looked for."""
     oldest: float
     youngest: float
-    frontier: float | None = None
-    """The list was read whole for all that was created up to here; None: do not go by that."""
-    youngest_beyond: float = inf
-    """Instead of `youngest` for what was created later: it may belong to a pass that takes long."""
 
     def is_young(self, workflow: WorkflowSummary) -> bool:
         """Whether it has ended so late that it will be found as ever."""
-        created = workflow.created_at
-        is_beyond = self.frontier is not None and created is not None and created > self.frontier
-        youngest = min(self.youngest, self.youngest_beyond) if is_beyond else self.youngest
         # Either may be wrong: an edit moves the one, a runner's clock the other.
         ends = _known(workflow.completed_at, workflow.updated_at)
-        return _has_ended(workflow) and bool(ends) and min(ends) > youngest
+        return _has_ended(workflow) and bool(ends) and min(ends) > self.youngest
 
     def is_old(self, workflow: WorkflowSummary) -> bool:
-        """Whether it has ended so early that it does not count any more."""
+        """Whether it has ended so early that it does not count."""
         stamps = _known(
             workflow.created_at, workflow.started_at, workflow.completed_at, workflow.updated_at
         )
-        return _has_ended(workflow) and max(stamps, default=inf) < self.oldest
+        latest = max(stamps, default=inf)
+        ended = latest if workflow.completed_at is None else workflow.completed_at
+        return _has_ended(workflow) and (latest < self.oldest or ended < self.since)
 
 
 def _has_ended(workflow: WorkflowSummary) -> bool:
@@ -350,13 +302,17 @@ def _known(*stamps: float | None) -> list[float]:
     return [stamp for stamp in stamps if stamp is not None]
 
 
-def page_pause(pages: int | None, pace: Pace) -> float:
-    """Seconds between two pages of the list, which had so many the last time (None: not known)."""
-    if pace.round_trip == inf:
-        return inf
-    if pages is None:
-        return max(pace.page, pace.round_trip / 60)
-    return max(pace.page, min(pace.every, pace.round_trip / max(1, pages)))
+def counts_since(line: float | None, now: float) -> float:
+    """Since when outcomes are looked for, where there is no baseline; Unix seconds.
+
+    From the line on, where it was drawn just now. Otherwise from now on: until now the account was
+    counted by other rules (not listed, by tags), or its baseline does not hold any more.
+
+    Args:
+        line: when the account was first looked at.
+        now: the service's clock.
+    """
+    return now if line is None or now - line > FIRST_SECONDS else line
 
 
 def contradicts(status: Status, shown: WorkflowPage) -> bool:

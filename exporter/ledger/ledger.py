@@ -299,6 +299,11 @@ class Ledger:
                     counted[Status(labels[1])] += int(total.value)
             return counted
 
+    def line(self, account: str) -> float | None:
+        """When the account was first looked at, by the service's clock (Unix seconds)."""
+        with self._lock:
+            return self._memory.marks(account).line
+
     def baselines(self, account: str) -> dict[Status, Baseline]:
         """What the account's comparisons with the service's totals stand on, by final status."""
         with self._lock:

@@ -130,7 +130,13 @@ def account_of(row: Row) -> tuple[int, str, AccountMarks]:
 
 def baseline_row(number: int, status: Status, baseline: Baseline) -> Row:
     """The row of what an account's comparisons stand on; of the account with this number."""
-    return (number, status.value, baseline.value, _real(baseline.compared_at))
+    return (
+        number,
+        status.value,
+        baseline.value,
+        _real(baseline.compared_at),
+        _real(baseline.since),
+    )
 
 
 def baseline_of(row: Row) -> tuple[int, Status, Baseline]:
@@ -140,9 +146,9 @@ def baseline_of(row: Row) -> tuple[int, Status, Baseline]:
         UnknownWord: a newer version wrote it.
         ValueError, TypeError: nobody did.
     """
-    number, status, value, compared_at = row
+    number, status, value, compared_at, since = row
     known = Status(_one_of("status", tuple(Status), status))
-    return int(number), known, Baseline(int(value), float(compared_at))
+    return int(number), known, Baseline(int(value), float(compared_at), float(since))
 
 
 # Totals -------------------------------------------------------------------------------------------

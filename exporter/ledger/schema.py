@@ -96,6 +96,7 @@ MIGRATIONS: Final = (
         status TEXT NOT NULL,
         value INTEGER NOT NULL,
         compared_at REAL NOT NULL,
+        since REAL NOT NULL,
         checksum INTEGER,
         PRIMARY KEY (account, status)
     ) WITHOUT ROWID;
@@ -171,7 +172,9 @@ HISTOGRAMS: Final = Table(
 )
 MARKS: Final = Table("marks", ("name",), ("name", "value"))
 BASELINES: Final = Table(
-    "baselines", ("account", "status"), ("account", "status", "value", "compared_at")
+    "baselines",
+    ("account", "status"),
+    ("account", "status", "value", "compared_at", "since"),
 )
 TABLES: Final = (ACCOUNTS, WORKFLOWS, COUNTERS, HISTOGRAMS, MARKS, BASELINES)
 

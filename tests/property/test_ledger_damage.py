@@ -66,7 +66,7 @@ def live(ledger: Ledger, now: Clocks, numbers: range) -> None:
         if number % 25 == 24:
             ledger.keep()
             ledger.announce(ledger.newest_series())
-            ledger.keep_baseline("studio", Status.COMPLETED, Baseline(number, T0 + number))
+            ledger.keep_baseline("studio", Status.COMPLETED, Baseline(number, T0 + number, T0))
         now.pass_(1)
 
 

@@ -3,16 +3,28 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from math import inf
+from typing import Any
 
-from exporter.comfycontrol import ServiceError, WorkflowPage, WorkflowSummary
-from exporter.following.listing_pass import PageToRead
+from exporter.comfycontrol import (
+    BadRequest,
+    Call,
+    ServiceError,
+    TooLarge,
+    WorkflowPage,
+    WorkflowSummary,
+)
+from exporter.comfycontrol.window import Purpose
+from exporter.following.backoff import Backoff
+from exporter.following.list_pages import ListPages
 from exporter.following.page_observations import observations_of
+from exporter.following.paging import PageToRead
 from exporter.following.reconciler import Reconciler
 from exporter.following.reconciling import ListTerms, Pace, Reconciliation
-from exporter.following.telemetry import SnapshotResult, StreamEnd
+from exporter.following.service_clock import ServiceClock
+from exporter.following.stop import Stop
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.store import Store
-from exporter.observations import DOCUMENTED_ENDS, Status
+from exporter.observations import DOCUMENTED_ENDS
 from tests.unit.ledger.ledgers import T0, Clocks, counter, make_ledger, uuid
 
 LOOKBACK = 86_400.0
@@ -20,27 +32,37 @@ LIST_EVERY = 5.0
 TERMS = {"studio": AccountTerms(LOOKBACK, listed=True)}
 
 
-@dataclass
 class Silent:
     """Whoever is told of pages."""
 
-    pages: int = 0
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        """Takes whatever it is told."""
+        return lambda *_: None
 
-    def page_read(self, account: str) -> None:
-        """A page was read."""
-        self.pages += 1
 
-    def rows_malformed(self, account: str, count: int) -> None:
-        """Nothing of that kind happens here."""
+class Straight:
+    """The way to the service without a gate and a budget."""
 
-    def stream_ended(self, account: str, reason: StreamEnd) -> None:
-        """Nothing of that kind happens here."""
+    def __init__(self, service: "Service") -> None:
+        self.account = "studio"
+        self.client = service
 
-    def snapshot_read(self, account: str, result: SnapshotResult) -> None:
-        """Nothing of that kind happens here."""
+    def ask(self, purpose: Purpose, stop: Stop, request: Callable[[Call], Any], **_: Any) -> Any:
+        """Ask at once."""
+        assert purpose is Purpose.RECONCILE
+        return request(Call())
 
-    def list_completed(self, account: str, wall: float) -> None:
-        """Nothing of that kind happens here."""
+
+class Waits(Stop):
+    """Lets virtual time pass."""
+
+    def __init__(self, clocks: Clocks) -> None:
+        super().__init__()
+        self._clocks = clocks
+
+    def sleep(self, seconds: float) -> None:
+        """Wait that long."""
+        self._clocks.pass_(seconds)
 
 
 @dataclass
@@ -61,11 +83,14 @@ class Service:
     refused: dict[str, ServiceError] = field(default_factory=dict)
     unfiltered: set[str] = field(default_factory=set)
     """Statuses that it does not filter by, and shows everything instead."""
+    deepest: float = inf
+    """Rows further down than this are refused."""
     longest: float = inf
     """Rows beyond which a page is too long."""
-    too_long: ServiceError | None = None
     beyond: dict[str, int] = field(default_factory=dict)
     """What its total of a status says more than its list shows."""
+    first_page: int = 1
+    """The number of its first page."""
     malformed: int = 0
     """Entries of each page that cannot be read."""
     asked: list[tuple[str | None, PageToRead]] = field(default_factory=list)
@@ -117,20 +142,23 @@ class Service:
         known = [n for at, of, n in self.totals if of == status and at <= then]
         return known[-1] if known else 0
 
-    def ask(self, page: PageToRead, status: Status | None) -> WorkflowPage:
+    def list_workflows(
+        self, *, page: int, per_page: int, status: str | None, call: Call
+    ) -> WorkflowPage:
         """Answer."""
-        name = None if status is None else status.value
-        self.asked.append((name, page))
+        name = status
+        self.asked.append((name, PageToRead(page, per_page)))
         if name in self.refused:
             raise self.refused[name]
         if name in self.unfiltered:
             name = None
-        size = min(page.size, self.per_page)
+        size = min(per_page, self.per_page)
         if size > self.longest:
-            assert self.too_long is not None
-            raise self.too_long
-        first = (page.number - 1) * size
-        rows = tuple(self.shown(name)[first : first + size])
+            raise TooLarge("list: the body is too long", code="200")
+        first = (page - self.first_page) * size
+        if first >= self.deepest:
+            raise BadRequest("list: answered with status 400", code="400")
+        rows = tuple(self.shown(name)[max(0, first) : first + size]) if first >= 0 else ()
         return WorkflowPage(
             rows, self._total(name), self.malformed, len(rows), self.now() + self.clock
         )
@@ -146,7 +174,6 @@ class World:
         self.missed: set[int] = set()
         """Workflows that the lister never sees."""
         self.pace = pace or Pace()
-        self.telemetry = Silent()
         self.ledger = self.open_ledger(store)
         self._list_read_at: float | None = None
         self._listed = self.clocks.monotonic
@@ -161,17 +188,32 @@ class World:
         """Another process, on the same ledger."""
         self._list_read_at = None
         self._listed_as: dict[str, WorkflowSummary] = {}
+        access: Any = Straight(self.service)
+        silent: Any = Silent()
+        self.lists = ListPages(
+            access,
+            silent,
+            Waits(self.clocks),
+            take_top=lambda _: None,
+            top_again=inf,
+            now=self.clocks,
+            backoff=Backoff(lambda: 0.5),
+            turns=(Purpose.RECONCILE, Purpose.RECONCILE),
+        )
         self.reconciler = Reconciler(
             "studio",
-            self.service.ask,
+            self.lists,
             self.ledger,
-            self.telemetry,
             terms=ListTerms(LIST_EVERY, LOOKBACK),
             pace=self.pace,
             list_read_at=lambda: self._list_read_at,
             now=self.clocks,
         )
         self._step_at = self.clocks.monotonic
+
+    def stop_reconciling(self) -> None:
+        """Until the restart."""
+        self._step_at = inf
 
     def list_workflows(self) -> None:
         """A pass over the list."""
@@ -184,8 +226,7 @@ class World:
         # What has not changed says nothing new.
         news = tuple(row for row in rows if self._listed_as.get(row.id) != row)
         self._listed_as.update({row.id: row for row in news})
-        page = WorkflowPage(news, len(rows), 0, len(news), at.wall)
-        for observation in observations_of("studio", page, at):
+        for observation in observations_of("studio", news, ServiceClock(), at):
             self.ledger.observe(observation)
         if rows and rows[0].created_at is not None:
             self.ledger.advance_list_frontier("studio", rows[0].created_at)

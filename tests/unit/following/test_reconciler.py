@@ -2,24 +2,20 @@
 
 import logging
 from dataclasses import replace
-from math import inf
 from unittest.mock import Mock
 
 import pytest
 
-from exporter.comfycontrol import BadRequest, ServerFault, Unusable
+from exporter.comfycontrol import BadRequest, ServerFault
 from exporter.following.reconciling import Pace
 from exporter.ledger.store import MemoryStore, StoreFailed
 from exporter.observations import Status
 from tests.unit.following.reconciled import LOOKBACK, World
 
-NO_ROUND_TRIP = Pace(round_trip=inf)
-"""The whole list is never read again: what is found was found by its total."""
 
-
-def settled_world(pace: Pace = NO_ROUND_TRIP) -> World:
+def settled_world() -> World:
     """Some have ended before, some since, and totals were compared twice."""
-    world = World(pace)
+    world = World()
     world.live(range(3))
     world.pass_(400)
     assert world.shown.differences == dict.fromkeys(
@@ -109,7 +105,7 @@ def test_the_difference_shows_until_it_is_explained(caplog: pytest.LogCaptureFix
 
 @pytest.mark.parametrize("clock", [-600.0, -60.0, 600.0])
 def test_a_clock_that_is_not_that_of_the_stamps_hides_nothing_for_good(clock: float) -> None:
-    world = World(NO_ROUND_TRIP)
+    world = World()
     world.service.clock = clock
     world.live(range(3))
     world.pass_(400)
@@ -129,7 +125,7 @@ def test_rows_that_cannot_be_read_may_be_the_ones_that_are_missing() -> None:
 
 def test_a_row_that_the_ledger_cannot_look_up_may_be_the_one_that_is_missing() -> None:
     store = MemoryStore()
-    world = World(NO_ROUND_TRIP, store)
+    world = World(store=store)
     world.live(range(3))
     world.pass_(400)
     world.missed = {10}
@@ -167,8 +163,8 @@ def test_what_cannot_be_explained_is_read_more_and_more_rarely() -> None:
     world.service.asked.clear()
     world.pass_(24 * 3600)
     read = [page for status, page in world.service.asked if status == "failed" and page.size > 1]
-    # After 15 min, 30 min, 1 h … 6 h, each a list of one page.
-    assert 5 <= len(read) <= 8
+    # After 15 min, 30 min, 1 h … 6 h, each a page that is empty, and looked at twice for that.
+    assert 10 <= len(read) <= 16
 
 
 def test_deleted_workflows_are_no_loss_and_hide_none_for_long() -> None:
@@ -195,17 +191,6 @@ def test_a_run_that_moved_from_one_status_to_another_unseen_is_found() -> None:
     assert world.differences == {}
 
 
-def test_a_run_that_ended_like_the_one_before_is_found_by_reading_the_list_again() -> None:
-    world = settled_world(Pace())
-    world.missed = {1}
-    world.service.run(1)
-    world.pass_(3)
-    world.service.finish(1, "completed")
-    world.pass_(3600)
-    assert world.counted == {"completed": 4}
-    assert world.recovered == 1
-
-
 def test_one_that_vanished_and_returned_is_no_loss() -> None:
     world = settled_world()
     world.service.hidden = {1}
@@ -219,6 +204,18 @@ def test_one_that_vanished_and_returned_is_no_loss() -> None:
     world.live([10])
     world.pass_(600)
     assert world.counted == {"completed": 4}
+
+
+def test_what_shows_after_longer_than_the_list_looks_back_does_not_count() -> None:
+    world = settled_world()
+    world.service.hidden = {10}
+    world.live([10], "failed")
+    world.pass_(LOOKBACK + 3600)
+    world.service.hidden = set()
+    world.missed = {10}
+    world.pass_(1800)
+    assert world.counted == {"completed": 3}
+    assert world.differences == {}
 
 
 def test_one_whose_end_the_service_tells_otherwise_now_is_no_loss(
@@ -240,7 +237,7 @@ def test_one_whose_end_the_service_tells_otherwise_now_is_no_loss(
 
 
 def test_what_ended_before_the_line_is_neither_missed_nor_counted() -> None:
-    world = World(Pace())
+    world = World()
     world.clocks.wall -= 5000
     for number in range(50):
         world.service.create(number)
@@ -256,7 +253,7 @@ def test_what_ended_before_the_line_is_neither_missed_nor_counted() -> None:
 def test_a_status_that_the_service_does_not_filter_by_is_not_compared(
     refusal: BadRequest | ServerFault,
 ) -> None:
-    world = World(NO_ROUND_TRIP)
+    world = World()
     world.service.refused["invalid"] = refusal
     world.live(range(3))
     world.pass_(600)
@@ -270,7 +267,7 @@ def test_a_status_that_the_service_does_not_filter_by_is_not_compared(
 
 
 def test_a_filter_that_shows_everything_is_not_taken_for_one() -> None:
-    world = World(NO_ROUND_TRIP)
+    world = World()
     world.service.unfiltered = {"invalid"}
     world.live(range(3))
     for number in range(100, 120):
@@ -322,6 +319,26 @@ def test_an_outage_longer_than_the_list_looks_back_is_not_made_up_for() -> None:
     assert {page.size for status, page in world.service.asked if status} == {1}
 
 
+def test_what_ended_while_not_all_was_counted_is_not_counted_later() -> None:
+    """As when `tags` are removed from the configuration."""
+    world = settled_world()
+    world.pass_(2 * 3600)
+    for status in Status:
+        if status.final:
+            world.ledger.keep_baseline("studio", status, None)
+    world.stop_reconciling()
+    world.missed = set(range(10, 20))
+    world.live(range(10, 20), "failed")
+    world.pass_(600)
+    world.restart()
+    world.pass_(2 * 3600)
+    assert world.counted == {"completed": 3}
+    world.missed |= {20}
+    world.live([20], "failed")
+    world.pass_(600)
+    assert world.counted == {"completed": 3, "failed": 1}
+
+
 def test_one_refusal_of_a_filter_is_none() -> None:
     world = settled_world()
     world.service.refused["failed"] = BadRequest("", code="404")
@@ -335,7 +352,7 @@ def test_one_refusal_of_a_filter_is_none() -> None:
 
 @pytest.mark.parametrize("per_page", [1, 7, 50, 100])
 def test_pages_of_any_size_are_read(per_page: int) -> None:
-    world = World(Pace(round_trip=inf, page=0.5))
+    world = World(Pace(page=0.5))
     world.service.per_page = per_page
     world.live(range(130))
     world.pass_(400)
@@ -349,9 +366,19 @@ def test_pages_of_any_size_are_read(per_page: int) -> None:
     assert world.recovered == 1
 
 
+def test_pages_may_be_numbered_from_nought() -> None:
+    world = World(Pace(page=0.5))
+    world.service.first_page = 0
+    world.live(range(3))
+    world.pass_(400)
+    world.missed = {229}
+    world.live(range(200, 230), "failed")
+    world.pass_(900)
+    assert world.counted == {"completed": 3, "failed": 30}
+
+
 def test_pages_that_are_too_long_are_asked_for_in_parts() -> None:
-    world = World(Pace(round_trip=inf, page=0.5))
-    world.service.too_long = Unusable("list: the body is too long", code="200")
+    world = World(Pace(page=0.5))
     world.service.longest = 13
     world.live(range(130))
     world.pass_(400)
@@ -362,7 +389,7 @@ def test_pages_that_are_too_long_are_asked_for_in_parts() -> None:
 
 
 def test_no_more_pages_an_hour_than_agreed() -> None:
-    world = World(Pace())
+    world = World()
     world.live(range(3000))
     world.pass_(400)
     world.missed = {5000}
@@ -372,3 +399,16 @@ def test_no_more_pages_an_hour_than_agreed() -> None:
     world.pass_(3600)
     assert len([page for _, page in world.service.asked if page.size > 1]) <= 600
     assert len([page for _, page in world.service.asked if page.size == 1]) <= 31 * 6
+
+
+def test_pages_too_deep_for_the_service_are_not_asked_for_again_and_again() -> None:
+    world = World()
+    world.live(range(250))
+    world.pass_(400)
+    world.service.deepest, world.service.beyond = 200, {"completed": 1}
+    world.service.asked.clear()
+    world.pass_(1500)
+    deep = [page for _, page in world.service.asked if page.size > 1 and page.first >= 200]
+    # Two readings, a quarter of an hour apart.
+    assert 2 <= len(deep) <= 100
+    assert world.differences == {"completed": 1}

@@ -104,7 +104,7 @@ def test_outcomes_by_status_are_those_of_all_series(ledger: Ledger, now: Clocks)
     assert set(ledger.finished("another").values()) == {0}
 
 
-BASELINE = Baseline(-3, T0 + 50)
+BASELINE = Baseline(-3, T0 + 50, T0 - 5)
 
 
 class TestBaselines:
@@ -145,7 +145,7 @@ class TestBaselines:
         total = 10
         for number in range(1, 4):
             ledger.observe(ended(number, now()))
-            ledger.keep_baseline("studio", Status.COMPLETED, Baseline(total - number, T0))
+            ledger.keep_baseline("studio", Status.COMPLETED, Baseline(total - number, T0, T0))
             ledger.keep()
         ledger.close()
         assert len(at.left) > 20
