@@ -189,8 +189,8 @@ def accounts(width: int) -> AnyPanel:
             "Up: the service gives the usable answers that the account needs. Down ones are named "
             "with the cause, four at most, and so is an exporter that is not scraped. Once an "
             "account has been down for 30 s, its open workflows are shown no more; what ends "
-            "meanwhile is counted when it is back. Nothing asked yet: it waits for its first id. Gone: no exporter "
-            "tells of any account.",
+            "meanwhile is counted when it is back. Nothing asked yet: it waits for its first id. "
+            "Gone: no exporter tells of any account.",
             COUNT,
             width=width,
             height=7,

@@ -60,8 +60,8 @@ class WorkflowPage:
         workflows: those that could be read.
         total: how many workflows the list has in all, as the service says.
         malformed: how many entries were dropped, or lost a field, because they could not be read.
-        entries: how many entries the page had, dropped ones among them: fewer than were asked for
-            means that it was the last page.
+        entries: how many entries the page had, dropped ones among them. Fewer than were asked for:
+            it was the last page, or the service gives no more at once.
         service_time: when the service answered, by its own clock (the Date header), in seconds
             since the epoch and to the second.
     """

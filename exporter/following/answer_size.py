@@ -41,7 +41,7 @@ class AnswerSize:
 
     def worked(self, size: int, now: float) -> None:
         """An answer of so many rows came."""
-        if size >= self._most and now >= self._grow_at:
+        if 2 * size > self._most and now >= self._grow_at:
             self._most = min(PER_PAGE, 2 * self._most)
         if size >= PER_PAGE:
             self._grow_at, self._wait = inf, FIRST_GROWTH_SECONDS / 2

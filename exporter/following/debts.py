@@ -16,7 +16,7 @@ from typing import Final
 
 from exporter.following.asking import Way
 
-CAUSE_WAITS: Final = (2.0, 5.0, 30.0, 120.0, 300.0, 900.0, 1500.0)
+CAUSE_WAITS: Final = (2.0, 5.0, 10.0, 60.0, 120.0, 900.0, 1500.0)
 """Seconds from one try for a cause to the next; the last one again and again. So it is asked for at
 most 8 times in any hour: after one it is counted as unknown, unless an outage makes that longer."""
 

@@ -50,7 +50,7 @@ END_REFUSALS: Final = 2
 """How often a page is refused while the first one is answered, before that is the list's end."""
 
 TOLD_AGAIN_SECONDS: Final = 600.0
-"""A list that goes on having entries that cannot be read is told of again after so long."""
+"""A list of which parts cannot be read, or only in small parts, is told of again after so long."""
 
 PageChoice = Callable[[float], PageToRead]
 """Names the page to read, if it is asked for at this moment of the monotonic clock. Of no more
@@ -99,7 +99,7 @@ class ListPages:
         self._size = AnswerSize()
         self._asked = PageToRead(1)
         self._totals: dict[str | None, int | None] = {}
-        self._malformed_told = -inf
+        self._malformed_told = self._smaller_told = -inf
 
     @property
     def most(self) -> int:
@@ -189,12 +189,17 @@ class ListPages:
             NotFound: the same.
             ServiceError: this page is not answered, though the first one is; or it is too large.
         """
+
+        def chosen(now: float) -> PageToRead:
+            self._asked = choose(now)
+            return self._asked
+
         failures = 0
         while True:
             if self._now().monotonic - self._top_read >= self._top_again:
                 self._look_at_top()
             try:
-                answer = self._read(choose, Purpose.LIST_DEEPER_PAGE, status)
+                answer = self._read(chosen, Purpose.LIST_DEEPER_PAGE, status)
             except (BadRequest, NotFound):
                 raise
             except (RateLimited, Unauthorized):
@@ -286,8 +291,8 @@ class ListPages:
             NotFound: the same.
             ServiceError: no answer.
         """
-        if not self._numbers.known:
-            self.first()
+        if self._top_read == -inf:
+            self.first()  # it tells by which number
         listing = ListingPass(
             frontier=None,
             horizon=-inf,
@@ -352,12 +357,16 @@ class ListPages:
         return False
 
     def _note_too_large(self, size: AnswerSize, page: PageToRead, error: ServiceError) -> None:
-        if size.most == PER_PAGE:
-            log.warning(
-                "a page of the list cannot be had: asking for fewer rows at once",
-                extra={"account": self._account, "code": error.code, "reason": str(error)},
-            )
-        size.failed(page.size, self._now().monotonic)
+        now = self._now().monotonic
+        is_new = now - self._smaller_told >= TOLD_AGAIN_SECONDS
+        log.log(
+            logging.WARNING if is_new else logging.DEBUG,
+            "a page of the list cannot be had: asking for fewer rows at once",
+            extra={"account": self._account, "code": error.code, "reason": str(error)},
+        )
+        if is_new:
+            self._smaller_told = now
+        size.failed(page.size, now)
 
     def _left_out(self, page: PageToRead) -> WorkflowPage:
         self._tell_malformed(page, 1, "an entry of the list cannot be had: it is left out")
@@ -386,7 +395,7 @@ class ListPages:
         """Read the page that `choose` names when its turn has come."""
 
         def read(call: Call) -> tuple[PageToRead, WorkflowPage]:
-            page = self._asked = choose(self._now().monotonic)
+            page = choose(self._now().monotonic)
             return page, self._access.client.list_workflows(
                 page=page.number - 1 + self._numbers.first,
                 per_page=page.size,

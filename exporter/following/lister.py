@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
+from heapq import nsmallest
 from math import inf
 from typing import Final
 
@@ -49,6 +50,10 @@ until a night's backlog is read."""
 FIRST_LOOKS: Final = 3
 """On the first start, how often the filtered pages are read until they bring nothing new: their
 contents shift while they are read, as workflows start and end."""
+
+MOST_LOOK_UPS: Final = 5
+"""Workflows that are asked for by themselves after a pass, as they were missing in it: those that
+were seen the longest ago. The others are missing again in the next one, or turn up."""
 
 LINE_TOLERANCE_SECONDS: Final = 1.0
 """The service tells its time in whole seconds, and so may its stamps."""
@@ -269,7 +274,15 @@ class Lister:
         return -inf if passed is None else passed - seconds
 
     def _look_up(self, workflow_ids: Iterable[str]) -> None:
-        for workflow_id in workflow_ids:
+        missing = set(workflow_ids)
+        if not missing:
+            return
+        unseen = {
+            each.workflow_id: -inf if each.last_seen is None else each.last_seen.monotonic
+            for each in self._register.open_workflows(self._account)
+            if each.workflow_id in missing
+        }
+        for workflow_id in nsmallest(MOST_LOOK_UPS, unseen, key=unseen.__getitem__):
             try:
                 self._poller.look_up(workflow_id, self._stop, Purpose.LIST_DEEPER_PAGE)
             except ServiceError as error:

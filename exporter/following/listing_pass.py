@@ -40,6 +40,9 @@ except for workflows that are not queued yet, and those are young."""
 LAST_ROWS: Final = 3
 """How far down a page is, is told by its last rows together: one of them may have an odd stamp."""
 
+AGELESS_ROWS: Final = 50
+"""So many rows in a row without a stamp, where others have one, hide how far down it is."""
+
 MOST_BLIND_PAGES: Final = 10
 """Pages that are read where no row has a stamp and none is known from the pass before."""
 
@@ -115,6 +118,8 @@ class ListingPass:
         self._top: list[str] = []
         # The stamps of the last rows read; empty as long as no row has had one.
         self._last_rows: deque[float] = deque(maxlen=LAST_ROWS)
+        # How many rows in a row have had none.
+        self._ageless = 0
         # The list when a page of it was last read: how long it was, when, and how fast it grows.
         self._total = 0
         self._read_at = 0.0
@@ -187,6 +192,7 @@ class ListingPass:
         """Take a page that was read; afterwards `next_page` and `complete` are up to date."""
         took = now - self._read_at
         self._note_total(shown.total, now)
+        self._order = order_told(shown.workflows) or self._order
         placed = self._reach.placed(page, shown.entries)
         for index, workflow in enumerate(shown.workflows):
             if self._wanted.pop(workflow.id, None) is not None or _is_open(workflow):
@@ -201,11 +207,10 @@ class ListingPass:
         """Read on from the top; whether everything new has been met."""
         self._pages += 1
         self.unreadable += shown.malformed
-        self._order = order_told(shown.workflows) or self._order
         fresh = [each for each in shown.workflows if not self._reach.has_read(each.id)]
         ages = [age for age in map(self._age, fresh) if age is not None]
-        is_ageless = not ages and (fresh or shown.malformed) and shown.entries >= page.size
-        if is_ageless and self._last_rows and not self._is_repeated:
+        self._ageless = 0 if ages else self._ageless + len(fresh) + shown.malformed
+        if self._ageless >= AGELESS_ROWS and self._last_rows and not self._is_repeated:
             # How far down it is cannot be told: the next pass begins where this one did.
             self.newest = None
             self._over = True

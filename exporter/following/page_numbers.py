@@ -4,6 +4,7 @@ The service's documents do not say. Where page 1 shows the whole list, it does n
 the page before it tells, once: it shows what stands above, or there is none.
 """
 
+from math import inf
 from typing import Final
 
 from exporter.comfycontrol import WorkflowPage
@@ -22,10 +23,8 @@ class PageNumbers:
 
     def __init__(self) -> None:
         self.first = 1
-        """The number of the first page."""
-        self.known = False
-        """Whether that is certain, or does not matter as yet."""
-        self._until = 0.0
+        """The number of the first page, as far as is known."""
+        self._until = -inf
         self._unanswered = 0
 
     def is_doubtful(self, shown: WorkflowPage | None, now: float) -> bool:
@@ -35,17 +34,14 @@ class PageNumbers:
             shown: what it shows; None where it was refused.
             now: when.
         """
-        is_missing = shown is None or (not shown.entries and bool(shown.total))
         if self.first == 0:
-            if is_missing:
-                # It was not so, or is so no more.
-                self.first, self.known = 1, False
+            if shown is None or (not shown.entries and shown.total):
+                # It was not so, or is so no more; or the service refuses everything for a while.
+                self.first, self._until = 1, now
             return False
-        if shown is not None and shown.total == shown.entries:
-            # It shows the whole list, whatever its number.
-            self.known = True
-            return False
-        return now >= self._until
+        # Where it shows the whole list, its number does not matter.
+        is_whole = shown is not None and shown.total == shown.entries
+        return not is_whole and now >= self._until
 
     def settle(self, above: WorkflowPage | None, shown: WorkflowPage | None, now: float) -> bool:
         """Take what the page before it shows (None: nothing); whether that one is the first."""
@@ -54,7 +50,7 @@ class PageNumbers:
             self.unanswered(now)
             return False
         self.first = 0 if is_first else 1
-        self.known, self._until, self._unanswered = True, now + AGAIN_SECONDS, 0
+        self._until, self._unanswered = now + AGAIN_SECONDS, 0
         return is_first
 
     def unanswered(self, now: float) -> None:
@@ -65,9 +61,11 @@ class PageNumbers:
 
 def stands_above(above: WorkflowPage, shown: WorkflowPage | None) -> bool:
     """Whether a page shows what stands above another, and not the same, or the end of the list."""
+    if shown is None:
+        return True
     if not above.workflows:
         return False
-    if shown is None or not shown.workflows:
+    if not shown.workflows:
         return True
     ids = {workflow.id for workflow in above.workflows}
     again = sum(workflow.id in ids for workflow in shown.workflows)

@@ -319,21 +319,22 @@ class Reach:
         ends = bool(shown.workflows) and self._rows[shown.workflows[-1].id] == self._count - 1
         is_tail = ends and self._stalls > 0
         self._tails = self._tails + 1 if is_tail else 0
+        # More was asked for than it ever gave.
+        is_probe = page.size > self._proven > 0
+        is_longer = self._trusts_total and total is not None and total > bottom
         self.contradicted |= total is not None and total < bottom
         if is_short and ends and total == bottom and self._trusts_total:
             self.at_end = self.agreed = True
-        elif is_tail and (self._seems_over or (self._is_repeated and is_short)):
+        elif is_tail and (
+            self._seems_over or (self._is_repeated and is_short and not is_probe and not is_longer)
+        ):
             self.at_end = True
             self.agreed = total == bottom
             self.contradicted |= total is not None and not self.agreed
         elif self._stalls:
-            # Not where much was added above, or more was asked for than it ever gave.
-            is_probe = page.size > self._proven > 0
             self._looks_below = is_tail and (was_below or (is_short and not is_probe))
             # What was added above may have pushed the same rows here again.
-            is_last = self._tails >= TAIL_READS
-            if self._trusts_total and (total or 0) > bottom:
-                is_last = False
+            is_last = self._tails >= TAIL_READS and not is_longer
             self.at_end = is_last or self._stalls >= MOST_STALLS
             self.doubtful |= self.at_end and not is_last
         if is_short and page.stride is None:

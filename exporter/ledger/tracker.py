@@ -49,6 +49,10 @@ SECOND_TELLING_SECONDS: Final = 10.0
 """What the last snapshot lacks, a cause or a stamp, may be there a moment later, or another way: it
 is asked for after this time. There is no cause where the workflow by itself is told without one."""
 
+LAST_TELLING_SECONDS: Final = 30.0
+"""A stream that still tells no cause after this time is believed as well: where every other
+request fails, the answer of the workflow by itself may be hours away."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -213,11 +217,10 @@ def _is_cause_known(workflow: Workflow, seen: Observation) -> bool:
     if seen.cause_unreadable:
         return False  # there is one, and another way of asking may tell it
     since = workflow.cause_owed_since
-    return (
-        seen.via == "detail"
-        and since is not None
-        and seen.at.monotonic - since.monotonic >= SECOND_TELLING_SECONDS
-    )
+    if since is None:
+        return False
+    enough = SECOND_TELLING_SECONDS if seen.via == "detail" else LAST_TELLING_SECONDS
+    return seen.at.monotonic - since.monotonic >= enough
 
 
 def _pay_duration(

@@ -310,8 +310,10 @@ def test_faults_reach_whoever_is_on_call_and_so_does_their_end(stage: Stage) -> 
 
         failing = running.told("ComfyControlNodeTypeFailing", reason="fast")
         assert failing.receiver == "studio-chat"
+        exporter = {"job": "comfycontrol", "instance": failing.labels["instance"]}
         assert failing.labels == {
             "alertname": "ComfyControlNodeTypeFailing",
+            **exporter,
             "account": "studio",
             "node_type": NODE_TYPE,
             "reason": "fast",
@@ -324,6 +326,7 @@ def test_faults_reach_whoever_is_on_call_and_so_does_their_end(stage: Stage) -> 
         assert stuck.receiver == "agency-pager"
         assert stuck.labels == {
             "alertname": "ComfyControlQueueStuck",
+            **exporter,
             "account": "agency",
             "reason": "not_moving",
             "severity": "critical",
@@ -352,10 +355,11 @@ def test_faults_reach_whoever_is_on_call_and_so_does_their_end(stage: Stage) -> 
         assert down.receiver == "agency-pager"
         assert down.labels == {
             "alertname": "ComfyControlAccountDown",
+            **exporter,
             "account": "agency",
-            "reason": "token",
             "severity": "critical",
         }
+        assert down.annotations["summary"] == "The service refuses the token of agency"
         follows = 'ALERTS{alertname="ComfyControlListingBehind", alertstate="firing"}'
         stage.until("what follows from it fires as well", lambda: running.prometheus.query(follows))
         stage.until(

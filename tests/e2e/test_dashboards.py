@@ -91,7 +91,6 @@ QUIET_ALERTS = {
     "ComfyControlRateLimited": "the exporter keeps within the limit",
     "ComfyControlObservationsStale": "everything open is heard of",
     "ComfyControlListingBehind": "the list is read every two seconds",
-    "ComfyControlTotalsDiffer": "nothing was missed",
     "ComfyControlLedgerFailing": "the disk is well",
     "ComfyControlConfigReloadFailed config": "the configuration in use is the one last read",
     "ComfyControlConfigReloadFailed web": "the web configuration in use is the one last read",
@@ -99,6 +98,13 @@ QUIET_ALERTS = {
     "ComfyControlExporterAbsent one": "the exporter is up",
 }
 """Alerts that do not match on a service that is well, by name and reason, and why."""
+
+NOT_HERE = {
+    "ComfyControlTotalsDiffer": "totals are compared every two minutes, which is too long here",
+    "ComfyControlSeriesMissing": "it asks for what is missing, in forms that this Prometheus lacks",
+    "ComfyControlWorkflowsDropped": "nothing was dropped within these seconds",
+}
+"""Alerts of which nothing is asked here, and why; `promtool` tests them."""
 
 
 def rules_in_a_hurry() -> dict[str, str]:
@@ -125,6 +131,8 @@ def what_alerts_ask() -> Iterator[tuple[str, str, bool]]:
     for recording in RECORDINGS:
         yield f"rule: {recording.name}", recording.name, True
     for name, expression in alerting_expressions():
+        if name in NOT_HERE:
+            continue
         if name not in QUIET_ALERTS:
             yield f"alert: {name}", expression, True
         yield f"alert: {name}, without thresholds", unfiltered(expression), True

@@ -19,7 +19,7 @@ SCENARIO = {
     ],
     # Nothing arrives in the first eight real seconds: what ends before the exporter's first look
     # is not its to count.
-    "arrivals": {"max_workflows": 100, "bursts": [{"at": "80s", "size": 10, "every": "20s"}]},
+    "arrivals": {"max_workflows": 100, "bursts": [{"at": "400s", "size": 10, "every": "20s"}]},
     "runners": [{"name": "gpu", "count": 6}],
     "jobs": [
         {"name": "image", "duration": {"median": "9s", "sigma": 0.5, "min": "2s", "max": "40s"}}

@@ -28,7 +28,7 @@ LONGEST_LIFE = 2.6
 it goes by before the first request."""
 HOLD = 1.0
 """Seconds for which a new series stands at 0: some lives are shorter, and some are longer."""
-LATE_CAUSE = 240
+LATE_CAUSE = 400
 """Seconds within which everything is known at the end, however hostile the service is."""
 
 SCENARIO: dict[str, Any] = {

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from exporter.app import clocks
-from exporter.following import list_pages, lister, listing_pass, poller
+from exporter.following import list_pages, listing_pass, looks, poller
 from exporter.observations import Moment
 from exporter.simulator import Truth, service
 from exporter.simulator.malformed import LIST_VARIANTS
@@ -214,7 +214,7 @@ def test_one_missing_workflow_that_cannot_be_asked_for_stops_no_listing(bench: B
 
 
 def test_no_malformed_page_loses_anything(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lister, "AUDIT_SECONDS", 0.0)
+    monkeypatch.setattr(looks, "LEAST_LOOK_SECONDS", 0.0)
     simulator = bench.simulate()
     exporter = bench.export(bench.account(simulator, **LISTED))
     for count, variant in enumerate(LIST_VARIANTS, start=1):

@@ -1,12 +1,27 @@
 """A list as a service may serve it: everything that the documents leave open is open here."""
 
-from __future__ import annotations
-
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
-from exporter.comfycontrol import WorkflowPage, WorkflowSummary
+from exporter.comfycontrol import (
+    BadRequest,
+    NotFound,
+    ServerFault,
+    ServiceError,
+    TooLarge,
+    WorkflowPage,
+    WorkflowSummary,
+)
+from exporter.comfycontrol.window import Purpose
+from exporter.following.backoff import Backoff
+from exporter.following.list_pages import ListPages
+from exporter.observations import Moment
+
+Answer = TypeVar("Answer")
+
+REFUSALS = {400: BadRequest, 404: NotFound}
 
 
 @dataclass(repr=False)
@@ -20,15 +35,23 @@ class ServedList:
     """Of the answers that this holds for."""
     always: int | None = None
     """So many rows are given, whatever is asked."""
-    always_share: float = 1.0
     counted_by: Literal["asked", "given"] = "given"
     """What the number of a page is multiplied by."""
     base: Literal[0, 1] = 1
     """The number of the first page."""
-    beyond: Literal["empty", "last"] = "empty"
+    beyond: Literal["empty", "last", 400, 404] = "empty"
+    """What a page shows, or how it is refused, that lies beyond the last one."""
+    before: Literal["empty", "first", 400, 500] = 400
+    """The same of page 0, where pages are counted from 1."""
     total: Literal["true", "absent", "stale", "wrong"] = "true"
     """What it tells; a stale one is that of the beginning."""
     dice: random.Random = field(default_factory=lambda: random.Random(1))
+    most_at_once: int = 10_000
+    """More rows, weighted, are too large an answer."""
+    weights: dict[str, int] = field(default_factory=dict)
+    """Rows that weigh more than others, by their id."""
+    cursed: set[str] = field(default_factory=set)
+    """Rows with which the service fails, by their id."""
 
     def __post_init__(self) -> None:
         self._stale = len(self.rows)
@@ -38,19 +61,41 @@ class ServedList:
         return f"ServedList({len(self.rows)} rows, {manners})"
 
     def page(self, number: int, size: int) -> WorkflowPage:
-        given = size
-        if self.always is not None and self.dice.random() < self.always_share:
-            given = self.always
-        if self.cap is not None and self.dice.random() < self.cap_share:
-            given = min(given, self.cap)
+        """Answer a request.
+
+        Raises:
+            ServiceError: it is refused, or too large.
+        """
+        given = self._given(size)
         stride = given if self.counted_by == "given" else size
         first = (number - self.base) * stride
-        if self.beyond == "last" and self.rows and first >= len(self.rows):
-            first = (len(self.rows) - 1) // stride * stride
-        shown = self.rows[first : first + given] if first >= 0 else []
+        if first < 0:
+            first = self._refused(self.before, {"first": 0}, len(self.rows))
+        elif first >= len(self.rows) and first:
+            last = max(0, len(self.rows) - 1) // stride * stride
+            first = self._refused(self.beyond, {"last": last}, first)
+        shown = self.rows[first : first + given]
+        if sum(self.weights.get(each.id, 1) for each in shown) > self.most_at_once:
+            raise TooLarge("list: the body is too long", code="200")
+        if any(each.id in self.cursed for each in shown):
+            raise ServerFault("list: answered with status 500", code="500")
         return WorkflowPage(
             workflows=tuple(shown), total=self._told(), malformed=0, entries=len(shown)
         )
+
+    def _given(self, size: int) -> int:
+        if self.always is not None:
+            return self.always
+        if self.cap is not None and self.dice.random() < self.cap_share:
+            return min(size, self.cap)
+        return size
+
+    def _refused(self, manner: str | int, instead: dict[str, int], otherwise: int) -> int:
+        if manner == 500:
+            raise ServerFault("list: answered with status 500", code="500")
+        if isinstance(manner, int):
+            raise REFUSALS[manner](f"list: answered with status {manner}", code=str(manner))
+        return instead.get(manner, otherwise)
 
     def _told(self) -> int | None:
         match self.total:
@@ -61,3 +106,61 @@ class ServedList:
             case "wrong":
                 return max(0, len(self.rows) + self.dice.choice((-3, -2, -1, 1, 2, 3)))
         return None
+
+
+class Listed:
+    """A `ListPages` that reads such a list; time passes only in waits."""
+
+    account = "studio"
+
+    def __init__(self, served: ServedList) -> None:
+        self.served = served
+        self.now = 0.0
+        self.asked: list[tuple[int, int]] = []
+        """Number and size of each page that was asked for."""
+        self.malformed = 0
+        self.outage: Callable[[], ServiceError | None] = lambda: None
+        self.pages = ListPages(
+            self,  # type: ignore[arg-type]
+            self,  # type: ignore[arg-type]
+            self,  # type: ignore[arg-type]
+            take_top=lambda _: None,
+            top_again=1e9,
+            now=lambda: Moment(5000.0 + self.now, self.now),
+            backoff=Backoff(lambda: 1.0),
+        )
+
+    @property
+    def client(self) -> "Listed":
+        return self
+
+    def ask(
+        self,
+        purpose: Purpose,
+        stop: object,
+        request: Callable[[object], Answer],
+        *,
+        about_one: bool = False,
+    ) -> Answer:
+        del purpose, stop, about_one
+        return request(None)
+
+    def list_workflows(
+        self, *, page: int, per_page: int, status: str | None, call: object
+    ) -> WorkflowPage:
+        del status, call
+        self.asked.append((page, per_page))
+        error = self.outage()
+        if error is not None:
+            raise error
+        return self.served.page(page, per_page)
+
+    def page_read(self, _: str) -> None:
+        """A page was counted."""
+
+    def rows_malformed(self, _: str, count: int) -> None:
+        self.malformed += count
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        self.now += seconds

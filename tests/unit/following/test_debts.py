@@ -35,7 +35,7 @@ def noted(*owed: tuple[str, bool]) -> DebtOrder:
 def test_a_cause_is_asked_for_by_the_two_ways_in_turn() -> None:
     asked = tries(noted(("a", CAUSE)), 3600.0)
     assert [way for _, way in asked] == ["stream", "detail"] * 4
-    assert [at for at, _ in asked] == [0.0, 2.0, 7.0, 37.0, 157.0, 457.0, 1357.0, 2857.0]
+    assert [at for at, _ in asked] == [0.0, 2.0, 7.0, 17.0, 77.0, 197.0, 1097.0, 2597.0]
 
 
 def test_after_an_outage_of_hours_a_cause_is_still_asked_for() -> None:

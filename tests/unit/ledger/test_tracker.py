@@ -252,6 +252,11 @@ class TestCauses:
         assert paid == (Failed(None, None),)
         assert track.known.cause_owed_since is None
 
+    def test_so_does_no_cause_told_by_a_stream_long_after(self) -> None:
+        track = Track()
+        track.sees(seen("failed", 2, started=1, completed=2))
+        assert track.sees(seen("failed", 33, started=1, completed=2)) == (Failed(None, None),)
+
     def test_the_list_leaves_it_owed_and_a_stream_pays(self) -> None:
         track = Track()
         facts = track.sees(seen("failed", 2, via="listing", created=0, started=1, completed=2))

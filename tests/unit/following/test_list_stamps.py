@@ -1,0 +1,176 @@
+"""What the stamps of a page tell: the line, the order, the time."""
+
+from typing import Any
+
+import pytest
+
+from exporter.comfycontrol import WorkflowPage, WorkflowSummary
+from exporter.following.list_stamps import (
+    counting_line,
+    created_no_earlier,
+    newest_of,
+    order_told,
+)
+from exporter.following.service_clock import ServiceClock
+from exporter.observations import Moment
+
+HOUR = 3600.0
+DAY = 86_400.0
+NOW = 1_705_329_000.0
+
+
+def row(**stamps: float | None) -> WorkflowSummary:
+    return WorkflowSummary("a", "completed", **stamps)  # type: ignore[arg-type]
+
+
+def created(*stamps: float | None) -> list[WorkflowSummary]:
+    return [row(created_at=stamp) for stamp in stamps]
+
+
+# The line ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rows", "date", "ours", "line"),
+    [
+        # By the Date header, whatever our clock says; a newer stamp is as true.
+        ([], NOW, NOW + HOUR, NOW),
+        (created(NOW - 5), NOW, NOW - HOUR, NOW),
+        (created(NOW + 0.4), NOW, NOW, NOW + 0.4),
+        ([row(updated_at=NOW + 0.7)], NOW, NOW, NOW + 0.7),
+        # A stamp that is absurdly far ahead does not win.
+        (created(NOW + 61, NOW + 59), NOW, NOW, NOW + 59),
+        (created(NOW + 2 * DAY, NOW - 9), None, NOW, NOW - 9),
+        # Without a Date, by the newest stamp that the service itself gave.
+        (created(NOW - 9), None, NOW + HOUR, NOW - 9),
+        (created(NOW + HOUR - 1), None, NOW, NOW + HOUR - 1),
+        ([row(created_at=NOW - 9, updated_at=NOW - 4)], None, NOW, NOW - 4),
+        ([row(created_at=NOW - 9, completed_at=NOW + 500)], None, NOW, NOW - 9),
+        # By a runner's stamps only where there is nothing else.
+        ([row(started_at=NOW - 7, completed_at=NOW - 5)], None, NOW, NOW - 5),
+        # Nothing tells: all that is to come is ours.
+        ([], None, NOW, 0.0),
+        ([row()], None, NOW, 0.0),
+    ],
+)
+def test_the_line_is_drawn_by_the_service(
+    rows: list[WorkflowSummary], date: float | None, ours: float, line: float
+) -> None:
+    assert counting_line(rows, date, ours) == line
+
+
+# Who is older than whom -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stamps", "told"),
+    [
+        ((9, 8, 7), (None, None, None)),
+        ((9, None, 7), (None, 7, None)),
+        ((None, None, 7, None), (7, 7, None, None)),
+        ((None, 99, 7), (7, None, None)),
+        ((), ()),
+    ],
+)
+def test_a_row_was_created_no_earlier_than_the_next_below(
+    stamps: tuple[float | None, ...], told: tuple[float | None, ...]
+) -> None:
+    assert created_no_earlier(created(*stamps), latest=50.0) == list(told)
+
+
+def test_nothing_of_the_kind_is_told_by_a_page_in_another_order() -> None:
+    rows = [row(created_at=100.0 * (n % 7), updated_at=1000.0 - n) for n in range(20)]
+    assert created_no_earlier([*rows[:3], row(updated_at=997.5), *rows[3:]], 1e9) == [None] * 21
+
+
+# The order --------------------------------------------------------------------------------------
+
+
+def ordered(kind: str) -> list[WorkflowSummary]:
+    other = [NOW - 1000 * (n * 7 % 10) for n in range(10)]
+    down = [NOW - 100 * n for n in range(10)]
+    pairs = {"created": (down, other), "updated": (other, down), "both": (down, down)}
+    created_, updated = pairs.get(kind, (other, other))
+    return [row(created_at=c, updated_at=u) for c, u in zip(created_, updated, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"), [("created", "created"), ("updated", "updated"), ("both", None), ("-", None)]
+)
+def test_the_order_is_told_by_what_is_sorted(kind: str, told: str | None) -> None:
+    rows = ordered(kind)
+    assert order_told(rows) == told
+    # Some seconds of disorder, or a single odd stamp, say nothing.
+    rows.insert(4, row(created_at=NOW - 305.0, updated_at=NOW - 305.0))
+    rows.insert(4, row(created_at=NOW - 309.0, updated_at=NOW - 309.0))
+    rows.insert(2, row(created_at=0.0, updated_at=rows[1].updated_at))
+    assert order_told(rows) in (told, None)
+    if kind == "both":
+        assert order_told(rows) is None
+
+
+def test_a_page_without_stamps_tells_no_order() -> None:
+    assert order_told([row(), row(created_at=NOW)] * 5) is None
+
+
+# The newest -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ages", "newest"),
+    [
+        ((), None),
+        ((5.0,), 5.0),
+        ((5.0, 900.0), 900.0),
+        ((900.0, 5.0, 4.0), 14.0),
+        ((900.0, 900.0, 5.0, 4.0), 15.0),
+        ((7.0, 6.0, 5.0, 4.0), 7.0),
+    ],
+)
+def test_two_odd_stamps_lead_nobody_astray(ages: tuple[float, ...], newest: float | None) -> None:
+    assert newest_of(ages) == newest
+
+
+# The clock --------------------------------------------------------------------------------------
+
+
+def shown(*stamps: float, date: float | None = None) -> WorkflowPage:
+    return WorkflowPage(tuple(created(*stamps)), None, 0, len(stamps), service_time=date)
+
+
+def at(monotonic: float, wall: float = NOW + HOUR) -> Moment:
+    return Moment(wall, monotonic)
+
+
+def test_before_anything_is_told_no_time_is_known() -> None:
+    clock = ServiceClock()
+    assert (clock.told(at(5)), clock.at_least(at(5))) == (None, None)
+    clock.note(shown(), at(5))
+    assert clock.at_least(at(6)) is None
+
+
+def test_the_date_is_gone_on_from() -> None:
+    clock = ServiceClock()
+    clock.note(shown(NOW - 9, date=NOW), at(5))
+    # A step of our clock on the wall is none of the service's.
+    assert clock.told(at(15, wall=0.0)) == clock.at_least(at(15)) == NOW + 10
+    clock.note(shown(), at(25))
+    assert clock.told(at(25)) == NOW + 20
+    assert clock.latest(at(25)) == NOW + 80
+
+
+@pytest.mark.parametrize("wrong", [-HOUR, 0.0, HOUR])
+def test_without_a_date_the_newest_stamps_have_passed(wrong: float) -> None:
+    clock = ServiceClock()
+    clock.note(shown(NOW, NOW - 1, NOW - 2, NOW - 300), at(5, NOW + wrong))
+    assert clock.told(at(6)) is None
+    assert clock.at_least(at(15)) == NOW - 2 + 10
+    clock.note(shown(NOW - 1), at(15))
+    assert clock.at_least(at(15)) == NOW - 2 + 10, "it does not go back"
+
+
+@pytest.mark.parametrize("odd", [(NOW + 2 * DAY,) * 9, (NOW + HOUR, NOW + 1000)])
+def test_odd_stamps_do_not_lead_the_clock_ahead(odd: Any) -> None:
+    clock = ServiceClock()
+    clock.note(shown(*odd, NOW, NOW - 1), at(5, NOW))
+    assert clock.at_least(at(5)) in (NOW, NOW - 1)

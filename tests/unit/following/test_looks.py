@@ -1,0 +1,46 @@
+"""How often an account's list is looked at beyond what is new."""
+
+import pytest
+
+from exporter.following.looks import (
+    BUSY_SWEEP_SECONDS,
+    LEAST_LOOK_SECONDS,
+    MOST_LOOK_SECONDS,
+    SWEEP_SECONDS,
+    look_is_due,
+    sweep_is_due,
+)
+
+
+@pytest.mark.parametrize(
+    ("since", "load", "pages", "due"),
+    [
+        (5.0, 0.0, 2, True),
+        (5.0, 0.49, 40, True),  # while there is room, as many as it takes
+        (LEAST_LOOK_SECONDS - 0.1, 0.0, 2, False),
+        (29.0, 0.5, 2, False),
+        (MOST_LOOK_SECONDS, 0.5, 2, True),
+        (MOST_LOOK_SECONDS, 1.0, 3, True),
+        (MOST_LOOK_SECONDS, 1.0, 4, False),  # a page in ten seconds, at the most
+        (40.0, 1.0, 4, True),
+    ],
+)
+def test_open_ones_are_looked_at_with_each_pass_while_there_is_room(
+    since: float, load: float, pages: int, due: bool
+) -> None:
+    assert look_is_due(since, load, pages) is due
+
+
+@pytest.mark.parametrize(
+    ("since", "load", "due"),
+    [
+        (SWEEP_SECONDS, 0.0, True),
+        (SWEEP_SECONDS - 1, 0.0, False),
+        (SWEEP_SECONDS, 0.5, False),
+        (BUSY_SWEEP_SECONDS, 1.0, True),
+    ],
+)
+def test_the_sweep_goes_on_slowly_and_never_stands_still(
+    since: float, load: float, due: bool
+) -> None:
+    assert sweep_is_due(since, load) is due

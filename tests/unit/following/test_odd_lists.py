@@ -1,0 +1,244 @@
+"""Reading lists whose pages are too large, refused, or numbered otherwise."""
+
+from __future__ import annotations
+
+import logging
+from itertools import pairwise
+from typing import Any, Literal
+
+import pytest
+
+from exporter.comfycontrol import BadRequest, ServerFault, ServiceError, TooLarge, WorkflowSummary
+from exporter.following.answer_size import FIRST_GROWTH_SECONDS, AnswerSize
+from exporter.following.listing_pass import ListingPass, PassBefore
+from tests.unit.following.served_list import Listed, ServedList
+
+
+def rows(count: int) -> list[WorkflowSummary]:
+    """The newest has the highest number."""
+    return [
+        WorkflowSummary(str(number), "completed", created_at=float(number))
+        for number in range(count, 0, -1)
+    ]
+
+
+def read(listed: Listed, frontier: float = 0.0) -> tuple[set[int], ListingPass]:
+    """Make a pass; which rows it has shown."""
+    listing = ListingPass(
+        frontier=frontier, horizon=-1e9, wanted=(), before=PassBefore(), rank_of=lambda _: 0
+    )
+    seen: set[int] = set()
+    while not listing.complete:
+        assert len(listed.asked) < 1000, "it does not come to an end"
+        if listing.at_top:
+            page, shown = listed.pages.first()
+        else:
+            page, shown = listed.pages.below(lambda now: listing.next_page(now, listed.pages.most))
+        seen |= {int(each.id) for each in shown.workflows}
+        listing.read(page, shown, listed.now)
+    return seen, listing
+
+
+# Numbers ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 305])
+@pytest.mark.parametrize("beyond", ["empty", "last", 400, 404])
+@pytest.mark.parametrize("total", ["true", "absent"])
+@pytest.mark.parametrize("base", [0, 1])
+def test_wherever_the_numbers_begin_and_whatever_is_beyond_all_is_read(
+    count: int, beyond: Any, total: Any, base: Literal[0, 1]
+) -> None:
+    listed = Listed(ServedList(rows(count), base=base, beyond=beyond, total=total))
+    seen, listing = read(listed)
+    assert seen == set(range(1, count + 1))
+    assert (listing.doubtful, listing.contradicted) == (False, False)
+    # The pages themselves, one to tell the numbers by, and what tells that nothing follows.
+    assert len(listed.asked) <= -(-count // 90) + 1 + (8 if total == "absent" else 3)
+
+
+@pytest.mark.parametrize("before", ["empty", "first", 400, 500])
+def test_page_0_is_asked_for_once(before: Any) -> None:
+    listed = Listed(ServedList(rows(305), before=before))
+    for _ in range(10):
+        assert read(listed, frontier=305.0)[0] == set(range(206, 306))
+        listed.now += 1
+    assert [number for number, _ in listed.asked].count(0) == 1
+
+
+def test_page_0_that_is_not_answered_is_asked_for_again() -> None:
+    listed = Listed(ServedList(rows(305), base=0))
+    listed.outage = lambda: (
+        ServerFault("503", code="503") if listed.asked[-1][0] == 0 and listed.now < 30 else None
+    )
+    assert 305 not in read(listed, frontier=305.0)[0]
+    listed.now += 61
+    assert 305 in read(listed, frontier=305.0)[0]
+
+
+def test_a_list_that_fits_on_a_page_is_not_asked_for_its_numbers() -> None:
+    listed = Listed(ServedList(rows(55)))
+    read(listed)
+    assert listed.asked == [(1, 100)]
+
+
+def test_a_service_that_begins_to_count_from_1_is_read_on() -> None:
+    listed = Listed(ServedList(rows(150), base=0))
+    read(listed)
+    listed.served.base = 1
+    with pytest.raises(BadRequest):
+        read(listed)
+    assert read(listed)[0] == set(range(1, 151))
+
+
+def test_a_service_that_refuses_everything_for_a_while_begins_to_count_where_it_did() -> None:
+    listed = Listed(ServedList(rows(305), base=0))
+    read(listed)
+    refuses = BadRequest("list: answered with status 400", code="400")
+    listed.outage = lambda: refuses
+    for _ in range(3):
+        with pytest.raises(BadRequest):
+            read(listed)
+        listed.now += 5
+    listed.outage = lambda: None
+    listed.now += 60
+    assert 305 in read(listed, frontier=305.0)[0]
+
+
+def test_a_refusal_of_all_pages_is_not_the_end_of_the_list() -> None:
+    listed = Listed(ServedList(rows(305), total="absent"))
+    refuses = BadRequest("list: answered with status 400", code="400")
+    listed.outage = lambda: refuses if 2 < len(listed.asked) < 20 else None
+    assert read(listed)[0] == set(range(1, 306))
+
+
+# Sizes ------------------------------------------------------------------------------------------
+
+
+def test_rows_that_are_too_large_together_are_asked_for_in_halves() -> None:
+    # As rows of 200 kB: some forty are an answer.
+    listed = Listed(ServedList(rows(305), most_at_once=41))
+    assert read(listed)[0] == set(range(1, 306))
+    sizes = [size for _, size in listed.asked]
+    assert sizes[:3] == [100, 50, 25]
+    assert sum(size > 41 for size in sizes) == 4, "two tries at the top, two below it"
+    assert len(sizes) <= 4 + 2 + 305 // 20
+    listed.asked.clear()
+    read(listed, frontier=305.0)
+    assert listed.asked == [(1, 25)], "it remembers"
+
+
+def test_more_are_tried_again_later() -> None:
+    listed = Listed(ServedList(rows(305), most_at_once=41))
+    read(listed, frontier=305.0)
+    listed.served.most_at_once = 1000
+    for _ in range(3):
+        listed.now += FIRST_GROWTH_SECONDS
+        read(listed, frontier=305.0)
+    listed.asked.clear()
+    read(listed, frontier=305.0)
+    assert listed.asked == [(1, 100)]
+
+
+def test_where_more_fails_again_it_is_tried_more_seldom() -> None:
+    size, times = AnswerSize(), list[float]()
+    size.failed(100, 0.0)
+    for second in range(10_000):
+        if size.most == 100:
+            times.append(second)
+            size.failed(100, float(second))
+        size.worked(size.most, float(second))
+    assert [round(later - before, -1) for before, later in pairwise(times)] == [
+        *(120, 240, 480, 960, 1920, 3600)
+    ]
+
+
+@pytest.mark.parametrize("place", [1, 2, 150, 205, 206, 304, 305])
+def test_a_row_that_is_too_large_by_itself_costs_that_row(
+    place: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    listed = Listed(ServedList(rows(305), weights={str(place): 99_999}))
+    seen, listing = read(listed)
+    assert seen == set(range(1, 306)) - {place}
+    assert (listing.unreadable, listed.malformed) == (1, 1)
+    assert len(listed.asked) <= 45
+    told = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [record.message for record in told] == [
+        "a page of the list cannot be had: asking for fewer rows at once",
+        "an entry of the list cannot be had: it is left out",
+    ]
+
+
+def test_the_row_at_the_top_does_not_hold_up_the_frontier() -> None:
+    listed = Listed(ServedList(rows(305), weights={"305": 99_999}))
+    _, listing = read(listed)
+    assert listing.newest == 304.0
+    listed.asked.clear()
+    read(listed, frontier=304.0)
+    assert len(listed.asked) <= 12
+
+
+def test_several_rows_that_are_too_large_cost_themselves() -> None:
+    heavy = {str(number): 99_999 for number in (3, 100, 101, 250)}
+    listed = Listed(ServedList(rows(305), weights=heavy))
+    seen, listing = read(listed)
+    assert seen == set(range(1, 306)) - {3, 100, 101, 250}
+    assert listing.unreadable == 4
+
+
+def test_a_row_with_which_the_service_fails_costs_that_row() -> None:
+    listed = Listed(ServedList(rows(305), cursed={"150"}))
+    seen, _ = read(listed)
+    assert seen == set(range(1, 306)) - {150}
+    assert len(listed.asked) <= 70
+
+
+def test_answers_that_are_all_too_large_cost_no_row() -> None:
+    listed = Listed(ServedList(rows(305)))
+    listed.outage = lambda: TooLarge("list: the body is too long", code="200")
+    with pytest.raises(TooLarge):
+        listed.pages.first()
+    with pytest.raises(ServiceError):
+        listed.pages.below(
+            lambda _: ListingPass(
+                frontier=None, horizon=0, wanted=(), before=PassBefore(), rank_of=lambda _: 0
+            ).next_page(0.0, listed.pages.most)
+        )
+    assert listed.malformed == 0
+
+
+# Filtered lists ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("total", ["true", "absent"])
+@pytest.mark.parametrize("cap", [None, 50, 10])
+def test_a_filtered_list_is_read_for_as_long_as_somebody_goes_on(
+    total: Any, cap: int | None
+) -> None:
+    listed = Listed(ServedList(rows(305), total=total, cap=cap))
+    seen: set[int] = set()
+    for shown in listed.pages.filtered("running"):
+        seen |= {int(each.id) for each in shown.workflows}
+        if 200 in seen:
+            break
+    assert set(range(200, 306)) <= seen < set(range(1, 306))
+    for shown in listed.pages.filtered("running"):
+        seen |= {int(each.id) for each in shown.workflows}
+    assert seen == set(range(1, 306))
+
+
+def test_of_a_filtered_list_one_row_tells_the_total() -> None:
+    listed = Listed(ServedList(rows(305)))
+    listed.pages.first()
+    listed.asked.clear()
+    shown = next(listed.pages.filtered("failed", most=1))
+    assert (shown.total, shown.entries, listed.asked) == (305, 1, [(1, 1)])
+
+
+@pytest.mark.parametrize("count", [1, 55, 100, 250])
+def test_a_look_costs_a_request_a_page(count: int) -> None:
+    listed = Listed(ServedList(rows(count)))
+    listed.pages.first()
+    listed.asked.clear()
+    list(listed.pages.filtered("running"))
+    assert len(listed.asked) <= -(-count // 100) + (1 if count == 100 else 0)
