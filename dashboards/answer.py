@@ -33,22 +33,10 @@ _RULES_LOADED: Final = "last_over_time(account:comfycontrol_workflows_waiting:su
 
 _WAITING: Final = 'status=~"accepted|uploaded|queued"'
 
-
-def _moved(at: str = "") -> str:
-    """All starts and ends of an account."""
-    return (
-        "(sum by (account) (comfycontrol_workflow_time_to_start_seconds_count"
-        f'{{account=~"$account"}}{at})'
-        " + sum by (account) (comfycontrol_workflows_finished_total"
-        f'{{account=~"$account", status=~"completed|failed"}}{at}))'
-    )
-
-
 _SINCE_IT_MOVED: Final = (
-    "(time() - min_over_time(timestamp("
-    f"{_moved()} == on (account) {_moved(' @ end()')})[6h:1m]) or 0 * {_moved()})"
+    "(time() - max by (account) (comfycontrol_last_progress_timestamp_seconds"
+    '{account=~"$account"}))'
 )
-"""To the minute: for so long what counts starts and ends has been at its present value."""
 _SINCE_IT_WAITS: Final = (
     "(time() - min by (account) (comfycontrol_oldest_workflow_created_timestamp_seconds"
     f'{{account=~"$account", {_WAITING}}}))'
@@ -59,8 +47,7 @@ SEEN: Final = (
 """Leaves out accounts that nobody can see now: what they did before would look like health."""
 
 STANDS_STILL: Final = (
-    f"(({_SINCE_IT_MOVED} <= on (account) {_SINCE_IT_WAITS}"
-    f" or {_SINCE_IT_WAITS} < on (account) {_SINCE_IT_MOVED})"
+    f"(({_SINCE_IT_MOVED} <= on (account) {_SINCE_IT_WAITS} or on (account) {_SINCE_IT_WAITS})"
     " and on (account) sum by (account) "
     f'(comfycontrol_workflows{{account=~"$account", {_WAITING}}}) > 0)'
 )
@@ -199,11 +186,11 @@ def accounts(width: int) -> AnyPanel:
     return stats(
         About(
             "Accounts",
-            "Up: the service's last answer to us was authorised and usable. Down ones are named, "
-            "four at most, and so is an exporter that is not scraped. Once an account has been "
-            "down for 30 s, its open workflows are shown no more; what ends meanwhile is counted "
-            "when it is back. Nothing asked yet: it waits for its first id. Gone: no exporter "
-            "tells of any account.",
+            "Up: the service gives the usable answers that the account needs. Down ones are named "
+            "with the cause, four at most, and so is an exporter that is not scraped. Once an "
+            "account has been down for 30 s, its open workflows are shown no more; what ends "
+            "meanwhile is counted when it is back. Nothing asked yet: it waits for its first id. "
+            "Gone: no exporter tells of any account.",
             COUNT,
             width=width,
             height=7,
@@ -214,7 +201,11 @@ def accounts(width: int) -> AnyPanel:
             ],
         ),
         Query(f"topk(2, {exporters} == 0)", "{{instance}}"),
-        Query(f"topk(4, {up} == 0)", "{{account}}"),
+        Query(
+            'topk(4, 0 * max by (account, cause) (comfycontrol_account_down{account=~"$account"}'
+            f" == 1) or on (account) ({up} == 0))",
+            "{{account}}, {{cause}}",
+        ),
         Query(f"count({up} == 0) > 4", "down in all"),
         Query(f"count({up} == 1)", "up"),
         Query(f"count({waits})", "nothing asked yet"),

@@ -244,7 +244,7 @@ def _queue(at: Marks) -> list[AnyPanel]:
                 counted('comfycontrol_workflows_discovered_total{account=~"$account"}'), "arrivals"
             ),
             Query(
-                counted('comfycontrol_workflow_time_to_start_seconds_count{account=~"$account"}'),
+                counted('comfycontrol_workflows_started_total{account=~"$account"}'),
                 "starts",
             ),
             Query(counted('comfycontrol_workflows_finished_total{account=~"$account"}'), "ends"),

@@ -47,6 +47,7 @@ def told(
             ],
         )
     yield "account_listed", name, [(at, 1.0) for at in scrapes]
+    yield "workflow_series_omitted", name, [(at, 0.0) for at in scrapes]
     passes = (
         ("account_last_usable_answer_timestamp_seconds", 1.0),
         ("listing_last_success_timestamp_seconds", 5.0),
@@ -107,8 +108,7 @@ def _gauges(
     yield "queue_position_max", name, deepest
     yield "stalest_observation_timestamp_seconds", name, stalest
     yield "streams", name, streams
-    for metric in ("workflows_watched_by_listing", "workflow_series_omitted"):
-        yield metric, name, [(at, 0.0) for at in scrapes]
+    yield "workflows_watched_by_listing", name, [(at, 0.0) for at in scrapes]
     for status in ("queued", "running"):
         yield "service_workflows", {**name, "status": status}, count[status]
     for workflow, samples in places.items():

@@ -17,7 +17,6 @@ from tests.promql import filled
 
 FILES = board_files(load())
 QUEUED = 'comfycontrol_workflows{account="studio", status="queued"}'
-STARTS = 'comfycontrol_workflow_time_to_start_seconds_count{account="studio"}'
 ENDS = 'comfycontrol_workflows_finished_total{account="studio", status="completed"}'
 OLDEST = 'comfycontrol_oldest_workflow_created_timestamp_seconds{account="studio", status="queued"}'
 FIRES = (
@@ -53,8 +52,10 @@ def check(folder: Path, series: Mapping[str, str], expression: str, at: str, fou
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-MOVES = {QUEUED: "3x60", STARTS: "0+1x60", ENDS: "0+1x60", OLDEST: "600x60"}
-STOPPED = MOVES | {STARTS: "0+1x20 20x40", ENDS: "0+1x22 22x38"}
+PROGRESS = 'comfycontrol_last_progress_timestamp_seconds{account="studio"}'
+
+MOVES = {QUEUED: "3x60", PROGRESS: "0+60x60", OLDEST: "600x60"}
+STOPPED = MOVES | {PROGRESS: "0+60x22 1320x38"}
 
 
 @pytest.mark.parametrize(
@@ -67,6 +68,10 @@ STOPPED = MOVES | {STARTS: "0+1x20 20x40", ENDS: "0+1x22 22x38"}
             id="no longer than the oldest has waited: before it, nothing had to move",
         ),
         pytest.param(STOPPED | {QUEUED: "0x60"}, "40m", [], id="nothing waits"),
+        pytest.param(
+            {QUEUED: "3x60", OLDEST: "600x60"}, "40m", [('{account="studio"}', 1800)],
+            id="nothing has ever started",
+        ),
         pytest.param({}, "40m", [], id="nothing is known"),
     ],
 )  # fmt: skip
@@ -156,6 +161,9 @@ def test_of_twelve_accounts_those_that_are_down_are_named(tmp_path: Path) -> Non
     series = {f'{up}{{account="brand-{n}"}}': "0x60" if n == 4 else "1x60" for n in range(12)}
 
     check(tmp_path, series, asked("Accounts", "B"), "40m", [('{account="brand-4"}', 0)])
+    cause = 'comfycontrol_account_down{account="brand-4", cause="token_refused"}'
+    named = [('{account="brand-4", cause="token_refused"}', 0.0)]
+    check(tmp_path, series | {cause: "1x60"}, asked("Accounts", "B"), "40m", named)
     check(tmp_path, series, asked("Accounts", "C"), "40m", [])
     check(tmp_path, series, asked("Accounts", "D"), "40m", [("{}", 11)])
 

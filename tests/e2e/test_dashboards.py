@@ -32,6 +32,8 @@ SCENARIO = {
     "jobs": [
         {"name": "image", "duration": {"median": "9s", "sigma": 0.5, "min": "2s", "max": "40s"}}
     ],
+    # Totals are compared with what the budget has to spare, and here there must be some.
+    "limit": {"enabled": False},
     "outcomes": {"failed": 0.4, "cancelled": 0.05, "invalid": 0.05, "before_running": 0.1},
 }
 
@@ -42,9 +44,14 @@ RIGHTLY_EMPTY = {
 }
 """What an expression holds that finds nothing here, and why."""
 
+NATIVE = {
+    "comfycontrol_workflow_time_to_start_seconds",
+    "comfycontrol_workflow_run_duration_seconds",
+}
+"""Native histograms, which this Prometheus does not make of the classic ones."""
+
 _FIRING = "alerts match, and none for as long as it must"
 _ALL_UP = "every account and every exporter is up, and all are listed"
-_COMPARED = "totals are compared every two minutes, which is too long here"
 _BUSY = "something waits, starts, fails and is open in every account"
 QUIET_PANELS = {
     "Alerts A": _FIRING,
@@ -62,9 +69,7 @@ QUIET_PANELS = {
     "Oldest queued B": _BUSY,
     "Stalest observation B": _BUSY,
     "Listing lag B": _ALL_UP,
-    "Workflows at the service A": _COMPARED,
-    "Outcomes not accounted for A": _COMPARED,
-    "Last compared A": _COMPARED,
+    "Last compared A": "a status without a list of its own makes the first two rounds incomplete",
 }
 """Queries of panels that are there for a situation that is not this one, and why it is not."""
 
@@ -79,8 +84,10 @@ QUIET_ALERTS = {
     "ComfyControlNothingStarts": "something runs",
     "ComfyControlRunTooLong": "nothing has run for half an hour",
     "ComfyControlNothingFinished": "much has completed",
-    "ComfyControlAccountDown": "the service answers, and accepts the tokens",
-    "ComfyControlFailureRatioHigh few": "some complete",
+    "ComfyControlFailureRatioHigh few": "some complete between those that fail",
+    "ComfyControlAccountDown": "the tokens are accepted, and the service answers",
+    "ComfyControlWorkflowsDropped": "nothing was given up",
+    "ComfyControlSeriesMissing": "all is there that alerts need",
     "ComfyControlRateLimited": "the exporter keeps within the limit",
     "ComfyControlObservationsStale": "everything open is heard of",
     "ComfyControlListingBehind": "the list is read every two seconds",
@@ -188,7 +195,7 @@ class Asking:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(420)
 def test_every_expression_finds_something_or_is_rightly_empty(stage: Stage) -> None:
     prometheus = program("prometheus")
     sim, exporter, prom = free_port(), free_port(), free_port()
@@ -202,6 +209,7 @@ def test_every_expression_finds_something_or_is_rightly_empty(stage: Stage) -> N
                         "token": f"cfc_{name}",
                         "base_url": f"http://127.0.0.1:{sim}",
                         "listing": {"interval": "2s"},
+                        "rate_limit": {"requests": 400},
                     }
                     for name in ACCOUNTS
                 ],
@@ -277,9 +285,11 @@ def test_every_expression_finds_something_or_is_rightly_empty(stage: Stage) -> N
     empty = {
         panel
         for panel, (asked, _) in missing.items()
-        if any(part in asked for part in RIGHTLY_EMPTY) or panel.split(": ")[-1] in QUIET_PANELS
+        if any(part in asked for part in RIGHTLY_EMPTY)
+        or asked in NATIVE
+        or panel.split(": ")[-1] in QUIET_PANELS
     }
-    deadline = time.monotonic() + 100  # some look at whole minutes
+    deadline = time.monotonic() + 180  # totals are compared every two minutes
     while not missing.keys() <= empty and time.monotonic() < deadline:
         for panel, (asked, instant) in list(missing.items()):
             if asking.finds(asked, instant=instant):

@@ -37,11 +37,8 @@ KNOWN = {**RECORDED, **promql.exported()}
 
 NOT_SHOWN: dict[str, str] = dict.fromkeys(
     (
-        "comfycontrol_account_down",
         "comfycontrol_account_last_usable_answer_timestamp_seconds",
-        "comfycontrol_last_progress_timestamp_seconds",
         "comfycontrol_workflows_failed_in_a_row",
-        "comfycontrol_workflows_started_total",
     ),
     "alerts and their texts stand on it",
 )
