@@ -224,7 +224,7 @@ LATER: list[tuple[Table, tuple[object, ...], str]] = [
     (HISTOGRAMS, ("phases", '["studio"]', "[1.0]", "[1,0]", 1.0, "[null,null]", 0), "histogram"),
     (HISTOGRAMS, ("run_duration", '["studio","paused"]', "[1.0]", "[1,0]", 1.0, "[null,null]", 0),
      "status paused"),
-    (BASELINES, (1, "paused", 7, 1.5), "status paused"),
+    (BASELINES, (1, "paused", 7, 1.5, 1.5), "status paused"),
     (MARKS, ("forgotten", 7), "mark forgotten"),
 ]  # fmt: skip
 

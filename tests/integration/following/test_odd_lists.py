@@ -56,10 +56,16 @@ def has_listed(metrics: Metrics) -> bool:
     return metrics("listing_last_success_timestamp_seconds", account="studio") is not None
 
 
+def list_faults(metrics: Metrics) -> float:
+    return metrics.total("api_requests_total", endpoint="list", code="503")
+
+
 def outage(service: OddService, exporter: Exporter, meanwhile: Callable[[], object]) -> None:
     """Let something happen while the exporter cannot see it."""
+    refused = list_faults(exporter.scrape())
     service.is_down = True
-    exporter.until(lambda m: m("account_up", account="studio") == 0)
+    # Two, for one may have been on its way before.
+    exporter.until(lambda m: list_faults(m) >= refused + 2)
     meanwhile()
     service.is_down = False
 
