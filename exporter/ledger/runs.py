@@ -89,10 +89,13 @@ def _has_ended_again(
         return False  # cancelled before it started, and the start turned up afterwards
     if told is not None and not is_later(end, told):
         return False  # of this run or, from a replica that lags, of an earlier one
+    if told is not None and this_way and start is not None:
+        # Both stamps are new ones: a run on another runner, be its clock fast or not.
+        return _starts_after(workflow, start, told)
     if _lies_in_the_future(workflow, seen, end, told if this_way else None):
         return False
     if told is not None and this_way:
-        return start is None or _starts_after(workflow, start, told)
+        return True
     return _has_ended_since(workflow, seen, end)
 
 

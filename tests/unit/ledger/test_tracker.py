@@ -493,6 +493,14 @@ class TestNewRuns:
         late = seen("cancelled", 12, via="listing", created=0, started=7.25, completed=5.5)
         assert track.sees(late) == (Ignored("duplicate"),)
 
+    def test_a_new_run_on_a_runner_whose_clock_is_fast_counts_at_once(self) -> None:
+        track = Track()
+        end = seen("completed", 6, via="listing", created=0, started=1, completed=5.5)
+        track.sees(replace(end, service_wall=T0 + 6))
+        fast = seen("completed", 40, via="listing", created=0, started=320, completed=330.5)
+        facts = track.sees(replace(fast, service_wall=T0 + 40))
+        assert facts == (Discovered("listing"), Finished(Status.COMPLETED, 10.5))
+
     @pytest.mark.parametrize("status", ["failed", "cancelled", "invalid"])
     def test_it_may_end_again_before_it_starts(self, status: str) -> None:
         track = Track()
