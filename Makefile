@@ -31,8 +31,10 @@ demo: $(VENV)/.runtime  ## the exporter at work on a local ComfyControl; ARGS="-
 demo-monitoring: $(VENV)/.dev  ## the demo with Prometheus and Alertmanager, where these are installed
 	scripts/demo-monitoring $(ARGS)
 
+# Most tests wait for programs and for time to pass, so more of them run at once than there are cores.
+WORKERS ?= 3
 test: $(VENV)/.dev  ## all four tiers of tests; those whose programs are missing say so and are skipped
-	$(PYTEST) $(ARGS)
+	$(PYTEST) --numprocesses=$(WORKERS) --dist=worksteal $(ARGS)
 
 unit property integration e2e: $(VENV)/.dev  ## one tier of tests
 	$(PYTEST) tests/$@ $(ARGS)
