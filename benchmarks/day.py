@@ -31,8 +31,8 @@ QUIET_SECONDS: Final = 120.0
 LOOK_SECONDS: Final = 2.0
 FIRST_LOOK_SECONDS: Final = 30.0
 
-OFF: Final[Mapping[str, Mapping[str, object]]] = {"reconciling": {}}
-"""By part: the account's configuration that switches it off. Empty where there is no such part."""
+OFF: Final[Mapping[str, Mapping[str, object]]] = {"reconciling": {"listing": {"reconcile": False}}}
+"""By part: the configuration of the account that switches it off."""
 
 Outcomes = dict[str, Counter[str]]
 """By id, how often it ended in which way."""
@@ -45,13 +45,10 @@ def main() -> None:
     parser.add_argument("--speed", type=float, default=20.0, help="of the day; default 20")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--patience", type=float, default=90.0, help="seconds after the last end; default 90"
+        "--patience", type=float, default=900.0, help="seconds after the last end; default 900"
     )
     parser.add_argument("--without", choices=sorted(OFF), action="append", default=[])
     arguments = parser.parse_args()
-    for part in arguments.without:
-        if not OFF[part]:
-            print(f"there is no {part} to be switched off: the day is as it is without")
     account = {key: value for part in arguments.without for key, value in OFF[part].items()}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -94,9 +94,7 @@ def _has_ended_again(
         return _starts_after(workflow, start, told)
     if _lies_in_the_future(workflow, seen, end, told if this_way else None):
         return False
-    if told is not None and this_way:
-        return True
-    return _has_ended_since(workflow, seen, end)
+    return this_way or _has_ended_since(workflow, seen, end)
 
 
 def _lies_in_the_future(
