@@ -36,8 +36,8 @@ def test_an_answer_has_a_true_date(service: Service) -> None:
         "/v1/workflow",
         "/v1/runner",
         "/v1/workflow/no-uuid",
-        f"/v1/workflow/{uuid.uuid4()}",
-        f"/v1/workflow/{uuid.uuid4()}/subscribe",
+        "/v1/workflow/6d0b1c5a-2f0e-4e7a-9a35-5f0c4b0e8a11",
+        "/v1/workflow/6d0b1c5a-2f0e-4e7a-9a35-5f0c4b0e8a11/subscribe",
     ],
 )
 def test_without_a_right_token_the_answer_is_401(
