@@ -113,7 +113,10 @@ def parse_page(body: bytes, *, service_time: float | None = None) -> WorkflowPag
         document = load_object(body, MAX_BODY_SIZE, rows="workflows")
     except MalformedDocument as error:
         raise MalformedListing(str(error)) from None
+    total = Fields(document).whole_number("total", _MAX_TOTAL)
     entries = document.get("workflows")
+    if entries is None and (total == 0 or (total is None and "workflows" in document)):
+        entries = []  # as some serializers write an empty list
     if not isinstance(entries, list):
         raise MalformedListing("the page has no list of workflows")
     workflows: list[WorkflowSummary] = []
@@ -126,7 +129,7 @@ def parse_page(body: bytes, *, service_time: float | None = None) -> WorkflowPag
             malformed += 1
     return WorkflowPage(
         workflows=tuple(workflows),
-        total=Fields(document).whole_number("total", _MAX_TOTAL),
+        total=total,
         malformed=malformed,
         entries=len(entries),
         service_time=service_time,

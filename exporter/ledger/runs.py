@@ -87,7 +87,7 @@ def _has_ended_again(
         return False  # the same end without its stamp, or an edit
     if start is not None and is_later(start, end):
         return False  # cancelled before it started, and the start turned up afterwards
-    if told is not None and not is_later(end, told):
+    if (told is not None and not is_later(end, told)) or _is_restated(workflow, seen, end):
         return False  # of this run or, from a replica that lags, of an earlier one
     if told is not None and this_way and start is not None:
         # Both stamps are new ones: a run on another runner, be its clock fast or not.
@@ -95,6 +95,18 @@ def _has_ended_again(
     if _lies_in_the_future(workflow, seen, end, told if this_way else None):
         return False
     return this_way or _has_ended_since(workflow, seen, end)
+
+
+def _is_restated(workflow: Workflow, seen: Observation, end: float) -> bool:
+    """Whether the end has only moved along with the creation, as when a zone is put right.
+
+    No new run changes when a workflow was created.
+    """
+    before, now, ended = workflow.created_at, seen.created_at, workflow.ended_at
+    if before is None or now is None or ended is None or not is_later(now, before):
+        return False
+    unit = max(precision_of(stamp) for stamp in (before, now, ended, end))
+    return abs((end - ended) - (now - before)) <= unit
 
 
 def _lies_in_the_future(

@@ -104,7 +104,21 @@ def test_a_total_that_is_none(total: object) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"null", b"[]", b"{}", b'{"workflows":null}', b'{"workflows":{}}', b"<html>", b"\xff"],
+    [b'{"workflows": null}', b'{"workflows": null, "total": 0}', b'{"total": 0, "page": 1}'],
+)
+def test_an_empty_list_may_be_written_as_null_or_left_out(body: bytes) -> None:
+    assert parse_page(body).workflows == ()
+
+
+@pytest.mark.parametrize("body", [b'{"workflows": null, "total": 3}', b'{"total": 3}', b"{}"])
+def test_a_list_that_is_missing_though_there_are_some_is_no_page(body: bytes) -> None:
+    with pytest.raises(MalformedListing):
+        parse_page(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"null", b"[]", b"{}", b'{"workflows":{}}', b"<html>", b"\xff"],
 )
 def test_what_is_no_page(body: bytes) -> None:
     with pytest.raises(MalformedListing):

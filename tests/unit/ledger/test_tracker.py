@@ -501,6 +501,24 @@ class TestNewRuns:
         facts = track.sees(replace(fast, service_wall=T0 + 40))
         assert facts == (Discovered("listing"), Finished(Status.COMPLETED, 10.5))
 
+    def test_stamps_that_all_moved_together_tell_of_no_run(self) -> None:
+        track = Track()
+        end = seen("completed", 6, via="listing", created=0, started=1, completed=5.5)
+        track.sees(end)
+        for hours in (1, 2):
+            moved = 3600.0 * hours
+            facts = track.sees(
+                seen(
+                    "completed",
+                    40,
+                    via="listing",
+                    created=moved,
+                    started=1 + moved,
+                    completed=5.5 + moved,
+                )
+            )
+            assert facts == (Ignored("duplicate"),)
+
     @pytest.mark.parametrize("status", ["failed", "cancelled", "invalid"])
     def test_it_may_end_again_before_it_starts(self, status: str) -> None:
         track = Track()
