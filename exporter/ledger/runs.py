@@ -83,12 +83,13 @@ def _has_ended_again(
     workflow: Workflow, seen: Observation, told: float | None, *, this_way: bool
 ) -> bool:
     end, start = seen.completed_at, seen.started_at
-    if end is None:
+    if end is None or _is_restated(workflow, seen, end):
         return False  # the same end without its stamp, or an edit
     if start is not None and is_later(start, end):
         return False  # cancelled before it started, and the start turned up afterwards
-    if (told is not None and not is_later(end, told)) or _is_restated(workflow, seen, end):
-        return False  # of this run or, from a replica that lags, of an earlier one
+    if told is not None and not is_later(end, told):
+        # Of this run or, from a replica that lags, of an earlier one; else by a slower clock.
+        return this_way and _ran_on_slower_clock(workflow, seen, told)
     if told is not None and this_way and start is not None:
         # Both stamps are new ones: a run on another runner, be its clock fast or not.
         return _starts_after(workflow, start, told)
@@ -107,6 +108,23 @@ def _is_restated(workflow: Workflow, seen: Observation, end: float) -> bool:
         return False
     unit = max(precision_of(stamp) for stamp in (before, now, ended, end))
     return abs((end - ended) - (now - before)) <= unit
+
+
+def _ran_on_slower_clock(workflow: Workflow, seen: Observation, told: float) -> bool:
+    """Whether a row shows a new run by the clock of a runner that is behind the one before.
+
+    The row was written after the end on record, and the whole run that it shows lies before that
+    one. A replica that lags shows an old `updated_at`, and stamps that are put right keep the
+    length of the run.
+    """
+    start, end, started = seen.started_at, seen.completed_at, workflow.started_at
+    if start is None or end is None or started is None or not is_later(started, end):
+        return False
+    if seen.updated_at is None or workflow.settled_at is None:
+        return False
+    unit = max(precision_of(stamp) for stamp in (start, end, started, told))
+    is_moved = abs((end - start) - (told - started)) <= unit
+    return not is_moved and seen.updated_at > workflow.settled_at + CLOCK_SLACK_SECONDS
 
 
 def _lies_in_the_future(

@@ -501,6 +501,30 @@ class TestNewRuns:
         facts = track.sees(replace(fast, service_wall=T0 + 40))
         assert facts == (Discovered("listing"), Finished(Status.COMPLETED, 10.5))
 
+    @pytest.mark.parametrize(
+        ("updated", "ended", "counts"),
+        [(60, -190, True), (None, -190, False), (6, -190, False), (60, -195.5, False)],
+        ids=["ran again", "nobody knows when", "lags", "put right"],
+    )
+    def test_a_new_run_on_a_runner_whose_clock_is_slow(
+        self, updated: float | None, ended: float, counts: bool
+    ) -> None:
+        track = Track()
+        end = seen("completed", 6, via="listing", created=0, started=1, completed=5.5, updated=6)
+        track.sees(replace(end, service_wall=T0 + 6))
+        slow = seen(
+            "completed",
+            60,
+            via="listing",
+            created=0,
+            started=-200,
+            completed=ended,
+            updated=updated,
+        )
+        facts = track.sees(replace(slow, service_wall=T0 + 60))
+        new = (Discovered("listing"), Finished(Status.COMPLETED, ended + 200))
+        assert facts == (new if counts else (Ignored("duplicate"),))
+
     def test_stamps_that_all_moved_together_tell_of_no_run(self) -> None:
         track = Track()
         end = seen("completed", 6, via="listing", created=0, started=1, completed=5.5)
