@@ -34,6 +34,8 @@ FIRST_LOOK_SECONDS: Final = 30.0
 OFF: Final[Mapping[str, Mapping[str, object]]] = {"reconciling": {"listing": {"reconcile": False}}}
 """By part: the configuration of the account that switches it off."""
 
+_STAMPS: Final = ("created_ms", "started_ms", "completed_ms")
+
 Outcomes = dict[str, Counter[str]]
 """By id, how often it ended in which way."""
 
@@ -179,6 +181,10 @@ def _tell(truth: dict[str, Any], counted: list[Counted], metrics: Metrics) -> No
     for word, which in (("lost", lost), ("double", doubles)):
         for identity, what in sorted(which.items())[:20]:
             print(f"  {word} {identity}: {dict(what)}")
+            for each in (row for row in _executions(truth) if row["id"] == identity):
+                print(
+                    "    " + "  ".join(f"{key[:-3]} {each[key]}" for key in _STAMPS), each["status"]
+                )
     print(f"causes: {_causes(counted)}", end="")
     _tell_more(truth, metrics)
 
