@@ -143,10 +143,10 @@ class App:
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> bool:
-        """End within `STOP_SECONDS`, whatever the threads are at; whether all of them did."""
+    def stop(self, within: float = STOP_SECONDS) -> bool:
+        """End within so many seconds, whatever the threads are at; whether all of them did."""
         self._is_stopping.set()
-        deadline = self._now().monotonic + STOP_SECONDS
+        deadline = self._now().monotonic + within
         # A reload under way reads files, and one of them may be on a disk that does not answer.
         has_lock = self._changing.acquire(timeout=STOP_SECONDS / 2)
         accounts = list(self._accounts.values())
