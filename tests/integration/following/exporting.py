@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.app import App, clocks
+from exporter.app import STOP_SECONDS, App, clocks
 from exporter.comfycontrol import Timeouts
 from exporter.config import Config
 from exporter.config.accounts import Listing
