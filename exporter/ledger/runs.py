@@ -48,7 +48,12 @@ def precision_of(stamp: float) -> float:
 
 def is_later(stamp: float, than: float) -> bool:
     """Whether a stamp is later by more than the coarser precision of the two."""
-    return stamp - than > max(precision_of(stamp), precision_of(than))
+    return stamp - than > _coarsest(stamp, than)
+
+
+def _coarsest(*stamps: float) -> float:
+    """The coarsest precision of these: spans between them that differ by less are equal."""
+    return max(map(precision_of, stamps))
 
 
 def is_over(seen: Observation) -> bool:
@@ -90,7 +95,7 @@ def _has_ended_again(
     if told is not None and not is_later(end, told):
         # Of this run or, from a replica that lags, of an earlier one; else by a slower clock.
         return this_way and _ran_on_slower_clock(workflow, seen, told)
-    if told is not None and this_way and start is not None:
+    if this_way and start is not None:
         # Both stamps are new ones: a run on another runner, be its clock fast or not.
         return _starts_after(workflow, start, told)
     if _lies_in_the_future(workflow, seen, end, told if this_way else None):
@@ -106,8 +111,7 @@ def _is_restated(workflow: Workflow, seen: Observation, end: float) -> bool:
     before, now, ended = workflow.created_at, seen.created_at, workflow.ended_at
     if before is None or now is None or ended is None or not is_later(now, before):
         return False
-    unit = max(precision_of(stamp) for stamp in (before, now, ended, end))
-    return abs((end - ended) - (now - before)) <= unit
+    return abs((end - ended) - (now - before)) <= _coarsest(before, now, ended, end)
 
 
 def _ran_on_slower_clock(workflow: Workflow, seen: Observation, told: float) -> bool:
@@ -122,8 +126,7 @@ def _ran_on_slower_clock(workflow: Workflow, seen: Observation, told: float) -> 
         return False
     if seen.updated_at is None or workflow.settled_at is None:
         return False
-    unit = max(precision_of(stamp) for stamp in (start, end, started, told))
-    is_moved = abs((end - start) - (told - started)) <= unit
+    is_moved = abs((end - start) - (told - started)) <= _coarsest(start, end, started, told)
     return not is_moved and seen.updated_at > workflow.settled_at + CLOCK_SLACK_SECONDS
 
 
