@@ -316,7 +316,7 @@ class TestPush:
         body = {"workflows": [workflow_id]}
         taken = requests.post(url, json=body, headers=self.AUTHORIZED, timeout=10)
         # The list may have shown it before.
-        assert sum(taken.json().values()) == 1
+        assert taken.json() in ({"taken_up": 1, "known": 0}, {"taken_up": 0, "known": 1})
         simulator.wait_until(lambda truth: truth.streams_open >= 1, 10)
         simulator.workflow(workflow_id).advance("completed")
         while workflow_id in requests.get(url, headers=self.AUTHORIZED, timeout=10).text:
