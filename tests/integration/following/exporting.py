@@ -107,6 +107,12 @@ class Exporter:
                 pytest.fail(f"not within {seconds:g} s")
             time.sleep(0.03)
 
+    def until_listed(self) -> Metrics:
+        """Scrape until the list was read whole: what ends from then on is counted."""
+        return self.until(
+            lambda m: m("listing_last_success_timestamp_seconds", account="studio") is not None
+        )
+
     def until_finished(self, count: int, seconds: float = PATIENCE) -> Metrics:
         """Scrape until that many workflows were counted."""
         return self.until(lambda m: m.total("workflows_finished_total") >= count, seconds)

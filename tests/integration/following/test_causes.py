@@ -35,7 +35,7 @@ def watching(bench: Bench, service: StandIn, **more: float) -> Exporter:
         now=hurried(more.get("haste", 1)),
     )
     exporter.until(lambda m: m("streams", account="studio") == 1)
-    exporter.until(lambda m: m("listing_last_success_timestamp_seconds", account="studio"))
+    exporter.until_listed()
     return exporter
 
 

@@ -76,9 +76,7 @@ def test_what_was_over_before_the_first_look_is_not_counted_and_what_was_open_is
     simulator.wait_until(lambda truth: truth.streams_open == 1, PATIENCE)
     simulator.workflow(workflow).advance("completed")
     exporter.until_finished(1)
-    metrics = exporter.until(
-        lambda m: m("listing_last_success_timestamp_seconds", account="studio")
-    )
+    metrics = exporter.until_listed()
     assert metrics.total("workflows_finished_total") == 1
     assert metrics.total("workflow_failures_total") == 0
 
@@ -101,9 +99,7 @@ def test_what_ends_while_the_first_look_goes_on_is_counted(
     monkeypatch.setattr(list_pages.ListPages, "deeper", late)
     exporter = bench.export(bench.account(simulator, **LISTED))
     exporter.until_finished(1)
-    metrics = exporter.until(
-        lambda m: m("listing_last_success_timestamp_seconds", account="studio")
-    )
+    metrics = exporter.until_listed()
     assert metrics.total("workflows_finished_total") == 1
 
 
@@ -112,6 +108,7 @@ def test_a_cause_that_only_a_stream_can_tell_costs_one_request(bench: Bench) -> 
     stays = simulator.create(scripted=True)
     exporter = bench.export(bench.account(simulator, workflows=[stays], max_streams=1, **LISTED))
     simulator.wait_until(lambda truth: truth.streams_open == 1, PATIENCE)
+    exporter.until_listed()
     failed = [simulator.create(scripted=True) for _ in range(6)]
     for workflow in failed:
         simulator.workflow(workflow).advance("failed", cause=CAUSE)
@@ -137,6 +134,7 @@ def test_causes_that_cannot_be_had_hold_up_no_others(bench: Bench) -> None:
         bench.account(simulator, workflows=[stays], max_streams=1, **LISTED), jitter=never_again
     )
     simulator.wait_until(lambda truth: truth.streams_open == 1, PATIENCE)
+    exporter.until_listed()
     hopeless = [simulator.create(scripted=True) for _ in range(8)]
     simulator.set_faults(
         *({"kind": "status", "code": 500, "workflow": workflow} for workflow in hopeless)
@@ -157,6 +155,7 @@ def test_the_cause_of_a_workflow_that_was_deleted_is_unknown(bench: Bench) -> No
         bench.account(simulator, workflows=[stays], max_streams=1, **LISTED), now=hurried(200)
     )
     simulator.wait_until(lambda truth: truth.streams_open == 1, PATIENCE)
+    exporter.until_listed()
     failed = simulator.create(scripted=True)
     simulator.set_faults({"kind": "status", "code": 404, "workflow": failed})
     simulator.workflow(failed).advance("failed", cause=CAUSE)
@@ -365,7 +364,7 @@ def test_a_failure_does_not_have_a_backlog_read_again(
     monkeypatch.setattr(list_pages, "LEAST_WAIT_SECONDS", 0.0)
     simulator = bench.simulate()
     exporter = bench.export(bench.account(simulator, **LISTED))
-    exporter.until(lambda m: m("listing_last_success_timestamp_seconds", account="studio"))
+    exporter.until_listed()
     simulator.set_faults({"kind": "status", "code": 503, "endpoints": ["list"]})
     exporter.until(lambda m: m.total("api_requests_total", endpoint="list", code="503") >= 1)
     for _ in range(600):

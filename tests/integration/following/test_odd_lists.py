@@ -52,10 +52,6 @@ def export(bench: Bench, service: OddService, **more: Any) -> Exporter:
     return bench.export(account, **more)
 
 
-def has_listed(metrics: Metrics) -> bool:
-    return metrics("listing_last_success_timestamp_seconds", account="studio") is not None
-
-
 def list_faults(metrics: Metrics) -> float:
     return metrics.total("api_requests_total", endpoint="list", code="503")
 
@@ -88,7 +84,7 @@ def test_whatever_pages_hold_and_totals_say_all_are_counted(
     for age in range(130, 100, -1):
         service.add(age=age)
     exporter = export(bench, service)
-    exporter.until(has_listed)
+    exporter.until_listed()
 
     def meanwhile() -> None:
         for _ in range(305):
@@ -102,7 +98,7 @@ def test_whatever_pages_hold_and_totals_say_all_are_counted(
 def test_a_page_of_one_row_is_a_page(bench: Bench, service: OddService) -> None:
     service.most = 1
     exporter = export(bench, service)
-    exporter.until(has_listed)
+    exporter.until_listed()
     outage(service, exporter, lambda: [service.add() for _ in range(40)])
     assert exporter.until_finished(40).total("workflows_finished_total") == 40
 
@@ -127,7 +123,7 @@ def test_one_row_that_cannot_be_read_costs_no_other(
     instead: bytes, costs_row: bool, bench: Bench, service: OddService
 ) -> None:
     exporter = export(bench, service)
-    exporter.until(has_listed)
+    exporter.until_listed()
     service.spoil = lambda body: body.replace(b'"@spoilt@"', instead)
 
     def meanwhile() -> None:
@@ -146,7 +142,7 @@ def test_one_row_that_cannot_be_read_costs_no_other(
 
 def test_rows_of_200_kb_are_counted_all(bench: Bench, service: OddService) -> None:
     exporter = export(bench, service)
-    exporter.until(has_listed)
+    exporter.until_listed()
     filler = "x" * 200_000
     outage(service, exporter, lambda: [service.add(graph=filler) for _ in range(90)])
     assert exporter.until_finished(90).total("workflows_finished_total") == 90
@@ -156,7 +152,7 @@ def test_a_row_that_is_too_large_by_itself_costs_that_row(
     bench: Bench, service: OddService
 ) -> None:
     exporter = export(bench, service)
-    exporter.until(has_listed)
+    exporter.until_listed()
     heavy = "x" * 9_000_000
 
     def meanwhile() -> None:
@@ -174,7 +170,7 @@ def test_pages_that_take_too_long_are_asked_for_in_parts(
 ) -> None:
     monkeypatch.setattr(list_pages, "LEAST_WAIT_SECONDS", 0.0)
     exporter = export(bench, service, timeouts=Timeouts(body=0.3))
-    exporter.until(has_listed)
+    exporter.until_listed()
 
     def meanwhile() -> None:
         for _ in range(90):
@@ -213,7 +209,7 @@ def test_what_runs_again_far_down_the_list_is_seen_running(
         service.filters = ()
         monkeypatch.setattr(looks, "SWEEP_SECONDS", 0.0)
     exporter = export(bench, service)
-    exporter.until(has_listed)
+    exporter.until_listed()
     service.change(deep, status="running", started_at=iso(time.time()), completed_at=None)
     exporter.until(lambda m: m("workflows", account="studio", status="running") == 1)
     now = iso(time.time() + 1)
@@ -226,7 +222,7 @@ def test_what_ran_again_between_two_looks_is_found_by_the_sweep(
 ) -> None:
     monkeypatch.setattr(looks, "SWEEP_SECONDS", 0.0)
     exporter = export(bench, service)
-    exporter.until(has_listed)
+    exporter.until_listed()
     some_passes(service, exporter, 10)
     # In the same status as before: no total tells of it.
     started, ended = iso(time.time() + 1), iso(time.time() + 2)
@@ -244,7 +240,7 @@ def test_the_extra_looks_keep_to_the_share(
     exporter = export(
         bench, service, rate_limit={"requests": 40, "per": "1s", "cooldown": "1s", "reserve": 0.25}
     )
-    exporter.until(has_listed)
+    exporter.until_listed()
     began, before = time.monotonic(), service.count()
     exporter.until(lambda _: time.monotonic() - began >= 4.0)
     # The looks live from the half that nobody uses.
@@ -269,7 +265,7 @@ def test_the_line_is_drawn_by_the_service_alone(
     for age in range(over + 30, 30, -1):
         service.add(age=age)
     exporter = export(bench, service, now=now)
-    exporter.until(has_listed)
+    exporter.until_listed()
     time.sleep(1.1)  # the service tells its time in whole seconds
     for _ in range(62):
         service.add()
@@ -289,7 +285,7 @@ def test_a_wrong_clock_has_nothing_read_again_where_nobody_tells_the_time(
     for age in range(550, 300, -1):
         service.add(age=age)
     exporter = export(bench, service, now=now)
-    exporter.until(has_listed)
+    exporter.until_listed()
     before = service.count()
     some_passes(service, exporter, 12)
     with service.lock:
@@ -301,7 +297,7 @@ def test_rows_without_any_creation_time_are_counted(bench: Bench, service: OddSe
     for age in range(250, 100, -1):
         service.add(age=age, created_at=None)
     exporter = export(bench, service)
-    exporter.until(has_listed)
+    exporter.until_listed()
 
     def meanwhile() -> None:
         for _ in range(250):
