@@ -10,7 +10,7 @@ from typing import Any, Final
 from pydantic.fields import FieldInfo
 
 from exporter.config import environment
-from exporter.config.models import Account, Config, Listing, Metrics, Push, RateLimit
+from exporter.config.models import Account, Config, Listing, Metrics, Push, RateLimit, Runners
 from exporter.config.section import Section, written
 
 EXAMPLE: Final = """\
@@ -25,6 +25,7 @@ accounts:
     workflows: [a1b2c3d4-e5f6-7890-abcd-ef1234567890]
     workflow_files: [/etc/comfycontrol/*.yml]
     push: {token_file: /run/secrets/push}
+    runners: {interval: 1m, by_tag: true, tags: 50}
 metrics:
   per_workflow_series: 500
   node_types: 200
@@ -47,10 +48,15 @@ _SECTIONS: Final[Mapping[str, type[Section]]] = {
     "`accounts[].rate_limit`": RateLimit,
     "`accounts[].listing`": Listing,
     "`accounts[].push`": Push,
+    "`accounts[].runners`": Runners,
     "`metrics`": Metrics,
 }
 
 _MORE: Final[Mapping[type[Section], str]] = {
+    Runners: """\
+Of a runner its status and its tags are read, and nothing else: its `headers` hold your secrets. An
+account needs none of this to be up. Where the service refuses to list runners, these series are
+absent, and nothing else is missing.""",
     Push: "What to send, and what is answered: [push.md](push.md).",
     RateLimit: """\
 One service is one address, however `base_url` spells it: upper or lower case, with a dot at the

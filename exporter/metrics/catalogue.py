@@ -56,6 +56,10 @@ def _budget(
     return lambda scrape: (Sample((b.address,), value(b)) for b in scrape.budgets)
 
 
+_NO_RUNNERS: Final = (
+    "the account has no `runners` block, or they could not be read for three of its intervals"
+)
+
 CATALOGUE: Final[tuple[Metric, ...]] = (
     # Workflows --------------------------------------------------------------------------------
     Metric(
@@ -461,6 +465,39 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         ("account",),
         "Rows of those pages that could not be read, or lost a field. A row counts each time.",
         "rows",
+    ),
+    Metric(
+        "comfycontrol_runners",
+        "gauge",
+        "service",
+        ("account", "status"),
+        "The account's runners.",
+        "runners",
+        reading.runners,
+        absent=_NO_RUNNERS,
+        values={"status": label_values.RUNNER_STATUS},
+    ),
+    Metric(
+        "comfycontrol_runners_by_tag",
+        "gauge",
+        "service",
+        ("account", "tag", "status"),
+        "The account's runners by tag. One with several tags counts in each, so do not add them "
+        "up. Tags beyond the bound are other.",
+        "runners",
+        reading.runners_by_tag,
+        absent=_NO_RUNNERS + ", or `by_tag` is not set",
+        values={"status": label_values.RUNNER_STATUS},
+    ),
+    Metric(
+        "comfycontrol_runners_last_success_timestamp_seconds",
+        "gauge",
+        "service",
+        ("account",),
+        "When the account's runners were last read.",
+        "Unix seconds",
+        reading.runners_read,
+        absent=_NO_RUNNERS,
     ),
     # The exporter -----------------------------------------------------------------------------
     Metric(

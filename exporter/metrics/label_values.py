@@ -12,7 +12,7 @@ LabelValues = Mapping[str, str]
 FREE_LABELS: Final = frozenset(
     {
         "account", "address", "code", "exception_type", "node_type", "python_version", "revision",
-        "version", "workflow_id",
+        "tag", "version", "workflow_id",
     }
 )  # fmt: skip
 """Labels whose values come from the configuration, the service or the machine."""
@@ -81,7 +81,13 @@ CAP: Final[LabelValues] = {
 ENDPOINT: Final[LabelValues] = {
     "subscribe": "a stream, or a cause that is owed",
     "list": "a page of the list",
+    "runners": "a page of the account's runners",
     "get": "one workflow by itself: neither a stream nor the list tells of it",
+}
+RUNNER_STATUS: Final[LabelValues] = {
+    "active": "it takes workflows",
+    "disabled": "it takes none",
+    "other": "a status that this version does not know; only there while there is one",
 }
 STREAM_END: Final[LabelValues] = {
     "finished": "its workflow has",

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 from exporter.comfycontrol.budget import BudgetReading
 from exporter.following.answers import CAUSES, AccountHealth
 from exporter.following.reconciling import Reconciliation
+from exporter.following.runner_census import RunnerCensus
 from exporter.ledger.ledger import LedgerSnapshot
 from exporter.ledger.totals import (
     CounterName,
@@ -41,6 +42,8 @@ class AccountReading:
     """Whether its list is asked for at all."""
     reconciliation: Reconciliation = field(default_factory=Reconciliation)
     """What comparing the service's totals with the ledger's has shown last."""
+    runners: RunnerCensus | None = None
+    """Its runners; None: they are not asked for, or could not be read for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,6 +372,32 @@ def reconciliation_completed(reading: Reading) -> Iterator[Sample]:
     for account, seen in reading.accounts.items():
         if seen.reconciliation.completed_at is not None:
             yield Sample((account,), seen.reconciliation.completed_at)
+
+
+def _censuses(reading: Reading) -> Iterator[tuple[str, RunnerCensus]]:
+    for account, seen in reading.accounts.items():
+        if seen.runners is not None:
+            yield account, seen.runners
+
+
+def runners(reading: Reading) -> Iterator[Sample]:
+    """Runners of each account by status."""
+    for account, census in _censuses(reading):
+        for status, count in census.by_status.items():
+            yield Sample((account, status), count)
+
+
+def runners_by_tag(reading: Reading) -> Iterator[Sample]:
+    """Runners of each account by tag and status."""
+    for account, census in _censuses(reading):
+        for (tag, status), count in census.by_tag.items():
+            yield Sample((account, tag, status), count)
+
+
+def runners_read(reading: Reading) -> Iterator[Sample]:
+    """When each account's runners were last read."""
+    for account, census in _censuses(reading):
+        yield Sample((account,), census.wall)
 
 
 def web_reload_successful(reading: Reading) -> Iterator[Sample]:
