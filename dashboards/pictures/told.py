@@ -52,6 +52,7 @@ def told(
         ("account_last_usable_answer_timestamp_seconds", 1.0),
         ("listing_last_success_timestamp_seconds", 5.0),
         ("reconciliation_last_success_timestamp_seconds", 120.0),
+        ("runners_last_success_timestamp_seconds", 60.0),
     )
     for metric, every in passes:
         last, samples = scrapes[0], []
@@ -59,7 +60,22 @@ def told(
             last = last if _within(at, downs) else at - at % every
             samples.append((at, last))
         yield metric, name, samples
+    yield from _runners(account, name, scrapes, downs)
     yield from _requests(account, runs, scrapes)
+
+
+def _runners(
+    account: Account,
+    name: Mapping[str, str],
+    scrapes: Sequence[float],
+    downs: Sequence[tuple[float, float]],
+) -> Iterator[Series]:
+    """All of them, active all the time."""
+    shown = [at for at in scrapes if not _within(at - 180, downs)]
+    for status, count in (("active", account.runners), ("disabled", 0)):
+        samples = [(at, float(count)) for at in shown]
+        yield "runners", {**name, "status": status}, samples
+        yield "runners_by_tag", {**name, "tag": "sdxl", "status": status}, samples
 
 
 def _within(at: float, spans: Iterable[tuple[float, float]]) -> bool:

@@ -82,6 +82,7 @@ QUIET_ALERTS = {
     "ComfyControlQueueStuck not_moving": "the queue moves",
     "ComfyControlQueueStuck too_old": "nothing has waited for an hour",
     "ComfyControlNothingStarts": "something runs",
+    "ComfyControlNoActiveRunner": "all runners are active",
     "ComfyControlRunTooLong": "nothing has run for half an hour",
     "ComfyControlNothingFinished": "much has completed",
     "ComfyControlFailureRatioHigh few": "some complete between those that fail",
@@ -209,6 +210,7 @@ def test_every_expression_finds_something_or_is_rightly_empty(stage: Stage) -> N
                         "token": f"cfc_{name}",
                         "base_url": f"http://127.0.0.1:{sim}",
                         "listing": {"interval": "2s"},
+                        "runners": {"interval": "10s", "by_tag": True},
                         "rate_limit": {"requests": 400},
                     }
                     for name in ACCOUNTS

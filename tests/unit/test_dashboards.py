@@ -38,9 +38,10 @@ KNOWN = {**RECORDED, **promql.exported()}
 NOT_SHOWN: dict[str, str] = dict.fromkeys(
     (
         "comfycontrol_account_last_usable_answer_timestamp_seconds",
+        "comfycontrol_runners_last_success_timestamp_seconds",
         "comfycontrol_workflows_failed_in_a_row",
     ),
-    "alerts and their texts stand on it",
+    "alerts, their texts and runbooks stand on it",
 )
 """Metrics of the catalogue that no panel shows, and why."""
 

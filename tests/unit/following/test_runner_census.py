@@ -41,9 +41,11 @@ def test_a_tag_whose_runners_are_gone_stands_at_0() -> None:
 
 
 def test_tags_beyond_the_bound_count_as_other_once_for_each_runner() -> None:
-    tags = TagBound(1)
-    census = take_census([Runner("a", "active", ("a", "b", "c"))], at=1, wall=2, tags=tags)
-    assert +Counter(census.by_tag) == {("a", "active"): 1, ("other", "active"): 1}
+    tags = TagBound(2)
+    runner = Runner("a", "active", ("a", "b", "c", "d"))
+    census = take_census([runner], at=1, wall=2, tags=tags)
+    shown = {("a", "active"): 1, ("b", "active"): 1, ("other", "active"): 1}
+    assert +Counter(census.by_tag) == shown
     assert census.tags_beyond == 2
 
 

@@ -10,6 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from exporter.comfycontrol.budget import BudgetReading
 from exporter.following.answers import AccountHealth
 from exporter.following.reconciling import Reconciliation
+from exporter.following.runner_census import RunnerCensus
 from exporter.ledger.facts import EnteredQueue, Fact, Failed, Finished, Recovered, Started
 from exporter.ledger.ledger import LedgerSnapshot
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
@@ -66,6 +67,7 @@ def reading(
     listed: bool = True,
     web: bool | None = None,
     reconciliation: Reconciliation | None = None,
+    runners: RunnerCensus | None = None,
 ) -> Reading:
     totals = Totals(Buckets((1.0, 5.0), (1.0, 10.0), (10.0, 60.0)), CAPS)
     totals.open_account("studio")
@@ -83,6 +85,7 @@ def reading(
                 NOW.wall - 3,
                 listed,
                 reconciliation or Reconciliation(),
+                runners,
             )
         },
         budgets=(BudgetReading("api.example.com", 30, 12, 4.5, 0.0),),
@@ -413,6 +416,7 @@ def test_the_whole_page_is_legal_openmetrics_and_shows_the_whole_catalogue() -> 
         web=True,
         requests=instruments.requests(),
         reconciliation=COMPARED,
+        runners=RunnerCensus(1.0, NOW.wall, {"active": 2}, {("sdxl", "active"): 1}),
     )
     body = Page(registry, lambda: shown).render(OPENMETRICS).body.decode()
     families = {f.name: f for f in text_string_to_metric_families(body)}  # type: ignore[no-untyped-call]
