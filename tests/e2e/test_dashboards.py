@@ -28,7 +28,7 @@ SCENARIO = {
     "description": "More arrives than two runners carry, and much of it fails.",
     "accounts": [{"name": name, "tokens": [f"cfc_{name}"]} for name in ACCOUNTS],
     "arrivals": {"rate": 0.35, "bursts": [{"at": "30s", "size": 20}]},
-    "runners": [{"name": "gpu", "count": 2}],
+    "runners": [{"name": "gpu", "count": 2, "tags": ["sdxl"]}],
     "jobs": [
         {"name": "image", "duration": {"median": "9s", "sigma": 0.5, "min": "2s", "max": "40s"}}
     ],
