@@ -88,7 +88,7 @@ def exporter_health(thresholds: Thresholds) -> model.Dashboard:
         title="ComfyControl / Exporter health",
         description="Whether the overview can be believed: how the exporter sees the service, "
         "what it misses, and what it needs.",
-        other=places.board("Overview", places.OVERVIEW_UID),
+        others=places.others(places.HEALTH_UID),
         runbooks=thresholds["settings"]["runbooks"],
         variables=[window()],
         rows=[

@@ -55,7 +55,7 @@ def overview(thresholds: Thresholds) -> model.Dashboard:
         title="ComfyControl / Overview",
         description="Workflows on ComfyControl: how long they wait and run, what fails and where, "
         "and whether the queue moves.",
-        other=places.board("Exporter health", places.HEALTH_UID),
+        others=places.others(places.OVERVIEW_UID),
         runbooks=thresholds["settings"]["runbooks"],
         variables=[window()],
         rows=[

@@ -540,6 +540,17 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         absent="no `--web.config.file` is given",
     ),
     Metric(
+        "comfycontrol_exporter_slice_info",
+        "gauge",
+        "exporter",
+        ("label", "source"),
+        "The slices that are configured; always 1. Boards find their labels by it.",
+        "1",
+        reading.slice_info,
+        absent="no slice is configured",
+        values={"source": label_values.SLICE_SOURCE},
+    ),
+    Metric(
         "comfycontrol_exporter_label_values_cap",
         "gauge",
         "exporter",

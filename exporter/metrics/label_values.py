@@ -84,6 +84,10 @@ ENDPOINT: Final[LabelValues] = {
     "runners": "a page of the account's runners",
     "get": "one workflow by itself: neither a stream nor the list tells of it",
 }
+SLICE_SOURCE: Final[LabelValues] = {
+    "tag": "one of the workflow's tags",
+    "name": "the workflow's name",
+}
 RUNNER_STATUS: Final[LabelValues] = {
     "active": "it takes workflows",
     "disabled": "it takes none",

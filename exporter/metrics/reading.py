@@ -90,6 +90,8 @@ class Reading:
     per_workflow_series: int
     """How many workflows of an account may have series of their own; 0: none has."""
     label_caps: LabelCaps
+    slices: tuple[tuple[str, str], ...] = ()
+    """The slices that are configured: label, and what its values come from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,6 +413,11 @@ def label_values_caps(reading: Reading) -> Iterator[Sample]:
     yield Sample(("workflow_id",), reading.per_workflow_series)
     yield Sample(("node_type",), reading.label_caps.node_types)
     yield Sample(("exception_type",), reading.label_caps.exception_types)
+
+
+def slice_info(reading: Reading) -> Iterator[Sample]:
+    """The slices that are configured, so that boards find their labels."""
+    return (Sample(each, 1.0) for each in reading.slices)
 
 
 def ledger_workflows(reading: Reading) -> Iterator[Sample]:
