@@ -112,7 +112,7 @@ RECORDINGS: Final = (
     # What the board *Usage* adds up, over months: an hour a sample, with every label that the
     # exporter gives, for slices are of the user's choosing. `>= 0` drops the NaN of an idle hour.
     Recording(
-        "comfycontrol_workflow_run_seconds:increase1h",
+        "all:comfycontrol_workflow_run_seconds:increase1h",
         "(\n"
         "    increase(comfycontrol_workflow_run_duration_seconds_sum[1h])\n"
         "  or\n"
@@ -120,11 +120,11 @@ RECORDINGS: Final = (
         ") >= 0",
     ),
     Recording(
-        "comfycontrol_workflows_finished:increase1h",
+        "all:comfycontrol_workflows_finished:increase1h",
         "increase(comfycontrol_workflows_finished_total[1h])",
     ),
     Recording(
-        "comfycontrol_workflow_outputs:increase1h",
+        "all:comfycontrol_workflow_outputs:increase1h",
         "increase(comfycontrol_workflow_outputs_total[1h])",
     ),
     # Until the first pass since the start is complete, it counts from the start, for accounts whose

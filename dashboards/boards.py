@@ -122,8 +122,8 @@ def by() -> build.QueryVariable:
 
     The slices come first, so that a board is by the first of them where there are any.
     """
-    named = "max by (label) (comfycontrol_exporter_slice_info)"
-    account = 'label_replace(vector(0), "label", "account", "", "")'
+    named = "max by (slice) (comfycontrol_exporter_slice_info)"
+    account = 'label_replace(vector(0), "slice", "account", "", "")'
     return (
         build.QueryVariable("by")
         .label("By")
@@ -135,7 +135,7 @@ def by() -> build.QueryVariable:
                 "qryType": 3,
             }
         )
-        .regex('/label="([^"]+)"/')
+        .regex('/slice="([^"]+)"/')
         .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(model.VariableSort.DISABLED)
     )

@@ -32,12 +32,17 @@ HOURS: Final = "suffix: h"
 WASTED: Final = Limits(worrying=0.1, bad=0.25)
 """Colours alone: what share of failures is usual differs from farm to farm."""
 
-_SECONDS: Final = "comfycontrol_workflow_run_seconds:increase1h"
-_ENDED: Final = "comfycontrol_workflows_finished:increase1h"
-_OUTPUTS: Final = "comfycontrol_workflow_outputs:increase1h"
+_SECONDS: Final = "all:comfycontrol_workflow_run_seconds:increase1h"
+_ENDED: Final = "all:comfycontrol_workflows_finished:increase1h"
+_OUTPUTS: Final = "all:comfycontrol_workflow_outputs:increase1h"
 _LOST: Final = "failed|cancelled"
 _RECORDED: Final = "no recorded hours"
 _BEFORE: Final = " offset $__range"
+_WHOLE: Final = " offset -1s"
+"""Bars end on whole hours. Prometheus 2 counts both ends of a range, and a bar would count the
+last hour of the one before it; a second later it has just its own."""
+_AT_END: Final = " @ end()"
+"""One choice of the largest for all bars."""
 
 
 def usage(thresholds: Thresholds) -> model.Dashboard:
@@ -62,21 +67,26 @@ def _bars(about: About, query: Query, colors: Mapping[str, str] | None = None) -
     return panel.interval("1h").max_data_points(90)
 
 
-def _within(metric: str, status: str = "", before: str = "", *grouped: str) -> str:
+def _within(metric: str, status: str = "", moved: str = "", *grouped: str) -> str:
     """A sum over the whole hours of the time range."""
     of_status = f', status=~"{status}"' if status else ""
     group = f" by ({', '.join(grouped)})" if grouped else ""
     over = f'{metric}{{account=~"$account"{of_status}}}[$__range:1h]'
-    return f"sum{group} (sum_over_time({over}{before}))"
+    return f"sum{group} (sum_over_time({over}{moved}))"
 
 
-def _hours(status: str = "", before: str = "", *grouped: str) -> str:
-    return f"{_within(_SECONDS, status, before, *grouped)} / 3600"
+def _hours(status: str = "", moved: str = "", *grouped: str) -> str:
+    return f"{_within(_SECONDS, status, moved, *grouped)} / 3600"
 
 
-def _wasted(before: str = "", *grouped: str) -> str:
-    all_hours = _within(_SECONDS, "", before, *grouped)
-    return f"{_within(_SECONDS, _LOST, before, *grouped)} / ({all_hours} > 0)"
+def _wasted(moved: str = "", *grouped: str) -> str:
+    all_hours = _within(_SECONDS, "", moved, *grouped)
+    return f"{_within(_SECONDS, _LOST, moved, *grouped)} / ({all_hours} > 0)"
+
+
+def _named(expr: str) -> str:
+    """With the value of the chosen label in one of a fixed name, which a column can have."""
+    return f'sum by (who) (label_replace({expr}, "who", "$1", "$by", "(.*)"))'
 
 
 def _totals() -> list[AnyPanel]:
@@ -149,32 +159,33 @@ def _by_slice() -> list[AnyPanel]:
         rows(
             About(
                 "Usage by $by",
-                "Whose hours they were, and what became of them. To export it: panel menu, "
-                "*Inspect*, *Data*, *Download CSV*. *Change* compares the hours with the time "
-                "range before.",
+                "Whose hours they were, and how many of them went into workflows that failed or "
+                "were cancelled: *wasted* is the share of both. *Change* compares the hours with "
+                "the time range before. To export it: panel menu, *Inspect*, *Data*, *Download "
+                "CSV*.",
                 HOURS,
                 width=24,
-                height=9,
+                height=7,
             ),
             [
-                Column("$by", "$by"),
-                Column("Value #A", "hours", unit=HOURS),
-                Column("Value #B", "lost to failures", unit=HOURS),
-                Column("Value #C", "lost to cancellations", unit=HOURS),
-                Column("Value #D", "wasted share", unit=SHARE, limits=WASTED),
-                Column("Value #E", "runs", unit=COUNT),
-                Column("Value #F", "failed runs", unit=COUNT),
-                Column("Value #G", "outputs", unit=COUNT),
-                Column("Value #H", "change", unit=SHARE),
+                Column("who", "whose"),
+                Column("Value #A", "hours", unit=HOURS, width=110, decimals=1),
+                Column("Value #H", "change", unit=SHARE, width=95),
+                Column("Value #B", "of failed", unit=HOURS, width=110, decimals=1),
+                Column("Value #C", "of cancelled", unit=HOURS, width=120, decimals=1),
+                Column("Value #D", "wasted", unit=SHARE, width=100, decimals=1, limits=WASTED),
+                Column("Value #E", "runs", unit=COUNT, width=100),
+                Column("Value #F", "failed runs", unit=COUNT, width=115),
+                Column("Value #G", "outputs", unit=COUNT, width=110),
             ],
-            Query(_hours("", "", "$by")),
-            Query(_hours("failed", "", "$by")),
-            Query(_hours("cancelled", "", "$by")),
-            Query(_wasted("", "$by")),
-            Query(f"round({_within(_ENDED, '', '', '$by')})"),
-            Query(f"round({_within(_ENDED, 'failed', '', '$by')})"),
-            Query(f"round({_within(_OUTPUTS, '', '', '$by')})"),
-            Query(change),
+            Query(_named(_hours("", "", "$by"))),
+            Query(_named(_hours("failed", "", "$by"))),
+            Query(_named(_hours("cancelled", "", "$by"))),
+            Query(_named(_wasted("", "$by"))),
+            Query(_named(f"round({_within(_ENDED, '', '', '$by')})")),
+            Query(_named(f"round({_within(_ENDED, 'failed', '', '$by')})")),
+            Query(_named(f"round({_within(_OUTPUTS, '', '', '$by')})")),
+            Query(_named(change)),
             sort_by="hours",
             no_value=_RECORDED,
         ),
@@ -182,9 +193,13 @@ def _by_slice() -> list[AnyPanel]:
 
 
 def _over_time() -> list[AnyPanel]:
-    def each(metric: str, *grouped: str) -> str:
-        over = f'{metric}{{account=~"$account"}}[$__interval:1h]'
-        return f"sum by ({', '.join(grouped)}) (sum_over_time({over}))"
+    def each(metric: str, by: str, status: str = "") -> str:
+        of_status = f', status=~"{status}"' if status else ""
+        over = f'{metric}{{account=~"$account"{of_status}}}[$__interval:1h]{_WHOLE}'
+        return f"sum by ({by}) (sum_over_time({over}))"
+
+    def largest(largest: str) -> str:
+        return f" and on ($by) topk(12, {largest})"
 
     return [
         _bars(
@@ -208,8 +223,7 @@ def _over_time() -> list[AnyPanel]:
                 height=9,
             ),
             Query(
-                f"({each(_SECONDS, '$by')} / 3600)"
-                f" and on ($by) topk(12, {_hours('', '', '$by')} @ end())",
+                f"({each(_SECONDS, '$by')} / 3600)" + largest(_hours("", _AT_END, "$by")),
                 "{{$by}}",
             ),
         ),
@@ -224,9 +238,7 @@ def _over_time() -> list[AnyPanel]:
                 links=[places.runbook("ComfyControlFailureRatioHigh")],
             ),
             Query(
-                "(sum by ($by) (sum_over_time("
-                f'{_SECONDS}{{account=~"$account", status=~"{_LOST}"}}[$__interval:1h])) / 3600)'
-                f" and on ($by) topk(12, {_hours(_LOST, '', '$by')} @ end())",
+                f"({each(_SECONDS, '$by', _LOST)} / 3600)" + largest(_hours(_LOST, _AT_END, "$by")),
                 "{{$by}}",
             ),
         ),
@@ -239,9 +251,8 @@ def _over_time() -> list[AnyPanel]:
                 height=9,
             ),
             Query(
-                "round(sum by ($by) (sum_over_time("
-                f'{_ENDED}{{account=~"$account", status="completed"}}[$__interval:1h])))'
-                f" and on ($by) topk(12, {_within(_ENDED, '', '', '$by')} @ end())",
+                f"round({each(_ENDED, '$by', 'completed')})"
+                + largest(_within(_ENDED, "", _AT_END, "$by")),
                 "{{$by}}",
             ),
         ),

@@ -1,6 +1,7 @@
 """What an exporter would have shown of a day, scrape by scrape: names and labels are its own."""
 
 import bisect
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
@@ -271,7 +272,8 @@ def _histogram(
         labels,
         [(t, float(bisect.bisect_right(moments, t))) for t in scrapes],
     )
-    yield f"{metric}_sum", labels, [(t, float(bisect.bisect_right(moments, t))) for t in scrapes]
+    sums = [0.0, *itertools.accumulate(value for _, value in sorted(known))]
+    yield f"{metric}_sum", labels, [(t, sums[bisect.bisect_right(moments, t)]) for t in scrapes]
 
 
 def _requests(account: Account, runs: Sequence[Run], scrapes: Sequence[float]) -> Iterator[Series]:

@@ -543,7 +543,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "comfycontrol_exporter_slice_info",
         "gauge",
         "exporter",
-        ("label", "source"),
+        ("slice", "source"),
         "The slices that are configured; always 1. Boards find their labels by it.",
         "1",
         reading.slice_info,

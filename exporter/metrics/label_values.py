@@ -12,7 +12,7 @@ LabelValues = Mapping[str, str]
 FREE_LABELS: Final = frozenset(
     {
         "account", "address", "code", "exception_type", "node_type", "python_version", "revision",
-        "tag", "version", "workflow_id",
+        "slice", "tag", "version", "workflow_id",
     }
 )  # fmt: skip
 """Labels whose values come from the configuration, the service or the machine."""

@@ -40,6 +40,7 @@ SCENARIO = {
 RIGHTLY_EMPTY = {
     " offset 1w": "this Prometheus has not been there for a week",
     " offset 1h": "nor for an hour",
+    ":1h]": "a sample an hour, and none is over",
     " offset 5m": "nor for five minutes",
 }
 """What an expression holds that finds nothing here, and why."""
@@ -278,7 +279,12 @@ def test_every_expression_finds_something_or_is_rightly_empty(stage: Stage) -> N
     missing = {
         panel: (
             filled(
-                expression, window="1m", __rate_interval="10s", __interval_ms="5000", __range="5m"
+                expression,
+                window="1m",
+                by="account",
+                __rate_interval="10s",
+                __interval_ms="5000",
+                __range="5m",
             ),
             instant,
         )

@@ -68,6 +68,7 @@ def reading(
     web: bool | None = None,
     reconciliation: Reconciliation | None = None,
     runners: RunnerCensus | None = None,
+    slices: tuple[tuple[str, str], ...] = (),
 ) -> Reading:
     totals = Totals(Buckets((1.0, 5.0), (1.0, 10.0), (10.0, 60.0)), CAPS)
     totals.open_account("studio")
@@ -97,6 +98,7 @@ def reading(
         build=BuildReading("1.2.3", "abc", "3.11.7"),
         per_workflow_series=cap,
         label_caps=CAPS,
+        slices=slices,
     )
 
 
@@ -417,6 +419,7 @@ def test_the_whole_page_is_legal_openmetrics_and_shows_the_whole_catalogue() -> 
         requests=instruments.requests(),
         reconciliation=COMPARED,
         runners=RunnerCensus(1.0, NOW.wall, {"active": 2}, {("sdxl", "active"): 1}),
+        slices=(("team", "tag"),),
     )
     body = Page(registry, lambda: shown).render(OPENMETRICS).body.decode()
     families = {f.name: f for f in text_string_to_metric_families(body)}  # type: ignore[no-untyped-call]
