@@ -202,6 +202,7 @@ class FollowedAccount:
             ),
             listed=self._config.listing is not None,
             reconciliation=reconcilers[0].reading() if reconcilers else Reconciliation(),
+            files=self._files[0].reading() if self._files else None,
         )
 
     # Reloading --------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """From a file or the environment to a `Config`, or to every fault at once."""
 
-import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -9,9 +8,11 @@ from pydantic import ValidationError
 
 from exporter.config import environment
 from exporter.config.document import Document, read_document
-from exporter.config.faults import ConfigError, Fault, key_path
+from exporter.config.faults import MOST_TOLD, ConfigError, Fault, key_path
 from exporter.config.files import Loading
+from exporter.config.id_files import files_of, read_ids
 from exporter.config.models import Config
+from exporter.plain_files import Unreadable, read_plain
 
 _LARGEST: Final = 1024 * 1024
 
@@ -99,7 +100,35 @@ def check(path: Path, environ: Mapping[str, str]) -> tuple[int, str]:
     names = ", ".join(account.name for account in config.accounts)
     count = "1 account" if len(config.accounts) == 1 else f"{len(config.accounts)} accounts"
     warnings = (f"  warning: {warning}" for warning in config.warnings())
-    return 0, "\n".join([f"{path}: valid, {count}: {names}", *warnings])
+    return 0, "\n".join([f"{path}: valid, {count}: {names}", *warnings, *_of_id_files(config)])
+
+
+def _of_id_files(config: Config) -> Iterator[str]:
+    """What is in the files of ids, which need not be right, nor there, for a start."""
+    for index, account in enumerate(config.accounts):
+        if not account.workflow_files:
+            continue
+        found = {pattern: files_of(pattern) for pattern in account.workflow_files}
+        ids: set[str] = set()
+        faults: list[tuple[Path, tuple[Fault, ...]]] = []
+        paths = sorted({path for files in found.values() for path in files})
+        for path in paths:
+            file = read_ids(path)
+            ids |= file.ids or set()
+            faults.append((path, file.faults))
+        yield f"  {account.name}: {len(ids):,} ids in {len(paths):,} workflow files"
+        for number, files in enumerate(found.values()):
+            if not files:
+                yield (
+                    f"  warning: accounts[{index}].workflow_files[{number}] names no file that is "
+                    "there. Check the path; files may also come later."
+                )
+        for path, of_file in faults:
+            yield from (
+                f"  warning: workflow file {path}: {fault}" for fault in of_file[:MOST_TOLD]
+            )
+            if len(of_file) > MOST_TOLD:
+                yield f"  warning: workflow file {path}: {len(of_file) - MOST_TOLD:,} more faults"
 
 
 def _validated(document: Document, loading: Loading) -> tuple[Config | None, list[Fault]]:
@@ -125,25 +154,14 @@ def _text(path: Path) -> tuple[str | None, list[Fault]]:
     remedy = "Name a YAML file that this user can read."
     line = None
     try:
-        # A pipe would block, or be empty when it is read again by a reload.
-        if not stat.S_ISREG(mode := path.stat().st_mode):
-            kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
-            return None, [Fault("", f"is {kind}", remedy)]
-        with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
-        if len(content) <= _LARGEST:
-            return content.decode("utf-8-sig"), []
-        reason = "is larger than 1 MiB"
-        remedy = "Move lists of ids into files, and name these under `workflow_files`."
-    except FileNotFoundError:
-        reason = "does not exist"
+        return read_plain(path, _LARGEST).content.decode("utf-8-sig"), []
+    except Unreadable as error:
+        reason = error.reason
+        if "larger" in reason:
+            remedy = "Move lists of ids into files, and name these under `workflow_files`."
     except UnicodeDecodeError as error:
         reason, remedy = "is not UTF-8 text", "Save it as UTF-8."
         line = error.object.count(b"\n", 0, error.start) + 1
-    except OSError as error:
-        reason = f"cannot be read: {(error.strerror or 'input/output error').lower()}"
-    except ValueError:
-        reason = "has a name that no file can have"
     return None, [Fault("", reason, remedy, line)]
 
 

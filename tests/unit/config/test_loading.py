@@ -225,7 +225,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "config.yml")
     (fault,) = faults(tmp_path / "config.yml")
     assert str(fault) == (
-        "the file is not a regular file. Name a YAML file that this user can read."
+        "the file is a named pipe, not a regular file. Name a YAML file that this user can read."
     )
 
 
@@ -251,7 +251,7 @@ def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         raise PermissionError(13, "Permission denied", "secret-folder")
 
     path = written(tmp_path, MINIMAL)
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr("exporter.plain_files.os.open", refuse)
     (fault,) = faults(path)
     assert fault.reason == "cannot be read: permission denied"
 

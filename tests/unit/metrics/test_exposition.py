@@ -26,6 +26,7 @@ from exporter.metrics.reading import (
 )
 from exporter.metrics.reference import page as reference_page
 from exporter.observations import Moment, Status
+from exporter.sources.files import FilesReading
 
 NOW = Moment(wall=1_700_000_100.0, monotonic=500.0)
 CAPS = LabelCaps(node_types=200, exception_types=50)
@@ -83,6 +84,7 @@ def reading(
                 NOW.wall - 3,
                 listed,
                 reconciliation or Reconciliation(),
+                FilesReading(2, {"/ids.yml": "line 1: it is faulty. Mend it."}),
             )
         },
         budgets=(BudgetReading("api.example.com", 30, 12, 4.5, 0.0),),
