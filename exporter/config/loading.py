@@ -12,6 +12,7 @@ from exporter.config.faults import MOST_TOLD, ConfigError, Fault, key_path
 from exporter.config.files import Loading
 from exporter.config.id_files import files_of, read_ids
 from exporter.config.models import Config
+from exporter.config.tokens import TokenSource, TokenUnreadable
 from exporter.plain_files import Unreadable, read_plain
 
 _LARGEST: Final = 1024 * 1024
@@ -56,21 +57,32 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
 def from_environment(environ: Mapping[str, str]) -> Config:
     """The configuration of a start without a file: one account, `default`, that is listed.
 
-    `COMFYCONTROL_TOKEN` is its token, and `COMFYCONTROL_BASE_URL` the service's address if it is
-    set and not empty.
+    `COMFYCONTROL_TOKEN` is its token, or `COMFYCONTROL_TOKEN_FILE` names a file with it, and
+    `COMFYCONTROL_BASE_URL` is the service's address if it is set and not empty.
 
     Raises:
-        ConfigError: The token is not set, or one of the two is not right.
+        ConfigError: The token is not set, is set twice, or one of them is not right.
     """
-    token = environ.get(environment.TOKEN)
-    if token is None:
+    # Compose files pass a variable that nobody set as an empty one.
+    token, token_file = environ.get(environment.TOKEN), environ.get(environment.TOKEN_FILE)
+    if token and token_file:
+        remedy = f"Set one of the two: {environment.TOKEN_FILE} is read again when it changes."
+        fault = Fault(environment.TOKEN_FILE, f"is set beside {environment.TOKEN}", remedy)
+        raise ConfigError([fault], "environment")
+    if token_file:
+        token = None
+    elif token is None:
         remedy = (
-            "Set it to a token from the service's dashboard to follow that whole account, or give "
-            f"a file with --config.file such as:\n\n{_indented(_EXAMPLE)}"
+            "Set it to a token from the service's dashboard to follow that whole account, name a "
+            f"file with the token in {environment.TOKEN_FILE}, or give a file with --config.file "
+            f"such as:\n\n{_indented(_EXAMPLE)}"
         )
         raise ConfigError([Fault(environment.TOKEN, "is not set", remedy)], "no configuration")
-    account: dict[str, object] = {"name": "default", "token": token, "listing": {}}
-    # Compose files pass a variable that nobody set as an empty one.
+    account: dict[str, object] = {"name": "default", "listing": {}}
+    if token_file:
+        account["token_file"] = _readable_token(Path(token_file))
+    else:
+        account["token"] = token
     if base_url := environ.get(environment.BASE_URL):
         account["base_url"] = base_url
     variables = {"token": environment.TOKEN, "base_url": environment.BASE_URL}
@@ -84,6 +96,18 @@ def from_environment(environ: Mapping[str, str]) -> Config:
             remedy = context["remedy"].replace("`token` or `token_file`", environment.TOKEN)
             faults.append(Fault(key, context["reason"], remedy))
     raise ConfigError(faults, "environment")
+
+
+def _readable_token(path: Path) -> Path:
+    try:
+        TokenSource.file(path).read()
+    except TokenUnreadable as error:
+        # Whole: a relative path starts from wherever the exporter was started.
+        reason = f"names {str(path.absolute())!r}, which {error.reason}"
+        fault = Fault(environment.TOKEN_FILE, reason, error.remedy)
+    else:
+        return path.absolute()
+    raise ConfigError([fault], "environment")
 
 
 def check(path: Path, environ: Mapping[str, str]) -> tuple[int, str]:

@@ -77,6 +77,8 @@ class LedgerFile:
         self.doubt: str | None = None
         """What speaks against the file that was there at the start, though it can be read: then
         nothing in it is believed that does not prove itself."""
+        self.is_new = False
+        """Whether the open file was begun by this process."""
         self.seal: Seal | None = None
         """What the open file says of itself; None: it does not, or not credibly."""
         self._folder = folder
@@ -255,6 +257,7 @@ class LedgerFile:
         is_fresh = begin and not self.path.exists()
         if is_fresh:
             put_in_place(self.path, self._migrate)
+            self.is_new = True
         elif not begin:
             self._check_place()
         # SQLite would follow links.
