@@ -205,6 +205,7 @@ class FollowedAccount:
             listed=self._config.listing is not None,
             runners=self._runners[0].census() if self._runners else None,
             reconciliation=reconcilers[0].reading() if reconcilers else Reconciliation(),
+            files=self._files[0].reading() if self._files else None,
         )
 
     # Reloading --------------------------------------------------------------------------------

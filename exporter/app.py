@@ -100,13 +100,9 @@ class App:
         self._registry = new_registry()
         self._instruments = Instruments(self._registry)
         self._instruments.open_accounts(account.name for account in config.accounts)
-        self._ledger = Ledger(
-            _terms(config),
-            _buckets(config),
-            _caps(config),
-            now,
-            None if storage is None else SqliteStore(storage, now),
-        )
+        store = None if storage is None else SqliteStore(storage, now)
+        self._ledger = Ledger(_terms(config), _buckets(config), _caps(config), now, store)
+        _tell_ledger(self._ledger, store)
         self._around = Surroundings(
             self._ledger, self._instruments, now, jitter, timeouts, reconciling
         )
@@ -343,6 +339,25 @@ class App:
                         "looking at an account failed",
                         extra={"account": account.name, "error": type(error).__name__},
                     )
+
+
+def _tell_ledger(ledger: Ledger, store: SqliteStore | None) -> None:
+    """Say which ledger this is: one in another folder would begin at 0 without a word."""
+    if store is None:
+        log.info("the ledger is in memory: counters begin at 0, and end with the process")
+        return
+    if store.is_new:
+        log.info("a new ledger: counters begin at 0", extra={"file": str(store.path)})
+        return
+    kept = ledger.snapshot()
+    log.info(
+        "the ledger goes on",
+        extra={
+            "file": str(store.path),
+            "settled": kept.settled,
+            "open": len(kept.open_workflows),
+        },
+    )
 
 
 def _end(accounts: Collection[FollowedAccount], now: Callable[[], Moment]) -> None:

@@ -58,9 +58,15 @@ def main(argv: Sequence[str] | None = None, *, hold: float = HOLD_SECONDS) -> in
 
 
 def _check_config(file: Path) -> int:
+    from exporter.comfycontrol.connections import CannotTrust, make_tls_context  # noqa: PLC0415
     from exporter.config import check  # noqa: PLC0415
 
     code, text = check(file, os.environ)
+    try:
+        make_tls_context()
+    except CannotTrust as error:
+        # Not of the file, and the exporter would not start with it all the same.
+        code, text = EXIT_BAD_INPUT, f"{text}\nenvironment: {error}"
     say(text, sys.stdout if code == EXIT_OK else sys.stderr)
     return code
 
@@ -108,6 +114,7 @@ def _health(arguments: argparse.Namespace) -> int:
 def _export(arguments: argparse.Namespace, hold: float) -> int:
     signals = EndSignals()
     reload_signal = ReloadSignal()
+    from exporter.comfycontrol.connections import CannotTrust  # noqa: PLC0415
     from exporter.config import (  # noqa: PLC0415
         ConfigError,
         TokenUnreadable,
@@ -150,7 +157,7 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
             reloads=(reloadable, reload_signal),
             hold=hold,
         )
-    except (LedgerInUse, CannotOpenLedger, TokenUnreadable) as error:
+    except (CannotTrust, LedgerInUse, CannotOpenLedger, TokenUnreadable) as error:
         say(str(error))
         return EXIT_BAD_INPUT
     return EXIT_OK

@@ -84,7 +84,8 @@ def _parser() -> _Parser:
         dest="config_file",
         type=Path,
         metavar="FILE",
-        help="configuration; without it, one account from COMFYCONTROL_TOKEN",
+        help="configuration; without it, one account from COMFYCONTROL_TOKEN or "
+        "COMFYCONTROL_TOKEN_FILE",
     )
     parser.add_argument(
         "--config.watch",

@@ -9,6 +9,9 @@ from exporter.config.faults import shown
 TOKEN: str = "COMFYCONTROL_TOKEN"  # noqa: S105 - the name of a variable
 """Variable that alone is enough to start: the token of one account."""
 
+TOKEN_FILE: str = "COMFYCONTROL_TOKEN_FILE"  # noqa: S105 - the name of a variable
+"""Variable that names a file with that token instead, which is read again when it changes."""
+
 BASE_URL: str = "COMFYCONTROL_BASE_URL"
 """Variable with the service's address for a start without a file."""
 

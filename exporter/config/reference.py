@@ -146,6 +146,7 @@ read at the start alone.
 | variable | meaning |
 | --- | --- |
 | `{environment.TOKEN}` | API token. Without `--config.file` it makes one account, `default`, that is listed with the defaults. |
+| `{environment.TOKEN_FILE}` | Instead of it, a file that holds the token alone; it is read again when it changes, or the service refuses the token. |
 | `{environment.BASE_URL}` | Address of the service for that account. Default, also when empty: `{Account.model_fields["base_url"].default}`. |
 | any other | Only where the file says `${{NAME}}`. |
 

@@ -551,6 +551,18 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         values={"source": label_values.SLICE_SOURCE},
     ),
     Metric(
+        "comfycontrol_exporter_workflow_files",
+        "gauge",
+        "exporter",
+        ("account", "state"),
+        "Files of workflow ids that are there; the log and `check-config` say what is wrong with "
+        "a faulty one.",
+        "files",
+        reading.workflow_files,
+        absent="the account has no `workflow_files`",
+        values={"state": label_values.FILE_STATE},
+    ),
+    Metric(
         "comfycontrol_exporter_label_values_cap",
         "gauge",
         "exporter",

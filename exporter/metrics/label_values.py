@@ -107,6 +107,11 @@ SNAPSHOT: Final[LabelValues] = {
     "repeated": "byte for byte the one before",
     "malformed": "could not be read, in whole or in part",
 }
+FILE_STATE: Final[LabelValues] = {
+    "ok": "every entry is a workflow id",
+    "faulty": "it cannot be read, or has entries that are none; the ids that are right count",
+}
+
 LEDGER_STATE: Final[LabelValues] = {
     "open": "not settled yet",
     "settled": "counted, or given up; kept for twice as long as the listing looks back",

@@ -22,6 +22,7 @@ from exporter.ledger.totals import (
 from exporter.ledger.tracker import ABSURD_SECONDS
 from exporter.ledger.workflow import Workflow
 from exporter.observations import OPEN_STATUSES, Moment, Status
+from exporter.sources.files import FilesReading
 
 POSITION_FRESH_SECONDS: Final = 30.0
 """A queue position older than this is withdrawn. Streams tell one every 2 s."""
@@ -44,6 +45,8 @@ class AccountReading:
     """What comparing the service's totals with the ledger's has shown last."""
     runners: RunnerCensus | None = None
     """Its runners; None: they are not asked for, or could not be read for a while."""
+    files: FilesReading | None = None
+    """What became of its files of ids; None where none are configured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,6 +409,14 @@ def web_reload_successful(reading: Reading) -> Iterator[Sample]:
     """Whether the web side's file in use is the one last read, where it has one."""
     if reading.config.web_last_reload_successful is not None:
         yield Sample((), float(reading.config.web_last_reload_successful))
+
+
+def workflow_files(reading: Reading) -> Iterator[Sample]:
+    """Files of ids, of accounts that have some configured."""
+    for account, seen in reading.accounts.items():
+        if seen.files is not None:
+            yield Sample((account, "ok"), seen.files.ok)
+            yield Sample((account, "faulty"), len(seen.files.faulty))
 
 
 def label_values_caps(reading: Reading) -> Iterator[Sample]:

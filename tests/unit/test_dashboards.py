@@ -43,6 +43,8 @@ NOT_SHOWN: dict[str, str] = dict.fromkeys(
         "comfycontrol_workflows_failed_in_a_row",
     ),
     "alerts, their texts, runbooks or variables stand on it",
+) | dict.fromkeys(
+    ("comfycontrol_exporter_workflow_files",), "the log, `check-config` and the page name the file"
 )
 """Metrics of the catalogue that no panel shows, and why."""
 

@@ -2,13 +2,14 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from exporter.comfycontrol.budget import BudgetReading
-from exporter.following.answers import AccountHealth
+from exporter.following.answers import CAUSES, AccountHealth
 from exporter.following.reconciling import Reconciliation
 from exporter.following.runner_census import RunnerCensus
 from exporter.ledger.facts import EnteredQueue, Fact, Failed, Finished, Recovered, Started
@@ -27,6 +28,7 @@ from exporter.metrics.reading import (
 )
 from exporter.metrics.reference import page as reference_page
 from exporter.observations import Moment, Status
+from exporter.sources.files import FilesReading
 
 NOW = Moment(wall=1_700_000_100.0, monotonic=500.0)
 CAPS = LabelCaps(node_types=200, exception_types=50)
@@ -87,6 +89,7 @@ def reading(
                 listed,
                 reconciliation or Reconciliation(),
                 runners,
+                FilesReading(2, {"/ids.yml": "line 1: it is faulty. Mend it."}),
             )
         },
         budgets=(BudgetReading("api.example.com", 30, 12, 4.5, 0.0),),
@@ -451,3 +454,16 @@ def test_names_follow_the_conventions() -> None:
 def test_the_reference_page_is_that_of_the_code(request: pytest.FixtureRequest) -> None:
     committed = (request.config.rootpath / "docs" / "metrics.md").read_text("utf-8")
     assert committed == reference_page(), "run: make docs"
+
+
+def test_the_first_look_of_the_troubleshooting_page_is_short() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "troubleshooting.md").read_text("utf-8")
+    (pattern,) = re.findall(r"/metrics \| grep -E '(.*)'", page)[:1]
+    down = replace(UP, up=False, cause=CAUSES[0])
+    body = Page(new_registry(), lambda: reading(health=down)).render("").body.decode()
+    told = [line for line in body.splitlines() if re.search(pattern, line)]
+    assert [re.split(r"[{ ]", line)[0] for line in told] == [
+        "comfycontrol_account_up",
+        "comfycontrol_account_down",
+        "comfycontrol_exporter_ledger_errors_total",
+    ]
