@@ -28,9 +28,11 @@ class Purpose(IntEnum):
     POLL = 2
     """One workflow of which neither a stream nor the list tells."""
     CAUSE = 3
-    NEW_STREAM = 4
-    RECONNECT = 5
-    RECONCILE = 6
+    NAMED_STREAM = 4
+    """The first stream of a workflow that somebody named: before all that only the list shows."""
+    NEW_STREAM = 5
+    RECONNECT = 6
+    RECONCILE = 7
     """Whether anything was missed: only when nobody else waits, and never the last places."""
 
 
@@ -72,7 +74,8 @@ GUARANTEED_PART: Final = {
     Purpose.LIST_DEEPER_PAGE: 0.1,
     Purpose.POLL: 0.1,
     Purpose.CAUSE: 0.1,
-    Purpose.NEW_STREAM: 0.05,
+    Purpose.NAMED_STREAM: 0.025,
+    Purpose.NEW_STREAM: 0.025,
     Purpose.RECONNECT: 0.05,
     Purpose.RECONCILE: 0.0,
 }

@@ -52,6 +52,7 @@ _WAYS: Final[Mapping[Purpose, _Way]] = {
     Purpose.LIST_DEEPER_PAGE: "list",
     Purpose.POLL: "poll",
     Purpose.CAUSE: "cause",
+    Purpose.NAMED_STREAM: "stream",
     Purpose.NEW_STREAM: "stream",
     Purpose.RECONNECT: "stream",
     Purpose.RECONCILE: "reconcile",

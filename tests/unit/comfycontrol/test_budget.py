@@ -109,11 +109,11 @@ def test_the_most_urgent_goes_first_once_each_has_its_share(budget: RequestBudge
     purposes = [purpose for purpose in Purpose if purpose not in others]
     for purpose in purposes:
         fill(budget, purpose, 1)
-    held = fill(budget, Purpose.LIST_FIRST_PAGE, 5)
+    *_, last = fill(budget, Purpose.LIST_FIRST_PAGE, 10 - len(purposes))
     waiting = [budget.enter(purpose) for purpose in reversed(purposes)]
-    for place, turn in enumerate(reversed(waiting)):
-        held[place].unused()
-        granted(turn)
+    for turn in reversed(waiting):
+        last.unused()
+        last = granted(turn)
 
 
 def test_no_purpose_starves(budget: RequestBudget) -> None:
