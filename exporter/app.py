@@ -360,10 +360,12 @@ def _end(accounts: Collection[FollowedAccount], now: Callable[[], Moment]) -> No
 
 def _terms(config: Config) -> dict[str, AccountTerms]:
     return {
-        account.name: (
-            AccountTerms(lookback=UNLISTED_LOOKBACK_SECONDS, listed=False)
-            if account.listing is None
-            else AccountTerms(lookback=account.listing.lookback, listed=True)
+        account.name: AccountTerms(
+            lookback=(
+                UNLISTED_LOOKBACK_SECONDS if account.listing is None else account.listing.lookback
+            ),
+            listed=account.listing is not None,
+            most_open=account.max_open_workflows,
         )
         for account in config.accounts
     }

@@ -41,6 +41,13 @@ NOT_SHOWN: dict[str, str] = dict.fromkeys(
         "comfycontrol_workflows_failed_in_a_row",
     ),
     "alerts and their texts stand on it",
+) | dict.fromkeys(
+    (
+        "comfycontrol_open_workflows_limit",
+        "comfycontrol_open_workflows_limit_reached",
+        "comfycontrol_open_workflows_beyond_limit_total",
+    ),
+    "a bound that a service as documented never comes near; the log and the page tell",
 )
 """Metrics of the catalogue that no panel shows, and why."""
 
