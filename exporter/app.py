@@ -123,7 +123,9 @@ class App:
         self._ledger.on_change = self._look
         self._announcements = Announcements(hold, self._ledger, self._instruments)
         self.page: Final = Page(self._registry, self.read)
-        self.pushed: Final = PushedIds(_push_tokens(config), self._ledger, now, self._look_again)
+        self.pushed: Final = PushedIds(
+            _push_tokens(config), self._ledger, now, self._look_again, self._note_withdrawn
+        )
         self._threads = [
             threading.Thread(target=self._keep, name="ledger", daemon=True),
             threading.Thread(target=self._look_at_accounts, name="accounts", daemon=True),
@@ -303,6 +305,11 @@ class App:
         followed = self._accounts.get(account)
         if followed is not None:  # else a reload has just taken it away
             followed.look_again(workflow_ids, "pushed")
+
+    def _note_withdrawn(self, account: str, workflow_id: str) -> None:
+        followed = self._accounts.get(account)
+        if followed is not None:
+            followed.note_withdrawn(workflow_id)
 
     def _keep(self) -> None:
         expiry = self._now().monotonic + EXPIRY_SECONDS

@@ -38,6 +38,8 @@ class WatchedFiles:
         self._named = named
         self._stamps: dict[Path, Stamp] = {}
         self._ids: dict[Path, frozenset[str]] = {}
+        # Those of files that were written since the last look, maybe as they were.
+        self._written: set[str] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"files {account}", daemon=True)
 
@@ -67,7 +69,8 @@ class WatchedFiles:
         ids = self.read()
         if not self._stopping.is_set():
             # Else reading took so long that somebody else may have said so meanwhile.
-            self._named.replace({"file": ids})
+            self._named.replace({"file": ids}, again=self._written)
+        self._written = set()
 
     def read(self) -> frozenset[str]:
         """Read what has changed; every id in the files."""
@@ -117,6 +120,7 @@ class WatchedFiles:
         if ids or not faults:
             # Good ids count even beside bad ones; a file that makes no sense changes nothing.
             self._ids[path] = frozenset(ids)
+            self._written.update(ids)
 
     def _tell(self, path: Path, faults: Iterable[Fault]) -> None:
         for fault in faults:
