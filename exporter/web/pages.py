@@ -151,7 +151,8 @@ def _service(reading: Reading, name: str, seen: AccountReading) -> str:
     if health.down_since is not None:
         since = f" for {_seconds(reading.at.monotonic - health.down_since)}"
     blind = ", live numbers withdrawn" if is_blind(reading, name) else ""
-    return f"{_bad(f'down{since}')}{blind}"
+    reason = "" if health.reason is None else f": {html.escape(health.reason)}"
+    return f"{_bad(f'down{since}')}{reason}{blind}"
 
 
 def _listed(reading: Reading, seen: AccountReading) -> str:
