@@ -235,6 +235,16 @@ class RequestWindow:
         return self._in_flight + len(self._answered)
 
     @property
+    def share(self) -> int:
+        """Requests per period that we allow ourselves when nothing was refused."""
+        return self._limit.share
+
+    @property
+    def per(self) -> float:
+        """Seconds of a period."""
+        return self._limit.per
+
+    @property
     def share_after_refusal(self) -> float:
         """Requests a period from the end of the latest cooldown on, as `go_on` takes it."""
         return self._share

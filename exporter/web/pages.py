@@ -166,6 +166,8 @@ def _budget(reading: Reading, account: Account | None) -> tuple[str, str]:
     for budget in reading.budgets:
         if account is not None and budget.address == account.address:
             used = f"{budget.used} of {budget.allowed} in {format_duration(account.rate_limit.per)}"
+            if budget.allowed < budget.share:
+                used += _bad(f"cut from {budget.share}: others use this address")
             left = budget.cooldown_until - reading.at.wall
             if left > 0:
                 return used, _bad(f"{_seconds(left)} left")
