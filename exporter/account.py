@@ -171,6 +171,10 @@ class FollowedAccount:
         """These have ended, and were named again: they may run once more."""
         self._looker.look_again(workflow_ids, source)
 
+    def note_withdrawn(self, workflow_id: str) -> None:
+        """Somebody has withdrawn this id, whoever names it."""
+        self._named.note_withdrawn(workflow_id)
+
     def look_at_token(self) -> None:
         """Read the token again if its file has changed."""
         if self._credentials.look():

@@ -119,7 +119,9 @@ class App:
         self._ledger.on_change = self._look
         self._announcements = Announcements(hold, self._ledger, self._instruments)
         self.page: Final = Page(self._registry, self.read)
-        self.pushed: Final = PushedIds(_push_tokens(config), self._ledger, now, self._look_again)
+        self.pushed: Final = PushedIds(
+            _push_tokens(config), self._ledger, now, self._look_again, self._note_withdrawn
+        )
         self._threads = [
             threading.Thread(target=self._keep, name="ledger", daemon=True),
             threading.Thread(target=self._look_at_accounts, name="accounts", daemon=True),
@@ -300,6 +302,11 @@ class App:
         if followed is not None:  # else a reload has just taken it away
             followed.look_again(workflow_ids, "pushed")
 
+    def _note_withdrawn(self, account: str, workflow_id: str) -> None:
+        followed = self._accounts.get(account)
+        if followed is not None:
+            followed.note_withdrawn(workflow_id)
+
     def _keep(self) -> None:
         expiry = self._now().monotonic + EXPIRY_SECONDS
         while (rested := self._rest(KEEP_SECONDS)) is not None:
@@ -375,10 +382,12 @@ def _end(accounts: Collection[FollowedAccount], now: Callable[[], Moment]) -> No
 
 def _terms(config: Config) -> dict[str, AccountTerms]:
     return {
-        account.name: (
-            AccountTerms(lookback=UNLISTED_LOOKBACK_SECONDS, listed=False)
-            if account.listing is None
-            else AccountTerms(lookback=account.listing.lookback, listed=True)
+        account.name: AccountTerms(
+            lookback=(
+                UNLISTED_LOOKBACK_SECONDS if account.listing is None else account.listing.lookback
+            ),
+            listed=account.listing is not None,
+            most_open=account.max_open_workflows,
         )
         for account in config.accounts
     }

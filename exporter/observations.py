@@ -72,6 +72,10 @@ class CannotTakeUp(Exception):  # noqa: N818 - says what happened
     """Whether an id is known already cannot be told now; try again later."""
 
 
+class NoRoom(CannotTakeUp):
+    """As many workflows are open, or ids wait to be seen, as may at once. The text says which."""
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """One instant on both clocks, in seconds.

@@ -248,6 +248,11 @@ class Client:
             on_end=lambda: self._forget(call),
         )
 
+    @property
+    def base_url(self) -> str:
+        """Where the service is, without user, password or query."""
+        return self._base_url
+
     def service_wall(self) -> float | None:
         """Seconds since the epoch by the service's clock; None where it never told the time.
 

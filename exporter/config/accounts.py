@@ -20,6 +20,9 @@ from exporter.config.workflow_ids import WorkflowId
 MOST_STREAMS: Final = 2000
 """Streams, and so threads, past which one Python process collapses."""
 
+DEFAULT_MOST_OPEN: Final = 20_000
+"""Open workflows of an account that are held at once, where nothing else is said."""
+
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _NOT_GIVEN: Final = TokenSource()
 
@@ -245,6 +248,20 @@ class Account(Section):
         description="Most streams that are open at once for this account, each a thread. Workflows "
         "beyond are watched by listing.",
         examples=[500],
+    )
+    max_open_workflows: Annotated[
+        int,
+        WholeNumber(
+            1,
+            200_000,
+            "Each takes about 2 KiB of memory. Those beyond are taken up once there is room.",
+        ),
+    ] = Field(
+        default=DEFAULT_MOST_OPEN,
+        description="Most workflows of this account that are open at once in the exporter, each "
+        "about 2 KiB of memory. Those beyond are taken up from the list once there is room; their "
+        "outcomes count all the same.",
+        examples=[20_000],
     )
     listing: Listing | None = Field(
         default=None,

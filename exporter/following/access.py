@@ -23,7 +23,7 @@ from exporter.comfycontrol import (
 )
 from exporter.comfycontrol.budget import RequestBudget, Turn
 from exporter.comfycontrol.window import Purpose
-from exporter.following.answers import AccountHealth, Answers
+from exporter.following.answers import AccountHealth, Answers, is_of_wrong_address
 from exporter.following.backoff import Backoff, HeldBack
 from exporter.following.refusals import Refusals
 from exporter.following.stop import Stop, Stopped
@@ -71,6 +71,7 @@ class AccountAccess:
         self._next_try = 0.0
         self._someone_tries = False
         self._answers = Answers()
+        self._misled_told = False
 
     def health(self) -> AccountHealth:
         """What is known of the account now."""
@@ -216,11 +217,11 @@ class AccountAccess:
 
     # What the answers say ---------------------------------------------------------------------
 
-    def _note_success(self, purpose: Purpose) -> None:
+    def _note_success(self, purpose: Purpose, *, is_refusal: bool = False) -> None:
         with self._changed:
             was_refused, self._refused = self._refused, False
             self._backoff.worked()
-            self._answers.usable(purpose, self._monotonic())
+            self._answers.usable(purpose, self._monotonic(), is_refusal=is_refusal)
             self._changed.notify_all()
         if was_refused:
             log.info("account accepted again", extra={"account": self.account})
@@ -231,14 +232,27 @@ class AccountAccess:
         self._hold_back(error, about_one=about_one)
         if isinstance(error, Unauthorized) or (isinstance(error, Forbidden) and not about_one):
             self._note_refusal(error, purpose)
-        elif isinstance(error, BadRequest | NotFound | Forbidden) and not (
-            isinstance(error, NotFound) and not about_one
+        elif isinstance(error, BadRequest | NotFound | Forbidden) and (
+            about_one or (isinstance(error, BadRequest) and purpose is not Purpose.LIST_FIRST_PAGE)
         ):
             # Said of one id, or of a parameter, by a service that knew who asked.
-            self._note_success(purpose)
+            self._note_success(purpose, is_refusal=True)
         else:
             with self._changed:
                 self._answers.failed(purpose, error, self._monotonic())
+                health = self._answers.health(self._monotonic())
+                is_misled = health.up is False and not health.answered and not self._misled_told
+                is_misled = is_misled and is_of_wrong_address(error)
+                self._misled_told |= is_misled
+            if is_misled:
+                log.error(
+                    "there is no list at this account's address: is its base_url right?",
+                    extra={
+                        "account": self.account,
+                        "base_url": self.client.base_url,
+                        "code": error.code,
+                    },
+                )
 
     def _hold_back(self, error: ServiceError, *, about_one: bool) -> None:
         with self._changed:

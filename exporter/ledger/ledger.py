@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 from typing import Final
@@ -13,6 +13,7 @@ from exporter.ledger.counting import CountingRules
 from exporter.ledger.facts import Dropped, Fact, Ignored
 from exporter.ledger.keeping import Keeping
 from exporter.ledger.memory import Memory
+from exporter.ledger.room import DEFAULT_MOST_OPEN, MOST_WAITING, Room, Rooms
 from exporter.ledger.runs import is_over
 from exporter.ledger.store import MemoryStore, Store, StoreFailed, StoreLost, WorkflowKey
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
@@ -24,6 +25,7 @@ from exporter.observations import (
     CannotTakeUp,
     GivenUp,
     Moment,
+    NoRoom,
     Observation,
     OpenWorkflow,
     Recovery,
@@ -45,6 +47,8 @@ class AccountTerms:
     lookback: float
     """Seconds that its listing looks back."""
     listed: bool
+    most_open: int = DEFAULT_MOST_OPEN
+    """How many of its workflows may be open at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ class LedgerSnapshot:
     """Series up to this number show their value; those that appeared later show 0."""
     errors: int = 0
     """How often the store failed."""
+    rooms: Mapping[str, Room] = field(default_factory=dict)
+    """By account, how many workflows may be open, and what is beyond that."""
 
 
 class Ledger:
@@ -97,13 +103,19 @@ class Ledger:
         self._statuses_told: set[str] = set()
         # Accounts of which something was seen that could not be taken.
         self._missed: set[str] = set()
+        self._rooms = Rooms()
+        # By account whose limit of open workflows is reached, how far the list was read
+        # meanwhile: what is kept stays where it was then.
+        self._frontiers: dict[str, float] = {}
         # Monotonic time until which an account was out of sight as a whole.
         self._in_sight_since: dict[str, float] = {}
         self.on_change: Callable[[], None] = lambda: None
         """Called, without the lock, when the set of open workflows has changed or a cause is
         owed: whoever decides about streams should look again."""
         store = MemoryStore() if store is None else store
-        kept = store.load()
+        kept = store.load(
+            lambda name: accounts[name].most_open if name in accounts else DEFAULT_MOST_OPEN
+        )
         self._memory: Final = Memory(kept, Totals(buckets, caps))
         self._keeping: Final = Keeping(store, self._memory, self._lock, now)
         _tell_begun_anew(self._memory.begun_anew)
@@ -126,7 +138,8 @@ class Ledger:
     def _follow(self, accounts: Mapping[str, AccountTerms]) -> None:
         monotonic = self._now().monotonic
         self._terms = {**self._terms, **accounts}
-        for account in accounts:
+        for account, terms in accounts.items():
+            self._rooms.change(account, terms.most_open)
             if account not in self._accounts:
                 self._followed_since[account] = monotonic
                 self._memory.open_account(account, monotonic)
@@ -138,10 +151,18 @@ class Ledger:
         """Begin to keep an id; False when it was known already.
 
         Raises:
+            NoRoom: the account has as many as it may have.
             CannotTakeUp: whether it is known cannot be told while the store cannot be read.
         """
         key = (taken.account, taken.workflow_id)
-        change = self._apply(key, taken.at, lambda known: tracker.take_up(known, taken))
+
+        def rule(known: Workflow | None) -> Change:
+            change = tracker.take_up(known, taken)
+            if self._opens(key, change):
+                self._refuse_what_is_beyond(taken)
+            return change
+
+        change = self._apply(key, taken.at, rule)
         if change.workflow is None:
             raise CannotTakeUp("the ledger cannot be read")
         if change.facts:
@@ -159,7 +180,9 @@ class Ledger:
         def rule(known: Workflow | None) -> Change:
             nonlocal before
             before = known
-            return tracker.observe(known, observation, self._rules(observation))
+            return self._within_limit(
+                key, tracker.observe(known, observation, self._rules(observation))
+            )
 
         change = self._apply(key, observation.at, rule)
         self._tell_unknown_status(observation, change.facts)
@@ -180,7 +203,7 @@ class Ledger:
             nonlocal told
             change = recovering.observe(known, observation, self._rules(observation))
             told = recovering.recovery_of(known, change, observation)
-            return change
+            return self._within_limit(key, change)
 
         key = (observation.account, observation.workflow_id)
         change = self._apply(key, observation.at, rule)
@@ -277,7 +300,19 @@ class Ledger:
     def list_frontier(self, account: str) -> float | None:
         """The list was read whole down to this creation time (Unix seconds); None: never yet."""
         with self._lock:
-            return self._memory.marks(account).frontier
+            again = self._rooms.look(account, self._memory.open_counts[account])
+            if again:
+                # What was turned away meanwhile is in what is read again now.
+                self._frontiers.pop(account, None)
+            frontier = self._memory.marks(account).frontier
+            meanwhile = self._frontiers.get(account)
+            limit = self._rooms.room(account).limit
+        if again:
+            log.info(
+                "there is room for open workflows again: the list is read as far back as before",
+                extra={"account": account, "limit": limit},
+            )
+        return frontier if meanwhile is None or frontier is None else max(meanwhile, frontier)
 
     def advance_list_frontier(self, account: str, created_at: float) -> None:
         """The list was now read whole for all that was created up to this time."""
@@ -287,6 +322,11 @@ class Ledger:
                 self._missed.discard(account)
                 return
             marks = self._memory.marks(account)
+            if self._rooms.is_reached(account):
+                # Nothing that was turned away may be passed for good. The first look is over all
+                # the same: what ends from now on counts.
+                self._frontiers[account] = max(created_at, self._frontiers.get(account, created_at))
+                created_at = 0.0
             if marks.frontier is None or created_at > marks.frontier:
                 self._memory.mark(account, replace(marks, frontier=created_at))
 
@@ -329,6 +369,7 @@ class Ledger:
                 open_workflows = self._memory.open_workflows()
                 settled = self._memory.closed
                 totals = self._memory.totals.copied(accounts)
+                rooms = {account: self._rooms.room(account) for account in accounts}
             self._keeping.write_through(batch)
             return LedgerSnapshot(
                 accounts=accounts,
@@ -337,6 +378,7 @@ class Ledger:
                 totals=totals,
                 announced=announced,
                 errors=self._keeping.errors,
+                rooms=rooms,
             )
 
     def newest_series(self) -> int:
@@ -423,7 +465,7 @@ class Ledger:
                 with self._lock:
                     if self._memory.find(key) is not None:
                         continue  # somebody else has just learnt of it
-                    if known is not None:
+                    if known is not None and known.phase != "open":
                         self._memory.remember(key, known)
                     return self._take(key, known, rule(known), at)
 
@@ -434,6 +476,40 @@ class Ledger:
         for fact in change.facts:
             self._memory.totals.add(account, workflow_id, fact, at.wall)
         return change
+
+    # How many may be open --------------------------------------------------------------------
+
+    def _opens(self, key: WorkflowKey, change: Change) -> bool:
+        """Whether one more would be open. Under the lock."""
+        after = change.workflow
+        return after is not None and after.phase == "open" and not self._memory.is_open(key)
+
+    def _within_limit(self, key: WorkflowKey, change: Change) -> Change:
+        """What is kept of it: nothing, where the account has no room for one more."""
+        if not self._opens(key, change) or self._has_room(key[0]):
+            return change
+        self._turn_away(key[0])
+        return Change(None)
+
+    def _refuse_what_is_beyond(self, taken: TakenUp) -> None:
+        """Raises `NoRoom` where the account has no room for this id."""
+        account = taken.account
+        if not self._has_room(account):
+            self._turn_away(account)
+            raise NoRoom(f"{self._rooms.room(account).limit:,} workflows of the account are open")
+        waiting = self._memory.waiting_counts[account]
+        if taken.source == "pushed" and waiting >= MOST_WAITING:
+            raise NoRoom(f"{waiting:,} pushed ids of the account wait to be seen")
+
+    def _has_room(self, account: str) -> bool:
+        return self._rooms.has_room(account, self._memory.open_counts[account])
+
+    def _turn_away(self, account: str) -> None:
+        if self._rooms.turn_away(account):
+            log.warning(
+                "the limit of open workflows is reached: others are taken up once there is room",
+                extra={"account": account, "limit": self._rooms.room(account).limit},
+            )
 
     def _rules(self, observation: Observation) -> CountingRules:
         """The rules as they are at this instant. Under the lock."""

@@ -1,11 +1,12 @@
 """What the ledger holds in memory, and which part of that the store has not kept yet."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection
 from dataclasses import replace
 from math import inf
 from typing import Final
 
+from exporter.ledger.room import waits_to_be_seen
 from exporter.ledger.store import (
     AccountMarks,
     BaselineKey,
@@ -44,6 +45,10 @@ class Memory:
         self._baselines = dict(kept.baselines)
         self._batch = Batch()
         self._open: dict[WorkflowKey, Workflow] = {}
+        self.open_counts: Final[Counter[str]] = Counter()
+        """By account, how many workflows are open."""
+        self.waiting_counts: Final[Counter[str]] = Counter()
+        """By account, how many ids were pushed and never seen."""
         self._owing: dict[WorkflowKey, Workflow] = {}
         self._recently_closed: OrderedDict[WorkflowKey, Workflow] = OrderedDict()
         # By account, the latest end of a settled workflow: of any, and of those that only the
@@ -58,6 +63,7 @@ class Memory:
             key = (workflow.account, workflow.workflow_id)
             if workflow.phase == "open":
                 self._open[key] = workflow
+                self._count_open(None, workflow)
             if workflow.owed_since is not None:
                 self._owing[key] = workflow
 
@@ -95,6 +101,7 @@ class Memory:
     def put(self, key: WorkflowKey, before: Workflow | None, workflow: Workflow) -> None:
         """Hold a workflow as it is now, and have it kept."""
         self.closed += _is_closed(workflow) - _is_closed(before)
+        self._count_open(self._open.get(key), workflow)
         if workflow.phase == "open":
             self._recently_closed.pop(key, None)
             self._open[key] = workflow
@@ -148,6 +155,11 @@ class Memory:
             ended = workflow.ended_at
             if key[0] == account and ended is not None and ended < ended_at:
                 del self._recently_closed[key]
+
+    def _count_open(self, before: Workflow | None, after: Workflow) -> None:
+        is_open = after.phase == "open"
+        self.open_counts[after.account] += is_open - (before is not None)
+        self.waiting_counts[after.account] += waits_to_be_seen(after) - waits_to_be_seen(before)
 
     @staticmethod
     def _note_end(ends: dict[str, float], workflow: Workflow) -> None:

@@ -5,11 +5,12 @@ exactly once" survive a `kill -9` at any moment.
 """
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Protocol
 
+from exporter.ledger.room import DEFAULT_MOST_OPEN
 from exporter.ledger.totals import (
     CounterName,
     CounterTotal,
@@ -111,11 +112,15 @@ class Forgotten:
 class Store(Protocol):
     """Keeps the ledger. Only ever called by one thread at a time."""
 
-    def load(self) -> Kept:
-        """Everything but the settled workflows, which may be a million."""
+    def load(self, most_open: Callable[[str], int] = lambda _: DEFAULT_MOST_OPEN) -> Kept:
+        """Everything but the settled workflows, which may be a million.
+
+        Of an account no more open ones than its limit: the others stay where they are, and
+        `find_closed` finds them.
+        """
 
     def find_closed(self, key: WorkflowKey) -> Workflow | None:
-        """A workflow that is settled or dropped. Raises StoreFailed."""
+        """A workflow that is settled or dropped, or that `load` has left. Raises StoreFailed."""
 
     def keep(self, batch: Batch) -> None:
         """Keep all of a batch, or none of it. Lines move forward only. Raises StoreFailed."""
@@ -148,8 +153,9 @@ class MemoryStore:
         self._created: dict[str, list[float]] = {}
         self._known: dict[WorkflowKey, float] = {}
 
-    def load(self) -> Kept:
+    def load(self, most_open: Callable[[str], int] = lambda _: DEFAULT_MOST_OPEN) -> Kept:
         """Nothing: there was no earlier life."""
+        del most_open
         return Kept()
 
     def find_closed(self, key: WorkflowKey) -> Workflow | None:

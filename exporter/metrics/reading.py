@@ -344,6 +344,22 @@ def watched_by_listing(reading: Reading) -> Iterator[Sample]:
     return (Sample((account,), count) for account, count in watched.items())
 
 
+def open_limits(reading: Reading) -> Iterator[Sample]:
+    """How many workflows each account may have open."""
+    return (Sample((account,), room.limit) for account, room in reading.ledger.rooms.items())
+
+
+def open_limits_reached(reading: Reading) -> Iterator[Sample]:
+    """Whether some were turned away for it, and there was no room since."""
+    for account, room in reading.ledger.rooms.items():
+        yield Sample((account,), float(room.reached))
+
+
+def open_beyond_limit(reading: Reading) -> Iterator[Sample]:
+    """How often one was turned away since the start."""
+    return (Sample((account,), room.beyond) for account, room in reading.ledger.rooms.items())
+
+
 def listed(reading: Reading) -> Iterator[Sample]:
     """Whether each account's list is asked for."""
     for account, seen in reading.accounts.items():

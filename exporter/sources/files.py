@@ -57,6 +57,8 @@ class WatchedFiles:
         self._faults: dict[Path, str] = {}
         self._unmatched: tuple[str, ...] = ()
         self._reading = FilesReading()
+        # Those of files that were written since the last look, maybe as they were.
+        self._written: set[str] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"files {account}", daemon=True)
 
@@ -90,7 +92,8 @@ class WatchedFiles:
         ids = self.read()
         if not self._stopping.is_set():
             # Else reading took so long that somebody else may have said so meanwhile.
-            self._named.replace({"file": ids})
+            self._named.replace({"file": ids}, again=self._written)
+        self._written = set()
 
     def read(self) -> frozenset[str]:
         """Read what has changed; every id in the files."""
@@ -131,6 +134,7 @@ class WatchedFiles:
         if file.ids is not None:
             # Good ids count even beside bad ones; a file that makes no sense changes nothing.
             self._ids[path] = file.ids
+            self._written.update(file.ids)
 
     def _note_unmatched(self, unmatched: tuple[str, ...]) -> None:
         for pattern in unmatched:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
@@ -20,6 +21,7 @@ from exporter.sources.pushed import PushedIds
 from exporter.web.lifecycle import lifecycle_routes
 from exporter.web.pages import CONFIG_PATH, DOCUMENTATION_URL, Link, config_page, landing_page
 from exporter.web.push import PUSH_PATH, push_routes
+from exporter.web.refusals import refusal, refused_by_routes
 from exporter.web.security import UNSECURED, Guard, Security
 
 log = logging.getLogger(__name__)
@@ -102,14 +104,14 @@ def _endpoints(parts: WebParts) -> Starlette:
     app = Starlette(
         routes=routes,
         middleware=[Middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)],
-        exception_handlers={Exception: _fault},
+        exception_handlers={Exception: _fault, HTTPException: refused_by_routes},
     )
     # For a path with a slash too many it would send clients to whatever host they name.
     app.router.redirect_slashes = False
     return app
 
 
-async def _fault(_: Request, error: Exception) -> Response:
+async def _fault(request: Request, error: Exception) -> Response:
     # Only the type: the text could hold what the service sent.
     log.error("request failed", extra={"error": type(error).__name__})
-    return PlainTextResponse("internal error\n", 500)
+    return refusal(request.url.path, 500, "internal error")

@@ -14,6 +14,7 @@ from exporter.following.reconciling import Reconciliation
 from exporter.following.runner_census import RunnerCensus
 from exporter.ledger.facts import EnteredQueue, Fact, Failed, Finished, Recovered, Started
 from exporter.ledger.ledger import LedgerSnapshot
+from exporter.ledger.room import Room
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
 from exporter.ledger.workflow import Workflow
 from exporter.metrics.catalogue import BY_NAME, CATALOGUE
@@ -78,7 +79,9 @@ def reading(
         totals.add("studio", f"w{number}", fact, 1_700_000_000.5)
     return Reading(
         at=NOW,
-        ledger=LedgerSnapshot(("studio",), workflows, 7, totals, announced),
+        ledger=LedgerSnapshot(
+            ("studio",), workflows, 7, totals, announced, rooms={"studio": Room(20_000)}
+        ),
         requests=requests,
         accounts={
             "studio": AccountReading(

@@ -10,6 +10,7 @@ from exporter.ledger.totals import Buckets, LabelCaps
 from exporter.observations import Moment
 from exporter.sources.files import WatchedFiles
 from exporter.sources.named import NamedIds
+from exporter.sources.pushed import PushedIds
 
 A = "a1b2c3d4-e5f6-7890-abcd-ef1234567890"
 B = "b1b2c3d4-e5f6-7890-abcd-ef1234567890"
@@ -25,8 +26,11 @@ class Watch:
             LabelCaps(10, 10),
             self.now,
         )
-        named = NamedIds("studio", self.ledger, self.now)
-        self.files = WatchedFiles("studio", patterns, named)
+        self.named = NamedIds("studio", self.ledger, self.now)
+        self.files = WatchedFiles("studio", patterns, self.named)
+
+    def note_withdrawn(self, _: str, workflow_id: str) -> None:
+        self.named.note_withdrawn(workflow_id)
 
     def now(self) -> Moment:
         return Moment(self.clock, self.clock)
@@ -58,6 +62,39 @@ def test_ids_come_and_go_with_the_files(tmp_path: Path) -> None:
     assert watch.look() == {B}
     dropped = watch.ledger.snapshot().totals.counters["dropped", ("studio", "withdrawn")]
     assert dropped.value == 2
+
+
+def test_an_id_that_was_withdrawn_comes_back_when_its_file_is_written_again(
+    tmp_path: Path,
+) -> None:
+    watch = Watch(str(tmp_path / "*.yml"))
+    pushed = PushedIds({}, watch.ledger, watch.now, lambda *_: None, watch.note_withdrawn)
+    write(tmp_path / "one.yml", A, B)
+    write(tmp_path / "two.yml", C)
+    assert watch.look() == {A, B, C}
+    for each in (A, C):
+        assert pushed.withdraw("studio", each)
+    # Files that stay as they are say nothing, nor does another one.
+    assert watch.look() == watch.look() == {B}
+    write(tmp_path / "two.yml", B)
+    assert watch.look() == {B}
+    write(tmp_path / "one.yml", A, B)
+    assert watch.look() == {A, B}
+    # Once: what was named again is as any other.
+    assert pushed.withdraw("studio", A)
+    assert watch.look() == {B}
+    write(tmp_path / "two.yml", B, C)
+    assert watch.look() == {B, C}
+
+
+def test_one_that_was_withdrawn_comes_back_when_it_is_pushed(tmp_path: Path) -> None:
+    watch = Watch(str(tmp_path / "*.yml"))
+    pushed = PushedIds({}, watch.ledger, watch.now, lambda *_: None, watch.note_withdrawn)
+    write(tmp_path / "one.yml", A)
+    watch.look()
+    assert pushed.withdraw("studio", A)
+    assert pushed.push("studio", [A]).taken_up == 1
+    assert watch.look() == {A}
 
 
 def test_an_id_that_moves_from_file_to_file_stays(tmp_path: Path) -> None:
