@@ -49,6 +49,7 @@ class Summary:
         failed_share: That as a share of 0 to 1; None where nothing has ended.
         causes: What failed, most frequent first; three at most.
         waiting: None: nothing waits, or we cannot see it.
+        unreached: Accounts that are down: what ends meanwhile is known later.
         waiting_unknown: Accounts of which it is not known what waits.
         queued: How many wait.
         running: How many run.
@@ -62,6 +63,7 @@ class Summary:
     failed_share: float | None
     causes: tuple[Cause, ...]
     waiting: Waiting | None
+    unreached: tuple[str, ...]
     waiting_unknown: tuple[str, ...]
     queued: int
     running: int
@@ -86,7 +88,7 @@ def summarize(overview: Overview) -> Summary:
         ),
         key=lambda cause: -cause.count,
     )
-    named = [(account.name, doubts(account)) for account in accounts]
+    named = [(account.name, doubts(account, overview.at)) for account in accounts]
     found = tuple(
         f"{foreign(name)}: {doubt}" if len(accounts) > 1 else doubt[:1].upper() + doubt[1:]
         for name, its in named
@@ -99,6 +101,7 @@ def summarize(overview: Overview) -> Summary:
         failed_share=failed / ended if ended else None,
         causes=tuple(causes[:3]),
         waiting=_waiting(accounts, overview.at),
+        unreached=tuple(account.name for account in accounts if not account.up),
         waiting_unknown=tuple(account.name for account in accounts if not account.open),
         queued=sum(account.open.get("queued", 0) for account in accounts),
         running=sum(account.open.get("running", 0) for account in accounts),
@@ -114,16 +117,20 @@ def is_unseen(account: AccountView) -> bool:
     return belief.stalest_seconds is None and belief.listing_lag_seconds is None
 
 
-def doubts(account: AccountView) -> tuple[str, ...]:
+def doubts(account: AccountView, now: float) -> tuple[str, ...]:
     """Why the numbers of an account may be wrong: sentences without a beginning and an end."""
     belief = account.belief
     found: list[str] = []
     if not account.up:
+        since = "" if account.down_since is None else f" for {span(now - account.down_since)}"
         shown = "" if account.open else ", so what is open is not known"
-        found.append(f"not reached{shown}")
+        found.append(f"not reached{since}{shown}")
     if belief.difference:
         missing = count(belief.difference, "outcome")
         found.append(f"{missing} of the service not counted yet")
+    if not account.up:
+        # That it was not seen lately says nothing more.
+        return tuple(found)
     if (lag := belief.listing_lag_seconds) is not None and lag > BEHIND_SECONDS:
         found.append(f"the list was last read whole {span(lag)} ago")
     if (stalest := belief.stalest_seconds) is not None and stalest > STALE_SECONDS:
