@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from exporter.web.html.sharing import OLDEST_SECONDS, Shared
+from exporter.web.html.words import path_part
 from tests.unit.web import scenes
 from tests.unit.web.scenes import SCENES, pages_app, serving, uuid
 
@@ -77,8 +78,8 @@ def test_every_hostile_id_has_a_page_that_links_lead_to() -> None:
     scene = scenes.hostile()
     with serving(pages_app(scene)) as url:
         for row in scene.rows:
-            part = quote(row.id, safe="", errors="replace")
-            if part == quote(row.id, safe="", errors="ignore"):
+            part = path_part(row.id)
+            if part is not None:
                 page = requests.get(f"{url}/workflows/{part}", timeout=10)
                 assert page.status_code == 200
                 assert 'href="../static/style.' in page.text

@@ -15,6 +15,8 @@ _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn"})
 
+_UNSENT: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+
 _LAST_STAMP: Final = 253_402_300_799.0
 """The end of the year 9999."""
 
@@ -93,11 +95,11 @@ def foreign(text: str, longest: int = LONGEST) -> str:
 def path_part(text: str) -> str | None:
     """A string as one part of a relative address; None: it cannot be one.
 
-    Browsers take dots for steps up, however they are written.
+    Browsers take dots for steps up, however they are written; control characters and lone
+    surrogates would come back as something else.
     """
-    if not text or text in (".", ".."):
-        return None
-    return quote(text, safe="", errors="replace")
+    odd = any(unicodedata.category(character) in _UNSENT for character in text)
+    return None if odd or text in ("", ".", "..") else quote(text, safe="")
 
 
 def count(value: int, one: str, many: str = "") -> str:

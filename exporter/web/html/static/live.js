@@ -71,7 +71,10 @@
       const answer = await fetch(url, { headers, signal: abort.signal, cache: "no-store" });
       if (answer.status === 200) {
         const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+        const focused = document.activeElement;
         children(live, fresh.body);
+        // What is moved loses the focus.
+        if (focused.isConnected && focused !== document.activeElement) focused.focus({ preventScroll: true });
         etag = answer.headers.get("ETag");
       } else if (answer.status === 404) {
         say("Nothing is known of this workflow any more.");
