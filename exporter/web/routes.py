@@ -18,6 +18,8 @@ from exporter.config import Config
 from exporter.metrics.exposition import Page
 from exporter.metrics.reading import Reading
 from exporter.sources.pushed import PushedIds
+from exporter.views import Views
+from exporter.web.html import HtmlParts, PageLink, html_routes
 from exporter.web.lifecycle import lifecycle_routes
 from exporter.web.pages import CONFIG_PATH, DOCUMENTATION_URL, Link, config_page, landing_page
 from exporter.web.push import PUSH_PATH, push_routes
@@ -44,6 +46,8 @@ class WebParts:
     """The configuration in force now: a reload gives another."""
     reload: Callable[[], tuple[str, ...]] | None = None
     """Reads it again, and answers with what is wrong; None where that is not allowed."""
+    views: Views | None = None
+    """What the pages show; None: there is one page with a table of accounts."""
 
 
 def make_app(parts: WebParts, security: Callable[[], Security] = lambda: UNSECURED) -> ASGIApp:
@@ -69,13 +73,6 @@ def _endpoints(parts: WebParts) -> Starlette:
             return PlainTextResponse("ready\n")
         return PlainTextResponse("waiting for the first answer of every account\n", 503)
 
-    async def landing(_: Request) -> Response:
-        # The ledger is read, which waits for its lock.
-        return HTMLResponse(await run_in_threadpool(show_landing))
-
-    def show_landing() -> str:
-        return landing_page(parts.read(), parts.config(), links)
-
     async def config(_: Request) -> Response:
         # As text: it can be read, compared and checked with `check-config` as it is.
         return PlainTextResponse(await run_in_threadpool(show_config))
@@ -99,8 +96,7 @@ def _endpoints(parts: WebParts) -> Starlette:
         *lifecycle_routes(parts.reload),
         *push_routes(parts.pushed),
     ]
-    if parts.telemetry_path != "/":
-        routes.append(Route("/", landing, methods=["GET"]))
+    routes += _pages(parts, links)
     app = Starlette(
         routes=routes,
         middleware=[Middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)],
@@ -109,6 +105,25 @@ def _endpoints(parts: WebParts) -> Starlette:
     # For a path with a slash too many it would send clients to whatever host they name.
     app.router.redirect_slashes = False
     return app
+
+
+def _pages(parts: WebParts, links: tuple[Link, ...]) -> list[Route]:
+    home = parts.telemetry_path != "/"
+    if parts.views is not None:
+        # Relative: a proxy may put a path in front of them.
+        foot = tuple(
+            PageLink(link.target.removeprefix("/"), link.title, link.meaning) for link in links
+        )
+        return html_routes(HtmlParts(parts.views, foot, home=home))
+
+    async def landing(_: Request) -> Response:
+        # The ledger is read, which waits for its lock.
+        return HTMLResponse(await run_in_threadpool(show_landing))
+
+    def show_landing() -> str:
+        return landing_page(parts.read(), parts.config(), links)
+
+    return [Route("/", landing, methods=["GET"])] if home else []
 
 
 async def _fault(request: Request, error: Exception) -> Response:
