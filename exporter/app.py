@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from exporter import __revision__, __version__
+from exporter import __revision__, __version__, logs
 from exporter.account import FollowedAccount, Surroundings
 from exporter.comfycontrol import Timeouts
 from exporter.comfycontrol.budget import RequestBudget
@@ -26,6 +26,7 @@ from exporter.ledger.totals import Buckets, LabelCaps
 from exporter.metrics.announcements import HOLD_SECONDS, Announcements
 from exporter.metrics.exposition import Page, new_registry
 from exporter.metrics.instruments import Instruments
+from exporter.metrics.process import ProcessCounts
 from exporter.metrics.reading import BuildReading, ConfigReading, Reading
 from exporter.observations import Moment
 from exporter.sources.pushed import PushedIds
@@ -98,6 +99,9 @@ class App:
         self.web_config_reading: Callable[[], bool | None] = lambda: None
         """Whether the web side's own file, as it is now, is in use; None where there is none."""
         self._registry = new_registry()
+        self.process_counts: Final = ProcessCounts(logs.suppressed)
+        """Where the web side counts its clients."""
+        self._registry.register(self.process_counts)
         self._instruments = Instruments(self._registry)
         self._instruments.open_accounts(account.name for account in config.accounts)
         store = None if storage is None else SqliteStore(storage, now)

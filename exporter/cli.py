@@ -147,7 +147,13 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
         say(str(error))
         return EXIT_CANNOT_LISTEN
     try:
-        web = WebSide(listening, arguments.telemetry_path, security, arguments.lifecycle)
+        web = WebSide(
+            listening,
+            arguments.telemetry_path,
+            security,
+            arguments.lifecycle,
+            arguments.max_connections,
+        )
         reloadable = Reloadable(read_config, str(config_file or "environment"), watched)
         run(
             config,
@@ -200,7 +206,12 @@ def _demo(arguments: argparse.Namespace) -> int:
         return EXIT_CANNOT_LISTEN
     demonstrate(
         scenario,
-        WebSide(listening, arguments.telemetry_path, security),
+        WebSide(
+            listening,
+            arguments.telemetry_path,
+            security,
+            most_clients=arguments.max_connections,
+        ),
         signals,
         seed=arguments.seed,
         speed=arguments.speed,

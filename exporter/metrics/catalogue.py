@@ -619,6 +619,31 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         reading.ledger_workflows,
         values={"state": label_values.LEDGER_STATE},
     ),
+    Metric(
+        "comfycontrol_exporter_web_connections",
+        "gauge",
+        "exporter",
+        (),
+        "Clients that are connected to the web side.",
+        "clients",
+    ),
+    Metric(
+        "comfycontrol_exporter_web_connections_closed_total",
+        "counter",
+        "exporter",
+        ("reason",),
+        "Clients that were let go.",
+        "clients",
+        values={"reason": label_values.CLIENT_LET_GO},
+    ),
+    Metric(
+        "comfycontrol_exporter_log_lines_suppressed_total",
+        "counter",
+        "exporter",
+        (),
+        "Lines of the log that were counted and not written: repeated, or not to be written.",
+        "lines",
+    ),
 )
 
 BY_NAME: Final = {metric.name: metric for metric in CATALOGUE}

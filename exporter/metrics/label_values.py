@@ -116,3 +116,9 @@ LEDGER_STATE: Final[LabelValues] = {
     "open": "not settled yet",
     "settled": "counted, or given up; kept for twice as long as the listing looks back",
 }
+CLIENT_LET_GO: Final[LabelValues] = {
+    "idle": "sent no request, or no further one",
+    "handshake": "its TLS handshake took more than 5 s",
+    "limit": "made room for another: see `--web.max-connections`",
+    "slow": "sent a request, or read an answer, too slowly",
+}

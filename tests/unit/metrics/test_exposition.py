@@ -20,6 +20,7 @@ from exporter.ledger.workflow import Workflow
 from exporter.metrics.catalogue import BY_NAME, CATALOGUE
 from exporter.metrics.exposition import Page, new_registry
 from exporter.metrics.instruments import Instruments
+from exporter.metrics.process import ProcessCounts
 from exporter.metrics.reading import (
     AccountReading,
     BuildReading,
@@ -415,6 +416,7 @@ def test_prometheus_gets_openmetrics() -> None:
 
 def test_the_whole_page_is_legal_openmetrics_and_shows_the_whole_catalogue() -> None:
     registry = new_registry()
+    registry.register(ProcessCounts(lambda: 0))
     instruments = Instruments(registry)
     instruments.open_accounts(["studio"])
     shown = reading(
