@@ -49,6 +49,9 @@ def told(
         )
     yield "account_listed", name, [(at, 1.0) for at in scrapes]
     yield "workflow_series_omitted", name, [(at, 0.0) for at in scrapes]
+    yield "open_workflows_limit", name, [(at, 20_000.0) for at in scrapes]
+    for metric in ("open_workflows_limit_reached", "open_workflows_beyond_limit_total"):
+        yield metric, name, [(at, 0.0) for at in scrapes]
     passes = (
         ("account_last_usable_answer_timestamp_seconds", 1.0),
         ("listing_last_success_timestamp_seconds", 5.0),
@@ -353,7 +356,12 @@ def of_the_exporter(
         address,
         [(at, -math.inf) for at in scrapes],
     )
-    yield "exporter_ledger_errors_total", {}, [(at, 0.0) for at in scrapes]
+    for name in ("exporter_ledger_errors_total", "exporter_log_lines_suppressed_total"):
+        yield name, {}, [(at, 0.0) for at in scrapes]
+    yield "exporter_web_connections", {}, [(at, 2.0) for at in scrapes]
+    for reason in ("idle", "handshake", "limit", "slow"):
+        closed = "exporter_web_connections_closed_total"
+        yield closed, {"reason": reason}, [(at, 0.0) for at in scrapes]
     for state, many in (("open", opened), ("settled", settled)):
         yield (
             "exporter_ledger_workflows",

@@ -24,6 +24,7 @@ ACCOUNT = Account(
 )  # fmt: skip
 OPTIONAL = {
     "comfycontrol_exporter_slice_info",
+    "comfycontrol_exporter_workflow_files",
     "comfycontrol_exporter_web_config_last_reload_successful",
 }
 """Metrics that an exporter need not have."""
