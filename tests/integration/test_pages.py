@@ -3,14 +3,21 @@
 import asyncio
 import gzip
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import quote
 
+import bcrypt
 import pytest
 import requests
 
+from exporter.app import App
+from exporter.config import Account, Config, Listing
 from exporter.web.html.sharing import OLDEST_SECONDS, Shared
 from exporter.web.html.words import path_part
+from exporter.web.routes import WebParts, make_app
+from exporter.web.security import UNSECURED, Security, WatchedSecurity
 from tests.unit.web import scenes
 from tests.unit.web.scenes import SCENES, pages_app, serving, uuid
 
@@ -119,7 +126,7 @@ def costing(clock: Clock, seconds: float, calls: list[int]) -> Callable[[], str]
 def test_twenty_who_look_at_one_page_have_it_rendered_once() -> None:
     async def run() -> None:
         clock, calls = Clock(), list[int]()
-        shared = Shared(clock, clock)
+        shared = Shared(clock, clock, clock)
         render = costing(clock, 0.001, calls)
         parts = await asyncio.gather(*(shared.get("a", render) for _ in range(20)))
         assert {part.html for part in parts} == {"rendered 1"}
@@ -136,7 +143,7 @@ def test_twenty_who_look_at_one_page_have_it_rendered_once() -> None:
 def test_what_costs_much_is_rendered_less_often() -> None:
     async def run() -> None:
         clock, calls = Clock(), list[int]()
-        shared = Shared(clock, clock)
+        shared = Shared(clock, clock, clock)
         render = costing(clock, 0.05, calls)
         began = clock.now
         while clock.now - began < 600:
@@ -159,7 +166,7 @@ def test_what_costs_much_is_rendered_less_often() -> None:
 def test_what_is_kept_is_bounded_and_a_fault_is_told_to_all_and_kept_for_none() -> None:
     async def run() -> None:
         clock = Clock()
-        shared = Shared(clock, clock)
+        shared = Shared(clock, clock, clock)
         for key in range(1000):
             await shared.get(key, lambda: "x")
         assert len(shared._entries) <= 64
@@ -172,3 +179,58 @@ def test_what_is_kept_is_bounded_and_a_fault_is_told_to_all_and_kept_for_none() 
         assert (await shared.get("new", lambda: "right")).html == "right"
 
     asyncio.run(run())
+
+
+# In the exporter --------------------------------------------------------------------------------
+
+
+@contextmanager
+def exporter(telemetry_path: str = "/metrics", security: Security = UNSECURED) -> Iterator[str]:
+    """The whole web side around invented views."""
+    config = Config(accounts=(Account(name="studio", token="cfc_a", listing=Listing()),))
+    app = App(config, fresh_services=True)
+    parts = WebParts(
+        app.page,
+        app.pushed,
+        app.is_ready,
+        telemetry_path,
+        app.read,
+        lambda: config,
+        views=scenes.busy(),
+    )
+    with serving(make_app(parts, lambda: security)) as url:
+        yield url
+
+
+def test_the_pages_ask_for_the_same_passwords_as_the_metrics(tmp_path: Path) -> None:
+    hashed = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
+    file = tmp_path / "web.yml"
+    file.write_text(f"basic_auth_users: {{anna: {hashed}}}\n")
+    with exporter(security=WatchedSecurity(file).current()) as url:
+        page = requests.get(f"{url}/", auth=("anna", "right"), timeout=10)
+        assert page.status_code == 200
+        found = re.findall(r"static/[a-z]+\.[0-9a-f]+\.\w+", page.text)
+        assert len(found) == 2
+        for path in (*PATHS, *(f"/{name}" for name in found), "/?live=1", "/workflows/unknown"):
+            assert requests.get(url + path, timeout=10).status_code == 401
+            wrong = requests.get(url + path, auth=("anna", "wrong"), timeout=10)
+            assert wrong.status_code == 401
+            right = requests.get(url + path, auth=("anna", "right"), timeout=10)
+            assert right.status_code == (404 if "unknown" in path else 200)
+
+
+def test_everything_else_stays_within_reach_of_the_first_page() -> None:
+    with exporter() as url:
+        page = requests.get(f"{url}/", timeout=10)
+        for path in ("./metrics", "./config", "./-/healthy", "./-/ready"):
+            assert f'href="{path}"' in page.text
+        assert requests.get(f"{url}/config", timeout=10).status_code == 200
+        assert "Version 1.2.3" in page.text
+
+
+def test_metrics_in_the_place_of_the_first_page_leave_the_others() -> None:
+    with exporter("/") as url:
+        assert "comfycontrol_account_up" in requests.get(f"{url}/", timeout=10).text
+        page = requests.get(f"{url}/workflows", timeout=10)
+        assert page.status_code == 200
+        assert "Overview" not in page.text

@@ -126,6 +126,10 @@ class Pages:
             plot_height=HEIGHT,
         )
 
+        for name in self._environment.list_templates():
+            # Compiled now: it would be taken for the cost of what is rendered first.
+            self._environment.get_template(name)
+
     def page(  # noqa: PLR0913 - what a page is made of
         self,
         body: str,

@@ -51,17 +51,20 @@ class Shared:
     Used from one event loop; only `render` runs in another thread.
 
     Args:
-        monotonic: Seconds by which ages and costs are measured.
+        monotonic: Seconds by which ages are measured.
         wall: Unix seconds.
+        spent: Seconds of CPU that the calling thread has used.
     """
 
     def __init__(
         self,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        spent: Callable[[], float] = time.thread_time,
     ) -> None:
         self._monotonic = monotonic
         self._wall = wall
+        self._spent = spent
         self._entries: dict[Hashable, _Entry] = {}
         self._under_way: dict[Hashable, asyncio.Task[Rendered]] = {}
 
@@ -91,8 +94,8 @@ class Shared:
 
     async def _render(self, key: Hashable, render: Callable[[], str | None]) -> Rendered:
         def measured() -> tuple[str | None, float]:
-            began = self._monotonic()
-            return render(), self._monotonic() - began
+            began = self._spent()
+            return render(), self._spent() - began
 
         html, cost = await run_in_threadpool(measured)
         digest = hashlib.sha256((html or "").encode("utf-8", "replace")).hexdigest()[:20]

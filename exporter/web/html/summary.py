@@ -166,7 +166,7 @@ def _grounds(accounts: Iterable[AccountView]) -> str:
     parts = []
     stalest = [b.stalest_seconds for b in beliefs if b.stalest_seconds is not None]
     if stalest:
-        parts.append(f"every open workflow was seen within {span(max(stalest))}")
+        parts.append(f"every open workflow was seen within {span(max(1.0, *stalest))}")
     lags = [b.listing_lag_seconds for b in beliefs if b.listing_lag_seconds is not None]
     if lags:
         parts.append(f"the list was read whole {span(max(lags))} ago")

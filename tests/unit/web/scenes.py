@@ -16,6 +16,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp
 
 from exporter.views import (
     AccountView,
@@ -434,9 +435,11 @@ def pages_app(views: Views, wall: Callable[[], float] = lambda: NOW) -> Starlett
 
 
 @contextmanager
-def serving(app: Starlette, address: str = "127.0.0.1:0") -> Iterator[str]:
+def serving(app: ASGIApp, address: str = "127.0.0.1:0") -> Iterator[str]:
     """An application in a thread of its own; its base URL."""
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, lifespan="off", timeout_keep_alive=60)
+    )
     sock = listen(parse_listen_address(address))
     thread = Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
     thread.start()

@@ -15,8 +15,8 @@
   url.hash = "";
 
   // The same nodes stay where they are: focus, selection and what is being read aloud with them.
-  const key = (node) => (node.nodeType === 1 && node.id) || "";
-  const same = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName && key(a) === key(b);
+  // Those with an id are known by it, the others by their kind and order.
+  const kind = (node) => node.nodeName + (node.id ? "#" + node.id : "");
   function update(old, fresh) {
     if (old.nodeType !== 1) {
       if (old.nodeValue !== fresh.nodeValue) old.nodeValue = fresh.nodeValue;
@@ -29,31 +29,20 @@
     children(old, fresh);
   }
   function children(old, fresh) {
-    const byKey = new Map();
-    for (const node of old.childNodes) if (key(node)) byKey.set(key(node), node);
+    const left = new Map();
+    for (const node of old.childNodes)
+      left.has(kind(node)) ? left.get(kind(node)).push(node) : left.set(kind(node), [node]);
+    const pairs = [...fresh.childNodes].map((node) => [node, left.get(kind(node))?.shift()]);
+    // What has gone goes first, so that as little as possible is moved.
+    for (const nodes of left.values()) for (const node of nodes) node.remove();
     let at = old.firstChild;
-    for (const node of [...fresh.childNodes]) {
-      const known = byKey.get(key(node));
-      if (known && known !== at && same(known, node)) {
-        // What stood here is gone, or comes later.
-        if (at && key(at) && !fresh.querySelector("#" + CSS.escape(key(at)))) {
-          const gone = at;
-          at = at.nextSibling;
-          gone.remove();
-        }
-        if (known !== at) old.insertBefore(known, at);
-        else at = at.nextSibling;
+    for (const [node, known] of pairs) {
+      if (!known) old.insertBefore(document.importNode(node, true), at);
+      else {
+        if (known === at) at = at.nextSibling;
+        else old.insertBefore(known, at);
         update(known, node);
-      } else if (at && same(at, node)) {
-        const here = at;
-        at = at.nextSibling;
-        update(here, node);
-      } else old.insertBefore(document.importNode(node, true), at);
-    }
-    while (at) {
-      const gone = at;
-      at = at.nextSibling;
-      gone.remove();
+      }
     }
   }
 
