@@ -93,6 +93,14 @@ class FailureCause:
 
 
 @dataclass(frozen=True, slots=True)
+class Traits:
+    """What a workflow's slices are derived from, cleaned. Never kept."""
+
+    name: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """At this moment the service said this of a workflow. Stamps are the service's, Unix seconds.
 
@@ -122,6 +130,8 @@ class Observation:
     the next row below that has a stamp; Unix seconds."""
     cause_unreadable: bool = False
     """Whether a cause was there and could not be read: another way may tell it."""
+    traits: Traits | None = None
+    """Name and tags, where this way of asking tells them: a stream does not."""
 
     @property
     def said_at(self) -> float:
@@ -156,6 +166,8 @@ class TakenUp:
     at: Moment
     anew: bool = False
     """Whether it is named now and was not before: one that was given up gets another try."""
+    traits: Traits | None = None
+    """Name and tags, where the source tells them."""
 
 
 @dataclass(frozen=True, slots=True)

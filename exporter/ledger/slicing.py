@@ -5,30 +5,29 @@ kept by the label's name, so that slices may come and go: what nothing was decid
 the default, and so does what matched nothing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import re2
 
 from exporter.comfycontrol.text import clean
+from exporter.observations import Traits
+
+log = logging.getLogger(__name__)
 
 OTHER: Final = "other"
 """The value of whatever comes after a slice has as many values as it may have."""
+
+Cap = Callable[["SliceRule", str], str]
+"""Gives a value, or `other` where the account has too many of them."""
 
 Slices = tuple[tuple[str, str | None], ...]
 """What was decided of a workflow: label and value, ordered by label. None: nothing matched."""
 
 SliceLabels = tuple[str, ...]
 """The slices of a total: `label=value`, ordered, of those alone that matched."""
-
-
-@dataclass(frozen=True, slots=True)
-class Traits:
-    """What a workflow's slices are derived from, cleaned. Never kept."""
-
-    name: str | None = None
-    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,11 @@ class SliceRule:
     default: str
     """What is shown where nothing matched."""
 
+    @property
+    def terms(self) -> tuple[str, str, str, int, str]:
+        """All that is configured of it, to be compared: compiled expressions differ."""
+        return self.label, self.origin, str(self.pattern.pattern), self.values, self.default
+
     def value_of(self, traits: Traits) -> str | None:
         """What the first text that matches gives; None: none does, or it gives nothing."""
         if self.origin == "tag":
@@ -57,6 +61,29 @@ class SliceRule:
         return None
 
 
+def tell_changes(
+    labels: Collection[str], before: Sequence[SliceRule], now: Sequence[SliceRule]
+) -> None:
+    """Say in the log how the slices differ from those before; nothing where they do not.
+
+    Args:
+        labels: of the slices before.
+        before: as they were configured, where that is known.
+        now: as they are configured.
+    """
+    known = {rule.label: rule.terms for rule in before}
+    told = {
+        "added": [rule.label for rule in now if rule.label not in labels],
+        "removed": sorted(set(labels) - {rule.label for rule in now}),
+        "changed": [r.label for r in now if known.get(r.label, r.terms) != r.terms],
+    }
+    if any(told.values()):
+        log.info(
+            "slices changed: totals go on under the labels that there are now",
+            extra={mark: ",".join(names) for mark, names in told.items() if names},
+        )
+
+
 def is_decided(slices: Slices, rules: Sequence[SliceRule]) -> bool:
     """Whether nothing is left to decide about a workflow."""
     decided = {label for label, _ in slices}
@@ -67,7 +94,7 @@ def decide(
     slices: Slices,
     traits: Traits | None,
     rules: Sequence[SliceRule],
-    capped: Callable[[SliceRule, str], str],
+    capped: Cap,
 ) -> Slices:
     """What was decided, and what is from now on. What was decided once stays.
 

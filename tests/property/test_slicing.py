@@ -11,13 +11,13 @@ from exporter.ledger.slicing import (
     OTHER,
     SliceRule,
     Slices,
-    Traits,
     decide,
     is_decided,
     labels_of,
     shown,
     values_of,
 )
+from exporter.observations import Traits
 
 PATTERNS = ["^team[:=](.+)$", "^([a-z0-9-]+)", "(.*)", "(a)?", "^(?:v[0-9]+-)?(.*)$", "(=.*)"]
 words = st.one_of(
@@ -27,7 +27,6 @@ words = st.one_of(
     ),
 )
 traits = st.builds(
-    Traits,
     name=st.none() | words.map(clean),
     tags=st.lists(words.map(clean), max_size=5).map(tuple),
 )
