@@ -3,7 +3,7 @@
 The followers and the lister make these, the ledger takes them. Neither knows the other.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal, Protocol
 
@@ -96,8 +96,10 @@ class FailureCause:
 class Traits:
     """What a workflow's slices are derived from, cleaned. Never kept."""
 
-    name: str | None = None
-    tags: tuple[str, ...] = ()
+    name: str | None = field(default=None, repr=False)
+    """Empty where it has none; None: not told."""
+    tags: tuple[str, ...] | None = None
+    """None: not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +253,12 @@ class WorkflowRegister(Protocol):
 
         Longest waiting first.
         """
+
+    def traits_owed(self, account: str) -> list[str]:
+        """Ids whose name and tags are wanted, those that hold facts back for them first."""
+
+    def owes_traits(self, account: str, workflow_id: str) -> bool:
+        """Whether the name and the tags of this id are wanted."""
 
     def owes_cause(self, account: str, workflow_id: str) -> bool:
         """Whether this id is settled and its cause is not known yet."""

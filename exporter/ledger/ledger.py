@@ -273,6 +273,14 @@ class Ledger:
         ]
         return [workflow_id for _, workflow_id in sorted(debts)]
 
+    def owes_traits(self, account: str, workflow_id: str) -> bool:
+        """Whether the name and the tags of this id are wanted."""
+        with self._lock:
+            known = self._memory.find((account, workflow_id))
+            if known is None or is_decided(known.slices, self._slices):
+                return False
+            return known.phase == "open" or known.held is not None
+
     def owes_cause(self, account: str, workflow_id: str) -> bool:
         """Whether this id is settled and its cause is not known yet."""
         with self._lock:

@@ -48,13 +48,14 @@ class SliceRule:
         """All that is configured of it, to be compared: compiled expressions differ."""
         return self.label, self.origin, str(self.pattern.pattern), self.values, self.default
 
+    def is_told_by(self, traits: Traits) -> bool:
+        """Whether these hold what it is derived from."""
+        return (traits.tags if self.origin == "tag" else traits.name) is not None
+
     def value_of(self, traits: Traits) -> str | None:
         """What the first text that matches gives; None: none does, or it gives nothing."""
-        if self.origin == "tag":
-            texts: Sequence[str] = traits.tags
-        else:
-            texts = () if traits.name is None else (traits.name,)
-        for text in texts:
+        texts = traits.tags if self.origin == "tag" else (traits.name,)
+        for text in filter(None, texts or ()):
             found = self.pattern.search(text)
             if found is not None:
                 return clean(found.group(1) or "") or None
@@ -106,7 +107,7 @@ def decide(
     """
     decided = dict(slices)
     for rule in rules:
-        if rule.label not in decided:
+        if rule.label not in decided and (traits is None or rule.is_told_by(traits)):
             value = None if traits is None else rule.value_of(traits)
             decided[rule.label] = None if value is None else capped(rule, value)
     return tuple(sorted(decided.items()))

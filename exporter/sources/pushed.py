@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from exporter.config import TokenSource, TokenUnreadable
-from exporter.observations import GivenUp, Moment, OpenWorkflow, TakenUp, WorkflowRegister
+from exporter.observations import GivenUp, Moment, OpenWorkflow, TakenUp, Traits, WorkflowRegister
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,12 @@ class PushedIds:
                 found.append(account)
         return found
 
-    def push(self, account: str, ids: Iterable[str]) -> Pushed:
+    def push(
+        self, account: str, ids: Iterable[str], traits: Mapping[str, Traits] | None = None
+    ) -> Pushed:
         """Take these ids up; have those that have ended looked at again.
+
+        `traits` are what was told of the names and tags of some.
 
         Raises:
             CannotTakeUp: not all of them were; to push them again does no harm.
@@ -73,7 +77,14 @@ class PushedIds:
         ended: list[str] = []
         try:
             for workflow_id in ids:
-                taken = TakenUp(account, workflow_id, "pushed", self._now(), anew=True)
+                taken = TakenUp(
+                    account,
+                    workflow_id,
+                    "pushed",
+                    self._now(),
+                    anew=True,
+                    traits=None if traits is None else traits.get(workflow_id),
+                )
                 if self._register.take_up(taken):
                     taken_up += 1
                 elif self._register.is_open(account, workflow_id):

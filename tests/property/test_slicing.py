@@ -27,7 +27,8 @@ words = st.one_of(
     ),
 )
 traits = st.builds(
-    name=st.none() | words.map(clean),
+    Traits,
+    name=words.map(clean),
     tags=st.lists(words.map(clean), max_size=5).map(tuple),
 )
 origins: st.SearchStrategy[Literal["tag", "name"]] = st.sampled_from(["tag", "name"])
