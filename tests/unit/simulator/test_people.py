@@ -5,7 +5,7 @@ import random
 from exporter.simulator import parse_scenario
 from exporter.simulator.people import HOSTILE_NAMES, HOSTILE_TAGS, People
 
-DICE = [random.Random(number) for number in range(500)]  # noqa: S311 - a simulation
+DICE = [random.Random(number) for number in range(500)]
 
 
 def test_without_people_names_are_made_of_jobs() -> None:
