@@ -20,6 +20,7 @@ from exporter.following.reconciler_thread import ReconcilerThread
 from exporter.following.reconciling import COMPARED, ListTerms, Pace, Reconciliation
 from exporter.following.runner_watch import RunnerTerms, RunnerWatch
 from exporter.following.supervisor import Supervisor
+from exporter.following.traits_reader import TraitsReader
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.reading import AccountReading
@@ -272,9 +273,16 @@ class FollowedAccount:
             list_horizon=None if listing is None else listing.lookback,
             now=around.now,
         )
+        traits = TraitsReader(
+            self._access,
+            around.ledger,
+            self._asking,
+            listed=listing is not None,
+            now=around.now,
+        )
         reconciler = self._make_reconciler(config)
         if listing is None:
-            return (poller,)
+            return (poller, traits)
         lister = Lister(
             self._access,
             around.ledger,
@@ -285,7 +293,7 @@ class FollowedAccount:
             now=around.now,
             random=around.jitter,
         )
-        return (poller, lister, *reconciler)
+        return (poller, traits, lister, *reconciler)
 
     def _make_reconciler(self, config: Account) -> tuple[ReconcilerThread] | tuple[()]:
         around, listing = self._around, config.listing

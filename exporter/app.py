@@ -18,9 +18,11 @@ from exporter.comfycontrol.budget import RequestBudget
 from exporter.comfycontrol.window import Limit
 from exporter.comfycontrol.window_file import WindowFile
 from exporter.config import Account, Config, RateLimit, TokenSource
+from exporter.config.slices import compiled
 from exporter.following.choosing import StreamCapacity
 from exporter.following.reconciling import Pace
 from exporter.ledger.ledger import AccountTerms, Ledger
+from exporter.ledger.slicing import SliceRule
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.totals import Buckets, LabelCaps
 from exporter.metrics.announcements import HOLD_SECONDS, Announcements
@@ -105,7 +107,9 @@ class App:
         self._instruments = Instruments(self._registry)
         self._instruments.open_accounts(account.name for account in config.accounts)
         store = None if storage is None else SqliteStore(storage, now)
-        self._ledger = Ledger(_terms(config), _buckets(config), _caps(config), now, store)
+        self._ledger = Ledger(
+            _terms(config), _buckets(config), _caps(config), now, store, _slices(config)
+        )
         _tell_ledger(self._ledger, store)
         self._around = Surroundings(
             self._ledger, self._instruments, now, jitter, timeouts, reconciling
@@ -246,7 +250,7 @@ class App:
             self._budgets[address].change(_limit(limit))
         ended = {name: account for name, account in before.items() if name not in going_on}
         _end(ended.values(), self._now)
-        self._ledger.change(_terms(config), _buckets(config), _caps(config))
+        self._ledger.change(_terms(config), _buckets(config), _caps(config), _slices(config))
         for name in ended.keys() - begun.keys():
             self._instruments.close_account(name)
         self._instruments.open_accounts(begun)
@@ -407,6 +411,13 @@ def _buckets(config: Config) -> Buckets:
 
 def _caps(config: Config) -> LabelCaps:
     return LabelCaps(config.metrics.node_types, config.metrics.exception_types)
+
+
+def _slices(config: Config) -> tuple[SliceRule, ...]:
+    return tuple(
+        SliceRule(one.label, one.origin, compiled(one.match), one.values, one.default)
+        for one in config.metrics.slices
+    )
 
 
 def _push_tokens(config: Config) -> dict[str, TokenSource]:

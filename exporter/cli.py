@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None, *, hold: float = HOLD_SECONDS) -> in
     configure(arguments.log_level, arguments.log_format)
     match arguments.command:
         case "check-config":
-            return _check_config(arguments.file)
+            return _check_config(arguments.file, series=arguments.series)
         case "check-web-config":
             return _check_web_config(arguments.file)
         case "health":
@@ -57,9 +57,9 @@ def main(argv: Sequence[str] | None = None, *, hold: float = HOLD_SECONDS) -> in
 # none of the others. -----------------------------------------------------------------------------
 
 
-def _check_config(file: Path) -> int:
+def _check_config(file: Path, *, series: bool) -> int:
     from exporter.comfycontrol.connections import CannotTrust, make_tls_context  # noqa: PLC0415
-    from exporter.config import check  # noqa: PLC0415
+    from exporter.config import check, load  # noqa: PLC0415
 
     code, text = check(file, os.environ)
     try:
@@ -68,6 +68,10 @@ def _check_config(file: Path) -> int:
         # Not of the file, and the exporter would not start with it all the same.
         code, text = EXIT_BAD_INPUT, f"{text}\nenvironment: {error}"
     say(text, sys.stdout if code == EXIT_OK else sys.stderr)
+    if series and code == EXIT_OK:
+        from exporter.metrics.series import table  # noqa: PLC0415
+
+        say(table(load(file, os.environ)), sys.stdout)
     return code
 
 

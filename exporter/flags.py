@@ -115,6 +115,11 @@ def _parser() -> _Parser:
         "check-config", help="check a configuration file and say everything that is wrong with it"
     )
     check.add_argument("file", type=Path, metavar="FILE", help=checked)
+    check.add_argument(
+        "--series",
+        action="store_true",
+        help="also say how many series it can make at most, metric by metric",
+    )
 
     check_web = commands.add_parser(
         "check-web-config",

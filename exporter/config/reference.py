@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from exporter.config import environment
 from exporter.config.models import Account, Config, Listing, Metrics, Push, RateLimit, Runners
 from exporter.config.section import Section, written
+from exporter.config.slices import Slice
 
 EXAMPLE: Final = """\
 accounts:
@@ -32,6 +33,9 @@ metrics:
   exception_types: 50
   run_duration_buckets: [1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200]
   time_to_start_buckets: [0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400]
+  slices:
+    - {label: team, from: tag, match: "^team[:=](.+)$", values: 20, default: none}
+    - {label: template, from: name, match: "^([a-z0-9-]+)", values: 50, default: other}
 """
 """A file with every section in it. A test keeps it valid."""
 
@@ -50,6 +54,7 @@ _SECTIONS: Final[Mapping[str, type[Section]]] = {
     "`accounts[].push`": Push,
     "`accounts[].runners`": Runners,
     "`metrics`": Metrics,
+    "`metrics.slices[]`": Slice,
 }
 
 _MORE: Final[Mapping[type[Section], str]] = {
@@ -101,6 +106,7 @@ _TAIL: Final = f"""\
   `7d`. A number without a unit is refused.
 - **`${{VAR}}`** in any text is replaced from the environment; a variable that is not set is a fault.
   `$$` is a dollar sign. This happens after the YAML is read, so that a value is only ever a value.
+  Regular expressions (`match`) stay as they are written.
   Inside `{{…}}` and `[…]`, YAML wants quotes around it: `{{token: "${{VAR}}"}}`.
 - **Paths** that are relative start from the folder of the configuration file.
 - **A key without a value** (`listing:`) is refused, because it could mean two things: `listing: {{}}`
@@ -133,6 +139,7 @@ every 2 s and waits until the file was the same twice, so a change takes up to s
 - Wider `tags` or a longer `lookback` find what is open from then on. Of what had ended
   before, only what the newest pages of the list still show is counted.
 - Changed buckets start that histogram anew.
+- Changed slices make new series and lose no total: [slices.md](slices.md#when-slices-change).
 - **A file with a fault changes nothing.** The old configuration stays in use,
   `comfycontrol_exporter_config_last_reload_successful` turns 0, the log names every fault, and `POST /-/reload`
   answers 500 with them. It answers 503 while another such request is still at work.
@@ -165,6 +172,8 @@ read at the start alone.
 - An account without `listing`, `workflows`, `workflow_files` or `push`: it would do nothing.
 - An account with both `token` and `token_file`, or with neither.
 - Different `rate_limit`s for accounts at one address: the service counts by address.
+- More than four slices, two of one label, labels that clash, and more combinations than
+  `metrics.max_slice_combinations`.
 - A file above 1 MiB, or one that is not UTF-8.
 
 Allowed with a warning: plain HTTP to another machine, a limit above the one that the service
@@ -191,7 +200,7 @@ def _section(
         yield f"{_MORE[section]}\n"
     yield "| key | type | default | meaning |"
     yield "| --- | --- | --- | --- |"
-    for name, field in section.model_fields.items():
+    for name, field in section.file_keys().items():
         schema = properties[name]
         cells = (f"`{name}`", _kind(field, schema), _default(field, schema), field.description)
         yield f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in cells)} |"

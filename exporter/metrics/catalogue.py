@@ -43,6 +43,8 @@ class Metric:
     """When there is no series, where that can be; empty: there always is one."""
     values: Mapping[str, LabelValues] = field(default_factory=dict)
     """By label, what its values mean, where they are known beforehand."""
+    sliced: bool = False
+    """Whether the labels of `metrics.slices` follow its own."""
 
     @property
     def family(self) -> str:
@@ -72,6 +74,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         reading.workflows_by_status,
         absent="the account has been down for over 30 s",
         values={"status": label_values.OPEN_STATUS},
+        sliced=True,
     ),
     Metric(
         "comfycontrol_workflow_queue_position",
@@ -83,6 +86,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         reading.queue_positions,
         absent="it is not queued, its place has not been told for 30 s, it is beyond the cap "
         "`metrics.per_workflow_series`, or the account is down",
+        sliced=True,
     ),
     Metric(
         "comfycontrol_queue_position_max",
@@ -93,6 +97,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "places",
         reading.deepest_positions,
         absent="none is queued at a known place",
+        sliced=True,
     ),
     Metric(
         "comfycontrol_workflow_entry_queue_position",
@@ -102,6 +107,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Place at which a workflow was first seen queued.",
         "places",
         partial(reading.histogram, name="entry_queue_position"),
+        sliced=True,
     ),
     Metric(
         "comfycontrol_oldest_workflow_created_timestamp_seconds",
@@ -113,6 +119,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         reading.oldest_created,
         absent="none is in this status, or the account is down",
         values={"status": label_values.OPEN_STATUS},
+        sliced=True,
     ),
     Metric(
         "comfycontrol_oldest_workflow_started_timestamp_seconds",
@@ -123,6 +130,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Unix seconds",
         reading.oldest_started,
         absent="none runs, the service has not told when it started, or the account is down",
+        sliced=True,
     ),
     Metric(
         "comfycontrol_workflows_discovered_total",
@@ -144,6 +152,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         partial(reading.counter, name="finished"),
         exemplars=True,
         values={"status": label_values.OUTCOME},
+        sliced=True,
     ),
     Metric(
         "comfycontrol_workflows_failed_in_a_row",
@@ -165,6 +174,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         partial(reading.counter, name="failures"),
         exemplars=True,
         absent="nothing has failed that way yet; a [new series](#new-series) stands at 0 first",
+        sliced=True,
     ),
     Metric(
         "comfycontrol_workflow_time_to_start_seconds",
@@ -175,6 +185,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "seconds",
         partial(reading.histogram, name="time_to_start"),
         exemplars=True,
+        sliced=True,
     ),
     Metric(
         "comfycontrol_workflows_started_total",
@@ -184,6 +195,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Starts whose time to start was measured: the count of that histogram, as a counter.",
         "workflows",
         reading.started,
+        sliced=True,
     ),
     Metric(
         "comfycontrol_last_progress_timestamp_seconds",
@@ -205,6 +217,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         partial(reading.histogram, name="run_duration"),
         exemplars=True,
         values={"status": label_values.OUTCOME},
+        sliced=True,
     ),
     Metric(
         "comfycontrol_workflow_outputs_total",
@@ -214,6 +227,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Outputs of completed workflows, where a stream told them.",
         "outputs",
         partial(reading.counter, name="outputs"),
+        sliced=True,
     ),
     Metric(
         "comfycontrol_workflows_dropped_total",
@@ -242,7 +256,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         ("account", "label"),
         "Label values counted as other, because the cap of distinct ones was reached.",
         "values",
-        partial(reading.counter, name="label_overflow"),
+        reading.label_overflow,
         values={"label": label_values.CAPPED_LABEL},
     ),
     Metric(

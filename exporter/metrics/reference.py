@@ -26,6 +26,8 @@ These names are public: dashboards and alerts hang on them, and none is ever ren
   stand at 0 for about a minute before they show their value: [new series](#new-series).
 - Metrics marked *exemplars* carry the `workflow_id` of a recent workflow in the OpenMetrics
   format, which Prometheus asks for when exemplar storage is on.
+- Where it says *slices*, there is a label more for each of `metrics.slices`:
+  [slices.md](slices.md).
 - The usual `process_*` and `python_*` metrics are there as well.
 
 ## New series
@@ -58,6 +60,7 @@ def page() -> str:
             if metric.group != group:
                 continue
             labels = ", ".join(f"`{label}`" for label in metric.labels) or "none"
+            labels += ", and [slices](slices.md)" if metric.sliced else ""
             marks = ", exemplars" if metric.exemplars else ""
             parts.append(f"\n### `{metric.name}`\n\n{metric.help}\n\n")
             parts.append(f"- {metric.type}, in {metric.unit}{marks}\n- labels: {labels}\n")

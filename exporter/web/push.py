@@ -1,6 +1,7 @@
 """The endpoints for pushed ids.
 
     POST /api/v1/workflows            {"workflows": ["<id>", …], "account": "<name>"}
+                                      instead of an id: {"id": …, "name": …, "tags": [ … ]}
     GET  /api/v1/workflows            what is open
     DELETE /api/v1/workflows/{id}     follow it no more
     DELETE /api/v1/workflows          the same of several, in a body as that of POST
@@ -22,8 +23,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from exporter.comfycontrol.text import clean
 from exporter.config import parse_workflow_id
-from exporter.observations import CannotTakeUp
+from exporter.observations import CannotTakeUp, Traits
 from exporter.sources.pushed import PushedIds, TooManyPushed
 from exporter.web.refusals import refusal
 
@@ -33,6 +35,7 @@ PUSH_PATH: Final = "/api/v1/workflows"
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 MAX_IDS: Final = 10_000
+MAX_TAGS: Final = 64
 
 
 _HEADERS: Final = {
@@ -49,13 +52,44 @@ TOLD_AGAIN_SECONDS: Final = 60.0
 _RIGHT: Final = 'right would be {"workflows": ["<id>"], "account": "<name>"}, or ["<id>"]'
 
 
-class _Push(BaseModel):
-    """The body of a push."""
+class _Named(BaseModel):
+    """An id with what its pusher knows of it, for its slices."""
 
     model_config = ConfigDict(extra="forbid")
 
-    workflows: Annotated[list[str], Field(min_length=1, max_length=MAX_IDS)]
+    id: str
+    name: str | None = None
+    tags: Annotated[list[str], Field(max_length=MAX_TAGS)] | None = None
+
+
+class _Push(BaseModel):
+    """The body of a push. Its name and tags are those of all that have none of their own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    workflows: Annotated[list[str | _Named], Field(min_length=1, max_length=MAX_IDS)]
     account: str | None = None
+    name: str | None = None
+    tags: Annotated[list[str], Field(max_length=MAX_TAGS)] | None = None
+
+    def named(self) -> list[_Named]:
+        """All of them with what is told of each."""
+        return [self._whole(one) for one in self.workflows]
+
+    def _whole(self, one: str | _Named) -> _Named:
+        named = _Named(id=one) if isinstance(one, str) else one
+        return _Named(
+            id=named.id,
+            name=self.name if named.name is None else named.name,
+            tags=self.tags if named.tags is None else named.tags,
+        )
+
+
+def _traits(named: _Named) -> Traits | None:
+    if named.name is None and named.tags is None:
+        return None
+    tags = None if named.tags is None else tuple(filter(None, map(clean, named.tags)))
+    return Traits(None if named.name is None else clean(named.name), tags)
 
 
 class _Refused(Exception):  # noqa: N818 - an answer, not an error of ours
@@ -128,9 +162,12 @@ class _Endpoints:
         return endpoint
 
     async def push(self, request: Request, accounts: list[str]) -> Response:
-        account, ids = await _named(request, accounts)
+        account, named = await _named(request, accounts)
+        told = {one.id: _traits(one) for one in named}
+        traits = {one: known for one, known in told.items() if known is not None}
+        ids = [one.id for one in named]
         try:
-            result = await run_in_threadpool(self._pushed.push, account, ids)
+            result = await run_in_threadpool(self._pushed.push, account, ids, traits)
         except TooManyPushed as error:
             raise _Refused(
                 429, f"{error}; {error.taken_up} of these were taken up: push the same again later"
@@ -165,7 +202,8 @@ class _Endpoints:
         return Response(status_code=204)
 
     async def withdraw_several(self, request: Request, accounts: list[str]) -> Response:
-        account, ids = await _named(request, accounts)
+        account, named = await _named(request, accounts)
+        ids = [one.id for one in named]
         withdrawn = await run_in_threadpool(self._withdraw_all, account, ids)
         return JSONResponse({"withdrawn": withdrawn, "not_open": len(ids) - withdrawn})
 
@@ -173,14 +211,17 @@ class _Endpoints:
         return sum(self._pushed.withdraw(account, workflow_id) for workflow_id in ids)
 
 
-async def _named(request: Request, accounts: list[str]) -> tuple[str, list[str]]:
-    """The account and the ids that the body names."""
+async def _named(request: Request, accounts: list[str]) -> tuple[str, list[_Named]]:
+    """The account and the ids that the body names, with what it tells of each."""
     body = _parsed(await _body(request))
     account = _account(body.account or request.query_params.get("account"), accounts)
-    ids, wrong = _ids(body.workflows)
+    named = body.named()
+    ids, wrong = _ids([one.id for one in named])
     if wrong:
         raise _Refused(400, f"not workflow ids, at these places of the list: {wrong[:20]}")
-    return account, ids
+    return account, [
+        one.model_copy(update={"id": known}) for one, known in zip(named, ids, strict=True)
+    ]
 
 
 def _token(request: Request) -> str:
