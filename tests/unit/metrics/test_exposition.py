@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import re2
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
@@ -15,6 +16,7 @@ from exporter.following.runner_census import RunnerCensus
 from exporter.ledger.facts import EnteredQueue, Fact, Failed, Finished, Recovered, Started
 from exporter.ledger.ledger import LedgerSnapshot
 from exporter.ledger.room import Room
+from exporter.ledger.slicing import SliceRule
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
 from exporter.ledger.workflow import Workflow
 from exporter.metrics.catalogue import BY_NAME, CATALOGUE
@@ -72,7 +74,7 @@ def reading(
     web: bool | None = None,
     reconciliation: Reconciliation | None = None,
     runners: RunnerCensus | None = None,
-    slices: tuple[tuple[str, str], ...] = (),
+    slices: tuple[SliceRule, ...] = (),
 ) -> Reading:
     totals = Totals(Buckets((1.0, 5.0), (1.0, 10.0), (10.0, 60.0)), CAPS)
     totals.open_account("studio")
@@ -81,7 +83,13 @@ def reading(
     return Reading(
         at=NOW,
         ledger=LedgerSnapshot(
-            ("studio",), workflows, 7, totals, announced, rooms={"studio": Room(20_000)}
+            ("studio",),
+            workflows,
+            7,
+            totals,
+            announced,
+            rooms={"studio": Room(20_000)},
+            slices=slices,
         ),
         requests=requests,
         accounts={
@@ -105,7 +113,6 @@ def reading(
         build=BuildReading("1.2.3", "abc", "3.11.7"),
         per_workflow_series=cap,
         label_caps=CAPS,
-        slices=slices,
     )
 
 
@@ -427,7 +434,7 @@ def test_the_whole_page_is_legal_openmetrics_and_shows_the_whole_catalogue() -> 
         requests=instruments.requests(),
         reconciliation=COMPARED,
         runners=RunnerCensus(1.0, NOW.wall, {"active": 2}, {("sdxl", "active"): 1}),
-        slices=(("team", "tag"),),
+        slices=(SliceRule("team", "tag", re2.compile("^team:(.+)$"), 20, "none"),),
     )
     body = Page(registry, lambda: shown).render(OPENMETRICS).body.decode()
     families = {f.name: f for f in text_string_to_metric_families(body)}  # type: ignore[no-untyped-call]
@@ -437,7 +444,7 @@ def test_the_whole_page_is_legal_openmetrics_and_shows_the_whole_catalogue() -> 
         assert family.type == metric.type
         assert family.samples, metric.name
         for sample in family.samples:
-            assert set(sample.labels) - {"le"} == set(metric.labels), metric.name
+            assert set(sample.labels) - {"le"} - {"team"} == set(metric.labels), metric.name
     assert "_created{" not in body
 
 
