@@ -42,10 +42,10 @@ for {hold:.0f} s, and then shows its value:
 - One that comes later is shown what is old as it is, and takes none of it for new.
 - A restart begins the {hold:.0f} s again for what still stood at 0, and so does a pause of the
   process. A failure that has been shown is never taken back to 0.
-- It concerns `comfycontrol_workflow_failures_total`, and rare codes of
-  `comfycontrol_api_requests_total`. A failure is counted at once in
-  `comfycontrol_workflows_finished_total`, whose labels are known: alert on that where a minute
-  matters.
+- It concerns `comfycontrol_workflow_failures_total`, rare codes of
+  `comfycontrol_api_requests_total`, and all that has a value of a slice that was not seen before.
+  A failure is counted at once in `comfycontrol_workflows_finished_total`, whose other labels are
+  known: alert on that where a minute matters.
 - While the [ledger cannot be kept](troubleshooting.md#the-disk-is-full-or-the-ledger-failing), what
   is new stays at 0: it must not be taken back after a crash.
 """

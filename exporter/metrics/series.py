@@ -98,5 +98,8 @@ def _values(label: str, metric: Metric, config: Config) -> int:
     }
     if label in many:
         return many[label]
+    if "slice" in metric.labels:
+        # One series a slice, whatever it comes from.
+        return len(metrics.slices) if label == "slice" else 1
     slices = len(metrics.slices) if label == "label" else 0
     return len(metric.values[label]) + slices
