@@ -9,6 +9,7 @@ from exporter.comfycontrol import Client, RequestRecord, Timeouts
 from exporter.comfycontrol.budget import RequestBudget
 from exporter.config import Account
 from exporter.config.models import MOST_STREAMS
+from exporter.config.token_shapes import shape_of
 from exporter.following.access import AccountAccess
 from exporter.following.asking import Asking
 from exporter.following.choosing import StreamCapacity
@@ -98,6 +99,7 @@ class FollowedAccount:
             reload_token=self._credentials.reload,
             monotonic=lambda: around.now().monotonic,
             random=around.jitter,
+            token_shape=lambda: shape_of(self._credentials.token()),
         )
         self._supervisor = Supervisor(
             self._access,

@@ -45,6 +45,7 @@ class AccountAccess:
         reload_token: read the token again from where it comes from; False when that failed.
         monotonic: seconds.
         random: numbers from 0 to 1, for the backoff.
+        token_shape: what the token in use looks like, where that is no token.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -56,6 +57,7 @@ class AccountAccess:
         reload_token: Callable[[], bool],
         monotonic: Callable[[], float],
         random: Callable[[], float],
+        token_shape: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.account: Final = account
         self.client: Final = client
@@ -63,6 +65,7 @@ class AccountAccess:
         """Of single ids, by whomever they were asked for."""
         self._budget = budget
         self._reload_token = reload_token
+        self._token_shape = token_shape
         self._monotonic = monotonic
         self._backoff = Backoff(random)
         self._held_back = HeldBack()
@@ -283,9 +286,12 @@ class AccountAccess:
             self._answers.failed(purpose, error, self._monotonic(), refused=True)
             self._changed.notify_all()
         if first:
+            marks = {"account": self.account, "code": error.code}
+            shape = self._token_shape()
+            if shape is not None:
+                marks["token_shape"] = shape
             log.error(
-                "the service refuses this account's token: trying again, ids are kept",
-                extra={"account": self.account, "code": error.code},
+                "the service refuses this account's token: trying again, ids are kept", extra=marks
             )
 
 

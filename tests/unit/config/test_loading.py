@@ -310,7 +310,7 @@ accounts:
   - {name: a, token: x, listing: {}, base_url: 'http://gpu.example:80', max_streams: 1500}
   - {name: b, token: x, listing: {}, rate_limit: {requests: 41}}
   - {name: c, token: x, listing: {}, base_url: 'http://127.0.0.2:1', max_streams: 1}
-  - {name: d, token: x, listing: {}, base_url: 'http://sim.localhost:1'}
+  - {name: d, token: y, listing: {}, base_url: 'http://sim.localhost:1'}
 """,
     )
     code, text = check(path, {})

@@ -48,6 +48,7 @@ class Bench:
         self.clock = Clock()
         self.reloads = 0
         self.jitter = jitter
+        self.token_shape: str | None = None
         self.reload_result: Callable[[], bool] = lambda: True
         self.budget = RequestBudget(
             "localhost",
@@ -62,6 +63,7 @@ class Bench:
             reload_token=self._reload,
             monotonic=self.clock,
             random=lambda: self.jitter,
+            token_shape=lambda: self.token_shape,
         )
 
     def _reload(self) -> bool:
@@ -185,6 +187,18 @@ def test_a_wrong_address_is_suspected_once(bench: Bench, caplog: pytest.LogCaptu
     assert line.__dict__["base_url"] == "http://localhost"
     reason = bench.access.health().reason
     assert reason == "there is no list at its address (404); is base_url right?"
+
+
+def test_the_first_refusal_of_a_token_says_what_it_looks_like(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.token_shape = "has quotes or brackets around it"
+    for _ in range(3):
+        with pytest.raises(Unauthorized):
+            bench.ask(Unauthorized("", code="401"), Purpose.LIST_FIRST_PAGE)
+        bench.clock.now += 1000
+    (line,) = [r for r in caplog.records if "refuses this account's token" in r.message]
+    assert line.__dict__["token_shape"] == "has quotes or brackets around it"
 
 
 def test_an_address_that_was_right_is_not_suspected(
