@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -20,6 +19,7 @@ from starlette.routing import Route
 from exporter.config import parse_workflow_id
 from exporter.observations import CannotTakeUp
 from exporter.sources.pushed import PushedIds
+from exporter.web.workers import Workers
 
 PUSH_PATH: Final = "/api/v1/workflows"
 
@@ -49,9 +49,9 @@ class _Refused(Exception):  # noqa: N818 - an answer, not an error of ours
         )
 
 
-def push_routes(pushed: PushedIds) -> list[Route]:
+def push_routes(pushed: PushedIds, workers: Workers) -> list[Route]:
     """The routes. They answer 404 while no account allows pushing: a reload may change that."""
-    endpoints = _Endpoints(pushed)
+    endpoints = _Endpoints(pushed, workers)
     return [
         Route(PUSH_PATH, endpoints.answering(endpoints.push), methods=["POST"]),
         Route(PUSH_PATH, endpoints.answering(endpoints.show), methods=["GET"]),
@@ -67,8 +67,9 @@ _Handler = Callable[[Request, list[str]], Awaitable[Response]]
 
 
 class _Endpoints:
-    def __init__(self, pushed: PushedIds) -> None:
+    def __init__(self, pushed: PushedIds, workers: Workers) -> None:
         self._pushed = pushed
+        self._workers = workers
 
     def answering(self, handle: _Handler) -> Callable[[Request], Awaitable[Response]]:
         """An endpoint that knows for which accounts its caller may speak."""
@@ -77,7 +78,7 @@ class _Endpoints:
             if not self._pushed.allowed:
                 return _Refused(404, "no account takes pushed ids").answer
             # Comparing reads the tokens' files.
-            accounts = await run_in_threadpool(self._pushed.accounts_of, _token(request))
+            accounts = await self._workers.run(self._pushed.accounts_of, _token(request))
             if not accounts:
                 return _Refused(401, "missing or wrong push token").answer
             try:
@@ -94,7 +95,7 @@ class _Endpoints:
         if wrong:
             raise _Refused(400, f"not workflow ids, at these places of the list: {wrong[:20]}")
         try:
-            result = await run_in_threadpool(self._pushed.push, account, ids)
+            result = await self._workers.run(self._pushed.push, account, ids)
         except CannotTakeUp as error:
             raise _Refused(503, f"{error}; push them again in a moment") from None
         answer = {"taken_up": result.taken_up, "known": result.known}
@@ -104,7 +105,7 @@ class _Endpoints:
 
     async def show(self, request: Request, accounts: list[str]) -> Response:
         account = _account(request.query_params.get("account"), accounts)
-        workflows = await run_in_threadpool(self._pushed.open_workflows, account)
+        workflows = await self._workers.run(self._pushed.open_workflows, account)
         shown = [
             {
                 "id": workflow.workflow_id,
@@ -120,7 +121,7 @@ class _Endpoints:
         ids, wrong = _ids([request.path_params["workflow_id"]])
         if wrong:
             raise _Refused(400, "not a workflow id")
-        if not await run_in_threadpool(self._pushed.withdraw, account, ids[0]):
+        if not await self._workers.run(self._pushed.withdraw, account, ids[0]):
             raise _Refused(404, "no such open workflow")
         return Response(status_code=204)
 
