@@ -26,7 +26,7 @@ from exporter.ledger.slicing import SliceRule
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.totals import Buckets, LabelCaps
 from exporter.metrics.announcements import HOLD_SECONDS, Announcements
-from exporter.metrics.exposition import Page, new_registry
+from exporter.metrics.exposition import AsAsked, Page, new_registry
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.process import ProcessCounts
 from exporter.metrics.reading import BuildReading, ConfigReading, Reading
@@ -126,7 +126,7 @@ class App:
         }
         self._ledger.on_change = self._look
         self._announcements = Announcements(hold, self._ledger, self._instruments)
-        self.page: Final = Page(self._registry, self.read)
+        self.page: Final = Page(self._registry, self.read, self._asked)
         self.pushed: Final = PushedIds(
             _push_tokens(config), self._ledger, now, self._look_again, self._note_withdrawn
         )
@@ -210,6 +210,20 @@ class App:
             per_workflow_series=config.metrics.per_workflow_series,
             label_caps=_caps(config),
         )
+
+    def _asked(self) -> AsAsked:
+        """Of what is announced now, whoever asks now sees no more, however long it waits."""
+        requests, ledger = self._instruments.announced(), self._ledger.announced()
+
+        def as_asked(reading: Reading) -> Reading:
+            counted, kept = reading.requests, reading.ledger
+            return replace(
+                reading,
+                requests=replace(counted, announced=min(counted.announced, requests)),
+                ledger=replace(kept, announced=min(kept.announced, ledger)),
+            )
+
+        return as_asked
 
     # Reloading --------------------------------------------------------------------------------
 

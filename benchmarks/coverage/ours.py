@@ -11,7 +11,8 @@ from typing import Final
 from benchmarks.coverage.counted import CAUSE, CountedLog
 from exporter.cli import main
 from exporter.ledger.facts import Fact, Failed, Finished
-from exporter.ledger.totals import SliceLabels, Totals
+from exporter.ledger.slicing import SliceLabels
+from exporter.ledger.totals import Totals
 
 FILE_VARIABLE: Final = "COUNTED_FILE"
 

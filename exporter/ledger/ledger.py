@@ -432,6 +432,11 @@ class Ledger:
                 slices=slices,
             )
 
+    def announced(self) -> int:
+        """Series up to this number show their value now."""
+        with self._lock:
+            return self._memory.announced
+
     def newest_series(self) -> int:
         """The highest number of a series that is visible and not announced; 0: there is none."""
         with self._lock:

@@ -102,6 +102,11 @@ class Instruments:
                 {key: total.copied() for key, total in self._requests.items()}, self._announced
             )
 
+    def announced(self) -> int:
+        """Series up to this number show their value now."""
+        with self._lock:
+            return self._announced
+
     def newest_series(self) -> int:
         """The highest number of a series that is not announced; 0: there is none."""
         with self._lock:

@@ -18,7 +18,6 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -28,6 +27,7 @@ from exporter.config import parse_workflow_id
 from exporter.observations import CannotTakeUp, Traits
 from exporter.sources.pushed import PushedIds, TooManyPushed
 from exporter.web.refusals import refusal
+from exporter.web.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -98,9 +98,11 @@ class _Refused(Exception):  # noqa: N818 - an answer, not an error of ours
         self.answer = refusal(PUSH_PATH, status, message, _HEADERS.get(status))
 
 
-def push_routes(pushed: PushedIds, monotonic: Callable[[], float] = time.monotonic) -> list[Route]:
+def push_routes(
+    pushed: PushedIds, workers: Workers, monotonic: Callable[[], float] = time.monotonic
+) -> list[Route]:
     """The routes. They answer 404 while no account allows pushing: a reload may change that."""
-    endpoints = _Endpoints(pushed, RefusedTokens(monotonic))
+    endpoints = _Endpoints(pushed, RefusedTokens(monotonic), workers)
     return [
         Route(PUSH_PATH, endpoints.answering(endpoints.push), methods=["POST"]),
         Route(PUSH_PATH, endpoints.answering(endpoints.show), methods=["GET"]),
@@ -139,8 +141,9 @@ class RefusedTokens:
 
 
 class _Endpoints:
-    def __init__(self, pushed: PushedIds, refused_tokens: RefusedTokens) -> None:
+    def __init__(self, pushed: PushedIds, refused_tokens: RefusedTokens, workers: Workers) -> None:
         self._pushed = pushed
+        self._workers = workers
         self._refused_tokens = refused_tokens
 
     def answering(self, handle: _Handler) -> Callable[[Request], Awaitable[Response]]:
@@ -150,7 +153,7 @@ class _Endpoints:
             if not self._pushed.allowed:
                 return _Refused(404, "no account takes pushed ids").answer
             # Comparing reads the tokens' files.
-            accounts = await run_in_threadpool(self._pushed.accounts_of, _token(request))
+            accounts = await self._workers.run(self._pushed.accounts_of, _token(request))
             if not accounts:
                 self._refused_tokens.note(request.client.host if request.client else "unknown")
                 return _Refused(401, "missing or wrong push token").answer
@@ -167,7 +170,7 @@ class _Endpoints:
         traits = {one: known for one, known in told.items() if known is not None}
         ids = [one.id for one in named]
         try:
-            result = await run_in_threadpool(self._pushed.push, account, ids, traits)
+            result = await self._workers.run(self._pushed.push, account, ids, traits)
         except TooManyPushed as error:
             raise _Refused(
                 429, f"{error}; {error.taken_up} of these were taken up: push the same again later"
@@ -181,7 +184,7 @@ class _Endpoints:
 
     async def show(self, request: Request, accounts: list[str]) -> Response:
         account = _account(request.query_params.get("account"), accounts)
-        workflows = await run_in_threadpool(self._pushed.open_workflows, account)
+        workflows = await self._workers.run(self._pushed.open_workflows, account)
         shown = [
             {
                 "id": workflow.workflow_id,
@@ -197,14 +200,14 @@ class _Endpoints:
         ids, wrong = _ids([request.path_params["workflow_id"]])
         if wrong:
             raise _Refused(400, "not a workflow id")
-        if not await run_in_threadpool(self._pushed.withdraw, account, ids[0]):
+        if not await self._workers.run(self._pushed.withdraw, account, ids[0]):
             raise _Refused(404, "no such open workflow")
         return Response(status_code=204)
 
     async def withdraw_several(self, request: Request, accounts: list[str]) -> Response:
         account, named = await _named(request, accounts)
         ids = [one.id for one in named]
-        withdrawn = await run_in_threadpool(self._withdraw_all, account, ids)
+        withdrawn = await self._workers.run(self._withdraw_all, account, ids)
         return JSONResponse({"withdrawn": withdrawn, "not_open": len(ids) - withdrawn})
 
     def _withdraw_all(self, account: str, ids: list[str]) -> int:

@@ -26,6 +26,7 @@ from exporter.web.html.assets import Asset, load_assets
 from exporter.web.html.rendering import PageLink, Pages
 from exporter.web.html.sharing import Rendered, Shared
 from exporter.web.html.words import foreign, path_part
+from exporter.web.workers import Run
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -46,6 +47,7 @@ class HtmlParts:
         home: Whether `/` is the first page; the metrics may be there.
         shared: What is rendered for several at once.
         wall: Unix seconds.
+        run: Calls what takes a while in another thread.
     """
 
     views: Views
@@ -53,6 +55,7 @@ class HtmlParts:
     home: bool = True
     shared: Shared | None = None
     wall: Callable[[], float] = time.time
+    run: Run = run_in_threadpool
 
 
 def html_routes(parts: HtmlParts) -> list[Route]:
@@ -72,7 +75,8 @@ class _Endpoints:
     def __init__(self, parts: HtmlParts, pages: Pages) -> None:
         self._views = parts.views
         self._pages = pages
-        self._shared = parts.shared or Shared(wall=parts.wall)
+        self._run = parts.run
+        self._shared = parts.shared or Shared(wall=parts.wall, run=parts.run)
         self._wall = parts.wall
 
     async def overview(self, request: Request) -> Response:
@@ -97,7 +101,7 @@ class _Endpoints:
         )
         if _is_live(request):
             return _live(request, part)
-        above = await run_in_threadpool(self._pages.filters, root, query)
+        above = await self._run(self._pages.filters, root, query)
         return await self._whole(root, part, "Workflows", current="workflows", above=above)
 
     async def workflow(self, request: Request) -> Response:
@@ -109,7 +113,7 @@ class _Endpoints:
             fresh=not _is_live(request),
         )
         if part.html is None:
-            body = await run_in_threadpool(self._pages.unknown, root, workflow_id)
+            body = await self._run(self._pages.unknown, root, workflow_id)
             return await self._whole(root, part, "Unknown workflow", body=body, status=404)
         if _is_live(request):
             return _live(request, part)
@@ -120,7 +124,7 @@ class _Endpoints:
         """The part of an address of the workflow whose whole id was searched for."""
         if not query.prefix:
             return None
-        story = await run_in_threadpool(self._views.workflow, query.prefix)
+        story = await self._run(self._views.workflow, query.prefix)
         return None if story is None else path_part(story.row.id)
 
     async def _whole(  # noqa: PLR0913 - what a page is made of
@@ -134,7 +138,7 @@ class _Endpoints:
         above: str = "",
         status: int = 200,
     ) -> Response:
-        html = await run_in_threadpool(
+        html = await self._run(
             lambda: self._pages.page(
                 part.html or body,
                 root=root,

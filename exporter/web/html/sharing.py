@@ -9,6 +9,8 @@ from typing import Final
 
 from starlette.concurrency import run_in_threadpool
 
+from exporter.web.workers import Run
+
 FRESH_SECONDS: Final = 2.0
 """How old a part of a page may be, where rendering costs little."""
 
@@ -54,6 +56,7 @@ class Shared:
         monotonic: Seconds by which ages are measured.
         wall: Unix seconds.
         spent: Seconds of CPU that the calling thread has used.
+        run: Calls what takes a while in another thread.
     """
 
     def __init__(
@@ -61,7 +64,9 @@ class Shared:
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         spent: Callable[[], float] = time.thread_time,
+        run: Run = run_in_threadpool,
     ) -> None:
+        self._run = run
         self._monotonic = monotonic
         self._wall = wall
         self._spent = spent
@@ -97,7 +102,7 @@ class Shared:
             began = self._spent()
             return render(), self._spent() - began
 
-        html, cost = await run_in_threadpool(measured)
+        html, cost = await self._run(measured)
         digest = hashlib.sha256((html or "").encode("utf-8", "replace")).hexdigest()[:20]
         rendered = Rendered(html, f'"{digest}"', self._wall())
         if html is None:
