@@ -4,20 +4,15 @@ import asyncio
 import contextlib
 import queue
 import threading
-from collections.abc import Callable
-from typing import Final, ParamSpec, Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-class Run(Protocol):
-    """Calls a function in another thread, and waits for what it gives."""
-
-    async def __call__(
-        self, function: Callable[_P, _T], /, *arguments: _P.args, **named: _P.kwargs
-    ) -> _T:
-        """Call it."""
+Run = Callable[..., Awaitable[Any]]
+"""Calls a function with its arguments in another thread, and gives what it gives."""
 
 
 class Workers:
