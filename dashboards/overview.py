@@ -6,7 +6,7 @@ from grafana_foundation_sdk.models import dashboard as model
 
 from alerts.build import Thresholds
 from alerts.recordings import FAILURES_OVER
-from dashboards import answer, places
+from dashboards import answer, phases, places
 from dashboards.boards import Row, board, window
 from dashboards.marks import Marks, marks
 from dashboards.panels import (
@@ -358,6 +358,7 @@ def _queue(at: Marks) -> list[AnyPanel]:
             ),
             scheme="YlOrRd",
         ),
+        *phases.panels(),
         *_runners(),
     ]
 

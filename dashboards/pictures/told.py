@@ -3,7 +3,7 @@
 import bisect
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Final
 
@@ -18,6 +18,8 @@ Series = tuple[str, Mapping[str, str], list[Sample]]
 
 _LEFT_OUT: Final = 30.0
 """For so long after an account went down, its open workflows are still shown."""
+UPLOAD: Final = 0.8
+"""Seconds until the inputs of a workflow are on a runner."""
 _OUTCOMES: Final = ("completed", "failed", "cancelled", "invalid")
 _ENDS: Final = ("finished", "limit", "dropped", "silent", "malformed", "refused", "shutdown")
 _BOUNDS: Final = Metrics()
@@ -140,7 +142,7 @@ def _status(run: Run, at: float) -> str:
         return "running"
     if at >= run.queued:
         return "queued"
-    return "uploaded" if at >= run.created + 0.8 else "accepted"
+    return "uploaded" if at >= run.created + UPLOAD else "accepted"
 
 
 def _totals(
@@ -191,6 +193,7 @@ def _totals(
         [(known(run.queued), run.place) for run in runs if run.queued < math.inf],
         _BOUNDS.entry_queue_position_buckets, scrapes,
     )  # fmt: skip
+    yield from _phases(name, [run for run in runs if run.started < math.inf], known, scrapes)
     yield counter("workflows_started_total", {}, [r.started for r in runs if r.started < math.inf])
     yield from _lately(name, runs, scrapes)
     by_cause: dict[tuple[str, str], list[float]] = {}
@@ -224,6 +227,31 @@ def _totals(
         for value in values:
             yield counter(metric, {label: value}, [])
     yield counter("reconciliation_recovered_total", {}, [])
+
+
+def _phases(
+    name: Mapping[str, str],
+    started: Sequence[Run],
+    known: Callable[[float], float],
+    scrapes: Sequence[float],
+) -> Iterator[Series]:
+    """What runs waited for; where nobody answered meanwhile, it is uncertain."""
+    lives = [(run.created, run.created + UPLOAD, run.queued, run.started) for run in started]
+    sure: list[float] = []
+    unsure: list[float] = []
+    for number, phase in enumerate(("accepted", "uploaded", "queued")):
+        ends = [(life[number], life[number + 1]) for life in lives]
+        seen = [known(begin) == begin and known(end) == end for begin, end in ends]
+        measured = [(e, e - b) for (b, e), ok in zip(ends, seen, strict=True) if ok]
+        sure += [end for end, _ in measured]
+        unsure += [known(end) for (_, end), ok in zip(ends, seen, strict=True) if not ok]
+        yield from _histogram(
+            "workflow_phase_duration_seconds", {**name, "phase": phase}, measured,
+            _BOUNDS.time_to_start_buckets, scrapes,
+        )  # fmt: skip
+    for result, moments in (("measured", sorted(sure)), ("uncertain", sorted(unsure))):
+        samples = [(t, float(bisect.bisect_right(moments, t))) for t in scrapes]
+        yield "workflow_phases_total", {**name, "result": result}, samples
 
 
 def _lately(
