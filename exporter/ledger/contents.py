@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from exporter.ledger.damage import UNREADABLE, code_of, is_damage, reading
+from exporter.ledger.history_rows import read_history, write_history
 from exporter.ledger.rows import (
     Row,
     account_of,
@@ -91,6 +92,7 @@ def load(database: sqlite3.Connection, seal: Seal | None, monotonic: float) -> F
     ]
     closed, latest_ends = reader.closed(len([w for w in unsettled if w.phase == "open"]))
     reader.check_structure()
+    history = () if reader.damage else read_history(database)
     kept = Kept(
         unsettled=unsettled,
         accounts=dict(accounts.values()),
@@ -104,6 +106,7 @@ def load(database: sqlite3.Connection, seal: Seal | None, monotonic: float) -> F
         closed=closed,
         latest_ends=latest_ends,
         baselines=baselines,
+        history=history,
     )
     return Found(kept, reader.damage)
 
@@ -254,6 +257,7 @@ def write(
     for (account, status), baseline in batch.baselines.items():
         draft.use([f"status {status.value}"])
         _keep_baseline(database, draft, number_of(account), status, baseline)
+    write_history(database, batch.history)
     if batch.announced is not None:
         draft.use(["mark announced"])
         _keep(database, draft, MARKS, ("announced", batch.announced))

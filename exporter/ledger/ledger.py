@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
@@ -14,7 +15,16 @@ from exporter.ledger.facts import Dropped, Fact, Ignored
 from exporter.ledger.keeping import Keeping
 from exporter.ledger.memory import Memory
 from exporter.ledger.runs import is_over
-from exporter.ledger.store import MemoryStore, Store, StoreFailed, StoreLost, WorkflowKey
+from exporter.ledger.store import (
+    HistoryKey,
+    HistoryRow,
+    MemoryStore,
+    Store,
+    StoreFailed,
+    StoreLost,
+    WorkflowKey,
+)
+from exporter.ledger.taken import Taken, is_news
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
 from exporter.ledger.tracker import Change
 from exporter.ledger.workflow import Workflow
@@ -61,6 +71,20 @@ class LedgerSnapshot:
     """How often the store failed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What is open at one instant; a crash may take the newest of it back."""
+
+    accounts: tuple[str, ...]
+    open_workflows: tuple[Workflow, ...]
+    dropped: Mapping[str, int]
+    """By account, how many were given up since the ledger began."""
+    errors: int
+    """How often the store failed."""
+    is_failing: bool
+    """Whether it fails now."""
+
+
 class Ledger:
     """Takes observations from any thread, one at a time.
 
@@ -102,8 +126,14 @@ class Ledger:
         self.on_change: Callable[[], None] = lambda: None
         """Called, without the lock, when the set of open workflows has changed or a cause is
         owed: whoever decides about streams should look again."""
+        self.on_taken: Callable[[Taken], None] = lambda _: None
+        """Called under the lock with whatever has changed a workflow: it must not wait."""
+        self.before_keeping: Callable[[], None] = lambda: None
+        """Called, without the lock, before anything is kept."""
         store = MemoryStore() if store is None else store
         kept = store.load()
+        self.kept_history: Final = tuple(kept.history)
+        """What an earlier life of the process has left in the history."""
         self._memory: Final = Memory(kept, Totals(buckets, caps))
         self._keeping: Final = Keeping(store, self._memory, self._lock, now)
         _tell_begun_anew(self._memory.begun_anew)
@@ -161,7 +191,7 @@ class Ledger:
             before = known
             return tracker.observe(known, observation, self._rules(observation))
 
-        change = self._apply(key, observation.at, rule)
+        change = self._apply(key, observation.at, rule, observation)
         self._tell_unknown_status(observation, change.facts)
         after = change.workflow
         if after is None:
@@ -183,7 +213,7 @@ class Ledger:
             return change
 
         key = (observation.account, observation.workflow_id)
-        change = self._apply(key, observation.at, rule)
+        change = self._apply(key, observation.at, rule, observation)
         self._tell_unknown_status(observation, change.facts)
         if told not in {"known", "elsewhere", "old", "untold"}:
             self.on_change()
@@ -320,6 +350,7 @@ class Ledger:
         """Everything at this instant; later changes do not touch it."""
         # As it is now: a disk that is slow must not let a series show its value to somebody who
         # asked in time to see its 0.
+        self.before_keeping()
         with self._lock:
             announced = self._memory.announced
         with self._keeping.turn:
@@ -339,6 +370,39 @@ class Ledger:
                 errors=self._keeping.errors,
             )
 
+    def glance(self) -> Glance:
+        """What is open and what goes wrong now, without waiting for the store."""
+        with self._lock:
+            accounts = self._accounts
+            open_workflows = self._memory.open_workflows()
+            dropped: dict[str, int] = {}
+            for labels, total in self._memory.totals.counters_named("dropped"):
+                dropped[labels[0]] = dropped.get(labels[0], 0) + int(total.value)
+        return Glance(
+            accounts=accounts,
+            open_workflows=tuple(w for w in open_workflows if w.account in accounts),
+            dropped=dropped,
+            errors=self._keeping.errors,
+            is_failing=self._keeping.is_failing,
+        )
+
+    def find(self, workflow_id: str) -> list[Workflow]:
+        """What is kept of this id in any account that is followed, open or not.
+
+        What the store cannot tell now is left out.
+        """
+        found = []
+        for account in self._accounts:
+            key = (account, workflow_id)
+            with self._lock:
+                known = self._memory.find(key)
+            if known is None:
+                with self._keeping.turn, suppress(StoreFailed):
+                    known = self._keeping.find_closed(key)
+            if known is not None:
+                found.append(known)
+        return found
+
     def newest_series(self) -> int:
         """The highest number of a series that is visible and not announced; 0: there is none."""
         with self._lock:
@@ -357,7 +421,16 @@ class Ledger:
 
     def keep(self) -> None:
         """Have the store keep whatever it has not kept yet."""
+        self.before_keeping()
         self._keeping.keep()
+
+    def keep_history(self, take: Callable[[], Mapping[HistoryKey, HistoryRow | None]]) -> None:
+        """Have the store keep these rows of the history, or drop those that are None.
+
+        They are taken under the lock, so that a later call never brings older rows.
+        """
+        with self._lock:
+            self._memory.keep_history(take())
 
     def expire(self, out_of_sight: Collection[str] = ()) -> None:
         """Let time do its work: forgive what is owed too long, drop what nobody sees any more.
@@ -395,19 +468,24 @@ class Ledger:
 
     def close(self) -> None:
         """Keep what is left, and let go of the store."""
+        self.before_keeping()
         self._keeping.close()
 
     # Applying a rule --------------------------------------------------------------------------
 
     def _apply(
-        self, key: WorkflowKey, at: Moment, rule: Callable[[Workflow | None], Change]
+        self,
+        key: WorkflowKey,
+        at: Moment,
+        rule: Callable[[Workflow | None], Change],
+        seen: Observation | None = None,
     ) -> Change:
         """Find what is kept of a workflow, ask the rule, and keep what it answers."""
         while True:
             with self._lock:
                 known = self._memory.find(key)
                 if known is not None:
-                    return self._take(key, known, rule(known), at)
+                    return self._take(key, known, rule(known), at, seen)
             # Not in memory: it is new, or was settled a while ago, as the store knows.
             with self._keeping.turn:
                 try:
@@ -425,12 +503,23 @@ class Ledger:
                         continue  # somebody else has just learnt of it
                     if known is not None:
                         self._memory.remember(key, known)
-                    return self._take(key, known, rule(known), at)
+                    return self._take(key, known, rule(known), at, seen)
 
-    def _take(self, key: WorkflowKey, known: Workflow | None, change: Change, at: Moment) -> Change:
-        if change.workflow is not None and change.workflow is not known:
-            self._memory.put(key, known, change.workflow)
+    def _take(
+        self,
+        key: WorkflowKey,
+        known: Workflow | None,
+        change: Change,
+        at: Moment,
+        seen: Observation | None,
+    ) -> Change:
         account, workflow_id = key
+        after, facts = change.workflow, change.facts
+        if after is not None and after is not known:
+            self._memory.put(key, known, after)
+            if is_news(known, after, facts):
+                marks, listed = self._memory.marks(account), self._terms[account].listed
+                self.on_taken(Taken(known, after, facts, at, seen, marks, listed))
         for fact in change.facts:
             self._memory.totals.add(account, workflow_id, fact, at.wall)
         return change

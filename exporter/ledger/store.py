@@ -26,6 +26,12 @@ WorkflowKey = tuple[str, str]
 BaselineKey = tuple[str, Status]
 """Account and final status."""
 
+HistoryKey = tuple[str, str]
+"""Account, and what it is about: a workflow's id, or a minute."""
+
+HistoryRow = tuple[float, bytes]
+"""When it was (Unix seconds), and what; only the history knows how that is written."""
+
 
 class StoreFailed(Exception):  # noqa: N818 - says what happened
     """Nothing of the batch was kept: the disk is full, gone, or read-only. Worth another try."""
@@ -62,6 +68,8 @@ class Batch:
     """Series up to this number may show their value (see `NewSeries`)."""
     baselines: dict[BaselineKey, Baseline | None] = field(default_factory=dict)
     """None: it does not hold any more, and the next comparison draws another."""
+    history: dict[HistoryKey, HistoryRow | None] = field(default_factory=dict)
+    """None: it is dropped. Nothing that is counted depends on it."""
 
     @property
     def empty(self) -> bool:
@@ -69,6 +77,7 @@ class Batch:
         return (
             not (self.workflows or self.accounts or self.counters or self.histograms)
             and not self.baselines
+            and not self.history
             and self.announced is None
         )
 
@@ -90,6 +99,8 @@ class Kept:
     latest_ends: Mapping[str, float] = field(default_factory=dict)
     """By account, the latest end of a settled workflow; Unix seconds."""
     baselines: Mapping[BaselineKey, Baseline] = field(default_factory=dict)
+    history: Iterable[tuple[HistoryKey, HistoryRow]] = ()
+    """The oldest first."""
     lost: bool = False
     """What was kept is damaged, and the store begins anew, empty: this is what could be saved."""
     faults: int = 0
