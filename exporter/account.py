@@ -10,6 +10,7 @@ from exporter.comfycontrol.budget import RequestBudget
 from exporter.config import Account
 from exporter.config.models import MOST_STREAMS
 from exporter.following.access import AccountAccess
+from exporter.following.answers import LastError
 from exporter.following.asking import Asking
 from exporter.following.choosing import StreamCapacity
 from exporter.following.credentials import Credentials
@@ -19,6 +20,7 @@ from exporter.following.poller import Poller
 from exporter.following.reconciler_thread import ReconcilerThread
 from exporter.following.reconciling import COMPARED, ListTerms, Pace, Reconciliation
 from exporter.following.supervisor import Supervisor
+from exporter.history.outlook import Plan
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.reading import AccountReading
@@ -203,6 +205,26 @@ class FollowedAccount:
             listed=self._config.listing is not None,
             reconciliation=reconcilers[0].reading() if reconcilers else Reconciliation(),
         )
+
+    def plan(self) -> Plan:
+        """What is about to be done about its workflows."""
+        listers = [part for part in self._listing if isinstance(part, Lister)]
+        pollers = [part for part in self._listing if isinstance(part, Poller)]
+        listing = self._config.listing
+        now = self._around.now().monotonic
+        return Plan(
+            streaming=frozenset(self._supervisor.streaming()),
+            opening=self._supervisor.opening(),
+            listed=listing is not None,
+            lookback=0.0 if listing is None else listing.lookback,
+            next_pass=listers[0].next_pass if listers else None,
+            poll_due=pollers[0].due_at if pollers else lambda _: None,
+            is_down=self._access.health().is_blind(now),
+        )
+
+    def last_error(self) -> LastError | None:
+        """Of its latest request that failed."""
+        return self._access.last_error
 
     # Reloading --------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from exporter.comfycontrol.window_file import WindowFile
 from exporter.config import Account, Config, RateLimit, TokenSource
 from exporter.following.choosing import StreamCapacity
 from exporter.following.reconciling import Pace
+from exporter.history.history import History
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.totals import Buckets, LabelCaps
@@ -107,6 +108,10 @@ class App:
             now,
             None if storage is None else SqliteStore(storage, now),
         )
+        self._history = History(now, self._ledger.kept_history)
+        self._ledger.on_taken = self._history.note
+        self._ledger.before_keeping = self._keep_history
+        self._instruments.on_stream_end = self._history.stream_ended
         self._around = Surroundings(
             self._ledger, self._instruments, now, jitter, timeouts, reconciling
         )
@@ -303,6 +308,10 @@ class App:
         followed = self._accounts.get(account)
         if followed is not None:  # else a reload has just taken it away
             followed.look_again(workflow_ids, "pushed")
+
+    def _keep_history(self) -> None:
+        self._history.digest(self._accounts)
+        self._ledger.keep_history(self._history.take_pending)
 
     def _keep(self) -> None:
         expiry = self._now().monotonic + EXPIRY_SECONDS

@@ -53,11 +53,17 @@ class PollOrder:
         chosen, most = None, 1.0
         for workflow in candidates:
             known = self._known[workflow.workflow_id]
-            seen = (workflow.last_seen or workflow.first_seen).monotonic
-            overdue = (now - max(seen, known.asked)) / interval(now - known.changed)
+            overdue = (now - _told(workflow, known)) / interval(now - known.changed)
             if overdue >= most:
                 chosen, most = workflow.workflow_id, overdue
         return chosen
+
+    def due_at(self, workflow: OpenWorkflow, now: float) -> float | None:
+        """When it is due; None: it was not noted. From any thread."""
+        known = self._known.get(workflow.workflow_id)
+        if known is None:
+            return None
+        return _told(workflow, known) + interval(now - known.changed)
 
     def asked(self, workflow_id: str, now: float) -> None:
         """It was asked for: one that cannot be told of must not keep the others waiting."""
@@ -75,6 +81,11 @@ class PollOrder:
                 known.changed = now
             known.status = workflow.status
         return known
+
+
+def _told(workflow: OpenWorkflow, known: _Known) -> float:
+    """When it was last seen, or asked for in vain."""
+    return max((workflow.last_seen or workflow.first_seen).monotonic, known.asked)
 
 
 def interval(unchanged: float) -> float:

@@ -23,12 +23,13 @@ def read_history(database: sqlite3.Connection) -> tuple[tuple[HistoryKey, Histor
     """
     found: list[tuple[HistoryKey, HistoryRow]] = []
     try:
-        for account, name, at, content, checksum in database.execute(
-            "SELECT account, name, at, content, checksum FROM history ORDER BY at DESC LIMIT ?",
+        for kind, number, content, checksum in database.execute(
+            "SELECT kind, number, content, checksum FROM history "
+            "ORDER BY kind DESC, number DESC LIMIT ?",
             (MOST_ROWS,),
         ):
             if isinstance(content, bytes) and crc32(content) == checksum:
-                found.append(((str(account), str(name)), (float(at), content)))
+                found.append(((str(kind), int(number)), content))
     except UNREADABLE:
         return tuple(reversed(found))
     except sqlite3.Error as error:
@@ -45,11 +46,10 @@ def write_history(
     if not rows:
         return
     database.executemany(
-        "DELETE FROM history WHERE account = ? AND name = ?",
+        "DELETE FROM history WHERE kind = ? AND number = ?",
         [key for key, row in rows.items() if row is None],
     )
     database.executemany(
-        "INSERT OR REPLACE INTO history (account, name, at, content, checksum) "
-        "VALUES (?, ?, ?, ?, ?)",
-        [(*key, *row, crc32(row[1])) for key, row in rows.items() if row is not None],
+        "INSERT OR REPLACE INTO history (kind, number, content, checksum) VALUES (?, ?, ?, ?)",
+        [(*key, row, crc32(row)) for key, row in rows.items() if row is not None],
     )

@@ -101,12 +101,11 @@ MIGRATIONS: Final = (
         PRIMARY KEY (account, status)
     ) WITHOUT ROWID;
     CREATE TABLE history (               -- for people; nothing that is counted depends on it
-        account TEXT NOT NULL,
-        name TEXT NOT NULL,              -- a workflow's id, or a minute
-        at REAL NOT NULL,
+        kind TEXT NOT NULL,
+        number INTEGER NOT NULL,         -- grows, so that what is new lies together
         content BLOB NOT NULL,
         checksum INTEGER NOT NULL,
-        PRIMARY KEY (account, name)
+        PRIMARY KEY (kind, number)
     ) WITHOUT ROWID;
     CREATE TABLE seal (
         part INTEGER PRIMARY KEY,        -- 1: what changes with each transaction; 2: the words

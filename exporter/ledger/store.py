@@ -26,11 +26,11 @@ WorkflowKey = tuple[str, str]
 BaselineKey = tuple[str, Status]
 """Account and final status."""
 
-HistoryKey = tuple[str, str]
-"""Account, and what it is about: a workflow's id, or a minute."""
+HistoryKey = tuple[str, int]
+"""A kind, and a number that grows: what is new is written beside what is new."""
 
-HistoryRow = tuple[float, bytes]
-"""When it was (Unix seconds), and what; only the history knows how that is written."""
+HistoryRow = bytes
+"""Only the history knows how that is written."""
 
 
 class StoreFailed(Exception):  # noqa: N818 - says what happened
