@@ -21,6 +21,7 @@ from exporter.config import Account, Config, RateLimit, TokenSource
 from exporter.following.choosing import StreamCapacity
 from exporter.following.reconciling import Pace
 from exporter.history.history import History
+from exporter.history.live import AccountNow, LiveViews, Sources
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.totals import Buckets, LabelCaps
@@ -127,6 +128,7 @@ class App:
         }
         self._ledger.on_change = self._look
         self._announcements = Announcements(hold, self._ledger, self._instruments)
+        self.views: Final = self._make_views()
         self.page: Final = Page(self._registry, self.read)
         self.pushed: Final = PushedIds(_push_tokens(config), self._ledger, now, self._look_again)
         self._threads = [
@@ -209,6 +211,36 @@ class App:
             per_workflow_series=config.metrics.per_workflow_series,
             label_caps=_caps(config),
         )
+
+    def _accounts_now(self) -> dict[str, AccountNow]:
+        config, followed = self._config, self._accounts
+        limits = {a.name: (a.address, a.rate_limit) for a in config.accounts}
+        return {
+            name: AccountNow(
+                reading=account.reading(),
+                plan=account.plan(),
+                last_error=account.last_error(),
+                address=limits[name][0],
+                limit=limits[name][1].requests,
+                share=_limit(limits[name][1]).share,
+                period=limits[name][1].per,
+            )
+            for name, account in followed.items()
+            if name in limits  # else a reload is just taking it away
+        }
+
+    def _make_views(self) -> LiveViews:
+        sources = Sources(
+            now=self._now,
+            accounts=self._accounts_now,
+            budgets=lambda: [budget.reading() for budget in list(self._budgets.values())],
+            config=lambda: replace(
+                self._config_reading, web_last_reload_successful=self.web_config_reading()
+            ),
+            version=__version__,
+            revision=__revision__,
+        )
+        return LiveViews(self._ledger, self._history, sources)
 
     # Reloading --------------------------------------------------------------------------------
 

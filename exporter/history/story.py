@@ -255,6 +255,20 @@ class Story:
         self.not_counted = words.NOT_COUNTED[why]
         self._add(taken.at.wall, "not_counted", self.not_counted, via)
 
+    def note_row(self, known: Workflow, *, ended_before: float | None) -> None:
+        """All that is left of it is its row in the ledger.
+
+        What ended by `ended_before` (Unix seconds) did not count.
+        """
+        self._copy(known)
+        if known.phase == "dropped":
+            self.not_counted = "It was given up; the log says why."
+        elif known.phase == "settled" and known.ended_at is not None:
+            if ended_before is not None and known.ended_at <= ended_before:
+                self.not_counted = words.NOT_COUNTED["before_line"]
+            else:
+                self.counted_as = self.status
+
     def stream_ended(self, at: float, reason: StreamEnd, seconds: float | None) -> None:
         """One of its streams is over, or could not be opened."""
         if seconds is None:
