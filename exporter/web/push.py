@@ -1,25 +1,23 @@
 """The endpoints for pushed ids.
 
     POST /api/v1/workflows            {"workflows": ["<id>", …], "account": "<name>"}
-    GET  /api/v1/workflows            what is open
     DELETE /api/v1/workflows/{id}     follow it no more
 
 Each needs `Authorization: Bearer <push token>`. The account may be left out where the token is
 that of one account only.
 """
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from exporter.config import parse_workflow_id
 from exporter.observations import CannotTakeUp
 from exporter.sources.pushed import PushedIds
+from exporter.web.answers import Refused
 
 PUSH_PATH: Final = "/api/v1/workflows"
 
@@ -27,101 +25,82 @@ MAX_BODY_BYTES: Final = 1024 * 1024
 MAX_IDS: Final = 10_000
 
 
-_HEADERS: Final = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "10"}}
+ID_SCHEMA: Final = {
+    "type": "string",
+    "format": "uuid",
+    "pattern": "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
+}
+"""As a workflow's id is described. It is checked elsewhere, for all of a push at once."""
+
+_Id = Annotated[str, WithJsonSchema(ID_SCHEMA)]
 
 
-class _Push(BaseModel):
+class Push(BaseModel):
     """The body of a push."""
 
     model_config = ConfigDict(extra="forbid")
 
-    workflows: Annotated[list[str], Field(min_length=1, max_length=MAX_IDS)]
+    workflows: Annotated[list[_Id], Field(min_length=1, max_length=MAX_IDS)]
     account: str | None = None
 
 
-class _Refused(Exception):  # noqa: N818 - an answer, not an error of ours
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.answer = JSONResponse(
-            {"status": status, "message": message},
-            status,
-            headers=_HEADERS.get(status),
-        )
+class Taken(BaseModel):
+    """The answer to a push."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    taken_up: int
+    """So many are followed from now on that were not."""
+    known: int
+    """So many were known and are open."""
+    looked_at: int | None = None
+    """So many were known and have ended: the service is asked whether they run again. Not there
+    where it would be 0."""
 
 
-def push_routes(pushed: PushedIds) -> list[Route]:
-    """The routes. They answer 404 while no account allows pushing: a reload may change that."""
-    endpoints = _Endpoints(pushed)
-    return [
-        Route(PUSH_PATH, endpoints.answering(endpoints.push), methods=["POST"]),
-        Route(PUSH_PATH, endpoints.answering(endpoints.show), methods=["GET"]),
-        Route(
-            PUSH_PATH + "/{workflow_id}",
-            endpoints.answering(endpoints.withdraw),
-            methods=["DELETE"],
-        ),
-    ]
+class PushEndpoints:
+    """The handlers; each is given the accounts for which its caller may speak."""
 
-
-_Handler = Callable[[Request, list[str]], Awaitable[Response]]
-
-
-class _Endpoints:
     def __init__(self, pushed: PushedIds) -> None:
         self._pushed = pushed
 
-    def answering(self, handle: _Handler) -> Callable[[Request], Awaitable[Response]]:
-        """An endpoint that knows for which accounts its caller may speak."""
+    async def accounts_of(self, request: Request) -> list[str]:
+        """For which accounts the caller may speak; raises `Refused`.
 
-        async def endpoint(request: Request) -> Response:
-            if not self._pushed.allowed:
-                return _Refused(404, "no account takes pushed ids").answer
-            # Comparing reads the tokens' files.
-            accounts = await run_in_threadpool(self._pushed.accounts_of, _token(request))
-            if not accounts:
-                return _Refused(401, "missing or wrong push token").answer
-            try:
-                return await handle(request, accounts)
-            except _Refused as refused:
-                return refused.answer
-
-        return endpoint
+        404 while no account allows pushing: a reload may change that.
+        """
+        if not self._pushed.allowed:
+            raise Refused(404, "no account takes pushed ids")
+        # Comparing reads the tokens' files.
+        accounts = await run_in_threadpool(self._pushed.accounts_of, _token(request))
+        if not accounts:
+            raise Refused(401, "missing or wrong push token")
+        return accounts
 
     async def push(self, request: Request, accounts: list[str]) -> Response:
+        """Take ids up."""
         body = _parsed(await _body(request))
         account = _account(body.account, accounts)
         ids, wrong = _ids(body.workflows)
         if wrong:
-            raise _Refused(400, f"not workflow ids, at these places of the list: {wrong[:20]}")
+            raise Refused(400, f"not workflow ids, at these places of the list: {wrong[:20]}")
         try:
             result = await run_in_threadpool(self._pushed.push, account, ids)
         except CannotTakeUp as error:
-            raise _Refused(503, f"{error}; push them again in a moment") from None
+            raise Refused(503, f"{error}; push them again in a moment") from None
         answer = {"taken_up": result.taken_up, "known": result.known}
         if result.looked_at:
             answer["looked_at"] = result.looked_at
         return JSONResponse(answer, 202)
 
-    async def show(self, request: Request, accounts: list[str]) -> Response:
-        account = _account(request.query_params.get("account"), accounts)
-        workflows = await run_in_threadpool(self._pushed.open_workflows, account)
-        shown = [
-            {
-                "id": workflow.workflow_id,
-                "status": None if workflow.status is None else workflow.status.value,
-                "source": workflow.source,
-            }
-            for workflow in workflows
-        ]
-        return JSONResponse({"account": account, "workflows": shown})
-
     async def withdraw(self, request: Request, accounts: list[str]) -> Response:
+        """Follow an id no more."""
         account = _account(request.query_params.get("account"), accounts)
         ids, wrong = _ids([request.path_params["workflow_id"]])
         if wrong:
-            raise _Refused(400, "not a workflow id")
+            raise Refused(400, "not a workflow id")
         if not await run_in_threadpool(self._pushed.withdraw, account, ids[0]):
-            raise _Refused(404, "no such open workflow")
+            raise Refused(404, "no such open workflow")
         return Response(status_code=204)
 
 
@@ -135,18 +114,18 @@ async def _body(request: Request) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
-            raise _Refused(413, "the body is larger than 1 MiB")
+            raise Refused(413, "the body is larger than 1 MiB")
     return body
 
 
-def _parsed(body: bytes) -> _Push:
+def _parsed(body: bytes) -> Push:
     try:
-        return _Push.model_validate_json(body)
+        return Push.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         reason = f"{place}: {first['msg']}" if place else "the body is not JSON"
-        raise _Refused(
+        raise Refused(
             400, f'{reason}; right would be {{"workflows": ["<id>"], "account": "<name>"}}'
         ) from None
 
@@ -155,9 +134,9 @@ def _account(named: str | None, allowed: list[str]) -> str:
     if named is None and len(allowed) == 1:
         return allowed[0]
     if named is None:
-        raise _Refused(400, "name the account: the token is that of several")
+        raise Refused(400, "name the account: the token is that of several")
     if named not in allowed:
-        raise _Refused(403, "this token is not that of the account")
+        raise Refused(403, "this token is not that of the account")
     return named
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
@@ -17,9 +18,11 @@ from exporter.config import Config
 from exporter.metrics.exposition import Page
 from exporter.metrics.reading import Reading
 from exporter.sources.pushed import PushedIds
+from exporter.views import Views
+from exporter.web.api import api_routes, http_fault
 from exporter.web.lifecycle import lifecycle_routes
 from exporter.web.pages import CONFIG_PATH, DOCUMENTATION_URL, Link, config_page, landing_page
-from exporter.web.push import PUSH_PATH, push_routes
+from exporter.web.push import PUSH_PATH
 from exporter.web.security import UNSECURED, Guard, Security
 
 log = logging.getLogger(__name__)
@@ -42,6 +45,8 @@ class WebParts:
     """The configuration in force now: a reload gives another."""
     reload: Callable[[], tuple[str, ...]] | None = None
     """Reads it again, and answers with what is wrong; None where that is not allowed."""
+    views: Views | None = None
+    """What pages and programs read of accounts and workflows."""
 
 
 def make_app(parts: WebParts, security: Callable[[], Security] = lambda: UNSECURED) -> ASGIApp:
@@ -95,14 +100,14 @@ def _endpoints(parts: WebParts) -> Starlette:
         Route(READY_PATH, ready, methods=["GET"]),
         Route(CONFIG_PATH, config, methods=["GET"]),
         *lifecycle_routes(parts.reload),
-        *push_routes(parts.pushed),
+        *api_routes(parts.pushed, parts.views),
     ]
     if parts.telemetry_path != "/":
         routes.append(Route("/", landing, methods=["GET"]))
     app = Starlette(
         routes=routes,
         middleware=[Middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)],
-        exception_handlers={Exception: _fault},
+        exception_handlers={Exception: _fault, HTTPException: http_fault},
     )
     # For a path with a slash too many it would send clients to whatever host they name.
     app.router.redirect_slashes = False
