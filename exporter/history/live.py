@@ -169,11 +169,20 @@ class LiveViews:
 
     def filters(self) -> Mapping[str, tuple[str, ...]]:
         """The values to filter by."""
-        nodes = {story.node_type for story in self._closed() if story.node_type}
+        closed = self._closed()
+        nodes = {story.node_type for story in closed if story.node_type}
+        slices: dict[str, set[str]] = {}
+        for told in (
+            *(dict(workflow.slices) for workflow in self._ledger.glance().open_workflows),
+            *(story.slices for story in closed),
+        ):
+            for label, value in told.items():
+                slices.setdefault(label, set()).add(value)
         return {
             "account": tuple(self._sources.accounts()),
             "status": tuple(status.value for status in (*OPEN_STATUSES, *FINAL_STATUSES)),
             "node_type": tuple(sorted(nodes)),
+            **{label: tuple(sorted(values)) for label, values in sorted(slices.items())},
         }
 
     def _closed(self) -> list[Story]:

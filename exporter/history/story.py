@@ -70,6 +70,7 @@ class Story:
     seen_at: float | None = None
     counted_as: str = ""
     not_counted: str = ""
+    slices: dict[str, str] = field(default_factory=dict)
     _place_from: int | None = None
     """The place at which the latest move up the queue began; None: the latest event is no move."""
 
@@ -96,6 +97,7 @@ class Story:
             exception_type=self.exception_type,
             run_number=self.run,
             source=self.source,
+            slices=self.slices,
         )
 
     # Growing ----------------------------------------------------------------------------------
@@ -187,6 +189,7 @@ class Story:
     def _copy(self, after: Workflow) -> None:
         self.phase, self.run, self.source = after.phase, after.run, after.source
         self.status = shown_status(after)
+        self.slices = dict(after.slices)
         self.first_seen = after.first_seen.wall
         self.created_at, self.started_at = after.created_at, after.started_at
         if after.phase != "open":
@@ -320,7 +323,7 @@ class Story:
 _FIELDS: Final = (
     "phase", "status", "run", "source", "first_seen", "created_at", "started_at", "ended_at",
     "closed_at", "run_seconds", "wait_seconds", "node_type", "exception_type", "seen_by",
-    "seen_at", "counted_as", "not_counted",
+    "seen_at", "counted_as", "not_counted", "slices",
 )  # fmt: skip
 
 

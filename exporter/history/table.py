@@ -53,6 +53,7 @@ def open_row(workflow: Workflow, plan: Plan, now: Moment) -> WorkflowRow:
         next_step_in_seconds=step.seconds,
         run_number=workflow.run,
         source=workflow.source,
+        slices=dict(workflow.slices),
     )
 
 
@@ -69,7 +70,7 @@ def _is_open_chosen(workflow: Workflow, query: WorkflowQuery) -> bool:
         (query.account is None or workflow.account == query.account)
         and (not query.prefix or workflow.workflow_id.startswith(query.prefix.lower()))
         and query.node_type is None
-        and not query.slices
+        and _is_of(dict(workflow.slices), query)
         and (
             query.status is None
             or shown_status(workflow) == query.status
@@ -84,8 +85,12 @@ def _is_closed_chosen(story: Story, query: WorkflowQuery) -> bool:
         and (not query.prefix or story.workflow_id.startswith(query.prefix.lower()))
         and (query.status is None or story.status == query.status)
         and (query.node_type is None or story.node_type == query.node_type)
-        and not query.slices
+        and _is_of(story.slices, query)
     )
+
+
+def _is_of(slices: Mapping[str, str], query: WorkflowQuery) -> bool:
+    return all(slices.get(label) == value for label, value in query.slices.items())
 
 
 def _open_keys(now: float) -> Mapping[SortKey, Callable[[Workflow], _Sortable | None]]:

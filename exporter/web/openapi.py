@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 
 from exporter import __version__
 from exporter.views import Overview, WorkflowStory
-from exporter.web.push import ID_SCHEMA, PUSH_PATH, Push, Taken
+from exporter.web.push import ID_SCHEMA, PUSH_PATH, Push, Taken, Withdrawn
 from exporter.web.reading import ACCOUNTS_PATH, SLICE, WorkflowParameters, Workflows
 
 OPENAPI_PATH: Final = "/api/v1/openapi.json"
@@ -86,6 +86,14 @@ def openapi() -> _Json:
                     [{"push_token": []}],
                     pushed,
                     body={"required": True, "content": body},
+                ),
+                "delete": _operation(
+                    "withdraw_several",
+                    "Follow several workflows no more.",
+                    [{"push_token": []}],
+                    _answers(schemas, 200, "So many were open.", Withdrawn, (400, 403, 404, 413)),
+                    body={"required": True, "content": body},
+                    parameters=[_ACCOUNT],
                 ),
             },
             PUSH_PATH + "/{workflow_id}": {
