@@ -286,9 +286,15 @@ class Ledger:
         self.on_change()
 
     def draw_line(self, account: str, wall: float) -> bool:
-        """Say when this account was first looked at; whether this is the first call, ever."""
+        """Say when this account was first looked at; whether this is the first call, ever.
+
+        It is on the disk at once: drawn again after a crash, it would pass over what ended since.
+        """
         with self._lock:
-            return self._draw_line(account, wall)
+            is_first = self._draw_line(account, wall)
+        if is_first:
+            self._keeping.keep()
+        return is_first
 
     def is_open(self, account: str, workflow_id: str) -> bool:
         """Whether this id is kept and not settled."""

@@ -70,6 +70,7 @@ QUIET_PANELS = {
     "Oldest queued B": _BUSY,
     "Stalest observation B": _BUSY,
     "Listing lag B": _ALL_UP,
+    "Limits reached C": "no account here reads ids from files",
     "Last compared A": "a status without a list of its own makes the first two rounds incomplete",
 }
 """Queries of panels that are there for a situation that is not this one, and why it is not."""

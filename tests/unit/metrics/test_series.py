@@ -45,7 +45,7 @@ def test_slices_multiply_what_is_of_workflows_and_nothing_else() -> None:
         name = metric.name.removeprefix("comfycontrol_")
         if metric.sliced and name != "workflow_queue_position":
             assert sliced[name] == plain[name] * times, name
-        elif name in {"label_overflow_total", "exporter_label_values_cap"}:
+        elif name in {"label_overflow_total", "exporter_label_values_cap", "exporter_slice_info"}:
             assert sliced[name] == plain[name] + 2
         else:
             assert sliced[name] == plain[name], name
