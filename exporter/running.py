@@ -96,10 +96,9 @@ def run(  # noqa: PLR0913 - what a process is made of
         app.pushed,
         app.is_ready,
         web.telemetry_path,
-        read=app.read,
         config=lambda: app.config,
-        reload=reloading.reload if reloading is not None and web.lifecycle else None,
         views=app.views,
+        reload=reloading.reload if reloading is not None and web.lifecycle else None,
     )
     served = make_app(parts, web.secured)
     app.start()

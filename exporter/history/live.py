@@ -14,6 +14,7 @@ from exporter.history.problems import AccountState, ExporterState, problems
 from exporter.history.story import Story, shown_status
 from exporter.history.table import closed_table, open_row, open_table
 from exporter.ledger.ledger import Glance, Ledger
+from exporter.ledger.slicing import matched
 from exporter.ledger.workflow import Workflow
 from exporter.metrics.reading import AccountReading, ConfigReading
 from exporter.observations import FINAL_STATUSES, OPEN_STATUSES, Moment
@@ -172,10 +173,9 @@ class LiveViews:
         closed = self._closed()
         nodes = {story.node_type for story in closed if story.node_type}
         slices: dict[str, set[str]] = {}
-        for told in (
-            *(dict(workflow.slices) for workflow in self._ledger.glance().open_workflows),
-            *(story.slices for story in closed),
-        ):
+        each = [matched(workflow.slices) for workflow in self._ledger.glance().open_workflows]
+        each += [story.slices for story in closed]
+        for told in each:
             for label, value in told.items():
                 slices.setdefault(label, set()).add(value)
         return {

@@ -23,6 +23,7 @@ from exporter.ledger.facts import (
     Recovered,
     Started,
 )
+from exporter.ledger.slicing import matched
 from exporter.ledger.taken import Taken
 from exporter.ledger.workflow import Workflow
 from exporter.observations import Source, Status
@@ -189,7 +190,7 @@ class Story:
     def _copy(self, after: Workflow) -> None:
         self.phase, self.run, self.source = after.phase, after.run, after.source
         self.status = shown_status(after)
-        self.slices = dict(after.slices)
+        self.slices = matched(after.slices)
         self.first_seen = after.first_seen.wall
         self.created_at, self.started_at = after.created_at, after.started_at
         if after.phase != "open":

@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 from exporter.history.outlook import Plan, next_step
 from exporter.history.story import VIAS, Story, shown_status
+from exporter.ledger.slicing import matched
 from exporter.ledger.workflow import Workflow
 from exporter.observations import Moment, Status
 from exporter.views import SortKey, WorkflowQuery, WorkflowRow, WorkflowTable
@@ -53,7 +54,7 @@ def open_row(workflow: Workflow, plan: Plan, now: Moment) -> WorkflowRow:
         next_step_in_seconds=step.seconds,
         run_number=workflow.run,
         source=workflow.source,
-        slices=dict(workflow.slices),
+        slices=matched(workflow.slices),
     )
 
 
@@ -70,7 +71,7 @@ def _is_open_chosen(workflow: Workflow, query: WorkflowQuery) -> bool:
         (query.account is None or workflow.account == query.account)
         and (not query.prefix or workflow.workflow_id.startswith(query.prefix.lower()))
         and query.node_type is None
-        and _is_of(dict(workflow.slices), query)
+        and _is_of(matched(workflow.slices), query)
         and (
             query.status is None
             or shown_status(workflow) == query.status

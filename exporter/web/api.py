@@ -17,10 +17,10 @@ from exporter.web.workers import Workers
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def api_routes(pushed: PushedIds, views: Views | None, workers: Workers) -> list[Route]:
-    """The routes; without views there is nothing to read."""
+def api_routes(pushed: PushedIds, views: Views, workers: Workers) -> list[Route]:
+    """The routes."""
     push = PushEndpoints(pushed, workers)
-    reading = None if views is None else Reading(views, workers)
+    reading = Reading(views, workers)
 
     async def readers_accounts(request: Request) -> list[str] | None:
         """Those of the push token that is shown; None: the web side knows its caller."""
@@ -29,19 +29,19 @@ def api_routes(pushed: PushedIds, views: Views | None, workers: Workers) -> list
         return None
 
     async def accounts(request: Request) -> Response:
-        return await _there(reading).overview(request)
+        return await reading.overview(request)
 
     async def workflows(request: Request) -> Response:
         if request.method == "POST":
             return await push.push(request, await push.accounts_of(request))
         if request.method == "DELETE":
             return await push.withdraw_several(request, await push.accounts_of(request))
-        return await _there(reading).workflows(request, await readers_accounts(request))
+        return await reading.workflows(request, await readers_accounts(request))
 
     async def workflow(request: Request) -> Response:
         if request.method == "DELETE":
             return await push.withdraw(request, await push.accounts_of(request))
-        return await _there(reading).workflow(request, await readers_accounts(request))
+        return await reading.workflow(request, await readers_accounts(request))
 
     async def description(_: Request) -> Response:
         return JSONResponse(openapi())
@@ -52,12 +52,6 @@ def api_routes(pushed: PushedIds, views: Views | None, workers: Workers) -> list
         Route(PUSH_PATH + "/{workflow_id}", _refusing(workflow), methods=["GET", "DELETE"]),
         Route(OPENAPI_PATH, description, methods=["GET"]),
     ]
-
-
-def _there(reading: Reading | None) -> Reading:
-    if reading is None:
-        raise Refused(404, "there is nothing to read here")
-    return reading
 
 
 def _refusing(endpoint: _Endpoint) -> _Endpoint:

@@ -114,7 +114,7 @@ def test_one_workflow_has_its_story(client: Client) -> None:
         ("/api/v1/workflows?colour=red", 400, "unknown parameter; there are account, "),
         ("/api/v1/workflows?page=1&page=2", 400, "a parameter is given more"),
         ("/api/v1/workflows?sort=colour", 400, "sort: "),
-        ("/api/v1/nothing", 404, "Not Found"),
+        ("/api/v1/nothing", 404, "not found"),
     ],
 )
 def test_refusals_are_json(client: Client, path: str, status: int, says: str) -> None:
@@ -147,6 +147,7 @@ def test_the_description_is_whole(client: Client) -> None:
         ("/api/v1/accounts", "get"),
         ("/api/v1/workflows", "get"),
         ("/api/v1/workflows", "post"),
+        ("/api/v1/workflows", "delete"),
         ("/api/v1/workflows/{workflow_id}", "get"),
         ("/api/v1/workflows/{workflow_id}", "delete"),
         ("/api/v1/openapi.json", "get"),

@@ -140,9 +140,7 @@ def running(site: Site, text: str) -> Iterator[Running]:
     push = Push(token_file=str(site.folder / "push"))
     config = Config(accounts=(Account(name="studio", token="cfc_a", push=push),))
     app = App(config, fresh_services=True)
-    parts = WebParts(
-        app.page, app.pushed, app.is_ready, "/metrics", app.read, lambda: config, views=app.views
-    )
+    parts = WebParts(app.page, app.pushed, app.is_ready, "/metrics", lambda: config, app.views)
     server = make_server(make_app(parts, watched.current), watched.context())
     sock = listen(parse_listen_address("127.0.0.1:0"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)

@@ -18,7 +18,7 @@ from exporter.web.security.rate import Bucket
 _CHALLENGE: Final = 'Basic realm="comfycontrol-exporter", charset="UTF-8"'
 
 _DEFAULT_HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "Content-Security-Policy": "default-src 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
