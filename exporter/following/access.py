@@ -184,8 +184,6 @@ class AccountAccess:
             if for_all and isinstance(error, Forbidden):
                 # While the whole account is refused, this says nothing of the one id.
                 error = Unauthorized(str(error), code=error.code, retry_after=error.retry_after)
-            if not isinstance(error, Aborted):
-                self.last_error = LastError(class_of(error), self._monotonic())
             self._note_failure(
                 error, _asked_for(turn.purpose, about_one=about_one), about_one=about_one
             )
@@ -253,25 +251,31 @@ class AccountAccess:
         elif isinstance(error, BadRequest | NotFound | Forbidden) and (
             about_one or (isinstance(error, BadRequest) and purpose is not Purpose.LIST_FIRST_PAGE)
         ):
-            # Said of one id, or of a parameter, by a service that knew who asked.
+            # Said of one id, or of a parameter, by a service that knew who asked: no error of the
+            # account's.
             self._note_success(purpose, is_refusal=True)
+            return
         else:
-            with self._changed:
-                self._answers.failed(purpose, error, self._monotonic())
-                health = self._answers.health(self._monotonic())
-                is_misled = health.up is False and not health.answered
-                is_misled = is_misled and is_of_wrong_address(error)
-                self._misled_in_a_row += is_misled
-                suspects_address = is_misled and self._misled_in_a_row == MISLED_IN_A_ROW
-            if suspects_address:
-                log.error(
-                    "there is no list at this account's address: is its base_url right?",
-                    extra={
-                        "account": self.account,
-                        "base_url": self.client.base_url,
-                        "code": error.code,
-                    },
-                )
+            self._note_fault(error, purpose)
+        self.last_error = LastError(class_of(error), self._monotonic())
+
+    def _note_fault(self, error: ServiceError, purpose: Purpose) -> None:
+        with self._changed:
+            self._answers.failed(purpose, error, self._monotonic())
+            health = self._answers.health(self._monotonic())
+            is_misled = health.up is False and not health.answered
+            is_misled = is_misled and is_of_wrong_address(error)
+            self._misled_in_a_row += is_misled
+            suspects_address = is_misled and self._misled_in_a_row == MISLED_IN_A_ROW
+        if suspects_address:
+            log.error(
+                "there is no list at this account's address: is its base_url right?",
+                extra={
+                    "account": self.account,
+                    "base_url": self.client.base_url,
+                    "code": error.code,
+                },
+            )
 
     def _hold_back(self, error: ServiceError, *, about_one: bool) -> None:
         with self._changed:
