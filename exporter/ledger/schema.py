@@ -131,6 +131,9 @@ MIGRATIONS: Final = (
         WHERE phase = 'open' OR cause_owed_since IS NOT NULL OR duration_owed_since IS NOT NULL
         OR held IS NOT NULL;
     """,
+    """
+    ALTER TABLE workflows ADD COLUMN entered REAL;  -- when it came into its phase; Unix seconds
+    """,
 )
 """The schema, step by step: `PRAGMA user_version` says how many were taken. Never edit one that
 was released; add another. So for each word that is stored: see `exporter.ledger.words`."""
