@@ -135,7 +135,7 @@ def leaves(thresholds: Thresholds, path: str = "") -> Iterator[tuple[str, object
 def used() -> set[str]:
     """The paths that the rules ask for."""
     texts = [recording.expr for recording in RECORDINGS]
-    paths = {"settings.grafana", "settings.runbooks", "settings.slice"}
+    paths = {f"settings.{name}" for name in ("grafana", "runbooks", "exporter", "slice")}
     for alert in ALERTS:
         paths.add(f"alerts.{alert.name}.enabled")
         for rule in alert.rules:

@@ -180,12 +180,13 @@ def lines(  # noqa: PLR0913 (each is given by its name)
     maximum: float | None = None,
     no_value: str = UNSEEN,
     legend: Legend = "below",
+    link: build.DashboardLink | None = None,
 ) -> timeseries.Panel:
     """Values over time, from 0 upwards.
 
     A gap stays a gap: it says that nothing was seen. `dashed` is a pattern of the names of series
     that are there to compare with, `aside` the name of one that is so much larger that it has an
-    axis of its own.
+    axis of its own. `link` is where a click on a value leads.
     """
     panel = _common(timeseries.Panel(), about, queries)
     # A stack has no outlines: that of a 0 would look like a thin band of its colour.
@@ -209,6 +210,8 @@ def lines(  # noqa: PLR0913 (each is given by its name)
     if maximum is not None:
         panel.max(maximum)
     panel.no_value(no_value)
+    if link is not None:
+        panel.data_links([link])
     for name, color in (colors or {}).items():
         panel.override_by_name(name, [_fixed(color)])
     if dashed is not None:
