@@ -83,10 +83,11 @@ def _endpoints(parts: WebParts) -> ASGIApp:
         return config_page(parts.config())
 
     links = (
-        Link(parts.telemetry_path, "Metrics", "for Prometheus"),
-        Link(CONFIG_PATH, "Configuration", "what is in force, without its secrets"),
-        Link(HEALTHY_PATH, "Healthy", "the process lives"),
-        Link(READY_PATH, "Ready", "every account had its first answer"),
+        # Relative, so that they hold behind a proxy that has the pages under a prefix.
+        Link(parts.telemetry_path.lstrip("/"), "Metrics", "for Prometheus"),
+        Link(CONFIG_PATH.lstrip("/"), "Configuration", "what is in force, without its secrets"),
+        Link(HEALTHY_PATH.lstrip("/"), "Healthy", "the process lives"),
+        Link(READY_PATH.lstrip("/"), "Ready", "every account had its first answer"),
         Link(DOCUMENTATION_URL, "Documentation", "metrics, alerts, runbooks, troubleshooting"),
     )
 
