@@ -14,6 +14,8 @@ from exporter.flags import (
     DEFAULT_LISTEN_ADDRESS,
     EXIT_BAD_INPUT,
     HEALTH_URL,
+    STATUS_PASSWORD,
+    STATUS_USER,
     checked_url,
     parse,
     say,
@@ -31,7 +33,9 @@ EXIT_OK: Final = 0
 EXIT_CANNOT_LISTEN: Final = 2
 
 
-def main(argv: Sequence[str] | None = None, *, hold: float = HOLD_SECONDS) -> int:
+def main(  # noqa: PLR0911 - one for each command
+    argv: Sequence[str] | None = None, *, hold: float = HOLD_SECONDS
+) -> int:
     """Run the command; the exit code.
 
     `hold` is for how many seconds a new series stands at 0 where workflows are exported: no flag,
@@ -41,13 +45,15 @@ def main(argv: Sequence[str] | None = None, *, hold: float = HOLD_SECONDS) -> in
     configure(arguments.log_level, arguments.log_format)
     match arguments.command:
         case "check-config":
-            return _check_config(arguments.file)
+            return _check_config(arguments.file, series=arguments.series)
         case "check-web-config":
             return _check_web_config(arguments.file)
         case "hash-password":
             return _hash_password()
         case "health":
             return _health(arguments)
+        case "status":
+            return _status(arguments)
         case "simulate":
             return _simulate(arguments)
         case "demo":
@@ -60,11 +66,21 @@ def main(argv: Sequence[str] | None = None, *, hold: float = HOLD_SECONDS) -> in
 # none of the others. -----------------------------------------------------------------------------
 
 
-def _check_config(file: Path) -> int:
-    from exporter.config import check  # noqa: PLC0415
+def _check_config(file: Path, *, series: bool) -> int:
+    from exporter.comfycontrol.connections import CannotTrust, make_tls_context  # noqa: PLC0415
+    from exporter.config import check, load  # noqa: PLC0415
 
     code, text = check(file, os.environ)
+    try:
+        make_tls_context()
+    except CannotTrust as error:
+        # Not of the file, and the exporter would not start with it all the same.
+        code, text = EXIT_BAD_INPUT, f"{text}\nenvironment: {error}"
     say(text, sys.stdout if code == EXIT_OK else sys.stderr)
+    if series and code == EXIT_OK:
+        from exporter.metrics.series import table  # noqa: PLC0415
+
+        say(table(load(file, os.environ)), sys.stdout)
     return code
 
 
@@ -118,9 +134,27 @@ def _health(arguments: argparse.Namespace) -> int:
     return EXIT_OK if is_healthy else EXIT_BAD_INPUT
 
 
+def _status(arguments: argparse.Namespace) -> int:
+    from exporter.status import Way, show_status  # noqa: PLC0415
+
+    user = arguments.user or os.environ.get(STATUS_USER) or None
+    password = os.environ.get(STATUS_PASSWORD, "")
+    if arguments.password_file is not None:
+        try:
+            password = arguments.password_file.read_text("utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not text"
+            say(f"--password-file {arguments.password_file}: {why}")
+            return EXIT_BAD_INPUT
+    return show_status(
+        Way(arguments.url, user, password, arguments.ca, arguments.cert, arguments.key)
+    )
+
+
 def _export(arguments: argparse.Namespace, hold: float) -> int:
     signals = EndSignals()
     reload_signal = ReloadSignal()
+    from exporter.comfycontrol.connections import CannotTrust  # noqa: PLC0415
     from exporter.config import (  # noqa: PLC0415
         ConfigError,
         TokenUnreadable,
@@ -172,7 +206,7 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
             ),
             hold=hold,
         )
-    except (LedgerInUse, CannotOpenLedger, TokenUnreadable) as error:
+    except (CannotTrust, LedgerInUse, CannotOpenLedger, TokenUnreadable) as error:
         say(str(error))
         return EXIT_BAD_INPUT
     return EXIT_OK

@@ -20,6 +20,9 @@ LISTEN_FLAG: Final = "--web.listen-address"
 DEFAULT_LISTEN_ADDRESS: Final = ":10871"
 DEFAULT_HEALTH_URL: Final = "http://localhost:10871/-/healthy"
 HEALTH_URL: Final = "COMFYCONTROL_EXPORTER_HEALTH_URL"
+DEFAULT_STATUS_URL: Final = "http://localhost:10871"
+STATUS_USER: Final = "COMFYCONTROL_EXPORTER_USER"
+STATUS_PASSWORD: Final = "COMFYCONTROL_EXPORTER_PASSWORD"  # noqa: S105 - the variable's name
 
 COLLECTORS: Final = {
     "python": "python_info",
@@ -88,7 +91,8 @@ def _parser() -> _Parser:
         dest="config_file",
         type=Path,
         metavar="FILE",
-        help="configuration; without it, one account from COMFYCONTROL_TOKEN",
+        help="configuration; without it, one account from COMFYCONTROL_TOKEN or "
+        "COMFYCONTROL_TOKEN_FILE",
     )
     parser.add_argument(
         "--config.watch",
@@ -131,12 +135,19 @@ def _parser() -> _Parser:
         "check-config", help="check a configuration file and say everything that is wrong with it"
     )
     check.add_argument("file", type=Path, metavar="FILE", help=checked)
+    check.add_argument(
+        "--series",
+        action="store_true",
+        help="also say how many series it can make at most, metric by metric",
+    )
 
     check_web = commands.add_parser(
         "check-web-config",
         help="check a file for --web.config.file and say everything that is wrong with it",
     )
     check_web.add_argument("file", type=Path, metavar="FILE", help=checked)
+
+    _add_status(commands)
 
     health = commands.add_parser(
         "health", help="ask a running exporter whether it lives; exit code 0 or 1"
@@ -176,6 +187,46 @@ def _parser() -> _Parser:
     _add_web(demo, suppress=True)
     _add_logging(demo, suppress=True)
     return parser
+
+
+def _add_status(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    status = commands.add_parser(
+        "status",
+        help="show how a running exporter is, live in a terminal; exit code 0: fine, 1: no answer, "
+        "2: a critical problem",
+    )
+    status.add_argument(
+        "url",
+        nargs="?",
+        type=checked_url,
+        default=DEFAULT_STATUS_URL,
+        metavar="URL",
+        help=f"of the exporter (default {DEFAULT_STATUS_URL})",
+    )
+    status.add_argument(
+        "--user", metavar="NAME", help=f"of the web side, where it has users (or ${STATUS_USER})"
+    )
+    status.add_argument(
+        "--password-file",
+        type=Path,
+        metavar="FILE",
+        help=f"holds the password (or ${STATUS_PASSWORD} is it)",
+    )
+    status.add_argument(
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help="certificates of those who may have signed the exporter's, PEM",
+    )
+    status.add_argument(
+        "--cert",
+        type=Path,
+        metavar="FILE",
+        help="certificate to show where the exporter asks for one, PEM",
+    )
+    status.add_argument(
+        "--key", type=Path, metavar="FILE", help="its key, where that is a file of its own"
+    )
 
 
 def _add_logging(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None:

@@ -100,8 +100,8 @@ def run(  # noqa: PLR0913 - what a process is made of
         app.pushed,
         app.is_ready,
         web.telemetry_path,
-        read=app.read,
         config=lambda: app.config,
+        views=app.views,
         reload=reloading.reload if reloading is not None and web.lifecycle else None,
     )
     served = make_app(parts, web.secured)

@@ -4,11 +4,15 @@ import asyncio
 import contextlib
 import queue
 import threading
-from collections.abc import Callable
-from typing import Final, ParamSpec, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+
+Run = Callable[..., Awaitable[Any]]
+"""Calls a function with its arguments in another thread, and gives what it gives."""
 
 
 class Workers:

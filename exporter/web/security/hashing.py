@@ -1,4 +1,4 @@
-"""`comfycontrol-exporter hash-password`: a hash for `basic_auth_users`, where there is no htpasswd."""
+"""`hash-password`: a hash for `basic_auth_users`, for who has no htpasswd."""
 
 import getpass
 import sys
