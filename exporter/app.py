@@ -28,7 +28,7 @@ from exporter.ledger.slicing import SliceRule
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.totals import Buckets, LabelCaps
 from exporter.metrics.announcements import HOLD_SECONDS, Announcements
-from exporter.metrics.exposition import AsAsked, Page, new_registry
+from exporter.metrics.exposition import ALL_COLLECTORS, AsAsked, Page, new_registry
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.process import ProcessCounts
 from exporter.metrics.reading import BuildReading, ConfigReading, Reading
@@ -74,6 +74,7 @@ class App:
         fresh_services: nobody has asked these services before, as with a simulator that began
             with this process. Else what earlier processes may have asked them is assumed, where
             `storage` does not tell.
+        collectors: which series of the process itself are shown.
 
     Raises:
         TokenUnreadable: a token cannot be read.
@@ -92,6 +93,7 @@ class App:
         hold: float = HOLD_SECONDS,
         reconciling: Pace | None = Pace(),  # noqa: B008 - a constant
         fresh_services: bool = False,
+        collectors: Collection[str] = ALL_COLLECTORS,
     ) -> None:
         self._config = config
         self._now = now
@@ -102,7 +104,7 @@ class App:
         )
         self.web_config_reading: Callable[[], bool | None] = lambda: None
         """Whether the web side's own file, as it is now, is in use; None where there is none."""
-        self._registry = new_registry()
+        self._registry = new_registry(collectors)
         self.process_counts: Final = ProcessCounts(logs.suppressed)
         """Where the web side counts its clients."""
         self._registry.register(self.process_counts)

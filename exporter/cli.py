@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from exporter.flags import (
+    COLLECTORS,
     DEFAULT_HEALTH_URL,
     DEFAULT_LISTEN_ADDRESS,
     EXIT_BAD_INPUT,
@@ -22,7 +23,7 @@ from exporter.flags import (
 from exporter.logs import configure
 from exporter.metrics.announcements import HOLD_SECONDS
 from exporter.signals import EndSignals, ReloadSignal
-from exporter.web.listening import CannotListen, handed_in, listen, parse_listen_address
+from exporter.web.listening import CannotListen, handed_in, listen_on, parse_listen_address
 
 if TYPE_CHECKING:
     from exporter.config import Config
@@ -47,6 +48,8 @@ def main(  # noqa: PLR0911 - one for each command
             return _check_config(arguments.file, series=arguments.series)
         case "check-web-config":
             return _check_web_config(arguments.file)
+        case "hash-password":
+            return _hash_password()
         case "health":
             return _health(arguments)
         case "status":
@@ -89,12 +92,22 @@ def _check_web_config(file: Path) -> int:
     return code
 
 
+def _hash_password() -> int:
+    from exporter.web.security.hashing import CannotHash, hash_password  # noqa: PLC0415
+
+    try:
+        say(hash_password(), sys.stdout)
+    except CannotHash as error:
+        say(str(error))
+        return EXIT_BAD_INPUT
+    return EXIT_OK
+
+
 def _listening(arguments: argparse.Namespace) -> tuple[socket.socket, ...]:
     """What to serve on; raises `CannotListen`."""
     if arguments.systemd_socket:
         return handed_in(os.environ)
-    address = arguments.listen_address or parse_listen_address(DEFAULT_LISTEN_ADDRESS)
-    return (listen(address),)
+    return listen_on(arguments.listen_address or [parse_listen_address(DEFAULT_LISTEN_ADDRESS)])
 
 
 def _security(arguments: argparse.Namespace) -> "WatchedSecurity | None":
@@ -188,6 +201,9 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
             arguments.storage_path,
             signals,
             reloads=(reloadable, reload_signal),
+            collectors=frozenset(
+                name for name in COLLECTORS if getattr(arguments, f"collector_{name}")
+            ),
             hold=hold,
         )
     except (CannotTrust, LedgerInUse, CannotOpenLedger, TokenUnreadable) as error:

@@ -24,6 +24,13 @@ DEFAULT_STATUS_URL: Final = "http://localhost:10871"
 STATUS_USER: Final = "COMFYCONTROL_EXPORTER_USER"
 STATUS_PASSWORD: Final = "COMFYCONTROL_EXPORTER_PASSWORD"  # noqa: S105 - the variable's name
 
+COLLECTORS: Final = {
+    "python": "python_info",
+    "process": "process_*",
+    "gc": "python_gc_*",
+}
+"""Series of the process itself, which can be switched off one by one."""
+
 TAKEN_PATHS: Final = ("/-/", "/api/", "/config")
 """Below these the metrics cannot be."""
 
@@ -33,9 +40,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     parser.given = argv
     arguments = parser.parse_args(argv)
-    if sum(text.partition("=")[0] == LISTEN_FLAG for text in parser.given) > 1:
-        # Argparse would take the last without a word.
-        parser.error(f"argument {LISTEN_FLAG}: is given more than once; :PORT is every address")
     if arguments.systemd_socket and arguments.listen_address is not None:
         parser.error("argument --web.systemd-socket: not allowed with --web.listen-address")
     if arguments.watch and arguments.config_file is None:
@@ -110,8 +114,21 @@ def _parser() -> _Parser:
         metavar="DIR",
         help="folder of the ledger, so that restarts neither repeat nor lose (default data/)",
     )
+    for name, series in COLLECTORS.items():
+        parser.add_argument(
+            f"--collector.{name}",
+            dest=f"collector_{name}",
+            action=argparse.BooleanOptionalAction,
+            default=True,
+            help=f"export {series} (default on)",
+        )
     parser.add_argument("--version", action=_Version, help="say which version this is")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+
+    commands.add_parser(
+        "hash-password",
+        help="read a password and print its hash for basic_auth_users of --web.config.file",
+    )
 
     checked = "what to check; exit code 0: it can be used, 1: it cannot"
     check = commands.add_parser(
@@ -234,10 +251,12 @@ def _add_web(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None
     parser.add_argument(
         LISTEN_FLAG,
         dest="listen_address",
+        action="append",
         type=_listen_address,
         default=argparse.SUPPRESS if suppress else None,
         metavar="HOST:PORT",
-        help=f"where to serve metrics (default {DEFAULT_LISTEN_ADDRESS}: every address)",
+        help=f"where to serve metrics; may be given several times "
+        f"(default {DEFAULT_LISTEN_ADDRESS}: every address)",
     )
     parser.add_argument(
         "--web.systemd-socket",

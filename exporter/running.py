@@ -19,6 +19,7 @@ from exporter import __version__, logs
 from exporter.app import App
 from exporter.config import Config
 from exporter.metrics.announcements import HOLD_SECONDS
+from exporter.metrics.exposition import ALL_COLLECTORS
 from exporter.reloading import Reloadable, Reloading
 from exporter.signals import EndSignals, ReloadSignal
 from exporter.web.listening import MOST_CLIENTS, ListenAddress
@@ -73,13 +74,14 @@ def run(  # noqa: PLR0913 - what a process is made of
     reloads: tuple[Reloadable, ReloadSignal] | None = None,
     hold: float = HOLD_SECONDS,
     fresh_services: bool = False,
+    collectors: Collection[str] = ALL_COLLECTORS,
 ) -> None:
     """Export until a signal ends the process.
 
     `storage` is the folder of the ledger, None for one in memory. `meanwhile` is entered once
     everything runs and left before it stops. `reloads` says from what and when the configuration
     is read again, None: never. `hold` is for how many seconds a new series stands at 0.
-    `fresh_services`: see `App`.
+    `fresh_services` and `collectors`: see `App`.
 
     Raises:
         LedgerInUse: another exporter has the ledger open.
@@ -87,7 +89,9 @@ def run(  # noqa: PLR0913 - what a process is made of
         TokenUnreadable: a token's file has gone since the configuration was read.
     """
     others = set(threading.enumerate())
-    app = App(config, storage=storage, hold=hold, fresh_services=fresh_services)
+    app = App(
+        config, storage=storage, hold=hold, fresh_services=fresh_services, collectors=collectors
+    )
     if (security := web.security) is not None:
         app.web_config_reading = lambda: security.last_reload_successful
     reloading = None if reloads is None else Reloading(app, reloads[0], security, reloads[1])

@@ -108,6 +108,7 @@ class Exporters:
         self._config = config
         self._started = 0
         self._port = free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
         self._process: Process | None = None
         self._shown: dict[tuple[str, ...], float] = {}
         self.scrapes = 0
@@ -126,7 +127,7 @@ class Exporters:
 
     def scrape(self) -> Scrape:
         """What it shows; never less than any scrape before has shown."""
-        scrape = Scrape(f"http://127.0.0.1:{self._port}")
+        scrape = Scrape(self.url)
         lower = {k: v for k, v in self._shown.items() if scrape.values.get(k, 0.0) < v}
         assert not lower, "a crash has taken back what was shown"
         self._shown = scrape.values
@@ -149,6 +150,23 @@ class Exporters:
         self._stage.kill(f"exporter-{self._started}")
         assert "Traceback" not in self._process.output
         assert "level=error" not in self._process.output
+
+
+def stories_are_true(url: str, workflows: list[dict[str, Any]], before: set[str]) -> None:
+    """See that the history tells of each workflow what it was counted as, or why it was not."""
+    query = "phase=settled&per_page=1000"
+    table = requests.get(f"{url}/api/v1/workflows?{query}", timeout=10).json()
+    shown = {row["id"]: row for row in table["workflows"]}
+    assert shown.keys() == {workflow["id"] for workflow in workflows}
+    for workflow in workflows:
+        story = requests.get(f"{url}/api/v1/workflows/{workflow['id']}", timeout=10).json()
+        counted = [event for event in story["events"] if event["what"] == "counted"]
+        if workflow["id"] in before:
+            assert (story["counted_as"], counted) == ("", [])
+            assert "first looked" in story["not_counted_because"]
+        else:
+            assert shown[workflow["id"]]["status"] == story["counted_as"] == workflow["status"]
+            assert len(counted) == 1
 
 
 @pytest.fixture
@@ -246,6 +264,7 @@ def test_totals_are_the_truth_whenever_it_is_killed(
     else:
         assert (runs, starts) == (ran, started)
     assert sum(told["refusals"].values()) == 0
+    stories_are_true(exporters.url, told["workflows"], before)
     print(  # noqa: T201 - for whoever runs it with -s
         f"{KILLS} kills, {exporters.scrapes} scrapes, {len(ours)} workflows, "
         f"{sum(told['requests'].values())} requests, {told['faults']} faults"

@@ -22,7 +22,7 @@ from exporter.ledger.store import MemoryStore, StoreFailed
 from exporter.simulator import Simulator, load_scenario
 from exporter.simulator.scenario import Limit
 from exporter.views import Views
-from exporter.web.listening import CannotListen, listen, parse_listen_address
+from exporter.web.listening import CannotListen, listen, listen_on, parse_listen_address
 from exporter.web.routes import WebParts, make_app
 
 A = "a1b2c3d4-e5f6-7890-abcd-ef1234567890"
@@ -444,3 +444,23 @@ def test_every_address_is_ipv4_too() -> None:
         socket.create_connection(("127.0.0.1", sock.getsockname()[1]), 5),
     ):
         pass
+
+
+@pytest.mark.parametrize("text", ["[::]:0", "[0:0::0]:0"])
+def test_every_address_of_ipv6_is_ipv4_too(text: str) -> None:
+    try:
+        sock = listen(parse_listen_address(text))
+    except CannotListen:
+        pytest.skip("no IPv6 here")
+    with sock, socket.create_connection(("127.0.0.1", sock.getsockname()[1]), 5):
+        pass
+
+
+def test_several_addresses_or_none() -> None:
+    free = parse_listen_address("127.0.0.1:0")
+    sockets = listen_on([free, free])
+    taken = sockets[0].getsockname()[1]
+    with pytest.raises(CannotListen, match=f"127.0.0.1:{taken}"):
+        listen_on([free, parse_listen_address(f"127.0.0.1:{taken}")])
+    for sock in sockets:
+        sock.close()
