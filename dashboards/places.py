@@ -8,6 +8,7 @@ from grafana_foundation_sdk.models import dashboard as model
 
 OVERVIEW_UID: Final = "comfycontrol-overview"
 HEALTH_UID: Final = "comfycontrol-exporter-health"
+USAGE_UID: Final = "comfycontrol-usage"
 """Public, as links and bookmarks hang on them."""
 
 DATASOURCE: Final = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
@@ -34,6 +35,16 @@ def runbook_of_row() -> build.DashboardLink:
     )
 
 
+def workflow_of(value: str) -> build.DashboardLink:
+    """A link to the exporter's own page about a workflow; `value` is what Grafana fills in."""
+    return (
+        build.DashboardLink("Its history")
+        .type(model.DashboardLinkType.LINK)
+        .url(f"${{exporter_url}}/workflows/{value}")
+        .target_blank(True)
+    )
+
+
 def board(title: str, uid: str) -> build.DashboardLink:
     """A link to another board that keeps the time range and the variables."""
     return (
@@ -53,3 +64,15 @@ def panel_board(title: str, uid: str) -> build.DashboardLink:
         .type(model.DashboardLinkType.LINK)
         .url(f"/d/{uid}?${{__url_time_range}}&${{__all_variables}}")
     )
+
+
+_TITLES: Final = {
+    OVERVIEW_UID: "Overview",
+    HEALTH_UID: "Exporter health",
+    USAGE_UID: "Usage",
+}
+
+
+def others(uid: str) -> list[build.DashboardLink]:
+    """Links to all boards but this one."""
+    return [board(title, other) for other, title in _TITLES.items() if other != uid]

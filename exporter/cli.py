@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from exporter.flags import (
+    COLLECTORS,
     DEFAULT_HEALTH_URL,
     DEFAULT_LISTEN_ADDRESS,
     EXIT_BAD_INPUT,
     HEALTH_URL,
+    STATUS_PASSWORD,
+    STATUS_USER,
     checked_url,
     parse,
     say,
@@ -20,7 +23,7 @@ from exporter.flags import (
 from exporter.logs import configure
 from exporter.metrics.announcements import HOLD_SECONDS
 from exporter.signals import EndSignals, ReloadSignal
-from exporter.web.listening import CannotListen, handed_in, listen, parse_listen_address
+from exporter.web.listening import CannotListen, handed_in, listen_on, parse_listen_address
 
 if TYPE_CHECKING:
     from exporter.config import Config
@@ -30,7 +33,9 @@ EXIT_OK: Final = 0
 EXIT_CANNOT_LISTEN: Final = 2
 
 
-def main(argv: Sequence[str] | None = None, *, hold: float = HOLD_SECONDS) -> int:
+def main(  # noqa: PLR0911 - one for each command
+    argv: Sequence[str] | None = None, *, hold: float = HOLD_SECONDS
+) -> int:
     """Run the command; the exit code.
 
     `hold` is for how many seconds a new series stands at 0 where workflows are exported: no flag,
@@ -40,11 +45,15 @@ def main(argv: Sequence[str] | None = None, *, hold: float = HOLD_SECONDS) -> in
     configure(arguments.log_level, arguments.log_format)
     match arguments.command:
         case "check-config":
-            return _check_config(arguments.file)
+            return _check_config(arguments.file, series=arguments.series)
         case "check-web-config":
             return _check_web_config(arguments.file)
+        case "hash-password":
+            return _hash_password()
         case "health":
             return _health(arguments)
+        case "status":
+            return _status(arguments)
         case "simulate":
             return _simulate(arguments)
         case "demo":
@@ -57,11 +66,21 @@ def main(argv: Sequence[str] | None = None, *, hold: float = HOLD_SECONDS) -> in
 # none of the others. -----------------------------------------------------------------------------
 
 
-def _check_config(file: Path) -> int:
-    from exporter.config import check  # noqa: PLC0415
+def _check_config(file: Path, *, series: bool) -> int:
+    from exporter.comfycontrol.connections import CannotTrust, make_tls_context  # noqa: PLC0415
+    from exporter.config import check, load  # noqa: PLC0415
 
     code, text = check(file, os.environ)
+    try:
+        make_tls_context()
+    except CannotTrust as error:
+        # Not of the file, and the exporter would not start with it all the same.
+        code, text = EXIT_BAD_INPUT, f"{text}\nenvironment: {error}"
     say(text, sys.stdout if code == EXIT_OK else sys.stderr)
+    if series and code == EXIT_OK:
+        from exporter.metrics.series import table  # noqa: PLC0415
+
+        say(table(load(file, os.environ)), sys.stdout)
     return code
 
 
@@ -73,12 +92,22 @@ def _check_web_config(file: Path) -> int:
     return code
 
 
+def _hash_password() -> int:
+    from exporter.web.security.hashing import CannotHash, hash_password  # noqa: PLC0415
+
+    try:
+        say(hash_password(), sys.stdout)
+    except CannotHash as error:
+        say(str(error))
+        return EXIT_BAD_INPUT
+    return EXIT_OK
+
+
 def _listening(arguments: argparse.Namespace) -> tuple[socket.socket, ...]:
     """What to serve on; raises `CannotListen`."""
     if arguments.systemd_socket:
         return handed_in(os.environ)
-    address = arguments.listen_address or parse_listen_address(DEFAULT_LISTEN_ADDRESS)
-    return (listen(address),)
+    return listen_on(arguments.listen_address or [parse_listen_address(DEFAULT_LISTEN_ADDRESS)])
 
 
 def _security(arguments: argparse.Namespace) -> "WatchedSecurity | None":
@@ -105,9 +134,27 @@ def _health(arguments: argparse.Namespace) -> int:
     return EXIT_OK if is_healthy else EXIT_BAD_INPUT
 
 
+def _status(arguments: argparse.Namespace) -> int:
+    from exporter.status import Way, show_status  # noqa: PLC0415
+
+    user = arguments.user or os.environ.get(STATUS_USER) or None
+    password = os.environ.get(STATUS_PASSWORD, "")
+    if arguments.password_file is not None:
+        try:
+            password = arguments.password_file.read_text("utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not text"
+            say(f"--password-file {arguments.password_file}: {why}")
+            return EXIT_BAD_INPUT
+    return show_status(
+        Way(arguments.url, user, password, arguments.ca, arguments.cert, arguments.key)
+    )
+
+
 def _export(arguments: argparse.Namespace, hold: float) -> int:
     signals = EndSignals()
     reload_signal = ReloadSignal()
+    from exporter.comfycontrol.connections import CannotTrust  # noqa: PLC0415
     from exporter.config import (  # noqa: PLC0415
         ConfigError,
         TokenUnreadable,
@@ -140,7 +187,13 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
         say(str(error))
         return EXIT_CANNOT_LISTEN
     try:
-        web = WebSide(listening, arguments.telemetry_path, security, arguments.lifecycle)
+        web = WebSide(
+            listening,
+            arguments.telemetry_path,
+            security,
+            arguments.lifecycle,
+            arguments.max_connections,
+        )
         reloadable = Reloadable(read_config, str(config_file or "environment"), watched)
         run(
             config,
@@ -148,9 +201,12 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
             arguments.storage_path,
             signals,
             reloads=(reloadable, reload_signal),
+            collectors=frozenset(
+                name for name in COLLECTORS if getattr(arguments, f"collector_{name}")
+            ),
             hold=hold,
         )
-    except (LedgerInUse, CannotOpenLedger, TokenUnreadable) as error:
+    except (CannotTrust, LedgerInUse, CannotOpenLedger, TokenUnreadable) as error:
         say(str(error))
         return EXIT_BAD_INPUT
     return EXIT_OK
@@ -193,7 +249,12 @@ def _demo(arguments: argparse.Namespace) -> int:
         return EXIT_CANNOT_LISTEN
     demonstrate(
         scenario,
-        WebSide(listening, arguments.telemetry_path, security),
+        WebSide(
+            listening,
+            arguments.telemetry_path,
+            security,
+            most_clients=arguments.max_connections,
+        ),
         signals,
         seed=arguments.seed,
         speed=arguments.speed,

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from exporter import __revision__, __version__
 from exporter.logs import LEVELS
-from exporter.web.listening import ListenAddress, parse_listen_address
+from exporter.web.listening import MOST_CLIENTS, ListenAddress, parse_listen_address
 
 EXIT_BAD_INPUT: Final = 1
 """A wrong configuration or flag; nothing was started."""
@@ -20,6 +20,16 @@ LISTEN_FLAG: Final = "--web.listen-address"
 DEFAULT_LISTEN_ADDRESS: Final = ":10871"
 DEFAULT_HEALTH_URL: Final = "http://localhost:10871/-/healthy"
 HEALTH_URL: Final = "COMFYCONTROL_EXPORTER_HEALTH_URL"
+DEFAULT_STATUS_URL: Final = "http://localhost:10871"
+STATUS_USER: Final = "COMFYCONTROL_EXPORTER_USER"
+STATUS_PASSWORD: Final = "COMFYCONTROL_EXPORTER_PASSWORD"  # noqa: S105 - the variable's name
+
+COLLECTORS: Final = {
+    "python": "python_info",
+    "process": "process_*",
+    "gc": "python_gc_*",
+}
+"""Series of the process itself, which can be switched off one by one."""
 
 TAKEN_PATHS: Final = ("/-/", "/api/", "/config")
 """Below these the metrics cannot be."""
@@ -30,9 +40,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     parser.given = argv
     arguments = parser.parse_args(argv)
-    if sum(text.partition("=")[0] == LISTEN_FLAG for text in parser.given) > 1:
-        # Argparse would take the last without a word.
-        parser.error(f"argument {LISTEN_FLAG}: is given more than once; :PORT is every address")
     if arguments.systemd_socket and arguments.listen_address is not None:
         parser.error("argument --web.systemd-socket: not allowed with --web.listen-address")
     if arguments.watch and arguments.config_file is None:
@@ -84,7 +91,8 @@ def _parser() -> _Parser:
         dest="config_file",
         type=Path,
         metavar="FILE",
-        help="configuration; without it, one account from COMFYCONTROL_TOKEN",
+        help="configuration; without it, one account from COMFYCONTROL_TOKEN or "
+        "COMFYCONTROL_TOKEN_FILE",
     )
     parser.add_argument(
         "--config.watch",
@@ -106,20 +114,40 @@ def _parser() -> _Parser:
         metavar="DIR",
         help="folder of the ledger, so that restarts neither repeat nor lose (default data/)",
     )
+    for name, series in COLLECTORS.items():
+        parser.add_argument(
+            f"--collector.{name}",
+            dest=f"collector_{name}",
+            action=argparse.BooleanOptionalAction,
+            default=True,
+            help=f"export {series} (default on)",
+        )
     parser.add_argument("--version", action=_Version, help="say which version this is")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+
+    commands.add_parser(
+        "hash-password",
+        help="read a password and print its hash for basic_auth_users of --web.config.file",
+    )
 
     checked = "what to check; exit code 0: it can be used, 1: it cannot"
     check = commands.add_parser(
         "check-config", help="check a configuration file and say everything that is wrong with it"
     )
     check.add_argument("file", type=Path, metavar="FILE", help=checked)
+    check.add_argument(
+        "--series",
+        action="store_true",
+        help="also say how many series it can make at most, metric by metric",
+    )
 
     check_web = commands.add_parser(
         "check-web-config",
         help="check a file for --web.config.file and say everything that is wrong with it",
     )
     check_web.add_argument("file", type=Path, metavar="FILE", help=checked)
+
+    _add_status(commands)
 
     health = commands.add_parser(
         "health", help="ask a running exporter whether it lives; exit code 0 or 1"
@@ -161,6 +189,46 @@ def _parser() -> _Parser:
     return parser
 
 
+def _add_status(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    status = commands.add_parser(
+        "status",
+        help="show how a running exporter is, live in a terminal; exit code 0: fine, 1: no answer, "
+        "2: a critical problem",
+    )
+    status.add_argument(
+        "url",
+        nargs="?",
+        type=checked_url,
+        default=DEFAULT_STATUS_URL,
+        metavar="URL",
+        help=f"of the exporter (default {DEFAULT_STATUS_URL})",
+    )
+    status.add_argument(
+        "--user", metavar="NAME", help=f"of the web side, where it has users (or ${STATUS_USER})"
+    )
+    status.add_argument(
+        "--password-file",
+        type=Path,
+        metavar="FILE",
+        help=f"holds the password (or ${STATUS_PASSWORD} is it)",
+    )
+    status.add_argument(
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help="certificates of those who may have signed the exporter's, PEM",
+    )
+    status.add_argument(
+        "--cert",
+        type=Path,
+        metavar="FILE",
+        help="certificate to show where the exporter asks for one, PEM",
+    )
+    status.add_argument(
+        "--key", type=Path, metavar="FILE", help="its key, where that is a file of its own"
+    )
+
+
 def _add_logging(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None:
     parser.add_argument(
         "--log.level",
@@ -183,10 +251,12 @@ def _add_web(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None
     parser.add_argument(
         LISTEN_FLAG,
         dest="listen_address",
+        action="append",
         type=_listen_address,
         default=argparse.SUPPRESS if suppress else None,
         metavar="HOST:PORT",
-        help=f"where to serve metrics (default {DEFAULT_LISTEN_ADDRESS}: every address)",
+        help=f"where to serve metrics; may be given several times "
+        f"(default {DEFAULT_LISTEN_ADDRESS}: every address)",
     )
     parser.add_argument(
         "--web.systemd-socket",
@@ -210,6 +280,15 @@ def _add_web(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None
         default=argparse.SUPPRESS if suppress else None,
         metavar="FILE",
         help="TLS, passwords and headers, in the format of Prometheus' exporter-toolkit",
+    )
+    parser.add_argument(
+        "--web.max-connections",
+        dest="max_connections",
+        type=_connections,
+        default=argparse.SUPPRESS if suppress else MOST_CLIENTS,
+        metavar="N",
+        help=f"clients at a time; another takes the place of who waits longest "
+        f"(default {MOST_CLIENTS})",
     )
 
 
@@ -237,6 +316,13 @@ def _listen_address(text: str) -> ListenAddress:
         return parse_listen_address(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _connections(text: str) -> int:
+    # Less than a few would let a browser keep Prometheus out.
+    if not text.isascii() or not text.isdigit() or not 8 <= int(text[:9]) <= 65_536:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 8 to 65536")
+    return int(text)
 
 
 def _path(text: str) -> str:

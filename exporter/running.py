@@ -1,5 +1,6 @@
 """The life of the process: start, serve until told to end, stop."""
 
+import contextlib
 import gc
 import logging
 import os
@@ -14,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from exporter import __version__
+from exporter import __version__, logs
 from exporter.app import App
 from exporter.config import Config
 from exporter.metrics.announcements import HOLD_SECONDS
+from exporter.metrics.exposition import ALL_COLLECTORS
 from exporter.reloading import Reloadable, Reloading
 from exporter.signals import EndSignals, ReloadSignal
-from exporter.web.listening import ListenAddress
+from exporter.web.listening import MOST_CLIENTS, ListenAddress
 from exporter.web.routes import WebParts, make_app
 from exporter.web.security import UNSECURED, Security, WatchedSecurity
 from exporter.web.server import serve
@@ -41,6 +43,7 @@ class WebSide:
     """None: plain HTTP without passwords."""
     lifecycle: bool = False
     """Whether `POST /-/reload` is allowed."""
+    most_clients: int = MOST_CLIENTS
 
     @property
     def address(self) -> str:
@@ -71,13 +74,14 @@ def run(  # noqa: PLR0913 - what a process is made of
     reloads: tuple[Reloadable, ReloadSignal] | None = None,
     hold: float = HOLD_SECONDS,
     fresh_services: bool = False,
+    collectors: Collection[str] = ALL_COLLECTORS,
 ) -> None:
     """Export until a signal ends the process.
 
     `storage` is the folder of the ledger, None for one in memory. `meanwhile` is entered once
     everything runs and left before it stops. `reloads` says from what and when the configuration
     is read again, None: never. `hold` is for how many seconds a new series stands at 0.
-    `fresh_services`: see `App`.
+    `fresh_services` and `collectors`: see `App`.
 
     Raises:
         LedgerInUse: another exporter has the ledger open.
@@ -85,7 +89,9 @@ def run(  # noqa: PLR0913 - what a process is made of
         TokenUnreadable: a token's file has gone since the configuration was read.
     """
     others = set(threading.enumerate())
-    app = App(config, storage=storage, hold=hold, fresh_services=fresh_services)
+    app = App(
+        config, storage=storage, hold=hold, fresh_services=fresh_services, collectors=collectors
+    )
     if (security := web.security) is not None:
         app.web_config_reading = lambda: security.last_reload_successful
     reloading = None if reloads is None else Reloading(app, reloads[0], security, reloads[1])
@@ -94,8 +100,8 @@ def run(  # noqa: PLR0913 - what a process is made of
         app.pushed,
         app.is_ready,
         web.telemetry_path,
-        read=app.read,
         config=lambda: app.config,
+        views=app.views,
         reload=reloading.reload if reloading is not None and web.lifecycle else None,
     )
     served = make_app(parts, web.secured)
@@ -114,16 +120,26 @@ def run(  # noqa: PLR0913 - what a process is made of
     for warning in (*config.warnings(), *web.secured().warnings):
         log.warning("configuration", extra={"key": warning.key, "warning": warning.reason})
     with web.watch(), reloading or nullcontext(), meanwhile(app):
-        serve(served, list(web.listening), signals, web.context())
+        serve(
+            served,
+            list(web.listening),
+            signals,
+            web.context(),
+            counts=app.process_counts,
+            most_clients=web.most_clients,
+        )
     log.info("stopping")
     have_stopped = app.stop()
+    logs.tell_suppressed(everything=True)
     if not have_stopped or _would_wait(others):
         # A thread that waits where nothing wakes it (a name that is being resolved, a disk that
         # does not answer) must not hold up the end, nor write to streams that the interpreter has
         # closed.
         log.info("stopped", extra={"left": "threads that would not end in time"})
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        # The log's last lines, which the interpreter would see to.
+        logging.shutdown()
         os._exit(0)
     log.info("stopped")
 

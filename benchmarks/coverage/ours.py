@@ -14,6 +14,7 @@ from exporter.cli import main
 from exporter.ledger import tracker
 from exporter.ledger.counting import CountingRules
 from exporter.ledger.facts import Fact, Failed, Finished, Ignored
+from exporter.ledger.slicing import SliceLabels
 from exporter.ledger.totals import Totals
 from exporter.ledger.workflow import Workflow
 from exporter.observations import Observation
@@ -26,8 +27,15 @@ def write_down(log: CountedLog) -> None:
     """From now on, write down each outcome and each cause in the moment it enters the totals."""
     count = Totals.add
 
-    def add(self: Totals, account: str, workflow_id: str, fact: Fact, wall: float) -> None:
-        count(self, account, workflow_id, fact, wall)
+    def add(
+        self: Totals,
+        account: str,
+        workflow_id: str,
+        fact: Fact,
+        wall: float,
+        slices: SliceLabels = (),
+    ) -> None:
+        count(self, account, workflow_id, fact, wall, slices)
         if isinstance(fact, Finished):
             log.add(workflow_id, fact.status.value)
         elif isinstance(fact, Failed):

@@ -23,7 +23,13 @@ from exporter.comfycontrol import (
 )
 from exporter.comfycontrol.budget import RequestBudget, Turn
 from exporter.comfycontrol.window import Purpose
-from exporter.following.answers import AccountHealth, Answers
+from exporter.following.answers import (
+    AccountHealth,
+    Answers,
+    LastError,
+    class_of,
+    is_of_wrong_address,
+)
 from exporter.following.backoff import Backoff, HeldBack
 from exporter.following.refusals import Refusals
 from exporter.following.stop import Stop, Stopped
@@ -31,6 +37,10 @@ from exporter.following.stop import Stop, Stopped
 log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
+
+MISLED_IN_A_ROW: Final = 3
+"""So many answers as of a wrong address, and no usable one, before the address is suspected in the
+log: an edge in front of the service gives one such page now and then."""
 
 _LIST_PURPOSES: Final = (Purpose.LIST_FIRST_PAGE, Purpose.LIST_DEEPER_PAGE)
 
@@ -45,6 +55,7 @@ class AccountAccess:
         reload_token: read the token again from where it comes from; False when that failed.
         monotonic: seconds.
         random: numbers from 0 to 1, for the backoff.
+        token_shape: what the token in use looks like, where that is no token.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -56,6 +67,7 @@ class AccountAccess:
         reload_token: Callable[[], bool],
         monotonic: Callable[[], float],
         random: Callable[[], float],
+        token_shape: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.account: Final = account
         self.client: Final = client
@@ -63,14 +75,18 @@ class AccountAccess:
         """Of single ids, by whomever they were asked for."""
         self._budget = budget
         self._reload_token = reload_token
+        self._token_shape = token_shape
         self._monotonic = monotonic
         self._backoff = Backoff(random)
         self._held_back = HeldBack()
+        self.last_error: LastError | None = None
+        """Of the latest request that failed."""
         self._changed = threading.Condition()
         self._refused = False
         self._next_try = 0.0
         self._someone_tries = False
         self._answers = Answers()
+        self._misled_in_a_row = 0
 
     def health(self) -> AccountHealth:
         """What is known of the account now."""
@@ -156,6 +172,7 @@ class AccountAccess:
             with stop.interrupting(call.abort):
                 answer = request(call)
         except RateLimited as error:
+            self.last_error = LastError(class_of(error), self._monotonic())
             turn.refused(error.retry_after)
             with self._changed:
                 self._answers.refused_for_now()
@@ -216,11 +233,11 @@ class AccountAccess:
 
     # What the answers say ---------------------------------------------------------------------
 
-    def _note_success(self, purpose: Purpose) -> None:
+    def _note_success(self, purpose: Purpose, *, is_refusal: bool = False) -> None:
         with self._changed:
             was_refused, self._refused = self._refused, False
             self._backoff.worked()
-            self._answers.usable(purpose, self._monotonic())
+            self._answers.usable(purpose, self._monotonic(), is_refusal=is_refusal)
             self._changed.notify_all()
         if was_refused:
             log.info("account accepted again", extra={"account": self.account})
@@ -231,14 +248,34 @@ class AccountAccess:
         self._hold_back(error, about_one=about_one)
         if isinstance(error, Unauthorized) or (isinstance(error, Forbidden) and not about_one):
             self._note_refusal(error, purpose)
-        elif isinstance(error, BadRequest | NotFound | Forbidden) and not (
-            isinstance(error, NotFound) and not about_one
+        elif isinstance(error, BadRequest | NotFound | Forbidden) and (
+            about_one or (isinstance(error, BadRequest) and purpose is not Purpose.LIST_FIRST_PAGE)
         ):
-            # Said of one id, or of a parameter, by a service that knew who asked.
-            self._note_success(purpose)
+            # Said of one id, or of a parameter, by a service that knew who asked: no error of the
+            # account's.
+            self._note_success(purpose, is_refusal=True)
+            return
         else:
-            with self._changed:
-                self._answers.failed(purpose, error, self._monotonic())
+            self._note_fault(error, purpose)
+        self.last_error = LastError(class_of(error), self._monotonic())
+
+    def _note_fault(self, error: ServiceError, purpose: Purpose) -> None:
+        with self._changed:
+            self._answers.failed(purpose, error, self._monotonic())
+            health = self._answers.health(self._monotonic())
+            is_misled = health.up is False and not health.answered
+            is_misled = is_misled and is_of_wrong_address(error)
+            self._misled_in_a_row += is_misled
+            suspects_address = is_misled and self._misled_in_a_row == MISLED_IN_A_ROW
+        if suspects_address:
+            log.error(
+                "there is no list at this account's address: is its base_url right?",
+                extra={
+                    "account": self.account,
+                    "base_url": self.client.base_url,
+                    "code": error.code,
+                },
+            )
 
     def _hold_back(self, error: ServiceError, *, about_one: bool) -> None:
         with self._changed:
@@ -269,9 +306,12 @@ class AccountAccess:
             self._answers.failed(purpose, error, self._monotonic(), refused=True)
             self._changed.notify_all()
         if first:
+            marks = {"account": self.account, "code": error.code}
+            shape = self._token_shape()
+            if shape is not None:
+                marks["token_shape"] = shape
             log.error(
-                "the service refuses this account's token: trying again, ids are kept",
-                extra={"account": self.account, "code": error.code},
+                "the service refuses this account's token: trying again, ids are kept", extra=marks
             )
 
 

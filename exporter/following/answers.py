@@ -17,14 +17,17 @@ from math import inf
 from typing import Final, Literal, get_args
 
 from exporter.comfycontrol import (
+    BadRequest,
     Forbidden,
     NotFound,
+    RateLimited,
     ServerFault,
     ServiceError,
     Unauthorized,
     Unreachable,
+    Unusable,
 )
-from exporter.comfycontrol.errors import NO_STATUS
+from exporter.comfycontrol.errors import NO_STATUS, Redirected, TooLarge
 from exporter.comfycontrol.window import Purpose
 
 Cause = Literal["token_refused", "not_listed", "server_errors", "no_answer", "unusable"]
@@ -52,6 +55,7 @@ _WAYS: Final[Mapping[Purpose, _Way]] = {
     Purpose.LIST_DEEPER_PAGE: "list",
     Purpose.POLL: "poll",
     Purpose.CAUSE: "cause",
+    Purpose.NAMED_STREAM: "stream",
     Purpose.NEW_STREAM: "stream",
     Purpose.RECONNECT: "stream",
     Purpose.RECONCILE: "reconcile",
@@ -65,17 +69,60 @@ class AccountHealth:
     up: bool | None
     """It gets what it needs; None before there was anything to answer."""
     answered: bool
-    """There was an answer at all, since the start."""
+    """There was an answer at all since the start, and not only such as a wrong address gives."""
     down_since: float | None
     """Monotonic time since which what it needs has failed; None while up."""
     cause: Cause | None = None
     """Why it is down, as the latest bad answer says; None while up."""
     usable_at: float | None = None
     """Monotonic time of the latest usable answer; None: there was none yet."""
+    reason: str | None = None
+    """Why it is down, in words for a person: no URL, no token and nothing that a peer wrote. None
+    while up."""
 
     def is_blind(self, now: float) -> bool:
         """Whether nothing has been known of its workflows for a while."""
         return self.down_since is not None and now - self.down_since > GRACE_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class LastError:
+    """The latest request that failed."""
+
+    text: str
+    """The status of its answer, or the class of fault; never a message."""
+    at: float
+    """Monotonic seconds."""
+
+
+def class_of(error: ServiceError) -> str:
+    """The status of an answer and the class of its fault, in our own words alone."""
+    what = _CLASSES.get(type(error), "unusable answer")
+    if isinstance(error, Unreachable):
+        what = f"{what} ({_REASONS.get(error.reason, 'connection')})"
+    return what if error.code == NO_STATUS else f"{error.code}: {what}"
+
+
+_CLASSES: Final[Mapping[type[ServiceError], str]] = {
+    BadRequest: "refused as malformed",
+    Unauthorized: "token refused",
+    Forbidden: "forbidden",
+    NotFound: "not found",
+    RateLimited: "rate limit",
+    ServerFault: "fault of the service, or of a proxy before it",
+    Redirected: "redirected",
+    TooLarge: "answer too large",
+    Unreachable: "no answer",
+}
+_REASONS: Final[Mapping[str, str]] = {
+    "dns": "name not resolved",
+    "connect": "not connected",
+    "proxy": "proxy",
+    "tls": "TLS",
+    "timeout": "timeout",
+    "broken": "cut off",
+    "protocol": "no HTTP",
+}
 
 
 @dataclass(slots=True)
@@ -108,6 +155,7 @@ class Answers:
         self._refused = False
         self._answered = False
         self._cause: Cause | None = None
+        self._reason: str | None = None
         self._down_since: float | None = None
         self._was_up = False
         self._usable_at: float | None = None
@@ -120,10 +168,18 @@ class Answers:
         """There was an answer, which says nothing but that there were too many requests."""
         self._answered = True
 
-    def usable(self, purpose: Purpose, now: float) -> None:
-        """The service knew who asked, and answered."""
+    def usable(self, purpose: Purpose, now: float, *, is_refusal: bool = False) -> None:
+        """The service knew who asked, and answered.
+
+        `is_refusal`: it refused one id. So does a wrong address, for all of them: where the list
+        is asked for as well, that says nothing before the list was answered.
+        """
         self._judge(now)
-        self._answered, self._refused, self._usable_at = True, False, now
+        self._refused = False
+        if is_refusal and self._listed and not self._was_listed:
+            self._judge(now)
+            return
+        self._answered, self._usable_at = True, now
         record = self._ways.setdefault(_WAYS[purpose], _Record())
         if not record.usable_in_a_row:
             record.usable_since = now
@@ -136,12 +192,14 @@ class Answers:
     ) -> None:
         """There was no usable answer. `refused`: of no way of asking, as the token is refused."""
         self._judge(now)
-        self._answered |= error.code != NO_STATUS
-        self._refused |= refused
         way = _WAYS[purpose]
+        is_misled = way == "list" and not self._was_listed and is_of_wrong_address(error)
+        self._answered |= error.code != NO_STATUS and not is_misled
+        self._refused |= refused
         record = self._ways.setdefault(way, _Record())
         if refused or way in self._needed():
             self._cause = cause_of(error)
+            self._reason = reason_of(error, is_misled=is_misled)
         record.usable_in_a_row = 0
         if record.failing_since is None:
             record.failing_since = now
@@ -156,8 +214,15 @@ class Answers:
             answered=self._answered,
             down_since=self._down_since,
             cause=self._cause if is_down else None,
+            reason=self._reason if is_down else None,
             usable_at=self._usable_at,
         )
+
+    @property
+    def _was_listed(self) -> bool:
+        """Whether the list was ever answered usably."""
+        record = self._ways.get("list")
+        return record is not None and record.usable_at > -inf
 
     def _needed(self) -> dict[_Way, _Record]:
         """What the account needs, of the ways that were used; all, before any of those was."""
@@ -203,3 +268,43 @@ def cause_of(error: ServiceError) -> Cause:
         case ServerFault(code=code) if code.startswith("5"):
             return "server_errors"
     return "unusable"
+
+
+def is_of_wrong_address(error: ServiceError) -> bool:
+    """Whether an answer about the list is one that another address than the service's gives."""
+    match error:
+        case NotFound() | Redirected():
+            return True
+        case ServerFault(code="404" | "405" | "410"):
+            return True
+        case Unusable(code="200"):
+            return True
+    return False
+
+
+def reason_of(error: ServiceError, *, is_misled: bool = False) -> str:
+    """Why there is no usable answer, in words.
+
+    Args:
+        error: the latest bad answer.
+        is_misled: it is one that a wrong address gives, and the right one was never seen.
+    """
+    match error:
+        case Unauthorized(code=code) if code == NO_STATUS:
+            reason = "its token cannot be sent"
+        case Unauthorized():
+            reason = f"its token is refused ({error.code})"
+        case Forbidden():
+            reason = f"its list is refused ({error.code})"
+        case NotFound():
+            reason = f"there is no list at its address ({error.code})"
+        case Redirected():
+            reason = f"its address sends elsewhere ({error.code}), which is not followed"
+        case ServerFault(code=code) if code.startswith("5"):
+            reason = f"the service fails ({code})"
+        case ServerFault():
+            reason = f"something before the service refuses ({error.code})"
+        case _:
+            # Fixed phrases, after what was asked.
+            reason = str(error).partition(": ")[2] or f"no usable answer ({error.code})"
+    return f"{reason}; is base_url right?" if is_misled else reason

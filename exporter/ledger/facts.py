@@ -1,7 +1,7 @@
 """What the tracker concludes. Each fact is counted once; nothing else ever changes a total."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from exporter.observations import DropReason, Source, Status
 
@@ -27,6 +27,14 @@ class Started:
     """It has started, this many seconds after its creation."""
 
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PhasePassed:
+    """It has left a phase before its run. `seconds` is how long that took; None: uncertain."""
+
+    phase: Status
+    seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +87,15 @@ class Ignored:
     reason: IgnoreReason
 
 
+SLICED: Final = (EnteredQueue, PhasePassed, Started, Finished, Ran, Failed, OutputsMade)
+"""What is counted under the slices of its workflow, and so waits until they are decided."""
+
+SlicedFact = EnteredQueue | PhasePassed | Started | Finished | Ran | Failed | OutputsMade
+
 Fact = (
     Discovered
     | EnteredQueue
+    | PhasePassed
     | Started
     | Finished
     | Ran

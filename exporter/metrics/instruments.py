@@ -4,18 +4,19 @@ These start at 0 with the process, unlike the totals of workflows, which the led
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from exporter.comfycontrol import Endpoint
 from exporter.following.telemetry import SnapshotResult, StreamEnd
 from exporter.ledger.new_series import NewSeries
 from exporter.ledger.totals import CounterTotal, Labels
 from exporter.metrics.catalogue import API_DURATION_BUCKETS, BY_NAME
 from exporter.metrics.reading import RequestsReading
 
-ENDPOINTS: Final = ("subscribe", "list", "get")
+ENDPOINTS: Final = get_args(Endpoint)
 EXPECTED_CODES: Final = ("200", "401", "403", "404", "429", "500", "503", "error")
 """Codes whose series stand at 0 from the start. Those of others are new when they come."""
 
@@ -25,6 +26,10 @@ _REQUESTS: Final = "comfycontrol_api_requests_total"
 def _counter(name: str, registry: CollectorRegistry) -> Counter:
     metric = BY_NAME[name]
     return Counter(metric.name, metric.help, metric.labels, registry=registry)
+
+
+def _nobody(account: str, reason: StreamEnd, workflow_id: str, seconds: float | None) -> None:
+    """Nobody listens."""
 
 
 class Instruments:
@@ -43,6 +48,8 @@ class Instruments:
         self._snapshots = _counter("comfycontrol_stream_snapshots_total", registry)
         self._pages = _counter("comfycontrol_listing_pages_total", registry)
         self._malformed_rows = _counter("comfycontrol_listing_rows_malformed_total", registry)
+        self.on_stream_end: Callable[[str, StreamEnd, str, float | None], None] = _nobody
+        """Told of each stream's end with its workflow, from many threads; it must not wait."""
         self._lock = threading.Lock()
         self._lists_completed: dict[str, float] = {}
         # Not one of the library's counters: which codes come cannot be known beforehand, and what
@@ -101,6 +108,11 @@ class Instruments:
                 {key: total.copied() for key, total in self._requests.items()}, self._announced
             )
 
+    def announced(self) -> int:
+        """Series up to this number show their value now."""
+        with self._lock:
+            return self._announced
+
     def newest_series(self) -> int:
         """The highest number of a series that is not announced; 0: there is none."""
         with self._lock:
@@ -127,10 +139,13 @@ class Instruments:
             total.value += 1
         self._durations.labels(account, endpoint).observe(seconds)
 
-    def stream_ended(self, account: str, reason: StreamEnd) -> None:
-        """A stream, or the attempt to open one, is over."""
+    def stream_ended(
+        self, account: str, reason: StreamEnd, workflow_id: str, seconds: float | None = None
+    ) -> None:
+        """A stream is over after so long, or the attempt to open one (None)."""
         if account in self._accounts:
             self._stream_ends.labels(account, reason).inc()
+        self.on_stream_end(account, reason, workflow_id, seconds)
 
     def snapshot_read(self, account: str, result: SnapshotResult) -> None:
         """A stream brought an event."""

@@ -56,12 +56,16 @@ def hurried_rules(folder: Path) -> None:
     alerts["ComfyControlObservationsStale"]["above_seconds"] = 8
     alerts["ComfyControlListingBehind"]["above_seconds"] = 8
     alerts["ComfyControlRunTooLong"]["at_least"] = 3
+    thresholds["settings"]["slice"] = TEAM["label"]
     alerts["ComfyControlNothingFinished"].update(from_hour=0, to_hour=24, first_day=0, last_day=6)
     for name, text in build.rule_files(Values(thresholds, window=window)).items():
         # At midnight as well, and not an hour after the start.
         hurried = text.replace("hour() > 0", "hour() >= 0").replace("offset 1h", "offset 30s")
         (folder / name).write_text(hurried, "utf-8")
 
+
+TEAM: Final[dict[str, str]] = {"label": "team", "from": "tag", "match": "^team:(.+)$"}
+"""A slice, of which all have the default."""
 
 Told = dict[tuple[str, str], dict[str, Any]]
 
@@ -151,7 +155,8 @@ def simulator(stage: Stage, name: str, accounts: tuple[str, ...]) -> Service:
             {
                 "description": "Nothing comes by itself.",
                 "accounts": [{"name": a, "tokens": [f"cfc_{a}"]} for a in accounts],
-                "runners": [{"name": "gpu", "count": 12}],
+                # Work moves by hand here, so none of it needs an active runner.
+                "runners": [{"name": "gpu", "count": 12, "status": "disabled"}],
                 "limit": {"enabled": False},
             }
         )
@@ -190,13 +195,18 @@ def bench(stage: Stage) -> Iterator[Bench]:
     del gone["token"]
     given_up = account("given-up", service, workflows=[NOBODYS_ID])
     del given_up["listing"]
-    others = [account(a, service) for a in ACCOUNTS if a not in {"gone", "given-up", "spare"}]
+    more = {"asleep": {"runners": {"interval": "10s"}}}
+    others = [
+        account(a, service, **more.get(a, {}))
+        for a in ACCOUNTS
+        if a not in {"gone", "given-up", "spare"}
+    ]
     ports = [free_port() for _ in range(3)]
     commands = []
     documents = {
         "main": {
             "accounts": [*others, gone, given_up, account("limited", limited)],
-            "metrics": {"node_types": 1, "per_workflow_series": 3},
+            "metrics": {"node_types": 1, "per_workflow_series": 3, "slices": [TEAM]},
         },
         "spare": {"accounts": [account("spare", service)]},
     }
@@ -257,6 +267,8 @@ CAUSE: Final = {"node_type": "KSampler", "exception_type": "KeyError"}
 EXPECTED: Final[dict[tuple[str, str], dict[str, str]]] = {
     ("ComfyControlTimeToStartTooLong", "fast"): {"account": "late"},
     ("ComfyControlTimeToStartTooLong", "slow"): {"account": "late"},
+    ("ComfyControlTimeToStartTooLong", "slice"): {"account": "late", "team": "none"},
+    ("ComfyControlFailureRatioHigh", "slice"): {"account": "failing", "team": "none"},
     ("ComfyControlFailureRatioHigh", "fast"): {"account": "failing"},
     ("ComfyControlFailureRatioHigh", "slow"): {"account": "failing"},
     ("ComfyControlFailureRatioHigh", "few"): {"account": "failing"},
@@ -265,6 +277,7 @@ EXPECTED: Final[dict[tuple[str, str], dict[str, str]]] = {
     ("ComfyControlQueueStuck", "not_moving"): {"account": "stuck"},
     ("ComfyControlQueueStuck", "too_old"): {"account": "stuck", "status": "queued"},
     ("ComfyControlNothingStarts", ""): {"account": "asleep"},
+    ("ComfyControlNoActiveRunner", ""): {"account": "asleep"},
     ("ComfyControlRunTooLong", ""): {"account": "endless"},
     ("ComfyControlNothingFinished", ""): {"account": "asleep"},
     ("ComfyControlAccountDown", ""): {"account": "gone"},
@@ -416,6 +429,7 @@ def check_texts(told: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:
             }, (alert, text)
     said = {key: found["annotations"]["description"] for key, found in told.items()}
     assert "none has ever started or ended" in said["ComfyControlNothingStarts", ""]
+    assert "; 12 are disabled" in said["ComfyControlNoActiveRunner", ""]
     assert said["ComfyControlQueueStuck", "not_moving"].startswith(
         "12 workflows are queued, the oldest for 2h 0m"
     )

@@ -60,8 +60,6 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["--no-such-flag"], "--no-such-flag"),
         (["--web.listen-address=nonsense"], "is not HOST:PORT"),
         (["--web.listen-address=::1:80"], "goes in brackets"),
-        (["--web.listen-address=:1", "--web.listen-address", ":2"], "is given more than once"),
-        (["--web.listen-address=:1", "demo", "--web.listen-address=:2"], "given more than once"),
         (["--web.telemetry-path=metrics"], "starts with /"),
         (["--web.telemetry-path=/-/healthy"], "not with"),
         (["--web.telemetry-path=/config"], "not with"),
@@ -109,6 +107,18 @@ def test_check_config_says_that_a_file_is_good(
     file.write_text(GOOD)
     assert main(["check-config", str(file)]) == 0
     assert capsys.readouterr().out == f"{file}: valid, 1 account: studio\n"
+
+
+def test_check_config_says_how_many_series_there_can_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "config.yml"
+    file.write_text(GOOD)
+    assert main(["check-config", "--series", str(file)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "series at most, metric by metric:"
+    assert lines[2].split() == ["10,504", "comfycontrol_workflow_failures_total"]
+    assert lines[-1].endswith("  in all")
 
 
 def test_check_config_lists_every_fault_at_once_and_no_secret(
