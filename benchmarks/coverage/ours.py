@@ -54,9 +54,7 @@ def write_rows(path: Path) -> None:
     observe = tracker.observe
     last: dict[tuple[str, str], list[Any]] = {}
 
-    def write(
-        workflow: Workflow | None, seen: Observation, rules: CountingRules
-    ) -> tracker.Change:
+    def write(workflow: Workflow | None, seen: Observation, rules: CountingRules) -> tracker.Change:
         change = observe(workflow, seen, rules)
         said = [seen.status, seen.updated_at, seen.started_at, seen.completed_at, seen.created_at]
         facts = [type(each).__name__ for each in change.facts if not isinstance(each, Ignored)]
