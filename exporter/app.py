@@ -5,6 +5,7 @@ import platform
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from exporter.comfycontrol.window_file import WindowFile
 from exporter.config import Account, Config, RateLimit, TokenSource
 from exporter.following.choosing import StreamCapacity
 from exporter.following.reconciling import Pace
-from exporter.ledger.ledger import AccountTerms, Ledger
+from exporter.ledger.ledger import AccountTerms, Ledger, LedgerSnapshot
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.totals import Buckets, LabelCaps
 from exporter.metrics.announcements import HOLD_SECONDS, Announcements
@@ -69,6 +70,8 @@ class App:
         fresh_services: nobody has asked these services before, as with a simulator that began
             with this process. Else what earlier processes may have asked them is assumed, where
             `storage` does not tell.
+        stream_descriptors: how many streams all accounts may have together, by the limit of open
+            files; None: as many as they like.
 
     Raises:
         TokenUnreadable: a token cannot be read.
@@ -87,8 +90,10 @@ class App:
         hold: float = HOLD_SECONDS,
         reconciling: Pace | None = Pace(),  # noqa: B008 - a constant
         fresh_services: bool = False,
+        stream_descriptors: int | None = None,
     ) -> None:
         self._config = config
+        self._stream_descriptors = stream_descriptors
         self._now = now
         self._storage = storage
         self._fresh_services = fresh_services
@@ -205,6 +210,7 @@ class App:
             ),
             per_workflow_series=config.metrics.per_workflow_series,
             label_caps=_caps(config),
+            streams_held_back={"descriptors": self._held_back(config, ledger)},
         )
 
     # Reloading --------------------------------------------------------------------------------
@@ -258,7 +264,7 @@ class App:
         for account in config.accounts:
             if account.name in going_on:
                 going_on[account.name].change(
-                    account, tokens[account.name], _capacity(account, config)
+                    account, tokens[account.name], self._capacity(account, config)
                 )
         # An id that was dropped and is named anew must not stay dropped after a crash.
         self._ledger.keep()
@@ -273,7 +279,24 @@ class App:
 
     def _make_account(self, account: Account, config: Config) -> FollowedAccount:
         return FollowedAccount(
-            account, self._budget(account), _capacity(account, config), self._around
+            account, self._budget(account), self._capacity(account, config), self._around
+        )
+
+    def _capacity(self, account: Account, config: Config) -> StreamCapacity:
+        capacity = _capacity(account, config)
+        if self._stream_descriptors is None:
+            return capacity
+        share = max(1, self._stream_descriptors // len(config.accounts))
+        return replace(capacity, most=min(capacity.most, share))
+
+    def _held_back(self, config: Config, ledger: LedgerSnapshot) -> int:
+        """Streams that the accounts would have if there were more descriptors."""
+        open_now = Counter(workflow.account for workflow in ledger.open_workflows)
+        return sum(
+            max(
+                0, min(open_now[a.name], _capacity(a, config).full) - self._capacity(a, config).full
+            )
+            for a in config.accounts
         )
 
     def _budget(self, account: Account) -> RequestBudget:

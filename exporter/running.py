@@ -16,6 +16,7 @@ from typing import Final
 
 from exporter import __version__
 from exporter.app import App
+from exporter.descriptors import raise_limit, shares
 from exporter.config import Config
 from exporter.metrics.announcements import HOLD_SECONDS
 from exporter.reloading import Reloadable, Reloading
@@ -85,7 +86,13 @@ def run(  # noqa: PLR0913 - what a process is made of
         TokenUnreadable: a token's file has gone since the configuration was read.
     """
     others = set(threading.enumerate())
-    app = App(config, storage=storage, hold=hold, fresh_services=fresh_services)
+    app = App(
+        config,
+        storage=storage,
+        hold=hold,
+        fresh_services=fresh_services,
+        stream_descriptors=shares(raise_limit()).streams,
+    )
     if (security := web.security) is not None:
         app.web_config_reading = lambda: security.last_reload_successful
     reloading = None if reloads is None else Reloading(app, reloads[0], security, reloads[1])

@@ -43,6 +43,7 @@ NOT_SHOWN: dict[str, str] = dict.fromkeys(
     "alerts and their texts stand on it",
 ) | dict.fromkeys(
     (
+        "comfycontrol_exporter_streams_held_back",
         "comfycontrol_open_workflows_limit",
         "comfycontrol_open_workflows_limit_reached",
         "comfycontrol_open_workflows_beyond_limit_total",
