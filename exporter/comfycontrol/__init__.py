@@ -22,6 +22,7 @@ from exporter.comfycontrol.errors import (
     Unusable,
 )
 from exporter.comfycontrol.listing import WorkflowDetail, WorkflowPage, WorkflowSummary
+from exporter.comfycontrol.runners import Runner, RunnerPage
 from exporter.comfycontrol.snapshot import (
     Cause,
     MalformedSnapshot,
@@ -56,6 +57,8 @@ __all__ = [
     "Redirected",
     "RepeatedSnapshot",
     "RequestRecord",
+    "Runner",
+    "RunnerPage",
     "ServerFault",
     "ServiceError",
     "Snapshot",

@@ -29,6 +29,7 @@ from exporter.comfycontrol.listing import (
     parse_detail,
     parse_page,
 )
+from exporter.comfycontrol.runners import RunnerPage, parse_runners
 from exporter.comfycontrol.stamps import parse_http_date
 from exporter.comfycontrol.stream import Stream
 
@@ -203,6 +204,26 @@ class Client:
         path = f"/v1/workflow/{normalize_workflow_id(workflow_id)}"
         call = call or Call()
         return self._read_document("get", self._open("get", path, {}, call), call, parse_detail)
+
+    def list_runners(
+        self, *, page: int, per_page: int = 100, call: Call | None = None
+    ) -> RunnerPage:
+        """Read one page of the account's runners.
+
+        Args:
+            page: from 1 on, as most services count; from 0 on, as others do.
+            per_page: from 1 to 100.
+            call: by which another thread can abort this.
+
+        Raises:
+            ServiceError: it brought no page.
+        """
+        if page < 0 or not 1 <= per_page <= 100:
+            raise ValueError("pages count from 0 or 1, and hold from 1 to 100 runners")
+        parameters = {"page": str(page), "per_page": str(per_page)}
+        call = call or Call()
+        response = self._open("runners", "/v1/runner", parameters, call)
+        return self._read_document("runners", response, call, parse_runners)
 
     def subscribe(self, workflow_id: str, call: Call | None = None) -> Stream:
         """Open the event stream of one workflow. Whoever opens it iterates over it, or closes it.

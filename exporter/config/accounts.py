@@ -161,6 +161,28 @@ class Push(Section):
         return TokenSource.file(self.token_file)
 
 
+class Runners(Section):
+    """How the account's runners are counted, by which "nothing starts" finds its reason."""
+
+    interval: Annotated[float, Duration("10s", "1h")] = Field(
+        default=60.0,
+        description="Time from one reading of the runners to the next. Each costs a request or "
+        "more, taken from what the rate limit has to spare.",
+        examples=["1m"],
+        json_schema_extra={"default": "1m"},
+    )
+    by_tag: bool = Field(
+        default=False,
+        description="Whether runners are also counted for each of their tags.",
+        examples=[True],
+    )
+    tags: Annotated[int, WholeNumber(1, 1000)] = Field(
+        default=50,
+        description="Distinct tags that are told apart with `by_tag`; the rest is `other`.",
+        examples=[50],
+    )
+
+
 class Account(Section):
     """One account at the service: where its workflows are asked for, and which are followed.
 
@@ -177,6 +199,7 @@ class Account(Section):
         }
     )
     elsewhere: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(Runners.model_fields, "runners"),
         **dict.fromkeys(RateLimit.model_fields, "rate_limit"),
         **dict.fromkeys(Listing.model_fields, "listing"),
     }
@@ -262,6 +285,13 @@ class Account(Section):
         default=None,
         description="Lets other programs send ids to `/api/v1/workflows`. Absent: nobody can.",
         examples=[{"token_file": "/run/secrets/push"}],
+        json_schema_extra=_absent_by_default,
+    )
+    runners: Runners | None = Field(
+        default=None,
+        description="Counts the account's runners. Absent: they are not asked for; `{}`: counted "
+        "with the defaults.",
+        examples=[{"interval": "1m"}],
         json_schema_extra=_absent_by_default,
     )
 

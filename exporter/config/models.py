@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from pydantic import Field, ValidationError, field_validator
 
-from exporter.config.accounts import MOST_STREAMS, Account, Listing, Push, RateLimit
+from exporter.config.accounts import MOST_STREAMS, Account, Listing, Push, RateLimit, Runners
 from exporter.config.addresses import DEFAULT_BASE_URL, BaseUrl, address_of, sends_in_clear
 from exporter.config.faults import Fault, fault
 from exporter.config.metrics import Metrics
@@ -183,4 +183,5 @@ __all__ = [
     "Metrics",
     "Push",
     "RateLimit",
+    "Runners",
 ]

@@ -32,6 +32,10 @@ log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
+MISLED_IN_A_ROW: Final = 3
+"""So many answers as of a wrong address, and no usable one, before the address is suspected in the
+log: an edge in front of the service gives one such page now and then."""
+
 _LIST_PURPOSES: Final = (Purpose.LIST_FIRST_PAGE, Purpose.LIST_DEEPER_PAGE)
 
 
@@ -74,7 +78,7 @@ class AccountAccess:
         self._next_try = 0.0
         self._someone_tries = False
         self._answers = Answers()
-        self._misled_told = False
+        self._misled_in_a_row = 0
 
     def health(self) -> AccountHealth:
         """What is known of the account now."""
@@ -244,10 +248,11 @@ class AccountAccess:
             with self._changed:
                 self._answers.failed(purpose, error, self._monotonic())
                 health = self._answers.health(self._monotonic())
-                is_misled = health.up is False and not health.answered and not self._misled_told
+                is_misled = health.up is False and not health.answered
                 is_misled = is_misled and is_of_wrong_address(error)
-                self._misled_told |= is_misled
-            if is_misled:
+                self._misled_in_a_row += is_misled
+                suspects_address = is_misled and self._misled_in_a_row == MISLED_IN_A_ROW
+            if suspects_address:
                 log.error(
                     "there is no list at this account's address: is its base_url right?",
                     extra={

@@ -40,7 +40,7 @@ from exporter.ledger.schema import (
 )
 from exporter.ledger.seal import Digest, Draft, Seal, checksum
 from exporter.ledger.store import AccountMarks, Batch, Kept
-from exporter.ledger.words import words_of_total, words_of_workflow
+from exporter.ledger.words import words_of_held, words_of_total, words_of_workflow
 from exporter.ledger.workflow import Workflow
 from exporter.observations import Baseline, Status
 
@@ -336,7 +336,7 @@ def forget(
         for row in database.execute(
             f"SELECT {WORKFLOWS.listed} FROM workflows "  # noqa: S608 - constants
             "WHERE account = ? AND phase != 'open' AND ended_at < ? "
-            "AND cause_owed_since IS NULL AND duration_owed_since IS NULL "
+            "AND cause_owed_since IS NULL AND duration_owed_since IS NULL AND held IS NULL "
             "ORDER BY ended_at LIMIT ?",
             (number, ended_at, most),
         ).fetchall()
@@ -413,12 +413,13 @@ def _keep_workflows(
         found = database.execute(_FIND_WORKFLOW, row[:2]).fetchone()
         before, was_unsettled = (None, False) if found is None else found
         after = checksum(WORKFLOWS.name, row)
-        is_unsettled = workflow.phase == "open" or workflow.owed_since is not None
+        is_unsettled = workflow.is_unsettled
         draft.change("workflows", before, after)
         draft.change(
             "unsettled", before if was_unsettled else None, after if is_unsettled else None
         )
         draft.changes.append(((row[0], row[1]), before, after))
         draft.use(words_of_workflow(workflow.source, workflow.phase, workflow.status))
+        draft.use(words_of_held(workflow.held))
         kept.append((*row, after))
     database.executemany(_KEEP[WORKFLOWS], kept)

@@ -2,19 +2,21 @@
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 from typing import Final
 
-from exporter.ledger import recovering, tracker
+from exporter.ledger import holding, recovering, tracker
 from exporter.ledger.counting import CountingRules
-from exporter.ledger.facts import Dropped, Fact, Ignored
+from exporter.ledger.facts import Dropped, Fact, Finished, Ignored
+from exporter.ledger.holding import Counted
 from exporter.ledger.keeping import Keeping
 from exporter.ledger.memory import Memory
 from exporter.ledger.room import DEFAULT_MOST_OPEN, MOST_WAITING, Room, Rooms
 from exporter.ledger.runs import is_over
+from exporter.ledger.slicing import SliceRule, is_decided, labels_of, tell_changes
 from exporter.ledger.store import MemoryStore, Store, StoreFailed, StoreLost, WorkflowKey
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
 from exporter.ledger.tracker import Change
@@ -31,6 +33,7 @@ from exporter.observations import (
     Recovery,
     Status,
     TakenUp,
+    Traits,
     known_status,
 )
 
@@ -65,6 +68,8 @@ class LedgerSnapshot:
     """How often the store failed."""
     rooms: Mapping[str, Room] = field(default_factory=dict)
     """By account, how many workflows may be open, and what is beyond that."""
+    slices: tuple[SliceRule, ...] = ()
+    """The slices that are configured: all totals are shown by these."""
 
 
 class Ledger:
@@ -82,15 +87,17 @@ class Ledger:
         caps: of labels that come from the service.
         now: both clocks.
         store: where it is kept; in memory by default.
+        slices: labels that tags and names of workflows give.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts it joins
         self,
         accounts: Mapping[str, AccountTerms],
         buckets: Buckets,
         caps: LabelCaps,
         now: Callable[[], Moment],
         store: Store | None = None,
+        slices: Sequence[SliceRule] = (),
     ) -> None:
         self._accounts: tuple[str, ...] = ()
         # Of every account that was ever followed: the last word of one that is no more may come
@@ -116,9 +123,11 @@ class Ledger:
         kept = store.load(
             lambda name: accounts[name].most_open if name in accounts else DEFAULT_MOST_OPEN
         )
-        self._memory: Final = Memory(kept, Totals(buckets, caps))
+        self._slices = tuple(slices)
+        self._memory: Final = Memory(kept, Totals(buckets, caps, slices))
         self._keeping: Final = Keeping(store, self._memory, self._lock, now)
         _tell_begun_anew(self._memory.begun_anew)
+        tell_changes(self._memory.totals.sliced_by(), (), self._slices)
         self._follow(accounts)
         self._keeping.errors += kept.faults
         if kept.lost:
@@ -127,13 +136,19 @@ class Ledger:
     # What is followed -------------------------------------------------------------------------
 
     def change(
-        self, accounts: Mapping[str, AccountTerms], buckets: Buckets, caps: LabelCaps
+        self,
+        accounts: Mapping[str, AccountTerms],
+        buckets: Buckets,
+        caps: LabelCaps,
+        slices: Sequence[SliceRule] = (),
     ) -> None:
         """Follow these accounts from now on, in this way; the others are kept and not shown."""
         with self._lock:
-            begun_anew = self._memory.totals.change(buckets, caps)
+            begun_anew = self._memory.totals.change(buckets, caps, slices)
+            before, self._slices = self._slices, tuple(slices)
             self._follow(accounts)
         _tell_begun_anew(begun_anew)
+        tell_changes({rule.label for rule in before}, before, self._slices)
 
     def _follow(self, accounts: Mapping[str, AccountTerms]) -> None:
         monotonic = self._now().monotonic
@@ -143,6 +158,7 @@ class Ledger:
             if account not in self._accounts:
                 self._followed_since[account] = monotonic
                 self._memory.open_account(account, monotonic)
+            self._memory.totals.open_overflows(account)
         self._accounts = tuple(accounts)
 
     # What those who ask the service call ------------------------------------------------------
@@ -162,7 +178,7 @@ class Ledger:
                 self._refuse_what_is_beyond(taken)
             return change
 
-        change = self._apply(key, taken.at, rule)
+        change = self._apply(key, taken.at, rule, taken.traits)
         if change.workflow is None:
             raise CannotTakeUp("the ledger cannot be read")
         if change.facts:
@@ -184,7 +200,7 @@ class Ledger:
                 key, tracker.observe(known, observation, self._rules(observation))
             )
 
-        change = self._apply(key, observation.at, rule)
+        change = self._apply(key, observation.at, rule, observation.traits)
         self._tell_unknown_status(observation, change.facts)
         after = change.workflow
         if after is None:
@@ -206,7 +222,7 @@ class Ledger:
             return self._within_limit(key, change)
 
         key = (observation.account, observation.workflow_id)
-        change = self._apply(key, observation.at, rule)
+        change = self._apply(key, observation.at, rule, observation.traits)
         self._tell_unknown_status(observation, change.facts)
         if told not in {"known", "elsewhere", "old", "untold"}:
             self.on_change()
@@ -240,9 +256,15 @@ class Ledger:
         self.on_change()
 
     def draw_line(self, account: str, wall: float) -> bool:
-        """Say when this account was first looked at; whether this is the first call, ever."""
+        """Say when this account was first looked at; whether this is the first call, ever.
+
+        It is on the disk at once: drawn again after a crash, it would pass over what ended since.
+        """
         with self._lock:
-            return self._draw_line(account, wall)
+            is_first = self._draw_line(account, wall)
+        if is_first:
+            self._keeping.keep()
+        return is_first
 
     def is_open(self, account: str, workflow_id: str) -> bool:
         """Whether this id is kept and not settled."""
@@ -277,6 +299,14 @@ class Ledger:
             and workflow.ask_from <= monotonic
         ]
         return [workflow_id for _, workflow_id in sorted(debts)]
+
+    def owes_traits(self, account: str, workflow_id: str) -> bool:
+        """Whether the name and the tags of this id are wanted."""
+        with self._lock:
+            known = self._memory.find((account, workflow_id))
+            if known is None or is_decided(known.slices, self._slices):
+                return False
+            return known.phase == "open" or known.held is not None
 
     def owes_cause(self, account: str, workflow_id: str) -> bool:
         """Whether this id is settled and its cause is not known yet."""
@@ -337,7 +367,32 @@ class Ledger:
             for labels, total in self._memory.totals.counters_named("finished"):
                 if labels[0] == account and labels[1] in counted:
                     counted[Status(labels[1])] += int(total.value)
-            return counted
+            for workflow in self._memory.holding():
+                for fact, _ in () if workflow.held is None else workflow.held.facts:
+                    if workflow.account == account and isinstance(fact, Finished):
+                        # It is known and will be counted, so nobody need look for it.
+                        counted[fact.status] = counted.get(fact.status, 0) + 1
+            return {status: counted[status] for status in DOCUMENTED_ENDS}
+
+    def traits_owed(self, account: str) -> list[str]:
+        """Ids whose name and tags are wanted for their slices, those that hold facts back first.
+
+        Of open workflows and of ended ones that are not counted for want of them.
+        """
+        with self._lock:
+            held, rules = self._memory.holding(), self._slices
+            open_ones = self._memory.open_workflows() if rules else ()
+        waiting = sorted(
+            (w.held.since.wall, w.workflow_id)
+            for w in held
+            if w.account == account and w.held is not None
+        )
+        others = [
+            (w.first_seen.wall, w.workflow_id)
+            for w in open_ones
+            if w.account == account and w.held is None and not is_decided(w.slices, rules)
+        ]
+        return [workflow_id for _, workflow_id in (*waiting, *sorted(others))]
 
     def line(self, account: str) -> float | None:
         """When the account was first looked at, by the service's clock (Unix seconds)."""
@@ -370,6 +425,7 @@ class Ledger:
                 settled = self._memory.closed
                 totals = self._memory.totals.copied(accounts)
                 rooms = {account: self._rooms.room(account) for account in accounts}
+                slices = self._slices
             self._keeping.write_through(batch)
             return LedgerSnapshot(
                 accounts=accounts,
@@ -379,7 +435,13 @@ class Ledger:
                 announced=announced,
                 errors=self._keeping.errors,
                 rooms=rooms,
+                slices=slices,
             )
+
+    def announced(self) -> int:
+        """Series up to this number show their value now."""
+        with self._lock:
+            return self._memory.announced
 
     def newest_series(self) -> int:
         """The highest number of a series that is visible and not announced; 0: there is none."""
@@ -398,8 +460,18 @@ class Ledger:
     # What time does ---------------------------------------------------------------------------
 
     def keep(self) -> None:
-        """Have the store keep whatever it has not kept yet."""
+        """Count what has waited long enough for its slices, and have the store keep all."""
+        self._release_held()
         self._keeping.keep()
+
+    def _release_held(self) -> None:
+        monotonic = self._now().monotonic
+        with self._lock:
+            for known in self._memory.holding():
+                capped = partial(self._memory.totals.capped_slice, known.account)
+                counted = holding.release(known, monotonic, self._slices, capped)
+                if counted is not None:
+                    self._count((known.account, known.workflow_id), known, counted)
 
     def expire(self, out_of_sight: Collection[str] = ()) -> None:
         """Let time do its work: forgive what is owed too long, drop what nobody sees any more.
@@ -442,14 +514,18 @@ class Ledger:
     # Applying a rule --------------------------------------------------------------------------
 
     def _apply(
-        self, key: WorkflowKey, at: Moment, rule: Callable[[Workflow | None], Change]
+        self,
+        key: WorkflowKey,
+        at: Moment,
+        rule: Callable[[Workflow | None], Change],
+        traits: Traits | None = None,
     ) -> Change:
         """Find what is kept of a workflow, ask the rule, and keep what it answers."""
         while True:
             with self._lock:
                 known = self._memory.find(key)
                 if known is not None:
-                    return self._take(key, known, rule(known), at)
+                    return self._take(key, known, rule(known), at, traits)
             # Not in memory: it is new, or was settled a while ago, as the store knows.
             with self._keeping.turn:
                 try:
@@ -467,15 +543,35 @@ class Ledger:
                         continue  # somebody else has just learnt of it
                     if known is not None and known.phase != "open":
                         self._memory.remember(key, known)
-                    return self._take(key, known, rule(known), at)
+                    return self._take(key, known, rule(known), at, traits)
 
-    def _take(self, key: WorkflowKey, known: Workflow | None, change: Change, at: Moment) -> Change:
-        if change.workflow is not None and change.workflow is not known:
-            self._memory.put(key, known, change.workflow)
+    def _take(
+        self,
+        key: WorkflowKey,
+        known: Workflow | None,
+        change: Change,
+        at: Moment,
+        traits: Traits | None,
+    ) -> Change:
+        if change.workflow is None:
+            return change
+        capped = partial(self._memory.totals.capped_slice, key[0])
+        counted = holding.take(
+            known, change.workflow, change.facts, at, traits, self._slices, capped
+        )
+        self._count(key, known, counted)
+        return replace(change, workflow=counted.workflow)
+
+    def _count(self, key: WorkflowKey, known: Workflow | None, counted: Counted) -> None:
+        workflow, totals = counted.workflow, self._memory.totals
+        if workflow is not known:
+            self._memory.put(key, known, workflow)
         account, workflow_id = key
-        for fact in change.facts:
-            self._memory.totals.add(account, workflow_id, fact, at.wall)
-        return change
+        if known is None or known.slices != workflow.slices:
+            totals.open_slices(account, workflow.slices)
+        slices = labels_of(workflow.slices)
+        for fact, wall in counted.facts:
+            totals.add(account, workflow_id, fact, wall, slices)
 
     # How many may be open --------------------------------------------------------------------
 

@@ -59,6 +59,16 @@ class SqliteStore:
         self._file = LedgerFile(folder, now, on_undone=self._accounts.clear)
         self._walk = Walk()
 
+    @property
+    def path(self) -> Path:
+        """The whole path of the file."""
+        return self._file.path.absolute()
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the file was begun by this process: counters begin at 0."""
+        return self._file.is_new
+
     # Reading ----------------------------------------------------------------------------------
 
     def load(self, most_open: Callable[[str], int] = lambda _: DEFAULT_MOST_OPEN) -> Kept:

@@ -79,7 +79,7 @@ class Kept:
     """What an earlier life of the process has left."""
 
     unsettled: Iterable[Workflow] = ()
-    """Workflows that are open or owe their cause or their duration."""
+    """Workflows that are open, owe their cause or their duration, or are not counted yet."""
     accounts: Mapping[str, AccountMarks] = field(default_factory=dict)
     counters: Mapping[tuple[CounterName, Labels], CounterTotal] = field(default_factory=dict)
     histograms: Mapping[tuple[HistogramName, Labels], HistogramTotal] = field(default_factory=dict)
@@ -187,7 +187,7 @@ class MemoryStore:
             (key, workflow)
             for key, workflow in self._closed.items()
             if key[0] == account
-            and workflow.owed_since is None
+            and not workflow.is_unsettled
             and workflow.ended_at is not None
             and workflow.ended_at < ended_at
         ]

@@ -11,6 +11,7 @@ from exporter.observations import (
     NoRoom,
     OpenWorkflow,
     TakenUp,
+    Traits,
     WorkflowRegister,
 )
 
@@ -86,8 +87,12 @@ class PushedIds:
                 found.append(account)
         return found
 
-    def push(self, account: str, ids: Iterable[str]) -> Pushed:
+    def push(
+        self, account: str, ids: Iterable[str], traits: Mapping[str, Traits] | None = None
+    ) -> Pushed:
         """Take these ids up; have those that have ended looked at again.
+
+        `traits` are what was told of the names and tags of some.
 
         Raises:
             TooManyPushed: there was no room for all of them.
@@ -97,7 +102,14 @@ class PushedIds:
         ended: list[str] = []
         try:
             for workflow_id in ids:
-                taken = TakenUp(account, workflow_id, "pushed", self._now(), anew=True)
+                taken = TakenUp(
+                    account,
+                    workflow_id,
+                    "pushed",
+                    self._now(),
+                    anew=True,
+                    traits=None if traits is None else traits.get(workflow_id),
+                )
                 if self._register.take_up(taken):
                     taken_up += 1
                 elif self._register.is_open(account, workflow_id):

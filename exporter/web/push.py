@@ -1,6 +1,7 @@
 """The endpoints for pushed ids.
 
     POST /api/v1/workflows            {"workflows": ["<id>", …], "account": "<name>"}
+                                      instead of an id: {"id": …, "name": …, "tags": [ … ]}
     GET  /api/v1/workflows            what is open
     DELETE /api/v1/workflows/{id}     follow it no more
     DELETE /api/v1/workflows          the same of several, in a body as that of POST
@@ -17,15 +18,16 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from exporter.comfycontrol.text import clean
 from exporter.config import parse_workflow_id
-from exporter.observations import CannotTakeUp
+from exporter.observations import CannotTakeUp, Traits
 from exporter.sources.pushed import PushedIds, TooManyPushed
 from exporter.web.refusals import refusal
+from exporter.web.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ PUSH_PATH: Final = "/api/v1/workflows"
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 MAX_IDS: Final = 10_000
+MAX_TAGS: Final = 64
 
 
 _HEADERS: Final = {
@@ -49,13 +52,44 @@ TOLD_AGAIN_SECONDS: Final = 60.0
 _RIGHT: Final = 'right would be {"workflows": ["<id>"], "account": "<name>"}, or ["<id>"]'
 
 
-class _Push(BaseModel):
-    """The body of a push."""
+class _Named(BaseModel):
+    """An id with what its pusher knows of it, for its slices."""
 
     model_config = ConfigDict(extra="forbid")
 
-    workflows: Annotated[list[str], Field(min_length=1, max_length=MAX_IDS)]
+    id: str
+    name: str | None = None
+    tags: Annotated[list[str], Field(max_length=MAX_TAGS)] | None = None
+
+
+class _Push(BaseModel):
+    """The body of a push. Its name and tags are those of all that have none of their own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    workflows: Annotated[list[str | _Named], Field(min_length=1, max_length=MAX_IDS)]
     account: str | None = None
+    name: str | None = None
+    tags: Annotated[list[str], Field(max_length=MAX_TAGS)] | None = None
+
+    def named(self) -> list[_Named]:
+        """All of them with what is told of each."""
+        return [self._whole(one) for one in self.workflows]
+
+    def _whole(self, one: str | _Named) -> _Named:
+        named = _Named(id=one) if isinstance(one, str) else one
+        return _Named(
+            id=named.id,
+            name=self.name if named.name is None else named.name,
+            tags=self.tags if named.tags is None else named.tags,
+        )
+
+
+def _traits(named: _Named) -> Traits | None:
+    if named.name is None and named.tags is None:
+        return None
+    tags = None if named.tags is None else tuple(filter(None, map(clean, named.tags)))
+    return Traits(None if named.name is None else clean(named.name), tags)
 
 
 class _Refused(Exception):  # noqa: N818 - an answer, not an error of ours
@@ -64,9 +98,11 @@ class _Refused(Exception):  # noqa: N818 - an answer, not an error of ours
         self.answer = refusal(PUSH_PATH, status, message, _HEADERS.get(status))
 
 
-def push_routes(pushed: PushedIds, monotonic: Callable[[], float] = time.monotonic) -> list[Route]:
+def push_routes(
+    pushed: PushedIds, workers: Workers, monotonic: Callable[[], float] = time.monotonic
+) -> list[Route]:
     """The routes. They answer 404 while no account allows pushing: a reload may change that."""
-    endpoints = _Endpoints(pushed, RefusedTokens(monotonic))
+    endpoints = _Endpoints(pushed, RefusedTokens(monotonic), workers)
     return [
         Route(PUSH_PATH, endpoints.answering(endpoints.push), methods=["POST"]),
         Route(PUSH_PATH, endpoints.answering(endpoints.show), methods=["GET"]),
@@ -105,8 +141,9 @@ class RefusedTokens:
 
 
 class _Endpoints:
-    def __init__(self, pushed: PushedIds, refused_tokens: RefusedTokens) -> None:
+    def __init__(self, pushed: PushedIds, refused_tokens: RefusedTokens, workers: Workers) -> None:
         self._pushed = pushed
+        self._workers = workers
         self._refused_tokens = refused_tokens
 
     def answering(self, handle: _Handler) -> Callable[[Request], Awaitable[Response]]:
@@ -116,7 +153,7 @@ class _Endpoints:
             if not self._pushed.allowed:
                 return _Refused(404, "no account takes pushed ids").answer
             # Comparing reads the tokens' files.
-            accounts = await run_in_threadpool(self._pushed.accounts_of, _token(request))
+            accounts = await self._workers.run(self._pushed.accounts_of, _token(request))
             if not accounts:
                 self._refused_tokens.note(request.client.host if request.client else "unknown")
                 return _Refused(401, "missing or wrong push token").answer
@@ -128,9 +165,12 @@ class _Endpoints:
         return endpoint
 
     async def push(self, request: Request, accounts: list[str]) -> Response:
-        account, ids = await _named(request, accounts)
+        account, named = await _named(request, accounts)
+        told = {one.id: _traits(one) for one in named}
+        traits = {one: known for one, known in told.items() if known is not None}
+        ids = [one.id for one in named]
         try:
-            result = await run_in_threadpool(self._pushed.push, account, ids)
+            result = await self._workers.run(self._pushed.push, account, ids, traits)
         except TooManyPushed as error:
             raise _Refused(
                 429, f"{error}; {error.taken_up} of these were taken up: push the same again later"
@@ -144,7 +184,7 @@ class _Endpoints:
 
     async def show(self, request: Request, accounts: list[str]) -> Response:
         account = _account(request.query_params.get("account"), accounts)
-        workflows = await run_in_threadpool(self._pushed.open_workflows, account)
+        workflows = await self._workers.run(self._pushed.open_workflows, account)
         shown = [
             {
                 "id": workflow.workflow_id,
@@ -160,27 +200,31 @@ class _Endpoints:
         ids, wrong = _ids([request.path_params["workflow_id"]])
         if wrong:
             raise _Refused(400, "not a workflow id")
-        if not await run_in_threadpool(self._pushed.withdraw, account, ids[0]):
+        if not await self._workers.run(self._pushed.withdraw, account, ids[0]):
             raise _Refused(404, "no such open workflow")
         return Response(status_code=204)
 
     async def withdraw_several(self, request: Request, accounts: list[str]) -> Response:
-        account, ids = await _named(request, accounts)
-        withdrawn = await run_in_threadpool(self._withdraw_all, account, ids)
+        account, named = await _named(request, accounts)
+        ids = [one.id for one in named]
+        withdrawn = await self._workers.run(self._withdraw_all, account, ids)
         return JSONResponse({"withdrawn": withdrawn, "not_open": len(ids) - withdrawn})
 
     def _withdraw_all(self, account: str, ids: list[str]) -> int:
         return sum(self._pushed.withdraw(account, workflow_id) for workflow_id in ids)
 
 
-async def _named(request: Request, accounts: list[str]) -> tuple[str, list[str]]:
-    """The account and the ids that the body names."""
+async def _named(request: Request, accounts: list[str]) -> tuple[str, list[_Named]]:
+    """The account and the ids that the body names, with what it tells of each."""
     body = _parsed(await _body(request))
     account = _account(body.account or request.query_params.get("account"), accounts)
-    ids, wrong = _ids(body.workflows)
+    named = body.named()
+    ids, wrong = _ids([one.id for one in named])
     if wrong:
         raise _Refused(400, f"not workflow ids, at these places of the list: {wrong[:20]}")
-    return account, ids
+    return account, [
+        one.model_copy(update={"id": known}) for one, known in zip(named, ids, strict=True)
+    ]
 
 
 def _token(request: Request) -> str:

@@ -119,6 +119,12 @@ def test_metrics_are_gzipped_for_those_who_take_it(base_url: str) -> None:
     assert b"comfycontrol_account_up" in gzip.decompress(taking.raw.read())
     plain = requests.get(f"{base_url}/metrics", headers={"Accept-Encoding": "identity"}, timeout=10)
     assert "Content-Encoding" not in plain.headers
+    for page in ("/metrics", "/config", "/"):
+        for header in ("gzip;q=0", "gzip;q=0, identity", "*;q=0"):
+            refusing = requests.get(
+                base_url + page, headers={"Accept-Encoding": header}, timeout=10
+            )
+            assert "Content-Encoding" not in refusing.headers
 
 
 def test_pages_for_people_have_the_headers_of_pages_and_no_token(

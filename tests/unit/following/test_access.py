@@ -189,6 +189,16 @@ def test_a_wrong_address_is_suspected_once(bench: Bench, caplog: pytest.LogCaptu
     assert reason == "there is no list at its address (404); is base_url right?"
 
 
+def test_one_page_of_an_edge_does_not_make_the_address_suspect(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        with pytest.raises(Unusable):
+            bench.ask(Unusable("", code="200"), Purpose.LIST_FIRST_PAGE)
+    bench.ask("page", Purpose.LIST_FIRST_PAGE)
+    assert "base_url" not in caplog.text
+
+
 def test_the_first_refusal_of_a_token_says_what_it_looks_like(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -136,3 +136,59 @@ def test_a_file_that_did_not_change_is_not_read_again(
     monkeypatch.setattr(Path, "read_text", lambda path, _: reads.append(path))
     assert watch.look() == {A}
     assert reads == []
+
+
+@pytest.mark.timeout(10)
+def test_what_is_no_regular_file_is_told_and_never_waited_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / "good.yml", A)
+    os.mkfifo(tmp_path / "pipe.yml")
+    (tmp_path / "folder.yml").mkdir()
+    (tmp_path / "zero.yml").symlink_to("/dev/zero")
+    watch = Watch(str(tmp_path / "*.yml"))
+    assert watch.look() == {A}
+    assert watch.look() == {A}
+    assert len(caplog.records) == 3  # once each
+    reading = watch.files.reading()
+    assert reading.ok == 1
+    assert [Path(path).name for path in reading.faulty] == ["folder.yml", "pipe.yml", "zero.yml"]
+    assert "is a named pipe" in reading.faulty[str(tmp_path / "pipe.yml")]
+
+
+def test_a_hundred_and_fifty_thousand_ids_are_read(tmp_path: Path) -> None:
+    ids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(150_000)]
+    write(tmp_path / "ids.yml", *ids)
+    watch = Watch(str(tmp_path / "ids.yml"))
+    assert watch.files.read() == set(ids)
+    assert watch.files.reading().ok == 1
+
+
+def test_a_faulty_file_is_told_until_it_is_mended(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "ids.yml"
+    path.write_text(f"- {A}\n" + "- no id\n" * 100)
+    watch = Watch(str(path))
+    assert watch.look() == {A}
+    assert watch.look() == {A}
+    assert len(caplog.records) == 21  # some of them, and how many more
+    assert "line 2: [1] is not a workflow id" in watch.files.reading().faulty[str(path)]
+    write(path, B)
+    watch.look()
+    assert watch.files.reading().faulty == {}
+    assert watch.files.reading().ok == 1
+
+
+def test_a_pattern_without_files_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pattern = str(tmp_path / "*.yml")
+    watch = Watch(pattern)
+    watch.look()
+    watch.look()
+    assert [record.message for record in caplog.records] == ["no workflow file is there"]
+    assert watch.files.reading().unmatched == (pattern,)
+    write(tmp_path / "one.yml", A)
+    watch.look()
+    assert watch.files.reading().unmatched == ()
