@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from exporter.flags import (
     DEFAULT_HEALTH_URL,
     DEFAULT_LISTEN_ADDRESS,
+    DEFAULT_SIMULATOR_ADDRESS,
     EXIT_BAD_INPUT,
     HEALTH_URL,
     checked_url,
@@ -30,7 +31,9 @@ EXIT_OK: Final = 0
 EXIT_CANNOT_LISTEN: Final = 2
 
 
-def main(argv: Sequence[str] | None = None, *, hold: float = HOLD_SECONDS) -> int:
+def main(  # noqa: PLR0911 - one for each command
+    argv: Sequence[str] | None = None, *, hold: float = HOLD_SECONDS
+) -> int:
     """Run the command; the exit code.
 
     `hold` is for how many seconds a new series stands at 0 where workflows are exported: no flag,
@@ -47,6 +50,8 @@ def main(argv: Sequence[str] | None = None, *, hold: float = HOLD_SECONDS) -> in
             return _health(arguments)
         case "simulate":
             return _simulate(arguments)
+        case "backup":
+            return _backup(arguments)
         case "demo":
             return _demo(arguments)
         case _:
@@ -173,6 +178,18 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
     return EXIT_OK
 
 
+def _backup(arguments: argparse.Namespace) -> int:
+    from exporter.ledger.backup import CannotBackUp, back_up  # noqa: PLC0415
+
+    try:
+        count = back_up(arguments.storage_path, arguments.file)
+    except CannotBackUp as error:
+        say(str(error))
+        return EXIT_BAD_INPUT
+    say(f"{arguments.file.absolute()}: a copy of the ledger, {count:,} workflows", sys.stdout)
+    return EXIT_OK
+
+
 def _simulate(arguments: argparse.Namespace) -> int:
     from exporter.simulator import load_scenario, serve  # noqa: PLC0415
 
@@ -181,12 +198,13 @@ def _simulate(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         say(str(error))
         return EXIT_BAD_INPUT
+    address = arguments.listen_address or parse_listen_address(DEFAULT_SIMULATOR_ADDRESS)
     return serve(
         scenario,
         seed=arguments.seed,
         speed=arguments.speed,
-        host=arguments.listen_address.host,
-        port=arguments.listen_address.port,
+        host=address.host,
+        port=address.port,
     )
 
 
