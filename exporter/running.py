@@ -88,12 +88,13 @@ def run(  # noqa: PLR0913 - what a process is made of
         TokenUnreadable: a token's file has gone since the configuration was read.
     """
     others = set(threading.enumerate())
+    descriptors = shares(raise_limit())
     app = App(
         config,
         storage=storage,
         hold=hold,
         fresh_services=fresh_services,
-        stream_descriptors=shares(raise_limit()).streams,
+        stream_descriptors=descriptors.streams,
     )
     if (security := web.security) is not None:
         app.web_config_reading = lambda: security.last_reload_successful
@@ -129,7 +130,7 @@ def run(  # noqa: PLR0913 - what a process is made of
             signals,
             web.context(),
             counts=app.process_counts,
-            most_clients=web.most_clients,
+            most_clients=min(web.most_clients, descriptors.clients),
         )
     log.info("stopping")
     have_stopped = app.stop()

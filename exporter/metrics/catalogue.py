@@ -435,6 +435,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Streams that are not opened for want of descriptors, threads or memory of the process.",
         "streams",
         reading.streams_held_back,
+        values={"reason": label_values.HELD_BACK},
     ),
     Metric(
         "comfycontrol_open_workflows_limit",

@@ -23,6 +23,7 @@ from exporter.ledger.totals import (
 )
 from exporter.ledger.tracker import ABSURD_SECONDS
 from exporter.ledger.workflow import Workflow
+from exporter.metrics.label_values import HELD_BACK
 from exporter.metrics.slicing import (
     added_up,
     counters_together,
@@ -403,10 +404,6 @@ def open_limits_reached(reading: Reading) -> Iterator[Sample]:
 def open_beyond_limit(reading: Reading) -> Iterator[Sample]:
     """How often one was turned away since the start."""
     return (Sample((account,), room.beyond) for account, room in reading.ledger.rooms.items())
-
-
-HELD_BACK: Final = ("descriptors", "threads", "memory")
-"""What streams may be held back for."""
 
 
 def streams_held_back(reading: Reading) -> Iterator[Sample]:

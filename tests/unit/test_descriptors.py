@@ -43,7 +43,9 @@ def test_the_soft_limit_is_raised_to_the_hard_one(caplog: pytest.LogCaptureFixtu
 
 
 def test_streams_that_descriptors_do_not_allow_are_told() -> None:
-    accounts = [{"name": name, "token": f"cfc_{name}", "listing": {}} for name in ("a", "b")]
+    accounts: list[dict[str, object]] = [
+        {"name": name, "token": f"cfc_{name}", "listing": {}} for name in ("a", "b")
+    ]
     app = App(
         Config.model_validate({"accounts": accounts}), fresh_services=True, stream_descriptors=20
     )
