@@ -200,8 +200,8 @@ def lines(  # noqa: PLR0913 (each is given by its name)
         .mode(common.TooltipDisplayMode.MULTI)
         .sort(common.SortOrder.DESCENDING)
     )
-    of_accounts = any("{{account}}" in query.legend for query in queries)
-    panel.legend(_legend(legend)).color_scheme(_by_name() if of_accounts else _shades())
+    are_named = any(name in query.legend for query in queries for name in _NAMES)
+    panel.legend(_legend(legend)).color_scheme(_by_name() if are_named else _shades())
     if stacked:
         panel.stacking(common_build.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
     panel.thresholds(_thresholds(limits) if limits else _plain())
@@ -217,6 +217,9 @@ def lines(  # noqa: PLR0913 (each is given by its name)
         panel.override_by_name(aside, _aside(aside, (colors or {}).get(aside, GREY)))
     return panel
 
+
+_NAMES: Final = ("{{account}}", "{{whose}}")
+"""Series of these have the colour of their name."""
 
 _LEAST_MAXIMUM: Final[Mapping[str, float]] = {
     COUNT: 4,

@@ -13,6 +13,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from alerts.build import Thresholds
 from dashboards import places
 from dashboards.boards import Row, board, by
+from dashboards.by_slice import named
 from dashboards.panels import (
     COUNT,
     GREY,
@@ -223,8 +224,8 @@ def _over_time() -> list[AnyPanel]:
                 height=9,
             ),
             Query(
-                f"({each(_SECONDS, '$by')} / 3600)" + largest(_hours("", _AT_END, "$by")),
-                "{{$by}}",
+                named(f"({each(_SECONDS, '$by')} / 3600)" + largest(_hours("", _AT_END, "$by"))),
+                "{{whose}}",
             ),
         ),
         _bars(
@@ -238,8 +239,11 @@ def _over_time() -> list[AnyPanel]:
                 links=[places.runbook("ComfyControlFailureRatioHigh")],
             ),
             Query(
-                f"({each(_SECONDS, '$by', _LOST)} / 3600)" + largest(_hours(_LOST, _AT_END, "$by")),
-                "{{$by}}",
+                named(
+                    f"({each(_SECONDS, '$by', _LOST)} / 3600)"
+                    + largest(_hours(_LOST, _AT_END, "$by"))
+                ),
+                "{{whose}}",
             ),
         ),
         _bars(
@@ -251,9 +255,11 @@ def _over_time() -> list[AnyPanel]:
                 height=9,
             ),
             Query(
-                f"round({each(_ENDED, '$by', 'completed')})"
-                + largest(_within(_ENDED, "", _AT_END, "$by")),
-                "{{$by}}",
+                named(
+                    f"round({each(_ENDED, '$by', 'completed')})"
+                    + largest(_within(_ENDED, "", _AT_END, "$by"))
+                ),
+                "{{whose}}",
             ),
         ),
     ]

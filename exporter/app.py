@@ -22,12 +22,14 @@ from exporter.config import Account, Config, RateLimit, TokenSource
 from exporter.config.slices import compiled
 from exporter.following.choosing import StreamCapacity
 from exporter.following.reconciling import Pace
+from exporter.history.history import History
+from exporter.history.live import AccountNow, LiveViews, Sources
 from exporter.ledger.ledger import AccountTerms, Ledger, LedgerSnapshot
 from exporter.ledger.slicing import SliceRule
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.totals import Buckets, LabelCaps
 from exporter.metrics.announcements import HOLD_SECONDS, Announcements
-from exporter.metrics.exposition import AsAsked, Page, new_registry
+from exporter.metrics.exposition import ALL_COLLECTORS, AsAsked, Page, new_registry
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.process import ProcessCounts
 from exporter.metrics.reading import BuildReading, ConfigReading, Reading
@@ -75,6 +77,7 @@ class App:
             `storage` does not tell.
         stream_descriptors: how many streams all accounts may have together, by the limit of open
             files; None: as many as they like.
+        collectors: which series of the process itself are shown.
 
     Raises:
         TokenUnreadable: a token cannot be read.
@@ -94,6 +97,7 @@ class App:
         reconciling: Pace | None = Pace(),  # noqa: B008 - a constant
         fresh_services: bool = False,
         stream_descriptors: int | None = None,
+        collectors: Collection[str] = ALL_COLLECTORS,
     ) -> None:
         self._config = config
         self._stream_descriptors = stream_descriptors
@@ -105,7 +109,7 @@ class App:
         )
         self.web_config_reading: Callable[[], bool | None] = lambda: None
         """Whether the web side's own file, as it is now, is in use; None where there is none."""
-        self._registry = new_registry()
+        self._registry = new_registry(collectors)
         self.process_counts: Final = ProcessCounts(logs.suppressed)
         """Where the web side counts its clients."""
         self._registry.register(self.process_counts)
@@ -116,6 +120,10 @@ class App:
             _terms(config), _buckets(config), _caps(config), now, store, _slices(config)
         )
         _tell_ledger(self._ledger, store)
+        self._history = History(now, self._ledger.kept_history)
+        self._ledger.on_taken = self._history.note
+        self._ledger.before_keeping = self._keep_history
+        self._instruments.on_stream_end = self._history.stream_ended
         self._around = Surroundings(
             self._ledger, self._instruments, now, jitter, timeouts, reconciling
         )
@@ -131,6 +139,7 @@ class App:
         }
         self._ledger.on_change = self._look
         self._announcements = Announcements(hold, self._ledger, self._instruments)
+        self.views: Final = self._make_views()
         self.page: Final = Page(self._registry, self.read, self._asked)
         self.pushed: Final = PushedIds(
             _push_tokens(config), self._ledger, now, self._look_again, self._note_withdrawn
@@ -230,6 +239,36 @@ class App:
             )
 
         return as_asked
+
+    def _accounts_now(self) -> dict[str, AccountNow]:
+        config, followed = self._config, self._accounts
+        limits = {a.name: (a.address, a.rate_limit) for a in config.accounts}
+        return {
+            name: AccountNow(
+                reading=account.reading(),
+                plan=account.plan(),
+                last_error=account.last_error(),
+                address=limits[name][0],
+                limit=limits[name][1].requests,
+                share=_limit(limits[name][1]).share,
+                period=limits[name][1].per,
+            )
+            for name, account in followed.items()
+            if name in limits  # else a reload is just taking it away
+        }
+
+    def _make_views(self) -> LiveViews:
+        sources = Sources(
+            now=self._now,
+            accounts=self._accounts_now,
+            budgets=lambda: [budget.reading() for budget in list(self._budgets.values())],
+            config=lambda: replace(
+                self._config_reading, web_last_reload_successful=self.web_config_reading()
+            ),
+            version=__version__,
+            revision=__revision__,
+        )
+        return LiveViews(self._ledger, self._history, sources)
 
     # Reloading --------------------------------------------------------------------------------
 
@@ -351,6 +390,10 @@ class App:
         followed = self._accounts.get(account)
         if followed is not None:
             followed.note_withdrawn(workflow_id)
+
+    def _keep_history(self) -> None:
+        self._history.digest(self._accounts)
+        self._ledger.keep_history(self._history.take_pending)
 
     def _keep(self) -> None:
         expiry = self._now().monotonic + EXPIRY_SECONDS

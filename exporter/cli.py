@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from exporter.flags import (
+    COLLECTORS,
     DEFAULT_HEALTH_URL,
     DEFAULT_LISTEN_ADDRESS,
     DEFAULT_SIMULATOR_ADDRESS,
     EXIT_BAD_INPUT,
     HEALTH_URL,
+    STATUS_PASSWORD,
+    STATUS_USER,
     checked_url,
     parse,
     say,
@@ -21,7 +24,7 @@ from exporter.flags import (
 from exporter.logs import configure
 from exporter.metrics.announcements import HOLD_SECONDS
 from exporter.signals import EndSignals, ReloadSignal
-from exporter.web.listening import CannotListen, handed_in, listen, parse_listen_address
+from exporter.web.listening import CannotListen, handed_in, listen_on, parse_listen_address
 
 if TYPE_CHECKING:
     from exporter.config import Config
@@ -46,8 +49,12 @@ def main(  # noqa: PLR0911 - one for each command
             return _check_config(arguments.file, series=arguments.series)
         case "check-web-config":
             return _check_web_config(arguments.file)
+        case "hash-password":
+            return _hash_password()
         case "health":
             return _health(arguments)
+        case "status":
+            return _status(arguments)
         case "simulate":
             return _simulate(arguments)
         case "backup":
@@ -88,12 +95,22 @@ def _check_web_config(file: Path) -> int:
     return code
 
 
+def _hash_password() -> int:
+    from exporter.web.security.hashing import CannotHash, hash_password  # noqa: PLC0415
+
+    try:
+        say(hash_password(), sys.stdout)
+    except CannotHash as error:
+        say(str(error))
+        return EXIT_BAD_INPUT
+    return EXIT_OK
+
+
 def _listening(arguments: argparse.Namespace) -> tuple[socket.socket, ...]:
     """What to serve on; raises `CannotListen`."""
     if arguments.systemd_socket:
         return handed_in(os.environ)
-    address = arguments.listen_address or parse_listen_address(DEFAULT_LISTEN_ADDRESS)
-    return (listen(address),)
+    return listen_on(arguments.listen_address or [parse_listen_address(DEFAULT_LISTEN_ADDRESS)])
 
 
 def _security(arguments: argparse.Namespace) -> "WatchedSecurity | None":
@@ -118,6 +135,23 @@ def _health(arguments: argparse.Namespace) -> int:
         is_healthy, text = False, str(error)
     say(text, sys.stdout if is_healthy else sys.stderr)
     return EXIT_OK if is_healthy else EXIT_BAD_INPUT
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from exporter.status import Way, show_status  # noqa: PLC0415
+
+    user = arguments.user or os.environ.get(STATUS_USER) or None
+    password = os.environ.get(STATUS_PASSWORD, "")
+    if arguments.password_file is not None:
+        try:
+            password = arguments.password_file.read_text("utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not text"
+            say(f"--password-file {arguments.password_file}: {why}")
+            return EXIT_BAD_INPUT
+    return show_status(
+        Way(arguments.url, user, password, arguments.ca, arguments.cert, arguments.key)
+    )
 
 
 def _export(arguments: argparse.Namespace, hold: float) -> int:
@@ -170,6 +204,9 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
             arguments.storage_path,
             signals,
             reloads=(reloadable, reload_signal),
+            collectors=frozenset(
+                name for name in COLLECTORS if getattr(arguments, f"collector_{name}")
+            ),
             hold=hold,
         )
     except (CannotTrust, LedgerInUse, CannotOpenLedger, TokenUnreadable) as error:
@@ -198,7 +235,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         say(str(error))
         return EXIT_BAD_INPUT
-    address = arguments.listen_address or parse_listen_address(DEFAULT_SIMULATOR_ADDRESS)
+    (address,) = arguments.listen_address or [parse_listen_address(DEFAULT_SIMULATOR_ADDRESS)]
     return serve(
         scenario,
         seed=arguments.seed,

@@ -22,6 +22,16 @@ DEFAULT_LISTEN_ADDRESS: Final = ":10871"
 DEFAULT_SIMULATOR_ADDRESS: Final = "127.0.0.1:10872"
 DEFAULT_HEALTH_URL: Final = "http://localhost:10871/-/healthy"
 HEALTH_URL: Final = "COMFYCONTROL_EXPORTER_HEALTH_URL"
+DEFAULT_STATUS_URL: Final = "http://localhost:10871"
+STATUS_USER: Final = "COMFYCONTROL_EXPORTER_USER"
+STATUS_PASSWORD: Final = "COMFYCONTROL_EXPORTER_PASSWORD"  # noqa: S105 - the variable's name
+
+COLLECTORS: Final = {
+    "python": "python_info",
+    "process": "process_*",
+    "gc": "python_gc_*",
+}
+"""Series of the process itself, which can be switched off one by one."""
 
 TAKEN_PATHS: Final = ("/-/", "/api/", "/config")
 """Below these the metrics cannot be."""
@@ -36,9 +46,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         # By the command that was given, of which the usage helps.
         whose = parser.commands.get(arguments.command, parser)
         whose.refuse_unknown(unknown)
-    if sum(text.partition("=")[0] == LISTEN_FLAG for text in parser.given) > 1:
-        # Argparse would take the last without a word.
-        parser.error(f"argument {LISTEN_FLAG}: is given more than once; :PORT is every address")
+    if arguments.command == "simulate" and len(arguments.listen_address or ()) > 1:
+        parser.commands["simulate"].error(f"argument {LISTEN_FLAG}: the simulator has one alone")
     if arguments.systemd_socket and arguments.listen_address is not None:
         parser.error("argument --web.systemd-socket: not allowed with --web.listen-address")
     if arguments.watch and arguments.config_file is None:
@@ -118,8 +127,21 @@ def _parser() -> _Parser:
         help="let POST /-/reload have the configuration read again, as SIGHUP does",
     )
     _add_storage(parser)
+    for name, series in COLLECTORS.items():
+        parser.add_argument(
+            f"--collector.{name}",
+            dest=f"collector_{name}",
+            action=argparse.BooleanOptionalAction,
+            default=True,
+            help=f"export {series} (default on)",
+        )
     parser.add_argument("--version", action=_Version, help="say which version this is")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+
+    commands.add_parser(
+        "hash-password",
+        help="read a password and print its hash for basic_auth_users of --web.config.file",
+    )
 
     checked = "what to check; exit code 0: it can be used, 1: it cannot"
     check = commands.add_parser(
@@ -137,6 +159,8 @@ def _parser() -> _Parser:
         help="check a file for --web.config.file and say everything that is wrong with it",
     )
     check_web.add_argument("file", type=Path, metavar="FILE", help=checked)
+
+    _add_status(commands)
 
     health = commands.add_parser(
         "health", help="ask a running exporter whether it lives; exit code 0 or 1"
@@ -165,6 +189,7 @@ def _parser() -> _Parser:
     simulate.add_argument(
         LISTEN_FLAG,
         dest="listen_address",
+        action="append",
         type=_listen_address,
         default=argparse.SUPPRESS,
         metavar="HOST:PORT",
@@ -174,6 +199,7 @@ def _parser() -> _Parser:
     simulate.add_argument(
         "--listen-address",
         dest="listen_address",
+        action="append",
         type=_listen_address,
         default=argparse.SUPPRESS,
         help=argparse.SUPPRESS,
@@ -210,6 +236,46 @@ def _add_storage(parser: argparse.ArgumentParser, *, suppress: bool = False) -> 
     )
 
 
+def _add_status(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    status = commands.add_parser(
+        "status",
+        help="show how a running exporter is, live in a terminal; exit code 0: fine, 1: no answer, "
+        "2: a critical problem",
+    )
+    status.add_argument(
+        "url",
+        nargs="?",
+        type=checked_url,
+        default=DEFAULT_STATUS_URL,
+        metavar="URL",
+        help=f"of the exporter (default {DEFAULT_STATUS_URL})",
+    )
+    status.add_argument(
+        "--user", metavar="NAME", help=f"of the web side, where it has users (or ${STATUS_USER})"
+    )
+    status.add_argument(
+        "--password-file",
+        type=Path,
+        metavar="FILE",
+        help=f"holds the password (or ${STATUS_PASSWORD} is it)",
+    )
+    status.add_argument(
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help="certificates of those who may have signed the exporter's, PEM",
+    )
+    status.add_argument(
+        "--cert",
+        type=Path,
+        metavar="FILE",
+        help="certificate to show where the exporter asks for one, PEM",
+    )
+    status.add_argument(
+        "--key", type=Path, metavar="FILE", help="its key, where that is a file of its own"
+    )
+
+
 def _add_logging(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None:
     parser.add_argument(
         "--log.level",
@@ -232,10 +298,12 @@ def _add_web(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None
     parser.add_argument(
         LISTEN_FLAG,
         dest="listen_address",
+        action="append",
         type=_listen_address,
         default=argparse.SUPPRESS if suppress else None,
         metavar="HOST:PORT",
-        help=f"where to serve metrics (default {DEFAULT_LISTEN_ADDRESS}: every address)",
+        help=f"where to serve metrics; may be given several times "
+        f"(default {DEFAULT_LISTEN_ADDRESS}: every address)",
     )
     parser.add_argument(
         "--web.systemd-socket",

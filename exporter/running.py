@@ -20,6 +20,7 @@ from exporter.app import App
 from exporter.config import Config
 from exporter.descriptors import raise_limit, shares
 from exporter.metrics.announcements import HOLD_SECONDS
+from exporter.metrics.exposition import ALL_COLLECTORS
 from exporter.reloading import Reloadable, Reloading
 from exporter.signals import EndSignals, ReloadSignal
 from exporter.web.listening import MOST_CLIENTS, ListenAddress
@@ -74,13 +75,14 @@ def run(  # noqa: PLR0913 - what a process is made of
     reloads: tuple[Reloadable, ReloadSignal] | None = None,
     hold: float = HOLD_SECONDS,
     fresh_services: bool = False,
+    collectors: Collection[str] = ALL_COLLECTORS,
 ) -> None:
     """Export until a signal ends the process.
 
     `storage` is the folder of the ledger, None for one in memory. `meanwhile` is entered once
     everything runs and left before it stops. `reloads` says from what and when the configuration
     is read again, None: never. `hold` is for how many seconds a new series stands at 0.
-    `fresh_services`: see `App`.
+    `fresh_services` and `collectors`: see `App`.
 
     Raises:
         LedgerInUse: another exporter has the ledger open.
@@ -95,6 +97,7 @@ def run(  # noqa: PLR0913 - what a process is made of
         hold=hold,
         fresh_services=fresh_services,
         stream_descriptors=descriptors.streams,
+        collectors=collectors,
     )
     if (security := web.security) is not None:
         app.web_config_reading = lambda: security.last_reload_successful
@@ -104,8 +107,8 @@ def run(  # noqa: PLR0913 - what a process is made of
         app.pushed,
         app.is_ready,
         web.telemetry_path,
-        read=app.read,
         config=lambda: app.config,
+        views=app.views,
         reload=reloading.reload if reloading is not None and web.lifecycle else None,
     )
     served = make_app(parts, web.secured)

@@ -56,6 +56,9 @@ def write(scene: Scene, end: float, file: Path) -> None:
             used.append(min(40.0, 2 * len(scene.accounts) + (created - ended) / 24))
         for series in of_the_exporter(known, opened, settled, used):
             _put(out.write, series, end)
+        if any(account.teams for account in scene.accounts):
+            label = {"slice": "team", "source": "tag"}
+            _put(out.write, ("exporter_slice_info", label, [(at, 1.0) for at in known]), end)
         reached = [(at, float(at < scene.blind_since)) for at in scrapes]
         out.write(_lines("up", {}, reached, end))
         process: dict[str, float] = {

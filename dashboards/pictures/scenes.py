@@ -111,6 +111,33 @@ SCENES: Final = (
         ],
     ),
     Scene(
+        "teams",
+        "an account with a slice for its teams: the workflows of one fail in one type of node, and "
+        "those of another wait for its runners",
+        [
+            Account(
+                "studio",
+                per_hour=0,
+                runners=8,
+                teams=[
+                    Account("art", 120, runners=3, kinds=_IMAGES, waves=True),
+                    Account("ads", 60, runners=2, kinds=(Kind(18.0, weight=4), Kind(60.0))),
+                    Account(
+                        "video",
+                        50,
+                        runners=3,
+                        kinds=(Kind(90.0),),
+                        failing=[Failing((-40 * MINUTE, _LATEST), 0.75, _NODE)],
+                    ),
+                    Account(
+                        "research", 16, runners=1, kinds=(Kind(150.0),), bursts=[(-50 * MINUTE, 22)]
+                    ),
+                ],
+            ),
+        ],
+        boards=("overview",),
+    ),
+    Scene(
         "outage",
         "the service has answered with 503 for 14 minutes, and the token of one account was "
         "refused before that",

@@ -23,7 +23,13 @@ from exporter.comfycontrol import (
 )
 from exporter.comfycontrol.budget import RequestBudget, Turn
 from exporter.comfycontrol.window import Purpose
-from exporter.following.answers import AccountHealth, Answers, is_of_wrong_address
+from exporter.following.answers import (
+    AccountHealth,
+    Answers,
+    LastError,
+    class_of,
+    is_of_wrong_address,
+)
 from exporter.following.backoff import Backoff, HeldBack
 from exporter.following.refusals import Refusals
 from exporter.following.stop import Stop, Stopped
@@ -73,6 +79,8 @@ class AccountAccess:
         self._monotonic = monotonic
         self._backoff = Backoff(random)
         self._held_back = HeldBack()
+        self.last_error: LastError | None = None
+        """Of the latest request that failed."""
         self._changed = threading.Condition()
         self._refused = False
         self._next_try = 0.0
@@ -164,6 +172,7 @@ class AccountAccess:
             with stop.interrupting(call.abort):
                 answer = request(call)
         except RateLimited as error:
+            self.last_error = LastError(class_of(error), self._monotonic())
             turn.refused(error.retry_after)
             with self._changed:
                 self._answers.refused_for_now()
@@ -242,25 +251,31 @@ class AccountAccess:
         elif isinstance(error, BadRequest | NotFound | Forbidden) and (
             about_one or (isinstance(error, BadRequest) and purpose is not Purpose.LIST_FIRST_PAGE)
         ):
-            # Said of one id, or of a parameter, by a service that knew who asked.
+            # Said of one id, or of a parameter, by a service that knew who asked: no error of the
+            # account's.
             self._note_success(purpose, is_refusal=True)
+            return
         else:
-            with self._changed:
-                self._answers.failed(purpose, error, self._monotonic())
-                health = self._answers.health(self._monotonic())
-                is_misled = health.up is False and not health.answered
-                is_misled = is_misled and is_of_wrong_address(error)
-                self._misled_in_a_row += is_misled
-                suspects_address = is_misled and self._misled_in_a_row == MISLED_IN_A_ROW
-            if suspects_address:
-                log.error(
-                    "there is no list at this account's address: is its base_url right?",
-                    extra={
-                        "account": self.account,
-                        "base_url": self.client.base_url,
-                        "code": error.code,
-                    },
-                )
+            self._note_fault(error, purpose)
+        self.last_error = LastError(class_of(error), self._monotonic())
+
+    def _note_fault(self, error: ServiceError, purpose: Purpose) -> None:
+        with self._changed:
+            self._answers.failed(purpose, error, self._monotonic())
+            health = self._answers.health(self._monotonic())
+            is_misled = health.up is False and not health.answered
+            is_misled = is_misled and is_of_wrong_address(error)
+            self._misled_in_a_row += is_misled
+            suspects_address = is_misled and self._misled_in_a_row == MISLED_IN_A_ROW
+        if suspects_address:
+            log.error(
+                "there is no list at this account's address: is its base_url right?",
+                extra={
+                    "account": self.account,
+                    "base_url": self.client.base_url,
+                    "code": error.code,
+                },
+            )
 
     def _hold_back(self, error: ServiceError, *, about_one: bool) -> None:
         with self._changed:

@@ -113,6 +113,11 @@ def decide(
     return tuple(sorted(decided.items()))
 
 
+def matched(slices: Slices) -> dict[str, str]:
+    """The values by label, of those alone that matched."""
+    return {label: value for label, value in slices if value is not None}
+
+
 def labels_of(slices: Slices) -> SliceLabels:
     """The slices of the totals to which a workflow's facts are added."""
     return tuple(f"{label}={value}" for label, value in slices if value is not None)

@@ -22,6 +22,7 @@ from exporter.ledger.facts import (
     Ran,
     Started,
 )
+from exporter.ledger.phases import Sight, created_by_clocks, follow
 from exporter.ledger.runs import (
     STALE_SECONDS,
     is_about_earlier_run,
@@ -256,6 +257,7 @@ def _while_open(
     workflow = replace(
         workflow,
         last_seen=seen.at if newest else workflow.last_seen,
+        last_via=seen.via if newest else workflow.last_via,
         created_at=seen.created_at if workflow.created_at is None else workflow.created_at,
         started_at=_latest_start(workflow.started_at, seen.started_at),
     )
@@ -273,6 +275,7 @@ def _while_open(
     else:
         if newest and workflow.unknown_status is not None:
             workflow = replace(workflow, unknown_status=None)
+        workflow = _note_phases(workflow, status, seen, facts)
         workflow = _advance(workflow, status, seen, facts, newest=newest)
         if _same_news(before, workflow) and before.last_seen is not None:
             facts.append(Ignored("duplicate"))
@@ -308,6 +311,28 @@ def _advance(
     return workflow
 
 
+def _note_phases(
+    workflow: Workflow, reached: Status, seen: Observation, facts: list[Fact]
+) -> Workflow:
+    """Count the phases that it has left, which are as long as it was seen in them or less."""
+    created = None
+    if workflow.run == 1:  # else the stamp is that of another run
+        created = created_by_clocks(workflow.created_at, seen.service_wall, seen.at)
+    before = Sight(workflow.status, workflow.entered, workflow.waiting_until)
+    progress = follow(before, reached, seen.at, created)
+    facts.extend(progress.facts)
+    return replace(workflow, entered=progress.entered)
+
+
+def _has_run(workflow: Workflow, end: Status) -> bool:
+    """Whether a workflow that has come to this end ran, as far as is known by then."""
+    return (
+        workflow.status is Status.RUNNING
+        or workflow.started_at is not None
+        or end is Status.COMPLETED
+    )
+
+
 def _same_news(before: Workflow, after: Workflow) -> bool:
     return (
         before.status is after.status
@@ -332,6 +357,7 @@ def _settle(
         status=status,
         unknown_status=None,
         queue_position=None,
+        entered=None,
         ended_at=seen.ended_at or seen.at.wall,
         # By the Date header, else by the last stamp; never by a clock of ours.
         settled_at=seen.updated_at if seen.service_wall is None else seen.service_wall,
@@ -339,6 +365,8 @@ def _settle(
     settled = settled_by(settled, seen.via, seen.completed_at)
     if not ours:
         return Change(replace(settled, start_observed=True, outputs_counted=True), tuple(facts))
+    if _has_run(workflow, status):
+        _note_phases(workflow, Status.RUNNING, seen, facts)
     if _lacks_stamps(settled, seen, had_run=workflow.status is Status.RUNNING):
         settled = replace(
             settled,

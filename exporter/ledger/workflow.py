@@ -5,6 +5,7 @@ from math import inf
 from typing import Final, Literal
 
 from exporter.ledger.facts import SlicedFact
+from exporter.ledger.phases import Entry
 from exporter.ledger.slicing import Slices
 from exporter.observations import Moment, Source, Status
 
@@ -44,6 +45,8 @@ class Workflow:
     unknown_status: str | None = None
     """The status last seen, while it is one that we do not know."""
     last_seen: Moment | None = None
+    last_via: str = ""
+    """By which way that was; empty before, and after a restart. It is not kept."""
     created_at: float | None = None
     started_at: float | None = None
     ended_at: float | None = None
@@ -72,6 +75,8 @@ class Workflow:
     """Monotonic time of our last sight of it before it ran."""
     waiting_lost: bool = False
     """It was waiting in an earlier process, whose monotonic clock means nothing to this one."""
+    entered: Entry | None = None
+    """When it came into the phase that it is in, until it runs; None: uncertain."""
     start_wait: float | None = None
     """Seconds from our first sight to its start, kept while `created_at` can still turn up."""
     start_observed: bool = False
@@ -122,6 +127,7 @@ class Workflow:
             and self.unknown_status == other.unknown_status
             and self.entered_queue == other.entered_queue
             and self.has_waited == other.has_waited
+            and self.entered == other.entered
             and self.start_wait == other.start_wait
             and self.start_observed == other.start_observed
             and self.outputs_counted == other.outputs_counted

@@ -194,9 +194,8 @@ def exporter(telemetry_path: str = "/metrics", security: Security = UNSECURED) -
         app.pushed,
         app.is_ready,
         telemetry_path,
-        app.read,
         lambda: config,
-        views=scenes.busy(),
+        scenes.busy(),
     )
     with serving(make_app(parts, lambda: security)) as url:
         yield url

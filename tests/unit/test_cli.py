@@ -61,8 +61,6 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["--no-such-flag"], "--no-such-flag"),
         (["--web.listen-address=nonsense"], "is not HOST:PORT"),
         (["--web.listen-address=::1:80"], "goes in brackets"),
-        (["--web.listen-address=:1", "--web.listen-address", ":2"], "is given more than once"),
-        (["--web.listen-address=:1", "demo", "--web.listen-address=:2"], "given more than once"),
         (["--web.telemetry-path=metrics"], "starts with /"),
         (["--web.telemetry-path=/-/healthy"], "not with"),
         (["--web.telemetry-path=/config"], "not with"),
@@ -268,4 +266,4 @@ def test_a_wrong_flag_of_a_subcommand_shows_its_usage(
 )
 def test_flags_of_the_simulator_are_called_as_those_of_the_exporter(arguments: list[str]) -> None:
     parsed = parse(arguments)
-    assert (parsed.listen_address.port, parsed.log_level) == (1, "debug")
+    assert ([address.port for address in parsed.listen_address], parsed.log_level) == ([1], "debug")
