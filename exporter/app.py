@@ -5,6 +5,7 @@ import platform
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from exporter.following.choosing import StreamCapacity
 from exporter.following.reconciling import Pace
 from exporter.history.history import History
 from exporter.history.live import AccountNow, LiveViews, Sources
-from exporter.ledger.ledger import AccountTerms, Ledger
+from exporter.ledger.ledger import AccountTerms, Ledger, LedgerSnapshot
 from exporter.ledger.slicing import SliceRule
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.totals import Buckets, LabelCaps
@@ -74,6 +75,8 @@ class App:
         fresh_services: nobody has asked these services before, as with a simulator that began
             with this process. Else what earlier processes may have asked them is assumed, where
             `storage` does not tell.
+        stream_descriptors: how many streams all accounts may have together, by the limit of open
+            files; None: as many as they like.
         collectors: which series of the process itself are shown.
 
     Raises:
@@ -93,9 +96,11 @@ class App:
         hold: float = HOLD_SECONDS,
         reconciling: Pace | None = Pace(),  # noqa: B008 - a constant
         fresh_services: bool = False,
+        stream_descriptors: int | None = None,
         collectors: Collection[str] = ALL_COLLECTORS,
     ) -> None:
         self._config = config
+        self._stream_descriptors = stream_descriptors
         self._now = now
         self._storage = storage
         self._fresh_services = fresh_services
@@ -218,6 +223,7 @@ class App:
             ),
             per_workflow_series=config.metrics.per_workflow_series,
             label_caps=_caps(config),
+            streams_held_back={"descriptors": self._held_back(config, ledger)},
         )
 
     def _asked(self) -> AsAsked:
@@ -315,7 +321,7 @@ class App:
         for account in config.accounts:
             if account.name in going_on:
                 going_on[account.name].change(
-                    account, tokens[account.name], _capacity(account, config)
+                    account, tokens[account.name], self._capacity(account, config)
                 )
         # An id that was dropped and is named anew must not stay dropped after a crash.
         self._ledger.keep()
@@ -330,7 +336,24 @@ class App:
 
     def _make_account(self, account: Account, config: Config) -> FollowedAccount:
         return FollowedAccount(
-            account, self._budget(account), _capacity(account, config), self._around
+            account, self._budget(account), self._capacity(account, config), self._around
+        )
+
+    def _capacity(self, account: Account, config: Config) -> StreamCapacity:
+        capacity = _capacity(account, config)
+        if self._stream_descriptors is None:
+            return capacity
+        share = max(1, self._stream_descriptors // len(config.accounts))
+        return replace(capacity, most=min(capacity.most, share))
+
+    def _held_back(self, config: Config, ledger: LedgerSnapshot) -> int:
+        """Streams that the accounts would have if there were more descriptors."""
+        open_now = Counter(workflow.account for workflow in ledger.open_workflows)
+        return sum(
+            max(
+                0, min(open_now[a.name], _capacity(a, config).full) - self._capacity(a, config).full
+            )
+            for a in config.accounts
         )
 
     def _budget(self, account: Account) -> RequestBudget:

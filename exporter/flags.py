@@ -4,9 +4,10 @@ import argparse
 import platform
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NoReturn, TextIO
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ EXIT_BAD_INPUT: Final = 1
 
 LISTEN_FLAG: Final = "--web.listen-address"
 DEFAULT_LISTEN_ADDRESS: Final = ":10871"
+DEFAULT_SIMULATOR_ADDRESS: Final = "127.0.0.1:10872"
 DEFAULT_HEALTH_URL: Final = "http://localhost:10871/-/healthy"
 HEALTH_URL: Final = "COMFYCONTROL_EXPORTER_HEALTH_URL"
 DEFAULT_STATUS_URL: Final = "http://localhost:10871"
@@ -42,7 +44,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line, checked. What is wrong with it ends the process, with exit code 1."""
     parser = _parser()
     parser.given = argv
-    arguments = parser.parse_args(argv)
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        # By the command that was given, of which the usage helps.
+        whose = parser.commands.get(arguments.command, parser)
+        whose.refuse_unknown(unknown)
+    if arguments.command == "simulate" and len(arguments.listen_address or ()) > 1:
+        parser.commands["simulate"].error(f"argument {LISTEN_FLAG}: the simulator has one alone")
     if arguments.systemd_socket and arguments.listen_address is not None:
         parser.error("argument --web.systemd-socket: not allowed with --web.listen-address")
     if arguments.watch and arguments.config_file is None:
@@ -53,6 +61,19 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 class _Parser(argparse.ArgumentParser):
     given: Sequence[str] = ()
     """The command line."""
+    commands: "Mapping[str, _Parser]" = MappingProxyType({})
+    """The subcommands, by name."""
+
+    def refuse_unknown(self, unknown: Sequence[str]) -> NoReturn:
+        """End the process, naming what nobody knows."""
+        flag = next((text.partition("=")[0] for text in unknown if text.startswith("-")), None)
+        if flag is None:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        self.error(self._unknown_flag(flag))
+
+    def _unknown_flag(self, flag: str) -> str:
+        near = get_close_matches(flag, self._option_string_actions, 1)
+        return f"unknown flag {flag}" + "".join(f"; did you mean {n}?" for n in near)
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("argument COMMAND:"):
@@ -60,8 +81,7 @@ class _Parser(argparse.ArgumentParser):
             flags = [text.partition("=")[0] for text in self.given if text.startswith("--")]
             for flag in flags:
                 if flag not in self._option_string_actions:
-                    near = get_close_matches(flag, self._option_string_actions, 1)
-                    message = f"unknown flag {flag}" + "".join(f"; did you mean {n}?" for n in near)
+                    message = self._unknown_flag(flag)
                     break
         self.print_usage(sys.stderr)
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}\n")
@@ -109,14 +129,7 @@ def _parser() -> _Parser:
         action="store_true",
         help="let POST /-/reload have the configuration read again, as SIGHUP does",
     )
-    parser.add_argument(
-        "--storage.path",
-        dest="storage_path",
-        type=Path,
-        default=Path("data"),
-        metavar="DIR",
-        help="folder of the ledger, so that restarts neither repeat nor lose (default data/)",
-    )
+    _add_storage(parser)
     for name, series in COLLECTORS.items():
         parser.add_argument(
             f"--collector.{name}",
@@ -175,12 +188,34 @@ def _parser() -> _Parser:
         "simulate", help="run a local ComfyControl, to try things on", allow_abbrev=False
     )
     _add_simulator(simulate)
+    _add_logging(simulate, suppress=True)
+    simulate.add_argument(
+        LISTEN_FLAG,
+        dest="listen_address",
+        action="append",
+        type=_listen_address,
+        default=argparse.SUPPRESS,
+        metavar="HOST:PORT",
+        help=f"where it listens (default {DEFAULT_SIMULATOR_ADDRESS})",
+    )
+    # Its name in earlier versions.
     simulate.add_argument(
         "--listen-address",
+        dest="listen_address",
+        action="append",
         type=_listen_address,
-        default=ListenAddress("127.0.0.1", 10872),
-        metavar="HOST:PORT",
-        help="where it listens (default 127.0.0.1:10872)",
+        default=argparse.SUPPRESS,
+        help=argparse.SUPPRESS,
+    )
+
+    backup = commands.add_parser(
+        "backup",
+        help="copy the ledger into a file, also while an exporter runs",
+        allow_abbrev=False,
+    )
+    _add_storage(backup, suppress=True)
+    backup.add_argument(
+        "file", type=Path, metavar="FILE", help="the copy; an earlier one is replaced"
     )
 
     demo = commands.add_parser(
@@ -189,7 +224,19 @@ def _parser() -> _Parser:
     _add_simulator(demo)
     _add_web(demo, suppress=True)
     _add_logging(demo, suppress=True)
+    parser.commands = commands.choices
     return parser
+
+
+def _add_storage(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None:
+    parser.add_argument(
+        "--storage.path",
+        dest="storage_path",
+        type=Path,
+        default=argparse.SUPPRESS if suppress else Path("data"),
+        metavar="DIR",
+        help="folder of the ledger, so that restarts neither repeat nor lose (default data/)",
+    )
 
 
 def _add_status(commands: "argparse._SubParsersAction[_Parser]") -> None:

@@ -18,6 +18,7 @@ from typing import Final
 from exporter import __version__, logs
 from exporter.app import App
 from exporter.config import Config
+from exporter.descriptors import raise_limit, shares
 from exporter.metrics.announcements import HOLD_SECONDS
 from exporter.metrics.exposition import ALL_COLLECTORS
 from exporter.reloading import Reloadable, Reloading
@@ -91,8 +92,14 @@ def run(  # noqa: PLR0913 - what a process is made of
         TokenUnreadable: a token's file has gone since the configuration was read.
     """
     others = set(threading.enumerate())
+    descriptors = shares(raise_limit())
     app = App(
-        config, storage=storage, hold=hold, fresh_services=fresh_services, collectors=collectors
+        config,
+        storage=storage,
+        hold=hold,
+        fresh_services=fresh_services,
+        stream_descriptors=descriptors.streams,
+        collectors=collectors,
     )
     if (security := web.security) is not None:
         app.web_config_reading = lambda: security.last_reload_successful
@@ -129,7 +136,7 @@ def run(  # noqa: PLR0913 - what a process is made of
             signals,
             web.context(),
             counts=app.process_counts,
-            most_clients=web.most_clients,
+            most_clients=min(web.most_clients, descriptors.clients),
         )
     log.info("stopping")
     have_stopped = app.stop()
