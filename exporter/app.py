@@ -19,6 +19,7 @@ from exporter.comfycontrol.window import Limit
 from exporter.comfycontrol.window_file import WindowFile
 from exporter.config import Account, Config, RateLimit, TokenSource
 from exporter.following.choosing import StreamCapacity
+from exporter.following.loop import StreamLoop
 from exporter.following.reconciling import Pace
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.sqlite import SqliteStore
@@ -107,8 +108,9 @@ class App:
             now,
             None if storage is None else SqliteStore(storage, now),
         )
+        self._streams = StreamLoop()
         self._around = Surroundings(
-            self._ledger, self._instruments, now, jitter, timeouts, reconciling
+            self._ledger, self._instruments, now, jitter, timeouts, self._streams, reconciling
         )
         # One for each address that was ever asked: should one come back, the service has not
         # forgotten what was asked there.
@@ -138,6 +140,7 @@ class App:
 
     def start(self) -> None:
         """Begin to follow."""
+        self._streams.start()
         for account in self._accounts.values():
             account.start()
         for thread in self._threads:
@@ -155,6 +158,7 @@ class App:
         for budget in list(self._budgets.values()):
             budget.close()
         ended = [a.join(max(0.0, deadline - self._now().monotonic)) for a in accounts]
+        ended.append(self._streams.stop(max(0.0, deadline - self._now().monotonic)))
         self._ledger.close()
         if all(ended):
             for account in accounts:

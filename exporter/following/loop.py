@@ -1,0 +1,59 @@
+"""The event loop on which all streams of the process are followed, in one thread."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+OPENING_AT_ONCE: Final = 10
+"""Requests for streams that are under way together, for each account: what blocks (resolving a
+name, connecting, waiting for headers) must not grow with the streams, nor one account's outage hold
+up another."""
+
+
+class StreamLoop:
+    """Runs from `start` to `stop`; any thread may hand it work."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="streams", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Have the loop call this soon.
+
+        Raises:
+            RuntimeError: the loop has ended.
+        """
+        self._loop.call_soon_threadsafe(function)
+
+    def stop(self, timeout: float) -> bool:
+        """Cancel what is left, and wait that many seconds for the end; whether it came."""
+        if self._thread.ident is None:
+            self._loop.close()
+            return True
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+            left = asyncio.all_tasks(self._loop)
+            for task in left:
+                task.cancel()
+            if left:
+                self._loop.run_until_complete(asyncio.wait(left))
+        finally:
+            self._loop.close()
+
+
+def opening_pool(account: str) -> ThreadPoolExecutor:
+    """The threads that open one account's streams; none begins before it is needed."""
+    return ThreadPoolExecutor(OPENING_AT_ONCE, thread_name_prefix=f"opening {account}")
