@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo demo-monitoring test unit property integration e2e lint format types docs alerts dashboards pictures lock lint-packaging check-package check-image check-chart chart sbom build clean check help
+.PHONY: demo demo-monitoring test unit property integration e2e soak lint format types docs alerts dashboards pictures lock lint-packaging check-package check-image check-chart chart sbom build clean check help
 
 help:  ## say what there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -50,6 +50,9 @@ format: $(VENV)/.dev  ## format, and mend what can be mended
 
 types: $(VENV)/.dev  ## strict type check
 	$(BIN)/mypy
+
+soak: $(VENV)/.dev  ## an hour of everything from outside at once; ARGS="--minutes 10" for less
+	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 check: lint types test  ## everything before a commit
 

@@ -109,6 +109,24 @@ RECORDINGS: Final = (
         "time() - min by (job, instance, account) "
         "(comfycontrol_stalest_observation_timestamp_seconds)",
     ),
+    # What the board *Usage* adds up, over months: an hour a sample, with every label that the
+    # exporter gives, for slices are of the user's choosing. `>= 0` drops the NaN of an idle hour.
+    Recording(
+        "all:comfycontrol_workflow_run_seconds:increase1h",
+        "(\n"
+        "    increase(comfycontrol_workflow_run_duration_seconds_sum[1h])\n"
+        "  or\n"
+        "    histogram_sum(increase(comfycontrol_workflow_run_duration_seconds[1h]))\n"
+        ") >= 0",
+    ),
+    Recording(
+        "all:comfycontrol_workflows_finished:increase1h",
+        "increase(comfycontrol_workflows_finished_total[1h])",
+    ),
+    Recording(
+        "all:comfycontrol_workflow_outputs:increase1h",
+        "increase(comfycontrol_workflow_outputs_total[1h])",
+    ),
     # Until the first pass since the start is complete, it counts from the start, for accounts whose
     # list is asked for.
     Recording(

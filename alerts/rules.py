@@ -243,6 +243,25 @@ ALERTS: Final = (
         ),
     ),
     Alert(
+        "ComfyControlNoActiveRunner",
+        OVERVIEW,
+        (
+            Rule(
+                expr="account:comfycontrol_workflows_waiting:sum > 0\n"
+                "and on (job, instance, account) "
+                'sum by (job, instance, account) (comfycontrol_runners{status="active"}) == 0',
+                when="something waits, and no runner of the account is active (where the account "
+                "has a `runners` block)",
+                summary="{{ $labels.account }} has no active runner, and {{ $value }} wait",
+                description=f"{{{{ $value }}}} workflows wait{OLDEST}, and no runner is active"
+                "{{ with printf `sum(comfycontrol_runners{job=%q, instance=%q, account=%q, "
+                'status="disabled"})` '
+                f"{OF_ACCOUNT} | query }}}}"
+                "; {{ . | first | value }} are disabled{{ end }}.",
+            ),
+        ),
+    ),
+    Alert(
         "ComfyControlRunTooLong",
         OVERVIEW,
         (

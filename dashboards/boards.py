@@ -26,12 +26,14 @@ def board(  # noqa: PLR0913 (each is given by its name)
     uid: str,
     title: str,
     description: str,
-    other: build.DashboardLink,
+    others: Sequence[build.DashboardLink],
     runbooks: str,
     rows: Sequence[Row],
-    variables: Sequence[build.IntervalVariable] = (),
+    variables: Sequence[build.IntervalVariable | build.QueryVariable] = (),
+    span: str = "6h",
+    refresh: str = "30s",
 ) -> model.Dashboard:
-    """A whole board. `runbooks` is where these are read: it is kept in a hidden variable."""
+    """A whole board, of the last `span`. A hidden variable keeps where runbooks are read."""
     made = (
         build.Dashboard(title)
         .uid(uid)
@@ -39,18 +41,19 @@ def board(  # noqa: PLR0913 (each is given by its name)
         .tags(["comfycontrol"])
         # What one engineer sees, and what the logs say, is what another sees elsewhere.
         .timezone("utc")
-        .time("now-6h", "now")
-        .refresh("30s")
+        .time(f"now-{span}", "now")
+        .refresh(refresh)
         .tooltip(model.DashboardCursorSync.CROSSHAIR)
         .readonly()
-        .link(other)
-        .link(_all_runbooks())
         .with_variable(_datasource())
         .with_variable(_account())
         .annotation(_grafanas_own())
         .annotation(_firing_alerts())
         .annotation(_restarts())
     )
+    for other in others:
+        made.link(other)
+    made.link(_all_runbooks())
     for variable in variables:
         made.with_variable(variable)
     made.with_variable(build.ConstantVariable("runbooks").value(runbooks))
@@ -111,6 +114,30 @@ def window() -> build.IntervalVariable:
             ]
         )
         .current(model.VariableOption(selected=True, text="auto", value=by_itself))
+    )
+
+
+def by() -> build.QueryVariable:
+    """What things are told apart by: the account, or one of the slices that are configured.
+
+    The slices come first, so that a board is by the first of them where there are any.
+    """
+    named = "max by (slice) (comfycontrol_exporter_slice_info)"
+    account = 'label_replace(vector(0), "slice", "account", "", "")'
+    return (
+        build.QueryVariable("by")
+        .label("By")
+        .datasource(places.DATASOURCE)
+        .query(
+            {
+                "query": f"query_result(sort_desc({named} or {account}))",
+                "refId": "by",
+                "qryType": 3,
+            }
+        )
+        .regex('/slice="([^"]+)"/')
+        .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(model.VariableSort.DISABLED)
     )
 
 

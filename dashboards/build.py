@@ -16,12 +16,14 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from alerts.build import THRESHOLDS, Thresholds, ThresholdsError, check, load, written
 from dashboards.exporter_health import exporter_health
 from dashboards.overview import overview
+from dashboards.usage import usage
 
 FOLDER: Final = Path(__file__).parent
 
 BOARDS: Final[Mapping[str, Callable[[Thresholds], Dashboard]]] = {
     "comfycontrol-overview.json": overview,
     "comfycontrol-exporter-health.json": exporter_health,
+    "comfycontrol-usage.json": usage,
 }
 
 

@@ -88,7 +88,7 @@ def exporter_health(thresholds: Thresholds) -> model.Dashboard:
         title="ComfyControl / Exporter health",
         description="Whether the overview can be believed: how the exporter sees the service, "
         "what it misses, and what it needs.",
-        other=places.board("Overview", places.OVERVIEW_UID),
+        others=places.others(places.HEALTH_UID),
         runbooks=thresholds["settings"]["runbooks"],
         variables=[window()],
         rows=[
@@ -98,6 +98,7 @@ def exporter_health(thresholds: Thresholds) -> model.Dashboard:
             Row("Requests to the service", _service()),
             Row("Series", _series()),
             Row("Process and ledger", _process()),
+            Row("Bounds", _bounds()),
         ],
     )
 
@@ -704,6 +705,70 @@ def _series() -> list[AnyPanel]:
             Query(
                 counted('comfycontrol_label_overflow_total{account=~"$account"}', "label"),
                 "{{label}}",
+            ),
+        ),
+    ]
+
+
+def _bounds() -> list[AnyPanel]:
+    return [
+        lines(
+            About(
+                "Clients connected",
+                "Connections to each exporter's web side. Near `--web.max-connections` the oldest "
+                "idle one is let go for each that comes.",
+                COUNT,
+                width=6,
+            ),
+            Query("comfycontrol_exporter_web_connections", "{{instance}}"),
+        ),
+        counts(
+            About(
+                "Clients let go",
+                "Connections that the exporter closed, by why: `idle` ones are usual. `limit` and "
+                "`handshake` in numbers: somebody floods it, or a probe speaks no TLS.",
+                COUNT,
+                width=6,
+            ),
+            Query(
+                counted("comfycontrol_exporter_web_connections_closed_total", "reason"),
+                "{{reason}}",
+            ),
+            legend="beside",
+        ),
+        counts(
+            About(
+                "Log lines suppressed",
+                "Lines that repeated an earlier one within a minute: they are counted and told "
+                "once. Many: look at what the log repeats.",
+                COUNT,
+                width=6,
+            ),
+            Query(
+                counted("comfycontrol_exporter_log_lines_suppressed_total", "instance"),
+                "{{instance}}",
+            ),
+        ),
+        lines(
+            About(
+                "Limits reached",
+                "Accounts at their limit of open workflows, how often one was turned away for "
+                "that, and files of ids that are faulty. All are 0 where all is well.",
+                COUNT,
+                width=6,
+            ),
+            Query(
+                'sum(comfycontrol_open_workflows_limit_reached{account=~"$account"})',
+                "accounts at max_open_workflows",
+            ),
+            Query(
+                "sum(increase(comfycontrol_open_workflows_beyond_limit_total"
+                '{account=~"$account"}[$__rate_interval]))',
+                "turned away",
+            ),
+            Query(
+                'sum(comfycontrol_exporter_workflow_files{account=~"$account", state="faulty"})',
+                "faulty files",
             ),
         ),
     ]

@@ -55,7 +55,7 @@ def overview(thresholds: Thresholds) -> model.Dashboard:
         title="ComfyControl / Overview",
         description="Workflows on ComfyControl: how long they wait and run, what fails and where, "
         "and whether the queue moves.",
-        other=places.board("Exporter health", places.HEALTH_UID),
+        others=places.others(places.OVERVIEW_UID),
         runbooks=thresholds["settings"]["runbooks"],
         variables=[window()],
         rows=[
@@ -357,6 +357,51 @@ def _queue(at: Marks) -> list[AnyPanel]:
                 exemplars=True,
             ),
             scheme="YlOrRd",
+        ),
+        *_runners(),
+    ]
+
+
+def _runners() -> list[AnyPanel]:
+    links = [places.runbook("ComfyControlNoActiveRunner")]
+    return [
+        lines(
+            About(
+                "Runners",
+                "The runners that the service lists as active, by account; the disabled ones of "
+                "all accounts are dashed. No active one with something open: nothing can start. "
+                "Only accounts with a `runners` block in the configuration are here.",
+                COUNT,
+                width=12,
+                height=6,
+                links=links,
+            ),
+            Query(
+                'sum by (account) (comfycontrol_runners{account=~"$account", status="active"})',
+                "{{account}}",
+            ),
+            Query(
+                'sum(comfycontrol_runners{account=~"$account", status!="active"})',
+                "not active",
+            ),
+            dashed="not active",
+            no_value="not read",
+        ),
+        lines(
+            About(
+                "Active runners by tag",
+                "A runner counts in each of its tags. A tag that falls to 0 while its workflows "
+                "stay accepted is what they wait for. Only with `runners: {by_tag: true}`.",
+                COUNT,
+                width=12,
+                height=6,
+                links=links,
+            ),
+            Query(
+                'sum by (tag) (comfycontrol_runners_by_tag{account=~"$account", status="active"})',
+                "{{tag}}",
+            ),
+            no_value="not read",
         ),
     ]
 

@@ -349,6 +349,7 @@ class Column:
     limits: Limits | None = None
     link: build.DashboardLink | None = None
     texts: Mapping[str, tuple[str, str]] | None = None
+    decimals: int = 0
     filled: bool = False
     """Whether the colours of its texts fill the cell."""
 
@@ -398,7 +399,7 @@ def _column_properties(column: Column) -> list[model.DynamicConfigValue]:
     properties: dict[str, object] = {"noValue": "-"}
     if column.unit is not None:
         properties["unit"] = column.unit
-        properties["decimals"] = 0
+        properties["decimals"] = column.decimals
     if column.width is not None:
         properties["custom.width"] = column.width
     if column.limits is not None:

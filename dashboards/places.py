@@ -8,6 +8,7 @@ from grafana_foundation_sdk.models import dashboard as model
 
 OVERVIEW_UID: Final = "comfycontrol-overview"
 HEALTH_UID: Final = "comfycontrol-exporter-health"
+USAGE_UID: Final = "comfycontrol-usage"
 """Public, as links and bookmarks hang on them."""
 
 DATASOURCE: Final = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
@@ -53,3 +54,15 @@ def panel_board(title: str, uid: str) -> build.DashboardLink:
         .type(model.DashboardLinkType.LINK)
         .url(f"/d/{uid}?${{__url_time_range}}&${{__all_variables}}")
     )
+
+
+_TITLES: Final = {
+    OVERVIEW_UID: "Overview",
+    HEALTH_UID: "Exporter health",
+    USAGE_UID: "Usage",
+}
+
+
+def others(uid: str) -> list[build.DashboardLink]:
+    """Links to all boards but this one."""
+    return [board(title, other) for other, title in _TITLES.items() if other != uid]

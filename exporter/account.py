@@ -9,6 +9,7 @@ from exporter.comfycontrol import Client, RequestRecord, Timeouts
 from exporter.comfycontrol.budget import RequestBudget
 from exporter.config import Account
 from exporter.config.models import MOST_STREAMS
+from exporter.config.token_shapes import shape_of
 from exporter.following.access import AccountAccess
 from exporter.following.asking import Asking
 from exporter.following.choosing import StreamCapacity
@@ -19,7 +20,9 @@ from exporter.following.loop import StreamLoop
 from exporter.following.poller import Poller
 from exporter.following.reconciler_thread import ReconcilerThread
 from exporter.following.reconciling import COMPARED, ListTerms, Pace, Reconciliation
+from exporter.following.runner_watch import RunnerTerms, RunnerWatch
 from exporter.following.supervisor import Supervisor
+from exporter.following.traits_reader import TraitsReader
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.reading import AccountReading
@@ -98,6 +101,7 @@ class FollowedAccount:
             reload_token=self._credentials.reload,
             monotonic=lambda: around.now().monotonic,
             random=around.jitter,
+            token_shape=lambda: shape_of(self._credentials.token()),
         )
         self._supervisor = Supervisor(
             self._access,
@@ -117,6 +121,7 @@ class FollowedAccount:
         self._lock = threading.Lock()
         self._is_started = self._is_stopping = False
         self._listing = self._make_listing(config)
+        self._runners = self._make_runners(config)
         self._files = self._make_files(config)
 
     # Life -------------------------------------------------------------------------------------
@@ -160,7 +165,7 @@ class FollowedAccount:
         self._client.close()
 
     def _parts(self) -> tuple[_Part, ...]:
-        return (self._supervisor, self._looker, *self._listing, *self._files)
+        return (self._supervisor, self._looker, *self._listing, *self._runners, *self._files)
 
     # What happens meanwhile -------------------------------------------------------------------
 
@@ -171,6 +176,10 @@ class FollowedAccount:
     def look_again(self, workflow_ids: Collection[str], source: Source) -> None:
         """These have ended, and were named again: they may run once more."""
         self._looker.look_again(workflow_ids, source)
+
+    def note_withdrawn(self, workflow_id: str) -> None:
+        """Somebody has withdrawn this id, whoever names it."""
+        self._named.note_withdrawn(workflow_id)
 
     def look_at_token(self) -> None:
         """Read the token again if its file has changed."""
@@ -204,7 +213,9 @@ class FollowedAccount:
                 else self._around.instruments.list_completed_at(self.name)
             ),
             listed=self._config.listing is not None,
+            runners=self._runners[0].census() if self._runners else None,
             reconciliation=reconcilers[0].reading() if reconcilers else Reconciliation(),
+            files=self._files[0].reading() if self._files else None,
         )
 
     # Reloading --------------------------------------------------------------------------------
@@ -230,6 +241,14 @@ class FollowedAccount:
                 self._listing = self._make_listing(config)
                 for part in self._listing:
                     part.start()
+        if config.runners != before.runners:
+            _end(self._runners)
+            with self._lock:
+                if self._is_stopping:
+                    return
+                self._runners = self._make_runners(config)
+                for watch in self._runners:
+                    watch.start()
         self._name(before, config)
 
     def _name(self, before: Account, config: Account) -> None:
@@ -259,9 +278,16 @@ class FollowedAccount:
             list_horizon=None if listing is None else listing.lookback,
             now=around.now,
         )
+        traits = TraitsReader(
+            self._access,
+            around.ledger,
+            self._asking,
+            listed=listing is not None,
+            now=around.now,
+        )
         reconciler = self._make_reconciler(config)
         if listing is None:
-            return (poller,)
+            return (poller, traits)
         lister = Lister(
             self._access,
             around.ledger,
@@ -272,7 +298,7 @@ class FollowedAccount:
             now=around.now,
             random=around.jitter,
         )
-        return (poller, lister, *reconciler)
+        return (poller, traits, lister, *reconciler)
 
     def _make_reconciler(self, config: Account) -> tuple[ReconcilerThread] | tuple[()]:
         around, listing = self._around, config.listing
@@ -292,6 +318,14 @@ class FollowedAccount:
             random=around.jitter,
         )
         return (reconciler,)
+
+    def _make_runners(self, config: Account) -> tuple[RunnerWatch] | tuple[()]:
+        runners = config.runners
+        if runners is None:
+            return ()
+        terms = RunnerTerms(runners.interval, runners.tags if runners.by_tag else None)
+        around = self._around
+        return (RunnerWatch(self._access, terms, now=around.now, random=around.jitter),)
 
     def _make_files(
         self, config: Account, before: tuple[WatchedFiles, ...] = ()

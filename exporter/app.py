@@ -11,22 +11,25 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from exporter import __revision__, __version__
+from exporter import __revision__, __version__, logs
 from exporter.account import FollowedAccount, Surroundings
 from exporter.comfycontrol import Timeouts
 from exporter.comfycontrol.budget import RequestBudget
 from exporter.comfycontrol.window import Limit
 from exporter.comfycontrol.window_file import WindowFile
 from exporter.config import Account, Config, RateLimit, TokenSource
+from exporter.config.slices import compiled
 from exporter.following.choosing import StreamCapacity
 from exporter.following.loop import StreamLoop
 from exporter.following.reconciling import Pace
 from exporter.ledger.ledger import AccountTerms, Ledger
+from exporter.ledger.slicing import SliceRule
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.totals import Buckets, LabelCaps
 from exporter.metrics.announcements import HOLD_SECONDS, Announcements
-from exporter.metrics.exposition import Page, new_registry
+from exporter.metrics.exposition import AsAsked, Page, new_registry
 from exporter.metrics.instruments import Instruments
+from exporter.metrics.process import ProcessCounts
 from exporter.metrics.reading import BuildReading, ConfigReading, Reading
 from exporter.observations import Moment
 from exporter.sources.pushed import PushedIds
@@ -99,15 +102,16 @@ class App:
         self.web_config_reading: Callable[[], bool | None] = lambda: None
         """Whether the web side's own file, as it is now, is in use; None where there is none."""
         self._registry = new_registry()
+        self.process_counts: Final = ProcessCounts(logs.suppressed)
+        """Where the web side counts its clients."""
+        self._registry.register(self.process_counts)
         self._instruments = Instruments(self._registry)
         self._instruments.open_accounts(account.name for account in config.accounts)
+        store = None if storage is None else SqliteStore(storage, now)
         self._ledger = Ledger(
-            _terms(config),
-            _buckets(config),
-            _caps(config),
-            now,
-            None if storage is None else SqliteStore(storage, now),
+            _terms(config), _buckets(config), _caps(config), now, store, _slices(config)
         )
+        _tell_ledger(self._ledger, store)
         self._streams = StreamLoop()
         self._around = Surroundings(
             self._ledger, self._instruments, now, jitter, timeouts, self._streams, reconciling
@@ -124,8 +128,10 @@ class App:
         }
         self._ledger.on_change = self._look
         self._announcements = Announcements(hold, self._ledger, self._instruments)
-        self.page: Final = Page(self._registry, self.read)
-        self.pushed: Final = PushedIds(_push_tokens(config), self._ledger, now, self._look_again)
+        self.page: Final = Page(self._registry, self.read, self._asked)
+        self.pushed: Final = PushedIds(
+            _push_tokens(config), self._ledger, now, self._look_again, self._note_withdrawn
+        )
         self._threads = [
             threading.Thread(target=self._keep, name="ledger", daemon=True),
             threading.Thread(target=self._look_at_accounts, name="accounts", daemon=True),
@@ -209,6 +215,20 @@ class App:
             label_caps=_caps(config),
         )
 
+    def _asked(self) -> AsAsked:
+        """Of what is announced now, whoever asks now sees no more, however long it waits."""
+        requests, ledger = self._instruments.announced(), self._ledger.announced()
+
+        def as_asked(reading: Reading) -> Reading:
+            counted, kept = reading.requests, reading.ledger
+            return replace(
+                reading,
+                requests=replace(counted, announced=min(counted.announced, requests)),
+                ledger=replace(kept, announced=min(kept.announced, ledger)),
+            )
+
+        return as_asked
+
     # Reloading --------------------------------------------------------------------------------
 
     def reload(self, config: Config) -> None:
@@ -248,7 +268,7 @@ class App:
             self._budgets[address].change(_limit(limit))
         ended = {name: account for name, account in before.items() if name not in going_on}
         _end(ended.values(), self._now)
-        self._ledger.change(_terms(config), _buckets(config), _caps(config))
+        self._ledger.change(_terms(config), _buckets(config), _caps(config), _slices(config))
         for name in ended.keys() - begun.keys():
             self._instruments.close_account(name)
         self._instruments.open_accounts(begun)
@@ -308,6 +328,11 @@ class App:
         if followed is not None:  # else a reload has just taken it away
             followed.look_again(workflow_ids, "pushed")
 
+    def _note_withdrawn(self, account: str, workflow_id: str) -> None:
+        followed = self._accounts.get(account)
+        if followed is not None:
+            followed.note_withdrawn(workflow_id)
+
     def _keep(self) -> None:
         expiry = self._now().monotonic + EXPIRY_SECONDS
         while (rested := self._rest(KEEP_SECONDS)) is not None:
@@ -349,6 +374,25 @@ class App:
                     )
 
 
+def _tell_ledger(ledger: Ledger, store: SqliteStore | None) -> None:
+    """Say which ledger this is: one in another folder would begin at 0 without a word."""
+    if store is None:
+        log.info("the ledger is in memory: counters begin at 0, and end with the process")
+        return
+    if store.is_new:
+        log.info("a new ledger: counters begin at 0", extra={"file": str(store.path)})
+        return
+    kept = ledger.snapshot()
+    log.info(
+        "the ledger goes on",
+        extra={
+            "file": str(store.path),
+            "settled": kept.settled,
+            "open": len(kept.open_workflows),
+        },
+    )
+
+
 def _end(accounts: Collection[FollowedAccount], now: Callable[[], Moment]) -> None:
     """End these, and give their last words the time to be taken."""
     for account in accounts:
@@ -364,10 +408,12 @@ def _end(accounts: Collection[FollowedAccount], now: Callable[[], Moment]) -> No
 
 def _terms(config: Config) -> dict[str, AccountTerms]:
     return {
-        account.name: (
-            AccountTerms(lookback=UNLISTED_LOOKBACK_SECONDS, listed=False)
-            if account.listing is None
-            else AccountTerms(lookback=account.listing.lookback, listed=True)
+        account.name: AccountTerms(
+            lookback=(
+                UNLISTED_LOOKBACK_SECONDS if account.listing is None else account.listing.lookback
+            ),
+            listed=account.listing is not None,
+            most_open=account.max_open_workflows,
         )
         for account in config.accounts
     }
@@ -383,6 +429,13 @@ def _buckets(config: Config) -> Buckets:
 
 def _caps(config: Config) -> LabelCaps:
     return LabelCaps(config.metrics.node_types, config.metrics.exception_types)
+
+
+def _slices(config: Config) -> tuple[SliceRule, ...]:
+    return tuple(
+        SliceRule(one.label, one.origin, compiled(one.match), one.values, one.default)
+        for one in config.metrics.slices
+    )
 
 
 def _push_tokens(config: Config) -> dict[str, TokenSource]:

@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None, *, hold: float = HOLD_SECONDS) -> in
     configure(arguments.log_level, arguments.log_format)
     match arguments.command:
         case "check-config":
-            return _check_config(arguments.file)
+            return _check_config(arguments.file, series=arguments.series)
         case "check-web-config":
             return _check_web_config(arguments.file)
         case "health":
@@ -57,11 +57,21 @@ def main(argv: Sequence[str] | None = None, *, hold: float = HOLD_SECONDS) -> in
 # none of the others. -----------------------------------------------------------------------------
 
 
-def _check_config(file: Path) -> int:
-    from exporter.config import check  # noqa: PLC0415
+def _check_config(file: Path, *, series: bool) -> int:
+    from exporter.comfycontrol.connections import CannotTrust, make_tls_context  # noqa: PLC0415
+    from exporter.config import check, load  # noqa: PLC0415
 
     code, text = check(file, os.environ)
+    try:
+        make_tls_context()
+    except CannotTrust as error:
+        # Not of the file, and the exporter would not start with it all the same.
+        code, text = EXIT_BAD_INPUT, f"{text}\nenvironment: {error}"
     say(text, sys.stdout if code == EXIT_OK else sys.stderr)
+    if series and code == EXIT_OK:
+        from exporter.metrics.series import table  # noqa: PLC0415
+
+        say(table(load(file, os.environ)), sys.stdout)
     return code
 
 
@@ -108,6 +118,7 @@ def _health(arguments: argparse.Namespace) -> int:
 def _export(arguments: argparse.Namespace, hold: float) -> int:
     signals = EndSignals()
     reload_signal = ReloadSignal()
+    from exporter.comfycontrol.connections import CannotTrust  # noqa: PLC0415
     from exporter.config import (  # noqa: PLC0415
         ConfigError,
         TokenUnreadable,
@@ -140,7 +151,13 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
         say(str(error))
         return EXIT_CANNOT_LISTEN
     try:
-        web = WebSide(listening, arguments.telemetry_path, security, arguments.lifecycle)
+        web = WebSide(
+            listening,
+            arguments.telemetry_path,
+            security,
+            arguments.lifecycle,
+            arguments.max_connections,
+        )
         reloadable = Reloadable(read_config, str(config_file or "environment"), watched)
         run(
             config,
@@ -150,7 +167,7 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
             reloads=(reloadable, reload_signal),
             hold=hold,
         )
-    except (LedgerInUse, CannotOpenLedger, TokenUnreadable) as error:
+    except (CannotTrust, LedgerInUse, CannotOpenLedger, TokenUnreadable) as error:
         say(str(error))
         return EXIT_BAD_INPUT
     return EXIT_OK
@@ -193,7 +210,12 @@ def _demo(arguments: argparse.Namespace) -> int:
         return EXIT_CANNOT_LISTEN
     demonstrate(
         scenario,
-        WebSide(listening, arguments.telemetry_path, security),
+        WebSide(
+            listening,
+            arguments.telemetry_path,
+            security,
+            most_clients=arguments.max_connections,
+        ),
         signals,
         seed=arguments.seed,
         speed=arguments.speed,

@@ -77,7 +77,7 @@ def status_line(reading: Reading) -> str:
     """What is going on, in one line for a person."""
     open_ = Counter(w.status for w in reading.ledger.open_workflows if w.status is not None)
     finished: Counter[str] = Counter()
-    for (_, status), total in reading.ledger.totals.counters_named("finished"):
+    for (_, status, *_), total in reading.ledger.totals.counters_named("finished"):
         finished[status] += int(total.value)
     budget = " ".join(f"{b.used}/{b.allowed}" for b in reading.budgets)
     return "  ".join(

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from exporter import __revision__, __version__
 from exporter.logs import LEVELS
-from exporter.web.listening import ListenAddress, parse_listen_address
+from exporter.web.listening import MOST_CLIENTS, ListenAddress, parse_listen_address
 
 EXIT_BAD_INPUT: Final = 1
 """A wrong configuration or flag; nothing was started."""
@@ -84,7 +84,8 @@ def _parser() -> _Parser:
         dest="config_file",
         type=Path,
         metavar="FILE",
-        help="configuration; without it, one account from COMFYCONTROL_TOKEN",
+        help="configuration; without it, one account from COMFYCONTROL_TOKEN or "
+        "COMFYCONTROL_TOKEN_FILE",
     )
     parser.add_argument(
         "--config.watch",
@@ -114,6 +115,11 @@ def _parser() -> _Parser:
         "check-config", help="check a configuration file and say everything that is wrong with it"
     )
     check.add_argument("file", type=Path, metavar="FILE", help=checked)
+    check.add_argument(
+        "--series",
+        action="store_true",
+        help="also say how many series it can make at most, metric by metric",
+    )
 
     check_web = commands.add_parser(
         "check-web-config",
@@ -211,6 +217,15 @@ def _add_web(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None
         metavar="FILE",
         help="TLS, passwords and headers, in the format of Prometheus' exporter-toolkit",
     )
+    parser.add_argument(
+        "--web.max-connections",
+        dest="max_connections",
+        type=_connections,
+        default=argparse.SUPPRESS if suppress else MOST_CLIENTS,
+        metavar="N",
+        help=f"clients at a time; another takes the place of who waits longest "
+        f"(default {MOST_CLIENTS})",
+    )
 
 
 def _add_simulator(parser: argparse.ArgumentParser) -> None:
@@ -237,6 +252,13 @@ def _listen_address(text: str) -> ListenAddress:
         return parse_listen_address(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _connections(text: str) -> int:
+    # Less than a few would let a browser keep Prometheus out.
+    if not text.isascii() or not text.isdigit() or not 8 <= int(text[:9]) <= 65_536:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 8 to 65536")
+    return int(text)
 
 
 def _path(text: str) -> str:

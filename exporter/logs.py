@@ -9,11 +9,17 @@ import logging
 import re
 import sys
 import threading
+import time
 import traceback
 from typing import Final, Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from exporter.log_lines import LineWriter, Repeats
+
+FLUSH_SECONDS: Final = 0.25
+"""How long the end of the process waits for whoever reads the log."""
 
 _ASYNCIO_SAYS: Final = re.compile(r"[\w .]*")
 
@@ -73,14 +79,70 @@ def configure(level: str, log_format: LogFormat, stream: TextIO = sys.stderr) ->
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Writes lines; one that cannot be written is lost, not shown piece by piece on stderr."""
+    """Writes lines; repeated ones are counted, and what cannot be written holds nobody up."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._repeats = Repeats()
+        self._lines = LineWriter(stream, self._lost)
+
+    @property
+    def suppressed(self) -> int:
+        """Lines that were not written."""
+        return self._repeats.suppressed + self._lines.lost
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line, unless it repeats others."""
+        try:
+            if self._repeats.take(record, time.monotonic()):
+                self._lines.write(self.format(record) + self.terminator)
+        except Exception:  # noqa: BLE001 - a log must not end what it tells of
+            self.handleError(record)
+
+    def tell(self, *, everything: bool) -> None:
+        """Tell of repeated lines whose minute is over; or of all."""
+        with self.lock or contextlib.nullcontext():
+            for record in self._repeats.due(time.monotonic(), everything=everything):
+                self._lines.write(self.format(record) + self.terminator)
+            self._lines.drain()
+
+    def _lost(self, lines: int) -> str:
+        told = logging.makeLogRecord(
+            {
+                "name": __name__,
+                "levelno": logging.WARNING,
+                "levelname": "WARNING",
+                "msg": "log lines could not be written",
+                "lines": lines,
+            }
+        )
+        return self.format(told) + self.terminator
+
+    def flush(self) -> None:
+        """Have what waits written, if that takes no more than a moment."""
+        self._lines.drain(FLUSH_SECONDS)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class's name
         """Say where a line of ours went wrong, if anything can be written at all."""
         if isinstance(sys.exc_info()[1], OSError):
             return
         with contextlib.suppress(OSError, ValueError):
-            self.stream.write(f"a log line is lost: {record.filename}:{record.lineno}\n")
+            self._lines.write(f"a log line is lost: {record.filename}:{record.lineno}\n")
+
+
+def suppressed() -> int:
+    """How many lines were not written: repeated ones, and those for which there was no room."""
+    return sum(h.suppressed for h in logging.getLogger().handlers if isinstance(h, _Handler))
+
+
+def tell_suppressed(*, everything: bool = False) -> None:
+    """Tell how often lines were repeated, once a minute; to be called each second.
+
+    `everything`: now, as the end is near.
+    """
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _Handler):
+            handler.tell(everything=everything)
 
 
 def _log_exception(kind: type[BaseException], error: BaseException, trace: object) -> None:

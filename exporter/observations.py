@@ -3,7 +3,7 @@
 The followers and the lister make these, the ledger takes them. Neither knows the other.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal, Protocol
 
@@ -72,6 +72,10 @@ class CannotTakeUp(Exception):  # noqa: N818 - says what happened
     """Whether an id is known already cannot be told now; try again later."""
 
 
+class NoRoom(CannotTakeUp):
+    """As many workflows are open, or ids wait to be seen, as may at once. The text says which."""
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """One instant on both clocks, in seconds.
@@ -90,6 +94,16 @@ class FailureCause:
 
     node_type: str | None
     exception_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a workflow's slices are derived from, cleaned. Never kept."""
+
+    name: str | None = field(default=None, repr=False)
+    """Empty where it has none; None: not told."""
+    tags: tuple[str, ...] | None = None
+    """None: not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +136,8 @@ class Observation:
     the next row below that has a stamp; Unix seconds."""
     cause_unreadable: bool = False
     """Whether a cause was there and could not be read: another way may tell it."""
+    traits: Traits | None = None
+    """Name and tags, where this way of asking tells them: a stream does not."""
 
     @property
     def said_at(self) -> float:
@@ -156,6 +172,8 @@ class TakenUp:
     at: Moment
     anew: bool = False
     """Whether it is named now and was not before: one that was given up gets another try."""
+    traits: Traits | None = None
+    """Name and tags, where the source tells them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +257,12 @@ class WorkflowRegister(Protocol):
 
         Longest waiting first.
         """
+
+    def traits_owed(self, account: str) -> list[str]:
+        """Ids whose name and tags are wanted, those that hold facts back for them first."""
+
+    def owes_traits(self, account: str, workflow_id: str) -> bool:
+        """Whether the name and the tags of this id are wanted."""
 
     def owes_cause(self, account: str, workflow_id: str) -> bool:
         """Whether this id is settled and its cause is not known yet."""

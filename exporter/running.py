@@ -1,5 +1,6 @@
 """The life of the process: start, serve until told to end, stop."""
 
+import contextlib
 import gc
 import logging
 import os
@@ -14,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from exporter import __version__
+from exporter import __version__, logs
 from exporter.app import App
 from exporter.config import Config
 from exporter.metrics.announcements import HOLD_SECONDS
 from exporter.reloading import Reloadable, Reloading
 from exporter.signals import EndSignals, ReloadSignal
-from exporter.web.listening import ListenAddress
+from exporter.web.listening import MOST_CLIENTS, ListenAddress
 from exporter.web.routes import WebParts, make_app
 from exporter.web.security import UNSECURED, Security, WatchedSecurity
 from exporter.web.server import serve
@@ -41,6 +42,7 @@ class WebSide:
     """None: plain HTTP without passwords."""
     lifecycle: bool = False
     """Whether `POST /-/reload` is allowed."""
+    most_clients: int = MOST_CLIENTS
 
     @property
     def address(self) -> str:
@@ -114,16 +116,26 @@ def run(  # noqa: PLR0913 - what a process is made of
     for warning in (*config.warnings(), *web.secured().warnings):
         log.warning("configuration", extra={"key": warning.key, "warning": warning.reason})
     with web.watch(), reloading or nullcontext(), meanwhile(app):
-        serve(served, list(web.listening), signals, web.context())
+        serve(
+            served,
+            list(web.listening),
+            signals,
+            web.context(),
+            counts=app.process_counts,
+            most_clients=web.most_clients,
+        )
     log.info("stopping")
     have_stopped = app.stop()
+    logs.tell_suppressed(everything=True)
     if not have_stopped or _would_wait(others):
         # A thread that waits where nothing wakes it (a name that is being resolved, a disk that
         # does not answer) must not hold up the end, nor write to streams that the interpreter has
         # closed.
         log.info("stopped", extra={"left": "threads that would not end in time"})
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        # The log's last lines, which the interpreter would see to.
+        logging.shutdown()
         os._exit(0)
     log.info("stopped")
 

@@ -48,6 +48,7 @@ _VARIABLES: Final = {
     "$__interval_ms": "15000",
     "$__range": "1h",
     "$window": "15m",
+    "$by": "account",
 }
 
 

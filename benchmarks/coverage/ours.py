@@ -11,6 +11,7 @@ from typing import Final
 from benchmarks.coverage.counted import CAUSE, CountedLog
 from exporter.cli import main
 from exporter.ledger.facts import Fact, Failed, Finished
+from exporter.ledger.slicing import SliceLabels
 from exporter.ledger.totals import Totals
 
 FILE_VARIABLE: Final = "COUNTED_FILE"
@@ -20,8 +21,15 @@ def write_down(log: CountedLog) -> None:
     """From now on, write down each outcome and each cause in the moment it enters the totals."""
     count = Totals.add
 
-    def add(self: Totals, account: str, workflow_id: str, fact: Fact, wall: float) -> None:
-        count(self, account, workflow_id, fact, wall)
+    def add(
+        self: Totals,
+        account: str,
+        workflow_id: str,
+        fact: Fact,
+        wall: float,
+        slices: SliceLabels = (),
+    ) -> None:
+        count(self, account, workflow_id, fact, wall, slices)
         if isinstance(fact, Finished):
             log.add(workflow_id, fact.status.value)
         elif isinstance(fact, Failed):

@@ -1,4 +1,4 @@
-"""Draws both boards in every scene: `python -m dashboards.pictures --preview PROGRAM`.
+"""Draws the boards in every scene: `python -m dashboards.pictures --preview PROGRAM`.
 
 It needs Prometheus with its promtool, and a program that draws a dashboard's JSON:
 
@@ -63,13 +63,15 @@ def _draw(scene: Scene, folder: Path, arguments: argparse.Namespace) -> int:
     prometheus = Prometheus(folder, _free_port(), patient=scene.minutes > 360)
     write(scene, end, folder / "history.txt")
     prometheus.add(folder / "history.txt")
-    evaluate(prometheus, end, folder)
+    evaluate(prometheus, scene, end, folder)
     worst = 0
     with prometheus.running():
         for name, text in board_files(load()).items():
+            stem = name.removeprefix("comfycontrol-").removesuffix(".json")
+            if stem not in scene.boards:
+                continue
             board = folder / name
             board.write_text(_first_screen(text) if scene.first_screen else text, "utf-8")
-            stem = name.removeprefix("comfycontrol-").removesuffix(".json")
             picture: Path = arguments.output / f"{stem}-{scene.name}.png"
             command = [
                 *shlex.split(arguments.preview), str(board), f"--prometheus={prometheus.url}",

@@ -143,17 +143,21 @@ class Prometheus:
                 time.sleep(0.1)
         raise HistoryError("Prometheus does not answer")
 
-    def over(self, expression: str, start: float, end: float) -> list[dict[str, Any]]:
-        """A range query, a step an interval."""
-        asked = {"query": expression, "start": start, "end": end, "step": INTERVAL}
+    def over(
+        self, expression: str, start: float, end: float, step: float = INTERVAL
+    ) -> list[dict[str, Any]]:
+        """A range query; `step` in seconds."""
+        asked = {"query": expression, "start": start, "end": end, "step": step}
         data = urllib.parse.urlencode(asked).encode()
         with urllib.request.urlopen(f"{self.url}/api/v1/query_range", data, timeout=60) as answer:
             result: list[dict[str, Any]] = json.load(answer)["data"]["result"]
         return result
 
 
-def evaluate(prometheus: Prometheus, end: float, folder: Path) -> None:
+def evaluate(prometheus: Prometheus, scene: Scene, end: float, folder: Path) -> None:
     """What the rules make of the last two hours: recordings, and alerts with their `for`.
+
+    What is recorded for whole hours is made of all of the history, where a board shows it.
 
     Prometheus evaluates rules only as time passes; here the time has passed already.
     """
@@ -169,7 +173,13 @@ def evaluate(prometheus: Prometheus, end: float, folder: Path) -> None:
         file = folder / f"recorded-{number}.txt"
         with prometheus.running(), file.open("w", encoding="utf-8") as out:
             for rule in some:
-                for series in prometheus.over(rule["expr"], start, stop):
+                when = (start, stop, float(INTERVAL))
+                if rule["record"].startswith("all:"):
+                    if "usage" not in scene.boards:
+                        continue
+                    since = end - scene.history + 2 * HOUR
+                    when = (since - since % HOUR, end - end % HOUR, HOUR)
+                for series in prometheus.over(rule["expr"], *when):
                     out.write(_series(rule["record"], series["metric"], series["values"]))
             out.write("# EOF\n")
         prometheus.add(file)

@@ -28,6 +28,8 @@ class Scene:
     """How far back Prometheus knows, in seconds."""
     first_screen: bool = False
     """Whether the rest of a board would show no more than others do."""
+    boards: Sequence[str] = ("overview", "exporter-health")
+    """Which are drawn, by the middle of their names."""
     blind_since: float = _LATEST
     """When the exporter went away; seconds after the end of the history."""
 
@@ -54,7 +56,11 @@ SCENES: Final = (
         "two accounts at work, with a burst an hour and a half ago",
         [
             Account(
-                "studio", 130, runners=3, kinds=(Kind(18.0, weight=4), Kind(150.0)), waves=True,
+                "studio",
+                130,
+                runners=3,
+                kinds=(Kind(18.0, weight=4), Kind(150.0)),
+                waves=True,
                 bursts=[(-90 * MINUTE, 60)],
             ),
             Account("farm", 220, runners=4, kinds=(Kind(25.0),), waves=True),
@@ -65,8 +71,12 @@ SCENES: Final = (
         "runners have started nothing for six minutes: nothing fires yet",
         [
             Account(
-                "studio", 170, runners=3, kinds=_IMAGES,
-                stopped=[(-6.5 * MINUTE, _LATEST)], bursts=[(-5 * MINUTE, 6)],
+                "studio",
+                170,
+                runners=3,
+                kinds=_IMAGES,
+                stopped=[(-6.5 * MINUTE, _LATEST)],
+                bursts=[(-5 * MINUTE, 6)],
             ),
             Account("farm", 60, runners=2, kinds=_IMAGES),
         ],
@@ -77,7 +87,10 @@ SCENES: Final = (
         "the runners of one account have started nothing for 45 minutes",
         [
             Account(
-                "studio", 55, runners=2, kinds=(Kind(18.0, weight=4), Kind(90.0)),
+                "studio",
+                55,
+                runners=2,
+                kinds=(Kind(18.0, weight=4), Kind(90.0)),
                 stopped=[(-45 * MINUTE, _LATEST)],
             ),
             _FARM,
@@ -88,7 +101,10 @@ SCENES: Final = (
         "one type of node has failed in one account for half an hour",
         [
             Account(
-                "studio", 110, runners=3, kinds=(Kind(20.0),),
+                "studio",
+                110,
+                runners=3,
+                kinds=(Kind(20.0),),
                 failing=[Failing((-32 * MINUTE, _LATEST), 0.45, _NODE)],
             ),
             _FARM,
@@ -100,11 +116,20 @@ SCENES: Final = (
         "refused before that",
         [
             Account(
-                "studio", 55, runners=2, kinds=_STUDIO.kinds,
+                "studio",
+                55,
+                runners=2,
+                kinds=_STUDIO.kinds,
                 down=[(-26 * MINUTE, -14 * MINUTE, "401"), (-14 * MINUTE, _LATEST, "503")],
             ),
-            Account("farm", 120, runners=3, kinds=(Kind(25.0),), waves=True,
-                    down=[(-14 * MINUTE, _LATEST, "503")]),
+            Account(
+                "farm",
+                120,
+                runners=3,
+                kinds=(Kind(25.0),),
+                waves=True,
+                down=[(-14 * MINUTE, _LATEST, "503")],
+            ),
         ],
     ),
     Scene(
@@ -119,7 +144,10 @@ SCENES: Final = (
         "twelve accounts: one fails always, and the token of another is refused",
         [
             Account(
-                f"brand-{number:02}", 14 + number, runners=1, kinds=_IMAGES,
+                f"brand-{number:02}",
+                14 + number,
+                runners=1,
+                kinds=_IMAGES,
                 failing=[Failing((-DAY, _LATEST), 1.0, ("UNETLoader", "ValueError"))]
                 if number == 7
                 else [],
@@ -129,4 +157,23 @@ SCENES: Final = (
         ],
         history=30 * HOUR,
     ),
-)  # fmt: skip
+    Scene(
+        "week",
+        "three accounts over a week, one of which wastes more than the others",
+        [
+            _STUDIO,
+            Account("farm", 60, runners=3, kinds=(Kind(25.0),), waves=True),
+            Account(
+                "lab",
+                20,
+                runners=2,
+                kinds=(Kind(120.0),),
+                failed=0.05,
+                failing=[Failing((-3 * DAY, _LATEST), 0.35, _NODE)],
+            ),
+        ],
+        minutes=7 * 24 * 60,
+        history=14 * DAY + 2 * HOUR,
+        boards=("usage",),
+    ),
+)

@@ -1,6 +1,7 @@
 """What an exporter would have shown of a day, scrape by scrape: names and labels are its own."""
 
 import bisect
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
@@ -48,10 +49,14 @@ def told(
         )
     yield "account_listed", name, [(at, 1.0) for at in scrapes]
     yield "workflow_series_omitted", name, [(at, 0.0) for at in scrapes]
+    yield "open_workflows_limit", name, [(at, 20_000.0) for at in scrapes]
+    for metric in ("open_workflows_limit_reached", "open_workflows_beyond_limit_total"):
+        yield metric, name, [(at, 0.0) for at in scrapes]
     passes = (
         ("account_last_usable_answer_timestamp_seconds", 1.0),
         ("listing_last_success_timestamp_seconds", 5.0),
         ("reconciliation_last_success_timestamp_seconds", 120.0),
+        ("runners_last_success_timestamp_seconds", 60.0),
     )
     for metric, every in passes:
         last, samples = scrapes[0], []
@@ -59,7 +64,22 @@ def told(
             last = last if _within(at, downs) else at - at % every
             samples.append((at, last))
         yield metric, name, samples
+    yield from _runners(account, name, scrapes, downs)
     yield from _requests(account, runs, scrapes)
+
+
+def _runners(
+    account: Account,
+    name: Mapping[str, str],
+    scrapes: Sequence[float],
+    downs: Sequence[tuple[float, float]],
+) -> Iterator[Series]:
+    """All of them, active all the time."""
+    shown = [at for at in scrapes if not _within(at - 180, downs)]
+    for status, count in (("active", account.runners), ("disabled", 0)):
+        samples = [(at, float(count)) for at in shown]
+        yield "runners", {**name, "status": status}, samples
+        yield "runners_by_tag", {**name, "tag": "sdxl", "status": status}, samples
 
 
 def _within(at: float, spans: Iterable[tuple[float, float]]) -> bool:
@@ -255,7 +275,8 @@ def _histogram(
         labels,
         [(t, float(bisect.bisect_right(moments, t))) for t in scrapes],
     )
-    yield f"{metric}_sum", labels, [(t, float(bisect.bisect_right(moments, t))) for t in scrapes]
+    sums = [0.0, *itertools.accumulate(value for _, value in sorted(known))]
+    yield f"{metric}_sum", labels, [(t, sums[bisect.bisect_right(moments, t)]) for t in scrapes]
 
 
 def _requests(account: Account, runs: Sequence[Run], scrapes: Sequence[float]) -> Iterator[Series]:
@@ -335,7 +356,12 @@ def of_the_exporter(
         address,
         [(at, -math.inf) for at in scrapes],
     )
-    yield "exporter_ledger_errors_total", {}, [(at, 0.0) for at in scrapes]
+    for name in ("exporter_ledger_errors_total", "exporter_log_lines_suppressed_total"):
+        yield name, {}, [(at, 0.0) for at in scrapes]
+    yield "exporter_web_connections", {}, [(at, 2.0) for at in scrapes]
+    for reason in ("idle", "handshake", "limit", "slow"):
+        closed = "exporter_web_connections_closed_total"
+        yield closed, {"reason": reason}, [(at, 0.0) for at in scrapes]
     for state, many in (("open", opened), ("settled", settled)):
         yield (
             "exporter_ledger_workflows",

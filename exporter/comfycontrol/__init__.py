@@ -23,6 +23,7 @@ from exporter.comfycontrol.errors import (
 )
 from exporter.comfycontrol.listing import WorkflowDetail, WorkflowPage, WorkflowSummary
 from exporter.comfycontrol.live_stream import LiveStream
+from exporter.comfycontrol.runners import Runner, RunnerPage
 from exporter.comfycontrol.snapshot import (
     Cause,
     MalformedSnapshot,
@@ -58,6 +59,8 @@ __all__ = [
     "Redirected",
     "RepeatedSnapshot",
     "RequestRecord",
+    "Runner",
+    "RunnerPage",
     "ServerFault",
     "ServiceError",
     "Snapshot",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import requests
 
-Endpoint = Literal["subscribe", "list", "get"]
+Endpoint = Literal["subscribe", "list", "get", "runners"]
 """What was asked."""
 
 MAX_RETRY_AFTER = 3600.0

@@ -29,6 +29,9 @@ class BudgetReading:
     """Summed over all who ever waited, those who wait now included."""
     cooldown_until: float
     """Unix seconds; 0 when there is none."""
+    share: int = 0
+    """What is allowed when nothing was refused for long enough; more than `allowed`: refusals
+    have cut it."""
 
 
 class Turn:
@@ -107,6 +110,8 @@ class RequestBudget:
         self._wall = wall
         self._window = RequestWindow(limit)
         self._file = file
+        # Whether refusals have cut our share, and nobody was told yet that it is whole again.
+        self._is_cut = False
         self._go_on(limit, fresh=fresh)
         self._waiting: dict[Purpose, deque[Turn]] = {p: deque() for p in Purpose}
         self._waited = 0.0
@@ -128,6 +133,7 @@ class RequestBudget:
             if not self._file.begin(memory, WINDOWS_REMEMBERED * limit.requests):
                 memory = nothing_known
         self._window.go_on(memory, now)
+        self._is_cut = self._window.allowed(now) < self._window.share
         if now < memory.since + limit.per:
             log.info(
                 "what was asked before is not known: fewer requests at first",
@@ -178,13 +184,21 @@ class RequestBudget:
             now = self._monotonic()
             waiting = sum(now - turn.since for q in self._waiting.values() for turn in q)
             left = self._window.closed_until - now
-            return BudgetReading(
+            is_whole = self._is_whole_again(now)
+            reading = BudgetReading(
                 address=self.address,
                 allowed=self._window.allowed(now),
                 used=self._window.used(now),
                 waited_seconds=self._waited + waiting,
                 cooldown_until=self._wall() + left if left > 0 else 0.0,
+                share=self._window.share,
             )
+        if is_whole:
+            log.info(
+                "the share of requests is whole again",
+                extra={"address": self.address, "requests": reading.share},
+            )
+        return reading
 
     # What turns call --------------------------------------------------------------------------
 
@@ -210,10 +224,25 @@ class RequestBudget:
             if turn.place is not None:
                 self._answer(turn.place, now)
             begun = now if turn.place is None else turn.place.begun
+            before, per = self._window.allowed(now), self._window.per
             self._window.refuse(now, retry_after, begun)
+            after, share = self._window.allowed(now), self._window.share
+            self._is_cut |= after < share
+            seconds = self._window.closed_until - now + (share - after) * per
             if self._file is not None:
                 self._file.refused(self._window.closed_until, self._window.share_after_refusal)
             self._changed.notify_all()
+        if after < before:
+            # Refused though we kept to the limit: something else asks from this address.
+            log.warning(
+                "refused with 429: the share of requests is cut, and streams beyond it wait",
+                extra={
+                    "address": self.address,
+                    "from": before,
+                    "to": after,
+                    "whole_in_seconds": round(seconds, 1),
+                },
+            )
 
     def unused(self, turn: Turn) -> None:
         """See `Turn.unused`."""
@@ -223,6 +252,11 @@ class RequestBudget:
                 if self._file is not None and turn.place.record is not None:
                     self._file.answered(turn.place.record, -inf)
                 self._changed.notify_all()
+
+    def _is_whole_again(self, now: float) -> bool:
+        """Whether the share is whole, and was cut when this was last called."""
+        was_cut, self._is_cut = self._is_cut, self._window.allowed(now) < self._window.share
+        return was_cut and not self._is_cut
 
     def _answer(self, place: Place, now: float) -> None:
         self._window.answer(place, now)

@@ -29,6 +29,7 @@ from exporter.comfycontrol.listing import (
     parse_detail,
     parse_page,
 )
+from exporter.comfycontrol.runners import RunnerPage, parse_runners
 from exporter.comfycontrol.stamps import parse_http_date
 from exporter.comfycontrol.stream import Stream
 
@@ -204,6 +205,26 @@ class Client:
         call = call or Call()
         return self._read_document("get", self._open("get", path, {}, call), call, parse_detail)
 
+    def list_runners(
+        self, *, page: int, per_page: int = 100, call: Call | None = None
+    ) -> RunnerPage:
+        """Read one page of the account's runners.
+
+        Args:
+            page: from 1 on, as most services count; from 0 on, as others do.
+            per_page: from 1 to 100.
+            call: by which another thread can abort this.
+
+        Raises:
+            ServiceError: it brought no page.
+        """
+        if page < 0 or not 1 <= per_page <= 100:
+            raise ValueError("pages count from 0 or 1, and hold from 1 to 100 runners")
+        parameters = {"page": str(page), "per_page": str(per_page)}
+        call = call or Call()
+        response = self._open("runners", "/v1/runner", parameters, call)
+        return self._read_document("runners", response, call, parse_runners)
+
     def subscribe(self, workflow_id: str, call: Call | None = None) -> Stream:
         """Open the event stream of one workflow. Whoever opens it iterates over it, or closes it.
 
@@ -227,6 +248,11 @@ class Client:
             opened_at=self._monotonic(),
             on_end=lambda: self._forget(call),
         )
+
+    @property
+    def base_url(self) -> str:
+        """Where the service is, without user, password or query."""
+        return self._base_url
 
     def service_wall(self) -> float | None:
         """Seconds since the epoch by the service's clock; None where it never told the time.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import socket
 import ssl
 import sys
@@ -27,8 +28,21 @@ from urllib3.util.ssl_ import create_urllib3_context
 from urllib3.util.ssltransport import SSLTransport
 from urllib3.util.wait import wait_for_write
 
+from exporter.plain_files import Unreadable, read_plain
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+_LARGEST_BUNDLE = 16 * 1024 * 1024
+_HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
+
+
+class CannotTrust(ValueError):  # noqa: N818 - says what happened
+    """The authorities that the environment names cannot be had.
+
+    The text is for a person: the variable, the path and what is wrong.
+    """
+
 
 # Held for a few system calls that do not block: whoever shuts a socket down knows by it that the
 # descriptor is still that socket's, and that the socket still works for the call that is meant.
@@ -280,8 +294,7 @@ def make_tls_context(environment: Mapping[str, str] | None = None) -> ssl.SSLCon
     25 ms, which is why no connection does it by itself.
 
     Raises:
-        ValueError: what the environment names cannot be read as certificates. The text names the
-            variable and the path.
+        CannotTrust: what the environment names cannot be read as certificates.
     """
     environment = os.environ if environment is None else environment
     context = create_urllib3_context()
@@ -298,12 +311,46 @@ def make_tls_context(environment: Mapping[str, str] | None = None) -> ssl.SSLCon
 
 def _trust(context: ssl.SSLContext, name: str, path: str) -> None:
     try:
-        if os.path.isdir(path):  # noqa: PTH112 - the path goes on to OpenSSL as text
-            context.load_verify_locations(capath=path)
+        if name == "SSL_CERT_DIR":
+            for folder in filter(None, path.split(os.pathsep)):
+                _trust_folder(context, folder)
+        elif os.path.isdir(path):  # noqa: PTH112 - the path goes on to OpenSSL as text
+            _trust_folder(context, path)
         else:
-            context.load_verify_locations(cafile=path)
-    except OSError as error:  # also `ssl.SSLError`: the file holds no certificate
-        raise ValueError(f"{name}={path}: no certificates can be read there") from error
+            _trust_file(context, path)
+    except Unreadable as error:
+        # The folder of the process tells where a relative path leads.
+        whole = os.path.abspath(path) if os.pathsep not in path else path  # noqa: PTH100 - as above
+        reason = f"{name} names {whole!r}, which {error.reason}"
+    else:
+        return
+    raise CannotTrust(f"{reason}. Name a PEM file with the certificates of the authorities.")
+
+
+def _trust_file(context: ssl.SSLContext, path: str) -> None:
+    content = read_plain(path, _LARGEST_BUNDLE).content
+    try:
+        context.load_verify_locations(cafile=path)
+    except OSError:  # also `ssl.SSLError`
+        has_any = b"-----BEGIN CERTIFICATE-----" in content
+        raise Unreadable(
+            "holds a certificate that cannot be read"
+            if has_any
+            else "holds no certificate in PEM form"
+        ) from None
+
+
+def _trust_folder(context: ssl.SSLContext, path: str) -> None:
+    try:
+        names = os.listdir(path)  # noqa: PTH208 - as above
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {(error.strerror or 'error').lower()}") from None
+    if not any(_HASHED.fullmatch(name) for name in names):
+        raise Unreadable(
+            "is a directory without certificates that are named by their hash (`openssl rehash` "
+            "names them so)"
+        )
+    context.load_verify_locations(capath=path)
 
 
 class Adapter(requests.adapters.HTTPAdapter):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from exporter.comfycontrol.documents import (
     Fields,
@@ -31,11 +31,13 @@ class MalformedDetail(MalformedDocument):
 
 @dataclass(frozen=True, slots=True)
 class WorkflowSummary:
-    """A workflow as the list tells it. Never its name: users write there what they please.
+    """A workflow as the list tells it.
 
     Attributes:
         id: its UUID, in lower case.
         status: as the service says it, cleaned; not necessarily one that is known.
+        name: cleaned. Users write there what they please: it is looked at, and neither kept nor
+            shown.
         tags: cleaned.
         created_at: seconds since the epoch.
         updated_at: seconds since the epoch.
@@ -45,6 +47,7 @@ class WorkflowSummary:
 
     id: str
     status: str
+    name: str = field(default="", repr=False)
     tags: tuple[str, ...] = ()
     created_at: float | None = None
     updated_at: float | None = None
@@ -75,13 +78,14 @@ class WorkflowPage:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowDetail:
-    """One workflow, of which only what is counted is kept: no prompts, graphs, names or messages.
+    """One workflow, of which only what is counted is kept: no prompts, graphs or messages.
 
     Attributes:
         status: as the service says it, cleaned; not necessarily one that is known.
         queue_number: the position in the queue. Means nothing unless the status is ``queued``.
         error_node: the type of the node at which it failed.
         exception_type: the type of the exception with which it failed.
+        name: cleaned; looked at, and neither kept nor shown.
         tags: cleaned.
         created_at: seconds since the epoch.
         updated_at: seconds since the epoch.
@@ -94,6 +98,7 @@ class WorkflowDetail:
     queue_number: int | None = None
     error_node: str | None = None
     exception_type: str | None = None
+    name: str = field(default="", repr=False)
     tags: tuple[str, ...] = ()
     created_at: float | None = None
     updated_at: float | None = None
@@ -151,6 +156,7 @@ def _parse_entry(entry: object) -> tuple[WorkflowSummary | None, bool]:
     summary = WorkflowSummary(
         id=workflow_id,
         status=status,
+        name=fields.text("name") or "",
         tags=fields.tags(),
         created_at=fields.stamp("created_at"),
         updated_at=fields.stamp("updated_at"),
@@ -179,6 +185,7 @@ def parse_detail(body: bytes) -> WorkflowDetail:
         queue_number=fields.queue_number(),
         error_node=fields.text("error_node"),
         exception_type=fields.text("exception_type"),
+        name=fields.text("name") or "",
         tags=fields.tags(),
         created_at=fields.stamp("created_at"),
         updated_at=fields.stamp("updated_at"),

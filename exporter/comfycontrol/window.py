@@ -28,9 +28,11 @@ class Purpose(IntEnum):
     POLL = 2
     """One workflow of which neither a stream nor the list tells."""
     CAUSE = 3
-    NEW_STREAM = 4
-    RECONNECT = 5
-    RECONCILE = 6
+    NAMED_STREAM = 4
+    """The first stream of a workflow that somebody named: before all that only the list shows."""
+    NEW_STREAM = 5
+    RECONNECT = 6
+    RECONCILE = 7
     """Whether anything was missed: only when nobody else waits, and never the last places."""
 
 
@@ -72,7 +74,8 @@ GUARANTEED_PART: Final = {
     Purpose.LIST_DEEPER_PAGE: 0.1,
     Purpose.POLL: 0.1,
     Purpose.CAUSE: 0.1,
-    Purpose.NEW_STREAM: 0.05,
+    Purpose.NAMED_STREAM: 0.025,
+    Purpose.NEW_STREAM: 0.025,
     Purpose.RECONNECT: 0.05,
     Purpose.RECONCILE: 0.0,
 }
@@ -230,6 +233,16 @@ class RequestWindow:
         """Places held now."""
         self._forget(now)
         return self._in_flight + len(self._answered)
+
+    @property
+    def share(self) -> int:
+        """Requests per period that we allow ourselves when nothing was refused."""
+        return self._limit.share
+
+    @property
+    def per(self) -> float:
+        """Seconds of a period."""
+        return self._limit.per
 
     @property
     def share_after_refusal(self) -> float:

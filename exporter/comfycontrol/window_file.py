@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from exporter.comfycontrol.window import EarlierRequest, Memory
+from exporter.storage_files import open_ours, renew_ours
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +155,8 @@ class WindowFile:
     def _lose(self, error: OSError) -> None:
         """Something will be missing in it: rather have a file that tells nothing."""
         with suppress(OSError):
-            os.truncate(self._path, 0)
+            handle = open_ours(self._path, os.O_WRONLY | os.O_TRUNC)
+            os.close(handle)
         self._use(None)
         if not self._is_told:
             log.warning(
@@ -181,7 +183,7 @@ class WindowFile:
         missing = self._records - len(records) // _RECORD.size
         content = header + records + missing * _NO_RECORD
         path = self._path.with_name(f"{self._path.name}.new")
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+        file = renew_ours(path)
         try:
             _write_all(file, content, 0)
             path.replace(self._path)
@@ -194,8 +196,11 @@ class WindowFile:
 
     def _read(self) -> Memory | None:
         try:
-            with self._path.open("rb") as file:
-                content = file.read(_MOST_BYTES)
+            file = open_ours(self._path, os.O_RDONLY)
+            try:
+                content = os.pread(file, _MOST_BYTES, 0)
+            finally:
+                os.close(file)
         except OSError:
             return None
         return _memory_in(content, self._boot)

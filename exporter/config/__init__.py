@@ -7,7 +7,8 @@ Both raise `ConfigError`, which lists every fault at once with key, line, reason
 
 from exporter.config.faults import ConfigError, Fault
 from exporter.config.loading import check, from_environment, load
-from exporter.config.models import Account, Config, Listing, Metrics, Push, RateLimit
+from exporter.config.models import Account, Config, Listing, Metrics, Push, RateLimit, Runners
+from exporter.config.slices import Slice
 from exporter.config.tokens import TokenSource, TokenUnreadable
 from exporter.config.workflow_ids import parse_workflow_id, parse_workflow_ids
 
@@ -20,6 +21,8 @@ __all__ = [
     "Metrics",
     "Push",
     "RateLimit",
+    "Runners",
+    "Slice",
     "TokenSource",
     "TokenUnreadable",
     "check",

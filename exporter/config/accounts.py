@@ -20,6 +20,9 @@ from exporter.config.workflow_ids import WorkflowId
 MOST_STREAMS: Final = 2000
 """Streams, and so threads, past which one Python process collapses."""
 
+DEFAULT_MOST_OPEN: Final = 20_000
+"""Open workflows of an account that are held at once, where nothing else is said."""
+
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _NOT_GIVEN: Final = TokenSource()
 
@@ -158,6 +161,28 @@ class Push(Section):
         return TokenSource.file(self.token_file)
 
 
+class Runners(Section):
+    """How the account's runners are counted, by which "nothing starts" finds its reason."""
+
+    interval: Annotated[float, Duration("10s", "1h")] = Field(
+        default=60.0,
+        description="Time from one reading of the runners to the next. Each costs a request or "
+        "more, taken from what the rate limit has to spare.",
+        examples=["1m"],
+        json_schema_extra={"default": "1m"},
+    )
+    by_tag: bool = Field(
+        default=False,
+        description="Whether runners are also counted for each of their tags.",
+        examples=[True],
+    )
+    tags: Annotated[int, WholeNumber(1, 1000)] = Field(
+        default=50,
+        description="Distinct tags that are told apart with `by_tag`; the rest is `other`.",
+        examples=[50],
+    )
+
+
 class Account(Section):
     """One account at the service: where its workflows are asked for, and which are followed.
 
@@ -174,6 +199,7 @@ class Account(Section):
         }
     )
     elsewhere: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(Runners.model_fields, "runners"),
         **dict.fromkeys(RateLimit.model_fields, "rate_limit"),
         **dict.fromkeys(Listing.model_fields, "listing"),
     }
@@ -223,6 +249,20 @@ class Account(Section):
         "beyond are watched by listing.",
         examples=[500],
     )
+    max_open_workflows: Annotated[
+        int,
+        WholeNumber(
+            1,
+            200_000,
+            "Each takes about 2 KiB of memory. Those beyond are taken up once there is room.",
+        ),
+    ] = Field(
+        default=DEFAULT_MOST_OPEN,
+        description="Most workflows of this account that are open at once in the exporter, each "
+        "about 2 KiB of memory. Those beyond are taken up from the list once there is room; their "
+        "outcomes count all the same.",
+        examples=[20_000],
+    )
     listing: Listing | None = Field(
         default=None,
         description="Reads the account's list of workflows. Absent: the account is not listed; "
@@ -245,6 +285,13 @@ class Account(Section):
         default=None,
         description="Lets other programs send ids to `/api/v1/workflows`. Absent: nobody can.",
         examples=[{"token_file": "/run/secrets/push"}],
+        json_schema_extra=_absent_by_default,
+    )
+    runners: Runners | None = Field(
+        default=None,
+        description="Counts the account's runners. Absent: they are not asked for; `{}`: counted "
+        "with the defaults.",
+        examples=[{"interval": "1m"}],
         json_schema_extra=_absent_by_default,
     )
 

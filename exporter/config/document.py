@@ -20,7 +20,8 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 """Keys and positions from the top of the document to one value."""
 
 _DEEPEST = 24
-_MOST_VALUES = 100_000
+_MOST_VALUES = 50_000
+"""PyYAML takes a second for so many, in which nothing else of the process goes on."""
 _LONGEST_NUMBER = 64
 
 _TAG = "tag:yaml.org,2002:"
@@ -41,6 +42,10 @@ _REMEDIES = (
     ("undefined alias", "Put a value that starts with `*` in quotes."),
     ("duplicate anchor", "Give each anchor its own name."),
     ("another document", "Leave one document in the file, without a `---` between."),
+    (
+        f"more than {_MOST_VALUES:,} values",
+        "Split it. Long lists of ids belong into `workflow_files`.",
+    ),
     ("levels deep", "Check the brackets and the indentation."),
     ("but got '{'", "Inside `{…}` and `[…]`, put a value with `${VAR}` in quotes."),
     ("end of stream", "Close the quotes or brackets opened before."),
@@ -118,17 +123,21 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's reader, kept from following brackets down until Python's stack ends."""
 
     depth = 0
+    values = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         self.depth += 1
+        self.values += 1
         if self.depth > _DEEPEST:
-            mark = self.get_mark()
-            raise yaml.composer.ComposerError(
-                None, None, f"it is more than {_DEEPEST} levels deep", mark
-            )
+            raise self._refusal(f"it is more than {_DEEPEST} levels deep")
+        if self.values > _MOST_VALUES:
+            raise self._refusal(f"it holds more than {_MOST_VALUES:,} values")
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
+
+    def _refusal(self, problem: str) -> yaml.composer.ComposerError:
+        return yaml.composer.ComposerError(None, None, problem, self.get_mark())
 
 
 def _syntax_fault(
@@ -155,6 +164,9 @@ class _Builder:
         self._document = document
         self._values = 0
         self._within: list[yaml.Node] = []
+        self._reached = 1
+        # Within what a merge key names: what the mapping has already keeps its lines.
+        self._merging = 0
 
     def build(self, root: yaml.Node) -> None:
         """Fill the document."""
@@ -165,7 +177,7 @@ class _Builder:
                 (),
                 f"holds more than {_MOST_VALUES:,} values once its aliases are followed",
                 "Split it, or write out what the aliases stand for.",
-                1,
+                self._reached,
             )
 
     def _value(self, node: yaml.Node, path: KeyPath) -> Data:
@@ -173,6 +185,11 @@ class _Builder:
         if self._values > _MOST_VALUES:
             raise _TooMuch
         line = node.start_mark.line + 1
+        if len(self._within) >= _DEEPEST:
+            remedy = "Write out what the aliases stand for."
+            reason = f"is more than {_DEEPEST} levels deep once aliases are followed"
+            self._document.tell(path, reason, remedy, line)
+            return None
         if any(node is outer for outer in self._within):
             self._document.tell(path, "contains itself", "Write it out instead of an alias.", line)
             return None
@@ -198,7 +215,7 @@ class _Builder:
     def _sequence(self, node: yaml.SequenceNode, path: KeyPath) -> Data:
         entries: list[Data] = []
         for index, entry in enumerate(cast("Sequence[yaml.Node]", node.value)):
-            self._document.lines[*path, index] = entry.start_mark.line + 1
+            self._note_line((*path, index), entry.start_mark.line + 1)
             entries.append(self._value(entry, (*path, index)))
         return entries
 
@@ -219,10 +236,18 @@ class _Builder:
                 self._tell_beside((*path, key), reason, "Keep one of the two.", line)
                 continue
             first[key] = line
-            self._document.lines[*path, key] = line
+            self._note_line((*path, key), line)
             data[key] = self._value(value_node, (*path, key))
         self._merge(node, path, data)
         return data
+
+    def _note_line(self, path: KeyPath, line: int) -> None:
+        if self._merging:
+            self._document.lines.setdefault(path, line)
+        else:
+            self._document.lines[path] = line
+            if len(path) == 1:
+                self._reached = line
 
     def _tell_beside(self, path: KeyPath, reason: str, remedy: str, line: int) -> None:
         """A fault of one key that leaves the rest of the mapping fit to be checked."""
@@ -242,10 +267,9 @@ class _Builder:
             several = isinstance(value_node, yaml.SequenceNode)
             sources = cast("Sequence[yaml.Node]", value_node.value) if several else [value_node]
             for source in sources:
-                # What the mapping has already keeps its lines and its faults.
-                lines = dict(self._document.lines)
+                self._merging += 1
                 merged = self._value(source, path)
-                self._document.lines.update(lines)
+                self._merging -= 1
                 if isinstance(merged, Mapping):
                     for key, value in merged.items():
                         data.setdefault(key, value)
@@ -267,7 +291,7 @@ class _Builder:
             return text
         try:
             return cast("bool | int | float", _constructed(node))
-        except (ValueError, KeyError, OverflowError):
+        except (ValueError, LookupError, OverflowError):
             # `0x_` looks like a number to YAML and is none; a tag may lie about its text.
             return text
 

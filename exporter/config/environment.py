@@ -9,6 +9,9 @@ from exporter.config.faults import shown
 TOKEN: str = "COMFYCONTROL_TOKEN"  # noqa: S105 - the name of a variable
 """Variable that alone is enough to start: the token of one account."""
 
+TOKEN_FILE: str = "COMFYCONTROL_TOKEN_FILE"  # noqa: S105 - the name of a variable
+"""Variable that names a file with that token instead, which is read again when it changes."""
+
 BASE_URL: str = "COMFYCONTROL_BASE_URL"
 """Variable with the service's address for a start without a file."""
 
@@ -23,7 +26,8 @@ def substitute(document: Document, environ: Mapping[str, str]) -> None:
     """Replace `${VAR}` in every text of a document, and `$$` by a dollar sign.
 
     This comes after YAML is read, so that no value can bring structure along, and a value that was
-    put in is not looked at again. An unset variable, a stray dollar sign and a key without a value
+    put in is not looked at again. A regular expression stays as it is written, for a dollar sign is
+    part of its syntax. An unset variable, a stray dollar sign and a key without a value
     become faults of the document.
     """
     document.data = _replaced(document, document.data, (), environ)
@@ -35,6 +39,8 @@ def _replaced(document: Document, data: Data, path: KeyPath, environ: Mapping[st
     if isinstance(data, list):
         return [_replaced(document, v, (*path, i), environ) for i, v in enumerate(data)]
     if isinstance(data, str):
+        if _is_expression(path):
+            return data
         return _text(document, data, path, environ)
     if data is None:
         if not document.is_faulty(path):
@@ -43,6 +49,13 @@ def _replaced(document: Document, data: Data, path: KeyPath, environ: Mapping[st
             document.tell(path, "has no value", remedy)
         return _STAND_IN
     return data
+
+
+def _is_expression(path: KeyPath) -> bool:
+    match path:
+        case ("metrics", "slices", int(), "match"):
+            return True
+    return False
 
 
 def _text(document: Document, text: str, path: KeyPath, environ: Mapping[str, str]) -> Data:

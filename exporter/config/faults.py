@@ -13,6 +13,9 @@ FAULT: str = "fault"
 # one. A name is therefore shown only when it looks like a name: tokens are long or full of digits.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _MOST_DIGITS = 4
+MOST_TOLD: int = 100
+"""Faults of one file that are written out; a file of something else has one on every line."""
+
 _SERVICE_PREFIX = "cfc_"  # every token of the service begins with it
 
 
@@ -42,7 +45,7 @@ class Fault:
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used. Its text lists every fault, one to a line."""
+    """A configuration that cannot be used. Its text lists the faults, one to a line."""
 
     def __init__(self, faults: Iterable[Fault], source: str = "configuration") -> None:
         """Collect what is wrong.
@@ -55,7 +58,10 @@ class ConfigError(Exception):
         # A path may hold bytes that are no text, which a terminal's encoder would choke on.
         self.source: str = source.encode("utf-8", "backslashreplace").decode("utf-8")
         count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
-        super().__init__("\n".join([f"{self.source}: {count}", *(f"  {f}" for f in self.faults)]))
+        lines = [f"  {fault}" for fault in self.faults[:MOST_TOLD]]
+        if len(self.faults) > MOST_TOLD:
+            lines.append(f"  … and {len(self.faults) - MOST_TOLD:,} more")
+        super().__init__("\n".join([f"{self.source}: {count}", *lines]))
 
 
 def fault(reason: str, remedy: str) -> PydanticCustomError:

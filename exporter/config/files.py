@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
-from exporter.config.faults import fault
+from exporter.config.faults import fault, shown
 from exporter.config.tokens import TokenSource, TokenUnreadable
 
 
@@ -20,6 +20,23 @@ class Loading:
     """
 
     folder: Path
+
+
+def nameable(path: Path, folder: Path) -> str | None:
+    """The whole path, if it may be shown: some write the token where its file should be named.
+
+    Args:
+        path: As it was located.
+        folder: Where relative paths start, which nobody wrote into the value.
+    """
+    written = path.relative_to(folder) if path.is_relative_to(folder) else path
+    parts = [part for part in written.parts if part not in {"/", ".", ".."}]
+    plain = (part.replace("-", "_").lstrip("._") for part in parts)
+    is_path = len(written.parts) > 1 or bool(written.suffix)
+    has_few_digits = shown("x" + "".join(c for c in str(written) if c.isdigit())) is not None
+    if not is_path or not has_few_digits or not all(shown(part) for part in plain):
+        return None
+    return str(path.absolute())
 
 
 def _checked_path(value: str) -> str:
@@ -44,8 +61,12 @@ def _readable(path: Path, info: ValidationInfo) -> Path:
         try:
             TokenSource.file(path).read()
         except TokenUnreadable as error:
-            # The path is not told: some write the token where its file should be named.
-            reason, remedy = f"names a token file that {error.reason}", error.remedy
+            name = nameable(path, info.context.folder)
+            which = "a token file" if name is None else f"the token file {name}"
+            reason = (
+                f"names {which}{',' if name else ''} {'which' if name else 'that'} {error.reason}"
+            )
+            remedy = error.remedy
         else:
             return path
         raise fault(reason, remedy)

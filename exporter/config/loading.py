@@ -1,7 +1,6 @@
 """From a file or the environment to a `Config`, or to every fault at once."""
 
-import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -9,9 +8,12 @@ from pydantic import ValidationError
 
 from exporter.config import environment
 from exporter.config.document import Document, read_document
-from exporter.config.faults import ConfigError, Fault, key_path
+from exporter.config.faults import MOST_TOLD, ConfigError, Fault, key_path
 from exporter.config.files import Loading
+from exporter.config.id_files import files_of, read_ids
 from exporter.config.models import Config
+from exporter.config.tokens import TokenSource, TokenUnreadable
+from exporter.plain_files import Unreadable, read_plain
 
 _LARGEST: Final = 1024 * 1024
 
@@ -55,21 +57,32 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
 def from_environment(environ: Mapping[str, str]) -> Config:
     """The configuration of a start without a file: one account, `default`, that is listed.
 
-    `COMFYCONTROL_TOKEN` is its token, and `COMFYCONTROL_BASE_URL` the service's address if it is
-    set and not empty.
+    `COMFYCONTROL_TOKEN` is its token, or `COMFYCONTROL_TOKEN_FILE` names a file with it, and
+    `COMFYCONTROL_BASE_URL` is the service's address if it is set and not empty.
 
     Raises:
-        ConfigError: The token is not set, or one of the two is not right.
+        ConfigError: The token is not set, is set twice, or one of them is not right.
     """
-    token = environ.get(environment.TOKEN)
-    if token is None:
+    # Compose files pass a variable that nobody set as an empty one.
+    token, token_file = environ.get(environment.TOKEN), environ.get(environment.TOKEN_FILE)
+    if token and token_file:
+        remedy = f"Set one of the two: {environment.TOKEN_FILE} is read again when it changes."
+        fault = Fault(environment.TOKEN_FILE, f"is set beside {environment.TOKEN}", remedy)
+        raise ConfigError([fault], "environment")
+    if token_file:
+        token = None
+    elif token is None:
         remedy = (
-            "Set it to a token from the service's dashboard to follow that whole account, or give "
-            f"a file with --config.file such as:\n\n{_indented(_EXAMPLE)}"
+            "Set it to a token from the service's dashboard to follow that whole account, name a "
+            f"file with the token in {environment.TOKEN_FILE}, or give a file with --config.file "
+            f"such as:\n\n{_indented(_EXAMPLE)}"
         )
         raise ConfigError([Fault(environment.TOKEN, "is not set", remedy)], "no configuration")
-    account: dict[str, object] = {"name": "default", "token": token, "listing": {}}
-    # Compose files pass a variable that nobody set as an empty one.
+    account: dict[str, object] = {"name": "default", "listing": {}}
+    if token_file:
+        account["token_file"] = _readable_token(Path(token_file))
+    else:
+        account["token"] = token
     if base_url := environ.get(environment.BASE_URL):
         account["base_url"] = base_url
     variables = {"token": environment.TOKEN, "base_url": environment.BASE_URL}
@@ -83,6 +96,18 @@ def from_environment(environ: Mapping[str, str]) -> Config:
             remedy = context["remedy"].replace("`token` or `token_file`", environment.TOKEN)
             faults.append(Fault(key, context["reason"], remedy))
     raise ConfigError(faults, "environment")
+
+
+def _readable_token(path: Path) -> Path:
+    try:
+        TokenSource.file(path).read()
+    except TokenUnreadable as error:
+        # Whole: a relative path starts from wherever the exporter was started.
+        reason = f"names {str(path.absolute())!r}, which {error.reason}"
+        fault = Fault(environment.TOKEN_FILE, reason, error.remedy)
+    else:
+        return path.absolute()
+    raise ConfigError([fault], "environment")
 
 
 def check(path: Path, environ: Mapping[str, str]) -> tuple[int, str]:
@@ -99,7 +124,35 @@ def check(path: Path, environ: Mapping[str, str]) -> tuple[int, str]:
     names = ", ".join(account.name for account in config.accounts)
     count = "1 account" if len(config.accounts) == 1 else f"{len(config.accounts)} accounts"
     warnings = (f"  warning: {warning}" for warning in config.warnings())
-    return 0, "\n".join([f"{path}: valid, {count}: {names}", *warnings])
+    return 0, "\n".join([f"{path}: valid, {count}: {names}", *warnings, *_of_id_files(config)])
+
+
+def _of_id_files(config: Config) -> Iterator[str]:
+    """What is in the files of ids, which need not be right, nor there, for a start."""
+    for index, account in enumerate(config.accounts):
+        if not account.workflow_files:
+            continue
+        found = {pattern: files_of(pattern) for pattern in account.workflow_files}
+        ids: set[str] = set()
+        faults: list[tuple[Path, tuple[Fault, ...]]] = []
+        paths = sorted({path for files in found.values() for path in files})
+        for path in paths:
+            file = read_ids(path)
+            ids |= file.ids or set()
+            faults.append((path, file.faults))
+        yield f"  {account.name}: {len(ids):,} ids in {len(paths):,} workflow files"
+        for number, files in enumerate(found.values()):
+            if not files:
+                yield (
+                    f"  warning: accounts[{index}].workflow_files[{number}] names no file that is "
+                    "there. Check the path; files may also come later."
+                )
+        for path, of_file in faults:
+            yield from (
+                f"  warning: workflow file {path}: {fault}" for fault in of_file[:MOST_TOLD]
+            )
+            if len(of_file) > MOST_TOLD:
+                yield f"  warning: workflow file {path}: {len(of_file) - MOST_TOLD:,} more faults"
 
 
 def _validated(document: Document, loading: Loading) -> tuple[Config | None, list[Fault]]:
@@ -125,25 +178,14 @@ def _text(path: Path) -> tuple[str | None, list[Fault]]:
     remedy = "Name a YAML file that this user can read."
     line = None
     try:
-        # A pipe would block, or be empty when it is read again by a reload.
-        if not stat.S_ISREG(mode := path.stat().st_mode):
-            kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
-            return None, [Fault("", f"is {kind}", remedy)]
-        with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
-        if len(content) <= _LARGEST:
-            return content.decode("utf-8-sig"), []
-        reason = "is larger than 1 MiB"
-        remedy = "Move lists of ids into files, and name these under `workflow_files`."
-    except FileNotFoundError:
-        reason = "does not exist"
+        return read_plain(path, _LARGEST).content.decode("utf-8-sig"), []
+    except Unreadable as error:
+        reason = error.reason
+        if "larger" in reason:
+            remedy = "Move lists of ids into files, and name these under `workflow_files`."
     except UnicodeDecodeError as error:
         reason, remedy = "is not UTF-8 text", "Save it as UTF-8."
         line = error.object.count(b"\n", 0, error.start) + 1
-    except OSError as error:
-        reason = f"cannot be read: {(error.strerror or 'input/output error').lower()}"
-    except ValueError:
-        reason = "has a name that no file can have"
     return None, [Fault("", reason, remedy, line)]
 
 

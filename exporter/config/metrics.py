@@ -1,13 +1,15 @@
 """The `metrics` of the file: how fine they are."""
 
 import itertools
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
 from exporter.config.bounds import Number, WholeNumber
 from exporter.config.faults import fault
-from exporter.config.section import Section
+from exporter.config.section import Broken, Section
+from exporter.config.slices import DEFAULT_COMBINATIONS, Slice, broken_slices
 
 _MOST_BUCKETS: Final = 100
 
@@ -66,3 +68,20 @@ class Metrics(Section):
         description="Upper bounds, in places, of `comfycontrol_workflow_entry_queue_position`.",
         examples=[[1, 5, 10, 50, 100]],
     )
+    slices: tuple[Slice, ...] = Field(
+        default=(),
+        description="Labels on every metric of workflows that tell whose or which they are, at "
+        "most 4: [`metrics.slices[]`](#metricsslices).",
+        examples=[[{"label": "team", "from": "tag", "match": "^team[:=](.+)$"}]],
+    )
+    max_slice_combinations: Annotated[int, WholeNumber(1, 1_000_000)] = Field(
+        default=DEFAULT_COMBINATIONS,
+        description="What the `values` of all slices may multiply to. `check-config --series` "
+        "tells how many series that makes at most.",
+        examples=[DEFAULT_COMBINATIONS],
+    )
+
+    @classmethod
+    def broken_rules(cls, given: Mapping[str, object]) -> Iterator[Broken]:
+        """Slices have labels of their own, and do not multiply beyond what is allowed."""
+        yield from broken_slices(given)

@@ -8,11 +8,13 @@ from typing import ClassVar
 
 from pydantic import Field, ValidationError, field_validator
 
-from exporter.config.accounts import MOST_STREAMS, Account, Listing, Push, RateLimit
+from exporter.config.accounts import MOST_STREAMS, Account, Listing, Push, RateLimit, Runners
 from exporter.config.addresses import DEFAULT_BASE_URL, BaseUrl, address_of, sends_in_clear
 from exporter.config.faults import Fault, fault
 from exporter.config.metrics import Metrics
 from exporter.config.section import Broken, Section, example_of
+from exporter.config.token_shapes import shape_of
+from exporter.config.tokens import TokenUnreadable
 
 
 class Config(Section):
@@ -94,6 +96,7 @@ class Config(Section):
             if account.address == address_of(DEFAULT_BASE_URL)
             and account.rate_limit.requests / account.rate_limit.per > 40 / 10
         ]
+        found += self._token_warnings()
         streams = sum(account.max_streams for account in self.accounts)
         if streams > MOST_STREAMS:
             found.append(
@@ -105,6 +108,42 @@ class Config(Section):
                 )
             )
         return tuple(found)
+
+    def _token_warnings(self) -> Iterator[Fault]:
+        """Tokens that look like none, and those that several accounts have."""
+        first: dict[tuple[str, str], list[Account]] = {}
+        for index, account in enumerate(self.accounts):
+            try:
+                token = account.token.read()
+            except TokenUnreadable:
+                # It was there a moment ago; whoever needs it tells that it is not.
+                continue
+            key = "token" if account.token_file is None else "token_file"
+            shape = shape_of(token)
+            if shape is not None:
+                yield Fault(
+                    f"accounts[{index}].{key}",
+                    f"holds a token that {shape}",
+                    "Give the token alone, as the service's dashboard shows it.",
+                )
+            others = first.setdefault((account.address, token), [])
+            twice = next((other for other in others if _overlap(other, account)), None)
+            if twice is not None:
+                yield Fault(
+                    f"accounts[{index}].{key}",
+                    f"holds the same token for {account.name!r} as for {twice.name!r}: what both "
+                    "see is counted twice",
+                    "Keep one of the two, or give each the token of an account of its own.",
+                )
+            others.append(account)
+
+
+def _overlap(one: Account, other: Account) -> bool:
+    """Whether two accounts with one token see the same workflows."""
+    if one.listing is None or other.listing is None:
+        return True
+    tags, others = set(one.listing.tags), set(other.listing.tags)
+    return tags <= others or others <= tags
 
 
 def _peek(entry: object, key: str) -> object:
@@ -144,4 +183,5 @@ __all__ = [
     "Metrics",
     "Push",
     "RateLimit",
+    "Runners",
 ]

@@ -10,8 +10,9 @@ from typing import Any, Final
 from pydantic.fields import FieldInfo
 
 from exporter.config import environment
-from exporter.config.models import Account, Config, Listing, Metrics, Push, RateLimit
+from exporter.config.models import Account, Config, Listing, Metrics, Push, RateLimit, Runners
 from exporter.config.section import Section, written
+from exporter.config.slices import Slice
 
 EXAMPLE: Final = """\
 accounts:
@@ -25,12 +26,16 @@ accounts:
     workflows: [a1b2c3d4-e5f6-7890-abcd-ef1234567890]
     workflow_files: [/etc/comfycontrol/*.yml]
     push: {token_file: /run/secrets/push}
+    runners: {interval: 1m, by_tag: true, tags: 50}
 metrics:
   per_workflow_series: 500
   node_types: 200
   exception_types: 50
   run_duration_buckets: [1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200]
   time_to_start_buckets: [0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400]
+  slices:
+    - {label: team, from: tag, match: "^team[:=](.+)$", values: 20, default: none}
+    - {label: template, from: name, match: "^([a-z0-9-]+)", values: 50, default: other}
 """
 """A file with every section in it. A test keeps it valid."""
 
@@ -47,10 +52,16 @@ _SECTIONS: Final[Mapping[str, type[Section]]] = {
     "`accounts[].rate_limit`": RateLimit,
     "`accounts[].listing`": Listing,
     "`accounts[].push`": Push,
+    "`accounts[].runners`": Runners,
     "`metrics`": Metrics,
+    "`metrics.slices[]`": Slice,
 }
 
 _MORE: Final[Mapping[type[Section], str]] = {
+    Runners: """\
+Of a runner its status and its tags are read, and nothing else: its `headers` hold your secrets. An
+account needs none of this to be up. Where the service refuses to list runners, these series are
+absent, and nothing else is missing.""",
     Push: "What to send, and what is answered: [push.md](push.md).",
     RateLimit: """\
 One service is one address, however `base_url` spells it: upper or lower case, with a dot at the
@@ -95,6 +106,7 @@ _TAIL: Final = f"""\
   `7d`. A number without a unit is refused.
 - **`${{VAR}}`** in any text is replaced from the environment; a variable that is not set is a fault.
   `$$` is a dollar sign. This happens after the YAML is read, so that a value is only ever a value.
+  Regular expressions (`match`) stay as they are written.
   Inside `{{…}}` and `[…]`, YAML wants quotes around it: `{{token: "${{VAR}}"}}`.
 - **Paths** that are relative start from the folder of the configuration file.
 - **A key without a value** (`listing:`) is refused, because it could mean two things: `listing: {{}}`
@@ -127,6 +139,7 @@ every 2 s and waits until the file was the same twice, so a change takes up to s
 - Wider `tags` or a longer `lookback` find what is open from then on. Of what had ended
   before, only what the newest pages of the list still show is counted.
 - Changed buckets start that histogram anew.
+- Changed slices make new series and lose no total: [slices.md](slices.md#when-slices-change).
 - **A file with a fault changes nothing.** The old configuration stays in use,
   `comfycontrol_exporter_config_last_reload_successful` turns 0, the log names every fault, and `POST /-/reload`
   answers 500 with them. It answers 503 while another such request is still at work.
@@ -140,6 +153,7 @@ read at the start alone.
 | variable | meaning |
 | --- | --- |
 | `{environment.TOKEN}` | API token. Without `--config.file` it makes one account, `default`, that is listed with the defaults. |
+| `{environment.TOKEN_FILE}` | Instead of it, a file that holds the token alone; it is read again when it changes, or the service refuses the token. |
 | `{environment.BASE_URL}` | Address of the service for that account. Default, also when empty: `{Account.model_fields["base_url"].default}`. |
 | any other | Only where the file says `${{NAME}}`. |
 
@@ -158,6 +172,8 @@ read at the start alone.
 - An account without `listing`, `workflows`, `workflow_files` or `push`: it would do nothing.
 - An account with both `token` and `token_file`, or with neither.
 - Different `rate_limit`s for accounts at one address: the service counts by address.
+- More than four slices, two of one label, labels that clash, and more combinations than
+  `metrics.max_slice_combinations`.
 - A file above 1 MiB, or one that is not UTF-8.
 
 Allowed with a warning: plain HTTP to another machine, a limit above the one that the service
@@ -184,7 +200,7 @@ def _section(
         yield f"{_MORE[section]}\n"
     yield "| key | type | default | meaning |"
     yield "| --- | --- | --- | --- |"
-    for name, field in section.model_fields.items():
+    for name, field in section.file_keys().items():
         schema = properties[name]
         cells = (f"`{name}`", _kind(field, schema), _default(field, schema), field.description)
         yield f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in cells)} |"

@@ -74,7 +74,7 @@ class Section(BaseModel):
         name = str(detail["loc"][0])
         if detail["type"] == "extra_forbidden":
             return fault("is an unknown key", cls._unknown_remedy(name))
-        example = example_of(name, cls.model_fields[name])
+        example = example_of(name, cls.file_keys()[name])
         reason, remedy = {
             "missing": ("is missing", f"Add `{example}`."),
             "string_type": (
@@ -86,13 +86,18 @@ class Section(BaseModel):
         return fault(reason, remedy)
 
     @classmethod
+    def file_keys(cls) -> dict[str, FieldInfo]:
+        """Its fields, by the keys that stand for them in the file."""
+        return {field.alias or name: field for name, field in cls.model_fields.items()}
+
+    @classmethod
     def _mapping_remedy(cls) -> str:
-        name, field = next(iter(cls.model_fields.items()))
+        name, field = next(iter(cls.file_keys().items()))
         return f"Write keys below it, such as `{example_of(name, field)}`."
 
     @classmethod
     def _unknown_remedy(cls, key: str) -> str:
-        known = list(cls.model_fields)
+        known = list(cls.file_keys())
         if shown(key) is not None:
             if near := difflib.get_close_matches(key.lower().replace("-", "_"), known, n=1):
                 return f"Did you mean `{near[0]}`?"

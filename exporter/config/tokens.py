@@ -1,7 +1,6 @@
 """Secrets, in a type that never prints them."""
 
 import re
-import stat
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
@@ -10,6 +9,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from exporter.config.faults import fault
+from exporter.plain_files import Unreadable, read_plain
 
 MASK: str = "<secret>"
 """What stands for a secret wherever one would be printed."""
@@ -57,22 +57,10 @@ def _content(path: Path) -> str:
     """The text of a token file, or `TokenUnreadable`."""
     readable = "Name a file that holds the token alone and that this user can read."
     try:
-        mode = path.stat().st_mode
-        # A pipe would be empty, or block, when the token is read again later.
-        if not stat.S_ISREG(mode):
-            kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
-            raise TokenUnreadable(f"is {kind}", readable, path)
-        with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
-    except FileNotFoundError:
-        reason = "does not exist"
-    except OSError as error:
-        reason = f"cannot be read: {(error.strerror or 'input/output error').lower()}"
-    except ValueError:
-        reason = "has a name that no file can have"
+        content = read_plain(path, _LARGEST).content
+    except Unreadable as error:
+        reason = error.reason
     else:
-        if len(content) > _LARGEST:
-            raise TokenUnreadable("is larger than 16 KiB", readable, path)
         # Every byte is a character here, so that the rule for ASCII is the one that speaks.
         return content.decode("latin-1")
     raise TokenUnreadable(reason, readable, path)

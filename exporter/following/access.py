@@ -27,7 +27,7 @@ from exporter.comfycontrol import (
 )
 from exporter.comfycontrol.budget import RequestBudget, Turn
 from exporter.comfycontrol.window import Purpose
-from exporter.following.answers import AccountHealth, Answers
+from exporter.following.answers import AccountHealth, Answers, is_of_wrong_address
 from exporter.following.backoff import Backoff, HeldBack
 from exporter.following.refusals import Refusals
 from exporter.following.stop import Stop, Stopped
@@ -35,6 +35,10 @@ from exporter.following.stop import Stop, Stopped
 log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
+
+MISLED_IN_A_ROW: Final = 3
+"""So many answers as of a wrong address, and no usable one, before the address is suspected in the
+log: an edge in front of the service gives one such page now and then."""
 
 _LIST_PURPOSES: Final = (Purpose.LIST_FIRST_PAGE, Purpose.LIST_DEEPER_PAGE)
 
@@ -56,6 +60,7 @@ class AccountAccess:
         reload_token: read the token again from where it comes from; False when that failed.
         monotonic: seconds.
         random: numbers from 0 to 1, for the backoff.
+        token_shape: what the token in use looks like, where that is no token.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -67,6 +72,7 @@ class AccountAccess:
         reload_token: Callable[[], bool],
         monotonic: Callable[[], float],
         random: Callable[[], float],
+        token_shape: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.account: Final = account
         self.client: Final = client
@@ -74,6 +80,7 @@ class AccountAccess:
         """Of single ids, by whomever they were asked for."""
         self._budget = budget
         self._reload_token = reload_token
+        self._token_shape = token_shape
         self._monotonic = monotonic
         self._backoff = Backoff(random)
         self._held_back = HeldBack()
@@ -84,6 +91,7 @@ class AccountAccess:
         self._answers = Answers()
         # What wakes those who wait at the gate on an event loop.
         self._wakers: set[Callable[[], object]] = set()
+        self._misled_in_a_row = 0
 
     def health(self) -> AccountHealth:
         """What is known of the account now."""
@@ -339,11 +347,11 @@ class AccountAccess:
 
     # What the answers say ---------------------------------------------------------------------
 
-    def _note_success(self, purpose: Purpose) -> None:
+    def _note_success(self, purpose: Purpose, *, is_refusal: bool = False) -> None:
         with self._changed:
             was_refused, self._refused = self._refused, False
             self._backoff.worked()
-            self._answers.usable(purpose, self._monotonic())
+            self._answers.usable(purpose, self._monotonic(), is_refusal=is_refusal)
             self._notify()
         if was_refused:
             log.info("account accepted again", extra={"account": self.account})
@@ -354,14 +362,28 @@ class AccountAccess:
         self._hold_back(error, about_one=about_one)
         if isinstance(error, Unauthorized) or (isinstance(error, Forbidden) and not about_one):
             self._note_refusal(error, purpose)
-        elif isinstance(error, BadRequest | NotFound | Forbidden) and not (
-            isinstance(error, NotFound) and not about_one
+        elif isinstance(error, BadRequest | NotFound | Forbidden) and (
+            about_one or (isinstance(error, BadRequest) and purpose is not Purpose.LIST_FIRST_PAGE)
         ):
             # Said of one id, or of a parameter, by a service that knew who asked.
-            self._note_success(purpose)
+            self._note_success(purpose, is_refusal=True)
         else:
             with self._changed:
                 self._answers.failed(purpose, error, self._monotonic())
+                health = self._answers.health(self._monotonic())
+                is_misled = health.up is False and not health.answered
+                is_misled = is_misled and is_of_wrong_address(error)
+                self._misled_in_a_row += is_misled
+                suspects_address = is_misled and self._misled_in_a_row == MISLED_IN_A_ROW
+            if suspects_address:
+                log.error(
+                    "there is no list at this account's address: is its base_url right?",
+                    extra={
+                        "account": self.account,
+                        "base_url": self.client.base_url,
+                        "code": error.code,
+                    },
+                )
 
     def _hold_back(self, error: ServiceError, *, about_one: bool) -> None:
         with self._changed:
@@ -392,9 +414,12 @@ class AccountAccess:
             self._answers.failed(purpose, error, self._monotonic(), refused=True)
             self._notify()
         if first:
+            marks = {"account": self.account, "code": error.code}
+            shape = self._token_shape()
+            if shape is not None:
+                marks["token_shape"] = shape
             log.error(
-                "the service refuses this account's token: trying again, ids are kept",
-                extra={"account": self.account, "code": error.code},
+                "the service refuses this account's token: trying again, ids are kept", extra=marks
             )
 
 

@@ -19,10 +19,12 @@ from typing import Final, Literal, get_args
 from exporter.comfycontrol import (
     Forbidden,
     NotFound,
+    Redirected,
     ServerFault,
     ServiceError,
     Unauthorized,
     Unreachable,
+    Unusable,
 )
 from exporter.comfycontrol.errors import NO_STATUS
 from exporter.comfycontrol.window import Purpose
@@ -52,6 +54,7 @@ _WAYS: Final[Mapping[Purpose, _Way]] = {
     Purpose.LIST_DEEPER_PAGE: "list",
     Purpose.POLL: "poll",
     Purpose.CAUSE: "cause",
+    Purpose.NAMED_STREAM: "stream",
     Purpose.NEW_STREAM: "stream",
     Purpose.RECONNECT: "stream",
     Purpose.RECONCILE: "reconcile",
@@ -65,13 +68,16 @@ class AccountHealth:
     up: bool | None
     """It gets what it needs; None before there was anything to answer."""
     answered: bool
-    """There was an answer at all, since the start."""
+    """There was an answer at all since the start, and not only such as a wrong address gives."""
     down_since: float | None
     """Monotonic time since which what it needs has failed; None while up."""
     cause: Cause | None = None
     """Why it is down, as the latest bad answer says; None while up."""
     usable_at: float | None = None
     """Monotonic time of the latest usable answer; None: there was none yet."""
+    reason: str | None = None
+    """Why it is down, in words for a person: no URL, no token and nothing that a peer wrote. None
+    while up."""
 
     def is_blind(self, now: float) -> bool:
         """Whether nothing has been known of its workflows for a while."""
@@ -108,6 +114,7 @@ class Answers:
         self._refused = False
         self._answered = False
         self._cause: Cause | None = None
+        self._reason: str | None = None
         self._down_since: float | None = None
         self._was_up = False
         self._usable_at: float | None = None
@@ -120,10 +127,18 @@ class Answers:
         """There was an answer, which says nothing but that there were too many requests."""
         self._answered = True
 
-    def usable(self, purpose: Purpose, now: float) -> None:
-        """The service knew who asked, and answered."""
+    def usable(self, purpose: Purpose, now: float, *, is_refusal: bool = False) -> None:
+        """The service knew who asked, and answered.
+
+        `is_refusal`: it refused one id. So does a wrong address, for all of them: where the list
+        is asked for as well, that says nothing before the list was answered.
+        """
         self._judge(now)
-        self._answered, self._refused, self._usable_at = True, False, now
+        self._refused = False
+        if is_refusal and self._listed and not self._was_listed:
+            self._judge(now)
+            return
+        self._answered, self._usable_at = True, now
         record = self._ways.setdefault(_WAYS[purpose], _Record())
         if not record.usable_in_a_row:
             record.usable_since = now
@@ -136,12 +151,14 @@ class Answers:
     ) -> None:
         """There was no usable answer. `refused`: of no way of asking, as the token is refused."""
         self._judge(now)
-        self._answered |= error.code != NO_STATUS
-        self._refused |= refused
         way = _WAYS[purpose]
+        is_misled = way == "list" and not self._was_listed and is_of_wrong_address(error)
+        self._answered |= error.code != NO_STATUS and not is_misled
+        self._refused |= refused
         record = self._ways.setdefault(way, _Record())
         if refused or way in self._needed():
             self._cause = cause_of(error)
+            self._reason = reason_of(error, is_misled=is_misled)
         record.usable_in_a_row = 0
         if record.failing_since is None:
             record.failing_since = now
@@ -156,8 +173,15 @@ class Answers:
             answered=self._answered,
             down_since=self._down_since,
             cause=self._cause if is_down else None,
+            reason=self._reason if is_down else None,
             usable_at=self._usable_at,
         )
+
+    @property
+    def _was_listed(self) -> bool:
+        """Whether the list was ever answered usably."""
+        record = self._ways.get("list")
+        return record is not None and record.usable_at > -inf
 
     def _needed(self) -> dict[_Way, _Record]:
         """What the account needs, of the ways that were used; all, before any of those was."""
@@ -203,3 +227,43 @@ def cause_of(error: ServiceError) -> Cause:
         case ServerFault(code=code) if code.startswith("5"):
             return "server_errors"
     return "unusable"
+
+
+def is_of_wrong_address(error: ServiceError) -> bool:
+    """Whether an answer about the list is one that another address than the service's gives."""
+    match error:
+        case NotFound() | Redirected():
+            return True
+        case ServerFault(code="404" | "405" | "410"):
+            return True
+        case Unusable(code="200"):
+            return True
+    return False
+
+
+def reason_of(error: ServiceError, *, is_misled: bool = False) -> str:
+    """Why there is no usable answer, in words.
+
+    Args:
+        error: the latest bad answer.
+        is_misled: it is one that a wrong address gives, and the right one was never seen.
+    """
+    match error:
+        case Unauthorized(code=code) if code == NO_STATUS:
+            reason = "its token cannot be sent"
+        case Unauthorized():
+            reason = f"its token is refused ({error.code})"
+        case Forbidden():
+            reason = f"its list is refused ({error.code})"
+        case NotFound():
+            reason = f"there is no list at its address ({error.code})"
+        case Redirected():
+            reason = f"its address sends elsewhere ({error.code}), which is not followed"
+        case ServerFault(code=code) if code.startswith("5"):
+            reason = f"the service fails ({code})"
+        case ServerFault():
+            reason = f"something before the service refuses ({error.code})"
+        case _:
+            # Fixed phrases, after what was asked.
+            reason = str(error).partition(": ")[2] or f"no usable answer ({error.code})"
+    return f"{reason}; is base_url right?" if is_misled else reason

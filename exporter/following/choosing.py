@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from exporter.comfycontrol.window import Limit
+from exporter.comfycontrol.window import Limit, Purpose
 from exporter.observations import OpenWorkflow, Status
 
 STREAM_SECONDS: Final = 240.0
@@ -45,12 +45,20 @@ class StreamCapacity:
         return min(self.most, max(1, int(per_second * STREAM_SECONDS * SUSTAINED_PART)))
 
 
+UNSEEN_PART: Final = 0.25
+"""Of all streams, what named ids that the service has never told of may take before others.
+
+An id just pushed is one of those, and has its stream at once. A crowd of them is most likely wrong,
+and must not take the streams of workflows that are known to exist."""
+
+
 def choose_streams(
     workflows: Iterable[OpenWorkflow], streaming: Collection[str], capacity: int
 ) -> list[str]:
     """The ids that should have a stream, the most deserving first.
 
-    Ids that somebody named come first, then the queued, then the running, then the oldest.
+    Ids that somebody named come first, then the queued, then the running, then the oldest. Named
+    ids that nobody ever saw come last, but for a part of the streams (`UNSEEN_PART`).
     Within a class whoever has a stream keeps it, so that nothing moves without a reason.
     """
 
@@ -64,4 +72,17 @@ def choose_streams(
             workflow.first_seen.wall if created is None else created,
         )
 
-    return [workflow.workflow_id for workflow in sorted(workflows, key=rank)[:capacity]]
+    ranked = sorted(workflows, key=rank)
+    unseen = [workflow for workflow in ranked if _is_unseen(workflow)]
+    too_many = {workflow.workflow_id for workflow in unseen[max(1, int(capacity * UNSEEN_PART)) :]}
+    ranked.sort(key=lambda workflow: workflow.workflow_id in too_many)
+    return [workflow.workflow_id for workflow in ranked[:capacity]]
+
+
+def purpose_of(workflow: OpenWorkflow) -> Purpose:
+    """What its first stream waits as in the request budget."""
+    return Purpose.NEW_STREAM if workflow.source == "listing" else Purpose.NAMED_STREAM
+
+
+def _is_unseen(workflow: OpenWorkflow) -> bool:
+    return workflow.source != "listing" and workflow.status is None and workflow.last_seen is None

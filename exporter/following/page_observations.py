@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from exporter.comfycontrol import WorkflowSummary
 from exporter.following.list_stamps import created_no_earlier
 from exporter.following.service_clock import ServiceClock
-from exporter.observations import Moment, Observation
+from exporter.observations import Moment, Observation, Traits
 
 
 def observations_of(
@@ -30,4 +30,5 @@ def observations_of(
             completed_at=workflow.completed_at,
             service_wall=clock.told(at),
             created_no_earlier=bound,
+            traits=Traits(workflow.name, workflow.tags),
         )

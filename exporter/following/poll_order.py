@@ -2,6 +2,8 @@
 
 What has just changed may change again soon; what has stayed as it is for an hour will most likely
 stay so for a while. So each is due again after a part of the time for which it has not changed.
+Ids that nobody ever saw wait behind those that were seen: a crowd of wrong ones must not keep
+anybody from the news of a workflow that exists.
 Where more are due than may be asked for, all wait longer in the same proportion.
 
 Times are seconds of one monotonic clock.
@@ -24,6 +26,10 @@ LONGEST_SECONDS: Final = 120.0
 """Every workflow is due after this at the latest."""
 
 
+SEEN_IN_A_ROW: Final = 3
+"""After so many that were seen it is the turn of one that was not, so that none waits for good."""
+
+
 @dataclass(slots=True)
 class _Known:
     """What is remembered of one open workflow."""
@@ -31,6 +37,8 @@ class _Known:
     status: Status | None
     changed: float
     """When its status was seen to change; before that, when we first knew of it."""
+    is_seen: bool
+    """Whether the service has ever told of it."""
     asked: float = -inf
     """When it was asked for, whatever came of it."""
 
@@ -40,6 +48,7 @@ class PollOrder:
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
+        self._seen_in_a_row = 0
 
     def note(self, workflows: Iterable[OpenWorkflow], now: float) -> None:
         """Look at all open workflows; those that are not among them are forgotten."""
@@ -50,25 +59,31 @@ class PollOrder:
 
         The candidates are among those that were last noted.
         """
-        chosen, most = None, 1.0
+        chosen: dict[bool, str] = {}
+        most = {True: 1.0, False: 1.0}
         for workflow in candidates:
             known = self._known[workflow.workflow_id]
             seen = (workflow.last_seen or workflow.first_seen).monotonic
             overdue = (now - max(seen, known.asked)) / interval(now - known.changed)
-            if overdue >= most:
-                chosen, most = workflow.workflow_id, overdue
-        return chosen
+            if overdue >= most[known.is_seen]:
+                chosen[known.is_seen], most[known.is_seen] = workflow.workflow_id, overdue
+        first = self._seen_in_a_row < SEEN_IN_A_ROW
+        return chosen.get(first, chosen.get(not first))
 
     def asked(self, workflow_id: str, now: float) -> None:
         """It was asked for: one that cannot be told of must not keep the others waiting."""
         known = self._known.get(workflow_id)
         if known is not None:
             known.asked = now
+            self._seen_in_a_row = self._seen_in_a_row + 1 if known.is_seen else 0
 
     def _looked_at(self, workflow: OpenWorkflow, now: float) -> _Known:
         known = self._known.get(workflow.workflow_id)
         if known is None:
-            return _Known(workflow.status, workflow.first_seen.monotonic)
+            return _Known(
+                workflow.status, workflow.first_seen.monotonic, workflow.last_seen is not None
+            )
+        known.is_seen = workflow.last_seen is not None
         if workflow.status is not known.status:
             if known.status is not None:
                 # Else it was seen for the first time, and may have been so for long.

@@ -16,7 +16,7 @@ from exporter.comfycontrol import (
 )
 from exporter.following.access import AccountAccess
 from exporter.following.telemetry import Telemetry
-from exporter.observations import FailureCause, Moment, Observation, known_status
+from exporter.observations import FailureCause, Moment, Observation, Traits, known_status
 
 log = logging.getLogger(__name__)
 
@@ -166,4 +166,5 @@ def observation_of_detail(
         cause=cause,
         service_wall=service_wall,
         cause_unreadable=not {"error_node", "exception_type"}.isdisjoint(detail.malformed_fields),
+        traits=Traits(detail.name, detail.tags),
     )

@@ -8,7 +8,7 @@ from typing import Final
 from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
 from exporter.following.asking import Asking
-from exporter.following.choosing import StreamCapacity, choose_streams
+from exporter.following.choosing import StreamCapacity, choose_streams, purpose_of
 from exporter.following.collecting import DebtCollector
 from exporter.following.follower import Follower
 from exporter.following.loop import StreamLoop, opening_pool
@@ -153,8 +153,9 @@ class Supervisor:
         still_open = {workflow.workflow_id for workflow in workflows}
         self._release(current - set(chosen), still_open)
         self._call_off(current.intersection(chosen[affordable:]))
+        by_id = {workflow.workflow_id: workflow for workflow in workflows}
         for workflow_id in chosen[:affordable]:
-            self._follow(workflow_id, affordable)
+            self._follow(workflow_id, purpose_of(by_id[workflow_id]), affordable)
         with self._lock:
             followed = set(self._followers)
         self._debts.collect(followed)
@@ -187,7 +188,7 @@ class Supervisor:
                 if follower is not None and not follower.streaming:
                     follower.stop()
 
-    def _follow(self, workflow_id: str, at_most: int) -> None:
+    def _follow(self, workflow_id: str, purpose: Purpose, at_most: int) -> None:
         with self._lock:
             if (
                 workflow_id in self._followers
@@ -196,7 +197,7 @@ class Supervisor:
                 or len(self._followers) >= at_most
             ):
                 return
-            follower = self._follower(workflow_id)
+            follower = self._follower(workflow_id, purpose)
             self._followers[workflow_id] = follower
         self._start(follower)
 
@@ -208,13 +209,13 @@ class Supervisor:
             self._ended(follower)
             raise
 
-    def _follower(self, workflow_id: str) -> Follower:
+    def _follower(self, workflow_id: str, purpose: Purpose) -> Follower:
         return Follower(
             self._access,
             self._register,
             self._telemetry,
             workflow_id,
-            purpose=Purpose.NEW_STREAM,
+            purpose=purpose,
             now=self._now,
             random=self._random,
             on_end=self._ended,

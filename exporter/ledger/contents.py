@@ -4,12 +4,14 @@ Nothing is believed that does not prove itself: a row by its checksum, a table b
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, TypeVar
 
 from exporter.ledger.damage import UNREADABLE, code_of, is_damage, reading
+from exporter.ledger.room import MostWanted
 from exporter.ledger.rows import (
     Row,
     account_of,
@@ -36,9 +38,9 @@ from exporter.ledger.schema import (
     Table,
     intact,
 )
-from exporter.ledger.seal import Draft, Seal, checksum, digest_of
+from exporter.ledger.seal import Digest, Draft, Seal, checksum
 from exporter.ledger.store import AccountMarks, Batch, Kept
-from exporter.ledger.words import words_of_total, words_of_workflow
+from exporter.ledger.words import words_of_held, words_of_total, words_of_workflow
 from exporter.ledger.workflow import Workflow
 from exporter.observations import Baseline, Status
 
@@ -63,8 +65,15 @@ class Found:
     """Everything else, for people."""
 
 
-def load(database: sqlite3.Connection, seal: Seal | None, monotonic: float) -> Found:
-    """Everything but the settled workflows.
+def load(
+    database: sqlite3.Connection,
+    seal: Seal | None,
+    monotonic: float,
+    most_open: Callable[[str], int],
+) -> Found:
+    """Everything but the settled workflows, and of each account no more open ones than its limit.
+
+    The others stay in the file, where `find` finds them.
 
     Raises:
         UnknownWord: a newer version wrote it.
@@ -84,15 +93,17 @@ def load(database: sqlite3.Connection, seal: Seal | None, monotonic: float) -> F
         for number, status, baseline in reader.read(BASELINES, baseline_of, _series)
         if number in accounts or reader.miss(f"baselines: account {number} is not there")
     }
-    unsettled = [
-        workflow_of(accounts[row[0]][0], row, monotonic)
-        for row in reader.unsettled()
-        if row[0] in accounts or reader.miss(f"workflows: account {row[0]} is not there")
-    ]
-    closed, latest_ends = reader.closed(len([w for w in unsettled if w.phase == "open"]))
+    unsettled = MostWanted(most_open)
+    # Closed here, whatever happens: the file may be closed next.
+    with closing(reader.unsettled()) as rows:
+        for row in rows:
+            # Each is read, held or not: a word of a newer version in any of them refuses the file.
+            if row[0] in accounts or reader.miss(f"workflows: account {row[0]} is not there"):
+                unsettled.add(workflow_of(accounts[row[0]][0], row, monotonic))
+    closed, latest_ends = reader.closed(unsettled.open)
     reader.check_structure()
     kept = Kept(
-        unsettled=unsettled,
+        unsettled=tuple(unsettled),
         accounts=dict(accounts.values()),
         counters=counters,
         histograms=histograms,
@@ -129,7 +140,7 @@ class _Reader:
     ) -> list[_T]:
         """All rows of a table that prove themselves; `name` says which one it is to people."""
         statement = f"SELECT {table.listed} FROM {table.name}"  # noqa: S608 - constants
-        rows = self._proven(table.name, table, statement, name)
+        rows = list(self._proven(table.name, table, statement, name))
         parsed = []
         for row in rows:
             try:
@@ -146,7 +157,7 @@ class _Reader:
         if found != names and len(self.damage) == known:
             self.miss("accounts: the index has others than the table")
 
-    def unsettled(self) -> list[Row]:
+    def unsettled(self) -> Generator[Row]:
         """The rows of unsettled workflows, on which the table and the index agree."""
         columns = ", ".join(f"w.{column}" for column in WORKFLOWS.columns)
         statement = (
@@ -198,28 +209,33 @@ class _Reader:
 
     def _proven(
         self, name: str, table: Table, statement: str, told: Callable[[Row], str]
-    ) -> list[Row]:
-        """The rows that a statement gives and that prove themselves, by themselves and in sum."""
+    ) -> Generator[Row]:
+        """The rows that a statement gives and that prove themselves, by themselves and in sum.
+
+        One after the other: what is wrong in sum is noted at the end.
+        """
         known = len(self.damage)
-        rows, damaged = [], []
+        found = Digest()
+        damaged = []
         for row in self._rows(name, statement):
             try:
-                rows.append(intact(table, row))
+                proven = intact(table, row)
             except ValueError:
                 damaged.append(told(row))
+            else:
+                found = found.plus(checksum(table.name, proven))
+                yield proven
         if damaged:
             more = f" and {len(damaged) - _TOLD} more" if len(damaged) > _TOLD else ""
             self.miss(f"{name}: the checksum is wrong of {', '.join(damaged[:_TOLD])}{more}")
         if self._seal is None or len(self.damage) > known:
             # What is wrong with the rows explains what is wrong with their sum.
-            return rows
-        found = digest_of(checksum(table.name, row) for row in rows)
+            return
         expected = self._seal.digest(name)
         if found.rows != expected.rows:
             self.miss(f"{name}: {found.rows} rows where {expected.rows} were written")
         elif found != expected:
             self.miss(f"{name}: rows are from an earlier time")
-        return rows
 
 
 def _series(row: Row) -> str:
@@ -320,7 +336,7 @@ def forget(
         for row in database.execute(
             f"SELECT {WORKFLOWS.listed} FROM workflows "  # noqa: S608 - constants
             "WHERE account = ? AND phase != 'open' AND ended_at < ? "
-            "AND cause_owed_since IS NULL AND duration_owed_since IS NULL "
+            "AND cause_owed_since IS NULL AND duration_owed_since IS NULL AND held IS NULL "
             "ORDER BY ended_at LIMIT ?",
             (number, ended_at, most),
         ).fetchall()
@@ -338,7 +354,7 @@ def forget(
 def find(
     database: sqlite3.Connection, number: int | None, account: str, workflow: bytes, began: float
 ) -> Workflow | None:
-    """A workflow that is settled or dropped.
+    """A workflow that is settled or dropped, or open and was beyond what the start has loaded.
 
     Raises:
         UnknownWord: a newer version wrote it.
@@ -351,8 +367,7 @@ def find(
     ).fetchone()
     if found is None:
         return None
-    kept = workflow_of(account, intact(WORKFLOWS, found), began)
-    return None if kept.phase == "open" else kept
+    return workflow_of(account, intact(WORKFLOWS, found), began)
 
 
 _FIND_CHECKSUM: Final = {
@@ -398,12 +413,13 @@ def _keep_workflows(
         found = database.execute(_FIND_WORKFLOW, row[:2]).fetchone()
         before, was_unsettled = (None, False) if found is None else found
         after = checksum(WORKFLOWS.name, row)
-        is_unsettled = workflow.phase == "open" or workflow.owed_since is not None
+        is_unsettled = workflow.is_unsettled
         draft.change("workflows", before, after)
         draft.change(
             "unsettled", before if was_unsettled else None, after if is_unsettled else None
         )
         draft.changes.append(((row[0], row[1]), before, after))
         draft.use(words_of_workflow(workflow.source, workflow.phase, workflow.status))
+        draft.use(words_of_held(workflow.held))
         kept.append((*row, after))
     database.executemany(_KEEP[WORKFLOWS], kept)

@@ -1,7 +1,7 @@
 """What the tracker concludes. Each fact is counted once; nothing else ever changes a total."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from exporter.observations import DropReason, Source, Status
 
@@ -78,6 +78,11 @@ class Ignored:
 
     reason: IgnoreReason
 
+
+SLICED: Final = (EnteredQueue, Started, Finished, Ran, Failed, OutputsMade)
+"""What is counted under the slices of its workflow, and so waits until they are decided."""
+
+SlicedFact = EnteredQueue | Started | Finished | Ran | Failed | OutputsMade
 
 Fact = (
     Discovered

@@ -21,8 +21,9 @@ from exporter.ledger.opening import (
 from exporter.ledger.schema import MIGRATIONS, migrate, read_seal, write_seal
 from exporter.ledger.seal import Draft, Seal
 from exporter.ledger.store import StoreFailed, StoreLost
-from exporter.ledger.witness import Witness
+from exporter.ledger.witness import LOCK_NAME, Witness
 from exporter.observations import Moment
+from exporter.storage_files import NotOurs, check_ours, renew_ours, unwritable
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,10 @@ a second handle of it would give SQLite's locks away."""
 
 BUSY_SECONDS: Final = 2.0
 """How long another program may hold the file when we open it; from then on it is ours alone."""
+
+
+_ENDINGS: Final = ("", "-wal", "-shm", "-journal")
+_NAMES: Final = (LOCK_NAME, *(FILE_NAME + ending for ending in _ENDINGS))
 
 
 class LedgerInUse(Exception):  # noqa: N818 - says what happened
@@ -72,6 +77,8 @@ class LedgerFile:
         self.doubt: str | None = None
         """What speaks against the file that was there at the start, though it can be read: then
         nothing in it is believed that does not prove itself."""
+        self.is_new = False
+        """Whether the open file was begun by this process."""
         self.seal: Seal | None = None
         """What the open file says of itself; None: it does not, or not credibly."""
         self._folder = folder
@@ -100,7 +107,7 @@ class LedgerFile:
         except FileExistsError as error:
             raise CannotOpenLedger(f"cannot use {folder}: it is not a folder") from error
         except OSError as error:
-            raise CannotOpenLedger(f"cannot use {folder}: {error.strerror}") from error
+            raise self._unusable(error) from error
         try:
             self._open_first()
         except BaseException:
@@ -180,7 +187,8 @@ class LedgerFile:
             # SQLite locks the other file, so closing this one gives no lock away.
             for name in (FILE_NAME + "-wal", "."):
                 try:
-                    handle = os.open(self._folder / name, os.O_RDONLY | os.O_CLOEXEC)
+                    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+                    handle = os.open(self._folder / name, flags)
                 except FileNotFoundError as error:
                     raise _Gone("its log was deleted") from error
                 try:
@@ -215,11 +223,21 @@ class LedgerFile:
             except Damaged as error:
                 self._begin_anew(str(error))
         except OSError as error:
-            raise CannotOpenLedger(f"cannot use {self._folder}: {error.strerror}") from error
+            raise self._unusable(error) from error
         except sqlite3.Error as error:
+            if (reason := unwritable(self._folder, _NAMES)) is not None:
+                raise CannotOpenLedger(f"cannot use the ledger: {reason}") from error
             if code_of(error) == sqlite3.SQLITE_BUSY:
                 raise LedgerInUse(f"another program has {self.path} open") from error
             raise CannotOpenLedger(f"cannot open {self.path}: {error}") from error
+
+    def _unusable(self, error: OSError) -> CannotOpenLedger:
+        """Why the folder cannot be used, by the file that is to blame where there is one."""
+        if isinstance(error, NotOurs):
+            return CannotOpenLedger(f"cannot use the ledger: {error.reason}")
+        if isinstance(error, PermissionError) and (reason := unwritable(self._folder, _NAMES)):
+            return CannotOpenLedger(f"cannot use the ledger: {reason}")
+        return CannotOpenLedger(f"cannot use {self._folder}: {error.strerror}")
 
     def _check_first(self) -> None:
         """A start is the first one where nothing tells of an earlier."""
@@ -239,8 +257,12 @@ class LedgerFile:
         is_fresh = begin and not self.path.exists()
         if is_fresh:
             put_in_place(self.path, self._migrate)
+            self.is_new = True
         elif not begin:
             self._check_place()
+        # SQLite would follow links.
+        for ending in _ENDINGS:
+            check_ours(self.path.with_name(FILE_NAME + ending))
         look_at_header(self.path)
         database = connect(self.path, BUSY_SECONDS)
         try:
@@ -354,14 +376,14 @@ class LedgerFile:
             return True
         probe = self._folder / PROBE_NAME
         try:
-            os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640))
+            os.close(renew_ours(probe))
             probe.unlink()
         except OSError:
             return False
         return True
 
     def _inode_now(self) -> tuple[int, int]:
-        status = self.path.stat()
+        status = self.path.lstat()
         return status.st_dev, status.st_ino
 
     def _check_place(self) -> None:

@@ -2,18 +2,21 @@
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 from typing import Final
 
-from exporter.ledger import recovering, tracker
+from exporter.ledger import holding, recovering, tracker
 from exporter.ledger.counting import CountingRules
-from exporter.ledger.facts import Dropped, Fact, Ignored
+from exporter.ledger.facts import Dropped, Fact, Finished, Ignored
+from exporter.ledger.holding import Counted
 from exporter.ledger.keeping import Keeping
 from exporter.ledger.memory import Memory
+from exporter.ledger.room import DEFAULT_MOST_OPEN, MOST_WAITING, Room, Rooms
 from exporter.ledger.runs import is_over
+from exporter.ledger.slicing import SliceRule, is_decided, labels_of, tell_changes
 from exporter.ledger.store import MemoryStore, Store, StoreFailed, StoreLost, WorkflowKey
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
 from exporter.ledger.tracker import Change
@@ -24,11 +27,13 @@ from exporter.observations import (
     CannotTakeUp,
     GivenUp,
     Moment,
+    NoRoom,
     Observation,
     OpenWorkflow,
     Recovery,
     Status,
     TakenUp,
+    Traits,
     known_status,
 )
 
@@ -45,6 +50,8 @@ class AccountTerms:
     lookback: float
     """Seconds that its listing looks back."""
     listed: bool
+    most_open: int = DEFAULT_MOST_OPEN
+    """How many of its workflows may be open at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,10 @@ class LedgerSnapshot:
     """Series up to this number show their value; those that appeared later show 0."""
     errors: int = 0
     """How often the store failed."""
+    rooms: Mapping[str, Room] = field(default_factory=dict)
+    """By account, how many workflows may be open, and what is beyond that."""
+    slices: tuple[SliceRule, ...] = ()
+    """The slices that are configured: all totals are shown by these."""
 
 
 class Ledger:
@@ -76,15 +87,17 @@ class Ledger:
         caps: of labels that come from the service.
         now: both clocks.
         store: where it is kept; in memory by default.
+        slices: labels that tags and names of workflows give.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts it joins
         self,
         accounts: Mapping[str, AccountTerms],
         buckets: Buckets,
         caps: LabelCaps,
         now: Callable[[], Moment],
         store: Store | None = None,
+        slices: Sequence[SliceRule] = (),
     ) -> None:
         self._accounts: tuple[str, ...] = ()
         # Of every account that was ever followed: the last word of one that is no more may come
@@ -97,16 +110,24 @@ class Ledger:
         self._statuses_told: set[str] = set()
         # Accounts of which something was seen that could not be taken.
         self._missed: set[str] = set()
+        self._rooms = Rooms()
+        # By account whose limit of open workflows is reached, how far the list was read
+        # meanwhile: what is kept stays where it was then.
+        self._frontiers: dict[str, float] = {}
         # Monotonic time until which an account was out of sight as a whole.
         self._in_sight_since: dict[str, float] = {}
         self.on_change: Callable[[], None] = lambda: None
         """Called, without the lock, when the set of open workflows has changed or a cause is
         owed: whoever decides about streams should look again."""
         store = MemoryStore() if store is None else store
-        kept = store.load()
-        self._memory: Final = Memory(kept, Totals(buckets, caps))
+        kept = store.load(
+            lambda name: accounts[name].most_open if name in accounts else DEFAULT_MOST_OPEN
+        )
+        self._slices = tuple(slices)
+        self._memory: Final = Memory(kept, Totals(buckets, caps, slices))
         self._keeping: Final = Keeping(store, self._memory, self._lock, now)
         _tell_begun_anew(self._memory.begun_anew)
+        tell_changes(self._memory.totals.sliced_by(), (), self._slices)
         self._follow(accounts)
         self._keeping.errors += kept.faults
         if kept.lost:
@@ -115,21 +136,29 @@ class Ledger:
     # What is followed -------------------------------------------------------------------------
 
     def change(
-        self, accounts: Mapping[str, AccountTerms], buckets: Buckets, caps: LabelCaps
+        self,
+        accounts: Mapping[str, AccountTerms],
+        buckets: Buckets,
+        caps: LabelCaps,
+        slices: Sequence[SliceRule] = (),
     ) -> None:
         """Follow these accounts from now on, in this way; the others are kept and not shown."""
         with self._lock:
-            begun_anew = self._memory.totals.change(buckets, caps)
+            begun_anew = self._memory.totals.change(buckets, caps, slices)
+            before, self._slices = self._slices, tuple(slices)
             self._follow(accounts)
         _tell_begun_anew(begun_anew)
+        tell_changes({rule.label for rule in before}, before, self._slices)
 
     def _follow(self, accounts: Mapping[str, AccountTerms]) -> None:
         monotonic = self._now().monotonic
         self._terms = {**self._terms, **accounts}
-        for account in accounts:
+        for account, terms in accounts.items():
+            self._rooms.change(account, terms.most_open)
             if account not in self._accounts:
                 self._followed_since[account] = monotonic
                 self._memory.open_account(account, monotonic)
+            self._memory.totals.open_overflows(account)
         self._accounts = tuple(accounts)
 
     # What those who ask the service call ------------------------------------------------------
@@ -138,10 +167,18 @@ class Ledger:
         """Begin to keep an id; False when it was known already.
 
         Raises:
+            NoRoom: the account has as many as it may have.
             CannotTakeUp: whether it is known cannot be told while the store cannot be read.
         """
         key = (taken.account, taken.workflow_id)
-        change = self._apply(key, taken.at, lambda known: tracker.take_up(known, taken))
+
+        def rule(known: Workflow | None) -> Change:
+            change = tracker.take_up(known, taken)
+            if self._opens(key, change):
+                self._refuse_what_is_beyond(taken)
+            return change
+
+        change = self._apply(key, taken.at, rule, taken.traits)
         if change.workflow is None:
             raise CannotTakeUp("the ledger cannot be read")
         if change.facts:
@@ -159,9 +196,11 @@ class Ledger:
         def rule(known: Workflow | None) -> Change:
             nonlocal before
             before = known
-            return tracker.observe(known, observation, self._rules(observation))
+            return self._within_limit(
+                key, tracker.observe(known, observation, self._rules(observation))
+            )
 
-        change = self._apply(key, observation.at, rule)
+        change = self._apply(key, observation.at, rule, observation.traits)
         self._tell_unknown_status(observation, change.facts)
         after = change.workflow
         if after is None:
@@ -180,10 +219,10 @@ class Ledger:
             nonlocal told
             change = recovering.observe(known, observation, self._rules(observation))
             told = recovering.recovery_of(known, change, observation)
-            return change
+            return self._within_limit(key, change)
 
         key = (observation.account, observation.workflow_id)
-        change = self._apply(key, observation.at, rule)
+        change = self._apply(key, observation.at, rule, observation.traits)
         self._tell_unknown_status(observation, change.facts)
         if told not in {"known", "elsewhere", "old", "untold"}:
             self.on_change()
@@ -217,9 +256,15 @@ class Ledger:
         self.on_change()
 
     def draw_line(self, account: str, wall: float) -> bool:
-        """Say when this account was first looked at; whether this is the first call, ever."""
+        """Say when this account was first looked at; whether this is the first call, ever.
+
+        It is on the disk at once: drawn again after a crash, it would pass over what ended since.
+        """
         with self._lock:
-            return self._draw_line(account, wall)
+            is_first = self._draw_line(account, wall)
+        if is_first:
+            self._keeping.keep()
+        return is_first
 
     def is_open(self, account: str, workflow_id: str) -> bool:
         """Whether this id is kept and not settled."""
@@ -255,6 +300,14 @@ class Ledger:
         ]
         return [workflow_id for _, workflow_id in sorted(debts)]
 
+    def owes_traits(self, account: str, workflow_id: str) -> bool:
+        """Whether the name and the tags of this id are wanted."""
+        with self._lock:
+            known = self._memory.find((account, workflow_id))
+            if known is None or is_decided(known.slices, self._slices):
+                return False
+            return known.phase == "open" or known.held is not None
+
     def owes_cause(self, account: str, workflow_id: str) -> bool:
         """Whether this id is settled and its cause is not known yet."""
         with self._lock:
@@ -277,7 +330,19 @@ class Ledger:
     def list_frontier(self, account: str) -> float | None:
         """The list was read whole down to this creation time (Unix seconds); None: never yet."""
         with self._lock:
-            return self._memory.marks(account).frontier
+            again = self._rooms.look(account, self._memory.open_counts[account])
+            if again:
+                # What was turned away meanwhile is in what is read again now.
+                self._frontiers.pop(account, None)
+            frontier = self._memory.marks(account).frontier
+            meanwhile = self._frontiers.get(account)
+            limit = self._rooms.room(account).limit
+        if again:
+            log.info(
+                "there is room for open workflows again: the list is read as far back as before",
+                extra={"account": account, "limit": limit},
+            )
+        return frontier if meanwhile is None or frontier is None else max(meanwhile, frontier)
 
     def advance_list_frontier(self, account: str, created_at: float) -> None:
         """The list was now read whole for all that was created up to this time."""
@@ -287,6 +352,11 @@ class Ledger:
                 self._missed.discard(account)
                 return
             marks = self._memory.marks(account)
+            if self._rooms.is_reached(account):
+                # Nothing that was turned away may be passed for good. The first look is over all
+                # the same: what ends from now on counts.
+                self._frontiers[account] = max(created_at, self._frontiers.get(account, created_at))
+                created_at = 0.0
             if marks.frontier is None or created_at > marks.frontier:
                 self._memory.mark(account, replace(marks, frontier=created_at))
 
@@ -297,7 +367,32 @@ class Ledger:
             for labels, total in self._memory.totals.counters_named("finished"):
                 if labels[0] == account and labels[1] in counted:
                     counted[Status(labels[1])] += int(total.value)
-            return counted
+            for workflow in self._memory.holding():
+                for fact, _ in () if workflow.held is None else workflow.held.facts:
+                    if workflow.account == account and isinstance(fact, Finished):
+                        # It is known and will be counted, so nobody need look for it.
+                        counted[fact.status] = counted.get(fact.status, 0) + 1
+            return {status: counted[status] for status in DOCUMENTED_ENDS}
+
+    def traits_owed(self, account: str) -> list[str]:
+        """Ids whose name and tags are wanted for their slices, those that hold facts back first.
+
+        Of open workflows and of ended ones that are not counted for want of them.
+        """
+        with self._lock:
+            held, rules = self._memory.holding(), self._slices
+            open_ones = self._memory.open_workflows() if rules else ()
+        waiting = sorted(
+            (w.held.since.wall, w.workflow_id)
+            for w in held
+            if w.account == account and w.held is not None
+        )
+        others = [
+            (w.first_seen.wall, w.workflow_id)
+            for w in open_ones
+            if w.account == account and w.held is None and not is_decided(w.slices, rules)
+        ]
+        return [workflow_id for _, workflow_id in (*waiting, *sorted(others))]
 
     def line(self, account: str) -> float | None:
         """When the account was first looked at, by the service's clock (Unix seconds)."""
@@ -329,6 +424,8 @@ class Ledger:
                 open_workflows = self._memory.open_workflows()
                 settled = self._memory.closed
                 totals = self._memory.totals.copied(accounts)
+                rooms = {account: self._rooms.room(account) for account in accounts}
+                slices = self._slices
             self._keeping.write_through(batch)
             return LedgerSnapshot(
                 accounts=accounts,
@@ -337,7 +434,14 @@ class Ledger:
                 totals=totals,
                 announced=announced,
                 errors=self._keeping.errors,
+                rooms=rooms,
+                slices=slices,
             )
+
+    def announced(self) -> int:
+        """Series up to this number show their value now."""
+        with self._lock:
+            return self._memory.announced
 
     def newest_series(self) -> int:
         """The highest number of a series that is visible and not announced; 0: there is none."""
@@ -356,8 +460,18 @@ class Ledger:
     # What time does ---------------------------------------------------------------------------
 
     def keep(self) -> None:
-        """Have the store keep whatever it has not kept yet."""
+        """Count what has waited long enough for its slices, and have the store keep all."""
+        self._release_held()
         self._keeping.keep()
+
+    def _release_held(self) -> None:
+        monotonic = self._now().monotonic
+        with self._lock:
+            for known in self._memory.holding():
+                capped = partial(self._memory.totals.capped_slice, known.account)
+                counted = holding.release(known, monotonic, self._slices, capped)
+                if counted is not None:
+                    self._count((known.account, known.workflow_id), known, counted)
 
     def expire(self, out_of_sight: Collection[str] = ()) -> None:
         """Let time do its work: forgive what is owed too long, drop what nobody sees any more.
@@ -400,14 +514,18 @@ class Ledger:
     # Applying a rule --------------------------------------------------------------------------
 
     def _apply(
-        self, key: WorkflowKey, at: Moment, rule: Callable[[Workflow | None], Change]
+        self,
+        key: WorkflowKey,
+        at: Moment,
+        rule: Callable[[Workflow | None], Change],
+        traits: Traits | None = None,
     ) -> Change:
         """Find what is kept of a workflow, ask the rule, and keep what it answers."""
         while True:
             with self._lock:
                 known = self._memory.find(key)
                 if known is not None:
-                    return self._take(key, known, rule(known), at)
+                    return self._take(key, known, rule(known), at, traits)
             # Not in memory: it is new, or was settled a while ago, as the store knows.
             with self._keeping.turn:
                 try:
@@ -423,17 +541,71 @@ class Ledger:
                 with self._lock:
                     if self._memory.find(key) is not None:
                         continue  # somebody else has just learnt of it
-                    if known is not None:
+                    if known is not None and known.phase != "open":
                         self._memory.remember(key, known)
-                    return self._take(key, known, rule(known), at)
+                    return self._take(key, known, rule(known), at, traits)
 
-    def _take(self, key: WorkflowKey, known: Workflow | None, change: Change, at: Moment) -> Change:
-        if change.workflow is not None and change.workflow is not known:
-            self._memory.put(key, known, change.workflow)
+    def _take(
+        self,
+        key: WorkflowKey,
+        known: Workflow | None,
+        change: Change,
+        at: Moment,
+        traits: Traits | None,
+    ) -> Change:
+        if change.workflow is None:
+            return change
+        capped = partial(self._memory.totals.capped_slice, key[0])
+        counted = holding.take(
+            known, change.workflow, change.facts, at, traits, self._slices, capped
+        )
+        self._count(key, known, counted)
+        return replace(change, workflow=counted.workflow)
+
+    def _count(self, key: WorkflowKey, known: Workflow | None, counted: Counted) -> None:
+        workflow, totals = counted.workflow, self._memory.totals
+        if workflow is not known:
+            self._memory.put(key, known, workflow)
         account, workflow_id = key
-        for fact in change.facts:
-            self._memory.totals.add(account, workflow_id, fact, at.wall)
-        return change
+        if known is None or known.slices != workflow.slices:
+            totals.open_slices(account, workflow.slices)
+        slices = labels_of(workflow.slices)
+        for fact, wall in counted.facts:
+            totals.add(account, workflow_id, fact, wall, slices)
+
+    # How many may be open --------------------------------------------------------------------
+
+    def _opens(self, key: WorkflowKey, change: Change) -> bool:
+        """Whether one more would be open. Under the lock."""
+        after = change.workflow
+        return after is not None and after.phase == "open" and not self._memory.is_open(key)
+
+    def _within_limit(self, key: WorkflowKey, change: Change) -> Change:
+        """What is kept of it: nothing, where the account has no room for one more."""
+        if not self._opens(key, change) or self._has_room(key[0]):
+            return change
+        self._turn_away(key[0])
+        return Change(None)
+
+    def _refuse_what_is_beyond(self, taken: TakenUp) -> None:
+        """Raises `NoRoom` where the account has no room for this id."""
+        account = taken.account
+        if not self._has_room(account):
+            self._turn_away(account)
+            raise NoRoom(f"{self._rooms.room(account).limit:,} workflows of the account are open")
+        waiting = self._memory.waiting_counts[account]
+        if taken.source == "pushed" and waiting >= MOST_WAITING:
+            raise NoRoom(f"{waiting:,} pushed ids of the account wait to be seen")
+
+    def _has_room(self, account: str) -> bool:
+        return self._rooms.has_room(account, self._memory.open_counts[account])
+
+    def _turn_away(self, account: str) -> None:
+        if self._rooms.turn_away(account):
+            log.warning(
+                "the limit of open workflows is reached: others are taken up once there is room",
+                extra={"account": account, "limit": self._rooms.room(account).limit},
+            )
 
     def _rules(self, observation: Observation) -> CountingRules:
         """The rules as they are at this instant. Under the lock."""

@@ -1,11 +1,12 @@
 """What the ledger holds in memory, and which part of that the store has not kept yet."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection
 from dataclasses import replace
 from math import inf
 from typing import Final
 
+from exporter.ledger.room import waits_to_be_seen
 from exporter.ledger.store import (
     AccountMarks,
     BaselineKey,
@@ -44,7 +45,12 @@ class Memory:
         self._baselines = dict(kept.baselines)
         self._batch = Batch()
         self._open: dict[WorkflowKey, Workflow] = {}
+        self.open_counts: Final[Counter[str]] = Counter()
+        """By account, how many workflows are open."""
+        self.waiting_counts: Final[Counter[str]] = Counter()
+        """By account, how many ids were pushed and never seen."""
         self._owing: dict[WorkflowKey, Workflow] = {}
+        self._holding: dict[WorkflowKey, Workflow] = {}
         self._recently_closed: OrderedDict[WorkflowKey, Workflow] = OrderedDict()
         # By account, the latest end of a settled workflow: of any, and of those that only the
         # store knows.
@@ -58,8 +64,12 @@ class Memory:
             key = (workflow.account, workflow.workflow_id)
             if workflow.phase == "open":
                 self._open[key] = workflow
+                self._count_open(None, workflow)
             if workflow.owed_since is not None:
                 self._owing[key] = workflow
+            if workflow.held is not None:
+                self._holding[key] = workflow
+            totals.open_slices(workflow.account, workflow.slices)
 
     def open_account(self, account: str, monotonic: float) -> None:
         """An account is followed from now on, maybe again.
@@ -68,10 +78,10 @@ class Memory:
         seen, or to have its cause told, begins anew.
         """
         self.totals.open_account(account)
-        for held in (self._open, self._owing):
-            for key, workflow in held.items():
+        for known in (self._open, self._owing, self._holding):
+            for key, workflow in known.items():
                 if workflow.account == account:
-                    held[key] = replace(
+                    known[key] = replace(
                         workflow,
                         last_seen=_told_again(workflow.last_seen, monotonic),
                         cause_owed_since=_told_again(workflow.cause_owed_since, monotonic),
@@ -87,6 +97,7 @@ class Memory:
         return (
             self._open.get(key)
             or self._owing.get(key)
+            or self._holding.get(key)
             or self._recently_closed.get(key)
             # Not kept yet, and out of the others' memory already.
             or self._batch.workflows.get(key)
@@ -95,6 +106,7 @@ class Memory:
     def put(self, key: WorkflowKey, before: Workflow | None, workflow: Workflow) -> None:
         """Hold a workflow as it is now, and have it kept."""
         self.closed += _is_closed(workflow) - _is_closed(before)
+        self._count_open(self._open.get(key), workflow)
         if workflow.phase == "open":
             self._recently_closed.pop(key, None)
             self._open[key] = workflow
@@ -106,6 +118,10 @@ class Memory:
             self._owing[key] = workflow
         else:
             self._owing.pop(key, None)
+        if workflow.held is not None:
+            self._holding[key] = workflow
+        else:
+            self._holding.pop(key, None)
         if before is None or not workflow.is_kept_like(before) or key in self._batch.workflows:
             self._batch.workflows[key] = workflow
 
@@ -129,6 +145,10 @@ class Memory:
         """All that owe their cause or their duration."""
         return tuple(self._owing.values())
 
+    def holding(self) -> tuple[Workflow, ...]:
+        """All that have facts which are not counted yet."""
+        return tuple(self._holding.values())
+
     def recently_closed(self) -> tuple[Workflow, ...]:
         """Those of the closed ones that are in memory."""
         return tuple(self._recently_closed.values())
@@ -148,6 +168,11 @@ class Memory:
             ended = workflow.ended_at
             if key[0] == account and ended is not None and ended < ended_at:
                 del self._recently_closed[key]
+
+    def _count_open(self, before: Workflow | None, after: Workflow) -> None:
+        is_open = after.phase == "open"
+        self.open_counts[after.account] += is_open - (before is not None)
+        self.waiting_counts[after.account] += waits_to_be_seen(after) - waits_to_be_seen(before)
 
     @staticmethod
     def _note_end(ends: dict[str, float], workflow: Workflow) -> None:
@@ -219,7 +244,7 @@ class Memory:
             # What ended unseen before the line will never be counted: no loss to be looked for.
             self._baselines.clear()
         self._batch.baselines.update(self._baselines)
-        for known in (self._open, self._owing, self._recently_closed):
+        for known in (self._open, self._owing, self._holding, self._recently_closed):
             self._batch.workflows.update(known)
         self.closed = sum(map(_is_closed, self._batch.workflows.values()))
         for account in {*self._marks, *self._latest_ends_elsewhere}:

@@ -11,6 +11,7 @@ from exporter.ledger.damage import Damaged, reading
 from exporter.ledger.schema import SEALED_FROM, read_seal, schema_checksum
 from exporter.ledger.seal import Seal
 from exporter.ledger.words import unknown_of
+from exporter.storage_files import make_ours, open_ours
 
 SCRATCH_NAME: Final = "fresh-ledger.sqlite3"
 """A fresh ledger until it is whole: whatever has the ledger's own name was whole once."""
@@ -65,7 +66,7 @@ def put_in_place(path: Path, migrate: Callable[[sqlite3.Connection, int], None])
         for ending in ("", "-journal"):
             scratch.with_name(SCRATCH_NAME + ending).unlink(missing_ok=True)
         # SQLite would let everybody read it. Its log takes over the mode.
-        os.close(os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
+        os.close(make_ours(scratch))
         database = connect(scratch, 0.0)
         try:
             migrate(database, 0)
@@ -87,8 +88,11 @@ def look_at_header(path: Path) -> None:
         Damaged: it is no file of SQLite's.
         OSError: it cannot be read.
     """
-    with path.open("rb") as file:
-        header = file.read(_HEADER_BYTES)
+    handle = open_ours(path, os.O_RDONLY)
+    try:
+        header = os.read(handle, _HEADER_BYTES)
+    finally:
+        os.close(handle)
     if not header:
         # SQLite would make a database of it.
         raise Damaged("it is empty")

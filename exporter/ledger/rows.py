@@ -1,9 +1,12 @@
 """How the ledger's values stand in its rows, and come back from them."""
 
 import json
+from collections.abc import Callable
 from dataclasses import astuple
 from typing import Any, Final, TypeVar, get_args
 
+from exporter.ledger.facts import SLICED, SlicedFact
+from exporter.ledger.slicing import Slices
 from exporter.ledger.store import AccountMarks
 from exporter.ledger.totals import (
     CounterName,
@@ -14,7 +17,7 @@ from exporter.ledger.totals import (
     Labels,
 )
 from exporter.ledger.words import UnknownWord, unknown_of, words_of_total
-from exporter.ledger.workflow import Phase, Workflow
+from exporter.ledger.workflow import Held, Phase, Workflow
 from exporter.observations import Baseline, Moment, Source, Status
 
 Row = tuple[Any, ...]
@@ -25,6 +28,7 @@ WORKFLOW_COLUMNS: Final = (
     "last_seen", "created_at", "started_at", "ended_at", "entered_queue", "waited", "start_wait",
     "start_observed", "outputs_counted", "cause_owed_since", "stream_ended_at",
     "stream_ended_run", "listed_ended_at", "listed_ended_run", "settled_at", "duration_owed_since",
+    "slices", "held",
 )  # fmt: skip
 
 
@@ -58,6 +62,8 @@ def workflow_row(number: int, workflow_id: str, workflow: Workflow) -> Row:
         workflow.listed_ended_run,
         _real(workflow.settled_at),
         _wall_of(workflow.duration_owed_since),
+        _json(dict(workflow.slices)) if workflow.slices else None,
+        None if workflow.held is None else _json(_held_row(workflow.held)),
     )
 
 
@@ -72,7 +78,7 @@ def workflow_of(account: str, row: Row, monotonic: float) -> Workflow:
         _, packed, source, phase, run, status, unknown_status, first_seen, last_seen, created_at,
         started_at, ended_at, entered_queue, waited, start_wait, start_observed,
         outputs_counted, cause_owed_since, stream_ended_at, stream_ended_run, listed_ended_at,
-        listed_ended_run, settled_at, duration_owed_since,
+        listed_ended_run, settled_at, duration_owed_since, slices, held,
     ) = row  # fmt: skip
     # What another process measured by its monotonic clock means nothing here: a wait that it saw
     # begin is never guessed, and being out of sight or in debt counts from now.
@@ -101,7 +107,37 @@ def workflow_of(account: str, row: Row, monotonic: float) -> Workflow:
         listed_ended_run=int(listed_ended_run),
         settled_at=_number(settled_at),
         duration_owed_since=_moment(duration_owed_since, monotonic),
+        slices=() if slices is None else _slices(slices),
+        held=None if held is None else _held(held, monotonic),
     )
+
+
+def _slices(text: str) -> Slices:
+    decided = json.loads(text)
+    return tuple(sorted((str(k), None if v is None else str(v)) for k, v in dict(decided).items()))
+
+
+def _held_row(held: Held) -> list[Any]:
+    facts = [[type(fact).__name__, wall, *map(_plain, astuple(fact))] for fact, wall in held.facts]
+    return [held.since.wall, facts]
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - a field of any fact
+    return value.value if isinstance(value, Status) else value
+
+
+def _held(text: str, monotonic: float) -> Held:
+    since, kept = json.loads(text)
+    facts: list[tuple[SlicedFact, float]] = []
+    for name, wall, *values in kept:
+        known = _one_of("held fact", tuple(_HELD_FACTS), name)
+        if known in {"Finished", "Ran"}:
+            values[0] = Status(_one_of("status", tuple(Status), values[0]))
+        facts.append((_HELD_FACTS[known](*values), float(wall)))
+    return Held(Moment(float(since), monotonic), tuple(facts))
+
+
+_HELD_FACTS: Final[dict[str, Callable[..., SlicedFact]]] = {fact.__name__: fact for fact in SLICED}
 
 
 def packed(workflow_id: str) -> bytes:

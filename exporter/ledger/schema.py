@@ -19,7 +19,13 @@ from exporter.ledger.rows import (
 )
 from exporter.ledger.seal import Digest, Seal, checksum, digest_of
 from exporter.ledger.store import AccountMarks
-from exporter.ledger.words import UnknownWord, words_of_total, words_of_workflow, words_until
+from exporter.ledger.words import (
+    UnknownWord,
+    words_of_held,
+    words_of_total,
+    words_of_workflow,
+    words_until,
+)
 
 MIGRATIONS: Final = (
     """
@@ -110,16 +116,25 @@ MIGRATIONS: Final = (
     CREATE INDEX unsettled ON workflows (account, checksum)
         WHERE phase = 'open' OR cause_owed_since IS NOT NULL OR duration_owed_since IS NOT NULL;
     """,
+    """
+    ALTER TABLE workflows ADD COLUMN slices TEXT;  -- JSON: by label what was decided
+    ALTER TABLE workflows ADD COLUMN held TEXT;    -- JSON: facts that wait for that
+    DROP INDEX unsettled;
+    CREATE INDEX unsettled ON workflows (account, checksum)
+        WHERE phase = 'open' OR cause_owed_since IS NOT NULL OR duration_owed_since IS NOT NULL
+        OR held IS NOT NULL;
+    """,
 )
 """The schema, step by step: `PRAGMA user_version` says how many were taken. Never edit one that
 was released; add another. So for each word that is stored: see `exporter.ledger.words`."""
 
 SEALED_FROM: Final = 2
-"""The step that brought the checksums. A later one that adds a column to a table below must have
-the checksums of its rows made again."""
+"""The step that brought the checksums. A later one that adds a column to a table below must let it
+be NULL, and say so in `exporter.ledger.seal`."""
 
 UNSETTLED: Final = (
-    "(phase = 'open' OR cause_owed_since IS NOT NULL OR duration_owed_since IS NOT NULL)"
+    "(phase = 'open' OR cause_owed_since IS NOT NULL OR duration_owed_since IS NOT NULL "
+    "OR held IS NOT NULL)"
 )
 """The rows that are held in memory, as the index of the same name has them."""
 
@@ -340,7 +355,9 @@ def _words(table: Table, row: Row) -> frozenset[str]:
     """The words of a row; fails where a row of an older version cannot have these values."""
     if table is WORKFLOWS:
         workflow = workflow_of("", row, 0.0)
-        return words_of_workflow(workflow.source, workflow.phase, workflow.status)
+        return words_of_workflow(workflow.source, workflow.phase, workflow.status) | words_of_held(
+            workflow.held
+        )
     if table is COUNTERS:
         (name, labels), _ = counter_of(row)
         return words_of_total("counter", name, labels)

@@ -14,6 +14,7 @@ from exporter.ledger.contents import find, forget, load, make_account, prune, wr
 from exporter.ledger.damage import reading
 from exporter.ledger.file import FILE_NAME, LedgerFile, LedgerInUse
 from exporter.ledger.opening import CannotOpenLedger, newer
+from exporter.ledger.room import DEFAULT_MOST_OPEN
 from exporter.ledger.rows import packed
 from exporter.ledger.seal import Draft
 from exporter.ledger.store import (
@@ -58,9 +59,19 @@ class SqliteStore:
         self._file = LedgerFile(folder, now, on_undone=self._accounts.clear)
         self._walk = Walk()
 
+    @property
+    def path(self) -> Path:
+        """The whole path of the file."""
+        return self._file.path.absolute()
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the file was begun by this process: counters begin at 0."""
+        return self._file.is_new
+
     # Reading ----------------------------------------------------------------------------------
 
-    def load(self) -> Kept:
+    def load(self, most_open: Callable[[str], int] = lambda _: DEFAULT_MOST_OPEN) -> Kept:
         """Everything but the settled workflows. Begins anew when the file is damaged.
 
         Raises:
@@ -70,7 +81,7 @@ class SqliteStore:
         doubt, contradiction = self._file.doubt, self._file.contradiction()
         try:
             with self._file.connection() as database:
-                found = load(database, self._file.seal, self._began)
+                found = load(database, self._file.seal, self._began, most_open)
                 if not found.damage and self._file.seal is not None:
                     found.damage.extend(self._walk.first(database, self._file.seal))
         except UnknownWord as error:
@@ -97,7 +108,7 @@ class SqliteStore:
         )
 
     def find_closed(self, key: WorkflowKey) -> Workflow | None:
-        """A workflow that is settled or dropped."""
+        """A workflow that is settled or dropped, or that the start has left on disk."""
         if self._file.is_lost:
             return None
         with self._reading() as database:

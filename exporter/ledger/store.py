@@ -5,11 +5,12 @@ exactly once" survive a `kill -9` at any moment.
 """
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Protocol
 
+from exporter.ledger.room import DEFAULT_MOST_OPEN
 from exporter.ledger.totals import (
     CounterName,
     CounterTotal,
@@ -78,7 +79,7 @@ class Kept:
     """What an earlier life of the process has left."""
 
     unsettled: Iterable[Workflow] = ()
-    """Workflows that are open or owe their cause or their duration."""
+    """Workflows that are open, owe their cause or their duration, or are not counted yet."""
     accounts: Mapping[str, AccountMarks] = field(default_factory=dict)
     counters: Mapping[tuple[CounterName, Labels], CounterTotal] = field(default_factory=dict)
     histograms: Mapping[tuple[HistogramName, Labels], HistogramTotal] = field(default_factory=dict)
@@ -111,11 +112,15 @@ class Forgotten:
 class Store(Protocol):
     """Keeps the ledger. Only ever called by one thread at a time."""
 
-    def load(self) -> Kept:
-        """Everything but the settled workflows, which may be a million."""
+    def load(self, most_open: Callable[[str], int] = lambda _: DEFAULT_MOST_OPEN) -> Kept:
+        """Everything but the settled workflows, which may be a million.
+
+        Of an account no more open ones than its limit: the others stay where they are, and
+        `find_closed` finds them.
+        """
 
     def find_closed(self, key: WorkflowKey) -> Workflow | None:
-        """A workflow that is settled or dropped. Raises StoreFailed."""
+        """A workflow that is settled or dropped, or that `load` has left. Raises StoreFailed."""
 
     def keep(self, batch: Batch) -> None:
         """Keep all of a batch, or none of it. Lines move forward only. Raises StoreFailed."""
@@ -148,8 +153,9 @@ class MemoryStore:
         self._created: dict[str, list[float]] = {}
         self._known: dict[WorkflowKey, float] = {}
 
-    def load(self) -> Kept:
+    def load(self, most_open: Callable[[str], int] = lambda _: DEFAULT_MOST_OPEN) -> Kept:
         """Nothing: there was no earlier life."""
+        del most_open
         return Kept()
 
     def find_closed(self, key: WorkflowKey) -> Workflow | None:
@@ -181,7 +187,7 @@ class MemoryStore:
             (key, workflow)
             for key, workflow in self._closed.items()
             if key[0] == account
-            and workflow.owed_since is None
+            and not workflow.is_unsettled
             and workflow.ended_at is not None
             and workflow.ended_at < ended_at
         ]

@@ -23,6 +23,7 @@ from exporter.ledger.facts import (
     Started,
 )
 from exporter.ledger.new_series import NewSeries, SeriesKey
+from exporter.ledger.slicing import OTHER, SliceLabels, SliceRule, Slices, labels_of, values_of
 from exporter.observations import DOCUMENTED_ENDS, DropReason, Source, Status
 
 CounterName = Literal[
@@ -34,20 +35,19 @@ CounterName = Literal[
     "recovered",
     "ignored",
     "label_overflow",
+    "slice_overflow",
     "failed_in_a_row",
 ]
 HistogramName = Literal["entry_queue_position", "time_to_start", "run_duration"]
 
 UNKNOWN: Final = "unknown"
 """The label value where the service gave none."""
-OTHER: Final = "other"
-"""The label value that takes whatever comes after a cap is reached."""
-
 MOST_IN_A_ROW: Final = 100
 """Failures in a row are counted up to this: more say no more."""
 
 Labels = tuple[str, ...]
-"""Label values, the account first, then in the order that the catalogue names."""
+"""Label values, the account first, then in the order that the catalogue names, then `SliceLabels`.
+"""
 
 FIXED_LABELS: Final[Mapping[CounterName, Sequence[Labels]]] = {
     "discovered": [(source,) for source in get_args(Source)],
@@ -60,6 +60,18 @@ FIXED_LABELS: Final[Mapping[CounterName, Sequence[Labels]]] = {
     "failed_in_a_row": [()],
 }
 """Label sets known beforehand, without the account: they stand at 0 from the start."""
+
+
+SLICED_COUNTERS: Final[Mapping[CounterName, int]] = {"finished": 1, "failures": 2, "outputs": 0}
+SLICED_HISTOGRAMS: Final[Mapping[HistogramName, int]] = {
+    "entry_queue_position": 0,
+    "time_to_start": 0,
+    "run_duration": 1,
+}
+"""Totals that slices divide, with how many labels stand between the account and the slices."""
+_SLICED: Final[Mapping[str, int]] = {
+    str(name): fixed for of in (SLICED_COUNTERS, SLICED_HISTOGRAMS) for name, fixed in of.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +167,15 @@ class HistogramTotal:
 class Totals:
     """Every counter and histogram that comes from facts. Not safe to share between threads."""
 
-    def __init__(self, buckets: Buckets, caps: LabelCaps) -> None:
+    def __init__(self, buckets: Buckets, caps: LabelCaps, slices: Sequence[SliceRule] = ()) -> None:
         self._buckets = buckets
         self._caps = caps
+        self._slices = tuple(slices)
         self._new = NewSeries()
         # By account and label: the values that take part in the caps.
         self._values: dict[tuple[str, str], set[str]] = {}
+        # By account and slice: the same.
+        self._slice_values: dict[tuple[str, str], set[str]] = {}
         self.counters: dict[tuple[CounterName, Labels], CounterTotal] = {}
         self.histograms: dict[tuple[HistogramName, Labels], HistogramTotal] = {}
         self._changed_counters: set[tuple[CounterName, Labels]] = set()
@@ -189,13 +204,16 @@ class Totals:
             if counter.appeared > announced:
                 self._new.restore(key, counter)
         for name, histogram in histograms.items():
+            self._note_slice_labels(*name)
             if histogram.appeared > announced:
                 self._new.restore(name, histogram)
         return self._begin_anew()
 
-    def change(self, buckets: Buckets, caps: LabelCaps) -> list[HistogramName]:
-        """Go on with other buckets and caps; the names of histograms that start anew for it."""
-        self._buckets, self._caps = buckets, caps
+    def change(
+        self, buckets: Buckets, caps: LabelCaps, slices: Sequence[SliceRule] = ()
+    ) -> list[HistogramName]:
+        """Go on with other terms; the names of histograms that start anew for it."""
+        self._buckets, self._caps, self._slices = buckets, caps, tuple(slices)
         return self._begin_anew()
 
     def open_account(self, account: str) -> None:
@@ -212,10 +230,61 @@ class Totals:
             self._known_histogram("run_duration", (account, status.value))
         self._note_numbered(self._new.appear_again(account))
 
+    # Slices -----------------------------------------------------------------------------------
+
+    def capped_slice(self, account: str, rule: SliceRule, value: str) -> str:
+        """A slice's value, or `other` once the account has as many others as it may have."""
+        known = self._slice_values.setdefault((account, rule.label), set())
+        if value in known or value in {OTHER, rule.default}:
+            return value
+        if len(known) < rule.values:
+            known.add(value)
+            return value
+        self._count("slice_overflow", (account, rule.label))
+        return OTHER
+
+    def open_overflows(self, account: str) -> None:
+        """Let the overflow of every slice of an account stand at 0."""
+        for rule in self._slices:
+            self.counters.setdefault(("slice_overflow", (account, rule.label)), CounterTotal())
+
+    def open_slices(self, account: str, slices: Slices) -> None:
+        """A workflow has these: let the counts that they will have appear, at 0."""
+        self._note_slices(account, dict(slices))
+        labels = labels_of(slices)
+        if not labels or ("outputs", (account, *labels)) in self.counters:
+            return
+        for status in DOCUMENTED_ENDS:
+            self._count("finished", (account, status.value, *labels), amount=0.0)
+        self._count("outputs", (account, *labels), amount=0.0)
+        self._histogram("entry_queue_position", (account, *labels))
+        self._histogram("time_to_start", (account, *labels))
+
+    def sliced_by(self) -> set[str]:
+        """The labels of all slices under which anything was ever counted."""
+        return {label for _, label in self._slice_values}
+
+    def _note_slices(self, account: str, values: Mapping[str, str | None]) -> None:
+        for label, value in values.items():
+            if value not in {None, OTHER}:
+                self._slice_values.setdefault((account, label), set()).add(str(value))
+
+    def _note_slice_labels(self, name: CounterName | HistogramName, labels: Labels) -> None:
+        fixed = _SLICED.get(name)
+        if fixed is not None:
+            self._note_slices(labels[0], values_of(labels[1 + fixed :]))
+
+    # Counting ---------------------------------------------------------------------------------
+
     def add(  # noqa: C901 - one arm a fact
-        self, account: str, workflow_id: str, fact: Fact, wall: float
+        self,
+        account: str,
+        workflow_id: str,
+        fact: Fact,
+        wall: float,
+        slices: SliceLabels = (),
     ) -> None:
-        """Count one fact that became known at `wall` (Unix seconds)."""
+        """Count one fact, of a workflow in these slices, known since `wall` (Unix seconds)."""
 
         def exemplar(value: float) -> Exemplar:
             return Exemplar(workflow_id, value, wall)
@@ -224,20 +293,20 @@ class Totals:
             case Discovered(source):
                 self._count("discovered", (account, source))
             case EnteredQueue(position):
-                self._observe("entry_queue_position", (account,), exemplar(position))
+                self._observe("entry_queue_position", (account, *slices), exemplar(position))
             case Started(seconds):
-                self._observe("time_to_start", (account,), exemplar(seconds))
+                self._observe("time_to_start", (account, *slices), exemplar(seconds))
             case Finished(status, ran):
-                self._count("finished", (account, status.value), exemplar(1.0))
+                self._count("finished", (account, status.value, *slices), exemplar(1.0))
                 self._note_row(account, status)
                 if ran is not None:
-                    self._observe("run_duration", (account, status.value), exemplar(ran))
+                    self._observe("run_duration", (account, status.value, *slices), exemplar(ran))
             case Ran(status, ran):
-                self._observe("run_duration", (account, status.value), exemplar(ran))
-            case Failed(node_type, exception_type):
-                self._failure(account, node_type, exception_type, exemplar(1.0))
+                self._observe("run_duration", (account, status.value, *slices), exemplar(ran))
+            case Failed():
+                self._failure(account, fact, slices, exemplar(1.0))
             case OutputsMade(count):
-                self._count("outputs", (account,), amount=count)
+                self._count("outputs", (account, *slices), amount=count)
             case Dropped(reason):
                 self._count("dropped", (account, reason))
             case Recovered():
@@ -315,13 +384,13 @@ class Totals:
             self._changed_counters.add(key)
 
     def _failure(
-        self, account: str, node_type: str | None, exception_type: str | None, exemplar: Exemplar
+        self, account: str, cause: Failed, slices: SliceLabels, exemplar: Exemplar
     ) -> None:
-        node = self._capped(account, "node_type", node_type or UNKNOWN, self._caps.node_types)
+        node = self._capped(account, "node_type", cause.node_type or UNKNOWN, self._caps.node_types)
         exception = self._capped(
-            account, "exception_type", exception_type or UNKNOWN, self._caps.exception_types
+            account, "exception_type", cause.exception_type or UNKNOWN, self._caps.exception_types
         )
-        self._count("failures", (account, node, exception), exemplar)
+        self._count("failures", (account, node, exception, *slices), exemplar)
 
     def _capped(self, account: str, label: str, value: str, cap: int) -> str:
         """The value itself, or `other` once the account has shown `cap` other values of it."""
@@ -332,9 +401,10 @@ class Totals:
         return OTHER
 
     def _note_values(self, name: CounterName, labels: Labels) -> None:
+        self._note_slice_labels(name, labels)
         if name != "failures":
             return
-        account, *values = labels
+        account, *values = labels[:3]
         for label, value in zip(("node_type", "exception_type"), values, strict=True):
             if value not in {UNKNOWN, OTHER}:
                 self._values.setdefault((account, label), set()).add(value)
@@ -357,12 +427,15 @@ class Totals:
             total.exemplar = exemplar
 
     def _observe(self, name: HistogramName, labels: Labels, exemplar: Exemplar) -> None:
+        self._histogram(name, labels).observe(exemplar.value, exemplar)
+
+    def _histogram(self, name: HistogramName, labels: Labels) -> HistogramTotal:
         total = self.histograms.get((name, labels))
         if total is None:
             total = self.histograms[name, labels] = HistogramTotal(self._buckets.of(name))
             self._new.appear((name, labels), total)
         self._changed_histograms.add((name, labels))
-        total.observe(exemplar.value, exemplar)
+        return total
 
     def _known_histogram(self, name: HistogramName, labels: Labels) -> None:
         self.histograms.setdefault((name, labels), HistogramTotal(self._buckets.of(name)))

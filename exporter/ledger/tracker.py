@@ -169,6 +169,8 @@ def _next_run(workflow: Workflow) -> Workflow:
         listed_ended_at=workflow.listed_ended_at,
         listed_ended_run=workflow.listed_ended_run,
         settled_at=workflow.settled_at,
+        slices=workflow.slices,
+        held=workflow.held,
         # `created_at` is that of the first run, which says nothing of how long this one waited.
         start_observed=True,
     )

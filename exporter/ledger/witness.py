@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Final
 from zlib import crc32
 
+from exporter.storage_files import make_ours, open_ours
+
 LOCK_NAME: Final = "ledger.lock"
 
 _BEGINNING: Final = b"No ledger was begun here yet.\n"
@@ -80,12 +82,11 @@ class Witness:
         self._folder = folder
         self._path = folder / LOCK_NAME
         self._boot = _boot()
-        flags = os.O_RDWR | os.O_CLOEXEC
         try:
-            self._handle = os.open(self._path, flags | os.O_CREAT | os.O_EXCL, 0o640)
+            self._handle = make_ours(self._path)
             is_fresh = True
         except FileExistsError:
-            self._handle = os.open(self._path, flags)
+            self._handle = open_ours(self._path, os.O_RDWR)
             is_fresh = False
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,9 +9,16 @@ from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import Final, get_args
 
-from exporter.ledger.facts import IgnoreReason
-from exporter.ledger.totals import FIXED_LABELS, CounterName, HistogramName, Labels
-from exporter.ledger.workflow import Phase
+from exporter.ledger.facts import SLICED, Finished, IgnoreReason, Ran
+from exporter.ledger.totals import (
+    FIXED_LABELS,
+    SLICED_COUNTERS,
+    SLICED_HISTOGRAMS,
+    CounterName,
+    HistogramName,
+    Labels,
+)
+from exporter.ledger.workflow import Held, Phase
 from exporter.observations import DropReason, Source, Status
 
 KEPT_WORDS: Final[tuple[Mapping[str, list[str]], ...]] = (
@@ -37,6 +44,11 @@ KEPT_WORDS: Final[tuple[Mapping[str, list[str]], ...]] = (
         "status": ["other"],
         "counter": ["recovered()", "failed_in_a_row()"],
     },
+    {
+        "counter": ["slice_overflow(slice)"],
+        "label": ["slice"],
+        "held fact": ["EnteredQueue", "Started", "Finished", "Ran", "Failed", "OutputsMade"],
+    },
 )  # fmt: skip
 """By step of the schema, the words that it brought, written down once more: a test compares them
 with what the code stores. Words of a step that was released are never changed; a new one needs a
@@ -51,6 +63,7 @@ COUNTER_LABELS: Final[Mapping[CounterName, tuple[str, ...]]] = {
     "recovered": (),
     "ignored": ("ignore reason",),
     "label_overflow": ("capped label",),
+    "slice_overflow": ("slice",),
     "failed_in_a_row": (),
 }
 HISTOGRAM_LABELS: Final[Mapping[HistogramName, tuple[str, ...]]] = {
@@ -69,6 +82,8 @@ _VALUES: Final[Mapping[str, tuple[str, ...]]] = {
     "ignore reason": get_args(IgnoreReason),
     "capped label": tuple(label for (label,) in FIXED_LABELS["label_overflow"]),
     "mark": ("announced",),
+    "label": ("slice",),
+    "held fact": tuple(fact.__name__ for fact in SLICED),
 }
 
 
@@ -78,9 +93,19 @@ class UnknownWord(Exception):  # noqa: N818 - says what was found
 
 @cache
 def words_of_workflow(source: Source, phase: Phase, status: Status | None) -> frozenset[str]:
-    """The words that a workflow's row holds."""
+    """The words that a workflow's row holds, save those of what it holds back."""
     words = [f"source {source}", f"phase {phase}"]
     return frozenset(words if status is None else [*words, f"status {status.value}"])
+
+
+def words_of_held(held: Held | None) -> frozenset[str]:
+    """The words in what a workflow's row holds back."""
+    facts = [] if held is None else [fact for fact, _ in held.facts]
+    statuses = [fact.status for fact in facts if isinstance(fact, Finished | Ran)]
+    return frozenset(
+        [f"held fact {type(fact).__name__}" for fact in facts]
+        + [f"status {status.value}" for status in statuses]
+    )
 
 
 @lru_cache(maxsize=10_000)
@@ -90,13 +115,17 @@ def words_of_total(kind: str, name: str, labels: Labels) -> frozenset[str]:
     Of one that this version does not know, only that.
     """
     kinds = _LABELS.get((kind, name))
-    if kinds is None or len(kinds) != len(labels) - 1:
+    fixed, slices = labels[1 : 1 + len(kinds or ())], labels[1 + len(kinds or ()) :]
+    may_be_sliced = (kind, name) in _SLICED and all("=" in label for label in slices)
+    if kinds is None or len(kinds) != len(fixed) or (slices and not may_be_sliced):
         return frozenset([f"{kind} {name} with other labels"])
     words = [
         f"{label_kind} {value}"
-        for label_kind, value in zip(kinds, labels[1:], strict=True)
+        for label_kind, value in zip(kinds, fixed, strict=True)
         if label_kind in _VALUES
     ]
+    if slices:
+        words.append("label slice")
     return frozenset([f"{kind} {_form(name, kinds)}", *words])
 
 
@@ -108,6 +137,11 @@ _LABELS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     **{("counter", name): COUNTER_LABELS[name] for name in get_args(CounterName)},
     **{("histogram", name): HISTOGRAM_LABELS[name] for name in get_args(HistogramName)},
 }
+
+_SLICED: Final = frozenset(
+    [("counter", str(name)) for name in SLICED_COUNTERS]
+    + [("histogram", str(name)) for name in SLICED_HISTOGRAMS]
+)
 
 WORDS: Final = frozenset(
     [f"{kind} {value}" for kind, values in _VALUES.items() for value in values]

@@ -4,12 +4,24 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final, Literal
 
+from exporter.ledger.facts import SlicedFact
+from exporter.ledger.slicing import Slices
 from exporter.observations import Moment, Source, Status
 
 Phase = Literal["open", "settled", "dropped"]
 
 SIGHT_KEPT_SECONDS: Final = 60.0
 """How often it is kept when a workflow was last seen, where nothing else has changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Facts that are not counted yet, because the workflow's slices are not decided."""
+
+    since: Moment
+    """When the first of them became known."""
+    facts: tuple[tuple[SlicedFact, float], ...]
+    """Each with the Unix time at which it became known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +82,10 @@ class Workflow:
     """When it was counted as failed without its cause; None: nothing owed."""
     duration_owed_since: Moment | None = None
     """When it was counted without the stamps that its run's duration takes; None: nothing owed."""
+    slices: Slices = ()
+    """What was decided of its slices; those that are not in it are not decided."""
+    held: Held | None = None
+    """What is counted as soon as its slices are decided."""
     ask_from: float = -inf
     """Monotonic time before which nobody need ask for what is owed: it is likely to turn up."""
 
@@ -77,6 +93,11 @@ class Workflow:
     def owed_since(self) -> Moment | None:
         """Since when anything that a settled workflow still lacks is owed; None: nothing is."""
         return self.cause_owed_since or self.duration_owed_since
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether there is anything left to do about it."""
+        return self.phase == "open" or self.owed_since is not None or self.held is not None
 
     @property
     def age_from(self) -> float:
@@ -112,6 +133,8 @@ class Workflow:
             and self.listed_ended_run == other.listed_ended_run
             and self.settled_at == other.settled_at
             and self.first_seen == other.first_seen
+            and self.slices == other.slices
+            and self.held == other.held
             and _period_of(self.last_seen) == _period_of(other.last_seen)
         )
 

@@ -43,6 +43,8 @@ class Metric:
     """When there is no series, where that can be; empty: there always is one."""
     values: Mapping[str, LabelValues] = field(default_factory=dict)
     """By label, what its values mean, where they are known beforehand."""
+    sliced: bool = False
+    """Whether the labels of `metrics.slices` follow its own."""
 
     @property
     def family(self) -> str:
@@ -56,6 +58,10 @@ def _budget(
     return lambda scrape: (Sample((b.address,), value(b)) for b in scrape.budgets)
 
 
+_NO_RUNNERS: Final = (
+    "the account has no `runners` block, or they could not be read for three of its intervals"
+)
+
 CATALOGUE: Final[tuple[Metric, ...]] = (
     # Workflows --------------------------------------------------------------------------------
     Metric(
@@ -68,6 +74,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         reading.workflows_by_status,
         absent="the account has been down for over 30 s",
         values={"status": label_values.OPEN_STATUS},
+        sliced=True,
     ),
     Metric(
         "comfycontrol_workflow_queue_position",
@@ -79,6 +86,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         reading.queue_positions,
         absent="it is not queued, its place has not been told for 30 s, it is beyond the cap "
         "`metrics.per_workflow_series`, or the account is down",
+        sliced=True,
     ),
     Metric(
         "comfycontrol_queue_position_max",
@@ -89,6 +97,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "places",
         reading.deepest_positions,
         absent="none is queued at a known place",
+        sliced=True,
     ),
     Metric(
         "comfycontrol_workflow_entry_queue_position",
@@ -98,6 +107,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Place at which a workflow was first seen queued.",
         "places",
         partial(reading.histogram, name="entry_queue_position"),
+        sliced=True,
     ),
     Metric(
         "comfycontrol_oldest_workflow_created_timestamp_seconds",
@@ -109,6 +119,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         reading.oldest_created,
         absent="none is in this status, or the account is down",
         values={"status": label_values.OPEN_STATUS},
+        sliced=True,
     ),
     Metric(
         "comfycontrol_oldest_workflow_started_timestamp_seconds",
@@ -119,6 +130,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Unix seconds",
         reading.oldest_started,
         absent="none runs, the service has not told when it started, or the account is down",
+        sliced=True,
     ),
     Metric(
         "comfycontrol_workflows_discovered_total",
@@ -140,6 +152,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         partial(reading.counter, name="finished"),
         exemplars=True,
         values={"status": label_values.OUTCOME},
+        sliced=True,
     ),
     Metric(
         "comfycontrol_workflows_failed_in_a_row",
@@ -161,6 +174,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         partial(reading.counter, name="failures"),
         exemplars=True,
         absent="nothing has failed that way yet; a [new series](#new-series) stands at 0 first",
+        sliced=True,
     ),
     Metric(
         "comfycontrol_workflow_time_to_start_seconds",
@@ -171,6 +185,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "seconds",
         partial(reading.histogram, name="time_to_start"),
         exemplars=True,
+        sliced=True,
     ),
     Metric(
         "comfycontrol_workflows_started_total",
@@ -180,6 +195,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Starts whose time to start was measured: the count of that histogram, as a counter.",
         "workflows",
         reading.started,
+        sliced=True,
     ),
     Metric(
         "comfycontrol_last_progress_timestamp_seconds",
@@ -201,6 +217,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         partial(reading.histogram, name="run_duration"),
         exemplars=True,
         values={"status": label_values.OUTCOME},
+        sliced=True,
     ),
     Metric(
         "comfycontrol_workflow_outputs_total",
@@ -210,6 +227,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Outputs of completed workflows, where a stream told them.",
         "outputs",
         partial(reading.counter, name="outputs"),
+        sliced=True,
     ),
     Metric(
         "comfycontrol_workflows_dropped_total",
@@ -238,7 +256,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         ("account", "label"),
         "Label values counted as other, because the cap of distinct ones was reached.",
         "values",
-        partial(reading.counter, name="label_overflow"),
+        reading.label_overflow,
         values={"label": label_values.CAPPED_LABEL},
     ),
     Metric(
@@ -410,6 +428,34 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         reading.watched_by_listing,
     ),
     Metric(
+        "comfycontrol_open_workflows_limit",
+        "gauge",
+        "service",
+        ("account",),
+        "Most workflows that are open at once in the exporter (max_open_workflows).",
+        "workflows",
+        reading.open_limits,
+    ),
+    Metric(
+        "comfycontrol_open_workflows_limit_reached",
+        "gauge",
+        "service",
+        ("account",),
+        "Whether (1) or not (0) open workflows were turned away, and there was no room since.",
+        "0 or 1",
+        reading.open_limits_reached,
+    ),
+    Metric(
+        "comfycontrol_open_workflows_beyond_limit_total",
+        "counter",
+        "service",
+        ("account",),
+        "How often an open workflow was seen or named, and turned away for want of room. The same "
+        "one may be turned away many times.",
+        "times",
+        reading.open_beyond_limit,
+    ),
+    Metric(
         "comfycontrol_stream_ends_total",
         "counter",
         "service",
@@ -462,6 +508,39 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Rows of those pages that could not be read, or lost a field. A row counts each time.",
         "rows",
     ),
+    Metric(
+        "comfycontrol_runners",
+        "gauge",
+        "service",
+        ("account", "status"),
+        "The account's runners.",
+        "runners",
+        reading.runners,
+        absent=_NO_RUNNERS,
+        values={"status": label_values.RUNNER_STATUS},
+    ),
+    Metric(
+        "comfycontrol_runners_by_tag",
+        "gauge",
+        "service",
+        ("account", "tag", "status"),
+        "The account's runners by tag. One with several tags counts in each, so do not add them "
+        "up. Tags beyond the bound are other.",
+        "runners",
+        reading.runners_by_tag,
+        absent=_NO_RUNNERS + ", or `by_tag` is not set",
+        values={"status": label_values.RUNNER_STATUS},
+    ),
+    Metric(
+        "comfycontrol_runners_last_success_timestamp_seconds",
+        "gauge",
+        "service",
+        ("account",),
+        "When the account's runners were last read.",
+        "Unix seconds",
+        reading.runners_read,
+        absent=_NO_RUNNERS,
+    ),
     # The exporter -----------------------------------------------------------------------------
     Metric(
         "comfycontrol_exporter_build_info",
@@ -503,6 +582,29 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         absent="no `--web.config.file` is given",
     ),
     Metric(
+        "comfycontrol_exporter_slice_info",
+        "gauge",
+        "exporter",
+        ("slice", "source"),
+        "The slices that are configured; always 1. Boards find their labels by it.",
+        "1",
+        reading.slice_info,
+        absent="no slice is configured",
+        values={"source": label_values.SLICE_SOURCE},
+    ),
+    Metric(
+        "comfycontrol_exporter_workflow_files",
+        "gauge",
+        "exporter",
+        ("account", "state"),
+        "Files of workflow ids that are there; the log and `check-config` say what is wrong with "
+        "a faulty one.",
+        "files",
+        reading.workflow_files,
+        absent="the account has no `workflow_files`",
+        values={"state": label_values.FILE_STATE},
+    ),
+    Metric(
         "comfycontrol_exporter_label_values_cap",
         "gauge",
         "exporter",
@@ -530,6 +632,31 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "workflows",
         reading.ledger_workflows,
         values={"state": label_values.LEDGER_STATE},
+    ),
+    Metric(
+        "comfycontrol_exporter_web_connections",
+        "gauge",
+        "exporter",
+        (),
+        "Clients that are connected to the web side.",
+        "clients",
+    ),
+    Metric(
+        "comfycontrol_exporter_web_connections_closed_total",
+        "counter",
+        "exporter",
+        ("reason",),
+        "Clients that were let go.",
+        "clients",
+        values={"reason": label_values.CLIENT_LET_GO},
+    ),
+    Metric(
+        "comfycontrol_exporter_log_lines_suppressed_total",
+        "counter",
+        "exporter",
+        (),
+        "Lines of the log that were counted and not written: repeated, or not to be written.",
+        "lines",
     ),
 )
 

@@ -1,6 +1,6 @@
 """Renders the catalogue from one reading: nothing in a scrape is older than anything else."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Final
 
@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar as FamilyExemplar
 from prometheus_client.utils import floatToGoString
 
+from exporter.ledger.slicing import SliceRule
 from exporter.ledger.totals import Exemplar, HistogramTotal
 from exporter.metrics.catalogue import CATALOGUE, Metric
 from exporter.metrics.reading import Reading, Sample
@@ -40,24 +41,27 @@ class ReadingCollector(Collector):
         reading = self._read()
         for metric in CATALOGUE:
             if metric.read is not None:
-                yield family_of(metric, metric.read(reading))
+                yield family_of(metric, metric.read(reading), reading.ledger.slices)
 
 
-def family_of(metric: Metric, samples: Iterable[Sample]) -> Family:
+def family_of(
+    metric: Metric, samples: Iterable[Sample], slices: Sequence[SliceRule] = ()
+) -> Family:
     """One metric's family with these samples."""
+    labels = (*metric.labels, *(rule.label for rule in slices if metric.sliced))
     unit = _UNIT if metric.family.endswith("_" + _UNIT) else ""
     if metric.type == "counter":
-        counter = CounterMetricFamily(metric.name, metric.help, labels=metric.labels, unit=unit)
+        counter = CounterMetricFamily(metric.name, metric.help, labels=labels, unit=unit)
         for sample in samples:
             exemplar = _exemplar(sample.exemplar) if metric.exemplars else None
             counter.add_metric(sample.labels, _number(sample), exemplar=exemplar)
         return counter
     if metric.type == "gauge":
-        gauge = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels, unit=unit)
+        gauge = GaugeMetricFamily(metric.name, metric.help, labels=labels, unit=unit)
         for sample in samples:
             gauge.add_metric(sample.labels, _number(sample))
         return gauge
-    histogram = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels, unit=unit)
+    histogram = HistogramMetricFamily(metric.name, metric.help, labels=labels, unit=unit)
     for sample in samples:
         total = sample.value
         if not isinstance(total, HistogramTotal):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from prometheus_client import (
     CollectorRegistry,
@@ -10,11 +11,13 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.exposition import choose_encoder, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from exporter.metrics.collector import ReadingCollector
+from exporter.metrics.negotiation import Format, negotiate
 from exporter.metrics.reading import Reading
 
 PLAIN_TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -26,6 +29,12 @@ class Exposition:
 
     content_type: str
     body: bytes
+    is_compressed: bool = False
+    """Whether the body is gzipped."""
+
+
+AsAsked = Callable[[Reading], Reading]
+"""A reading as it is for somebody who asked at an earlier moment."""
 
 
 class Page:
@@ -34,26 +43,40 @@ class Page:
     Args:
         registry: the process' own instruments.
         read: gathers everything else.
+        asked: notes what is announced at this moment, for a reading that is made later.
     """
 
-    def __init__(self, registry: CollectorRegistry, read: Callable[[], Reading]) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        read: Callable[[], Reading],
+        asked: Callable[[], AsAsked] = lambda: lambda reading: reading,
+    ) -> None:
         self._registry = registry
-        self._read = read
+        self.read: Final = read
+        self.asked: Final = asked
 
     def render(self, accept: str) -> Exposition:
         """The page, in the best format that this `Accept` header names.
 
         Whatever the header says, there is an answer: text, if nothing else.
         """
-        encode: Callable[[Collector], bytes]
-        try:
-            encode, content_type = choose_encoder(accept)
-        except Exception:  # noqa: BLE001 - the library's negotiation breaks on odd versions
-            encode, content_type = generate_latest, PLAIN_TEXT
         # A reading is gathered once, before any of it is rendered.
-        reading = self._read()
+        return self.rendered(self.read(), negotiate(accept))
+
+    def rendered(self, reading: Reading, kind: Format) -> Exposition:
+        """The page of one reading."""
         families = _Together(self._registry, ReadingCollector(lambda: reading))
-        return Exposition(content_type, encode(families))
+        escaping = kind.escaping or openmetrics.UNDERSCORES
+        said = "" if kind.escaping is None else f"; escaping={kind.escaping}"
+        match kind.kind:
+            case "openmetrics":
+                body = openmetrics.generate_latest(families, escaping, "1.0.0")  # type: ignore[no-untyped-call]
+                return Exposition(openmetrics.CONTENT_TYPE_LATEST + said, body)
+            case "text":
+                return Exposition(CONTENT_TYPE_LATEST + said, generate_latest(families, escaping))
+            case _:
+                return Exposition(PLAIN_TEXT, generate_latest(families))
 
 
 class _Together(Collector):

@@ -9,13 +9,14 @@ from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from exporter.comfycontrol import Endpoint
 from exporter.following.telemetry import SnapshotResult, StreamEnd
 from exporter.ledger.new_series import NewSeries
 from exporter.ledger.totals import CounterTotal, Labels
 from exporter.metrics.catalogue import API_DURATION_BUCKETS, BY_NAME
 from exporter.metrics.reading import RequestsReading
 
-ENDPOINTS: Final = ("subscribe", "list", "get")
+ENDPOINTS: Final = get_args(Endpoint)
 EXPECTED_CODES: Final = ("200", "401", "403", "404", "429", "500", "503", "error")
 """Codes whose series stand at 0 from the start. Those of others are new when they come."""
 
@@ -100,6 +101,11 @@ class Instruments:
             return RequestsReading(
                 {key: total.copied() for key, total in self._requests.items()}, self._announced
             )
+
+    def announced(self) -> int:
+        """Series up to this number show their value now."""
+        with self._lock:
+            return self._announced
 
     def newest_series(self) -> int:
         """The highest number of a series that is not announced; 0: there is none."""

@@ -12,7 +12,7 @@ LabelValues = Mapping[str, str]
 FREE_LABELS: Final = frozenset(
     {
         "account", "address", "code", "exception_type", "node_type", "python_version", "revision",
-        "version", "workflow_id",
+        "slice", "tag", "version", "workflow_id",
     }
 )  # fmt: skip
 """Labels whose values come from the configuration, the service or the machine."""
@@ -81,7 +81,17 @@ CAP: Final[LabelValues] = {
 ENDPOINT: Final[LabelValues] = {
     "subscribe": "a stream, or a cause that is owed",
     "list": "a page of the list",
+    "runners": "a page of the account's runners",
     "get": "one workflow by itself: neither a stream nor the list tells of it",
+}
+SLICE_SOURCE: Final[LabelValues] = {
+    "tag": "one of the workflow's tags",
+    "name": "the workflow's name",
+}
+RUNNER_STATUS: Final[LabelValues] = {
+    "active": "it takes workflows",
+    "disabled": "it takes none",
+    "other": "a status that this version does not know; only there while there is one",
 }
 STREAM_END: Final[LabelValues] = {
     "finished": "its workflow has",
@@ -97,7 +107,18 @@ SNAPSHOT: Final[LabelValues] = {
     "repeated": "byte for byte the one before",
     "malformed": "could not be read, in whole or in part",
 }
+FILE_STATE: Final[LabelValues] = {
+    "ok": "every entry is a workflow id",
+    "faulty": "it cannot be read, or has entries that are none; the ids that are right count",
+}
+
 LEDGER_STATE: Final[LabelValues] = {
     "open": "not settled yet",
     "settled": "counted, or given up; kept for twice as long as the listing looks back",
+}
+CLIENT_LET_GO: Final[LabelValues] = {
+    "idle": "sent no request, or no further one",
+    "handshake": "its TLS handshake took more than 5 s",
+    "limit": "made room for another: see `--web.max-connections`",
+    "slow": "sent a request, or read an answer, too slowly",
 }

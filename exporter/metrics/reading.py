@@ -8,8 +8,11 @@ from typing import Final, TypeVar
 from exporter.comfycontrol.budget import BudgetReading
 from exporter.following.answers import CAUSES, AccountHealth
 from exporter.following.reconciling import Reconciliation
+from exporter.following.runner_census import RunnerCensus
 from exporter.ledger.ledger import LedgerSnapshot
 from exporter.ledger.totals import (
+    SLICED_COUNTERS,
+    SLICED_HISTOGRAMS,
     CounterName,
     CounterTotal,
     Exemplar,
@@ -20,7 +23,15 @@ from exporter.ledger.totals import (
 )
 from exporter.ledger.tracker import ABSURD_SECONDS
 from exporter.ledger.workflow import Workflow
+from exporter.metrics.slicing import (
+    added_up,
+    counters_together,
+    histograms_together,
+    known_slices,
+    slices_of,
+)
 from exporter.observations import OPEN_STATUSES, Moment, Status
+from exporter.sources.files import FilesReading
 
 POSITION_FRESH_SECONDS: Final = 30.0
 """A queue position older than this is withdrawn. Streams tell one every 2 s."""
@@ -41,6 +52,10 @@ class AccountReading:
     """Whether its list is asked for at all."""
     reconciliation: Reconciliation = field(default_factory=Reconciliation)
     """What comparing the service's totals with the ledger's has shown last."""
+    runners: RunnerCensus | None = None
+    """Its runners; None: they are not asked for, or could not be read for a while."""
+    files: FilesReading | None = None
+    """What became of its files of ids; None where none are configured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +139,14 @@ def _shown_status(workflow: Workflow) -> str | None:
 
 
 def workflows_by_status(reading: Reading) -> Iterator[Sample]:
-    """Open workflows by status: all four statuses of every account that we can see."""
-    counts = Counter(
+    """Open workflows by status: all four statuses of every account that we can see.
+
+    So it is for each combination of slices that was ever seen.
+    """
+    counts: Counter[Labels] = Counter(
         {
-            (account, status.value): 0
-            for account in reading.ledger.accounts
+            (account, status.value, *slices): 0
+            for account, slices in known_slices(reading.ledger)
             if not is_blind(reading, account)
             for status in OPEN_STATUSES
         }
@@ -136,8 +154,12 @@ def workflows_by_status(reading: Reading) -> Iterator[Sample]:
     for workflow in _visible(reading):
         status = _shown_status(workflow)
         if status is not None:
-            counts[workflow.account, status] += 1
+            counts[workflow.account, status, *_slices(reading, workflow)] += 1
     return (Sample(labels, count) for labels, count in counts.items())
+
+
+def _slices(reading: Reading, workflow: Workflow) -> Labels:
+    return slices_of(workflow, reading.ledger.slices)
 
 
 def placed_workflows(
@@ -168,7 +190,8 @@ def queue_positions(reading: Reading) -> Iterator[Sample]:
     for workflow in _placed(reading):
         if shown[workflow.account] < reading.per_workflow_series:
             shown[workflow.account] += 1
-            yield Sample((workflow.account, workflow.workflow_id), workflow.queue_position or 0)
+            labels = (workflow.account, workflow.workflow_id, *_slices(reading, workflow))
+            yield Sample(labels, workflow.queue_position or 0)
 
 
 def omitted_workflow_series(reading: Reading) -> Iterator[Sample]:
@@ -180,20 +203,20 @@ def omitted_workflow_series(reading: Reading) -> Iterator[Sample]:
 
 def deepest_positions(reading: Reading) -> Iterator[Sample]:
     """The deepest known place of each account that has one."""
-    deepest: dict[str, int] = {}
+    deepest: dict[Labels, int] = {}
     for workflow in _placed(reading):
-        position = workflow.queue_position or 0
-        deepest[workflow.account] = max(position, deepest.get(workflow.account, 0))
-    return (Sample((account,), position) for account, position in deepest.items())
+        labels = (workflow.account, *_slices(reading, workflow))
+        deepest[labels] = max(workflow.queue_position or 0, deepest.get(labels, 0))
+    return (Sample(labels, position) for labels, position in deepest.items())
 
 
 def oldest_created(reading: Reading) -> Iterator[Sample]:
     """Creation of the oldest open workflow by status, where there is one."""
-    oldest: dict[tuple[str, str], float] = {}
+    oldest: dict[Labels, float] = {}
     for workflow in _visible(reading):
         status = _shown_status(workflow)
         if status is not None:
-            key = (workflow.account, status)
+            key = (workflow.account, status, *_slices(reading, workflow))
             oldest[key] = min(workflow.age_from, oldest.get(key, workflow.age_from))
     return (Sample(labels, created) for labels, created in oldest.items())
 
@@ -204,7 +227,7 @@ def oldest_started(reading: Reading) -> Iterator[Sample]:
     By the service's stamp alone: a running workflow whose start was not told, or told absurdly, is
     left out, for any other moment would be a guess.
     """
-    oldest: dict[str, float] = {}
+    oldest: dict[Labels, float] = {}
     for workflow in _visible(reading):
         started = workflow.started_at
         if (
@@ -212,8 +235,9 @@ def oldest_started(reading: Reading) -> Iterator[Sample]:
             and started is not None
             and reading.at.wall - started <= ABSURD_SECONDS
         ):
-            oldest[workflow.account] = min(started, oldest.get(workflow.account, started))
-    return (Sample((account,), started) for account, started in oldest.items())
+            labels = (workflow.account, *_slices(reading, workflow))
+            oldest[labels] = min(started, oldest.get(labels, started))
+    return (Sample(labels, started) for labels, started in oldest.items())
 
 
 def stalest_observation(reading: Reading) -> Iterator[Sample]:
@@ -247,13 +271,40 @@ def _counter_samples(
 def counter(reading: Reading, name: CounterName) -> Iterator[Sample]:
     """A counter of the ledger."""
     ledger = reading.ledger
-    return _counter_samples(ledger.totals.counters_named(name), ledger.announced)
+    totals = ledger.totals.counters_named(name)
+    if name not in SLICED_COUNTERS:
+        return _counter_samples(totals, ledger.announced)
+    by_slices = added_up(
+        ((labels, _shown(total, ledger.announced)) for labels, total in totals),
+        SLICED_COUNTERS[name],
+        ledger.slices,
+        counters_together,
+    )
+    return (Sample(labels, total.value, total.exemplar) for labels, total in by_slices)
+
+
+def label_overflow(reading: Reading) -> Iterator[Sample]:
+    """Values that were counted as other, by label; of slices those that are configured."""
+    configured = {rule.label for rule in reading.ledger.slices}
+    yield from counter(reading, "label_overflow")
+    for sample in counter(reading, "slice_overflow"):
+        if sample.labels[1] in configured:
+            yield sample
 
 
 def histogram(reading: Reading, name: HistogramName) -> Iterator[Sample]:
     """A histogram of the ledger."""
-    for labels, total in reading.ledger.totals.histograms_named(name):
-        yield Sample(labels, _shown(total, reading.ledger.announced))
+    for labels, total in _histograms(reading, name):
+        yield Sample(labels, total)
+
+
+def _histograms(reading: Reading, name: HistogramName) -> Iterator[tuple[Labels, HistogramTotal]]:
+    ledger = reading.ledger
+    shown = (
+        (labels, _shown(total, ledger.announced))
+        for labels, total in ledger.totals.histograms_named(name)
+    )
+    return added_up(shown, SLICED_HISTOGRAMS[name], ledger.slices, histograms_together)
 
 
 def started(reading: Reading) -> Iterator[Sample]:
@@ -261,8 +312,8 @@ def started(reading: Reading) -> Iterator[Sample]:
 
     A server that turns histograms into native ones has no series of their counts.
     """
-    for labels, total in reading.ledger.totals.histograms_named("time_to_start"):
-        yield Sample(labels, _shown(total, reading.ledger.announced).count)
+    for labels, total in _histograms(reading, "time_to_start"):
+        yield Sample(labels, total.count)
 
 
 def last_progress(reading: Reading) -> Iterator[Sample]:
@@ -278,7 +329,7 @@ def last_progress(reading: Reading) -> Iterator[Sample]:
                 latest[account] = max(exemplar.wall, latest.get(account, exemplar.wall))
 
     totals = reading.ledger.totals
-    for (account, status), end in totals.counters_named("finished"):
+    for (account, status, *_), end in totals.counters_named("finished"):
         if status in _ENDS_OF_RUNS:
             note(account, (end.exemplar,))
     for (account, *_), start in totals.histograms_named("time_to_start"):
@@ -336,6 +387,22 @@ def watched_by_listing(reading: Reading) -> Iterator[Sample]:
     return (Sample((account,), count) for account, count in watched.items())
 
 
+def open_limits(reading: Reading) -> Iterator[Sample]:
+    """How many workflows each account may have open."""
+    return (Sample((account,), room.limit) for account, room in reading.ledger.rooms.items())
+
+
+def open_limits_reached(reading: Reading) -> Iterator[Sample]:
+    """Whether some were turned away for it, and there was no room since."""
+    for account, room in reading.ledger.rooms.items():
+        yield Sample((account,), float(room.reached))
+
+
+def open_beyond_limit(reading: Reading) -> Iterator[Sample]:
+    """How often one was turned away since the start."""
+    return (Sample((account,), room.beyond) for account, room in reading.ledger.rooms.items())
+
+
 def listed(reading: Reading) -> Iterator[Sample]:
     """Whether each account's list is asked for."""
     for account, seen in reading.accounts.items():
@@ -371,10 +438,44 @@ def reconciliation_completed(reading: Reading) -> Iterator[Sample]:
             yield Sample((account,), seen.reconciliation.completed_at)
 
 
+def _censuses(reading: Reading) -> Iterator[tuple[str, RunnerCensus]]:
+    for account, seen in reading.accounts.items():
+        if seen.runners is not None:
+            yield account, seen.runners
+
+
+def runners(reading: Reading) -> Iterator[Sample]:
+    """Runners of each account by status."""
+    for account, census in _censuses(reading):
+        for status, count in census.by_status.items():
+            yield Sample((account, status), count)
+
+
+def runners_by_tag(reading: Reading) -> Iterator[Sample]:
+    """Runners of each account by tag and status."""
+    for account, census in _censuses(reading):
+        for (tag, status), count in census.by_tag.items():
+            yield Sample((account, tag, status), count)
+
+
+def runners_read(reading: Reading) -> Iterator[Sample]:
+    """When each account's runners were last read."""
+    for account, census in _censuses(reading):
+        yield Sample((account,), census.wall)
+
+
 def web_reload_successful(reading: Reading) -> Iterator[Sample]:
     """Whether the web side's file in use is the one last read, where it has one."""
     if reading.config.web_last_reload_successful is not None:
         yield Sample((), float(reading.config.web_last_reload_successful))
+
+
+def workflow_files(reading: Reading) -> Iterator[Sample]:
+    """Files of ids, of accounts that have some configured."""
+    for account, seen in reading.accounts.items():
+        if seen.files is not None:
+            yield Sample((account, "ok"), seen.files.ok)
+            yield Sample((account, "faulty"), len(seen.files.faulty))
 
 
 def label_values_caps(reading: Reading) -> Iterator[Sample]:
@@ -382,6 +483,13 @@ def label_values_caps(reading: Reading) -> Iterator[Sample]:
     yield Sample(("workflow_id",), reading.per_workflow_series)
     yield Sample(("node_type",), reading.label_caps.node_types)
     yield Sample(("exception_type",), reading.label_caps.exception_types)
+    for rule in reading.ledger.slices:
+        yield Sample((rule.label,), rule.values)
+
+
+def slice_info(reading: Reading) -> Iterator[Sample]:
+    """The slices that are configured, so that boards find their labels."""
+    return (Sample((rule.label, rule.origin), 1.0) for rule in reading.ledger.slices)
 
 
 def ledger_workflows(reading: Reading) -> Iterator[Sample]:

@@ -26,6 +26,8 @@ These names are public: dashboards and alerts hang on them, and none is ever ren
   stand at 0 for about a minute before they show their value: [new series](#new-series).
 - Metrics marked *exemplars* carry the `workflow_id` of a recent workflow in the OpenMetrics
   format, which Prometheus asks for when exemplar storage is on.
+- Where it says *slices*, there is a label more for each of `metrics.slices`:
+  [slices.md](slices.md).
 - The usual `process_*` and `python_*` metrics are there as well.
 
 ## New series
@@ -40,10 +42,10 @@ for {hold:.0f} s, and then shows its value:
 - One that comes later is shown what is old as it is, and takes none of it for new.
 - A restart begins the {hold:.0f} s again for what still stood at 0, and so does a pause of the
   process. A failure that has been shown is never taken back to 0.
-- It concerns `comfycontrol_workflow_failures_total`, and rare codes of
-  `comfycontrol_api_requests_total`. A failure is counted at once in
-  `comfycontrol_workflows_finished_total`, whose labels are known: alert on that where a minute
-  matters.
+- It concerns `comfycontrol_workflow_failures_total`, rare codes of
+  `comfycontrol_api_requests_total`, and all that has a value of a slice that was not seen before.
+  A failure is counted at once in `comfycontrol_workflows_finished_total`, whose other labels are
+  known: alert on that where a minute matters.
 - While the [ledger cannot be kept](troubleshooting.md#the-disk-is-full-or-the-ledger-failing), what
   is new stays at 0: it must not be taken back after a crash.
 """
@@ -58,6 +60,7 @@ def page() -> str:
             if metric.group != group:
                 continue
             labels = ", ".join(f"`{label}`" for label in metric.labels) or "none"
+            labels += ", and [slices](slices.md)" if metric.sliced else ""
             marks = ", exemplars" if metric.exemplars else ""
             parts.append(f"\n### `{metric.name}`\n\n{metric.help}\n\n")
             parts.append(f"- {metric.type}, in {metric.unit}{marks}\n- labels: {labels}\n")

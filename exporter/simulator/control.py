@@ -6,7 +6,8 @@ loopback address.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 from starlette.exceptions import HTTPException
@@ -28,6 +29,7 @@ def control_routes(engine: Engine) -> list[Route]:
     return [
         Route("/_simulator", control.status, methods=["GET"]),
         Route("/_simulator/truth", control.truth, methods=["GET"]),
+        Route("/_simulator/slices", control.slices, methods=["GET"]),
         Route("/_simulator/scenario", control.scenario, methods=["GET"]),
         Route("/_simulator/faults", control.show_faults, methods=["GET"]),
         Route("/_simulator/faults", control.add_faults, methods=["POST"]),
@@ -80,6 +82,21 @@ class _Control:
 
     async def truth(self, _request: Request) -> Response:
         return _json(self._engine.truth().as_json())
+
+    async def slices(self, request: Request) -> Response:
+        origin: Literal["tag", "name"] = (
+            "name" if request.query_params.get("from") == "name" else "tag"
+        )
+        truth, match = self._engine.truth(), request.query_params.get("match", "")
+        try:
+            groups = re.compile(match).groups
+        except re.error:
+            groups = 0
+        if groups != 1:
+            raise HTTPException(400, "match: must be a regular expression with one group")
+        return _json(
+            {name: truth.slices(name, origin=origin, match=match) for name in truth.deletions}
+        )
 
     async def scenario(self, _request: Request) -> Response:
         return _json(self._engine.scenario.model_dump(mode="json", by_alias=True))

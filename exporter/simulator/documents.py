@@ -55,7 +55,7 @@ def listed(workflow: Workflow) -> dict[str, Any]:
         "id": workflow.id,
         "name": workflow.name,
         "status": workflow.told_status,
-        "tags": workflow.tags,
+        "tags": workflow.told_tags,
         "created_at": iso(workflow.created_ms),
         "updated_at": iso(workflow.updated_ms),
         "started_at": _iso(workflow.started_ms),

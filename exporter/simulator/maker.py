@@ -68,12 +68,15 @@ class Maker:
         job = rng.choices(fitting, [each.weight for each in fitting])[0]
         identity = new_uuid(rng)
         stamp = self._stamp(now if created is None else created)
+        people = self.dice("people", identity)
+        name, marks = self._scenario.people.name(people), self._scenario.people.tags(people)
         return Workflow(
             id=identity,
             sequence=0,
             account=account,
-            name=f"{job.name}-{identity[:6]}",
+            name=f"{job.name}-{identity[:6]}" if name is None else name,
             tags=job.tags if tags is None else tags,
+            marks=() if origin == "created" else marks,
             job=job,
             created_ms=stamp,
             updated_ms=stamp,

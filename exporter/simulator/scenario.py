@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 from exporter.simulator.causes import CAUSES, CauseSpec
 from exporter.simulator.faults import Fault  # noqa: TC001 (pydantic needs it at run time)
 from exporter.simulator.jobs import Job, Name, Outcomes, Stages, Tags
+from exporter.simulator.people import People
 from exporter.simulator.schema import (
     PositiveSeconds,
     ScenarioError,
@@ -126,6 +127,7 @@ class Scenario(StrictModel):
     outcomes: Outcomes = Outcomes()
     causes: Annotated[tuple[CauseSpec, ...], Field(min_length=1)] = CAUSES
     phases: tuple[Phase, ...] = ()
+    people: People = People()
     streams: Streams = Streams()
     limit: Limit = Limit()
     faults: tuple[Fault, ...] = ()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from exporter.simulator.workflow import WorkflowTruth
@@ -107,6 +108,21 @@ class Truth:
     def outcomes(self, account: str | None = None) -> dict[str, int]:
         """How those ended, ``other`` being every status that the documents do not know."""
         return dict(Counter(str(each.told.outcome) for each in self.told(account)))
+
+    def slices(
+        self, account: str | None, *, origin: Literal["tag", "name"], match: str
+    ) -> dict[str, dict[str, int]]:
+        """How those ended, by what a regular expression with one group finds.
+
+        In the first tag that it finds, or in the name; under the empty text where it finds none.
+        """
+        found: dict[str, Counter[str]] = {}
+        for each in self.told(account):
+            texts = each.tags if origin == "tag" else (each.name,)
+            hits = (re.search(match, text) for text in texts)
+            value = next((hit[1] or "" for hit in hits if hit), "")
+            found.setdefault(value, Counter())[str(each.told.outcome)] += 1
+        return {value: dict(counts) for value, counts in found.items()}
 
     def causes(self, account: str | None = None) -> dict[tuple[str, str], int]:
         """Why those failed that did: node and exception, ``unknown`` where they are never told."""

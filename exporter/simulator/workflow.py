@@ -110,6 +110,7 @@ class WorkflowTruth:
     """Whether it was there, in any state, when the simulator started."""
     final_at_start: bool
     """Whether it was final already when the simulator started."""
+    tags: tuple[str, ...] = ()
     told: Told = field(default_factory=lambda: Told(None, None, None))
     """What of it can be known from what the service tells."""
 
@@ -152,6 +153,7 @@ class WorkflowTruth:
             "account": self.account,
             "execution": self.execution,
             "name": self.name,
+            "tags": self.tags,
             "status": self.status,
             "created_at": self.created_at,
             "started_at": self.started_at,
@@ -186,6 +188,8 @@ class Workflow:
     created_ms: int
     updated_ms: int
     plan: Plan
+    marks: tuple[str, ...] = ()
+    """Tags that place nothing: they say whose it is."""
     graph: dict[str, Any] | None = None
     """The graph that was posted; None where one is made up when somebody asks."""
     status: Status = Status.ACCEPTED
@@ -219,6 +223,11 @@ class Workflow:
     earlier: list[WorkflowTruth] = field(default_factory=list)
     rendered: tuple[int, int, bytes] | None = None
     """A snapshot kept by ``documents``: version, version of the queue, text."""
+
+    @property
+    def told_tags(self) -> tuple[str, ...]:
+        """All of its tags."""
+        return (*self.marks, *self.tags)
 
     @property
     def told_status(self) -> str:
@@ -256,6 +265,7 @@ class Workflow:
             first_queue_position=self.first_queue_position,
             at_start=self.at_start,
             final_at_start=self.final_at_start,
+            tags=self.told_tags,
         )
 
 

@@ -1,14 +1,15 @@
 """Ids in files that others write: lists of ids, watched for change."""
 
-import glob
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from exporter.config import Fault, parse_workflow_ids
-from exporter.config.stamps import Stamp, stamp
+from exporter.config import Fault
+from exporter.config.id_files import files_of, read_ids
+from exporter.config.stamps import Stamp, stamp_of
 from exporter.sources.named import NamedIds
 
 log = logging.getLogger(__name__)
@@ -16,8 +17,23 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS: Final = 5.0
 """How soon a change of a file is noticed."""
 
-MAX_FILE_BYTES: Final = 16 * 1024 * 1024
-"""A list of over 400,000 ids; whatever is larger is not one."""
+MOST_TOLD: Final = 20
+"""Faults of one file that get a line each in the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilesReading:
+    """What became of an account's files of ids.
+
+    Attributes:
+        ok: How many are there and right.
+        faulty: Of each other one that is there, its first fault.
+        unmatched: Paths and patterns for which there is no file.
+    """
+
+    ok: int = 0
+    faulty: Mapping[str, str] = field(default_factory=dict)
+    unmatched: tuple[str, ...] = ()
 
 
 class WatchedFiles:
@@ -38,6 +54,11 @@ class WatchedFiles:
         self._named = named
         self._stamps: dict[Path, Stamp] = {}
         self._ids: dict[Path, frozenset[str]] = {}
+        self._faults: dict[Path, str] = {}
+        self._unmatched: tuple[str, ...] = ()
+        self._reading = FilesReading()
+        # Those of files that were written since the last look, maybe as they were.
+        self._written: set[str] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"files {account}", daemon=True)
 
@@ -56,31 +77,37 @@ class WatchedFiles:
 
     def go_on(self, before: "WatchedFiles") -> None:
         """Take over what another has read: a file that makes no sense just now changes nothing."""
-        self._stamps, self._ids = before.held()
+        self._stamps, self._ids, self._faults = before.held()
 
-    def held(self) -> tuple[dict[Path, Stamp], dict[Path, frozenset[str]]]:
-        """Copies of what is known of each file: its stamp, and the ids when it last made sense."""
-        return dict(self._stamps), dict(self._ids)
+    def held(self) -> tuple[dict[Path, Stamp], dict[Path, frozenset[str]], dict[Path, str]]:
+        """Copies of what is known: stamps, ids when they last made sense, and first faults."""
+        return dict(self._stamps), dict(self._ids), dict(self._faults)
+
+    def reading(self) -> FilesReading:
+        """What became of them, at the last look."""
+        return self._reading
 
     def look(self) -> None:
         """Read what has changed, and say who is named."""
         ids = self.read()
         if not self._stopping.is_set():
             # Else reading took so long that somebody else may have said so meanwhile.
-            self._named.replace({"file": ids})
+            self._named.replace({"file": ids}, again=self._written)
+        self._written = set()
 
     def read(self) -> frozenset[str]:
         """Read what has changed; every id in the files."""
-        paths = {
-            Path(name)
-            for pattern in self._patterns
-            for name in glob.glob(pattern, recursive=True)  # noqa: PTH207 - takes absolute ones
-        }
+        found = {pattern: files_of(pattern) for pattern in self._patterns}
+        self._note_unmatched(tuple(pattern for pattern, files in found.items() if not files))
+        paths = {path for files in found.values() for path in files}
         for path in set(self._stamps) - paths:
             del self._stamps[path]
             self._ids.pop(path, None)
+            self._faults.pop(path, None)
         for path in sorted(paths):
             self._read_if_changed(path)
+        faulty = {str(path): fault for path, fault in sorted(self._faults.items())}
+        self._reading = FilesReading(len(paths) - len(faulty), faulty, self._unmatched)
         return frozenset().union(*self._ids.values())
 
     def _run(self) -> None:
@@ -96,31 +123,40 @@ class WatchedFiles:
                 return
 
     def _read_if_changed(self, path: Path) -> None:
-        try:
-            status = path.stat()
-            found = stamp(status)
-            if self._stamps.get(path) == found:
-                return
-            self._stamps[path] = found
-            if status.st_size > MAX_FILE_BYTES:
-                self._tell(path, [Fault("", "is too large", "Split it.")])
-                return
-            ids, faults = parse_workflow_ids(path.read_text("utf-8"))
-        except OSError as error:
-            self._tell(path, [Fault("", f"cannot be read ({error.strerror})", "Check its mode.")])
+        if path in self._stamps and self._stamps[path] == stamp_of(path):
             return
-        except UnicodeDecodeError:
-            self._tell(path, [Fault("", "is not UTF-8 text", "Save it as UTF-8.")])
-            return
-        if faults:
-            self._tell(path, faults)
-        if ids or not faults:
+        file = read_ids(path)
+        self._stamps[path] = file.stamp
+        self._faults.pop(path, None)
+        if file.faults:
+            self._faults[path] = str(file.faults[0])
+            self._tell(path, file.faults)
+        if file.ids is not None:
             # Good ids count even beside bad ones; a file that makes no sense changes nothing.
-            self._ids[path] = frozenset(ids)
+            self._ids[path] = file.ids
+            self._written.update(file.ids)
 
-    def _tell(self, path: Path, faults: Iterable[Fault]) -> None:
-        for fault in faults:
+    def _note_unmatched(self, unmatched: tuple[str, ...]) -> None:
+        for pattern in unmatched:
+            if pattern not in self._unmatched:
+                log.warning(
+                    "no workflow file is there",
+                    extra={"account": self._account, "pattern": pattern},
+                )
+        self._unmatched = unmatched
+
+    def _tell(self, path: Path, faults: Sequence[Fault]) -> None:
+        for fault in faults[:MOST_TOLD]:
             log.warning(
                 "fault in a workflow file",
                 extra={"account": self._account, "file": str(path), "fault": str(fault)},
+            )
+        if len(faults) > MOST_TOLD:
+            log.warning(
+                "more faults in a workflow file",
+                extra={
+                    "account": self._account,
+                    "file": str(path),
+                    "faults": len(faults) - MOST_TOLD,
+                },
             )

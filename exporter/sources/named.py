@@ -37,6 +37,8 @@ class NamedIds:
         self._look_again = look_again
         self._lock = threading.Lock()
         self._by_source: dict[NamedBy, frozenset[str]] = {}
+        self._withdrawn: set[str] = set()
+        """Ids that are named, and that somebody has withdrawn all the same."""
         self._not_taken: dict[str, tuple[NamedBy, bool]] = {}
         """Ids that could not be taken up yet: who named them, and whether anew."""
 
@@ -65,16 +67,34 @@ class NamedIds:
             self._take_up("configured", ids, anew=anew)
             self._withdraw(left)
 
-    def replace(self, ids: Mapping[NamedBy, Collection[str]]) -> None:
-        """From now on these sources name these ids; the others go on as they were."""
+    def replace(self, ids: Mapping[NamedBy, Collection[str]], again: Collection[str] = ()) -> None:
+        """From now on these sources name these ids; the others go on as they were.
+
+        Args:
+            ids: by source.
+            again: those of them that were written again, maybe as they were: one that somebody
+                has withdrawn is taken up once more.
+        """
         with self._lock:
             before = self._by_source
             self._by_source = after = {**before, **{s: frozenset(ids[s]) for s in ids}}
             for source in _SOURCES:
-                named = after.get(source, frozenset()) - before.get(source, frozenset())
+                brought_back = self._withdrawn.intersection(again) if source == "file" else set()
+                named = after.get(source, frozenset()) - (
+                    before.get(source, frozenset()) - brought_back
+                )
                 # A file that is read for the first time says nothing about when it was written.
                 self._take_up(source, named, anew=source in before)
+            self._withdrawn.difference_update(again)
+            self._withdrawn.intersection_update(_all(after))
             self._withdraw(_all(before) - _all(after))
+
+    def note_withdrawn(self, workflow_id: str) -> None:
+        """Somebody has withdrawn this id: it stays so until it is named again."""
+        with self._lock:
+            self._not_taken.pop(workflow_id, None)
+            if workflow_id in _all(self._by_source):
+                self._withdrawn.add(workflow_id)
 
     def look(self) -> None:
         """Try again to take up what could not be taken up before."""

@@ -5,7 +5,15 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from exporter.config import TokenSource, TokenUnreadable
-from exporter.observations import GivenUp, Moment, OpenWorkflow, TakenUp, WorkflowRegister
+from exporter.observations import (
+    GivenUp,
+    Moment,
+    NoRoom,
+    OpenWorkflow,
+    TakenUp,
+    Traits,
+    WorkflowRegister,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +27,19 @@ class Pushed:
     """Known and ended: the service is asked whether they run again."""
 
 
+class TooManyPushed(NoRoom):
+    """There was no room for all of them.
+
+    Attributes:
+        taken_up: how many there was room for.
+    """
+
+    def __init__(self, reason: str, taken_up: int) -> None:
+        """Say why, and how many were taken up."""
+        super().__init__(reason)
+        self.taken_up = taken_up
+
+
 class PushedIds:
     """Takes ids for the accounts that allow it.
 
@@ -27,6 +48,7 @@ class PushedIds:
         register: is told of the ids.
         now: both clocks.
         look_again: has ids of an account looked at that have ended.
+        on_withdrawn: is told which id of an account was withdrawn.
     """
 
     def __init__(
@@ -35,11 +57,13 @@ class PushedIds:
         register: WorkflowRegister,
         now: Callable[[], Moment],
         look_again: Callable[[str, Collection[str]], None],
+        on_withdrawn: Callable[[str, str], None] = lambda _, __: None,
     ) -> None:
         self._tokens: Mapping[str, TokenSource] = dict(tokens)
         self._register = register
         self._now = now
         self._look_again = look_again
+        self._on_withdrawn = on_withdrawn
 
     def change(self, tokens: Mapping[str, TokenSource]) -> None:
         """From now on take ids for these accounts."""
@@ -63,23 +87,37 @@ class PushedIds:
                 found.append(account)
         return found
 
-    def push(self, account: str, ids: Iterable[str]) -> Pushed:
+    def push(
+        self, account: str, ids: Iterable[str], traits: Mapping[str, Traits] | None = None
+    ) -> Pushed:
         """Take these ids up; have those that have ended looked at again.
 
+        `traits` are what was told of the names and tags of some.
+
         Raises:
+            TooManyPushed: there was no room for all of them.
             CannotTakeUp: not all of them were; to push them again does no harm.
         """
         taken_up = known = 0
         ended: list[str] = []
         try:
             for workflow_id in ids:
-                taken = TakenUp(account, workflow_id, "pushed", self._now(), anew=True)
+                taken = TakenUp(
+                    account,
+                    workflow_id,
+                    "pushed",
+                    self._now(),
+                    anew=True,
+                    traits=None if traits is None else traits.get(workflow_id),
+                )
                 if self._register.take_up(taken):
                     taken_up += 1
                 elif self._register.is_open(account, workflow_id):
                     known += 1
                 else:
                     ended.append(workflow_id)
+        except NoRoom as error:
+            raise TooManyPushed(str(error), taken_up) from None
         finally:
             if ended:
                 self._look_again(account, ended)
@@ -90,6 +128,7 @@ class PushedIds:
         was_open = self._register.is_open(account, workflow_id)
         if was_open:
             self._register.withdraw(GivenUp(account, workflow_id, "withdrawn", self._now()))
+            self._on_withdrawn(account, workflow_id)
         return was_open
 
     def open_workflows(self, account: str) -> list[OpenWorkflow]:

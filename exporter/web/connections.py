@@ -8,6 +8,8 @@ from typing import ClassVar, Final, Literal
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from exporter.web.clients import Client
+
 log = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS: Final = 120
@@ -19,9 +21,11 @@ Awaited = Literal["header", "body", "reading"]
 class Connection(H11Protocol):
     """uvicorn's protocol, which also closes the connections of clients that keep it waiting.
 
-    Each is a file descriptor, of which the streams need theirs. (A handshake has a minute, which
-    is asyncio's.)
+    Each is a file descriptor, of which the streams need theirs.
     """
+
+    slot: Client | None = None
+    """What is known of it among all clients."""
 
     seconds: ClassVar[Mapping[Awaited, float]] = {"header": 15.0, "body": 60.0, "reading": 60.0}
     """How long a client may take for the header of a request, from the beginning of the connection
@@ -29,6 +33,8 @@ class Connection(H11Protocol):
     the last there is.
     """
 
+    _has_begun = False
+    _is_unread = False
     _awaited: Awaited | None = None
     _deadline: asyncio.TimerHandle | None = None
     _reading_deadline: asyncio.TimerHandle | None = None
@@ -36,16 +42,23 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
         super().connection_made(transport)
+        if self.slot is not None:
+            self.slot.ends_handshake()
+            self.slot.connected(transport.abort)
+        self.logger = _OfClient(self.logger, {"client": self.client[0] if self.client else ""})  # type: ignore[assignment]
         self._wait_for("header")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         self._wait_for(None)
         self._read()
+        if self.slot is not None:
+            self.slot.gone()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take up a part of a request."""
+        self._has_begun = True
         super().data_received(data)
         self._look()
 
@@ -58,19 +71,25 @@ class Connection(H11Protocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """No further request came."""
+        if self.slot is not None and not self.transport.is_closing():
+            self.slot.idled()
         super().timeout_keep_alive_handler()
         self._wait_for_reading()
 
     def pause_writing(self) -> None:
         """The client does not read as fast as it is answered."""
         super().pause_writing()
+        self._is_unread = True
         self._wait_for_reading()
+        self._tell()
 
     def resume_writing(self) -> None:
         """It does read."""
         super().resume_writing()
+        self._is_unread = False
         if not self.transport.is_closing():
             self._read()
+        self._tell()
 
     def _wait_for_reading(self) -> None:
         # What is closed first sends what it has, however long nobody reads that.
@@ -91,6 +110,22 @@ class Connection(H11Protocol):
         else:
             # It is our turn; or, between two requests, uvicorn has a deadline.
             self._wait_for(None)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Say whose turn it is."""
+        if self.slot is None:
+            return
+        if self._is_unread:
+            self.slot.becomes("unread")
+        elif (
+            self.cycle is None  # type: ignore[redundant-expr]  # before the first request
+            or self.cycle.response_complete
+            or self.conn.their_state is h11.SEND_BODY
+        ):
+            self.slot.becomes("waiting")
+        else:
+            self.slot.becomes("answered")
 
     def _wait_for(self, awaited: Awaited | None) -> None:
         # What comes bit by bit moves no deadline.
@@ -105,6 +140,18 @@ class Connection(H11Protocol):
         return self.loop.call_later(self.seconds[awaited], self._end, awaited)
 
     def _end(self, awaited: Awaited) -> None:
-        log.debug("client was waited for in vain", extra={"waited_for": awaited})
+        log.debug("client took too long", extra={"waited_for": awaited})
         # Closing would wait for it once more.
-        self.transport.abort()
+        if self.slot is None:
+            self.transport.abort()
+        else:
+            self.slot.let_go("slow" if self._has_begun else "idle")
+
+
+class _OfClient(logging.LoggerAdapter[logging.Logger]):
+    """uvicorn's lines about a client do not say whose fault it was."""
+
+    @property
+    def level(self) -> int:
+        """Of the logger: uvicorn asks for it."""
+        return self.logger.level

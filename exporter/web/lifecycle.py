@@ -20,6 +20,10 @@ from starlette.routing import Route
 RELOAD_PATH: Final = "/-/reload"
 
 
+class NoThread(Exception):  # noqa: N818 - a state of the machine
+    """There are no more threads for now."""
+
+
 def lifecycle_routes(reload: Callable[[], tuple[str, ...]] | None) -> list[Route]:
     """The route; `reload` answers with what is wrong, line by line; None: it is not enabled."""
     under_way = threading.Lock()
@@ -35,7 +39,12 @@ def lifecycle_routes(reload: Callable[[], tuple[str, ...]] | None) -> list[Route
                 503,
                 {"Retry-After": "1"},
             )
-        faults = await _in_thread(reload, under_way)
+        try:
+            faults = await _in_thread(reload, under_way)
+        except NoThread:
+            return PlainTextResponse(
+                "no thread can be had for it just now: ask again\n", 503, {"Retry-After": "10"}
+            )
         if faults:
             return PlainTextResponse("".join(f"{line}\n" for line in faults), 500)
         return PlainTextResponse("reloaded\n")
@@ -80,5 +89,5 @@ async def _in_thread(
     except RuntimeError:
         # There may be no more threads just now.
         under_way.release()
-        raise
+        raise NoThread from None
     return await done

@@ -7,6 +7,12 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Final
 
+MOST_CLIENTS: Final = 512
+"""Clients at a time, where nothing else is said."""
+
+BACKLOG: Final = 1024
+"""Connections that wait to be taken in: a flood of them must not make a scrape try again."""
+
 _NO_IPV6: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 """What a kernel says that was started without IPv6."""
 
@@ -134,7 +140,7 @@ def _bound(family: socket.AddressFamily | int, where: tuple[object, ...]) -> soc
             # An empty host is every address, IPv4 as well.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if not where[0] else 1)
         sock.bind(where)
-        sock.listen(128)
+        sock.listen(BACKLOG)
     except BaseException:
         sock.close()
         raise

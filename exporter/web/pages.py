@@ -151,7 +151,8 @@ def _service(reading: Reading, name: str, seen: AccountReading) -> str:
     if health.down_since is not None:
         since = f" for {_seconds(reading.at.monotonic - health.down_since)}"
     blind = ", live numbers withdrawn" if is_blind(reading, name) else ""
-    return f"{_bad(f'down{since}')}{blind}"
+    reason = "" if health.reason is None else f": {html.escape(health.reason)}"
+    return f"{_bad(f'down{since}')}{reason}{blind}"
 
 
 def _listed(reading: Reading, seen: AccountReading) -> str:
@@ -165,6 +166,8 @@ def _budget(reading: Reading, account: Account | None) -> tuple[str, str]:
     for budget in reading.budgets:
         if account is not None and budget.address == account.address:
             used = f"{budget.used} of {budget.allowed} in {format_duration(account.rate_limit.per)}"
+            if budget.allowed < budget.share:
+                used += _bad(f"cut from {budget.share}: others use this address")
             left = budget.cooldown_until - reading.at.wall
             if left > 0:
                 return used, _bad(f"{_seconds(left)} left")

@@ -1,60 +1,112 @@
 """The endpoints for pushed ids.
 
     POST /api/v1/workflows            {"workflows": ["<id>", …], "account": "<name>"}
+                                      instead of an id: {"id": …, "name": …, "tags": [ … ]}
     GET  /api/v1/workflows            what is open
     DELETE /api/v1/workflows/{id}     follow it no more
+    DELETE /api/v1/workflows          the same of several, in a body as that of POST
 
 Each needs `Authorization: Bearer <push token>`. The account may be left out where the token is
 that of one account only.
 """
 
+import logging
+import time
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.concurrency import run_in_threadpool
+from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from exporter.comfycontrol.text import clean
 from exporter.config import parse_workflow_id
-from exporter.observations import CannotTakeUp
-from exporter.sources.pushed import PushedIds
+from exporter.observations import CannotTakeUp, Traits
+from exporter.sources.pushed import PushedIds, TooManyPushed
+from exporter.web.refusals import refusal
+from exporter.web.workers import Workers
+
+log = logging.getLogger(__name__)
 
 PUSH_PATH: Final = "/api/v1/workflows"
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 MAX_IDS: Final = 10_000
+MAX_TAGS: Final = 64
 
 
-_HEADERS: Final = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "10"}}
+_HEADERS: Final = {
+    401: {"WWW-Authenticate": "Bearer"},
+    # By then ids that the service does not know have been given up.
+    429: {"Retry-After": "30"},
+    503: {"Retry-After": "10"},
+}
+
+TOLD_AGAIN_SECONDS: Final = 60.0
+"""Refused tokens leave one line in so much time, however many there are."""
 
 
-class _Push(BaseModel):
-    """The body of a push."""
+_RIGHT: Final = 'right would be {"workflows": ["<id>"], "account": "<name>"}, or ["<id>"]'
+
+
+class _Named(BaseModel):
+    """An id with what its pusher knows of it, for its slices."""
 
     model_config = ConfigDict(extra="forbid")
 
-    workflows: Annotated[list[str], Field(min_length=1, max_length=MAX_IDS)]
+    id: str
+    name: str | None = None
+    tags: Annotated[list[str], Field(max_length=MAX_TAGS)] | None = None
+
+
+class _Push(BaseModel):
+    """The body of a push. Its name and tags are those of all that have none of their own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    workflows: Annotated[list[str | _Named], Field(min_length=1, max_length=MAX_IDS)]
     account: str | None = None
+    name: str | None = None
+    tags: Annotated[list[str], Field(max_length=MAX_TAGS)] | None = None
+
+    def named(self) -> list[_Named]:
+        """All of them with what is told of each."""
+        return [self._whole(one) for one in self.workflows]
+
+    def _whole(self, one: str | _Named) -> _Named:
+        named = _Named(id=one) if isinstance(one, str) else one
+        return _Named(
+            id=named.id,
+            name=self.name if named.name is None else named.name,
+            tags=self.tags if named.tags is None else named.tags,
+        )
+
+
+def _traits(named: _Named) -> Traits | None:
+    if named.name is None and named.tags is None:
+        return None
+    tags = None if named.tags is None else tuple(filter(None, map(clean, named.tags)))
+    return Traits(None if named.name is None else clean(named.name), tags)
 
 
 class _Refused(Exception):  # noqa: N818 - an answer, not an error of ours
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
-        self.answer = JSONResponse(
-            {"status": status, "message": message},
-            status,
-            headers=_HEADERS.get(status),
-        )
+        self.answer = refusal(PUSH_PATH, status, message, _HEADERS.get(status))
 
 
-def push_routes(pushed: PushedIds) -> list[Route]:
+def push_routes(
+    pushed: PushedIds, workers: Workers, monotonic: Callable[[], float] = time.monotonic
+) -> list[Route]:
     """The routes. They answer 404 while no account allows pushing: a reload may change that."""
-    endpoints = _Endpoints(pushed)
+    endpoints = _Endpoints(pushed, RefusedTokens(monotonic), workers)
     return [
         Route(PUSH_PATH, endpoints.answering(endpoints.push), methods=["POST"]),
         Route(PUSH_PATH, endpoints.answering(endpoints.show), methods=["GET"]),
+        Route(PUSH_PATH, endpoints.answering(endpoints.withdraw_several), methods=["DELETE"]),
         Route(
             PUSH_PATH + "/{workflow_id}",
             endpoints.answering(endpoints.withdraw),
@@ -66,9 +118,33 @@ def push_routes(pushed: PushedIds) -> list[Route]:
 _Handler = Callable[[Request, list[str]], Awaitable[Response]]
 
 
+class RefusedTokens:
+    """Tells of refused tokens in the log, now and then.
+
+    Args:
+        monotonic: Seconds.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._told = -inf
+        self._refused = 0
+
+    def note(self, client: str) -> None:
+        """One was refused that came from this address."""
+        self._refused += 1
+        now = self._monotonic()
+        if now - self._told < TOLD_AGAIN_SECONDS:
+            return
+        log.warning("a push token was refused", extra={"client": client, "refused": self._refused})
+        self._told, self._refused = now, 0
+
+
 class _Endpoints:
-    def __init__(self, pushed: PushedIds) -> None:
+    def __init__(self, pushed: PushedIds, refused_tokens: RefusedTokens, workers: Workers) -> None:
         self._pushed = pushed
+        self._workers = workers
+        self._refused_tokens = refused_tokens
 
     def answering(self, handle: _Handler) -> Callable[[Request], Awaitable[Response]]:
         """An endpoint that knows for which accounts its caller may speak."""
@@ -77,8 +153,9 @@ class _Endpoints:
             if not self._pushed.allowed:
                 return _Refused(404, "no account takes pushed ids").answer
             # Comparing reads the tokens' files.
-            accounts = await run_in_threadpool(self._pushed.accounts_of, _token(request))
+            accounts = await self._workers.run(self._pushed.accounts_of, _token(request))
             if not accounts:
+                self._refused_tokens.note(request.client.host if request.client else "unknown")
                 return _Refused(401, "missing or wrong push token").answer
             try:
                 return await handle(request, accounts)
@@ -88,13 +165,16 @@ class _Endpoints:
         return endpoint
 
     async def push(self, request: Request, accounts: list[str]) -> Response:
-        body = _parsed(await _body(request))
-        account = _account(body.account, accounts)
-        ids, wrong = _ids(body.workflows)
-        if wrong:
-            raise _Refused(400, f"not workflow ids, at these places of the list: {wrong[:20]}")
+        account, named = await _named(request, accounts)
+        told = {one.id: _traits(one) for one in named}
+        traits = {one: known for one, known in told.items() if known is not None}
+        ids = [one.id for one in named]
         try:
-            result = await run_in_threadpool(self._pushed.push, account, ids)
+            result = await self._workers.run(self._pushed.push, account, ids, traits)
+        except TooManyPushed as error:
+            raise _Refused(
+                429, f"{error}; {error.taken_up} of these were taken up: push the same again later"
+            ) from None
         except CannotTakeUp as error:
             raise _Refused(503, f"{error}; push them again in a moment") from None
         answer = {"taken_up": result.taken_up, "known": result.known}
@@ -104,7 +184,7 @@ class _Endpoints:
 
     async def show(self, request: Request, accounts: list[str]) -> Response:
         account = _account(request.query_params.get("account"), accounts)
-        workflows = await run_in_threadpool(self._pushed.open_workflows, account)
+        workflows = await self._workers.run(self._pushed.open_workflows, account)
         shown = [
             {
                 "id": workflow.workflow_id,
@@ -120,9 +200,31 @@ class _Endpoints:
         ids, wrong = _ids([request.path_params["workflow_id"]])
         if wrong:
             raise _Refused(400, "not a workflow id")
-        if not await run_in_threadpool(self._pushed.withdraw, account, ids[0]):
+        if not await self._workers.run(self._pushed.withdraw, account, ids[0]):
             raise _Refused(404, "no such open workflow")
         return Response(status_code=204)
+
+    async def withdraw_several(self, request: Request, accounts: list[str]) -> Response:
+        account, named = await _named(request, accounts)
+        ids = [one.id for one in named]
+        withdrawn = await self._workers.run(self._withdraw_all, account, ids)
+        return JSONResponse({"withdrawn": withdrawn, "not_open": len(ids) - withdrawn})
+
+    def _withdraw_all(self, account: str, ids: list[str]) -> int:
+        return sum(self._pushed.withdraw(account, workflow_id) for workflow_id in ids)
+
+
+async def _named(request: Request, accounts: list[str]) -> tuple[str, list[_Named]]:
+    """The account and the ids that the body names, with what it tells of each."""
+    body = _parsed(await _body(request))
+    account = _account(body.account or request.query_params.get("account"), accounts)
+    named = body.named()
+    ids, wrong = _ids([one.id for one in named])
+    if wrong:
+        raise _Refused(400, f"not workflow ids, at these places of the list: {wrong[:20]}")
+    return account, [
+        one.model_copy(update={"id": known}) for one, known in zip(named, ids, strict=True)
+    ]
 
 
 def _token(request: Request) -> str:
@@ -141,14 +243,25 @@ async def _body(request: Request) -> bytes:
 
 def _parsed(body: bytes) -> _Push:
     try:
-        return _Push.model_validate_json(body)
+        document = from_json(body)
+    except ValueError:
+        raise _Refused(400, f"the body is not JSON; {_RIGHT}") from None
+    if isinstance(document, list):
+        # The ids alone will do.
+        document = {"workflows": document}
+    if not isinstance(document, dict):
+        raise _Refused(400, f"the body is not an object; {_RIGHT}")
+    try:
+        return _Push.model_validate(document)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        reason = f"{place}: {first['msg']}" if place else "the body is not JSON"
-        raise _Refused(
-            400, f'{reason}; right would be {{"workflows": ["<id>"], "account": "<name>"}}'
-        ) from None
+        raise _Refused(400, f"{_known_place(place)}: {first['msg']}; {_RIGHT}") from None
+
+
+def _known_place(place: str) -> str:
+    """A place in the body, but for names that only the sender knows: no message repeats those."""
+    return place if place.partition(".")[0] in _Push.model_fields else "a key"
 
 
 def _account(named: str | None, allowed: list[str]) -> str:

@@ -1,31 +1,41 @@
 """The endpoints."""
 
 import logging
-from collections.abc import Callable
+import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.middleware import Middleware
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exporter.config import Config
 from exporter.metrics.exposition import Page
+from exporter.metrics.negotiation import accepts_gzip, negotiate
 from exporter.metrics.reading import Reading
 from exporter.sources.pushed import PushedIds
+from exporter.views import Views
+from exporter.web.html import HtmlParts, PageLink, html_routes
 from exporter.web.lifecycle import lifecycle_routes
 from exporter.web.pages import CONFIG_PATH, DOCUMENTATION_URL, Link, config_page, landing_page
 from exporter.web.push import PUSH_PATH, push_routes
+from exporter.web.refusals import refusal, refused_by_routes
+from exporter.web.scrapes import Scrapes
 from exporter.web.security import UNSECURED, Guard, Security
+from exporter.web.workers import Workers
 
 log = logging.getLogger(__name__)
 
 HEALTHY_PATH = "/-/healthy"
 READY_PATH = "/-/ready"
+
+WORKERS = 4
+"""Threads for pages and for pushed ids; scrapes have one of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,8 @@ class WebParts:
     """The configuration in force now: a reload gives another."""
     reload: Callable[[], tuple[str, ...]] | None = None
     """Reads it again, and answers with what is wrong; None where that is not allowed."""
+    views: Views | None = None
+    """What the pages show; None: there is one page with a table of accounts."""
 
 
 def make_app(parts: WebParts, security: Callable[[], Security] = lambda: UNSECURED) -> ASGIApp:
@@ -51,13 +63,8 @@ def make_app(parts: WebParts, security: Callable[[], Security] = lambda: UNSECUR
     )
 
 
-def _endpoints(parts: WebParts) -> Starlette:
-
-    async def metrics(request: Request) -> Response:
-        accept = ", ".join(request.headers.getlist("accept"))
-        # Rendering takes milliseconds of CPU: not in the loop that serves everybody.
-        exposition = await run_in_threadpool(parts.page.render, accept)
-        return Response(exposition.body, headers={"Content-Type": exposition.content_type})
+def _endpoints(parts: WebParts) -> ASGIApp:
+    workers = Workers(WORKERS, "web")
 
     async def healthy(_: Request) -> Response:
         return PlainTextResponse("healthy\n")
@@ -67,16 +74,9 @@ def _endpoints(parts: WebParts) -> Starlette:
             return PlainTextResponse("ready\n")
         return PlainTextResponse("waiting for the first answer of every account\n", 503)
 
-    async def landing(_: Request) -> Response:
-        # The ledger is read, which waits for its lock.
-        return HTMLResponse(await run_in_threadpool(show_landing))
-
-    def show_landing() -> str:
-        return landing_page(parts.read(), parts.config(), links)
-
     async def config(_: Request) -> Response:
         # As text: it can be read, compared and checked with `check-config` as it is.
-        return PlainTextResponse(await run_in_threadpool(show_config))
+        return PlainTextResponse(await workers.run(show_config))
 
     def show_config() -> str:
         return config_page(parts.config())
@@ -90,26 +90,75 @@ def _endpoints(parts: WebParts) -> Starlette:
     )
 
     routes: list[BaseRoute] = [
-        Route(parts.telemetry_path, metrics, methods=["GET"]),
+        Route(parts.telemetry_path, _metrics(parts.page), methods=["GET"]),
         Route(HEALTHY_PATH, healthy, methods=["GET"]),
         Route(READY_PATH, ready, methods=["GET"]),
         Route(CONFIG_PATH, config, methods=["GET"]),
         *lifecycle_routes(parts.reload),
-        *push_routes(parts.pushed),
+        *push_routes(parts.pushed, workers),
     ]
-    if parts.telemetry_path != "/":
-        routes.append(Route("/", landing, methods=["GET"]))
+    routes += _pages(parts, links, workers)
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)],
-        exception_handlers={Exception: _fault},
+        exception_handlers={Exception: _fault, HTTPException: refused_by_routes},
     )
     # For a path with a slash too many it would send clients to whatever host they name.
     app.router.redirect_slashes = False
-    return app
+    return _compressed(app)
 
 
-async def _fault(_: Request, error: Exception) -> Response:
+def _metrics(page: Page) -> Callable[[Request], Awaitable[Response]]:
+    scrapes = Scrapes(page)
+
+    async def metrics(request: Request) -> Response:
+        accept = ", ".join(request.headers.getlist("accept"))
+        compressed = _takes_gzip(request.headers)
+        exposition = await scrapes.answer(negotiate(accept), compressed=compressed)
+        headers = {"Content-Type": exposition.content_type, "Vary": "Accept, Accept-Encoding"}
+        if exposition.is_compressed:
+            headers["Content-Encoding"] = "gzip"
+        return Response(exposition.body, headers=headers)
+
+    return metrics
+
+
+def _takes_gzip(headers: Headers) -> bool:
+    return accepts_gzip(", ".join(headers.getlist("accept-encoding")))
+
+
+def _compressed(app: ASGIApp) -> ASGIApp:
+    """Compress answers for those who take it. Pages are small: no thread is needed for one."""
+    compressing = GZipMiddleware(
+        app, minimum_size=1000, compresslevel=4, thread_minimum_size=sys.maxsize
+    )
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        takes = scope["type"] == "http" and _takes_gzip(Headers(scope=scope))
+        await (compressing if takes else app)(scope, receive, send)
+
+    return answer
+
+
+def _pages(parts: WebParts, links: tuple[Link, ...], workers: Workers) -> list[Route]:
+    home = parts.telemetry_path != "/"
+    if parts.views is not None:
+        # Relative: a proxy may put a path in front of them.
+        foot = tuple(
+            PageLink(link.target.removeprefix("/"), link.title, link.meaning) for link in links
+        )
+        return html_routes(HtmlParts(parts.views, foot, home=home, run=workers.run))
+
+    async def landing(_: Request) -> Response:
+        # The ledger is read, which waits for its lock.
+        return HTMLResponse(await workers.run(show_landing))
+
+    def show_landing() -> str:
+        return landing_page(parts.read(), parts.config(), links)
+
+    return [Route("/", landing, methods=["GET"])] if home else []
+
+
+async def _fault(request: Request, error: Exception) -> Response:
     # Only the type: the text could hold what the service sent.
     log.error("request failed", extra={"error": type(error).__name__})
-    return PlainTextResponse("internal error\n", 500)
+    return refusal(request.url.path, 500, "internal error")

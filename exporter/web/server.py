@@ -1,29 +1,39 @@
 """Serves the web application from the main thread until the process is told to end."""
 
+import asyncio
 import socket
 import ssl
+from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from exporter import logs
+from exporter.metrics.process import ProcessCounts
 from exporter.signals import EndSignals
+from exporter.web.accepting import Listener
+from exporter.web.clients import HANDSHAKE_SECONDS, Client, Clients
 from exporter.web.connections import KEEP_ALIVE_SECONDS, Connection
+from exporter.web.listening import MOST_CLIENTS
 
 GRACE_SECONDS = 1
 """How long answers under way may take once the end is near; SIGTERM ends all within 3 s."""
 
 
-def serve(
+def serve(  # noqa: PLR0913 - what a server is made of
     app: ASGIApp,
     sockets: list[socket.socket],
     signals: EndSignals,
     context: ssl.SSLContext | None = None,
+    *,
+    counts: ProcessCounts | None = None,
+    most_clients: int = MOST_CLIENTS,
 ) -> None:
     """Serve until a signal ends the process; with a context, over TLS.
 
-    Slow clients and idle connections have deadlines of ours and of uvicorn's, handshakes asyncio's.
+    Slow clients and idle connections have deadlines of ours and of uvicorn's.
     """
-    server = make_server(app, context)
+    server = make_server(app, context, counts=counts, most_clients=most_clients)
 
     def end() -> None:
         server.should_exit = True
@@ -35,8 +45,23 @@ def serve(
         server.run(sockets=sockets)
 
 
-def make_server(app: ASGIApp, context: ssl.SSLContext | None = None) -> uvicorn.Server:
-    """The server, not yet serving."""
+def make_server(
+    app: ASGIApp,
+    context: ssl.SSLContext | None = None,
+    *,
+    counts: ProcessCounts | None = None,
+    most_clients: int = MOST_CLIENTS,
+    handshake_seconds: float = HANDSHAKE_SECONDS,
+) -> uvicorn.Server:
+    """The server, not yet serving.
+
+    Args:
+        app: what answers.
+        context: for TLS; None: plain HTTP.
+        counts: where clients are counted; None: nowhere.
+        most_clients: how many there may be at a time.
+        handshake_seconds: how long a TLS handshake may take.
+    """
     config = uvicorn.Config(
         app,
         http=Connection,
@@ -54,4 +79,51 @@ def make_server(app: ASGIApp, context: ssl.SSLContext | None = None) -> uvicorn.
     # Uvicorn would read a certificate itself, once; ours is another at each handshake.
     config.load()
     config.ssl = context
-    return uvicorn.Server(config)
+    return _Server(
+        config, counts or ProcessCounts(logs.suppressed), most_clients, handshake_seconds
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, with a way of its own to take clients in."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        counts: ProcessCounts,
+        most_clients: int,
+        handshake_seconds: float,
+    ) -> None:
+        super().__init__(config)
+        self._counts: Final = counts
+        self._most_clients: Final = most_clients
+        self._handshake_seconds: Final = handshake_seconds
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to take clients in from these sockets."""
+        await self.lifespan.startup()
+        loop = asyncio.get_running_loop()
+        clients = Clients(loop, self._most_clients, self._counts, self._handshake_seconds)
+
+        def make(client: Client) -> Connection:
+            protocol = Connection(
+                config=self.config,
+                server_state=self.server_state,
+                app_state=self.lifespan.state,
+                _loop=loop,
+            )
+            protocol.slot = client
+            return protocol
+
+        context = self.config.ssl
+        self.servers = [
+            Listener(sock, clients, make, context)  # type: ignore[misc]
+            for sock in sockets or ()
+        ]
+        self.started = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """What uvicorn does ten times a second; and once a second, the log's counted lines."""
+        if counter % 10 == 0:
+            logs.tell_suppressed()
+        return await super().on_tick(counter)

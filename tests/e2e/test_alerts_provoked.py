@@ -151,7 +151,8 @@ def simulator(stage: Stage, name: str, accounts: tuple[str, ...]) -> Service:
             {
                 "description": "Nothing comes by itself.",
                 "accounts": [{"name": a, "tokens": [f"cfc_{a}"]} for a in accounts],
-                "runners": [{"name": "gpu", "count": 12}],
+                # Work moves by hand here, so none of it needs an active runner.
+                "runners": [{"name": "gpu", "count": 12, "status": "disabled"}],
                 "limit": {"enabled": False},
             }
         )
@@ -190,7 +191,12 @@ def bench(stage: Stage) -> Iterator[Bench]:
     del gone["token"]
     given_up = account("given-up", service, workflows=[NOBODYS_ID])
     del given_up["listing"]
-    others = [account(a, service) for a in ACCOUNTS if a not in {"gone", "given-up", "spare"}]
+    more = {"asleep": {"runners": {"interval": "10s"}}}
+    others = [
+        account(a, service, **more.get(a, {}))
+        for a in ACCOUNTS
+        if a not in {"gone", "given-up", "spare"}
+    ]
     ports = [free_port() for _ in range(3)]
     commands = []
     documents = {
@@ -265,6 +271,7 @@ EXPECTED: Final[dict[tuple[str, str], dict[str, str]]] = {
     ("ComfyControlQueueStuck", "not_moving"): {"account": "stuck"},
     ("ComfyControlQueueStuck", "too_old"): {"account": "stuck", "status": "queued"},
     ("ComfyControlNothingStarts", ""): {"account": "asleep"},
+    ("ComfyControlNoActiveRunner", ""): {"account": "asleep"},
     ("ComfyControlRunTooLong", ""): {"account": "endless"},
     ("ComfyControlNothingFinished", ""): {"account": "asleep"},
     ("ComfyControlAccountDown", ""): {"account": "gone"},
@@ -416,6 +423,7 @@ def check_texts(told: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:
             }, (alert, text)
     said = {key: found["annotations"]["description"] for key, found in told.items()}
     assert "none has ever started or ended" in said["ComfyControlNothingStarts", ""]
+    assert "; 12 are disabled" in said["ComfyControlNoActiveRunner", ""]
     assert said["ComfyControlQueueStuck", "not_moving"].startswith(
         "12 workflows are queued, the oldest for 2h 0m"
     )

@@ -28,7 +28,7 @@ SCENARIO = {
     "description": "More arrives than two runners carry, and much of it fails.",
     "accounts": [{"name": name, "tokens": [f"cfc_{name}"]} for name in ACCOUNTS],
     "arrivals": {"rate": 0.35, "bursts": [{"at": "30s", "size": 20}]},
-    "runners": [{"name": "gpu", "count": 2}],
+    "runners": [{"name": "gpu", "count": 2, "tags": ["sdxl"]}],
     "jobs": [
         {"name": "image", "duration": {"median": "9s", "sigma": 0.5, "min": "2s", "max": "40s"}}
     ],
@@ -40,6 +40,7 @@ SCENARIO = {
 RIGHTLY_EMPTY = {
     " offset 1w": "this Prometheus has not been there for a week",
     " offset 1h": "nor for an hour",
+    ":1h]": "a sample an hour, and none is over",
     " offset 5m": "nor for five minutes",
 }
 """What an expression holds that finds nothing here, and why."""
@@ -69,6 +70,7 @@ QUIET_PANELS = {
     "Oldest queued B": _BUSY,
     "Stalest observation B": _BUSY,
     "Listing lag B": _ALL_UP,
+    "Limits reached C": "no account here reads ids from files",
     "Last compared A": "a status without a list of its own makes the first two rounds incomplete",
 }
 """Queries of panels that are there for a situation that is not this one, and why it is not."""
@@ -82,6 +84,7 @@ QUIET_ALERTS = {
     "ComfyControlQueueStuck not_moving": "the queue moves",
     "ComfyControlQueueStuck too_old": "nothing has waited for an hour",
     "ComfyControlNothingStarts": "something runs",
+    "ComfyControlNoActiveRunner": "all runners are active",
     "ComfyControlRunTooLong": "nothing has run for half an hour",
     "ComfyControlNothingFinished": "much has completed",
     "ComfyControlFailureRatioHigh few": "some complete between those that fail",
@@ -209,6 +212,7 @@ def test_every_expression_finds_something_or_is_rightly_empty(stage: Stage) -> N
                         "token": f"cfc_{name}",
                         "base_url": f"http://127.0.0.1:{sim}",
                         "listing": {"interval": "2s"},
+                        "runners": {"interval": "10s", "by_tag": True},
                         "rate_limit": {"requests": 400},
                     }
                     for name in ACCOUNTS
@@ -276,7 +280,12 @@ def test_every_expression_finds_something_or_is_rightly_empty(stage: Stage) -> N
     missing = {
         panel: (
             filled(
-                expression, window="1m", __rate_interval="10s", __interval_ms="5000", __range="5m"
+                expression,
+                window="1m",
+                by="account",
+                __rate_interval="10s",
+                __interval_ms="5000",
+                __range="5m",
             ),
             instant,
         )

@@ -167,7 +167,8 @@ class TestAnOlderOne:
         before = (released / FILE_NAME).read_bytes()
         monkeypatch.setattr(file, "MIGRATIONS", MIGRATIONS[:1])
         with pytest.raises(
-            CannotOpenLedger, match=r"newer version .* \(schema 2; this one knows 1"
+            CannotOpenLedger,
+            match=rf"newer version .* \(schema {len(MIGRATIONS)}; this one knows 1",
         ):
             SqliteStore(released, now)
         assert (released / FILE_NAME).read_bytes() == before
@@ -221,6 +222,8 @@ LATER: list[tuple[Table, tuple[object, ...], str]] = [
     (COUNTERS, ("dropped", '["studio","bored"]', 7.0, 0, None), "drop reason bored"),
     (COUNTERS, ("ignored", '["studio","odd"]', 7.0, 0, None), "ignore reason odd"),
     (COUNTERS, ("outputs", '["studio","blue"]', 7.0, 0, None), "counter outputs with other"),
+    (COUNTERS, ("dropped", '["studio","expired","team=a"]', 7.0, 0, None), "counter dropped with"),
+    (WORKFLOWS, open_row(held='[1.5,[["Painted",2.5]]]'), "held fact Painted"),
     (HISTOGRAMS, ("phases", '["studio"]', "[1.0]", "[1,0]", 1.0, "[null,null]", 0), "histogram"),
     (HISTOGRAMS, ("run_duration", '["studio","paused"]', "[1.0]", "[1,0]", 1.0, "[null,null]", 0),
      "status paused"),
@@ -286,7 +289,7 @@ class TestANewerOne:
         "newer",
         [
             lambda kept: written_later(kept, *LATER[3][:2]),
-            lambda kept: change(kept, "PRAGMA user_version = 3"),
+            lambda kept: change(kept, f"PRAGMA user_version = {len(MIGRATIONS) + 1}"),
         ],
     )
     def test_the_exporter_exits_with_1_and_says_why(

@@ -250,9 +250,18 @@ def first(*arguments):
     return load(*arguments) if len(loads) == 1 else threading.Event().wait()
 exporter.config.load = first
 """,
+        "threads": """
+import time
+begin, since = threading.Thread.start, time.monotonic()
+def start(thread):
+    if time.monotonic() - since > 3:
+        raise RuntimeError("can't start new thread")
+    begin(thread)
+threading.Thread.start = start
+""",
         "render": """
 from exporter.metrics.exposition import Page
-Page.render = lambda *_: threading.Event().wait()
+Page.rendered = lambda *_: threading.Event().wait()
 """,
     }
     end = "from exporter.cli import main\nsys.exit(main())"
@@ -281,6 +290,27 @@ def test_while_a_reload_reads_from_a_disk_that_does_not_answer(stage: Stage) -> 
         assert "under way" in again.text
     assert program.metric("account_up") is not None
     program.end_with(signal.SIGTERM, cuts_an_answer=True)
+
+
+def test_where_no_more_threads_can_be_had_every_scrape_is_answered(stage: Stage) -> None:
+    simulator = stage.simulate()
+    program = stage.export(simulator.base_url, listing={}, command=stuck(at="threads"))
+    url = f"http://127.0.0.1:{program.port}"
+    until(lambda: answered(f"{url}/-/ready"))
+    # 3 s after the start no more are to be had.
+    time.sleep(4)
+    with ExitStack() as ends:
+        clients = [
+            ends.enter_context(socket.create_connection(("127.0.0.1", program.port)))
+            for _ in range(20)
+        ]
+        for path in (b"/metrics", b"/", b"/config"):
+            for client in clients:
+                client.sendall(b"HEAD " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+            for client in clients:
+                client.settimeout(PATIENCE)
+                assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+    program.end_with(signal.SIGTERM)
 
 
 def test_while_a_scrape_is_stuck(stage: Stage) -> None:

@@ -4,6 +4,7 @@ import gzip
 import json
 import socket
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ import yaml
 
 from exporter.app import App
 from exporter.config import Account, Config, Listing, Push
+from exporter.ledger import ledger
 from exporter.ledger.store import MemoryStore, StoreFailed
 from exporter.simulator import Simulator, load_scenario
 from exporter.simulator.scenario import Limit
@@ -23,6 +25,7 @@ from exporter.web.listening import CannotListen, listen, parse_listen_address
 from exporter.web.routes import WebParts, make_app
 
 A = "a1b2c3d4-e5f6-7890-abcd-ef1234567890"
+C = "c1b2c3d4-e5f6-7890-abcd-ef1234567890"
 B = "b1b2c3d4-e5f6-7890-abcd-ef1234567890"
 
 
@@ -116,6 +119,12 @@ def test_metrics_are_gzipped_for_those_who_take_it(base_url: str) -> None:
     assert b"comfycontrol_account_up" in gzip.decompress(taking.raw.read())
     plain = requests.get(f"{base_url}/metrics", headers={"Accept-Encoding": "identity"}, timeout=10)
     assert "Content-Encoding" not in plain.headers
+    for page in ("/metrics", "/config", "/"):
+        for header in ("gzip;q=0", "gzip;q=0, identity", "*;q=0"):
+            refusing = requests.get(
+                base_url + page, headers={"Accept-Encoding": header}, timeout=10
+            )
+            assert "Content-Encoding" not in refusing.headers
 
 
 def test_pages_for_people_have_the_headers_of_pages_and_no_token(
@@ -276,6 +285,9 @@ class TestPush:
             (b"", 400, "not JSON"),
             (b"[", 400, "not JSON"),
             (b"[]", 400, "right would be"),
+            (b'"text"', 400, "not an object"),
+            (b"[1]", 400, "workflows.0"),
+            (b'{"wonders": 1, "workflows": []}', 400, "workflows"),
             (b'{"workflows": []}', 400, "workflows"),
             (b'{"workflows": "x"}', 400, "workflows"),
             (b'{"workflows": ["nonsense"]}', 400, "[0]"),
@@ -292,6 +304,69 @@ class TestPush:
         )
         assert answer.status_code == status
         assert says in answer.json()["message"]
+
+    def test_the_ids_alone_will_do(self, base_url: str) -> None:
+        url = f"{base_url}/api/v1/workflows"
+        pushed = requests.post(url, json=[A, B], headers=self.AUTHORIZED, timeout=10)
+        assert pushed.json() == {"taken_up": 2, "known": 0}
+        gone = requests.delete(url, json=[A, C], headers=self.AUTHORIZED, timeout=10)
+        assert (gone.status_code, gone.json()) == (200, {"withdrawn": 1, "not_open": 1})
+        gone = requests.delete(url, json={"workflows": [B]}, headers=self.AUTHORIZED, timeout=10)
+        assert gone.json() == {"withdrawn": 1, "not_open": 0}
+
+    def test_a_key_that_only_the_sender_knows_is_not_repeated(self, base_url: str) -> None:
+        body = {"workflows": [A], "planted": 1}
+        url = f"{base_url}/api/v1/workflows"
+        answer = requests.post(url, json=body, headers=self.AUTHORIZED, timeout=10)
+        assert answer.status_code == 400
+        assert "planted" not in answer.text
+
+    @pytest.mark.parametrize(
+        ("method", "path", "status"),
+        [
+            ("PATCH", "/api/v1/workflows", 405),
+            ("PUT", "/api/v1/workflows/x", 405),
+            ("GET", "/api/v1/wonders", 404),
+            ("GET", "/api/", 404),
+            ("GET", "/api", 404),
+            ("GET", "/api/v1/workflows", 401),
+            ("DELETE", "/api/v1/workflows", 401),
+        ],
+    )
+    def test_every_refusal_is_json(
+        self, base_url: str, method: str, path: str, status: int
+    ) -> None:
+        answer = requests.request(method, base_url + path, timeout=10)
+        assert answer.status_code == status
+        assert answer.headers["Content-Type"] == "application/json"
+        assert answer.json()["status"] == status
+        assert answer.json()["message"]
+
+    def test_refused_tokens_leave_a_line_with_the_clients_address(
+        self, base_url: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for _ in range(5):
+            requests.get(
+                f"{base_url}/api/v1/workflows",
+                headers={"Authorization": "Bearer planted"},
+                timeout=10,
+            )
+        (line,) = [r for r in caplog.records if r.message == "a push token was refused"]
+        assert line.__dict__["client"] == "127.0.0.1"
+        assert "planted" not in str(line.__dict__)
+
+    def test_a_crowd_of_ids_is_refused_once_too_many_wait(
+        self, base_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ledger, "MOST_WAITING", 30)
+        url = f"{base_url}/api/v1/workflows"
+        ids = [str(uuid.uuid4()) for _ in range(100)]
+        answer = requests.post(url, json=ids, headers=self.AUTHORIZED, timeout=10)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (429, "30")
+        assert "30 of these were taken up" in answer.json()["message"]
+        # What is known already is taken as ever.
+        answer = requests.post(url, json=ids[:30], headers=self.AUTHORIZED, timeout=10)
+        assert answer.json() == {"taken_up": 0, "known": 30}
 
     def test_while_the_ledger_cannot_be_read_a_push_is_not_taken_for_done(
         self, base_url: str, monkeypatch: pytest.MonkeyPatch

@@ -16,6 +16,7 @@ from exporter.config import ConfigError, from_environment, load, parse_workflow_
 from exporter.config.durations import PATTERN, parse_duration
 from exporter.config.environment import BASE_URL, TOKEN
 from exporter.config.models import Account, Config, Listing, Metrics, Push, RateLimit
+from exporter.config.slices import Slice
 
 ID = "a1b2c3d4-e5f6-7890-abcd-ef1234567890"
 VALID = f"""\
@@ -38,8 +39,8 @@ metrics:
 KEYS = sorted(
     {
         key
-        for section in (Config, Account, RateLimit, Listing, Push, Metrics)
-        for key in section.model_fields
+        for section in (Config, Account, RateLimit, Listing, Push, Metrics, Slice)
+        for key in section.file_keys()
     }
 )
 # Files are written and read: how long that takes is the machine's affair.

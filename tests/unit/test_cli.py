@@ -111,6 +111,18 @@ def test_check_config_says_that_a_file_is_good(
     assert capsys.readouterr().out == f"{file}: valid, 1 account: studio\n"
 
 
+def test_check_config_says_how_many_series_there_can_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "config.yml"
+    file.write_text(GOOD)
+    assert main(["check-config", "--series", str(file)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "series at most, metric by metric:"
+    assert lines[2].split() == ["10,504", "comfycontrol_workflow_failures_total"]
+    assert lines[-1].endswith("  in all")
+
+
 def test_check_config_lists_every_fault_at_once_and_no_secret(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,7 +17,7 @@ from alerts.build import load
 from alerts.recordings import FAILURES_OVER, RECORDINGS
 from alerts.rules import ALERTS
 from dashboards.build import BOARDS, FOLDER, board_files, main
-from dashboards.places import HEALTH_UID, OVERVIEW_UID
+from dashboards.places import HEALTH_UID, OVERVIEW_UID, USAGE_UID
 from exporter.metrics.catalogue import CATALOGUE
 from tests import promql, runbooks
 
@@ -31,17 +31,19 @@ SCHEMAS = {
 """What the oldest Grafana takes that the boards are for, and the newest."""
 FILES = board_files(load())
 DOCUMENTS: dict[str, Json] = {name: json.loads(text) for name, text in FILES.items()}
-# That a recording rule is there says that somebody evaluates the rules; no panel shows one.
-RECORDED = {recording.name: frozenset({"account"}) for recording in RECORDINGS}
+# That a recording rule is there says that somebody evaluates the rules; only *Usage* shows some.
+RECORDED = {recording.name: frozenset({"account", "status"}) for recording in RECORDINGS}
 KNOWN = {**RECORDED, **promql.exported()}
 
 NOT_SHOWN: dict[str, str] = dict.fromkeys(
     (
+        "comfycontrol_exporter_slice_info",
         "comfycontrol_account_last_usable_answer_timestamp_seconds",
+        "comfycontrol_runners_last_success_timestamp_seconds",
         "comfycontrol_workflows_failed_in_a_row",
     ),
-    "alerts and their texts stand on it",
-)
+    "alerts, their texts, runbooks or variables stand on it",
+) | {"comfycontrol_open_workflows_limit": "reaching it is what matters"}
 """Metrics of the catalogue that no panel shows, and why."""
 
 
@@ -64,6 +66,9 @@ TARGETS = [
 ]
 
 every_board = pytest.mark.parametrize("name", DOCUMENTS)
+USAGE = f"{USAGE_UID}.json"
+"""Looks back at weeks, and nobody is paged by it."""
+boards_of_the_present = pytest.mark.parametrize("name", sorted(DOCUMENTS.keys() - {USAGE}))
 every_panel = pytest.mark.parametrize("panel", PANELS)
 
 
@@ -214,7 +219,8 @@ def test_a_board_works_wherever_it_is_loaded(name: str) -> None:
     assert board["uid"] == name.removesuffix(".json")
     assert "id" not in board, "Grafana gives it"
     assert board["timezone"] == "utc"
-    assert (board["time"]["from"], board["time"]["to"]) == ("now-6h", "now")
+    since = "now-7d" if name == USAGE else "now-6h"
+    assert (board["time"]["from"], board["time"]["to"]) == (since, "now")
     # No moment of the day on which it was made, in any notation.
     assert not re.search(r"\b\d{4}-\d\d-\d\d|\b1\d{9,12}\b", json.dumps(board))
     sources = set(re.findall(r'"uid": "([^"]+)"', json.dumps(board))) - {board["uid"]}
@@ -229,7 +235,8 @@ def test_a_board_works_wherever_it_is_loaded(name: str) -> None:
 def test_variables_are_the_source_and_the_accounts(name: str) -> None:
     variables = {v["name"]: v for v in DOCUMENTS[name]["templating"]["list"]}
 
-    assert list(variables) == ["datasource", "account", "window", "runbooks"]
+    own = "by" if name == USAGE else "window"
+    assert list(variables) == ["datasource", "account", own, "runbooks"]
     assert variables["datasource"]["type"] == "datasource"
     assert variables["datasource"]["query"] == "prometheus"
     account = variables["account"]
@@ -260,10 +267,18 @@ def test_no_panel_lies_on_another(name: str) -> None:
 
 
 def test_the_boards_link_to_each_other() -> None:
-    links = {board["uid"]: [link["url"] for link in board["links"]] for board in DOCUMENTS.values()}
+    for board in DOCUMENTS.values():
+        others = {OVERVIEW_UID, HEALTH_UID, USAGE_UID} - {board["uid"]}
+        assert {f"/d/{uid}" for uid in others} <= {link["url"] for link in board["links"]}
 
-    assert f"/d/{HEALTH_UID}" in links[OVERVIEW_UID]
-    assert f"/d/{OVERVIEW_UID}" in links[HEALTH_UID]
+
+def test_usage_is_by_the_first_slice_and_by_the_account_without_any() -> None:
+    (by,) = [v for v in DOCUMENTS[USAGE]["templating"]["list"] if v["name"] == "by"]
+    query = re.fullmatch(r"query_result\((.*)\)", by["query"]["query"])
+
+    assert query is not None
+    assert promql.labels_of(query[1], KNOWN) == {"slice"}
+    assert (by["sort"], by["regex"]) == (0, '/slice="([^"]+)"/'), "slices stand before accounts"
 
 
 @every_board
@@ -279,7 +294,10 @@ def test_links_lead_somewhere(name: str) -> None:
     assert names <= {alert.name for alert in ALERTS}
     assert all((ROOT / "docs/runbooks" / f"{alert}.md").is_file() for alert in names)
     others = {url.partition("?")[0] for url in urls - runbooks}
-    assert others <= {"${runbooks}", f"/d/{OVERVIEW_UID}", f"/d/{HEALTH_UID}"}
+    assert others <= {
+        "${runbooks}",
+        *(f"/d/{uid}" for uid in (OVERVIEW_UID, HEALTH_UID, USAGE_UID)),
+    }
 
 
 # A panel --------------------------------------------------------------------------------------
@@ -303,7 +321,7 @@ def test_no_data_means_something(panel: Json) -> None:
     assert panel["fieldConfig"]["defaults"]["noValue"].lower() not in {"", "no data"}
 
 
-@every_board
+@boards_of_the_present
 def test_what_fires_comes_first(name: str) -> None:
     first, second = list(panels(DOCUMENTS[name]))[:2]
 
@@ -333,7 +351,7 @@ NOT_OF_ACCOUNTS = {
 }
 
 
-@every_board
+@boards_of_the_present
 def test_a_figure_over_several_accounts_is_the_worst_of_them_and_named(name: str) -> None:
     board = DOCUMENTS[name]
     below = min(p["gridPos"]["y"] for p in board["panels"] if p["type"] == "row")
@@ -394,7 +412,7 @@ def test_what_happens_now_and_then_is_counted_in_bars(title: str) -> None:
 def test_bars_are_counts_and_legends_have_no_means(panel: Json) -> None:
     """A mean of what is there only since its first failure is above that of the whole."""
     assert "mean" not in panel.get("options", {}).get("legend", {}).get("calcs", [])
-    if bars(panel):
+    if bars(panel) and "increase1h" not in json.dumps(panel["targets"]):
         assert all("$__interval_ms / 1000" in target["expr"] for target in panel["targets"])
 
 
@@ -414,8 +432,12 @@ def test_no_tick_of_a_clock_repeats(panel: Json) -> None:
 
 
 @pytest.mark.parametrize(("panel", "target"), TARGETS)
-def test_recording_rules_are_asked_only_whether_there_are_any(panel: Json, target: Json) -> None:
+def test_recording_rules_are_asked_by_usage_alone(panel: Json, target: Json) -> None:
     for name in promql.metrics_of(promql.filled(target["expr"])) & RECORDED.keys():
+        if name.endswith(":increase1h") and panel in panels(DOCUMENTS[USAGE]):
+            # Whole hours, each once.
+            assert re.search(rf"{name}\{{[^}}]*\}}\[\$__(range|interval):1h\]", target["expr"])
+            continue
         assert panel["title"] == "Alerts"
         assert f"count(last_over_time({name}[15m]))" in target["expr"]
 

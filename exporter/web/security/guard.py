@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from exporter.web.refusals import refusal
 from exporter.web.security.loading import Security
 from exporter.web.security.models import RateLimit
 from exporter.web.security.passwords import PasswordChecks, TooManyChecks
@@ -84,8 +85,8 @@ class Guard:
             return None
         limit = security.rate_limit
         if not self._has_token_left(limit):
-            return PlainTextResponse(
-                "too many requests\n", 429, {"Retry-After": str(math.ceil(limit.interval))}
+            return refusal(
+                path, 429, "too many requests", {"Retry-After": str(math.ceil(limit.interval))}
             )
         if not security.users or self._has_own_token(path):
             return None
@@ -96,10 +97,10 @@ class Guard:
                 if await self._passwords.is_right(security.users, *given, client):
                     return None
             except TooManyChecks:
-                return PlainTextResponse(
-                    "too many passwords are being checked\n", 503, {"Retry-After": "1"}
+                return refusal(
+                    path, 503, "too many passwords are being checked", {"Retry-After": "1"}
                 )
-        return PlainTextResponse("a password is needed\n", 401, {"WWW-Authenticate": _CHALLENGE})
+        return refusal(path, 401, "a password is needed", {"WWW-Authenticate": _CHALLENGE})
 
     def _has_own_token(self, path: str) -> bool:
         return any(path == own or path.startswith(f"{own}/") for own in self._own_tokens)

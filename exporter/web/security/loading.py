@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from exporter.config.document import Data, Document, KeyPath, read_document
 from exporter.config.faults import ConfigError, Fault
 from exporter.config.stamps import Stamp
-from exporter.web.security.files import FilesRead, Unreadable
+from exporter.plain_files import Unreadable
+from exporter.web.security.files import FilesRead
 from exporter.web.security.models import RateLimit, TlsServer, WebConfig
 from exporter.web.security.passwords import Users
 from exporter.web.security.tls import CannotServe, Tls, make_tls

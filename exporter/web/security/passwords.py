@@ -6,11 +6,12 @@ import re
 import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
 
 import bcrypt
+
+from exporter.web.workers import Workers
 
 MOST_COST: Final = 14
 """About a second; the process must be able to end in three, and a check cannot be broken off."""
@@ -125,8 +126,8 @@ class PasswordChecks:
         self._wrong = _Remembered(remembered)
         self._under_way: dict[bytes, asyncio.Task[bool]] = {}
         self._waiting: Counter[str] = Counter()
-        # One: scrapes are rendered on the other cores. The thread begins with the first check.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="passwords")
+        # One: scrapes are rendered on the other cores.
+        self._thread = Workers(1, "passwords")
 
     async def is_right(self, users: Users, user: bytes, password: bytes, client: str) -> bool:
         """Whether this is the user's password.
@@ -162,9 +163,7 @@ class PasswordChecks:
         self, key: bytes, users: Users, user: bytes, password: bytes, client: str
     ) -> bool:
         try:
-            outcome = await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._compared, users.comparisons(user), password
-            )
+            outcome = await self._thread.run(self._compared, users.comparisons(user), password)
             right = outcome and user in users.hashes
             (self._right if right else self._wrong).add(key)
             return right

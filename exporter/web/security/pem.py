@@ -7,7 +7,8 @@ from typing import Annotated, Final
 from pydantic import PlainValidator, SecretBytes, ValidationInfo
 
 from exporter.config.faults import fault
-from exporter.web.security.files import FilesRead, Unreadable
+from exporter.plain_files import Unreadable
+from exporter.web.security.files import FilesRead
 
 _CERTIFICATE: Final = re.compile(
     rb"-----BEGIN CERTIFICATE-----\s[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----"

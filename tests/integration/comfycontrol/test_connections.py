@@ -157,7 +157,7 @@ def test_authorities_that_cannot_be_read_are_named(
     name: str, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "/nowhere/bundle.pem")
-    with pytest.raises(ValueError, match=f"{name}=/nowhere/bundle.pem"):
+    with pytest.raises(ValueError, match=f"{name} names '/nowhere/bundle.pem', which does not"):
         make_client("https://service.test")
 
 

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app import STOP_SECONDS, App, clocks
 from exporter.comfycontrol import Timeouts
-from exporter.config import Config
+from exporter.config import Account, Config
 from exporter.config.accounts import Listing
 from exporter.following.reconciling import Pace
 from exporter.observations import Moment
@@ -29,6 +29,9 @@ LISTED: dict[str, Any] = {"listing": {"interval": "1s"}}
 OFTEN = 0.1
 """Seconds from one reading of the list to the next, where the configuration says the least that
 it may: that is too long for a test."""
+
+LEAST_RUNNERS_INTERVAL = 10.0
+"""Seconds: the least of that, which is hurried to `OFTEN` too."""
 
 QUIET = "limit: {enabled: false}"
 """A day on which nothing happens but what the test does."""
@@ -209,7 +212,15 @@ class Bench:
 
 
 def _listed_often(config: Config) -> Config:
-    return _listed(config, lambda listing: {} if listing.interval > 1 else {"interval": OFTEN})
+    config = _listed(config, lambda listing: {} if listing.interval > 1 else {"interval": OFTEN})
+    return config.model_copy(update={"accounts": tuple(map(_runners_often, config.accounts))})
+
+
+def _runners_often(account: Account) -> Account:
+    if account.runners is None or account.runners.interval > LEAST_RUNNERS_INTERVAL:
+        return account
+    often = account.runners.model_copy(update={"interval": OFTEN})
+    return account.model_copy(update={"runners": often})
 
 
 def _looking_back(config: Config, lookback: float) -> Config:

@@ -150,3 +150,21 @@ def test_an_outage_of_the_service_loses_nothing(bench: Bench, code: int) -> None
     metrics = exporter.until(lambda m: m.total("workflow_failures_total") == 5)
     assert metrics("account_up", account="studio") == 1
     assert metrics.total("workflows_finished_total") == 5
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v2/deeper"])
+def test_a_base_url_with_a_path_too_many_is_suspected(
+    bench: Bench, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    simulator = bench.simulate()
+    named = simulator.create(scripted=True)
+    account = bench.account(simulator, **LISTED, workflows=[named])
+    exporter = bench.export({**account, "base_url": simulator.base_url + path})
+    exporter.until(lambda m: m.total("api_requests_total", endpoint="list", code="404") >= 4)
+    exporter.until(lambda m: m.total("api_requests_total", endpoint="subscribe") >= 1)
+    assert exporter.scrape()("account_up", account="studio") == 0
+    assert not exporter.app.is_ready()
+    (line,) = [r for r in caplog.records if "is its base_url right" in r.message]
+    assert line.__dict__["base_url"] == simulator.base_url + path
+    reason = exporter.app.read().accounts["studio"].health.reason
+    assert reason == "there is no list at its address (404); is base_url right?"

@@ -216,3 +216,22 @@ def test_what_ends_after_the_start_counts_even_where_we_could_not_see_it_run(
     simulator.set_faults()
     metrics = exporter.until_finished(1)
     assert metrics("workflows_finished_total", account="studio", status="completed") == 1
+
+
+def test_a_pushed_id_has_its_stream_at_once_behind_a_crowd_of_listed_ones(
+    bench: Bench, push_token: dict[str, Any]
+) -> None:
+    simulator = bench.simulate()
+    for _ in range(150):
+        simulator.create(scripted=True)
+    limit = {"requests": 40, "per": "2s", "reserve": 0.5}
+    account = bench.account(simulator, listing={"interval": "5s"}, **push_token, rate_limit=limit)
+    exporter = bench.export(account)
+    # All are known, and wait for their streams: over 15 s at this pace.
+    exporter.until(lambda m: (m.total("workflows") or 0) == 150)
+    simulator.wait_until(lambda truth: truth.streams_open >= 3, PATIENCE)
+    pushed = simulator.create(scripted=True)
+    exporter.app.pushed.push("studio", [pushed])
+    followed = next(iter(exporter.app._accounts.values())).reading
+    exporter.until(lambda _: pushed in followed().followed, 6.0)
+    assert len(followed().followed) < 100

@@ -1,6 +1,5 @@
 """A configuration that changes under a running exporter; what stays the same goes on."""
 
-import os
 import threading
 import uuid
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 import yaml
 
 from exporter.config import Config, TokenSource, TokenUnreadable
+from exporter.config.id_files import IdFile, read_ids
 from exporter.simulator import Simulator
 from tests.integration.following.exporting import (
     LISTED,
@@ -141,25 +141,28 @@ def test_a_file_of_ids_that_makes_no_sense_just_now_keeps_its_ids_when_another_i
 
 
 def test_an_end_does_not_wait_for_a_reload_that_reads_what_never_answers(
-    bench: Bench, tmp_path: Path
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     simulator = bench.simulate(TWO)
     account = bench.account(simulator, workflows=[simulator.create(scripted=True)])
     exporter = bench.export(account)
     streaming(simulator, 1)
-    # Nobody writes into this pipe: like a file on a disk that is gone.
-    pipe = tmp_path / "ids.yml"
-    os.mkfifo(pipe)
+    ids = tmp_path / "ids.yml"
+    ids.write_text("[]")
+    asked, answered = threading.Event(), threading.Event()
+
+    def read_from_a_disk_that_is_gone(path: Path) -> IdFile:
+        asked.set()
+        assert answered.wait(2 * PATIENCE)
+        return read_ids(path)
+
+    # A network file system whose server is away blocks so; no file here can.
+    monkeypatch.setattr("exporter.sources.files.read_ids", read_from_a_disk_that_is_gone)
     reload = threading.Thread(
-        target=exporter.reload,
-        args=(
-            {**account, "workflow_files": [str(pipe)]},
-            bench.account(simulator, "agency", **LISTED),
-        ),
-        daemon=True,
+        target=exporter.reload, args=({**account, "workflow_files": [str(ids)]},), daemon=True
     )
     reload.start()
-    exporter.until(lambda m: m("account_up", account="agency") == 1)
+    assert asked.wait(PATIENCE)
     ended: list[bool] = []
     end = threading.Thread(target=lambda: ended.append(exporter.app.stop()), daemon=True)
     end.start()
@@ -168,7 +171,7 @@ def test_an_end_does_not_wait_for_a_reload_that_reads_what_never_answers(
         # It came; and told that something was left that would not end.
         assert ended == [False]
     finally:
-        os.close(os.open(pipe, os.O_WRONLY))
+        answered.set()
         reload.join(PATIENCE)
     assert not reload.is_alive()
 

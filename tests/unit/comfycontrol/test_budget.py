@@ -109,11 +109,11 @@ def test_the_most_urgent_goes_first_once_each_has_its_share(budget: RequestBudge
     purposes = [purpose for purpose in Purpose if purpose not in others]
     for purpose in purposes:
         fill(budget, purpose, 1)
-    held = fill(budget, Purpose.LIST_FIRST_PAGE, 5)
+    *_, last = fill(budget, Purpose.LIST_FIRST_PAGE, 10 - len(purposes))
     waiting = [budget.enter(purpose) for purpose in reversed(purposes)]
-    for place, turn in enumerate(reversed(waiting)):
-        held[place].unused()
-        granted(turn)
+    for turn in reversed(waiting):
+        last.unused()
+        last = granted(turn)
 
 
 def test_no_purpose_starves(budget: RequestBudget) -> None:
@@ -248,3 +248,32 @@ def test_the_share_is_what_the_reserve_leaves(
     budget = make(clock, Limit(requests=requests, reserve=reserve))
     assert budget.reading().allowed == allowed
     budget.close()
+
+
+def test_it_is_told_when_the_share_is_cut_and_when_it_is_whole_again(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    budget = make(clock, Limit(requests=10, reserve=0.0))
+    try:
+        turns = fill(budget, Purpose.NEW_STREAM, 4)
+        turns[0].refused(None)
+        (line,) = caplog.records
+        assert "the share of requests is cut" in line.message
+        assert (line.__dict__["from"], line.__dict__["to"]) == (10, 5)
+        # The cooldown, and a period for each request that comes back.
+        assert line.__dict__["whole_in_seconds"] == 10 + 5 * 10
+        # Those that were under way say nothing new.
+        turns[1].refused(None)
+        assert len(caplog.records) == 1
+        assert (budget.reading().allowed, budget.reading().share) == (5, 10)
+        clock.now += 59
+        budget.reading()
+        assert len(caplog.records) == 1
+        clock.now += 1
+        assert budget.reading().allowed == 10
+        budget.reading()
+        (_, line) = caplog.records
+        assert line.message == "the share of requests is whole again"
+    finally:
+        budget.close()

@@ -48,12 +48,13 @@ def test_a_page() -> None:
             WorkflowSummary(
                 id=WORKFLOW,
                 status="running",
+                name="secret",
                 tags=("sdxl", "fast"),
                 created_at=1705329000.0,
                 updated_at=1705329006.0,
                 started_at=1705329005.25,
             ),
-            WorkflowSummary(id=WORKFLOW, status="completed"),
+            WorkflowSummary(id=WORKFLOW, status="completed", name="secret"),
         ),
         total=250,
         malformed=0,
@@ -71,7 +72,7 @@ def test_a_page() -> None:
 )
 def test_an_entry_without_an_id_or_a_status_is_dropped(wrong: object) -> None:
     parsed = page(wrong, entry())
-    assert parsed.workflows == (WorkflowSummary(WORKFLOW, "running"),)
+    assert parsed.workflows == (WorkflowSummary(WORKFLOW, "running", "secret"),)
     assert (parsed.malformed, parsed.entries) == (1, 2)
 
 
@@ -86,7 +87,7 @@ def test_an_entry_without_an_id_or_a_status_is_dropped(wrong: object) -> None:
 )
 def test_a_field_that_is_wrong_costs_no_more_than_itself(wrong: dict[str, Any]) -> None:
     parsed = page(entry(**wrong))
-    assert parsed.workflows == (WorkflowSummary(WORKFLOW, "running"),)
+    assert parsed.workflows == (WorkflowSummary(WORKFLOW, "running", "secret"),)
     assert parsed.malformed == 1
 
 
@@ -125,9 +126,16 @@ def test_what_is_no_page(body: bytes) -> None:
         parse_page(body)
 
 
+def test_a_name_is_read_and_not_shown() -> None:
+    assert page(entry()).workflows[0].name == "secret"
+    assert page(entry(name=None)).workflows[0].name == ""
+    assert page(entry(name=7)).workflows[0].name == ""
+
+
 def test_a_workflow_in_full() -> None:
     body = {
         "id": WORKFLOW,
+        "name": "secret",
         "status": "failed",
         "queue_number": None,
         "error_node": "KSampler",
@@ -145,6 +153,7 @@ def test_a_workflow_in_full() -> None:
         status="failed",
         error_node="KSampler",
         exception_type="ValueError",
+        name="secret",
         tags=("sdxl",),
         created_at=1705329000.0,
         updated_at=1705329009.0,

@@ -12,7 +12,7 @@ ENVIRON = {"COMFYCONTROL_TOKEN": "cfc_test"}
 
 @pytest.mark.parametrize("path", sorted(BAD.glob("*.yml")), ids=lambda path: path.stem)
 def test_message_of_a_bad_file(path: Path) -> None:
-    expected = path.with_suffix(".txt").read_text("utf-8")
+    expected = path.with_suffix(".txt").read_text("utf-8").replace("{folder}", str(BAD))
     with pytest.raises(ConfigError) as caught:
         load(path, ENVIRON)
     (fault,) = caught.value.faults

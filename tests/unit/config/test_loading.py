@@ -225,7 +225,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "config.yml")
     (fault,) = faults(tmp_path / "config.yml")
     assert str(fault) == (
-        "the file is not a regular file. Name a YAML file that this user can read."
+        "the file is a named pipe, not a regular file. Name a YAML file that this user can read."
     )
 
 
@@ -251,7 +251,7 @@ def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         raise PermissionError(13, "Permission denied", "secret-folder")
 
     path = written(tmp_path, MINIMAL)
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr("exporter.plain_files.os.open", refuse)
     (fault,) = faults(path)
     assert fault.reason == "cannot be read: permission denied"
 
@@ -310,7 +310,7 @@ accounts:
   - {name: a, token: x, listing: {}, base_url: 'http://gpu.example:80', max_streams: 1500}
   - {name: b, token: x, listing: {}, rate_limit: {requests: 41}}
   - {name: c, token: x, listing: {}, base_url: 'http://127.0.0.2:1', max_streams: 1}
-  - {name: d, token: x, listing: {}, base_url: 'http://sim.localhost:1'}
+  - {name: d, token: y, listing: {}, base_url: 'http://sim.localhost:1'}
 """,
     )
     code, text = check(path, {})
@@ -359,13 +359,70 @@ def test_an_environment_without_a_token_explains_both_ways() -> None:
     assert str(caught.value) == (
         "no configuration: 1 fault\n"
         "  COMFYCONTROL_TOKEN is not set. Set it to a token from the service's dashboard to follow "
-        "that whole account, or give a file with --config.file such as:\n"
+        "that whole account, name a file with the token in COMFYCONTROL_TOKEN_FILE, or give a file "
+        "with --config.file such as:\n"
         "\n"
         "      accounts:\n"
         "        - name: studio\n"
         "          token: ${COMFYCONTROL_TOKEN}\n"
         "          listing: {}\n"
     )
+
+
+def test_a_token_file_in_the_environment_is_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("cfc_one\n")
+    environ = {"COMFYCONTROL_TOKEN_FILE": str(file)}
+    (account,) = from_environment(environ).accounts
+    assert (account.name, account.listing) == ("default", Listing())
+    assert account.token.path == file
+    assert from_environment(environ | {"COMFYCONTROL_TOKEN": ""}).accounts == (account,)
+    file.write_text("cfc_two\n")
+    assert account.token.read() == "cfc_two"
+
+
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        (
+            {"COMFYCONTROL_TOKEN_FILE": "no/such/file"},
+            "COMFYCONTROL_TOKEN_FILE names '{here}/no/such/file', which does not exist. Name a ",
+        ),
+        (
+            {"COMFYCONTROL_TOKEN_FILE": "/dev/zero"},
+            "COMFYCONTROL_TOKEN_FILE names '/dev/zero', which is a device, not a regular file. ",
+        ),
+        (
+            {"COMFYCONTROL_TOKEN_FILE": "/x", "COMFYCONTROL_TOKEN": "cfc_a"},
+            "COMFYCONTROL_TOKEN_FILE is set beside COMFYCONTROL_TOKEN. Set one of the two: ",
+        ),
+        (
+            {"COMFYCONTROL_TOKEN_FILE": "", "COMFYCONTROL_TOKEN": ""},
+            "COMFYCONTROL_TOKEN is empty",
+        ),
+    ],
+)
+def test_faults_of_a_token_file_in_the_environment(environ: dict[str, str], says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_environment(environ)
+    assert f"  {says}".replace("{here}", str(Path.cwd())) in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("name", ["secret/token", "token.txt", "/run/no-such-folder/token"])
+def test_a_token_file_that_is_missing_is_named_whole(name: str, tmp_path: Path) -> None:
+    path = written(tmp_path, f"accounts: [{{name: a, token_file: {name}, listing: {{}}}}]\n")
+    (fault,) = faults(path)
+    assert fault.reason == f"names the token file {tmp_path / name}, which does not exist"
+
+
+@pytest.mark.parametrize(
+    "token", ["cfc_abcdefg", "/cfc_abc", "hunter", "a1b2c3d4/e5f6", "dir/" + "x" * 80, "a{b}/c"]
+)
+def test_a_token_in_place_of_its_file_is_not_shown(token: str, tmp_path: Path) -> None:
+    path = written(tmp_path, f"accounts: [{{name: a, token_file: '{token}', listing: {{}}}}]\n")
+    (fault,) = faults(path)
+    assert fault.reason == "names a token file that does not exist"
 
 
 def test_faults_of_the_environment_are_told_at_once_and_without_values() -> None:

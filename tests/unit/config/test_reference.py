@@ -4,7 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config import Account, Config, Listing, Metrics, Push, RateLimit, load, reference
+from exporter.config import (
+    Account,
+    Config,
+    Listing,
+    Metrics,
+    Push,
+    RateLimit,
+    Slice,
+    load,
+    reference,
+)
 
 PAGE = Path(__file__).parents[3] / "docs" / "configuration.md"
 
@@ -35,7 +45,7 @@ def test_the_example_shows_every_section_and_the_defaults(tmp_path: Path) -> Non
     path = tmp_path / "config.yml"
     path.write_text(reference.EXAMPLE.replace("/run/secrets", str(tmp_path)))
     config = load(path, {"RENDER_FARM_TOKEN": "y"})
-    assert config.metrics == Metrics()
+    assert config.metrics == Metrics(slices=config.metrics.slices)
     assert config.accounts[0].rate_limit == RateLimit()
     assert config.accounts[0].listing == Listing()
     assert config.accounts[1].push is not None
@@ -43,8 +53,8 @@ def test_the_example_shows_every_section_and_the_defaults(tmp_path: Path) -> Non
 
 def test_every_key_is_on_the_page() -> None:
     text = PAGE.read_text("utf-8")
-    for section in (Config, Account, RateLimit, Listing, Push, Metrics):
-        for name, field in section.model_fields.items():
+    for section in (Config, Account, RateLimit, Listing, Push, Metrics, Slice):
+        for name, field in section.file_keys().items():
             assert f"| `{name}` |" in text
             assert field.description
             assert field.description in text

@@ -133,7 +133,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     os.mkfifo(pipe)
     for path, reason in {
         tmp_path: "is a directory",
-        pipe: "is not a regular file",
+        pipe: "is a named pipe, not a regular file",
         tmp_path / "none": "does not exist",
         Path("a\0b"): "has a name that no file can have",
         Path("/etc/hostname/x"): "cannot be read: not a directory",
@@ -146,7 +146,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise PermissionError(13, "Permission denied")
 
     (tmp_path / "token").write_text(SECRET)
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr("exporter.plain_files.os.open", refuse)
     with pytest.raises(TokenUnreadable, match="cannot be read: permission denied"):
         TokenSource.file(tmp_path / "token").read()
 

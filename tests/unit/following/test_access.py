@@ -15,10 +15,12 @@ from exporter.comfycontrol import (
     Forbidden,
     NotFound,
     RateLimited,
+    Redirected,
     ServerFault,
     ServiceError,
     Unauthorized,
     Unreachable,
+    Unusable,
 )
 from exporter.comfycontrol.budget import RequestBudget
 from exporter.comfycontrol.window import Limit, Purpose
@@ -46,6 +48,7 @@ class Bench:
         self.clock = Clock()
         self.reloads = 0
         self.jitter = jitter
+        self.token_shape: str | None = None
         self.reload_result: Callable[[], bool] = lambda: True
         self.budget = RequestBudget(
             "localhost",
@@ -60,6 +63,7 @@ class Bench:
             reload_token=self._reload,
             monotonic=self.clock,
             random=lambda: self.jitter,
+            token_shape=lambda: self.token_shape,
         )
 
     def _reload(self) -> bool:
@@ -145,7 +149,13 @@ def test_a_good_answer_brings_it_up(bench: Bench) -> None:
         (Forbidden("", code="403"), Purpose.NEW_STREAM, True, True),
         (NotFound("", code="404"), Purpose.NEW_STREAM, True, True),
         (BadRequest("", code="400"), Purpose.LIST_DEEPER_PAGE, True, True),
-        (NotFound("", code="404"), Purpose.LIST_FIRST_PAGE, False, True),
+        (BadRequest("", code="400"), Purpose.LIST_FIRST_PAGE, False, True),
+        # So a wrong address answers, too: it is no answer of the service's.
+        (NotFound("", code="404"), Purpose.LIST_FIRST_PAGE, False, False),
+        (ServerFault("", code="404"), Purpose.LIST_FIRST_PAGE, False, False),
+        (ServerFault("", code="405"), Purpose.LIST_FIRST_PAGE, False, False),
+        (Redirected("", code="301"), Purpose.LIST_FIRST_PAGE, False, False),
+        (Unusable("", code="200"), Purpose.LIST_FIRST_PAGE, False, False),
         (ServerFault("", code="503"), Purpose.NEW_STREAM, False, True),
         # An edge's page in the place of the service's own refusal.
         (ServerFault("", code="404"), Purpose.NEW_STREAM, False, True),
@@ -162,6 +172,58 @@ def test_what_a_first_answer_says_of_the_account(
         bench.ask(error, purpose)
     health = bench.access.health()
     assert (health.up, health.answered) == (up, answered)
+
+
+def test_a_wrong_address_is_suspected_once(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.access.need_list(needed=True)
+    for _ in range(3):
+        with pytest.raises(NotFound):
+            bench.ask(NotFound("", code="404"), Purpose.LIST_FIRST_PAGE)
+        # So a wrong address answers for every id.
+        with pytest.raises(NotFound):
+            bench.ask(NotFound("", code="404"), Purpose.NEW_STREAM)
+    assert not bench.access.health().answered
+    (line,) = [r for r in caplog.records if "base_url" in r.message]
+    assert line.__dict__["base_url"] == "http://localhost"
+    reason = bench.access.health().reason
+    assert reason == "there is no list at its address (404); is base_url right?"
+
+
+def test_one_page_of_an_edge_does_not_make_the_address_suspect(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        with pytest.raises(Unusable):
+            bench.ask(Unusable("", code="200"), Purpose.LIST_FIRST_PAGE)
+    bench.ask("page", Purpose.LIST_FIRST_PAGE)
+    assert "base_url" not in caplog.text
+
+
+def test_the_first_refusal_of_a_token_says_what_it_looks_like(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.token_shape = "has quotes or brackets around it"
+    for _ in range(3):
+        with pytest.raises(Unauthorized):
+            bench.ask(Unauthorized("", code="401"), Purpose.LIST_FIRST_PAGE)
+        bench.clock.now += 1000
+    (line,) = [r for r in caplog.records if "refuses this account's token" in r.message]
+    assert line.__dict__["token_shape"] == "has quotes or brackets around it"
+
+
+def test_an_address_that_was_right_is_not_suspected(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.ask("page", Purpose.LIST_FIRST_PAGE)
+    bench.clock.now += 5
+    for _ in range(9):
+        bench.clock.now += 10
+        with pytest.raises(NotFound):
+            bench.ask(NotFound("", code="404"), Purpose.LIST_FIRST_PAGE)
+    health = bench.access.health()
+    assert (health.up, health.answered) == (False, True)
+    assert health.reason == "there is no list at its address (404)"
+    assert "base_url" not in caplog.text
 
 
 def test_it_is_down_since_the_first_of_several_bad_answers(bench: Bench) -> None:

@@ -198,3 +198,30 @@ def test_after_the_last_request_nothing_changes() -> None:
 )
 def test_causes(error: ServiceError, cause: Cause) -> None:
     assert cause_of(error) == cause
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (Unauthorized("list: x", code="401"), "its token is refused (401)"),
+        (Unauthorized("list: x", code="error"), "its token cannot be sent"),
+        (Forbidden("list: x", code="403"), "its list is refused (403)"),
+        (NotFound("list: x", code="404"), "there is no list at its address (404)"),
+        (Redirected("x", code="302"), "its address sends elsewhere (302), which is not followed"),
+        (ServerFault("x", code="503"), "the service fails (503)"),
+        (ServerFault("x", code="404"), "something before the service refuses (404)"),
+        (
+            Unreachable("list: the name of the host could not be resolved", reason="dns"),
+            "the name of the host could not be resolved",
+        ),
+        (Unreachable("", reason="tls"), "no usable answer (error)"),
+    ],
+)
+def test_why_an_account_is_down_is_told_in_words(error: ServiceError, says: str) -> None:
+    answers = Answers()
+    answers.need_list(needed=True)
+    answers.failed(STREAM, error, 1.0)
+    answers.usable(LIST, 1.0)
+    assert answers.health(1.0).reason is None
+    answers.failed(LIST, error, 2.0)
+    assert answers.health(2.0 + GRACE_SECONDS).reason == says

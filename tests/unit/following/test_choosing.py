@@ -2,8 +2,8 @@
 
 import pytest
 
-from exporter.comfycontrol.window import Limit
-from exporter.following.choosing import StreamCapacity, choose_streams
+from exporter.comfycontrol.window import Limit, Purpose
+from exporter.following.choosing import StreamCapacity, choose_streams, purpose_of
 from exporter.ledger.workflow import Workflow
 from exporter.observations import Moment, Source, Status
 
@@ -15,6 +15,7 @@ def workflow(
     source: Source = "listing",
     created_at: float | None = None,
     first_seen: float = 1000.0,
+    last_seen: float | None = None,
 ) -> Workflow:
     return Workflow(
         account="studio",
@@ -23,6 +24,7 @@ def workflow(
         first_seen=Moment(first_seen, first_seen),
         status=status,
         created_at=created_at,
+        last_seen=None if last_seen is None else Moment(last_seen, last_seen),
     )
 
 
@@ -72,6 +74,25 @@ def test_a_better_class_takes_the_stream_of_a_lesser() -> None:
 def test_no_more_than_there_is_room_for() -> None:
     assert len(choose_streams([workflow(str(n)) for n in range(10)], (), 4)) == 4
     assert choose_streams([], (), 4) == []
+
+
+def test_a_crowd_of_ids_that_nobody_ever_saw_takes_a_part_of_the_streams() -> None:
+    crowd = [workflow(f"unseen {n}", None, source="pushed") for n in range(1000)]
+    listed = [workflow(f"listed {n}", last_seen=1001.0) for n in range(300)]
+    seen = [workflow(f"seen {n}", source="pushed", last_seen=1001.0) for n in range(50)]
+    chosen = choose_streams([*crowd, *listed, *seen], (), 400)
+    assert set(chosen[:50]) == {f"seen {n}" for n in range(50)}
+    assert sum(each.startswith("unseen") for each in chosen) == 100
+    assert sum(each.startswith("listed") for each in chosen) == 250
+    # Where nobody else wants them, they have the rest as well.
+    assert len(choose_streams(crowd, (), 400)) == 400
+
+
+def test_one_that_was_just_pushed_comes_before_all_that_the_list_has_shown() -> None:
+    listed = [workflow(f"listed {n}", last_seen=1001.0) for n in range(300)]
+    pushed = workflow("pushed", None, source="pushed", first_seen=2000.0)
+    assert choose_streams([*listed, pushed], {"listed 7"}, 1) == ["pushed"]
+    assert purpose_of(pushed) < purpose_of(listed[0]) == Purpose.NEW_STREAM
 
 
 @pytest.mark.parametrize(

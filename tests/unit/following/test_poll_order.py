@@ -109,6 +109,15 @@ def test_one_that_cannot_be_told_of_keeps_nobody_waiting() -> None:
     assert sorted(asked) == ["0", "1", "2"]
 
 
+def test_a_crowd_that_nobody_ever_saw_keeps_those_that_exist_waiting_for_little() -> None:
+    crowd = [workflow(f"unseen {n}", first=0.0) for n in range(10_000)]
+    real = [workflow(f"real {n}", Status.QUEUED, first=0.0, seen=0.0) for n in range(30)]
+    asked = asked_over(crowd + real, 1000.0, 1060.0, 1.0)
+    assert {w for w in asked if w.startswith("real")} == {w.workflow_id for w in real}
+    # Nor do they starve.
+    assert sum(w.startswith("unseen") for w in asked) >= 10
+
+
 def test_those_that_are_gone_are_forgotten() -> None:
     order = PollOrder()
     one = workflow("one", Status.QUEUED)

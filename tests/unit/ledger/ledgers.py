@@ -1,14 +1,15 @@
 """Ledgers for tests: clocks that move when told to, and observations in few words."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from exporter.ledger.ledger import AccountTerms, Ledger, LedgerSnapshot
+from exporter.ledger.slicing import SliceRule
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.store import Batch, MemoryStore, Store, StoreLost, WorkflowKey
 from exporter.ledger.totals import Buckets, CounterName, HistogramName, LabelCaps
 from exporter.ledger.workflow import Workflow
-from exporter.observations import FailureCause, Moment, Observation, TakenUp, Via
+from exporter.observations import FailureCause, Moment, Observation, TakenUp, Traits, Via
 
 T0 = 1_700_000_000.0
 """When the story begins; the line of the account `studio`."""
@@ -76,17 +77,20 @@ def make_ledger(
     terms: Mapping[str, AccountTerms] = TERMS,
     buckets: Buckets = BUCKETS,
     caps: LabelCaps = CAPS,
+    slices: Sequence[SliceRule] = (),
 ) -> Ledger:
     """A ledger whose line is drawn at T0."""
-    ledger = Ledger(terms, buckets, caps, now, store)
+    ledger = Ledger(terms, buckets, caps, now, store, slices)
     for account in terms:
         ledger.draw_line(account, T0)
     return ledger
 
 
-def ledger_on_disk(folder: Path, now: Callable[[], Moment]) -> Ledger:
+def ledger_on_disk(
+    folder: Path, now: Callable[[], Moment], slices: Sequence[SliceRule] = ()
+) -> Ledger:
     """The ledger of a folder, as a starting process opens it."""
-    return make_ledger(now, SqliteStore(folder, now))
+    return make_ledger(now, SqliteStore(folder, now), slices=slices)
 
 
 def seen(
@@ -102,6 +106,7 @@ def seen(
     position: int | None = None,
     cause: FailureCause | None = None,
     outputs: int | None = None,
+    traits: Traits | None = None,
 ) -> Observation:
     """An observation; its stamps are seconds after T0."""
 
@@ -120,6 +125,7 @@ def seen(
         completed_at=stamp(completed),
         cause=cause,
         outputs=outputs,
+        traits=traits,
     )
 
 
@@ -131,6 +137,7 @@ def ended(
     via: Via = "listing",
     created: float | None = 1.0,
     cause: FailureCause | None = None,
+    traits: Traits | None = None,
 ) -> Observation:
     """An observation of the end of workflow `number`, by the service's stamps."""
     return seen(
@@ -142,6 +149,7 @@ def ended(
         started=completed - 10,
         completed=completed,
         cause=cause,
+        traits=traits,
     )
 
 

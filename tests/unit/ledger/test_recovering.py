@@ -188,7 +188,7 @@ class TestBaselines:
         monkeypatch.setattr(
             store,
             "load",
-            lambda: kept.__class__(
+            lambda _: kept.__class__(
                 **{name: getattr(kept, name) for name in kept.__slots__ if name != "lost"},
                 lost=True,
             ),

@@ -2,21 +2,27 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import re2
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from exporter.comfycontrol.budget import BudgetReading
-from exporter.following.answers import AccountHealth
+from exporter.following.answers import CAUSES, AccountHealth
 from exporter.following.reconciling import Reconciliation
+from exporter.following.runner_census import RunnerCensus
 from exporter.ledger.facts import EnteredQueue, Fact, Failed, Finished, Recovered, Started
 from exporter.ledger.ledger import LedgerSnapshot
+from exporter.ledger.room import Room
+from exporter.ledger.slicing import SliceRule
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
 from exporter.ledger.workflow import Workflow
 from exporter.metrics.catalogue import BY_NAME, CATALOGUE
 from exporter.metrics.exposition import Page, new_registry
 from exporter.metrics.instruments import Instruments
+from exporter.metrics.process import ProcessCounts
 from exporter.metrics.reading import (
     AccountReading,
     BuildReading,
@@ -26,6 +32,7 @@ from exporter.metrics.reading import (
 )
 from exporter.metrics.reference import page as reference_page
 from exporter.observations import Moment, Status
+from exporter.sources.files import FilesReading
 
 NOW = Moment(wall=1_700_000_100.0, monotonic=500.0)
 CAPS = LabelCaps(node_types=200, exception_types=50)
@@ -66,6 +73,8 @@ def reading(
     listed: bool = True,
     web: bool | None = None,
     reconciliation: Reconciliation | None = None,
+    runners: RunnerCensus | None = None,
+    slices: tuple[SliceRule, ...] = (),
 ) -> Reading:
     totals = Totals(Buckets((1.0, 5.0), (1.0, 10.0), (10.0, 60.0)), CAPS)
     totals.open_account("studio")
@@ -73,7 +82,15 @@ def reading(
         totals.add("studio", f"w{number}", fact, 1_700_000_000.5)
     return Reading(
         at=NOW,
-        ledger=LedgerSnapshot(("studio",), workflows, 7, totals, announced),
+        ledger=LedgerSnapshot(
+            ("studio",),
+            workflows,
+            7,
+            totals,
+            announced,
+            rooms={"studio": Room(20_000)},
+            slices=slices,
+        ),
         requests=requests,
         accounts={
             "studio": AccountReading(
@@ -83,6 +100,8 @@ def reading(
                 NOW.wall - 3,
                 listed,
                 reconciliation or Reconciliation(),
+                runners,
+                FilesReading(2, {"/ids.yml": "line 1: it is faulty. Mend it."}),
             )
         },
         budgets=(BudgetReading("api.example.com", 30, 12, 4.5, 0.0),),
@@ -404,6 +423,7 @@ def test_prometheus_gets_openmetrics() -> None:
 
 def test_the_whole_page_is_legal_openmetrics_and_shows_the_whole_catalogue() -> None:
     registry = new_registry()
+    registry.register(ProcessCounts(lambda: 0))
     instruments = Instruments(registry)
     instruments.open_accounts(["studio"])
     shown = reading(
@@ -413,6 +433,8 @@ def test_the_whole_page_is_legal_openmetrics_and_shows_the_whole_catalogue() -> 
         web=True,
         requests=instruments.requests(),
         reconciliation=COMPARED,
+        runners=RunnerCensus(1.0, NOW.wall, {"active": 2}, {("sdxl", "active"): 1}),
+        slices=(SliceRule("team", "tag", re2.compile("^team:(.+)$"), 20, "none"),),
     )
     body = Page(registry, lambda: shown).render(OPENMETRICS).body.decode()
     families = {f.name: f for f in text_string_to_metric_families(body)}  # type: ignore[no-untyped-call]
@@ -422,7 +444,7 @@ def test_the_whole_page_is_legal_openmetrics_and_shows_the_whole_catalogue() -> 
         assert family.type == metric.type
         assert family.samples, metric.name
         for sample in family.samples:
-            assert set(sample.labels) - {"le"} == set(metric.labels), metric.name
+            assert set(sample.labels) - {"le"} - {"team"} == set(metric.labels), metric.name
     assert "_created{" not in body
 
 
@@ -444,3 +466,16 @@ def test_names_follow_the_conventions() -> None:
 def test_the_reference_page_is_that_of_the_code(request: pytest.FixtureRequest) -> None:
     committed = (request.config.rootpath / "docs" / "metrics.md").read_text("utf-8")
     assert committed == reference_page(), "run: make docs"
+
+
+def test_the_first_look_of_the_troubleshooting_page_is_short() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "troubleshooting.md").read_text("utf-8")
+    (pattern,) = re.findall(r"/metrics \| grep -E '(.*)'", page)[:1]
+    down = replace(UP, up=False, cause=CAUSES[0])
+    body = Page(new_registry(), lambda: reading(health=down)).render("").body.decode()
+    told = [line for line in body.splitlines() if re.search(pattern, line)]
+    assert [re.split(r"[{ ]", line)[0] for line in told] == [
+        "comfycontrol_account_up",
+        "comfycontrol_account_down",
+        "comfycontrol_exporter_ledger_errors_total",
+    ]

@@ -1,0 +1,246 @@
+"""Everything from outside at once, for an hour: does following go on, and is memory flat?
+
+    make soak                      # an hour
+    make soak ARGS="--minutes 10"
+
+The service shows every fault it has, clients flood the web side, a push token sends ids that
+nobody ever saw, and files that are none lie where files of ids are looked for. The exporter has
+the limits of the chart's defaults: 1,024 open files, and 256 MiB that it must not exceed. A patient
+scraper beside all of that is the Prometheus. At the end outcomes are compared with the truth.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import quantiles
+from typing import Any, Final
+
+import requests
+import trustme
+import yaml
+
+from benchmarks.metrics import Metrics
+from benchmarks.processes import ACCOUNT, SimulatorProgram, free_port, running
+from benchmarks.soak import attacks
+
+OPEN_FILES: Final = 1024
+MEMORY_MIB: Final = 256
+LOOK_SECONDS: Final = 5.0
+CALM_SECONDS: Final = 120.0
+"""What may be behind at the end of the attacks is caught up within this."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the patient scraper has seen once."""
+
+    at: float
+    scrape_seconds: float
+    memory_mib: float
+    threads: int
+    files: int
+    list_age: float
+    behind: int
+    """Outcomes of the truth that are not counted yet."""
+
+
+def main() -> int:
+    """Run what the command line asks for; 1: something was not as it has to be."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.soak", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--scenario", default="hostile")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        return _soak(arguments, Path(scratch))
+
+
+def _soak(arguments: argparse.Namespace, folder: Path) -> int:
+    simulator = SimulatorProgram(arguments.scenario, arguments.seed, folder)
+    with running(simulator.program), _exporter(simulator, folder) as target:
+        session = target.session()
+        before = _watch(target, session, simulator, 30.0)
+        threads = attacks.begin(target)
+        during = _watch(target, session, simulator, 60 * arguments.minutes)
+        target.over.set()
+        for thread in threads:
+            thread.join(40)
+        simulator.control("pause")
+        last = _watch(target, session, simulator, CALM_SECONDS, until_level=True)[-1]
+        text = session.get(f"{target.url}/metrics", timeout=60).text
+        return _tell(target, Metrics(text), simulator.truth(), before, during, last)
+
+
+@contextmanager
+def _exporter(simulator: SimulatorProgram, folder: Path) -> Iterator[attacks.Target]:
+    ids = folder / "ids"
+    ids.mkdir()
+    (folder / "push").write_text("push-token", encoding="utf-8")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    certificate = authority.issue_cert("localhost", "127.0.0.1")
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(folder / "server.pem"))
+    account: dict[str, Any] = {
+        "name": ACCOUNT,
+        "base_url": simulator.base_url,
+        "token": simulator.token(),
+        "listing": {},
+        "workflow_files": [str(ids / "*.yml")],
+        "push": {"token_file": str(folder / "push")},
+        "runners": {},
+    }
+    (folder / "exporter.yml").write_text(yaml.safe_dump({"accounts": [account]}), encoding="utf-8")
+    pair = {name: str(folder / "server.pem") for name in ("cert_file", "key_file")}
+    web = {"tls_server_config": pair}
+    (folder / "web.yml").write_text(json.dumps(web), encoding="utf-8")  # JSON is YAML
+    port = free_port()
+    command = [
+        sys.executable, "-m", "exporter",
+        f"--config.file={folder / 'exporter.yml'}", f"--web.config.file={folder / 'web.yml'}",
+        f"--storage.path={folder / 'ledger'}", f"--web.listen-address=127.0.0.1:{port}",
+    ]  # fmt: skip
+    with (folder / "exporter.log").open("wb") as log:
+        process = subprocess.Popen(
+            ["prlimit", f"--nofile={OPEN_FILES}:{OPEN_FILES}", "--", *command],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            target = attacks.Target(
+                "127.0.0.1", port, process.pid, folder / "ca.pem", "push-token", ACCOUNT, ids
+            )
+            _until_ready(target)
+            yield target
+            lines = (folder / "exporter.log").read_bytes().count(b"\n")
+            target.done["lines in the log"] = lines
+        finally:
+            began = time.monotonic()
+            process.terminate()
+            process.wait(60)
+            print(f"stopped within {time.monotonic() - began:.1f} s", flush=True)
+
+
+def _until_ready(target: attacks.Target) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            if target.session().get(f"{target.url}/-/ready", timeout=5).ok:
+                return
+        except requests.RequestException:
+            pass
+        if time.monotonic() > deadline:
+            raise TimeoutError("the exporter is not ready")
+        time.sleep(0.2)
+
+
+def _watch(
+    target: attacks.Target,
+    session: requests.Session,
+    simulator: SimulatorProgram,
+    seconds: float,
+    *,
+    until_level: bool = False,
+) -> list[Look]:
+    looks = []
+    until = time.monotonic() + seconds
+    told_at = 0.0
+    while time.monotonic() < until:
+        looks.append(_look(target, session, simulator))
+        if time.monotonic() - told_at > 60:
+            told_at = time.monotonic()
+            print(looks[-1], flush=True)
+        if until_level and not looks[-1].behind:
+            break
+        time.sleep(LOOK_SECONDS)
+    return looks
+
+
+def _scrape(target: attacks.Target, session: requests.Session) -> str:
+    """As a Prometheus does, which connects again where it was let go."""
+    for _ in range(10):
+        try:
+            answer = session.get(f"{target.url}/metrics", timeout=60)
+            answer.raise_for_status()
+        except requests.RequestException:
+            target.done["patient scrapes that failed"] += 1
+            if not Path(f"/proc/{target.pid}/fd/0").exists():
+                break
+            time.sleep(1)
+        else:
+            return answer.text
+    raise RuntimeError("the exporter does not answer any more")
+
+
+def _look(target: attacks.Target, session: requests.Session, simulator: SimulatorProgram) -> Look:
+    began = time.monotonic()
+    text = _scrape(target, session)
+    took = time.monotonic() - began
+    metrics = Metrics(text)
+    truth = simulator.truth()["accounts"][ACCOUNT]["outcomes"]
+    status = Path(f"/proc/{target.pid}/status").read_text(encoding="utf-8")
+    lines = dict(line.split(":", 1) for line in status.splitlines() if line)
+    return Look(
+        at=round(time.monotonic(), 1),
+        scrape_seconds=round(took, 3),
+        memory_mib=round(int(lines["VmRSS"].split()[0]) / 1024, 1),
+        threads=int(lines["Threads"]),
+        files=sum(1 for _ in Path(f"/proc/{target.pid}/fd").iterdir()),
+        list_age=round(time.time() - metrics.total("listing_last_success_timestamp_seconds"), 1),
+        behind=round(sum(truth.values()) - metrics.total("workflows_finished_total")),
+    )
+
+
+def _tell(
+    target: attacks.Target,
+    metrics: Metrics,
+    truth: dict[str, Any],
+    before: list[Look],
+    during: list[Look],
+    last: Look,
+) -> int:
+    print("\n| | before | during | most |\n| --- | --- | --- | --- |")
+    for name in ("scrape_seconds", "memory_mib", "threads", "files", "list_age", "behind"):
+        calm = [getattr(look, name) for look in before]
+        busy = [getattr(look, name) for look in during]
+        print(f"| {name} | {_median(calm):g} | {_median(busy):g} | {max(busy):g} |")
+    half = len(during) // 2
+    grown = _median([look.memory_mib for look in during[half:]]) - _median(
+        [look.memory_mib for look in during[:half]]
+    )
+    print(f"\nmemory of the second half less that of the first: {grown:+.1f} MiB")
+    for what, count in sorted(target.done.items()):
+        print(f"{what}: {count}")
+    print("web connections closed:", metrics.by("exporter_web_connections_closed_total", "reason"))
+    print("log lines suppressed:", metrics.total("exporter_log_lines_suppressed_total"))
+    print("streams held back:", metrics.by("exporter_streams_held_back", "reason"))
+    print("dropped:", metrics.by("workflows_dropped_total", "reason"))
+    print("most requests in 10 s:", truth["busiest_window"], "refused:", truth["refusals"])
+    faults = []
+    if last.behind:
+        faults.append(f"{last.behind} outcomes are missing")
+    if max(look.memory_mib for look in during) > MEMORY_MIB:
+        faults.append(f"more than {MEMORY_MIB} MiB")
+    if target.done["patient scrapes that failed"]:
+        faults.append("scrapes failed")
+    if sum(truth["refusals"].values()):
+        faults.append("requests were refused")
+    print("\n" + ("; ".join(faults) or "all is as it has to be"))
+    return 1 if faults else 0
+
+
+def _median(values: list[float]) -> float:
+    return round(quantiles(values, n=2)[0], 3) if len(values) > 1 else values[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

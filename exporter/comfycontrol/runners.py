@@ -1,0 +1,79 @@
+"""Pages of the account's runners, as typed values.
+
+A runner's `headers` are its user's secrets, and its `endpoint` is where they are used. Neither is
+read here, so neither can get any further than this file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from exporter.comfycontrol.documents import Fields, MalformedDocument, load_object
+from exporter.comfycontrol.listing import MAX_BODY_SIZE, MOST_ROWS
+
+_MAX_TOTAL = 2**53
+
+
+class MalformedRunners(MalformedDocument):
+    """A page that is no list of runners. Its text says why, and quotes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """One runner, as a page shows it.
+
+    Attributes:
+        id: tells runners apart where a page is shown twice; None where the service gave none.
+        status: ``active`` or ``disabled`` as documented, in lower case; any other word is possible.
+        tags: cleaned, each once.
+    """
+
+    id: str | None
+    status: str
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerPage:
+    """One page of the account's runners.
+
+    Attributes:
+        runners: those that could be read.
+        entries: how many entries the page had, with the unusable ones.
+        total: how many runners the service says there are; None where it did not say.
+    """
+
+    runners: tuple[Runner, ...]
+    entries: int
+    total: int | None
+
+
+def parse_runners(body: bytes) -> RunnerPage:
+    """Read the body of one page. An entry without a usable status is left out.
+
+    Raises:
+        MalformedRunners: it is no JSON object with a list of runners, or it is too long.
+    """
+    try:
+        document = load_object(body, MAX_BODY_SIZE, rows="runners")
+    except MalformedDocument as error:
+        raise MalformedRunners(str(error)) from None
+    total = Fields(document).whole_number("total", _MAX_TOTAL)
+    entries = document.get("runners")
+    if entries is None and (total == 0 or (total is None and "runners" in document)):
+        entries = []  # as some serializers write an empty list
+    if not isinstance(entries, list):
+        raise MalformedRunners("the page has no list of runners")
+    read = (_parse_runner(entry) for entry in entries[:MOST_ROWS])
+    runners = tuple(runner for runner in read if runner is not None)
+    return RunnerPage(runners, len(entries), total)
+
+
+def _parse_runner(entry: object) -> Runner | None:
+    if not isinstance(entry, dict):
+        return None
+    fields = Fields(entry)
+    status = fields.text("status")
+    if status is None:
+        return None
+    return Runner(fields.text("id"), status.lower(), tuple(dict.fromkeys(fields.tags())))

@@ -1,0 +1,192 @@
+"""The `metrics.slices` of the file: labels that a user derives from tags or names."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Final, Literal
+
+import re2
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from exporter.config.bounds import WholeNumber
+from exporter.config.faults import fault
+from exporter.config.section import Broken, Section
+
+MOST_SLICES: Final = 4
+MOST_VALUES: Final = 10_000
+MOST_PATTERN: Final = 1_000
+"""Characters of a regular expression."""
+MOST_LABEL: Final = 60
+"""Characters of a label's name."""
+MOST_DEFAULT: Final = 128
+"""Characters of a default, as of all other values of labels."""
+DEFAULT_COMBINATIONS: Final = 2_000
+
+RESERVED_LABELS: Final = frozenset(
+    {
+        # On metrics of workflows. A test compares them with the catalogue.
+        "account", "exception_type", "node_type", "phase", "status", "workflow_id",
+        # Of the exposition formats, and those that Prometheus and its alerts add.
+        "le", "quantile", "instance", "job", "alertname", "alertstate", "severity",
+    }
+)  # fmt: skip
+"""Label names that would clash with one that is there already."""
+
+_LABEL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+_MEMORY: Final = 1 << 20
+"""Bytes that a compiled expression may take."""
+
+
+def compiled(pattern: str) -> re2._Regexp:
+    """An expression in RE2's syntax, which takes time linear in the text whatever it says.
+
+    Raises:
+        re2.error: it is none, or too large.
+    """
+    options = re2.Options()
+    options.log_errors = False  # they would show the pattern on standard error
+    options.max_mem = _MEMORY
+    return re2.compile(pattern, options)
+
+
+def _text(value: object) -> object:
+    """YAML reads `no`, `12` and `1.5` as something else: say so rather than guess."""
+    if not isinstance(value, str):
+        raise fault("is not text", "Put it in quotes: YAML reads 12, 1:30 and `on` otherwise.")
+    return value
+
+
+def _label(name: str) -> str:
+    if not _LABEL.fullmatch(name) or len(name) > MOST_LABEL:
+        raise fault(
+            "is no name of a label",
+            f"Use letters, digits and `_`, no digit first, at most {MOST_LABEL} characters.",
+        )
+    if name.startswith("__"):
+        raise fault("begins with `__`", "Prometheus keeps such names for itself: take another.")
+    if name in RESERVED_LABELS:
+        raise fault("clashes with a label that is there already", "Take another name.")
+    return name
+
+
+def _match(pattern: str) -> str:
+    if len(pattern) > MOST_PATTERN:
+        raise fault(f"is longer than {MOST_PATTERN:,} characters", "Write a shorter expression.")
+    try:
+        groups = compiled(pattern).groups
+    except (re2.error, UnicodeError):
+        groups = None
+    if groups is None:
+        raise fault(
+            "is no regular expression in RE2's syntax",
+            "Look-arounds and back references do not exist there; see "
+            "https://github.com/google/re2/wiki/Syntax.",
+        )
+    if groups != 1:
+        raise fault(
+            "does not have exactly one group",
+            "Put the part that becomes the value in parentheses, and write all others as `(?:…)`.",
+        )
+    return pattern
+
+
+def _default(value: str) -> str:
+    if not value.isprintable() or value.strip() != value or not 0 < len(value) <= MOST_DEFAULT:
+        raise fault(
+            "is empty, too long, or has white space around it or invisible characters",
+            f"Write a short word such as `none`, at most {MOST_DEFAULT} characters.",
+        )
+    return value
+
+
+def _origin(value: str) -> str:
+    if value not in {"tag", "name"}:
+        raise fault("is neither `tag` nor `name`", "Write `from: tag` or `from: name`.")
+    return value
+
+
+class Slice(Section):
+    """A label on every metric of workflows, with a value that a workflow's tags or name give.
+
+    What becomes of tags that change, of too many values, and of totals when slices change:
+    [slices.md](slices.md).
+    """
+
+    label: Annotated[str, BeforeValidator(_text), AfterValidator(_label)] = Field(
+        description="Name of the label. Those that are on the metrics already are refused.",
+        examples=["team"],
+    )
+    origin: Annotated[Literal["tag", "name"], BeforeValidator(_text), BeforeValidator(_origin)] = (
+        Field(
+            alias="from",
+            description="`tag`: the first of the workflow's tags that matches; `name`: its name.",
+            examples=["tag"],
+        )
+    )
+    match: Annotated[str, BeforeValidator(_text), AfterValidator(_match)] = Field(
+        description="Regular expression ([RE2](https://github.com/google/re2/wiki/Syntax)) with "
+        "one group, which is the value. It may match anywhere: write `^` and `$` where it must "
+        "not.",
+        examples=["^team[:=](.+)$"],
+    )
+    values: Annotated[int, WholeNumber(1, MOST_VALUES)] = Field(
+        default=20,
+        description="Distinct values in each account; those beyond count as `other`. `default` "
+        "and `other` come on top.",
+        examples=[20],
+    )
+    default: Annotated[str, BeforeValidator(_text), AfterValidator(_default)] = Field(
+        default="none",
+        description="The value where nothing matches.",
+        examples=["none"],
+    )
+
+
+def broken_slices(given: Mapping[str, object]) -> Iterator[Broken]:
+    """What several slices break together, in a `metrics` section as it was written."""
+    slices = given.get("slices")
+    if not isinstance(slices, list | tuple):
+        return
+    if len(slices) > MOST_SLICES:
+        yield Broken(
+            ("slices",),
+            fault(f"has more than {MOST_SLICES} entries", "Leave some out: series multiply."),
+        )
+    seen: dict[str, int] = {}
+    for index, entry in enumerate(slices):
+        label = _peek(entry, "label")
+        if isinstance(label, str) and seen.setdefault(label, index) != index:
+            yield Broken(
+                ("slices", index, "label"),
+                fault(
+                    f"is also the label of slices[{seen[label]}]",
+                    "Give each slice a label of its own.",
+                ),
+            )
+    most = _whole(given.get("max_slice_combinations", DEFAULT_COMBINATIONS))
+    combinations = 1
+    for entry in slices:
+        combinations *= _whole(_peek(entry, "values", 20)) or 1
+    if most is not None and combinations > most:
+        yield Broken(
+            ("slices",),
+            fault(
+                f"can have {combinations:,} combinations of values, more than {most:,}",
+                "Lower `values`, or raise `metrics.max_slice_combinations` if your Prometheus can "
+                "take that many: `check-config --series` says what it comes to.",
+            ),
+        )
+
+
+def _peek(entry: object, key: str, default: object = None) -> object:
+    """A key of a section that may still be as written, or already a model."""
+    if isinstance(entry, Mapping):
+        return entry.get(key, default)
+    return getattr(entry, key, default)
+
+
+def _whole(value: object) -> int | None:
+    """A number as `WholeNumber` takes it, as far as that matters here."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

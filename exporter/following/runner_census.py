@@ -1,0 +1,101 @@
+"""Counts an account's runners, by status and by tag. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from exporter.comfycontrol import Runner
+
+DOCUMENTED: Final = ("active", "disabled")
+OTHER: Final = "other"
+"""For a status that the service does not document, and for tags beyond the bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerCensus:
+    """How many runners there were when they were last read."""
+
+    at: float
+    """Monotonic seconds: when the last page was there."""
+    wall: float
+    """Unix seconds of the same moment."""
+    by_status: Mapping[str, int]
+    """The documented statuses are always there; `other` only where one has it."""
+    by_tag: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """By tag and status. A runner counts once for each of its tags."""
+    tags_beyond: int = 0
+    """Tags that were counted as `other`, for there were more than the bound allows."""
+
+
+class TagBound:
+    """Which tags have series of their own: the first so many that were ever seen.
+
+    A tag keeps its place until the process ends, so that no series changes its meaning.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: set[str] = set()
+        self._beyond: set[str] = set()
+
+    @property
+    def beyond(self) -> int:
+        """Distinct tags for which there was no room. No more than the bound are remembered."""
+        return len(self._beyond)
+
+    def admit(self, tags: Iterable[str]) -> None:
+        """Give places to new tags, in the order of the alphabet, for the list has none."""
+        for tag in sorted(set(tags) - self._known):
+            if len(self._known) < self._most and tag != OTHER:
+                self._known.add(tag)
+            elif len(self._beyond) < self._most:
+                self._beyond.add(tag)
+
+    def shown(self, tag: str) -> str:
+        """The tag itself, or `other`."""
+        return tag if tag in self._known else OTHER
+
+    def known(self) -> list[str]:
+        """Every tag that has a place."""
+        return sorted(self._known)
+
+
+def take_census(
+    runners: Iterable[Runner], *, at: float, wall: float, tags: TagBound | None
+) -> RunnerCensus:
+    """Count runners. One that two pages have shown counts once.
+
+    Args:
+        runners: of all pages.
+        at: monotonic seconds.
+        wall: Unix seconds.
+        tags: which tags are told apart; None: none is counted.
+    """
+    each = _each_once(runners)
+    by_status = Counter(dict.fromkeys(DOCUMENTED, 0))
+    by_status.update(_shown_status(runner) for runner in each)
+    if tags is None:
+        return RunnerCensus(at, wall, by_status)
+    tags.admit(tag for runner in each for tag in runner.tags)
+    # A tag whose last runner is gone stands at 0: an absent series would raise no alert.
+    by_tag = Counter({(tag, status): 0 for tag in tags.known() for status in DOCUMENTED})
+    for runner in each:
+        status = _shown_status(runner)
+        by_tag.update((tag, status) for tag in {tags.shown(tag) for tag in runner.tags})
+    return RunnerCensus(at, wall, by_status, by_tag, tags.beyond)
+
+
+def _each_once(runners: Iterable[Runner]) -> list[Runner]:
+    by_id: dict[str, Runner] = {}
+    nameless: list[Runner] = []
+    for runner in runners:
+        if runner.id is None:
+            nameless.append(runner)
+        else:
+            by_id[runner.id] = runner  # the later page is the newer one
+    return [*by_id.values(), *nameless]
+
+
+def _shown_status(runner: Runner) -> str:
+    return runner.status if runner.status in DOCUMENTED else OTHER

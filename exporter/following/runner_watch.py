@@ -1,0 +1,166 @@
+"""Reads one account's runners every so often, in what the request budget has to spare."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from exporter.comfycontrol import (
+    Call,
+    Forbidden,
+    Runner,
+    RunnerPage,
+    ServiceError,
+    Unauthorized,
+)
+from exporter.comfycontrol.window import Purpose
+from exporter.following.access import AccountAccess
+from exporter.following.backoff import Backoff
+from exporter.following.runner_census import RunnerCensus, TagBound, take_census
+from exporter.following.stop import Stop, Stopped
+from exporter.observations import Moment
+
+log = logging.getLogger(__name__)
+
+PER_PAGE: Final = 100
+MOST_PAGES: Final = 50
+"""Pages of one reading. A service that shows ever more runners must not use up the budget."""
+
+SMALL_PAGE: Final = 10
+"""A page of fewer entries is the last: no service shows so few where it has more. A longer one may
+be cut at some size that it does not tell, with a `total` that counts the page alone."""
+
+FRESH_INTERVALS: Final = 3
+"""A census older than this many intervals is not shown: its runners may be gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerTerms:
+    """How the runners of an account are read."""
+
+    interval: float
+    """Seconds from one reading to the next."""
+    tags: int | None
+    """How many tags are told apart; None: none is counted."""
+
+
+class RunnerWatch:
+    """Keeps the latest census of an account's runners, in a thread of its own.
+
+    Args:
+        access: the account's way to the service.
+        terms: how often, and what is counted.
+        now: both clocks.
+        random: numbers from 0 to 1, for the backoff.
+    """
+
+    def __init__(
+        self,
+        access: AccountAccess,
+        terms: RunnerTerms,
+        *,
+        now: Callable[[], Moment],
+        random: Callable[[], float],
+    ) -> None:
+        self._access = access
+        self._terms = terms
+        self._now = now
+        self._backoff = Backoff(random)
+        self._tags = None if terms.tags is None else TagBound(terms.tags)
+        self._census: RunnerCensus | None = None
+        self._has_failed = False
+        self._stop = Stop()
+        self._thread = threading.Thread(
+            target=self._run, name=f"runners {access.account}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End soon, from any thread, without waiting for it."""
+        self._stop.ask()
+
+    def join(self, timeout: float) -> bool:
+        """Wait that many seconds for the end; whether it came."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def census(self) -> RunnerCensus | None:
+        """The latest, from any thread; None: there is none, or it is too old to be shown."""
+        census = self._census
+        if census is None:
+            return None
+        age = self._now().monotonic - census.at
+        return census if age <= FRESH_INTERVALS * self._terms.interval else None
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self._stop.sleep(self._one_reading())
+        except Stopped:
+            return
+
+    def _one_reading(self) -> float:
+        """Read all pages; seconds until the next reading."""
+        try:
+            runners = self._read()
+        except ServiceError as error:
+            self._tell_failure(error.code)
+            return max(self._terms.interval, self._backoff.failed(), error.retry_after or 0.0)
+        now = self._now()
+        self._census = take_census(runners, at=now.monotonic, wall=now.wall, tags=self._tags)
+        self._backoff.worked()
+        if self._has_failed:
+            self._has_failed = False
+            log.info("the runners can be read again", extra={"account": self._access.account})
+        return self._terms.interval
+
+    def _tell_failure(self, code: str) -> None:
+        if not self._has_failed:
+            self._has_failed = True
+            log.warning(
+                "the runners cannot be read: they are not shown until they can",
+                extra={"account": self._access.account, "code": code},
+            )
+
+    def _read(self) -> list[Runner]:
+        """Read pages until one brings nothing new.
+
+        Raises:
+            Stopped: asked to end.
+            ServiceError: there is no going on. What was read by then is not the whole.
+        """
+        runners: list[Runner] = []
+        known: set[str | None] = {None}
+        for number in range(1, MOST_PAGES + 1):
+            page = self._page(number)
+            runners += page.runners
+            ids = {runner.id for runner in page.runners}
+            if number == 1 and not page.entries and page.total:
+                # Pages that count from 0: this was the second of one.
+                return [*self._page(0).runners]
+            if ids <= known or (page.total is not None and page.entries < SMALL_PAGE):
+                break
+            known |= ids
+        else:
+            log.warning(
+                "there are more runners than are read",
+                extra={"account": self._access.account, "read": len(runners)},
+            )
+        return runners
+
+    def _page(self, number: int) -> RunnerPage:
+        def request(call: Call) -> RunnerPage:
+            try:
+                return self._access.client.list_runners(page=number, per_page=PER_PAGE, call=call)
+            except Unauthorized as error:
+                # A token that may not list runners is not refused for the rest. One that is will
+                # be refused by everything else within seconds.
+                raise Forbidden(
+                    str(error), code=error.code, retry_after=error.retry_after
+                ) from None
+
+        return self._access.ask(Purpose.RECONCILE, self._stop, request)

@@ -1,0 +1,54 @@
+"""When whose name and tags are asked for. Pure.
+
+The list tells both within seconds, where it shows a workflow at all: an account that is listed
+waits for that. Times are seconds of one monotonic clock.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+LISTED_SECONDS: Final = 10.0
+"""How long the list has to tell them."""
+
+WAITS: Final = (5.0, 10.0, 20.0, 60.0, 120.0)
+"""Seconds from one try to the next; the last one again and again."""
+
+
+@dataclass(slots=True)
+class _Wanted:
+    not_before: float
+    tries: int = 0
+
+
+class TraitsOrder:
+    """Remembers what was asked for, and says who is next.
+
+    Args:
+        listed: whether the account's list is read.
+    """
+
+    def __init__(self, *, listed: bool) -> None:
+        self._first_wait = LISTED_SECONDS if listed else 0.0
+        self._wanted: dict[str, _Wanted] = {}
+
+    def note(self, owed: Iterable[str], now: float) -> None:
+        """Look at all that are wanted, the most urgent first; the others are forgotten."""
+        before = self._wanted
+        self._wanted = {
+            workflow_id: before.get(workflow_id) or _Wanted(now + self._first_wait)
+            for workflow_id in owed
+        }
+
+    def next_due(self, now: float) -> str | None:
+        """Who is to be asked for now; None: nobody."""
+        due = (one for one, wanted in self._wanted.items() if wanted.not_before <= now)
+        return next(due, None)
+
+    def asked(self, workflow_id: str, now: float, *, at_least: float = 0.0) -> None:
+        """One try is over; `at_least` is how many seconds the service asked us to wait."""
+        wanted = self._wanted.get(workflow_id)
+        if wanted is not None:
+            wait = WAITS[min(wanted.tries, len(WAITS) - 1)]
+            wanted.tries += 1
+            wanted.not_before = now + max(wait, at_least)

@@ -1,0 +1,128 @@
+"""Asks for the name and the tags of workflows of which only a stream has told.
+
+They decide the slices under which a workflow is counted. Each takes one `GET /v1/workflow/{id}`, in
+what the request budget has to spare. Most of the time there is nobody to ask for: the list tells
+both along with everything else.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from exporter.comfycontrol import ServiceError
+from exporter.comfycontrol.window import Purpose
+from exporter.following.access import AccountAccess
+from exporter.following.asking import Asking
+from exporter.following.stop import Stop, Stopped
+from exporter.following.traits_order import TraitsOrder
+from exporter.observations import Moment, WorkflowRegister
+
+log = logging.getLogger(__name__)
+
+ROUND_SECONDS: Final = 1.0
+"""Between two looks at who is to be asked for."""
+
+ANSWER_SECONDS: Final = 5.0
+"""How long one answer may take: it may carry a graph of many megabytes."""
+
+
+class TraitsReader:
+    """Asks in a thread of its own, for one after the other.
+
+    Args:
+        access: the account's way to the service.
+        register: knows whose name and tags are wanted.
+        asking: asks, and observes the answers.
+        listed: whether the account's list is read.
+        now: both clocks.
+    """
+
+    def __init__(
+        self,
+        access: AccountAccess,
+        register: WorkflowRegister,
+        asking: Asking,
+        *,
+        listed: bool,
+        now: Callable[[], Moment],
+    ) -> None:
+        self._refusals = access.refusals
+        self._account = access.account
+        self._register = register
+        self._asking = asking
+        self._now = now
+        self._order = TraitsOrder(listed=listed)
+        self._stop = Stop()
+        self._thread = threading.Thread(
+            target=self._run, name=f"traits {self._account}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End soon, from any thread, without waiting for it."""
+        self._stop.ask()
+
+    def join(self, timeout: float) -> bool:
+        """Wait that many seconds for the end; whether it came."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self._stop.sleep(ROUND_SECONDS)
+                self._guarded_round()
+        except Stopped:
+            return
+
+    def _guarded_round(self) -> None:
+        try:
+            self._one_round()
+        except Stopped:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the asking
+            log.error(  # noqa: TRY400 - a traceback shows values as well
+                "asking for names and tags failed",
+                extra={"account": self._account, "error": type(error).__name__},
+            )
+
+    def _one_round(self) -> None:
+        """Ask for all who are due, one after the other, until nobody is."""
+        while (workflow_id := self._next_due()) is not None:
+            at_least = 0.0
+            try:
+                if not self._refusals.is_quiet(workflow_id, self._now().monotonic):
+                    self._ask(workflow_id)
+            except ServiceError as error:
+                at_least = error.retry_after or 0.0
+                log.debug(
+                    "no name and no tags",
+                    extra={
+                        "account": self._account,
+                        "workflow_id": workflow_id,
+                        "code": error.code,
+                        "reason": str(error),
+                    },
+                )
+            finally:
+                self._order.asked(workflow_id, self._now().monotonic, at_least=at_least)
+
+    def _ask(self, workflow_id: str) -> None:
+        self._asking.ask(
+            workflow_id,
+            "detail",
+            Purpose.RECONCILE,
+            self._stop,
+            wanted=lambda: self._register.owes_traits(self._account, workflow_id),
+            at_most=ANSWER_SECONDS,
+        )
+
+    def _next_due(self) -> str | None:
+        """Who is to be asked for now: looked for again each time, as the last turn came late."""
+        now = self._now().monotonic
+        self._order.note(self._register.traits_owed(self._account), now)
+        return self._order.next_due(now)

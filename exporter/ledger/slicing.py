@@ -1,0 +1,132 @@
+"""Which slices a workflow belongs to: labels that a user derives from its tags or its name. Pure.
+
+A slice of a workflow is decided once, before anything of it is counted, and kept in its row. It is
+kept by the label's name, so that slices may come and go: what nothing was decided about belongs to
+the default, and so does what matched nothing.
+"""
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import re2
+
+from exporter.comfycontrol.text import clean
+from exporter.observations import Traits
+
+log = logging.getLogger(__name__)
+
+OTHER: Final = "other"
+"""The value of whatever comes after a slice has as many values as it may have."""
+
+Cap = Callable[["SliceRule", str], str]
+"""Gives a value, or `other` where the account has too many of them."""
+
+Slices = tuple[tuple[str, str | None], ...]
+"""What was decided of a workflow: label and value, ordered by label. None: nothing matched."""
+
+SliceLabels = tuple[str, ...]
+"""The slices of a total: `label=value`, ordered, of those alone that matched."""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceRule:
+    """One slice, as it is configured."""
+
+    label: str
+    origin: Literal["tag", "name"]
+    pattern: re2._Regexp
+    """With one group."""
+    values: int
+    """How many distinct values an account may have; `default` and `other` come on top."""
+    default: str
+    """What is shown where nothing matched."""
+
+    @property
+    def terms(self) -> tuple[str, str, str, int, str]:
+        """All that is configured of it, to be compared: compiled expressions differ."""
+        return self.label, self.origin, str(self.pattern.pattern), self.values, self.default
+
+    def is_told_by(self, traits: Traits) -> bool:
+        """Whether these hold what it is derived from."""
+        return (traits.tags if self.origin == "tag" else traits.name) is not None
+
+    def value_of(self, traits: Traits) -> str | None:
+        """What the first text that matches gives; None: none does, or it gives nothing."""
+        texts = traits.tags if self.origin == "tag" else (traits.name,)
+        for text in filter(None, texts or ()):
+            found = self.pattern.search(text)
+            if found is not None:
+                return clean(found.group(1) or "") or None
+        return None
+
+
+def tell_changes(
+    labels: Collection[str], before: Sequence[SliceRule], now: Sequence[SliceRule]
+) -> None:
+    """Say in the log how the slices differ from those before; nothing where they do not.
+
+    Args:
+        labels: of the slices before.
+        before: as they were configured, where that is known.
+        now: as they are configured.
+    """
+    known = {rule.label: rule.terms for rule in before}
+    told = {
+        "added": [rule.label for rule in now if rule.label not in labels],
+        "removed": sorted(set(labels) - {rule.label for rule in now}),
+        "changed": [r.label for r in now if known.get(r.label, r.terms) != r.terms],
+    }
+    if any(told.values()):
+        log.info(
+            "slices changed: totals go on under the labels that there are now",
+            extra={mark: ",".join(names) for mark, names in told.items() if names},
+        )
+
+
+def is_decided(slices: Slices, rules: Sequence[SliceRule]) -> bool:
+    """Whether nothing is left to decide about a workflow."""
+    decided = {label for label, _ in slices}
+    return all(rule.label in decided for rule in rules)
+
+
+def decide(
+    slices: Slices,
+    traits: Traits | None,
+    rules: Sequence[SliceRule],
+    capped: Cap,
+) -> Slices:
+    """What was decided, and what is from now on. What was decided once stays.
+
+    Args:
+        slices: what was decided before.
+        traits: of the workflow; None: nobody knows them, and nobody will.
+        rules: as they are configured.
+        capped: gives a value, or `other` where the account has too many of them.
+    """
+    decided = dict(slices)
+    for rule in rules:
+        if rule.label not in decided and (traits is None or rule.is_told_by(traits)):
+            value = None if traits is None else rule.value_of(traits)
+            decided[rule.label] = None if value is None else capped(rule, value)
+    return tuple(sorted(decided.items()))
+
+
+def labels_of(slices: Slices) -> SliceLabels:
+    """The slices of the totals to which a workflow's facts are added."""
+    return tuple(f"{label}={value}" for label, value in slices if value is not None)
+
+
+def values_of(labels: Sequence[str]) -> Mapping[str, str]:
+    """The values of a total's slices by label."""
+    return dict(label.split("=", 1) for label in labels)
+
+
+def shown(slices: Mapping[str, str | None], rules: Sequence[SliceRule]) -> tuple[str, ...]:
+    """The values of the slices that are configured now, in their order.
+
+    Whatever nothing was decided about, or matched nothing, has the default. What was decided about
+    labels that are configured no more is left out.
+    """
+    return tuple(slices.get(rule.label) or rule.default for rule in rules)

@@ -1,0 +1,194 @@
+"""Which lines of the log are written, and how, so that nobody from outside can fill or stop it."""
+
+import copy
+import logging
+import os
+import select
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from typing import Final, TextIO
+
+WINDOW_SECONDS: Final = 60.0
+"""Repeated lines are told once in so long."""
+
+MOST_SAME: Final = 5
+"""Lines that say exactly the same, within one window."""
+
+MOST_ALIKE: Final = 100
+"""Warnings and errors that differ in their marks alone, within one window."""
+
+MOST_KINDS: Final = 5_000
+"""Kinds of lines that are told apart within one window."""
+
+MOST_PENDING: Final = 1_000
+"""Lines that wait for whoever reads the log."""
+
+_OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+@dataclass(slots=True)
+class _Kind:
+    since: float
+    written: int = 0
+    suppressed: int = 0
+    last: logging.LogRecord | None = None
+
+
+class Repeats:
+    """Decides which lines are written. Pure, but for the records that it keeps.
+
+    The first few lines that say the same are written, and so are the first hundred warnings that
+    differ in their marks alone. The others are counted, and told in one line with `repeated` once
+    the minute that began with the first is over. What is asked for with `debug` is written.
+    """
+
+    def __init__(self) -> None:
+        self.suppressed = 0
+        """Lines that were counted and not written."""
+        self._kinds: dict[Hashable, _Kind] = {}
+
+    def take(self, record: logging.LogRecord, now: float) -> bool:
+        """Whether this line is to be written."""
+        if record.levelno < logging.INFO or hasattr(record, "repeated"):
+            return True
+        said = (record.name, record.levelno, str(record.msg))
+        marks = _marks(record)
+        kinds = [(self._kind((said, str(record.args), marks), now), MOST_SAME)]
+        if record.levelno >= logging.WARNING:
+            kinds.append((self._kind((said, dict(marks).get("client")), now), MOST_ALIKE))
+        for kind, most in kinds:
+            if kind.written >= most:
+                kind.suppressed += 1
+                kind.last = record
+                self.suppressed += 1
+                return False
+        for kind, _ in kinds:
+            kind.written += 1
+        return True
+
+    def due(self, now: float, *, everything: bool = False) -> Iterator[logging.LogRecord]:
+        """A line for each kind that was repeated and whose window is over; or for all kinds."""
+        for key, kind in list(self._kinds.items()):
+            if not everything and now - kind.since < WINDOW_SECONDS:
+                continue
+            del self._kinds[key]
+            if kind.last is not None:
+                told = copy.copy(kind.last)
+                told.__dict__["repeated"] = kind.suppressed
+                told.created = time.time()
+                yield told
+
+    def _kind(self, key: Hashable, now: float) -> _Kind:
+        kind = self._kinds.get(key)
+        if kind is not None and now - kind.since >= WINDOW_SECONDS and kind.last is None:
+            kind = None
+        if kind is None:
+            if len(self._kinds) >= MOST_KINDS:
+                # Memory has its bound as well: they share what is left.
+                key = None
+                kind = self._kinds.get(key)
+            if kind is None:
+                kind = self._kinds[key] = _Kind(now)
+        return kind
+
+
+def _marks(record: logging.LogRecord) -> tuple[tuple[str, str], ...]:
+    marks = [(k, str(v)) for k, v in vars(record).items() if k not in _OWN]
+    if record.exc_info and record.exc_info[0]:
+        marks.append(("error", record.exc_info[0].__name__))
+    return tuple(sorted(marks))
+
+
+class LineWriter:
+    """Writes lines to a stream, and never waits for whoever reads it.
+
+    A pipe that nobody empties, or a terminal that was stopped, would stop each thread that has
+    something to say. Lines wait then, and past a number of them are lost and counted; and so they
+    are where a disk is full.
+
+    Args:
+        stream: what they are written to; by its descriptor, if it has one.
+        told: a line that says how many were lost.
+        monotonic: a clock that measures durations.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO,
+        told: Callable[[int], str],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.lost = 0
+        """Lines that could not be written."""
+        self._stream = stream
+        self._told = told
+        self._monotonic = monotonic
+        self._is_cut = False
+        self._pending: deque[bytes] = deque()
+        self._untold = 0
+
+    def write(self, line: str) -> None:
+        """Write a whole line, now or as soon as there is room."""
+        descriptor = self._descriptor()
+        if descriptor is None:
+            try:
+                self._stream.write(line)
+                self._stream.flush()
+            except (OSError, ValueError):
+                self.lost += 1
+            return
+        if len(self._pending) >= MOST_PENDING:
+            self.lost += 1
+            self._untold += 1
+        else:
+            start = "\n" if self._is_cut and not self._pending else ""
+            self._is_cut = self._is_cut and not start
+            self._pending.append((start + line).encode("utf-8", "backslashreplace"))
+        self.drain()
+
+    def drain(self, patience: float = 0.0) -> None:
+        """Write what waits, and wait so many seconds at most for room."""
+        descriptor = self._descriptor()
+        if descriptor is None or not self._pending:
+            return
+        end = self._monotonic() + patience
+        while self._pending and self._has_room(descriptor, max(0.0, end - self._monotonic())):
+            line = self._pending.popleft()
+            try:
+                # No more than what a pipe with room takes without waiting.
+                written = os.write(descriptor, line[: select.PIPE_BUF])
+            except OSError:
+                self._lose()
+                continue
+            if written < len(line):
+                self._is_cut = True
+                self._pending.appendleft(line[written:])
+                continue
+            self._is_cut = False
+            if self._untold:
+                told, self._untold = self._told(self._untold), 0
+                self._pending.appendleft(told.encode())
+
+    def _lose(self) -> None:
+        self.lost += 1
+        self._untold += 1
+        if self._is_cut and self._pending:
+            # A part of it is there already: what follows begins a line of its own.
+            self._is_cut = False
+            self._pending[0] = b"\n" + self._pending[0]
+
+    def _has_room(self, descriptor: int, seconds: float) -> bool:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLOUT)
+        try:
+            return bool(poll.poll(seconds * 1000))
+        except OSError:
+            return False
+
+    def _descriptor(self) -> int | None:
+        try:
+            return self._stream.fileno()
+        except (OSError, ValueError, AttributeError):
+            return None

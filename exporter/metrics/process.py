@@ -1,0 +1,46 @@
+"""What the process tells of its clients and of its log, beside what the accounts are about."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Final, Literal, get_args
+
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+
+from exporter.metrics.catalogue import BY_NAME
+from exporter.metrics.collector import family_of
+from exporter.metrics.reading import Sample
+
+Reason = Literal["idle", "handshake", "limit", "slow"]
+"""Why a client was let go."""
+
+
+class ProcessCounts(Collector):
+    """Counts that the web side keeps as it goes, read at a scrape. Of one event loop.
+
+    Args:
+        lines_suppressed: how many lines of the log were not written.
+    """
+
+    def __init__(self, lines_suppressed: Callable[[], int]) -> None:
+        self.connections: Callable[[], int] = lambda: 0
+        """How many clients are connected."""
+        self._closed: Final[Counter[Reason]] = Counter()
+        self._lines_suppressed: Final = lines_suppressed
+
+    def closed(self, reason: Reason) -> None:
+        """A client was let go."""
+        self._closed[reason] += 1
+
+    def describe(self) -> list[Family]:
+        """Nothing: names are the catalogue's."""
+        return []
+
+    def collect(self) -> Iterator[Family]:
+        """The families, every reason among them from the start."""
+        connections = [Sample((), float(self.connections()))]
+        yield family_of(BY_NAME["comfycontrol_exporter_web_connections"], connections)
+        closed = [Sample((r,), float(self._closed[r])) for r in get_args(Reason)]
+        yield family_of(BY_NAME["comfycontrol_exporter_web_connections_closed_total"], closed)
+        lines = [Sample((), float(self._lines_suppressed()))]
+        yield family_of(BY_NAME["comfycontrol_exporter_log_lines_suppressed_total"], lines)

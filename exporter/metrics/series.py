@@ -1,0 +1,105 @@
+"""How many series a configuration can make at most, metric by metric. Pure.
+
+For whoever decides about slices before the first of them is made: `check-config --series`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from math import prod
+from typing import Final
+
+from exporter.config import Account, Config
+from exporter.ledger.slicing import OTHER
+from exporter.metrics.catalogue import API_DURATION_BUCKETS, CATALOGUE, Metric
+from exporter.metrics.instruments import EXPECTED_CODES
+
+CODES: Final = 500
+"""HTTP has statuses from 100 to 599; an answer with another is no answer."""
+
+_BESIDES: Final = 2
+"""Values that no cap counts: `unknown` and `other`, or the like."""
+
+_OF_HISTOGRAM: Final = 3
+"""Beside the buckets that are configured: `+Inf`, the sum and the count."""
+
+_BUCKETS: Final[Mapping[str, Callable[[Config], int]]] = {
+    "comfycontrol_workflow_entry_queue_position": lambda config: len(
+        config.metrics.entry_queue_position_buckets
+    ),
+    "comfycontrol_workflow_time_to_start_seconds": lambda config: len(
+        config.metrics.time_to_start_buckets
+    ),
+    "comfycontrol_workflow_run_duration_seconds": lambda config: len(
+        config.metrics.run_duration_buckets
+    ),
+    "comfycontrol_api_request_duration_seconds": lambda _: len(API_DURATION_BUCKETS),
+}
+
+
+def combinations(config: Config) -> int:
+    """How many combinations of slices an account can have, defaults and `other` included."""
+    return prod(one.values + len({one.default, OTHER}) for one in config.metrics.slices)
+
+
+def most_series(config: Config) -> Iterator[tuple[Metric, int]]:
+    """Every metric with the most series that it can have.
+
+    Should `values` or a cap be lowered later, what was counted by then is on top.
+    """
+    for metric in CATALOGUE:
+        per_account = _runner_tags if "tag" in metric.labels else _once
+        accounts = sum(map(per_account, config.accounts)) if "account" in metric.labels else 1
+        series = accounts * prod(
+            _values(label, metric, config)
+            for label in metric.labels
+            if label not in {"account", "tag"}
+        )
+        if metric.sliced and "workflow_id" not in metric.labels:
+            series *= combinations(config)
+        if metric.type == "histogram":
+            series *= _BUCKETS[metric.name](config) + _OF_HISTOGRAM
+        yield metric, series
+
+
+def table(config: Config) -> str:
+    """The same for a person, the largest first."""
+    found = sorted(most_series(config), key=lambda entry: -entry[1])
+    total = sum(series for _, series in found)
+    width = len(f"{total:,}")
+    lines = [f"  {series:>{width},}  {metric.name}" for metric, series in found]
+    head = "series at most, metric by metric"
+    if config.metrics.slices:
+        many = combinations(config)
+        head += f", with {many:,} combinations of slices in each account"
+    return "\n".join([f"{head}:", *lines, f"  {total:>{width},}  in all"])
+
+
+def _once(_: Account) -> int:
+    return 1
+
+
+def _runner_tags(account: Account) -> int:
+    if account.runners is None or not account.runners.by_tag:
+        return 0
+    return account.runners.tags + _BESIDES
+
+
+def _values(label: str, metric: Metric, config: Config) -> int:
+    """How many values a label can have."""
+    metrics = config.metrics
+    many = {
+        "node_type": metrics.node_types + _BESIDES,
+        "exception_type": metrics.exception_types + _BESIDES,
+        "workflow_id": metrics.per_workflow_series,
+        "address": len({account.address for account in config.accounts}),
+        "code": CODES + len([code for code in EXPECTED_CODES if not code.isdigit()]),
+        "version": 1,
+        "revision": 1,
+        "python_version": 1,
+    }
+    if label in many:
+        return many[label]
+    if "slice" in metric.labels:
+        # One series a slice, whatever it comes from.
+        return len(metrics.slices) if label == "slice" else 1
+    slices = len(metrics.slices) if label == "label" else 0
+    return len(metric.values[label]) + slices

@@ -1,0 +1,107 @@
+"""The one way in which files that a user names are read: regular files alone, and bounded.
+
+A pipe or a device would block for good, or give something else when it is read again by a reload.
+"""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_KINDS: Final = (
+    (stat.S_ISDIR, "is a directory"),
+    (stat.S_ISFIFO, "is a named pipe, not a regular file"),
+    (stat.S_ISSOCK, "is a socket, not a regular file"),
+    (stat.S_ISCHR, "is a device, not a regular file"),
+    (stat.S_ISBLK, "is a device, not a regular file"),
+)
+
+
+class Unreadable(Exception):  # noqa: N818 - a state of the file, not an error of ours
+    """A file that cannot be had. The reason continues its name as a sentence does.
+
+    Attributes:
+        reason: what is wrong, such as "does not exist".
+        is_missing: nothing is there.
+    """
+
+    def __init__(self, reason: str, *, is_missing: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.is_missing = is_missing
+
+
+@dataclass(frozen=True, slots=True)
+class PlainFile:
+    """What was in a file.
+
+    Attributes:
+        content: all of it.
+        status: taken before the content was read: what is written meanwhile counts as a change.
+    """
+
+    content: bytes
+    status: os.stat_result
+
+
+def read_plain(path: str | Path, largest: int) -> PlainFile:
+    """Read a regular file, through symbolic links, without ever waiting for another program.
+
+    Args:
+        path: The file.
+        largest: Bytes that it may have.
+
+    Raises:
+        Unreadable: It is something else, is larger, or cannot be read.
+    """
+    try:
+        # Before it is opened: to open a device, or the end of a pipe, can have an effect.
+        check_regular(os.stat(path))  # noqa: PTH116 - paths may be text
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        try:
+            # Once more: another file may have come into its place.
+            status = os.fstat(handle)
+            check_regular(status)
+            content = _read(handle, largest + 1)
+        finally:
+            os.close(handle)
+    except FileNotFoundError:
+        raise Unreadable("does not exist", is_missing=True) from None
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {_reason(error)}") from None
+    except ValueError:
+        raise Unreadable("has a name that no file can have") from None
+    if len(content) > largest:
+        raise Unreadable(f"is larger than {_size(largest)}")
+    return PlainFile(content, status)
+
+
+def check_regular(status: os.stat_result) -> None:
+    """See to it that this is the status of a regular file.
+
+    Raises:
+        Unreadable: It is not.
+    """
+    mode = status.st_mode
+    if not stat.S_ISREG(mode):
+        kinds = (words for is_kind, words in _KINDS if is_kind(mode))
+        raise Unreadable(next(kinds, "is not a regular file"))
+
+
+def _read(handle: int, most: int) -> bytes:
+    chunks: list[bytes] = []
+    missing = most
+    while missing > 0 and (chunk := os.read(handle, min(missing, 1 << 20))):
+        chunks.append(chunk)
+        missing -= len(chunk)
+    return b"".join(chunks)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or "input/output error").lower()
+
+
+def _size(count: int) -> str:
+    mebibytes, rest = divmod(count, 1 << 20)
+    return f"{mebibytes} MiB" if mebibytes and not rest else f"{count >> 10} KiB"

@@ -1,0 +1,183 @@
+"""Takes in clients from a listening socket.
+
+asyncio's own way has no bound on how many there are, holds 256 KiB for each TLS connection before
+its first byte, and tries again at once, with a line in the log, where descriptors have run out.
+"""
+
+import asyncio
+import errno
+import logging
+import resource
+import socket
+import ssl
+from asyncio.sslproto import SSLProtocol
+from collections.abc import Callable
+from typing import Final
+
+from exporter.web.clients import Client, Clients
+from exporter.web.connections import Connection
+
+log = logging.getLogger(__name__)
+
+AT_A_TIME: Final = 64
+"""Clients that are taken in before others of the event loop have their turn."""
+
+PAUSE_SECONDS: Final = 1.0
+"""How long nobody is taken in after that failed."""
+
+LET_GO_AT_A_TIME: Final = 16
+SHORT_PAUSE_SECONDS: Final = 0.05
+"""Where so many could be let go, their descriptors are free in a moment."""
+
+TELL_SECONDS: Final = 60.0
+"""A line in the log at most so often, however often it fails."""
+
+SHUTDOWN_SECONDS: Final = 5.0
+"""How long a TLS connection that we close waits for the client's goodbye."""
+
+_GONE_AGAIN: Final = (errno.ECONNABORTED, errno.EPROTO, errno.EINTR, errno.EPERM)
+"""The client, not the machine."""
+
+
+class _Tls(SSLProtocol):
+    """asyncio's TLS, with a buffer of one record, as clients that say nothing have one as well."""
+
+    max_size = 16 * 1024
+
+    client: Client
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - TCP
+        super().connection_made(transport)
+        self.client.connected(transport.abort)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.client.gone()
+        super().connection_lost(exc)
+
+
+class Listener:
+    """Accepts from one socket until it is closed. uvicorn takes it for a server of asyncio's.
+
+    Args:
+        sock: that listens.
+        clients: who is connected, over all sockets.
+        make: the protocol of a client.
+        context: None: plain HTTP.
+        accept: of the socket.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        clients: Clients,
+        make: Callable[[Client], Connection],
+        context: ssl.SSLContext | None,
+        accept: Callable[[], tuple[socket.socket, object]] | None = None,
+    ) -> None:
+        self._sock = sock
+        self._clients = clients
+        self._make = make
+        self._context = context
+        self._accept = accept or sock.accept
+        self._loop = clients.loop
+        self._told_at: float | None = None
+        self._pause: asyncio.TimerHandle | None = None
+        # An event loop holds its tasks weakly.
+        self._beginning: set[asyncio.Task[object]] = set()
+        self._is_open = True
+        sock.setblocking(False)
+        self._listen()
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """What it listens on."""
+        return (self._sock,) if self._is_open else ()
+
+    def close(self) -> None:
+        """Take nobody in any more, nor wait for handshakes."""
+        if self._is_open:
+            self._is_open = False
+            if self._pause is not None:
+                self._pause.cancel()
+            self._loop.remove_reader(self._sock)
+            self._clients.cut_handshakes()
+
+    async def wait_closed(self) -> None:
+        """It is."""
+
+    def _listen(self) -> None:
+        self._pause = None
+        if self._is_open:
+            self._loop.add_reader(self._sock, self._take_in)
+
+    def _take_in(self) -> None:
+        for _ in range(AT_A_TIME):
+            try:
+                sock, _ = self._accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno not in _GONE_AGAIN:
+                    self._have_a_pause(error)
+                    return
+                continue
+            client = self._clients.take_in()
+            if client is None:
+                sock.close()
+                continue
+            self._begin(sock, client)
+
+    def _have_a_pause(self, error: OSError) -> None:
+        # Who waits may hold what is missing.
+        let_go = [self._clients.make_room() for _ in range(LET_GO_AT_A_TIME)]
+        self._loop.remove_reader(self._sock)
+        pause = SHORT_PAUSE_SECONDS if any(let_go) else PAUSE_SECONDS
+        self._pause = self._loop.call_later(pause, self._listen)
+        now = self._loop.time()
+        if self._told_at is not None and now - self._told_at < TELL_SECONDS:
+            return
+        self._told_at = now
+        log.error(
+            "no client can be taken in for now",
+            extra={
+                "reason": errno.errorcode.get(error.errno or 0, "unknown"),
+                "descriptors_allowed": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+                "clients": len(self._clients),
+            },
+        )
+
+    def _begin(self, sock: socket.socket, client: Client) -> None:
+        sock.setblocking(False)
+        if self._context is not None:
+            client.begins_handshake()
+        task = self._loop.create_task(self._connected(sock, client))
+        self._beginning.add(task)
+        task.add_done_callback(self._beginning.discard)
+
+    async def _connected(self, sock: socket.socket, client: Client) -> None:
+        if client.is_gone:
+            sock.close()
+            return
+        try:
+            await self._loop.connect_accepted_socket(lambda: self._protocol(client), sock)
+        except OSError:
+            client.gone()
+            sock.close()
+
+    def _protocol(self, client: Client) -> asyncio.BaseProtocol:
+        protocol = self._make(client)
+        if self._context is None:
+            return protocol
+        tls = _Tls(
+            self._loop,
+            protocol,
+            self._context,
+            None,  # type: ignore[arg-type]  # nobody waits for it
+            server_side=True,
+            # The client's own is shorter, and counted.
+            ssl_handshake_timeout=int(self._clients.handshake_seconds) + 1,
+            ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+        )
+        tls.client = client
+        return tls

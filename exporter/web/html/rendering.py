@@ -1,0 +1,252 @@
+"""The templates, filled."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from exporter.views import SortKey, Views, WorkflowQuery, WorkflowStory
+from exporter.web.html import addresses, words
+from exporter.web.html.assets import Asset
+from exporter.web.html.plots import HEIGHT, WIDTH, draw
+from exporter.web.html.summary import doubts, failed_of, is_unseen, summarize
+
+OPEN_COLUMNS: Final[Sequence[tuple[str, SortKey | None]]] = (
+    ("Workflow", None),
+    ("Account", None),
+    ("Status", "status"),
+    ("Place", "position"),
+    ("Age", "age"),
+    ("Runs for", "run"),
+    ("Seen", "seen"),
+    ("Next", None),
+    ("Slices", None),
+)
+SETTLED_COLUMNS: Final[Sequence[tuple[str, SortKey | None]]] = (
+    ("Workflow", None),
+    ("Account", None),
+    ("Outcome", "status"),
+    ("Cause", None),
+    ("Waited", None),
+    ("Ran", "run"),
+    ("Ended", "ended"),
+    ("Slices", None),
+)
+
+_CHOICES: Final = ("account", "status", "node_type")
+_HIDDEN_FIRST: Final = 500
+"""Values that a list of choices shows."""
+
+MARKS: Final = {
+    "completed": "✓",
+    "failed": "✕",
+    "invalid": "✕",
+    "cancelled": "\N{EN DASH}",
+    "running": "▶",
+}
+"""Beside the word, never alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageLink:
+    """A link of the foot: relative to the first page, or elsewhere."""
+
+    target: str
+    title: str
+    meaning: str
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it leads out of the exporter."""
+        return "://" in self.target
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A list of values to filter by."""
+
+    field: str
+    label: str
+    values: tuple[str, ...]
+    chosen: str
+
+
+class Pages:
+    """Renders pages and the parts of them that change.
+
+    Args:
+        views: What is shown.
+        assets: The stylesheet and the script.
+        links: Of the foot.
+        home: Whether the first page can be had: the metrics may be in its place.
+    """
+
+    def __init__(
+        self,
+        views: Views,
+        assets: Mapping[str, Asset],
+        links: Sequence[PageLink] = (),
+        *,
+        home: bool = True,
+    ) -> None:
+        self._views = views
+        self._environment = Environment(
+            loader=PackageLoader("exporter.web.html"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._environment.filters.update(
+            span=words.span,
+            stamp=words.stamp,
+            clock=words.clock,
+            share=words.share,
+            number=words.number,
+            foreign=words.foreign,
+            path_part=words.path_part,
+        )
+        self._environment.globals.update(
+            count=words.count,
+            draw=draw,
+            doubts=doubts,
+            failed_of=failed_of,
+            is_unseen=is_unseen,
+            address=addresses.unparse,
+            query_of=WorkflowQuery,
+            marks=MARKS,
+            style=assets["style.css"],
+            script=assets["live.js"],
+            links=tuple(links),
+            home=home,
+            plot_width=WIDTH,
+            plot_height=HEIGHT,
+        )
+
+        for name in self._environment.list_templates():
+            # Compiled now: it would be taken for the cost of what is rendered first.
+            self._environment.get_template(name)
+
+    def page(  # noqa: PLR0913 - what a page is made of
+        self,
+        body: str,
+        *,
+        root: str,
+        at: float,
+        title: str,
+        current: str,
+        above: str = "",
+        live: bool = True,
+    ) -> str:
+        """A whole page.
+
+        Args:
+            body: The part that changes, rendered.
+            root: The way to the first page.
+            at: When the body was rendered, in Unix seconds.
+            title: Of the page.
+            current: Which entry of the navigation it is.
+            above: What stands above the body and does not change.
+            live: Whether there is anything to fetch again.
+        """
+        return self._template("page.html").render(
+            body=Markup(body),  # noqa: S704 - our own templates' work
+            above=Markup(above),  # noqa: S704
+            root=root,
+            at=at,
+            title=title,
+            current=current,
+            live=live,
+        )
+
+    def overview(self, root: str) -> str:
+        """The part of the first page that changes, which is all of it."""
+        overview = self._views.overview()
+        return self._template("overview.html").render(
+            root=root, overview=overview, now=overview.at, summary=summarize(overview)
+        )
+
+    def workflows(self, root: str, query: WorkflowQuery, now: float) -> str:
+        """The part of a table's page that changes: the table."""
+        table = self._views.workflows(query)
+        settled = query.phase == "settled"
+        other = addresses.in_phase(query, settled=not settled)
+        return self._template("table.html").render(
+            root=root,
+            now=now,
+            query=query,
+            table=table,
+            columns=SETTLED_COLUMNS if settled else OPEN_COLUMNS,
+            turned=addresses.turned,
+            at_page=addresses.at_page,
+            other=other,
+            # Somebody has an id and does not know whether it has ended.
+            in_other=0 if table.total or not query.prefix else self._views.workflows(other).total,
+        )
+
+    def filters(self, root: str, query: WorkflowQuery) -> str:
+        """What stands above the table, and stays as it is while that changes."""
+        known = self._views.filters()
+        given: dict[str, str | None] = {
+            "account": query.account,
+            "status": query.status,
+            "node_type": query.node_type,
+        }
+        choices = [
+            _choice(
+                name, name.replace("_", " ").capitalize(), known.get(name, ()), given[name] or ""
+            )
+            for name in _CHOICES
+            if known.get(name) or given[name]
+        ]
+        labels = [label for label in known if label not in _CHOICES]
+        labels += [label for label in query.slices if label not in known]
+        choices += [
+            _choice(f"slice.{label}", label, known.get(label, ()), query.slices.get(label, ""))
+            for label in labels
+        ]
+        return self._template("filters.html").render(
+            root=root,
+            query=query,
+            choices=choices,
+            kept=addresses.fields(query),
+            phases=(
+                (
+                    "Open",
+                    query if query.phase == "open" else addresses.in_phase(query, settled=False),
+                ),
+                (
+                    "Ended lately",
+                    query if query.phase == "settled" else addresses.in_phase(query, settled=True),
+                ),
+            ),
+            plain=WorkflowQuery(phase=query.phase, sort=query.sort, per_page=query.per_page),
+        )
+
+    def workflow(self, root: str, workflow_id: str, now: float) -> str | None:
+        """The history of one workflow; None: nothing is known of it."""
+        story = self._views.workflow(workflow_id)
+        return None if story is None else self._story(root, story, now)
+
+    def unknown(self, root: str, workflow_id: str) -> str:
+        """What is said of an id of which nothing is known."""
+        return self._template("unknown.html").render(root=root, workflow_id=workflow_id)
+
+    def _story(self, root: str, story: WorkflowStory, now: float) -> str:
+        return self._template("workflow.html").render(
+            root=root, story=story, row=story.row, now=now
+        )
+
+    def _template(self, name: str) -> Template:
+        return self._environment.get_template(name)
+
+
+def _choice(field: str, label: str, values: Sequence[str], chosen: str) -> Choice:
+    shown = tuple(values[:_HIDDEN_FIRST])
+    if chosen and chosen not in shown:
+        # What the address asks for is shown as chosen, even where nothing has it.
+        shown = (chosen, *shown)
+    return Choice(field, label, shown, chosen)

@@ -1,0 +1,188 @@
+"""The addresses of the pages.
+
+    GET /                    the first page
+    GET /workflows?…         tables of workflows
+    GET /workflows/{id}      the history of one
+    GET /static/…            the stylesheet and the script, which never change under their names
+
+With `live=1` in its address a page answers with the part that changes, and with 304 where the
+caller has that already. All links are relative: a proxy may put a path in front of them.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import Final
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from exporter.views import Views, WorkflowQuery
+from exporter.web.html.addresses import parse
+from exporter.web.html.assets import Asset, load_assets
+from exporter.web.html.rendering import PageLink, Pages
+from exporter.web.html.sharing import Rendered, Shared
+from exporter.web.html.words import foreign, path_part
+from exporter.web.workers import Run
+
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""Of the pages: a script or a style that is in a page itself does nothing."""
+
+_LONGEST_ID: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class HtmlParts:
+    """What the pages need.
+
+    Attributes:
+        views: What they show.
+        links: Of their foot, relative to the first page or elsewhere.
+        home: Whether `/` is the first page; the metrics may be there.
+        shared: What is rendered for several at once.
+        wall: Unix seconds.
+        run: Calls what takes a while in another thread.
+    """
+
+    views: Views
+    links: tuple[PageLink, ...] = ()
+    home: bool = True
+    shared: Shared | None = None
+    wall: Callable[[], float] = time.time
+    run: Run = run_in_threadpool
+
+
+def html_routes(parts: HtmlParts) -> list[Route]:
+    """The routes of the pages."""
+    assets = load_assets()
+    endpoints = _Endpoints(parts, Pages(parts.views, assets, parts.links, home=parts.home))
+    home = [Route("/", endpoints.overview, methods=["GET"])] if parts.home else []
+    return [
+        *home,
+        Route("/workflows", endpoints.workflows, methods=["GET"]),
+        Route("/workflows/{workflow_id:path}", endpoints.workflow, methods=["GET"]),
+        *(Route(f"/{asset.path}", _asset(asset), methods=["GET"]) for asset in assets.values()),
+    ]
+
+
+class _Endpoints:
+    def __init__(self, parts: HtmlParts, pages: Pages) -> None:
+        self._views = parts.views
+        self._pages = pages
+        self._run = parts.run
+        self._shared = parts.shared or Shared(wall=parts.wall, run=parts.run)
+        self._wall = parts.wall
+
+    async def overview(self, request: Request) -> Response:
+        root = _root(request)
+        part = await self._shared.get(
+            ("overview", root), lambda: self._pages.overview(root), fresh=not _is_live(request)
+        )
+        if _is_live(request):
+            return _live(request, part)
+        return await self._whole(root, part, "Overview", current="overview")
+
+    async def workflows(self, request: Request) -> Response:
+        root, query = _root(request), parse(request.query_params.multi_items())
+        if not _is_live(request) and (found := await self._the_one(query)) is not None:
+            # A relative address, for the prefix of a proxy is not known here.
+            return RedirectResponse(f"{root}workflows/{found}", 303)
+        key = ("workflows", root, str(query))
+        part = await self._shared.get(
+            key,
+            lambda: self._pages.workflows(root, query, self._wall()),
+            fresh=not _is_live(request),
+        )
+        if _is_live(request):
+            return _live(request, part)
+        above = await self._run(self._pages.filters, root, query)
+        return await self._whole(root, part, "Workflows", current="workflows", above=above)
+
+    async def workflow(self, request: Request) -> Response:
+        root = _root(request)
+        workflow_id = request.path_params["workflow_id"][:_LONGEST_ID]
+        part = await self._shared.get(
+            ("workflow", root, workflow_id),
+            lambda: self._pages.workflow(root, workflow_id, self._wall()),
+            fresh=not _is_live(request),
+        )
+        if part.html is None:
+            body = await self._run(self._pages.unknown, root, workflow_id)
+            return await self._whole(root, part, "Unknown workflow", body=body, status=404)
+        if _is_live(request):
+            return _live(request, part)
+        title = f"Workflow {foreign(workflow_id, 40)}"
+        return await self._whole(root, part, title)
+
+    async def _the_one(self, query: WorkflowQuery) -> str | None:
+        """The part of an address of the workflow whose whole id was searched for."""
+        if not query.prefix:
+            return None
+        story = await self._run(self._views.workflow, query.prefix)
+        return None if story is None else path_part(story.row.id)
+
+    async def _whole(  # noqa: PLR0913 - what a page is made of
+        self,
+        root: str,
+        part: Rendered,
+        title: str,
+        *,
+        body: str = "",
+        current: str = "",
+        above: str = "",
+        status: int = 200,
+    ) -> Response:
+        html = await self._run(
+            lambda: self._pages.page(
+                part.html or body,
+                root=root,
+                at=part.at,
+                title=title,
+                current=current,
+                above=above,
+                live=status == 200,
+            )
+        )
+        return HTMLResponse(_encodable(html), status, {"Content-Security-Policy": POLICY})
+
+
+def _live(request: Request, part: Rendered) -> Response:
+    headers = {
+        "ETag": part.etag,
+        "Last-Modified": formatdate(part.at, usegmt=True),
+        "Content-Security-Policy": POLICY,
+    }
+    if request.headers.get("if-none-match", "").removeprefix("W/") == part.etag:
+        return Response(status_code=304, headers=headers)
+    return HTMLResponse(_encodable(part.html or ""), headers=headers)
+
+
+def _asset(asset: Asset) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(_: Request) -> Response:
+        headers = {"Cache-Control": "private, max-age=31536000, immutable"}
+        return Response(asset.content, media_type=asset.media_type, headers=headers)
+
+    return endpoint
+
+
+def _is_live(request: Request) -> bool:
+    return request.query_params.get("live") == "1"
+
+
+def _root(request: Request) -> str:
+    """The way from this page to the first one, whatever a proxy has put in front of both."""
+    raw = request.scope.get("raw_path") or request.scope["path"].encode()
+    before = request.scope.get("root_path", "").encode()
+    path: bytes = raw.removeprefix(before).partition(b"?")[0]
+    return "../" * (path.count(b"/") - 1) or "./"
+
+
+def _encodable(html: str) -> str:
+    # A lone surrogate is no text: whoever fills the views should have no such thing.
+    return html.encode("utf-8", "replace").decode("utf-8")

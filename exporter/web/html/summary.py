@@ -1,0 +1,176 @@
+"""The three answers at the top of the first page: what fails, what waits, whether to believe it."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from exporter.views import AccountView, Overview
+from exporter.web.html.words import count, foreign, share, span
+
+STALE_SECONDS: Final = 300
+"""From when on what was seen last is doubted; as the alerts have it."""
+
+BEHIND_SECONDS: Final = 300
+
+LONG_WAIT_SECONDS: Final = 900
+
+_UNSUCCESSFUL: Final = ("failed", "invalid")
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The workflow that has waited for longest."""
+
+    workflow_id: str
+    account: str
+    since: float
+    seconds: float
+    long: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What fails most."""
+
+    node_type: str
+    exception_type: str
+    account: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """All accounts together.
+
+    Attributes:
+        ended: Outcomes of the last hour.
+        failed: Those of them that failed or were invalid.
+        failed_share: That as a share of 0 to 1; None where nothing has ended.
+        causes: What failed, most frequent first; three at most.
+        waiting: None: nothing waits, or we cannot see it.
+        unreached: Accounts that are down: what ends meanwhile is known later.
+        waiting_unknown: Accounts of which it is not known what waits.
+        queued: How many wait.
+        running: How many run.
+        believable: None: not known yet.
+        doubts: Why not, in words, most urgent first.
+        grounds: Why, in words, where there is no doubt.
+    """
+
+    ended: int
+    failed: int
+    failed_share: float | None
+    causes: tuple[Cause, ...]
+    waiting: Waiting | None
+    unreached: tuple[str, ...]
+    waiting_unknown: tuple[str, ...]
+    queued: int
+    running: int
+    believable: bool | None
+    doubts: tuple[str, ...]
+    grounds: str
+
+
+def summarize(overview: Overview) -> Summary:
+    """Put the accounts together."""
+    accounts = overview.accounts
+    outcomes = Counter[str]()
+    for account in accounts:
+        outcomes.update(account.outcomes)
+    ended = sum(outcomes.values())
+    failed = sum(outcomes[status] for status in _UNSUCCESSFUL)
+    causes = sorted(
+        (
+            Cause(cause.node_type, cause.exception_type, account.name, cause.count)
+            for account in accounts
+            for cause in account.failures
+        ),
+        key=lambda cause: -cause.count,
+    )
+    named = [(account.name, doubts(account, overview.at)) for account in accounts]
+    found = tuple(
+        f"{foreign(name)}: {doubt}" if len(accounts) > 1 else doubt[:1].upper() + doubt[1:]
+        for name, its in named
+        for doubt in its
+    )
+    unsure = any(is_unseen(account) for account in accounts) or not accounts
+    return Summary(
+        ended=ended,
+        failed=failed,
+        failed_share=failed / ended if ended else None,
+        causes=tuple(causes[:3]),
+        waiting=_waiting(accounts, overview.at),
+        unreached=tuple(account.name for account in accounts if not account.up),
+        waiting_unknown=tuple(account.name for account in accounts if not account.open),
+        queued=sum(account.open.get("queued", 0) for account in accounts),
+        running=sum(account.open.get("running", 0) for account in accounts),
+        believable=False if found else None if unsure else True,
+        doubts=found,
+        grounds=_grounds(accounts),
+    )
+
+
+def is_unseen(account: AccountView) -> bool:
+    """Whether the account is up and nothing of it was seen yet, as in the first seconds."""
+    belief = account.belief
+    return belief.stalest_seconds is None and belief.listing_lag_seconds is None
+
+
+def doubts(account: AccountView, now: float) -> tuple[str, ...]:
+    """Why the numbers of an account may be wrong: sentences without a beginning and an end."""
+    belief = account.belief
+    found: list[str] = []
+    if not account.up:
+        since = "" if account.down_since is None else f" for {span(now - account.down_since)}"
+        shown = "" if account.open else ", so what is open is not known"
+        found.append(f"not reached{since}{shown}")
+    if belief.difference:
+        missing = count(belief.difference, "outcome")
+        found.append(f"{missing} of the service not counted yet")
+    if not account.up:
+        # That it was not seen lately says nothing more.
+        return tuple(found)
+    if (lag := belief.listing_lag_seconds) is not None and lag > BEHIND_SECONDS:
+        found.append(f"the list was last read whole {span(lag)} ago")
+    if (stalest := belief.stalest_seconds) is not None and stalest > STALE_SECONDS:
+        found.append(f"some open workflow was not seen for {span(stalest)}")
+    return tuple(found)
+
+
+def failed_of(account: AccountView) -> tuple[int, str]:
+    """How many failed in the last hour, and their share in words."""
+    ended = sum(account.outcomes.values())
+    failed = sum(account.outcomes.get(status, 0) for status in _UNSUCCESSFUL)
+    return failed, share(failed / ended) if ended else ""
+
+
+def _waiting(accounts: Iterable[AccountView], now: float) -> Waiting | None:
+    found = [
+        Waiting(
+            account.longest_waiting_id,
+            account.name,
+            account.longest_waiting_since,
+            now - account.longest_waiting_since,
+            now - account.longest_waiting_since > LONG_WAIT_SECONDS,
+        )
+        for account in accounts
+        if account.longest_waiting_id is not None and account.longest_waiting_since is not None
+    ]
+    return max(found, key=lambda waiting: waiting.seconds, default=None)
+
+
+def _grounds(accounts: Iterable[AccountView]) -> str:
+    """The weakest of what speaks for the numbers."""
+    beliefs = [account.belief for account in accounts]
+    parts = []
+    stalest = [b.stalest_seconds for b in beliefs if b.stalest_seconds is not None]
+    if stalest:
+        parts.append(f"every open workflow was seen within {span(max(1.0, *stalest))}")
+    lags = [b.listing_lag_seconds for b in beliefs if b.listing_lag_seconds is not None]
+    if lags:
+        parts.append(f"the list was read whole {span(max(lags))} ago")
+    if beliefs and all(b.difference == 0 for b in beliefs):
+        parts.append("the service's totals agree")
+    text = "; ".join(parts)
+    return text[:1].upper() + text[1:] + "." if text else ""

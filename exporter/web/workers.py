@@ -1,0 +1,61 @@
+"""A few threads that are there from the start: none is needed when there are no more to be had."""
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+Run = Callable[..., Awaitable[Any]]
+"""Calls a function with its arguments in another thread, and gives what it gives."""
+
+
+class Workers:
+    """Runs what would hold up the event loop.
+
+    Its threads are daemons, and so hold up no end: they may be waiting for a disk.
+
+    Args:
+        count: how many threads.
+        name: theirs.
+    """
+
+    def __init__(self, count: int, name: str) -> None:
+        self._work: Final[queue.SimpleQueue[Callable[[], None]]] = queue.SimpleQueue()
+        for _ in range(count):
+            threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    async def run(self, function: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
+        """Call the function in one of the threads, after those that were asked for before."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[_T] = loop.create_future()
+
+        def tell(result: _T | None, error: Exception | None) -> None:
+            if done.cancelled():
+                return
+            if error is not None:
+                done.set_exception(error)
+            else:
+                done.set_result(result)  # type: ignore[arg-type]  # None is of _T then
+
+        def work() -> None:
+            result, failed = None, None
+            try:
+                result = function(*arguments, **named)
+            except Exception as error:  # noqa: BLE001 - it is for who asked
+                failed = error
+            # The loop has ended where the process is ending.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(tell, result, failed)
+
+        self._work.put(work)
+        return await done
+
+    def _run(self) -> None:
+        while True:
+            self._work.get()()
