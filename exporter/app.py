@@ -22,6 +22,8 @@ from exporter.config.slices import compiled
 from exporter.following.choosing import StreamCapacity
 from exporter.following.loop import StreamLoop
 from exporter.following.reconciling import Pace
+from exporter.history.history import History
+from exporter.history.live import AccountNow, LiveViews, Sources
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.slicing import SliceRule
 from exporter.ledger.sqlite import SqliteStore
@@ -113,6 +115,10 @@ class App:
         )
         _tell_ledger(self._ledger, store)
         self._streams = StreamLoop()
+        self._history = History(now, self._ledger.kept_history)
+        self._ledger.on_taken = self._history.note
+        self._ledger.before_keeping = self._keep_history
+        self._instruments.on_stream_end = self._history.stream_ended
         self._around = Surroundings(
             self._ledger, self._instruments, now, jitter, timeouts, self._streams, reconciling
         )
@@ -128,6 +134,7 @@ class App:
         }
         self._ledger.on_change = self._look
         self._announcements = Announcements(hold, self._ledger, self._instruments)
+        self.views: Final = self._make_views()
         self.page: Final = Page(self._registry, self.read, self._asked)
         self.pushed: Final = PushedIds(
             _push_tokens(config), self._ledger, now, self._look_again, self._note_withdrawn
@@ -228,6 +235,36 @@ class App:
             )
 
         return as_asked
+
+    def _accounts_now(self) -> dict[str, AccountNow]:
+        config, followed = self._config, self._accounts
+        limits = {a.name: (a.address, a.rate_limit) for a in config.accounts}
+        return {
+            name: AccountNow(
+                reading=account.reading(),
+                plan=account.plan(),
+                last_error=account.last_error(),
+                address=limits[name][0],
+                limit=limits[name][1].requests,
+                share=_limit(limits[name][1]).share,
+                period=limits[name][1].per,
+            )
+            for name, account in followed.items()
+            if name in limits  # else a reload is just taking it away
+        }
+
+    def _make_views(self) -> LiveViews:
+        sources = Sources(
+            now=self._now,
+            accounts=self._accounts_now,
+            budgets=lambda: [budget.reading() for budget in list(self._budgets.values())],
+            config=lambda: replace(
+                self._config_reading, web_last_reload_successful=self.web_config_reading()
+            ),
+            version=__version__,
+            revision=__revision__,
+        )
+        return LiveViews(self._ledger, self._history, sources)
 
     # Reloading --------------------------------------------------------------------------------
 
@@ -332,6 +369,10 @@ class App:
         followed = self._accounts.get(account)
         if followed is not None:
             followed.note_withdrawn(workflow_id)
+
+    def _keep_history(self) -> None:
+        self._history.digest(self._accounts)
+        self._ledger.keep_history(self._history.take_pending)
 
     def _keep(self) -> None:
         expiry = self._now().monotonic + EXPIRY_SECONDS

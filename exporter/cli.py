@@ -13,6 +13,8 @@ from exporter.flags import (
     DEFAULT_LISTEN_ADDRESS,
     EXIT_BAD_INPUT,
     HEALTH_URL,
+    STATUS_PASSWORD,
+    STATUS_USER,
     checked_url,
     parse,
     say,
@@ -30,7 +32,9 @@ EXIT_OK: Final = 0
 EXIT_CANNOT_LISTEN: Final = 2
 
 
-def main(argv: Sequence[str] | None = None, *, hold: float = HOLD_SECONDS) -> int:
+def main(  # noqa: PLR0911 - one for each command
+    argv: Sequence[str] | None = None, *, hold: float = HOLD_SECONDS
+) -> int:
     """Run the command; the exit code.
 
     `hold` is for how many seconds a new series stands at 0 where workflows are exported: no flag,
@@ -45,6 +49,8 @@ def main(argv: Sequence[str] | None = None, *, hold: float = HOLD_SECONDS) -> in
             return _check_web_config(arguments.file)
         case "health":
             return _health(arguments)
+        case "status":
+            return _status(arguments)
         case "simulate":
             return _simulate(arguments)
         case "demo":
@@ -113,6 +119,23 @@ def _health(arguments: argparse.Namespace) -> int:
         is_healthy, text = False, str(error)
     say(text, sys.stdout if is_healthy else sys.stderr)
     return EXIT_OK if is_healthy else EXIT_BAD_INPUT
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from exporter.status import Way, show_status  # noqa: PLC0415
+
+    user = arguments.user or os.environ.get(STATUS_USER) or None
+    password = os.environ.get(STATUS_PASSWORD, "")
+    if arguments.password_file is not None:
+        try:
+            password = arguments.password_file.read_text("utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not text"
+            say(f"--password-file {arguments.password_file}: {why}")
+            return EXIT_BAD_INPUT
+    return show_status(
+        Way(arguments.url, user, password, arguments.ca, arguments.cert, arguments.key)
+    )
 
 
 def _export(arguments: argparse.Namespace, hold: float) -> int:

@@ -20,6 +20,9 @@ LISTEN_FLAG: Final = "--web.listen-address"
 DEFAULT_LISTEN_ADDRESS: Final = ":10871"
 DEFAULT_HEALTH_URL: Final = "http://localhost:10871/-/healthy"
 HEALTH_URL: Final = "COMFYCONTROL_EXPORTER_HEALTH_URL"
+DEFAULT_STATUS_URL: Final = "http://localhost:10871"
+STATUS_USER: Final = "COMFYCONTROL_EXPORTER_USER"
+STATUS_PASSWORD: Final = "COMFYCONTROL_EXPORTER_PASSWORD"  # noqa: S105 - the variable's name
 
 TAKEN_PATHS: Final = ("/-/", "/api/", "/config")
 """Below these the metrics cannot be."""
@@ -127,6 +130,8 @@ def _parser() -> _Parser:
     )
     check_web.add_argument("file", type=Path, metavar="FILE", help=checked)
 
+    _add_status(commands)
+
     health = commands.add_parser(
         "health", help="ask a running exporter whether it lives; exit code 0 or 1"
     )
@@ -165,6 +170,46 @@ def _parser() -> _Parser:
     _add_web(demo, suppress=True)
     _add_logging(demo, suppress=True)
     return parser
+
+
+def _add_status(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    status = commands.add_parser(
+        "status",
+        help="show how a running exporter is, live in a terminal; exit code 0: fine, 1: no answer, "
+        "2: a critical problem",
+    )
+    status.add_argument(
+        "url",
+        nargs="?",
+        type=checked_url,
+        default=DEFAULT_STATUS_URL,
+        metavar="URL",
+        help=f"of the exporter (default {DEFAULT_STATUS_URL})",
+    )
+    status.add_argument(
+        "--user", metavar="NAME", help=f"of the web side, where it has users (or ${STATUS_USER})"
+    )
+    status.add_argument(
+        "--password-file",
+        type=Path,
+        metavar="FILE",
+        help=f"holds the password (or ${STATUS_PASSWORD} is it)",
+    )
+    status.add_argument(
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help="certificates of those who may have signed the exporter's, PEM",
+    )
+    status.add_argument(
+        "--cert",
+        type=Path,
+        metavar="FILE",
+        help="certificate to show where the exporter asks for one, PEM",
+    )
+    status.add_argument(
+        "--key", type=Path, metavar="FILE", help="its key, where that is a file of its own"
+    )
 
 
 def _add_logging(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None:

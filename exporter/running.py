@@ -99,6 +99,7 @@ def run(  # noqa: PLR0913 - what a process is made of
         read=app.read,
         config=lambda: app.config,
         reload=reloading.reload if reloading is not None and web.lifecycle else None,
+        views=app.views,
     )
     served = make_app(parts, web.secured)
     app.start()

@@ -129,6 +129,8 @@ class WorkflowRow:
     node_type: str = ""
     exception_type: str = ""
     run_number: int = 1
+    source: str = ""
+    """Who named it first: `configured`, `file`, `listing` or `pushed`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,13 @@ from exporter.comfycontrol import (
 )
 from exporter.comfycontrol.budget import RequestBudget, Turn
 from exporter.comfycontrol.window import Purpose
-from exporter.following.answers import AccountHealth, Answers, is_of_wrong_address
+from exporter.following.answers import (
+    AccountHealth,
+    Answers,
+    LastError,
+    class_of,
+    is_of_wrong_address,
+)
 from exporter.following.backoff import Backoff, HeldBack
 from exporter.following.refusals import Refusals
 from exporter.following.stop import Stop, Stopped
@@ -84,6 +90,8 @@ class AccountAccess:
         self._monotonic = monotonic
         self._backoff = Backoff(random)
         self._held_back = HeldBack()
+        self.last_error: LastError | None = None
+        """Of the latest request that failed."""
         self._changed = threading.Condition()
         self._refused = False
         self._next_try = 0.0
@@ -276,6 +284,7 @@ class AccountAccess:
             with stop.interrupting(call.abort):
                 answer = request(call)
         except RateLimited as error:
+            self.last_error = LastError(class_of(error), self._monotonic())
             turn.refused(error.retry_after)
             with self._changed:
                 self._answers.refused_for_now()
@@ -287,6 +296,8 @@ class AccountAccess:
             if for_all and isinstance(error, Forbidden):
                 # While the whole account is refused, this says nothing of the one id.
                 error = Unauthorized(str(error), code=error.code, retry_after=error.retry_after)
+            if not isinstance(error, Aborted):
+                self.last_error = LastError(class_of(error), self._monotonic())
             self._note_failure(
                 error, _asked_for(turn.purpose, about_one=about_one), about_one=about_one
             )

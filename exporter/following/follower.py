@@ -63,6 +63,8 @@ class Follower:
         self.purpose: Final = purpose
         self.opened_at: float = -inf
         """Monotonic time at which its latest stream was opened."""
+        self.retry_at: float | None = None
+        """Monotonic time until which it backs off; None: it does not."""
         self._access = access
         self._account = access.account
         self._register = register
@@ -133,7 +135,10 @@ class Follower:
             if then.action in ("done", "give_up"):
                 return
             if then.action == "back_off":
-                await asyncio.sleep(max(self._backoff.failed(), then.at_least))
+                seconds = max(self._backoff.failed(), then.at_least)
+                self.retry_at = self._now().monotonic + seconds
+                await asyncio.sleep(seconds)
+                self.retry_at = None
             purpose = Purpose.RECONNECT
 
     async def _one_attempt(self, purpose: Purpose) -> Next:
@@ -168,12 +173,13 @@ class Follower:
         try:
             reason, seconds = await self._read(stream)
         except asyncio.CancelledError:
-            self._telemetry.stream_ended(self._account, "shutdown")
+            seconds = self._now().monotonic - self.opened_at
+            self._telemetry.stream_ended(self._account, "shutdown", self.workflow_id, seconds)
             raise
         finally:
             self._streaming = False
             stream.close()
-        self._telemetry.stream_ended(self._account, reason)
+        self._telemetry.stream_ended(self._account, reason, self.workflow_id, seconds)
         if reason not in ("finished", "shutdown"):
             log.debug("stream ended", extra=self._marks(reason=reason, seconds=round(seconds, 1)))
         return after_stream(reason)
@@ -208,7 +214,7 @@ class Follower:
         return all(seen is None or self._register.observe(seen) for seen in observations)
 
     def _refused(self, error: ServiceError) -> Next:
-        self._telemetry.stream_ended(self._account, reason_of_refusal(error))
+        self._telemetry.stream_ended(self._account, reason_of_refusal(error), self.workflow_id)
         log.debug("no stream", extra=self._marks(code=error.code, reason=str(error)))
         return self._access.refusals.judge(
             self._register, self._account, self.workflow_id, error, self._now()

@@ -125,6 +125,14 @@ class Supervisor:
         with self._lock:
             return {f.workflow_id for f in self._followers.values() if f.streaming}
 
+    def opening(self) -> dict[str, float | None]:
+        """Ids that are to have a stream, by the monotonic time at which it is tried again.
+
+        None: it waits for its turn.
+        """
+        with self._lock:
+            return {f.workflow_id: f.retry_at for f in self._followers.values() if not f.streaming}
+
     def _everyone(self) -> list[Follower]:
         with self._lock:
             return list(self._followers.values())

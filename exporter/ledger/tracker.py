@@ -256,6 +256,7 @@ def _while_open(
     workflow = replace(
         workflow,
         last_seen=seen.at if newest else workflow.last_seen,
+        last_via=seen.via if newest else workflow.last_via,
         created_at=seen.created_at if workflow.created_at is None else workflow.created_at,
         started_at=_latest_start(workflow.started_at, seen.started_at),
     )

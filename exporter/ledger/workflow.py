@@ -44,6 +44,8 @@ class Workflow:
     unknown_status: str | None = None
     """The status last seen, while it is one that we do not know."""
     last_seen: Moment | None = None
+    last_via: str = ""
+    """By which way that was; empty before, and after a restart. It is not kept."""
     created_at: float | None = None
     started_at: float | None = None
     ended_at: float | None = None

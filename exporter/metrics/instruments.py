@@ -4,7 +4,7 @@ These start at 0 with the process, unlike the totals of workflows, which the led
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -28,6 +28,10 @@ def _counter(name: str, registry: CollectorRegistry) -> Counter:
     return Counter(metric.name, metric.help, metric.labels, registry=registry)
 
 
+def _nobody(account: str, reason: StreamEnd, workflow_id: str, seconds: float | None) -> None:
+    """Nobody listens."""
+
+
 class Instruments:
     """Takes what those who ask the service tell of themselves."""
 
@@ -44,6 +48,8 @@ class Instruments:
         self._snapshots = _counter("comfycontrol_stream_snapshots_total", registry)
         self._pages = _counter("comfycontrol_listing_pages_total", registry)
         self._malformed_rows = _counter("comfycontrol_listing_rows_malformed_total", registry)
+        self.on_stream_end: Callable[[str, StreamEnd, str, float | None], None] = _nobody
+        """Told of each stream's end with its workflow, from many threads; it must not wait."""
         self._lock = threading.Lock()
         self._lists_completed: dict[str, float] = {}
         # Not one of the library's counters: which codes come cannot be known beforehand, and what
@@ -133,10 +139,13 @@ class Instruments:
             total.value += 1
         self._durations.labels(account, endpoint).observe(seconds)
 
-    def stream_ended(self, account: str, reason: StreamEnd) -> None:
-        """A stream, or the attempt to open one, is over."""
+    def stream_ended(
+        self, account: str, reason: StreamEnd, workflow_id: str, seconds: float | None = None
+    ) -> None:
+        """A stream is over after so long, or the attempt to open one (None)."""
         if account in self._accounts:
             self._stream_ends.labels(account, reason).inc()
+        self.on_stream_end(account, reason, workflow_id, seconds)
 
     def snapshot_read(self, account: str, result: SnapshotResult) -> None:
         """A stream brought an event."""

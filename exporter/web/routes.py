@@ -20,10 +20,11 @@ from exporter.metrics.negotiation import accepts_gzip, negotiate
 from exporter.metrics.reading import Reading
 from exporter.sources.pushed import PushedIds
 from exporter.views import Views
+from exporter.web.api import api_routes
 from exporter.web.html import HtmlParts, PageLink, html_routes
 from exporter.web.lifecycle import lifecycle_routes
 from exporter.web.pages import CONFIG_PATH, DOCUMENTATION_URL, Link, config_page, landing_page
-from exporter.web.push import PUSH_PATH, push_routes
+from exporter.web.push import PUSH_PATH
 from exporter.web.refusals import refusal, refused_by_routes
 from exporter.web.scrapes import Scrapes
 from exporter.web.security import UNSECURED, Guard, Security
@@ -95,7 +96,7 @@ def _endpoints(parts: WebParts) -> ASGIApp:
         Route(READY_PATH, ready, methods=["GET"]),
         Route(CONFIG_PATH, config, methods=["GET"]),
         *lifecycle_routes(parts.reload),
-        *push_routes(parts.pushed, workers),
+        *api_routes(parts.pushed, parts.views, workers),
     ]
     routes += _pages(parts, links, workers)
     app = Starlette(
