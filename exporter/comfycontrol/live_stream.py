@@ -45,6 +45,15 @@ if TYPE_CHECKING:
 _READS_AT_ONCE: Final = 8
 """Reads from one socket before the others have their turn."""
 
+_READINGS_AT_ONCE: Final = 32
+"""Events that one stream's owner is given before the others have their turn."""
+
+MOST_WAITING: Final = 64
+"""While so many events wait for the owner, nothing more is read: the service has to wait."""
+
+_PATIENCE: Final = 0.05
+"""Seconds until it is judged again whether a stream is silent, while some of its events wait."""
+
 _KEEP_WHOLE: Final = 16384
 """Longer events are remembered by their digest."""
 
@@ -169,8 +178,11 @@ class LiveStream:
         "_events",
         "_framing",
         "_gap",
+        "_given",
+        "_given_at_deadline",
         "_heard",
         "_is_clean",
+        "_is_paused",
         "_last_block",
         "_last_raw",
         "_life",
@@ -203,6 +215,10 @@ class LiveStream:
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
+        self._is_paused = False
+        # Events given to the owner, and how many must be before silence is judged.
+        self._given = 0
+        self._given_at_deadline: int | None = None
         self._heard = self._life = self._loop.time()
         self._connection: TakenConnection | None = None
         try:
@@ -223,9 +239,13 @@ class LiveStream:
     async def __anext__(self) -> Reading:
         while True:
             while self._blocks:
+                if self._given % _READINGS_AT_ONCE == _READINGS_AT_ONCE - 1:
+                    await asyncio.sleep(0)
+                self._given += 1
                 reading = self._read(self._blocks.popleft())
                 if reading is not None:
                     return reading
+            self._resume()
             if self._ended is not None or self._closed:
                 self.ending = self._ended
                 self.close()
@@ -271,7 +291,11 @@ class LiveStream:
 
     def _on_readable(self) -> None:
         connection = self._connection
-        if connection is None or self._ended is not None:
+        if connection is None or self._ended is not None or self._is_paused:
+            return
+        if len(self._blocks) >= MOST_WAITING:
+            self._is_paused = True
+            self._loop.remove_reader(connection.fileno())
             return
         self._read_socket(connection)
         if self._blocks:
@@ -283,6 +307,8 @@ class LiveStream:
             # What is left in the system, the loop tells of again.
             if not may_go_on or connection.pending is None or not connection.pending():
                 return
+            if len(self._blocks) >= MOST_WAITING:
+                break
         self._loop.call_soon(self._on_readable)
 
     def _read_once(self, connection: TakenConnection) -> bool:
@@ -303,15 +329,31 @@ class LiveStream:
         self._take(connection, bytes(_view[:size]))
         return self._ended is None
 
+    def _resume(self) -> None:
+        """Read again, once the owner has taken all that waited."""
+        if not self._is_paused or self._connection is None or self._ended is not None:
+            return
+        self._is_paused = False
+        # What came in the meantime could not be heard.
+        self._heard = self._loop.time()
+        self._loop.add_reader(self._connection.fileno(), self._on_readable)
+        self._loop.call_soon(self._on_readable)  # TLS may have something pending
+
     def _on_time(self) -> None:
-        if self._is_overdue():
+        if self._is_overdue() and self._given_at_deadline is None:
             # The loop may have been held up while something was waiting in the socket.
             self._on_readable()
+            self._given_at_deadline = self._given + len(self._blocks)
         if self._ended is not None or self._closed:
             return
         if self._is_overdue():
-            self._end(StreamEnding.SILENT)
+            if self._given_at_deadline is not None and self._given < self._given_at_deadline:
+                # One of those that wait may be a sign of life.
+                self._timer = self._loop.call_later(_PATIENCE, self._on_time)
+            else:
+                self._end(StreamEnding.SILENT)
             return
+        self._given_at_deadline = None
         due = min(self._life + self._silence, self._heard + self._gap)
         self._timer = self._loop.call_at(due, self._on_time)
 

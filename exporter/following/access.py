@@ -197,7 +197,8 @@ class AccountAccess:
         loop, woken = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
-            loop.call_soon_threadsafe(woken.set)
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(woken.set)
 
         while True:
             with self._changed:
@@ -215,7 +216,12 @@ class AccountAccess:
 
     async def _turn_on_loop(self, purpose: Purpose, still_wanted: Callable[[], bool]) -> Turn:
         loop, over = asyncio.get_running_loop(), asyncio.Event()
-        turn = self._budget.enter(purpose, lambda: loop.call_soon_threadsafe(over.set))
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(over.set)
+
+        turn = self._budget.enter(purpose, wake)
         try:
             await over.wait()
         except asyncio.CancelledError:
@@ -239,11 +245,23 @@ class AccountAccess:
         discard: Callable[[Answer], object],
     ) -> Answer:
         stop = Stop()
+        # Taken by the one who disposes of the turn.
+        claim = threading.Lock()
+
+        def send() -> Answer:
+            if not claim.acquire(blocking=False):
+                raise Stopped
+            return self._send(turn, stop, request, for_all=for_all, about_one=True)
+
         try:
-            job = pool.submit(self._send, turn, stop, request, for_all=for_all, about_one=True)
+            job = pool.submit(send)
         except RuntimeError:
-            turn.unused()
-            raise  # no thread to be had, or the pool has ended
+            # No thread to be had, or the pool has ended. A thread that is there already may come
+            # to it all the same.
+            if claim.acquire(blocking=False):
+                turn.unused()
+            stop.ask()
+            raise
 
         def clean_up(job: Future[Answer]) -> None:
             if job.exception() is None:

@@ -114,11 +114,16 @@ class Follower:
             self._over()
             return
         self._task = asyncio.get_running_loop().create_task(self._run())
-        self._task.add_done_callback(lambda _: self._over())
+        self._task.add_done_callback(self._task_over)
 
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
+
+    def _task_over(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("following failed", extra=self._marks(error=type(error).__name__))
+        self._over()
 
     def _over(self) -> None:
         self._running.release()
@@ -169,8 +174,9 @@ class Follower:
         self._access.refusals.told(self.workflow_id)
         self.opened_at = self._now().monotonic
         self._streaming = True
-        stream = LiveStream(opened)
+        stream: LiveStream | None = None
         try:
+            stream = LiveStream(opened)
             reason, seconds = await self._read(stream)
         except asyncio.CancelledError:
             seconds = self._now().monotonic - self.opened_at
@@ -178,7 +184,7 @@ class Follower:
             raise
         finally:
             self._streaming = False
-            stream.close()
+            (opened if stream is None else stream).close()
         self._telemetry.stream_ended(self._account, reason, self.workflow_id, seconds)
         if reason not in ("finished", "shutdown"):
             log.debug("stream ended", extra=self._marks(reason=reason, seconds=round(seconds, 1)))
@@ -191,11 +197,12 @@ class Follower:
         stream.on_repeat = lambda: reading.repeats(self._is_open)
         try:
             async for event in stream:
-                if not self._observe(reading.take(event)):
+                if not await self._tell(reading.take(event)):
                     settled = True
                     break
         finally:
-            self._observe(reading.untold())
+            for seen in reading.untold():
+                self._register.observe(seen)
         seconds = self._now().monotonic - began
         if reading.updates:
             self._backoff.worked(seconds)
@@ -209,9 +216,20 @@ class Follower:
         )
         return reason_of(life), seconds
 
-    def _observe(self, observations: Iterable[Observation | None]) -> bool:
+    async def _tell(self, observations: Iterable[Observation | None]) -> bool:
         """Have what was seen taken; whether more is wanted."""
-        return all(seen is None or self._register.observe(seen) for seen in observations)
+        for seen in observations:
+            if seen is None:
+                continue
+            if self._is_open():
+                is_wanted = self._register.observe(seen)
+            else:
+                # What is not open may have to be read from the disk, or wait for it.
+                loop = asyncio.get_running_loop()
+                is_wanted = await loop.run_in_executor(self._pool, self._register.observe, seen)
+            if not is_wanted:
+                return False
+        return True
 
     def _refused(self, error: ServiceError) -> Next:
         self._telemetry.stream_ended(self._account, reason_of_refusal(error), self.workflow_id)

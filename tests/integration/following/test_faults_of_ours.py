@@ -114,3 +114,23 @@ def test_a_follower_that_is_stopped_before_it_starts_asks_nothing(bench: Bench) 
     assert ended.wait(PATIENCE)
     assert follower.join(PATIENCE)
     assert simulator.truth().requests.get("subscribe", 0) == before
+
+
+def test_a_follower_that_breaks_is_told_of_and_its_workflow_gets_another(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    simulator = bench.simulate()
+    workflow = simulator.create(scripted=True)
+    failures = iter([True])
+    follow = Follower._follow
+
+    async def fail_at_first(follower: Follower) -> None:
+        if next(failures, False):
+            raise LookupError("a fault of ours")
+        await follow(follower)
+
+    monkeypatch.setattr(Follower, "_follow", fail_at_first)
+    bench.export(bench.account(simulator, workflows=[workflow]))
+    simulator.wait_until(lambda truth: truth.streams_open == 1, PATIENCE)
+    told = [r for r in caplog.records if r.getMessage() == "following failed"]
+    assert [getattr(r, "error", None) for r in told] == ["LookupError"]
