@@ -116,13 +116,17 @@ class TakenConnection:
         """The descriptor to wait on; negative: there is nothing more to read."""
         return -1 if self._file is None else self._file.fileno()
 
-    def readinto(self, buffer: bytearray) -> int | None:
-        """Read what has arrived; None: nothing has, 0: the connection has ended.
+    def read_method(self) -> Callable[[bytearray], int | None]:
+        """What reads into a buffer that which has arrived; None: nothing has; 0: it has ended.
 
-        Raises:
-            OSError: it broke, or TLS waits for more.
+        It raises OSError where the connection broke, or has nothing yet.
         """
-        return 0 if self._file is None else self._file.readinto(buffer)
+        if self._file is None:
+            return lambda _: 0
+        if self._file.__dict__.get("_sock") is self._socket:
+            # The file would only ask the socket, in many more steps.
+            return cast("Callable[[bytearray], int]", self._socket.recv_into)
+        return self._file.readinto
 
     def release(self) -> None:
         """The body was read to its very end: the connection may serve the next call."""
@@ -160,8 +164,8 @@ class LiveStream:
     """The snapshots of one workflow as they arrive, for `async for`; once, in one task.
 
     Made and used in the thread of a running event loop. Iterating never raises for what the
-    service or the network does; it ends, and ``ending`` says how. Whoever makes it calls
-    ``close()``. Any thread ends it by aborting its call.
+    service or the network does, only for a fault of ours; it ends, and ``ending`` says how. Whoever
+    makes it calls ``close()``. Any thread ends it by aborting its call.
 
     Attributes:
         ending: how it ended; None before that, and where the owner left off.
@@ -176,6 +180,7 @@ class LiveStream:
         "_connection",
         "_ended",
         "_events",
+        "_fault",
         "_framing",
         "_gap",
         "_given",
@@ -188,6 +193,7 @@ class LiveStream:
         "_life",
         "_loop",
         "_on_end",
+        "_readinto",
         "_silence",
         "_timer",
         "_waiter",
@@ -215,6 +221,7 @@ class LiveStream:
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
+        self._fault: Exception | None = None
         self._is_paused = False
         # Events given to the owner, and how many must be before silence is judged.
         self._given = 0
@@ -249,6 +256,8 @@ class LiveStream:
             if self._ended is not None or self._closed:
                 self.ending = self._ended
                 self.close()
+                if self._fault is not None:
+                    raise self._fault
                 raise StopAsyncIteration
             self._waiter = self._loop.create_future()
             try:
@@ -277,6 +286,7 @@ class LiveStream:
     # What the loop calls ----------------------------------------------------------------------
 
     def _begin(self, connection: TakenConnection) -> None:
+        self._readinto = connection.read_method()
         if connection.head:
             self._take(connection, connection.head)
             connection.head = b""
@@ -297,7 +307,11 @@ class LiveStream:
             self._is_paused = True
             self._loop.remove_reader(connection.fileno())
             return
-        self._read_socket(connection)
+        try:
+            self._read_socket(connection)
+        except Exception as fault:  # noqa: BLE001 - it is for the owner, not for the loop
+            self._fault = fault
+            self._end(StreamEnding.CUT)
         if self._blocks:
             self._wake()
 
@@ -314,7 +328,7 @@ class LiveStream:
     def _read_once(self, connection: TakenConnection) -> bool:
         """Take what one read gives; whether another may give more."""
         try:
-            size = connection.readinto(_buffer)
+            size = self._readinto(_buffer)
         except _WANTS:
             return False
         except CALL_ERRORS:
@@ -326,7 +340,18 @@ class LiveStream:
             self._end_of_bytes(connection)
             return False
         self._heard = self._loop.time()
-        self._take(connection, bytes(_view[:size]))
+        last = self._last_raw
+        if (
+            last is not None
+            and size == len(last)
+            and self._is_clean
+            and not self._blocks
+            and _buffer.startswith(last)
+        ):
+            # The same bytes, read in the same state as before, mean the same.
+            self._repeat(self._heard)
+        else:
+            self._take(connection, bytes(_view[:size]))
         return self._ended is None
 
     def _resume(self) -> None:
@@ -365,10 +390,6 @@ class LiveStream:
 
     def _take(self, connection: TakenConnection, data: bytes) -> None:
         body, framing = connection.body, self._framing
-        if self._is_clean and data == self._last_raw and not self._blocks:
-            # The same bytes, read in the same state as before, mean the same.
-            self._repeat()
-            return
         was_clean = self._is_clean
         blocks = self._unframe(connection, data)
         self._is_clean = (
@@ -378,7 +399,7 @@ class LiveStream:
         for block in blocks:
             if not self._blocks and _keep(block) == self._last_block:
                 self._remember(block, raw)
-                self._repeat()
+                self._repeat(self._loop.time())
             else:
                 self._blocks.append((block, raw))
         if framing.oversized:
@@ -410,8 +431,8 @@ class LiveStream:
         self._last_raw = raw if raw is not None and len(raw) <= _KEEP_WHOLE else None
         self._last_block = _keep(block) if self._last_raw is None else None
 
-    def _repeat(self) -> None:
-        self._life = self._loop.time()
+    def _repeat(self, now: float) -> None:
+        self._life = now
         if self.on_repeat():
             self._blocks.append(None)
         else:

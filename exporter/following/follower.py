@@ -194,7 +194,8 @@ class Follower:
         settled = False
         began = self._now().monotonic
         reading = StreamReading(stream, self._access, self._telemetry, self.workflow_id, self._now)
-        stream.on_repeat = lambda: reading.repeats(self._is_open)
+        reading.is_open = self._is_open
+        stream.on_repeat = reading.repeats
         try:
             async for event in stream:
                 if not await self._tell(reading.take(event)):

@@ -1,9 +1,12 @@
 """The event loop on which all streams of the process are followed, in one thread."""
 
 import asyncio
+import selectors
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 from typing import Final
 
 OPENING_AT_ONCE: Final = 10
@@ -12,11 +15,35 @@ name, connecting, waiting for headers) must not grow with the streams, nor one a
 up another."""
 
 
+REST_SECONDS: Final = 0.02
+"""Least time from one look at the sockets to the next. What arrives in between is handled together:
+waking for each event by itself costs more than the event."""
+
+
+class _CalmSelector(selectors.DefaultSelector):
+    """Looks at the sockets every so often at most, unless there is something to do already."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._looked_at = -inf
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """See `BaseSelector.select`."""
+        if timeout is None or timeout > 0:
+            rest = self._looked_at + REST_SECONDS - time.monotonic()
+            if rest > 0:
+                time.sleep(rest)
+                timeout = None if timeout is None else max(0.0, timeout - rest)
+        ready = super().select(timeout)
+        self._looked_at = time.monotonic()
+        return ready
+
+
 class StreamLoop:
     """Runs from `start` to `stop`; any thread may hand it work."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = asyncio.SelectorEventLoop(_CalmSelector())
         self._thread = threading.Thread(target=self._run, name="streams", daemon=True)
 
     def start(self) -> None:

@@ -49,7 +49,10 @@ class StreamReading:
         self.malformed = 0
         """Events that could not be read."""
         self._malformed_fields: tuple[str, ...] = ()
+        self.is_open: Callable[[], bool] = _always
+        """Whether anybody wants to know that the last snapshot came again."""
         self._access = access
+        self._account = access.account
         self._telemetry = telemetry
         self._workflow_id = workflow_id
         self._now = now
@@ -66,13 +69,16 @@ class StreamReading:
 
     def take(self, reading: Reading) -> Iterator[Observation | None]:
         """What an event says, after what those before it said that was not told yet."""
-        account = self._access.account
+        account = self._account
         if isinstance(reading, MalformedReading):
             self.malformed += 1
             self._telemetry.snapshot_read(account, "malformed")
             yield None
             return
-        yield from self.untold()
+        if self._last is None or reading.snapshot.status != self._last.status:
+            yield from self.untold()
+        # Else this one says all that the last one did, and later.
+        self._seen_again = None
         self.updates += 1
         if isinstance(reading, NewSnapshot):
             self._telemetry.snapshot_read(account, "new")
@@ -86,19 +92,21 @@ class StreamReading:
         self._told_at = at.monotonic
         yield self._observation(reading.snapshot, at)
 
-    def repeats(self, is_open: Callable[[], bool]) -> bool:
+    def repeats(self) -> bool:
         """The last snapshot came once more; whether it is to be taken as the others.
 
         All that it says is that the workflow was seen again. That is told with the next one that
         says more, and every few seconds. One that has ended, or that an unknown status may have
         ended, is told each time.
         """
+        if not self._may_repeat:
+            return True
         at = self._now()
-        if not self._may_repeat or at.monotonic - self._told_at >= TELL_SECONDS or not is_open():
+        if at.monotonic - self._told_at >= TELL_SECONDS or not self.is_open():
             return True
         self._seen_again = at
         self.updates += 1
-        self._telemetry.snapshot_read(self._access.account, "repeated")
+        self._telemetry.snapshot_read(self._account, "repeated")
         return False
 
     def untold(self) -> Iterator[Observation]:
@@ -111,11 +119,11 @@ class StreamReading:
     def _note_fields(self, malformed: tuple[str, ...]) -> None:
         self._malformed_fields = malformed
         if malformed:
-            self._telemetry.snapshot_read(self._access.account, "malformed")
+            self._telemetry.snapshot_read(self._account, "malformed")
             log.debug(
                 "snapshot with malformed fields",
                 extra={
-                    "account": self._access.account,
+                    "account": self._account,
                     "workflow_id": self._workflow_id,
                     "fields": ",".join(malformed),
                 },
@@ -124,7 +132,7 @@ class StreamReading:
     def _observation(self, snapshot: Snapshot, at: Moment) -> Observation:
         cause = snapshot.cause
         return Observation(
-            account=self._access.account,
+            account=self._account,
             workflow_id=self._workflow_id,
             via="stream",
             at=at,
@@ -139,6 +147,10 @@ class StreamReading:
                 name.partition(".")[0] == "cause" for name in self._malformed_fields
             ),
         )
+
+
+def _always() -> bool:
+    return True
 
 
 def observation_of_detail(
