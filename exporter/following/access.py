@@ -9,7 +9,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -37,6 +37,7 @@ from exporter.following.answers import (
 from exporter.following.backoff import Backoff, HeldBack
 from exporter.following.refusals import Refusals
 from exporter.following.stop import Stop, Stopped
+from exporter.following.threads import CallThreads
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +164,7 @@ class AccountAccess:
     async def ask_on_loop(
         self,
         purpose: Purpose,
-        pool: Executor,
+        pool: CallThreads,
         request: Callable[[Call], Answer],
         *,
         still_wanted: Callable[[], bool],
@@ -238,30 +239,18 @@ class AccountAccess:
     async def _send_on_loop(
         self,
         turn: Turn,
-        pool: Executor,
+        pool: CallThreads,
         request: Callable[[Call], Answer],
         *,
         for_all: bool,
         discard: Callable[[Answer], object],
     ) -> Answer:
         stop = Stop()
-        # Taken by the one who disposes of the turn.
-        claim = threading.Lock()
-
-        def send() -> Answer:
-            if not claim.acquire(blocking=False):
-                raise Stopped
-            return self._send(turn, stop, request, for_all=for_all, about_one=True)
-
         try:
-            job = pool.submit(send)
+            job = pool.submit(self._send, turn, stop, request, for_all=for_all, about_one=True)
         except RuntimeError:
-            # No thread to be had, or the pool has ended. A thread that is there already may come
-            # to it all the same.
-            if claim.acquire(blocking=False):
-                turn.unused()
-            stop.ask()
-            raise
+            turn.unused()
+            raise  # no thread to be had, or the pool has ended
 
         def clean_up(job: Future[Answer]) -> None:
             if job.exception() is None:

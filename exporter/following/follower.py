@@ -4,7 +4,6 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor
 from contextlib import suppress
 from math import inf
 from typing import Final
@@ -24,6 +23,7 @@ from exporter.following.loop import StreamLoop
 from exporter.following.reading import StreamReading
 from exporter.following.stop import Stopped
 from exporter.following.telemetry import StreamEnd, Telemetry
+from exporter.following.threads import CallThreads
 from exporter.observations import Moment, Observation, WorkflowRegister
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class Follower:
         random: Callable[[], float],
         on_end: Callable[["Follower"], None],
         loop: StreamLoop,
-        pool: Executor,
+        pool: CallThreads,
     ) -> None:
         self.workflow_id: Final = workflow_id
         self.purpose: Final = purpose

@@ -5,14 +5,15 @@ import selectors
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from math import inf
 from typing import Final
 
-OPENING_AT_ONCE: Final = 10
-"""Requests for streams that are under way together, for each account: what blocks (resolving a
-name, connecting, waiting for headers) must not grow with the streams, nor one account's outage hold
-up another."""
+from exporter.following.threads import CallThreads
+
+OPENING_AT_ONCE: Final = 64
+"""Requests for streams that are under way together, for each account, so that one account's outage
+does not hold up another. The service's limit allows fewer: no request that has its turn waits for a
+thread."""
 
 
 REST_SECONDS: Final = 0.02
@@ -81,6 +82,6 @@ class StreamLoop:
             self._loop.close()
 
 
-def opening_pool(account: str) -> ThreadPoolExecutor:
-    """The threads that open one account's streams; none begins before it is needed."""
-    return ThreadPoolExecutor(OPENING_AT_ONCE, thread_name_prefix=f"opening {account}")
+def opening_threads(account: str) -> CallThreads:
+    """The threads that open one account's streams."""
+    return CallThreads(OPENING_AT_ONCE, f"opening {account}")

@@ -11,7 +11,7 @@ from exporter.following.asking import Asking
 from exporter.following.choosing import StreamCapacity, choose_streams, purpose_of
 from exporter.following.collecting import DebtCollector
 from exporter.following.follower import Follower
-from exporter.following.loop import StreamLoop, opening_pool
+from exporter.following.loop import StreamLoop, opening_threads
 from exporter.following.telemetry import Telemetry
 from exporter.observations import Moment, WorkflowRegister
 
@@ -66,7 +66,7 @@ class Supervisor:
         self._now = now
         self._random = random
         self._loop = loop
-        self._pool = opening_pool(self._account)
+        self._pool = opening_threads(self._account)
         self._lock = threading.Lock()
         self._followers: dict[str, Follower] = {}
         self._settled_since: dict[str, float] = {}

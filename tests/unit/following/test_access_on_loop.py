@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from exporter.comfycontrol.budget import RequestBudget
 from exporter.comfycontrol.window import Limit, Purpose
 from exporter.following.access import AccountAccess
 from exporter.following.stop import Stopped
+from exporter.following.threads import CallThreads
 
 REFUSED = Unauthorized("subscribe: answered with status 401", code="401")
 SOON = 10.0
@@ -48,7 +48,7 @@ class Bench:
             random=lambda: 1.0,
             token_shape=lambda: None,
         )
-        self.pool = ThreadPoolExecutor(2)
+        self.pool = CallThreads(2, "test")
         self.discarded: list[object] = []
 
     @property
@@ -57,7 +57,7 @@ class Bench:
         return self.budget.reading().used
 
     def threads(self) -> int:
-        return len(self.pool._threads)
+        return self.pool.alive
 
     async def ask(
         self,
