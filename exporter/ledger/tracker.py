@@ -297,6 +297,8 @@ def _advance(
     workflow: Workflow, status: Status, seen: Observation, facts: list[Fact], *, newest: bool
 ) -> Workflow:
     if status is Status.RUNNING:
+        if workflow.status is status and workflow.queue_position is None:
+            return workflow  # thousands of snapshots a second say this
         return replace(workflow, status=status, queue_position=None)
     at = seen.at.monotonic
     workflow = replace(
