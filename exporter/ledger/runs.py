@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Final
 
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Observation, Via, known_status
+from exporter.observations import Observation, Status, Via, known_status
 
 CLOCK_SLACK_SECONDS: Final = 2.0
 """The service tells its clock in whole seconds (the Date header), and answers take a moment."""
@@ -181,6 +181,9 @@ def _has_ended_since(workflow: Workflow, seen: Observation, end: float) -> bool:
     start, settled_at = seen.started_at, workflow.settled_at
     other = _told_the_other_way(workflow, seen.via)
     if other is None:
+        if workflow.status is Status.INVALID and start is not None:
+            # What is invalid never starts.
+            return known_status(seen.status) is not Status.INVALID
         return _is_past_unstamped_end(workflow, start, end)
     if not is_later(end, other):
         return False

@@ -536,6 +536,13 @@ class TestNewRuns:
         assert Finished(Status.FAILED, None) in facts
         assert track.sees(failed) == (Ignored("duplicate"),)
 
+    def test_what_was_invalid_and_has_run_is_a_new_run_by_whatever_clock(self) -> None:
+        track = Track()
+        track.sees(seen("invalid", 2, via="listing", created=0))
+        failed = seen("failed", 600, via="detail", started=-250, completed=-249, updated=120)
+        assert Finished(Status.FAILED, 1.0) in track.sees(failed)
+        assert not any(isinstance(f, Finished) for f in track.sees(failed))
+
     def test_anything_else_about_a_settled_id_is_ignored(self) -> None:
         track = Track()
         track.sees(seen("completed", 6, via="listing", created=0, started=1, completed=5))
