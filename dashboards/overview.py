@@ -58,7 +58,7 @@ def overview(thresholds: Thresholds) -> model.Dashboard:
         description="Workflows on ComfyControl: how long they wait and run, what fails and where, "
         "and whether the queue moves.",
         others=places.others(places.OVERVIEW_UID),
-        runbooks=thresholds["settings"]["runbooks"],
+        settings=thresholds["settings"],
         variables=[by(), window()],
         rows=[
             Row("", _answer(at)),
@@ -664,15 +664,16 @@ def _open_workflows(at: Marks) -> list[AnyPanel]:
                 "Queued workflows",
                 "Every queued workflow whose place is known: its place now and five minutes ago, "
                 "and for how long its place has been known (up to six hours, to the minute). Look "
-                "for a long time at the same place. There is no row for what "
-                "`metrics.per_workflow_series` leaves out, and none at all where it is 0.",
+                "for a long time at the same place; an id leads to its history. There is no row "
+                "for what `metrics.per_workflow_series` leaves out, and none at all where it is "
+                "0.",
                 COUNT,
                 width=14,
                 height=10,
                 links=[places.runbook("ComfyControlQueueStuck")],
             ),
             [
-                Column("workflow_id", "Workflow"),
+                Column("workflow_id", "Workflow", link=places.workflow_of("${__value.raw}")),
                 Column("account", "Account", width=95),
                 Column("Value #A", "Place", unit=COUNT, width=75),
                 Column("Value #B", "5 min ago", unit=COUNT, width=100),
@@ -703,6 +704,7 @@ def _open_workflows(at: Marks) -> list[AnyPanel]:
                 f" and on (account, workflow_id) bottomk(15, {position} @ end())",
                 "{{account}} {{workflow_id}}",
             ),
+            link=places.workflow_of("${__field.labels.workflow_id}"),
             legend="hidden",
             no_value=none_known,
         ),

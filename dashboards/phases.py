@@ -15,12 +15,8 @@ from dashboards.panels import (
 )
 
 _METRIC: Final = "comfycontrol_workflow_phase_duration_seconds"
-_PHASES: Final = (
-    ("queued", "queue"),
-    ("uploaded", "placing"),
-    ("accepted", "upload"),
-)
-"""The last one first, as it lies at the bottom of the stack: it is the one that grows."""
+_PHASES: Final = (("accepted", "upload"), ("uploaded", "placing"), ("queued", "queue"))
+"""The last one on top of the stack: it is the one that grows."""
 
 
 def panels() -> list[AnyPanel]:

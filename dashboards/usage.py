@@ -54,7 +54,7 @@ def usage(thresholds: Thresholds) -> model.Dashboard:
         description="Who used the runners' time, and how much of it was lost to workflows that "
         "failed or were cancelled. It needs the recording rules.",
         others=places.others(places.USAGE_UID),
-        runbooks=thresholds["settings"]["runbooks"],
+        settings=thresholds["settings"],
         variables=[by()],
         span="7d",
         refresh="5m",

@@ -21,6 +21,7 @@ from exporter.comfycontrol.window_file import WindowFile
 from exporter.config import Account, Config, RateLimit, TokenSource
 from exporter.config.slices import compiled
 from exporter.following.choosing import StreamCapacity
+from exporter.following.loop import StreamLoop
 from exporter.following.reconciling import Pace
 from exporter.history.history import History
 from exporter.history.live import AccountNow, LiveViews, Sources
@@ -120,12 +121,13 @@ class App:
             _terms(config), _buckets(config), _caps(config), now, store, _slices(config)
         )
         _tell_ledger(self._ledger, store)
+        self._streams = StreamLoop()
         self._history = History(now, self._ledger.kept_history)
         self._ledger.on_taken = self._history.note
         self._ledger.before_keeping = self._keep_history
         self._instruments.on_stream_end = self._history.stream_ended
         self._around = Surroundings(
-            self._ledger, self._instruments, now, jitter, timeouts, reconciling
+            self._ledger, self._instruments, now, jitter, timeouts, self._streams, reconciling
         )
         # One for each address that was ever asked: should one come back, the service has not
         # forgotten what was asked there.
@@ -158,6 +160,7 @@ class App:
 
     def start(self) -> None:
         """Begin to follow."""
+        self._streams.start()
         for account in self._accounts.values():
             account.start()
         for thread in self._threads:
@@ -175,6 +178,7 @@ class App:
         for budget in list(self._budgets.values()):
             budget.close()
         ended = [a.join(max(0.0, deadline - self._now().monotonic)) for a in accounts]
+        ended.append(self._streams.stop(max(0.0, deadline - self._now().monotonic)))
         self._ledger.close()
         if all(ended):
             for account in accounts:

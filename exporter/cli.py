@@ -270,6 +270,7 @@ def _demo(arguments: argparse.Namespace) -> int:
             arguments.telemetry_path,
             security,
             most_clients=arguments.max_connections,
+            external_url=arguments.external_url,
         ),
         signals,
         seed=arguments.seed,

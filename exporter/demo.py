@@ -2,19 +2,22 @@
 
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Final, TextIO
 
 from rich.live import Live
+from rich.text import Text
 
 from exporter.app import App
 from exporter.config import Config
+from exporter.logs import shown_by
 from exporter.running import WebSide, run
 from exporter.signals import EndSignals
 from exporter.simulator import Scenario, Simulator
 from exporter.status import console
 from exporter.terminal import page
+from exporter.views import Overview
 
 HOLD_SECONDS: Final = 10.0
 """How long a new series stands at 0 here: nobody watches a demo to wait a minute for the first
@@ -65,28 +68,40 @@ def demonstrate(
 def _page(app: App) -> Iterator[None]:
     """Show the first page until it is left: live in a terminal, else every ten seconds."""
     ended = threading.Event()
-    out = sys.stdout
-    shown = console(out)
-
-    def show_plain() -> None:
-        seconds = LIVE_SECONDS
-        while not ended.wait(seconds):
-            shown.print(page(app.views.overview()))
-            seconds = PLAIN_SECONDS
-
-    def show_live() -> None:
-        with Live(page(app.views.overview()), console=shown, auto_refresh=False) as live:
-            while not ended.wait(LIVE_SECONDS):
-                live.update(page(app.views.overview()), refresh=True)
-
-    show = show_live if out.isatty() else show_plain
-    thread = threading.Thread(target=show, name="page", daemon=True)
+    look, out = app.views.overview, sys.stdout
+    show = show_live if out.isatty() else _show_plain
+    thread = threading.Thread(target=show, args=(look, out, ended), name="page", daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
         thread.join(2.0)
+
+
+def _show_plain(look: Callable[[], Overview], out: TextIO, ended: threading.Event) -> None:
+    shown, seconds = console(out), LIVE_SECONDS
+    while not ended.wait(seconds):
+        shown.print(page(look()))
+        seconds = PLAIN_SECONDS
+
+
+def show_live(look: Callable[[], Overview], out: TextIO, ended: threading.Event) -> None:
+    """Show the page in the terminal `out` until `ended`.
+
+    Log lines that go to a terminal too stand above it: written by themselves, they would tear it.
+    """
+    shown = console(out)
+
+    def show_line(line: str) -> None:
+        shown.print(Text(line), soft_wrap=True)
+
+    with ExitStack() as stack:
+        live = stack.enter_context(Live(page(look()), console=shown, auto_refresh=False))
+        if sys.stderr.isatty():
+            stack.enter_context(shown_by(show_line))
+        while not ended.wait(LIVE_SECONDS):
+            live.update(page(look()), refresh=True)
 
 
 def _say(text: str) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import platform
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -32,6 +33,8 @@ COLLECTORS: Final = {
     "gc": "python_gc_*",
 }
 """Series of the process itself, which can be switched off one by one."""
+
+_EXTERNAL_URL: Final = re.compile(r"https?://[\w.:\[\]-]+(/[\w./~%+-]*)?", re.ASCII)
 
 TAKEN_PATHS: Final = ("/-/", "/api/", "/config")
 """Below these the metrics cannot be."""
@@ -321,6 +324,15 @@ def _add_web(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None
         help="path of the metrics (default /metrics)",
     )
     parser.add_argument(
+        "--web.external-url",
+        dest="external_url",
+        type=_external_url,
+        default=argparse.SUPPRESS if suppress else None,
+        metavar="URL",
+        help="where people reach the pages, with the path that a proxy puts in front: their links "
+        "lead there (default: relative links, which hold behind any proxy)",
+    )
+    parser.add_argument(
         "--web.config.file",
         dest="web_config_file",
         type=Path,
@@ -363,6 +375,19 @@ def _listen_address(text: str) -> ListenAddress:
         return parse_listen_address(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _external_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        is_whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_whole = False
+    if not is_whole or not _EXTERNAL_URL.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a URL such as https://example.com/comfy, without a user, ? and #"
+        )
+    return text.rstrip("/")
 
 
 def _connections(text: str) -> int:

@@ -45,6 +45,8 @@ class WebSide:
     lifecycle: bool = False
     """Whether `POST /-/reload` is allowed."""
     most_clients: int = MOST_CLIENTS
+    external_url: str | None = None
+    """Where links of the pages lead; None: they are relative."""
 
     @property
     def address(self) -> str:
@@ -109,6 +111,7 @@ def run(  # noqa: PLR0913 - what a process is made of
         web.telemetry_path,
         config=lambda: app.config,
         views=app.views,
+        external_url=web.external_url,
         reload=reloading.reload if reloading is not None and web.lifecycle else None,
     )
     served = make_app(parts, web.secured)

@@ -183,7 +183,7 @@ class WorkflowStory:
     counted_as: str = ""
     """The outcome it was counted as; empty: not (yet)."""
     not_counted_because: str = ""
-    """In words; empty where it was counted, or is still open."""
+    """In words; empty where it was counted, or will be when it ends."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,7 +206,7 @@ class LiveViews:
             events=tuple(story.events),
             events_left_out=story.left_out,
             counted_as=story.counted_as,
-            not_counted_because="" if known.phase == "open" else story.not_counted,
+            not_counted_because=_why_not(known, story),
         )
 
 
@@ -215,6 +215,13 @@ def _row(known: Workflow, story: Story, plan: Plan, now: Moment) -> WorkflowRow:
         return open_row(known, plan, now)
     step = next_step(known, plan, now)
     return replace(story.row(now.wall), next_step=step.text, next_step_in_seconds=step.seconds)
+
+
+def _why_not(known: Workflow, story: Story) -> str:
+    if known.phase != "open":
+        return story.not_counted
+    # One that is open is counted when it ends, which such a status hides.
+    return "" if known.unknown_status is None else words.UNKNOWN_STATUS
 
 
 def _story_of(known: Workflow, line: float | None) -> Story:

@@ -61,6 +61,21 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["--no-such-flag"], "--no-such-flag"),
         (["--web.listen-address=nonsense"], "is not HOST:PORT"),
         (["--web.listen-address=::1:80"], "goes in brackets"),
+        *(
+            ([f"--web.external-url={url}"], "is not a URL such as")
+            for url in (
+                "example.com/comfy",
+                "ftp://example.com",
+                "https://",
+                "https://a:b@example.com",
+                "https://example.com/?a",
+                "https://example.com/#a",
+                "https://example.com:99999",
+                "https://example.com/a b",
+                'https://example.com/"x',
+                "javascript:alert(1)",
+            )
+        ),
         (["--web.telemetry-path=metrics"], "starts with /"),
         (["--web.telemetry-path=/-/healthy"], "not with"),
         (["--web.telemetry-path=/config"], "not with"),

@@ -240,7 +240,7 @@ def test_variables_are_the_source_and_the_accounts(name: str) -> None:
     variables = {v["name"]: v for v in DOCUMENTS[name]["templating"]["list"]}
 
     own = {USAGE: ["by"], OVERVIEW: ["by", "window"]}.get(name, ["window"])
-    assert list(variables) == ["datasource", "account", *own, "runbooks"]
+    assert list(variables) == ["datasource", "account", *own, "runbooks", "exporter_url"]
     assert variables["datasource"]["type"] == "datasource"
     assert variables["datasource"]["query"] == "prometheus"
     account = variables["account"]
@@ -292,6 +292,7 @@ def test_links_lead_somewhere(name: str) -> None:
     urls = set(re.findall(r'"url": "([^"]*)"', json.dumps(board)))
     # The name in this cell is an alert's, without what all names begin with.
     urls -= {"${runbooks}/ComfyControl${__value.raw}.md"}
+    urls -= {url for url in urls if url.startswith("${exporter_url}/workflows/")}
     assert all(alert.name.startswith("ComfyControl") for alert in ALERTS)
     runbooks = {url for url in urls if url.startswith("${runbooks}/")}
     names = {url.removeprefix("${runbooks}/").removesuffix(".md") for url in runbooks}
@@ -303,6 +304,32 @@ def test_links_lead_somewhere(name: str) -> None:
         "${runbooks}",
         *(f"/d/{uid}" for uid in (OVERVIEW_UID, HEALTH_UID, USAGE_UID)),
     }
+
+
+@pytest.mark.parametrize(
+    ("title", "value"),
+    [
+        ("Queued workflows", "${__value.raw}"),
+        ("Places over time", "${__field.labels.workflow_id}"),
+    ],
+)
+def test_a_workflow_leads_to_its_page_on_the_exporter(title: str, value: str) -> None:
+    (panel,) = [p for p in panels(DOCUMENTS[OVERVIEW]) if p["title"] == title]
+
+    assert f'"${{exporter_url}}/workflows/{value}"' in json.dumps(panel)
+    variables = {v["name"]: v for v in DOCUMENTS[OVERVIEW]["templating"]["list"]}
+    assert variables["exporter_url"]["query"] == load()["settings"]["exporter"]
+    assert "/workflows/{workflow_id:path}" in (ROOT / "exporter/web/html/routes.py").read_text()
+
+
+def test_exemplars_lead_there_as_well_where_the_example_is_used() -> None:
+    example = ROOT / "examples/monitoring/grafana/datasources.yml"
+    (source,) = yaml.safe_load(example.read_text("utf-8"))["datasources"]
+    (link,) = source["jsonData"]["exemplarTraceIdDestinations"]
+
+    assert link["name"] == "workflow_id"
+    # Doubled: Grafana puts environment variables in for single ones.
+    assert link["url"] == load()["settings"]["exporter"] + "/workflows/$${__value.raw}"
 
 
 # A panel --------------------------------------------------------------------------------------
