@@ -201,6 +201,11 @@ class FollowedAccount:
         asks = self._config.listing is not None or bool(self._config.workflows)
         return self._access.health().answered or not asks
 
+    @property
+    def without_thread(self) -> int:
+        """Streams that are held back, since no thread can be started for them."""
+        return self._supervisor.without_thread
+
     def reading(self) -> AccountReading:
         """The state now."""
         followed = frozenset(self._supervisor.streaming())

@@ -227,7 +227,10 @@ class App:
             ),
             per_workflow_series=config.metrics.per_workflow_series,
             label_caps=_caps(config),
-            streams_held_back={"descriptors": self._held_back(config, ledger)},
+            streams_held_back={
+                "descriptors": self._held_back(config, ledger),
+                "threads": sum(account.without_thread for account in followed.values()),
+            },
         )
 
     def _asked(self) -> AsAsked:

@@ -19,9 +19,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import requests
 import trustme
@@ -78,8 +78,8 @@ class Attack:
     threads: int = 1
     open_workflows: int = 20
     open_files: int = OPEN_FILES
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    """Of the configuration."""
+    idle_accounts: int = 0
+    """Beside the one that is followed: their service does not answer, but they have series."""
     has_endless_pages: bool = False
 
 
@@ -103,8 +103,7 @@ ATTACKS: Final[Mapping[str, Attack]] = {
         "50 scrapers without a pause, 12,000 series",
         attacks.scraper,
         threads=50,
-        open_workflows=10_000,
-        metrics={"per_workflow_series": 10_000},
+        idle_accounts=36,
     ),
     "garbage": Attack("garbage and upgrade requests", attacks.garbage, threads=4),
     "files of ids": Attack("FIFOs, devices, bombs where ids are looked for", attacks.odd_files),
@@ -243,7 +242,11 @@ def _exporter(attack: Attack, base_url: str, token: str, folder: Path) -> Iterat
         "name": ACCOUNT, "base_url": base_url, "token": token, "listing": {},
         "workflow_files": [str(ids / "*.yml")], "push": {"token_file": str(folder / "push")},
     }  # fmt: skip
-    config = {"accounts": [account], "metrics": dict(attack.metrics)}
+    idle = [
+        {"name": f"idle-{n}", "base_url": "http://127.0.0.1:9", "token": f"cfc_{n}", "listing": {}}
+        for n in range(attack.idle_accounts)
+    ]
+    config = {"accounts": [account, *idle]}
     (folder / "exporter.yml").write_text(json.dumps(config), encoding="utf-8")
     pair = {name: str(folder / "server.pem") for name in ("cert_file", "key_file")}
     (folder / "web.yml").write_text(json.dumps({"tls_server_config": pair}), encoding="utf-8")

@@ -31,6 +31,13 @@ SETTLED_SECONDS: Final = 5.0
 outputs, and to end. One that has not done so by then is that of a replica far behind."""
 
 
+WITHOUT_THREADS_SECONDS: Final = 60.0
+"""After a thread could not be started, how long before more streams are tried again."""
+
+SPARE_THREADS: Final = 8
+"""So many fewer streams there are meanwhile than could be started: others need threads too."""
+
+
 class Supervisor:
     """One account's followers.
 
@@ -68,6 +75,10 @@ class Supervisor:
         self._loop = loop
         self._pool = opening_threads(self._account)
         self._lock = threading.Lock()
+        self._startable: int | None = None
+        self._startable_until = 0.0
+        self.without_thread = 0
+        """Streams that are held back, since no thread can be started for them."""
         self._followers: dict[str, Follower] = {}
         self._settled_since: dict[str, float] = {}
         self._debts = DebtCollector(
@@ -154,16 +165,23 @@ class Supervisor:
         workflows = self._register.open_workflows(self._account)
         with self._lock:
             current = set(self._followers)
-        chosen = choose_streams(workflows, current, self._capacity.full)
+        full = self._capacity.full
+        if self._startable is not None and self._now().monotonic >= self._startable_until:
+            self._startable = None
+        room = full if self._startable is None else min(full, self._startable)
+        chosen = choose_streams(workflows, current, room)
         # After refusals the share is smaller for minutes. What is open costs nothing until it
         # ends, so it stays; but no more is begun, and none waits to be opened again, than that.
-        affordable = self._capacity.at(self._share())
+        affordable = min(room, self._capacity.at(self._share()))
         still_open = {workflow.workflow_id for workflow in workflows}
         self._release(current - set(chosen), still_open)
         self._call_off(current.intersection(chosen[affordable:]))
         by_id = {workflow.workflow_id: workflow for workflow in workflows}
         for workflow_id in chosen[:affordable]:
-            self._follow(workflow_id, purpose_of(by_id[workflow_id]), affordable)
+            if not self._follow(workflow_id, purpose_of(by_id[workflow_id]), affordable):
+                room = self._do_with_fewer()
+                break
+        self.without_thread = max(0, min(len(workflows), full) - room)
         with self._lock:
             followed = set(self._followers)
         self._debts.collect(followed)
@@ -196,7 +214,19 @@ class Supervisor:
                 if follower is not None and not follower.streaming:
                     follower.stop()
 
-    def _follow(self, workflow_id: str, purpose: Purpose, at_most: int) -> None:
+    def _do_with_fewer(self) -> int:
+        """No thread can be started: how many streams there may be for now."""
+        with self._lock:
+            self._startable = max(1, len(self._followers) - SPARE_THREADS)
+        self._startable_until = self._now().monotonic + WITHOUT_THREADS_SECONDS
+        log.error(
+            "no thread for another stream",
+            extra={"account": self._account, "streams": self._startable},
+        )
+        return self._startable
+
+    def _follow(self, workflow_id: str, purpose: Purpose, at_most: int) -> bool:
+        """Follow it, if there is room; whether a thread could be started where one was needed."""
         with self._lock:
             if (
                 workflow_id in self._followers
@@ -204,18 +234,17 @@ class Supervisor:
                 # Those that were told to end still hold a stream for a moment.
                 or len(self._followers) >= at_most
             ):
-                return
+                return True
             follower = self._follower(workflow_id, purpose)
             self._followers[workflow_id] = follower
-        self._start(follower)
-
-    def _start(self, follower: Follower) -> None:
         try:
             follower.start()
         except RuntimeError:
-            # No loop to be had: it must not hold its place for ever.
-            self._ended(follower)
-            raise
+            # It must not hold its place for ever.
+            with self._lock:
+                del self._followers[workflow_id]
+            return False
+        return True
 
     def _follower(self, workflow_id: str, purpose: Purpose) -> Follower:
         return Follower(

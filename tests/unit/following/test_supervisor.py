@@ -114,3 +114,35 @@ def test_while_more_are_held_than_the_share_bears_none_is_begun(
     share[0] = 30
     supervisor._arrange()
     assert len(followers(supervisor)) == 8
+
+
+def test_where_no_thread_can_be_started_there_are_fewer_streams_for_a_while(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "SPARE_THREADS", 2)
+    started: list[str] = []
+
+    class Scarce(StubFollower):
+        def start(self) -> None:
+            if len(started) == 5:
+                raise RuntimeError("can't start new thread")
+            started.append(self.workflow_id)
+
+    monkeypatch.setattr(module, "Follower", lambda *parts, **_: Scarce(parts[3]))
+    supervisor._arrange()
+    supervisor._arrange()
+    assert (len(followers(supervisor)), supervisor.without_thread) == (5, 5)
+    assert [line.message for line in caplog.records] == ["no thread for another stream"]
+    # Those over the number are let go once they have had their time.
+    later = Moment(31.0, 31.0)
+    supervisor._now = lambda: later
+    supervisor._arrange()
+    assert [f.stopped for f in followers(supervisor).values()].count(True) == 2
+    # More are tried again, in time.
+    for workflow_id in [each for each, f in followers(supervisor).items() if f.stopped]:
+        del supervisor._followers[workflow_id]
+    started.clear()
+    much_later = Moment(61.0, 61.0)
+    supervisor._now = lambda: much_later
+    supervisor._arrange()
+    assert (len(followers(supervisor)), supervisor.without_thread) == (8, 0)
