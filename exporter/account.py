@@ -17,6 +17,7 @@ from exporter.following.choosing import StreamCapacity
 from exporter.following.credentials import Credentials
 from exporter.following.lister import Lister, ListingTerms
 from exporter.following.looker import Looker
+from exporter.following.loop import StreamLoop
 from exporter.following.poller import Poller
 from exporter.following.reconciler_thread import ReconcilerThread
 from exporter.following.reconciling import COMPARED, ListTerms, Pace, Reconciliation
@@ -52,6 +53,7 @@ class Surroundings:
     jitter: Callable[[], float]
     """Numbers from 0 to 1, for backoffs."""
     timeouts: Timeouts | None
+    streams: StreamLoop
     reconciling: Pace | None
     """How often the service's totals are compared with the ledger's; None: never."""
 
@@ -111,6 +113,7 @@ class FollowedAccount:
             share=lambda: budget.reading().allowed,
             now=around.now,
             random=around.jitter,
+            loop=around.streams,
         )
         self._asking = Asking(self._access, around.ledger, around.instruments, around.now)
         self._looker = Looker(self._asking, around.ledger, now=around.now, random=around.jitter)

@@ -5,6 +5,7 @@ import platform
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +21,11 @@ from exporter.comfycontrol.window_file import WindowFile
 from exporter.config import Account, Config, RateLimit, TokenSource
 from exporter.config.slices import compiled
 from exporter.following.choosing import StreamCapacity
+from exporter.following.loop import StreamLoop
 from exporter.following.reconciling import Pace
 from exporter.history.history import History
 from exporter.history.live import AccountNow, LiveViews, Sources
-from exporter.ledger.ledger import AccountTerms, Ledger
+from exporter.ledger.ledger import AccountTerms, Ledger, LedgerSnapshot
 from exporter.ledger.slicing import SliceRule
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.totals import Buckets, LabelCaps
@@ -74,6 +76,8 @@ class App:
         fresh_services: nobody has asked these services before, as with a simulator that began
             with this process. Else what earlier processes may have asked them is assumed, where
             `storage` does not tell.
+        stream_descriptors: how many streams all accounts may have together, by the limit of open
+            files; None: as many as they like.
         collectors: which series of the process itself are shown.
 
     Raises:
@@ -93,9 +97,11 @@ class App:
         hold: float = HOLD_SECONDS,
         reconciling: Pace | None = Pace(),  # noqa: B008 - a constant
         fresh_services: bool = False,
+        stream_descriptors: int | None = None,
         collectors: Collection[str] = ALL_COLLECTORS,
     ) -> None:
         self._config = config
+        self._stream_descriptors = stream_descriptors
         self._now = now
         self._storage = storage
         self._fresh_services = fresh_services
@@ -115,12 +121,13 @@ class App:
             _terms(config), _buckets(config), _caps(config), now, store, _slices(config)
         )
         _tell_ledger(self._ledger, store)
+        self._streams = StreamLoop()
         self._history = History(now, self._ledger.kept_history)
         self._ledger.on_taken = self._history.note
         self._ledger.before_keeping = self._keep_history
         self._instruments.on_stream_end = self._history.stream_ended
         self._around = Surroundings(
-            self._ledger, self._instruments, now, jitter, timeouts, reconciling
+            self._ledger, self._instruments, now, jitter, timeouts, self._streams, reconciling
         )
         # One for each address that was ever asked: should one come back, the service has not
         # forgotten what was asked there.
@@ -153,6 +160,7 @@ class App:
 
     def start(self) -> None:
         """Begin to follow."""
+        self._streams.start()
         for account in self._accounts.values():
             account.start()
         for thread in self._threads:
@@ -170,6 +178,7 @@ class App:
         for budget in list(self._budgets.values()):
             budget.close()
         ended = [a.join(max(0.0, deadline - self._now().monotonic)) for a in accounts]
+        ended.append(self._streams.stop(max(0.0, deadline - self._now().monotonic)))
         self._ledger.close()
         if all(ended):
             for account in accounts:
@@ -218,6 +227,7 @@ class App:
             ),
             per_workflow_series=config.metrics.per_workflow_series,
             label_caps=_caps(config),
+            streams_held_back={"descriptors": self._held_back(config, ledger)},
         )
 
     def _asked(self) -> AsAsked:
@@ -315,7 +325,7 @@ class App:
         for account in config.accounts:
             if account.name in going_on:
                 going_on[account.name].change(
-                    account, tokens[account.name], _capacity(account, config)
+                    account, tokens[account.name], self._capacity(account, config)
                 )
         # An id that was dropped and is named anew must not stay dropped after a crash.
         self._ledger.keep()
@@ -330,7 +340,24 @@ class App:
 
     def _make_account(self, account: Account, config: Config) -> FollowedAccount:
         return FollowedAccount(
-            account, self._budget(account), _capacity(account, config), self._around
+            account, self._budget(account), self._capacity(account, config), self._around
+        )
+
+    def _capacity(self, account: Account, config: Config) -> StreamCapacity:
+        capacity = _capacity(account, config)
+        if self._stream_descriptors is None:
+            return capacity
+        share = max(1, self._stream_descriptors // len(config.accounts))
+        return replace(capacity, most=min(capacity.most, share))
+
+    def _held_back(self, config: Config, ledger: LedgerSnapshot) -> int:
+        """Streams that the accounts would have if there were more descriptors."""
+        open_now = Counter(workflow.account for workflow in ledger.open_workflows)
+        return sum(
+            max(
+                0, min(open_now[a.name], _capacity(a, config).full) - self._capacity(a, config).full
+            )
+            for a in config.accounts
         )
 
     def _budget(self, account: Account) -> RequestBudget:

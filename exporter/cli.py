@@ -12,6 +12,7 @@ from exporter.flags import (
     COLLECTORS,
     DEFAULT_HEALTH_URL,
     DEFAULT_LISTEN_ADDRESS,
+    DEFAULT_SIMULATOR_ADDRESS,
     EXIT_BAD_INPUT,
     HEALTH_URL,
     STATUS_PASSWORD,
@@ -56,6 +57,8 @@ def main(  # noqa: PLR0911 - one for each command
             return _status(arguments)
         case "simulate":
             return _simulate(arguments)
+        case "backup":
+            return _backup(arguments)
         case "demo":
             return _demo(arguments)
         case _:
@@ -212,6 +215,18 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
     return EXIT_OK
 
 
+def _backup(arguments: argparse.Namespace) -> int:
+    from exporter.ledger.backup import CannotBackUp, back_up  # noqa: PLC0415
+
+    try:
+        count = back_up(arguments.storage_path, arguments.file)
+    except CannotBackUp as error:
+        say(str(error))
+        return EXIT_BAD_INPUT
+    say(f"{arguments.file.absolute()}: a copy of the ledger, {count:,} workflows", sys.stdout)
+    return EXIT_OK
+
+
 def _simulate(arguments: argparse.Namespace) -> int:
     from exporter.simulator import load_scenario, serve  # noqa: PLC0415
 
@@ -220,12 +235,13 @@ def _simulate(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         say(str(error))
         return EXIT_BAD_INPUT
+    (address,) = arguments.listen_address or [parse_listen_address(DEFAULT_SIMULATOR_ADDRESS)]
     return serve(
         scenario,
         seed=arguments.seed,
         speed=arguments.speed,
-        host=arguments.listen_address.host,
-        port=arguments.listen_address.port,
+        host=address.host,
+        port=address.port,
     )
 
 
@@ -254,6 +270,7 @@ def _demo(arguments: argparse.Namespace) -> int:
             arguments.telemetry_path,
             security,
             most_clients=arguments.max_connections,
+            external_url=arguments.external_url,
         ),
         signals,
         seed=arguments.seed,

@@ -18,6 +18,7 @@ from typing import Final
 from exporter import __version__, logs
 from exporter.app import App
 from exporter.config import Config
+from exporter.descriptors import raise_limit, shares
 from exporter.metrics.announcements import HOLD_SECONDS
 from exporter.metrics.exposition import ALL_COLLECTORS
 from exporter.reloading import Reloadable, Reloading
@@ -44,6 +45,8 @@ class WebSide:
     lifecycle: bool = False
     """Whether `POST /-/reload` is allowed."""
     most_clients: int = MOST_CLIENTS
+    external_url: str | None = None
+    """Where links of the pages lead; None: they are relative."""
 
     @property
     def address(self) -> str:
@@ -89,8 +92,14 @@ def run(  # noqa: PLR0913 - what a process is made of
         TokenUnreadable: a token's file has gone since the configuration was read.
     """
     others = set(threading.enumerate())
+    descriptors = shares(raise_limit())
     app = App(
-        config, storage=storage, hold=hold, fresh_services=fresh_services, collectors=collectors
+        config,
+        storage=storage,
+        hold=hold,
+        fresh_services=fresh_services,
+        stream_descriptors=descriptors.streams,
+        collectors=collectors,
     )
     if (security := web.security) is not None:
         app.web_config_reading = lambda: security.last_reload_successful
@@ -102,6 +111,7 @@ def run(  # noqa: PLR0913 - what a process is made of
         web.telemetry_path,
         config=lambda: app.config,
         views=app.views,
+        external_url=web.external_url,
         reload=reloading.reload if reloading is not None and web.lifecycle else None,
     )
     served = make_app(parts, web.secured)
@@ -126,7 +136,7 @@ def run(  # noqa: PLR0913 - what a process is made of
             signals,
             web.context(),
             counts=app.process_counts,
-            most_clients=web.most_clients,
+            most_clients=min(web.most_clients, descriptors.clients),
         )
     log.info("stopping")
     have_stopped = app.stop()

@@ -5,9 +5,13 @@ one of them tries for all, so that all wait where the service asks for it (`Held
 no request escapes the budget.
 """
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from exporter.comfycontrol import (
@@ -33,6 +37,7 @@ from exporter.following.answers import (
 from exporter.following.backoff import Backoff, HeldBack
 from exporter.following.refusals import Refusals
 from exporter.following.stop import Stop, Stopped
+from exporter.following.threads import CallThreads
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +48,13 @@ MISLED_IN_A_ROW: Final = 3
 log: an edge in front of the service gives one such page now and then."""
 
 _LIST_PURPOSES: Final = (Purpose.LIST_FIRST_PAGE, Purpose.LIST_DEEPER_PAGE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """The gate is closed for so many seconds at most; None: until something changes."""
+
+    seconds: float | None
 
 
 class AccountAccess:
@@ -86,6 +98,8 @@ class AccountAccess:
         self._next_try = 0.0
         self._someone_tries = False
         self._answers = Answers()
+        # What wakes those who wait at the gate on an event loop.
+        self._wakers: set[Callable[[], object]] = set()
         self._misled_in_a_row = 0
 
     def health(self) -> AccountHealth:
@@ -106,7 +120,7 @@ class AccountAccess:
         """There is another token: where the old one was refused, try it now."""
         with self._changed:
             self._next_try = self._monotonic()
-            self._changed.notify_all()
+            self._notify()
 
     def load(self) -> float:
         """The part (0 to 1) of the requests allowed on this address that is in use now."""
@@ -146,6 +160,111 @@ class AccountAccess:
             finally:
                 if for_all:
                     self._end_try()
+
+    async def ask_on_loop(
+        self,
+        purpose: Purpose,
+        pool: CallThreads,
+        request: Callable[[Call], Answer],
+        *,
+        still_wanted: Callable[[], bool],
+        discard: Callable[[Answer], object],
+    ) -> Answer:
+        """Do the same as `ask` about one workflow, for a task of an event loop.
+
+        Only the request itself takes a thread of the pool. Whoever waits is ended by cancelling
+        the task; an answer that comes later than that is handed to `discard`, in that thread.
+
+        Raises:
+            Stopped: no longer wanted when its turn came, or the budget is closed.
+            ServiceError: the service refused, failed or was out of reach.
+        """
+        while True:
+            for_all = await self._pass_gate_on_loop()
+            try:
+                if for_all:
+                    await asyncio.get_running_loop().run_in_executor(pool, self._reload_token)
+                turn = await self._turn_on_loop(purpose, still_wanted)
+                if self._is_open(for_all=for_all, about_one=True):
+                    return await self._send_on_loop(
+                        turn, pool, request, for_all=for_all, discard=discard
+                    )
+                turn.unused()
+            finally:
+                if for_all:
+                    self._end_try()
+
+    async def _pass_gate_on_loop(self) -> bool:
+        loop, woken = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(woken.set)
+
+        while True:
+            with self._changed:
+                passed = self._try_gate(about_one=True)
+                if isinstance(passed, bool):
+                    return passed
+                woken.clear()
+                self._wakers.add(wake)
+            try:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(woken.wait(), passed.seconds)
+            finally:
+                with self._changed:
+                    self._wakers.discard(wake)
+
+    async def _turn_on_loop(self, purpose: Purpose, still_wanted: Callable[[], bool]) -> Turn:
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(over.set)
+
+        turn = self._budget.enter(purpose, wake)
+        try:
+            await over.wait()
+        except asyncio.CancelledError:
+            turn.cancel()
+            turn.unused()
+            raise
+        if turn.place is None:
+            raise Stopped
+        if not still_wanted():
+            turn.unused()
+            raise Stopped
+        return turn
+
+    async def _send_on_loop(
+        self,
+        turn: Turn,
+        pool: CallThreads,
+        request: Callable[[Call], Answer],
+        *,
+        for_all: bool,
+        discard: Callable[[Answer], object],
+    ) -> Answer:
+        stop = Stop()
+        try:
+            job = pool.submit(self._send, turn, stop, request, for_all=for_all, about_one=True)
+        except RuntimeError:
+            turn.unused()
+            raise  # no thread to be had, or the pool has ended
+
+        def clean_up(job: Future[Answer]) -> None:
+            if job.exception() is None:
+                discard(job.result())
+
+        try:
+            return await asyncio.wrap_future(job)
+        except asyncio.CancelledError:
+            stop.ask()
+            if job.cancel():
+                turn.unused()
+            else:
+                job.add_done_callback(clean_up)
+            raise
 
     def _turn(self, purpose: Purpose, stop: Stop, still_wanted: Callable[[], bool]) -> Turn:
         turn = self._budget.enter(purpose)
@@ -202,20 +321,26 @@ class AccountAccess:
         """Wait while it is closed; True for the one who tries a refused token on behalf of all."""
         with stop.interrupting(self._wake), self._changed:
             while not stop.asked:
-                now = self._monotonic()
-                held_back = self._held_back.until(about_one=about_one) - now
-                if held_back > 0:
-                    self._changed.wait(held_back)
-                elif not self._refused:
-                    return False
-                elif self._someone_tries:
-                    self._changed.wait()
-                elif now < self._next_try:
-                    self._changed.wait(self._next_try - now)
-                else:
-                    self._someone_tries = True
-                    return True
+                passed = self._try_gate(about_one=about_one)
+                if isinstance(passed, bool):
+                    return passed
+                self._changed.wait(passed.seconds)
         raise Stopped
+
+    def _try_gate(self, *, about_one: bool) -> "bool | _Wait":
+        """Pass the gate if it is open, as above; else how long to wait for a change. Locked."""
+        now = self._monotonic()
+        held_back = self._held_back.until(about_one=about_one) - now
+        if held_back > 0:
+            return _Wait(held_back)
+        if not self._refused:
+            return False
+        if self._someone_tries:
+            return _Wait(None)
+        if now < self._next_try:
+            return _Wait(self._next_try - now)
+        self._someone_tries = True
+        return True
 
     def _is_open(self, *, for_all: bool, about_one: bool) -> bool:
         with self._changed:
@@ -224,12 +349,17 @@ class AccountAccess:
 
     def _wake(self) -> None:
         with self._changed:
-            self._changed.notify_all()
+            self._notify()
+
+    def _notify(self) -> None:
+        self._changed.notify_all()
+        for wake in self._wakers:
+            wake()
 
     def _end_try(self) -> None:
         with self._changed:
             self._someone_tries = False
-            self._changed.notify_all()
+            self._notify()
 
     # What the answers say ---------------------------------------------------------------------
 
@@ -238,7 +368,7 @@ class AccountAccess:
             was_refused, self._refused = self._refused, False
             self._backoff.worked()
             self._answers.usable(purpose, self._monotonic(), is_refusal=is_refusal)
-            self._changed.notify_all()
+            self._notify()
         if was_refused:
             log.info("account accepted again", extra={"account": self.account})
 
@@ -304,7 +434,7 @@ class AccountAccess:
                 # Streams that were under way together are refused together: one step, not many.
                 self._next_try = self._monotonic() + self._backoff.failed()
             self._answers.failed(purpose, error, self._monotonic(), refused=True)
-            self._changed.notify_all()
+            self._notify()
         if first:
             marks = {"account": self.account, "code": error.code}
             shape = self._token_shape()

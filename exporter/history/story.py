@@ -19,6 +19,7 @@ from exporter.ledger.facts import (
     Finished,
     Ignored,
     OutputsMade,
+    PhasePassed,
     Ran,
     Recovered,
     Started,
@@ -234,7 +235,7 @@ class Story:
                 else:
                     self.not_counted = text
                 self._add(at, "dropped", text, via)
-            case EnteredQueue() | Ignored():
+            case EnteredQueue() | PhasePassed() | Ignored():
                 pass
 
     def _note_end(self, taken: Taken, via: Via) -> None:

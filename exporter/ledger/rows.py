@@ -29,7 +29,7 @@ WORKFLOW_COLUMNS: Final = (
     "last_seen", "created_at", "started_at", "ended_at", "entered_queue", "waited", "start_wait",
     "start_observed", "outputs_counted", "cause_owed_since", "stream_ended_at",
     "stream_ended_run", "listed_ended_at", "listed_ended_run", "settled_at", "duration_owed_since",
-    "slices", "held", "entered",
+    "slices", "held", "entered", "earlier_ends",
 )  # fmt: skip
 
 
@@ -66,6 +66,7 @@ def workflow_row(number: int, workflow_id: str, workflow: Workflow) -> Row:
         _json(dict(workflow.slices)) if workflow.slices else None,
         None if workflow.held is None else _json(_held_row(workflow.held)),
         None if workflow.entered is None else _real(workflow.entered.wall),
+        _json(workflow.earlier_ends) if workflow.earlier_ends else None,
     )
 
 
@@ -81,6 +82,7 @@ def workflow_of(account: str, row: Row, monotonic: float) -> Workflow:
         started_at, ended_at, entered_queue, waited, start_wait, start_observed,
         outputs_counted, cause_owed_since, stream_ended_at, stream_ended_run, listed_ended_at,
         listed_ended_run, settled_at, duration_owed_since, slices, held, entered,
+        earlier_ends,
     ) = row  # fmt: skip
     # What another process measured by its monotonic clock means nothing here: a wait that it saw
     # begin is never guessed, and being out of sight or in debt counts from now.
@@ -112,6 +114,7 @@ def workflow_of(account: str, row: Row, monotonic: float) -> Workflow:
         slices=() if slices is None else _slices(slices),
         held=None if held is None else _held(held, monotonic),
         entered=None if entered is None else Entry(float(entered), None),
+        earlier_ends=() if earlier_ends is None else tuple(map(float, json.loads(earlier_ends))),
     )
 
 

@@ -134,6 +134,9 @@ MIGRATIONS: Final = (
     """
     ALTER TABLE workflows ADD COLUMN entered REAL;  -- when it came into its phase; Unix seconds
     """,
+    """
+    ALTER TABLE workflows ADD COLUMN earlier_ends TEXT;  -- JSON list: ends of the runs before
+    """,
 )
 """The schema, step by step: `PRAGMA user_version` says how many were taken. Never edit one that
 was released; add another. So for each word that is stored: see `exporter.ledger.words`."""

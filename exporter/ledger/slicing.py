@@ -87,6 +87,8 @@ def tell_changes(
 
 def is_decided(slices: Slices, rules: Sequence[SliceRule]) -> bool:
     """Whether nothing is left to decide about a workflow."""
+    if not rules:
+        return True
     decided = {label for label, _ in slices}
     return all(rule.label in decided for rule in rules)
 

@@ -25,12 +25,14 @@ from exporter.ledger.facts import (
 from exporter.ledger.phases import Sight, created_by_clocks, follow
 from exporter.ledger.runs import (
     STALE_SECONDS,
+    ends_with_those_of_this_run,
     is_about_earlier_run,
     is_earlier_end,
     is_later,
     is_new_run,
     is_over,
     note_end,
+    note_settled,
     settled_by,
 )
 from exporter.ledger.workflow import Workflow
@@ -169,6 +171,7 @@ def _next_run(workflow: Workflow) -> Workflow:
         stream_ended_run=workflow.stream_ended_run,
         listed_ended_at=workflow.listed_ended_at,
         listed_ended_run=workflow.listed_ended_run,
+        earlier_ends=ends_with_those_of_this_run(workflow),
         settled_at=workflow.settled_at,
         slices=workflow.slices,
         held=workflow.held,
@@ -198,7 +201,7 @@ def _after_the_end(workflow: Workflow, seen: Observation, rules: CountingRules) 
     """What may still be added to an end: the cause, the outputs, the stamps of the run."""
     status = _status_of(seen)
     facts: list[Fact] = []
-    after = note_end(workflow, seen)
+    after = note_settled(note_end(workflow, seen), seen)
     if status is workflow.status and seen.via != "listing":
         if after.cause_owed_since is not None and _is_cause_known(after, seen):
             facts.append(_failure(seen))
@@ -294,6 +297,8 @@ def _advance(
     workflow: Workflow, status: Status, seen: Observation, facts: list[Fact], *, newest: bool
 ) -> Workflow:
     if status is Status.RUNNING:
+        if workflow.status is status and workflow.queue_position is None:
+            return workflow  # thousands of snapshots a second say this
         return replace(workflow, status=status, queue_position=None)
     at = seen.at.monotonic
     workflow = replace(

@@ -56,6 +56,7 @@ KEPT_WORDS: Final[tuple[Mapping[str, list[str]], ...]] = (
         "held fact": ["PhasePassed"],
         "phase result": ["measured", "uncertain"],
     },
+    {},
 )  # fmt: skip
 """By step of the schema, the words that it brought, written down once more: a test compares them
 with what the code stores. Words of a step that was released are never changed; a new one needs a

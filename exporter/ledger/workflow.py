@@ -60,6 +60,9 @@ class Workflow:
     """The latest end that the list, or a single answer, told."""
     listed_ended_run: int = 0
     """Which run that was the end of; 0: of none."""
+    earlier_ends: tuple[float, ...] = ()
+    """The ends of the runs before, as they were told: by these, the row of a replica that lags is
+    known for an old one, whatever its clock. The last few of them."""
     settled_at: float | None = None
     """When the service first said that the last settled run was over, by the service's clock; None
     where it did not tell the time."""
@@ -137,6 +140,7 @@ class Workflow:
             and self.listed_ended_at == other.listed_ended_at
             and self.stream_ended_run == other.stream_ended_run
             and self.listed_ended_run == other.listed_ended_run
+            and self.earlier_ends == other.earlier_ends
             and self.settled_at == other.settled_at
             and self.first_seen == other.first_seen
             and self.slices == other.slices

@@ -452,6 +452,16 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         reading.watched_by_listing,
     ),
     Metric(
+        "comfycontrol_exporter_streams_held_back",
+        "gauge",
+        "exporter",
+        ("reason",),
+        "Streams that are not opened for want of descriptors, threads or memory of the process.",
+        "streams",
+        reading.streams_held_back,
+        values={"reason": label_values.HELD_BACK},
+    ),
+    Metric(
         "comfycontrol_open_workflows_limit",
         "gauge",
         "service",

@@ -60,6 +60,8 @@ class Instruments:
         # Threads of an account that has ended may have a last word, which must not bring its
         # series back.
         self._accounts: set[str] = set()
+        # Thousands of snapshots a second: each must not look for its labels.
+        self._snapshot_counters: dict[tuple[str, SnapshotResult], Counter] = {}
 
     def open_accounts(self, accounts: Iterable[str]) -> None:
         """Let every series that can be known beforehand stand at 0."""
@@ -74,7 +76,7 @@ class Instruments:
             for end in get_args(StreamEnd):
                 self._stream_ends.labels(account, end)
             for result in get_args(SnapshotResult):
-                self._snapshots.labels(account, result)
+                self._snapshot_counters[account, result] = self._snapshots.labels(account, result)
             self._pages.labels(account)
             self._malformed_rows.labels(account)
 
@@ -85,6 +87,8 @@ class Instruments:
             self._requests = {k: t for k, t in self._requests.items() if k[0] != account}
             self._new.forget(account)
             self._lists_completed.pop(account, None)
+            for result in get_args(SnapshotResult):
+                self._snapshot_counters.pop((account, result), None)
         for metric in (
             self._durations,
             self._stream_ends,
@@ -149,8 +153,9 @@ class Instruments:
 
     def snapshot_read(self, account: str, result: SnapshotResult) -> None:
         """A stream brought an event."""
-        if account in self._accounts:
-            self._snapshots.labels(account, result).inc()
+        counter = self._snapshot_counters.get((account, result))
+        if counter is not None:
+            counter.inc()
 
     def page_read(self, account: str) -> None:
         """A page of the list was read."""

@@ -125,6 +125,11 @@ LEDGER_STATE: Final[LabelValues] = {
     "open": "not settled yet",
     "settled": "counted, or given up; kept for twice as long as the listing looks back",
 }
+HELD_BACK: Final[LabelValues] = {
+    "descriptors": "the limit of open files: see the line `limit of open files` of the log",
+    "threads": "no further thread could be started",
+    "memory": "memory ran out while one was opened",
+}
 CLIENT_LET_GO: Final[LabelValues] = {
     "idle": "sent no request, or no further one",
     "handshake": "its TLS handshake took more than 5 s",

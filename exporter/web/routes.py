@@ -50,6 +50,8 @@ class WebParts:
     """The configuration in force now: a reload gives another."""
     views: Views
     """What the pages and the JSON interface show."""
+    external_url: str | None = None
+    """Where links of the pages lead; None: they are relative."""
     reload: Callable[[], tuple[str, ...]] | None = None
     """Reads it again, and answers with what is wrong; None where that is not allowed."""
 
@@ -96,7 +98,15 @@ def _endpoints(parts: WebParts) -> ASGIApp:
         Route(CONFIG_PATH, config, methods=["GET"]),
         *lifecycle_routes(parts.reload),
         *api_routes(parts.pushed, parts.views, workers),
-        *html_routes(HtmlParts(parts.views, links, home=home, run=workers.run)),
+        *html_routes(
+            HtmlParts(
+                parts.views,
+                links,
+                home=home,
+                external_url=parts.external_url,
+                run=workers.run,
+            )
+        ),
     ]
     app = Starlette(
         routes=routes,

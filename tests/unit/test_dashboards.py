@@ -43,7 +43,10 @@ NOT_SHOWN: dict[str, str] = dict.fromkeys(
         "comfycontrol_workflows_failed_in_a_row",
     ),
     "alerts, their texts, runbooks or variables stand on it",
-) | {"comfycontrol_open_workflows_limit": "reaching it is what matters"}
+) | {
+    "comfycontrol_open_workflows_limit": "reaching it is what matters",
+    "comfycontrol_exporter_streams_held_back": "the log names the limit that does it, and the page",
+}
 """Metrics of the catalogue that no panel shows, and why."""
 
 

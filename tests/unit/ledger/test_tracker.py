@@ -514,6 +514,28 @@ class TestNewRuns:
             Finished(Status.COMPLETED, 10.0),
         )
 
+    def test_a_time_that_only_the_row_tells_shows_what_comes_after_it(self) -> None:
+        for status, started in (("queued", None), ("running", -300)):
+            track = Track()
+            track.sees(seen("running", 2, via="listing", created=0, updated=1, started=1))
+            track.sees(seen("completed", 6, started=1))
+            track.sees(
+                seen(
+                    "completed", 9, via="listing", created=0, started=1, completed=5.5, updated=5.5
+                )
+            )
+            again = seen(status, 70, via="listing", created=0, updated=62, started=started)
+            assert track.sees(again) == (Discovered("listing"),)
+
+    def test_a_new_end_before_its_own_start_is_that_of_a_run_that_never_started(self) -> None:
+        track = Track()
+        track.sees(seen("completed", 6, via="listing", created=0, started=1, completed=5.25))
+        failed = seen("failed", 80, via="listing", created=0, started=79.5, completed=78.25)
+        facts = track.sees(failed)
+        assert facts[0] == Discovered("listing")
+        assert Finished(Status.FAILED, None) in facts
+        assert track.sees(failed) == (Ignored("duplicate"),)
+
     def test_anything_else_about_a_settled_id_is_ignored(self) -> None:
         track = Track()
         track.sees(seen("completed", 6, via="listing", created=0, started=1, completed=5))
@@ -552,26 +574,33 @@ class TestNewRuns:
 
     @pytest.mark.parametrize(
         ("updated", "ended", "counts"),
-        [(60, -190, True), (None, -190, False), (6, -190, False), (60, -195.5, False)],
+        [
+            (60, -189.75, True),
+            (None, -189.75, False),
+            (6, -189.75, False),
+            (60, -195.75, False),
+        ],
         ids=["ran again", "nobody knows when", "lags", "put right"],
     )
     def test_a_new_run_on_a_runner_whose_clock_is_slow(
         self, updated: float | None, ended: float, counts: bool
     ) -> None:
         track = Track()
-        end = seen("completed", 6, via="listing", created=0, started=1, completed=5.5, updated=6)
+        end = seen(
+            "completed", 6, via="listing", created=0, started=1.25, completed=5.75, updated=6
+        )
         track.sees(replace(end, service_wall=T0 + 6))
         slow = seen(
             "completed",
             60,
             via="listing",
             created=0,
-            started=-200,
+            started=-200.25,
             completed=ended,
             updated=updated,
         )
         facts = track.sees(replace(slow, service_wall=T0 + 60))
-        new = (Discovered("listing"), Finished(Status.COMPLETED, ended + 200))
+        new = (Discovered("listing"), Finished(Status.COMPLETED, ended + 200.25))
         assert facts == (new if counts else (Ignored("duplicate"),))
 
     def test_stamps_that_all_moved_together_tell_of_no_run(self) -> None:
