@@ -13,6 +13,7 @@ import orjson
 
 from exporter.history import words
 from exporter.ledger.facts import Failed, Finished, Started
+from exporter.observations import FINAL_STATUSES
 from exporter.views import Failures, Plot
 
 BUCKET_SECONDS: Final = 60.0
@@ -112,7 +113,9 @@ def hour_of(minutes: Mapping[int, Minute], wall: float) -> Hour:
     outcomes = Counter[str]()
     for minute in known:
         outcomes.update(minute.outcomes)
-    return Hour(dict(outcomes), _failures(known, sum(outcomes.values())), tuple(_plots(buckets)))
+    # In one order for every account: people compare them.
+    ordered = {s.value: outcomes[s.value] for s in FINAL_STATUSES if outcomes[s.value]}
+    return Hour(ordered, _failures(known, sum(outcomes.values())), tuple(_plots(buckets)))
 
 
 def _failures(known: Iterable[Minute], ended: int) -> tuple[Failures, ...]:

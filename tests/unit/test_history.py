@@ -175,6 +175,15 @@ def test_the_last_hour_has_outcomes_causes_and_waits() -> None:
     assert it.history.hour("studio").outcomes == {}
 
 
+def test_outcomes_stand_in_one_order_whichever_came_first() -> None:
+    it = Remembered()
+    for number, status in enumerate(("invalid", "cancelled", "failed", "completed")):
+        it.see(number, status, via="stream", started=2, completed=5)
+    it.history.digest(["studio"])
+    shown = list(it.history.hour("studio").outcomes)
+    assert shown == ["completed", "failed", "cancelled", "invalid"]
+
+
 def test_it_is_bounded_and_failures_stay_longer(tmp_path: Path) -> None:
     it = Remembered(tmp_path)
     it.see(0, "failed", via="stream", started=2, completed=5, cause=CAUSE)

@@ -170,6 +170,17 @@ def test_a_table_is_sorted_for_eyes_and_ears() -> None:
     assert "Status ▲" in seen.text
 
 
+def test_the_column_of_slices_is_there_where_there_are_some() -> None:
+    scene = scenes.busy()
+    pages = Pages(scene, load_assets())
+    assert ">Slices</th>" in pages.workflows("./", WorkflowQuery(), NOW)
+    scene.rows = [replace(row, slices={}) for row in scene.rows]
+    for query in (WorkflowQuery(), WorkflowQuery(phase="settled")):
+        table = pages.workflows("./", query, NOW)
+        assert "<tbody>" in table
+        assert "Slices" not in table
+
+
 def test_who_searches_an_id_among_the_wrong_ones_is_shown_the_others() -> None:
     pages = Pages(scenes.busy(), load_assets())
     prefix = scenes.uuid(100_000)[:8]
