@@ -108,7 +108,7 @@ class Bench:
                 "max_streams": self.streams,
                 "rate_limit": {"requests": 100_000, "per": "1s", "reserve": 0.5},
             },
-            module=os.environ.get("MODULE", "benchmarks.streams.timed"),
+            module="benchmarks.streams.timed",
             environment={
                 "BENCHMARK_DELAYS": str(self.folder / "delays"),
                 "REQUESTS_CA_BUNDLE": str(self.authority),

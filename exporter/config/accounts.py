@@ -18,7 +18,7 @@ from exporter.config.tokens import TokenSource
 from exporter.config.workflow_ids import WorkflowId
 
 MOST_STREAMS: Final = 2_000
-"""Streams that one process was seen to hold without being late."""
+"""Streams that one process holds in time, as far as that was tried."""
 
 DEFAULT_MOST_OPEN: Final = 20_000
 """Open workflows of an account that are held at once, where nothing else is said."""
