@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final, Literal
 
-from exporter.ledger.runs import is_over
+from exporter.ledger.runs import is_over, precision_of
 from exporter.ledger.workflow import Workflow
 from exporter.observations import Observation
 
@@ -104,7 +104,7 @@ def _is_new_to_us(workflow: Workflow, seen: Observation, rules: CountingRules) -
         return workflow.source == "pushed"
     if _may_be_pruned(created, seen.completed_at, rules):
         return False
-    if created is not None and created > rules.line:
+    if created is not None and _may_be_after(created, rules.line):
         return True
     if created is not None and created > rules.line - FIRST_LOOK_SECONDS:
         # It would be known, had it been over by then, whatever a runner's clock says.
@@ -115,7 +115,15 @@ def _is_new_to_us(workflow: Workflow, seen: Observation, rules: CountingRules) -
         ended = min((s for s in stamps if s is not None), default=None)
         if seen.completed_at is None:
             return False
-    return ended is not None and ended > rules.line
+    return ended is not None and _may_be_after(ended, rules.line)
+
+
+def _may_be_after(stamp: float, line: float) -> bool:
+    """Whether a stamp may be from after the line: told to the second, it is up to one too early.
+
+    What was over at the first look is known from there, whatever its stamps.
+    """
+    return stamp + precision_of(stamp) > line
 
 
 def _may_be_pruned(created: float | None, end: float | None, rules: CountingRules) -> bool:

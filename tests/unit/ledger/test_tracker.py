@@ -478,6 +478,17 @@ class TestTheLine:
         assert track.sees(replace(late, first_look=True)) == ()
         assert track.known.phase == "settled"
 
+    def test_what_is_told_to_the_second_may_be_from_after_the_line(self) -> None:
+        # Created and over within the second in which the line was drawn.
+        rules = replace(RULES, line=T0 + 0.4)
+        told = seen("completed", 2, via="listing", created=0, started=0, completed=0)
+        assert Finished(Status.COMPLETED, 0.0) in Track(rules).sees(told)
+        assert Track(rules).sees(replace(told, first_look=True)) == ()
+        earlier = seen("completed", 2, via="listing", created=-1, started=-1, completed=-1)
+        assert Track(rules).sees(earlier) == ()
+        precise = seen("completed", 2, via="listing", created=0.21, started=0.3, completed=0.391)
+        assert Track(rules).sees(precise) == ()
+
     def test_a_configured_id_that_was_over_is_not_counted(self) -> None:
         track = Track(UNLISTED, source="configured")
         assert track.sees(seen("completed", 1, started=-9, completed=-5)) == ()
