@@ -487,7 +487,7 @@ class TestProgram:
         assert lines[0] == f"{site.file}: 2 faults"
         assert lines[1].startswith("  line 4: tls_server_config.min_version is a version")
         assert lines[2].startswith("  line 5: basic_auth_users.alice is not a bcrypt hash")
-        assert "htpasswd -nBC 10" in lines[2]
+        assert "comfycontrol-exporter hash-password" in lines[2]
         assert "planted" not in program.output
         assert not (site.folder / "data").exists()
 
