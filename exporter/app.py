@@ -399,8 +399,13 @@ class App:
             followed.note_withdrawn(workflow_id)
 
     def _keep_history(self) -> None:
-        self._history.digest(self._accounts)
-        self._ledger.keep_history(self._history.take_pending)
+        try:
+            self._history.digest(self._accounts)
+            self._ledger.keep_history(self._history.take_pending)
+        except Exception as error:  # noqa: BLE001 - a fault of the history must not end counting
+            log.error(  # noqa: TRY400 - a traceback shows values as well
+                "recording the history failed", extra={"error": type(error).__name__}
+            )
 
     def _keep(self) -> None:
         expiry = self._now().monotonic + EXPIRY_SECONDS

@@ -194,8 +194,9 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
             listening,
             arguments.telemetry_path,
             security,
-            arguments.lifecycle,
-            arguments.max_connections,
+            lifecycle=arguments.lifecycle,
+            most_clients=arguments.max_connections,
+            external_url=arguments.external_url,
         )
         reloadable = Reloadable(read_config, str(config_file or "environment"), watched)
         run(
