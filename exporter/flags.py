@@ -156,6 +156,12 @@ def _parser() -> _Parser:
         action="store_true",
         help="also say how many series it can make at most, metric by metric",
     )
+    check.add_argument(
+        "--online",
+        action="store_true",
+        help="also ask the service once for each account, and say whether address and token are "
+        "right; exit code 1 where one is not",
+    )
 
     check_web = commands.add_parser(
         "check-web-config",
