@@ -11,8 +11,9 @@ from types import MappingProxyType
 from typing import Any, Final, NoReturn, TextIO
 from urllib.parse import urlsplit
 
-from exporter import __revision__, __version__
+from exporter import __version__
 from exporter.logs import LEVELS
+from exporter.revision import revision
 from exporter.web.listening import MOST_CLIENTS, ListenAddress, parse_listen_address
 
 EXIT_BAD_INPUT: Final = 1
@@ -94,7 +95,7 @@ class _Version(argparse.Action):
         super().__init__(**options | {"nargs": 0, "default": argparse.SUPPRESS})
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        version = f"{__version__} (revision {__revision__}, Python {platform.python_version()})"
+        version = f"{__version__} (revision {revision()}, Python {platform.python_version()})"
         say(f"{parser.prog} {version}", sys.stdout)
         parser.exit()
 

@@ -12,6 +12,7 @@ import pytest
 from exporter import __version__
 from exporter.cli import main
 from exporter.flags import parse
+from exporter.revision import revision
 
 GOOD = """\
 accounts:
@@ -49,9 +50,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
     assert ended.value.code == 0
-    # A working tree knows no revision; what is packaged does, and scripts/check-package sees to it.
+    # What is packaged knows its own as well, and scripts/check-package sees to it.
     assert capsys.readouterr().out.startswith(
-        f"comfycontrol-exporter {__version__} (revision unknown, Python 3."
+        f"comfycontrol-exporter {__version__} (revision {revision()}, Python 3."
     )
 
 
