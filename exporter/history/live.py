@@ -13,7 +13,7 @@ from exporter.history.history import History
 from exporter.history.outlook import Plan, next_step
 from exporter.history.problems import AccountState, ExporterState, problems
 from exporter.history.story import Story, shown_status
-from exporter.history.table import closed_table, open_row, open_table
+from exporter.history.table import closed_row, closed_table, open_row, open_table
 from exporter.ledger.ledger import Glance, Ledger
 from exporter.ledger.slicing import matched
 from exporter.ledger.workflow import Workflow
@@ -156,6 +156,11 @@ class LiveViews:
             advice=advice,
             is_blind=blind,
             progress_at=self._started.wall if progress is None else progress,
+            active_runners=(
+                None
+                if account.reading.runners is None
+                else account.reading.runners.by_status.get("active", 0)
+            ),
             share=account.share,
         )
 
@@ -165,15 +170,17 @@ class LiveViews:
         """A table of open or settled workflows."""
         now = self._sources.now()
         if query.phase == "settled":
-            return closed_table(self._closed(), query, now.wall)
+            return closed_table(self._closed(), query, now.wall, self._ledger.slice_defaults())
         plans = {name: account.plan for name, account in self._sources.accounts().items()}
-        return open_table(self._ledger.glance().open_workflows, query, plans, now)
+        return open_table(
+            self._ledger.glance().open_workflows, query, plans, now, self._ledger.slice_defaults()
+        )
 
     def filters(self) -> Mapping[str, tuple[str, ...]]:
         """The values to filter by."""
         closed = self._closed()
         nodes = {story.node_type for story in closed if story.node_type}
-        slices: dict[str, set[str]] = {}
+        slices = {label: {value} for label, value in self._ledger.slice_defaults().items()}
         each = [matched(workflow.slices) for workflow in self._ledger.glance().open_workflows]
         each += [story.slices for story in closed]
         for told in each:
@@ -207,7 +214,13 @@ class LiveViews:
         story = self._history.story(key) or _story_of(known, self._ledger.line(known.account))
         account = accounts.get(known.account)
         return WorkflowStory(
-            row=_row(known, story, Plan() if account is None else account.plan, now),
+            row=_row(
+                known,
+                story,
+                Plan() if account is None else account.plan,
+                now,
+                self._ledger.slice_defaults(),
+            ),
             events=tuple(story.events),
             events_left_out=story.left_out,
             counted_as=story.counted_as,
@@ -215,11 +228,14 @@ class LiveViews:
         )
 
 
-def _row(known: Workflow, story: Story, plan: Plan, now: Moment) -> WorkflowRow:
+def _row(
+    known: Workflow, story: Story, plan: Plan, now: Moment, defaults: Mapping[str, str]
+) -> WorkflowRow:
     if known.phase == "open":
-        return open_row(known, plan, now)
+        return open_row(known, plan, now, defaults)
     step = next_step(known, plan, now)
-    return replace(story.row(now.wall), next_step=step.text, next_step_in_seconds=step.seconds)
+    row = closed_row(story, now.wall, defaults)
+    return replace(row, next_step=step.text, next_step_in_seconds=step.seconds)
 
 
 def _why_not(known: Workflow, story: Story) -> str:

@@ -50,6 +50,8 @@ class AccountState:
     """When something last started or ended, or the exporter began to look; Unix seconds."""
     share: int
     """Requests that its address allows in a period, when nothing was refused."""
+    active_runners: int | None = None
+    """None: they are not asked for, or could not be read for a while."""
 
 
 def problems(
@@ -131,6 +133,14 @@ def _of_account(state: AccountState, now: float) -> Iterator[Problem]:
 def _of_workflows(state: AccountState, now: float) -> Iterator[Problem]:
     view, name = state.view, state.view.name
     waiting = sum(view.open.get(status, 0) for status in ("accepted", "uploaded", "queued"))
+    if waiting and state.active_runners == 0:
+        yield Problem(
+            "critical",
+            name,
+            f"{words.times(waiting, 'workflow')} {'waits' if waiting == 1 else 'wait'}, and no "
+            "runner is active.",
+            "Start or enable a runner of this account.",
+        )
     since = view.longest_waiting_since
     idle = now - state.progress_at
     if waiting and since is not None and min(now - since, idle) > STUCK_SECONDS:

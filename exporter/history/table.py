@@ -1,9 +1,10 @@
 """Which workflows a table shows, in which order, and which page of it. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from operator import itemgetter
+from types import MappingProxyType
 from typing import Final, TypeVar
 
 from exporter.history.outlook import Plan, next_step
@@ -15,23 +16,31 @@ from exporter.views import SortKey, WorkflowQuery, WorkflowRow, WorkflowTable
 
 MOST_PER_PAGE: Final = 1_000
 
+NO_SLICES: Final[Mapping[str, str]] = MappingProxyType({})
+
 _Sortable = float | str
 _T = TypeVar("_T")
 
 
 def open_table(
-    workflows: Iterable[Workflow], query: WorkflowQuery, plans: Mapping[str, Plan], now: Moment
+    workflows: Iterable[Workflow],
+    query: WorkflowQuery,
+    plans: Mapping[str, Plan],
+    now: Moment,
+    defaults: Mapping[str, str] = NO_SLICES,
 ) -> WorkflowTable:
-    """A page of those that are open."""
-    chosen = [w for w in workflows if _is_open_chosen(w, query)]
+    """A page of those that are open. `defaults` are the slices where nothing matched."""
+    chosen = [w for w in workflows if _is_open_chosen(w, query, defaults)]
     keys = _open_keys(now.wall)
     pages = _Pages(len(chosen), query)
     # Rows are made for one page alone: there may be ten thousand.
     shown = pages.of(chosen, keys[query.sort], lambda w: w.workflow_id)
-    return pages.table(open_row(w, plans.get(w.account, Plan()), now) for w in shown)
+    return pages.table(open_row(w, plans.get(w.account, Plan()), now, defaults) for w in shown)
 
 
-def open_row(workflow: Workflow, plan: Plan, now: Moment) -> WorkflowRow:
+def open_row(
+    workflow: Workflow, plan: Plan, now: Moment, defaults: Mapping[str, str] = NO_SLICES
+) -> WorkflowRow:
     """One that is open, as a row."""
     step = next_step(workflow, plan, now)
     created, started = workflow.created_at, workflow.started_at
@@ -55,24 +64,34 @@ def open_row(workflow: Workflow, plan: Plan, now: Moment) -> WorkflowRow:
         next_step_in_seconds=step.seconds,
         run_number=workflow.run,
         source=workflow.source,
-        slices=matched(workflow.slices),
+        slices={**defaults, **matched(workflow.slices)},
     )
 
 
-def closed_table(stories: Iterable[Story], query: WorkflowQuery, now: float) -> WorkflowTable:
-    """A page of those that have ended."""
-    chosen = [story for story in stories if _is_closed_chosen(story, query)]
+def closed_table(
+    stories: Iterable[Story],
+    query: WorkflowQuery,
+    now: float,
+    defaults: Mapping[str, str] = NO_SLICES,
+) -> WorkflowTable:
+    """A page of those that have ended. `defaults` are the slices where nothing matched."""
+    chosen = [story for story in stories if _is_closed_chosen(story, query, defaults)]
     pages = _Pages(len(chosen), query)
     shown = pages.of(chosen, _CLOSED_KEYS[query.sort], lambda story: story.workflow_id)
-    return pages.table(story.row(now) for story in shown)
+    return pages.table(closed_row(story, now, defaults) for story in shown)
 
 
-def _is_open_chosen(workflow: Workflow, query: WorkflowQuery) -> bool:
+def closed_row(story: Story, now: float, defaults: Mapping[str, str] = NO_SLICES) -> WorkflowRow:
+    """One that has ended, as a row."""
+    return replace(story.row(now), slices={**defaults, **story.slices})
+
+
+def _is_open_chosen(workflow: Workflow, query: WorkflowQuery, defaults: Mapping[str, str]) -> bool:
     return (
         (query.account is None or workflow.account == query.account)
         and (not query.prefix or workflow.workflow_id.startswith(query.prefix.lower()))
         and query.node_type is None
-        and _is_of(matched(workflow.slices), query)
+        and _is_of({**defaults, **matched(workflow.slices)}, query)
         and (
             query.status is None
             or shown_status(workflow) == query.status
@@ -81,13 +100,13 @@ def _is_open_chosen(workflow: Workflow, query: WorkflowQuery) -> bool:
     )
 
 
-def _is_closed_chosen(story: Story, query: WorkflowQuery) -> bool:
+def _is_closed_chosen(story: Story, query: WorkflowQuery, defaults: Mapping[str, str]) -> bool:
     return (
         (query.account is None or story.account == query.account)
         and (not query.prefix or story.workflow_id.startswith(query.prefix.lower()))
         and (query.status is None or story.status == query.status)
         and (query.node_type is None or story.node_type == query.node_type)
-        and _is_of(story.slices, query)
+        and _is_of({**defaults, **story.slices}, query)
     )
 
 

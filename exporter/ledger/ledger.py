@@ -515,6 +515,10 @@ class Ledger:
                 found.append(known)
         return found
 
+    def slice_defaults(self) -> dict[str, str]:
+        """The labels of the slices that are configured, and what is shown where none matches."""
+        return {rule.label: rule.default for rule in self._slices}
+
     def newest_series(self) -> int:
         """The highest number of a series that is visible and not announced; 0: there is none."""
         with self._lock:

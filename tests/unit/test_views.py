@@ -7,19 +7,22 @@ from functools import partial
 from typing import get_args
 
 import pytest
+import re2
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.comfycontrol.budget import BudgetReading
 from exporter.following.answers import AccountHealth, LastError
 from exporter.following.reconciling import Reconciliation
+from exporter.following.runner_census import RunnerCensus
 from exporter.history.history import History
 from exporter.history.live import AccountNow, LiveViews, Sources
 from exporter.history.outlook import Plan, next_step
 from exporter.ledger.counting import CountingRules, counts, why_not_counted
+from exporter.ledger.slicing import SliceRule
 from exporter.ledger.workflow import Workflow
 from exporter.metrics.reading import AccountReading, ConfigReading
-from exporter.observations import Moment, Status, Via
+from exporter.observations import Moment, Status, Traits, Via
 from exporter.views import SortKey, WorkflowQuery
 from tests.unit.ledger.ledgers import CAUSE, T0, Clocks, make_ledger, seen, uuid
 
@@ -29,9 +32,9 @@ UP = AccountHealth(up=True, answered=True, down_since=None)
 class Shown:
     """The views of a ledger, with an account that is as a test says."""
 
-    def __init__(self) -> None:
+    def __init__(self, *slices: SliceRule) -> None:
         self.now = Clocks()
-        self.ledger = make_ledger(self.now)
+        self.ledger = make_ledger(self.now, slices=slices)
         self.history = History(self.now)
         self.ledger.on_taken = self.history.note
         self.config = ConfigReading(last_reload_successful=True, last_reload_success_at=T0)
@@ -150,6 +153,40 @@ def test_the_budget_the_ledger_and_the_configuration_are_told_of() -> None:
     it.config = replace(it.config, last_reload_successful=True)
     it.ledger._keeping.errors = 2
     assert "2 times" in it.problems()[0]
+
+
+@pytest.mark.parametrize(("active", "is_told"), [(0, True), (1, False), (None, False)])
+def test_that_no_runner_is_active_is_told_while_something_waits(
+    active: int | None, is_told: bool
+) -> None:
+    it = Shown()
+    if active is not None:
+        it.reads(runners=RunnerCensus(at=0.0, wall=T0, by_status={"active": active}))
+    assert it.problems() == []
+    it.see(1, "queued", position=1)
+    told = "critical: 1 workflow waits, and no runner is active."
+    assert it.problems() == ([told] if is_told else [])
+
+
+def test_what_matches_no_slice_is_found_by_the_default() -> None:
+    it = Shown(SliceRule("team", "tag", re2.compile("^team:(.+)$"), 5, "none"))
+    it.see(1, "queued", traits=Traits("x", ("team:film",)))
+    it.see(2, "queued", traits=Traits("x", ()))
+    it.see(3, "completed", completed=5, traits=Traits("x", ()))
+    it.history.digest()
+    for phase, team, found in (
+        ("open", "film", [uuid(1)]),
+        ("open", "none", [uuid(2)]),
+        ("settled", "none", [uuid(3)]),
+    ):
+        query = WorkflowQuery(phase=phase, slices={"team": team})  # type: ignore[arg-type]
+        rows = it.views.workflows(query).rows
+        assert [row.id for row in rows] == found
+        assert [row.slices for row in rows] == [{"team": team}]
+    assert it.views.filters()["team"] == ("film", "none")
+    story = it.views.workflow(uuid(3))
+    assert story is not None
+    assert story.row.slices == {"team": "none"}
 
 
 def test_many_failures_are_told_with_their_node() -> None:
