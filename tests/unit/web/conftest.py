@@ -23,6 +23,12 @@ def key_pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, password: bytes
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a pair that is good, and with whatever may be wrong with one."""
     folder = tmp_path_factory.mktemp("certificates")
+    make_certificates(folder)
+    return folder
+
+
+def make_certificates(folder: Path) -> None:
+    """Fill a folder with them."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.crt")
     server = authority.issue_cert("localhost")
@@ -56,4 +62,3 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
         .sign(weak, hashes.SHA256())
         .public_bytes(serialization.Encoding.PEM)
     )
-    return folder
