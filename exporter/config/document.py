@@ -301,12 +301,13 @@ class _Builder:
         text = cast("str", node.value)
         if node.tag == _NULL:
             return None
+        if self._as_written and node.tag in self._keys | {_MERGE}:
+            # In quotes, only a tag such as `!!int` makes a number of it.
+            return Plain(text) if not node.style or node.tag in _NUMBERS else text
         if node.tag not in _TEXTS | _NUMBERS:
             return self._refused_tag(node, path)
-        if self._as_written and not node.style:
-            return Plain(text)
         # Reading a number costs more than its length, and Python refuses very long ones.
-        if self._as_written or node.tag in _TEXTS or len(text) > _LONGEST_NUMBER:
+        if node.tag in _TEXTS or len(text) > _LONGEST_NUMBER:
             return text
         try:
             return cast("bool | int | float", _constructed(node))

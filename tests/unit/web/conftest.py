@@ -46,6 +46,10 @@ def make_certificates(folder: Path) -> None:
     (folder / "encrypted.key").write_bytes(
         key_pem(ec.generate_private_key(ec.SECP256R1()), b"password")
     )
+    issued_pem = (folder / "server.crt").read_text()
+    (folder / "chain.crt").write_text(issued_pem + (folder / "ca.crt").read_text())
+    (folder / "half.crt").write_text(issued_pem + (folder / "broken.crt").read_text())
+    (folder / "marked.crt").write_text(f"\ufeff{issued_pem}")
     weak = rsa.generate_private_key(65537, 1024)
     (folder / "weak.key").write_bytes(key_pem(weak))
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
