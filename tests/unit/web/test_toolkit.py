@@ -1,5 +1,6 @@
 """The web configuration of one's other exporters is taken, or the difference is documented."""
 
+import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.web.security import check, go_values
+from exporter.web.security import check, go_names, go_values
 from exporter.web.security.loading import Security, read
 from tests.unit.web.toolkit import REAL, Configuration, ours_takes, recorded, toolkit_takes, write
 
@@ -133,6 +134,34 @@ class TestMeaning:
         assert reading.security is not None
         (warning,) = reading.security.warnings
         assert warning.remedy == f"`{offered}` is offered."
+        assert reading.security.tls is not None
+        server = reading.security.tls.context
+        assert _agree(server, go_names.CURVES[offered])
+        for other in go_names.CURVES.keys() - {offered}:
+            assert not _agree(server, go_names.CURVES[other])
+
+
+def _agree(server: ssl.SSLContext, curve: str) -> bool:
+    """Whether a client that knows this curve alone comes through the handshake."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_mode = ssl.CERT_NONE
+    # The signature's curve is P-256, which up to TLS 1.2 the client would have to know as well.
+    client.minimum_version = ssl.TLSVersion.TLSv1_3
+    client.set_ecdh_curve(curve)
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [
+        client.wrap_bio(to_client, to_server),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    ]
+    for end in (*ends, *ends):
+        try:
+            end.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+        except ssl.SSLError:
+            return False
+    return ends[1].version() == "TLSv1.3" and ends[1].cipher() is not None
 
 
 # What is drawn holds nothing of which the documentation says that the two differ.
