@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from exporter import __revision__, __version__, logs
+from exporter import __version__, logs
 from exporter.account import FollowedAccount, Surroundings
 from exporter.comfycontrol import Timeouts
 from exporter.comfycontrol.budget import RequestBudget
@@ -35,6 +35,7 @@ from exporter.metrics.instruments import Instruments
 from exporter.metrics.process import ProcessCounts
 from exporter.metrics.reading import BuildReading, ConfigReading, Reading
 from exporter.observations import Moment
+from exporter.revision import revision
 from exporter.sources.pushed import PushedIds
 
 log = logging.getLogger(__name__)
@@ -222,7 +223,7 @@ class App:
             ),
             build=BuildReading(
                 version=__version__,
-                revision=__revision__,
+                revision=revision(),
                 python_version=platform.python_version(),
             ),
             per_workflow_series=config.metrics.per_workflow_series,
@@ -273,7 +274,7 @@ class App:
                 self._config_reading, web_last_reload_successful=self.web_config_reading()
             ),
             version=__version__,
-            revision=__revision__,
+            revision=revision(),
         )
         return LiveViews(self._ledger, self._history, sources)
 
@@ -399,8 +400,13 @@ class App:
             followed.note_withdrawn(workflow_id)
 
     def _keep_history(self) -> None:
-        self._history.digest(self._accounts)
-        self._ledger.keep_history(self._history.take_pending)
+        try:
+            self._history.digest(self._accounts)
+            self._ledger.keep_history(self._history.take_pending)
+        except Exception as error:  # noqa: BLE001 - a fault of the history must not end counting
+            log.error(  # noqa: TRY400 - a traceback shows values as well
+                "recording the history failed", extra={"error": type(error).__name__}
+            )
 
     def _keep(self) -> None:
         expiry = self._now().monotonic + EXPIRY_SECONDS

@@ -46,7 +46,7 @@ def main(  # noqa: PLR0911 - one for each command
     configure(arguments.log_level, arguments.log_format)
     match arguments.command:
         case "check-config":
-            return _check_config(arguments.file, series=arguments.series)
+            return _check_config(arguments.file, series=arguments.series, online=arguments.online)
         case "check-web-config":
             return _check_web_config(arguments.file)
         case "hash-password":
@@ -69,7 +69,7 @@ def main(  # noqa: PLR0911 - one for each command
 # none of the others. -----------------------------------------------------------------------------
 
 
-def _check_config(file: Path, *, series: bool) -> int:
+def _check_config(file: Path, *, series: bool, online: bool) -> int:
     from exporter.comfycontrol.connections import CannotTrust, make_tls_context  # noqa: PLC0415
     from exporter.config import check, load  # noqa: PLC0415
 
@@ -84,6 +84,26 @@ def _check_config(file: Path, *, series: bool) -> int:
         from exporter.metrics.series import table  # noqa: PLC0415
 
         say(table(load(file, os.environ)), sys.stdout)
+    if online and code == EXIT_OK:
+        return _ask_online(load(file, os.environ))
+    return code
+
+
+def _ask_online(config: "Config") -> int:
+    from exporter.online import ask_each  # noqa: PLC0415
+
+    code = EXIT_OK
+    # Whoever reads both streams as one finds each line in its place.
+    sys.stdout.flush()
+    try:
+        for found in ask_each(config):
+            say(f"  {found}", sys.stdout if found.is_right else sys.stderr)
+            sys.stdout.flush()
+            if not found.is_right:
+                code = EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        say("  broken off: the others were not asked")
+        return EXIT_BAD_INPUT
     return code
 
 
@@ -194,8 +214,9 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
             listening,
             arguments.telemetry_path,
             security,
-            arguments.lifecycle,
-            arguments.max_connections,
+            lifecycle=arguments.lifecycle,
+            most_clients=arguments.max_connections,
+            external_url=arguments.external_url,
         )
         reloadable = Reloadable(read_config, str(config_file or "environment"), watched)
         run(

@@ -6,18 +6,21 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Final, TextIO
 
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from exporter import __version__
 from exporter.app import App
 from exporter.config import Config
+from exporter.demo_truth import AgainstTruth, line
 from exporter.logs import shown_by
+from exporter.revision import revision
 from exporter.running import WebSide, run
 from exporter.signals import EndSignals
 from exporter.simulator import Scenario, Simulator
 from exporter.status import console
 from exporter.terminal import page
-from exporter.views import Overview
 
 HOLD_SECONDS: Final = 10.0
 """How long a new series stands at 0 here: nobody watches a demo to wait a minute for the first
@@ -49,6 +52,7 @@ def demonstrate(
         config = Config.model_validate({"accounts": accounts})
         scheme = "http" if web.secured().tls is None else "https"
         url = f"{scheme}://localhost:{web.listening[0].getsockname()[1]}"
+        _say(f"comfycontrol-exporter {__version__} (revision {revision()})")
         _say(f"A local ComfyControl runs at {simulator.base_url}, and the exporter follows it.")
         _say(f"  open   {url}/   (accounts, workflows, and what happened to each)")
         _say(f"  or     curl {url}{web.telemetry_path}")
@@ -58,17 +62,25 @@ def demonstrate(
             web,
             None,
             signals,
-            meanwhile=_page,
+            meanwhile=lambda app: _page(app, simulator),
             hold=HOLD_SECONDS,
             fresh_services=True,
         )
 
 
 @contextmanager
-def _page(app: App) -> Iterator[None]:
-    """Show the first page until it is left: live in a terminal, else every ten seconds."""
+def _page(app: App, simulator: Simulator) -> Iterator[None]:
+    """Show the first page until it is left: live in a terminal, else every ten seconds.
+
+    Above it, and once more in the end, stands what was counted beside what really ended.
+    """
     ended = threading.Event()
-    look, out = app.views.overview, sys.stdout
+    against = AgainstTruth(app.read, simulator.truth, app.views.workflow)
+    out = sys.stdout
+
+    def look() -> RenderableType:
+        return Group(line(against.look()), page(app.views.overview()))
+
     show = show_live if out.isatty() else _show_plain
     thread = threading.Thread(target=show, args=(look, out, ended), name="page", daemon=True)
     thread.start()
@@ -77,17 +89,19 @@ def _page(app: App) -> Iterator[None]:
     finally:
         ended.set()
         thread.join(2.0)
+        if not thread.is_alive():
+            console(out).print(Text("In the end: ").append_text(line(against.look(again=False))))
 
 
-def _show_plain(look: Callable[[], Overview], out: TextIO, ended: threading.Event) -> None:
+def _show_plain(look: Callable[[], RenderableType], out: TextIO, ended: threading.Event) -> None:
     shown, seconds = console(out), LIVE_SECONDS
     while not ended.wait(seconds):
-        shown.print(page(look()))
+        shown.print(look())
         seconds = PLAIN_SECONDS
 
 
-def show_live(look: Callable[[], Overview], out: TextIO, ended: threading.Event) -> None:
-    """Show the page in the terminal `out` until `ended`.
+def show_live(look: Callable[[], RenderableType], out: TextIO, ended: threading.Event) -> None:
+    """Show a picture in the terminal `out` until `ended`, as `look` gives it each time.
 
     Log lines that go to a terminal too stand above it: written by themselves, they would tear it.
     """
@@ -97,11 +111,11 @@ def show_live(look: Callable[[], Overview], out: TextIO, ended: threading.Event)
         shown.print(Text(line), soft_wrap=True)
 
     with ExitStack() as stack:
-        live = stack.enter_context(Live(page(look()), console=shown, auto_refresh=False))
+        live = stack.enter_context(Live(look(), console=shown, auto_refresh=False))
         if sys.stderr.isatty():
             stack.enter_context(shown_by(show_line))
         while not ended.wait(LIVE_SECONDS):
-            live.update(page(look()), refresh=True)
+            live.update(look(), refresh=True)
 
 
 def _say(text: str) -> None:

@@ -11,8 +11,9 @@ from types import MappingProxyType
 from typing import Any, Final, NoReturn, TextIO
 from urllib.parse import urlsplit
 
-from exporter import __revision__, __version__
+from exporter import __version__
 from exporter.logs import LEVELS
+from exporter.revision import revision
 from exporter.web.listening import MOST_CLIENTS, ListenAddress, parse_listen_address
 
 EXIT_BAD_INPUT: Final = 1
@@ -94,7 +95,7 @@ class _Version(argparse.Action):
         super().__init__(**options | {"nargs": 0, "default": argparse.SUPPRESS})
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        version = f"{__version__} (revision {__revision__}, Python {platform.python_version()})"
+        version = f"{__version__} (revision {revision()}, Python {platform.python_version()})"
         say(f"{parser.prog} {version}", sys.stdout)
         parser.exit()
 
@@ -155,6 +156,12 @@ def _parser() -> _Parser:
         "--series",
         action="store_true",
         help="also say how many series it can make at most, metric by metric",
+    )
+    check.add_argument(
+        "--online",
+        action="store_true",
+        help="also ask the service once for each account, and say whether address and token are "
+        "right; exit code 1 where one is not",
     )
 
     check_web = commands.add_parser(

@@ -230,10 +230,14 @@ class LiveStream:
         self._connection: TakenConnection | None = None
         try:
             self._connection = TakenConnection(taken.response, taken.call)
+            self._begin(self._connection)
         except CALL_ERRORS:
             self._end(StreamEnding.CUT)
-            return
-        self._begin(self._connection)
+        except BaseException:
+            # Nobody else has this connection any more.
+            self.close()
+            taken.response.close()
+            raise
 
     @property
     def updates(self) -> int:

@@ -1,6 +1,6 @@
 """From a file or the environment to a `Config`, or to every fault at once."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from pathlib import Path
 from typing import Final
 
@@ -140,7 +140,7 @@ def _of_id_files(config: Config) -> Iterator[str]:
             file = read_ids(path)
             ids |= file.ids or set()
             faults.append((path, file.faults))
-        yield f"  {account.name}: {len(ids):,} ids in {len(paths):,} workflow files"
+        yield f"  {account.name}: {_counted(ids, 'id')} in {_counted(paths, 'workflow file')}"
         for number, files in enumerate(found.values()):
             if not files:
                 yield (
@@ -153,6 +153,10 @@ def _of_id_files(config: Config) -> Iterator[str]:
             )
             if len(of_file) > MOST_TOLD:
                 yield f"  warning: workflow file {path}: {len(of_file) - MOST_TOLD:,} more faults"
+
+
+def _counted(things: Sized, name: str) -> str:
+    return f"{len(things):,} {name}{'' if len(things) == 1 else 's'}"
 
 
 def _validated(document: Document, loading: Loading) -> tuple[Config | None, list[Fault]]:

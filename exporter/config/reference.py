@@ -96,7 +96,8 @@ The smallest file that does something:
 {_SMALLEST}```
 
 `comfycontrol-exporter check-config FILE` reads a file as the exporter would, and asks the service
-nothing.
+nothing. With `--online` it also asks once for each account, and says whether address and token are
+right.
 """
 
 _TAIL: Final = f"""\
@@ -161,8 +162,8 @@ read at the start alone.
 
 | code | `check-config` | the exporter |
 | --- | --- | --- |
-| 0 | the file is right; warnings may be listed | stopped as asked |
-| 1 | every fault is listed, with line, key, reason and remedy | the same, and nothing was started |
+| 0 | the file is right; warnings may be listed. `--online`: and so is every account | stopped as asked |
+| 1 | every fault is listed, with line, key, reason and remedy. `--online`: or an account is wrong | the same, and nothing was started |
 | 2 | not used | it could not listen on its address |
 
 ## What is refused besides wrong values

@@ -127,7 +127,7 @@ class AccountAccess:
         reading = self._budget.reading()
         return reading.used / reading.allowed
 
-    def ask(
+    def ask(  # noqa: PLR0913 - what a request is
         self,
         purpose: Purpose,
         stop: Stop,
@@ -135,11 +135,13 @@ class AccountAccess:
         *,
         still_wanted: Callable[[], bool] = lambda: True,
         about_one: bool = False,
+        is_extra: bool = False,
     ) -> Answer:
         """Make one request when it is its turn; blocks until its answer.
 
         `about_one`: it names a workflow, though its purpose is one of the list's, so a 403 is
-        about that one alone.
+        about that one alone. `is_extra`: a token may be good without being good for this, so a
+        refusal says nothing of the account.
 
         Raises:
             Stopped: asked to end, or no longer wanted when its turn came.
@@ -153,7 +155,14 @@ class AccountAccess:
                     self._reload_token()
                 turn = self._turn(purpose, stop, still_wanted)
                 if self._is_open(for_all=for_all, about_one=about_one):
-                    return self._send(turn, stop, request, for_all=for_all, about_one=about_one)
+                    return self._send(
+                        turn,
+                        stop,
+                        request,
+                        for_all=for_all,
+                        about_one=about_one,
+                        is_extra=is_extra,
+                    )
                 # The gate was closed while this one queued up: back to it, without spending a
                 # request on the same answer.
                 turn.unused()
@@ -277,7 +286,7 @@ class AccountAccess:
             raise Stopped
         return turn
 
-    def _send(
+    def _send(  # noqa: PLR0913 - the same
         self,
         turn: Turn,
         stop: Stop,
@@ -285,6 +294,7 @@ class AccountAccess:
         *,
         for_all: bool,
         about_one: bool,
+        is_extra: bool = False,
     ) -> Answer:
         call = Call()
         try:
@@ -300,6 +310,8 @@ class AccountAccess:
             turn.answered()
             if stop.asked:
                 raise Stopped from None
+            if is_extra and isinstance(error, Unauthorized | Forbidden | NotFound | BadRequest):
+                raise
             if for_all and isinstance(error, Forbidden):
                 # While the whole account is refused, this says nothing of the one id.
                 error = Unauthorized(str(error), code=error.code, retry_after=error.retry_after)

@@ -218,7 +218,8 @@ class Follower:
         return reason_of(life), seconds
 
     async def _tell(self, observations: Iterable[Observation | None]) -> bool:
-        """Have what was seen taken; whether more is wanted."""
+        """Have what was seen taken; whether more is wanted after the last of it."""
+        is_wanted = True
         for seen in observations:
             if seen is None:
                 continue
@@ -228,9 +229,7 @@ class Follower:
                 # What is not open may have to be read from the disk, or wait for it.
                 loop = asyncio.get_running_loop()
                 is_wanted = await loop.run_in_executor(self._pool, self._register.observe, seen)
-            if not is_wanted:
-                return False
-        return True
+        return is_wanted
 
     def _refused(self, error: ServiceError) -> Next:
         self._telemetry.stream_ended(self._account, reason_of_refusal(error), self.workflow_id)

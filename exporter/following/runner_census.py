@@ -46,8 +46,8 @@ class TagBound:
 
     def admit(self, tags: Iterable[str]) -> None:
         """Give places to new tags, in the order of the alphabet, for the list has none."""
-        for tag in sorted(set(tags) - self._known):
-            if len(self._known) < self._most and tag != OTHER:
+        for tag in sorted(set(tags) - self._known - {OTHER}):
+            if len(self._known) < self._most:
                 self._known.add(tag)
             elif len(self._beyond) < self._most:
                 self._beyond.add(tag)

@@ -8,11 +8,9 @@ from typing import Final
 
 from exporter.comfycontrol import (
     Call,
-    Forbidden,
     Runner,
     RunnerPage,
     ServiceError,
-    Unauthorized,
 )
 from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
@@ -110,6 +108,14 @@ class RunnerWatch:
         except ServiceError as error:
             self._tell_failure(error.code)
             return max(self._terms.interval, self._backoff.failed(), error.retry_after or 0.0)
+        except Stopped:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the watch
+            log.error(  # noqa: TRY400 - a traceback shows values as well
+                "reading the runners failed",
+                extra={"account": self._access.account, "error": type(error).__name__},
+            )
+            return max(self._terms.interval, self._backoff.failed())
         now = self._now()
         self._census = take_census(runners, at=now.monotonic, wall=now.wall, tags=self._tags)
         self._backoff.worked()
@@ -154,13 +160,7 @@ class RunnerWatch:
 
     def _page(self, number: int) -> RunnerPage:
         def request(call: Call) -> RunnerPage:
-            try:
-                return self._access.client.list_runners(page=number, per_page=PER_PAGE, call=call)
-            except Unauthorized as error:
-                # A token that may not list runners is not refused for the rest. One that is will
-                # be refused by everything else within seconds.
-                raise Forbidden(
-                    str(error), code=error.code, retry_after=error.retry_after
-                ) from None
+            return self._access.client.list_runners(page=number, per_page=PER_PAGE, call=call)
 
-        return self._access.ask(Purpose.RECONCILE, self._stop, request)
+        # A token that may not list runners is not refused for the rest.
+        return self._access.ask(Purpose.RECONCILE, self._stop, request, is_extra=True)

@@ -122,19 +122,22 @@ class History:
                     self._note_stream(key, at, reason, seconds)
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the keeping
                 log.error(  # noqa: TRY400 - a traceback shows values as well
-                    "remembering failed", extra={"error": type(error).__name__}
+                    "recording the history failed", extra={"error": type(error).__name__}
                 )
         now = number_of(self._now().wall)
         for account in accounts:
             if now not in self._minutes.get(account, {}):
                 self._minute(account, now)
         self._forget_minutes(now)
-        for story in self._changed_stories.values():
-            self._pending[_STORY, story.number] = story.packed()
-        for minute in self._changed_minutes.values():
-            self._pending[_MINUTE, minute.key] = minute.packed()
+        changed_stories = list(self._changed_stories.values())
+        changed_minutes = list(self._changed_minutes.values())
+        # Cleared first: one that cannot be packed must not be tried again for ever.
         self._changed_stories.clear()
         self._changed_minutes.clear()
+        for story in changed_stories:
+            self._pending[_STORY, story.number] = story.packed()
+        for minute in changed_minutes:
+            self._pending[_MINUTE, minute.key] = minute.packed()
 
     # Growing, under the lock ------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.comfycontrol.budget import BudgetReading
+from exporter.comfycontrol.documents import normalize_workflow_id
 from exporter.following.answers import LastError
 from exporter.history import words
 from exporter.history.history import History
@@ -193,8 +194,12 @@ class LiveViews:
 
     def workflow(self, workflow_id: str) -> WorkflowStory | None:
         """All of one; None: nothing is known of it. In several accounts: where it is open."""
+        try:
+            workflow_id = normalize_workflow_id(workflow_id)
+        except ValueError:
+            return None  # anything may be asked for
         now, accounts = self._sources.now(), self._sources.accounts()
-        found = self._ledger.find(workflow_id.lower())
+        found = self._ledger.find(workflow_id)
         known = min(found, key=lambda w: w.phase != "open", default=None)
         if known is None:
             return None

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil
+from operator import itemgetter
 from typing import Final, TypeVar
 
 from exporter.history.outlook import Plan, next_step
@@ -139,12 +140,14 @@ class _Pages:
         self, rows: list[_T], key: Callable[[_T], _Sortable | None], name: Callable[[_T], str]
     ) -> list[_T]:
         """This page's rows; those without a value stand last, whichever way it goes."""
-        # Sorting is stable: what is equal goes by its id, so that no page shows a row twice.
-        known = sorted((row for row in rows if key(row) is not None), key=name)
-        known.sort(key=key, reverse=self.query.descending)  # type: ignore[arg-type]  # no None
-        unknown = sorted((row for row in rows if key(row) is None), key=name)
+        # Sorting is stable: what is equal goes by its id, so that no page shows a row twice. Each
+        # is asked for its value once: that may change meanwhile.
+        keyed = [(key(row), row) for row in sorted(rows, key=name)]
+        known = [(value, row) for value, row in keyed if value is not None]
+        known.sort(key=itemgetter(0), reverse=self.query.descending)
+        ordered = [row for _, row in known] + [row for value, row in keyed if value is None]
         begin = (self.number - 1) * self.per_page
-        return [*known, *unknown][begin : begin + self.per_page]
+        return ordered[begin : begin + self.per_page]
 
     def table(self, rows: Iterable[WorkflowRow]) -> WorkflowTable:
         return WorkflowTable(tuple(rows), self.total, self.number, self.count)

@@ -96,6 +96,10 @@ class Glance:
     """Whether it fails now."""
 
 
+FIND_SECONDS: Final = 1.0
+"""How long a page waits for the store."""
+
+
 class Ledger:
     """Takes observations from any thread, one at a time.
 
@@ -500,9 +504,13 @@ class Ledger:
             key = (account, workflow_id)
             with self._lock:
                 known = self._memory.find(key)
-            if known is None:
-                with self._keeping.turn, suppress(StoreFailed):
-                    known = self._keeping.find_closed(key)
+            # Not waited for without an end: a page must not hang where a disk does.
+            if known is None and self._keeping.turn.acquire(timeout=FIND_SECONDS):
+                try:
+                    with suppress(StoreFailed):
+                        known = self._keeping.find_closed(key)
+                finally:
+                    self._keeping.turn.release()
             if known is not None:
                 found.append(known)
         return found

@@ -111,9 +111,11 @@ class SqliteStore:
         """A workflow that is settled or dropped, or that the start has left on disk."""
         if self._file.is_lost:
             return None
+        # Outside: what cannot be an id is a fault of the caller's, and no damage.
+        id_ = packed(key[1])
         with self._reading() as database:
             number = self._account(database, key[0])
-            return find(database, number, key[0], packed(key[1]), self._began)
+            return find(database, number, key[0], id_, self._began)
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

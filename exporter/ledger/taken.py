@@ -39,5 +39,6 @@ def is_news(before: Workflow | None, after: Workflow, facts: tuple[Fact, ...]) -
         or before.unknown_status != after.unknown_status
         or before.started_at != after.started_at
         or before.run != after.run
+        or before.slices != after.slices
         or any(type(fact) is not Ignored for fact in facts)
     )

@@ -252,7 +252,7 @@ class Totals:
         known = self._slice_values.setdefault((account, rule.label), set())
         if value in known or value in {OTHER, rule.default}:
             return value
-        if len(known) < rule.values:
+        if len(known - {rule.default}) < rule.values:
             known.add(value)
             return value
         self._count("slice_overflow", (account, rule.label))

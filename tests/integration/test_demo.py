@@ -10,6 +10,7 @@ import pytest
 
 from exporter import logs
 from exporter.demo import show_live
+from exporter.terminal import page
 from exporter.views import Overview
 
 SHOWN = Overview(1000.0, "1.2.3", "abc", 0.0, (), ())
@@ -26,7 +27,7 @@ def test_log_lines_stand_above_the_picture_and_it_is_drawn_again(
         monkeypatch.setattr("sys.stderr", terminal)
         logs.configure("info", "logfmt", terminal)
         try:
-            shows = threading.Thread(target=show_live, args=(lambda: SHOWN, terminal, ended))
+            shows = threading.Thread(target=show_live, args=(lambda: page(SHOWN), terminal, ended))
             shows.start()
             while b"".join(heard).count(HEAD) < 2:
                 heard.append(os.read(leader, 4096))

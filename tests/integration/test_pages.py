@@ -255,3 +255,23 @@ def test_links_lead_to_the_external_url_where_there_is_one(path: str) -> None:
         assert requests.get(urljoin(f"{url}{path}", script), timeout=10).status_code == 200
         for action in re.findall(r'<form [^>]*action="([^"]*)"', page):
             assert urljoin(f"{url}{path}", action) == f"{url}/workflows"
+
+
+@pytest.mark.parametrize("text", ["abc", "a", "a-b-", "ffff", "<script>", "é", "W" * 199, "\0"])
+def test_no_text_that_is_looked_for_harms_the_ledger(tmp_path: Path, text: str) -> None:
+    config = Config(accounts=(Account(name="studio", token="cfc_a", listing=Listing()),))
+    app = App(config, fresh_services=True, storage=tmp_path)
+    parts = WebParts(app.page, app.pushed, app.is_ready, "/metrics", lambda: config, app.views)
+    with serving(make_app(parts)) as url:
+        for path in (
+            "/workflows?id=",
+            "/workflows/",
+            "/api/v1/workflows?id=",
+            "/api/v1/workflows/",
+        ):
+            answer = requests.get(f"{url}{path}{quote(text, safe='')}", timeout=10)
+            assert answer.status_code in {200, 400, 404}, path
+    assert app.read().ledger.errors == 0
+    app.stop()
+    assert {file.name for file in tmp_path.iterdir()} >= {"ledger.sqlite3"}
+    assert [file.name for file in tmp_path.glob("*damaged*")] == []

@@ -362,6 +362,20 @@ class TestPasswords:
                     assert answer.headers["WWW-Authenticate"].startswith("Basic realm=")
                 assert web.get(path, auth=ALICE).status_code in {200, 404}
 
+    @pytest.mark.parametrize("path", ["/api/v1/workflows", f"/api/v1/workflows/{A}"])
+    @pytest.mark.parametrize("first", ["Basic eDp4", "Bearer x", "", "Bearer push-me"])
+    @pytest.mark.parametrize("second", ["Basic eDp4", "Bearer x", "Bearer push-me"])
+    def test_two_answers_to_who_asks_are_none(
+        self, site: Site, path: str, first: str, second: str
+    ) -> None:
+        given = f"Authorization: {first}\r\nAuthorization: {second}\r\n"
+        with (
+            running(site, USERS) as web,
+            socket.create_connection(("127.0.0.1", web.port), PATIENCE) as client,
+        ):
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n{given}\r\n".encode())
+            assert client.recv(100).startswith(b"HTTP/1.1 401")
+
     @pytest.mark.parametrize(
         "path", ["/%6detrics", "//metrics", "/-/healthy/../../metrics", "/metrics/", "/metrics?a"]
     )

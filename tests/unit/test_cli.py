@@ -12,6 +12,7 @@ import pytest
 from exporter import __version__
 from exporter.cli import main
 from exporter.flags import parse
+from exporter.revision import revision
 
 GOOD = """\
 accounts:
@@ -49,9 +50,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
     assert ended.value.code == 0
-    # A working tree knows no revision; what is packaged does, and scripts/check-package sees to it.
+    # What is packaged knows its own as well, and scripts/check-package sees to it.
     assert capsys.readouterr().out.startswith(
-        f"comfycontrol-exporter {__version__} (revision unknown, Python 3."
+        f"comfycontrol-exporter {__version__} (revision {revision()}, Python 3."
     )
 
 
@@ -123,6 +124,24 @@ def test_check_config_says_that_a_file_is_good(
     file.write_text(GOOD)
     assert main(["check-config", str(file)]) == 0
     assert capsys.readouterr().out == f"{file}: valid, 1 account: studio\n"
+
+
+def test_check_config_says_what_the_files_of_ids_hold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = [f"a1b2c3d4-e5f6-7890-abcd-ef123456789{digit}" for digit in range(3)]
+    (tmp_path / "good.yml").write_text("".join(f"- {each}\n" for each in ids[:2]))
+    (tmp_path / "half.yml").write_text(f"- {ids[1]}\n- {ids[2]}\n- no-id\n")
+    (tmp_path / "none.yml").write_text("- [\n")
+    file = tmp_path / "config.yml"
+    file.write_text(GOOD + "    workflow_files: ['*f.yml', '[gn]o*.yml', 'more/*']\n")
+    # They may come and be corrected at any time: no reason to refuse the configuration.
+    assert main(["check-config", str(file)]) == 0
+    said = capsys.readouterr().out
+    assert "\n  studio: 3 ids in 3 workflow files\n" in said
+    assert f"  warning: workflow file {tmp_path / 'half.yml'}: line 3" in said
+    assert f"  warning: workflow file {tmp_path / 'none.yml'}: line 2" in said
+    assert "  warning: accounts[0].workflow_files[2] names no file that is there." in said
 
 
 def test_check_config_says_how_many_series_there_can_be(

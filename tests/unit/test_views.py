@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import get_args
 
 import pytest
@@ -208,22 +209,28 @@ def test_every_order_shows_every_row_once(key: SortKey, phase: str) -> None:
     assert sorted(shown) == sorted(uuid(number) for number in range(30))
 
 
-def test_ten_thousand_open_ones_are_shown_fast() -> None:
+def test_ten_times_as_many_open_ones_cost_hardly_more_than_ten_times_as_much() -> None:
+    few, many = of_open_ones(1_000), of_open_ones(10_000)
+    for query in (WorkflowQuery(), WorkflowQuery(sort="status"), WorkflowQuery(prefix="f")):
+        cost = partial(_least_work, query=query)
+        assert cost(many) < 25 * cost(few)
+
+
+def of_open_ones(count: int) -> Shown:
     it = Shown()
-    for number in range(10_000):
+    for number in range(count):
         it.see(number, "queued", created=float(number), position=number)
     it.history.digest()
-    for query in (WorkflowQuery(), WorkflowQuery(sort="status"), WorkflowQuery(prefix="f")):
-        assert _fastest(lambda: it.views.workflows(query)) < 0.05  # noqa: B023
-    assert _fastest(it.views.overview) < 0.05
+    return it
 
 
-def _fastest(call: object) -> float:
+def _least_work(it: Shown, query: WorkflowQuery) -> float:
+    """Seconds of a processor, not of a clock: others use this machine as well."""
     took = []
     for _ in range(5):
-        began = time.perf_counter()
-        call()  # type: ignore[operator]
-        took.append(time.perf_counter() - began)
+        began = time.thread_time()
+        it.views.workflows(query)
+        took.append(time.thread_time() - began)
     return min(took)
 
 

@@ -194,6 +194,33 @@ def test_the_last_error_is_none_of_one_id(
     assert (last and last.text[:3]) == told
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unauthorized("", code="401"),
+        Forbidden("", code="403"),
+        NotFound("", code="404"),
+        BadRequest("", code="400"),
+    ],
+)
+def test_a_refusal_of_what_is_extra_says_nothing_of_the_account(
+    bench: Bench, error: ServiceError
+) -> None:
+    def refuse(_: Call) -> object:
+        raise error
+
+    before = bench.access.health()
+    with pytest.raises(type(error)):
+        bench.access.ask(Purpose.RECONCILE, Stop(), refuse, is_extra=True)
+    assert bench.access.health() == before
+    # Nor is a token taken for good that was refused elsewhere.
+    bench.refuse()
+    bench.clock.now += 1000
+    with pytest.raises(type(error)):
+        bench.access.ask(Purpose.RECONCILE, Stop(), refuse, is_extra=True)
+    assert bench.access.health().up is False
+
+
 def test_a_wrong_address_is_suspected_once(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.access.need_list(needed=True)
     for _ in range(3):

@@ -1,0 +1,182 @@
+"""`check-config --online`: whether the service takes each account's address and token.
+
+Each account asks once, for one row of its list, by the client that the exporter uses: same proxy,
+same authorities, same token file.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from exporter.comfycontrol import (
+    Client,
+    Forbidden,
+    RateLimited,
+    RequestRecord,
+    ServerFault,
+    ServiceError,
+    Timeouts,
+    Unauthorized,
+    Unreachable,
+)
+from exporter.config import Account, Config, RateLimit, TokenUnreadable
+from exporter.config.token_shapes import shape_of
+from exporter.following.answers import is_of_wrong_address, reason_of
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the service says to one account.
+
+    Attributes:
+        account: the configured name.
+        is_right: the exporter can follow it as it is configured.
+        text: in words, without a token or anything that a peer wrote.
+    """
+
+    account: str
+    is_right: bool
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.account}: {'right' if self.is_right else 'wrong'}: {self.text}"
+
+
+def ask_each(
+    config: Config,
+    *,
+    timeouts: Timeouts | None = None,
+    sleep: Callable[[float], object] = time.sleep,
+) -> Iterator[Found]:
+    """Ask for one account after another, in the order of the file.
+
+    A service allows so many requests to an address, and an exporter may be using its share at this
+    moment: accounts of one address are asked for as slowly as the rest of the limit allows. Once it
+    refuses for its limit, nothing more is asked there.
+
+    Args:
+        config: whose accounts.
+        timeouts: of the client; None: its defaults.
+        sleep: waits for so many seconds.
+
+    Raises:
+        CannotTrust: the authorities that the environment names cannot be read.
+    """
+    asked: set[str] = set()
+    exhausted: set[str] = set()
+    for account in config.accounts:
+        if account.address in exhausted:
+            text = f"not asked, since its address refuses more requests for now. {_LATER}"
+            yield Found(account.name, is_right=False, text=text)
+            continue
+        if account.address in asked:
+            sleep(_pause(account.rate_limit))
+        asked.add(account.address)
+        error, total = _ask(account, timeouts)
+        if isinstance(error, RateLimited):
+            exhausted.add(account.address)
+        if error is None:
+            yield Found(account.name, is_right=True, text=_taken(account, total))
+        else:
+            yield _refused(account, error)
+
+
+def _pause(limit: RateLimit) -> float:
+    """Seconds between two requests, by which they stay in what an exporter leaves of the limit."""
+    return limit.per / max(1, limit.requests - limit.allowance)
+
+
+def _ask(
+    account: Account, timeouts: Timeouts | None
+) -> tuple[ServiceError | TokenUnreadable | None, int | None]:
+    """One request: why it brought nothing, or else how many workflows the list has."""
+
+    def unheard(_: RequestRecord) -> None:
+        """There is nobody to count it."""
+
+    client = partial(Client, account.base_url, account.token.read, max_streams=0)
+    with client(on_request=unheard, timeouts=timeouts) as service:
+        try:
+            return None, service.list_workflows(page=1, per_page=1).total
+        except (ServiceError, TokenUnreadable) as error:
+            # Without its traceback, which holds the frames of whoever knows the token.
+            return error.with_traceback(None), None
+
+
+def _taken(account: Account, total: int | None) -> str:
+    text = f"{account.base_url} takes its token"
+    if account.listing is None:
+        return f"{text}, and its ids are followed without a list"
+    if total is None:
+        return text
+    return f"{text}, and lists {total:,} {'workflow' if total == 1 else 'workflows'}"
+
+
+def _refused(account: Account, error: ServiceError | TokenUnreadable) -> Found:
+    if isinstance(error, TokenUnreadable):
+        # It was readable a moment ago, when the file was checked.
+        return Found(account.name, is_right=False, text=str(error))
+    if isinstance(error, Forbidden) and account.listing is None:
+        text = (
+            f"{account.base_url} answers, and refuses its list ({error.code}), which is not "
+            "needed: its ids are followed without"
+        )
+        return Found(account.name, is_right=True, text=text)
+    is_misled = is_of_wrong_address(error)
+    reason = "too many requests (429)" if isinstance(error, RateLimited) else None
+    reason = reason or reason_of(error, is_misled=is_misled)
+    text = f"{reason}{'' if is_misled else '.'} {_advice(account, error)}".rstrip()
+    return Found(account.name, is_right=False, text=f"{text} Asked: {account.base_url}")
+
+
+_LATER: Final = (
+    "Something else uses its limit: try again in a while, and raise `rate_limit.reserve` if it "
+    "stays."
+)
+_BY_REASON: Final = {
+    "dns": "Is the host in `base_url` spelt right, and does this machine resolve names?",
+    "connect": "Are host and port in `base_url` right, and may this machine connect there? "
+    "HTTPS_PROXY names a proxy.",
+    "proxy": "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say which proxy is used.",
+    "tls": "Does that port speak TLS? REQUESTS_CA_BUNDLE names a bundle with other authorities, "
+    "such as a company's.",
+    "timeout": "May this machine connect there? HTTPS_PROXY names a proxy.",
+    "broken": "Are scheme and port in `base_url` right? A firewall may cut it off as well.",
+    "protocol": "Are scheme and port in `base_url` right?",
+}
+
+
+def _advice(  # noqa: PLR0911 - one for each kind
+    account: Account, error: ServiceError
+) -> str:
+    """What to do about it, in full sentences."""
+    match error:
+        case Unauthorized():
+            return _about_token(account)
+        case Forbidden():
+            return (
+                "Take a token that may read the list, or leave out `listing` and name ids instead."
+            )
+        case RateLimited():
+            return _LATER
+        case Unreachable(reason=reason):
+            return _BY_REASON.get(reason, "")
+        case _ if is_of_wrong_address(error):
+            return "The service's own address has no path: `/v1/workflow` is added to it."
+        case ServerFault(code=code) if code.startswith("5"):
+            return "Address and token may be right: try again in a while."
+        case ServerFault():
+            return "Most likely a firewall or a proxy, to which this machine is not welcome."
+    return ""
+
+
+def _about_token(account: Account) -> str:
+    try:
+        shape = shape_of(account.token.read())
+    except TokenUnreadable as error:
+        return str(error)
+    if shape is not None:
+        return f"The token {shape}."
+    return "It is wrong, expired or revoked: copy one from the service's dashboard."
