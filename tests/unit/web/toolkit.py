@@ -52,7 +52,7 @@ def recorded() -> list[Configuration]:
 
 def write(text: str, folder: Path) -> Path:
     """The file, beside the certificates that it names."""
-    file = folder / "web.yml"
+    file = folder / "of-others.yml"
     filled = _PEM.sub(lambda pem: json.dumps((folder / pem[1]).read_text()), text)
     file.write_bytes(filled.encode())
     return file
