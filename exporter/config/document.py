@@ -19,6 +19,16 @@ Data: TypeAlias = "bool | int | float | str | list[Data] | dict[str, Data] | Non
 KeyPath: TypeAlias = tuple[str | int, ...]
 """Keys and positions from the top of the document to one value."""
 
+
+class Plain(str):
+    """A scalar that stands without quotes, as it was written.
+
+    What it means is for its reader to decide: `1` may be a number, a name or the value of a header.
+    """
+
+    __slots__ = ()
+
+
 _DEEPEST = 24
 _MOST_VALUES = 50_000
 """PyYAML takes a second for so many, in which nothing else of the process goes on."""
@@ -26,6 +36,7 @@ _LONGEST_NUMBER = 64
 
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
+_NULL = f"{_TAG}null"
 _TEXTS = {f"{_TAG}{name}" for name in ("str", "timestamp", "value")}
 _NUMBERS = {f"{_TAG}{name}" for name in ("bool", "int", "float")}
 
@@ -87,8 +98,14 @@ class Document:
         self.faulty.add(path)
 
 
-def read_document(text: str) -> Document:
-    """Read one YAML document. Nothing is raised: what is wrong is among its faults."""
+def read_document(text: str, *, as_written: bool = False) -> Document:
+    """Read one YAML document. Nothing is raised: what is wrong is among its faults.
+
+    Args:
+        text: The document.
+        as_written: Keep each scalar's own text, as `Plain` where it has no quotes, in place of the
+            number or the boolean that YAML makes of it; keys too. Nulls stay `None`.
+    """
     document = Document()
     loader: _Loader | None = None
     try:
@@ -115,7 +132,7 @@ def read_document(text: str) -> Document:
     else:
         if root is not None:
             document.lines[()] = root.start_mark.line + 1
-            _Builder(document).build(root)
+            _Builder(document, as_written=as_written).build(root)
     return document
 
 
@@ -160,8 +177,10 @@ class _TooMuch(Exception):  # noqa: N818 - control flow, not an error
 class _Builder:
     """Turns nodes into data, and notes lines and faults on the way."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, *, as_written: bool) -> None:
         self._document = document
+        self._as_written = as_written
+        self._keys = _TEXTS | (_NUMBERS | {_NULL} if as_written else set())
         self._values = 0
         self._within: list[yaml.Node] = []
         self._reached = 1
@@ -224,13 +243,13 @@ class _Builder:
         first: dict[str, int] = {}
         for key_node, value_node in self._pairs(node):
             line = key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag not in _TEXTS:
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag not in self._keys:
                 remedy = (
                     "Write a plain word, or put it in quotes: YAML reads `on` and 12 otherwise."
                 )
                 self._tell_beside(path, "has a key that is not text", remedy, line)
                 continue
-            key = cast("str", key_node.value)
+            key = "" if key_node.tag == _NULL else cast("str", key_node.value)
             if key in first:
                 reason = f"is there twice: the first is on line {first[key]}"
                 self._tell_beside((*path, key), reason, "Keep one of the two.", line)
@@ -280,14 +299,15 @@ class _Builder:
 
     def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Data:
         text = cast("str", node.value)
-        if node.tag == f"{_TAG}null":
+        if node.tag == _NULL:
             return None
-        if node.tag in _TEXTS:
-            return text
-        if node.tag not in _NUMBERS:
+        if self._as_written and node.tag in self._keys | {_MERGE}:
+            # In quotes, only a tag such as `!!int` makes a number of it.
+            return Plain(text) if not node.style or node.tag in _NUMBERS else text
+        if node.tag not in _TEXTS | _NUMBERS:
             return self._refused_tag(node, path)
         # Reading a number costs more than its length, and Python refuses very long ones.
-        if len(text) > _LONGEST_NUMBER:
+        if node.tag in _TEXTS or len(text) > _LONGEST_NUMBER:
             return text
         try:
             return cast("bool | int | float", _constructed(node))

@@ -1,6 +1,7 @@
 """Go's names for what TLS is made of, as the exporter-toolkit's format has them, and OpenSSL's."""
 
 import ssl
+from collections.abc import Sequence
 from typing import Final
 
 VERSIONS: Final = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
@@ -40,6 +41,12 @@ CURVES: Final = {
     "CurveP384": "secp384r1",
     "CurveP521": "secp521r1",
 }
+
+
+def offered_curve(curves: Sequence[str]) -> str:
+    """The one of these that is offered, as Python can name one only: P-256 is what all have."""
+    return "CurveP256" if "CurveP256" in curves else curves[0]
+
 
 CLIENT_AUTH_TYPES: Final = {
     "NoClientCert": ssl.CERT_NONE,

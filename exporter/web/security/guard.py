@@ -119,7 +119,7 @@ class Guard:
     def _has_token_left(self, limit: RateLimit) -> bool:
         if limit != self._limit:
             self._limit = limit
-            self._bucket = Bucket(limit.interval, limit.burst) if limit.interval else None
+            self._bucket = Bucket(limit.interval, limit.size) if limit.interval else None
         return self._bucket is None or self._bucket.take()
 
 

@@ -12,11 +12,17 @@ from exporter.config.faults import ConfigError, Fault
 from exporter.config.stamps import Stamp
 from exporter.plain_files import Unreadable
 from exporter.web.security.files import FilesRead
-from exporter.web.security.models import RateLimit, TlsServer, WebConfig
+from exporter.web.security.models import NO_VALUE, RateLimit, TlsServer, WebConfig
 from exporter.web.security.passwords import Users
 from exporter.web.security.tls import CannotServe, Tls, make_tls
 
 _TLS: Final = "tls_server_config"
+
+_CLOSING: Final = frozenset(((_TLS,), ("basic_auth_users",), (_TLS, "client_allowed_sans")))
+"""Keys that let in fewer. Cut short, they must not let in everybody."""
+
+_SECTIONS: Final = frozenset((("http_server_config",), ("rate_limit",)))
+"""Mappings that may be left empty."""
 
 _START: Final = """\
 Write what shall be secured, such as:
@@ -104,7 +110,7 @@ def _document(path: Path, files: FilesRead) -> Document:
     remedy = "Name a YAML file that this user can read."
     try:
         content = files.content(path.name)
-        return read_document(content.decode("utf-8-sig"))
+        return read_document(content.decode("utf-8-sig"), as_written=True)
     except Unreadable as error:
         return Document(faults=[Fault("", error.reason, remedy)])
     except UnicodeDecodeError as error:
@@ -113,18 +119,30 @@ def _document(path: Path, files: FilesRead) -> Document:
 
 
 def _without_empty(document: Document, data: Data, path: KeyPath) -> Data:
-    """Tell of keys without a value: `basic_auth_users:` cut short must not mean nobody."""
+    """Put what stands for nothing where a key has no value, or tell of it.
+
+    `basic_auth_users:` cut short must not mean nobody.
+    """
     if isinstance(data, dict):
         return {k: _without_empty(document, v, (*path, k)) for k, v in data.items()}
     if isinstance(data, list):
         return [_without_empty(document, v, (*path, i)) for i, v in enumerate(data)]
+    if data is None and path in _SECTIONS:
+        return {}
+    if data is None and not _must_have_value(path):
+        return NO_VALUE
     if data is None:
         if not document.is_faulty(path):
-            remedy = "Write one, or take the key out; `{}` is nothing at all."
-            document.tell(path, "has no value", remedy)
+            nothing = "; `{}` is nothing at all." if len(path) == 1 else "."
+            document.tell(path, "has no value", f"Write one, or take the key out{nothing}")
         # Later rules see that the key is there, and their faults of the same place are not told.
         return ""
     return data
+
+
+def _must_have_value(path: KeyPath) -> bool:
+    """Whether silence there could open something, or means nothing at all."""
+    return path in _CLOSING or path[0] == "basic_auth_users" or isinstance(path[-1], int)
 
 
 def _checked(document: Document, files: FilesRead) -> Security | None:

@@ -5,21 +5,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, ClassVar, Final
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    PlainValidator,
-    SecretBytes,
-    SecretStr,
-    StrictBool,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, SecretBytes, SecretStr
 
-from exporter.config.bounds import WholeNumber
-from exporter.config.durations import Duration
+from exporter.config.document import Plain
 from exporter.config.faults import Fault, fault, shown
 from exporter.config.section import Broken, Section
-from exporter.web.security import go_names
+from exporter.web.security import go_names, go_values
 from exporter.web.security.passwords import MOST_COST, cost_of
 from exporter.web.security.pem import Certificates, CertificatesFile, PrivateKey, PrivateKeyFile
 
@@ -35,7 +26,13 @@ _HEADERS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Headers that may be set, and their values where only some make sense."""
 
-_HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
+_HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
+
+_SHORT: Final = 0.001
+"""Seconds. An interval below allows more than the exporter can answer."""
+
+NO_VALUE: Final = Plain()
+"""What stands for a key without a value: its type's zero, as in Go."""
 
 _MAKE_A_HASH: Final = (
     "Make a hash with `comfycontrol-exporter hash-password`, which asks for the password."
@@ -55,7 +52,22 @@ def _one_of(name: object, known: Iterable[str], what: str) -> str:
     raise fault(f"is not {what}", remedy)
 
 
-def _version(value: object) -> str:
+def _is_missing(value: object) -> bool:
+    return isinstance(value, Plain) and not value
+
+
+def _blank_is_none(value: object) -> object:
+    # Whoever fills in a template leaves keys with empty text behind.
+    return None if value == "" else value
+
+
+def _listed_or_none(value: object) -> object:
+    return () if _is_missing(value) else value
+
+
+def _version(value: object, usual: str) -> str:
+    if _is_missing(value):
+        return usual
     if value in go_names.REFUSED_VERSIONS:
         raise fault(
             "is a version that is no longer safe, and OpenSSL does not offer it",
@@ -65,6 +77,8 @@ def _version(value: object) -> str:
 
 
 def _client_auth_type(value: object) -> str:
+    if value == "":
+        return "NoClientCert"
     if value in go_names.UNVERIFIED_CLIENT_AUTH_TYPES:
         raise fault(
             "would take any certificate without verifying it, which Python cannot and which proves "
@@ -84,24 +98,54 @@ def _curve(value: object) -> str:
     return _one_of(value, go_names.CURVES, "a curve")
 
 
-def _one_curve(curves: tuple[str, ...]) -> tuple[str, ...]:
-    if len(curves) > 1:
-        raise fault(
-            "has several curves, and Python can offer one of them or OpenSSL's usual ones",
-            "Write one, or take the key out: OpenSSL prefers X25519.",
-        )
-    return curves
-
-
 def _not_empty(values: tuple[str, ...]) -> tuple[str, ...]:
     if not values:
         raise fault("is empty", "Write at least one entry, or take the key out.")
     return values
 
 
-def _interval(value: object) -> object:
-    # Go writes no time at all without a unit.
-    return "0s" if value in (0, "0") and not isinstance(value, bool) else value
+def _boolean(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if _is_missing(value):
+        return False
+    found = go_values.boolean(value) if isinstance(value, Plain) else None
+    if found is None:
+        raise fault("is neither true nor false", "Write `true` or `false`, without quotes.")
+    return found
+
+
+def _interval(value: object) -> float:
+    if isinstance(value, float):
+        return value
+    nanoseconds: int | None = None
+    if _is_missing(value):
+        nanoseconds = 0
+    elif isinstance(value, str):
+        nanoseconds = go_values.whole_number(value) if isinstance(value, Plain) else None
+        if nanoseconds is None:
+            nanoseconds = go_values.nanoseconds(value)
+    if nanoseconds is None:
+        raise fault(
+            "is not a duration",
+            "Write a number with a unit of `ms`, `s`, `m` or `h`, such as `100ms` or `1.5s`.",
+        )
+    if nanoseconds < 0:
+        raise fault("is below 0", "Write `0` for no rate limit.")
+    return nanoseconds / 1_000_000_000
+
+
+def _burst(value: object) -> int:
+    if isinstance(value, int):
+        return value
+    burst = go_values.whole_number(value) if isinstance(value, Plain) else None
+    if _is_missing(value):
+        burst = 0
+    if burst is None:
+        raise fault("is not a whole number", "Write one from 1 on, without quotes.")
+    if burst < 0:
+        raise fault("is below 0", "Write a whole number from 1 on.")
+    return burst
 
 
 def _hash(value: object) -> str:
@@ -123,48 +167,72 @@ def _users(value: object) -> object:
 
 
 def _headers(value: object) -> dict[str, str]:
+    if _is_missing(value):
+        return {}
     if not isinstance(value, Mapping):
         raise fault(
             "is not a mapping of names to values",
             "Write keys below it, such as `X-Frame-Options: deny`.",
         )
-    return dict(value)
+    return {name: _as_sent(text) for name, text in value.items() if isinstance(text, str)}
+
+
+def _as_sent(text: str) -> str:
+    """A value of several lines becomes one, as in Go."""
+    return text.replace("\r", " ").replace("\n", " ").strip(" \t")
+
+
+Switch = Annotated[bool, PlainValidator(_boolean)]
+"""`true`, `false`, and what else YAML 1.1 has for them."""
 
 
 class TlsServer(Section):
     """`tls_server_config`. Empty, it leaves TLS off."""
 
-    cert_file: CertificatesFile | None = Field(default=None, examples=["server.crt"])
-    key_file: PrivateKeyFile | None = Field(default=None, examples=["server.key"])
-    cert: Certificates | None = Field(default=None, examples=["|"])
-    key: PrivateKey | None = Field(default=None, examples=["|"])
+    cert_file: Annotated[CertificatesFile | None, BeforeValidator(_blank_is_none)] = Field(
+        default=None, examples=["server.crt"]
+    )
+    key_file: Annotated[PrivateKeyFile | None, BeforeValidator(_blank_is_none)] = Field(
+        default=None, examples=["server.key"]
+    )
+    cert: Annotated[Certificates | None, BeforeValidator(_blank_is_none)] = Field(
+        default=None, examples=["|"]
+    )
+    key: Annotated[PrivateKey | None, BeforeValidator(_blank_is_none)] = Field(
+        default=None, examples=["|"]
+    )
     client_auth_type: Annotated[str, PlainValidator(_client_auth_type)] = Field(
         default="NoClientCert", examples=["RequireAndVerifyClientCert"]
     )
-    client_ca_file: CertificatesFile | None = Field(default=None, examples=["ca.crt"])
-    client_ca: Certificates | None = Field(default=None, examples=["|"])
+    client_ca_file: Annotated[CertificatesFile | None, BeforeValidator(_blank_is_none)] = Field(
+        default=None, examples=["ca.crt"]
+    )
+    client_ca: Annotated[Certificates | None, BeforeValidator(_blank_is_none)] = Field(
+        default=None, examples=["|"]
+    )
     client_allowed_sans: Annotated[tuple[str, ...], AfterValidator(_not_empty)] | None = Field(
         default=None, examples=[["prometheus.example.org"]]
     )
-    min_version: Annotated[str, PlainValidator(_version)] = Field(
+    min_version: Annotated[str, PlainValidator(lambda value: _version(value, "TLS12"))] = Field(
         default="TLS12", examples=["TLS12"]
     )
-    max_version: Annotated[str, PlainValidator(_version)] = Field(
+    max_version: Annotated[str, PlainValidator(lambda value: _version(value, "TLS13"))] = Field(
         default="TLS13", examples=["TLS13"]
     )
-    cipher_suites: tuple[Annotated[str, PlainValidator(_cipher_suite)], ...] = Field(
-        default=(), examples=[["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"]]
-    )
+    cipher_suites: Annotated[
+        tuple[Annotated[str, PlainValidator(_cipher_suite)], ...], BeforeValidator(_listed_or_none)
+    ] = Field(default=(), examples=[["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"]])
     curve_preferences: Annotated[
-        tuple[Annotated[str, PlainValidator(_curve)], ...], AfterValidator(_one_curve)
+        tuple[Annotated[str, PlainValidator(_curve)], ...], BeforeValidator(_listed_or_none)
     ] = Field(default=(), examples=[["X25519"]])
-    prefer_server_cipher_suites: StrictBool = Field(default=True, examples=["true"])
+    prefer_server_cipher_suites: Switch = Field(default=True, examples=["true"])
 
     @classmethod
     def broken_rules(cls, given: Mapping[str, object]) -> Iterator[Broken]:
         """Keys that go together, and keys that exclude each other."""
         if not given:
             return
+        given = {key: value for key, value in given.items() if value != ""}
         for key in ("cert", "key", "client_ca"):
             if key in given and f"{key}_file" in given:
                 yield Broken((key,), fault(f"is there beside `{key}_file`", "Keep one of the two."))
@@ -252,7 +320,7 @@ def _broken_client_rules(given: Mapping[str, object]) -> Iterator[Broken]:
 class HttpServer(Section):
     """`http_server_config`."""
 
-    http2: StrictBool = Field(default=False, examples=["false"])
+    http2: Switch = Field(default=False, examples=["false"])
     headers: Annotated[dict[str, str], PlainValidator(_headers)] = Field(
         default_factory=dict, examples=[{"X-Frame-Options": "deny"}]
     )
@@ -261,9 +329,7 @@ class HttpServer(Section):
     def broken_rules(cls, given: Mapping[str, object]) -> Iterator[Broken]:
         """Only known headers, with values that a header can carry."""
         headers = given.get("headers")
-        if not isinstance(headers, Mapping):
-            return
-        for name, value in headers.items():
+        for name, value in headers.items() if isinstance(headers, Mapping) else ():
             broken = _broken_header(name, value)
             if broken is not None:
                 yield Broken(("headers", name), fault(*broken))
@@ -277,9 +343,10 @@ def _broken_header(name: str, value: object) -> tuple[str, str] | None:
             return "is not a header that can be set", f"Did you mean `{near[0]}`?"
         return "is not a header that can be set", f"Known are {_listed(_HEADERS)}."
     if not isinstance(value, str):
-        return "is not text", "Put it in quotes: YAML reads 0 and `on` otherwise."
+        return "is not text", "Write the value of the header behind its name."
+    value = _as_sent(value)
     if not _HEADER_VALUE.fullmatch(value):
-        return "has characters that no header carries", "Write it in one line of ASCII."
+        return "has characters that no header carries", "Write it in ASCII."
     allowed = _HEADERS[name]
     if value and allowed and value.lower() not in allowed:
         return "is not a value of this header", f"Write {' or '.join(f'`{v}`' for v in allowed)}."
@@ -289,10 +356,15 @@ def _broken_header(name: str, value: object) -> tuple[str, str] | None:
 class RateLimit(Section):
     """`rate_limit`: a bucket of tokens for all clients together."""
 
-    interval: Annotated[float, Duration("0s", "1h"), BeforeValidator(_interval)] = Field(
-        default=0.0, examples=["1s"]
-    )
-    burst: Annotated[int, WholeNumber(1, 1_000_000)] = Field(default=1, examples=[20])
+    interval: Annotated[float, PlainValidator(_interval)] = Field(default=0.0, examples=["1s"])
+    """Seconds; 0 is no limit."""
+    burst: Annotated[int, PlainValidator(_burst)] = Field(default=1, examples=[20])
+    """As it was written. A bucket that holds nothing would let nobody in: see `size`."""
+
+    @property
+    def size(self) -> int:
+        """Tokens in a full bucket."""
+        return max(self.burst, 1)
 
 
 class WebConfig(Section):
@@ -357,6 +429,15 @@ class WebConfig(Section):
                     "HTTP/1.1 is spoken, which every Prometheus and browser falls back to.",
                 )
             )
+        if len(tls.curve_preferences) > 1:
+            found.append(
+                Fault(
+                    "tls_server_config.curve_preferences",
+                    "has several curves, of which Python can offer one",
+                    f"`{go_names.offered_curve(tls.curve_preferences)}` is offered.",
+                )
+            )
+        found += self._warnings_of_rate()
         if any(suite in go_names.TLS13_CIPHER_SUITES for suite in tls.cipher_suites):
             found.append(
                 Fault(
@@ -366,3 +447,20 @@ class WebConfig(Section):
                 )
             )
         return tuple(found)
+
+    def _warnings_of_rate(self) -> Iterator[Fault]:
+        rate = self.rate_limit
+        if not rate.interval:
+            return
+        if rate.interval < _SHORT:
+            yield Fault(
+                "rate_limit.interval",
+                "is below a millisecond, which limits nothing",
+                "A number without a unit is one of nanoseconds: write `1s` for a second.",
+            )
+        if rate.burst < 1:
+            yield Fault(
+                "rate_limit.burst",
+                "is 0, and counts as 1",
+                "With 0, nobody would be let in.",
+            )

@@ -29,7 +29,7 @@ def _file(value: object, info: ValidationInfo) -> bytes:
     if not isinstance(value, str):
         raise fault("is not text", "Write the path of a file.")
     if not value.strip():
-        raise fault("is empty", "Write the path of a file.")
+        raise fault("is blank", "Write the path of a file.")
     if _BEGINNING in value:
         raise fault(
             "holds PEM text where a path belongs", "Move it to the key without `_file` at its end."

@@ -77,8 +77,8 @@ def make_tls(config: TlsServer) -> Tls:
     else:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     context.set_alpn_protocols(["http/1.1"])
-    for curve in config.curve_preferences:
-        context.set_ecdh_curve(go_names.CURVES[curve])
+    if config.curve_preferences:
+        context.set_ecdh_curve(go_names.CURVES[go_names.offered_curve(config.curve_preferences)])
     _load_certificate(context, config)
     _verify_clients(context, config)
     sans = config.client_allowed_sans

@@ -23,6 +23,12 @@ def key_pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, password: bytes
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a pair that is good, and with whatever may be wrong with one."""
     folder = tmp_path_factory.mktemp("certificates")
+    make_certificates(folder)
+    return folder
+
+
+def make_certificates(folder: Path) -> None:
+    """Fill a folder with them."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.crt")
     server = authority.issue_cert("localhost")
@@ -40,6 +46,10 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "encrypted.key").write_bytes(
         key_pem(ec.generate_private_key(ec.SECP256R1()), b"password")
     )
+    issued_pem = (folder / "server.crt").read_text()
+    (folder / "chain.crt").write_text(issued_pem + (folder / "ca.crt").read_text())
+    (folder / "half.crt").write_text(issued_pem + (folder / "broken.crt").read_text())
+    (folder / "marked.crt").write_text(f"\ufeff{issued_pem}")
     weak = rsa.generate_private_key(65537, 1024)
     (folder / "weak.key").write_bytes(key_pem(weak))
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
@@ -56,4 +66,3 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
         .sign(weak, hashes.SHA256())
         .public_bytes(serialization.Encoding.PEM)
     )
-    return folder

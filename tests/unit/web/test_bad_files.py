@@ -52,7 +52,7 @@ def test_every_fault_is_told_at_once(certificates: Path) -> None:
         "basic_auth_users:\n"
         "  alice: PlantedSecret\n"
         f"  bob: {HASH}\n"
-        "rate_limit: {interval: 1}\n"
+        "rate_limit: {interval: 1 s}\n"
         "http_server_config: {headers: {X-Frame-Options: maybe, X-Nothing: ''}}\n"
     )
     told = [(fault.line, fault.key) for fault in read(file).faults]
