@@ -23,6 +23,7 @@ from exporter.following.answer_size import AnswerSize
 from exporter.following.backoff import Backoff
 from exporter.following.listing_pass import ListingPass, PassBefore
 from exporter.following.page_numbers import PageNumbers
+from exporter.following.page_totals import PageTotals
 from exporter.following.paging import PER_PAGE, PageToRead
 from exporter.following.service_clock import ServiceClock
 from exporter.following.stop import Stop
@@ -96,12 +97,14 @@ class ListPages:
         self._top_read = -inf
         self._failing: str | None = None
         self.clock: Final = ServiceClock()
+        self.totals: Final = PageTotals()
         self._numbers = PageNumbers()
         # The first page is read over and over, and must not fail each time that more is tried.
         self._top_size = AnswerSize()
         self._size = AnswerSize()
         self._asked = PageToRead(1)
-        self._totals: dict[str | None, int | None] = {}
+        # How long the list of each status is, as told by a page that does not show all of it.
+        self._lengths: dict[str | None, int | None] = {}
         self._malformed_told = self._smaller_told = -inf
 
     @property
@@ -153,7 +156,8 @@ class ListPages:
             _, shown = self._read(_just(page), self._first_turn)
         except (BadRequest, NotFound) as error:
             refusal = error
-        if self._numbers.is_doubtful(shown, now):
+        is_the_lists = self.totals.count_the_list(now)
+        if self._numbers.is_doubtful(shown, now, is_total_the_lists=is_the_lists):
             above = self._above(page, shown, now)
             if above is not None:
                 return above
@@ -249,7 +253,7 @@ class ListPages:
                 if error.code in BEYOND_CODES and page.number > 1:
                     refusals = self._refused(error, refusals + 1)
                     if self._is_beyond(page, status) or refusals >= END_REFUSALS:
-                        return page, _nothing(self._totals.get(status))
+                        return page, _nothing(self._lengths.get(status))
                     continue
                 if isinstance(error, BadRequest | NotFound):
                     raise
@@ -306,6 +310,7 @@ class ListPages:
             before=PassBefore(),
             rank_of=lambda _: 0,
             is_repeated=is_repeated,
+            totals=self.totals,
         )
 
         def choose(now: float) -> PageToRead:
@@ -319,11 +324,37 @@ class ListPages:
     def total(self, status: str) -> WorkflowPage:
         """One row of the list of one status, and how many it has. Asked for once.
 
+        Where the total may count that one row alone, a second one is asked for. It is left out
+        where it does.
+
         Raises:
             Stopped: asked to end.
             ServiceError: no answer.
         """
-        return self._read(_just(PageToRead(1, 1)), self._other_turn, status)[1]
+        length = self._lengths.get(status)
+        _, shown = self._read(_just(PageToRead(1, 1)), self._other_turn, status)
+        now = self._now().monotonic
+        self.totals.note(shown, 0, now, is_new=True)
+        # One row where there were many: the service may have changed.
+        is_known = self.totals.count_what_was_shown or (
+            self.totals.count_the_list(now) and length is None
+        )
+        if shown.total == shown.entries == 1 and not is_known:
+            self._tell_totals_by(shown, status)
+        return self.totals.understood(shown)
+
+    def _tell_totals_by(self, first: WorkflowPage, status: str) -> None:
+        """Read the second row of a list whose total says that it has one."""
+        try:
+            _, second = self._read(_just(PageToRead(2, 1)), self._other_turn, status)
+        except (BadRequest, NotFound):
+            return  # there is none
+        ids = {workflow.id for workflow in first.workflows}
+        is_another = bool(second.workflows) and ids.isdisjoint(w.id for w in second.workflows)
+        if is_another:
+            self.totals.note_more(second, 1)
+        else:
+            self.totals.note(second, 1, self._now().monotonic, is_new=False)
 
     def failed(self, error: ServiceError) -> float:
         """Note a failure, and tell of it once for each reason: an outage lasts for many tries.
@@ -357,7 +388,7 @@ class ListPages:
 
     def _is_beyond(self, page: PageToRead, status: str | None) -> bool:
         """Whether the list's total agrees that it has no such page."""
-        total = self._totals.get(status)
+        total = self._lengths.get(status)
         return total is not None and page.first >= total
 
     def _is_answered_below(self, page: PageToRead, status: str | None) -> bool:
@@ -425,7 +456,10 @@ class ListPages:
         self._telemetry.page_read(self._account)
         self.clock.note(shown, self._now())
         if shown.total is not None:
-            self._totals[status] = shown.total
+            # Any other may count no more than what was shown.
+            is_length = shown.total > page.first + shown.entries
+            if is_length or page.number == 1:
+                self._lengths[status] = shown.total if is_length else None
         if shown.malformed:
             self._tell_malformed(page, shown.malformed, "entries of the list could not be read")
         return page, shown

@@ -203,19 +203,20 @@ class Lister:
 
         Not for ever: an entry that is never right must not keep the lister at the same place.
         """
-        self._tell_contradiction(told=listing.contradicted)
+        self._tell_contradiction(listing)
         is_uncertain = bool(listing.unreadable) or listing.doubtful or listing.contradicted
         self._repeats = self._repeats + 1 if is_uncertain else 0
         return 0 < self._repeats <= MOST_REPEATS
 
-    def _tell_contradiction(self, *, told: bool) -> None:
-        if told and not self._is_contradiction_told:
+    def _tell_contradiction(self, listing: ListingPass) -> None:
+        is_of_no_use = self._pages.totals.count_what_was_shown
+        if (listing.contradicted or is_of_no_use) and not self._is_contradiction_told:
             log.warning(
                 "the list's total contradicts its pages: going by the pages",
                 extra={"account": self._account},
             )
         # Whether it is over shows only where a pass gets to the end of the list.
-        self._is_contradiction_told = self._before.contradicted
+        self._is_contradiction_told = self._before.contradicted or is_of_no_use
 
     # The first time, ever ---------------------------------------------------------------------
 
@@ -272,6 +273,7 @@ class Lister:
             rank_of=lambda created_at: self._register.created_after(self._account, created_at),
             latest=self._pages.clock.latest(self._now()),
             is_repeated=is_repeated,
+            totals=self._pages.totals,
         )
 
     def _horizon(self, seconds: float) -> float:

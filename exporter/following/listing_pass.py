@@ -24,6 +24,7 @@ from exporter.following.list_stamps import (
     newest_of,
     order_told,
 )
+from exporter.following.page_totals import PageTotals
 from exporter.following.paging import PER_PAGE, PageToRead, Reach, page_from
 from exporter.observations import known_status
 
@@ -70,6 +71,8 @@ class PassBefore:
     """By which stamp the list is sorted, as far as it has shown."""
     contradicted: bool = False
     """Whether the list's total was seen to be wrong, and has not been right since."""
+    ended_with: str | None = None
+    """The last row of the list, when its end was last seen."""
 
 
 class ListingPass:
@@ -86,6 +89,7 @@ class ListingPass:
         latest: no stamp beyond this (Unix seconds) is believed.
         is_repeated: whether it is one of many that read the same over and over. It goes on where
             no row of a page tells how old it is, and leaves to the next one what is uncertain.
+        totals: what is known of the totals of the account's lists; it learns from this one.
     """
 
     def __init__(  # noqa: PLR0913 - all by name
@@ -98,6 +102,7 @@ class ListingPass:
         rank_of: Callable[[float], int],
         latest: float = inf,
         is_repeated: bool = False,
+        totals: PageTotals | None = None,
     ) -> None:
         self._until = horizon if frontier is None else max(horizon, frontier - OVERLAP_SECONDS)
         self._wanted = {
@@ -108,7 +113,12 @@ class ListingPass:
         self._latest = latest
         self._is_repeated = is_repeated
         self._order = before.order
-        self._reach = Reach(trusts_total=not before.contradicted, is_repeated=is_repeated)
+        self._reach = Reach(
+            trusts_total=not before.contradicted,
+            is_repeated=is_repeated,
+            totals=totals,
+            ended_with=before.ended_with,
+        )
         self._pages = 0
         self._caught_up = False
         self._over = False
@@ -174,6 +184,7 @@ class ListingPass:
             frozenset(self._top),
             self._order,
             self.contradicted or (self._before.contradicted and not self._reach.agreed),
+            self._reach.ends_with,
         )
 
     def next_page(self, now: float, most: int = PER_PAGE) -> PageToRead:
@@ -191,6 +202,7 @@ class ListingPass:
     def read(self, page: PageToRead, shown: WorkflowPage, now: float) -> None:
         """Take a page that was read; afterwards `next_page` and `complete` are up to date."""
         took = now - self._read_at
+        shown = self._reach.understood(page, shown, now)
         self._note_total(shown.total, now)
         self._order = order_told(shown.workflows) or self._order
         placed = self._reach.placed(page, shown.entries)

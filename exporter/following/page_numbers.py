@@ -27,12 +27,15 @@ class PageNumbers:
         self._until = -inf
         self._unanswered = 0
 
-    def is_doubtful(self, shown: WorkflowPage | None, now: float) -> bool:
+    def is_doubtful(
+        self, shown: WorkflowPage | None, now: float, *, is_total_the_lists: bool
+    ) -> bool:
         """Whether to look at the page before this one, which was taken for the first.
 
         Args:
             shown: what it shows; None where it was refused.
             now: when.
+            is_total_the_lists: whether its total is known to count the list's rows.
         """
         if self.first == 0:
             if shown is None or (not shown.entries and shown.total):
@@ -40,7 +43,7 @@ class PageNumbers:
                 self.first, self._until = 1, now
             return False
         # Where it shows the whole list, its number does not matter.
-        is_whole = shown is not None and shown.total == shown.entries
+        is_whole = is_total_the_lists and shown is not None and shown.total == shown.entries
         return not is_whole and now >= self._until
 
     def settle(self, above: WorkflowPage | None, shown: WorkflowPage | None, now: float) -> bool:

@@ -4,7 +4,8 @@ The service's documents leave much open: how many rows it gives whatever is aske
 counts pages by what was asked or by what it gives, what it shows beyond the end, whether its
 total is true. So nothing here trusts the arithmetic of pages. What has been read reaches as far as
 its rows tell: a page continues it where it shows again the last row that was read, and a short
-page is the end of the list only where the total agrees, or nothing follows.
+page is the end of the list only where the total agrees, or nothing follows. A total agrees only if
+it cannot be that of the page.
 
 Ranks count from the top: the newest workflow has rank 0.
 """
@@ -14,6 +15,7 @@ from itertools import islice
 from typing import Final
 
 from exporter.comfycontrol import WorkflowPage
+from exporter.following.page_totals import PageTotals
 
 PER_PAGE: Final = 100
 """The most that the service gives at once, as its documents say."""
@@ -89,11 +91,25 @@ class Reach:
         trusts_total: whether the list's total has been right so far.
         is_repeated: whether the same is read over and over, so that its end need not be certain
             where no total tells it.
+        totals: what is known of this list's totals, and others'. It is told what this one shows.
+        ended_with: the last row of the list, when its end was last seen.
     """
 
-    def __init__(self, *, trusts_total: bool = True, is_repeated: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        trusts_total: bool = True,
+        is_repeated: bool = False,
+        totals: PageTotals | None = None,
+        ended_with: str | None = None,
+    ) -> None:
         self._trusts_total = trusts_total
         self._is_repeated = is_repeated
+        self._totals = PageTotals() if totals is None else totals
+        self._ended_with = ended_with
+        # The total is known to be the list's: from others, not long ago; or it told of more rows
+        # than had been read.
+        self._is_the_lists = self._told_more = False
         self.end = 0
         """The first rank below what was read, as the list was when a page was last read."""
         self.at_end = False
@@ -139,6 +155,13 @@ class Reach:
         """Whether the last page was where it was thought to be."""
         return not self._slips
 
+    @property
+    def ends_with(self) -> str | None:
+        """The last row of the list, as far as its end has ever been seen."""
+        if self.at_end and not self.doubtful and self._rows:
+            return next(reversed(self._rows))
+        return self._ended_with
+
     def has_read(self, workflow_id: str) -> bool:
         """Whether this one is among the last that were read."""
         return workflow_id in self._rows
@@ -183,8 +206,34 @@ class Reach:
             self._stride = None
         return PageToRead(page.number, page.size, self._stride if entries else page.stride)
 
+    def understood(self, page: PageToRead, shown: WorkflowPage, now: float) -> WorkflowPage:
+        """A page as it is to be read: without its total, where that counts what was shown alone.
+
+        Args:
+            page: which one.
+            shown: what it shows.
+            now: when, in monotonic seconds.
+        """
+        first = self.placed(page, shown.entries).first
+        is_fresh = [workflow.id not in self._rows for workflow in shown.workflows]
+        # The list has as many rows as the page, it says, but more have been read; or it was to end
+        # where it goes on.
+        is_longer = shown.total == shown.entries < self._count + sum(is_fresh)
+        goes_on = self._total == self.end and is_fresh[-1:] == [True]
+        if page.number > 1 and (is_longer or goes_on):
+            was_known = self._totals.count_what_was_shown
+            self._totals.note_more(shown, first)
+            self.contradicted |= self._totals.count_what_was_shown and not was_known
+        else:
+            self._totals.note(shown, first, now, is_new=any(is_fresh))
+        self._is_the_lists = self._totals.count_the_list(now)
+        return self._totals.understood(shown)
+
     def read(self, page: PageToRead, shown: WorkflowPage) -> bool:
-        """Take a page; whether it continues what was read. If not, there may be a gap above it."""
+        """Take a page, as it is understood; whether it continues what was read.
+
+        If not, there may be a gap above it.
+        """
         before, self._total = self._total, shown.total
         added: int | None = None
         if before is not None and shown.total is not None and self._trusts_total:
@@ -322,8 +371,11 @@ class Reach:
         # More was asked for than it ever gave.
         is_probe = page.size > self._proven > 0
         is_longer = self._trusts_total and total is not None and total > bottom
-        self.contradicted |= total is not None and total < bottom
-        if is_short and ends and total == bottom and self._trusts_total:
+        # Where all of the list is shown again, beyond its end, the page stands not where it seems.
+        is_whole = is_tail and total == shown.entries
+        self.contradicted |= total is not None and total < bottom and not is_whole
+        self._told_more |= total is not None and total > page.first + shown.entries
+        if is_short and ends and total == bottom and self._believes(shown):
             self.at_end = self.agreed = True
         elif is_tail and (
             self._seems_over or (self._is_repeated and is_short and not is_probe and not is_longer)
@@ -343,6 +395,19 @@ class Reach:
         elif page.size >= self._most and not self._is_firm:
             self._most = min(PER_PAGE, 2 * self._most)
         self._seems_over = False
+
+    def _believes(self, shown: WorkflowPage) -> bool:
+        """Whether a total that says that this page is the last one must be the list's.
+
+        It may be that of the page, unless it has told of rows below before, or this page was read
+        for them and shows none. Of what is read over and over, what others have shown will do.
+        """
+        return self._trusts_total and (
+            self._told_more
+            or self._stalls > 0
+            or (self._is_repeated and self._is_the_lists)
+            or shown.workflows[-1].id == self._ended_with
+        )
 
     def _note_short(self, entries: int) -> None:
         self._is_firm = self._short == entries

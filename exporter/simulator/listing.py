@@ -56,13 +56,17 @@ class Listing:
         else:
             register = self._world.registers[account]
             total = register.count(status)
-            shown = register.page(self.paging.number(page, rows, total), rows, status)
-        return self._written(shown, self._told_total(account, status, total))
+            number = self.paging.number(page, rows, total)
+            shown = register.page(number, rows, status)
+        end = min(total, (number - 1) * rows + len(shown))
+        return self._written(shown, self._told_total(account, status, total, len(shown), end))
 
     def _written(self, shown: list[Workflow], total: dict[str, int | None]) -> bytes:
         return documents.page([self._telling.row(each) for each in shown], total)
 
-    def _told_total(self, account: str, status: str | None, total: int) -> dict[str, int | None]:
+    def _told_total(
+        self, account: str, status: str | None, total: int, shown: int, end: int
+    ) -> dict[str, int | None]:
         trait = self.paging.total
         if trait is None or self._rng.random() >= trait.share:
             return {"total": total}
@@ -70,6 +74,13 @@ class Listing:
             return {}
         if trait.form == "empty":
             return {"total": None}
-        if trait.form == "stale":
-            return {"total": len(self._past.listed(account, status, trait.lag))}
-        return {"total": trait.wrong(total, self._rng)}
+        match trait.form:
+            case "page":
+                told = shown
+            case "so_far":
+                told = end
+            case "stale":
+                told = len(self._past.listed(account, status, trait.lag))
+            case _:
+                told = trait.wrong(total, self._rng)
+        return {"total": told}

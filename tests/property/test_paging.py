@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from typing import Any, Literal, NamedTuple
 
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from exporter.comfycontrol import WorkflowSummary
 from exporter.following.listing_pass import PER_PAGE, ListingPass, PassBefore
+from exporter.following.page_totals import FRESH_SECONDS, PageTotals
 from tests.unit.following.served_list import ServedList
 
 
@@ -30,7 +32,7 @@ def servers(draw: st.DrawFn) -> ServedList:
         always=always if cap is None else None,
         counted_by=draw(st.sampled_from(["asked", "given"])) if always is None else "given",
         beyond=draw(st.sampled_from(["empty", "last"])),
-        total=draw(st.sampled_from(["true", "absent", "stale", "wrong"])),
+        total=draw(st.sampled_from(["true", "absent", "stale", "wrong", "page", "so far"])),
         dice=random.Random(draw(st.integers(0, 99))),
     )
 
@@ -128,3 +130,85 @@ def test_every_wanted_workflow_is_read_or_said_to_be_missing(
         seen |= {each.id for each in shown.workflows}
         listing.read(page, shown, reads * 0.5)
     assert set(ids) <= seen | set(listing.missing)
+
+
+class Manner(NamedTuple):
+    """How a service cuts and counts its pages at some time."""
+
+    cap: int | None
+    total: Literal["true", "absent", "page", "so far"]
+    beyond: Literal["empty", "last"]
+    arrivals: int
+    """Rows that have come since the pass before."""
+    gone: int
+    """Rows at the bottom that were deleted since then."""
+
+
+MANNERS = st.builds(
+    Manner,
+    cap=st.none() | st.integers(1, 60),
+    total=st.sampled_from(["true", "absent", "page", "so far"]),
+    beyond=st.sampled_from(["empty", "last"]),
+    arrivals=st.integers(0, 150),
+    gone=st.integers(0, 20),
+)
+
+
+def read_whole(
+    server: ServedList, frontier: float, before: PassBefore, totals: PageTotals, now: float
+) -> tuple[set[int], ListingPass, int]:
+    """Make a pass; which rows it has shown, and in how many pages."""
+    listing = ListingPass(
+        frontier=frontier,
+        horizon=-1000.0,
+        wanted=(),
+        before=before,
+        rank_of=lambda _: 0,
+        totals=totals,
+    )
+    seen: set[int] = set()
+    reads = 0
+    while not listing.complete:
+        reads += 1
+        assert reads <= 3 * (len(server.rows) + 240) / min(server.cap or 100, 100) + 60
+        page = listing.next_page(now)
+        shown = server.page(page.number, page.size)
+        seen |= {int(each.id) for each in shown.workflows}
+        listing.read(page, shown, now)
+    return seen, listing, reads
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    manners=st.lists(MANNERS, min_size=1, max_size=6), pause=st.sampled_from([5.0, FRESH_SECONDS])
+)
+def test_whatever_totals_count_from_pass_to_pass_nothing_new_is_lost(
+    manners: list[Manner], pause: float
+) -> None:
+    server, totals, before, top = ServedList([]), PageTotals(), PassBefore(), 0
+    for turn, manner in enumerate(manners):
+        server.rows = server.rows[: len(server.rows) - manner.gone or None]
+        server.rows[:0] = [row(each) for each in range(top + manner.arrivals, top, -1)]
+        server.cap, server.total, server.beyond = manner.cap, manner.total, manner.beyond
+        wanted = {int(each.id) for each in server.rows if int(each.id) > top}
+        note(f"{turn}: {manner}, {len(server.rows)} rows")
+        seen, listing, _ = read_whole(server, float(top), before, totals, turn * pause)
+        assert wanted <= seen or listing.doubtful
+        assert manner.total != "true" or not listing.doubtful
+        before = listing.learnt
+        top += manner.arrivals
+
+
+@settings(deadline=None, max_examples=100)
+@given(length=st.integers(3, 300), beyond=st.sampled_from(["empty", "last"]))
+def test_a_true_total_costs_one_more_page_once(length: int, beyond: Any) -> None:
+    server = ServedList([row(each) for each in range(length, 0, -1)], beyond=beyond)
+    totals = PageTotals()
+    _, listing, first = read_whole(server, 0.0, PassBefore(), totals, 0.0)
+    pages = -(-length // 90)
+    assert first <= pages + (length <= 100)
+    assert totals.count_the_list(0.0)
+    # Even where no pass tells how far it must read, and long afterwards.
+    for turn in range(1, 4):
+        _, listing, again = read_whole(server, 0.0, listing.learnt, totals, turn * 1000.0)
+        assert again <= pages + (length == 100)

@@ -17,8 +17,9 @@ Rows = Annotated[int, Field(ge=1, le=100)]
 class Total(StrictModel):
     """What ``total`` says, if not the truth."""
 
-    form: Literal["absent", "empty", "stale", "wrong"]
-    """``empty``: it is null."""
+    form: Literal["absent", "empty", "stale", "wrong", "page", "so_far"]
+    """``empty``: it is null; ``page``: it counts the rows of the page; ``so_far``: those down to
+    its end."""
     share: Share = 1.0
     """Of the answers."""
     lag: Seconds = 10.0

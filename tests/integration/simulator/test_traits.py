@@ -69,6 +69,15 @@ def test_totals_that_are_not_the_truth(start: Start, form: str, told: Any) -> No
         assert document["total"] == told
 
 
+@pytest.mark.parametrize(
+    ("form", "told"), [("page", [50, 50, 30, 0]), ("so_far", [50, 100, 130, 130])]
+)
+def test_totals_that_count_what_was_shown(start: Start, form: str, told: list[int]) -> None:
+    service = start(f"{QUIET}  paging: {{most: 50, total: {{form: {form}}}}}")
+    pages = [service.get(f"/v1/workflow?page={n}&per_page=100") for n in (1, 2, 3, 4)]
+    assert [page.json()["total"] for page in pages] == told
+
+
 def test_a_filter_takes_documented_statuses_only_and_knows_none_of_the_new_ones(
     start: Start,
 ) -> None:

@@ -45,12 +45,28 @@ def test_a_field_that_cannot_be_read_costs_that_field(cases: Cases, how: str) ->
         "{most: 50, total: {form: absent}}",
         "{most: 50, total: {form: stale, lag: 1m}}",
         "{most: 50, total: {form: wrong}}",
+        "{total: {form: page}}",
+        "{most: 50, total: {form: so_far}}",
     ],
 )
 def test_what_comes_back_says_where_the_next_page_begins(
     cases: Cases, paging: str, tmp_path: Path
 ) -> None:
     after_a_night(cases, f"{{paging: {paging}}}", 305, tmp_path).agrees(305, 60)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "paging",
+    [
+        "{most: 10, total: {form: page}}",
+        "{most: 10, total: {form: page}, first: 0, beyond: last}",
+    ],
+)
+def test_a_total_that_counts_the_page_does_not_end_the_list(
+    cases: Cases, paging: str, tmp_path: Path
+) -> None:
+    after_a_night(cases, f"{{paging: {paging}}}", 80, tmp_path).agrees(80, 60)
 
 
 @pytest.mark.slow

@@ -43,8 +43,9 @@ class ServedList:
     """What a page shows, or how it is refused, that lies beyond the last one."""
     before: Literal["empty", "first", 400, 500] = 400
     """The same of page 0, where pages are counted from 1."""
-    total: Literal["true", "absent", "stale", "wrong"] = "true"
-    """What it tells; a stale one is that of the beginning."""
+    total: Literal["true", "absent", "stale", "wrong", "page", "so far"] = "true"
+    """What it tells; a stale one is that of the beginning. It may count the rows of the page, or
+    those down to its end."""
     dice: random.Random = field(default_factory=lambda: random.Random(1))
     most_at_once: int = 10_000
     """More rows, weighted, are too large an answer."""
@@ -80,7 +81,10 @@ class ServedList:
         if any(each.id in self.cursed for each in shown):
             raise ServerFault("list: answered with status 500", code="500")
         return WorkflowPage(
-            workflows=tuple(shown), total=self._told(), malformed=0, entries=len(shown)
+            workflows=tuple(shown),
+            total=self._told(first, len(shown)),
+            malformed=0,
+            entries=len(shown),
         )
 
     def _given(self, size: int) -> int:
@@ -97,7 +101,7 @@ class ServedList:
             raise REFUSALS[manner](f"list: answered with status {manner}", code=str(manner))
         return instead.get(manner, otherwise)
 
-    def _told(self) -> int | None:
+    def _told(self, first: int, shown: int) -> int | None:
         match self.total:
             case "true":
                 return len(self.rows)
@@ -105,6 +109,10 @@ class ServedList:
                 return self._stale
             case "wrong":
                 return max(0, len(self.rows) + self.dice.choice((-3, -2, -1, 1, 2, 3)))
+            case "page":
+                return shown
+            case "so far":
+                return min(first + shown, len(self.rows))
         return None
 
 

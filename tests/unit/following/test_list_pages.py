@@ -46,7 +46,8 @@ class Service:
             backoff=Backoff(lambda: 1.0),
         )
 
-    def ask(self, purpose: Purpose, _: object, __: object) -> Any:
+    def ask(self, purpose: Purpose, _: object, __: object, *, about_one: bool = False) -> Any:
+        del about_one
         self.asked.append(purpose)
         error = self.answers(purpose, self.asked.count(purpose))
         if error is not None:

@@ -335,7 +335,7 @@ def test_a_deleted_workflow_is_missing(rank: int) -> None:
 
 
 def test_one_that_is_not_in_a_short_list_is_missing() -> None:
-    listing = a_pass(wanted=[("gone", NOW - 5)])
+    listing = a_pass(wanted=[("gone", NOW - 5)], before=PassBefore(ended_with="n9"))
     assert read(listing, ServiceList.of(10)).pages == [1]
     assert listing.missing == ["gone"]
 

@@ -11,6 +11,7 @@ import pytest
 from exporter.comfycontrol import BadRequest, ServerFault, ServiceError, TooLarge, WorkflowSummary
 from exporter.following.answer_size import FIRST_GROWTH_SECONDS, AnswerSize
 from exporter.following.listing_pass import ListingPass, PassBefore
+from exporter.following.page_totals import FRESH_SECONDS
 from tests.unit.following.served_list import Listed, ServedList
 
 
@@ -22,10 +23,17 @@ def rows(count: int) -> list[WorkflowSummary]:
     ]
 
 
-def read(listed: Listed, frontier: float = 0.0) -> tuple[set[int], ListingPass]:
+def read(
+    listed: Listed, frontier: float = 0.0, before: PassBefore | None = None
+) -> tuple[set[int], ListingPass]:
     """Make a pass; which rows it has shown."""
     listing = ListingPass(
-        frontier=frontier, horizon=-1e9, wanted=(), before=PassBefore(), rank_of=lambda _: 0
+        frontier=frontier,
+        horizon=-1e9,
+        wanted=(),
+        before=before or PassBefore(),
+        rank_of=lambda _: 0,
+        totals=listed.pages.totals,
     )
     seen: set[int] = set()
     while not listing.complete:
@@ -54,7 +62,7 @@ def test_wherever_the_numbers_begin_and_whatever_is_beyond_all_is_read(
     assert seen == set(range(1, count + 1))
     assert (listing.doubtful, listing.contradicted) == (False, False)
     # The pages themselves, one to tell the numbers by, and what tells that nothing follows.
-    assert len(listed.asked) <= -(-count // 90) + 1 + (8 if total == "absent" else 3)
+    assert len(listed.asked) <= -(-count // 90) + 1 + (8 if total == "absent" else 4)
 
 
 @pytest.mark.parametrize("before", ["empty", "first", 400, 500])
@@ -76,10 +84,17 @@ def test_page_0_that_is_not_answered_is_asked_for_again() -> None:
     assert 305 in read(listed, frontier=305.0)[0]
 
 
-def test_a_list_that_fits_on_a_page_is_not_asked_for_its_numbers() -> None:
+def test_a_list_that_fits_on_a_page_is_asked_for_its_numbers_and_what_its_total_counts_once() -> (
+    None
+):
     listed = Listed(ServedList(rows(55)))
-    read(listed)
-    assert listed.asked == [(1, 100)]
+    _, listing = read(listed)
+    assert listed.asked == [(1, 100), (0, 100), (2, 54)]
+    for _ in range(10):
+        listed.asked.clear()
+        listed.now += 5
+        _, listing = read(listed, before=listing.learnt)
+        assert listed.asked == [(1, 100)]
 
 
 def test_a_service_that_begins_to_count_from_1_is_read_on() -> None:
@@ -110,6 +125,90 @@ def test_a_refusal_of_all_pages_is_not_the_end_of_the_list() -> None:
     refuses = BadRequest("list: answered with status 400", code="400")
     listed.outage = lambda: refuses if 2 < len(listed.asked) < 20 else None
     assert read(listed)[0] == set(range(1, 306))
+
+
+# Totals -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 10, 11, 80, 100, 305])
+@pytest.mark.parametrize("cap", [None, 1, 10, 50])
+@pytest.mark.parametrize("base", [0, 1])
+def test_a_total_that_counts_its_page_ends_no_list(
+    count: int, cap: int | None, base: Literal[0, 1]
+) -> None:
+    listed = Listed(ServedList(rows(count), cap=cap, base=base, total="page"))
+    seen, listing = read(listed)
+    assert seen == set(range(1, count + 1))
+    assert not listing.doubtful
+    given = min(count, cap or 100)
+    assert len(listed.asked) <= 1.3 * count / given + 12
+    _, again = read(listed, before=listing.learnt)
+    assert not again.contradicted, "it is known"
+
+
+def test_a_list_of_which_page_1_shows_nothing_may_have_a_page_0() -> None:
+    listed = Listed(ServedList(rows(55), base=0, total="page"))
+    assert read(listed)[0] == set(range(1, 56))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 55])
+def test_looks_rely_on_what_other_lists_have_shown(count: int) -> None:
+    listed = Listed(ServedList(rows(305)))
+    read(listed)
+    listed.served.rows = rows(count)
+    listed.asked.clear()
+    list(listed.pages.filtered("running"))
+    assert listed.asked == [(1, 100)]
+
+
+def test_looks_find_out_again_when_that_is_long_ago() -> None:
+    listed = Listed(ServedList(rows(55)))
+    read(listed)
+    listed.now += FRESH_SECONDS
+    # Behind the same address there is another version now.
+    listed.served.cap, listed.served.total = 10, "page"
+    assert sum(shown.entries for shown in listed.pages.filtered("running")) >= 55
+    listed.served.cap, listed.served.total = None, "true"
+    for _ in range(2):
+        listed.asked.clear()
+        assert sum(shown.entries for shown in listed.pages.filtered("running")) >= 55
+    assert listed.asked == [(1, 100)]
+
+
+@pytest.mark.parametrize("cap", [1, 10])
+def test_a_service_that_begins_to_count_pages_is_believed_no_more(cap: int) -> None:
+    listed = Listed(ServedList(rows(55)))
+    _, listing = read(listed)
+    for _ in range(2):
+        listed.served.rows = rows(len(listed.served.rows) + 25)
+        listed.served.cap, listed.served.total = cap, "page"
+        seen, listing = read(listed, before=listing.learnt)
+        assert seen == set(range(1, len(listed.served.rows) + 1))
+
+
+@pytest.mark.parametrize("beyond", ["empty", "last", 400])
+def test_whether_one_row_is_all_of_a_status_is_asked_once(beyond: Any) -> None:
+    listed = Listed(ServedList(rows(1), beyond=beyond))
+    assert listed.pages.total("failed").total == 1
+    assert listed.asked == [(1, 1), (2, 1)]
+    listed.served.rows = rows(9)
+    assert listed.pages.total("completed").total == 9
+    listed.served.rows = rows(1)
+    listed.asked.clear()
+    assert listed.pages.total("failed").total == 1
+    assert listed.asked == [(1, 1)]
+
+
+def test_a_total_of_one_row_that_counts_the_page_is_none() -> None:
+    listed = Listed(ServedList(rows(9)))
+    assert listed.pages.total("failed").total == 9
+    listed.served.total = "page"
+    listed.asked.clear()
+    for _ in range(3):
+        assert listed.pages.total("failed").total is None
+    assert listed.asked == [(1, 1), (2, 1), (1, 1), (1, 1)]
+    listed.served.total = "true"
+    assert listed.pages.total("failed").total == 9
 
 
 # Sizes ------------------------------------------------------------------------------------------
@@ -238,7 +337,7 @@ def test_of_a_filtered_list_one_row_tells_the_total() -> None:
 @pytest.mark.parametrize("count", [1, 55, 100, 250])
 def test_a_look_costs_a_request_a_page(count: int) -> None:
     listed = Listed(ServedList(rows(count)))
-    listed.pages.first()
+    read(listed)
     listed.asked.clear()
     list(listed.pages.filtered("running"))
     assert len(listed.asked) <= -(-count // 100) + (1 if count == 100 else 0)

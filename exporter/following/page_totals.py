@@ -1,0 +1,69 @@
+"""What a list's `total` counts: the rows of the list, or those that were shown. Pure.
+
+The service's documents do not say. A total that tells of rows below the page is that of the list.
+One that does not may be so because the list ends there; or the service gives no more at once, and
+counts what it gives. Which it is, a page further down tells.
+"""
+
+from dataclasses import replace
+from math import inf
+from typing import Final, Literal
+
+from exporter.comfycontrol import WorkflowPage
+
+FRESH_SECONDS: Final = 600.0
+"""How long it is taken for granted that totals count the list, since a page last showed it. A
+service may change; and where lists are longer than a page, each of them shows it again."""
+
+
+class PageTotals:
+    """What is known of the totals of an account's lists, filtered or not. For one thread.
+
+    Times are monotonic seconds.
+    """
+
+    def __init__(self) -> None:
+        self._of: Literal["list", "page", "so far"] | None = None
+        self._proven_at = -inf
+
+    @property
+    def count_what_was_shown(self) -> bool:
+        """Whether they count rows of the page, or down to its end, and say nothing of the list."""
+        return self._of in ("page", "so far")
+
+    def count_the_list(self, now: float) -> bool:
+        """Whether they are known to count the list's rows, and that was shown not long ago."""
+        return self._of == "list" and now - self._proven_at < FRESH_SECONDS
+
+    def note(self, shown: WorkflowPage, first: int, now: float, *, is_new: bool) -> None:
+        """Learn from a page.
+
+        Args:
+            shown: what it shows.
+            first: rows above it in the list.
+            now: when.
+            is_new: whether any row of it was not on the pages above it.
+        """
+        if shown.total is None:
+            return
+        tells_of_more = shown.total > first + shown.entries
+        # Of rows above this page, and it is the last one.
+        tells_of_others = shown.total > shown.entries and not is_new and self._of != "so far"
+        if tells_of_more or tells_of_others:
+            self._of, self._proven_at = "list", now
+
+    def note_more(self, shown: WorkflowPage, first: int) -> None:
+        """Learn from a page of a list that has more rows than totals have said.
+
+        Args:
+            shown: what it shows.
+            first: rows above it in the list.
+        """
+        if shown.total == shown.entries:
+            self._of = "page"
+        elif shown.total == first + shown.entries:
+            self._of = "so far"
+
+    def understood(self, shown: WorkflowPage) -> WorkflowPage:
+        """The same page, without a total that says nothing of the list."""
+        return replace(shown, total=None) if self.count_what_was_shown else shown
