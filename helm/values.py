@@ -22,6 +22,8 @@ Name = Annotated[str, Field(pattern=r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)?$"
 """Of an object, or empty."""
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}$")]
 """Of a ConfigMap or Secret."""
+OptionalKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,253}$")]
+"""As above, or empty."""
 Size = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(E|P|T|G|M|k|Ei|Pi|Ti|Gi|Mi|Ki)?$")]
 SizeLimit = Annotated[str, Field(pattern=r"^([0-9]+(\.[0-9]+)?(E|P|T|G|M|k|Ei|Pi|Ti|Gi|Mi|Ki)?)?$")]
 """A size, or empty."""
@@ -67,12 +69,21 @@ class Log(Part):
     format: Literal["logfmt", "json"]
 
 
+class ProxySecret(Part):
+    """Where the addresses of proxies are."""
+
+    name: Name
+    httpsKey: OptionalKey
+    httpKey: OptionalKey
+
+
 class Proxy(Part):
     """The way out."""
 
     https: str
     http: str
     none: str
+    secret: ProxySecret
 
 
 class CaBundle(Part):

@@ -128,7 +128,8 @@ def configuration(objects: list[Object], folder: Path) -> Path:
 def test_the_exporter_takes_the_configuration(file: Path, tmp_path: Path) -> None:
     objects = render(file)
     path = configuration(objects, tmp_path)
-    environ = {e["name"]: e["value"] for e in container(objects).get("env", [])}
+    given = container(objects).get("env", [])
+    environ = {e["name"]: e["value"] for e in given if "value" in e}
     code, said = exporter.config.check(path, {**environ, "STAGE_TOKEN": "cfc_stub"})
     assert code == 0, said
     # Tokens that are somewhere are in use: no file lies beside the configuration for nothing.
@@ -559,6 +560,12 @@ def test_both_monitors_give_the_job_that_the_alerts_look_for() -> None:
         ([TOKEN], "nothing tells Prometheus of it yet", "emptyDir"),
         ([TOKEN, "persistence.enabled=false"], "the ledger is in an emptyDir", "PAUSED"),
         (["token=cfc_x"], "tokens stand in the values", "emptyDir"),
+        (
+            [TOKEN, "proxy.https=http://a:cfc_x@proxy.example:3128"],
+            "the user or password of a proxy stands in the values",
+            "tokens stand",
+        ),
+        ([TOKEN, "proxy.https=http://proxy.example:3128"], "nothing tells", "of a proxy"),
         (
             ["existingConfig.name=c", "reload=rollout"],
             "nothing takes up a change of the Secret c by itself",
