@@ -198,12 +198,19 @@ class Dashboards(Part):
 PolicyPort = Annotated[int, Field(ge=1, le=65_535)]
 
 
+class ScrapeFrom(Part):
+    """Who may scrape, in short."""
+
+    namespace: Name
+
+
 class NetworkPolicy(Part):
     """Who may talk to whom."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     enabled: bool
+    scrapeFrom: ScrapeFrom
     from_: Annotated[Objects, Field(alias="from")]
     to: Objects
     toPorts: Annotated[list[PolicyPort], Field(min_length=1)]
