@@ -150,12 +150,14 @@ class LiveViews:
             belief=_belief(account, workflows, glance.dropped.get(name, 0), now),
         )
         progress = self._history.progress(name)
+        files = account.reading.files
         return AccountState(
             view=view,
             advice=advice,
             is_blind=blind,
             progress_at=self._started.wall if progress is None else progress,
             share=account.share,
+            faulty_files={} if files is None else files.faulty,
         )
 
     # Tables -----------------------------------------------------------------------------------
