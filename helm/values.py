@@ -22,6 +22,8 @@ Name = Annotated[str, Field(pattern=r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)?$"
 """Of an object, or empty."""
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}$")]
 """Of a ConfigMap or Secret."""
+OptionalKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,253}$")]
+"""As above, or empty."""
 Size = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(E|P|T|G|M|k|Ei|Pi|Ti|Gi|Mi|Ki)?$")]
 SizeLimit = Annotated[str, Field(pattern=r"^([0-9]+(\.[0-9]+)?(E|P|T|G|M|k|Ei|Pi|Ti|Gi|Mi|Ki)?)?$")]
 """A size, or empty."""
@@ -67,12 +69,21 @@ class Log(Part):
     format: Literal["logfmt", "json"]
 
 
+class ProxySecret(Part):
+    """Where the addresses of proxies are."""
+
+    name: Name
+    httpsKey: OptionalKey
+    httpKey: OptionalKey
+
+
 class Proxy(Part):
     """The way out."""
 
     https: str
     http: str
     none: str
+    secret: ProxySecret
 
 
 class CaBundle(Part):
@@ -187,12 +198,19 @@ class Dashboards(Part):
 PolicyPort = Annotated[int, Field(ge=1, le=65_535)]
 
 
+class ScrapeFrom(Part):
+    """Who may scrape, in short."""
+
+    namespace: Name
+
+
 class NetworkPolicy(Part):
     """Who may talk to whom."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     enabled: bool
+    scrapeFrom: ScrapeFrom
     from_: Annotated[Objects, Field(alias="from")]
     to: Objects
     toPorts: Annotated[list[PolicyPort], Field(min_length=1)]

@@ -151,6 +151,7 @@ class LiveViews:
             belief=_belief(account, workflows, glance.dropped.get(name, 0), now),
         )
         progress = self._history.progress(name)
+        files = account.reading.files
         return AccountState(
             view=view,
             advice=advice,
@@ -162,6 +163,7 @@ class LiveViews:
                 else account.reading.runners.by_status.get("active", 0)
             ),
             share=account.share,
+            faulty_files={} if files is None else files.faulty,
         )
 
     # Tables -----------------------------------------------------------------------------------

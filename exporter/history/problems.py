@@ -1,9 +1,10 @@
 """What is wrong now, in words, most urgent first. Pure."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
+from exporter.comfycontrol.text import clean
 from exporter.history import words
 from exporter.views import AccountView, Problem
 
@@ -52,6 +53,8 @@ class AccountState:
     """Requests that its address allows in a period, when nothing was refused."""
     active_runners: int | None = None
     """None: they are not asked for, or could not be read for a while."""
+    faulty_files: Mapping[str, str] = field(default_factory=dict)
+    """Of each of its workflow files that is faulty, the first fault, by path."""
 
 
 def problems(
@@ -106,9 +109,10 @@ def _of_account(state: AccountState, now: float) -> Iterator[Problem]:
             state.advice,
             since=view.down_since,
         )
-        if state.is_blind:
-            # What is known of its workflows is old, and so would be what follows.
-            return
+    yield from _of_files(state)
+    if state.is_blind and not view.up:
+        # What is known of its workflows is old, and so would be what follows.
+        return
     yield from _of_workflows(state, now)
     yield from _of_belief(view, now)
     budget = view.budget
@@ -128,6 +132,14 @@ def _of_account(state: AccountState, now: float) -> Iterator[Problem]:
             f"{words.seconds(budget.period_seconds)} are allowed for now.",
             "It recovers by itself; where it does not, another program uses up the limit.",
         )
+
+
+def _of_files(state: AccountState) -> Iterator[Problem]:
+    if state.faulty_files:
+        (path, fault), *others = state.faulty_files.items()
+        more = f", and {len(others)} more" if others else ""
+        text = f"The workflow file {clean(path)} is faulty{more}."
+        yield Problem("warning", state.view.name, text, fault)
 
 
 def _of_workflows(state: AccountState, now: float) -> Iterator[Problem]:

@@ -52,7 +52,7 @@ DOWN: Final[Mapping[Cause, tuple[str, str]]] = {
     ),
     "not_listed": (
         "the service does not show its list",
-        "Check that the token may list the account's workflows.",
+        "Check base_url for a path too many (/v1), and that the token may list workflows.",
     ),
     "server_errors": (
         "the service answers with server errors",

@@ -128,7 +128,8 @@ def configuration(objects: list[Object], folder: Path) -> Path:
 def test_the_exporter_takes_the_configuration(file: Path, tmp_path: Path) -> None:
     objects = render(file)
     path = configuration(objects, tmp_path)
-    environ = {e["name"]: e["value"] for e in container(objects).get("env", [])}
+    given = container(objects).get("env", [])
+    environ = {e["name"]: e["value"] for e in given if "value" in e}
     code, said = exporter.config.check(path, {**environ, "STAGE_TOKEN": "cfc_stub"})
     assert code == 0, said
     # Tokens that are somewhere are in use: no file lies beside the configuration for nothing.
@@ -259,6 +260,10 @@ def test_a_new_configuration_replaces_the_pod_only_where_asked() -> None:
             "existingConfig.name is given along with config",
         ),
         ([TOKEN, "web=null"], "missing property 'web'"),
+        (
+            [TOKEN, "networkPolicy.scrapeFrom.namespace=Not one"],
+            "at '/networkPolicy/scrapeFrom/namespace': 'Not one'",
+        ),
         ([TOKEN, "rules.settings.slice=my team"], "at '/rules/settings/slice': "),
         ([TOKEN, "rules=null"], "missing property 'rules'"),
         ([TOKEN, "image.repository=null"], "at '/image': missing property 'repository'"),
@@ -530,9 +535,51 @@ def test_claims_do_not_change_with_the_version_of_the_chart() -> None:
 def test_the_network_lets_in_the_port_and_out_dns_and_the_service() -> None:
     policy = the(render(settings=[TOKEN, "networkPolicy.enabled=true"]), "NetworkPolicy")["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
-    assert policy["ingress"] == [{"ports": [{"port": "http", "protocol": "TCP"}]}]
+    (come_in,) = policy["ingress"]
+    assert come_in["ports"] == [{"port": "http", "protocol": "TCP"}]
     out = {(p["port"], p["protocol"]) for rule in policy["egress"] for p in rule["ports"]}
     assert out == {(53, "UDP"), (53, "TCP"), (443, "TCP")}
+
+
+def namespace(name: str) -> Object:
+    return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
+
+
+OF_HELM_TEST = {
+    "podSelector": {
+        "matchLabels": {
+            "app.kubernetes.io/instance": "comfycontrol-exporter",
+            "app.kubernetes.io/component": "test",
+        }
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "peers"),
+    [
+        ({}, [namespace("monitoring"), OF_HELM_TEST]),
+        ({"scrapeFrom": {"namespace": "metrics"}}, [namespace("metrics"), OF_HELM_TEST]),
+        # Named peers are all there are, and no namespace besides.
+        ({"from": [namespace("a"), namespace("b")]}, [*map(namespace, "ab"), OF_HELM_TEST]),
+        ({"scrapeFrom": {"namespace": ""}}, None),
+    ],
+    ids=["by default", "another namespace", "named peers", "everybody"],
+)
+def test_the_network_policy_says_who_may_scrape(
+    given: Object, peers: list[Object] | None, tmp_path: Path
+) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text(yaml.safe_dump({"networkPolicy": {"enabled": True, **given}}))
+    (come_in,) = the(render(values, settings=[TOKEN]), "NetworkPolicy")["spec"]["ingress"]
+    # Without `from` a rule lets everybody in, and with an empty one as well.
+    assert come_in.get("from") == peers
+
+
+def test_no_pod_of_a_test_is_let_in_where_there_is_none() -> None:
+    without = [TOKEN, "networkPolicy.enabled=true", "test.enabled=false"]
+    (come_in,) = the(render(settings=without), "NetworkPolicy")["spec"]["ingress"]
+    assert come_in["from"] == [namespace("monitoring")]
 
 
 def test_both_monitors_give_the_job_that_the_alerts_look_for() -> None:
@@ -558,7 +605,29 @@ def test_both_monitors_give_the_job_that_the_alerts_look_for() -> None:
     [
         ([TOKEN], "nothing tells Prometheus of it yet", "emptyDir"),
         ([TOKEN, "persistence.enabled=false"], "the ledger is in an emptyDir", "PAUSED"),
+        ([TOKEN], "nothing tells Prometheus of it yet", "NetworkPolicy"),
+        (
+            [TOKEN, "networkPolicy.enabled=true"],
+            "the NetworkPolicy lets in scrapes and pushed ids from the namespace monitoring alone",
+            "everybody",
+        ),
+        (
+            [TOKEN, "networkPolicy.enabled=true", "networkPolicy.scrapeFrom.namespace="],
+            "the NetworkPolicy lets in everybody",
+            "alone",
+        ),
+        (
+            [TOKEN, "networkPolicy.enabled=true", "networkPolicy.from[0].ipBlock.cidr=10.0.0.0/8"],
+            "nothing tells Prometheus of it yet",
+            "NetworkPolicy",
+        ),
         (["token=cfc_x"], "tokens stand in the values", "emptyDir"),
+        (
+            [TOKEN, "proxy.https=http://a:cfc_x@proxy.example:3128"],
+            "the user or password of a proxy stands in the values",
+            "tokens stand",
+        ),
+        ([TOKEN, "proxy.https=http://proxy.example:3128"], "nothing tells", "of a proxy"),
         (
             ["existingConfig.name=c", "reload=rollout"],
             "nothing takes up a change of the Secret c by itself",

@@ -23,6 +23,7 @@ from exporter.ledger.slicing import SliceRule
 from exporter.ledger.workflow import Workflow
 from exporter.metrics.reading import AccountReading, ConfigReading
 from exporter.observations import Moment, Status, Traits, Via
+from exporter.sources.files import FilesReading
 from exporter.views import SortKey, WorkflowQuery
 from tests.unit.ledger.ledgers import CAUSE, T0, Clocks, make_ledger, seen, uuid
 
@@ -108,6 +109,45 @@ def test_an_account_that_is_down_says_why_and_shows_nothing_old() -> None:
     assert not account.up
     assert account.open == {}
     assert (account.last_error, account.last_error_at) == ("401: token refused", it.now().wall - 5)
+
+
+def test_a_list_that_is_not_there_leads_to_base_url() -> None:
+    it = Shown()
+    it.reads(health=AccountHealth(False, True, it.now().monotonic, "not_listed"))
+    (problem,) = it.views.overview().problems
+    assert "base_url" in problem.advice
+
+
+@pytest.mark.parametrize(
+    ("faulty", "said"),
+    [
+        (1, "warning: The workflow file /ids/0.yml is faulty."),
+        (3, "warning: The workflow file /ids/0.yml is faulty, and 2 more."),
+    ],
+)
+@pytest.mark.parametrize("is_up", [True, False])
+def test_a_faulty_workflow_file_is_told_with_its_fault(
+    faulty: int, said: str, *, is_up: bool
+) -> None:
+    it = Shown()
+    if not is_up:
+        # Down for so long that nothing else about the account is shown.
+        since = it.now().monotonic - 60
+        it.reads(health=AccountHealth(False, True, since, "no_answer"))
+    faults = {f"/ids/{n}.yml": f"line {n}: is no list. Write one." for n in range(faulty)}
+    it.reads(files=FilesReading(ok=2, faulty=faults))
+    problem = it.views.overview().problems[-1]
+    assert f"{problem.level}: {problem.text}" == said
+    assert problem.advice == "line 0: is no list. Write one."
+    it.reads(files=FilesReading(ok=2))
+    assert not any("workflow file" in text for text in it.problems())
+
+
+def test_a_name_of_a_file_that_is_no_text_spoils_no_page() -> None:
+    it = Shown()
+    it.reads(files=FilesReading(faulty={"/ids/\udcff\n.yml": "line 1: is no list."}))
+    (problem,) = it.views.overview().problems
+    assert problem.text.encode("utf-8") == "The workflow file /ids/\ufffd .yml is faulty.".encode()
 
 
 def test_a_queue_that_is_stuck_is_told_and_one_that_moves_is_not() -> None:
