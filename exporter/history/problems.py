@@ -170,7 +170,7 @@ def _of_workflows(state: AccountState, now: float) -> Iterator[Problem]:
     if failed >= FAILING_LEAST and failed >= FAILING_SHARE * ended:
         most = ""
         if view.failures:
-            most = f", most of them in {view.failures[0].node_type}"
+            most = f", most often in {view.failures[0].node_type}"
         yield Problem(
             "warning",
             name,

@@ -235,7 +235,7 @@ def test_many_failures_are_told_with_their_node() -> None:
         it.see(number, "running", started=2)
         it.see(number, "failed", via="stream", started=2, completed=3, cause=CAUSE)
     assert it.problems() == [
-        "warning: 6 of 6 workflows failed in the last hour, most of them in KSampler."
+        "warning: 6 of 6 workflows failed in the last hour, most often in KSampler."
     ]
 
 
