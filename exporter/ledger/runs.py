@@ -319,7 +319,8 @@ def _is_of_other_run(workflow: Workflow, seen: Observation, end: float, other: f
     if seen.via == "stream" and settled_at is not None and end > settled_at + CLOCK_SLACK_SECONDS:
         return True  # of a new run, which the list is about to tell
     if workflow.started_at is not None and seen.started_at is not None:
-        return is_later(workflow.started_at, seen.started_at)
+        # With another start it is no better stamp of the same end.
+        return not _is_same(workflow.started_at, seen.started_at)
     return is_later(other, end) and (
         settled_at is None or abs(settled_at - other) <= SAME_CLOCK_SECONDS
     )
