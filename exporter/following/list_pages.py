@@ -95,6 +95,8 @@ class ListPages:
         self._backoff = backoff
         self._first_turn, self._other_turn = turns
         self._top_read = -inf
+        self.top_shown_at = now()
+        """When the first page was as it was last shown: other requests may have waited since."""
         self._failing: str | None = None
         self.clock: Final = ServiceClock()
         self.totals: Final = PageTotals()
@@ -154,12 +156,14 @@ class ListPages:
         refusal: ServiceError | None = None
         try:
             _, shown = self._read(_just(page), self._first_turn)
+            self.top_shown_at = self._now()
         except (BadRequest, NotFound) as error:
             refusal = error
         is_the_lists = self.totals.count_the_list(now)
         if self._numbers.is_doubtful(shown, now, is_total_the_lists=is_the_lists):
             above = self._above(page, shown, now)
             if above is not None:
+                self.top_shown_at = self._now()
                 return above
         if shown is None:
             raise refusal or RuntimeError

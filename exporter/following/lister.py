@@ -223,7 +223,8 @@ class Lister:
     def _look_first(self) -> ListingPass:
         """Draw the line, and find what is open however long the history is."""
         page, top = self._pages.first()
-        now = self._now()
+        # What ends while something else is asked is not on this page, and is ours to count.
+        now = self._pages.top_shown_at
         # By the service's own clock, as its stamps are compared with the line.
         line = counting_line(top.workflows, self._pages.clock.told(now), now.wall)
         is_first = self._register.draw_line(self._account, line)
