@@ -65,6 +65,8 @@ class Follower:
         """Monotonic time at which its latest stream was opened."""
         self.retry_at: float | None = None
         """Monotonic time until which it backs off; None: it does not."""
+        self.waits_for_first_turn = True
+        """Nothing was asked for it yet: ending it now costs no request."""
         self._access = access
         self._account = access.account
         self._register = register
@@ -166,7 +168,7 @@ class Follower:
                 purpose,
                 self._pool,
                 lambda call: self._access.client.subscribe(self.workflow_id, call=call),
-                still_wanted=self._is_open,
+                still_wanted=self._turn_came,
                 discard=Stream.close,
             )
         except ServiceError as error:
@@ -237,6 +239,10 @@ class Follower:
         return self._access.refusals.judge(
             self._register, self._account, self.workflow_id, error, self._now()
         )
+
+    def _turn_came(self) -> bool:
+        self.waits_for_first_turn = False
+        return self._is_open()
 
     def _is_open(self) -> bool:
         return self._register.is_open(self._account, self.workflow_id)

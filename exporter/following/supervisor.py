@@ -228,9 +228,15 @@ class Supervisor:
     def _follow(self, workflow_id: str, purpose: Purpose, at_most: int) -> bool:
         """Follow it, if there is room; whether a thread could be started where one was needed."""
         with self._lock:
+            present = self._followers.get(workflow_id)
+            if present is not None:
+                if purpose is Purpose.NAMED_STREAM and _waits_as_unnamed(present):
+                    # Named meanwhile. It gives its turn up, and the next look has it wait again
+                    # among those that were named.
+                    present.stop()
+                return True
             if (
-                workflow_id in self._followers
-                or self._stopping.is_set()
+                self._stopping.is_set()
                 # Those that were told to end still hold a stream for a moment.
                 or len(self._followers) >= at_most
             ):
@@ -265,3 +271,7 @@ class Supervisor:
             if self._followers.get(follower.workflow_id) is follower:
                 del self._followers[follower.workflow_id]
         self._look.set()
+
+
+def _waits_as_unnamed(follower: Follower) -> bool:
+    return follower.purpose is Purpose.NEW_STREAM and follower.waits_for_first_turn

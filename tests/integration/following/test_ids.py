@@ -8,6 +8,7 @@ import pytest
 
 from exporter.following import poller
 from exporter.following.poller import Poller
+from exporter.history.outlook import STREAM_READ
 from exporter.simulator import Simulator
 from exporter.sources.files import WatchedFiles
 from tests.integration.following.exporting import PATIENCE, QUIET, Bench, Exporter, hurried
@@ -131,6 +132,30 @@ def test_pushed_ids_are_taken_up_once(bench: Bench, push_token: dict[str, Any]) 
         simulator.workflow(workflow).advance("completed")
     exporter.until_finished(3)
     assert asked(simulator) == 3
+
+
+def test_an_id_that_is_pushed_while_it_waits_goes_before_those_that_only_the_list_shows(
+    bench: Bench, push_token: dict[str, Any]
+) -> None:
+    # Streams of 240 s: none ends meanwhile.
+    simulator = bench.simulate(speed=1)
+    workflows = [simulator.create(scripted=True) for _ in range(60)]
+    # Six requests a second: all of them take ten seconds.
+    slow = {"requests": 8, "per": "1s", "reserve": 0.25}
+    account = bench.account(simulator, listing={}, rate_limit=slow, **push_token)
+    exporter = bench.export(account)
+    # By then all the others have begun to wait for their turns.
+    simulator.wait_until(lambda truth: truth.streams_open >= 8, PATIENCE)
+    late = workflows[-1]
+    assert exporter.app.pushed.push("studio", [late]).known == 1
+    story = exporter.app.views.workflow
+
+    def is_streamed(_: object) -> bool:
+        found = story(late)
+        return found is not None and found.row.next_step == STREAM_READ
+
+    exporter.until(is_streamed)
+    assert simulator.truth().streams_open <= 40
 
 
 def test_a_pushed_id_that_is_taken_back_is_let_go(bench: Bench, push_token: dict[str, Any]) -> None:

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from exporter.comfycontrol.window import Limit
+from exporter.comfycontrol.window import Limit, Purpose
 from exporter.following import supervisor as module
 from exporter.following.choosing import StreamCapacity
 from exporter.following.supervisor import Supervisor
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Moment
+from exporter.observations import Moment, Status
 
 NOW = Moment(0.0, 0.0)
 
@@ -25,6 +25,7 @@ class StubFollower:
     started: bool = False
     stopped: bool = False
     purpose: object = None
+    waits_for_first_turn: bool = True
 
     def start(self) -> None:
         self.started = True
@@ -38,10 +39,18 @@ class Register:
     """Knows these open workflows, the oldest first, and no debts."""
 
     ids: list[str] = field(default_factory=list)
+    pushed: set[str] = field(default_factory=set)
 
     def open_workflows(self, account: str) -> list[Workflow]:
         return [
-            Workflow(account, each, "listing", NOW, created_at=float(place))
+            Workflow(
+                account,
+                each,
+                "pushed" if each in self.pushed else "listing",
+                NOW,
+                created_at=float(place),
+                status=Status.QUEUED,
+            )
             for place, each in enumerate(self.ids)
         ]
 
@@ -72,7 +81,9 @@ def supervisor(share: list[int], monkeypatch: pytest.MonkeyPatch) -> Supervisor:
         loop=parts[2],
     )
     monkeypatch.setattr(
-        module, "Follower", lambda *parts, **_: StubFollower(parts[3], streaming=False)
+        module,
+        "Follower",
+        lambda *parts, **named: StubFollower(parts[3], streaming=False, purpose=named["purpose"]),
     )
     return supervisor
 
@@ -98,6 +109,26 @@ def test_after_refusals_what_is_open_stays_and_what_waits_is_called_off(
     stopped = {name for name, each in followers(supervisor).items() if each.stopped}
     # The three that it bears are 0, 1 and 2, whether or not they stream now.
     assert stopped == {"3", "5", "7"}
+
+
+def test_one_that_is_named_while_it_waits_waits_as_one_that_is_named(
+    supervisor: Supervisor,
+) -> None:
+    supervisor._arrange()
+    register: Any = supervisor._register
+    register.pushed = {"5", "6", "7"}
+    before = followers(supervisor)
+    # An open stream is kept, and so is one that is being opened or waits for another try.
+    before["6"].streaming, before["6"].waits_for_first_turn = True, False
+    before["7"].waits_for_first_turn = False
+    supervisor._arrange()
+    assert {name for name, each in before.items() if each.stopped} == {"5"}
+    supervisor._ended(before["5"])
+    supervisor._arrange()
+    again = followers(supervisor)["5"]
+    assert (again.started, again.purpose) == (True, Purpose.NAMED_STREAM)
+    supervisor._arrange()
+    assert not again.stopped
 
 
 def test_while_more_are_held_than_the_share_bears_none_is_begun(
