@@ -36,6 +36,17 @@ class StoreLost(StoreFailed):
     """What was kept before is gone: the store is empty, and begins anew as soon as it can."""
 
 
+class StoreBehind(StoreFailed):
+    """The store has lost commits that it had acknowledged, of one account.
+
+    What is known of that account, be it long kept, must be given to it again.
+    """
+
+    def __init__(self, reason: str, account: str) -> None:
+        super().__init__(reason)
+        self.account = account
+
+
 @dataclass(frozen=True, slots=True)
 class AccountMarks:
     """What is remembered of an account as a whole. Unix seconds."""
