@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from exporter.ledger.memory import Memory
-from exporter.ledger.store import Batch, Store, StoreFailed, StoreLost, WorkflowKey
+from exporter.ledger.store import Batch, Store, StoreBehind, StoreFailed, StoreLost, WorkflowKey
+from exporter.ledger.totals import Shown
 from exporter.ledger.workflow import Workflow
 from exporter.observations import Moment
 
@@ -123,6 +124,10 @@ class Keeping:
             except StoreFailed as error:
                 self._note_failure(error)
 
+    def committed(self) -> Shown | None:
+        """What may be shown; None: all that is known. Within a turn."""
+        return self._store.committed()
+
     def _flush(self) -> bool:
         """Have the store keep what has changed; whether everything is kept now."""
         with self._lock:
@@ -152,7 +157,7 @@ class Keeping:
         self._note_failure(failure)
         self._retry_after = min(max(FIRST_RETRY_SECONDS, 2 * self._retry_after), LAST_RETRY_SECONDS)
         self._retry_at = self._now().monotonic
-        if not isinstance(failure, StoreLost):
+        if not isinstance(failure, StoreLost | StoreBehind):
             self._retry_at += self._retry_after
         return False
 
@@ -170,6 +175,8 @@ class Keeping:
             self.errors += 1
             if isinstance(error, StoreLost):
                 self._memory.keep_everything_again()
+            if isinstance(error, StoreBehind):
+                self._memory.keep_again(error.account)
         level = logging.ERROR if first or isinstance(error, StoreLost) else logging.DEBUG
         log.log(
             level,

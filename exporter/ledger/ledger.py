@@ -17,7 +17,7 @@ from exporter.ledger.memory import Memory
 from exporter.ledger.room import DEFAULT_MOST_OPEN, MOST_WAITING, Room, Rooms
 from exporter.ledger.runs import is_over
 from exporter.ledger.slicing import SliceRule, is_decided, labels_of, tell_changes
-from exporter.ledger.store import MemoryStore, Store, StoreFailed, StoreLost, WorkflowKey
+from exporter.ledger.store import Kept, MemoryStore, Store, StoreFailed, StoreLost, WorkflowKey
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
 from exporter.ledger.tracker import Change
 from exporter.ledger.workflow import Workflow
@@ -160,6 +160,39 @@ class Ledger:
                 self._memory.open_account(account, monotonic)
             self._memory.totals.open_overflows(account)
         self._accounts = tuple(accounts)
+
+    # What a store that others share gives and takes -------------------------------------------
+
+    def adopt(self, account: str, read: Callable[[], Kept]) -> None:
+        """Go on from what the store has of an account, which is about to be followed.
+
+        Args:
+            account: by its name.
+            read: has the store read it; called in the store's turn.
+
+        Raises:
+            StoreFailed: it cannot be read. Then nothing has changed.
+        """
+        with self._keeping.turn:
+            kept = read()
+            with self._lock:
+                begun_anew = self._memory.adopt(account, kept)
+        _tell_begun_anew(begun_anew)
+
+    def let_go(self, account: str, release: Callable[[], None]) -> None:
+        """Keep what is left of an account that is followed no more, and forget all of it.
+
+        Args:
+            account: by its name.
+            release: has the store write nothing of it any more; called in the store's turn.
+        """
+        self._keeping.keep()
+        with self._keeping.turn:
+            release()
+            with self._lock:
+                self._memory.drop(account)
+                self._frontiers.pop(account, None)
+                self._missed.discard(account)
 
     # What those who ask the service call ------------------------------------------------------
 
@@ -421,6 +454,11 @@ class Ledger:
                 rooms = {account: self._rooms.room(account) for account in accounts}
                 slices = self._slices
             self._keeping.write_through(batch)
+            shown = self._keeping.committed()
+            if shown is not None:
+                accounts = tuple(account for account in accounts if account in shown.accounts)
+                totals = totals.copied(accounts)
+                totals.show_committed(shown)
             return LedgerSnapshot(
                 accounts=accounts,
                 open_workflows=tuple(w for w in open_workflows if w.account in accounts),

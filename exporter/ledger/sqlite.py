@@ -25,6 +25,7 @@ from exporter.ledger.store import (
     StoreLost,
     WorkflowKey,
 )
+from exporter.ledger.totals import Shown
 from exporter.ledger.walk import SLICE_SECONDS, Walk
 from exporter.ledger.words import UnknownWord
 from exporter.ledger.workflow import Workflow
@@ -122,6 +123,10 @@ class SqliteStore:
                 yield database
         except UnknownWord as error:
             raise StoreFailed(str(newer(self._file.path, str(error)))) from error
+
+    def committed(self) -> Shown | None:
+        """Nobody else shows it."""
+        return None
 
     @property
     def verifying(self) -> bool:

@@ -164,7 +164,7 @@ class Link:
                 cursor.execute(_LIMITS)
                 yield cursor
                 is_committing = True
-                connection.commit()
+                self._commit(connection)
         except BaseException as error:
             self._let_go(keep=not is_committing and not isinstance(error, psycopg.OperationalError))
             if isinstance(error, psycopg.Error):
@@ -173,6 +173,9 @@ class Link:
             raise
         finally:
             self._set_deadline(None)
+
+    def _commit(self, connection: Connection) -> None:
+        connection.commit()
 
     def close(self) -> None:
         """End the connection. Again is nothing."""

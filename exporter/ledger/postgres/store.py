@@ -42,7 +42,7 @@ from exporter.ledger.store import (
     StoreFailed,
     WorkflowKey,
 )
-from exporter.ledger.totals import Labels
+from exporter.ledger.totals import Labels, Shown
 from exporter.ledger.words import UnknownWord, words_of_held, words_of_total, words_of_workflow
 from exporter.ledger.workflow import Workflow
 from exporter.observations import Baseline, Moment, Status
@@ -211,16 +211,13 @@ class PostgresStore:
         """Write nothing of it any more."""
         self._held.pop(account, None)
 
-    def committed(self) -> Totals:
-        """The totals of the accounts that are held, as the database has them."""
-        return Totals(
-            {k: total for held in self._held.values() for k, total in held.totals.counters.items()},
-            {
-                k: total
-                for held in self._held.values()
-                for k, total in held.totals.histograms.items()
-            },
-        )
+    def committed(self) -> Shown:
+        """The accounts that are held, and their totals as the database has them."""
+        shown = Shown(frozenset(self._held))
+        for held in self._held.values():
+            shown.counters.update(held.totals.counters)
+            shown.histograms.update(held.totals.histograms)
+        return shown
 
     def _lose(self, account: str) -> None:
         if self._held.pop(account, None) is not None:
@@ -355,18 +352,20 @@ class PostgresStore:
             self._lose(held.lease.account)
             return
         self._words |= words
-        self._note_kept(held, part)
+        self._note_kept(held, part, self._announced)
         for key in due:
             held.waiting.pop(key, None)
 
-    def _note_kept(self, held: _Held, part: Batch) -> None:
+    @staticmethod
+    def _note_kept(held: _Held, part: Batch, announced: int) -> None:
+        """The database has this; series up to `announced` as such that need not wait."""
         held.totals.counters.update(part.counters)
         held.totals.histograms.update(part.histograms)
         for (counter, labels), total in part.counters.items():
-            if total.appeared > self._announced:
+            if total.appeared > announced:
                 held.waiting["counter", counter, labels] = total.appeared
         for (histogram, labels), observed in part.histograms.items():
-            if observed.appeared > self._announced:
+            if observed.appeared > announced:
                 held.waiting["histogram", histogram, labels] = observed.appeared
 
     @contextmanager
@@ -421,7 +420,8 @@ class PostgresStore:
         doubt, held.doubt = held.doubt, None
         if doubt is not None and commits == held.commits + 1:
             held.commits = commits
-            self._note_kept(held, doubt.batch)
+            # As what was announced then is not known, all that ever appeared is told again.
+            self._note_kept(held, doubt.batch, 0)
             held.forgotten = _joined(held.forgotten, doubt.forgotten)
 
     @staticmethod

@@ -7,7 +7,13 @@ import pytest
 
 from exporter.ledger.opening import CannotOpenLedger
 from exporter.ledger.postgres.leases import give_back, know, take
-from exporter.ledger.postgres.link import BadConnectionString, Link, parameters, place_of
+from exporter.ledger.postgres.link import (
+    BadConnectionString,
+    Connection,
+    Link,
+    parameters,
+    place_of,
+)
 from exporter.ledger.postgres.schema import MIGRATIONS
 from exporter.ledger.postgres.store import Lease, NotHeld, PostgresStore
 from exporter.ledger.store import AccountMarks, Batch, Kept, StoreBehind, StoreFailed
@@ -141,20 +147,13 @@ class BreakingLink(Link):
 
     breaks: str | None = None
 
-    def _ready(self) -> psycopg.Connection[tuple[object, ...]]:
-        connection = super()._ready()
-        if self.breaks is not None:
-            made, self.breaks = self.breaks == "after", None
-            commit = connection.commit
-
-            def broken() -> None:
-                if made:
-                    commit()
-                connection.close()
-                raise psycopg.OperationalError("server closed the connection unexpectedly")
-
-            connection.commit = broken  # type: ignore[method-assign]
-        return connection
+    def _commit(self, connection: Connection) -> None:
+        breaks, self.breaks = self.breaks, None
+        if breaks != "before":
+            super()._commit(connection)
+        if breaks is not None:
+            connection.close()
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
 
 
 class TestAConnectionThatBreaksWhileCommitting:
