@@ -123,6 +123,7 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
         ConfigError,
         TokenUnreadable,
         from_environment,
+        in_postgres,
         load,
     )
     from exporter.config.stamps import Watched  # noqa: PLC0415
@@ -134,8 +135,11 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
 
     def read_config() -> "Config":
         if config_file is None:
-            return from_environment(os.environ)
-        return load(config_file, os.environ)
+            config = from_environment(os.environ)
+        else:
+            config = load(config_file, os.environ)
+        dsn_file: Path | None = arguments.dsn_file
+        return config if dsn_file is None else in_postgres(config, dsn_file)
 
     # Before it is read: what changes while everything starts is a change.
     watched = None if config_file is None or not arguments.watch else Watched(config_file)

@@ -107,6 +107,14 @@ def _parser() -> _Parser:
         metavar="DIR",
         help="folder of the ledger, so that restarts neither repeat nor lose (default data/)",
     )
+    parser.add_argument(
+        "--storage.postgres.dsn-file",
+        dest="dsn_file",
+        type=Path,
+        metavar="FILE",
+        help="file with the connection string of a PostgreSQL that holds the ledger instead, for "
+        "several replicas",
+    )
     parser.add_argument("--version", action=_Version, help="say which version this is")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
 

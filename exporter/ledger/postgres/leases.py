@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import Final
 
 from exporter.ledger.postgres.link import Cursor
-from exporter.ledger.postgres.store import Lease
+from exporter.ledger.shared import Lease
 
 LEASE_SECONDS: Final = 9.0
 """How long an account is held without a word from its holder. With the time in which others look
@@ -51,10 +51,10 @@ def take(cursor: Cursor, account: str, holder: str, seconds: float = LEASE_SECON
     return None if found is None else Lease(account, holder, int(found[0]))
 
 
-def give_back(cursor: Cursor, lease: Lease) -> None:
-    """Hold an account no more; nothing where another replica does."""
+def give_back(cursor: Cursor, accounts: Collection[str], holder: str) -> None:
+    """Hold these accounts no more; nothing of those that another replica holds."""
     cursor.execute(
-        "UPDATE comfycontrol_account SET holder = NULL, until = '-infinity' "
-        "WHERE name = %s AND holder = %s AND epoch = %s",
-        (lease.account, lease.holder, lease.epoch),
+        "UPDATE comfycontrol_account SET holder = NULL, until = clock_timestamp() "
+        "WHERE name = ANY(%s) AND holder = %s",
+        (sorted(accounts), holder),
     )

@@ -96,6 +96,9 @@ def reason_of(error: psycopg.Error) -> str:
     state = error.sqlstate
     if state is not None:
         return f"{_STATES.get(state, 'the server refuses a statement')} (SQLSTATE {state})"
+    if not isinstance(error, psycopg.OperationalError):
+        # Of the driver itself, such as for a value that it cannot send.
+        return f"the driver refuses a statement ({type(error).__name__})"
     said = str(error)
     for part, told in _SAYINGS:
         if part in said:

@@ -99,7 +99,7 @@ def histogram_added(  # noqa: PLR0913
         _json(labels),
         waiting,
         Decimal(total.sum) - Decimal(before.sum),
-        list(total.bounds),
+        list(map(float, total.bounds)),
         [now - then for now, then in zip(total.counts, before.counts, strict=True)],
         _json([None if e is None else astuple(e) for e in total.exemplars]),
     )

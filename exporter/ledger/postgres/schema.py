@@ -82,6 +82,24 @@ MIGRATIONS: Final = (
         since double precision NOT NULL,
         PRIMARY KEY (account, status)
     );
+    CREATE TABLE comfycontrol_replica (
+        replica text PRIMARY KEY,
+        since timestamptz NOT NULL DEFAULT clock_timestamp(),
+        seen timestamptz NOT NULL
+    );
+    CREATE TABLE comfycontrol_budget (       -- of each service address and egress address
+        address text PRIMARY KEY,
+        share double precision NOT NULL,     -- at `closed_until`, before it grows again
+        closed_until timestamptz NOT NULL DEFAULT 'epoch'
+    );
+    CREATE TABLE comfycontrol_permit (       -- requests that the service may still be counting
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        address text NOT NULL,
+        per double precision NOT NULL,
+        taken timestamptz NOT NULL,
+        answered timestamptz
+    );
+    CREATE INDEX comfycontrol_permit_address ON comfycontrol_permit (address);
     CREATE TABLE comfycontrol_word (word text PRIMARY KEY);
     """,
 )

@@ -32,6 +32,7 @@ from exporter.ledger.postgres.rows import (
 from exporter.ledger.postgres.schema import COLUMNS, MIGRATIONS, UNSETTLED, migrate
 from exporter.ledger.room import DEFAULT_MOST_OPEN, MostWanted
 from exporter.ledger.rows import WORKFLOW_COLUMNS, packed, workflow_of, workflow_row
+from exporter.ledger.shared import Lease
 from exporter.ledger.store import (
     AccountMarks,
     BaselineKey,
@@ -77,15 +78,6 @@ class NotInTime(StoreFailed):
     """The account's lease is over, and nobody else has it yet: this replica may renew it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """That a replica holds an account, as the database has it."""
-
-    account: str
-    holder: str
-    epoch: int
-
-
 @dataclass(slots=True)
 class _Doubt:
     """A commit of which nobody knows whether it was made."""
@@ -104,6 +96,8 @@ class _Held:
     totals: Totals
     waiting: dict[tuple[Kind, str, Labels], int] = field(default_factory=dict)
     """Series that the database has as waiting, by their numbers in this process."""
+    until: float = inf
+    """Monotonic time at which the lease is over, unless it is renewed."""
     doubt: _Doubt | None = None
     forgotten: Forgotten | None = None
     """What was dropped without anybody having been told."""
@@ -211,10 +205,22 @@ class PostgresStore:
         """Write nothing of it any more."""
         self._held.pop(account, None)
 
+    def extend(self, accounts: Collection[str], until: float) -> None:
+        """These are held until then (monotonic seconds), and longer if renewed. By any thread."""
+        for account in accounts:
+            held = self._held.get(account)
+            if held is not None:
+                held.until = until
+
     def committed(self) -> Shown:
-        """The accounts that are held, and their totals as the database has them."""
-        shown = Shown(frozenset(self._held))
-        for held in self._held.values():
+        """The accounts that are held, and their totals as the database has them.
+
+        Not those whose lease is over: another replica may be showing them.
+        """
+        monotonic = self._now().monotonic
+        in_time = [held for held in list(self._held.values()) if held.until > monotonic]
+        shown = Shown(frozenset(held.lease.account for held in in_time))
+        for held in in_time:
             shown.counters.update(held.totals.counters)
             shown.histograms.update(held.totals.histograms)
         return shown

@@ -15,7 +15,8 @@ from exporter.ledger.postgres.link import (
     place_of,
 )
 from exporter.ledger.postgres.schema import MIGRATIONS
-from exporter.ledger.postgres.store import Lease, NotHeld, PostgresStore
+from exporter.ledger.postgres.store import NotHeld, PostgresStore
+from exporter.ledger.shared import Lease
 from exporter.ledger.store import AccountMarks, Batch, Kept, StoreBehind, StoreFailed
 from exporter.ledger.totals import CounterName, CounterTotal, Labels
 from exporter.ledger.workflow import Workflow
@@ -128,10 +129,10 @@ class TestLeases:
         first = self.take(link, "a")
         assert first is not None
         with link.transaction() as cursor:
-            give_back(cursor, Lease("studio", "b", 1))
+            give_back(cursor, ["studio"], "b")
         assert self.take(link, "b") is None
         with link.transaction() as cursor:
-            give_back(cursor, first)
+            give_back(cursor, ["studio"], "a")
         assert self.take(link, "b") == Lease("studio", "b", 2)
         link.close()
 

@@ -264,7 +264,8 @@ class TestThatLast:
         store, _ = keeper.begin()
         exemplar = Exemplar(uuid(1), 1.0, T0 + 5)
         failures = CounterTotal(3.0, exemplar, appeared=2)
-        histogram = HistogramTotal((1.0, 5.0), [1, 0, 2], 11.5, [exemplar, None, exemplar])
+        # As they are configured: 1 is no 1.0 to everybody.
+        histogram = HistogramTotal((1, 5.5), [1, 0, 2], 11.5, [exemplar, None, exemplar])
         batch = Batch(
             accounts={"studio": AccountMarks(T0, T0 + 5), "agency": AccountMarks(T0 + 1)},
             counters={
