@@ -324,7 +324,8 @@ class App:
         self._instruments.open_accounts(begun)
         self._accounts = {a.name: (going_on | begun)[a.name] for a in config.accounts}
         self._config, self._following = all_of_it, config
-        self.pushed.change(_push_tokens(config))
+        # What is pushed for an account of another replica is refused for now, not as a stranger's.
+        self.pushed.change(_push_tokens(all_of_it))
         for followed in begun.values():
             followed.start(anew=anew)
         for account in config.accounts:

@@ -6,7 +6,15 @@ from collections.abc import Callable
 from typing import Final
 
 from exporter.ledger.memory import Memory
-from exporter.ledger.store import Batch, Store, StoreBehind, StoreFailed, StoreLost, WorkflowKey
+from exporter.ledger.store import (
+    Batch,
+    NotHeld,
+    Store,
+    StoreBehind,
+    StoreFailed,
+    StoreLost,
+    WorkflowKey,
+)
 from exporter.ledger.totals import Shown
 from exporter.ledger.workflow import Workflow
 from exporter.observations import Moment
@@ -102,6 +110,9 @@ class Keeping:
         """
         try:
             return self._store.find_closed(key)
+        except NotHeld:
+            # Nothing has failed: others know.
+            raise
         except StoreFailed as error:
             self._note_failure(error)
             raise

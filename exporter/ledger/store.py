@@ -37,6 +37,10 @@ class StoreLost(StoreFailed):
     """What was kept before is gone: the store is empty, and begins anew as soon as it can."""
 
 
+class NotHeld(StoreFailed):
+    """Another replica holds the account, or nobody does any more: nothing of it can be told."""
+
+
 class StoreBehind(StoreFailed):
     """The store has lost commits that it had acknowledged, of one account.
 

@@ -39,6 +39,7 @@ from exporter.ledger.store import (
     Batch,
     Forgotten,
     Kept,
+    NotHeld,
     StoreBehind,
     StoreFailed,
     WorkflowKey,
@@ -68,10 +69,6 @@ _FORGET: Final = (
     "WHERE w.account = o.account AND w.workflow = o.workflow "
     f"RETURNING {', '.join(f'w.{name}' for name in WORKFLOW_COLUMNS)}"
 )
-
-
-class NotHeld(StoreFailed):
-    """Another replica holds the account, or nobody does any more."""
 
 
 class NotInTime(StoreFailed):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.opening import CannotOpenLedger
 from exporter.ledger.postgres.leases import give_back, know, take
 from exporter.ledger.postgres.link import (
@@ -15,15 +16,15 @@ from exporter.ledger.postgres.link import (
     place_of,
 )
 from exporter.ledger.postgres.schema import MIGRATIONS
-from exporter.ledger.postgres.store import NotHeld, PostgresStore
+from exporter.ledger.postgres.store import PostgresStore
 from exporter.ledger.shared import Lease
-from exporter.ledger.store import AccountMarks, Batch, Kept, StoreBehind, StoreFailed
+from exporter.ledger.store import AccountMarks, Batch, Kept, NotHeld, StoreBehind, StoreFailed
 from exporter.ledger.totals import CounterName, CounterTotal, Labels
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Status
+from exporter.observations import CannotTakeUp, Status
 from tests.postgres import Server
 from tests.unit.ledger.keepers import PostgresKeeper
-from tests.unit.ledger.ledgers import T0, Clocks, uuid
+from tests.unit.ledger.ledgers import BUCKETS, CAPS, T0, Clocks, pushed, uuid
 from tests.unit.ledger.test_store import key_of, workflow
 
 FINISHED: tuple[CounterName, Labels] = ("finished", ("studio", "completed"))
@@ -103,6 +104,16 @@ class TestAHolderThatComesLate:
         # Nobody came: it goes on, in the same epoch.
         store.keep(outcome(1, 1.0))
         assert finished(keeper) == 1.0
+
+
+class TestALedgerThatHoldsNothing:
+    def test_it_takes_nothing_up_and_nothing_has_failed(self, keeper: PostgresKeeper) -> None:
+        ledger = Ledger({}, BUCKETS, CAPS, Clocks(), keeper.make())
+        with pytest.raises(CannotTakeUp):
+            ledger.take_up(pushed(1, Clocks()()))
+        snapshot = ledger.snapshot()
+        assert (snapshot.errors, snapshot.accounts, snapshot.open_workflows) == (0, (), ())
+        ledger.close()
 
 
 class TestLeases:
