@@ -30,7 +30,9 @@ EXIT_OK: Final = 0
 EXIT_CANNOT_LISTEN: Final = 2
 
 
-def main(argv: Sequence[str] | None = None, *, hold: float = HOLD_SECONDS) -> int:
+def main(  # noqa: PLR0911 - one a command
+    argv: Sequence[str] | None = None, *, hold: float = HOLD_SECONDS
+) -> int:
     """Run the command; the exit code.
 
     `hold` is for how many seconds a new series stands at 0 where workflows are exported: no flag,
@@ -45,6 +47,8 @@ def main(argv: Sequence[str] | None = None, *, hold: float = HOLD_SECONDS) -> in
             return _check_web_config(arguments.file)
         case "health":
             return _health(arguments)
+        case "migrate-storage":
+            return _migrate_storage(arguments)
         case "simulate":
             return _simulate(arguments)
         case "demo":
@@ -113,6 +117,41 @@ def _health(arguments: argparse.Namespace) -> int:
         is_healthy, text = False, str(error)
     say(text, sys.stdout if is_healthy else sys.stderr)
     return EXIT_OK if is_healthy else EXIT_BAD_INPUT
+
+
+def _migrate_storage(arguments: argparse.Namespace) -> int:
+    from exporter.app import clocks  # noqa: PLC0415
+    from exporter.ledger.shared import driver_is_missing  # noqa: PLC0415
+    from exporter.ledger.sqlite import CannotOpenLedger, LedgerInUse  # noqa: PLC0415
+
+    folder: Path = arguments.storage_path
+    dsn_file: Path | None = arguments.dsn_file
+    if dsn_file is None:
+        say("give the file with the connection string: --storage.postgres.dsn-file=FILE")
+        return EXIT_BAD_INPUT
+    try:
+        from exporter.ledger.postgres.migrating import (  # noqa: PLC0415
+            CannotMigrate,
+            into_postgres,
+            into_sqlite,
+        )
+    except ImportError as error:
+        say(driver_is_missing(error))
+        return EXIT_BAD_INPUT
+    try:
+        if arguments.to == "postgres":
+            done = into_postgres(folder, dsn_file, clocks, dry_run=arguments.dry_run)
+        else:
+            done = into_sqlite(dsn_file, folder, clocks, dry_run=arguments.dry_run)
+    except (CannotMigrate, CannotOpenLedger, LedgerInUse) as error:
+        say(str(error))
+        return EXIT_BAD_INPUT
+    told = f"{done.accounts} accounts, {done.workflows:,} workflows, {done.series:,} series"
+    if arguments.dry_run:
+        say(f"it would be copied: {told}; nothing was changed", sys.stdout)
+    else:
+        say(f"copied: {told}; do not start an exporter on the old one again", sys.stdout)
+    return EXIT_OK
 
 
 def _export(arguments: argparse.Namespace, hold: float) -> int:

@@ -154,6 +154,22 @@ def _parser() -> _Parser:
         "--key", type=Path, metavar="FILE", help="its key, where that is a file of its own"
     )
 
+    migrate = commands.add_parser(
+        "migrate-storage",
+        help="copy the ledger of --storage.path into the PostgreSQL of "
+        "--storage.postgres.dsn-file, or back; both must be out of use",
+        allow_abbrev=False,
+    )
+    migrate.add_argument(
+        "--to",
+        choices=("postgres", "sqlite"),
+        required=True,
+        help="where it is copied to; nothing may be there yet",
+    )
+    migrate.add_argument(
+        "--dry-run", action="store_true", help="do all of it, and keep nothing: a rehearsal"
+    )
+
     simulate = commands.add_parser(
         "simulate", help="run a local ComfyControl, to try things on", allow_abbrev=False
     )

@@ -75,6 +75,14 @@ class Shared:
         return self.replica.reading()
 
 
+def driver_is_missing(error: ImportError) -> str:
+    """What to say where what speaks to the database cannot be imported."""
+    return (
+        "a ledger in PostgreSQL needs psycopg: pip install 'comfycontrol-exporter[postgres]' "
+        f"({error.name} cannot be imported)"
+    )
+
+
 def join(
     dsn_file: Path,
     accounts: Callable[[], Collection[str]],
@@ -97,8 +105,5 @@ def join(
     try:
         from exporter.ledger.postgres.joining import joined  # noqa: PLC0415
     except ImportError as error:
-        raise CannotOpenLedger(
-            "a ledger in PostgreSQL needs psycopg: pip install 'comfycontrol-exporter[postgres]' "
-            f"({error.name} cannot be imported)"
-        ) from error
+        raise CannotOpenLedger(driver_is_missing(error)) from error
     return joined(dsn_file, accounts, now, hold, egress)

@@ -39,12 +39,16 @@ _DEFAULTS: Final = {
     "tcp_user_timeout": "5000",
 }
 
-# A pooler in transaction mode takes these with the transaction, and nothing at the start.
-_LIMITS: Final = (
-    f"SET LOCAL statement_timeout = {int(CALL_SECONDS * 1000)}; "
-    "SET LOCAL lock_timeout = 2000; "
-    f"SET LOCAL idle_in_transaction_session_timeout = {int(CALL_SECONDS * 1000)}"
-)
+
+def _limits(seconds: float) -> str:
+    # A pooler in transaction mode takes these with the transaction, and nothing at the start.
+    milliseconds = int(seconds * 1000)
+    return (
+        f"SET LOCAL statement_timeout = {milliseconds}; "
+        "SET LOCAL lock_timeout = 2000; "
+        f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}"
+    )
+
 
 _STATES: Final = {
     "28P01": "the server refuses the password",
@@ -164,7 +168,7 @@ class Link:
         is_committing = False
         try:
             with connection.cursor() as cursor:
-                cursor.execute(_LIMITS)
+                cursor.execute(_limits(self._call_seconds).encode())
                 yield cursor
                 is_committing = True
                 self._commit(connection)

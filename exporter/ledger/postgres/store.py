@@ -338,6 +338,22 @@ class PostgresStore:
         self._held.clear()
         self._link.close()
 
+    def write_first(self, cursor: Cursor, batch: Batch) -> None:
+        """Write what a ledger elsewhere holds, into one that holds nothing yet of its accounts.
+
+        Each total comes once. Within a transaction of a caller that has seen to it that nobody
+        else writes.
+        """
+        if batch.announced is not None:
+            self._announced = max(self._announced, batch.announced)
+        for name, part in _by_account(batch).items():
+            ((number,),) = _all(
+                cursor, "SELECT account FROM comfycontrol_account WHERE name = %s", name
+            )
+            self._words |= self._write(
+                cursor, _Held(Lease(name, "", 0), int(number), 0, Totals()), part
+            )
+
     # A transaction of an account --------------------------------------------------------------
 
     def _keep(self, held: _Held, part: Batch) -> None:
