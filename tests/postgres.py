@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -56,7 +57,13 @@ def free_port() -> int:
 class Server:
     """A server in a folder of its own. Trusts whoever connects from this machine."""
 
-    def __init__(self, folder: Path, programs: Path, settings: dict[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        programs: Path,
+        settings: dict[str, str],
+        primary_port: int | None = None,
+    ) -> None:
         self.folder = folder
         self.port = free_port()
         self._programs = programs
@@ -71,6 +78,11 @@ class Server:
         if self._as:
             shutil.chown(folder, UNPRIVILEGED, "nogroup")
         self.data = folder / "data"
+        if primary_port is not None:
+            self._run("pg_basebackup", "-D", str(self.data), "-h", "127.0.0.1", "-p",
+                      str(primary_port), "-U", "exporter", "-X", "stream", "-c", "fast",
+                      "-R")  # fmt: skip
+            return
         self._run("initdb", "-D", str(self.data), "-U", "exporter", "-A", "trust", "-N",
                   "-E", "UTF8", "--locale=C")  # fmt: skip
 
@@ -116,6 +128,12 @@ class Server:
             else:
                 return
 
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run a statement as a superuser; the rows that it gives."""
+        with psycopg.connect(self.dsn(), autocommit=True, connect_timeout=3) as connection:
+            cursor = connection.execute(statement.encode())
+            return [] if cursor.description is None else cursor.fetchall()
+
     def crash(self) -> None:
         """End it at once, as a crash would: without a checkpoint, and without a word."""
         self._end(signal.SIGQUIT)
@@ -149,17 +167,88 @@ class Server:
 
 
 @contextmanager
-def serving(settings: dict[str, str]) -> Iterator[Server]:
-    """A server with these settings, for as long as the block lasts."""
+def serving(settings: dict[str, str], primary_port: int | None = None) -> Iterator[Server]:
+    """A server with these settings, for as long as the block lasts.
+
+    With `primary_port` it is a standby of the server at that port.
+    """
     programs = binaries()
     assert programs is not None
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="postgres-", dir=memory if memory.is_dir() else None))
-    server = Server(folder, programs, settings)
+    server: Server | None = None
     try:
+        server = Server(folder, programs, settings, primary_port)
         server.start()
         yield server
     finally:
-        with suppress(OSError):
-            server.crash()
+        if server is not None:
+            with suppress(OSError):
+                server.crash()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+class Proxy:
+    """Stands between clients and a port, and can be cut without a word."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._passes = threading.Event()
+        self._passes.set()
+        self._open: list[socket.socket] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listening.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """From now on nothing passes, and nobody is told."""
+        self._passes.clear()
+
+    def mend(self) -> None:
+        """New connections pass; those of before are broken."""
+        self._close_all()
+        self._passes.set()
+
+    def close(self) -> None:
+        """Accept nobody any more."""
+        with suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._close_all()
+        self._passes.set()
+
+    def _close_all(self) -> None:
+        for each in self._open:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        self._open.clear()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listening.accept()
+                self._open.append(client)
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+            except OSError:
+                return
+
+    def _serve(self, client: socket.socket) -> None:
+        self._passes.wait()
+        try:
+            server = socket.create_connection(("127.0.0.1", self._target))
+        except OSError:
+            client.close()
+            return
+        self._open.append(server)
+        for source, to in ((client, server), (server, client)):
+            threading.Thread(target=self._pump, args=(source, to), daemon=True).start()
+
+    def _pump(self, source: socket.socket, to: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                self._passes.wait()
+                to.sendall(data)
+        for each in (source, to):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)

@@ -20,7 +20,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.programs import EXPORTER, Process, Stage, free_port, with_hold
-from tests.postgres import DURABLE, Server, binaries, serving
+from tests.postgres import DURABLE, Proxy, Server, binaries, serving
 
 KILLS = int(os.environ.get("REPLICA_KILLS", "6"))
 REPLICAS = 3
@@ -95,6 +95,7 @@ class Replicas:
             [
                 *with_hold(1.0), f"--config.file={self._config}",
                 f"--web.listen-address=127.0.0.1:{self.ports[number]}",
+                f"--storage.postgres.dsn-file={self.stage.folder / f'dsn-{number}'}",
             ],
         )  # fmt: skip
 
@@ -123,10 +124,10 @@ class Replicas:
             self.scrapes += 1
         return together
 
-    def holders(self) -> dict[str, list[int]]:
-        """By account, the replicas that say that they hold it."""
+    def holders(self, besides: int | None = None) -> dict[str, list[int]]:
+        """By account, the replicas that say that they hold it; `besides` one of them."""
         held: dict[str, list[int]] = {account: [] for account in ACCOUNTS}
-        for number in list(self.processes):
+        for number in self.processes.keys() - {besides}:
             try:
                 found = scrape(self.ports[number])
             except requests.RequestException:
@@ -176,8 +177,8 @@ class Story:
         )  # fmt: skip
         stage.until("the simulator answers", self.truth)
         requests.post(f"{self.simulator}/_simulator/pause", timeout=10).raise_for_status()
-        dsn = stage.folder / "dsn"
-        dsn.write_text(server.dsn(password="Planted"))
+        for number in range(REPLICAS):
+            self.connect(number)
         config = stage.folder / "config.yml"
         config.write_text(
             yaml.safe_dump(
@@ -191,12 +192,16 @@ class Story:
                             "rate_limit": LIMIT,
                         }
                         for name in ACCOUNTS
-                    ],
-                    "storage": {"postgres": {"dsn_file": "dsn"}},
+                    ]
                 }
             )
         )
         self.replicas = Replicas(stage, str(config))
+
+    def connect(self, number: int, **changes: str) -> None:
+        """Write the connection string of a replica."""
+        dsn = self.server.dsn(password="Planted", **changes)
+        (self.stage.folder / f"dsn-{number}").write_text(dsn)
 
     def truth(self) -> dict[str, Any]:
         found: dict[str, Any] = requests.get(
@@ -322,3 +327,73 @@ def test_a_holder_that_hangs_is_replaced_and_settles_nothing_when_it_comes_back(
     assert shown
     story.stage.until("everything is counted", story.is_all_known, seconds=120)
     story.check_truth()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_holder_that_is_cut_off_from_the_database_is_replaced(story: Story) -> None:
+    proxies = [Proxy(story.server.port) for _ in range(REPLICAS)]
+    for number, proxy in enumerate(proxies):
+        story.connect(number, port=str(proxy.port))
+    story.begin()
+    replicas = story.replicas
+    ((holder, *_), *_) = replicas.holders().values()
+    proxies[holder].cut()
+    began = time.monotonic()
+    story.stage.until(
+        "others hold its accounts",
+        # The one that is cut off takes its time to answer.
+        lambda: all(len(who) == 1 for who in replicas.holders(besides=holder).values()),
+        seconds=TAKEN_OVER + 5,
+    )
+    assert time.monotonic() - began < TAKEN_OVER
+    # Nobody shows an account beside them, and nothing steps back.
+    assert replicas.all_held()
+    replicas.look()
+    process = replicas.processes[holder]
+    assert "the database cannot be reached" in process.output
+    proxies[holder].mend()
+    story.stage.until("it is back", lambda: "the database is back" in process.output)
+    story.stage.until("everything is counted", story.is_all_known, seconds=120)
+    story.check_truth()
+    for proxy in proxies:
+        proxy.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("way", ["synchronous", "asynchronous"])
+def test_a_failover_of_the_database_loses_nothing(story: Story, way: str) -> None:
+    primary, wire = story.server, Proxy(story.server.port)
+    with serving(DURABLE, wire.port) as standby:
+        if way == "synchronous":
+            primary.query("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            primary.query("SELECT pg_reload_conf()")
+        for number in range(REPLICAS):
+            story.connect(
+                number,
+                host="127.0.0.1,127.0.0.1",
+                port=f"{primary.port},{standby.port}",
+                target_session_attrs="read-write",
+            )
+        story.begin()
+        time.sleep(8)
+        story.replicas.look()
+        if way == "asynchronous":
+            # What is committed from here on is acknowledged, and lost.
+            wire.cut()
+            until = time.monotonic() + 4
+            while time.monotonic() < until:
+                story.replicas.look()
+                time.sleep(0.1)
+        primary.crash()
+        wire.close()
+        standby.query("SELECT pg_promote()")
+        story.server = standby
+        story.stage.until("everything is counted", story.is_all_known, seconds=120)
+        story.check_truth()
+        regressions = sum(
+            "the database has lost commits" in process.output
+            for process in story.replicas.processes.values()
+        )
+        assert bool(regressions) == (way == "asynchronous")

@@ -20,12 +20,13 @@ from exporter.ledger.store import StoreFailed
 Connection = psycopg.Connection[tuple[Any, ...]]
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 
-CONNECT_SECONDS: Final = 3
+CONNECT_SECONDS: Final = 2
 """How long each address of the server may take to answer, where the connection string says
 nothing else. More than a lease can wait for would be of no use."""
 
-CALL_SECONDS: Final = 5.0
-"""How long one transaction may take, from its first statement to the answer to its last."""
+CALL_SECONDS: Final = 4.0
+"""How long one transaction may take, from its first statement to the answer to its last. A scrape
+waits for one, and for a connection before that."""
 
 OLDEST_SERVER: Final = 140_000
 """PostgreSQL 14, as `server_version_num` has it."""
@@ -36,7 +37,7 @@ _DEFAULTS: Final = {
     "keepalives_idle": "5",
     "keepalives_interval": "2",
     "keepalives_count": "3",
-    "tcp_user_timeout": "5000",
+    "tcp_user_timeout": "4000",
 }
 
 
