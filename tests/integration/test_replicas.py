@@ -397,3 +397,22 @@ def test_a_failover_of_the_database_loses_nothing(story: Story, way: str) -> Non
             for process in story.replicas.processes.values()
         )
         assert bool(regressions) == (way == "asynchronous")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_holder_that_is_stopped_hands_its_accounts_on_at_once(story: Story) -> None:
+    story.begin()
+    replicas = story.replicas
+    ((holder, *_), *_) = replicas.holders().values()
+    process = replicas.processes.pop(holder)
+    assert process.terminate() == 0
+    story.stage.kill(process.name)
+    began = time.monotonic()
+    story.stage.until("others hold its accounts", replicas.all_held, seconds=20)
+    # Sooner than a lease is over.
+    assert time.monotonic() - began < 7
+    assert "Planted" not in process.output
+    replicas.start(holder)
+    story.stage.until("everything is counted", story.is_all_known, seconds=120)
+    story.check_truth()
