@@ -39,6 +39,7 @@ SEVERITIES: Final = ("critical", "warning", "info")
 
 _HEAD: Final = "# Generated from alerts/settings/thresholds.yml by `make alerts`. Do not edit.\n"
 _PLACE: Final = re.compile(r"\[\[([A-Za-z_.]+)\]\]")
+_LABEL: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)?", re.ASCII)
 _WINDOW: Final = re.compile(r"(?<=\[)\d+[smhd](?=\])")
 _DURATION: Final = re.compile(r"(\d+)([smhd])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -62,7 +63,7 @@ class Rendering(Protocol):
         ...
 
     def optional(self, path: str, rules: str) -> str:
-        """An alert's rules, where they can be left out."""
+        """Rules that are left out where what stands at a place is false, or empty."""
         ...
 
 
@@ -134,7 +135,7 @@ def leaves(thresholds: Thresholds, path: str = "") -> Iterator[tuple[str, object
 def used() -> set[str]:
     """The paths that the rules ask for."""
     texts = [recording.expr for recording in RECORDINGS]
-    paths = {"settings.grafana", "settings.runbooks"}
+    paths = {f"settings.{name}" for name in ("grafana", "runbooks", "exporter", "slice")}
     for alert in ALERTS:
         paths.add(f"alerts.{alert.name}.enabled")
         for rule in alert.rules:
@@ -241,7 +242,10 @@ def _faults_of_usual(usual: Thresholds) -> Iterator[str]:
 def _fault_of(path: str, value: object) -> str:
     """What a value must be, where it is not."""
     key = path.rpartition(".")[2]
-    if path.startswith("settings."):
+    if path == "settings.slice":
+        fits = isinstance(value, str) and _LABEL.fullmatch(value) is not None
+        must = "the label of a slice, or empty"
+    elif path.startswith("settings."):
         fits, must = isinstance(value, str) and bool(value), "text"
     elif key == "enabled":
         fits, must = isinstance(value, bool), "true or false"
@@ -292,11 +296,16 @@ def alerting_rules(rendering: Rendering) -> str:
     rules = "".join(
         rendering.optional(
             f"alerts.{alert.name}.enabled",
-            "".join(_item(_alerting_rule(alert, rule, rendering)) for rule in alert.rules),
+            "".join(_optional_item(alert, rule, rendering) for rule in alert.rules),
         )
         for alert in ALERTS
     )
     return _file("comfycontrol-alerts", rules)
+
+
+def _optional_item(alert: Alert, rule: Rule, rendering: Rendering) -> str:
+    item = _item(_alerting_rule(alert, rule, rendering))
+    return rendering.optional("settings.slice", item) if rule.by_slice else item
 
 
 def fill(text: str, rendering: Rendering) -> str:
@@ -311,18 +320,24 @@ def fill(text: str, rendering: Rendering) -> str:
 
 def _alerting_rule(alert: Alert, rule: Rule, rendering: Rendering) -> dict[str, Any]:
     place = place_of(alert, rule)
-    account = "{{ with $labels.account }}?var-account={{ . | urlquery }}{{ end }}"
+    chosen = "{{ with $labels.account }}?var-account={{ . | urlquery }}{{ end }}"
+    labels = {"severity": fill(f"[[{place}.severity]]", rendering)}
+    if rule.reason:
+        labels["reason"] = rule.reason
+    if rule.by_slice:
+        chosen += "&var-by=[[settings.slice]]"
+        # Under a name that does not depend on the slice: for boards, and for whoever routes.
+        labels["whose"] = fill("{{ $labels.[[settings.slice]] }}", rendering)
     return {
         "alert": alert.name,
         "expr": fill(rule.expr, rendering),
         "for": fill(f"[[{place}.for]]", rendering),
-        "labels": {"severity": fill(f"[[{place}.severity]]", rendering)}
-        | ({"reason": rule.reason} if rule.reason else {}),
+        "labels": labels,
         "annotations": {
             "summary": fill(rule.summary, rendering),
             "description": fill(rule.description, rendering),
             "runbook_url": fill(f"[[settings.runbooks]]/{alert.name}.md", rendering),
-            "dashboard_url": fill(f"[[settings.grafana]]/d/{alert.board}{account}", rendering),
+            "dashboard_url": fill(f"[[settings.grafana]]/d/{alert.board}{chosen}", rendering),
         },
     }
 

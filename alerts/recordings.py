@@ -21,17 +21,32 @@ class Recording:
     expr: str
 
 
-def _slow_starts(window: str) -> Recording:
+def slow_share(window: str, by: str = "job, instance, account", only: str = "") -> str:
+    """Of what started, the share that had waited for longer than the objective says.
+
+    Args:
+        window: over which time.
+        by: the labels that are left.
+        only: a matcher that leaves out others.
+    """
+    # Next to a brace, what a chart's template puts in would not be read as such.
     # A bound is written 300.0 or, by some other exposition, 300.
     within = 'le=~"[[objective.starts_within]](\\\\.0)?"'
     name = "comfycontrol_workflow_time_to_start_seconds"
-    return Recording(
-        f"account:comfycontrol_workflow_slow_starts:ratio_rate{window}",
-        f"1 - sum by (job, instance, account) (rate({name}_bucket{{{within}}}[{window}]))\n"
-        f"  / (sum by (job, instance, account) (rate({name}_count[{window}])) > 0)\n"
+    bucket = f"{within}, {only}" if only else within
+    all_of_it = f"{{ {only}}}" if only else ""
+    return (
+        f"1 - sum by ({by}) (rate({name}_bucket{{{bucket}}}[{window}]))\n"
+        f"  / (sum by ({by}) (rate({name}_count{all_of_it}[{window}])) > 0)\n"
         # `>= 0` drops the NaN of a window without any.
         "or\n  (1 - histogram_fraction(0, [[objective.starts_within]], "
-        f"sum by (job, instance, account) (rate({name}[{window}])))) >= 0",
+        f"sum by ({by}) (rate({name}{all_of_it}[{window}])))) >= 0"
+    )
+
+
+def _slow_starts(window: str) -> Recording:
+    return Recording(
+        f"account:comfycontrol_workflow_slow_starts:ratio_rate{window}", slow_share(window)
     )
 
 

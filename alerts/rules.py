@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from alerts.needed import missing
-from alerts.recordings import FAILURES_OVER
+from alerts.recordings import FAILURES_OVER, slow_share
 from alerts.texts import (
     CAUSE,
     DOWN_LONG,
@@ -50,6 +50,8 @@ class Rule:
     description: str
     reason: str = ""
     """Tells the ways apart where there are several: a label, and the key in `thresholds.yml`."""
+    by_slice: bool = False
+    """Whether it is for each value of the slice in `settings.slice`, and not there without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,59 @@ def _burning(reason: str, long: str, short: str) -> Rule:
         summary="Workflows of {{ $labels.account }} wait too long for their start",
         description=f"{{{{ $value | humanizePercentage }}}} of the workflows that started within "
         f"the last {long} had waited for longer; promised is that {_PROMISE}.",
+    )
+
+
+_SLICE: Final = "[[settings.slice]]"
+_OF_SLICE: Final = f"job, instance, account, {_SLICE}"
+_IS_SLICED: Final = f'{_SLICE}!=""'
+"""Without such a label, this matches nothing: the alert is silent, and no other changes."""
+_WHOSE: Final = f"{_SLICE} {{{{ $labels.{_SLICE} }}}} in {{{{ $labels.account }}}}"
+
+
+def _burning_of_slice() -> Rule:
+    path = f"{_TIME_TO_START}.slice"
+    limit = f"[[{path}.burn]] * (1 - [[objective.share]])"
+    started = f"comfycontrol_workflows_started_total{{ {_IS_SLICED}}}"
+    return Rule(
+        reason="slice",
+        by_slice=True,
+        # As for the account as a whole.
+        expr=f"(\n{slow_share('1h', _OF_SLICE, _IS_SLICED)}\n) > {limit}\n"
+        f"unless on ({_OF_SLICE}) (\n{slow_share('5m', _OF_SLICE, _IS_SLICED)}\n) <= {limit}\n"
+        f"and on ({_OF_SLICE})\n"
+        f"  sum by ({_OF_SLICE}) (increase({started}[1h])) >= [[{path}.at_least]]",
+        when="as `fast`, of one value of the slice in `settings.slice`: more than "
+        f"[[{path}.burn]] times too fast, of at least [[{path}.at_least]]",
+        summary=f"Workflows of {_WHOSE} wait too long for their start",
+        description=f"{{{{ $value | humanizePercentage }}}} of the workflows of {_SLICE} "
+        f"{{{{ $labels.{_SLICE} }}}} that started within the last 1h had waited for longer; "
+        f"promised is that {_PROMISE}.",
+    )
+
+
+def _many_of_slice_fail() -> Rule:
+    path = "alerts.ComfyControlFailureRatioHigh.slice"
+
+    def ended(status: str) -> str:
+        selector = f'{{status=~"{status}", {_IS_SLICED}}}[{FAILURES_OVER}]'
+        return f"sum by ({_OF_SLICE}) (increase(comfycontrol_workflows_finished_total{selector}))"
+
+    return Rule(
+        reason="slice",
+        by_slice=True,
+        expr=f"  {ended('failed')}\n/ ({ended('completed|failed')} >= [[{path}.at_least]])\n"
+        f"> [[{path}.above]]",
+        when="as `fast`, of one value of the slice in `settings.slice`: above "
+        f"[[{path}.above]] over {FAILURES_OVER}, of at least [[{path}.at_least]]",
+        summary=f"Many workflows of {_WHOSE} fail",
+        description=f"{{{{ $value | humanizePercentage }}}} of the workflows of {_SLICE} "
+        f"{{{{ $labels.{_SLICE} }}}} that ran to an end within the last {_WORDS[FAILURES_OVER]} "
+        "failed"
+        "{{ with printf `topk(1, sum by (node_type) (increase(comfycontrol_workflow_failures_total"
+        f"{{job=%q, instance=%q, account=%q, {_SLICE}=%q}}[{FAILURES_OVER}])))` "
+        f"{OF_ACCOUNT} $labels.{_SLICE} | query }}}}"
+        ", most of them in {{ . | first | label `node_type` }}{{ end }}.",
     )
 
 
@@ -168,7 +223,7 @@ ALERTS: Final = (
     Alert(
         "ComfyControlTimeToStartTooLong",
         OVERVIEW,
-        (_burning("fast", "1h", "5m"), _burning("slow", "6h", "30m")),
+        (_burning("fast", "1h", "5m"), _burning("slow", "6h", "30m"), _burning_of_slice()),
     ),
     Alert(
         "ComfyControlFailureRatioHigh",
@@ -176,6 +231,7 @@ ALERTS: Final = (
         (
             _many_fail("fast", FAILURES_OVER),
             _many_fail("slow", "6h", "1h"),
+            _many_of_slice_fail(),
             Rule(
                 reason="few",
                 expr="max by (job, instance, account) (comfycontrol_workflows_failed_in_a_row)"

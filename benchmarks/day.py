@@ -22,7 +22,7 @@ from typing import Any, Final
 import yaml
 
 from benchmarks.coverage.counted import CAUSE, Counted, read_counted
-from benchmarks.coverage.ours import FILE_VARIABLE
+from benchmarks.coverage.ours import FILE_VARIABLE, ROWS_VARIABLE
 from benchmarks.metrics import Metrics
 from benchmarks.processes import ACCOUNT, ExporterProgram, SimulatorProgram, running
 
@@ -49,6 +49,8 @@ def main() -> None:
     parser.add_argument(
         "--patience", type=float, default=900.0, help="seconds after the last end; default 900"
     )
+    parser.add_argument("--rows", type=Path, help="file for what was said of each workflow")
+    parser.add_argument("--truth", type=Path, help="file for what really happened")
     parser.add_argument("--without", choices=sorted(OFF), action="append", default=[])
     arguments = parser.parse_args()
     account = {key: value for part in arguments.without for key, value in OFF[part].items()}
@@ -60,17 +62,23 @@ def main() -> None:
         with running(simulator.program):
             simulator.control("pause")
             file = folder / "counted"
+            environment = {FILE_VARIABLE: str(file)}
+            if arguments.rows is not None:
+                environment[ROWS_VARIABLE] = str(arguments.rows)
             exporter = ExporterProgram(
                 simulator.base_url,
                 simulator.token(),
                 folder,
                 account=account,
                 module="benchmarks.coverage.ours",
-                environment={FILE_VARIABLE: str(file)},
+                environment=environment,
             )
             with running(exporter.program):
                 _live_through(simulator, exporter, file, arguments.workflows, arguments.patience)
-                _tell(simulator.truth(), read_counted(file), Metrics(exporter.scrape()[0]))
+                truth = simulator.truth()
+                if arguments.truth is not None:
+                    arguments.truth.write_text(json.dumps(truth), encoding="utf-8")
+                _tell(truth, read_counted(file), Metrics(exporter.scrape()[0]))
 
 
 def _day(workflows: int) -> dict[str, Any]:

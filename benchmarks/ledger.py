@@ -18,6 +18,7 @@ from statistics import median
 from typing import Final
 from uuid import UUID
 
+from exporter.history.history import History
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.sqlite import FILE_NAME, SqliteStore
 from exporter.ledger.store import AccountMarks, Batch
@@ -91,9 +92,14 @@ def _load(folder: Path, per_minute: int, minutes: float, seed: int) -> bool:
     settles = int(per_minute * minutes)
     print(f"{settles} workflows, {per_minute} a minute; each seen 5 times, one in ten fails")
     ours = _our_cost(folder / "load", settles, per_minute, seed)
+    bare = _our_cost(folder / "bare", settles, per_minute, seed, with_history=False)
     plain = _plain_cost(folder / "plain.sqlite3", settles, seed)
     seconds = 60.0 * minutes
-    for name, cost in (("the ledger", ours), ("one transaction a settle, plain", plain)):
+    for name, cost in (
+        ("the ledger", ours),
+        ("without its history", bare),
+        ("one transaction a settle, plain", plain),
+    ):
         print(
             f"  {name + ':':33} {cost.cpu_seconds / settles * 1e6:6.0f} µs of CPU a settle, "
             f"{cost.cpu_seconds / seconds:6.1%} of a core, {cost.written_mib:6.0f} MiB written"
@@ -105,9 +111,24 @@ def _load(folder: Path, per_minute: int, minutes: float, seed: int) -> bool:
     return ours.cpu_seconds / seconds < SHARE_OF_A_CORE
 
 
-def _our_cost(folder: Path, settles: int, per_minute: int, seed: int) -> Cost:
+def _remember(ledger: Ledger, now: Clocks) -> None:
+    """Have what it takes remembered, as the exporter does."""
+    history = History(now)
+
+    def keep() -> None:
+        history.digest([ACCOUNT])
+        ledger.keep_history(history.take_pending)
+
+    ledger.on_taken, ledger.before_keeping = history.note, keep
+
+
+def _our_cost(
+    folder: Path, settles: int, per_minute: int, seed: int, *, with_history: bool = True
+) -> Cost:
     now = Clocks()
     ledger = Ledger(TERMS, BUCKETS, CAPS, now, SqliteStore(folder, now))
+    if with_history:
+        _remember(ledger, now)
     ledger.draw_line(ACCOUNT, now().wall - 1)
     days = _lives(settles, random.Random(seed), now)
     per_keep = per_minute / 60.0 * KEEP_SECONDS

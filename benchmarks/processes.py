@@ -37,10 +37,13 @@ class Program:
     """A running process.
 
     Args:
-        command: a module for the interpreter that runs the benchmark, and its arguments.
+        command: a module for the interpreter that runs the benchmark, and its arguments; or any
+            program, where `is_module` is false.
         flags: more of them, by name.
         output: takes what it says.
         environment: beside that of the benchmark.
+        core: the only one that it may use; None: any.
+        is_module: whether the interpreter runs it.
     """
 
     def __init__(
@@ -49,12 +52,17 @@ class Program:
         flags: Mapping[str, object],
         output: Path,
         environment: Mapping[str, str] | None = None,
+        *,
+        core: int | None = None,
+        is_module: bool = True,
     ) -> None:
         self._output = output
         with output.open("wb") as file:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", *command),
+                    *(() if core is None else ("taskset", "-c", str(core))),
+                    *((sys.executable, "-m") if is_module else ()),
+                    *command,
                     *(f"--{name}={value}" for name, value in flags.items()),
                 ],
                 stdout=file,
@@ -77,6 +85,10 @@ class Program:
             memory_most_mib=int(status["VmHWM"].split()[0]) / 1024,
             threads=int(status["Threads"]),
         )
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
 
     def check(self) -> None:
         """Raise where it has ended by itself."""
@@ -182,6 +194,7 @@ class ExporterProgram:
         account: more of the account's configuration.
         module: what is run; the exporter itself, or something that wraps its command line.
         environment: for that module.
+        core: the only one that it may use; None: any.
     """
 
     def __init__(
@@ -193,6 +206,7 @@ class ExporterProgram:
         account: Mapping[str, object] | None = None,
         module: str = "exporter",
         environment: Mapping[str, str] | None = None,
+        core: int | None = None,
     ) -> None:
         config = {
             "accounts": [
@@ -200,8 +214,11 @@ class ExporterProgram:
                     "name": ACCOUNT,
                     "base_url": base_url,
                     "token": token,
-                    "listing": {},
-                    **(account or {}),
+                    **{
+                        key: value
+                        for key, value in {"listing": {}, **(account or {})}.items()
+                        if value is not None
+                    },
                 }
             ]
         }
@@ -218,6 +235,7 @@ class ExporterProgram:
             },
             folder / "exporter.log",
             environment,
+            core=core,
         )
         self.first_answer: Final = wait_for_answer(self.metrics_url, self.program)
         """Seconds from the start to the first answer of /metrics."""

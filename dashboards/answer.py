@@ -93,23 +93,25 @@ def alerts() -> AnyPanel:
 
 def firing(*, exporter: bool) -> AnyPanel:
     """Each alert, with the way to its runbook."""
-    by = ["alertname", "reason", "account", "node_type", "severity"]
+    by = ["alertname", "reason", "account", "node_type", "whose", "severity"]
     if exporter:
         by = ["alertname", "reason", "account", "instance", "severity"]
     labels = ", ".join(by)
 
     def named(expression: str) -> str:
         """Without what all names begin with: the column is narrow."""
-        return (
+        short = (
             f"label_replace(max by ({labels}) ({expression}),"
             ' "alertname", "$1", "alertname", "ComfyControl(.+)")'
         )
+        # An alert is of a node, or of one value of a slice: one column does for both.
+        return short if exporter else f'label_replace({short}, "node_type", "$1", "whose", "(.+)")'
 
     rank = (
         f'4 * {_FIRING}, severity="critical"}} or 3 * {_FIRING}, severity="warning"}}'
         f' or 2 * {_FIRING}, severity!~"critical|warning"}} or {_PENDING}'
     )
-    about = [Column("node_type", "Node type", width=140)]
+    about = [Column("node_type", "Node or team", width=140)]
     if exporter:
         about = [Column("instance", "Exporter", width=140)]
     return rows(

@@ -27,13 +27,16 @@ def board(  # noqa: PLR0913 (each is given by its name)
     title: str,
     description: str,
     others: Sequence[build.DashboardLink],
-    runbooks: str,
+    settings: Mapping[str, str],
     rows: Sequence[Row],
     variables: Sequence[build.IntervalVariable | build.QueryVariable] = (),
     span: str = "6h",
     refresh: str = "30s",
 ) -> model.Dashboard:
-    """A whole board, of the last `span`. A hidden variable keeps where runbooks are read."""
+    """A whole board, of the last `span`.
+
+    Hidden variables keep where runbooks are read, and where the exporter's own pages are.
+    """
     made = (
         build.Dashboard(title)
         .uid(uid)
@@ -56,7 +59,8 @@ def board(  # noqa: PLR0913 (each is given by its name)
     made.link(_all_runbooks())
     for variable in variables:
         made.with_variable(variable)
-    made.with_variable(build.ConstantVariable("runbooks").value(runbooks))
+    for name, setting in (("runbooks", "runbooks"), ("exporter_url", "exporter")):
+        made.with_variable(build.ConstantVariable(name).value(settings[setting]))
     for number, row in enumerate(rows):
         if row.title:
             made.with_row(build.Row(row.title).id(number * _IDS_PER_ROW))

@@ -89,7 +89,7 @@ def exporter_health(thresholds: Thresholds) -> model.Dashboard:
         description="Whether the overview can be believed: how the exporter sees the service, "
         "what it misses, and what it needs.",
         others=places.others(places.HEALTH_UID),
-        runbooks=thresholds["settings"]["runbooks"],
+        settings=thresholds["settings"],
         variables=[window()],
         rows=[
             Row("", _answer(at)),

@@ -6,8 +6,9 @@ from grafana_foundation_sdk.models import dashboard as model
 
 from alerts.build import Thresholds
 from alerts.recordings import FAILURES_OVER
-from dashboards import answer, places
-from dashboards.boards import Row, board, window
+from dashboards import answer, by_slice, phases, places
+from dashboards.boards import Row, board, by, window
+from dashboards.by_slice import LONGER, failing, failing_lately, named, start_quantile
 from dashboards.marks import Marks, marks
 from dashboards.panels import (
     BLUE,
@@ -38,10 +39,11 @@ from dashboards.panels import (
 DEPTH: Final = Limits(worrying=50, bad=200)
 """Colours alone: a deep queue that moves is no fault."""
 
-_LONGER: Final = "6h"
-"""The window of the slow alerts on failures."""
 _ALL_FAILURES: Final = "all failures"
 _OPEN: Final = ("accepted", "uploaded", "queued", "running")
+_WHOSE: Final = ("account", by_slice.WHO)
+_BY: Final = ", ".join(_WHOSE)
+"""Of each account, whatever *By* chooses; without slices, the account again."""
 _NOT_SEEN: Final = "not seen"
 _NUMBERS: Final = " >= 0"
 """Leaves a gap, where a quantile of nothing would be NaN."""
@@ -56,13 +58,14 @@ def overview(thresholds: Thresholds) -> model.Dashboard:
         description="Workflows on ComfyControl: how long they wait and run, what fails and where, "
         "and whether the queue moves.",
         others=places.others(places.OVERVIEW_UID),
-        runbooks=thresholds["settings"]["runbooks"],
-        variables=[window()],
+        settings=thresholds["settings"],
+        variables=[by(), window()],
         rows=[
             Row("", _answer(at)),
             Row("Queue", _queue(at)),
             Row("Runs", _runs()),
             Row("Failures", _failures(at)),
+            Row("By $by", by_slice.panels(at)),
             Row("Open workflows", _open_workflows(at)),
         ],
     )
@@ -99,9 +102,9 @@ def _answer(at: Marks) -> list[AnyPanel]:
         stats(
             About(
                 "Success ratio",
-                "Of the workflows of an account that completed or failed, the share that "
-                f"completed: of the account where it is least, over the last hour; where fewer "
-                f"than {at.enough} ended then, over six hours or a day. Beside it the account "
+                "Of the workflows that completed or failed, the share that completed: of the "
+                "account, or whatever *By* chooses, where it is least, over the last hour; where "
+                f"fewer than {at.enough} ended then, over six hours or a day. Beside it the one "
                 "where it is least over seven days. Accounts that are down are left out, and so "
                 "are cancelled and invalid ones: somebody's decision, and somebody's mistake.",
                 SHARE,
@@ -110,10 +113,10 @@ def _answer(at: Marks) -> list[AnyPanel]:
                 links=[places.runbook("ComfyControlFailureRatioHigh")],
             ),
             Query(
-                f"bottomk(1, ({_recent_success(at.enough)}){answer.SEEN})",
-                "{{account}}, {{over}}",
+                named(f"bottomk(1, ({_recent_success(at.enough)}){answer.SEEN})"),
+                "{{whose}}, {{over}}",
             ),
-            Query(f"bottomk(1, {_success('7d', at.enough)}{answer.SEEN})", "{{account}}, 7 d"),
+            Query(named(f"bottomk(1, {_success('7d', at.enough)}{answer.SEEN})"), "{{whose}}, 7 d"),
             limits=at.success,
             decimals=1,
             no_value="too few, or not seen",
@@ -121,7 +124,8 @@ def _answer(at: Marks) -> list[AnyPanel]:
         stats(
             About(
                 "Fails most",
-                "The type of node in which most workflows of one account failed within 30 minutes. "
+                "The type of node in which most workflows failed within 30 minutes, and whose they "
+                "were. "
                 "Orange: as many as the alert on a node asks for; it fires where they are also a "
                 "share of what ended.",
                 COUNT,
@@ -129,7 +133,7 @@ def _answer(at: Marks) -> list[AnyPanel]:
                 height=4,
                 links=[places.runbook("ComfyControlNodeTypeFailing")],
             ),
-            Query(f"topk(1, {_FAILED_LATELY} > 0{answer.SEEN})", "{{node_type}}, {{account}}"),
+            Query(named(f"topk(1, {_FAILED_LATELY} > 0{answer.SEEN})"), "{{node_type}}, {{whose}}"),
             Query(
                 "0 * sum(comfycontrol_workflows_finished_total"
                 f'{{account=~"$account", status="failed"}}{answer.SEEN})'
@@ -144,7 +148,8 @@ def _answer(at: Marks) -> list[AnyPanel]:
             About(
                 "Time to start, p95",
                 "95 of 100 workflows that started within the window had waited no longer than "
-                "this, from their creation, in the account where they wait longest. A growing "
+                "this, from their creation: of the account, or whatever *By* chooses, where they "
+                "wait longest. A growing "
                 "queue shows here only once its workflows start: see *Stands still*.",
                 SECONDS,
                 width=4,
@@ -152,8 +157,8 @@ def _answer(at: Marks) -> list[AnyPanel]:
                 links=[places.runbook("ComfyControlTimeToStartTooLong")],
             ),
             Query(
-                f"topk(1, {_start_quantile('0.95', '$window', 'account')} >= 0{answer.SEEN})",
-                "{{account}}",
+                named(f"topk(1, {start_quantile('0.95', '$window', *_WHOSE)} >= 0{answer.SEEN})"),
+                "{{whose}}",
             ),
             Query(
                 "sum(rate(comfycontrol_workflow_time_to_start_seconds_count"
@@ -176,8 +181,11 @@ def _answer(at: Marks) -> list[AnyPanel]:
                 links=[places.runbook("ComfyControlQueueStuck")],
             ),
             Query(
-                'topk(1, max by (account) (comfycontrol_queue_position_max{account=~"$account"}))',
-                "{{account}}",
+                named(
+                    f"topk(1, max by ({_BY}) "
+                    '(comfycontrol_queue_position_max{account=~"$account"}))'
+                ),
+                "{{whose}}",
             ),
             Query(_NONE_QUEUED, over_all),
             limits=DEPTH,
@@ -195,10 +203,12 @@ def _answer(at: Marks) -> list[AnyPanel]:
                 links=[places.runbook("ComfyControlQueueStuck")],
             ),
             Query(
-                "topk(1, time() - min by (account) "
-                "(comfycontrol_oldest_workflow_created_timestamp_seconds"
-                '{account=~"$account", status="queued"}))',
-                "{{account}}",
+                named(
+                    f"topk(1, time() - min by ({_BY}) "
+                    "(comfycontrol_oldest_workflow_created_timestamp_seconds"
+                    '{account=~"$account", status="queued"}))'
+                ),
+                "{{whose}}",
             ),
             Query(_NONE_QUEUED, over_all),
             limits=at.oldest_queued,
@@ -331,9 +341,9 @@ def _queue(at: Marks) -> list[AnyPanel]:
                 width=6,
                 links=[places.runbook("ComfyControlTimeToStartTooLong")],
             ),
-            Query(_start_quantile("0.5", "$window") + _NUMBERS, "median"),
-            Query(_start_quantile("0.95", "$window") + _NUMBERS, "p95", exemplars=True),
-            Query(_start_quantile("0.99", "$window") + _NUMBERS, "p99"),
+            Query(start_quantile("0.5", "$window") + _NUMBERS, "median"),
+            Query(start_quantile("0.95", "$window") + _NUMBERS, "p95", exemplars=True),
+            Query(start_quantile("0.99", "$window") + _NUMBERS, "p99"),
             colors={"median": "#fff3b0", "p95": YELLOW, "p99": "#9c8400"},
             dashed="median",
             limits=at.time_to_start,
@@ -358,6 +368,7 @@ def _queue(at: Marks) -> list[AnyPanel]:
             ),
             scheme="YlOrRd",
         ),
+        *phases.panels(),
         *_runners(),
     ]
 
@@ -550,18 +561,18 @@ def _failures(at: Marks) -> list[AnyPanel]:
                 "Failure ratio",
                 "Of the workflows of an account that completed or failed, the share that failed, "
                 f"as the alert counts them: within {FAILURES_OVER}; where fewer than {at.enough} "
-                f"ended then, within {_LONGER}. Gaps: too few for a share, see *Outcomes*. Dashed: "
+                f"ended then, within {LONGER}. Gaps: too few for a share, see *Outcomes*. Dashed: "
                 "a week ago. Look for a step: something was changed then.",
                 SHARE,
                 width=24,
                 height=7,
                 links=[places.runbook("ComfyControlFailureRatioHigh")],
             ),
-            Query(_failing_lately("", at.enough), "{{account}}"),
-            Query(_failing_lately(" offset 1w", at.enough), "{{account}}, a week ago"),
+            Query(failing_lately("", at.enough), "{{account}}"),
+            Query(failing_lately(" offset 1w", at.enough), "{{account}}, a week ago"),
             limits=at.failing,
             dashed=".*a week ago",
-            no_value=f"No account had {at.enough} that ended within {_LONGER}",
+            no_value=f"No account had {at.enough} that ended within {LONGER}",
         ),
         counts(
             About(
@@ -653,15 +664,16 @@ def _open_workflows(at: Marks) -> list[AnyPanel]:
                 "Queued workflows",
                 "Every queued workflow whose place is known: its place now and five minutes ago, "
                 "and for how long its place has been known (up to six hours, to the minute). Look "
-                "for a long time at the same place. There is no row for what "
-                "`metrics.per_workflow_series` leaves out, and none at all where it is 0.",
+                "for a long time at the same place; an id leads to its history. There is no row "
+                "for what `metrics.per_workflow_series` leaves out, and none at all where it is "
+                "0.",
                 COUNT,
                 width=14,
                 height=10,
                 links=[places.runbook("ComfyControlQueueStuck")],
             ),
             [
-                Column("workflow_id", "Workflow"),
+                Column("workflow_id", "Workflow", link=places.workflow_of("${__value.raw}")),
                 Column("account", "Account", width=95),
                 Column("Value #A", "Place", unit=COUNT, width=75),
                 Column("Value #B", "5 min ago", unit=COUNT, width=100),
@@ -692,6 +704,7 @@ def _open_workflows(at: Marks) -> list[AnyPanel]:
                 f" and on (account, workflow_id) bottomk(15, {position} @ end())",
                 "{{account}} {{workflow_id}}",
             ),
+            link=places.workflow_of("${__field.labels.workflow_id}"),
             legend="hidden",
             no_value=none_known,
         ),
@@ -703,54 +716,28 @@ def _open_workflows(at: Marks) -> list[AnyPanel]:
 
 _NONE_QUEUED: Final = '(sum(comfycontrol_workflows{account=~"$account", status="queued"}) == 0)'
 _FAILED_LATELY: Final = (
-    "round(sum by (account, node_type) "
+    f"round(sum by ({_BY}, node_type) "
     f'(increase(comfycontrol_workflow_failures_total{{account=~"$account"}}[{FAILURES_OVER}])))'
 )
 
 
 def _success(over: str, enough: int) -> str:
     """By account, where enough ended for a share of them to mean anything."""
-    return f"1 - ({_failing(f'[{over}]', enough)})"
+    return f"1 - ({failing(f'[{over}]', enough, _BY)})"
 
 
 def _recent_success(enough: int) -> str:
     """Over the shortest time in which enough ended, which goes into a label."""
-    return " or on (account) ".join(
+    return f" or on ({_BY}) ".join(
         f'label_replace({_success(over, enough)}, "over", "{name}", "", "")'
         for over, name in (("1h", "1 h"), ("6h", "6 h"), ("1d", "1 d"))
     )
-
-
-def _failing_lately(ago: str, enough: int) -> str:
-    """As the fast alert sees it, and where that sees too few, as the slow one does."""
-    lately, longer = (_failing(f"[{over}]{ago}", enough) for over in (FAILURES_OVER, _LONGER))
-    return f"{lately} or on (account) {longer}"
-
-
-def _failing(over: str, enough: int) -> str:
-    """By account, as the alert is, and where it could fire at all."""
-    finished = "comfycontrol_workflows_finished_total"
-
-    def count(status: str) -> str:
-        return (
-            f'sum by (account) (increase({finished}{{account=~"$account", status=~"{status}"}}'
-            f"{over}))"
-        )
-
-    return f"{count('failed')} / ({count('completed|failed')} >= {enough})"
 
 
 def _ended(status: str) -> str:
     return (
         "round(sum(increase(comfycontrol_workflows_finished_total"
         f'{{account=~"$account", status="{status}"}}[$__range])))'
-    )
-
-
-def _start_quantile(quantile: str, over: str, *by: str) -> str:
-    return (
-        f"histogram_quantile({quantile}, sum by ({', '.join((*by, 'le'))}) (rate("
-        f'comfycontrol_workflow_time_to_start_seconds_bucket{{account=~"$account"}}[{over}])))'
     )
 
 

@@ -180,12 +180,13 @@ def lines(  # noqa: PLR0913 (each is given by its name)
     maximum: float | None = None,
     no_value: str = UNSEEN,
     legend: Legend = "below",
+    link: build.DashboardLink | None = None,
 ) -> timeseries.Panel:
     """Values over time, from 0 upwards.
 
     A gap stays a gap: it says that nothing was seen. `dashed` is a pattern of the names of series
     that are there to compare with, `aside` the name of one that is so much larger that it has an
-    axis of its own.
+    axis of its own. `link` is where a click on a value leads.
     """
     panel = _common(timeseries.Panel(), about, queries)
     # A stack has no outlines: that of a 0 would look like a thin band of its colour.
@@ -200,8 +201,7 @@ def lines(  # noqa: PLR0913 (each is given by its name)
         .mode(common.TooltipDisplayMode.MULTI)
         .sort(common.SortOrder.DESCENDING)
     )
-    of_accounts = any("{{account}}" in query.legend for query in queries)
-    panel.legend(_legend(legend)).color_scheme(_by_name() if of_accounts else _shades())
+    panel.legend(_legend(legend)).color_scheme(_colors([query.legend for query in queries]))
     if stacked:
         panel.stacking(common_build.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
     panel.thresholds(_thresholds(limits) if limits else _plain())
@@ -209,6 +209,8 @@ def lines(  # noqa: PLR0913 (each is given by its name)
     if maximum is not None:
         panel.max(maximum)
     panel.no_value(no_value)
+    if link is not None:
+        panel.data_links([link])
     for name, color in (colors or {}).items():
         panel.override_by_name(name, [_fixed(color)])
     if dashed is not None:
@@ -482,6 +484,13 @@ def _by_threshold() -> build.FieldColor:
 def _in_turn() -> build.FieldColor:
     """Bars that lie on each other are told apart best by colours that differ."""
     return build.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC)
+
+
+def _colors(legends: Sequence[str]) -> build.FieldColor:
+    if any("{{account}}" in legend for legend in legends):
+        return _by_name()
+    # Few, side by side: two of them must not have one colour, as two names may.
+    return _in_turn() if "{{whose}}" in legends else _shades()
 
 
 def _by_name() -> build.FieldColor:

@@ -35,6 +35,16 @@ def runbook_of_row() -> build.DashboardLink:
     )
 
 
+def workflow_of(value: str) -> build.DashboardLink:
+    """A link to the exporter's own page about a workflow; `value` is what Grafana fills in."""
+    return (
+        build.DashboardLink("Its history")
+        .type(model.DashboardLinkType.LINK)
+        .url(f"${{exporter_url}}/workflows/{value}")
+        .target_blank(True)
+    )
+
+
 def board(title: str, uid: str) -> build.DashboardLink:
     """A link to another board that keeps the time range and the variables."""
     return (

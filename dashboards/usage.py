@@ -13,6 +13,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from alerts.build import Thresholds
 from dashboards import places
 from dashboards.boards import Row, board, by
+from dashboards.by_slice import named
 from dashboards.panels import (
     COUNT,
     GREY,
@@ -53,7 +54,7 @@ def usage(thresholds: Thresholds) -> model.Dashboard:
         description="Who used the runners' time, and how much of it was lost to workflows that "
         "failed or were cancelled. It needs the recording rules.",
         others=places.others(places.USAGE_UID),
-        runbooks=thresholds["settings"]["runbooks"],
+        settings=thresholds["settings"],
         variables=[by()],
         span="7d",
         refresh="5m",
@@ -223,8 +224,8 @@ def _over_time() -> list[AnyPanel]:
                 height=9,
             ),
             Query(
-                f"({each(_SECONDS, '$by')} / 3600)" + largest(_hours("", _AT_END, "$by")),
-                "{{$by}}",
+                named(f"({each(_SECONDS, '$by')} / 3600)" + largest(_hours("", _AT_END, "$by"))),
+                "{{whose}}",
             ),
         ),
         _bars(
@@ -238,8 +239,11 @@ def _over_time() -> list[AnyPanel]:
                 links=[places.runbook("ComfyControlFailureRatioHigh")],
             ),
             Query(
-                f"({each(_SECONDS, '$by', _LOST)} / 3600)" + largest(_hours(_LOST, _AT_END, "$by")),
-                "{{$by}}",
+                named(
+                    f"({each(_SECONDS, '$by', _LOST)} / 3600)"
+                    + largest(_hours(_LOST, _AT_END, "$by"))
+                ),
+                "{{whose}}",
             ),
         ),
         _bars(
@@ -251,9 +255,11 @@ def _over_time() -> list[AnyPanel]:
                 height=9,
             ),
             Query(
-                f"round({each(_ENDED, '$by', 'completed')})"
-                + largest(_within(_ENDED, "", _AT_END, "$by")),
-                "{{$by}}",
+                named(
+                    f"round({each(_ENDED, '$by', 'completed')})"
+                    + largest(_within(_ENDED, "", _AT_END, "$by"))
+                ),
+                "{{whose}}",
             ),
         ),
     ]

@@ -11,17 +11,20 @@ from exporter.config import Account
 from exporter.config.models import MOST_STREAMS
 from exporter.config.token_shapes import shape_of
 from exporter.following.access import AccountAccess
+from exporter.following.answers import LastError
 from exporter.following.asking import Asking
 from exporter.following.choosing import StreamCapacity
 from exporter.following.credentials import Credentials
 from exporter.following.lister import Lister, ListingTerms
 from exporter.following.looker import Looker
+from exporter.following.loop import StreamLoop
 from exporter.following.poller import Poller
 from exporter.following.reconciler_thread import ReconcilerThread
 from exporter.following.reconciling import COMPARED, ListTerms, Pace, Reconciliation
 from exporter.following.runner_watch import RunnerTerms, RunnerWatch
 from exporter.following.supervisor import Supervisor
 from exporter.following.traits_reader import TraitsReader
+from exporter.history.outlook import Plan
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.reading import AccountReading
@@ -50,6 +53,7 @@ class Surroundings:
     jitter: Callable[[], float]
     """Numbers from 0 to 1, for backoffs."""
     timeouts: Timeouts | None
+    streams: StreamLoop
     reconciling: Pace | None
     """How often the service's totals are compared with the ledger's; None: never."""
 
@@ -109,6 +113,7 @@ class FollowedAccount:
             share=lambda: budget.reading().allowed,
             now=around.now,
             random=around.jitter,
+            loop=around.streams,
         )
         self._asking = Asking(self._access, around.ledger, around.instruments, around.now)
         self._looker = Looker(self._asking, around.ledger, now=around.now, random=around.jitter)
@@ -214,6 +219,26 @@ class FollowedAccount:
             reconciliation=reconcilers[0].reading() if reconcilers else Reconciliation(),
             files=self._files[0].reading() if self._files else None,
         )
+
+    def plan(self) -> Plan:
+        """What is about to be done about its workflows."""
+        listers = [part for part in self._listing if isinstance(part, Lister)]
+        pollers = [part for part in self._listing if isinstance(part, Poller)]
+        listing = self._config.listing
+        now = self._around.now().monotonic
+        return Plan(
+            streaming=frozenset(self._supervisor.streaming()),
+            opening=self._supervisor.opening(),
+            listed=listing is not None,
+            lookback=0.0 if listing is None else listing.lookback,
+            next_pass=listers[0].next_pass if listers else None,
+            poll_due=pollers[0].due_at if pollers else lambda _: None,
+            is_down=self._access.health().is_blind(now),
+        )
+
+    def last_error(self) -> LastError | None:
+        """Of its latest request that failed."""
+        return self._access.last_error
 
     # Reloading --------------------------------------------------------------------------------
 

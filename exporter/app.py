@@ -5,6 +5,7 @@ import platform
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
@@ -21,15 +22,18 @@ from exporter.comfycontrol.window_file import WindowFile
 from exporter.config import Account, Config, RateLimit, TokenSource, TokenUnreadable
 from exporter.config.slices import compiled
 from exporter.following.choosing import StreamCapacity
+from exporter.following.loop import StreamLoop
 from exporter.following.reconciling import Pace
-from exporter.ledger.ledger import AccountTerms, Ledger
+from exporter.history.history import History
+from exporter.history.live import AccountNow, LiveViews, Sources
+from exporter.ledger.ledger import AccountTerms, Ledger, LedgerSnapshot
 from exporter.ledger.shared import Lease, Shared, SharedStore, join
 from exporter.ledger.slicing import SliceRule
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.store import Store, StoreFailed
 from exporter.ledger.totals import Buckets, LabelCaps
 from exporter.metrics.announcements import HOLD_SECONDS, Announcements
-from exporter.metrics.exposition import AsAsked, Page, new_registry
+from exporter.metrics.exposition import ALL_COLLECTORS, AsAsked, Page, new_registry
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.process import ProcessCounts
 from exporter.metrics.reading import BuildReading, ConfigReading, Reading
@@ -75,6 +79,9 @@ class App:
         fresh_services: nobody has asked these services before, as with a simulator that began
             with this process. Else what earlier processes may have asked them is assumed, where
             `storage` does not tell.
+        stream_descriptors: how many streams all accounts may have together, by the limit of open
+            files; None: as many as they like.
+        collectors: which series of the process itself are shown.
 
     Raises:
         TokenUnreadable: a token cannot be read.
@@ -93,8 +100,11 @@ class App:
         hold: float = HOLD_SECONDS,
         reconciling: Pace | None = Pace(),  # noqa: B008 - a constant
         fresh_services: bool = False,
+        stream_descriptors: int | None = None,
+        collectors: Collection[str] = ALL_COLLECTORS,
     ) -> None:
         self._config = config
+        self._stream_descriptors = stream_descriptors
         self._now = now
         self._storage = storage
         self._fresh_services = fresh_services
@@ -103,7 +113,7 @@ class App:
         )
         self.web_config_reading: Callable[[], bool | None] = lambda: None
         """Whether the web side's own file, as it is now, is in use; None where there is none."""
-        self._registry = new_registry()
+        self._registry = new_registry(collectors)
         self.process_counts: Final = ProcessCounts(logs.suppressed)
         """Where the web side counts its clients."""
         self._registry.register(self.process_counts)
@@ -130,8 +140,13 @@ class App:
             _terms(followed), _buckets(config), _caps(config), now, store, _slices(config)
         )
         _tell_ledger(self._ledger, store)
+        self._streams = StreamLoop()
+        self._history = History(now, self._ledger.kept_history)
+        self._ledger.on_taken = self._history.note
+        self._ledger.before_keeping = self._keep_history
+        self._instruments.on_stream_end = self._history.stream_ended
         self._around = Surroundings(
-            self._ledger, self._instruments, now, jitter, timeouts, reconciling
+            self._ledger, self._instruments, now, jitter, timeouts, self._streams, reconciling
         )
         # One for each address that was ever asked: should one come back, the service has not
         # forgotten what was asked there.
@@ -146,6 +161,7 @@ class App:
         self._instruments.open_accounts(self._accounts)
         self._ledger.on_change = self._look
         self._announcements = Announcements(hold, self._ledger, self._instruments)
+        self.views: Final = self._make_views()
         self.page: Final = Page(self._registry, self.read, self._asked)
         self.pushed: Final = PushedIds(
             _push_tokens(config), self._ledger, now, self._look_again, self._note_withdrawn
@@ -164,6 +180,7 @@ class App:
 
     def start(self) -> None:
         """Begin to follow."""
+        self._streams.start()
         for account in self._accounts.values():
             account.start()
         for thread in self._threads:
@@ -184,6 +201,7 @@ class App:
         for budget in list(self._budgets.values()):
             budget.close()
         ended = [a.join(max(0.0, deadline - self._now().monotonic)) for a in accounts]
+        ended.append(self._streams.stop(max(0.0, deadline - self._now().monotonic)))
         self._ledger.close()
         if self._shared is not None and has_left:
             self._shared.replica.leave()
@@ -241,6 +259,7 @@ class App:
             ),
             per_workflow_series=config.metrics.per_workflow_series,
             label_caps=_caps(config),
+            streams_held_back={"descriptors": self._held_back(config, ledger)},
         )
 
     def _asked(self) -> AsAsked:
@@ -256,6 +275,36 @@ class App:
             )
 
         return as_asked
+
+    def _accounts_now(self) -> dict[str, AccountNow]:
+        config, followed = self._config, self._accounts
+        limits = {a.name: (a.address, a.rate_limit) for a in config.accounts}
+        return {
+            name: AccountNow(
+                reading=account.reading(),
+                plan=account.plan(),
+                last_error=account.last_error(),
+                address=limits[name][0],
+                limit=limits[name][1].requests,
+                share=_limit(limits[name][1]).share,
+                period=limits[name][1].per,
+            )
+            for name, account in followed.items()
+            if name in limits  # else a reload is just taking it away
+        }
+
+    def _make_views(self) -> LiveViews:
+        sources = Sources(
+            now=self._now,
+            accounts=self._accounts_now,
+            budgets=lambda: [budget.reading() for budget in list(self._budgets.values())],
+            config=lambda: replace(
+                self._config_reading, web_last_reload_successful=self.web_config_reading()
+            ),
+            version=__version__,
+            revision=__revision__,
+        )
+        return LiveViews(self._ledger, self._history, sources)
 
     # Reloading --------------------------------------------------------------------------------
 
@@ -331,7 +380,7 @@ class App:
         for account in config.accounts:
             if account.name in going_on:
                 going_on[account.name].change(
-                    account, tokens[account.name], _capacity(account, config)
+                    account, tokens[account.name], self._capacity(account, config)
                 )
         # An id that was dropped and is named anew must not stay dropped after a crash.
         self._ledger.keep()
@@ -392,7 +441,24 @@ class App:
 
     def _make_account(self, account: Account, config: Config) -> FollowedAccount:
         return FollowedAccount(
-            account, self._budget(account), _capacity(account, config), self._around
+            account, self._budget(account), self._capacity(account, config), self._around
+        )
+
+    def _capacity(self, account: Account, config: Config) -> StreamCapacity:
+        capacity = _capacity(account, config)
+        if self._stream_descriptors is None:
+            return capacity
+        share = max(1, self._stream_descriptors // len(config.accounts))
+        return replace(capacity, most=min(capacity.most, share))
+
+    def _held_back(self, config: Config, ledger: LedgerSnapshot) -> int:
+        """Streams that the accounts would have if there were more descriptors."""
+        open_now = Counter(workflow.account for workflow in ledger.open_workflows)
+        return sum(
+            max(
+                0, min(open_now[a.name], _capacity(a, config).full) - self._capacity(a, config).full
+            )
+            for a in config.accounts
         )
 
     def _budget(self, account: Account) -> RequestBudget:
@@ -435,6 +501,10 @@ class App:
         followed = self._accounts.get(account)
         if followed is not None:
             followed.note_withdrawn(workflow_id)
+
+    def _keep_history(self) -> None:
+        self._history.digest(self._accounts)
+        self._ledger.keep_history(self._history.take_pending)
 
     def _keep(self) -> None:
         expiry = self._now().monotonic + EXPIRY_SECONDS

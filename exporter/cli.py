@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from exporter.flags import (
+    COLLECTORS,
     DEFAULT_HEALTH_URL,
     DEFAULT_LISTEN_ADDRESS,
+    DEFAULT_SIMULATOR_ADDRESS,
     EXIT_BAD_INPUT,
     HEALTH_URL,
+    STATUS_PASSWORD,
+    STATUS_USER,
     checked_url,
     parse,
     say,
@@ -20,7 +24,7 @@ from exporter.flags import (
 from exporter.logs import configure
 from exporter.metrics.announcements import HOLD_SECONDS
 from exporter.signals import EndSignals, ReloadSignal
-from exporter.web.listening import CannotListen, handed_in, listen, parse_listen_address
+from exporter.web.listening import CannotListen, handed_in, listen_on, parse_listen_address
 
 if TYPE_CHECKING:
     from exporter.config import Config
@@ -30,7 +34,7 @@ EXIT_OK: Final = 0
 EXIT_CANNOT_LISTEN: Final = 2
 
 
-def main(  # noqa: PLR0911 - one a command
+def main(  # noqa: PLR0911 - one for each command
     argv: Sequence[str] | None = None, *, hold: float = HOLD_SECONDS
 ) -> int:
     """Run the command; the exit code.
@@ -45,12 +49,18 @@ def main(  # noqa: PLR0911 - one a command
             return _check_config(arguments.file, series=arguments.series)
         case "check-web-config":
             return _check_web_config(arguments.file)
+        case "hash-password":
+            return _hash_password()
         case "health":
             return _health(arguments)
         case "migrate-storage":
             return _migrate_storage(arguments)
+        case "status":
+            return _status(arguments)
         case "simulate":
             return _simulate(arguments)
+        case "backup":
+            return _backup(arguments)
         case "demo":
             return _demo(arguments)
         case _:
@@ -87,12 +97,22 @@ def _check_web_config(file: Path) -> int:
     return code
 
 
+def _hash_password() -> int:
+    from exporter.web.security.hashing import CannotHash, hash_password  # noqa: PLC0415
+
+    try:
+        say(hash_password(), sys.stdout)
+    except CannotHash as error:
+        say(str(error))
+        return EXIT_BAD_INPUT
+    return EXIT_OK
+
+
 def _listening(arguments: argparse.Namespace) -> tuple[socket.socket, ...]:
     """What to serve on; raises `CannotListen`."""
     if arguments.systemd_socket:
         return handed_in(os.environ)
-    address = arguments.listen_address or parse_listen_address(DEFAULT_LISTEN_ADDRESS)
-    return (listen(address),)
+    return listen_on(arguments.listen_address or [parse_listen_address(DEFAULT_LISTEN_ADDRESS)])
 
 
 def _security(arguments: argparse.Namespace) -> "WatchedSecurity | None":
@@ -154,6 +174,23 @@ def _migrate_storage(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _status(arguments: argparse.Namespace) -> int:
+    from exporter.status import Way, show_status  # noqa: PLC0415
+
+    user = arguments.user or os.environ.get(STATUS_USER) or None
+    password = os.environ.get(STATUS_PASSWORD, "")
+    if arguments.password_file is not None:
+        try:
+            password = arguments.password_file.read_text("utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not text"
+            say(f"--password-file {arguments.password_file}: {why}")
+            return EXIT_BAD_INPUT
+    return show_status(
+        Way(arguments.url, user, password, arguments.ca, arguments.cert, arguments.key)
+    )
+
+
 def _export(arguments: argparse.Namespace, hold: float) -> int:
     signals = EndSignals()
     reload_signal = ReloadSignal()
@@ -208,11 +245,26 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
             arguments.storage_path,
             signals,
             reloads=(reloadable, reload_signal),
+            collectors=frozenset(
+                name for name in COLLECTORS if getattr(arguments, f"collector_{name}")
+            ),
             hold=hold,
         )
     except (CannotTrust, LedgerInUse, CannotOpenLedger, TokenUnreadable) as error:
         say(str(error))
         return EXIT_BAD_INPUT
+    return EXIT_OK
+
+
+def _backup(arguments: argparse.Namespace) -> int:
+    from exporter.ledger.backup import CannotBackUp, back_up  # noqa: PLC0415
+
+    try:
+        count = back_up(arguments.storage_path, arguments.file)
+    except CannotBackUp as error:
+        say(str(error))
+        return EXIT_BAD_INPUT
+    say(f"{arguments.file.absolute()}: a copy of the ledger, {count:,} workflows", sys.stdout)
     return EXIT_OK
 
 
@@ -224,12 +276,13 @@ def _simulate(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         say(str(error))
         return EXIT_BAD_INPUT
+    (address,) = arguments.listen_address or [parse_listen_address(DEFAULT_SIMULATOR_ADDRESS)]
     return serve(
         scenario,
         seed=arguments.seed,
         speed=arguments.speed,
-        host=arguments.listen_address.host,
-        port=arguments.listen_address.port,
+        host=address.host,
+        port=address.port,
     )
 
 
@@ -258,6 +311,7 @@ def _demo(arguments: argparse.Namespace) -> int:
             arguments.telemetry_path,
             security,
             most_clients=arguments.max_connections,
+            external_url=arguments.external_url,
         ),
         signals,
         seed=arguments.seed,

@@ -2,23 +2,31 @@
 
 import sys
 import threading
-import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Final, TextIO
+
+from rich.live import Live
+from rich.text import Text
 
 from exporter.app import App
 from exporter.config import Config
-from exporter.metrics.reading import Reading
-from exporter.observations import OPEN_STATUSES, Status
+from exporter.logs import shown_by
 from exporter.running import WebSide, run
 from exporter.signals import EndSignals
 from exporter.simulator import Scenario, Simulator
+from exporter.status import console
+from exporter.terminal import page
+from exporter.views import Overview
 
 HOLD_SECONDS: Final = 10.0
 """How long a new series stands at 0 here: nobody watches a demo to wait a minute for the first
 failure of a node. The demo's own Prometheus scrapes every 5 s; the rest is for one that is late."""
+
+
+LIVE_SECONDS: Final = 1.0
+PLAIN_SECONDS: Final = 10.0
+"""How often the page is shown, in a terminal and elsewhere."""
 
 
 def demonstrate(
@@ -42,7 +50,7 @@ def demonstrate(
         scheme = "http" if web.secured().tls is None else "https"
         url = f"{scheme}://localhost:{web.listening[0].getsockname()[1]}"
         _say(f"A local ComfyControl runs at {simulator.base_url}, and the exporter follows it.")
-        _say(f"  open   {url}/")
+        _say(f"  open   {url}/   (accounts, workflows, and what happened to each)")
         _say(f"  or     curl {url}{web.telemetry_path}")
         _say("  Ctrl-C ends both.")
         run(
@@ -50,21 +58,19 @@ def demonstrate(
             web,
             None,
             signals,
-            meanwhile=_ticker,
+            meanwhile=_page,
             hold=HOLD_SECONDS,
             fresh_services=True,
         )
 
 
 @contextmanager
-def _ticker(app: App) -> Iterator[None]:
+def _page(app: App) -> Iterator[None]:
+    """Show the first page until it is left: live in a terminal, else every ten seconds."""
     ended = threading.Event()
-
-    def tick() -> None:
-        while not ended.wait(1.0):
-            _say(status_line(app.read()))
-
-    thread = threading.Thread(target=tick, name="ticker", daemon=True)
+    look, out = app.views.overview, sys.stdout
+    show = show_live if out.isatty() else _show_plain
+    thread = threading.Thread(target=show, args=(look, out, ended), name="page", daemon=True)
     thread.start()
     try:
         yield
@@ -73,25 +79,29 @@ def _ticker(app: App) -> Iterator[None]:
         thread.join(2.0)
 
 
-def status_line(reading: Reading) -> str:
-    """What is going on, in one line for a person."""
-    open_ = Counter(w.status for w in reading.ledger.open_workflows if w.status is not None)
-    finished: Counter[str] = Counter()
-    for (_, status, *_), total in reading.ledger.totals.counters_named("finished"):
-        finished[status] += int(total.value)
-    budget = " ".join(f"{b.used}/{b.allowed}" for b in reading.budgets)
-    return "  ".join(
-        [
-            time.strftime("%H:%M:%S", time.localtime(reading.at.wall)),
-            "  ".join(f"{status.value} {open_[status]:<3}" for status in OPEN_STATUSES),
-            f"streams {sum(a.streams for a in reading.accounts.values()):<3}",
-            (
-                f"|  {finished[Status.COMPLETED]} completed, {finished[Status.FAILED]} failed, "
-                f"{finished[Status.CANCELLED]} cancelled, {finished[Status.INVALID]} invalid"
-            ),
-            f"|  requests {budget}",
-        ]
-    )
+def _show_plain(look: Callable[[], Overview], out: TextIO, ended: threading.Event) -> None:
+    shown, seconds = console(out), LIVE_SECONDS
+    while not ended.wait(seconds):
+        shown.print(page(look()))
+        seconds = PLAIN_SECONDS
+
+
+def show_live(look: Callable[[], Overview], out: TextIO, ended: threading.Event) -> None:
+    """Show the page in the terminal `out` until `ended`.
+
+    Log lines that go to a terminal too stand above it: written by themselves, they would tear it.
+    """
+    shown = console(out)
+
+    def show_line(line: str) -> None:
+        shown.print(Text(line), soft_wrap=True)
+
+    with ExitStack() as stack:
+        live = stack.enter_context(Live(page(look()), console=shown, auto_refresh=False))
+        if sys.stderr.isatty():
+            stack.enter_context(shown_by(show_line))
+        while not ended.wait(LIVE_SECONDS):
+            live.update(page(look()), refresh=True)
 
 
 def _say(text: str) -> None:

@@ -2,10 +2,12 @@
 
 import argparse
 import platform
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NoReturn, TextIO
 from urllib.parse import urlsplit
 
@@ -18,8 +20,21 @@ EXIT_BAD_INPUT: Final = 1
 
 LISTEN_FLAG: Final = "--web.listen-address"
 DEFAULT_LISTEN_ADDRESS: Final = ":10871"
+DEFAULT_SIMULATOR_ADDRESS: Final = "127.0.0.1:10872"
 DEFAULT_HEALTH_URL: Final = "http://localhost:10871/-/healthy"
 HEALTH_URL: Final = "COMFYCONTROL_EXPORTER_HEALTH_URL"
+DEFAULT_STATUS_URL: Final = "http://localhost:10871"
+STATUS_USER: Final = "COMFYCONTROL_EXPORTER_USER"
+STATUS_PASSWORD: Final = "COMFYCONTROL_EXPORTER_PASSWORD"  # noqa: S105 - the variable's name
+
+COLLECTORS: Final = {
+    "python": "python_info",
+    "process": "process_*",
+    "gc": "python_gc_*",
+}
+"""Series of the process itself, which can be switched off one by one."""
+
+_EXTERNAL_URL: Final = re.compile(r"https?://[\w.:\[\]-]+(/[\w./~%+-]*)?", re.ASCII)
 
 TAKEN_PATHS: Final = ("/-/", "/api/", "/config")
 """Below these the metrics cannot be."""
@@ -29,10 +44,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line, checked. What is wrong with it ends the process, with exit code 1."""
     parser = _parser()
     parser.given = argv
-    arguments = parser.parse_args(argv)
-    if sum(text.partition("=")[0] == LISTEN_FLAG for text in parser.given) > 1:
-        # Argparse would take the last without a word.
-        parser.error(f"argument {LISTEN_FLAG}: is given more than once; :PORT is every address")
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        # By the command that was given, of which the usage helps.
+        whose = parser.commands.get(arguments.command, parser)
+        whose.refuse_unknown(unknown)
+    if arguments.command == "simulate" and len(arguments.listen_address or ()) > 1:
+        parser.commands["simulate"].error(f"argument {LISTEN_FLAG}: the simulator has one alone")
     if arguments.systemd_socket and arguments.listen_address is not None:
         parser.error("argument --web.systemd-socket: not allowed with --web.listen-address")
     if arguments.watch and arguments.config_file is None:
@@ -43,6 +61,19 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 class _Parser(argparse.ArgumentParser):
     given: Sequence[str] = ()
     """The command line."""
+    commands: "Mapping[str, _Parser]" = MappingProxyType({})
+    """The subcommands, by name."""
+
+    def refuse_unknown(self, unknown: Sequence[str]) -> NoReturn:
+        """End the process, naming what nobody knows."""
+        flag = next((text.partition("=")[0] for text in unknown if text.startswith("-")), None)
+        if flag is None:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        self.error(self._unknown_flag(flag))
+
+    def _unknown_flag(self, flag: str) -> str:
+        near = get_close_matches(flag, self._option_string_actions, 1)
+        return f"unknown flag {flag}" + "".join(f"; did you mean {n}?" for n in near)
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("argument COMMAND:"):
@@ -50,8 +81,7 @@ class _Parser(argparse.ArgumentParser):
             flags = [text.partition("=")[0] for text in self.given if text.startswith("--")]
             for flag in flags:
                 if flag not in self._option_string_actions:
-                    near = get_close_matches(flag, self._option_string_actions, 1)
-                    message = f"unknown flag {flag}" + "".join(f"; did you mean {n}?" for n in near)
+                    message = self._unknown_flag(flag)
                     break
         self.print_usage(sys.stderr)
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}\n")
@@ -99,14 +129,7 @@ def _parser() -> _Parser:
         action="store_true",
         help="let POST /-/reload have the configuration read again, as SIGHUP does",
     )
-    parser.add_argument(
-        "--storage.path",
-        dest="storage_path",
-        type=Path,
-        default=Path("data"),
-        metavar="DIR",
-        help="folder of the ledger, so that restarts neither repeat nor lose (default data/)",
-    )
+    _add_storage(parser)
     parser.add_argument(
         "--storage.postgres.dsn-file",
         dest="dsn_file",
@@ -115,8 +138,21 @@ def _parser() -> _Parser:
         help="file with the connection string of a PostgreSQL that holds the ledger instead, for "
         "several replicas",
     )
+    for name, series in COLLECTORS.items():
+        parser.add_argument(
+            f"--collector.{name}",
+            dest=f"collector_{name}",
+            action=argparse.BooleanOptionalAction,
+            default=True,
+            help=f"export {series} (default on)",
+        )
     parser.add_argument("--version", action=_Version, help="say which version this is")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+
+    commands.add_parser(
+        "hash-password",
+        help="read a password and print its hash for basic_auth_users of --web.config.file",
+    )
 
     checked = "what to check; exit code 0: it can be used, 1: it cannot"
     check = commands.add_parser(
@@ -134,6 +170,8 @@ def _parser() -> _Parser:
         help="check a file for --web.config.file and say everything that is wrong with it",
     )
     check_web.add_argument("file", type=Path, metavar="FILE", help=checked)
+
+    _add_status(commands)
 
     health = commands.add_parser(
         "health", help="ask a running exporter whether it lives; exit code 0 or 1"
@@ -174,12 +212,34 @@ def _parser() -> _Parser:
         "simulate", help="run a local ComfyControl, to try things on", allow_abbrev=False
     )
     _add_simulator(simulate)
+    _add_logging(simulate, suppress=True)
+    simulate.add_argument(
+        LISTEN_FLAG,
+        dest="listen_address",
+        action="append",
+        type=_listen_address,
+        default=argparse.SUPPRESS,
+        metavar="HOST:PORT",
+        help=f"where it listens (default {DEFAULT_SIMULATOR_ADDRESS})",
+    )
+    # Its name in earlier versions.
     simulate.add_argument(
         "--listen-address",
+        dest="listen_address",
+        action="append",
         type=_listen_address,
-        default=ListenAddress("127.0.0.1", 10872),
-        metavar="HOST:PORT",
-        help="where it listens (default 127.0.0.1:10872)",
+        default=argparse.SUPPRESS,
+        help=argparse.SUPPRESS,
+    )
+
+    backup = commands.add_parser(
+        "backup",
+        help="copy the ledger into a file, also while an exporter runs",
+        allow_abbrev=False,
+    )
+    _add_storage(backup, suppress=True)
+    backup.add_argument(
+        "file", type=Path, metavar="FILE", help="the copy; an earlier one is replaced"
     )
 
     demo = commands.add_parser(
@@ -188,7 +248,59 @@ def _parser() -> _Parser:
     _add_simulator(demo)
     _add_web(demo, suppress=True)
     _add_logging(demo, suppress=True)
+    parser.commands = commands.choices
     return parser
+
+
+def _add_storage(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None:
+    parser.add_argument(
+        "--storage.path",
+        dest="storage_path",
+        type=Path,
+        default=argparse.SUPPRESS if suppress else Path("data"),
+        metavar="DIR",
+        help="folder of the ledger, so that restarts neither repeat nor lose (default data/)",
+    )
+
+
+def _add_status(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    status = commands.add_parser(
+        "status",
+        help="show how a running exporter is, live in a terminal; exit code 0: fine, 1: no answer, "
+        "2: a critical problem",
+    )
+    status.add_argument(
+        "url",
+        nargs="?",
+        type=checked_url,
+        default=DEFAULT_STATUS_URL,
+        metavar="URL",
+        help=f"of the exporter (default {DEFAULT_STATUS_URL})",
+    )
+    status.add_argument(
+        "--user", metavar="NAME", help=f"of the web side, where it has users (or ${STATUS_USER})"
+    )
+    status.add_argument(
+        "--password-file",
+        type=Path,
+        metavar="FILE",
+        help=f"holds the password (or ${STATUS_PASSWORD} is it)",
+    )
+    status.add_argument(
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help="certificates of those who may have signed the exporter's, PEM",
+    )
+    status.add_argument(
+        "--cert",
+        type=Path,
+        metavar="FILE",
+        help="certificate to show where the exporter asks for one, PEM",
+    )
+    status.add_argument(
+        "--key", type=Path, metavar="FILE", help="its key, where that is a file of its own"
+    )
 
 
 def _add_logging(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None:
@@ -213,10 +325,12 @@ def _add_web(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None
     parser.add_argument(
         LISTEN_FLAG,
         dest="listen_address",
+        action="append",
         type=_listen_address,
         default=argparse.SUPPRESS if suppress else None,
         metavar="HOST:PORT",
-        help=f"where to serve metrics (default {DEFAULT_LISTEN_ADDRESS}: every address)",
+        help=f"where to serve metrics; may be given several times "
+        f"(default {DEFAULT_LISTEN_ADDRESS}: every address)",
     )
     parser.add_argument(
         "--web.systemd-socket",
@@ -232,6 +346,15 @@ def _add_web(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None
         default=argparse.SUPPRESS if suppress else "/metrics",
         metavar="PATH",
         help="path of the metrics (default /metrics)",
+    )
+    parser.add_argument(
+        "--web.external-url",
+        dest="external_url",
+        type=_external_url,
+        default=argparse.SUPPRESS if suppress else None,
+        metavar="URL",
+        help="where people reach the pages, with the path that a proxy puts in front: their links "
+        "lead there (default: relative links, which hold behind any proxy)",
     )
     parser.add_argument(
         "--web.config.file",
@@ -276,6 +399,19 @@ def _listen_address(text: str) -> ListenAddress:
         return parse_listen_address(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _external_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        is_whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_whole = False
+    if not is_whole or not _EXTERNAL_URL.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a URL such as https://example.com/comfy, without a user, ? and #"
+        )
+    return text.rstrip("/")
 
 
 def _connections(text: str) -> int:

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable, Iterator
 from typing import Final, Literal, TextIO
 
 import structlog
@@ -78,6 +79,19 @@ def configure(level: str, log_format: LogFormat, stream: TextIO = sys.stderr) ->
     sys.unraisablehook = _log_unraisable
 
 
+@contextlib.contextmanager
+def shown_by(show: Callable[[str], object]) -> Iterator[None]:
+    """Have `show` called with each log line, without its end, instead of writing it.
+
+    For a picture in the same terminal, which lines from elsewhere would tear apart.
+    """
+    with contextlib.ExitStack() as stack:
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, _Handler):
+                stack.enter_context(handler.shown_by(show))
+        yield
+
+
 class _Handler(logging.StreamHandler[TextIO]):
     """Writes lines; repeated ones are counted, and what cannot be written holds nobody up."""
 
@@ -85,6 +99,24 @@ class _Handler(logging.StreamHandler[TextIO]):
         super().__init__(stream)
         self._repeats = Repeats()
         self._lines = LineWriter(stream, self._lost)
+        self._show: Callable[[str], object] | None = None
+
+    @contextlib.contextmanager
+    def shown_by(self, show: Callable[[str], object]) -> Iterator[None]:
+        """Have `show` called with each line, without its end, instead of writing it."""
+        self.flush()
+        self._show = show
+        try:
+            yield
+        finally:
+            self._show = None
+
+    def _write(self, line: str) -> None:
+        show = self._show
+        if show is None:
+            self._lines.write(line + self.terminator)
+        else:
+            show(line)
 
     @property
     def suppressed(self) -> int:
@@ -95,7 +127,7 @@ class _Handler(logging.StreamHandler[TextIO]):
         """Write the line, unless it repeats others."""
         try:
             if self._repeats.take(record, time.monotonic()):
-                self._lines.write(self.format(record) + self.terminator)
+                self._write(self.format(record))
         except Exception:  # noqa: BLE001 - a log must not end what it tells of
             self.handleError(record)
 
@@ -103,7 +135,7 @@ class _Handler(logging.StreamHandler[TextIO]):
         """Tell of repeated lines whose minute is over; or of all."""
         with self.lock or contextlib.nullcontext():
             for record in self._repeats.due(time.monotonic(), everything=everything):
-                self._lines.write(self.format(record) + self.terminator)
+                self._write(self.format(record))
             self._lines.drain()
 
     def _lost(self, lines: int) -> str:

@@ -18,7 +18,9 @@ from typing import Final
 from exporter import __version__, logs
 from exporter.app import App
 from exporter.config import Config
+from exporter.descriptors import raise_limit, shares
 from exporter.metrics.announcements import HOLD_SECONDS
+from exporter.metrics.exposition import ALL_COLLECTORS
 from exporter.reloading import Reloadable, Reloading
 from exporter.signals import EndSignals, ReloadSignal
 from exporter.web.listening import MOST_CLIENTS, ListenAddress
@@ -43,6 +45,8 @@ class WebSide:
     lifecycle: bool = False
     """Whether `POST /-/reload` is allowed."""
     most_clients: int = MOST_CLIENTS
+    external_url: str | None = None
+    """Where links of the pages lead; None: they are relative."""
 
     @property
     def address(self) -> str:
@@ -73,13 +77,14 @@ def run(  # noqa: PLR0913 - what a process is made of
     reloads: tuple[Reloadable, ReloadSignal] | None = None,
     hold: float = HOLD_SECONDS,
     fresh_services: bool = False,
+    collectors: Collection[str] = ALL_COLLECTORS,
 ) -> None:
     """Export until a signal ends the process.
 
     `storage` is the folder of the ledger, None for one in memory. `meanwhile` is entered once
     everything runs and left before it stops. `reloads` says from what and when the configuration
     is read again, None: never. `hold` is for how many seconds a new series stands at 0.
-    `fresh_services`: see `App`.
+    `fresh_services` and `collectors`: see `App`.
 
     Raises:
         LedgerInUse: another exporter has the ledger open.
@@ -87,7 +92,15 @@ def run(  # noqa: PLR0913 - what a process is made of
         TokenUnreadable: a token's file has gone since the configuration was read.
     """
     others = set(threading.enumerate())
-    app = App(config, storage=storage, hold=hold, fresh_services=fresh_services)
+    descriptors = shares(raise_limit())
+    app = App(
+        config,
+        storage=storage,
+        hold=hold,
+        fresh_services=fresh_services,
+        stream_descriptors=descriptors.streams,
+        collectors=collectors,
+    )
     if (security := web.security) is not None:
         app.web_config_reading = lambda: security.last_reload_successful
     reloading = None if reloads is None else Reloading(app, reloads[0], security, reloads[1])
@@ -96,8 +109,9 @@ def run(  # noqa: PLR0913 - what a process is made of
         app.pushed,
         app.is_ready,
         web.telemetry_path,
-        read=app.read,
         config=lambda: app.config,
+        views=app.views,
+        external_url=web.external_url,
         reload=reloading.reload if reloading is not None and web.lifecycle else None,
     )
     served = make_app(parts, web.secured)
@@ -122,7 +136,7 @@ def run(  # noqa: PLR0913 - what a process is made of
             signals,
             web.context(),
             counts=app.process_counts,
-            most_clients=web.most_clients,
+            most_clients=min(web.most_clients, descriptors.clients),
         )
     log.info("stopping")
     have_stopped = app.stop()

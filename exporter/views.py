@@ -129,6 +129,8 @@ class WorkflowRow:
     node_type: str = ""
     exception_type: str = ""
     run_number: int = 1
+    source: str = ""
+    """Who named it first: `configured`, `file`, `listing` or `pushed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +183,7 @@ class WorkflowStory:
     counted_as: str = ""
     """The outcome it was counted as; empty: not (yet)."""
     not_counted_because: str = ""
-    """In words; empty where it was counted, or is still open."""
+    """In words; empty where it was counted, or will be when it ends."""
 
 
 @dataclass(frozen=True, slots=True)

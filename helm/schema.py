@@ -123,6 +123,8 @@ def _thresholds(value: object, key: str) -> Schema:
             },
         }
     last = key.rpartition(".")[2]
+    if key == "settings.slice":
+        return {"type": "string", "pattern": "^([A-Za-z_][A-Za-z0-9_]*)?$"}
     if key.startswith("settings."):
         return {"type": "string", "pattern": r"^[A-Za-z0-9_.:/?&=%~+@-]+$"}
     others: dict[str, Schema] = {

@@ -36,7 +36,7 @@ _FOREIGN: Final[dict[str, Labels]] = {
     # Made by Prometheus for each alert, with what the alert's own expression leaves.
     "ALERTS": TARGET
     | {"alertname", "alertstate", "severity", "reason"}
-    | {"account", "node_type", "status", "label", "series"},
+    | {"account", "node_type", "status", "label", "series", "whose"},
 }
 _FOREIGN["ALERTS_FOR_STATE"] = _FOREIGN["ALERTS"] - {"alertstate"}
 

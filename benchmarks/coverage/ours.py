@@ -1,20 +1,26 @@
 """The exporter itself, which also writes down when it counted what.
 
-Takes the exporter's own command line; the environment names the file.
+Takes the exporter's own command line; the environment names the files.
 """
 
+import json
 import os
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from benchmarks.coverage.counted import CAUSE, CountedLog
 from exporter.cli import main
-from exporter.ledger.facts import Fact, Failed, Finished
+from exporter.ledger import tracker
+from exporter.ledger.counting import CountingRules
+from exporter.ledger.facts import Fact, Failed, Finished, Ignored
 from exporter.ledger.slicing import SliceLabels
 from exporter.ledger.totals import Totals
+from exporter.ledger.workflow import Workflow
+from exporter.observations import Observation
 
 FILE_VARIABLE: Final = "COUNTED_FILE"
+ROWS_VARIABLE: Final = "ROWS_FILE"
 
 
 def write_down(log: CountedLog) -> None:
@@ -38,6 +44,33 @@ def write_down(log: CountedLog) -> None:
     Totals.add = add  # type: ignore[method-assign]
 
 
+def write_rows(path: Path) -> None:
+    """From now on, write down what was said of each workflow, and what the tracker made of it.
+
+    What was said again in the same way, and changed nothing, is left out. For whoever looks for
+    the reason of a wrong count.
+    """
+    file = path.open("w", encoding="utf-8", buffering=1)
+    observe = tracker.observe
+    last: dict[tuple[str, str], list[Any]] = {}
+
+    def write(workflow: Workflow | None, seen: Observation, rules: CountingRules) -> tracker.Change:
+        change = observe(workflow, seen, rules)
+        said = [seen.status, seen.updated_at, seen.started_at, seen.completed_at, seen.created_at]
+        facts = [type(each).__name__ for each in change.facts if not isinstance(each, Ignored)]
+        after = change.workflow
+        made = None if after is None else [after.run, after.phase]
+        if facts or last.get((seen.workflow_id, seen.via)) != [*said, made]:
+            last[seen.workflow_id, seen.via] = [*said, made]
+            row = [seen.workflow_id, seen.said_at, seen.via, *said, made, facts]
+            file.write(json.dumps(row) + "\n")
+        return change
+
+    tracker.observe = write
+
+
 if __name__ == "__main__":
     write_down(CountedLog(Path(os.environ[FILE_VARIABLE])))
+    if ROWS_VARIABLE in os.environ:
+        write_rows(Path(os.environ[ROWS_VARIABLE]))
     sys.exit(main())

@@ -76,9 +76,12 @@ def _soak(arguments: argparse.Namespace, folder: Path) -> int:
         for thread in threads:
             thread.join(40)
         simulator.control("pause")
-        last = _watch(target, session, simulator, CALM_SECONDS, until_level=True)[-1]
+        # What ended before the exporter began is none of its outcomes.
+        earlier = min(look.behind for look in before)
+        last = _watch(target, session, simulator, CALM_SECONDS, until_behind=earlier)[-1]
+        missing = last.behind - earlier
         text = session.get(f"{target.url}/metrics", timeout=60).text
-        return _tell(target, Metrics(text), simulator.truth(), before, during, last)
+        return _tell(target, Metrics(text), simulator.truth(), before, during, missing)
 
 
 @contextmanager
@@ -149,7 +152,7 @@ def _watch(
     simulator: SimulatorProgram,
     seconds: float,
     *,
-    until_level: bool = False,
+    until_behind: int | None = None,
 ) -> list[Look]:
     looks = []
     until = time.monotonic() + seconds
@@ -159,7 +162,7 @@ def _watch(
         if time.monotonic() - told_at > 60:
             told_at = time.monotonic()
             print(looks[-1], flush=True)
-        if until_level and not looks[-1].behind:
+        if until_behind is not None and looks[-1].behind <= until_behind:
             break
         time.sleep(LOOK_SECONDS)
     return looks
@@ -206,7 +209,7 @@ def _tell(
     truth: dict[str, Any],
     before: list[Look],
     during: list[Look],
-    last: Look,
+    missing: int,
 ) -> int:
     print("\n| | before | during | most |\n| --- | --- | --- | --- |")
     for name in ("scrape_seconds", "memory_mib", "threads", "files", "list_age", "behind"):
@@ -226,8 +229,8 @@ def _tell(
     print("dropped:", metrics.by("workflows_dropped_total", "reason"))
     print("most requests in 10 s:", truth["busiest_window"], "refused:", truth["refusals"])
     faults = []
-    if last.behind:
-        faults.append(f"{last.behind} outcomes are missing")
+    if missing:
+        faults.append(f"{missing} outcomes are missing")
     if max(look.memory_mib for look in during) > MEMORY_MIB:
         faults.append(f"more than {MEMORY_MIB} MiB")
     if target.done["patient scrapes that failed"]:

@@ -60,6 +60,21 @@ class Target:
         return session
 
 
+def nothing(target: Target) -> None:
+    """The attack is in how things are."""
+    target.over.wait()
+
+
+def connect(target: Target) -> socket.socket | None:
+    """Connect, and say nothing; None: that failed."""
+    try:
+        client = socket.create_connection((target.host, target.port), 5)
+    except OSError:
+        return None
+    target.done["silent clients"] += 1
+    return client
+
+
 def silent_clients(target: Target) -> None:
     """Connect without a word, and come back when let go."""
     sockets: list[socket.socket] = []

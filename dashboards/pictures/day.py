@@ -59,6 +59,8 @@ class Account:
     """When runners start nothing."""
     down: Sequence[tuple[float, float, str]] = ()
     """When its requests are answered with another code than 200."""
+    teams: Sequence["Account"] = ()
+    """Who works in it, where the exporter has a slice for that; each has runners of its own."""
 
 
 @dataclass(slots=True)
@@ -76,10 +78,17 @@ class Run:
     """At which it joined the queue."""
     cause: tuple[str, str] | None = None
     outputs: int = field(default=1)
+    team: str | None = None
+    """Whose it is, where the exporter has a slice for that."""
 
 
 def day(account: Account, since: float, until: float, dice: random.Random) -> list[Run]:
     """Every workflow that was created in this time, in the order of their creation."""
+    if account.teams:
+        every = [(team, run) for team in account.teams for run in day(team, since, until, dice)]
+        for team, run in every:
+            run.team = team.name
+        return sorted((run for _, run in every), key=lambda run: run.created)
     free = [since] * account.runners
     heapq.heapify(free)
     waiting: list[float] = []

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import re
 import subprocess
 import time
 import urllib.parse
@@ -28,11 +29,20 @@ _AHEAD: Final = 15 * 60
 _OFF_STEP: Final = 7
 """Scrapes lie anywhere between the round moments that queries ask for."""
 _TARGET: Final = {"job": "comfycontrol", "instance": "exporter-0:10871"}
+_LABEL: Final = re.compile(r"\{\{ \$labels\.(\w+) \}\}")
 _DURATIONS: Final = {"s": 1, "m": 60, "h": 3600}
 
 
 class HistoryError(Exception):
     """What could not be made."""
+
+
+def thresholds(scene: Scene) -> dict[str, Any]:
+    """Those that are shipped, with alerts by slice where the scene has one."""
+    found = load()
+    if any(account.teams for account in scene.accounts):
+        found["settings"]["slice"] = "team"
+    return found
 
 
 def write(scene: Scene, end: float, file: Path) -> None:
@@ -56,6 +66,9 @@ def write(scene: Scene, end: float, file: Path) -> None:
             used.append(min(40.0, 2 * len(scene.accounts) + (created - ended) / 24))
         for series in of_the_exporter(known, opened, settled, used):
             _put(out.write, series, end)
+        if any(account.teams for account in scene.accounts):
+            label = {"slice": "team", "source": "tag"}
+            _put(out.write, ("exporter_slice_info", label, [(at, 1.0) for at in known]), end)
         reached = [(at, float(at < scene.blind_since)) for at in scrapes]
         out.write(_lines("up", {}, reached, end))
         process: dict[str, float] = {
@@ -161,7 +174,7 @@ def evaluate(prometheus: Prometheus, scene: Scene, end: float, folder: Path) -> 
 
     Prometheus evaluates rules only as time passes; here the time has passed already.
     """
-    documents = [yaml.safe_load(text) for text in rule_files(Values(load())).values()]
+    documents = [yaml.safe_load(text) for text in rule_files(Values(thresholds(scene))).values()]
     every = [rule for d in documents for group in d["groups"] for rule in group["rules"]]
     rules = [rule for rule in every if "record" in rule]
     alerts = [rule for rule in every if "alert" in rule]
@@ -194,7 +207,8 @@ def evaluate(prometheus: Prometheus, scene: Scene, end: float, folder: Path) -> 
 
 def _alert(rule: Mapping[str, Any], series: Mapping[str, Any]) -> Iterator[str]:
     labels = {key: value for key, value in series["metric"].items() if key != "__name__"}
-    labels |= {"alertname": rule["alert"], **rule["labels"]}
+    labels |= {"alertname": rule["alert"]}
+    labels |= {name: _LABEL.sub(lambda m: labels[m[1]], v) for name, v in rule["labels"].items()}
     wanted = rule.get("for", "0s")
     held = int(wanted[:-1]) * _DURATIONS[wanted[-1]]
     since, before = 0.0, -math.inf

@@ -13,6 +13,23 @@ _LATEST: Final = math.inf
 _IMAGES: Final = (Kind(15.0),)
 _STUDIO: Final = Account("studio", 55, runners=2, kinds=(Kind(18.0, weight=4), Kind(150.0)))
 _FARM: Final = Account("farm", 120, runners=3, kinds=(Kind(25.0),), waves=True)
+_TEAMS: Final = Account(
+    "studio",
+    per_hour=0,
+    runners=9,
+    teams=(
+        Account("art", 120, runners=3, kinds=_IMAGES, waves=True),
+        Account("ads", 60, runners=2, kinds=(Kind(18.0, weight=4), Kind(60.0))),
+        Account(
+            "video",
+            50,
+            runners=3,
+            kinds=(Kind(90.0),),
+            failing=[Failing((-40 * MINUTE, _LATEST), 0.75, _NODE)],
+        ),
+        Account("research", 16, runners=1, kinds=(Kind(150.0),), bursts=[(-50 * MINUTE, 22)]),
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +128,20 @@ SCENES: Final = (
         ],
     ),
     Scene(
+        "teams",
+        "an account with a slice for its teams: the workflows of one fail in one type of node, and "
+        "those of another wait for its runners",
+        [_TEAMS],
+        boards=("overview",),
+    ),
+    Scene(
+        "one-team",
+        "the same, as one sees it first",
+        [_TEAMS],
+        first_screen=True,
+        boards=("overview",),
+    ),
+    Scene(
         "outage",
         "the service has answered with 503 for 14 minutes, and the token of one account was "
         "refused before that",
@@ -171,6 +202,32 @@ SCENES: Final = (
                 failed=0.05,
                 failing=[Failing((-3 * DAY, _LATEST), 0.35, _NODE)],
             ),
+        ],
+        minutes=7 * 24 * 60,
+        history=14 * DAY + 2 * HOUR,
+        boards=("usage",),
+    ),
+    Scene(
+        "week-teams",
+        "the teams of one account over a week, one of which has wasted more than the others since "
+        "three days",
+        [
+            Account(
+                "studio",
+                per_hour=0,
+                runners=8,
+                teams=(
+                    Account("art", 40, runners=3, kinds=_IMAGES, waves=True),
+                    Account("ads", 25, runners=2, kinds=_STUDIO.kinds),
+                    Account(
+                        "video",
+                        20,
+                        runners=3,
+                        kinds=(Kind(120.0),),
+                        failing=[Failing((-3 * DAY, _LATEST), 0.4, _NODE)],
+                    ),
+                ),
+            )
         ],
         minutes=7 * 24 * 60,
         history=14 * DAY + 2 * HOUR,

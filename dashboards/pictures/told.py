@@ -3,7 +3,7 @@
 import bisect
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Final
 
@@ -18,6 +18,8 @@ Series = tuple[str, Mapping[str, str], list[Sample]]
 
 _LEFT_OUT: Final = 30.0
 """For so long after an account went down, its open workflows are still shown."""
+UPLOAD: Final = 0.8
+"""Seconds until the inputs of a workflow are on a runner."""
 _OUTCOMES: Final = ("completed", "failed", "cancelled", "invalid")
 _ENDS: Final = ("finished", "limit", "dropped", "silent", "malformed", "refused", "shutdown")
 _BOUNDS: Final = Metrics()
@@ -30,8 +32,12 @@ def told(
     downs = [(begin, end) for begin, end, _ in account.down]
     seen = [at for at in scrapes if not _within(at - _LEFT_OUT, downs)]
     name = {"account": account.name}
-    yield from _gauges(name, runs, seen, singles_from)
-    yield from _totals(name, runs, scrapes, downs)
+    for slices, of_slice in _by_slice(runs):
+        labels = {**name, **slices}
+        yield from _gauges(labels, of_slice, seen, singles_from)
+        yield from _totals(labels, of_slice, scrapes, downs)
+    yield from _gauges_of_all(name, runs, seen)
+    yield from _totals_of_all(name, runs, scrapes, downs)
     yield "account_up", name, [(at, float(not _within(at, downs))) for at in scrapes]
     for cause in CAUSES:
         yield (
@@ -68,6 +74,16 @@ def told(
     yield from _requests(account, runs, scrapes)
 
 
+def _by_slice(runs: Sequence[Run]) -> Iterator[tuple[Mapping[str, str], Sequence[Run]]]:
+    """The labels of slices, and the runs that have them."""
+    teams = dict.fromkeys(run.team for run in runs)
+    if not any(teams):
+        yield {}, runs
+        return
+    for team in teams:
+        yield {"team": team or "none"}, [run for run in runs if run.team == team]
+
+
 def _runners(
     account: Account,
     name: Mapping[str, str],
@@ -86,23 +102,33 @@ def _within(at: float, spans: Iterable[tuple[float, float]]) -> bool:
     return any(begin <= at < end for begin, end in spans)
 
 
-def _gauges(
-    name: Mapping[str, str], runs: Sequence[Run], scrapes: Sequence[float], singles_from: float
-) -> Iterator[Series]:
-    statuses = ("accepted", "uploaded", "queued", "running")
-    count: dict[str, list[Sample]] = {status: [] for status in statuses}
-    oldest: dict[str, list[Sample]] = {status: [] for status in statuses}
-    longest, deepest, stalest, streams = [], [], [], []
-    places: dict[str, list[Sample]] = {}
+_STATUSES: Final = ("accepted", "uploaded", "queued", "running")
+
+
+def _open_at(
+    runs: Sequence[Run], scrapes: Sequence[float]
+) -> Iterator[tuple[float, Mapping[str, list[Run]]]]:
+    """What is open at each scrape, by status."""
     first, still = 0, list[Run]()
     for at in scrapes:
         while first < len(runs) and runs[first].created <= at:
             still.append(runs[first])
             first += 1
         still = [run for run in still if run.ended > at]
-        by_status: dict[str, list[Run]] = {status: [] for status in statuses}
+        by_status: dict[str, list[Run]] = {status: [] for status in _STATUSES}
         for run in still:
             by_status[_status(run, at)].append(run)
+        yield at, by_status
+
+
+def _gauges(
+    name: Mapping[str, str], runs: Sequence[Run], scrapes: Sequence[float], singles_from: float
+) -> Iterator[Series]:
+    count: dict[str, list[Sample]] = {status: [] for status in _STATUSES}
+    oldest: dict[str, list[Sample]] = {status: [] for status in _STATUSES}
+    longest, deepest = [], []
+    places: dict[str, list[Sample]] = {}
+    for at, by_status in _open_at(runs, scrapes):
         for status, there in by_status.items():
             count[status].append((at, float(len(there))))
             if there:
@@ -111,13 +137,10 @@ def _gauges(
             longest.append((at, min(run.started for run in by_status["running"])))
         if by_status["queued"]:
             deepest.append((at, float(len(by_status["queued"]))))
-        if still:
-            stalest.append((at, at - 2 - at % 3))
-        streams.append((at, float(len(still))))
         if at >= singles_from:
             for place, run in enumerate(by_status["queued"], start=1):
                 places.setdefault(run.id, []).append((at, float(place)))
-    for status in statuses:
+    for status in _STATUSES:
         yield "workflows", {**name, "status": status}, count[status]
         yield (
             "oldest_workflow_created_timestamp_seconds",
@@ -126,13 +149,28 @@ def _gauges(
         )
     yield "oldest_workflow_started_timestamp_seconds", name, longest
     yield "queue_position_max", name, deepest
+    for workflow, samples in places.items():
+        yield "workflow_queue_position", {**name, "workflow_id": workflow}, samples
+
+
+def _gauges_of_all(
+    name: Mapping[str, str], runs: Sequence[Run], scrapes: Sequence[float]
+) -> Iterator[Series]:
+    """Those of an account as a whole."""
+    count: dict[str, list[Sample]] = {status: [] for status in ("queued", "running")}
+    stalest, streams = [], []
+    for at, by_status in _open_at(runs, scrapes):
+        for status, samples in count.items():
+            samples.append((at, float(len(by_status[status]))))
+        is_open = sum(map(len, by_status.values()))
+        if is_open:
+            stalest.append((at, at - 2 - at % 3))
+        streams.append((at, float(is_open)))
     yield "stalest_observation_timestamp_seconds", name, stalest
     yield "streams", name, streams
     yield "workflows_watched_by_listing", name, [(at, 0.0) for at in scrapes]
-    for status in ("queued", "running"):
-        yield "service_workflows", {**name, "status": status}, count[status]
-    for workflow, samples in places.items():
-        yield "workflow_queue_position", {**name, "workflow_id": workflow}, samples
+    for status, samples in count.items():
+        yield "service_workflows", {**name, "status": status}, samples
 
 
 def _status(run: Run, at: float) -> str:
@@ -140,15 +178,15 @@ def _status(run: Run, at: float) -> str:
         return "running"
     if at >= run.queued:
         return "queued"
-    return "uploaded" if at >= run.created + 0.8 else "accepted"
+    return "uploaded" if at >= run.created + UPLOAD else "accepted"
 
 
-def _totals(
-    name: Mapping[str, str],
-    runs: Sequence[Run],
-    scrapes: Sequence[float],
-    downs: Sequence[tuple[float, float]],
-) -> Iterator[Series]:
+Counters = Callable[[str, Mapping[str, str], Iterable[float]], Series]
+
+
+def _counters(
+    name: Mapping[str, str], scrapes: Sequence[float], downs: Sequence[tuple[float, float]]
+) -> tuple[Counters, Callable[[float], float]]:
     def known(moment: float) -> float:
         """What happens while nobody answers is learned afterwards."""
         return next((end + 2 for begin, end in downs if begin <= moment < end), moment)
@@ -161,20 +199,19 @@ def _totals(
             [(t, float(bisect.bisect_right(at, t))) for t in scrapes],
         )
 
-    for source in ("configured", "file", "pushed"):
-        yield counter("workflows_discovered_total", {"source": source}, [])
-    yield counter(
-        "workflows_discovered_total", {"source": "listing"}, [run.created + 2 for run in runs]
-    )
+    return counter, known
+
+
+def _totals(
+    name: Mapping[str, str],
+    runs: Sequence[Run],
+    scrapes: Sequence[float],
+    downs: Sequence[tuple[float, float]],
+) -> Iterator[Series]:
+    counter, known = _counters(name, scrapes, downs)
     for outcome in _OUTCOMES:
         ended = [run.ended for run in runs if run.outcome == outcome]
         yield counter("workflows_finished_total", {"status": outcome}, ended)
-        yield counter("service_workflows", {"status": outcome}, ended)
-        yield (
-            "reconciliation_difference",
-            {**name, "status": outcome},
-            [(t, 0.0) for t in scrapes if not _within(t - 120, downs)],
-        )
         ran = [(run.ended, run.ended - run.started) for run in runs if run.outcome == outcome]
         yield from _histogram(
             "workflow_run_duration_seconds", {**name, "status": outcome},
@@ -191,8 +228,8 @@ def _totals(
         [(known(run.queued), run.place) for run in runs if run.queued < math.inf],
         _BOUNDS.entry_queue_position_buckets, scrapes,
     )  # fmt: skip
+    yield from _phases(name, [run for run in runs if run.started < math.inf], known, scrapes)
     yield counter("workflows_started_total", {}, [r.started for r in runs if r.started < math.inf])
-    yield from _lately(name, runs, scrapes)
     by_cause: dict[tuple[str, str], list[float]] = {}
     for run in runs:
         if run.cause is not None:
@@ -208,6 +245,30 @@ def _totals(
         {},
         [run.ended for run in runs if run.outcome == "completed" for _ in range(run.outputs)],
     )
+
+
+def _totals_of_all(
+    name: Mapping[str, str],
+    runs: Sequence[Run],
+    scrapes: Sequence[float],
+    downs: Sequence[tuple[float, float]],
+) -> Iterator[Series]:
+    """Those of an account as a whole."""
+    counter, _ = _counters(name, scrapes, downs)
+    for source in ("configured", "file", "pushed"):
+        yield counter("workflows_discovered_total", {"source": source}, [])
+    yield counter(
+        "workflows_discovered_total", {"source": "listing"}, [run.created + 2 for run in runs]
+    )
+    for outcome in _OUTCOMES:
+        ended = [run.ended for run in runs if run.outcome == outcome]
+        yield counter("service_workflows", {"status": outcome}, ended)
+        yield (
+            "reconciliation_difference",
+            {**name, "status": outcome},
+            [(t, 0.0) for t in scrapes if not _within(t - 120, downs)],
+        )
+    yield from _lately(name, runs, scrapes)
     for metric, label, values in (
         (
             "workflows_dropped_total",
@@ -224,6 +285,31 @@ def _totals(
         for value in values:
             yield counter(metric, {label: value}, [])
     yield counter("reconciliation_recovered_total", {}, [])
+
+
+def _phases(
+    name: Mapping[str, str],
+    started: Sequence[Run],
+    known: Callable[[float], float],
+    scrapes: Sequence[float],
+) -> Iterator[Series]:
+    """What runs waited for; where nobody answered meanwhile, it is uncertain."""
+    lives = [(run.created, run.created + UPLOAD, run.queued, run.started) for run in started]
+    sure: list[float] = []
+    unsure: list[float] = []
+    for number, phase in enumerate(("accepted", "uploaded", "queued")):
+        ends = [(life[number], life[number + 1]) for life in lives]
+        seen = [known(begin) == begin and known(end) == end for begin, end in ends]
+        measured = [(e, e - b) for (b, e), ok in zip(ends, seen, strict=True) if ok]
+        sure += [end for end, _ in measured]
+        unsure += [known(end) for (_, end), ok in zip(ends, seen, strict=True) if not ok]
+        yield from _histogram(
+            "workflow_phase_duration_seconds", {**name, "phase": phase}, measured,
+            _BOUNDS.time_to_start_buckets, scrapes,
+        )  # fmt: skip
+    for result, moments in (("measured", sorted(sure)), ("uncertain", sorted(unsure))):
+        samples = [(t, float(bisect.bisect_right(moments, t))) for t in scrapes]
+        yield "workflow_phases_total", {**name, "result": result}, samples
 
 
 def _lately(

@@ -22,6 +22,7 @@ from exporter.comfycontrol.errors import (
     Unusable,
 )
 from exporter.comfycontrol.listing import WorkflowDetail, WorkflowPage, WorkflowSummary
+from exporter.comfycontrol.live_stream import LiveStream
 from exporter.comfycontrol.runners import Runner, RunnerPage
 from exporter.comfycontrol.snapshot import (
     Cause,
@@ -47,6 +48,7 @@ __all__ = [
     "Client",
     "Endpoint",
     "Forbidden",
+    "LiveStream",
     "MalformedReading",
     "MalformedSnapshot",
     "NewSnapshot",

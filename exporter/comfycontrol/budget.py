@@ -41,8 +41,15 @@ class BudgetReading:
 class Turn:
     """One wait for a request, and then the place that this request holds."""
 
-    def __init__(self, budget: "RequestBudget", purpose: Purpose, since: float) -> None:
+    def __init__(
+        self,
+        budget: "RequestBudget",
+        purpose: Purpose,
+        since: float,
+        on_over: Callable[[], object] | None = None,
+    ) -> None:
         self._budget = budget
+        self._on_over = on_over
         self.purpose: Final = purpose
         self.since: Final = since
         self.place: Place | None = None
@@ -54,6 +61,12 @@ class Turn:
         """Block until this request may be sent: True; or until it is cancelled: False."""
         self.over.wait()
         return self.place is not None
+
+    def end_wait(self) -> None:
+        """The wait is over. For the budget alone."""
+        self.over.set()
+        if self._on_over is not None:
+            self._on_over()
 
     def cancel(self) -> None:
         """End the wait at once, from any thread. Nothing, when the turn has come already."""
@@ -149,12 +162,16 @@ class RequestBudget:
                 self._permits.change(limit.requests, limit.share, limit.per, limit.cooldown)
             self._changed.notify_all()
 
-    def enter(self, purpose: Purpose) -> Turn:
-        """Queue up for one request."""
-        turn = Turn(self, purpose, self._monotonic())
+    def enter(self, purpose: Purpose, on_over: Callable[[], object] | None = None) -> Turn:
+        """Queue up for one request.
+
+        `on_over` is called from any thread when the wait is over, for those who do not block in
+        `Turn.wait`. It must neither block nor raise.
+        """
+        turn = Turn(self, purpose, self._monotonic(), on_over)
         with self._changed:
             if self._closed:
-                turn.over.set()
+                turn.end_wait()
             else:
                 self._waiting[purpose].append(turn)
                 self._changed.notify_all()
@@ -169,7 +186,7 @@ class RequestBudget:
                 while queue:
                     turn = queue.popleft()
                     self._waited += now - turn.since
-                    turn.over.set()
+                    turn.end_wait()
             self._changed.notify_all()
         if self._permits is not None:
             self._permits.close()
@@ -204,7 +221,7 @@ class RequestBudget:
             if not turn.over.is_set():
                 self._waiting[turn.purpose].remove(turn)
                 self._waited += self._monotonic() - turn.since
-                turn.over.set()
+                turn.end_wait()
 
     def answered(self, turn: Turn) -> None:
         """See `Turn.answered`."""
@@ -292,7 +309,7 @@ class RequestBudget:
                 if self._file is not None:
                     turn.place.record = self._file.sent(now)
                 self._waited += now - turn.since
-                turn.over.set()
+                turn.end_wait()
 
     def _who_waits(self) -> set[Purpose]:
         return {purpose for purpose, queue in self._waiting.items() if queue}

@@ -244,6 +244,7 @@ class Client:
             response,
             call,
             silence=self._timeouts.silence,
+            gap=self._timeouts.read,
             opened_at=self._monotonic(),
             on_end=lambda: self._forget(call),
         )

@@ -76,6 +76,11 @@ class Call:
         """Whether its deadline has ended it."""
         return self._expired
 
+    @property
+    def socket(self) -> socket.socket | None:
+        """The socket that works for it now."""
+        return self._socket
+
     def abort(self) -> None:
         """End the call, from any thread, at any moment. Never blocks; again is nothing.
 

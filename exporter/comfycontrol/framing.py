@@ -65,6 +65,17 @@ class EventFraming:
         return bool(self._lines) or (bool(self._line) and not self._line.startswith(b":"))
 
     @property
+    def between_events(self) -> bool:
+        """Whether what was fed so far leaves no trace in how the next bytes are read."""
+        return not (
+            self._lines
+            or self._line
+            or self._at_start
+            or self._after_carriage_return
+            or self._oversized
+        )
+
+    @property
     def held(self) -> int:
         """Bytes now held back."""
         return self._size + len(self._line)

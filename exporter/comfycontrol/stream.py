@@ -81,6 +81,65 @@ class MalformedReading:
 Reading = NewSnapshot | RepeatedSnapshot | MalformedReading
 
 
+class EventReader:
+    """Makes readings of events: tells what is new from what is repeated.
+
+    Attributes:
+        updates: how many snapshots have come, malformed ones among them.
+    """
+
+    __slots__ = ("_keep_whole", "_last", "_last_data", "updates")
+
+    def __init__(self, keep_whole: int = _KEEP_WHOLE) -> None:
+        """Begin with nothing seen. Longer data than `keep_whole` is remembered by its digest."""
+        self.updates = 0
+        self._keep_whole = keep_whole
+        self._last: Snapshot | None = None
+        self._last_data: str | bytes = ""
+
+    def read(self, name: str, data: str) -> Reading | None:
+        """Make a reading of an event; None: it was none, and is not to be counted."""
+        kept = _keep(data, self._keep_whole)
+        if self._last is not None and kept == self._last_data:
+            self.updates += 1
+            return RepeatedSnapshot(self._last)
+        try:
+            parsed = parse_snapshot(data)
+        except MalformedSnapshot:
+            if name.lower() in _KEEP_ALIVE:
+                return None
+            self.updates += 1
+            return MalformedReading()
+        self.updates += 1
+        self._last, self._last_data = parsed.snapshot, kept
+        return NewSnapshot(parsed.snapshot, parsed.malformed_fields)
+
+    def repeated(self) -> RepeatedSnapshot:
+        """The last snapshot came once more."""
+        assert self._last is not None  # noqa: S101 - for the type checker: it was the last one
+        self.updates += 1
+        return RepeatedSnapshot(self._last)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An open stream, for another reader.
+
+    Attributes:
+        response: unread.
+        call: still under way.
+        silence: seconds that may pass without a well-formed snapshot.
+        gap: seconds that may pass without a byte.
+        on_end: to be called once, when the connection has been let go.
+    """
+
+    response: requests.Response
+    call: Call
+    silence: float
+    gap: float
+    on_end: Callable[[], None]
+
+
 class Stream:
     """The snapshots of one workflow as they arrive; to be iterated over once, by one thread.
 
@@ -89,17 +148,16 @@ class Stream:
 
     Attributes:
         opened_at: when the headers were there, by the client's monotonic clock.
-        updates: how many snapshots have come, malformed ones among them: what the service's limit
-            of about 120 counts.
         ending: how it ended; None before that, and where the owner left off.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but two by name
         self,
         response: requests.Response,
         call: Call,
         *,
         silence: float,
+        gap: float,
         opened_at: float,
         on_end: Callable[[], None],
     ) -> None:
@@ -109,19 +167,19 @@ class Stream:
             response: the answer, unread.
             call: whose socket it reads; its deadline is already that for the first snapshot.
             silence: seconds that may pass without a well-formed snapshot.
+            gap: seconds that may pass without a byte, which the socket watches over by itself.
             opened_at: when the headers were there.
             on_end: called once, when the connection has been let go.
         """
         self.opened_at = opened_at
-        self.updates = 0
         self.ending: StreamEnding | None = None
         self._response = response
         self._call = call
         self._silence = silence
+        self._gap = gap
         self._on_end = on_end
         self._closed = False
-        self._last: Snapshot | None = None
-        self._last_data: str | bytes = ""
+        self._events = EventReader()
 
     def __enter__(self) -> Self:
         return self
@@ -137,9 +195,12 @@ class Stream:
     def __iter__(self) -> Iterator[Reading]:
         try:
             for event in sseclient.SSEClient(self._read_blocks()).events():
-                reading = self._read_event(event.event, event.data)
-                if reading is not None:
-                    yield reading
+                reading = self._events.read(event.event, event.data)
+                if reading is None:
+                    continue
+                if not isinstance(reading, MalformedReading):
+                    self._see_life()
+                yield reading
         finally:
             self.close()
 
@@ -155,24 +216,19 @@ class Stream:
         self._response.close()
         self._on_end()
 
-    def _read_event(self, name: str, data: str) -> Reading | None:
-        """Make a reading of an event; None: it was none, and is not to be counted."""
-        kept = _keep(data)
-        if self._last is not None and kept == self._last_data:
-            self.updates += 1
-            self._see_life()
-            return RepeatedSnapshot(self._last)
-        try:
-            parsed = parse_snapshot(data)
-        except MalformedSnapshot:
-            if name.lower() in _KEEP_ALIVE:
-                return None
-            self.updates += 1
-            return MalformedReading()
-        self.updates += 1
-        self._see_life()
-        self._last, self._last_data = parsed.snapshot, kept
-        return NewSnapshot(parsed.snapshot, parsed.malformed_fields)
+    @property
+    def updates(self) -> int:
+        """How many snapshots have come, malformed ones among them.
+
+        It is what the service's limit of about 120 counts.
+        """
+        return self._events.updates
+
+    def take_over(self) -> Taken:
+        """Hand all of it to another reader. This stream is of no further use then."""
+        self._closed = True
+        self._call.due = None
+        return Taken(self._response, self._call, self._silence, self._gap, self._on_end)
 
     def _see_life(self) -> None:
         self._call.due = time.monotonic() + self._silence
@@ -207,8 +263,8 @@ class Stream:
         self.ending = ending
 
 
-def _keep(data: str) -> str | bytes:
+def _keep(data: str, keep_whole: int) -> str | bytes:
     """Return what to remember of an event's data, to tell whether the next one equals it."""
-    if len(data) <= _KEEP_WHOLE:
+    if len(data) <= keep_whole:
         return data
     return hashlib.blake2b(data.encode(), digest_size=32).digest()

@@ -16,8 +16,8 @@ from exporter.config.section import Broken, Section, absent_by_default
 from exporter.config.tokens import TokenSource
 from exporter.config.workflow_ids import WorkflowId
 
-MOST_STREAMS: Final = 2000
-"""Streams, and so threads, past which one Python process collapses."""
+MOST_STREAMS: Final = 2_000
+"""Streams that one process was seen to hold without being late."""
 
 DEFAULT_MOST_OPEN: Final = 20_000
 """Open workflows of an account that are held at once, where nothing else is said."""
@@ -232,12 +232,12 @@ class Account(Section):
         WholeNumber(
             1,
             MOST_STREAMS,
-            "Past 2,000 threads Python collapses. The list watches the others, and none is lost.",
+            "One process holds no more in time. The list watches the others, and none is lost.",
         ),
     ] = Field(
         default=500,
-        description="Most streams that are open at once for this account, each a thread. Workflows "
-        "beyond are watched by listing.",
+        description="Most streams that are open at once for this account, each about 25 KiB of "
+        "memory, 55 over TLS, and a file descriptor. Workflows beyond are watched by listing.",
         examples=[500],
     )
     max_open_workflows: Annotated[

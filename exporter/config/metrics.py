@@ -60,7 +60,8 @@ class Metrics(Section):
     )
     time_to_start_buckets: Buckets = Field(
         default=(0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400),
-        description="Upper bounds, in seconds, of `comfycontrol_workflow_time_to_start_seconds`.",
+        description="Upper bounds, in seconds, of `comfycontrol_workflow_time_to_start_seconds` "
+        "and of its parts, `comfycontrol_workflow_phase_duration_seconds`.",
         examples=[[1, 10, 60, 600, 3600]],
     )
     entry_queue_position_buckets: Buckets = Field(

@@ -118,7 +118,7 @@ class Config(Section):
                 Fault(
                     "accounts",
                     f"together allow {streams:,} streams in one process",
-                    "Past 2,000 threads Python collapses: lower `max_streams`, or have some of the "
+                    "One process holds 2,000 in time: lower `max_streams`, or have some of the "
                     "accounts followed by another exporter.",
                 )
             )

@@ -24,7 +24,8 @@ DEFAULT_COMBINATIONS: Final = 2_000
 RESERVED_LABELS: Final = frozenset(
     {
         # On metrics of workflows. A test compares them with the catalogue.
-        "account", "exception_type", "node_type", "phase", "status", "workflow_id",
+        "account", "exception_type", "node_type", "phase", "result", "status",
+        "workflow_id",
         # Of the exposition formats, and those that Prometheus and its alerts add.
         "le", "quantile", "instance", "job", "alertname", "alertstate", "severity",
     }

@@ -5,9 +5,13 @@ one of them tries for all, so that all wait where the service asks for it (`Held
 no request escapes the budget.
 """
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from exporter.comfycontrol import (
@@ -23,16 +27,34 @@ from exporter.comfycontrol import (
 )
 from exporter.comfycontrol.budget import RequestBudget, Turn
 from exporter.comfycontrol.window import Purpose
-from exporter.following.answers import AccountHealth, Answers, is_of_wrong_address
+from exporter.following.answers import (
+    AccountHealth,
+    Answers,
+    LastError,
+    class_of,
+    is_of_wrong_address,
+)
 from exporter.following.backoff import Backoff, HeldBack
 from exporter.following.refusals import Refusals
 from exporter.following.stop import Stop, Stopped
+from exporter.following.threads import CallThreads
 
 log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
+MISLED_IN_A_ROW: Final = 3
+"""So many answers as of a wrong address, and no usable one, before the address is suspected in the
+log: an edge in front of the service gives one such page now and then."""
+
 _LIST_PURPOSES: Final = (Purpose.LIST_FIRST_PAGE, Purpose.LIST_DEEPER_PAGE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """The gate is closed for so many seconds at most; None: until something changes."""
+
+    seconds: float | None
 
 
 class AccountAccess:
@@ -69,12 +91,16 @@ class AccountAccess:
         self._monotonic = monotonic
         self._backoff = Backoff(random)
         self._held_back = HeldBack()
+        self.last_error: LastError | None = None
+        """Of the latest request that failed."""
         self._changed = threading.Condition()
         self._refused = False
         self._next_try = 0.0
         self._someone_tries = False
         self._answers = Answers()
-        self._misled_told = False
+        # What wakes those who wait at the gate on an event loop.
+        self._wakers: set[Callable[[], object]] = set()
+        self._misled_in_a_row = 0
 
     def health(self) -> AccountHealth:
         """What is known of the account now."""
@@ -94,7 +120,7 @@ class AccountAccess:
         """There is another token: where the old one was refused, try it now."""
         with self._changed:
             self._next_try = self._monotonic()
-            self._changed.notify_all()
+            self._notify()
 
     def load(self) -> float:
         """The part (0 to 1) of the requests allowed on this address that is in use now."""
@@ -135,6 +161,111 @@ class AccountAccess:
                 if for_all:
                     self._end_try()
 
+    async def ask_on_loop(
+        self,
+        purpose: Purpose,
+        pool: CallThreads,
+        request: Callable[[Call], Answer],
+        *,
+        still_wanted: Callable[[], bool],
+        discard: Callable[[Answer], object],
+    ) -> Answer:
+        """Do the same as `ask` about one workflow, for a task of an event loop.
+
+        Only the request itself takes a thread of the pool. Whoever waits is ended by cancelling
+        the task; an answer that comes later than that is handed to `discard`, in that thread.
+
+        Raises:
+            Stopped: no longer wanted when its turn came, or the budget is closed.
+            ServiceError: the service refused, failed or was out of reach.
+        """
+        while True:
+            for_all = await self._pass_gate_on_loop()
+            try:
+                if for_all:
+                    await asyncio.get_running_loop().run_in_executor(pool, self._reload_token)
+                turn = await self._turn_on_loop(purpose, still_wanted)
+                if self._is_open(for_all=for_all, about_one=True):
+                    return await self._send_on_loop(
+                        turn, pool, request, for_all=for_all, discard=discard
+                    )
+                turn.unused()
+            finally:
+                if for_all:
+                    self._end_try()
+
+    async def _pass_gate_on_loop(self) -> bool:
+        loop, woken = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(woken.set)
+
+        while True:
+            with self._changed:
+                passed = self._try_gate(about_one=True)
+                if isinstance(passed, bool):
+                    return passed
+                woken.clear()
+                self._wakers.add(wake)
+            try:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(woken.wait(), passed.seconds)
+            finally:
+                with self._changed:
+                    self._wakers.discard(wake)
+
+    async def _turn_on_loop(self, purpose: Purpose, still_wanted: Callable[[], bool]) -> Turn:
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(over.set)
+
+        turn = self._budget.enter(purpose, wake)
+        try:
+            await over.wait()
+        except asyncio.CancelledError:
+            turn.cancel()
+            turn.unused()
+            raise
+        if turn.place is None:
+            raise Stopped
+        if not still_wanted():
+            turn.unused()
+            raise Stopped
+        return turn
+
+    async def _send_on_loop(
+        self,
+        turn: Turn,
+        pool: CallThreads,
+        request: Callable[[Call], Answer],
+        *,
+        for_all: bool,
+        discard: Callable[[Answer], object],
+    ) -> Answer:
+        stop = Stop()
+        try:
+            job = pool.submit(self._send, turn, stop, request, for_all=for_all, about_one=True)
+        except RuntimeError:
+            turn.unused()
+            raise  # no thread to be had, or the pool has ended
+
+        def clean_up(job: Future[Answer]) -> None:
+            if job.exception() is None:
+                discard(job.result())
+
+        try:
+            return await asyncio.wrap_future(job)
+        except asyncio.CancelledError:
+            stop.ask()
+            if job.cancel():
+                turn.unused()
+            else:
+                job.add_done_callback(clean_up)
+            raise
+
     def _turn(self, purpose: Purpose, stop: Stop, still_wanted: Callable[[], bool]) -> Turn:
         turn = self._budget.enter(purpose)
         with stop.interrupting(turn.cancel):
@@ -160,6 +291,7 @@ class AccountAccess:
             with stop.interrupting(call.abort):
                 answer = request(call)
         except RateLimited as error:
+            self.last_error = LastError(class_of(error), self._monotonic())
             turn.refused(error.retry_after)
             with self._changed:
                 self._answers.refused_for_now()
@@ -189,20 +321,26 @@ class AccountAccess:
         """Wait while it is closed; True for the one who tries a refused token on behalf of all."""
         with stop.interrupting(self._wake), self._changed:
             while not stop.asked:
-                now = self._monotonic()
-                held_back = self._held_back.until(about_one=about_one) - now
-                if held_back > 0:
-                    self._changed.wait(held_back)
-                elif not self._refused:
-                    return False
-                elif self._someone_tries:
-                    self._changed.wait()
-                elif now < self._next_try:
-                    self._changed.wait(self._next_try - now)
-                else:
-                    self._someone_tries = True
-                    return True
+                passed = self._try_gate(about_one=about_one)
+                if isinstance(passed, bool):
+                    return passed
+                self._changed.wait(passed.seconds)
         raise Stopped
+
+    def _try_gate(self, *, about_one: bool) -> "bool | _Wait":
+        """Pass the gate if it is open, as above; else how long to wait for a change. Locked."""
+        now = self._monotonic()
+        held_back = self._held_back.until(about_one=about_one) - now
+        if held_back > 0:
+            return _Wait(held_back)
+        if not self._refused:
+            return False
+        if self._someone_tries:
+            return _Wait(None)
+        if now < self._next_try:
+            return _Wait(self._next_try - now)
+        self._someone_tries = True
+        return True
 
     def _is_open(self, *, for_all: bool, about_one: bool) -> bool:
         with self._changed:
@@ -211,12 +349,17 @@ class AccountAccess:
 
     def _wake(self) -> None:
         with self._changed:
-            self._changed.notify_all()
+            self._notify()
+
+    def _notify(self) -> None:
+        self._changed.notify_all()
+        for wake in self._wakers:
+            wake()
 
     def _end_try(self) -> None:
         with self._changed:
             self._someone_tries = False
-            self._changed.notify_all()
+            self._notify()
 
     # What the answers say ---------------------------------------------------------------------
 
@@ -225,7 +368,7 @@ class AccountAccess:
             was_refused, self._refused = self._refused, False
             self._backoff.worked()
             self._answers.usable(purpose, self._monotonic(), is_refusal=is_refusal)
-            self._changed.notify_all()
+            self._notify()
         if was_refused:
             log.info("account accepted again", extra={"account": self.account})
 
@@ -238,24 +381,31 @@ class AccountAccess:
         elif isinstance(error, BadRequest | NotFound | Forbidden) and (
             about_one or (isinstance(error, BadRequest) and purpose is not Purpose.LIST_FIRST_PAGE)
         ):
-            # Said of one id, or of a parameter, by a service that knew who asked.
+            # Said of one id, or of a parameter, by a service that knew who asked: no error of the
+            # account's.
             self._note_success(purpose, is_refusal=True)
+            return
         else:
-            with self._changed:
-                self._answers.failed(purpose, error, self._monotonic())
-                health = self._answers.health(self._monotonic())
-                is_misled = health.up is False and not health.answered and not self._misled_told
-                is_misled = is_misled and is_of_wrong_address(error)
-                self._misled_told |= is_misled
-            if is_misled:
-                log.error(
-                    "there is no list at this account's address: is its base_url right?",
-                    extra={
-                        "account": self.account,
-                        "base_url": self.client.base_url,
-                        "code": error.code,
-                    },
-                )
+            self._note_fault(error, purpose)
+        self.last_error = LastError(class_of(error), self._monotonic())
+
+    def _note_fault(self, error: ServiceError, purpose: Purpose) -> None:
+        with self._changed:
+            self._answers.failed(purpose, error, self._monotonic())
+            health = self._answers.health(self._monotonic())
+            is_misled = health.up is False and not health.answered
+            is_misled = is_misled and is_of_wrong_address(error)
+            self._misled_in_a_row += is_misled
+            suspects_address = is_misled and self._misled_in_a_row == MISLED_IN_A_ROW
+        if suspects_address:
+            log.error(
+                "there is no list at this account's address: is its base_url right?",
+                extra={
+                    "account": self.account,
+                    "base_url": self.client.base_url,
+                    "code": error.code,
+                },
+            )
 
     def _hold_back(self, error: ServiceError, *, about_one: bool) -> None:
         with self._changed:
@@ -284,7 +434,7 @@ class AccountAccess:
                 # Streams that were under way together are refused together: one step, not many.
                 self._next_try = self._monotonic() + self._backoff.failed()
             self._answers.failed(purpose, error, self._monotonic(), refused=True)
-            self._changed.notify_all()
+            self._notify()
         if first:
             marks = {"account": self.account, "code": error.code}
             shape = self._token_shape()

@@ -17,16 +17,17 @@ from math import inf
 from typing import Final, Literal, get_args
 
 from exporter.comfycontrol import (
+    BadRequest,
     Forbidden,
     NotFound,
-    Redirected,
+    RateLimited,
     ServerFault,
     ServiceError,
     Unauthorized,
     Unreachable,
     Unusable,
 )
-from exporter.comfycontrol.errors import NO_STATUS
+from exporter.comfycontrol.errors import NO_STATUS, Redirected, TooLarge
 from exporter.comfycontrol.window import Purpose
 
 Cause = Literal["token_refused", "not_listed", "server_errors", "no_answer", "unusable"]
@@ -82,6 +83,46 @@ class AccountHealth:
     def is_blind(self, now: float) -> bool:
         """Whether nothing has been known of its workflows for a while."""
         return self.down_since is not None and now - self.down_since > GRACE_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class LastError:
+    """The latest request that failed."""
+
+    text: str
+    """The status of its answer, or the class of fault; never a message."""
+    at: float
+    """Monotonic seconds."""
+
+
+def class_of(error: ServiceError) -> str:
+    """The status of an answer and the class of its fault, in our own words alone."""
+    what = _CLASSES.get(type(error), "unusable answer")
+    if isinstance(error, Unreachable):
+        what = f"{what} ({_REASONS.get(error.reason, 'connection')})"
+    return what if error.code == NO_STATUS else f"{error.code}: {what}"
+
+
+_CLASSES: Final[Mapping[type[ServiceError], str]] = {
+    BadRequest: "refused as malformed",
+    Unauthorized: "token refused",
+    Forbidden: "forbidden",
+    NotFound: "not found",
+    RateLimited: "rate limit",
+    ServerFault: "fault of the service, or of a proxy before it",
+    Redirected: "redirected",
+    TooLarge: "answer too large",
+    Unreachable: "no answer",
+}
+_REASONS: Final[Mapping[str, str]] = {
+    "dns": "name not resolved",
+    "connect": "not connected",
+    "proxy": "proxy",
+    "tls": "TLS",
+    "timeout": "timeout",
+    "broken": "cut off",
+    "protocol": "no HTTP",
+}
 
 
 @dataclass(slots=True)

@@ -130,7 +130,7 @@ class Asking:
                     purpose, stop, subscribe, still_wanted=wanted, about_one=True
                 )
             except ServiceError as error:
-                self._telemetry.stream_ended(self.account, reason_of_refusal(error))
+                self._telemetry.stream_ended(self.account, reason_of_refusal(error), workflow_id)
                 raise
             ends.enter_context(closing(stream))
             assert call is not None  # noqa: S101 - for the type checker: the request was made
@@ -160,7 +160,7 @@ class Asking:
             seconds=self._now().monotonic - began,
             stopped=stop.asked,
         )
-        self._telemetry.stream_ended(self.account, reason_of(life))
+        self._telemetry.stream_ended(self.account, reason_of(life), workflow_id, life.seconds)
         return reading.updates > 0
 
 

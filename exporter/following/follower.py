@@ -1,12 +1,14 @@
 """One workflow's stream: connect, read, reconnect, end."""
 
+import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from math import inf
 from typing import Final
 
-from exporter.comfycontrol import Call, ServiceError, Stream
+from exporter.comfycontrol import LiveStream, ServiceError, Stream
 from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
 from exporter.following.backoff import Backoff
@@ -17,16 +19,18 @@ from exporter.following.ending import (
     reason_of,
     reason_of_refusal,
 )
+from exporter.following.loop import StreamLoop
 from exporter.following.reading import StreamReading
-from exporter.following.stop import Stop, Stopped
+from exporter.following.stop import Stopped
 from exporter.following.telemetry import StreamEnd, Telemetry
-from exporter.observations import Moment, WorkflowRegister
+from exporter.following.threads import CallThreads
+from exporter.observations import Moment, Observation, WorkflowRegister
 
 log = logging.getLogger(__name__)
 
 
 class Follower:
-    """Follows one workflow in a thread of its own until it settles, is given up, or is stopped.
+    """Follows one workflow in a task of its own until it settles, is given up, or is stopped.
 
     Args:
         access: the account's way to the service.
@@ -36,7 +40,9 @@ class Follower:
         purpose: what its first stream is for.
         now: both clocks.
         random: numbers from 0 to 1, for the backoff.
-        on_end: called from the follower's thread when it is over.
+        on_end: called from the loop's thread when it is over.
+        loop: where its task runs.
+        pool: the threads in which its streams are opened.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -50,11 +56,15 @@ class Follower:
         now: Callable[[], Moment],
         random: Callable[[], float],
         on_end: Callable[["Follower"], None],
+        loop: StreamLoop,
+        pool: CallThreads,
     ) -> None:
         self.workflow_id: Final = workflow_id
         self.purpose: Final = purpose
         self.opened_at: float = -inf
         """Monotonic time at which its latest stream was opened."""
+        self.retry_at: float | None = None
+        """Monotonic time until which it backs off; None: it does not."""
         self._access = access
         self._account = access.account
         self._register = register
@@ -62,11 +72,14 @@ class Follower:
         self._now = now
         self._backoff = Backoff(random)
         self._on_end = on_end
-        self._stop = Stop()
+        self._loop = loop
+        self._pool = pool
+        self._task: asyncio.Task[None] | None = None
+        self._is_stopping = False
         self._streaming = False
-        self._thread = threading.Thread(
-            target=self._run, name=f"follower {workflow_id}", daemon=True
-        )
+        # Held until it is over. Thousands of events would take their room.
+        self._running = threading.Lock()
+        self._running.acquire()
 
     @property
     def streaming(self) -> bool:
@@ -74,39 +87,68 @@ class Follower:
         return self._streaming
 
     def start(self) -> None:
-        """Begin."""
-        self._thread.start()
+        """Begin.
+
+        Raises:
+            RuntimeError: the loop has ended.
+        """
+        self._loop.call(self._begin)
 
     def stop(self) -> None:
         """End soon, from any thread, without waiting for it."""
-        self._stop.ask()
+        self._is_stopping = True
+        with suppress(RuntimeError):  # the loop has ended, and all that ran on it
+            self._loop.call(self._cancel)
 
     def join(self, timeout: float) -> bool:
         """Wait that many seconds for the end; whether it came."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        ended = self._running.acquire(timeout=timeout)
+        if ended:
+            self._running.release()
+        return ended
 
-    def _run(self) -> None:
-        try:
-            self._follow()
-        except Stopped:
-            pass
-        finally:
-            self._on_end(self)
+    # On the loop ------------------------------------------------------------------------------
 
-    def _follow(self) -> None:
+    def _begin(self) -> None:
+        if self._is_stopping:
+            self._over()
+            return
+        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task.add_done_callback(self._task_over)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _task_over(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("following failed", extra=self._marks(error=type(error).__name__))
+        self._over()
+
+    def _over(self) -> None:
+        self._running.release()
+        self._on_end(self)
+
+    async def _run(self) -> None:
+        with suppress(Stopped):
+            await self._follow()
+
+    async def _follow(self) -> None:
         purpose = self.purpose
         while True:
-            then = self._one_attempt(purpose)
+            then = await self._one_attempt(purpose)
             if then.action in ("done", "give_up"):
                 return
             if then.action == "back_off":
-                self._stop.sleep(max(self._backoff.failed(), then.at_least))
+                seconds = max(self._backoff.failed(), then.at_least)
+                self.retry_at = self._now().monotonic + seconds
+                await asyncio.sleep(seconds)
+                self.retry_at = None
             purpose = Purpose.RECONNECT
 
-    def _one_attempt(self, purpose: Purpose) -> Next:
+    async def _one_attempt(self, purpose: Purpose) -> Next:
         try:
-            return self._one_stream(purpose)
+            return await self._one_stream(purpose)
         except Stopped:
             raise
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the workflow
@@ -118,41 +160,50 @@ class Follower:
             # Ending here would have it started anew at once, and ask again at once.
             return Next("back_off")
 
-    def _one_stream(self, purpose: Purpose) -> Next:
-        call: Call | None = None
-
-        def subscribe(new_call: Call) -> Stream:
-            nonlocal call
-            call = new_call
-            return self._access.client.subscribe(self.workflow_id, call=new_call)
-
+    async def _one_stream(self, purpose: Purpose) -> Next:
         try:
-            stream = self._access.ask(purpose, self._stop, subscribe, still_wanted=self._is_open)
+            opened = await self._access.ask_on_loop(
+                purpose,
+                self._pool,
+                lambda call: self._access.client.subscribe(self.workflow_id, call=call),
+                still_wanted=self._is_open,
+                discard=Stream.close,
+            )
         except ServiceError as error:
             return self._refused(error)
-        assert call is not None  # noqa: S101 - for the type checker: the request was made
         self._access.refusals.told(self.workflow_id)
         self.opened_at = self._now().monotonic
         self._streaming = True
+        stream: LiveStream | None = None
         try:
-            with self._stop.interrupting(call.abort):
-                reason, seconds = self._read(stream)
+            stream = LiveStream(opened)
+            reason, seconds = await self._read(stream)
+        except asyncio.CancelledError:
+            seconds = self._now().monotonic - self.opened_at
+            self._telemetry.stream_ended(self._account, "shutdown", self.workflow_id, seconds)
+            raise
         finally:
             self._streaming = False
-            stream.close()
-        self._telemetry.stream_ended(self._account, reason)
+            (opened if stream is None else stream).close()
+        self._telemetry.stream_ended(self._account, reason, self.workflow_id, seconds)
         if reason not in ("finished", "shutdown"):
             log.debug("stream ended", extra=self._marks(reason=reason, seconds=round(seconds, 1)))
         return after_stream(reason)
 
-    def _read(self, stream: Stream) -> tuple[StreamEnd, float]:
+    async def _read(self, stream: LiveStream) -> tuple[StreamEnd, float]:
         settled = False
         began = self._now().monotonic
         reading = StreamReading(stream, self._access, self._telemetry, self.workflow_id, self._now)
-        for seen in reading:
-            if seen is not None and not self._register.observe(seen):
-                settled = True
-                break
+        reading.is_open = self._is_open
+        stream.on_repeat = reading.repeats
+        try:
+            async for event in stream:
+                if not await self._tell(reading.take(event)):
+                    settled = True
+                    break
+        finally:
+            for seen in reading.untold():
+                self._register.observe(seen)
         seconds = self._now().monotonic - began
         if reading.updates:
             self._backoff.worked(seconds)
@@ -162,12 +213,27 @@ class Follower:
             updates=reading.updates,
             malformed=reading.malformed,
             seconds=seconds,
-            stopped=self._stop.asked,
+            stopped=False,
         )
         return reason_of(life), seconds
 
+    async def _tell(self, observations: Iterable[Observation | None]) -> bool:
+        """Have what was seen taken; whether more is wanted."""
+        for seen in observations:
+            if seen is None:
+                continue
+            if self._is_open():
+                is_wanted = self._register.observe(seen)
+            else:
+                # What is not open may have to be read from the disk, or wait for it.
+                loop = asyncio.get_running_loop()
+                is_wanted = await loop.run_in_executor(self._pool, self._register.observe, seen)
+            if not is_wanted:
+                return False
+        return True
+
     def _refused(self, error: ServiceError) -> Next:
-        self._telemetry.stream_ended(self._account, reason_of_refusal(error))
+        self._telemetry.stream_ended(self._account, reason_of_refusal(error), self.workflow_id)
         log.debug("no stream", extra=self._marks(code=error.code, reason=str(error)))
         return self._access.refusals.judge(
             self._register, self._account, self.workflow_id, error, self._now()

@@ -107,6 +107,8 @@ class Lister:
         self._poller = poller
         self._now = now
         self._backoff = Backoff(random)
+        self.next_pass: float | None = None
+        """Monotonic time of the next pass; None while one is under way."""
         self._stop = Stop()
         self._repeats = 0
         self._before = PassBefore()
@@ -143,7 +145,10 @@ class Lister:
     def _run(self) -> None:
         try:
             while True:
-                self._stop.sleep(self._one_pass())
+                self.next_pass = None
+                seconds = self._one_pass()
+                self.next_pass = self._now().monotonic + seconds
+                self._stop.sleep(seconds)
         except Stopped:
             return
 

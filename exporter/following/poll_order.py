@@ -63,12 +63,18 @@ class PollOrder:
         most = {True: 1.0, False: 1.0}
         for workflow in candidates:
             known = self._known[workflow.workflow_id]
-            seen = (workflow.last_seen or workflow.first_seen).monotonic
-            overdue = (now - max(seen, known.asked)) / interval(now - known.changed)
+            overdue = (now - _told(workflow, known)) / interval(now - known.changed)
             if overdue >= most[known.is_seen]:
                 chosen[known.is_seen], most[known.is_seen] = workflow.workflow_id, overdue
         first = self._seen_in_a_row < SEEN_IN_A_ROW
         return chosen.get(first, chosen.get(not first))
+
+    def due_at(self, workflow: OpenWorkflow, now: float) -> float | None:
+        """When it is due; None: it was not noted. From any thread."""
+        known = self._known.get(workflow.workflow_id)
+        if known is None:
+            return None
+        return _told(workflow, known) + interval(now - known.changed)
 
     def asked(self, workflow_id: str, now: float) -> None:
         """It was asked for: one that cannot be told of must not keep the others waiting."""
@@ -90,6 +96,11 @@ class PollOrder:
                 known.changed = now
             known.status = workflow.status
         return known
+
+
+def _told(workflow: OpenWorkflow, known: _Known) -> float:
+    """When it was last seen, or asked for in vain."""
+    return max((workflow.last_seen or workflow.first_seen).monotonic, known.asked)
 
 
 def interval(unchanged: float) -> float:

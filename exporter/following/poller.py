@@ -80,6 +80,11 @@ class Poller:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    def due_at(self, workflow_id: str) -> float | None:
+        """When one is due to be asked for, in monotonic seconds; None: it is not looked at yet."""
+        workflow = self._register.open_workflow(self._account, workflow_id)
+        return None if workflow is None else self._order.due_at(workflow, self._now().monotonic)
+
     def look_up(self, workflow_id: str, stop: Stop, purpose: Purpose) -> None:
         """Ask for one workflow that the list should show, and observe the answer.
 

@@ -2,20 +2,26 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from math import inf
 from typing import Final
 
 from exporter.comfycontrol import (
+    LiveStream,
     MalformedReading,
     NewSnapshot,
+    Reading,
     Snapshot,
     Stream,
     WorkflowDetail,
 )
 from exporter.following.access import AccountAccess
 from exporter.following.telemetry import Telemetry
-from exporter.observations import FailureCause, Moment, Observation, Traits
+from exporter.observations import FailureCause, Moment, Observation, Traits, known_status
 
 log = logging.getLogger(__name__)
+
+TELL_SECONDS: Final = 10.0
+"""How long it may take until a snapshot that came again is told to the register."""
 
 
 class StreamReading:
@@ -31,7 +37,7 @@ class StreamReading:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: Stream | LiveStream,
         access: AccountAccess,
         telemetry: Telemetry,
         workflow_id: str,
@@ -43,48 +49,93 @@ class StreamReading:
         self.malformed = 0
         """Events that could not be read."""
         self._malformed_fields: tuple[str, ...] = ()
+        self.is_open: Callable[[], bool] = _always
+        """Whether anybody wants to know that the last snapshot came again."""
         self._access = access
+        self._account = access.account
         self._telemetry = telemetry
         self._workflow_id = workflow_id
         self._now = now
+        self._last: Snapshot | None = None
+        self._may_repeat = False
+        self._told_at = -inf
+        self._seen_again: Moment | None = None
 
     def __iter__(self) -> Iterator[Observation | None]:
         """What each event says; None: it could not be read."""
-        account = self._access.account
+        assert isinstance(self.stream, Stream)  # noqa: S101 - a live one is iterated over in a task
         for reading in self.stream:
-            if isinstance(reading, MalformedReading):
-                self.malformed += 1
-                self._telemetry.snapshot_read(account, "malformed")
-                yield None
-                continue
-            self.updates += 1
-            if isinstance(reading, NewSnapshot):
-                self._telemetry.snapshot_read(account, "new")
-                self._note_fields(reading.malformed_fields)
-            else:
-                self._telemetry.snapshot_read(account, "repeated")
-            yield self._observation(reading.snapshot)
+            yield from self.take(reading)
+
+    def take(self, reading: Reading) -> Iterator[Observation | None]:
+        """What an event says, after what those before it said that was not told yet."""
+        account = self._account
+        if isinstance(reading, MalformedReading):
+            self.malformed += 1
+            self._telemetry.snapshot_read(account, "malformed")
+            yield None
+            return
+        if self._last is None or reading.snapshot.status != self._last.status:
+            yield from self.untold()
+        # Else this one says all that the last one did, and later.
+        self._seen_again = None
+        self.updates += 1
+        if isinstance(reading, NewSnapshot):
+            self._telemetry.snapshot_read(account, "new")
+            self._note_fields(reading.malformed_fields)
+        else:
+            self._telemetry.snapshot_read(account, "repeated")
+        self._last = reading.snapshot
+        status = known_status(reading.snapshot.status)
+        self._may_repeat = status is not None and not status.final
+        at = self._now()
+        self._told_at = at.monotonic
+        yield self._observation(reading.snapshot, at)
+
+    def repeats(self) -> bool:
+        """The last snapshot came once more; whether it is to be taken as the others.
+
+        All that it says is that the workflow was seen again. That is told with the next one that
+        says more, and every few seconds. One that has ended, or that an unknown status may have
+        ended, is told each time.
+        """
+        if not self._may_repeat:
+            return True
+        at = self._now()
+        if at.monotonic - self._told_at >= TELL_SECONDS or not self.is_open():
+            return True
+        self._seen_again = at
+        self.updates += 1
+        self._telemetry.snapshot_read(self._account, "repeated")
+        return False
+
+    def untold(self) -> Iterator[Observation]:
+        """That the last snapshot was seen again, where that was not told yet."""
+        if self._seen_again is not None and self._last is not None:
+            at, self._seen_again = self._seen_again, None
+            self._told_at = at.monotonic
+            yield self._observation(self._last, at)
 
     def _note_fields(self, malformed: tuple[str, ...]) -> None:
         self._malformed_fields = malformed
         if malformed:
-            self._telemetry.snapshot_read(self._access.account, "malformed")
+            self._telemetry.snapshot_read(self._account, "malformed")
             log.debug(
                 "snapshot with malformed fields",
                 extra={
-                    "account": self._access.account,
+                    "account": self._account,
                     "workflow_id": self._workflow_id,
                     "fields": ",".join(malformed),
                 },
             )
 
-    def _observation(self, snapshot: Snapshot) -> Observation:
+    def _observation(self, snapshot: Snapshot, at: Moment) -> Observation:
         cause = snapshot.cause
         return Observation(
-            account=self._access.account,
+            account=self._account,
             workflow_id=self._workflow_id,
             via="stream",
-            at=self._now(),
+            at=at,
             status=snapshot.status,
             queue_position=snapshot.queue_number,
             started_at=snapshot.started_at,
@@ -96,6 +147,10 @@ class StreamReading:
                 name.partition(".")[0] == "cause" for name in self._malformed_fields
             ),
         )
+
+
+def _always() -> bool:
+    return True
 
 
 def observation_of_detail(

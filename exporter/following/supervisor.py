@@ -11,6 +11,7 @@ from exporter.following.asking import Asking
 from exporter.following.choosing import StreamCapacity, choose_streams, purpose_of
 from exporter.following.collecting import DebtCollector
 from exporter.following.follower import Follower
+from exporter.following.loop import StreamLoop, opening_threads
 from exporter.following.telemetry import Telemetry
 from exporter.observations import Moment, WorkflowRegister
 
@@ -41,6 +42,7 @@ class Supervisor:
         share: how many requests a period the budget allows now.
         now: both clocks.
         random: numbers from 0 to 1, for backoffs.
+        loop: where the streams are read.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -53,6 +55,7 @@ class Supervisor:
         share: Callable[[], int],
         now: Callable[[], Moment],
         random: Callable[[], float],
+        loop: StreamLoop,
     ) -> None:
         self._access = access
         self._account = access.account
@@ -62,6 +65,8 @@ class Supervisor:
         self._share = share
         self._now = now
         self._random = random
+        self._loop = loop
+        self._pool = opening_threads(self._account)
         self._lock = threading.Lock()
         self._followers: dict[str, Follower] = {}
         self._settled_since: dict[str, float] = {}
@@ -101,6 +106,12 @@ class Supervisor:
 
     def join(self, timeout: float) -> bool:
         """Wait for the end of all, together that many seconds; whether it came."""
+        try:
+            return self._join(timeout)
+        finally:
+            self._pool.shutdown(wait=False)
+
+    def _join(self, timeout: float) -> bool:
         deadline = self._now().monotonic + timeout
         self._thread.join(timeout)
         for follower in self._everyone():
@@ -113,6 +124,14 @@ class Supervisor:
         """Ids whose stream is open now."""
         with self._lock:
             return {f.workflow_id for f in self._followers.values() if f.streaming}
+
+    def opening(self) -> dict[str, float | None]:
+        """Ids that are to have a stream, by the monotonic time at which it is tried again.
+
+        None: it waits for its turn.
+        """
+        with self._lock:
+            return {f.workflow_id: f.retry_at for f in self._followers.values() if not f.streaming}
 
     def _everyone(self) -> list[Follower]:
         with self._lock:
@@ -182,7 +201,7 @@ class Supervisor:
             if (
                 workflow_id in self._followers
                 or self._stopping.is_set()
-                # Those that were told to end still hold a thread and a stream for a moment.
+                # Those that were told to end still hold a stream for a moment.
                 or len(self._followers) >= at_most
             ):
                 return
@@ -194,7 +213,7 @@ class Supervisor:
         try:
             follower.start()
         except RuntimeError:
-            # No thread to be had: it must not hold its place for ever.
+            # No loop to be had: it must not hold its place for ever.
             self._ended(follower)
             raise
 
@@ -208,6 +227,8 @@ class Supervisor:
             now=self._now,
             random=self._random,
             on_end=self._ended,
+            loop=self._loop,
+            pool=self._pool,
         )
 
     def _ended(self, follower: Follower) -> None:

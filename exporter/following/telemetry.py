@@ -11,8 +11,10 @@ SnapshotResult = Literal["new", "repeated", "malformed"]
 class Telemetry(Protocol):
     """Takes what happened; called from many threads."""
 
-    def stream_ended(self, account: str, reason: StreamEnd) -> None:
-        """A stream, or the attempt to open one, is over."""
+    def stream_ended(
+        self, account: str, reason: StreamEnd, workflow_id: str, seconds: float | None = None
+    ) -> None:
+        """A stream is over after so long, or the attempt to open one (None)."""
 
     def snapshot_read(self, account: str, result: SnapshotResult) -> None:
         """A stream brought an event."""

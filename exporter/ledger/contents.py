@@ -11,6 +11,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from exporter.ledger.damage import UNREADABLE, code_of, is_damage, reading
+from exporter.ledger.history_rows import read_history, write_history
 from exporter.ledger.room import MostWanted
 from exporter.ledger.rows import (
     Row,
@@ -102,6 +103,7 @@ def load(
                 unsettled.add(workflow_of(accounts[row[0]][0], row, monotonic))
     closed, latest_ends = reader.closed(unsettled.open)
     reader.check_structure()
+    history = () if reader.damage else read_history(database)
     kept = Kept(
         unsettled=tuple(unsettled),
         accounts=dict(accounts.values()),
@@ -115,6 +117,7 @@ def load(
         closed=closed,
         latest_ends=latest_ends,
         baselines=baselines,
+        history=history,
     )
     return Found(kept, reader.damage)
 
@@ -270,6 +273,7 @@ def write(
     for (account, status), baseline in batch.baselines.items():
         draft.use([f"status {status.value}"])
         _keep_baseline(database, draft, number_of(account), status, baseline)
+    write_history(database, batch.history)
     if batch.announced is not None:
         draft.use(["mark announced"])
         _keep(database, draft, MARKS, ("announced", batch.announced))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import inf
-from typing import Final
+from typing import Final, Literal
 
 from exporter.ledger.runs import is_over
 from exporter.ledger.workflow import Workflow
@@ -39,6 +39,37 @@ def counts(workflow: Workflow, seen: Observation, rules: CountingRules) -> bool:
     if workflow.status is not None or workflow.unknown_status is not None or workflow.run > 1:
         return True
     return not is_over(seen) or (not seen.first_look and _is_new_to_us(workflow, seen, rules))
+
+
+NotCounted = Literal["first_look", "before_line", "no_line", "pruned", "untold"]
+"""Why the end of a workflow is recorded and not counted.
+
+- `first_look`: it was over when the account was first looked at, ever;
+- `before_line`: by its stamps it had ended by then;
+- `no_line`: nobody knew yet when that was;
+- `pruned`: it may have been counted long ago, by a row that is gone;
+- `untold`: no stamp tells when it was created or ended.
+"""
+
+
+def why_not_counted(
+    workflow: Workflow, seen: Observation, rules: CountingRules
+) -> NotCounted | None:
+    """Why the end of this workflow is not ours to count; None: it is (see `counts`)."""
+    if counts(workflow, seen, rules):
+        return None
+    if seen.first_look:
+        return "first_look"
+    if rules.line == inf:
+        return "no_line"
+    created = workflow.created_at if seen.created_at is None else seen.created_at
+    if created is None:
+        created = seen.created_no_earlier
+    if created is None and seen.completed_at is None:
+        return "untold"
+    if _may_be_pruned(created, seen.completed_at, rules):
+        return "pruned"
+    return "before_line"
 
 
 def must_wait_for_list(workflow: Workflow, seen: Observation, rules: CountingRules) -> bool:

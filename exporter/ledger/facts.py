@@ -30,6 +30,14 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class PhasePassed:
+    """It has left a phase before its run. `seconds` is how long that took; None: uncertain."""
+
+    phase: Status
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """It ended. `seconds` is how long it ran, where both stamps are known and make sense."""
 
@@ -79,14 +87,15 @@ class Ignored:
     reason: IgnoreReason
 
 
-SLICED: Final = (EnteredQueue, Started, Finished, Ran, Failed, OutputsMade)
+SLICED: Final = (EnteredQueue, PhasePassed, Started, Finished, Ran, Failed, OutputsMade)
 """What is counted under the slices of its workflow, and so waits until they are decided."""
 
-SlicedFact = EnteredQueue | Started | Finished | Ran | Failed | OutputsMade
+SlicedFact = EnteredQueue | PhasePassed | Started | Finished | Ran | Failed | OutputsMade
 
 Fact = (
     Discovered
     | EnteredQueue
+    | PhasePassed
     | Started
     | Finished
     | Ran

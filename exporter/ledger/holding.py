@@ -42,18 +42,19 @@ def take(  # noqa: PLR0913, PLR0917 - what there is to know of it
         rules: the slices that are configured.
         capped: gives a value, or `other` where the account has too many of them.
     """
-    new = tuple((fact, at.wall) for fact in facts)
+    new = tuple([(fact, at.wall) for fact in facts])
+    if is_decided(workflow.slices, rules):
+        return _released(workflow, new)
     sliced: tuple[tuple[SlicedFact, float], ...] = tuple(
         (fact, wall) for fact, wall in new if isinstance(fact, SLICED)
     )
-    if not is_decided(workflow.slices, rules):
-        was_over = before is not None and before.phase == "settled" and before.held is None
-        if workflow.phase == "settled" and was_over:
-            # Its outcome was counted before there were these slices. What follows goes with it.
-            if sliced:
-                workflow = replace(workflow, slices=decide(workflow.slices, None, rules, capped))
-        elif traits is not None and (workflow.phase == "open" or sliced or workflow.held):
-            workflow = replace(workflow, slices=decide(workflow.slices, traits, rules, capped))
+    was_over = before is not None and before.phase == "settled" and before.held is None
+    if workflow.phase == "settled" and was_over:
+        # Its outcome was counted before there were these slices. What follows goes with it.
+        if sliced:
+            workflow = replace(workflow, slices=decide(workflow.slices, None, rules, capped))
+    elif traits is not None and (workflow.phase == "open" or sliced or workflow.held):
+        workflow = replace(workflow, slices=decide(workflow.slices, traits, rules, capped))
     if is_decided(workflow.slices, rules):
         return _released(workflow, new)
     if sliced:

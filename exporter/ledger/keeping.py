@@ -55,6 +55,11 @@ class Keeping:
         self._retry_after = 0.0
         self._retry_at: float | None = None
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether the store failed when it was last used."""
+        return self._is_failing
+
     # A turn of their own ----------------------------------------------------------------------
 
     def keep(self) -> None:

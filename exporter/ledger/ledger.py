@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
@@ -17,7 +18,17 @@ from exporter.ledger.memory import Memory
 from exporter.ledger.room import DEFAULT_MOST_OPEN, MOST_WAITING, Room, Rooms
 from exporter.ledger.runs import is_over
 from exporter.ledger.slicing import SliceRule, is_decided, labels_of, tell_changes
-from exporter.ledger.store import Kept, MemoryStore, Store, StoreFailed, StoreLost, WorkflowKey
+from exporter.ledger.store import (
+    HistoryKey,
+    HistoryRow,
+    Kept,
+    MemoryStore,
+    Store,
+    StoreFailed,
+    StoreLost,
+    WorkflowKey,
+)
+from exporter.ledger.taken import Taken, is_news
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
 from exporter.ledger.tracker import Change
 from exporter.ledger.workflow import Workflow
@@ -72,6 +83,20 @@ class LedgerSnapshot:
     """The slices that are configured: all totals are shown by these."""
 
 
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What is open at one instant; a crash may take the newest of it back."""
+
+    accounts: tuple[str, ...]
+    open_workflows: tuple[Workflow, ...]
+    dropped: Mapping[str, int]
+    """By account, how many were given up since the ledger began."""
+    errors: int
+    """How often the store failed."""
+    is_failing: bool
+    """Whether it fails now."""
+
+
 class Ledger:
     """Takes observations from any thread, one at a time.
 
@@ -119,10 +144,16 @@ class Ledger:
         self.on_change: Callable[[], None] = lambda: None
         """Called, without the lock, when the set of open workflows has changed or a cause is
         owed: whoever decides about streams should look again."""
+        self.on_taken: Callable[[Taken], None] = lambda _: None
+        """Called under the lock with whatever has changed a workflow: it must not wait."""
+        self.before_keeping: Callable[[], None] = lambda: None
+        """Called, without the lock, before anything is kept."""
         store = MemoryStore() if store is None else store
         kept = store.load(
             lambda name: accounts[name].most_open if name in accounts else DEFAULT_MOST_OPEN
         )
+        self.kept_history: Final = tuple(kept.history)
+        """What an earlier life of the process has left in the history."""
         self._slices = tuple(slices)
         self._memory: Final = Memory(kept, Totals(buckets, caps, slices))
         self._keeping: Final = Keeping(store, self._memory, self._lock, now)
@@ -233,7 +264,7 @@ class Ledger:
                 key, tracker.observe(known, observation, self._rules(observation))
             )
 
-        change = self._apply(key, observation.at, rule, observation.traits)
+        change = self._apply(key, observation.at, rule, observation.traits, observation)
         self._tell_unknown_status(observation, change.facts)
         after = change.workflow
         if after is None:
@@ -255,7 +286,7 @@ class Ledger:
             return self._within_limit(key, change)
 
         key = (observation.account, observation.workflow_id)
-        change = self._apply(key, observation.at, rule, observation.traits)
+        change = self._apply(key, observation.at, rule, observation.traits, observation)
         self._tell_unknown_status(observation, change.facts)
         if told not in {"known", "elsewhere", "old", "untold"}:
             self.on_change()
@@ -289,9 +320,15 @@ class Ledger:
         self.on_change()
 
     def draw_line(self, account: str, wall: float) -> bool:
-        """Say when this account was first looked at; whether this is the first call, ever."""
+        """Say when this account was first looked at; whether this is the first call, ever.
+
+        It is on the disk at once: drawn again after a crash, it would pass over what ended since.
+        """
         with self._lock:
-            return self._draw_line(account, wall)
+            is_first = self._draw_line(account, wall)
+        if is_first:
+            self._keeping.keep()
+        return is_first
 
     def is_open(self, account: str, workflow_id: str) -> bool:
         """Whether this id is kept and not settled."""
@@ -442,6 +479,7 @@ class Ledger:
         """Everything at this instant; later changes do not touch it."""
         # As it is now: a disk that is slow must not let a series show its value to somebody who
         # asked in time to see its 0.
+        self.before_keeping()
         with self._lock:
             announced = self._memory.announced
         with self._keeping.turn:
@@ -475,6 +513,39 @@ class Ledger:
         with self._lock:
             return self._memory.announced
 
+    def glance(self) -> Glance:
+        """What is open and what goes wrong now, without waiting for the store."""
+        with self._lock:
+            accounts = self._accounts
+            open_workflows = self._memory.open_workflows()
+            dropped: dict[str, int] = {}
+            for labels, total in self._memory.totals.counters_named("dropped"):
+                dropped[labels[0]] = dropped.get(labels[0], 0) + int(total.value)
+        return Glance(
+            accounts=accounts,
+            open_workflows=tuple(w for w in open_workflows if w.account in accounts),
+            dropped=dropped,
+            errors=self._keeping.errors,
+            is_failing=self._keeping.is_failing,
+        )
+
+    def find(self, workflow_id: str) -> list[Workflow]:
+        """What is kept of this id in any account that is followed, open or not.
+
+        What the store cannot tell now is left out.
+        """
+        found = []
+        for account in self._accounts:
+            key = (account, workflow_id)
+            with self._lock:
+                known = self._memory.find(key)
+            if known is None:
+                with self._keeping.turn, suppress(StoreFailed):
+                    known = self._keeping.find_closed(key)
+            if known is not None:
+                found.append(known)
+        return found
+
     def newest_series(self) -> int:
         """The highest number of a series that is visible and not announced; 0: there is none."""
         with self._lock:
@@ -494,7 +565,16 @@ class Ledger:
     def keep(self) -> None:
         """Count what has waited long enough for its slices, and have the store keep all."""
         self._release_held()
+        self.before_keeping()
         self._keeping.keep()
+
+    def keep_history(self, take: Callable[[], Mapping[HistoryKey, HistoryRow | None]]) -> None:
+        """Have the store keep these rows of the history, or drop those that are None.
+
+        They are taken under the lock, so that a later call never brings older rows.
+        """
+        with self._lock:
+            self._memory.keep_history(take())
 
     def _release_held(self) -> None:
         monotonic = self._now().monotonic
@@ -541,6 +621,7 @@ class Ledger:
 
     def close(self) -> None:
         """Keep what is left, and let go of the store."""
+        self.before_keeping()
         self._keeping.close()
 
     # Applying a rule --------------------------------------------------------------------------
@@ -551,13 +632,14 @@ class Ledger:
         at: Moment,
         rule: Callable[[Workflow | None], Change],
         traits: Traits | None = None,
+        seen: Observation | None = None,
     ) -> Change:
         """Find what is kept of a workflow, ask the rule, and keep what it answers."""
         while True:
             with self._lock:
                 known = self._memory.find(key)
                 if known is not None:
-                    return self._take(key, known, rule(known), at, traits)
+                    return self._take(key, known, rule(known), at, traits=traits, seen=seen)
             # Not in memory: it is new, or was settled a while ago, as the store knows.
             with self._keeping.turn:
                 try:
@@ -575,15 +657,17 @@ class Ledger:
                         continue  # somebody else has just learnt of it
                     if known is not None and known.phase != "open":
                         self._memory.remember(key, known)
-                    return self._take(key, known, rule(known), at, traits)
+                    return self._take(key, known, rule(known), at, traits=traits, seen=seen)
 
-    def _take(
+    def _take(  # noqa: PLR0913 - what is known, what was seen, and what comes of it
         self,
         key: WorkflowKey,
         known: Workflow | None,
         change: Change,
         at: Moment,
+        *,
         traits: Traits | None,
+        seen: Observation | None,
     ) -> Change:
         if change.workflow is None:
             return change
@@ -592,7 +676,11 @@ class Ledger:
             known, change.workflow, change.facts, at, traits, self._slices, capped
         )
         self._count(key, known, counted)
-        return replace(change, workflow=counted.workflow)
+        after, account = counted.workflow, key[0]
+        if after is not known and is_news(known, after, change.facts):
+            marks, listed = self._memory.marks(account), self._terms[account].listed
+            self.on_taken(Taken(known, after, change.facts, at, seen, marks, listed))
+        return replace(change, workflow=after)
 
     def _count(self, key: WorkflowKey, known: Workflow | None, counted: Counted) -> None:
         workflow, totals = counted.workflow, self._memory.totals

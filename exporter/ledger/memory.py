@@ -1,7 +1,7 @@
 """What the ledger holds in memory, and which part of that the store has not kept yet."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterable, MutableMapping
+from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from dataclasses import replace
 from math import inf
 from typing import Any, Final
@@ -12,6 +12,8 @@ from exporter.ledger.store import (
     BaselineKey,
     Batch,
     Forgotten,
+    HistoryKey,
+    HistoryRow,
     Kept,
     WorkflowKey,
 )
@@ -253,6 +255,10 @@ class Memory:
         elif self._baselines.pop(key, None) is not None:
             self._batch.baselines[key] = None
 
+    def keep_history(self, rows: Mapping[HistoryKey, HistoryRow | None]) -> None:
+        """Have these rows of the history kept, or dropped where they are None."""
+        self._batch.history.update(rows)
+
     def announce(self, series: int, accounts: Collection[str]) -> None:
         """Series up to this number may show their value once the store has kept that.
 
@@ -282,6 +288,7 @@ class Memory:
             accounts={**batch.accounts, **newer.accounts},
             announced=batch.announced if newer.announced is None else newer.announced,
             baselines={**batch.baselines, **newer.baselines},
+            history={**batch.history, **newer.history},
         )
         self.totals.take_back(batch.counters, batch.histograms)
 

@@ -6,6 +6,7 @@ from dataclasses import astuple
 from typing import Any, Final, TypeVar, get_args
 
 from exporter.ledger.facts import SLICED, SlicedFact
+from exporter.ledger.phases import Entry
 from exporter.ledger.slicing import Slices
 from exporter.ledger.store import AccountMarks
 from exporter.ledger.totals import (
@@ -28,7 +29,7 @@ WORKFLOW_COLUMNS: Final = (
     "last_seen", "created_at", "started_at", "ended_at", "entered_queue", "waited", "start_wait",
     "start_observed", "outputs_counted", "cause_owed_since", "stream_ended_at",
     "stream_ended_run", "listed_ended_at", "listed_ended_run", "settled_at", "duration_owed_since",
-    "slices", "held",
+    "slices", "held", "entered", "earlier_ends",
 )  # fmt: skip
 
 
@@ -64,6 +65,8 @@ def workflow_row(number: int, workflow_id: str, workflow: Workflow) -> Row:
         _wall_of(workflow.duration_owed_since),
         _json(dict(workflow.slices)) if workflow.slices else None,
         None if workflow.held is None else _json(_held_row(workflow.held)),
+        None if workflow.entered is None else _real(workflow.entered.wall),
+        _json(workflow.earlier_ends) if workflow.earlier_ends else None,
     )
 
 
@@ -78,7 +81,8 @@ def workflow_of(account: str, row: Row, monotonic: float) -> Workflow:
         _, packed, source, phase, run, status, unknown_status, first_seen, last_seen, created_at,
         started_at, ended_at, entered_queue, waited, start_wait, start_observed,
         outputs_counted, cause_owed_since, stream_ended_at, stream_ended_run, listed_ended_at,
-        listed_ended_run, settled_at, duration_owed_since, slices, held,
+        listed_ended_run, settled_at, duration_owed_since, slices, held, entered,
+        earlier_ends,
     ) = row  # fmt: skip
     # What another process measured by its monotonic clock means nothing here: a wait that it saw
     # begin is never guessed, and being out of sight or in debt counts from now.
@@ -109,6 +113,8 @@ def workflow_of(account: str, row: Row, monotonic: float) -> Workflow:
         duration_owed_since=_moment(duration_owed_since, monotonic),
         slices=() if slices is None else _slices(slices),
         held=None if held is None else _held(held, monotonic),
+        entered=None if entered is None else Entry(float(entered), None),
+        earlier_ends=() if earlier_ends is None else tuple(map(float, json.loads(earlier_ends))),
     )
 
 
@@ -131,12 +137,14 @@ def _held(text: str, monotonic: float) -> Held:
     facts: list[tuple[SlicedFact, float]] = []
     for name, wall, *values in kept:
         known = _one_of("held fact", tuple(_HELD_FACTS), name)
-        if known in {"Finished", "Ran"}:
+        if known in _WITH_STATUS:
             values[0] = Status(_one_of("status", tuple(Status), values[0]))
         facts.append((_HELD_FACTS[known](*values), float(wall)))
     return Held(Moment(float(since), monotonic), tuple(facts))
 
 
+_WITH_STATUS: Final = {"Finished", "Ran", "PhasePassed"}
+"""Facts whose first part is a status."""
 _HELD_FACTS: Final[dict[str, Callable[..., SlicedFact]]] = {fact.__name__: fact for fact in SLICED}
 
 

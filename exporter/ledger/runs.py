@@ -26,6 +26,12 @@ one that agrees with it."""
 STALE_SECONDS: Final = 120.0
 """A replica of the service may lag behind, but not for longer than this."""
 
+ZONE_SECONDS: Final = 900.0
+"""Zones of time differ by multiples of this."""
+
+ENDS_KEPT: Final = 8
+"""How many ends of earlier runs are remembered of a workflow."""
+
 FIRST_STAMP_SECONDS: Final = 30.0
 """An end may be told without its stamp at first; one that is told within this time is its own."""
 
@@ -88,16 +94,24 @@ def _has_ended_again(
     workflow: Workflow, seen: Observation, told: float | None, *, this_way: bool
 ) -> bool:
     end, start = seen.completed_at, seen.started_at
-    if end is None or _is_restated(workflow, seen, end):
-        return False  # the same end without its stamp, or an edit
+    if end is None or _is_restated(workflow, seen, end) or _is_on_record(workflow, end):
+        return False  # the same end without its stamp, an edit, or from a replica that lags
     if start is not None and is_later(start, end):
-        return False  # cancelled before it started, and the start turned up afterwards
+        # Cancelled before it started, and the start turned up afterwards: it tells nothing.
+        if not this_way:
+            return False
+        start = None
     if told is not None and not is_later(end, told):
-        # Of this run or, from a replica that lags, of an earlier one; else by a slower clock.
-        return this_way and _ran_on_slower_clock(workflow, seen, told)
-    if this_way and start is not None:
+        return (
+            this_way
+            and is_later(told, end)
+            and _ran_on_slower_clock(workflow, seen, (start, end), told)
+        )
+    if this_way and told is not None and start is not None:
         # Both stamps are new ones: a run on another runner, be its clock fast or not.
-        return _starts_after(workflow, start, told)
+        return _starts_after(workflow, start, told) or _ran_on_slower_clock(
+            workflow, seen, (start, end), told
+        )
     if _lies_in_the_future(workflow, seen, end, told if this_way else None):
         return False
     return this_way or _has_ended_since(workflow, seen, end)
@@ -114,20 +128,34 @@ def _is_restated(workflow: Workflow, seen: Observation, end: float) -> bool:
     return abs((end - ended) - (now - before)) <= _coarsest(before, now, ended, end)
 
 
-def _ran_on_slower_clock(workflow: Workflow, seen: Observation, told: float) -> bool:
+def _ran_on_slower_clock(
+    workflow: Workflow, seen: Observation, run: tuple[float | None, float], told: float
+) -> bool:
     """Whether a row shows a new run by the clock of a runner that is behind the one before.
 
-    The row was written after the end on record, and the whole run that it shows lies before that
-    one. A replica that lags shows an old `updated_at`, and stamps that are put right keep the
-    length of the run.
+    Its end is another than any on record, and so is its start: an edit changes neither, and who
+    puts one of them right leaves the other. A zone or a clock that is put right moves both by the
+    same. A row that was written before the end on record was seen is that of a run before it.
     """
-    start, end, started = seen.started_at, seen.completed_at, workflow.started_at
-    if start is None or end is None or started is None or not is_later(started, end):
+    (start, end), started = run, workflow.started_at
+    updated, settled = seen.updated_at, workflow.settled_at
+    is_dated = updated is not None and settled is not None
+    if updated is not None and settled is not None and updated <= settled + CLOCK_SLACK_SECONDS:
         return False
-    if seen.updated_at is None or workflow.settled_at is None:
+    wall = seen.service_wall
+    if updated is None and wall is not None and settled and wall <= settled + STALE_SECONDS:
+        return False  # it may be from a replica that lags, and of a run that nobody saw
+    if start is None or started is None:
+        # One of them started and the other did not. What is told later might be the missing stamp.
+        return is_dated and start is not started
+    if not is_later(start, started) and not is_later(started, start):
         return False
-    is_moved = abs((end - start) - (told - started)) <= _coarsest(start, end, started, told)
-    return not is_moved and seen.updated_at > workflow.settled_at + CLOCK_SLACK_SECONDS
+    shift, unit = told - end, _coarsest(start, end, started, told)
+    if abs((started - start) - shift) > unit:
+        return True
+    # To the second, many a run is as long as the one before.
+    by_zones = abs(shift - round(shift / ZONE_SECONDS) * ZONE_SECONDS) <= unit
+    return unit >= 1.0 and not by_zones
 
 
 def _lies_in_the_future(
@@ -195,17 +223,17 @@ def is_about_earlier_run(workflow: Workflow, seen: Observation) -> bool:
     """Whether an end is that of a run before the one that is open now, as a replica may tell."""
     if workflow.run == 1 or not is_over(seen):
         return False
-    if is_earlier_end(workflow, seen):
-        return True
     end, settled_at = seen.completed_at, workflow.settled_at
+    if is_earlier_end(workflow, seen) or (end is not None and _is_on_record(workflow, end)):
+        return True
     if seen.updated_at is not None and settled_at is not None:
         return seen.updated_at <= settled_at
     if end is None:
         return False
     told, told_run = told_end(workflow, seen.via)
     if told is not None and told_run == workflow.run - 1:
-        # That of a run before, or by a runner whose clock is behind: time will tell.
-        return end < told
+        # That of a run before, or by a runner whose clock is behind: its start may tell, or time.
+        return end < told and not _is_start_of(workflow, seen)
     over_by = workflow.ended_at if settled_at is None else settled_at
     return over_by is not None and end <= over_by + CLOCK_SLACK_SECONDS
 
@@ -228,8 +256,11 @@ def _is_same(stamp: float, other: float) -> bool:
 def note_end(workflow: Workflow, seen: Observation) -> Workflow:
     """Remember the end as this way of asking tells it, unless it is that of another run."""
     end = seen.completed_at
-    told, _ = told_end(workflow, seen.via)
-    if end is None or not is_over(seen) or (told is not None and not is_later(end, told)):
+    told, told_run = told_end(workflow, seen.via)
+    if end is None or not is_over(seen) or _is_on_record(workflow, end):
+        return workflow
+    is_by_slower_clock = told_run != workflow.run and _is_start_of(workflow, seen)
+    if told is not None and not is_later(end, told) and not is_by_slower_clock:
         return workflow
     other = _told_the_other_way(workflow, seen.via)
     if is_earlier_end(workflow, seen):
@@ -237,6 +268,38 @@ def note_end(workflow: Workflow, seen: Observation) -> Workflow:
     if other is not None and _is_of_other_run(workflow, seen, end, other):
         return workflow
     return settled_by(workflow, seen.via, end)
+
+
+def note_settled(workflow: Workflow, seen: Observation) -> Workflow:
+    """Remember by when the run was over, where those who told its end told no time of their own.
+
+    A row with that very end was written by then.
+    """
+    told, run = told_end(workflow, seen.via)
+    if workflow.settled_at is not None or seen.completed_at is None or not is_over(seen):
+        return workflow
+    if told is None or run != workflow.run or not _is_same(seen.completed_at, told):
+        return workflow
+    return replace(
+        workflow,
+        settled_at=seen.service_wall if seen.updated_at is None else seen.updated_at,
+    )
+
+
+def ends_with_those_of_this_run(workflow: Workflow) -> tuple[float, ...]:
+    """The ends to remember when the run on record becomes an earlier one."""
+    told = (told_end(workflow, "stream"), told_end(workflow, "listing"))
+    of_this_run = [end for end, run in told if end is not None and run == workflow.run]
+    return tuple(dict.fromkeys((*workflow.earlier_ends, *of_this_run)))[-ENDS_KEPT:]
+
+
+def _is_on_record(workflow: Workflow, end: float) -> bool:
+    return any(_is_same(end, earlier) for earlier in workflow.earlier_ends)
+
+
+def _is_start_of(workflow: Workflow, seen: Observation) -> bool:
+    start, started = seen.started_at, workflow.started_at
+    return start is not None and started is not None and _is_same(start, started)
 
 
 def settled_by(workflow: Workflow, via: Via, end: float | None) -> Workflow:

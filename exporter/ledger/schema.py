@@ -106,6 +106,13 @@ MIGRATIONS: Final = (
         checksum INTEGER,
         PRIMARY KEY (account, status)
     ) WITHOUT ROWID;
+    CREATE TABLE history (               -- for people; nothing that is counted depends on it
+        kind TEXT NOT NULL,
+        number INTEGER NOT NULL,         -- grows, so that what is new lies together
+        content BLOB NOT NULL,
+        checksum INTEGER NOT NULL,
+        PRIMARY KEY (kind, number)
+    ) WITHOUT ROWID;
     CREATE TABLE seal (
         part INTEGER PRIMARY KEY,        -- 1: what changes with each transaction; 2: the words
         content TEXT NOT NULL,           -- JSON, see exporter/ledger/seal.py
@@ -123,6 +130,12 @@ MIGRATIONS: Final = (
     CREATE INDEX unsettled ON workflows (account, checksum)
         WHERE phase = 'open' OR cause_owed_since IS NOT NULL OR duration_owed_since IS NOT NULL
         OR held IS NOT NULL;
+    """,
+    """
+    ALTER TABLE workflows ADD COLUMN entered REAL;  -- when it came into its phase; Unix seconds
+    """,
+    """
+    ALTER TABLE workflows ADD COLUMN earlier_ends TEXT;  -- JSON list: ends of the runs before
     """,
 )
 """The schema, step by step: `PRAGMA user_version` says how many were taken. Never edit one that
@@ -233,7 +246,7 @@ def write_seal(database: sqlite3.Connection, seal: Seal, before: Seal | None = N
 
 def schema_checksum(database: sqlite3.Connection) -> int:
     """The checksum of the text of the schema: damage to it need not be an error of SQLite's."""
-    names = ("seal", *(table.name for table in TABLES), *INDEXES)
+    names = ("seal", "history", *(table.name for table in TABLES), *INDEXES)
     rows = database.execute(
         "SELECT name, type, tbl_name, sql FROM sqlite_schema "  # noqa: S608 - constants
         f"WHERE name IN ({', '.join('?' * len(names))}) ORDER BY name",

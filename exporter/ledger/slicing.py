@@ -87,6 +87,8 @@ def tell_changes(
 
 def is_decided(slices: Slices, rules: Sequence[SliceRule]) -> bool:
     """Whether nothing is left to decide about a workflow."""
+    if not rules:
+        return True
     decided = {label for label, _ in slices}
     return all(rule.label in decided for rule in rules)
 
@@ -111,6 +113,11 @@ def decide(
             value = None if traits is None else rule.value_of(traits)
             decided[rule.label] = None if value is None else capped(rule, value)
     return tuple(sorted(decided.items()))
+
+
+def matched(slices: Slices) -> dict[str, str]:
+    """The values by label, of those alone that matched."""
+    return {label: value for label, value in slices if value is not None}
 
 
 def labels_of(slices: Slices) -> SliceLabels:

@@ -28,6 +28,12 @@ WorkflowKey = tuple[str, str]
 BaselineKey = tuple[str, Status]
 """Account and final status."""
 
+HistoryKey = tuple[str, int]
+"""A kind, and a number that grows: what is new is written beside what is new."""
+
+HistoryRow = bytes
+"""Only the history knows how that is written."""
+
 
 class StoreFailed(Exception):  # noqa: N818 - says what happened
     """Nothing of the batch was kept: the disk is full, gone, or read-only. Worth another try."""
@@ -79,6 +85,8 @@ class Batch:
     """Series up to this number may show their value (see `NewSeries`)."""
     baselines: dict[BaselineKey, Baseline | None] = field(default_factory=dict)
     """None: it does not hold any more, and the next comparison draws another."""
+    history: dict[HistoryKey, HistoryRow | None] = field(default_factory=dict)
+    """None: it is dropped. Nothing that is counted depends on it."""
 
     @property
     def empty(self) -> bool:
@@ -86,6 +94,7 @@ class Batch:
         return (
             not (self.workflows or self.accounts or self.counters or self.histograms)
             and not self.baselines
+            and not self.history
             and self.announced is None
         )
 
@@ -107,6 +116,8 @@ class Kept:
     latest_ends: Mapping[str, float] = field(default_factory=dict)
     """By account, the latest end of a settled workflow; Unix seconds."""
     baselines: Mapping[BaselineKey, Baseline] = field(default_factory=dict)
+    history: Iterable[tuple[HistoryKey, HistoryRow]] = ()
+    """The oldest first."""
     lost: bool = False
     """What was kept is damaged, and the store begins anew, empty: this is what could be saved."""
     faults: int = 0

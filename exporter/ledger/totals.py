@@ -4,7 +4,7 @@ The names here are the ledger's own; `exporter.metrics.catalogue` gives them the
 """
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, assert_never, get_args
 
@@ -18,11 +18,13 @@ from exporter.ledger.facts import (
     Ignored,
     IgnoreReason,
     OutputsMade,
+    PhasePassed,
     Ran,
     Recovered,
     Started,
 )
 from exporter.ledger.new_series import NewSeries, SeriesKey
+from exporter.ledger.phases import PHASES
 from exporter.ledger.slicing import OTHER, SliceLabels, SliceRule, Slices, labels_of, values_of
 from exporter.observations import DOCUMENTED_ENDS, DropReason, Source, Status
 
@@ -37,8 +39,10 @@ CounterName = Literal[
     "label_overflow",
     "slice_overflow",
     "failed_in_a_row",
+    "phases",
 ]
-HistogramName = Literal["entry_queue_position", "time_to_start", "run_duration"]
+HistogramName = Literal["entry_queue_position", "time_to_start", "run_duration", "phase_duration"]
+PhaseResult = Literal["measured", "uncertain"]
 
 UNKNOWN: Final = "unknown"
 """The label value where the service gave none."""
@@ -58,15 +62,22 @@ FIXED_LABELS: Final[Mapping[CounterName, Sequence[Labels]]] = {
     "ignored": [(reason,) for reason in get_args(IgnoreReason)],
     "label_overflow": [("node_type",), ("exception_type",)],
     "failed_in_a_row": [()],
+    "phases": [(result,) for result in get_args(PhaseResult)],
 }
 """Label sets known beforehand, without the account: they stand at 0 from the start."""
 
 
-SLICED_COUNTERS: Final[Mapping[CounterName, int]] = {"finished": 1, "failures": 2, "outputs": 0}
+SLICED_COUNTERS: Final[Mapping[CounterName, int]] = {
+    "finished": 1,
+    "failures": 2,
+    "outputs": 0,
+    "phases": 1,
+}
 SLICED_HISTOGRAMS: Final[Mapping[HistogramName, int]] = {
     "entry_queue_position": 0,
     "time_to_start": 0,
     "run_duration": 1,
+    "phase_duration": 1,
 }
 """Totals that slices divide, with how many labels stand between the account and the slices."""
 _SLICED: Final[Mapping[str, int]] = {
@@ -83,7 +94,9 @@ class Buckets:
     run_duration: tuple[float, ...]
 
     def of(self, name: HistogramName) -> tuple[float, ...]:
-        """The bounds of one histogram."""
+        """The bounds of one histogram. Phases are parts of the time to start, and have its."""
+        if name == "phase_duration":
+            return self.time_to_start
         bounds: tuple[float, ...] = getattr(self, name)
         return bounds
 
@@ -273,6 +286,8 @@ class Totals:
         self._known_histogram("time_to_start", (account,))
         for status in DOCUMENTED_ENDS:
             self._known_histogram("run_duration", (account, status.value))
+        for phase in PHASES:
+            self._known_histogram("phase_duration", (account, phase.value))
         self._note_numbered(self._new.appear_again(account))
 
     # Slices -----------------------------------------------------------------------------------
@@ -304,6 +319,10 @@ class Totals:
         self._count("outputs", (account, *labels), amount=0.0)
         self._histogram("entry_queue_position", (account, *labels))
         self._histogram("time_to_start", (account, *labels))
+        for phase in PHASES:
+            self._histogram("phase_duration", (account, phase.value, *labels))
+        for result in get_args(PhaseResult):
+            self._count("phases", (account, result, *labels), amount=0.0)
 
     def sliced_by(self) -> set[str]:
         """The labels of all slices under which anything was ever counted."""
@@ -321,7 +340,7 @@ class Totals:
 
     # Counting ---------------------------------------------------------------------------------
 
-    def add(  # noqa: C901 - one arm a fact
+    def add(  # noqa: C901, PLR0912 - one arm a fact
         self,
         account: str,
         workflow_id: str,
@@ -339,6 +358,8 @@ class Totals:
                 self._count("discovered", (account, source))
             case EnteredQueue(position):
                 self._observe("entry_queue_position", (account, *slices), exemplar(position))
+            case PhasePassed():
+                self._phase(account, fact, slices, exemplar)
             case Started(seconds):
                 self._observe("time_to_start", (account, *slices), exemplar(seconds))
             case Finished(status, ran):
@@ -448,6 +469,19 @@ class Totals:
             account, "exception_type", cause.exception_type or UNKNOWN, self._caps.exception_types
         )
         self._count("failures", (account, node, exception, *slices), exemplar)
+
+    def _phase(
+        self,
+        account: str,
+        passed: PhasePassed,
+        slices: SliceLabels,
+        exemplar: Callable[[float], Exemplar],
+    ) -> None:
+        result: PhaseResult = "uncertain" if passed.seconds is None else "measured"
+        self._count("phases", (account, result, *slices))
+        if passed.seconds is not None:
+            labels = (account, passed.phase.value, *slices)
+            self._observe("phase_duration", labels, exemplar(passed.seconds))
 
     def _capped(self, account: str, label: str, value: str, cap: int) -> str:
         """The value itself, or `other` once the account has shown `cap` other values of it."""

@@ -22,14 +22,17 @@ from exporter.ledger.facts import (
     Ran,
     Started,
 )
+from exporter.ledger.phases import Sight, created_by_clocks, follow
 from exporter.ledger.runs import (
     STALE_SECONDS,
+    ends_with_those_of_this_run,
     is_about_earlier_run,
     is_earlier_end,
     is_later,
     is_new_run,
     is_over,
     note_end,
+    note_settled,
     settled_by,
 )
 from exporter.ledger.workflow import Workflow
@@ -168,6 +171,7 @@ def _next_run(workflow: Workflow) -> Workflow:
         stream_ended_run=workflow.stream_ended_run,
         listed_ended_at=workflow.listed_ended_at,
         listed_ended_run=workflow.listed_ended_run,
+        earlier_ends=ends_with_those_of_this_run(workflow),
         settled_at=workflow.settled_at,
         slices=workflow.slices,
         held=workflow.held,
@@ -197,7 +201,7 @@ def _after_the_end(workflow: Workflow, seen: Observation, rules: CountingRules) 
     """What may still be added to an end: the cause, the outputs, the stamps of the run."""
     status = _status_of(seen)
     facts: list[Fact] = []
-    after = note_end(workflow, seen)
+    after = note_settled(note_end(workflow, seen), seen)
     if status is workflow.status and seen.via != "listing":
         if after.cause_owed_since is not None and _is_cause_known(after, seen):
             facts.append(_failure(seen))
@@ -256,6 +260,7 @@ def _while_open(
     workflow = replace(
         workflow,
         last_seen=seen.at if newest else workflow.last_seen,
+        last_via=seen.via if newest else workflow.last_via,
         created_at=seen.created_at if workflow.created_at is None else workflow.created_at,
         started_at=_latest_start(workflow.started_at, seen.started_at),
     )
@@ -273,6 +278,7 @@ def _while_open(
     else:
         if newest and workflow.unknown_status is not None:
             workflow = replace(workflow, unknown_status=None)
+        workflow = _note_phases(workflow, status, seen, facts)
         workflow = _advance(workflow, status, seen, facts, newest=newest)
         if _same_news(before, workflow) and before.last_seen is not None:
             facts.append(Ignored("duplicate"))
@@ -291,6 +297,8 @@ def _advance(
     workflow: Workflow, status: Status, seen: Observation, facts: list[Fact], *, newest: bool
 ) -> Workflow:
     if status is Status.RUNNING:
+        if workflow.status is status and workflow.queue_position is None:
+            return workflow  # thousands of snapshots a second say this
         return replace(workflow, status=status, queue_position=None)
     at = seen.at.monotonic
     workflow = replace(
@@ -306,6 +314,28 @@ def _advance(
             workflow, queue_position=seen.queue_position, position_at=at, entered_queue=True
         )
     return workflow
+
+
+def _note_phases(
+    workflow: Workflow, reached: Status, seen: Observation, facts: list[Fact]
+) -> Workflow:
+    """Count the phases that it has left, which are as long as it was seen in them or less."""
+    created = None
+    if workflow.run == 1:  # else the stamp is that of another run
+        created = created_by_clocks(workflow.created_at, seen.service_wall, seen.at)
+    before = Sight(workflow.status, workflow.entered, workflow.waiting_until)
+    progress = follow(before, reached, seen.at, created)
+    facts.extend(progress.facts)
+    return replace(workflow, entered=progress.entered)
+
+
+def _has_run(workflow: Workflow, end: Status) -> bool:
+    """Whether a workflow that has come to this end ran, as far as is known by then."""
+    return (
+        workflow.status is Status.RUNNING
+        or workflow.started_at is not None
+        or end is Status.COMPLETED
+    )
 
 
 def _same_news(before: Workflow, after: Workflow) -> bool:
@@ -332,6 +362,7 @@ def _settle(
         status=status,
         unknown_status=None,
         queue_position=None,
+        entered=None,
         ended_at=seen.ended_at or seen.at.wall,
         # By the Date header, else by the last stamp; never by a clock of ours.
         settled_at=seen.updated_at if seen.service_wall is None else seen.service_wall,
@@ -339,6 +370,8 @@ def _settle(
     settled = settled_by(settled, seen.via, seen.completed_at)
     if not ours:
         return Change(replace(settled, start_observed=True, outputs_counted=True), tuple(facts))
+    if _has_run(workflow, status):
+        _note_phases(workflow, Status.RUNNING, seen, facts)
     if _lacks_stamps(settled, seen, had_run=workflow.status is Status.RUNNING):
         settled = replace(
             settled,

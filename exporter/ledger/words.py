@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import Final, get_args
 
-from exporter.ledger.facts import SLICED, Finished, IgnoreReason, Ran
+from exporter.ledger.facts import SLICED, Finished, IgnoreReason, PhasePassed, Ran
 from exporter.ledger.totals import (
     FIXED_LABELS,
     SLICED_COUNTERS,
@@ -17,6 +17,7 @@ from exporter.ledger.totals import (
     CounterName,
     HistogramName,
     Labels,
+    PhaseResult,
 )
 from exporter.ledger.workflow import Held, Phase
 from exporter.observations import DropReason, Source, Status
@@ -49,6 +50,13 @@ KEPT_WORDS: Final[tuple[Mapping[str, list[str]], ...]] = (
         "label": ["slice"],
         "held fact": ["EnteredQueue", "Started", "Finished", "Ran", "Failed", "OutputsMade"],
     },
+    {
+        "counter": ["phases(phase result)"],
+        "histogram": ["phase_duration(status)"],
+        "held fact": ["PhasePassed"],
+        "phase result": ["measured", "uncertain"],
+    },
+    {},
 )  # fmt: skip
 """By step of the schema, the words that it brought, written down once more: a test compares them
 with what the code stores. Words of a step that was released are never changed; a new one needs a
@@ -65,11 +73,13 @@ COUNTER_LABELS: Final[Mapping[CounterName, tuple[str, ...]]] = {
     "label_overflow": ("capped label",),
     "slice_overflow": ("slice",),
     "failed_in_a_row": (),
+    "phases": ("phase result",),
 }
 HISTOGRAM_LABELS: Final[Mapping[HistogramName, tuple[str, ...]]] = {
     "entry_queue_position": (),
     "time_to_start": (),
     "run_duration": ("status",),
+    "phase_duration": ("status",),
 }
 """By total, what its labels after the account hold. Labels of a kind that is in no list of words
 are the service's own, and may be anything."""
@@ -83,6 +93,7 @@ _VALUES: Final[Mapping[str, tuple[str, ...]]] = {
     "capped label": tuple(label for (label,) in FIXED_LABELS["label_overflow"]),
     "mark": ("announced",),
     "label": ("slice",),
+    "phase result": get_args(PhaseResult),
     "held fact": tuple(fact.__name__ for fact in SLICED),
 }
 
@@ -102,6 +113,7 @@ def words_of_held(held: Held | None) -> frozenset[str]:
     """The words in what a workflow's row holds back."""
     facts = [] if held is None else [fact for fact, _ in held.facts]
     statuses = [fact.status for fact in facts if isinstance(fact, Finished | Ran)]
+    statuses += [fact.phase for fact in facts if isinstance(fact, PhasePassed)]
     return frozenset(
         [f"held fact {type(fact).__name__}" for fact in facts]
         + [f"status {status.value}" for status in statuses]

@@ -5,6 +5,7 @@ from math import inf
 from typing import Final, Literal
 
 from exporter.ledger.facts import SlicedFact
+from exporter.ledger.phases import Entry
 from exporter.ledger.slicing import Slices
 from exporter.observations import Moment, Source, Status
 
@@ -44,6 +45,8 @@ class Workflow:
     unknown_status: str | None = None
     """The status last seen, while it is one that we do not know."""
     last_seen: Moment | None = None
+    last_via: str = ""
+    """By which way that was; empty before, and after a restart. It is not kept."""
     created_at: float | None = None
     started_at: float | None = None
     ended_at: float | None = None
@@ -57,6 +60,9 @@ class Workflow:
     """The latest end that the list, or a single answer, told."""
     listed_ended_run: int = 0
     """Which run that was the end of; 0: of none."""
+    earlier_ends: tuple[float, ...] = ()
+    """The ends of the runs before, as they were told: by these, the row of a replica that lags is
+    known for an old one, whatever its clock. The last few of them."""
     settled_at: float | None = None
     """When the service first said that the last settled run was over, by the service's clock; None
     where it did not tell the time."""
@@ -72,6 +78,8 @@ class Workflow:
     """Monotonic time of our last sight of it before it ran."""
     waiting_lost: bool = False
     """It was waiting in an earlier process, whose monotonic clock means nothing to this one."""
+    entered: Entry | None = None
+    """When it came into the phase that it is in, until it runs; None: uncertain."""
     start_wait: float | None = None
     """Seconds from our first sight to its start, kept while `created_at` can still turn up."""
     start_observed: bool = False
@@ -122,6 +130,7 @@ class Workflow:
             and self.unknown_status == other.unknown_status
             and self.entered_queue == other.entered_queue
             and self.has_waited == other.has_waited
+            and self.entered == other.entered
             and self.start_wait == other.start_wait
             and self.start_observed == other.start_observed
             and self.outputs_counted == other.outputs_counted
@@ -131,6 +140,7 @@ class Workflow:
             and self.listed_ended_at == other.listed_ended_at
             and self.stream_ended_run == other.stream_ended_run
             and self.listed_ended_run == other.listed_ended_run
+            and self.earlier_ends == other.earlier_ends
             and self.settled_at == other.settled_at
             and self.first_seen == other.first_seen
             and self.slices == other.slices

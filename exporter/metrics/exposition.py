@@ -1,6 +1,6 @@
 """Turns the registry into the bytes of a scrape."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -91,11 +91,17 @@ class _Together(Collector):
             yield from collector.collect()
 
 
-def new_registry() -> CollectorRegistry:
-    """A registry with the usual metrics of the process, without `_created` lines."""
+ALL_COLLECTORS: Final = frozenset({"python", "process", "gc"})
+
+
+def new_registry(collectors: Collection[str] = ALL_COLLECTORS) -> CollectorRegistry:
+    """A registry with these metrics of the process itself, without `_created` lines."""
     disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry(auto_describe=False)
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
-    GCCollector(registry=registry)
+    if "process" in collectors:
+        ProcessCollector(registry=registry)
+    if "python" in collectors:
+        PlatformCollector(registry=registry)
+    if "gc" in collectors:
+        GCCollector(registry=registry)
     return registry

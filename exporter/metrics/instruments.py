@@ -4,7 +4,7 @@ These start at 0 with the process, unlike the totals of workflows, which the led
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -28,6 +28,10 @@ def _counter(name: str, registry: CollectorRegistry) -> Counter:
     return Counter(metric.name, metric.help, metric.labels, registry=registry)
 
 
+def _nobody(account: str, reason: StreamEnd, workflow_id: str, seconds: float | None) -> None:
+    """Nobody listens."""
+
+
 class Instruments:
     """Takes what those who ask the service tell of themselves."""
 
@@ -44,6 +48,8 @@ class Instruments:
         self._snapshots = _counter("comfycontrol_stream_snapshots_total", registry)
         self._pages = _counter("comfycontrol_listing_pages_total", registry)
         self._malformed_rows = _counter("comfycontrol_listing_rows_malformed_total", registry)
+        self.on_stream_end: Callable[[str, StreamEnd, str, float | None], None] = _nobody
+        """Told of each stream's end with its workflow, from many threads; it must not wait."""
         self._lock = threading.Lock()
         self._lists_completed: dict[str, float] = {}
         # Not one of the library's counters: which codes come cannot be known beforehand, and what
@@ -54,6 +60,8 @@ class Instruments:
         # Threads of an account that has ended may have a last word, which must not bring its
         # series back.
         self._accounts: set[str] = set()
+        # Thousands of snapshots a second: each must not look for its labels.
+        self._snapshot_counters: dict[tuple[str, SnapshotResult], Counter] = {}
 
     def open_accounts(self, accounts: Iterable[str]) -> None:
         """Let every series that can be known beforehand stand at 0."""
@@ -68,7 +76,7 @@ class Instruments:
             for end in get_args(StreamEnd):
                 self._stream_ends.labels(account, end)
             for result in get_args(SnapshotResult):
-                self._snapshots.labels(account, result)
+                self._snapshot_counters[account, result] = self._snapshots.labels(account, result)
             self._pages.labels(account)
             self._malformed_rows.labels(account)
 
@@ -79,6 +87,8 @@ class Instruments:
             self._requests = {k: t for k, t in self._requests.items() if k[0] != account}
             self._new.forget(account)
             self._lists_completed.pop(account, None)
+            for result in get_args(SnapshotResult):
+                self._snapshot_counters.pop((account, result), None)
         for metric in (
             self._durations,
             self._stream_ends,
@@ -133,15 +143,19 @@ class Instruments:
             total.value += 1
         self._durations.labels(account, endpoint).observe(seconds)
 
-    def stream_ended(self, account: str, reason: StreamEnd) -> None:
-        """A stream, or the attempt to open one, is over."""
+    def stream_ended(
+        self, account: str, reason: StreamEnd, workflow_id: str, seconds: float | None = None
+    ) -> None:
+        """A stream is over after so long, or the attempt to open one (None)."""
         if account in self._accounts:
             self._stream_ends.labels(account, reason).inc()
+        self.on_stream_end(account, reason, workflow_id, seconds)
 
     def snapshot_read(self, account: str, result: SnapshotResult) -> None:
         """A stream brought an event."""
-        if account in self._accounts:
-            self._snapshots.labels(account, result).inc()
+        counter = self._snapshot_counters.get((account, result))
+        if counter is not None:
+            counter.inc()
 
     def page_read(self, account: str) -> None:
         """A page of the list was read."""

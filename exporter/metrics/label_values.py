@@ -24,6 +24,15 @@ OPEN_STATUS: Final[LabelValues] = {
     "running": "it runs",
     "other": "a status that this version does not know; only there while there is one",
 }
+PHASE: Final[LabelValues] = {
+    "accepted": "from its creation until its inputs are on a runner: the upload",
+    "uploaded": "from then until it is in the queue of that runner",
+    "queued": "from then until it runs",
+}
+PHASE_RESULT: Final[LabelValues] = {
+    "measured": "it is in `comfycontrol_workflow_phase_duration_seconds`",
+    "uncertain": "its beginning or its end was not seen closely enough",
+}
 OUTCOME: Final[LabelValues] = {
     "completed": "it ran to its end",
     "failed": "an error ended it",
@@ -115,6 +124,11 @@ FILE_STATE: Final[LabelValues] = {
 LEDGER_STATE: Final[LabelValues] = {
     "open": "not settled yet",
     "settled": "counted, or given up; kept for twice as long as the listing looks back",
+}
+HELD_BACK: Final[LabelValues] = {
+    "descriptors": "the limit of open files: see the line `limit of open files` of the log",
+    "threads": "no further thread could be started",
+    "memory": "memory ran out while one was opened",
 }
 CLIENT_LET_GO: Final[LabelValues] = {
     "idle": "sent no request, or no further one",

@@ -24,6 +24,7 @@ from exporter.ledger.totals import (
 )
 from exporter.ledger.tracker import ABSURD_SECONDS
 from exporter.ledger.workflow import Workflow
+from exporter.metrics.label_values import HELD_BACK
 from exporter.metrics.slicing import (
     added_up,
     counters_together,
@@ -103,6 +104,8 @@ class Reading:
     per_workflow_series: int
     """How many workflows of an account may have series of their own; 0: none has."""
     label_caps: LabelCaps
+    streams_held_back: Mapping[str, int] = field(default_factory=dict)
+    """Streams that are not opened for want of something, by what (`HELD_BACK`)."""
     replicas: ReplicasReading | None = None
     """This replica and the others; None: there are no others."""
 
@@ -404,6 +407,11 @@ def open_limits_reached(reading: Reading) -> Iterator[Sample]:
 def open_beyond_limit(reading: Reading) -> Iterator[Sample]:
     """How often one was turned away since the start."""
     return (Sample((account,), room.beyond) for account, room in reading.ledger.rooms.items())
+
+
+def streams_held_back(reading: Reading) -> Iterator[Sample]:
+    """How many streams are not opened for want of each."""
+    return (Sample((reason,), reading.streams_held_back.get(reason, 0)) for reason in HELD_BACK)
 
 
 def listed(reading: Reading) -> Iterator[Sample]:

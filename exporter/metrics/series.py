@@ -28,6 +28,9 @@ _BUCKETS: Final[Mapping[str, Callable[[Config], int]]] = {
     "comfycontrol_workflow_time_to_start_seconds": lambda config: len(
         config.metrics.time_to_start_buckets
     ),
+    "comfycontrol_workflow_phase_duration_seconds": lambda config: len(
+        config.metrics.time_to_start_buckets
+    ),
     "comfycontrol_workflow_run_duration_seconds": lambda config: len(
         config.metrics.run_duration_buckets
     ),

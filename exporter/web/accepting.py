@@ -19,8 +19,9 @@ from exporter.web.connections import Connection
 
 log = logging.getLogger(__name__)
 
-AT_A_TIME: Final = 64
-"""Clients that are taken in before others of the event loop have their turn."""
+AT_A_TIME: Final = 8
+"""Clients that are taken in before others of the event loop have their turn. Whom they replace has
+a descriptor until then, and for a turn or two more: `descriptors.KEPT_FREE` has room for those."""
 
 PAUSE_SECONDS: Final = 1.0
 """How long nobody is taken in after that failed."""

@@ -1,9 +1,11 @@
 """What the web side listens on, opened or taken over before anything else starts."""
 
 import errno
+import ipaddress
 import os
 import socket
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
@@ -130,6 +132,25 @@ def _taken_over(number: int) -> socket.socket:
     raise CannotListen(f"socket {number}, handed in, {reason}")
 
 
+def listen_on(addresses: Iterable[ListenAddress]) -> tuple[socket.socket, ...]:
+    """Open a socket for each, or none at all.
+
+    Raises:
+        CannotListen: with the first that cannot be had, and the reason.
+    """
+    with ExitStack() as opened:
+        sockets = tuple(opened.enter_context(listen(address)) for address in addresses)
+        opened.pop_all()
+    return sockets
+
+
+def _is_every(host: object) -> bool:
+    try:
+        return not host or ipaddress.ip_address(str(host).partition("%")[0]).is_unspecified
+    except ValueError:
+        return False
+
+
 def _bound(family: socket.AddressFamily | int, where: tuple[object, ...]) -> socket.socket:
     # The protocol is named: asyncio turns Nagle's algorithm off only where it reads TCP there, and
     # with it on an answer in two writes waits for the client's delayed acknowledgement.
@@ -137,8 +158,8 @@ def _bound(family: socket.AddressFamily | int, where: tuple[object, ...]) -> soc
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # An empty host is every address, IPv4 as well.
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if not where[0] else 1)
+            # Every address is those of IPv4 as well, as other programs of Prometheus have it.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not _is_every(where[0]))
         sock.bind(where)
         sock.listen(BACKLOG)
     except BaseException:

@@ -2,7 +2,6 @@
 
     POST /api/v1/workflows            {"workflows": ["<id>", …], "account": "<name>"}
                                       instead of an id: {"id": …, "name": …, "tags": [ … ]}
-    GET  /api/v1/workflows            what is open
     DELETE /api/v1/workflows/{id}     follow it no more
     DELETE /api/v1/workflows          the same of several, in a body as that of POST
 
@@ -12,21 +11,20 @@ that of one account only.
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from math import inf
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from exporter.comfycontrol.text import clean
 from exporter.config import parse_workflow_id
 from exporter.observations import CannotTakeUp, Traits
 from exporter.sources.pushed import PushedIds, TooManyPushed
-from exporter.web.refusals import refusal
+from exporter.web.answers import Refused
 from exporter.web.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -38,12 +36,14 @@ MAX_IDS: Final = 10_000
 MAX_TAGS: Final = 64
 
 
-_HEADERS: Final = {
-    401: {"WWW-Authenticate": "Bearer"},
-    # By then ids that the service does not know have been given up.
-    429: {"Retry-After": "30"},
-    503: {"Retry-After": "10"},
+ID_SCHEMA: Final = {
+    "type": "string",
+    "format": "uuid",
+    "pattern": "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
 }
+"""As a workflow's id is described. It is checked elsewhere, for all of a push at once."""
+
+_Id = Annotated[str, WithJsonSchema(ID_SCHEMA)]
 
 TOLD_AGAIN_SECONDS: Final = 60.0
 """Refused tokens leave one line in so much time, however many there are."""
@@ -52,70 +52,69 @@ TOLD_AGAIN_SECONDS: Final = 60.0
 _RIGHT: Final = 'right would be {"workflows": ["<id>"], "account": "<name>"}, or ["<id>"]'
 
 
-class _Named(BaseModel):
+class Named(BaseModel):
     """An id with what its pusher knows of it, for its slices."""
 
     model_config = ConfigDict(extra="forbid")
 
-    id: str
+    id: _Id
     name: str | None = None
     tags: Annotated[list[str], Field(max_length=MAX_TAGS)] | None = None
 
 
-class _Push(BaseModel):
+class Push(BaseModel):
     """The body of a push. Its name and tags are those of all that have none of their own."""
 
     model_config = ConfigDict(extra="forbid")
 
-    workflows: Annotated[list[str | _Named], Field(min_length=1, max_length=MAX_IDS)]
+    workflows: Annotated[list[_Id | Named], Field(min_length=1, max_length=MAX_IDS)]
     account: str | None = None
     name: str | None = None
     tags: Annotated[list[str], Field(max_length=MAX_TAGS)] | None = None
 
-    def named(self) -> list[_Named]:
+    def named(self) -> list[Named]:
         """All of them with what is told of each."""
         return [self._whole(one) for one in self.workflows]
 
-    def _whole(self, one: str | _Named) -> _Named:
-        named = _Named(id=one) if isinstance(one, str) else one
-        return _Named(
+    def _whole(self, one: str | Named) -> Named:
+        named = Named(id=one) if isinstance(one, str) else one
+        return Named(
             id=named.id,
             name=self.name if named.name is None else named.name,
             tags=self.tags if named.tags is None else named.tags,
         )
 
 
-def _traits(named: _Named) -> Traits | None:
+def _traits(named: Named) -> Traits | None:
     if named.name is None and named.tags is None:
         return None
     tags = None if named.tags is None else tuple(filter(None, map(clean, named.tags)))
     return Traits(None if named.name is None else clean(named.name), tags)
 
 
-class _Refused(Exception):  # noqa: N818 - an answer, not an error of ours
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.answer = refusal(PUSH_PATH, status, message, _HEADERS.get(status))
+class Taken(BaseModel):
+    """The answer to a push."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    taken_up: int
+    """So many are followed from now on that were not."""
+    known: int
+    """So many were known and are open."""
+    looked_at: int | None = None
+    """So many were known and have ended: the service is asked whether they run again. Not there
+    where it would be 0."""
 
 
-def push_routes(
-    pushed: PushedIds, workers: Workers, monotonic: Callable[[], float] = time.monotonic
-) -> list[Route]:
-    """The routes. They answer 404 while no account allows pushing: a reload may change that."""
-    endpoints = _Endpoints(pushed, RefusedTokens(monotonic), workers)
-    return [
-        Route(PUSH_PATH, endpoints.answering(endpoints.push), methods=["POST"]),
-        Route(PUSH_PATH, endpoints.answering(endpoints.show), methods=["GET"]),
-        Route(PUSH_PATH, endpoints.answering(endpoints.withdraw_several), methods=["DELETE"]),
-        Route(
-            PUSH_PATH + "/{workflow_id}",
-            endpoints.answering(endpoints.withdraw),
-            methods=["DELETE"],
-        ),
-    ]
+class Withdrawn(BaseModel):
+    """The answer to `DELETE` with a list."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
-_Handler = Callable[[Request, list[str]], Awaitable[Response]]
+    withdrawn: int
+    """So many were open, and are followed no more."""
+    not_open: int
+    """So many were not open."""
 
 
 class RefusedTokens:
@@ -140,31 +139,35 @@ class RefusedTokens:
         self._told, self._refused = now, 0
 
 
-class _Endpoints:
-    def __init__(self, pushed: PushedIds, refused_tokens: RefusedTokens, workers: Workers) -> None:
+class PushEndpoints:
+    """The handlers; each is given the accounts for which its caller may speak."""
+
+    def __init__(
+        self,
+        pushed: PushedIds,
+        workers: Workers,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._pushed = pushed
+        self._refused_tokens = RefusedTokens(monotonic)
         self._workers = workers
-        self._refused_tokens = refused_tokens
 
-    def answering(self, handle: _Handler) -> Callable[[Request], Awaitable[Response]]:
-        """An endpoint that knows for which accounts its caller may speak."""
+    async def accounts_of(self, request: Request) -> list[str]:
+        """For which accounts the caller may speak; raises `Refused`.
 
-        async def endpoint(request: Request) -> Response:
-            if not self._pushed.allowed:
-                return _Refused(404, "no account takes pushed ids").answer
-            # Comparing reads the tokens' files.
-            accounts = await self._workers.run(self._pushed.accounts_of, _token(request))
-            if not accounts:
-                self._refused_tokens.note(request.client.host if request.client else "unknown")
-                return _Refused(401, "missing or wrong push token").answer
-            try:
-                return await handle(request, accounts)
-            except _Refused as refused:
-                return refused.answer
-
-        return endpoint
+        404 while no account allows pushing: a reload may change that.
+        """
+        if not self._pushed.allowed:
+            raise Refused(404, "no account takes pushed ids")
+        # Comparing reads the tokens' files.
+        accounts = await self._workers.run(self._pushed.accounts_of, _token(request))
+        if not accounts:
+            self._refused_tokens.note(request.client.host if request.client else "unknown")
+            raise Refused(401, "missing or wrong push token")
+        return accounts
 
     async def push(self, request: Request, accounts: list[str]) -> Response:
+        """Take ids up."""
         account, named = await _named(request, accounts)
         told = {one.id: _traits(one) for one in named}
         traits = {one: known for one, known in told.items() if known is not None}
@@ -172,39 +175,28 @@ class _Endpoints:
         try:
             result = await self._workers.run(self._pushed.push, account, ids, traits)
         except TooManyPushed as error:
-            raise _Refused(
+            raise Refused(
                 429, f"{error}; {error.taken_up} of these were taken up: push the same again later"
             ) from None
         except CannotTakeUp as error:
-            raise _Refused(503, f"{error}; push them again in a moment") from None
+            raise Refused(503, f"{error}; push them again in a moment") from None
         answer = {"taken_up": result.taken_up, "known": result.known}
         if result.looked_at:
             answer["looked_at"] = result.looked_at
         return JSONResponse(answer, 202)
 
-    async def show(self, request: Request, accounts: list[str]) -> Response:
-        account = _account(request.query_params.get("account"), accounts)
-        workflows = await self._workers.run(self._pushed.open_workflows, account)
-        shown = [
-            {
-                "id": workflow.workflow_id,
-                "status": None if workflow.status is None else workflow.status.value,
-                "source": workflow.source,
-            }
-            for workflow in workflows
-        ]
-        return JSONResponse({"account": account, "workflows": shown})
-
     async def withdraw(self, request: Request, accounts: list[str]) -> Response:
+        """Follow an id no more."""
         account = _account(request.query_params.get("account"), accounts)
         ids, wrong = _ids([request.path_params["workflow_id"]])
         if wrong:
-            raise _Refused(400, "not a workflow id")
+            raise Refused(400, "not a workflow id")
         if not await self._workers.run(self._pushed.withdraw, account, ids[0]):
-            raise _Refused(404, "no such open workflow")
+            raise Refused(404, "no such open workflow")
         return Response(status_code=204)
 
     async def withdraw_several(self, request: Request, accounts: list[str]) -> Response:
+        """Follow several no more."""
         account, named = await _named(request, accounts)
         ids = [one.id for one in named]
         withdrawn = await self._workers.run(self._withdraw_all, account, ids)
@@ -214,14 +206,14 @@ class _Endpoints:
         return sum(self._pushed.withdraw(account, workflow_id) for workflow_id in ids)
 
 
-async def _named(request: Request, accounts: list[str]) -> tuple[str, list[_Named]]:
+async def _named(request: Request, accounts: list[str]) -> tuple[str, list[Named]]:
     """The account and the ids that the body names, with what it tells of each."""
     body = _parsed(await _body(request))
     account = _account(body.account or request.query_params.get("account"), accounts)
     named = body.named()
     ids, wrong = _ids([one.id for one in named])
     if wrong:
-        raise _Refused(400, f"not workflow ids, at these places of the list: {wrong[:20]}")
+        raise Refused(400, f"not workflow ids, at these places of the list: {wrong[:20]}")
     return account, [
         one.model_copy(update={"id": known}) for one, known in zip(named, ids, strict=True)
     ]
@@ -237,40 +229,40 @@ async def _body(request: Request) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
-            raise _Refused(413, "the body is larger than 1 MiB")
+            raise Refused(413, "the body is larger than 1 MiB")
     return body
 
 
-def _parsed(body: bytes) -> _Push:
+def _parsed(body: bytes) -> Push:
     try:
         document = from_json(body)
     except ValueError:
-        raise _Refused(400, f"the body is not JSON; {_RIGHT}") from None
+        raise Refused(400, f"the body is not JSON; {_RIGHT}") from None
     if isinstance(document, list):
         # The ids alone will do.
         document = {"workflows": document}
     if not isinstance(document, dict):
-        raise _Refused(400, f"the body is not an object; {_RIGHT}")
+        raise Refused(400, f"the body is not an object; {_RIGHT}")
     try:
-        return _Push.model_validate(document)
+        return Push.model_validate(document)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise _Refused(400, f"{_known_place(place)}: {first['msg']}; {_RIGHT}") from None
+        raise Refused(400, f"{_known_place(place)}: {first['msg']}; {_RIGHT}") from None
 
 
 def _known_place(place: str) -> str:
     """A place in the body, but for names that only the sender knows: no message repeats those."""
-    return place if place.partition(".")[0] in _Push.model_fields else "a key"
+    return place if place.partition(".")[0] in Push.model_fields else "a key"
 
 
 def _account(named: str | None, allowed: list[str]) -> str:
     if named is None and len(allowed) == 1:
         return allowed[0]
     if named is None:
-        raise _Refused(400, "name the account: the token is that of several")
+        raise Refused(400, "name the account: the token is that of several")
     if named not in allowed:
-        raise _Refused(403, "this token is not that of the account")
+        raise Refused(403, "this token is not that of the account")
     return named
 
 

@@ -10,20 +10,20 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exporter.config import Config
 from exporter.metrics.exposition import Page
 from exporter.metrics.negotiation import accepts_gzip, negotiate
-from exporter.metrics.reading import Reading
 from exporter.sources.pushed import PushedIds
 from exporter.views import Views
+from exporter.web.api import api_routes
 from exporter.web.html import HtmlParts, PageLink, html_routes
 from exporter.web.lifecycle import lifecycle_routes
-from exporter.web.pages import CONFIG_PATH, DOCUMENTATION_URL, Link, config_page, landing_page
-from exporter.web.push import PUSH_PATH, push_routes
+from exporter.web.pages import CONFIG_PATH, DOCUMENTATION_URL, config_page
+from exporter.web.push import PUSH_PATH
 from exporter.web.refusals import refusal, refused_by_routes
 from exporter.web.scrapes import Scrapes
 from exporter.web.security import UNSECURED, Guard, Security
@@ -46,14 +46,14 @@ class WebParts:
     pushed: PushedIds
     is_ready: Callable[[], bool]
     telemetry_path: str
-    read: Callable[[], Reading]
-    """What a scrape would show."""
     config: Callable[[], Config]
     """The configuration in force now: a reload gives another."""
+    views: Views
+    """What the pages and the JSON interface show."""
+    external_url: str | None = None
+    """Where links of the pages lead; None: they are relative."""
     reload: Callable[[], tuple[str, ...]] | None = None
     """Reads it again, and answers with what is wrong; None where that is not allowed."""
-    views: Views | None = None
-    """What the pages show; None: there is one page with a table of accounts."""
 
 
 def make_app(parts: WebParts, security: Callable[[], Security] = lambda: UNSECURED) -> ASGIApp:
@@ -81,13 +81,15 @@ def _endpoints(parts: WebParts) -> ASGIApp:
     def show_config() -> str:
         return config_page(parts.config())
 
+    # Relative: a proxy may put a path in front of them.
     links = (
-        Link(parts.telemetry_path, "Metrics", "for Prometheus"),
-        Link(CONFIG_PATH, "Configuration", "what is in force, without its secrets"),
-        Link(HEALTHY_PATH, "Healthy", "the process lives"),
-        Link(READY_PATH, "Ready", "every account had its first answer"),
-        Link(DOCUMENTATION_URL, "Documentation", "metrics, alerts, runbooks, troubleshooting"),
+        PageLink(_relative(parts.telemetry_path), "Metrics", "for Prometheus"),
+        PageLink(_relative(CONFIG_PATH), "Configuration", "what is in force, without its secrets"),
+        PageLink(_relative(HEALTHY_PATH), "Healthy", "the process lives"),
+        PageLink(_relative(READY_PATH), "Ready", "every account had its first answer"),
+        PageLink(DOCUMENTATION_URL, "Documentation", "metrics, alerts, runbooks, troubleshooting"),
     )
+    home = parts.telemetry_path != "/"
 
     routes: list[BaseRoute] = [
         Route(parts.telemetry_path, _metrics(parts.page), methods=["GET"]),
@@ -95,9 +97,17 @@ def _endpoints(parts: WebParts) -> ASGIApp:
         Route(READY_PATH, ready, methods=["GET"]),
         Route(CONFIG_PATH, config, methods=["GET"]),
         *lifecycle_routes(parts.reload),
-        *push_routes(parts.pushed, workers),
+        *api_routes(parts.pushed, parts.views, workers),
+        *html_routes(
+            HtmlParts(
+                parts.views,
+                links,
+                home=home,
+                external_url=parts.external_url,
+                run=workers.run,
+            )
+        ),
     ]
-    routes += _pages(parts, links, workers)
     app = Starlette(
         routes=routes,
         exception_handlers={Exception: _fault, HTTPException: refused_by_routes},
@@ -139,23 +149,8 @@ def _compressed(app: ASGIApp) -> ASGIApp:
     return answer
 
 
-def _pages(parts: WebParts, links: tuple[Link, ...], workers: Workers) -> list[Route]:
-    home = parts.telemetry_path != "/"
-    if parts.views is not None:
-        # Relative: a proxy may put a path in front of them.
-        foot = tuple(
-            PageLink(link.target.removeprefix("/"), link.title, link.meaning) for link in links
-        )
-        return html_routes(HtmlParts(parts.views, foot, home=home, run=workers.run))
-
-    async def landing(_: Request) -> Response:
-        # The ledger is read, which waits for its lock.
-        return HTMLResponse(await workers.run(show_landing))
-
-    def show_landing() -> str:
-        return landing_page(parts.read(), parts.config(), links)
-
-    return [Route("/", landing, methods=["GET"])] if home else []
+def _relative(path: str) -> str:
+    return path.removeprefix("/")
 
 
 async def _fault(request: Request, error: Exception) -> Response:

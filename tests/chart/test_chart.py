@@ -259,6 +259,7 @@ def test_a_new_configuration_replaces_the_pod_only_where_asked() -> None:
             "existingConfig.name is given along with config",
         ),
         ([TOKEN, "web=null"], "missing property 'web'"),
+        ([TOKEN, "rules.settings.slice=my team"], "at '/rules/settings/slice': "),
         ([TOKEN, "rules=null"], "missing property 'rules'"),
         ([TOKEN, "image.repository=null"], "at '/image': missing property 'repository'"),
         ([TOKEN, "web.port=null"], "at '/web': missing property 'port'"),
@@ -330,6 +331,25 @@ def test_thresholds_and_labels_are_values() -> None:
     assert "ComfyControlNothingFinished" in found
     assert 'job="media"' in found["ComfyControlExporterAbsent"]["expr"]
     assert all(rule["labels"]["team"] == "media" for rule in found.values())
+
+
+def test_alerts_can_be_by_slice(tmp_path: Path) -> None:
+    settings = [TOKEN, "prometheusRule.enabled=true", "rules.settings.slice=team"]
+    rendered = groups(render(settings=settings))
+    file = tmp_path / "rules.yml"
+    file.write_text(yaml.safe_dump({"groups": rendered}))
+    subprocess.run([program("promtool"), "check", "rules", file], check=True, capture_output=True)
+    by_slice = [
+        rule
+        for group in rendered
+        for rule in group["rules"]
+        if rule.get("labels", {}).get("reason") == "slice"
+    ]
+    assert {rule["alert"] for rule in by_slice} == {
+        "ComfyControlTimeToStartTooLong",
+        "ComfyControlFailureRatioHigh",
+    }
+    assert all('team!=""' in rule["expr"] for rule in by_slice)
 
 
 def test_rules_are_sound_whatever_is_turned_off(tmp_path: Path) -> None:

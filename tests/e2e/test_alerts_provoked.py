@@ -56,12 +56,16 @@ def hurried_rules(folder: Path) -> None:
     alerts["ComfyControlObservationsStale"]["above_seconds"] = 8
     alerts["ComfyControlListingBehind"]["above_seconds"] = 8
     alerts["ComfyControlRunTooLong"]["at_least"] = 3
+    thresholds["settings"]["slice"] = TEAM["label"]
     alerts["ComfyControlNothingFinished"].update(from_hour=0, to_hour=24, first_day=0, last_day=6)
     for name, text in build.rule_files(Values(thresholds, window=window)).items():
         # At midnight as well, and not an hour after the start.
         hurried = text.replace("hour() > 0", "hour() >= 0").replace("offset 1h", "offset 30s")
         (folder / name).write_text(hurried, "utf-8")
 
+
+TEAM: Final[dict[str, str]] = {"label": "team", "from": "tag", "match": "^team:(.+)$"}
+"""A slice, of which all have the default."""
 
 Told = dict[tuple[str, str], dict[str, Any]]
 
@@ -202,7 +206,7 @@ def bench(stage: Stage) -> Iterator[Bench]:
     documents = {
         "main": {
             "accounts": [*others, gone, given_up, account("limited", limited)],
-            "metrics": {"node_types": 1, "per_workflow_series": 3},
+            "metrics": {"node_types": 1, "per_workflow_series": 3, "slices": [TEAM]},
         },
         "spare": {"accounts": [account("spare", service)]},
     }
@@ -263,6 +267,8 @@ CAUSE: Final = {"node_type": "KSampler", "exception_type": "KeyError"}
 EXPECTED: Final[dict[tuple[str, str], dict[str, str]]] = {
     ("ComfyControlTimeToStartTooLong", "fast"): {"account": "late"},
     ("ComfyControlTimeToStartTooLong", "slow"): {"account": "late"},
+    ("ComfyControlTimeToStartTooLong", "slice"): {"account": "late", "team": "none"},
+    ("ComfyControlFailureRatioHigh", "slice"): {"account": "failing", "team": "none"},
     ("ComfyControlFailureRatioHigh", "fast"): {"account": "failing"},
     ("ComfyControlFailureRatioHigh", "slow"): {"account": "failing"},
     ("ComfyControlFailureRatioHigh", "few"): {"account": "failing"},

@@ -28,12 +28,12 @@ RULES = 'account:comfycontrol_workflows_waiting:sum{account="studio"}'
 Found = Sequence[tuple[str, float]]
 
 
-def asked(title: str, ref: str, board: str = "overview") -> str:
+def asked(title: str, ref: str, board: str = "overview", by: str = "account") -> str:
     """An expression of a panel, as Grafana sends it."""
     document = json.loads(FILES[f"comfycontrol-{board}.json"])
     (panel,) = [p for p in document["panels"] if p["title"] == title]
     (target,) = [t for t in panel["targets"] if t["refId"] == ref]
-    return filled(target["expr"], __interval_ms="60000", __rate_interval="2m")
+    return filled(target["expr"], __interval_ms="60000", __rate_interval="2m", by=by)
 
 
 def check(folder: Path, series: Mapping[str, str], expression: str, at: str, found: Found) -> None:
@@ -124,13 +124,14 @@ def outcomes(account: str, completed: str, failed: str, up: int = 1) -> dict[str
     [
         pytest.param(
             outcomes("one", "0+5x90", "0x90") | outcomes("two", "0x90", "0+1x90"),
-            [('{account="two", over="1 h"}', 0)], id="one of two fails always",
+            [('{account="two", over="1 h", whose="two"}', 0)], id="one of two fails always",
         ),
         pytest.param(
             outcomes("one", "0x90", "0x80 1x10"), [], id="one failure is no ratio",
         ),
         pytest.param(
-            outcomes("one", "0+1x12 12x78", "0x90"), [('{account="one", over="6 h"}', 1)],
+            outcomes("one", "0+1x12 12x78", "0x90"),
+            [('{account="one", over="6 h", whose="one"}', 1)],
             id="few an hour: over a longer time",
         ),
         pytest.param(
@@ -142,6 +143,54 @@ def test_the_success_ratio_is_that_of_the_worst_account(
     tmp_path: Path, series: dict[str, str], found: Found
 ) -> None:
     check(tmp_path, series, asked("Success ratio", "A"), "85m", found)
+
+
+def teams() -> dict[str, str]:
+    """Half of what one team of two sends fails, and the account as a whole looks well."""
+    ended = 'comfycontrol_workflows_finished_total{account="studio", team="'
+    failures = 'comfycontrol_workflow_failures_total{account="studio", team="'
+    return {
+        'comfycontrol_account_up{account="studio"}': "1x90",
+        f'{ended}art", status="completed"}}': "0+20x90",
+        f'{ended}art", status="failed"}}': "0x90",
+        f'{ended}video", status="completed"}}': "0+1x90",
+        f'{ended}video", status="failed"}}': "0+1x90",
+        f'{failures}video", node_type="VAEDecode", exception_type="KeyError"}}': "0x80 0+1x10",
+        f'{failures}video", node_type="KSampler", exception_type="KeyError"}}': "0+1x90",
+    }
+
+
+@pytest.mark.parametrize(
+    ("title", "ref", "found"),
+    [
+        (
+            "Success ratio", "A",
+            [('{account="studio", team="video", whose="video", over="1 h"}', 0.5)],
+        ),
+        (
+            "Fails most", "A",
+            [('{account="studio", team="video", whose="video", node_type="KSampler"}', 30)],
+        ),
+        (
+            "Who waits and who fails, by $by", "A",
+            [('{whose="art"}', 0.0), ('{whose="video"}', 0.5)],
+        ),
+        (
+            "Who waits and who fails, by $by", "H",
+            [('{whose="video", node_type="KSampler"}', 60)],
+        ),
+    ],
+)  # fmt: skip
+def test_the_failing_team_is_named(tmp_path: Path, title: str, ref: str, found: Found) -> None:
+    check(tmp_path, teams(), asked(title, ref, by="team"), "85m", found)
+
+
+def test_where_the_wait_goes(tmp_path: Path) -> None:
+    phase = "comfycontrol_workflow_phase_duration_seconds"
+    labels = '{account="studio", phase="queued"}'
+    series = {f"{phase}_sum{labels}": "0+30x60", f"{phase}_count{labels}": "0+2x60"}
+
+    check(tmp_path, series, asked("Where the wait goes", "C"), "40m", [("{}", 15.0)])
 
 
 def test_where_nothing_is_queued_the_place_is_0(tmp_path: Path) -> None:

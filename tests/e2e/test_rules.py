@@ -27,8 +27,9 @@ def run(*command: str | Path) -> str:
 
 @pytest.fixture
 def everything_enabled(tmp_path: Path) -> Path:
-    """Rules with the optional alert as well, and the tests beside them."""
+    """Rules with the optional alerts as well, and the tests beside them."""
     thresholds = build.load()
+    thresholds["settings"]["slice"] = "team"
     for alert in thresholds["alerts"].values():
         alert["enabled"] = True
     for name, text in build.rule_files(Values(thresholds)).items():

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 import bcrypt
 import pytest
@@ -185,7 +185,11 @@ def test_what_is_kept_is_bounded_and_a_fault_is_told_to_all_and_kept_for_none() 
 
 
 @contextmanager
-def exporter(telemetry_path: str = "/metrics", security: Security = UNSECURED) -> Iterator[str]:
+def exporter(
+    telemetry_path: str = "/metrics",
+    security: Security = UNSECURED,
+    external_url: str | None = None,
+) -> Iterator[str]:
     """The whole web side around invented views."""
     config = Config(accounts=(Account(name="studio", token="cfc_a", listing=Listing()),))
     app = App(config, fresh_services=True)
@@ -194,9 +198,9 @@ def exporter(telemetry_path: str = "/metrics", security: Security = UNSECURED) -
         app.pushed,
         app.is_ready,
         telemetry_path,
-        app.read,
         lambda: config,
-        views=scenes.busy(),
+        scenes.busy(),
+        external_url,
     )
     with serving(make_app(parts, lambda: security)) as url:
         yield url
@@ -234,3 +238,20 @@ def test_metrics_in_the_place_of_the_first_page_leave_the_others() -> None:
         page = requests.get(f"{url}/workflows", timeout=10)
         assert page.status_code == 200
         assert "Overview" not in page.text
+
+
+@pytest.mark.parametrize("path", ["/", "/workflows", f"/workflows/{uuid(100_007)}"])
+def test_links_lead_to_the_external_url_where_there_is_one(path: str) -> None:
+    outside = "https://grafana.example.com/comfy"
+    with exporter(external_url=outside) as url:
+        page = requests.get(f"{url}{path}", timeout=10).text
+        links = set(re.findall(r'<a [^>]*href="([^"]*)"', page))
+        ours = {link for link in links if not link.startswith(("#", "https://github.com/"))}
+        assert f"{outside}/workflows" in ours
+        assert f"{outside}/metrics" in ours
+        assert [link for link in ours if not link.startswith(f"{outside}/")] == []
+        # What the page itself asks for comes from where it came from, through a tunnel as well.
+        (script,) = re.findall(r'<script [^>]*src="([^"]*)"', page)
+        assert requests.get(urljoin(f"{url}{path}", script), timeout=10).status_code == 200
+        for action in re.findall(r'<form [^>]*action="([^"]*)"', page):
+            assert urljoin(f"{url}{path}", action) == f"{url}/workflows"

@@ -163,6 +163,62 @@ def test_while_it_reads_500_streams(stage: Stage, signal_: signal.Signals) -> No
     program.end_with(signal_)
 
 
+FLOOD = r"""
+import json, sys, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+def event(number):
+    told = {"status": "queued", "queue_number": number, "prompt": {"1": {"inputs": "x" * 200}}}
+    return b"data: " + json.dumps(told).encode() + b"\n\n"
+
+EVENTS = b"".join(event(number) for number in range(1, 500))
+CHUNK = b"%x\r\n%s\r\n" % (len(EVENTS), EVENTS)
+
+class Answer(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.send_response(200)
+        if not self.path.endswith("/subscribe"):
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"[]")
+            return
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        while True:
+            self.wfile.write(CHUNK)
+
+    def log_message(self, *_):
+        pass
+
+    def handle(self):
+        try:
+            super().handle()
+        except OSError:
+            pass
+
+ThreadingHTTPServer.request_queue_size = 128
+ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()
+"""
+"""A service whose every stream has event upon event, each unlike the one before."""
+
+
+@BOTH
+def test_while_events_come_as_fast_as_the_line_gives_them(
+    stage: Stage, signal_: signal.Signals
+) -> None:
+    port = free_port()
+    service = stage.ends.enter_context(subprocess.Popen([sys.executable, "-c", FLOOD, str(port)]))
+    stage.ends.callback(service.kill)
+    until(lambda: answered(f"http://127.0.0.1:{port}/"))
+    program = stage.export(f"http://127.0.0.1:{port}", workflows=ids(50), listing={})
+    until(lambda: (program.metric("stream_snapshots_total") or 0) > 3_000)
+    program.end_with(signal_)
+
+
 def fill_backlog(ends: ExitStack) -> int:
     """A port whose every further connection is never made, as with a host that drops packets."""
     listener = ends.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))

@@ -21,7 +21,8 @@ from exporter.ledger import ledger
 from exporter.ledger.store import MemoryStore, StoreFailed
 from exporter.simulator import Simulator, load_scenario
 from exporter.simulator.scenario import Limit
-from exporter.web.listening import CannotListen, listen, parse_listen_address
+from exporter.views import Views
+from exporter.web.listening import CannotListen, listen, listen_on, parse_listen_address
 from exporter.web.routes import WebParts, make_app
 
 A = "a1b2c3d4-e5f6-7890-abcd-ef1234567890"
@@ -30,11 +31,14 @@ B = "b1b2c3d4-e5f6-7890-abcd-ef1234567890"
 
 
 @contextmanager
-def serving(app: App, config: Config, telemetry_path: str = "/metrics") -> Iterator[str]:
+def serving(
+    app: App, config: Config, telemetry_path: str = "/metrics", views: Views | None = None
+) -> Iterator[str]:
     """The web side in a thread; its base URL."""
-    web = make_app(
-        WebParts(app.page, app.pushed, app.is_ready, telemetry_path, app.read, lambda: config)
+    parts = WebParts(
+        app.page, app.pushed, app.is_ready, telemetry_path, lambda: config, views or app.views
     )
+    web = make_app(parts)
     server = uvicorn.Server(
         uvicorn.Config(web, log_config=None, lifespan="off", server_header=False)
     )
@@ -67,6 +71,12 @@ def push_token(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def base_url(simulator: Simulator, push_token: Path) -> Iterator[str]:
+    with _following(simulator, push_token) as (app, config), serving(app, config) as url:
+        yield url
+
+
+@contextmanager
+def _following(simulator: Simulator, push_token: Path) -> Iterator[tuple[App, Config]]:
     account, token = next(iter(simulator.tokens.items()))
     config = Config(
         accounts=(
@@ -82,8 +92,7 @@ def base_url(simulator: Simulator, push_token: Path) -> Iterator[str]:
     app = App(config, fresh_services=True)
     app.start()
     try:
-        with serving(app, config) as url:
-            yield url
+        yield app, config
     finally:
         assert app.stop()
 
@@ -245,18 +254,26 @@ def test_another_path_for_the_metrics(simulator: Simulator) -> None:
     with serving(app, config, "/comfy/metrics") as url:
         assert requests.get(f"{url}/comfy/metrics", timeout=10).status_code == 200
         assert requests.get(f"{url}/metrics", timeout=10).status_code == 404
-        assert '"/comfy/metrics"' in requests.get(f"{url}/", timeout=10).text
-        # No account takes pushed ids: the endpoint is not there at all.
-        assert requests.get(f"{url}/api/v1/workflows", timeout=10).status_code == 404
+        assert '"./comfy/metrics"' in requests.get(f"{url}/", timeout=10).text
+        # No account takes pushed ids.
+        assert requests.post(f"{url}/api/v1/workflows", timeout=10).status_code in {401, 404}
 
 
 class TestPush:
     AUTHORIZED: ClassVar = {"Authorization": "Bearer push-me"}
 
+    @pytest.fixture
+    def base_url(self, simulator: Simulator, push_token: Path) -> Iterator[str]:
+        with (
+            _following(simulator, push_token) as (app, config),
+            serving(app, config, views=app.views) as url,
+        ):
+            yield url
+
     @pytest.mark.parametrize("header", [None, "Bearer wrong", "Basic push-me", "Bearer "])
     def test_without_the_token_nothing_is_told(self, base_url: str, header: str | None) -> None:
         headers = {} if header is None else {"Authorization": header}
-        for method, path in (("GET", ""), ("POST", ""), ("DELETE", f"/{A}")):
+        for method, path in (("POST", ""), ("DELETE", f"/{A}")):
             answer = requests.request(
                 method, f"{base_url}/api/v1/workflows{path}", headers=headers, timeout=10
             )
@@ -329,7 +346,6 @@ class TestPush:
             ("GET", "/api/v1/wonders", 404),
             ("GET", "/api/", 404),
             ("GET", "/api", 404),
-            ("GET", "/api/v1/workflows", 401),
             ("DELETE", "/api/v1/workflows", 401),
         ],
     )
@@ -428,3 +444,23 @@ def test_every_address_is_ipv4_too() -> None:
         socket.create_connection(("127.0.0.1", sock.getsockname()[1]), 5),
     ):
         pass
+
+
+@pytest.mark.parametrize("text", ["[::]:0", "[0:0::0]:0"])
+def test_every_address_of_ipv6_is_ipv4_too(text: str) -> None:
+    try:
+        sock = listen(parse_listen_address(text))
+    except CannotListen:
+        pytest.skip("no IPv6 here")
+    with sock, socket.create_connection(("127.0.0.1", sock.getsockname()[1]), 5):
+        pass
+
+
+def test_several_addresses_or_none() -> None:
+    free = parse_listen_address("127.0.0.1:0")
+    sockets = listen_on([free, free])
+    taken = sockets[0].getsockname()[1]
+    with pytest.raises(CannotListen, match=f"127.0.0.1:{taken}"):
+        listen_on([free, parse_listen_address(f"127.0.0.1:{taken}")])
+    for sock in sockets:
+        sock.close()

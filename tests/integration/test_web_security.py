@@ -34,6 +34,7 @@ MUTUAL = f"{PAIR}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_fil
 USERS = f"basic_auth_users:\n  alice: {bcrypt.hashpw(b'right', bcrypt.gensalt(4)).decode()}\n"
 ALICE = ("alice", "right")
 PUSH = {"Authorization": "Bearer push-me"}
+A = "a1b2c3d4-e5f6-7890-abcd-ef1234567890"
 
 
 class Site:
@@ -139,7 +140,7 @@ def running(site: Site, text: str) -> Iterator[Running]:
     push = Push(token_file=str(site.folder / "push"))
     config = Config(accounts=(Account(name="studio", token="cfc_a", push=push),))
     app = App(config, fresh_services=True)
-    parts = WebParts(app.page, app.pushed, app.is_ready, "/metrics", app.read, lambda: config)
+    parts = WebParts(app.page, app.pushed, app.is_ready, "/metrics", lambda: config, app.views)
     server = make_server(make_app(parts, watched.current), watched.context())
     sock = listen(parse_listen_address("127.0.0.1:0"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
@@ -347,11 +348,19 @@ class TestPasswords:
     def test_push_keeps_its_own_token(self, site: Site) -> None:
         with running(site, USERS) as web:
             assert web.get("/api/v1/workflows", headers=PUSH).status_code == 200
-            for auth in (None, ALICE):
-                answer = web.get("/api/v1/workflows", auth=auth)
-                assert answer.status_code == 401
-                assert answer.headers["WWW-Authenticate"] == "Bearer"
-            assert web.get("/metrics", headers=PUSH).status_code == 401
+            wrong = {"Authorization": "Bearer right"}
+            assert web.get("/api/v1/workflows", headers=wrong).status_code == 401
+            for path in ("/metrics", "/api/v1/accounts", "/api/v1/openapi.json"):
+                assert web.get(path, headers=PUSH).status_code == 401
+
+    def test_who_reads_shows_the_password_of_the_pages(self, site: Site) -> None:
+        with running(site, USERS) as web:
+            for path in ("/api/v1/workflows", "/api/v1/accounts", f"/api/v1/workflows/{A}"):
+                for auth in (None, ("alice", "wrong")):
+                    answer = web.get(path, auth=auth)
+                    assert answer.status_code == 401
+                    assert answer.headers["WWW-Authenticate"].startswith("Basic realm=")
+                assert web.get(path, auth=ALICE).status_code in {200, 404}
 
     @pytest.mark.parametrize(
         "path", ["/%6detrics", "//metrics", "/-/healthy/../../metrics", "/metrics/", "/metrics?a"]

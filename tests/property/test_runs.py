@@ -6,7 +6,7 @@ are left out or come late, edits, replicas that lag, ids that vanish and return.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import floor, inf
 
@@ -312,3 +312,62 @@ def test_precision_is_never_taken_for_finer_than_it_is(stamp: float, unit: float
     told = round(stamp / unit) * unit
     assert precision_of(told) >= unit * 0.999
     assert not is_later(told, told - unit)
+
+
+@st.composite
+def runs_of_other_lengths(draw: st.DrawFn) -> tuple[RealRun, ...]:
+    runs: list[RealRun] = []
+    free = 1.0
+    for number in range(draw(st.integers(1, 4))):
+        started = free + draw(st.floats(10, 4000))
+        # A run that is as long as another, by stamps that have all moved, was perhaps put right.
+        ended = started + 4 * number + draw(st.floats(0.5, 1.0))
+        status = draw(st.sampled_from(["completed", "failed", "cancelled"]))
+        ahead = draw(st.sampled_from([0.0, -240.0, 240.0, -600.0, 600.0]))
+        runs.append(RealRun(started - 1, started, ended, status, ahead))
+        free = ended
+    return tuple(runs)
+
+
+@given(st.data())
+def test_runs_on_clocks_minutes_apart_count_once_each_though_none_is_seen_open(
+    data: st.DataObject,
+) -> None:
+    story = replace(
+        data.draw(stories(one_clock=False)),
+        runs=data.draw(runs_of_other_lengths()),
+        tells_updated=True,
+    )
+    # To the second, two ends may be told alike.
+    told = sorted(run.ended + run.runner_ahead for run in story.runs)
+    assume(all(late - early > 3 for early, late in pairwise(told)))
+    watching = watched(data, story, open_ones=False)
+    if data.draw(st.booleans()):
+        watching = [replace(seen, service_wall=None) for seen in watching]
+    ends = [seen for seen in watching if seen.completed_at is not None]
+    assert outcomes(follow(ends)) == [run.status for run in story.runs]
+
+
+@given(runs_of_other_lengths(), tellings, st.booleans(), st.booleans())
+def test_rows_of_earlier_runs_are_known_for_old_ones_by_whatever_clock(
+    runs: tuple[RealRun, ...], telling: Telling, dated: bool, streamed: bool
+) -> None:
+    told = sorted(run.ended + run.runner_ahead for run in runs)
+    assume(all(late - early > 3 for early, late in pairwise(told)))
+    story = Story(runs, Telling(1.0, rounded=False), telling, 0.0, False, True)
+    ends: list[Observation] = []
+    for number, run in enumerate(runs):
+        if streamed:
+            ends.append(story.tell(run.ended + 0.5, "stream", 0.0))
+        ends.append(story.tell(run.ended + 1, "listing", 0.0))
+        ends += [
+            replace(
+                story.tell(earlier.ended + 1, "listing", 0.0),
+                at=Moment(T0 + run.ended - 4990, 1010 + run.ended),
+                service_wall=T0 + floor(run.ended) + 10,
+            )
+            for earlier in runs[:number]
+        ]
+    if not dated:
+        ends = [replace(seen, service_wall=None) for seen in ends]
+    assert outcomes(follow(ends)) == [run.status for run in runs]

@@ -26,6 +26,7 @@ def with_everything_enabled() -> dict[str, Any]:
     thresholds = copy.deepcopy(THRESHOLDS)
     for alert in thresholds["alerts"].values():
         alert["enabled"] = True
+    thresholds["settings"]["slice"] = "team"
     return thresholds
 
 
@@ -41,6 +42,16 @@ def known() -> promql.Known:
     """Every series that there is: of the exporter, and of the recording rules."""
     exported = {**promql.exported(), **promql.native()}
     return {**exported, **promql.recorded(ROOT / "alerts" / "recording.yml", exported)}
+
+
+@cache
+def known_with_teams() -> promql.Known:
+    """The same, where a slice is called `team`."""
+    sliced = {metric.name for metric in CATALOGUE if metric.sliced}
+    return {
+        name: labels | {"team"} if re.sub("_(bucket|count|sum)$", "", name) in sliced else labels
+        for name, labels in known().items()
+    }
 
 
 @cache
@@ -119,6 +130,11 @@ def test_the_command_writes_rule_files_elsewhere(tmp_path: Path) -> None:
         ),
         ("alerts.ComfyControlTypo", 1, "alerts.ComfyControlTypo is not known"),
         ("settings.job", "", "settings.job is ''; it must be text"),
+        (
+            "settings.slice",
+            "my team",
+            "settings.slice is 'my team'; it must be the label of a slice, or empty",
+        ),
         (
             "alerts.ComfyControlTimeToStartTooLong.fast.burn",
             20,
@@ -267,17 +283,22 @@ def test_the_objective_is_a_bound_of_the_histogram() -> None:
     assert THRESHOLDS["objective"]["starts_within"] in config.metrics.time_to_start_buckets
 
 
-def test_a_chart_with_the_same_values_makes_the_same_rules() -> None:
+@pytest.mark.parametrize(
+    "thresholds", [THRESHOLDS, with_everything_enabled()], ids=["as shipped", "everything"]
+)
+def test_a_chart_with_the_same_values_makes_the_same_rules(thresholds: dict[str, Any]) -> None:
     """What Helm would do with the templates, as far as these use it."""
-    found = dict(build.leaves(THRESHOLDS))
+    found = dict(build.leaves(thresholds))
 
     def helm(template: str) -> str:
-        template = re.sub(
-            r"\{\{- if \.Values\.rules\.(\S+) \}\}\n(.*?)\{\{- end \}\}\n",
-            lambda m: m[2] if found[m[1]] else "",
-            template,
-            flags=re.DOTALL,
-        )
+        changed = 1
+        while changed:  # the innermost first
+            template, changed = re.subn(
+                r"\{\{- if \.Values\.rules\.(\S+) \}\}\n((?:(?!\{\{- if).)*?)\{\{- end \}\}\n",
+                lambda m: m[2] if found[m[1]] else "",
+                template,
+                flags=re.DOTALL,
+            )
         return re.sub(
             r"\{\{ (?:\.Values\.rules\.(\S+)|\"(..)\") \}\}",
             lambda m: str(found[m[1]]) if m[1] else m[2],
@@ -285,7 +306,7 @@ def test_a_chart_with_the_same_values_makes_the_same_rules() -> None:
         )
 
     templates = build.rule_files(HelmTemplate(".Values.rules"))
-    for name, made in build.rule_files(Values(THRESHOLDS)).items():
+    for name, made in build.rule_files(Values(thresholds)).items():
         assert ".Values.rules.alerts" in templates["alerts.yml"]
         assert rules_in(helm(templates[name])) == rules_in(made)
 
@@ -312,8 +333,14 @@ def test_recording_rules_are_named_by_level_metric_operations(
 
 @pytest.mark.parametrize("rule", ALERTING, ids=lambda rule: rule["alert"])
 def test_alerts_are_complete_and_name_only_what_there_is(rule: dict[str, Any]) -> None:
-    labels = promql.labels_of(rule["expr"], known())
+    labels = promql.labels_of(rule["expr"], known_with_teams())
     name = rule["alert"]
+    of_slice = rule["labels"].get("reason") == "slice"
+    assert ("team" in labels) == of_slice, "without slices it is as it was"
+    if of_slice:
+        assert rule["labels"]["whose"] == "{{ $labels.team }}"
+        assert "$labels.team" in rule["annotations"]["summary"]
+        assert rule["annotations"]["dashboard_url"].endswith("&var-by=team")
     assert set(rule) == {"alert", "expr", "for", "labels", "annotations"}
     assert build.seconds(rule["for"]) >= 60, "a missed scrape must not be enough"
     assert rule["labels"]["severity"] in build.SEVERITIES
@@ -392,6 +419,17 @@ def test_alerts_stay_quiet_in_the_sight_of_what_they_look_at() -> None:
         assert asked - shown - promql.native().keys() == RIGHTLY_ABSENT.get(test["name"], set()), (
             test["name"]
         )
+
+
+def test_without_a_slice_no_rule_is_by_slice() -> None:
+    made = rules_in(build.alerting_rules(Values(THRESHOLDS)))
+    assert THRESHOLDS["settings"]["slice"] == ""
+    assert all(rule["labels"].get("reason") != "slice" for rule in made)
+    with_teams = rules_in(build.alerting_rules(Values(with_everything_enabled())))
+    others = [rule for rule in with_teams if rule["labels"].get("reason") != "slice"]
+    assert [rule["expr"] for rule in made] == [
+        rule["expr"] for rule in others if rule["alert"] != "ComfyControlNothingFinished"
+    ]
 
 
 # Inhibitions ----------------------------------------------------------------------------------

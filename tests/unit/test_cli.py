@@ -11,6 +11,7 @@ import pytest
 
 from exporter import __version__
 from exporter.cli import main
+from exporter.flags import parse
 
 GOOD = """\
 accounts:
@@ -60,8 +61,21 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["--no-such-flag"], "--no-such-flag"),
         (["--web.listen-address=nonsense"], "is not HOST:PORT"),
         (["--web.listen-address=::1:80"], "goes in brackets"),
-        (["--web.listen-address=:1", "--web.listen-address", ":2"], "is given more than once"),
-        (["--web.listen-address=:1", "demo", "--web.listen-address=:2"], "given more than once"),
+        *(
+            ([f"--web.external-url={url}"], "is not a URL such as")
+            for url in (
+                "example.com/comfy",
+                "ftp://example.com",
+                "https://",
+                "https://a:b@example.com",
+                "https://example.com/?a",
+                "https://example.com/#a",
+                "https://example.com:99999",
+                "https://example.com/a b",
+                'https://example.com/"x',
+                "javascript:alert(1)",
+            )
+        ),
         (["--web.telemetry-path=metrics"], "starts with /"),
         (["--web.telemetry-path=/-/healthy"], "not with"),
         (["--web.telemetry-path=/config"], "not with"),
@@ -235,3 +249,36 @@ def test_a_storage_folder_that_cannot_be_is_exit_code_1(tmp_path: Path) -> None:
 def test_an_unknown_scenario_names_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", "--scenario=no-such"]) == 1
     assert "studio" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command", "said"),
+    [
+        (["simulate", "--spede=2"], "simulate", "unknown flag --spede; did you mean --speed?"),
+        (["health", "--ulr", "x"], "health", "unknown flag --ulr; did you mean --url?"),
+        (["backup", "a", "b"], "backup", "unrecognized arguments: b"),
+        (["check-config", "--online-", "x"], "check-config", "unknown flag --online-"),
+    ],
+)
+def test_a_wrong_flag_of_a_subcommand_shows_its_usage(
+    arguments: list[str], command: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"usage: comfycontrol-exporter {command} ")
+    assert f"comfycontrol-exporter {command}: {said}" in told
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["simulate", "--web.listen-address=:1", "--log.level=debug"],
+        ["--web.listen-address=:1", "--log.level=debug", "simulate"],
+        ["--log.level=debug", "simulate", "--listen-address=:1"],
+    ],
+)
+def test_flags_of_the_simulator_are_called_as_those_of_the_exporter(arguments: list[str]) -> None:
+    parsed = parse(arguments)
+    assert ([address.port for address in parsed.listen_address], parsed.log_level) == ([1], "debug")

@@ -43,7 +43,10 @@ NOT_SHOWN: dict[str, str] = dict.fromkeys(
         "comfycontrol_workflows_failed_in_a_row",
     ),
     "alerts, their texts, runbooks or variables stand on it",
-) | {"comfycontrol_open_workflows_limit": "reaching it is what matters"}
+) | {
+    "comfycontrol_open_workflows_limit": "reaching it is what matters",
+    "comfycontrol_exporter_streams_held_back": "the log names the limit that does it, and the page",
+}
 """Metrics of the catalogue that no panel shows, and why."""
 
 
@@ -68,6 +71,7 @@ TARGETS = [
 every_board = pytest.mark.parametrize("name", DOCUMENTS)
 USAGE = f"{USAGE_UID}.json"
 """Looks back at weeks, and nobody is paged by it."""
+OVERVIEW = f"{OVERVIEW_UID}.json"
 boards_of_the_present = pytest.mark.parametrize("name", sorted(DOCUMENTS.keys() - {USAGE}))
 every_panel = pytest.mark.parametrize("panel", PANELS)
 
@@ -235,8 +239,8 @@ def test_a_board_works_wherever_it_is_loaded(name: str) -> None:
 def test_variables_are_the_source_and_the_accounts(name: str) -> None:
     variables = {v["name"]: v for v in DOCUMENTS[name]["templating"]["list"]}
 
-    own = "by" if name == USAGE else "window"
-    assert list(variables) == ["datasource", "account", own, "runbooks"]
+    own = {USAGE: ["by"], OVERVIEW: ["by", "window"]}.get(name, ["window"])
+    assert list(variables) == ["datasource", "account", *own, "runbooks", "exporter_url"]
     assert variables["datasource"]["type"] == "datasource"
     assert variables["datasource"]["query"] == "prometheus"
     account = variables["account"]
@@ -272,8 +276,9 @@ def test_the_boards_link_to_each_other() -> None:
         assert {f"/d/{uid}" for uid in others} <= {link["url"] for link in board["links"]}
 
 
-def test_usage_is_by_the_first_slice_and_by_the_account_without_any() -> None:
-    (by,) = [v for v in DOCUMENTS[USAGE]["templating"]["list"] if v["name"] == "by"]
+@pytest.mark.parametrize("name", [OVERVIEW, USAGE])
+def test_a_board_is_by_the_first_slice_and_by_the_account_without_any(name: str) -> None:
+    (by,) = [v for v in DOCUMENTS[name]["templating"]["list"] if v["name"] == "by"]
     query = re.fullmatch(r"query_result\((.*)\)", by["query"]["query"])
 
     assert query is not None
@@ -287,6 +292,7 @@ def test_links_lead_somewhere(name: str) -> None:
     urls = set(re.findall(r'"url": "([^"]*)"', json.dumps(board)))
     # The name in this cell is an alert's, without what all names begin with.
     urls -= {"${runbooks}/ComfyControl${__value.raw}.md"}
+    urls -= {url for url in urls if url.startswith("${exporter_url}/workflows/")}
     assert all(alert.name.startswith("ComfyControl") for alert in ALERTS)
     runbooks = {url for url in urls if url.startswith("${runbooks}/")}
     names = {url.removeprefix("${runbooks}/").removesuffix(".md") for url in runbooks}
@@ -298,6 +304,32 @@ def test_links_lead_somewhere(name: str) -> None:
         "${runbooks}",
         *(f"/d/{uid}" for uid in (OVERVIEW_UID, HEALTH_UID, USAGE_UID)),
     }
+
+
+@pytest.mark.parametrize(
+    ("title", "value"),
+    [
+        ("Queued workflows", "${__value.raw}"),
+        ("Places over time", "${__field.labels.workflow_id}"),
+    ],
+)
+def test_a_workflow_leads_to_its_page_on_the_exporter(title: str, value: str) -> None:
+    (panel,) = [p for p in panels(DOCUMENTS[OVERVIEW]) if p["title"] == title]
+
+    assert f'"${{exporter_url}}/workflows/{value}"' in json.dumps(panel)
+    variables = {v["name"]: v for v in DOCUMENTS[OVERVIEW]["templating"]["list"]}
+    assert variables["exporter_url"]["query"] == load()["settings"]["exporter"]
+    assert "/workflows/{workflow_id:path}" in (ROOT / "exporter/web/html/routes.py").read_text()
+
+
+def test_exemplars_lead_there_as_well_where_the_example_is_used() -> None:
+    example = ROOT / "examples/monitoring/grafana/datasources.yml"
+    (source,) = yaml.safe_load(example.read_text("utf-8"))["datasources"]
+    (link,) = source["jsonData"]["exemplarTraceIdDestinations"]
+
+    assert link["name"] == "workflow_id"
+    # Doubled: Grafana puts environment variables in for single ones.
+    assert link["url"] == load()["settings"]["exporter"] + "/workflows/$${__value.raw}"
 
 
 # A panel --------------------------------------------------------------------------------------
@@ -357,10 +389,14 @@ def test_a_figure_over_several_accounts_is_the_worst_of_them_and_named(name: str
     below = min(p["gridPos"]["y"] for p in board["panels"] if p["type"] == "row")
     for panel in (p for p in panels(board) if p["gridPos"]["y"] < below and p["type"] == "stat"):
         if panel["title"] not in NOT_OF_ACCOUNTS:
-            named = [t for t in panel["targets"] if "{{account}}" in t.get("legendFormat", "")]
+            named = [
+                target
+                for target in panel["targets"]
+                if re.search(r"\{\{(account|whose)\}\}", target.get("legendFormat", ""))
+            ]
             assert named, panel["title"]
-            for target in named:
-                assert re.match(r"(top|bottom)k\(\d, ", target["expr"]), panel["title"]
+            worst = r"(label_replace\()?(top|bottom)k\(\d, "
+            assert all(re.match(worst, target["expr"]) for target in named), panel["title"]
 
 
 def test_a_tile_is_green_where_nothing_fires_and_nowhere_else() -> None:
@@ -511,6 +547,36 @@ def test_an_expression_names_what_there_is(panel: Json, target: Json) -> None:
             *(promql.labels_of(promql.filled(t["expr"]), KNOWN) for t in panel["targets"])
         )
         assert set(chosen["options"]["include"]["names"]) <= everywhere | values
+
+
+SLICED = {
+    name: labels | {"team"}
+    for metric in CATALOGUE
+    if metric.sliced
+    for name, labels in KNOWN.items()
+    if name.removesuffix("_bucket").removesuffix("_count").removesuffix("_sum") == metric.name
+}
+
+
+@pytest.mark.parametrize(("panel", "target"), TARGETS)
+def test_an_expression_can_be_by_a_slice(panel: Json, target: Json) -> None:
+    recorded = {name: KNOWN[name] | {"team"} for name in RECORDED}
+    known = {**KNOWN, **SLICED, **recorded}
+    labels = promql.labels_of(promql.filled(target["expr"], by="team"), known)
+
+    if "{{whose}}" in target.get("legendFormat", ""):
+        assert {"team", "whose"} <= labels, panel["title"]
+
+
+def test_without_slices_tiles_are_by_account() -> None:
+    """One that has none sees what it saw before there were slices."""
+    board = DOCUMENTS[OVERVIEW]
+    below = min(p["gridPos"]["y"] for p in board["panels"] if p["type"] == "row")
+    for panel in (p for p in panels(board) if p["gridPos"]["y"] < below):
+        for target in panel["targets"]:
+            if "{{whose}}" in target.get("legendFormat", ""):
+                expression = promql.filled(target["expr"], by="account")
+                assert "account" in promql.labels_of(expression, KNOWN), panel["title"]
 
 
 @every_board

@@ -2,6 +2,8 @@
 
 import math
 import random
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,16 @@ def test_a_history_has_every_metric_of_the_catalogue_with_its_labels() -> None:
     wanted = {name for name in KNOWN if name.startswith("comfycontrol_")}
     assert wanted - shown.keys() == OPTIONAL
     assert wanted >= {metric.name for metric in CATALOGUE if metric.type != "histogram"}
+
+
+def test_an_account_with_teams_has_them_on_what_slices_are_on() -> None:
+    teams = Account("studio", 0, teams=[replace(ACCOUNT, name=name) for name in ("art", "video")])
+    sliced = {metric.name for metric in CATALOGUE if metric.sliced}
+
+    for name, labels, _ in told(teams, runs(teams), SCRAPES, -3600.0):
+        family = re.sub("_(bucket|count|sum)$", "", f"comfycontrol_{name}")
+        assert ("team" in labels) == (family in sliced), name
+        assert labels["account"] == "studio"
 
 
 def test_counters_only_rise_and_no_series_is_told_twice() -> None:

@@ -53,6 +53,8 @@ MIGRATIONS: Final = (
         duration_owed_since double precision,
         slices text,
         held text,
+        entered double precision,            -- when it came into its phase; Unix seconds
+        earlier_ends text,                   -- JSON list: ends of the runs before
         PRIMARY KEY (account, workflow)
     );
     CREATE INDEX comfycontrol_workflow_unsettled ON comfycontrol_workflow (account)

@@ -135,6 +135,7 @@ class Pages:
         body: str,
         *,
         root: str,
+        near: str,
         at: float,
         title: str,
         current: str,
@@ -145,7 +146,8 @@ class Pages:
 
         Args:
             body: The part that changes, rendered.
-            root: The way to the first page.
+            root: Where links begin: the way to the first page, or its whole address.
+            near: The way to the first page from this one, for what is no link.
             at: When the body was rendered, in Unix seconds.
             title: Of the page.
             current: Which entry of the navigation it is.
@@ -156,6 +158,7 @@ class Pages:
             body=Markup(body),  # noqa: S704 - our own templates' work
             above=Markup(above),  # noqa: S704
             root=root,
+            near=near,
             at=at,
             title=title,
             current=current,

@@ -45,6 +45,7 @@ class HtmlParts:
         views: What they show.
         links: Of their foot, relative to the first page or elsewhere.
         home: Whether `/` is the first page; the metrics may be there.
+        external_url: Where links lead, without a slash at the end; None: they are relative.
         shared: What is rendered for several at once.
         wall: Unix seconds.
         run: Calls what takes a while in another thread.
@@ -53,6 +54,7 @@ class HtmlParts:
     views: Views
     links: tuple[PageLink, ...] = ()
     home: bool = True
+    external_url: str | None = None
     shared: Shared | None = None
     wall: Callable[[], float] = time.time
     run: Run = run_in_threadpool
@@ -78,21 +80,26 @@ class _Endpoints:
         self._run = parts.run
         self._shared = parts.shared or Shared(wall=parts.wall, run=parts.run)
         self._wall = parts.wall
+        self._external_url = parts.external_url
+
+    def _root(self, request: Request) -> str:
+        """Where links begin."""
+        return _near(request) if self._external_url is None else f"{self._external_url}/"
 
     async def overview(self, request: Request) -> Response:
-        root = _root(request)
+        root = self._root(request)
         part = await self._shared.get(
             ("overview", root), lambda: self._pages.overview(root), fresh=not _is_live(request)
         )
         if _is_live(request):
             return _live(request, part)
-        return await self._whole(root, part, "Overview", current="overview")
+        return await self._whole(request, part, "Overview", current="overview")
 
     async def workflows(self, request: Request) -> Response:
-        root, query = _root(request), parse(request.query_params.multi_items())
+        root, query = self._root(request), parse(request.query_params.multi_items())
         if not _is_live(request) and (found := await self._the_one(query)) is not None:
             # A relative address, for the prefix of a proxy is not known here.
-            return RedirectResponse(f"{root}workflows/{found}", 303)
+            return RedirectResponse(f"{_near(request)}workflows/{found}", 303)
         key = ("workflows", root, str(query))
         part = await self._shared.get(
             key,
@@ -102,10 +109,10 @@ class _Endpoints:
         if _is_live(request):
             return _live(request, part)
         above = await self._run(self._pages.filters, root, query)
-        return await self._whole(root, part, "Workflows", current="workflows", above=above)
+        return await self._whole(request, part, "Workflows", current="workflows", above=above)
 
     async def workflow(self, request: Request) -> Response:
-        root = _root(request)
+        root = self._root(request)
         workflow_id = request.path_params["workflow_id"][:_LONGEST_ID]
         part = await self._shared.get(
             ("workflow", root, workflow_id),
@@ -114,11 +121,11 @@ class _Endpoints:
         )
         if part.html is None:
             body = await self._run(self._pages.unknown, root, workflow_id)
-            return await self._whole(root, part, "Unknown workflow", body=body, status=404)
+            return await self._whole(request, part, "Unknown workflow", body=body, status=404)
         if _is_live(request):
             return _live(request, part)
         title = f"Workflow {foreign(workflow_id, 40)}"
-        return await self._whole(root, part, title)
+        return await self._whole(request, part, title)
 
     async def _the_one(self, query: WorkflowQuery) -> str | None:
         """The part of an address of the workflow whose whole id was searched for."""
@@ -129,7 +136,7 @@ class _Endpoints:
 
     async def _whole(  # noqa: PLR0913 - what a page is made of
         self,
-        root: str,
+        request: Request,
         part: Rendered,
         title: str,
         *,
@@ -141,7 +148,8 @@ class _Endpoints:
         html = await self._run(
             lambda: self._pages.page(
                 part.html or body,
-                root=root,
+                root=self._root(request),
+                near=_near(request),
                 at=part.at,
                 title=title,
                 current=current,
@@ -175,7 +183,7 @@ def _is_live(request: Request) -> bool:
     return request.query_params.get("live") == "1"
 
 
-def _root(request: Request) -> str:
+def _near(request: Request) -> str:
     """The way from this page to the first one, whatever a proxy has put in front of both."""
     raw = request.scope.get("raw_path") or request.scope["path"].encode()
     before = request.scope.get("root_path", "").encode()

@@ -18,13 +18,16 @@ from exporter.web.security.rate import Bucket
 _CHALLENGE: Final = 'Basic realm="comfycontrol-exporter", charset="UTF-8"'
 
 _DEFAULT_HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "Content-Security-Policy": "default-src 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
 """Of every answer that does not say otherwise itself."""
+
+
+_READING: Final = frozenset({"GET", "HEAD"})
 
 
 class Guard:
@@ -36,7 +39,7 @@ class Guard:
         probes: Paths for which it asks no password and counts no rate: an orchestrator has none,
             and must not be told that the exporter is dead because others ask too much.
         own_tokens: Paths, with all below them, that ask for a token of their own in the header in
-            which a password would be.
+            which a password would be. Those who read there with no such token need a password.
         passwords: How passwords are checked.
     """
 
@@ -72,7 +75,7 @@ class Guard:
         refusal = await self._refusal(scope, security)
         if refusal is not None:
             await refusal(scope, receive, send_with_headers)
-        elif security.users and not self._has_own_token(scope["path"]):
+        elif security.users and not self._has_own_token(scope):
             # Nothing behind this needs the password, so nothing can tell it.
             rest = [pair for pair in scope["headers"] if pair[0] != b"authorization"]
             await self._app({**scope, "headers": rest}, receive, send_with_headers)
@@ -88,7 +91,7 @@ class Guard:
             return refusal(
                 path, 429, "too many requests", {"Retry-After": str(math.ceil(limit.interval))}
             )
-        if not security.users or self._has_own_token(path):
+        if not security.users or self._has_own_token(scope):
             return None
         given = _credentials(scope)
         if given is not None:
@@ -102,8 +105,15 @@ class Guard:
                 )
         return refusal(path, 401, "a password is needed", {"WWW-Authenticate": _CHALLENGE})
 
-    def _has_own_token(self, path: str) -> bool:
-        return any(path == own or path.startswith(f"{own}/") for own in self._own_tokens)
+    def _has_own_token(self, scope: Scope) -> bool:
+        path: str = scope["path"]
+        if not any(path == own or path.startswith(f"{own}/") for own in self._own_tokens):
+            return False
+        # Who reads there may show either.
+        return scope["method"] not in _READING or any(
+            name == b"authorization" and value[:7].lower() == b"bearer "
+            for name, value in scope["headers"]
+        )
 
     def _has_token_left(self, limit: RateLimit) -> bool:
         if limit != self._limit:

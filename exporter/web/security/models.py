@@ -38,7 +38,7 @@ _HEADERS: Final[Mapping[str, tuple[str, ...]]] = {
 _HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
 
 _MAKE_A_HASH: Final = (
-    "Make a hash with `htpasswd -nBC 10 \"\" | tr -d ':\\n'`, which asks for the password."
+    "Make a hash with `comfycontrol-exporter hash-password`, which asks for the password."
 )
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import threading
 import time
 import tracemalloc
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
 from exporter.comfycontrol import (
     Call,
     Client,
+    LiveStream,
     MalformedReading,
     NewSnapshot,
     Reading,
@@ -24,13 +26,63 @@ from exporter.comfycontrol import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.integration.comfycontrol.conftest import MakeClient, Peer, Serve
 
 WORKFLOW = "a1b2c3d4-e5f6-7890-abcd-ef1234567890"
 QUICK = Timeouts(silence=0.5)
 KIB, MIB = 1024, 1024 * 1024
+
+
+class OnALoop:
+    """A stream that is read on an event loop, for a test that goes from one reading to the next."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._loop = asyncio.new_event_loop()
+        self.stream = self._loop.run_until_complete(self._make(stream))
+
+    async def _make(self, stream: Stream) -> LiveStream:
+        return LiveStream(stream)
+
+    def __iter__(self) -> Iterator[Reading]:
+        try:
+            while (reading := self._loop.run_until_complete(anext(self.stream, None))) is not None:
+                yield reading
+        finally:
+            self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.stream.close()
+
+    @property
+    def ending(self) -> StreamEnding | None:
+        return self.stream.ending
+
+    @property
+    def updates(self) -> int:
+        return self.stream.updates
+
+
+@pytest.fixture(params=["blocking", "loop"])
+def make_client(make_client: MakeClient, request: pytest.FixtureRequest) -> MakeClient:
+    """Clients whose streams are read in each of the two ways."""
+    if request.param == "blocking":
+        return make_client
+
+    def make(*parts: Any, **more: Any) -> Any:
+        client: Any = make_client(*parts, **more)
+        subscribe = client.subscribe
+        client.subscribe = lambda *parts: OnALoop(subscribe(*parts))
+        return client
+
+    return make
 
 
 def event(status: str) -> bytes:
@@ -356,7 +408,7 @@ def test_a_monstrous_event_ends_the_stream_in_flat_memory(
         tracemalloc.stop()
 
 
-def test_a_bomb_of_blank_lines_is_silence_in_flat_memory(
+def test_a_bomb_of_blank_lines_ends_the_stream_in_flat_memory(
     serve: Serve, make_client: MakeClient
 ) -> None:
     def script(peer: Peer) -> None:
@@ -368,7 +420,13 @@ def test_a_bomb_of_blank_lines_is_silence_in_flat_memory(
     stream = subscribe_to(script, serve, make_client)
     tracemalloc.start()
     try:
-        assert drain(stream) == ([], StreamEnding.SILENT)
+        # On a loop it is not unpacked for so long: others wait for their turn.
+        expected = (
+            StreamEnding.OVERSIZE
+            if type(stream).__name__ == OnALoop.__name__
+            else StreamEnding.SILENT
+        )
+        assert drain(stream) == ([], expected)
         assert tracemalloc.get_traced_memory()[1] < 16 * MIB
     finally:
         tracemalloc.stop()

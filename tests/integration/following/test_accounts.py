@@ -160,7 +160,7 @@ def test_a_base_url_with_a_path_too_many_is_suspected(
     named = simulator.create(scripted=True)
     account = bench.account(simulator, **LISTED, workflows=[named])
     exporter = bench.export({**account, "base_url": simulator.base_url + path})
-    exporter.until(lambda m: m.total("api_requests_total", endpoint="list", code="404") >= 3)
+    exporter.until(lambda m: m.total("api_requests_total", endpoint="list", code="404") >= 4)
     exporter.until(lambda m: m.total("api_requests_total", endpoint="subscribe") >= 1)
     assert exporter.scrape()("account_up", account="studio") == 0
     assert not exporter.app.is_ready()

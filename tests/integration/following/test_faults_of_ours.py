@@ -83,7 +83,8 @@ def test_stopping_while_followers_are_being_started_leaves_none(bench: Bench) ->
         if count:
             simulator.wait_until(partial(opened, count), PATIENCE)
         assert exporter.app.stop()
-        left = [t.name for t in threading.enumerate() if t.name.startswith("follower")]
+        supervisor = exporter.app._accounts["studio"]._supervisor
+        left = [f for f in supervisor._everyone() if not f.join(0)]
         assert left == []
         simulator.wait_until(lambda truth: truth.streams_open == 0, PATIENCE)
 
@@ -104,6 +105,8 @@ def test_a_follower_that_is_stopped_before_it_starts_asks_nothing(bench: Bench) 
         now=exporter.app._now,
         random=never_again,
         on_end=lambda _: ended.set(),
+        loop=exporter.app._streams,
+        pool=parts._supervisor._pool,
     )
     before = simulator.truth().requests.get("subscribe", 0)
     follower.stop()
@@ -111,3 +114,23 @@ def test_a_follower_that_is_stopped_before_it_starts_asks_nothing(bench: Bench) 
     assert ended.wait(PATIENCE)
     assert follower.join(PATIENCE)
     assert simulator.truth().requests.get("subscribe", 0) == before
+
+
+def test_a_follower_that_breaks_is_told_of_and_its_workflow_gets_another(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    simulator = bench.simulate()
+    workflow = simulator.create(scripted=True)
+    failures = iter([True])
+    follow = Follower._follow
+
+    async def fail_at_first(follower: Follower) -> None:
+        if next(failures, False):
+            raise LookupError("a fault of ours")
+        await follow(follower)
+
+    monkeypatch.setattr(Follower, "_follow", fail_at_first)
+    bench.export(bench.account(simulator, workflows=[workflow]))
+    simulator.wait_until(lambda truth: truth.streams_open == 1, PATIENCE)
+    told = [r for r in caplog.records if r.getMessage() == "following failed"]
+    assert [getattr(r, "error", None) for r in told] == ["LookupError"]

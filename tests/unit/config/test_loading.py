@@ -324,8 +324,8 @@ accounts:
             "limit it refuses everything for a while."
         ),
         (
-            "  warning: accounts together allow 2,501 streams in one process. Past 2,000 threads "
-            "Python collapses: lower `max_streams`, or have some of the accounts followed by "
+            "  warning: accounts together allow 2,501 streams in one process. One process holds "
+            "2,000 in time: lower `max_streams`, or have some of the accounts followed by "
             "another exporter."
         ),
     ]

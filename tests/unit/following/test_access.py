@@ -174,6 +174,26 @@ def test_what_a_first_answer_says_of_the_account(
     assert (health.up, health.answered) == (up, answered)
 
 
+@pytest.mark.parametrize(
+    ("error", "purpose", "told"),
+    [
+        # Of one id, or of a word that the service does not know: it is well.
+        (NotFound("", code="404"), Purpose.NEW_STREAM, None),
+        (BadRequest("", code="400"), Purpose.LIST_DEEPER_PAGE, None),
+        (ServerFault("", code="503"), Purpose.NEW_STREAM, "503"),
+        (Unauthorized("", code="401"), Purpose.LIST_FIRST_PAGE, "401"),
+        (RateLimited("", code="429"), Purpose.NEW_STREAM, "429"),
+    ],
+)
+def test_the_last_error_is_none_of_one_id(
+    bench: Bench, error: ServiceError, purpose: Purpose, told: str | None
+) -> None:
+    with pytest.raises(type(error)):
+        bench.ask(error, purpose)
+    last = bench.access.last_error
+    assert (last and last.text[:3]) == told
+
+
 def test_a_wrong_address_is_suspected_once(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.access.need_list(needed=True)
     for _ in range(3):
@@ -187,6 +207,16 @@ def test_a_wrong_address_is_suspected_once(bench: Bench, caplog: pytest.LogCaptu
     assert line.__dict__["base_url"] == "http://localhost"
     reason = bench.access.health().reason
     assert reason == "there is no list at its address (404); is base_url right?"
+
+
+def test_one_page_of_an_edge_does_not_make_the_address_suspect(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        with pytest.raises(Unusable):
+            bench.ask(Unusable("", code="200"), Purpose.LIST_FIRST_PAGE)
+    bench.ask("page", Purpose.LIST_FIRST_PAGE)
+    assert "base_url" not in caplog.text
 
 
 def test_the_first_refusal_of_a_token_says_what_it_looks_like(

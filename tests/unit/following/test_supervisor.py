@@ -69,6 +69,7 @@ def supervisor(share: list[int], monkeypatch: pytest.MonkeyPatch) -> Supervisor:
         share=lambda: share[0],
         now=lambda: NOW,
         random=lambda: 0.0,
+        loop=parts[2],
     )
     monkeypatch.setattr(
         module, "Follower", lambda *parts, **_: StubFollower(parts[3], streaming=False)

@@ -178,6 +178,13 @@ class TestTheLine:
         ledger.observe(ended(1, now(), completed=500))
         assert finished(ledger.snapshot()) == 1
 
+    def test_it_is_on_the_disk_at_once(self, now: Clocks) -> None:
+        store = FailingStore()
+        ledger = Ledger(TERMS, BUCKETS, CAPS, now, store)
+        ledger.draw_line("studio", T0 + 1000)
+        (batch,) = store.batches
+        assert batch.accounts["studio"].line == T0 + 1000
+
     def test_what_had_ended_is_recorded_and_not_counted(self, ledger: Ledger, now: Clocks) -> None:
         ledger.observe(ended(1, now(), completed=-5, created=-20))
         snapshot = ledger.snapshot()
@@ -365,6 +372,7 @@ class TestAFailingStore:
     def test_it_is_given_time(self, ledger: Ledger, store: FailingStore, now: Clocks) -> None:
         store.keeps_with = StoreFailed("disk full")
         ledger.observe(ended(1, now()))
+        store.tries = 0
         for _ in range(4 * 60):
             ledger.keep()
             now.pass_(0.25)

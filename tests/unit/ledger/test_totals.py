@@ -49,6 +49,7 @@ def test_what_can_be_known_beforehand_stands_at_zero() -> None:
             ("run_duration", ("studio", status))
             for status in ("completed", "failed", "cancelled", "invalid")
         ),
+        *(("phase_duration", ("studio", phase)) for phase in ("accepted", "uploaded", "queued")),
     }
 
 

@@ -15,6 +15,7 @@ from exporter.ledger.facts import (
     Finished,
     Ignored,
     OutputsMade,
+    PhasePassed,
     Ran,
     Started,
 )
@@ -55,6 +56,7 @@ def seen(
     completed: float | None = None,
     cause: FailureCause | None = None,
     outputs: int | None = None,
+    service: float | None = None,
 ) -> Observation:
     """An observation at so many seconds; its stamps are seconds after the line too."""
 
@@ -74,6 +76,7 @@ def seen(
         completed_at=stamp(completed),
         cause=cause,
         outputs=outputs,
+        service_wall=stamp(service),
     )
 
 
@@ -84,13 +87,17 @@ class Track:
         self.rules = rules
         self.workflow: Workflow | None = None
         self.facts: list[Fact] = []
+        self.phases: list[PhasePassed] = []
         if source is not None:
             self.apply(tracker.take_up(None, TakenUp("studio", "w1", source, at(0))))
 
     def apply(self, change: tracker.Change) -> tuple[Fact, ...]:
+        """The facts that follow; those of phases apart, as they say nothing of the others."""
         self.workflow = change.workflow
-        self.facts.extend(change.facts)
-        return change.facts
+        facts = tuple(f for f in change.facts if not isinstance(f, PhasePassed))
+        self.facts.extend(facts)
+        self.phases.extend(f for f in change.facts if isinstance(f, PhasePassed))
+        return facts
 
     def sees(self, observation: Observation) -> tuple[Fact, ...]:
         return self.apply(tracker.observe(self.workflow, observation, self.rules))
@@ -371,6 +378,48 @@ class TestTimeToStart:
         assert not any(isinstance(f, Started) for f in track.facts)
 
 
+class TestPhases:
+    def test_a_life_that_was_seen_closely_has_each_phase_measured(self) -> None:
+        track = Track()
+        track.sees(seen("accepted", 3, via="listing", created=1.5, service=3))
+        track.sees(seen("uploaded", 5))
+        track.sees(seen("uploaded", 7))
+        track.sees(seen("queued", 9, position=3))
+        track.sees(seen("queued", 11, position=1))
+        track.sees(seen("running", 13, started=12))
+        track.sees(seen("completed", 20, started=12, completed=18))
+        assert track.phases == [
+            PhasePassed(Status.ACCEPTED, 3.0),
+            PhasePassed(Status.UPLOADED, 4.0),
+            PhasePassed(Status.QUEUED, 4.0),
+        ]
+
+    def test_what_ends_before_it_runs_has_not_passed_the_phase_that_it_was_in(self) -> None:
+        track = Track()
+        track.sees(seen("uploaded", 1, via="listing", created=0.5, service=1))
+        track.sees(seen("queued", 2))
+        track.sees(seen("cancelled", 3))
+        assert [fact.phase for fact in track.phases] == [Status.ACCEPTED, Status.UPLOADED]
+
+    def test_a_run_that_was_only_seen_at_its_end_leaves_each_phase_uncertain(self) -> None:
+        track = Track()
+        track.sees(seen("failed", 60, via="listing", created=1, started=2, completed=50))
+        assert [fact.seconds for fact in track.phases] == [None, None, None]
+
+    def test_a_new_run_does_not_begin_with_the_creation(self) -> None:
+        track = Track()
+        track.sees(seen("completed", 60, via="listing", created=58, started=59, completed=60))
+        track.phases.clear()
+        track.sees(seen("running", 62, via="listing", created=58, started=61.5, service=62))
+        assert track.known.run == 2
+        assert [fact.seconds for fact in track.phases] == [None, None, None]
+
+    def test_what_was_over_at_the_first_look_has_no_phases(self) -> None:
+        track = Track()
+        track.sees(seen("completed", 1, via="listing", created=-9, started=-8, completed=-7))
+        assert not track.phases
+
+
 class TestAnomalies:
     def test_a_negative_wait_is_counted_and_not_observed(self) -> None:
         track = Track()
@@ -465,6 +514,28 @@ class TestNewRuns:
             Finished(Status.COMPLETED, 10.0),
         )
 
+    def test_a_time_that_only_the_row_tells_shows_what_comes_after_it(self) -> None:
+        for status, started in (("queued", None), ("running", -300)):
+            track = Track()
+            track.sees(seen("running", 2, via="listing", created=0, updated=1, started=1))
+            track.sees(seen("completed", 6, started=1))
+            track.sees(
+                seen(
+                    "completed", 9, via="listing", created=0, started=1, completed=5.5, updated=5.5
+                )
+            )
+            again = seen(status, 70, via="listing", created=0, updated=62, started=started)
+            assert track.sees(again) == (Discovered("listing"),)
+
+    def test_a_new_end_before_its_own_start_is_that_of_a_run_that_never_started(self) -> None:
+        track = Track()
+        track.sees(seen("completed", 6, via="listing", created=0, started=1, completed=5.25))
+        failed = seen("failed", 80, via="listing", created=0, started=79.5, completed=78.25)
+        facts = track.sees(failed)
+        assert facts[0] == Discovered("listing")
+        assert Finished(Status.FAILED, None) in facts
+        assert track.sees(failed) == (Ignored("duplicate"),)
+
     def test_anything_else_about_a_settled_id_is_ignored(self) -> None:
         track = Track()
         track.sees(seen("completed", 6, via="listing", created=0, started=1, completed=5))
@@ -503,26 +574,33 @@ class TestNewRuns:
 
     @pytest.mark.parametrize(
         ("updated", "ended", "counts"),
-        [(60, -190, True), (None, -190, False), (6, -190, False), (60, -195.5, False)],
+        [
+            (60, -189.75, True),
+            (None, -189.75, False),
+            (6, -189.75, False),
+            (60, -195.75, False),
+        ],
         ids=["ran again", "nobody knows when", "lags", "put right"],
     )
     def test_a_new_run_on_a_runner_whose_clock_is_slow(
         self, updated: float | None, ended: float, counts: bool
     ) -> None:
         track = Track()
-        end = seen("completed", 6, via="listing", created=0, started=1, completed=5.5, updated=6)
+        end = seen(
+            "completed", 6, via="listing", created=0, started=1.25, completed=5.75, updated=6
+        )
         track.sees(replace(end, service_wall=T0 + 6))
         slow = seen(
             "completed",
             60,
             via="listing",
             created=0,
-            started=-200,
+            started=-200.25,
             completed=ended,
             updated=updated,
         )
         facts = track.sees(replace(slow, service_wall=T0 + 60))
-        new = (Discovered("listing"), Finished(Status.COMPLETED, ended + 200))
+        new = (Discovered("listing"), Finished(Status.COMPLETED, ended + 200.25))
         assert facts == (new if counts else (Ignored("duplicate"),))
 
     def test_stamps_that_all_moved_together_tell_of_no_run(self) -> None:

@@ -21,7 +21,7 @@ from exporter.ledger.slicing import SliceRule
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
 from exporter.ledger.workflow import Workflow
 from exporter.metrics.catalogue import BY_NAME, CATALOGUE
-from exporter.metrics.exposition import Page, new_registry
+from exporter.metrics.exposition import ALL_COLLECTORS, Page, new_registry
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.process import ProcessCounts
 from exporter.metrics.reading import (
@@ -496,6 +496,18 @@ def test_names_follow_the_conventions() -> None:
 def test_the_reference_page_is_that_of_the_code(request: pytest.FixtureRequest) -> None:
     committed = (request.config.rootpath / "docs" / "metrics.md").read_text("utf-8")
     assert committed == reference_page(), "run: make docs"
+
+
+@pytest.mark.parametrize(
+    ("name", "series"),
+    [("python", "python_info"), ("process", "process_"), ("gc", "python_gc_")],
+)
+def test_series_of_the_process_itself_can_be_left_out(name: str, series: str) -> None:
+    def shown(collectors: frozenset[str]) -> str:
+        return Page(new_registry(collectors), reading).render("text/plain").body.decode()
+
+    assert f"\n{series}" in shown(ALL_COLLECTORS)
+    assert f"\n{series}" not in shown(ALL_COLLECTORS - {name})
 
 
 def test_the_first_look_of_the_troubleshooting_page_is_short() -> None:

@@ -58,7 +58,9 @@ def every_page(scene: Scene) -> dict[str, str]:
         bodies[f"story {row.id}"] = body
     bodies["unknown"] = pages.unknown("../", scenes.HOSTILE[0])
     return {
-        name: pages.page(body, root="./", at=NOW, title=words.foreign(name), current="", live=True)
+        name: pages.page(
+            body, root="./", near="./", at=NOW, title=words.foreign(name), current="", live=True
+        )
         for name, body in bodies.items()
     }
 

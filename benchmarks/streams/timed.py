@@ -1,0 +1,44 @@
+"""The exporter's own command line, where each new snapshot tells how late it was read.
+
+The server puts the time at which it made a snapshot into it. The delays, in milliseconds, go into
+the file that `BENCHMARK_DELAYS` names, each behind the Unix seconds at which it was seen.
+"""
+
+import atexit
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from exporter.cli import main
+from exporter.comfycontrol import MalformedReading, NewSnapshot, RepeatedSnapshot
+from exporter.comfycontrol.stream import EventReader
+
+_MARK: Final = '"sent":'
+
+
+def tell_delays(path: str) -> None:
+    """From now on, note each delay in this file."""
+    file = Path(path).open("a", buffering=1 << 16, encoding="ascii")  # noqa: SIM115 - to the end
+    atexit.register(file.close)
+    read = EventReader.read
+
+    def timed(
+        self: EventReader, name: str, data: str
+    ) -> NewSnapshot | RepeatedSnapshot | MalformedReading | None:
+        reading = read(self, name, data)
+        begin = data.find(_MARK)
+        if isinstance(reading, NewSnapshot) and begin >= 0:
+            begin += len(_MARK)
+            now = time.time_ns()
+            delay = (now - int(data[begin : data.index(",", begin)])) / 1e6
+            file.write(f"{now / 1e9:.3f} {delay:.3f}\n")
+        return reading
+
+    EventReader.read = timed  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    tell_delays(os.environ["BENCHMARK_DELAYS"])
+    sys.exit(main())

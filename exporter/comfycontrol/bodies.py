@@ -1,0 +1,199 @@
+"""The body of an HTTP/1.1 response as bytes arrive: without its framing and its compression. Pure.
+
+For sockets that are read without blocking, where `http.client` cannot take part.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LONGEST_CHUNK_LINE: Final = 4096
+"""Bytes that the line with the size of a chunk may have, its extensions included."""
+
+_UNPACKED_AT_ONCE: Final = 65536
+
+_HEX_DIGITS: Final = frozenset(b"0123456789abcdefABCDEF")
+
+
+class BrokenBodyError(Exception):
+    """What arrived is not compressed as it should be."""
+
+
+class Body(Protocol):
+    """Takes the framing off."""
+
+    ended: bool
+    """Whether the body is complete. What follows is not part of it."""
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether what was fed so far leaves no trace in how the next bytes are read."""
+
+    reusable: bool
+    """Whether the body ended exactly where the bytes did: the connection may be used again."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the content in the next bytes. Where they break off, the body has `ended`."""
+
+    def is_whole(self) -> bool:
+        """Whether the body would be complete if the connection ended here."""
+
+
+class ChunkedBody:
+    """`Transfer-Encoding: chunked`. Trailers are not waited for."""
+
+    __slots__ = ("_is_broken", "_left", "_line", "ended", "reusable")
+
+    def __init__(self) -> None:
+        """Begin at the head of the first chunk."""
+        self.ended = self.reusable = self._is_broken = False
+        # Of the chunk that is being read; 0: its head is; negative: its line end is.
+        self._left = 0
+        self._line = b""
+
+    @property
+    def at_boundary(self) -> bool:
+        """See `Body`."""
+        return self._left == 0 and not self._line
+
+    def feed(self, data: bytes) -> bytes:
+        """See `Body`."""
+        parts: list[bytes] = []
+        begin = 0
+        while begin < len(data) and not self.ended:
+            if self._left > 0:
+                part = data[begin : begin + self._left]
+                parts.append(part)
+                begin += len(part)
+                self._left -= len(part)
+                if self._left == 0:
+                    self._left = -2
+            elif self._left < 0:
+                # The line end behind the content; not checked, as `http.client` does not either.
+                step = min(-self._left, len(data) - begin)
+                begin += step
+                self._left += step
+            else:
+                begin = self._read_head(data, begin)
+        if self.ended:
+            # With trailers, or where the last line end is late, it is not used again.
+            self.reusable = data[begin:] == b"\r\n"
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _read_head(self, data: bytes, begin: int) -> int:
+        """Read the line with the size of a chunk, or a part of it; where to read on."""
+        end = data.find(b"\n", begin)
+        self._line += data[begin:] if end < 0 else data[begin:end]
+        if len(self._line) > LONGEST_CHUNK_LINE:
+            return self._break_off(data)
+        if end < 0:
+            return len(data)
+        size = self._line.partition(b";")[0].strip()
+        self._line = b""
+        if not size or not _HEX_DIGITS.issuperset(size):
+            return self._break_off(data)
+        self._left = int(size, 16)
+        self.ended = self._left == 0
+        return end + 1
+
+    def _break_off(self, data: bytes) -> int:
+        self.ended = self._is_broken = True
+        return len(data)
+
+    def is_whole(self) -> bool:
+        """See `Body`."""
+        return self.ended and not self._is_broken
+
+
+class LengthBody:
+    """`Content-Length`."""
+
+    __slots__ = ("_left", "at_boundary", "ended", "reusable")
+
+    def __init__(self, length: int) -> None:
+        """Begin with so many bytes to come."""
+        self._left = length
+        self.ended = self.reusable = length == 0
+        self.at_boundary = False
+
+    def feed(self, data: bytes) -> bytes:
+        """See `Body`."""
+        part = data[: self._left]
+        self._left -= len(part)
+        self.ended = self._left == 0
+        self.reusable = self.ended and len(part) == len(data)
+        return part
+
+    def is_whole(self) -> bool:
+        """See `Body`."""
+        return self.ended
+
+
+class EndlessBody:
+    """Ends with the connection."""
+
+    __slots__ = ("at_boundary", "ended", "reusable")
+
+    def __init__(self) -> None:
+        """Begin."""
+        self.ended = self.reusable = False
+        self.at_boundary = True
+
+    def feed(self, data: bytes) -> bytes:
+        """See `Body`."""
+        return data
+
+    def is_whole(self) -> bool:
+        """See `Body`."""
+        return True
+
+
+class Unpacking:
+    """Takes the compression off, a bounded part at a time."""
+
+    def __init__(self, coding: str) -> None:
+        """Begin; `coding` is `gzip` or `deflate`."""
+        self._is_gzip = coding == "gzip"
+        self._unpacker = zlib.decompressobj(31 if self._is_gzip else zlib.MAX_WBITS)
+        self._may_be_raw = not self._is_gzip
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Give the content of the next bytes in parts. Raises BrokenBodyError."""
+        while data:
+            if self._unpacker.eof:
+                if not self._is_gzip:
+                    return
+                # Another member.
+                self._unpacker = zlib.decompressobj(31)
+            part = self._unpack(data)
+            data = self._unpacker.unconsumed_tail or self._unpacker.unused_data
+            if part:
+                yield part
+
+    def _unpack(self, data: bytes) -> bytes:
+        try:
+            part = self._unpacker.decompress(data, _UNPACKED_AT_ONCE)
+        except zlib.error:
+            if not self._may_be_raw:
+                raise BrokenBodyError("what is compressed cannot be unpacked") from None
+            # "deflate" means zlib's format; some servers leave its header out.
+            self._may_be_raw = False
+            self._unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+            return self._unpack(data)
+        self._may_be_raw = False
+        return part
+
+
+def unpacking(content_encoding: str | None) -> Unpacking | None:
+    """What unpacks a body with this header; None: it is read as it is."""
+    match (content_encoding or "").strip().lower():
+        case "gzip" | "x-gzip":
+            return Unpacking("gzip")
+        case "deflate":
+            return Unpacking("deflate")
+        case _:
+            return None

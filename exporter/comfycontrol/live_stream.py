@@ -1,0 +1,486 @@
+"""A workflow's event stream on an event loop: its socket is read without blocking.
+
+`requests` has opened it: proxies, certificates, TLS and the status are settled. From there on the
+socket alone is left, with a few hundred bytes of state, so that thousands fit into one thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import ssl
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, Self, cast
+
+import sseclient
+
+from exporter.comfycontrol.bodies import (
+    Body,
+    BrokenBodyError,
+    ChunkedBody,
+    EndlessBody,
+    LengthBody,
+    unpacking,
+)
+from exporter.comfycontrol.failures import CALL_ERRORS
+from exporter.comfycontrol.framing import MAX_EVENT_SIZE, EventFraming
+from exporter.comfycontrol.stream import (
+    EventReader,
+    MalformedReading,
+    Reading,
+    StreamEnding,
+)
+
+if TYPE_CHECKING:
+    import http.client
+    from collections.abc import Callable
+    from io import BufferedReader, RawIOBase
+
+    import requests
+
+    from exporter.comfycontrol.connections import Call
+    from exporter.comfycontrol.stream import Stream
+
+_READS_AT_ONCE: Final = 8
+"""Reads from one socket before the others have their turn."""
+
+_READINGS_AT_ONCE: Final = 32
+"""Events that one stream's owner is given before the others have their turn."""
+
+MOST_WAITING: Final = 64
+"""While so many events wait for the owner, nothing more is read: the service has to wait."""
+
+_PATIENCE: Final = 0.05
+"""Seconds until it is judged again whether a stream is silent, while some of its events wait."""
+
+_KEEP_WHOLE: Final = 16384
+"""Longer events are remembered by their digest."""
+
+_WANTS = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError)
+
+# One for all streams of a thread: a read is copied out of it before the next one begins.
+_buffer = bytearray(65536)
+_view = memoryview(_buffer)
+
+
+class TakenConnection:
+    """The connection of an answer whose body neither `http.client` nor urllib3 reads any more."""
+
+    def __init__(self, response: requests.Response, call: Call) -> None:
+        """Take the socket, and what of the body was read ahead. Nothing else is left of the answer.
+
+        Raises:
+            OSError: the connection is broken, and was closed.
+        """
+        sock = call.socket
+        assert sock is not None  # noqa: S101 - for the type checker: its headers were read from it
+        raw = response.raw
+        answer = cast("http.client.HTTPResponse", raw._fp)  # noqa: SLF001 - see below
+        # There is no public way to the file that `http.client` reads, nor to keep a connection for
+        # the pool without the answer. Each of these is read once, here.
+        self._pool: Any = raw._pool  # noqa: SLF001
+        self._connection: Any = raw._connection  # noqa: SLF001
+        raw._connection = None  # noqa: SLF001
+        self._socket = sock
+        self._timeout = sock.gettimeout()
+        self.body = _body_of(answer)
+        self.unpacking = unpacking(response.headers.get("Content-Encoding"))
+        self.head = b""
+        self._file: RawIOBase | None = None
+        self.pending: Callable[[], int] | None = None
+        """How much is there that the system does not tell of; None: never anything."""
+        try:
+            sock.setblocking(False)
+            self._take_file(answer)
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            response.close()
+
+    def _take_file(self, answer: http.client.HTTPResponse) -> None:
+        file = cast("BufferedReader | None", answer.fp)
+        if file is None:
+            return  # the body was over with the headers
+        with contextlib.suppress(*_WANTS):
+            self.head = file.peek()
+        self._file = file.detach()
+        answer.fp = None  # type: ignore[assignment]
+        if isinstance(self._socket, ssl.SSLSocket):
+            # Within TLS to a proxy nothing tells what is pending: then it is read until it blocks.
+            is_inner = self._file.__dict__.get("_sock") is not self._socket
+            self.pending = (lambda: 1) if is_inner else self._socket.pending
+
+    def fileno(self) -> int:
+        """The descriptor to wait on; negative: there is nothing more to read."""
+        return -1 if self._file is None else self._file.fileno()
+
+    def read_method(self) -> Callable[[bytearray], int | None]:
+        """What reads into a buffer that which has arrived; None: nothing has; 0: it has ended.
+
+        It raises OSError where the connection broke, or has nothing yet.
+        """
+        if self._file is None:
+            return lambda _: 0
+        if self._file.__dict__.get("_sock") is self._socket:
+            # The file would only ask the socket, in many more steps.
+            return cast("Callable[[bytearray], int]", self._socket.recv_into)
+        return self._file.readinto
+
+    def release(self) -> None:
+        """The body was read to its very end: the connection may serve the next call."""
+        connection, self._connection = self._connection, None
+        if connection is None or connection.sock is None:
+            self.close()
+            return
+        self._socket.settimeout(self._timeout)
+        self._close_file()
+        self._pool._put_conn(connection)  # noqa: SLF001
+
+    def close(self) -> None:
+        """Let the connection go. Never blocks."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._close_file()
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self._file = None
+
+
+def _body_of(answer: http.client.HTTPResponse) -> Body:
+    if answer.chunked:
+        return ChunkedBody()
+    if answer.length is not None:
+        return LengthBody(answer.length)
+    return EndlessBody()
+
+
+class LiveStream:
+    """The snapshots of one workflow as they arrive, for `async for`; once, in one task.
+
+    Made and used in the thread of a running event loop. Iterating never raises for what the
+    service or the network does, only for a fault of ours; it ends, and ``ending`` says how. Whoever
+    makes it calls ``close()``. Any thread ends it by aborting its call.
+
+    Attributes:
+        ending: how it ended; None before that, and where the owner left off.
+        on_repeat: asked at each snapshot that equals the one before, byte for byte: whether it is
+            worth a turn of the loop. By default all are.
+    """
+
+    __slots__ = (
+        "_blocks",
+        "_call",
+        "_closed",
+        "_connection",
+        "_ended",
+        "_events",
+        "_fault",
+        "_framing",
+        "_gap",
+        "_given",
+        "_given_at_deadline",
+        "_heard",
+        "_is_clean",
+        "_is_paused",
+        "_last_block",
+        "_last_raw",
+        "_life",
+        "_loop",
+        "_on_end",
+        "_readinto",
+        "_silence",
+        "_timer",
+        "_waiter",
+        "ending",
+        "on_repeat",
+    )
+
+    def __init__(self, stream: Stream) -> None:
+        """Go on with a stream that was opened and not read yet."""
+        taken = stream.take_over()
+        self.ending: StreamEnding | None = None
+        self.on_repeat: Callable[[], bool] = _always
+        self._loop = asyncio.get_running_loop()
+        self._call = taken.call
+        self._silence, self._gap, self._on_end = taken.silence, taken.gap, taken.on_end
+        self._framing = EventFraming()
+        self._events = EventReader(keep_whole=0)
+        # Blocks not read yet, each with the whole read that brought it, where that was all of it;
+        # None in the place of a block: the one before, once more.
+        self._blocks: deque[tuple[bytes, bytes | None] | None] = deque()
+        self._last_raw: bytes | None = None
+        self._last_block: bytes | None = None
+        self._is_clean = False
+        self._ended: StreamEnding | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._fault: Exception | None = None
+        self._is_paused = False
+        # Events given to the owner, and how many must be before silence is judged.
+        self._given = 0
+        self._given_at_deadline: int | None = None
+        self._heard = self._life = self._loop.time()
+        self._connection: TakenConnection | None = None
+        try:
+            self._connection = TakenConnection(taken.response, taken.call)
+        except CALL_ERRORS:
+            self._end(StreamEnding.CUT)
+            return
+        self._begin(self._connection)
+
+    @property
+    def updates(self) -> int:
+        """How many snapshots have come, malformed ones among them."""
+        return self._events.updates
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Reading:
+        while True:
+            while self._blocks:
+                if self._given % _READINGS_AT_ONCE == _READINGS_AT_ONCE - 1:
+                    await asyncio.sleep(0)
+                self._given += 1
+                reading = self._read(self._blocks.popleft())
+                if reading is not None:
+                    return reading
+            self._resume()
+            if self._ended is not None or self._closed:
+                self.ending = self._ended
+                self.close()
+                if self._fault is not None:
+                    raise self._fault
+                raise StopAsyncIteration
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+    def close(self) -> None:
+        """Let the connection go. Again is nothing.
+
+        It goes back to the pool only if the answer has been read to its very end.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._leave_loop()
+        self._call.finish()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            if self._ended is StreamEnding.EOF and connection.body.reusable:
+                connection.release()
+            else:
+                connection.close()
+        self._on_end()
+
+    # What the loop calls ----------------------------------------------------------------------
+
+    def _begin(self, connection: TakenConnection) -> None:
+        self._readinto = connection.read_method()
+        if connection.head:
+            self._take(connection, connection.head)
+            connection.head = b""
+        if connection.body.ended or connection.fileno() < 0:
+            self._end_of_bytes(connection)
+        if self._ended is not None:
+            return
+        self._loop.add_reader(connection.fileno(), self._on_readable)
+        self._timer = self._loop.call_later(min(self._silence, self._gap), self._on_time)
+        if connection.pending is not None:
+            self._loop.call_soon(self._on_readable)
+
+    def _on_readable(self) -> None:
+        connection = self._connection
+        if connection is None or self._ended is not None or self._is_paused:
+            return
+        if len(self._blocks) >= MOST_WAITING:
+            self._is_paused = True
+            self._loop.remove_reader(connection.fileno())
+            return
+        try:
+            self._read_socket(connection)
+        except Exception as fault:  # noqa: BLE001 - it is for the owner, not for the loop
+            self._fault = fault
+            self._end(StreamEnding.CUT)
+        if self._blocks:
+            self._wake()
+
+    def _read_socket(self, connection: TakenConnection) -> None:
+        for _ in range(_READS_AT_ONCE):
+            may_go_on = self._read_once(connection)
+            # What is left in the system, the loop tells of again.
+            if not may_go_on or connection.pending is None or not connection.pending():
+                return
+            if len(self._blocks) >= MOST_WAITING:
+                break
+        self._loop.call_soon(self._on_readable)
+
+    def _read_once(self, connection: TakenConnection) -> bool:
+        """Take what one read gives; whether another may give more."""
+        try:
+            size = self._readinto(_buffer)
+        except _WANTS:
+            return False
+        except CALL_ERRORS:
+            self._end(StreamEnding.CUT)
+            return False
+        if size is None:
+            return False
+        if size == 0:
+            self._end_of_bytes(connection)
+            return False
+        self._heard = self._loop.time()
+        last = self._last_raw
+        if (
+            last is not None
+            and size == len(last)
+            and self._is_clean
+            and not self._blocks
+            and _buffer.startswith(last)
+        ):
+            # The same bytes, read in the same state as before, mean the same.
+            self._repeat(self._heard)
+        else:
+            self._take(connection, bytes(_view[:size]))
+        return self._ended is None
+
+    def _resume(self) -> None:
+        """Read again, once the owner has taken all that waited."""
+        if not self._is_paused or self._connection is None or self._ended is not None:
+            return
+        self._is_paused = False
+        # What came in the meantime could not be heard.
+        self._heard = self._loop.time()
+        self._loop.add_reader(self._connection.fileno(), self._on_readable)
+        self._loop.call_soon(self._on_readable)  # TLS may have something pending
+
+    def _on_time(self) -> None:
+        if self._is_overdue() and self._given_at_deadline is None:
+            # The loop may have been held up while something was waiting in the socket.
+            self._on_readable()
+            self._given_at_deadline = self._given + len(self._blocks)
+        if self._ended is not None or self._closed:
+            return
+        if self._is_overdue():
+            if self._given_at_deadline is not None and self._given < self._given_at_deadline:
+                # One of those that wait may be a sign of life.
+                self._timer = self._loop.call_later(_PATIENCE, self._on_time)
+            else:
+                self._end(StreamEnding.SILENT)
+            return
+        self._given_at_deadline = None
+        due = min(self._life + self._silence, self._heard + self._gap)
+        self._timer = self._loop.call_at(due, self._on_time)
+
+    def _is_overdue(self) -> bool:
+        now = self._loop.time()
+        return now >= self._life + self._silence or now >= self._heard + self._gap
+
+    # What arrives -----------------------------------------------------------------------------
+
+    def _take(self, connection: TakenConnection, data: bytes) -> None:
+        body, framing = connection.body, self._framing
+        was_clean = self._is_clean
+        blocks = self._unframe(connection, data)
+        self._is_clean = (
+            body.at_boundary and framing.between_events and connection.unpacking is None
+        )
+        raw = data if was_clean and self._is_clean and len(blocks) == 1 else None
+        for block in blocks:
+            if not self._blocks and _keep(block) == self._last_block:
+                self._remember(block, raw)
+                self._repeat(self._loop.time())
+            else:
+                self._blocks.append((block, raw))
+        if framing.oversized:
+            self._end(StreamEnding.OVERSIZE)
+        elif body.ended:
+            self._end_of_bytes(connection)
+
+    def _unframe(self, connection: TakenConnection, data: bytes) -> list[bytes]:
+        content = connection.body.feed(data)
+        if connection.unpacking is None:
+            return self._framing.feed(content)
+        blocks: list[bytes] = []
+        size = 0
+        try:
+            for part in connection.unpacking.feed(content):
+                blocks += self._framing.feed(part)
+                size += len(part)
+                if size > MAX_EVENT_SIZE:
+                    # A few bytes that unpack to millions would hold up all other streams.
+                    self._end(StreamEnding.OVERSIZE)
+                if self._framing.oversized or self._ended is not None:
+                    break
+        except BrokenBodyError:
+            self._end(StreamEnding.CUT)
+        return blocks
+
+    def _remember(self, block: bytes, raw: bytes | None) -> None:
+        """Keep what tells that the next one is the same: the whole read, else the block."""
+        self._last_raw = raw if raw is not None and len(raw) <= _KEEP_WHOLE else None
+        self._last_block = _keep(block) if self._last_raw is None else None
+
+    def _repeat(self, now: float) -> None:
+        self._life = now
+        if self.on_repeat():
+            self._blocks.append(None)
+        else:
+            self._events.updates += 1
+
+    def _read(self, item: tuple[bytes, bytes | None] | None) -> Reading | None:
+        if item is None:
+            return self._events.repeated()
+        block, raw = item
+        for event in sseclient.SSEClient(iter((block,))).events():
+            reading = self._events.read(event.event, event.data)
+            if reading is not None and not isinstance(reading, MalformedReading):
+                self._life = self._loop.time()
+                self._remember(block, raw)
+            return reading
+        return None
+
+    # The end ----------------------------------------------------------------------------------
+
+    def _end_of_bytes(self, connection: TakenConnection) -> None:
+        is_whole = connection.body.is_whole() and not self._framing.unterminated
+        self._end(StreamEnding.EOF if is_whole else StreamEnding.CUT)
+
+    def _end(self, ending: StreamEnding) -> None:
+        if self._ended is not None:
+            return
+        self._ended = StreamEnding.ABORTED if self._call.aborted else ending
+        self._leave_loop()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _leave_loop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._connection is not None and self._connection.fileno() >= 0:
+            self._loop.remove_reader(self._connection.fileno())
+
+
+def _always() -> bool:
+    return True
+
+
+def _keep(block: bytes) -> bytes:
+    """What to remember of a block, to tell whether the next one equals it."""
+    if len(block) <= _KEEP_WHOLE:
+        return block
+    return hashlib.blake2b(block, digest_size=32).digest()

@@ -1,0 +1,56 @@
+"""How many files the process may have open, and who gets how many of them."""
+
+import logging
+import resource
+from dataclasses import dataclass
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+KEPT_FREE: Final = 64
+"""For the ledger, the list and single requests, the log, files of ids, and listening sockets."""
+
+MOST_CLIENTS: Final = 512
+"""Clients of the web side that descriptors are left for, where there are plenty."""
+
+CLIENTS_PART: Final = 0.25
+"""Of the rest (0 to 1), what clients get where there are few."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Descriptors for each side."""
+
+    streams: int
+    clients: int
+
+
+def shares(limit: int) -> Shares:
+    """What a limit of open files leaves for streams and for clients; one at least for each."""
+    rest = max(2, limit - KEPT_FREE)
+    clients = max(1, min(MOST_CLIENTS, int(rest * CLIENTS_PART)))
+    return Shares(streams=rest - clients, clients=clients)
+
+
+def raise_limit() -> int:
+    """Raise the soft limit of open files to the hard one; what holds now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError) as error:
+        # Some systems have a limit below the hard one.
+        log.debug("the limit of open files stays", extra={"error": type(error).__name__})
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        limit = 1 << 20
+    share = shares(limit)
+    log.info(
+        "limit of open files",
+        extra={
+            "limit": limit,
+            "before": soft,
+            "streams": share.streams,
+            "clients": share.clients,
+        },
+    )
+    return limit

@@ -1,0 +1,1 @@
+"""What has happened to each workflow, and how the accounts are: for people and programs to read."""

@@ -1,0 +1,247 @@
+"""The history: what the ledger takes and how streams end, remembered within bounds.
+
+Those who count only put aside what they have taken (`note`, `stream_ended`). Whoever keeps the
+ledger, or reads, has it worked off (`digest`), and gives the ledger what is to be kept of it.
+"""
+
+import logging
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from exporter.following.telemetry import StreamEnd
+from exporter.history.minutes import BUCKETS, Hour, Minute, hour_of, number_of
+from exporter.history.story import Story
+from exporter.ledger.facts import Failed, Finished, Started
+from exporter.ledger.store import HistoryKey, HistoryRow, WorkflowKey
+from exporter.ledger.taken import Taken
+from exporter.observations import Moment
+
+log = logging.getLogger(__name__)
+
+MOST_CLOSED: Final = 2_000
+"""Ended workflows that are remembered, in memory and in the ledger."""
+
+FAILURES_SURE: Final = 500
+"""So many failures stay while others give way to newer ones."""
+
+MOST_OPEN: Final = 20_000
+"""Open workflows whose events are remembered: there may be any number of open ones."""
+
+MOST_WAITING: Final = 50_000
+"""What is put aside and not worked off yet: more than that, as while the disk stands still, is not
+remembered."""
+
+_MINUTE: Final = "minute"
+_STORY: Final = "story"
+
+_StreamEnded = tuple[WorkflowKey, float, StreamEnd, float | None]
+
+
+class History:
+    """Remembers. Safe to use from any thread.
+
+    Args:
+        now: both clocks.
+        kept: what an earlier life of the process has left, the oldest first.
+    """
+
+    def __init__(
+        self, now: Callable[[], Moment], kept: Iterable[tuple[HistoryKey, HistoryRow]] = ()
+    ) -> None:
+        self._now = now
+        self._inbox: deque[Taken | _StreamEnded] = deque(maxlen=MOST_WAITING)
+        # Taken after the ledger's lock, where both are. Guards all that follows.
+        self._lock = threading.Lock()
+        self._open: OrderedDict[WorkflowKey, Story] = OrderedDict()
+        self._others: OrderedDict[WorkflowKey, Story] = OrderedDict()
+        self._failures: OrderedDict[WorkflowKey, Story] = OrderedDict()
+        self._minutes: dict[str, dict[int, Minute]] = {}
+        self._progress: dict[str, float] = {}
+        # Not given to the ledger yet.
+        self._changed_stories: dict[WorkflowKey, Story] = {}
+        self._changed_minutes: dict[tuple[str, int], Minute] = {}
+        self._pending: dict[HistoryKey, HistoryRow | None] = {}
+        self._numbers = 0
+        for key, content in kept:
+            self._restore(key, content)
+        self._make_room()
+
+    def _restore(self, key: HistoryKey, content: bytes) -> None:
+        kind, number = key
+        self._numbers = max(self._numbers, number)
+        try:
+            if kind == _MINUTE:
+                minute = Minute.unpacked(content)
+                minute.key = number
+                self._minutes.setdefault(minute.account, {})[minute.number] = minute
+                return
+            story = Story.unpacked(content)
+            story.number = number
+            self._place_closed((story.account, story.workflow_id), story)
+        except (ValueError, TypeError, LookupError):
+            self._pending[key] = None
+
+    # What those who count call ----------------------------------------------------------------
+
+    def note(self, taken: Taken) -> None:
+        """The ledger has taken this. Never waits."""
+        self._inbox.append(taken)
+
+    def stream_ended(
+        self, account: str, reason: StreamEnd, workflow_id: str, seconds: float | None
+    ) -> None:
+        """A stream is over after so long, or could not be opened (None). Never waits."""
+        self._inbox.append(((account, workflow_id), self._now().wall, reason, seconds))
+
+    # What those who keep the ledger call ------------------------------------------------------
+
+    def digest(self, accounts: Iterable[str] = ()) -> None:
+        """Work off what was put aside. Minutes of these accounts are known, be they empty."""
+        with self._lock:
+            self._digest(accounts)
+
+    def take_pending(self) -> Mapping[HistoryKey, HistoryRow | None]:
+        """What is to be kept, or dropped where it is None, since this was last called."""
+        with self._lock:
+            pending, self._pending = self._pending, {}
+            return pending
+
+    def _digest(self, accounts: Iterable[str]) -> None:
+        while self._inbox:
+            try:
+                told = self._inbox.popleft()
+            except IndexError:
+                break
+            try:
+                if isinstance(told, Taken):
+                    self._take(told)
+                else:
+                    key, at, reason, seconds = told
+                    self._note_stream(key, at, reason, seconds)
+            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the keeping
+                log.error(  # noqa: TRY400 - a traceback shows values as well
+                    "remembering failed", extra={"error": type(error).__name__}
+                )
+        now = number_of(self._now().wall)
+        for account in accounts:
+            if now not in self._minutes.get(account, {}):
+                self._minute(account, now)
+        self._forget_minutes(now)
+        for story in self._changed_stories.values():
+            self._pending[_STORY, story.number] = story.packed()
+        for minute in self._changed_minutes.values():
+            self._pending[_MINUTE, minute.key] = minute.packed()
+        self._changed_stories.clear()
+        self._changed_minutes.clear()
+
+    # Growing, under the lock ------------------------------------------------------------------
+
+    def _take(self, taken: Taken) -> None:
+        key = taken.after.account, taken.after.workflow_id
+        story = self._find(key)
+        if story is None:
+            story = Story(*key)
+        story.take(taken)
+        if taken.after.phase == "open":
+            self._forget_closed(key)
+            self._open[key] = story
+            if len(self._open) > MOST_OPEN:
+                self._open.popitem(last=False)
+        else:
+            self._open.pop(key, None)
+            if not story.number:
+                story.number = self._next_number()
+            self._place_closed(key, story)
+            self._changed_stories[key] = story
+            self._make_room()
+        self._count(taken)
+
+    def _note_stream(
+        self, key: WorkflowKey, at: float, reason: StreamEnd, seconds: float | None
+    ) -> None:
+        story = self._find(key)
+        if story is None:
+            return
+        story.stream_ended(at, reason, seconds)
+        if key not in self._open:
+            self._changed_stories[key] = story
+
+    def _count(self, taken: Taken) -> None:
+        account, workflow_id = taken.after.account, taken.after.workflow_id
+        number = number_of(taken.at.wall)
+        for fact in taken.facts:
+            if isinstance(fact, Started | Finished):
+                self._progress[account] = taken.at.wall
+            if isinstance(fact, Started | Finished | Failed):
+                self._minute(account, number).take(workflow_id, fact)
+
+    def _minute(self, account: str, number: int) -> Minute:
+        """One that is about to change."""
+        minutes = self._minutes.setdefault(account, {})
+        if number not in minutes:
+            minutes[number] = Minute(account, number, self._next_number())
+        self._changed_minutes[account, number] = minutes[number]
+        return minutes[number]
+
+    def _next_number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def _forget_minutes(self, now: int) -> None:
+        for account, minutes in self._minutes.items():
+            # A clock that was set back leaves minutes in the future.
+            for number in [n for n in minutes if not now - BUCKETS < n <= now + BUCKETS]:
+                self._pending[_MINUTE, minutes.pop(number).key] = None
+                self._changed_minutes.pop((account, number), None)
+
+    def _find(self, key: WorkflowKey) -> Story | None:
+        return self._open.get(key) or self._others.get(key) or self._failures.get(key)
+
+    def _place_closed(self, key: WorkflowKey, story: Story) -> None:
+        self._others.pop(key, None)
+        self._failures.pop(key, None)
+        (self._failures if story.is_failure else self._others)[key] = story
+
+    def _forget_closed(self, key: WorkflowKey) -> None:
+        """It is open again: what is kept of it is not true any more."""
+        story = self._others.pop(key, None) or self._failures.pop(key, None)
+        if story is not None:
+            self._drop(key, story)
+
+    def _make_room(self) -> None:
+        while len(self._others) + len(self._failures) > MOST_CLOSED:
+            crowd = self._failures if len(self._failures) > FAILURES_SURE else self._others
+            self._drop(*crowd.popitem(last=False))
+
+    def _drop(self, key: WorkflowKey, story: Story) -> None:
+        self._changed_stories.pop(key, None)
+        self._pending[_STORY, story.number] = None
+        story.number = 0
+
+    # What those who read call -----------------------------------------------------------------
+
+    def closed(self) -> list[Story]:
+        """Those that have ended. Not to be changed."""
+        with self._lock:
+            self._digest(())
+            return [*self._others.values(), *self._failures.values()]
+
+    def story(self, key: WorkflowKey) -> Story | None:
+        """All that is remembered of one; a copy."""
+        with self._lock:
+            self._digest(())
+            story = self._find(key)
+            return None if story is None else Story.unpacked(story.packed())
+
+    def hour(self, account: str) -> Hour:
+        """The last hour of an account."""
+        with self._lock:
+            self._digest(())
+            return hour_of(self._minutes.get(account, {}), self._now().wall)
+
+    def progress(self, account: str) -> float | None:
+        """When the last start or end became known; Unix seconds; None: not since the start."""
+        with self._lock:
+            return self._progress.get(account)

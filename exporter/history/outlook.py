@@ -1,0 +1,87 @@
+"""What the exporter will do next about one workflow, and when, in words for people. Pure.
+
+Times are seconds of one monotonic clock.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from exporter.ledger.workflow import Workflow
+from exporter.observations import Moment
+
+STREAM_READ: Final = "its stream is read"
+STREAM_AGAIN: Final = "reconnect its stream"
+STREAM_TURN: Final = "open its stream, when its turn comes in the request budget"
+READ_LIST: Final = "read the list"
+READS_LIST: Final = "the list is being read"
+POLL: Final = "ask for it by itself"
+CAUSE: Final = "ask for its cause"
+DURATION: Final = "ask for the stamps of its run"
+GIVEN_UP: Final = ""
+ACCOUNT_DOWN: Final = "try the account again"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What those who follow one account are about to do."""
+
+    streaming: frozenset[str] = frozenset()
+    """Ids whose stream is open."""
+    opening: Mapping[str, float | None] = field(default_factory=dict)
+    """Ids that are to have a stream, and when it is tried again; None: it waits for its turn."""
+    listed: bool = False
+    lookback: float = 0.0
+    """Seconds that the list looks back."""
+    next_pass: float | None = None
+    """When the list is read next; None: now."""
+    poll_due: Callable[[str], float | None] = lambda _: None
+    """When a workflow is due to be asked for by itself; None: that is not planned yet."""
+    is_down: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What comes next; empty where nothing does."""
+
+    text: str
+    seconds: float | None = None
+    """Until then; None: it goes on now, or depends on others."""
+
+
+def next_step(workflow: Workflow, plan: Plan, now: Moment) -> Step:
+    """What comes next for this workflow."""
+    if workflow.phase != "open":
+        return _for_what_is_owed(workflow, now.monotonic)
+    if plan.is_down:
+        return Step(ACCOUNT_DOWN)
+    name = workflow.workflow_id
+    if name in plan.streaming:
+        return Step(STREAM_READ)
+    if plan.listed and _is_in_list(workflow, plan.lookback, now.wall):
+        steps = [
+            Step(READS_LIST) if plan.next_pass is None else _at(READ_LIST, plan.next_pass, now)
+        ]
+    else:
+        due = plan.poll_due(name)
+        steps = [Step(POLL) if due is None else _at(POLL, due, now)]
+    if name in plan.opening:
+        again = plan.opening[name]
+        # One that waits for its turn has waited for longer than any list takes.
+        steps.append(Step(STREAM_TURN) if again is None else _at(STREAM_AGAIN, again, now))
+    return min(steps, key=lambda step: (step.seconds is None, step.seconds or 0.0))
+
+
+def _is_in_list(workflow: Workflow, lookback: float, wall: float) -> bool:
+    return workflow.created_at is not None and workflow.created_at >= wall - lookback
+
+
+def _for_what_is_owed(workflow: Workflow, monotonic: float) -> Step:
+    if workflow.owed_since is None:
+        return Step(GIVEN_UP)
+    text = DURATION if workflow.cause_owed_since is None else CAUSE
+    return Step(text, max(0.0, workflow.ask_from - monotonic))
+
+
+def _at(text: str, when: float, now: Moment) -> Step:
+    return Step(text, max(0.0, when - now.monotonic))

@@ -1,0 +1,188 @@
+"""What is wrong now, in words, most urgent first. Pure."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from exporter.history import words
+from exporter.views import AccountView, Problem
+
+BEHIND_SECONDS: Final = 300.0
+"""A list that was last read whole so long ago is behind; as the alerts have it."""
+
+STALE_SECONDS: Final = 300.0
+"""An open workflow that was not seen for so long; as the alerts have it."""
+
+STUCK_SECONDS: Final = 900.0
+"""Something has waited for so long, and nothing has started or ended for as long."""
+
+FAILING_SHARE: Final = 0.2
+"""Of the outcomes of an hour."""
+
+FAILING_LEAST: Final = 5
+"""Fewer failures than that are no problem of the account."""
+
+_UNSUCCESSFUL: Final = ("failed", "invalid")
+
+
+@dataclass(frozen=True, slots=True)
+class ExporterState:
+    """What is known of the exporter itself."""
+
+    ledger_is_failing: bool = False
+    ledger_errors: int = 0
+    reloaded: bool = True
+    """Whether the latest configuration is in force."""
+    web_reloaded: bool | None = None
+    """Whether the web side's latest file is; None: it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountState:
+    """An account, and what its view does not show."""
+
+    view: AccountView
+    advice: str
+    """What to do while it is down."""
+    is_blind: bool
+    """It has been down for long enough to withdraw what is shown."""
+    progress_at: float
+    """When something last started or ended, or the exporter began to look; Unix seconds."""
+    share: int
+    """Requests that its address allows in a period, when nothing was refused."""
+
+
+def problems(
+    exporter: ExporterState, accounts: Iterable[AccountState], now: float
+) -> tuple[Problem, ...]:
+    """Everything that is wrong at this moment (Unix seconds)."""
+    found = [*_of_exporter(exporter)]
+    for account in accounts:
+        found.extend(_of_account(account, now))
+    return tuple(sorted(found, key=lambda problem: problem.level != "critical"))
+
+
+def _of_exporter(state: ExporterState) -> Iterator[Problem]:
+    if state.ledger_is_failing:
+        yield Problem(
+            "critical",
+            None,
+            "The ledger cannot be kept: counts are in memory alone.",
+            "Check the disk behind --storage.path; the log has the reason.",
+        )
+    elif state.ledger_errors:
+        yield Problem(
+            "warning",
+            None,
+            f"The ledger could not be kept {words.times(state.ledger_errors, 'time')} since the "
+            "start.",
+            "The log has the reason, and says whether anything is missing.",
+        )
+    if not state.reloaded:
+        yield Problem(
+            "warning",
+            None,
+            "The latest configuration has faults: the one before stays in force.",
+            "Run check-config on the file, correct it, and reload.",
+        )
+    if state.web_reloaded is False:
+        yield Problem(
+            "warning",
+            None,
+            "The file of --web.config.file has faults: what it said before stays in force.",
+            "Run check-web-config on the file, and correct it.",
+        )
+
+
+def _of_account(state: AccountState, now: float) -> Iterator[Problem]:
+    view, name = state.view, state.view.name
+    if not view.up and view.down_since is not None:
+        yield Problem(
+            "critical",
+            name,
+            f"Down: {view.down_reason}.",
+            state.advice,
+            since=view.down_since,
+        )
+        if state.is_blind:
+            # What is known of its workflows is old, and so would be what follows.
+            return
+    yield from _of_workflows(state, now)
+    yield from _of_belief(view, now)
+    budget = view.budget
+    if budget is not None and budget.cooldown_seconds > 0:
+        yield Problem(
+            "warning",
+            name,
+            "The service has refused requests: nothing is asked for "
+            f"{words.seconds(budget.cooldown_seconds)}.",
+            "Look for another program on this address that uses up the limit.",
+        )
+    elif budget is not None and budget.allowed < state.share:
+        yield Problem(
+            "warning",
+            name,
+            f"Only {budget.allowed} of {state.share} requests in "
+            f"{words.seconds(budget.period_seconds)} are allowed for now.",
+            "It recovers by itself; where it does not, another program uses up the limit.",
+        )
+
+
+def _of_workflows(state: AccountState, now: float) -> Iterator[Problem]:
+    view, name = state.view, state.view.name
+    waiting = sum(view.open.get(status, 0) for status in ("accepted", "uploaded", "queued"))
+    since = view.longest_waiting_since
+    idle = now - state.progress_at
+    if waiting and since is not None and min(now - since, idle) > STUCK_SECONDS:
+        yield Problem(
+            "critical",
+            name,
+            f"Nothing has started or ended for {words.seconds(idle)}, while "
+            f"{words.times(waiting, 'workflow')} "
+            f"{'waits' if waiting == 1 else 'wait'}.",
+            "Check that the account's runners are online and take jobs.",
+            since=state.progress_at,
+        )
+    ended = sum(view.outcomes.values())
+    failed = sum(view.outcomes.get(status, 0) for status in _UNSUCCESSFUL)
+    if failed >= FAILING_LEAST and failed >= FAILING_SHARE * ended:
+        most = ""
+        if view.failures:
+            most = f", most of them in {view.failures[0].node_type}"
+        yield Problem(
+            "warning",
+            name,
+            f"{failed} of {ended} workflows failed in the last hour{most}.",
+            "Open one of the failed workflows below and look at its node.",
+        )
+
+
+def _of_belief(view: AccountView, now: float) -> Iterator[Problem]:
+    belief, name = view.belief, view.name
+    lag = belief.listing_lag_seconds
+    if lag is not None and lag > BEHIND_SECONDS:
+        yield Problem(
+            "warning",
+            name,
+            f"The list was last read whole {words.seconds(lag)} ago: outcomes come late.",
+            "Look at the request budget and at the last error; the exporter catches up by itself.",
+            since=now - lag,
+        )
+    if belief.difference:
+        yield Problem(
+            "warning",
+            name,
+            f"The service has {words.times(belief.difference, 'outcome')} that "
+            f"{'is' if belief.difference == 1 else 'are'} not counted here.",
+            "The exporter looks for them; if it lasts an hour, see the runbook "
+            "ComfyControlTotalsDiffer.",
+        )
+    stalest = belief.stalest_seconds
+    if stalest is not None and stalest > STALE_SECONDS:
+        yield Problem(
+            "warning",
+            name,
+            f"One open workflow was not seen for {words.seconds(stalest)}.",
+            "Sort the open workflows by when they were seen, and look at what comes next for it.",
+            since=now - stalest,
+        )

@@ -1,0 +1,99 @@
+"""What happened, in short sentences of our own words. Pure.
+
+Nothing of the service's gets in but cleaned names of statuses, nodes and exceptions.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from exporter.comfycontrol.text import clean
+from exporter.following.answers import Cause
+from exporter.following.telemetry import StreamEnd
+from exporter.ledger.counting import NotCounted
+from exporter.observations import DropReason, Source
+
+NOT_COUNTED: Final[Mapping[NotCounted, str]] = {
+    "first_look": "It was over already when the exporter first looked at this account.",
+    "before_line": "It had ended before the exporter first looked at this account.",
+    "no_line": "It was over before the exporter had read the account's list for the first time.",
+    "pruned": "It is older than what the ledger keeps, and may have been counted then.",
+    "untold": "The service told neither when it was created nor when it ended, so it is taken for "
+    "an old one.",
+}
+DROPPED: Final[Mapping[DropReason, str]] = {
+    "not_found": "The service does not know it (404): deleted, another account's, or never there.",
+    "malformed": "The service takes its id for malformed (400).",
+    "forbidden": "The service forbids to read it (403).",
+    "expired": "Nobody told anything of it for as long as the listing looks back.",
+    "withdrawn": "Whoever named it named it no more.",
+}
+RAN_AGAIN_WRONG: Final = "That it ran again was wrong: the service shows the end of the run before."
+UNKNOWN_STATUS: Final = "It is in a status that this version does not know, so it stays open."
+SOURCES: Final[Mapping[Source, str]] = {
+    "configured": "the configuration",
+    "file": "a file of ids",
+    "listing": "the account's list",
+    "pushed": "a push",
+}
+STREAM_ENDS: Final[Mapping[StreamEnd, str]] = {
+    "finished": "the workflow had ended",
+    "limit": "the service's own limit",
+    "dropped": "cut off",
+    "silent": "nothing came for too long",
+    "malformed": "nothing in it could be read",
+    "refused": "refused",
+    "shutdown": "ended by the exporter",
+}
+DOWN: Final[Mapping[Cause, tuple[str, str]]] = {
+    "token_refused": (
+        "the service refuses its token",
+        "Put a valid token where the configuration says; a changed file is read by itself.",
+    ),
+    "not_listed": (
+        "the service does not show its list",
+        "Check that the token may list the account's workflows.",
+    ),
+    "server_errors": (
+        "the service answers with server errors",
+        "Look at the service's status page; nothing is lost, the exporter goes on trying.",
+    ),
+    "no_answer": (
+        "the service does not answer",
+        "Check the network, DNS, proxy and certificates between here and the service.",
+    ),
+    "unusable": (
+        "the answers are not the service's own",
+        "Check base_url, and any proxy or login page in between.",
+    ),
+}
+"""Why an account is down, and what to do about it."""
+
+
+def name(text: str | None) -> str:
+    """A name of the service's, cleaned; `unknown` where it gave none."""
+    return clean(text or "") or "unknown"
+
+
+def seconds(value: float) -> str:
+    """A span for people."""
+    if value < 60:
+        return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def clock(wall: float) -> str:
+    """A moment for people, in UTC."""
+    try:
+        return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (OverflowError, OSError, ValueError):
+        return "an impossible time"
+
+
+def times(count: int, one: str, many: str = "") -> str:
+    """A count of things."""
+    return f"{count} {one if count == 1 else many or one + 's'}"

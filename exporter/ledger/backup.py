@@ -1,0 +1,141 @@
+"""A copy of the ledger, as it is at one instant, while another process writes it.
+
+That process holds SQLite's lock for as long as it lives, so no second one can open the file. But
+what it has written is complete at any time, as it would be after a `kill -9`: the file with its
+log, both of one round of the log. Those are copied, and SQLite makes one file of them.
+"""
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from exporter.ledger.damage import Damaged, reading
+from exporter.ledger.file import FILE_NAME
+from exporter.ledger.opening import look_at_header
+from exporter.ledger.schema import read_seal
+from exporter.storage_files import NotOurs, check_ours, open_ours
+
+TRIES: Final = 100
+"""A round of the log takes seconds, and a copy of it less."""
+
+_ROUND_BYTES: Final = 32
+"""The header of the log: another one begins each round."""
+
+
+class CannotBackUp(Exception):  # noqa: N818 - says what happened
+    """There is no copy. The text is one line for a person; what was at its place is untouched."""
+
+
+def back_up(storage: Path, target: Path) -> int:
+    """Copy the ledger of a storage folder, whether an exporter runs on it or not.
+
+    Args:
+        storage: The folder.
+        target: The file that is to be the copy. An earlier copy is replaced once the new one is
+            whole and on the disk.
+
+    Returns:
+        How many workflows are in it.
+
+    Raises:
+        CannotBackUp: There is no ledger, it is damaged, or the copy cannot be written.
+    """
+    source = storage / FILE_NAME
+    try:
+        if not check_ours(source):
+            raise CannotBackUp(f"no ledger is in {storage.absolute()}")
+        if check_ours(target) and target.samefile(source):
+            raise CannotBackUp(f"{target} is the ledger itself")
+        # Beside the target, so that it can be moved there at once; for nobody else to reach.
+        with tempfile.TemporaryDirectory(prefix=".ledger-copy-", dir=target.parent) as folder:
+            made = Path(folder) / "copy"
+            count = _copied(source, Path(folder) / FILE_NAME, made)
+            _sync(made)
+            made.replace(target)
+            _sync(target.parent)
+    except NotOurs as error:
+        raise CannotBackUp(error.reason) from error
+    except Damaged as error:
+        raise CannotBackUp(f"{source} is damaged: {error}") from error
+    except OSError as error:
+        where = error.filename or target
+        raise CannotBackUp(f"cannot copy {source}: {where}: {error.strerror}") from error
+    except sqlite3.Error as error:
+        raise CannotBackUp(f"cannot copy {source}: {error}") from error
+    return count
+
+
+def _copied(source: Path, raw: Path, made: Path) -> int:
+    for _ in range(TRIES):
+        if _copy_round(source, raw):
+            break
+    else:
+        raise CannotBackUp(f"{source} changes too fast to be copied; stop the exporter for it")
+    look_at_header(raw)
+    with (
+        closing(sqlite3.connect(raw)) as database,
+        closing(sqlite3.connect(made)) as copy,
+        reading(),
+    ):
+        database.backup(copy)
+        # It is one file, which needs no log beside it.
+        copy.execute("PRAGMA journal_mode = DELETE")
+        said = str(copy.execute("PRAGMA integrity_check").fetchone()[0])
+        if said != "ok":
+            raise Damaged(said)
+        read_seal(copy)
+        count = int(copy.execute("SELECT count(*) FROM workflows").fetchone()[0])
+    made.chmod(0o640)
+    return count
+
+
+def _copy_round(source: Path, raw: Path) -> bool:
+    """Copy the file and its log; whether both are of one round."""
+    log = source.with_name(source.name + "-wal")
+    if check_ours(source.with_name(source.name + "-journal")):
+        # Where a file system allows no log, the file itself is not whole in the meantime.
+        raise CannotBackUp(f"{source} has no log, and can only be copied with the exporter stopped")
+    before = _round_of(source, log)
+    _copy(source, raw)
+    raw_log = raw.with_name(raw.name + "-wal")
+    raw_log.unlink(missing_ok=True)
+    if check_ours(log):
+        try:
+            _copy(log, raw_log)
+        except FileNotFoundError:
+            return False
+    return before == _round_of(source, log)
+
+
+def _round_of(source: Path, log: Path) -> tuple[object, ...]:
+    """What stays as it is during a round, in which the log only grows."""
+    status = source.lstat()
+    try:
+        handle = open_ours(log, os.O_RDONLY)
+    except FileNotFoundError:
+        # Without a log nobody writes, or all is in the file.
+        return status.st_ino, status.st_mtime_ns, status.st_size
+    try:
+        return status.st_ino, os.fstat(handle).st_ino, os.read(handle, _ROUND_BYTES)
+    finally:
+        os.close(handle)
+
+
+def _copy(source: Path, to: Path) -> None:
+    with (
+        open(open_ours(source, os.O_RDONLY), "rb") as file,  # noqa: PTH123 - a descriptor
+        to.open("wb") as copy,
+    ):
+        shutil.copyfileobj(file, copy, 1 << 20)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

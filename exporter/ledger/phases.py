@@ -1,0 +1,134 @@
+"""How long a workflow stayed in each phase before it ran. Pure.
+
+A change of phase lies between our last sight of the phase before and our first of the one after.
+Where these are at most `APART_SECONDS` apart, it is placed halfway between them; several changes
+that lie between the same two sights are spread evenly. A phase is measured where its beginning and
+its end can both be placed that way. It begins with the service's own stamp where it is the first:
+nothing comes before `accepted`. Everything else is uncertain, and is counted as that.
+
+What happens in an outage of ours has no sights close to it, and so is never measured. A phase that
+began before a restart is, if it is seen again in the same phase before it ends: then only the end
+matters, and how long ago the beginning was is told by the wall clock.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from exporter.ledger.facts import PhasePassed
+from exporter.observations import Moment, Status
+
+PHASES: Final = (Status.ACCEPTED, Status.UPLOADED, Status.QUEUED)
+"""The phases before a run, in their order."""
+
+APART_SECONDS: Final = 5.0
+"""How far apart the sights before and after a change may be. Streams tell something every 2 s."""
+
+LONGEST_SECONDS: Final = 30 * 86_400.0
+"""No phase lasts longer; what says so is wrong."""
+
+DATE_SECONDS: Final = 0.5
+"""The service tells its clock in whole seconds, cut off: on average it is half a second later."""
+
+CLOCK_SLACK_SECONDS: Final = 2.0
+"""A workflow may seem to be created later than it was seen, by so much, and no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """When a workflow came into the phase that it is in."""
+
+    wall: float
+    """Unix seconds, by our clock."""
+    monotonic: float | None
+    """The same by the clock that never steps; None: in an earlier process, of which it says
+    nothing to this one."""
+
+    def seconds_until(self, moment: Moment) -> float | None:
+        """From then to a moment; None where a clock must have stepped between them."""
+        if self.monotonic is None:
+            seconds = moment.wall - self.wall
+        else:
+            seconds = moment.monotonic - self.monotonic
+        return seconds if 0.0 <= seconds <= LONGEST_SECONDS else None
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What was known of a workflow before the present observation."""
+
+    phase: Status | None
+    """The phase that it was in; None: it was not seen yet."""
+    entered: Entry | None = None
+    """When it came into it; None: uncertain."""
+    last_seen: float | None = None
+    """Monotonic time of the last sight of it in that phase; None: not since the process began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What follows from an observation."""
+
+    entered: Entry | None
+    """When it came into the phase that it is in now; None: uncertain."""
+    facts: tuple[PhasePassed, ...] = ()
+
+
+def created_by_clocks(
+    created_at: float | None, service_wall: float | None, at: Moment
+) -> Entry | None:
+    """When a workflow was created, by our clocks; None: that cannot be told.
+
+    Args:
+        created_at: the service's stamp, Unix seconds.
+        service_wall: the service's clock, Unix seconds in whole ones.
+        at: the same instant by our clocks.
+    """
+    if created_at is None or service_wall is None:
+        return None
+    age = service_wall + DATE_SECONDS - created_at
+    if not -CLOCK_SLACK_SECONDS <= age <= LONGEST_SECONDS:
+        return None
+    created = _before(at, max(age, 0.0))
+    return Entry(created.wall, created.monotonic)
+
+
+def follow(before: Sight, reached: Status, at: Moment, created: Entry | None) -> Progress:
+    """What a sight of a workflow tells of its phases.
+
+    Args:
+        before: what was known.
+        reached: the status that it has now, or `running` where it has run and is over.
+        at: when this was seen.
+        created: when it was created; None: that is not known, or of an earlier run.
+    """
+    if before.phase is reached:
+        entered = before.entered
+        return Progress(created if entered is None and reached is Status.ACCEPTED else entered)
+    if before.phase is None:
+        first, since = Status.ACCEPTED, created
+        if reached is Status.ACCEPTED:
+            return Progress(created)
+        apart = None if created is None else created.seconds_until(at)
+    else:
+        first, since = before.phase, before.entered
+        apart = None if before.last_seen is None else max(at.monotonic - before.last_seen, 0.0)
+    left = PHASES[first.rank : reached.rank]
+    if apart is None or apart > APART_SECONDS:
+        return Progress(None, tuple(PhasePassed(phase, None) for phase in left))
+    return _spread(left, since, apart, at)
+
+
+def _spread(left: Sequence[Status], since: Entry | None, apart: float, at: Moment) -> Progress:
+    """The changes out of these phases, the first of which began at `since`, lie in one gap."""
+    facts = []
+    for number, phase in enumerate(left, start=1):
+        change = _before(at, apart * (1 - number / (len(left) + 1)))
+        seconds = None if since is None else since.seconds_until(change)
+        facts.append(PhasePassed(phase, None if seconds is None else round(seconds, 6)))
+        since = Entry(change.wall, change.monotonic)
+    return Progress(since, tuple(facts))
+
+
+def _before(moment: Moment, seconds: float) -> Moment:
+    return Moment(moment.wall - seconds, moment.monotonic - seconds)

@@ -1,0 +1,43 @@
+"""What the ledger tells whoever listens to it: each thing taken that changed something.
+
+Counting does not wait for listeners: they get this under the ledger's lock, and should only put it
+aside.
+"""
+
+from dataclasses import dataclass
+
+from exporter.ledger.facts import Fact, Ignored
+from exporter.ledger.store import AccountMarks
+from exporter.ledger.workflow import Workflow
+from exporter.observations import Moment, Observation
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """One change of one workflow."""
+
+    before: Workflow | None
+    """None: it was not known."""
+    after: Workflow
+    facts: tuple[Fact, ...]
+    at: Moment
+    seen: Observation | None
+    """What the service said; None: nobody asked it, as when an id is named or given up."""
+    marks: AccountMarks
+    """What was remembered of its account at that moment."""
+    listed: bool
+    """Whether the account's list is read."""
+
+
+def is_news(before: Workflow | None, after: Workflow, facts: tuple[Fact, ...]) -> bool:
+    """Whether anything has changed that is worth telling; being seen once more is not."""
+    return (
+        before is None
+        or before.status is not after.status
+        or before.phase != after.phase
+        or before.queue_position != after.queue_position
+        or before.unknown_status != after.unknown_status
+        or before.started_at != after.started_at
+        or before.run != after.run
+        or any(type(fact) is not Ignored for fact in facts)
+    )

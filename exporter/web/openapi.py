@@ -1,0 +1,226 @@
+"""The description of the JSON interface, made of the models that its endpoints use."""
+
+from functools import cache
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+
+from exporter import __version__
+from exporter.views import Overview, WorkflowStory
+from exporter.web.push import ID_SCHEMA, PUSH_PATH, Push, Taken, Withdrawn
+from exporter.web.reading import ACCOUNTS_PATH, SLICE, WorkflowParameters, Workflows
+
+OPENAPI_PATH: Final = "/api/v1/openapi.json"
+
+_Json = dict[str, Any]
+
+_MODEL: Final = "#/components/schemas/{model}"
+_ID: Final = {
+    "name": "workflow_id",
+    "in": "path",
+    "required": True,
+    "description": "The workflow's id, in upper or lower case.",
+    "schema": ID_SCHEMA,
+}
+_ACCOUNT: Final = {
+    "name": "account",
+    "in": "query",
+    "description": "Needed where the push token is that of several accounts.",
+    "schema": {"type": "string"},
+}
+_REFUSALS: Final = {
+    400: "What was sent is not as described here.",
+    401: "The password, or the push token, is missing or wrong.",
+    403: "The push token is not that of the account.",
+    404: "Nothing is known of it; or no account takes pushed ids.",
+    413: "The body is larger than 1 MiB.",
+    429: "More requests than `rate_limit` of the web side's file allows.",
+    503: "It cannot be told now: ask again after `Retry-After`.",
+}
+_OF_WEB_SIDE: Final = (401, 429, 503)
+"""Answered before the endpoint, in plain text."""
+
+
+@cache
+def openapi() -> _Json:
+    """The document, OpenAPI 3.1."""
+    schemas: _Json = {}
+    parameters = _collected(schemas, WorkflowParameters, mode="validation")
+    del schemas["WorkflowParameters"]
+    read: list[_Json] = [{}, {"password": []}]
+    either: list[_Json] = [*read, {"push_token": []}]
+    table = _answers(schemas, 200, "A page of the table.", Workflows, (400, 403, 404))
+    story = _answers(schemas, 200, "What has happened to it.", WorkflowStory, (400, 404))
+    overview = _answers(schemas, 200, "How the accounts are.", Overview, ())
+    pushed = _answers(schemas, 202, "The ids are kept.", Taken, (400, 403, 404, 413))
+    withdrawn = _answers(schemas, 204, "Nobody names it any more.", None, (400, 403, 404))
+    body = {"application/json": {"schema": _collected(schemas, Push, mode="validation")}}
+    schemas["Refusal"] = {
+        "type": "object",
+        "description": "Why there is no other answer.",
+        "properties": {"status": {"type": "integer"}, "message": {"type": "string"}},
+        "required": ["status", "message"],
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "comfycontrol-exporter",
+            "version": __version__,
+            "description": "Reading what the exporter knows, and pushing ids to it.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": {
+            ACCOUNTS_PATH: {"get": _operation("accounts", "How the accounts are.", read, overview)},
+            PUSH_PATH: {
+                "get": _operation(
+                    "workflows",
+                    "Open workflows, or those that have ended lately.",
+                    either,
+                    table,
+                    parameters=[*_parameters(parameters), _SLICES],
+                ),
+                "post": _operation(
+                    "push",
+                    "Have the exporter follow these workflows.",
+                    [{"push_token": []}],
+                    pushed,
+                    body={"required": True, "content": body},
+                ),
+                "delete": _operation(
+                    "withdraw_several",
+                    "Follow several workflows no more.",
+                    [{"push_token": []}],
+                    _answers(schemas, 200, "So many were open.", Withdrawn, (400, 403, 404, 413)),
+                    body={"required": True, "content": body},
+                    parameters=[_ACCOUNT],
+                ),
+            },
+            PUSH_PATH + "/{workflow_id}": {
+                "get": _operation(
+                    "workflow",
+                    "What has happened to one workflow.",
+                    either,
+                    story,
+                    parameters=[_ID],
+                ),
+                "delete": _operation(
+                    "withdraw",
+                    "Follow a workflow no more.",
+                    [{"push_token": []}],
+                    withdrawn,
+                    parameters=[_ID, _ACCOUNT],
+                ),
+            },
+            OPENAPI_PATH: {
+                "get": _operation(
+                    "openapi",
+                    "This document.",
+                    read,
+                    _answers(schemas, 200, "It.", dict[str, Any], ()),
+                )
+            },
+        },
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "password": {
+                    "type": "http",
+                    "scheme": "basic",
+                    "description": "Where `--web.config.file` has `basic_auth_users`.",
+                },
+                "push_token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "What `push.token_file` of the account holds.",
+                },
+            },
+        },
+    }
+
+
+_SLICES: Final = {
+    "name": "slices",
+    "in": "query",
+    "description": f"Those of these slices, as `{SLICE}<label>=<value>`.",
+    "style": "form",
+    "explode": True,
+    "schema": {
+        "type": "object",
+        "patternProperties": {"^slice[.][a-zA-Z_][a-zA-Z0-9_]*$": {"type": "string"}},
+        "additionalProperties": False,
+    },
+}
+
+
+def _collected(schemas: _Json, model: Any, mode: str) -> _Json:  # noqa: ANN401 - any type
+    """The schema of a model; those that it is made of are put among the others."""
+    schema = TypeAdapter(model).json_schema(ref_template=_MODEL, mode=mode)  # type: ignore[arg-type]
+    schemas.update(schema.pop("$defs", {}))
+    title = schema.get("title")
+    if title is None or schema.get("type") != "object" or "properties" not in schema:
+        return schema
+    schemas[title] = schema
+    return schema if title == "WorkflowParameters" else {"$ref": _MODEL.format(model=title)}
+
+
+def _parameters(schema: _Json) -> list[_Json]:
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "description": described.get("description", ""),
+            "schema": {
+                key: value
+                for key, value in _given(described).items()
+                if key not in {"title", "description"}
+            },
+        }
+        for name, described in schema["properties"].items()
+    ]
+
+
+def _given(described: _Json) -> _Json:
+    """What may be sent: null is the same as leaving it out, which a query cannot say."""
+    for choice in described.get("anyOf", ()):
+        if choice.get("type") != "null":
+            return dict(choice)
+    return described
+
+
+def _operation(  # noqa: PLR0913 - what an operation is made of
+    name: str,
+    summary: str,
+    security: list[_Json],
+    answers: _Json,
+    *,
+    parameters: list[_Json] | None = None,
+    body: _Json | None = None,
+) -> _Json:
+    operation: _Json = {"operationId": name, "summary": summary, "security": security}
+    if parameters:
+        operation["parameters"] = parameters
+    if body is not None:
+        operation["requestBody"] = body
+    return operation | {"responses": answers}
+
+
+def _answers(
+    schemas: _Json,
+    status: int,
+    means: str,
+    model: Any,  # noqa: ANN401 - any type, or None for no body
+    refusals: tuple[int, ...],
+) -> _Json:
+    good: _Json = {"description": means}
+    if model is not None:
+        schema = _collected(schemas, model, mode="serialization")
+        good["content"] = {"application/json": {"schema": schema}}
+    answers: _Json = {str(status): good}
+    refusal = {"schema": {"$ref": _MODEL.format(model="Refusal")}}
+    for code in sorted({*refusals, *_OF_WEB_SIDE}):
+        content: _Json = {"application/json": refusal}
+        if code in _OF_WEB_SIDE:
+            content["text/plain"] = {"schema": {"type": "string"}}
+        answers[str(code)] = {"description": _REFUSALS[code], "content": content}
+    return answers

@@ -1,0 +1,177 @@
+"""The endpoints by which programs read what the pages show.
+
+    GET /api/v1/accounts              the first page
+    GET /api/v1/workflows             a table of workflows, open ones or those that have ended
+    GET /api/v1/workflows/{id}        what has happened to one
+
+They ask for what the pages ask for: the passwords of the web side, where it has any. The two last
+take a push token as well, and then show the accounts of that token alone.
+"""
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
+from typing import Annotated, Final, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from exporter.config import parse_workflow_id
+from exporter.views import Overview, Views, WorkflowQuery, WorkflowRow, WorkflowStory, WorkflowTable
+from exporter.web.answers import Refused
+from exporter.web.workers import Workers
+
+ACCOUNTS_PATH: Final = "/api/v1/accounts"
+
+SLICE: Final = "slice."
+"""Before the label of a slice, in the name of a parameter."""
+
+MOST_PER_PAGE: Final = 1_000
+
+_T = TypeVar("_T")
+_Text = Annotated[str, Field(max_length=200)]
+_Sort = Literal[
+    "age", "status", "position", "run", "seen", "ended",
+    "-age", "-status", "-position", "-run", "-seen", "-ended",
+]  # fmt: skip
+
+
+class WorkflowParameters(BaseModel):
+    """What may stand in the query of `GET /api/v1/workflows`."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    account: _Text | None = None
+    """Those of this account."""
+    phase: Literal["open", "settled"] = "open"
+    """Those that are open, or that have ended lately, the ones that were given up included."""
+    status: _Text | None = None
+    """Those in this status; `other`: in one that the exporter does not know."""
+    node_type: _Text | None = None
+    """Those that have failed in a node of this type."""
+    id: _Text = ""
+    """Those whose id begins like this."""
+    sort: _Sort | None = None
+    """By what they are sorted, `-`: the largest first. Usual is `-age`, and `-ended` for those that
+    have ended."""
+    page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """From 1; beyond the last one, it is the last one."""
+    per_page: Annotated[int, Field(ge=1, le=MOST_PER_PAGE)] = 100
+    """Rows of a page."""
+
+    def query(self, slices: dict[str, str]) -> WorkflowQuery:
+        """The same for the views."""
+        sort = self.sort or ("-ended" if self.phase == "settled" else "-age")
+        key = sort.removeprefix("-")
+        return WorkflowQuery(
+            account=self.account,
+            status=self.status,
+            phase=self.phase,
+            node_type=self.node_type,
+            slices=slices,
+            prefix=self.id,
+            sort=key,  # type: ignore[arg-type]  # one of those above
+            descending=sort.startswith("-"),
+            page=self.page,
+            per_page=self.per_page,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Workflows:
+    """One page of a table of workflows."""
+
+    workflows: tuple[WorkflowRow, ...]
+    total: int
+    """Workflows on all pages."""
+    page: int
+    pages: int
+
+
+OVERVIEW: Final = TypeAdapter(Overview)
+WORKFLOWS: Final = TypeAdapter(Workflows)
+STORY: Final = TypeAdapter(WorkflowStory)
+
+
+class Reading:
+    """The handlers; `accounts` are those of a push token, None where there was none."""
+
+    def __init__(self, views: Views, workers: Workers) -> None:
+        self._views = views
+        self._workers = workers
+
+    async def overview(self, _: Request) -> Response:
+        """The first page."""
+        return await self._answered(OVERVIEW, self._views.overview)
+
+    async def workflows(self, request: Request, accounts: Collection[str] | None) -> Response:
+        """A table."""
+        query = _query(request.query_params.multi_items(), accounts)
+
+        def show() -> Workflows:
+            table = self._views.workflows(query)
+            return _page(table)
+
+        return await self._answered(WORKFLOWS, show)
+
+    async def workflow(self, request: Request, accounts: Collection[str] | None) -> Response:
+        """What has happened to one."""
+        try:
+            workflow_id = parse_workflow_id(request.path_params["workflow_id"])
+        except ValueError:
+            raise Refused(400, "not a workflow id") from None
+
+        def show() -> WorkflowStory:
+            story = self._views.workflow(workflow_id)
+            if story is None or (accounts is not None and story.row.account not in accounts):
+                raise Refused(404, "nothing is known of this workflow")
+            return story
+
+        return await self._answered(STORY, show)
+
+    async def _answered(self, adapter: TypeAdapter[_T], show: Callable[[], _T]) -> Response:
+        # The ledger is read, which waits for its lock, and ten thousand rows take their time.
+        body = await self._workers.run(lambda: adapter.dump_json(show()))
+        return Response(body, media_type="application/json")
+
+
+def _page(table: WorkflowTable) -> Workflows:
+    return Workflows(table.rows, table.total, table.page, table.pages)
+
+
+def _query(pairs: Iterable[tuple[str, str]], accounts: Collection[str] | None) -> WorkflowQuery:
+    given: dict[str, str] = {}
+    slices: dict[str, str] = {}
+    for name, value in pairs:
+        if name.startswith(SLICE):
+            slices[name.removeprefix(SLICE)] = value
+        elif name in given:
+            raise Refused(400, "a parameter is given more than once")
+        else:
+            given[name] = value
+    try:
+        parameters = WorkflowParameters.model_validate_strings(given)
+    except ValidationError as error:
+        raise Refused(400, _fault(error)) from None
+    query = parameters.query(slices)
+    if accounts is None:
+        return query
+    return _within(query, accounts)
+
+
+def _within(query: WorkflowQuery, accounts: Collection[str]) -> WorkflowQuery:
+    """The same of the account that the token is for."""
+    if query.account is None and len(accounts) > 1:
+        raise Refused(400, "name the account: the token is that of several")
+    account = next(iter(accounts)) if query.account is None else query.account
+    if account not in accounts:
+        raise Refused(403, "this token is not that of the account")
+    return replace(query, account=account)
+
+
+def _fault(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(WorkflowParameters.model_fields)
+        return f"unknown parameter; there are {known} and {SLICE}<label>"
+    return f"{first['loc'][0]}: {first['msg']}"

@@ -1,0 +1,86 @@
+"""Where few files may be open, the real program keeps some free for everything but streams."""
+
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import requests
+
+from exporter.descriptors import shares
+from exporter.simulator import Simulator, parse_scenario
+from tests.e2e.programs import EXPORTER, free_port
+from tests.integration.following.exporting import NO_LIMIT, Metrics
+
+PATIENCE = 30.0
+OPEN_FILES = 100
+OPEN_WORKFLOWS = 160
+SCENARIO = "{limit: {enabled: false}, accounts: [{name: studio, tokens: [cfc_token]}]}"
+
+
+@pytest.fixture
+def ends() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def scrape(port: int) -> Metrics:
+    return Metrics(requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text)
+
+
+def until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            if holds():
+                return
+        except requests.ConnectionError:
+            pass
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.1)
+
+
+def test_with_few_descriptors_scrapes_are_answered_and_the_list_is_read(
+    tmp_path: Path, ends: ExitStack
+) -> None:
+    simulator = ends.enter_context(Simulator(parse_scenario(SCENARIO), seed=1))
+    workflows = [simulator.create(scripted=True) for _ in range(OPEN_WORKFLOWS)]
+    account = {
+        "name": "studio", "token": "cfc_token", "base_url": simulator.base_url,
+        "rate_limit": NO_LIMIT, "listing": {"interval": "1s"},
+    }  # fmt: skip
+    config, log, port = tmp_path / "config.yml", tmp_path / "log", free_port()
+    config.write_text(json.dumps({"accounts": [account]}))
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [
+                "prlimit", f"--nofile={OPEN_FILES // 2}:{OPEN_FILES}", "--",
+                EXPORTER, f"--config.file={config}", f"--web.listen-address=127.0.0.1:{port}",
+                f"--storage.path={tmp_path / 'data'}",
+            ],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    ends.callback(process.wait, 20)
+    ends.callback(process.kill)
+    streams = shares(OPEN_FILES).streams
+    until(lambda: scrape(port).total("exporter_streams_held_back") == OPEN_WORKFLOWS - streams)
+    simulator.wait_until(lambda truth: truth.streams_open == streams, PATIENCE)
+
+    # A crowd of clients takes nobody's descriptors but their own.
+    for _ in range(OPEN_FILES):
+        ends.enter_context(socket.create_connection(("127.0.0.1", port)))
+    for workflow in workflows:
+        simulator.workflow(workflow).advance("running")
+        simulator.workflow(workflow).advance("completed")
+    until(lambda: scrape(port).total("workflows_finished_total") == OPEN_WORKFLOWS)
+    until(lambda: scrape(port).total("exporter_streams_held_back") == 0)
+    assert scrape(port).total("account_up") == 1
+    lines = log.read_text().splitlines()
+    assert len([line for line in lines if "limit of open files" in line]) == 1
+    assert not [line for line in lines if "no client can be taken in" in line]
+    assert len(lines) < 40 + 2 * OPEN_WORKFLOWS
