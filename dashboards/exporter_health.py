@@ -99,6 +99,7 @@ def exporter_health(thresholds: Thresholds) -> model.Dashboard:
             Row("Series", _series()),
             Row("Process and ledger", _process()),
             Row("Bounds", _bounds()),
+            Row("Replicas", _replicas()),
         ],
     )
 
@@ -769,6 +770,60 @@ def _bounds() -> list[AnyPanel]:
             Query(
                 'sum(comfycontrol_exporter_workflow_files{account=~"$account", state="faulty"})',
                 "faulty files",
+            ),
+        ),
+    ]
+
+
+def _replicas() -> list[AnyPanel]:
+    return [
+        lines(
+            About(
+                "Who holds the account",
+                "1 on the replica that counts it. Two lines at 1 for one account, or none for "
+                "longer than 15 s: look at the replicas' logs. Empty: the ledger is not in "
+                "PostgreSQL.",
+                COUNT,
+                width=6,
+            ),
+            Query(
+                'sum by (account, instance) (comfycontrol_account_held{account=~"$account"} == 1)',
+                "{{account}} on {{instance}}",
+            ),
+        ),
+        counts(
+            About(
+                "Accounts taken over",
+                "How often the replica that counts an account changed. Once for each restart is "
+                "usual.",
+                COUNT,
+                width=6,
+            ),
+            Query(
+                counted('comfycontrol_account_lease_changes_total{account=~"$account"}', "account"),
+                "{{account}}",
+            ),
+        ),
+        lines(
+            About(
+                "Replicas alive",
+                "As each of them sees it. 0: it cannot reach the database.",
+                COUNT,
+                width=6,
+            ),
+            Query("comfycontrol_exporter_replicas", "seen by {{instance}}"),
+        ),
+        counts(
+            About(
+                "Commits lost by the database",
+                "That it had acknowledged, and has no more after a failover. They were given to "
+                "it again.",
+                COUNT,
+                width=6,
+            ),
+            Query(
+                counted("comfycontrol_exporter_ledger_regressions_total", "instance"),
+                "{{instance}}",
             ),
         ),
     ]
