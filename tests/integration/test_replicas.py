@@ -198,6 +198,11 @@ class Story:
         )
         self.replicas = Replicas(stage, str(config))
 
+    def takeovers(self) -> int:
+        """How often a replica began to hold an account."""
+        outputs = (process.output for process in self.replicas.processes.values())
+        return sum(output.count(" gained=") for output in outputs)
+
     def connect(self, number: int, **changes: str) -> None:
         """Write the connection string of a replica."""
         dsn = self.server.dsn(password="Planted", **changes)
@@ -242,7 +247,7 @@ class Story:
             and _total(shown, "comfycontrol_workflow_failures_total") >= failed
         )
 
-    def check_truth(self) -> None:
+    def check_truth(self, *, may_step_back: bool = False) -> None:
         pages = self.truth()["requests"]["list"]
         self.stage.until(
             "the list is read again", lambda: self.truth()["requests"]["list"] >= pages + 5
@@ -259,7 +264,7 @@ class Story:
         spent = sum((w["completed_ms"] - w["started_ms"]) / 1000 for w in ran)
         seconds = _total(shown, "comfycontrol_workflow_run_duration_seconds_sum")
         assert seconds == pytest.approx(spent)
-        assert not self.replicas.faults
+        assert may_step_back or not self.replicas.faults
         # All of them ask from one address, and together no more than it may.
         assert sum(self.truth()["refusals"].values()) == 0
         for process in self.replicas.processes.values():
@@ -386,17 +391,21 @@ def test_a_failover_of_the_database_loses_nothing(story: Story, way: str) -> Non
             while time.monotonic() < until:
                 story.replicas.look()
                 time.sleep(0.1)
+        takeovers = story.takeovers()
         primary.crash()
         wire.close()
         standby.query("SELECT pg_promote()")
         story.server = standby
         story.stage.until("everything is counted", story.is_all_known, seconds=120)
-        story.check_truth()
+        # Only who has made the lost commits knows of them. Where its leases ended in the failover
+        # as well, the list tells what is missing, and what was shown steps back until then.
+        is_unknown = way == "asynchronous" and story.takeovers() != takeovers
+        story.check_truth(may_step_back=is_unknown)
         regressions = sum(
             "the database has lost commits" in process.output
             for process in story.replicas.processes.values()
         )
-        assert bool(regressions) == (way == "asynchronous")
+        assert is_unknown or bool(regressions) == (way == "asynchronous")
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.postgres.link import Connection, Cursor, Link
 from exporter.ledger.postgres.store import PostgresStore
 from exporter.ledger.store import Batch, StoreFailed
-from exporter.observations import Moment, Via
+from exporter.observations import Baseline, Moment, Status, Via
 from tests.postgres import Server
 from tests.property.test_ledger import LedgerMachine, crashes, numbers, series, vias
 from tests.unit.ledger.keepers import PostgresKeeper
@@ -126,6 +126,7 @@ class PostgresMachine(LedgerMachine):
     def _first_store(self) -> CrashingStore:  # type: ignore[override]
         self.keeper = PostgresKeeper(self.server.fresh(), self.clocks)
         self.holders = count(1)
+        self.written = count(1)
         return self._next_store(Path("none"))
 
     def _next_store(self, folder: Path) -> CrashingStore:  # type: ignore[override]
@@ -203,8 +204,8 @@ class PostgresMachine(LedgerMachine):
             "frontier = t.frontier FROM then_account t WHERE t.account = a.account"
         )
         # Until it is next written to, nobody knows.
-        self.ledger.draw_line("studio", T0)
-        self.ledger.advance_list_frontier("studio", T0 + self.service.moment)
+        written = Baseline(next(self.written), 0.0, 0.0)
+        self.ledger.keep_baseline("studio", Status.FAILED, written)
         self.ledger.keep()
         self.clocks.pass_(20)
         self.ledger.keep()
