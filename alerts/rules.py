@@ -12,7 +12,9 @@ Three things that each expression must survive, and how it does:
 
 An account is that of one exporter: `job, instance, account`. Exporters that were started from the
 environment alone all have one that is called `default`. A pod that moves keeps its `instance` where
-the chart's monitors are used.
+the chart's monitors are used. Accounts of replicas that share a ledger have no `instance`
+(docs/replicas.md), and what belongs to a process has one: where the two are joined, the sum or
+maximum over the job, which has none either, stands beside that of each process.
 
 One incident is one page: what fires for the same reason excludes each other, or the example for
 Alertmanager silences it. Texts say what was measured, and of this exporter.
@@ -32,6 +34,7 @@ from alerts.texts import (
     OF_ACCOUNT,
     OLDEST,
     STANDSTILL,
+    cap_of,
 )
 
 OVERVIEW: Final = "comfycontrol-overview"
@@ -373,9 +376,13 @@ ALERTS: Final = (
                 # and that has had nothing to ask since (its ids were withdrawn), is idle.
                 expr="max by (job, instance, account) "
                 "(last_over_time(comfycontrol_account_up[5m])) == 0\n"
-                "and on (job, instance, account)\n"
-                "  sum by (job, instance, account) "
-                "(increase(comfycontrol_api_requests_total[10m])) > 0",
+                # Requests are those of a process: an account without `instance` is that of any.
+                "and on (job, instance, account) (\n"
+                "    sum by (job, instance, account) "
+                "(increase(comfycontrol_api_requests_total[10m]))\n"
+                "  or\n"
+                "    sum by (job, account) (increase(comfycontrol_api_requests_total[10m]))\n"
+                ") > 0",
                 when="the service gives no answer that is usable and that the account needs: its "
                 "list, or where it has none, its workflows",
                 summary=f"{CAUSE}{DOWN_SHORT}",
@@ -460,9 +467,8 @@ ALERTS: Final = (
                 when="a node or exception type beyond the cap was counted as `other` within 1 h",
                 summary="New values of {{ $labels.label }} in {{ $labels.account }} count as other",
                 description="The cap `metrics.{{ $labels.label }}s`"
-                "{{ with printf `comfycontrol_exporter_label_values_cap"
-                "{job=%q, instance=%q, label=%q}` $labels.job $labels.instance $labels.label "
-                "| query }} of {{ . | first | value }} values{{ end }} is reached: "
+                f"{{{{ with {cap_of('$labels.label')} }}}} of "
+                "{{ . | first | value }} values{{ end }} is reached: "
                 "failures of new kinds can no longer be told apart.",
             ),
             Rule(
@@ -470,17 +476,19 @@ ALERTS: Final = (
                 # A cap of 0 is a wish: nobody misses what was turned off.
                 expr="max by (job, instance, account) (\n"
                 "    comfycontrol_workflow_series_omitted\n"
-                "  and on (job, instance)\n"
-                '    comfycontrol_exporter_label_values_cap{label="workflow_id"} > 0\n'
+                "  and on (job, instance) (\n"
+                '      comfycontrol_exporter_label_values_cap{label="workflow_id"}\n'
+                "    or\n"
+                '      max by (job) (comfycontrol_exporter_label_values_cap{label="workflow_id"})\n'
+                "  ) > 0\n"
                 ") > 0",
                 when="queue positions have no series because of `metrics.per_workflow_series` "
                 "(not where that is 0)",
                 summary="Queue positions of {{ $labels.account }} are left out",
                 description="{{ $value }} workflows have a known place in their queue and no "
                 "series: the cap `metrics.per_workflow_series`"
-                "{{ with printf `comfycontrol_exporter_label_values_cap"
-                '{job=%q, instance=%q, label="workflow_id"}` $labels.job $labels.instance '
-                "| query }} of {{ . | first | value }}{{ end }} is reached. "
+                f"{{{{ with {cap_of('`workflow_id`')} }}}}"
+                " of {{ . | first | value }}{{ end }} is reached. "
                 "Everything else counts them.",
             ),
         ),

@@ -499,7 +499,10 @@ def test_whatever_alerts_are_made_of_and_is_always_there_is_missed_where_it_is_n
 
 def filled_needs() -> list[tuple[str, str]]:
     values = Values(THRESHOLDS)
-    return [(name, build.fill(there, values)) for name, there in needed.NEEDED]
+    return [
+        (name, build.fill(there, values))
+        for name, there in [*needed.OF_ACCOUNTS, *((name, name) for name in needed.OF_EXPORTERS)]
+    ]
 
 
 def _classic(metric: Metric) -> list[str]:
