@@ -61,6 +61,9 @@ OF_EXPORTERS: Final = (
 )
 """Those that every exporter shows."""
 
+_NO_INSTANCE: Final = 'label_replace(vector(1), "instance", "", "", "")'
+"""Matches what has no instance: it is that of all replicas."""
+
 _HOLDS_NOTHING: Final = (
     "comfycontrol_exporter_replicas unless on (job, instance) comfycontrol_account_held == 1"
 )
@@ -74,8 +77,7 @@ def missing() -> str:
                 _named(
                     name,
                     f"unless on (job, instance) ({there})\n"
-                    # `vector(1)` has no labels: what has no instance is that of all replicas.
-                    f"  unless on (job) (({there}) and on (instance) vector(1))\n"
+                    f"  unless on (job) (({there}) and on (instance) {_NO_INSTANCE})\n"
                     f"  unless on (job, instance) ({_HOLDS_NOTHING})",
                 )
                 for name, there in OF_ACCOUNTS

@@ -533,12 +533,88 @@ ALERTS: Final = (
         HEALTH,
         (
             Rule(
+                # A database that cannot be reached is ComfyControlDatabaseFailing.
                 expr="sum by (job, instance) "
-                "(increase(comfycontrol_exporter_ledger_errors_total[15m])) > 0",
+                "(increase(comfycontrol_exporter_ledger_errors_total[15m])) > 0\n"
+                "unless on (job, instance) "
+                "min_over_time(comfycontrol_exporter_replicas[15m]) == 0",
                 when="the ledger could not be read or kept on disk within 15 min",
                 summary="The ledger of {{ $labels.instance }} cannot be kept",
                 description="{{ $value | printf `%.0f` }} errors within the last 15 minutes. It "
                 "goes on in memory; a restart now would lose, or count again, what is not on disk.",
+            ),
+        ),
+    ),
+    Alert(
+        "ComfyControlAccountNotHeld",
+        HEALTH,
+        (
+            Rule(
+                # Where no replica reaches the database, it is ComfyControlDatabaseFailing.
+                expr="max by (job, account) (comfycontrol_account_held) == 0\n"
+                "and on (job) max by (job) (comfycontrol_exporter_replicas) > 0",
+                when="no replica that is scraped holds the account, while one reaches the database",
+                summary="No replica counts {{ $labels.account }}",
+                description="None of the replicas that are scraped holds the account: nothing is "
+                "shown of it, and what ends meanwhile is counted once one does.",
+            ),
+        ),
+    ),
+    Alert(
+        "ComfyControlAccountHeldTwice",
+        HEALTH,
+        (
+            Rule(
+                expr="sum by (job, account) (comfycontrol_account_held) > 1",
+                when="more than one replica holds the account",
+                summary="{{ $value }} replicas count {{ $labels.account }}",
+                description="Replicas of the job {{ $labels.job }} that share one database cannot: "
+                "they have different ones, and sums over them count twice.",
+            ),
+        ),
+    ),
+    Alert(
+        "ComfyControlDatabaseFailing",
+        HEALTH,
+        (
+            Rule(
+                reason="all",
+                expr="max by (job) (comfycontrol_exporter_replicas) == 0",
+                when="no replica reaches the database",
+                summary="No replica of {{ $labels.job }} reaches its database",
+                description="No account is counted until one does. What ends meanwhile is counted "
+                "then, from the lists.",
+            ),
+            Rule(
+                reason="one",
+                expr="max by (job, instance) (comfycontrol_exporter_replicas) == 0\n"
+                "and on (job) max by (job) (comfycontrol_exporter_replicas) > 0",
+                when="one replica cannot reach the database, and another one can",
+                summary="{{ $labels.instance }} cannot reach its database",
+                description="Other replicas have taken over what it held.",
+            ),
+            Rule(
+                reason="lost",
+                expr="sum by (job, instance) "
+                "(increase(comfycontrol_exporter_ledger_regressions_total[1h])) > 0",
+                when="the database has lost commits that it had acknowledged, within 1 h",
+                summary="The database of {{ $labels.job }} has lost commits",
+                description="{{ $value | printf `%.0f` }} that it had acknowledged to "
+                "{{ $labels.instance }} within the last hour, as a standby that lags behind does "
+                "when it takes over. They were given to it again.",
+            ),
+        ),
+    ),
+    Alert(
+        "ComfyControlReplicasDisagree",
+        HEALTH,
+        (
+            Rule(
+                expr="max by (job) (comfycontrol_exporter_config_hash)\n"
+                "!= min by (job) (comfycontrol_exporter_config_hash)",
+                when="replicas have different configurations",
+                summary="Replicas of {{ $labels.job }} differ in their configuration",
+                description="What is counted depends on which replica holds the account.",
             ),
         ),
     ),

@@ -20,6 +20,7 @@ from exporter.comfycontrol.budget import RequestBudget
 from exporter.comfycontrol.window import Limit
 from exporter.comfycontrol.window_file import WindowFile
 from exporter.config import Account, Config, RateLimit, TokenSource, TokenUnreadable
+from exporter.config.fingerprint import fingerprint
 from exporter.config.slices import compiled
 from exporter.following.choosing import StreamCapacity
 from exporter.following.loop import StreamLoop
@@ -109,7 +110,9 @@ class App:
         self._storage = storage
         self._fresh_services = fresh_services
         self._config_reading = ConfigReading(
-            last_reload_successful=True, last_reload_success_at=now().wall
+            last_reload_successful=True,
+            last_reload_success_at=now().wall,
+            fingerprint=fingerprint(config),
         )
         self.web_config_reading: Callable[[], bool | None] = lambda: None
         """Whether the web side's own file, as it is now, is in use; None where there is none."""
@@ -326,7 +329,9 @@ class App:
                 config = config.model_copy(update=fixed)
             self._change(config)
             self._config_reading = ConfigReading(
-                last_reload_successful=True, last_reload_success_at=self._now().wall
+                last_reload_successful=True,
+                last_reload_success_at=self._now().wall,
+                fingerprint=fingerprint(config),
             )
 
     def note_reload_failed(self) -> None:

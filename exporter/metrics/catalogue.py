@@ -606,6 +606,17 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         lambda scrape: [Sample((), scrape.config.last_reload_success_at)],
     ),
     Metric(
+        "comfycontrol_exporter_config_hash",
+        "gauge",
+        "exporter",
+        (),
+        "A hash of the configuration in use, without tokens, storage and egress: the same on all "
+        "replicas.",
+        "a number of 48 bits",
+        reading.config_hash,
+        absent="the ledger is not in PostgreSQL",
+    ),
+    Metric(
         "comfycontrol_exporter_web_config_last_reload_successful",
         "gauge",
         "exporter",

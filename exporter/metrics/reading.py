@@ -69,6 +69,8 @@ class ConfigReading:
     """Unix seconds."""
     web_last_reload_successful: bool | None = None
     """Whether the file of the web side in use is the one last read; None where there is none."""
+    fingerprint: int = 0
+    """Of the configuration in use (`exporter.config.fingerprint`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -530,6 +532,12 @@ def replicas_alive(reading: Reading) -> Iterator[Sample]:
     """How many replicas there are, this one included."""
     if reading.replicas is not None:
         yield Sample((), reading.replicas.replicas)
+
+
+def config_hash(reading: Reading) -> Iterator[Sample]:
+    """By what this replica counts, to be compared with the others."""
+    if reading.replicas is not None:
+        yield Sample((), reading.config.fingerprint)
 
 
 def ledger_regressions(reading: Reading) -> Iterator[Sample]:

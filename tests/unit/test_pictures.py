@@ -27,6 +27,7 @@ ACCOUNT = Account(
 OPTIONAL = {
     "comfycontrol_account_held",
     "comfycontrol_account_lease_changes_total",
+    "comfycontrol_exporter_config_hash",
     "comfycontrol_exporter_ledger_regressions_total",
     "comfycontrol_exporter_replicas",
     "comfycontrol_exporter_slice_info",

@@ -444,7 +444,11 @@ def test_of_accounts_that_others_hold_it_says_only_that() -> None:
 
 
 def test_without_replicas_nothing_is_said_of_them() -> None:
-    for name in ("comfycontrol_account_held", "comfycontrol_exporter_replicas"):
+    for name in (
+        "comfycontrol_account_held",
+        "comfycontrol_exporter_replicas",
+        "comfycontrol_exporter_config_hash",
+    ):
         assert name not in [
             line.split("{", 1)[0].split(" ", 1)[0] for line in text(reading(), name).splitlines()
         ]
