@@ -299,10 +299,23 @@ class App:
             if name in limits  # else a reload is just taking it away
         }
 
+    def _elsewhere(self) -> dict[str, str]:
+        """Accounts that are not counted here, and which other replica holds each, if any does."""
+        held, shared = self._held, self._shared
+        if held is None or shared is None:
+            return {}
+        reading = shared.reading()
+        return {
+            account.name: reading.holder_of(account.name)
+            for account in self._config.accounts
+            if account.name not in held
+        }
+
     def _make_views(self) -> LiveViews:
         sources = Sources(
             now=self._now,
             accounts=self._accounts_now,
+            elsewhere=self._elsewhere,
             budgets=lambda: [budget.reading() for budget in list(self._budgets.values())],
             config=lambda: replace(
                 self._config_reading, web_last_reload_successful=self.web_config_reading()

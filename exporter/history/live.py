@@ -60,6 +60,8 @@ class Sources:
     config: Callable[[], ConfigReading]
     version: str
     revision: str
+    elsewhere: Callable[[], Mapping[str, str]] = dict
+    """Accounts that this replica does not count; see `Views.elsewhere`."""
 
 
 class LiveViews:
@@ -105,6 +107,7 @@ class LiveViews:
             started_at=self._started.wall,
             problems=problems(exporter, states, now.wall),
             accounts=tuple(state.view for state in states),
+            elsewhere=self.elsewhere(),
         )
 
     def _state(  # noqa: PLR0913 - what an account is made of
@@ -157,6 +160,10 @@ class LiveViews:
             progress_at=self._started.wall if progress is None else progress,
             share=account.share,
         )
+
+    def elsewhere(self) -> Mapping[str, str]:
+        """Accounts that other replicas count."""
+        return self._sources.elsewhere()
 
     # Tables -----------------------------------------------------------------------------------
 

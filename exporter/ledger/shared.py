@@ -41,10 +41,16 @@ class ReplicasReading:
     """Those that this one holds."""
     epochs: dict[str, int] = field(default_factory=dict)
     """By account, how many holders there were."""
+    holders: dict[str, str] = field(default_factory=dict)
+    """By account, which other replica holds it; absent where none is known to."""
     is_failing: bool = False
     """Whether the database could not be reached when it was last asked."""
     regressions: int = 0
     """Commits that the database had acknowledged to this one, and lost."""
+
+    def holder_of(self, account: str) -> str:
+        """Which other replica holds it; empty where none is known to."""
+        return self.holders.get(account, "")
 
 
 class SharedStore(Store, Protocol):

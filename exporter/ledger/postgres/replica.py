@@ -42,6 +42,8 @@ class _Round:
     unwanted: list[str] = field(default_factory=list)
     """Held, and to be handed on."""
     epochs: dict[str, int] = field(default_factory=dict)
+    holders: dict[str, str] = field(default_factory=dict)
+    """Other replicas, by the accounts that they hold."""
 
 
 class Replica:
@@ -162,6 +164,7 @@ class Replica:
             accounts=frozenset(found.epochs),
             held=frozenset(self._leases),
             epochs=found.epochs,
+            holders=found.holders,
         )
 
     def _round(self, cursor: Cursor) -> _Round:
@@ -212,6 +215,8 @@ class Replica:
             else:
                 wants = not in_time and (is_ours or is_unclaimed)
             lease = take(cursor, account, self.name) if wants else None
+            if lease is None and in_time and holder is not None and holder != self.name:
+                found.holders[account] = str(holder)
             if lease is not None:
                 found.held[account] = lease
                 found.epochs[account] = lease.epoch
@@ -267,7 +272,11 @@ class Replica:
             )
         self._change((), lost, 0.0)
         self._reading = replace(
-            self._reading, replicas=0, held=frozenset(self._leases), is_failing=True
+            self._reading,
+            replicas=0,
+            held=frozenset(self._leases),
+            holders={},
+            is_failing=True,
         )
 
     def _tell(self, found: _Round, gained: Collection[Lease], lost: Collection[str]) -> None:

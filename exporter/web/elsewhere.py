@@ -1,0 +1,36 @@
+"""What a replica says of accounts that another one counts: which, and not that nothing is there."""
+
+from collections.abc import Collection, Mapping
+
+from exporter.web.answers import Refused
+
+
+def refuse_those(
+    elsewhere: Mapping[str, str], accounts: Collection[str] | None, *, whatever: bool = False
+) -> None:
+    """Refuse what only the replica that counts an account can answer.
+
+    Args:
+        elsewhere: as `exporter.views.Views.elsewhere` says.
+        accounts: those that are asked for; None: all.
+        whatever: refuse as soon as one of them is elsewhere, and not only if all are.
+
+    Raises:
+        Refused: 503, naming the replicas.
+    """
+    asked = {
+        name: holder for name, holder in elsewhere.items() if accounts is None or name in accounts
+    }
+    if not asked or not (whatever or (accounts is not None and asked.keys() >= set(accounts))):
+        return
+    raise Refused(503, f"{said_of(asked)}; ask that one")
+
+
+def said_of(elsewhere: Mapping[str, str]) -> str:
+    """In words, which replicas count these accounts."""
+    return ", ".join(
+        f"{name} is counted by the replica {holder}"
+        if holder
+        else f"{name} is not counted by this replica, and no other is known to hold it"
+        for name, holder in sorted(elsewhere.items())
+    )
