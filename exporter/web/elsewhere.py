@@ -5,25 +5,21 @@ from collections.abc import Collection, Mapping
 from exporter.web.answers import Refused
 
 
-def refuse_those(
-    elsewhere: Mapping[str, str], accounts: Collection[str] | None, *, whatever: bool = False
-) -> None:
-    """Refuse what only the replica that counts an account can answer.
+def refuse_those(elsewhere: Mapping[str, str], accounts: Collection[str] | None) -> None:
+    """Refuse what only the replicas that count these accounts can answer.
 
     Args:
         elsewhere: as `exporter.views.Views.elsewhere` says.
         accounts: those that are asked for; None: all.
-        whatever: refuse as soon as one of them is elsewhere, and not only if all are.
 
     Raises:
-        Refused: 503, naming the replicas.
+        Refused: 503, naming the replicas: some of these accounts are not counted here.
     """
     asked = {
         name: holder for name, holder in elsewhere.items() if accounts is None or name in accounts
     }
-    if not asked or not (whatever or (accounts is not None and asked.keys() >= set(accounts))):
-        return
-    raise Refused(503, f"{said_of(asked)}; ask that one")
+    if asked:
+        raise Refused(503, f"not known here: {said_of(asked)}")
 
 
 def said_of(elsewhere: Mapping[str, str]) -> str:

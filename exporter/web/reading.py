@@ -114,8 +114,10 @@ class Reading:
 
         def show() -> Workflows:
             elsewhere = self._views.elsewhere()
-            asked = None if query.account is None else [query.account]
-            refuse_those(elsewhere, asked)
+            if query.account is not None:
+                refuse_those(elsewhere, [query.account])
+            elif elsewhere and not self._views.filters()["account"]:
+                refuse_those(elsewhere, None)
             table = self._views.workflows(query)
             shown = {a: r for a, r in elsewhere.items() if accounts is None or a in accounts}
             return Workflows(table.rows, table.total, table.page, table.pages, shown)
@@ -132,7 +134,7 @@ class Reading:
         def show() -> WorkflowStory:
             story = self._views.workflow(workflow_id)
             if story is None:
-                refuse_those(self._views.elsewhere(), accounts, whatever=True)
+                refuse_those(self._views.elsewhere(), accounts)
             if story is None or (accounts is not None and story.row.account not in accounts):
                 raise Refused(404, "nothing is known of this workflow")
             return story

@@ -106,6 +106,8 @@ def test_the_first_takes_all_and_keeps_them(make: Make) -> None:
     assert first.look() == list(ACCOUNTS)
     assert first.replica.reading().replicas == 2
     assert second.replica.reading().epochs == dict.fromkeys(ACCOUNTS, 1)
+    assert second.replica.reading().holders == dict.fromkeys(ACCOUNTS, "a")
+    assert first.replica.reading().holders == {}
     assert (first.shown, second.shown) == (list(ACCOUNTS), [])
 
 
