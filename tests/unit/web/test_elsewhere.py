@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from io import StringIO
 
 import pytest
 import requests
+from rich.console import Console
 from starlette.applications import Starlette
 
 from exporter.config import TokenSource
 from exporter.sources.pushed import PushedIds
+from exporter.terminal import page
 from exporter.web.api import api_routes
 from exporter.web.workers import Workers
 from tests.unit.ledger.ledgers import Clocks, make_ledger
@@ -119,3 +122,9 @@ def test_the_pages_name_the_holder(path: str) -> None:
         assert HOLDER in requests.get(f"{url}{path}", timeout=5).text
     with serving(pages_app(scene({}))) as url:
         assert "replica" not in requests.get(f"{url}{path}", timeout=5).text
+
+
+def test_the_terminal_names_the_holder() -> None:
+    console = Console(width=120, record=True, file=StringIO())
+    console.print(page(scene({"studio": HOLDER}).shown))
+    assert f"studio: counted by another replica ({HOLDER})" in console.export_text()
