@@ -668,8 +668,10 @@ def _series() -> list[AnyPanel]:
             Query('sum(comfycontrol_workflow_series_omitted{account=~"$account"})', "left out"),
             Query(
                 'sum((comfycontrol_account_listed{account=~"$account"} >= bool 0)'
+                # Accounts of replicas have no instance, and their caps are the same.
                 " * on (job, instance) group_left ()"
-                ' comfycontrol_exporter_label_values_cap{label="workflow_id"})',
+                ' (comfycontrol_exporter_label_values_cap{label="workflow_id"} or max by (job)'
+                ' (comfycontrol_exporter_label_values_cap{label="workflow_id"})))',
                 "cap",
             ),
             colors={"shown": BLUE, "left out": ORANGE, "cap": GREY},
@@ -813,6 +815,21 @@ def _replicas() -> list[AnyPanel]:
             ),
             Query("comfycontrol_exporter_replicas", "seen by {{instance}}"),
         ),
+        lines(
+            About(
+                "Configurations in use",
+                "How many different ones the replicas have. More than one for longer than an "
+                "update takes: what is counted depends on which of them holds the account.",
+                COUNT,
+                width=6,
+                links=[places.runbook("ComfyControlReplicasDisagree")],
+            ),
+            Query(
+                "count by (job) "
+                '(count_values by (job) ("hash", comfycontrol_exporter_config_hash))',
+                "{{job}}",
+            ),
+        ),
         counts(
             About(
                 "Commits lost by the database",
@@ -949,7 +966,8 @@ def _listing_lag() -> str:
         "time() - (max by (account) "
         '(comfycontrol_listing_last_success_timestamp_seconds{account=~"$account"})'
         ' or max by (account) (0 * (comfycontrol_account_listed{account=~"$account"} == 1)'
-        " + on (job, instance) group_left () process_start_time_seconds))"
+        " + on (job, instance) group_left ()"
+        " (process_start_time_seconds or max by (job) (process_start_time_seconds))))"
     )
 
 

@@ -70,6 +70,16 @@ QUIET_PANELS = {
     "Oldest queued B": _BUSY,
     "Stalest observation B": _BUSY,
     "Listing lag B": _ALL_UP,
+    **dict.fromkeys(
+        (
+            "Who holds the account A",
+            "Accounts taken over A",
+            "Replicas alive A",
+            "Configurations in use A",
+            "Commits lost by the database A",
+        ),
+        "one exporter has no replicas",
+    ),
     "Limits reached C": "no account here reads ids from files",
     "Last compared A": "a status without a list of its own makes the first two rounds incomplete",
 }
