@@ -76,9 +76,9 @@ pictures: $(VENV)/.dev  ## draw both boards in every situation for the docs; PRE
 lock: $(VENV)/.dev  ## lock what pyproject.toml asks for
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
-	  --custom-compile-command "make lock" pyproject.toml -o requirements/runtime.txt
+	  --custom-compile-command "make lock" pyproject.toml --extra postgres -o requirements/runtime.txt
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
-	  --custom-compile-command "make lock" pyproject.toml -c requirements/runtime.txt \
+	  --custom-compile-command "make lock" pyproject.toml --extra postgres -c requirements/runtime.txt \
 	  --group build --group test --group monitoring --group check -o requirements/dev.txt
 	for group in build packaging chart; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \

@@ -1,8 +1,16 @@
-"""The series that alerts cannot do without: that one is missing is an alert of its own."""
+"""The series that alerts cannot do without: that one is missing is an alert of its own.
+
+Replicas that share a ledger show what belongs to an account without `instance` (docs/replicas.md),
+and those that hold no account show nothing of that kind.
+"""
 
 from typing import Final
 
-NEEDED: Final = (
+_BUCKETS_OF_START: Final = (
+    "comfycontrol_workflow_time_to_start_seconds_bucket, le=[[objective.starts_within]]"
+)
+
+OF_ACCOUNTS: Final = (
     # An account that is down shows none.
     (
         "comfycontrol_workflows",
@@ -24,14 +32,11 @@ NEEDED: Final = (
             "comfycontrol_account_listed",
             "comfycontrol_label_overflow_total",
             "comfycontrol_workflow_series_omitted",
-            "comfycontrol_exporter_label_values_cap",
-            "comfycontrol_exporter_ledger_errors_total",
-            "comfycontrol_exporter_config_last_reload_successful",
         )
     ),
     # Either form will do. Without the bucket of the objective its alert is silent.
     (
-        "comfycontrol_workflow_time_to_start_seconds_bucket, le=[[objective.starts_within]]",
+        _BUCKETS_OF_START,
         (
             "comfycontrol_workflow_time_to_start_seconds_bucket"
             '{le=~"[[objective.starts_within]](\\\\.0)?"}'
@@ -46,14 +51,43 @@ NEEDED: Final = (
         ),
     ),
 )
-"""The series that every exporter always shows and that alerts are made of: what to call each, and
-what is there where it is not missing."""
+"""The series that every exporter that counts an account always shows and that alerts are made of:
+what to call each, and what is there where it is not missing."""
+
+OF_EXPORTERS: Final = (
+    "comfycontrol_exporter_label_values_cap",
+    "comfycontrol_exporter_ledger_errors_total",
+    "comfycontrol_exporter_config_last_reload_successful",
+)
+"""Those that every exporter shows."""
+
+_NO_INSTANCE: Final = 'label_replace(vector(1), "instance", "", "", "")'
+"""Matches what has no instance: it is that of all replicas."""
+
+_HOLDS_NOTHING: Final = (
+    "comfycontrol_exporter_replicas unless on (job, instance) comfycontrol_account_held == 1"
+)
 
 
 def missing() -> str:
     """Exporters that are up, each with a series that does not arrive from it."""
     return "\nor\n".join(
-        f'label_replace(up{{job="[[settings.job]]"}} == 1 unless on (job, instance) ({there}),\n'
-        f'  "series", "{name}", "", "")'
-        for name, there in NEEDED
+        (
+            *(
+                _named(
+                    name,
+                    f"unless on (job, instance) ({there})\n"
+                    f"  unless on (job) (({there}) and on (instance) {_NO_INSTANCE})\n"
+                    f"  unless on (job, instance) ({_HOLDS_NOTHING})",
+                )
+                for name, there in OF_ACCOUNTS
+            ),
+            *(_named(name, f"unless on (job, instance) ({name})") for name in OF_EXPORTERS),
+        )
+    )
+
+
+def _named(name: str, unless: str) -> str:
+    return (
+        f'label_replace(up{{job="[[settings.job]]"}} == 1 {unless},\n  "series", "{name}", "", "")'
     )

@@ -143,16 +143,21 @@ RECORDINGS: Final = (
         "increase(comfycontrol_workflow_outputs_total[1h])",
     ),
     # Until the first pass since the start is complete, it counts from the start, for accounts whose
-    # list is asked for.
+    # list is asked for. Accounts of replicas have no `instance`: until their new holder has read
+    # the list, what the one before has read counts, and then the start of the youngest replica.
     Recording(
         "account:comfycontrol_listing_last_success:age_seconds",
         "time() - (\n"
         "    max by (job, instance, account) "
         "(comfycontrol_listing_last_success_timestamp_seconds)\n"
         "  or\n"
+        "    max by (job, instance, account) (last_over_time("
+        'comfycontrol_listing_last_success_timestamp_seconds{instance=""}[1h]))\n'
+        "  or\n"
         "    max by (job, instance, account) (\n"
         "        0 * (comfycontrol_account_listed == 1)\n"
-        "      + on (job, instance) group_left () process_start_time_seconds\n"
+        "      + on (job, instance) group_left () "
+        "(process_start_time_seconds or max by (job) (process_start_time_seconds))\n"
         "    )\n"
         ")",
     ),

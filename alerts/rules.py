@@ -12,7 +12,9 @@ Three things that each expression must survive, and how it does:
 
 An account is that of one exporter: `job, instance, account`. Exporters that were started from the
 environment alone all have one that is called `default`. A pod that moves keeps its `instance` where
-the chart's monitors are used.
+the chart's monitors are used. Accounts of replicas that share a ledger have no `instance`
+(docs/replicas.md), and what belongs to a process has one: where the two are joined, the sum or
+maximum over the job, which has none either, stands beside that of each process.
 
 One incident is one page: what fires for the same reason excludes each other, or the example for
 Alertmanager silences it. Texts say what was measured, and of this exporter.
@@ -32,6 +34,7 @@ from alerts.texts import (
     OF_ACCOUNT,
     OLDEST,
     STANDSTILL,
+    cap_of,
 )
 
 OVERVIEW: Final = "comfycontrol-overview"
@@ -373,9 +376,13 @@ ALERTS: Final = (
                 # and that has had nothing to ask since (its ids were withdrawn), is idle.
                 expr="max by (job, instance, account) "
                 "(last_over_time(comfycontrol_account_up[5m])) == 0\n"
-                "and on (job, instance, account)\n"
-                "  sum by (job, instance, account) "
-                "(increase(comfycontrol_api_requests_total[10m])) > 0",
+                # Requests are those of a process: an account without `instance` is that of any.
+                "and on (job, instance, account) (\n"
+                "    sum by (job, instance, account) "
+                "(increase(comfycontrol_api_requests_total[10m]))\n"
+                "  or\n"
+                "    sum by (job, account) (increase(comfycontrol_api_requests_total[10m]))\n"
+                ") > 0",
                 when="the service gives no answer that is usable and that the account needs: its "
                 "list, or where it has none, its workflows",
                 summary=f"{CAUSE}{DOWN_SHORT}",
@@ -460,9 +467,8 @@ ALERTS: Final = (
                 when="a node or exception type beyond the cap was counted as `other` within 1 h",
                 summary="New values of {{ $labels.label }} in {{ $labels.account }} count as other",
                 description="The cap `metrics.{{ $labels.label }}s`"
-                "{{ with printf `comfycontrol_exporter_label_values_cap"
-                "{job=%q, instance=%q, label=%q}` $labels.job $labels.instance $labels.label "
-                "| query }} of {{ . | first | value }} values{{ end }} is reached: "
+                f"{{{{ with {cap_of('$labels.label')} }}}} of "
+                "{{ . | first | value }} values{{ end }} is reached: "
                 "failures of new kinds can no longer be told apart.",
             ),
             Rule(
@@ -470,17 +476,19 @@ ALERTS: Final = (
                 # A cap of 0 is a wish: nobody misses what was turned off.
                 expr="max by (job, instance, account) (\n"
                 "    comfycontrol_workflow_series_omitted\n"
-                "  and on (job, instance)\n"
-                '    comfycontrol_exporter_label_values_cap{label="workflow_id"} > 0\n'
+                "  and on (job, instance) (\n"
+                '      comfycontrol_exporter_label_values_cap{label="workflow_id"}\n'
+                "    or\n"
+                '      max by (job) (comfycontrol_exporter_label_values_cap{label="workflow_id"})\n'
+                "  ) > 0\n"
                 ") > 0",
                 when="queue positions have no series because of `metrics.per_workflow_series` "
                 "(not where that is 0)",
                 summary="Queue positions of {{ $labels.account }} are left out",
                 description="{{ $value }} workflows have a known place in their queue and no "
                 "series: the cap `metrics.per_workflow_series`"
-                "{{ with printf `comfycontrol_exporter_label_values_cap"
-                '{job=%q, instance=%q, label="workflow_id"}` $labels.job $labels.instance '
-                "| query }} of {{ . | first | value }}{{ end }} is reached. "
+                f"{{{{ with {cap_of('`workflow_id`')} }}}}"
+                " of {{ . | first | value }}{{ end }} is reached. "
                 "Everything else counts them.",
             ),
         ),
@@ -525,12 +533,88 @@ ALERTS: Final = (
         HEALTH,
         (
             Rule(
+                # A database that cannot be reached is ComfyControlDatabaseFailing.
                 expr="sum by (job, instance) "
-                "(increase(comfycontrol_exporter_ledger_errors_total[15m])) > 0",
+                "(increase(comfycontrol_exporter_ledger_errors_total[15m])) > 0\n"
+                "unless on (job, instance) "
+                "min_over_time(comfycontrol_exporter_replicas[15m]) == 0",
                 when="the ledger could not be read or kept on disk within 15 min",
                 summary="The ledger of {{ $labels.instance }} cannot be kept",
                 description="{{ $value | printf `%.0f` }} errors within the last 15 minutes. It "
                 "goes on in memory; a restart now would lose, or count again, what is not on disk.",
+            ),
+        ),
+    ),
+    Alert(
+        "ComfyControlAccountNotHeld",
+        HEALTH,
+        (
+            Rule(
+                # Where no replica reaches the database, it is ComfyControlDatabaseFailing.
+                expr="max by (job, account) (comfycontrol_account_held) == 0\n"
+                "and on (job) max by (job) (comfycontrol_exporter_replicas) > 0",
+                when="no replica that is scraped holds the account, while one reaches the database",
+                summary="No replica counts {{ $labels.account }}",
+                description="None of the replicas that are scraped holds the account: nothing is "
+                "shown of it, and what ends meanwhile is counted once one does.",
+            ),
+        ),
+    ),
+    Alert(
+        "ComfyControlAccountHeldTwice",
+        HEALTH,
+        (
+            Rule(
+                expr="sum by (job, account) (comfycontrol_account_held) > 1",
+                when="more than one replica holds the account",
+                summary="{{ $value }} replicas count {{ $labels.account }}",
+                description="Replicas of the job {{ $labels.job }} that share one database cannot: "
+                "they have different ones, and sums over them count twice.",
+            ),
+        ),
+    ),
+    Alert(
+        "ComfyControlDatabaseFailing",
+        HEALTH,
+        (
+            Rule(
+                reason="all",
+                expr="max by (job) (comfycontrol_exporter_replicas) == 0",
+                when="no replica reaches the database",
+                summary="No replica of {{ $labels.job }} reaches its database",
+                description="No account is counted until one does. What ends meanwhile is counted "
+                "then, from the lists.",
+            ),
+            Rule(
+                reason="one",
+                expr="max by (job, instance) (comfycontrol_exporter_replicas) == 0\n"
+                "and on (job) max by (job) (comfycontrol_exporter_replicas) > 0",
+                when="one replica cannot reach the database, and another one can",
+                summary="{{ $labels.instance }} cannot reach its database",
+                description="Other replicas have taken over what it held.",
+            ),
+            Rule(
+                reason="lost",
+                expr="sum by (job, instance) "
+                "(increase(comfycontrol_exporter_ledger_regressions_total[1h])) > 0",
+                when="the database has lost commits that it had acknowledged, within 1 h",
+                summary="The database of {{ $labels.job }} has lost commits",
+                description="{{ $value | printf `%.0f` }} that it had acknowledged to "
+                "{{ $labels.instance }} within the last hour, as a standby that lags behind does "
+                "when it takes over. They were given to it again.",
+            ),
+        ),
+    ),
+    Alert(
+        "ComfyControlReplicasDisagree",
+        HEALTH,
+        (
+            Rule(
+                expr="max by (job) (comfycontrol_exporter_config_hash)\n"
+                "!= min by (job) (comfycontrol_exporter_config_hash)",
+                when="replicas have different configurations",
+                summary="Replicas of {{ $labels.job }} differ in their configuration",
+                description="What is counted depends on which replica holds the account.",
             ),
         ),
     ),

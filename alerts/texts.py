@@ -16,6 +16,19 @@ def _of_account(query: str) -> str:
     return f"printf `{series}` {OF_ACCOUNT} | query"
 
 
+def cap_of(label: str) -> str:
+    """A query in a text: the cap of the values of a label, for `with`.
+
+    Replicas that share a ledger have the same configuration, and their accounts no `instance`.
+    """
+    cap = "comfycontrol_exporter_label_values_cap"
+    return (
+        f"printf `{cap}{{job=%q, instance=%q, label=%q}} "
+        f"or on (job) max by (job) ({cap}{{job=%q, label=%q}})` "
+        f"$labels.job $labels.instance {label} $labels.job {label} | query"
+    )
+
+
 STANDSTILL: Final = (
     f"{{{{ with {_of_account('time() - comfycontrol_last_progress_timestamp_seconds@')} }}}}"
     "none has started or ended for {{ . | first | value | humanizeDuration }}"

@@ -99,6 +99,7 @@ def exporter_health(thresholds: Thresholds) -> model.Dashboard:
             Row("Series", _series()),
             Row("Process and ledger", _process()),
             Row("Bounds", _bounds()),
+            Row("Replicas", _replicas()),
         ],
     )
 
@@ -667,8 +668,10 @@ def _series() -> list[AnyPanel]:
             Query('sum(comfycontrol_workflow_series_omitted{account=~"$account"})', "left out"),
             Query(
                 'sum((comfycontrol_account_listed{account=~"$account"} >= bool 0)'
+                # Accounts of replicas have no instance, and their caps are the same.
                 " * on (job, instance) group_left ()"
-                ' comfycontrol_exporter_label_values_cap{label="workflow_id"})',
+                ' (comfycontrol_exporter_label_values_cap{label="workflow_id"} or max by (job)'
+                ' (comfycontrol_exporter_label_values_cap{label="workflow_id"})))',
                 "cap",
             ),
             colors={"shown": BLUE, "left out": ORANGE, "cap": GREY},
@@ -769,6 +772,75 @@ def _bounds() -> list[AnyPanel]:
             Query(
                 'sum(comfycontrol_exporter_workflow_files{account=~"$account", state="faulty"})',
                 "faulty files",
+            ),
+        ),
+    ]
+
+
+def _replicas() -> list[AnyPanel]:
+    return [
+        lines(
+            About(
+                "Who holds the account",
+                "1 on the replica that counts it. Two lines at 1 for one account, or none for "
+                "longer than 15 s: look at the replicas' logs. Empty: the ledger is not in "
+                "PostgreSQL.",
+                COUNT,
+                width=6,
+            ),
+            Query(
+                'sum by (account, instance) (comfycontrol_account_held{account=~"$account"} == 1)',
+                "{{account}} on {{instance}}",
+            ),
+        ),
+        counts(
+            About(
+                "Accounts taken over",
+                "How often the replica that counts an account changed. Once for each restart is "
+                "usual.",
+                COUNT,
+                width=6,
+            ),
+            Query(
+                counted('comfycontrol_account_lease_changes_total{account=~"$account"}', "account"),
+                "{{account}}",
+            ),
+        ),
+        lines(
+            About(
+                "Replicas alive",
+                "As each of them sees it. 0: it cannot reach the database.",
+                COUNT,
+                width=6,
+            ),
+            Query("comfycontrol_exporter_replicas", "seen by {{instance}}"),
+        ),
+        lines(
+            About(
+                "Configurations in use",
+                "How many different ones the replicas have. More than one for longer than an "
+                "update takes: what is counted depends on which of them holds the account.",
+                COUNT,
+                width=6,
+                links=[places.runbook("ComfyControlReplicasDisagree")],
+            ),
+            Query(
+                "count by (job) "
+                '(count_values by (job) ("hash", comfycontrol_exporter_config_hash))',
+                "{{job}}",
+            ),
+        ),
+        counts(
+            About(
+                "Commits lost by the database",
+                "That it had acknowledged, and has no more after a failover. They were given to "
+                "it again.",
+                COUNT,
+                width=6,
+            ),
+            Query(
+                counted("comfycontrol_exporter_ledger_regressions_total", "instance"),
+                "{{instance}}",
             ),
         ),
     ]
@@ -894,7 +966,8 @@ def _listing_lag() -> str:
         "time() - (max by (account) "
         '(comfycontrol_listing_last_success_timestamp_seconds{account=~"$account"})'
         ' or max by (account) (0 * (comfycontrol_account_listed{account=~"$account"} == 1)'
-        " + on (job, instance) group_left () process_start_time_seconds))"
+        " + on (job, instance) group_left ()"
+        " (process_start_time_seconds or max by (job) (process_start_time_seconds))))"
     )
 
 

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -18,7 +19,8 @@ from exporter.comfycontrol import Timeouts
 from exporter.comfycontrol.budget import RequestBudget
 from exporter.comfycontrol.window import Limit
 from exporter.comfycontrol.window_file import WindowFile
-from exporter.config import Account, Config, RateLimit, TokenSource
+from exporter.config import Account, Config, RateLimit, TokenSource, TokenUnreadable
+from exporter.config.fingerprint import fingerprint
 from exporter.config.slices import compiled
 from exporter.following.choosing import StreamCapacity
 from exporter.following.loop import StreamLoop
@@ -26,8 +28,10 @@ from exporter.following.reconciling import Pace
 from exporter.history.history import History
 from exporter.history.live import AccountNow, LiveViews, Sources
 from exporter.ledger.ledger import AccountTerms, Ledger, LedgerSnapshot
+from exporter.ledger.shared import Lease, Shared, SharedStore, join
 from exporter.ledger.slicing import SliceRule
 from exporter.ledger.sqlite import SqliteStore
+from exporter.ledger.store import Store, StoreFailed
 from exporter.ledger.totals import Buckets, LabelCaps
 from exporter.metrics.announcements import HOLD_SECONDS, Announcements
 from exporter.metrics.exposition import ALL_COLLECTORS, AsAsked, Page, new_registry
@@ -107,7 +111,9 @@ class App:
         self._storage = storage
         self._fresh_services = fresh_services
         self._config_reading = ConfigReading(
-            last_reload_successful=True, last_reload_success_at=now().wall
+            last_reload_successful=True,
+            last_reload_success_at=now().wall,
+            fingerprint=fingerprint(config),
         )
         self.web_config_reading: Callable[[], bool | None] = lambda: None
         """Whether the web side's own file, as it is now, is in use; None where there is none."""
@@ -116,10 +122,26 @@ class App:
         """Where the web side counts its clients."""
         self._registry.register(self.process_counts)
         self._instruments = Instruments(self._registry)
-        self._instruments.open_accounts(account.name for account in config.accounts)
-        store = None if storage is None else SqliteStore(storage, now)
+        # Accounts that this replica holds; None: there are no others, and it holds all.
+        self._held: frozenset[str] | None = None
+        self._shared: Shared | None = None
+        store: Store | None = None
+        if config.storage.postgres is not None:
+            self._held = frozenset()
+            self._shared = join(
+                config.storage.postgres.dsn_file,
+                self._account_names,
+                now,
+                self._hold,
+                config.egress.address or "",
+            )
+            store = self._shared.store
+        elif storage is not None:
+            store = SqliteStore(storage, now)
+        # The configuration of what is followed now.
+        self._following = followed = self._followed(config)
         self._ledger = Ledger(
-            _terms(config), _buckets(config), _caps(config), now, store, _slices(config)
+            _terms(followed), _buckets(config), _caps(config), now, store, _slices(config)
         )
         _tell_ledger(self._ledger, store)
         self._streams = StreamLoop()
@@ -138,8 +160,9 @@ class App:
         self._is_stopping = threading.Event()
         self._was_ready = False
         self._accounts: Mapping[str, FollowedAccount] = {
-            account.name: self._make_account(account, config) for account in config.accounts
+            account.name: self._make_account(account, followed) for account in followed.accounts
         }
+        self._instruments.open_accounts(self._accounts)
         self._ledger.on_change = self._look
         self._announcements = Announcements(hold, self._ledger, self._instruments)
         self.views: Final = self._make_views()
@@ -166,11 +189,14 @@ class App:
             account.start()
         for thread in self._threads:
             thread.start()
+        if self._shared is not None:
+            self._shared.replica.start()
 
     def stop(self, within: float = STOP_SECONDS) -> bool:
         """End within so many seconds, whatever the threads are at; whether all of them did."""
         self._is_stopping.set()
         deadline = self._now().monotonic + within
+        has_left = self._shared is None or self._shared.replica.stop(within / 2)
         # A reload under way reads files, and one of them may be on a disk that does not answer.
         has_lock = self._changing.acquire(timeout=STOP_SECONDS / 2)
         accounts = list(self._accounts.values())
@@ -181,12 +207,14 @@ class App:
         ended = [a.join(max(0.0, deadline - self._now().monotonic)) for a in accounts]
         ended.append(self._streams.stop(max(0.0, deadline - self._now().monotonic)))
         self._ledger.close()
+        if self._shared is not None and has_left:
+            self._shared.replica.leave()
         if all(ended):
             for account in accounts:
                 account.close()
         if has_lock:
             self._changing.release()
-        return has_lock and all(ended)
+        return has_lock and has_left and all(ended)
 
     def is_ready(self) -> bool:
         """Whether every account had its first answer, or had nothing to ask yet.
@@ -195,7 +223,8 @@ class App:
         the sight of whoever asks this.
         """
         if not self._was_ready:
-            self._was_ready = all(account.is_ready() for account in self._accounts.values())
+            has_looked = self._shared is None or self._shared.replica.has_looked
+            self._was_ready = has_looked and all(a.is_ready() for a in self._accounts.values())
         return self._was_ready
 
     # Reading ----------------------------------------------------------------------------------
@@ -212,7 +241,13 @@ class App:
             at=self._now(),
             ledger=ledger,
             requests=requests,
-            accounts={name: account.reading() for name, account in followed.items()},
+            # Of an account whose lease is over nothing is shown: another replica may show it.
+            accounts={
+                name: account.reading()
+                for name, account in followed.items()
+                if self._shared is None or name in ledger.accounts
+            },
+            replicas=None if self._shared is None else self._shared.reading(),
             budgets=tuple(
                 budget.reading()
                 for address, budget in list(self._budgets.items())
@@ -265,10 +300,23 @@ class App:
             if name in limits  # else a reload is just taking it away
         }
 
+    def _elsewhere(self) -> dict[str, str]:
+        """Accounts that are not counted here, and which other replica holds each, if any does."""
+        held, shared = self._held, self._shared
+        if held is None or shared is None:
+            return {}
+        reading = shared.reading()
+        return {
+            account.name: reading.holder_of(account.name)
+            for account in self._config.accounts
+            if account.name not in held
+        }
+
     def _make_views(self) -> LiveViews:
         sources = Sources(
             now=self._now,
             accounts=self._accounts_now,
+            elsewhere=self._elsewhere,
             budgets=lambda: [budget.reading() for budget in list(self._budgets.values())],
             config=lambda: replace(
                 self._config_reading, web_last_reload_successful=self.web_config_reading()
@@ -289,9 +337,15 @@ class App:
         with self._changing:
             if self._is_stopping.is_set():
                 return
+            fixed = {"storage": self._config.storage, "egress": self._config.egress}
+            if any(getattr(config, key) != value for key, value in fixed.items()):
+                log.warning("storage and egress stay as they are until a restart")
+                config = config.model_copy(update=fixed)
             self._change(config)
             self._config_reading = ConfigReading(
-                last_reload_successful=True, last_reload_success_at=self._now().wall
+                last_reload_successful=True,
+                last_reload_success_at=self._now().wall,
+                fingerprint=fingerprint(config),
             )
 
     def note_reload_failed(self) -> None:
@@ -299,8 +353,26 @@ class App:
         self._config_reading = replace(self._config_reading, last_reload_successful=False)
 
     def _change(self, config: Config) -> None:
-        before = self._accounts
-        was = {account.name: account for account in self._config.accounts}
+        was = {account.name: account for account in self._following.accounts}
+        begun, ended = self._follow(config, anew=True)
+        changed = [a.name for a in config.accounts if a.name in was and a != was[a.name]]
+        told = {"accounts": self._accounts, "begun": begun, "ended": ended, "changed": changed}
+        log.info(
+            "configuration read again",
+            extra={mark: ",".join(names) for mark, names in told.items() if names},
+        )
+
+    def _follow(self, config: Config, *, anew: bool) -> tuple[Collection[str], Collection[str]]:
+        """Follow what this configuration says, and this replica holds; who has begun and ended.
+
+        Args:
+            config: all of it.
+            anew: see `FollowedAccount.start`.
+
+        Raises:
+            TokenUnreadable: a token cannot be read. Then nothing was changed.
+        """
+        before, all_of_it, config = self._accounts, config, self._followed(config)
         going_on = {
             account.name: before[account.name]
             for account in config.accounts
@@ -322,10 +394,11 @@ class App:
             self._instruments.close_account(name)
         self._instruments.open_accounts(begun)
         self._accounts = {a.name: (going_on | begun)[a.name] for a in config.accounts}
-        self._config = config
-        self.pushed.change(_push_tokens(config))
+        self._config, self._following = all_of_it, config
+        # What is pushed for an account of another replica is refused for now, not as a stranger's.
+        self.pushed.change(_push_tokens(all_of_it))
         for followed in begun.values():
-            followed.start(anew=True)
+            followed.start(anew=anew)
         for account in config.accounts:
             if account.name in going_on:
                 going_on[account.name].change(
@@ -333,12 +406,58 @@ class App:
                 )
         # An id that was dropped and is named anew must not stay dropped after a crash.
         self._ledger.keep()
-        changed = [a.name for a in config.accounts if a.name in going_on and a != was[a.name]]
-        told = {"accounts": self._accounts, "begun": begun, "ended": ended, "changed": changed}
-        log.info(
-            "configuration read again",
-            extra={mark: ",".join(names) for mark, names in told.items() if names},
-        )
+        return begun, ended
+
+    # Accounts that come from other replicas, and go to them -----------------------------------
+
+    def _account_names(self) -> list[str]:
+        return [account.name for account in self._config.accounts]
+
+    def _followed(self, config: Config) -> Config:
+        """The configuration without the accounts that this replica does not hold."""
+        held = self._held
+        if held is None:
+            return config
+        accounts = tuple(account for account in config.accounts if account.name in held)
+        return config.model_copy(update={"accounts": accounts})
+
+    def _hold(self, gained: Collection[Lease], lost: Collection[str]) -> Collection[str]:
+        """Begin to count some accounts, and end to count others; those that were begun."""
+        with self._changing:
+            shared, held = self._shared, self._held
+            if shared is None or held is None or self._is_stopping.is_set():
+                return ()
+            if lost:
+                self._held = held - set(lost)
+                self._follow(self._config, anew=False)
+                for account in lost:
+                    self._ledger.let_go(account, partial(shared.store.release, account))
+            configured = {account.name: account for account in self._config.accounts}
+            begun: list[str] = []
+            for lease in gained:
+                account_ = configured.get(lease.account)
+                if account_ is not None and self._adopt(shared.store, lease, account_):
+                    begun.append(lease.account)
+            if begun:
+                self._held = (held - set(lost)) | set(begun)
+                self._follow(self._config, anew=False)
+            return begun
+
+    def _adopt(self, store: SharedStore, lease: Lease, account: Account) -> bool:
+        """Have the ledger go on with an account; False where it cannot be begun here."""
+        try:
+            # Before anything of it is begun: another replica may be able to read it.
+            account.token.read()
+            self._ledger.adopt(
+                account.name, partial(store.adopt, lease, account.max_open_workflows)
+            )
+        except (TokenUnreadable, StoreFailed) as error:
+            log.error(  # noqa: TRY400 - it is not about where in the code
+                "an account could not be begun: another replica may take it",
+                extra={"account": account.name, "reason": str(error)},
+            )
+            return False
+        return True
 
     # Wiring -----------------------------------------------------------------------------------
 
@@ -373,12 +492,18 @@ class App:
                 monotonic=lambda: self._now().monotonic,
                 wall=lambda: self._now().wall,
                 file=self._window_file(account.address),
-                fresh=self._fresh_services,
+                # The database knows what was asked.
+                fresh=self._fresh_services or self._shared is not None,
+                permits=(
+                    None
+                    if self._shared is None
+                    else self._shared.permits(account.address, _limit(account.rate_limit))
+                ),
             )
         return budget
 
     def _window_file(self, address: str) -> WindowFile | None:
-        if self._storage is None:
+        if self._storage is None or self._shared is not None:
             return None
         name = f"requests-{quote(address, safe='')}.window"
         return WindowFile.on_this_machine(self._storage / name)
@@ -449,8 +574,10 @@ class App:
                     )
 
 
-def _tell_ledger(ledger: Ledger, store: SqliteStore | None) -> None:
+def _tell_ledger(ledger: Ledger, store: Store | None) -> None:
     """Say which ledger this is: one in another folder would begin at 0 without a word."""
+    if not isinstance(store, SqliteStore | None):
+        return  # each account tells of itself when it is taken over
     if store is None:
         log.info("the ledger is in memory: counters begin at 0, and end with the process")
         return

@@ -53,6 +53,8 @@ def main(  # noqa: PLR0911 - one for each command
             return _hash_password()
         case "health":
             return _health(arguments)
+        case "migrate-storage":
+            return _migrate_storage(arguments)
         case "status":
             return _status(arguments)
         case "simulate":
@@ -157,6 +159,41 @@ def _health(arguments: argparse.Namespace) -> int:
     return EXIT_OK if is_healthy else EXIT_BAD_INPUT
 
 
+def _migrate_storage(arguments: argparse.Namespace) -> int:
+    from exporter.app import clocks  # noqa: PLC0415
+    from exporter.ledger.shared import driver_is_missing  # noqa: PLC0415
+    from exporter.ledger.sqlite import CannotOpenLedger, LedgerInUse  # noqa: PLC0415
+
+    folder: Path = arguments.storage_path
+    dsn_file: Path | None = arguments.dsn_file
+    if dsn_file is None:
+        say("give the file with the connection string: --storage.postgres.dsn-file=FILE")
+        return EXIT_BAD_INPUT
+    try:
+        from exporter.ledger.postgres.migrating import (  # noqa: PLC0415
+            CannotMigrate,
+            into_postgres,
+            into_sqlite,
+        )
+    except ImportError as error:
+        say(driver_is_missing(error))
+        return EXIT_BAD_INPUT
+    try:
+        if arguments.to == "postgres":
+            done = into_postgres(folder, dsn_file, clocks, dry_run=arguments.dry_run)
+        else:
+            done = into_sqlite(dsn_file, folder, clocks, dry_run=arguments.dry_run)
+    except (CannotMigrate, CannotOpenLedger, LedgerInUse) as error:
+        say(str(error))
+        return EXIT_BAD_INPUT
+    told = f"{done.accounts} accounts, {done.workflows:,} workflows, {done.series:,} series"
+    if arguments.dry_run:
+        say(f"it would be copied: {told}; nothing was changed", sys.stdout)
+    else:
+        say(f"copied: {told}; do not start an exporter on the old one again", sys.stdout)
+    return EXIT_OK
+
+
 def _status(arguments: argparse.Namespace) -> int:
     from exporter.status import Way, show_status  # noqa: PLC0415
 
@@ -182,6 +219,7 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
         ConfigError,
         TokenUnreadable,
         from_environment,
+        in_postgres,
         load,
     )
     from exporter.config.stamps import Watched  # noqa: PLC0415
@@ -193,8 +231,11 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
 
     def read_config() -> "Config":
         if config_file is None:
-            return from_environment(os.environ)
-        return load(config_file, os.environ)
+            config = from_environment(os.environ)
+        else:
+            config = load(config_file, os.environ)
+        dsn_file: Path | None = arguments.dsn_file
+        return config if dsn_file is None else in_postgres(config, dsn_file)
 
     # Before it is read: what changes while everything starts is a change.
     watched = None if config_file is None or not arguments.watch else Watched(config_file)

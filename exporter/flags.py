@@ -131,6 +131,14 @@ def _parser() -> _Parser:
         help="let POST /-/reload have the configuration read again, as SIGHUP does",
     )
     _add_storage(parser)
+    parser.add_argument(
+        "--storage.postgres.dsn-file",
+        dest="dsn_file",
+        type=Path,
+        metavar="FILE",
+        help="file with the connection string of a PostgreSQL that holds the ledger instead, for "
+        "several replicas",
+    )
     for name, series in COLLECTORS.items():
         parser.add_argument(
             f"--collector.{name}",
@@ -189,6 +197,22 @@ def _parser() -> _Parser:
     )
     health.add_argument(
         "--key", type=Path, metavar="FILE", help="its key, where that is a file of its own"
+    )
+
+    migrate = commands.add_parser(
+        "migrate-storage",
+        help="copy the ledger of --storage.path into the PostgreSQL of "
+        "--storage.postgres.dsn-file, or back; both must be out of use",
+        allow_abbrev=False,
+    )
+    migrate.add_argument(
+        "--to",
+        choices=("postgres", "sqlite"),
+        required=True,
+        help="where it is copied to; nothing may be there yet",
+    )
+    migrate.add_argument(
+        "--dry-run", action="store_true", help="do all of it, and keep nothing: a rehearsal"
     )
 
     simulate = commands.add_parser(

@@ -33,6 +33,7 @@ def page(overview: Overview) -> RenderableType:
         head,
         Text(),
         *_problems(overview),
+        *_elsewhere(overview),
         *(part for account in overview.accounts for part in _account(account, overview.at)),
     )
 
@@ -43,6 +44,12 @@ def _problems(overview: Overview) -> Iterator[RenderableType]:
     for problem in overview.problems:
         yield _problem(problem, overview.at)
     yield Text()
+
+
+def _elsewhere(overview: Overview) -> Iterator[RenderableType]:
+    for account, replica in sorted(overview.elsewhere.items()):
+        where = clean(replica) if replica else "none that is known"
+        yield Text(f"{clean(account)}: counted by another replica ({where})", style="dim")
 
 
 def _problem(problem: Problem, now: float) -> Text:

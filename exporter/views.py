@@ -196,6 +196,8 @@ class Overview:
     started_at: float
     problems: tuple[Problem, ...]
     accounts: tuple[AccountView, ...]
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    """Accounts that other replicas count, each with the replica's name; empty: none is known to."""
 
 
 class Views(Protocol):
@@ -206,6 +208,12 @@ class Views(Protocol):
 
     def workflows(self, query: WorkflowQuery) -> WorkflowTable:
         """A table of open or settled workflows."""
+
+    def elsewhere(self) -> Mapping[str, str]:
+        """Accounts that other replicas count, so that nothing is known of them here.
+
+        By name, which replica; empty where none is known to.
+        """
 
     def workflow(self, workflow_id: str) -> WorkflowStory | None:
         """All of one; None: nothing is known of it."""

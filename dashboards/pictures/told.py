@@ -444,6 +444,8 @@ def of_the_exporter(
     )
     for name in ("exporter_ledger_errors_total", "exporter_log_lines_suppressed_total"):
         yield name, {}, [(at, 0.0) for at in scrapes]
+    for reason in ("descriptors", "threads", "memory"):
+        yield "exporter_streams_held_back", {"reason": reason}, [(at, 0.0) for at in scrapes]
     yield "exporter_web_connections", {}, [(at, 2.0) for at in scrapes]
     for reason in ("idle", "handshake", "limit", "slow"):
         closed = "exporter_web_connections_closed_total"

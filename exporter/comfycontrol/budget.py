@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import inf, isinf
 from typing import Final
 
+from exporter.comfycontrol.permits import NotYet, Permit, Permits, PermitsAway
 from exporter.comfycontrol.window import Limit, Memory, Place, Purpose, RequestWindow, believed
 from exporter.comfycontrol.window_file import WindowFile
 
@@ -16,6 +17,9 @@ log = logging.getLogger(__name__)
 WINDOWS_REMEMBERED: Final = 4
 """Periods of the rate limit whose requests are remembered over a restart: those that wait long
 for their answer must not give way to younger ones."""
+
+AWAY_SECONDS: Final = 1.0
+"""How long to wait where nobody can tell whether a request may be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class Turn:
         self.purpose: Final = purpose
         self.since: Final = since
         self.place: Place | None = None
+        self.permit: Permit | None = None
         self.over = threading.Event()
         """Set when the turn has come, or will never come."""
 
@@ -93,6 +98,8 @@ class RequestBudget:
         file: what earlier processes asked, and where this one notes what it asks.
         fresh: nobody asked there before, save what `file` tells. Else what it does not tell is
             assumed.
+        permits: what other processes ask from the same address counts as well; None: there are
+            none.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -104,12 +111,14 @@ class RequestBudget:
         wall: Callable[[], float],
         file: WindowFile | None = None,
         fresh: bool = True,
+        permits: Permits | None = None,
     ) -> None:
         self.address: Final = address
         self._monotonic = monotonic
         self._wall = wall
         self._window = RequestWindow(limit)
         self._file = file
+        self._permits = permits
         # Whether refusals have cut our share, and nobody was told yet that it is whole again.
         self._is_cut = False
         self._go_on(limit, fresh=fresh)
@@ -149,6 +158,8 @@ class RequestBudget:
             self._window.change(limit)
             if self._file is not None:
                 self._file.grow(WINDOWS_REMEMBERED * limit.requests)
+            if self._permits is not None:
+                self._permits.change(limit.requests, limit.share, limit.per, limit.cooldown)
             self._changed.notify_all()
 
     def enter(self, purpose: Purpose, on_over: Callable[[], object] | None = None) -> Turn:
@@ -177,6 +188,8 @@ class RequestBudget:
                     self._waited += now - turn.since
                     turn.end_wait()
             self._changed.notify_all()
+        if self._permits is not None:
+            self._permits.close()
 
     def reading(self) -> BudgetReading:
         """The state now."""
@@ -216,6 +229,8 @@ class RequestBudget:
             if turn.place is not None:
                 self._answer(turn.place, self._monotonic())
                 self._changed.notify_all()
+        if self._permits is not None and turn.permit is not None:
+            self._permits.answered(turn.permit)
 
     def refused(self, turn: Turn, retry_after: float | None) -> None:
         """See `Turn.refused`."""
@@ -232,6 +247,9 @@ class RequestBudget:
             if self._file is not None:
                 self._file.refused(self._window.closed_until, self._window.share_after_refusal)
             self._changed.notify_all()
+        if self._permits is not None and turn.permit is not None:
+            self._permits.answered(turn.permit)
+            self._permits.refused(retry_after)
         if after < before:
             # Refused though we kept to the limit: something else asks from this address.
             log.warning(
@@ -252,6 +270,8 @@ class RequestBudget:
                 if self._file is not None and turn.place.record is not None:
                     self._file.answered(turn.place.record, -inf)
                 self._changed.notify_all()
+        if self._permits is not None and turn.permit is not None:
+            self._permits.unused(turn.permit)
 
     def _is_whole_again(self, now: float) -> bool:
         """Whether the share is whole, and was cut when this was last called."""
@@ -268,15 +288,46 @@ class RequestBudget:
     def _hand_out(self) -> None:
         with self._changed:
             while not self._closed:
-                waiting = {purpose for purpose, queue in self._waiting.items() if queue}
+                waiting = self._who_waits()
                 delay = self._window.delay(self._monotonic(), waiting) if waiting else inf
                 if delay > 0:
                     self._changed.wait(None if isinf(delay) else delay)
                     continue
+                permit = None
+                if self._permits is not None and (permit := self._permit(self._permits)) is None:
+                    continue
                 now = self._monotonic()
+                waiting = self._who_waits()
+                if not waiting:
+                    # Whoever waited has given up meanwhile.
+                    if self._permits is not None and permit is not None:
+                        self._permits.unused(permit)
+                    continue
                 turn = self._waiting[self._window.choose(waiting, now)].popleft()
+                turn.permit = permit
                 turn.place = self._window.begin(turn.purpose, now)
                 if self._file is not None:
                     turn.place.record = self._file.sent(now)
                 self._waited += now - turn.since
                 turn.end_wait()
+
+    def _who_waits(self) -> set[Purpose]:
+        return {purpose for purpose, queue in self._waiting.items() if queue}
+
+    def _permit(self, permits: Permits) -> Permit | None:
+        """A place among those of all processes; None: none now, and some time has passed.
+
+        Others come and go meanwhile.
+        """
+        self._changed.release()
+        try:
+            try:
+                taken = permits.take()
+            except PermitsAway:
+                taken = NotYet(AWAY_SECONDS)
+        finally:
+            self._changed.acquire()
+        if isinstance(taken, Permit):
+            return taken
+        self._changed.wait(taken.seconds)
+        return None

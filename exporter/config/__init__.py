@@ -6,7 +6,7 @@ Both raise `ConfigError`, which lists every fault at once with key, line, reason
 """
 
 from exporter.config.faults import ConfigError, Fault
-from exporter.config.loading import check, from_environment, load
+from exporter.config.loading import check, from_environment, in_postgres, load
 from exporter.config.models import Account, Config, Listing, Metrics, Push, RateLimit, Runners
 from exporter.config.slices import Slice
 from exporter.config.tokens import TokenSource, TokenUnreadable
@@ -27,6 +27,7 @@ __all__ = [
     "TokenUnreadable",
     "check",
     "from_environment",
+    "in_postgres",
     "load",
     "parse_workflow_id",
     "parse_workflow_ids",

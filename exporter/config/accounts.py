@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Final
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator
-from pydantic.config import JsonDict
 
 from exporter.config.addresses import DEFAULT_BASE_URL, BaseUrl, address_of
 from exporter.config.bounds import Number, WholeNumber
 from exporter.config.durations import Duration
 from exporter.config.faults import fault
 from exporter.config.files import Glob, TokenFile
-from exporter.config.section import Broken, Section
+from exporter.config.section import Broken, Section, absent_by_default
 from exporter.config.tokens import TokenSource
 from exporter.config.workflow_ids import WorkflowId
 
@@ -25,14 +24,6 @@ DEFAULT_MOST_OPEN: Final = 20_000
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _NOT_GIVEN: Final = TokenSource()
-
-
-def _absent_by_default(schema: JsonDict) -> None:
-    """Say in a schema what a file can say: a key may be left out, and there is no `null`."""
-    schema.pop("default", None)
-    kinds = schema.pop("anyOf", None)
-    if isinstance(kinds, list) and isinstance(kinds[0], dict):
-        schema.update(kinds[0])
 
 
 def _tag(tag: str) -> str:
@@ -221,7 +212,7 @@ class Account(Section):
         description="File with the API token from the service's dashboard. It is read again when "
         "it changes, and when the service refuses the token.",
         examples=["/run/secrets/comfycontrol"],
-        json_schema_extra=_absent_by_default,
+        json_schema_extra=absent_by_default,
     )
     token: TokenSource = Field(
         default=_NOT_GIVEN,
@@ -229,7 +220,7 @@ class Account(Section):
         "taken off.",
         examples=["${COMFYCONTROL_TOKEN}"],
         validate_default=True,
-        json_schema_extra=_absent_by_default,
+        json_schema_extra=absent_by_default,
     )
     rate_limit: RateLimit = Field(
         default_factory=RateLimit,
@@ -268,7 +259,7 @@ class Account(Section):
         description="Reads the account's list of workflows. Absent: the account is not listed; "
         "`{}`: listed with the defaults.",
         examples=[{"interval": "5s", "lookback": "24h"}],
-        json_schema_extra=_absent_by_default,
+        json_schema_extra=absent_by_default,
     )
     workflows: tuple[WorkflowId, ...] = Field(
         default=(),
@@ -285,14 +276,14 @@ class Account(Section):
         default=None,
         description="Lets other programs send ids to `/api/v1/workflows`. Absent: nobody can.",
         examples=[{"token_file": "/run/secrets/push"}],
-        json_schema_extra=_absent_by_default,
+        json_schema_extra=absent_by_default,
     )
     runners: Runners | None = Field(
         default=None,
         description="Counts the account's runners. Absent: they are not asked for; `{}`: counted "
         "with the defaults.",
         examples=[{"interval": "1m"}],
-        json_schema_extra=_absent_by_default,
+        json_schema_extra=absent_by_default,
     )
 
     @property

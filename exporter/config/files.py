@@ -47,7 +47,8 @@ def _checked_path(value: str) -> str:
     return value
 
 
-def _located(value: object, info: ValidationInfo) -> object:
+def located(value: object, info: ValidationInfo) -> object:
+    """A path as it was written, seen from the folder of the configuration file."""
     if isinstance(value, Path):
         return value
     if not isinstance(value, str):
@@ -81,7 +82,7 @@ def _located_glob(pattern: str, info: ValidationInfo) -> str:
     return str(Path(glob.escape(str(info.context.folder))) / pattern)
 
 
-TokenFile = Annotated[Path, BeforeValidator(_located), AfterValidator(_readable)]
+TokenFile = Annotated[Path, BeforeValidator(located), AfterValidator(_readable)]
 """The path of a file that holds a token."""
 
 Glob = Annotated[str, AfterValidator(_located_glob)]

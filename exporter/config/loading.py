@@ -12,6 +12,7 @@ from exporter.config.faults import MOST_TOLD, ConfigError, Fault, key_path
 from exporter.config.files import Loading
 from exporter.config.id_files import files_of, read_ids
 from exporter.config.models import Config
+from exporter.config.storage import DsnUnreadable, Postgres, Storage, read_dsn
 from exporter.config.tokens import TokenSource, TokenUnreadable
 from exporter.plain_files import Unreadable, read_plain
 
@@ -96,6 +97,35 @@ def from_environment(environ: Mapping[str, str]) -> Config:
             remedy = context["remedy"].replace("`token` or `token_file`", environment.TOKEN)
             faults.append(Fault(key, context["reason"], remedy))
     raise ConfigError(faults, "environment")
+
+
+def in_postgres(config: Config, dsn_file: Path) -> Config:
+    """The same configuration, with the ledger in PostgreSQL.
+
+    Args:
+        config: As it was loaded.
+        dsn_file: File with the connection string.
+
+    Raises:
+        ConfigError: The file cannot be read, or the configuration names one too.
+    """
+    flag = "--storage.postgres.dsn-file"
+    if config.storage.postgres is not None:
+        fault = Fault(flag, "is given beside `storage.postgres`", "Keep one of the two.")
+        raise ConfigError([fault], "command line")
+    try:
+        read_dsn(dsn_file)
+    except DsnUnreadable as error:
+        # Not the name: some write the connection string where its file should be named.
+        fault = Fault(
+            flag,
+            f"names a file that {error}",
+            "Name a file that this user can read and that holds a connection string alone.",
+        )
+    else:
+        storage = Storage(postgres=Postgres(dsn_file=dsn_file.absolute()))
+        return config.model_copy(update={"storage": storage})
+    raise ConfigError([fault], "command line")
 
 
 def _readable_token(path: Path) -> Path:

@@ -1,6 +1,6 @@
 """The configuration as models. What they say is also the reference page and the JSON schema.
 
-Here is the file as a whole, and what holds between its sections: `accounts` and `metrics`.
+Here is the file as a whole, and what holds between its sections: `accounts`, `metrics`, `storage`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,9 +10,11 @@ from pydantic import Field, ValidationError, field_validator
 
 from exporter.config.accounts import MOST_STREAMS, Account, Listing, Push, RateLimit, Runners
 from exporter.config.addresses import DEFAULT_BASE_URL, BaseUrl, address_of, sends_in_clear
+from exporter.config.egress import Egress
 from exporter.config.faults import Fault, fault
 from exporter.config.metrics import Metrics
 from exporter.config.section import Broken, Section, example_of
+from exporter.config.storage import Postgres, Storage
 from exporter.config.token_shapes import shape_of
 from exporter.config.tokens import TokenUnreadable
 
@@ -23,6 +25,7 @@ class Config(Section):
     elsewhere: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(Account.model_fields, "accounts"),
         **dict.fromkeys(Metrics.model_fields, "metrics"),
+        **dict.fromkeys(Storage.model_fields, "storage"),
     }
 
     accounts: tuple[Account, ...] = Field(
@@ -34,6 +37,18 @@ class Config(Section):
         default_factory=Metrics,
         description="How fine the metrics are.",
         examples=[{"per_workflow_series": 500}],
+    )
+
+    storage: Storage = Field(
+        default_factory=Storage,
+        description="Where the ledger is kept.",
+        examples=[{"postgres": {"dsn_file": "/run/secrets/dsn"}}],
+    )
+
+    egress: Egress = Field(
+        default_factory=Egress,
+        description="From where the service is asked.",
+        examples=[{"address": "nat-a"}],
     )
 
     @field_validator("accounts")
@@ -179,9 +194,12 @@ __all__ = [
     "MOST_STREAMS",
     "Account",
     "Config",
+    "Egress",
     "Listing",
     "Metrics",
+    "Postgres",
     "Push",
     "RateLimit",
     "Runners",
+    "Storage",
 ]

@@ -10,7 +10,18 @@ from typing import Any, Final
 from pydantic.fields import FieldInfo
 
 from exporter.config import environment
-from exporter.config.models import Account, Config, Listing, Metrics, Push, RateLimit, Runners
+from exporter.config.models import (
+    Account,
+    Config,
+    Egress,
+    Listing,
+    Metrics,
+    Postgres,
+    Push,
+    RateLimit,
+    Runners,
+    Storage,
+)
 from exporter.config.section import Section, written
 from exporter.config.slices import Slice
 
@@ -55,6 +66,9 @@ _SECTIONS: Final[Mapping[str, type[Section]]] = {
     "`accounts[].runners`": Runners,
     "`metrics`": Metrics,
     "`metrics.slices[]`": Slice,
+    "`storage`": Storage,
+    "`storage.postgres`": Postgres,
+    "`egress`": Egress,
 }
 
 _MORE: Final[Mapping[type[Section], str]] = {

@@ -11,6 +11,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
@@ -22,6 +23,14 @@ class Broken(NamedTuple):
 
     keys: tuple[str | int, ...]
     fault: PydanticCustomError
+
+
+def absent_by_default(schema: JsonDict) -> None:
+    """Say in a schema what a file can say: a key may be left out, and there is no `null`."""
+    schema.pop("default", None)
+    kinds = schema.pop("anyOf", None)
+    if isinstance(kinds, list) and isinstance(kinds[0], dict):
+        schema.update(kinds[0])
 
 
 class Section(BaseModel):

@@ -61,6 +61,8 @@ class Sources:
     config: Callable[[], ConfigReading]
     version: str
     revision: str
+    elsewhere: Callable[[], Mapping[str, str]] = dict
+    """Accounts that this replica does not count; see `Views.elsewhere`."""
 
 
 class LiveViews:
@@ -106,6 +108,7 @@ class LiveViews:
             started_at=self._started.wall,
             problems=problems(exporter, states, now.wall),
             accounts=tuple(state.view for state in states),
+            elsewhere=self.elsewhere(),
         )
 
     def _state(  # noqa: PLR0913 - what an account is made of
@@ -165,6 +168,10 @@ class LiveViews:
             share=account.share,
             faulty_files={} if files is None else files.faulty,
         )
+
+    def elsewhere(self) -> Mapping[str, str]:
+        """Accounts that other replicas count."""
+        return self._sources.elsewhere()
 
     # Tables -----------------------------------------------------------------------------------
 

@@ -374,6 +374,30 @@ def find(
     return workflow_of(account, intact(WORKFLOWS, found), began)
 
 
+def every_workflow(database: sqlite3.Connection, began: float) -> Iterator[Workflow]:
+    """All workflows, by their key.
+
+    Raises:
+        UnknownWord: a newer version wrote one of them.
+        ValueError, TypeError, LookupError: a row is damaged.
+    """
+    names = dict(database.execute("SELECT account, name FROM accounts").fetchall())
+    behind: tuple[int, bytes] = (-1, b"")
+    while True:
+        rows = database.execute(
+            f"SELECT {WORKFLOWS.listed} FROM workflows "  # noqa: S608 - constants
+            f"WHERE (account, workflow) > (?, ?) ORDER BY account, workflow LIMIT {_AT_ONCE}",
+            behind,
+        ).fetchall()
+        for row in rows:
+            yield workflow_of(names[row[0]], intact(WORKFLOWS, row), began)
+        if len(rows) < _AT_ONCE:
+            return
+        behind = rows[-1][:2]
+
+
+_AT_ONCE: Final = 2_000
+
 _FIND_CHECKSUM: Final = {
     table: f"SELECT checksum FROM {table.name} WHERE {table.is_key}"  # noqa: S608
     for table in TABLES

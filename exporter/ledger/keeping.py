@@ -6,7 +6,16 @@ from collections.abc import Callable
 from typing import Final
 
 from exporter.ledger.memory import Memory
-from exporter.ledger.store import Batch, Store, StoreFailed, StoreLost, WorkflowKey
+from exporter.ledger.store import (
+    Batch,
+    NotHeld,
+    Store,
+    StoreBehind,
+    StoreFailed,
+    StoreLost,
+    WorkflowKey,
+)
+from exporter.ledger.totals import Shown
 from exporter.ledger.workflow import Workflow
 from exporter.observations import Moment
 
@@ -106,6 +115,9 @@ class Keeping:
         """
         try:
             return self._store.find_closed(key)
+        except NotHeld:
+            # Nothing has failed: others know.
+            raise
         except StoreFailed as error:
             self._note_failure(error)
             raise
@@ -127,6 +139,10 @@ class Keeping:
                 self._store.sync()
             except StoreFailed as error:
                 self._note_failure(error)
+
+    def committed(self) -> Shown | None:
+        """What may be shown; None: all that is known. Within a turn."""
+        return self._store.committed()
 
     def _flush(self) -> bool:
         """Have the store keep what has changed; whether everything is kept now."""
@@ -157,7 +173,7 @@ class Keeping:
         self._note_failure(failure)
         self._retry_after = min(max(FIRST_RETRY_SECONDS, 2 * self._retry_after), LAST_RETRY_SECONDS)
         self._retry_at = self._now().monotonic
-        if not isinstance(failure, StoreLost):
+        if not isinstance(failure, StoreLost | StoreBehind):
             self._retry_at += self._retry_after
         return False
 
@@ -175,6 +191,8 @@ class Keeping:
             self.errors += 1
             if isinstance(error, StoreLost):
                 self._memory.keep_everything_again()
+            if isinstance(error, StoreBehind):
+                self._memory.keep_again(error.account)
         level = logging.ERROR if first or isinstance(error, StoreLost) else logging.DEBUG
         log.log(
             level,

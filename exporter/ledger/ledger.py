@@ -21,6 +21,7 @@ from exporter.ledger.slicing import SliceRule, is_decided, labels_of, tell_chang
 from exporter.ledger.store import (
     HistoryKey,
     HistoryRow,
+    Kept,
     MemoryStore,
     Store,
     StoreFailed,
@@ -194,6 +195,39 @@ class Ledger:
                 self._memory.open_account(account, monotonic)
             self._memory.totals.open_overflows(account)
         self._accounts = tuple(accounts)
+
+    # What a store that others share gives and takes -------------------------------------------
+
+    def adopt(self, account: str, read: Callable[[], Kept]) -> None:
+        """Go on from what the store has of an account, which is about to be followed.
+
+        Args:
+            account: by its name.
+            read: has the store read it; called in the store's turn.
+
+        Raises:
+            StoreFailed: it cannot be read. Then nothing has changed.
+        """
+        with self._keeping.turn:
+            kept = read()
+            with self._lock:
+                begun_anew = self._memory.adopt(account, kept)
+        _tell_begun_anew(begun_anew)
+
+    def let_go(self, account: str, release: Callable[[], None]) -> None:
+        """Keep what is left of an account that is followed no more, and forget all of it.
+
+        Args:
+            account: by its name.
+            release: has the store write nothing of it any more; called in the store's turn.
+        """
+        self._keeping.keep()
+        with self._keeping.turn:
+            release()
+            with self._lock:
+                self._memory.drop(account)
+                self._frontiers.pop(account, None)
+                self._missed.discard(account)
 
     # What those who ask the service call ------------------------------------------------------
 
@@ -462,6 +496,11 @@ class Ledger:
                 rooms = {account: self._rooms.room(account) for account in accounts}
                 slices = self._slices
             self._keeping.write_through(batch)
+            shown = self._keeping.committed()
+            if shown is not None:
+                accounts = tuple(account for account in accounts if account in shown.accounts)
+                totals = totals.copied(accounts)
+                totals.show_committed(shown)
             return LedgerSnapshot(
                 accounts=accounts,
                 open_workflows=tuple(w for w in open_workflows if w.account in accounts),

@@ -1,10 +1,10 @@
 """What the ledger holds in memory, and which part of that the store has not kept yet."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from dataclasses import replace
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 from exporter.ledger.room import waits_to_be_seen
 from exporter.ledger.store import (
@@ -39,8 +39,8 @@ class Memory:
 
     def __init__(self, kept: Kept, totals: Totals) -> None:
         self.totals: Final = totals
-        self.closed = kept.closed
-        """How many workflows are settled or dropped, those of the store included."""
+        # By account; what an earlier life has left of all of them together stands under none.
+        self._closed: Counter[str] = Counter({"": kept.closed})
         self.announced = kept.announced
         """Series up to this number may show their value: the store has kept that."""
         self._marks = dict(kept.accounts)
@@ -62,7 +62,10 @@ class Memory:
             kept.counters, kept.histograms, appeared=kept.appeared, announced=kept.announced
         )
         """Histograms whose buckets were changed meanwhile."""
-        for workflow in kept.unsettled:
+        self._restore(kept.unsettled)
+
+    def _restore(self, unsettled: Iterable[Workflow]) -> None:
+        for workflow in unsettled:
             key = (workflow.account, workflow.workflow_id)
             if workflow.phase == "open":
                 self._open[key] = workflow
@@ -71,7 +74,56 @@ class Memory:
                 self._owing[key] = workflow
             if workflow.held is not None:
                 self._holding[key] = workflow
-            totals.open_slices(workflow.account, workflow.slices)
+            self.totals.open_slices(workflow.account, workflow.slices)
+
+    @property
+    def closed(self) -> int:
+        """How many workflows are settled or dropped, those of the store included."""
+        return self._closed.total()
+
+    def adopt(self, account: str, kept: Kept) -> list[HistogramName]:
+        """An account is held from now on: what the store has of it, in place of what was known.
+
+        Histograms whose buckets were changed meanwhile, which start anew.
+        """
+        self.drop(account)
+        self._closed[account] = kept.closed
+        self._marks.update(kept.accounts)
+        self._baselines.update(kept.baselines)
+        self._latest_ends.update(kept.latest_ends)
+        self._latest_ends_elsewhere.update(kept.latest_ends)
+        begun_anew = self.totals.adopt(kept.counters, kept.histograms, kept.announced)
+        self._restore(kept.unsettled)
+        return begun_anew
+
+    def drop(self, account: str) -> None:
+        """An account is held no more: nothing is known of it, and nothing of it is to be kept."""
+        workflows = (
+            self._open,
+            self._owing,
+            self._holding,
+            self._recently_closed,
+            self._batch.workflows,
+        )
+        known: MutableMapping[WorkflowKey, Workflow]
+        for known in workflows:
+            for key in [key for key in known if key[0] == account]:
+                del known[key]
+        for baselines in (self._baselines, self._batch.baselines):
+            for of in [of for of in baselines if of[0] == account]:
+                del baselines[of]
+        by_account: tuple[MutableMapping[str, Any], ...] = (
+            self.open_counts,
+            self.waiting_counts,
+            self._closed,
+            self._latest_ends,
+            self._latest_ends_elsewhere,
+            self._marks,
+            self._batch.accounts,
+        )
+        for values in by_account:
+            values.pop(account, None)
+        self.totals.drop(account)
 
     def open_account(self, account: str, monotonic: float) -> None:
         """An account is followed from now on, maybe again.
@@ -107,7 +159,7 @@ class Memory:
 
     def put(self, key: WorkflowKey, before: Workflow | None, workflow: Workflow) -> None:
         """Hold a workflow as it is now, and have it kept."""
-        self.closed += _is_closed(workflow) - _is_closed(before)
+        self._closed[key[0]] += _is_closed(workflow) - _is_closed(before)
         self._count_open(self._open.get(key), workflow)
         if workflow.phase == "open":
             self._recently_closed.pop(key, None)
@@ -161,7 +213,7 @@ class Memory:
 
     def forget_ended_before(self, account: str, ended_at: float, forgotten: Forgotten) -> None:
         """The store has dropped closed workflows that ended before this."""
-        self.closed -= forgotten.rows
+        self._closed[account] -= forgotten.rows
         # The store has them in its own already.
         self._marks[account] = _pruned(
             self.marks(account), forgotten.latest_created, forgotten.latest_end
@@ -253,12 +305,25 @@ class Memory:
         self._batch.baselines.update(self._baselines)
         for known in (self._open, self._owing, self._holding, self._recently_closed):
             self._batch.workflows.update(known)
-        self.closed = sum(map(_is_closed, self._batch.workflows.values()))
+        self._closed = Counter(
+            key[0] for key, known in self._batch.workflows.items() if _is_closed(known)
+        )
         for account in {*self._marks, *self._latest_ends_elsewhere}:
             marks = _pruned(self.marks(account), inf, self._latest_ends_elsewhere.get(account))
             self.mark(account, replace(marks, line=_latest(marks.line, line)))
         self.totals.take_back(self.totals.counters, self.totals.histograms)
         self._batch.announced = max(self.announced, self._batch.announced or 0)
+
+    def keep_again(self, account: str) -> None:
+        """The store has lost the latest of an account: it must be given all that is known of it."""
+        for known in (self._open, self._owing, self._holding, self._recently_closed):
+            self._batch.workflows.update({k: w for k, w in known.items() if k[0] == account})
+        self._batch.accounts[account] = self.marks(account)
+        self._batch.baselines.update({k: b for k, b in self._baselines.items() if k[0] == account})
+        self.totals.take_back(
+            [key for key in self.totals.counters if key[1][0] == account],
+            [key for key in self.totals.histograms if key[1][0] == account],
+        )
 
 
 def _pruned(marks: AccountMarks, created: float | None, ended: float | None) -> AccountMarks:

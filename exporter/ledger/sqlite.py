@@ -10,7 +10,7 @@ from math import inf
 from pathlib import Path
 from typing import Final
 
-from exporter.ledger.contents import find, forget, load, make_account, prune, write
+from exporter.ledger.contents import every_workflow, find, forget, load, make_account, prune, write
 from exporter.ledger.damage import reading
 from exporter.ledger.file import FILE_NAME, LedgerFile, LedgerInUse
 from exporter.ledger.opening import CannotOpenLedger, newer
@@ -25,6 +25,7 @@ from exporter.ledger.store import (
     StoreLost,
     WorkflowKey,
 )
+from exporter.ledger.totals import Shown
 from exporter.ledger.walk import SLICE_SECONDS, Walk
 from exporter.ledger.words import UnknownWord
 from exporter.ledger.workflow import Workflow
@@ -107,6 +108,15 @@ class SqliteStore:
             found.kept, lost=self._file.losses > 0, faults=int(contradiction is not None)
         )
 
+    def everything(self) -> Iterator[Workflow]:
+        """All workflows, the settled ones among them, a few thousand rows at a time.
+
+        Raises:
+            StoreFailed: the file cannot be read, or a row in it is damaged.
+        """
+        with self._reading() as database:
+            yield from every_workflow(database, self._began)
+
     def find_closed(self, key: WorkflowKey) -> Workflow | None:
         """A workflow that is settled or dropped, or that the start has left on disk."""
         if self._file.is_lost:
@@ -124,6 +134,10 @@ class SqliteStore:
                 yield database
         except UnknownWord as error:
             raise StoreFailed(str(newer(self._file.path, str(error)))) from error
+
+    def committed(self) -> Shown | None:
+        """Nobody else shows it."""
+        return None
 
     @property
     def verifying(self) -> bool:

@@ -17,6 +17,7 @@ from exporter.ledger.totals import (
     HistogramName,
     HistogramTotal,
     Labels,
+    Shown,
 )
 from exporter.ledger.workflow import Workflow
 from exporter.observations import Baseline, Status
@@ -40,6 +41,21 @@ class StoreFailed(Exception):  # noqa: N818 - says what happened
 
 class StoreLost(StoreFailed):
     """What was kept before is gone: the store is empty, and begins anew as soon as it can."""
+
+
+class NotHeld(StoreFailed):
+    """Another replica holds the account, or nobody does any more: nothing of it can be told."""
+
+
+class StoreBehind(StoreFailed):
+    """The store has lost commits that it had acknowledged, of one account.
+
+    What is known of that account, be it long kept, must be given to it again.
+    """
+
+    def __init__(self, reason: str, account: str) -> None:
+        super().__init__(reason)
+        self.account = account
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +165,13 @@ class Store(Protocol):
         pruned move together with their rows. Raises StoreFailed.
         """
 
+    def committed(self) -> Shown | None:
+        """What may be shown, where nothing may that is not kept.
+
+        None: what is known is shown even while the store fails. So it is where nobody else could
+        count and show the same meanwhile.
+        """
+
     def verify(self) -> None:
         """Look for damage for some milliseconds, where that is not done yet. Raises StoreFailed."""
 
@@ -214,6 +237,10 @@ class MemoryStore:
             max((inf if w.created_at is None else w.created_at for w in settled), default=None),
             max((w.ended_at for w in settled if w.ended_at is not None), default=None),
         )
+
+    def committed(self) -> Shown | None:
+        """Nobody else shows it."""
+        return None
 
     def verify(self) -> None:
         """Memory is not doubted."""

@@ -177,6 +177,15 @@ class HistogramTotal:
         return HistogramTotal(self.bounds, appeared=self.appeared)
 
 
+@dataclass(slots=True)
+class Shown:
+    """What of the totals may be shown, where nothing may that the store has not kept."""
+
+    accounts: frozenset[str] = frozenset()
+    counters: dict[tuple[CounterName, Labels], CounterTotal] = field(default_factory=dict)
+    histograms: dict[tuple[HistogramName, Labels], HistogramTotal] = field(default_factory=dict)
+
+
 class Totals:
     """Every counter and histogram that comes from facts. Not safe to share between threads."""
 
@@ -221,6 +230,42 @@ class Totals:
             if histogram.appeared > announced:
                 self._new.restore(name, histogram)
         return self._begin_anew()
+
+    def adopt(
+        self,
+        counters: Mapping[tuple[CounterName, Labels], CounterTotal],
+        histograms: Mapping[tuple[HistogramName, Labels], HistogramTotal],
+        announced: int,
+    ) -> list[HistogramName]:
+        """Go on from the totals of an account; the names of histograms that start anew.
+
+        Those that are numbered higher than `announced` wait, and are numbered afresh.
+        """
+        self.counters.update(counters)
+        self.histograms.update(histograms)
+        for key, counter in counters.items():
+            self._note_values(*key)
+            self._number(key, counter, announced)
+        for name, histogram in histograms.items():
+            self._note_slice_labels(*name)
+            self._number(name, histogram, announced)
+        return self._begin_anew()
+
+    def _number(self, key: SeriesKey, total: CounterTotal | HistogramTotal, announced: int) -> None:
+        if total.appeared > announced:
+            self._new.appear(key, total)
+        else:
+            total.appeared = 0
+
+    def drop(self, account: str) -> None:
+        """Forget all totals of an account."""
+        self.counters = {k: t for k, t in self.counters.items() if k[1][0] != account}
+        self.histograms = {k: t for k, t in self.histograms.items() if k[1][0] != account}
+        self._changed_counters = {k for k in self._changed_counters if k[1][0] != account}
+        self._changed_histograms = {k for k in self._changed_histograms if k[1][0] != account}
+        self._values = {k: v for k, v in self._values.items() if k[0] != account}
+        self._slice_values = {k: v for k, v in self._slice_values.items() if k[0] != account}
+        self._new.forget(account)
 
     def change(
         self, buckets: Buckets, caps: LabelCaps, slices: Sequence[SliceRule] = ()
@@ -360,6 +405,18 @@ class Totals:
         self._changed_counters.clear()
         self._changed_histograms.clear()
         return counters, histograms
+
+    def show_committed(self, shown: "Shown") -> None:
+        """Show what the store has kept, and nothing that it has not. Only of a copy."""
+        for key, counter in self.counters.items():
+            kept = shown.counters.get(key, CounterTotal())
+            counter.value, counter.exemplar = kept.value, kept.exemplar
+        for name, histogram in self.histograms.items():
+            observed = shown.histograms.get(name)
+            if observed is None or observed.bounds != histogram.bounds:
+                observed = HistogramTotal(histogram.bounds)
+            histogram.counts, histogram.sum = list(observed.counts), observed.sum
+            histogram.exemplars = list(observed.exemplars)
 
     def take_back(
         self,

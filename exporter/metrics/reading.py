@@ -10,6 +10,7 @@ from exporter.following.answers import CAUSES, AccountHealth
 from exporter.following.reconciling import Reconciliation
 from exporter.following.runner_census import RunnerCensus
 from exporter.ledger.ledger import LedgerSnapshot
+from exporter.ledger.shared import ReplicasReading
 from exporter.ledger.totals import (
     SLICED_COUNTERS,
     SLICED_HISTOGRAMS,
@@ -68,6 +69,8 @@ class ConfigReading:
     """Unix seconds."""
     web_last_reload_successful: bool | None = None
     """Whether the file of the web side in use is the one last read; None where there is none."""
+    fingerprint: int = 0
+    """Of the configuration in use (`exporter.config.fingerprint`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,8 @@ class Reading:
     label_caps: LabelCaps
     streams_held_back: Mapping[str, int] = field(default_factory=dict)
     """Streams that are not opened for want of something, by what (`HELD_BACK`)."""
+    replicas: ReplicasReading | None = None
+    """This replica and the others; None: there are no others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -504,3 +509,38 @@ def ledger_workflows(reading: Reading) -> Iterator[Sample]:
     """Rows of the ledger."""
     yield Sample(("open",), len(reading.ledger.open_workflows))
     yield Sample(("settled",), reading.ledger.settled)
+
+
+# Replicas ---------------------------------------------------------------------------------------
+
+
+def accounts_held(reading: Reading) -> Iterator[Sample]:
+    """Of each account that is configured, whether this replica counts it."""
+    if reading.replicas is not None:
+        for account in sorted(reading.replicas.accounts):
+            yield Sample((account,), int(account in reading.ledger.accounts))
+
+
+def lease_changes(reading: Reading) -> Iterator[Sample]:
+    """How often the holder of an account changed, where this replica is the holder."""
+    if reading.replicas is not None:
+        for account in reading.ledger.accounts:
+            yield Sample((account,), max(0, reading.replicas.epochs.get(account, 1) - 1))
+
+
+def replicas_alive(reading: Reading) -> Iterator[Sample]:
+    """How many replicas there are, this one included."""
+    if reading.replicas is not None:
+        yield Sample((), reading.replicas.replicas)
+
+
+def config_hash(reading: Reading) -> Iterator[Sample]:
+    """By what this replica counts, to be compared with the others."""
+    if reading.replicas is not None:
+        yield Sample((), reading.config.fingerprint)
+
+
+def ledger_regressions(reading: Reading) -> Iterator[Sample]:
+    """Commits that the database has lost."""
+    if reading.replicas is not None:
+        yield Sample((), reading.replicas.regressions)

@@ -19,7 +19,7 @@ _Endpoint = Callable[[Request], Awaitable[Response]]
 
 def api_routes(pushed: PushedIds, views: Views, workers: Workers) -> list[Route]:
     """The routes."""
-    push = PushEndpoints(pushed, workers)
+    push = PushEndpoints(pushed, workers, views.elsewhere)
     reading = Reading(views, workers)
 
     async def readers_accounts(request: Request) -> list[str] | None:

@@ -11,7 +11,7 @@ that of one account only.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Annotated, Final
 
@@ -25,6 +25,7 @@ from exporter.config import parse_workflow_id
 from exporter.observations import CannotTakeUp, Traits
 from exporter.sources.pushed import PushedIds, TooManyPushed
 from exporter.web.answers import Refused
+from exporter.web.elsewhere import refuse_those
 from exporter.web.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -146,9 +147,11 @@ class PushEndpoints:
         self,
         pushed: PushedIds,
         workers: Workers,
+        elsewhere: Callable[[], Mapping[str, str]] = dict,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pushed = pushed
+        self._elsewhere = elsewhere
         self._refused_tokens = RefusedTokens(monotonic)
         self._workers = workers
 
@@ -169,6 +172,7 @@ class PushEndpoints:
     async def push(self, request: Request, accounts: list[str]) -> Response:
         """Take ids up."""
         account, named = await _named(request, accounts)
+        refuse_those(self._elsewhere(), [account])
         told = {one.id: _traits(one) for one in named}
         traits = {one: known for one, known in told.items() if known is not None}
         ids = [one.id for one in named]
@@ -191,6 +195,7 @@ class PushEndpoints:
         ids, wrong = _ids([request.path_params["workflow_id"]])
         if wrong:
             raise Refused(400, "not a workflow id")
+        refuse_those(self._elsewhere(), [account])
         if not await self._workers.run(self._pushed.withdraw, account, ids[0]):
             raise Refused(404, "no such open workflow")
         return Response(status_code=204)
@@ -198,6 +203,7 @@ class PushEndpoints:
     async def withdraw_several(self, request: Request, accounts: list[str]) -> Response:
         """Follow several no more."""
         account, named = await _named(request, accounts)
+        refuse_those(self._elsewhere(), [account])
         ids = [one.id for one in named]
         withdrawn = await self._workers.run(self._withdraw_all, account, ids)
         return JSONResponse({"withdrawn": withdrawn, "not_open": len(ids) - withdrawn})

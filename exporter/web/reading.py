@@ -8,8 +8,8 @@ They ask for what the pages ask for: the passwords of the web side, where it has
 take a push token as well, and then show the accounts of that token alone.
 """
 
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -17,8 +17,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from exporter.config import parse_workflow_id
-from exporter.views import Overview, Views, WorkflowQuery, WorkflowRow, WorkflowStory, WorkflowTable
+from exporter.views import Overview, Views, WorkflowQuery, WorkflowRow, WorkflowStory
 from exporter.web.answers import Refused
+from exporter.web.elsewhere import refuse_those
 from exporter.web.workers import Workers
 
 ACCOUNTS_PATH: Final = "/api/v1/accounts"
@@ -86,6 +87,9 @@ class Workflows:
     """Workflows on all pages."""
     page: int
     pages: int
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    """Accounts of which nothing is shown, for other replicas count them: by name, which one;
+    empty where none is known to. Only with several replicas."""
 
 
 OVERVIEW: Final = TypeAdapter(Overview)
@@ -109,8 +113,14 @@ class Reading:
         query = _query(request.query_params.multi_items(), accounts)
 
         def show() -> Workflows:
+            elsewhere = self._views.elsewhere()
+            if query.account is not None:
+                refuse_those(elsewhere, [query.account])
+            elif elsewhere and not self._views.filters()["account"]:
+                refuse_those(elsewhere, None)
             table = self._views.workflows(query)
-            return _page(table)
+            shown = {a: r for a, r in elsewhere.items() if accounts is None or a in accounts}
+            return Workflows(table.rows, table.total, table.page, table.pages, shown)
 
         return await self._answered(WORKFLOWS, show)
 
@@ -123,6 +133,8 @@ class Reading:
 
         def show() -> WorkflowStory:
             story = self._views.workflow(workflow_id)
+            if story is None:
+                refuse_those(self._views.elsewhere(), accounts)
             if story is None or (accounts is not None and story.row.account not in accounts):
                 raise Refused(404, "nothing is known of this workflow")
             return story
@@ -133,10 +145,6 @@ class Reading:
         # The ledger is read, which waits for its lock, and ten thousand rows take their time.
         body = await self._workers.run(lambda: adapter.dump_json(show()))
         return Response(body, media_type="application/json")
-
-
-def _page(table: WorkflowTable) -> Workflows:
-    return Workflows(table.rows, table.total, table.page, table.pages)
 
 
 def _query(pairs: Iterable[tuple[str, str]], accounts: Collection[str] | None) -> WorkflowQuery:

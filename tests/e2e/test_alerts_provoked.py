@@ -34,6 +34,18 @@ ELSEWHERE: Final = {
     ("ComfyControlExporterAbsent", "all"): "tests/e2e/test_alerting.py",
     # Comparing takes minutes, and no option says otherwise.
     ("ComfyControlTotalsDiffer", ""): "tests/integration/following/test_reconciling.py",
+    # They need a database and several replicas; promtool shows them.
+    **dict.fromkeys(
+        (
+            ("ComfyControlAccountNotHeld", ""),
+            ("ComfyControlAccountHeldTwice", ""),
+            ("ComfyControlDatabaseFailing", "all"),
+            ("ComfyControlDatabaseFailing", "one"),
+            ("ComfyControlDatabaseFailing", "lost"),
+            ("ComfyControlReplicasDisagree", ""),
+        ),
+        "alerts/tests/replicas.yml",
+    ),
 }
 """What is shown in other tests."""
 

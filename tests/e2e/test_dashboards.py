@@ -70,6 +70,16 @@ QUIET_PANELS = {
     "Oldest queued B": _BUSY,
     "Stalest observation B": _BUSY,
     "Listing lag B": _ALL_UP,
+    **dict.fromkeys(
+        (
+            "Who holds the account A",
+            "Accounts taken over A",
+            "Replicas alive A",
+            "Configurations in use A",
+            "Commits lost by the database A",
+        ),
+        "one exporter has no replicas",
+    ),
     "Limits reached C": "no account here reads ids from files",
     "Last compared A": "a status without a list of its own makes the first two rounds incomplete",
 }
@@ -95,6 +105,12 @@ QUIET_ALERTS = {
     "ComfyControlObservationsStale": "everything open is heard of",
     "ComfyControlListingBehind": "the list is read every two seconds",
     "ComfyControlLedgerFailing": "the disk is well",
+    "ComfyControlAccountNotHeld": "the ledger is not in PostgreSQL",
+    "ComfyControlAccountHeldTwice": "the ledger is not in PostgreSQL",
+    "ComfyControlDatabaseFailing all": "the ledger is not in PostgreSQL",
+    "ComfyControlDatabaseFailing one": "the ledger is not in PostgreSQL",
+    "ComfyControlDatabaseFailing lost": "the ledger is not in PostgreSQL",
+    "ComfyControlReplicasDisagree": "the ledger is not in PostgreSQL",
     "ComfyControlConfigReloadFailed config": "the configuration in use is the one last read",
     "ComfyControlConfigReloadFailed web": "the web configuration in use is the one last read",
     "ComfyControlExporterAbsent all": "the exporter is up",
@@ -106,6 +122,18 @@ NOT_HERE = {
     "ComfyControlTotalsDiffer": "totals are compared every two minutes, which is too long here",
     "ComfyControlSeriesMissing": "it asks for what is missing, in forms that this Prometheus lacks",
     "ComfyControlWorkflowsDropped": "nothing was dropped within these seconds",
+    **dict.fromkeys(
+        (
+            "ComfyControlAccountNotHeld",
+            "ComfyControlAccountHeldTwice",
+            "ComfyControlDatabaseFailing all",
+            "ComfyControlDatabaseFailing one",
+            "ComfyControlDatabaseFailing lost",
+            "ComfyControlReplicasDisagree",
+            "ComfyControlLedgerFailing",
+        ),
+        "one exporter has no replicas: even their sides are empty",
+    ),
 }
 """Alerts of which nothing is asked here, and why; `promtool` tests them."""
 

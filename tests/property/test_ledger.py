@@ -154,7 +154,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.service = Service()
         self.shown: dict[tuple[object, ...], float] = {}
         self.has_forgotten = False
-        self.store = CrashingStore(Path(self._folder.name) / "d", self.clocks)
+        self.store = self._first_store()
         self.ledger = self._start()
 
     def teardown(self) -> None:
@@ -163,6 +163,13 @@ class LedgerMachine(RuleBasedStateMachine):
         self._folder.cleanup()
 
     # Processes --------------------------------------------------------------------------------
+
+    def _first_store(self) -> CrashingStore:
+        return CrashingStore(Path(self._folder.name) / "d", self.clocks)
+
+    def _next_store(self, folder: Path) -> CrashingStore:
+        """The store of the process that follows, and finds this."""
+        return CrashingStore(folder, self.clocks)
 
     def _start(self) -> Ledger:
         return make_ledger(self.clocks, self.store)
@@ -173,7 +180,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return False
         self.ledger.close()
         self._check_disk(folder)
-        self.store = CrashingStore(folder, self.clocks)
+        self.store = self._next_store(folder)
         self.ledger = self._start()
         self._check_nothing_taken_back(self.ledger.snapshot())
         return True
@@ -304,7 +311,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.store.failing, self.store.crash_in = False, crash
         self.ledger.close()
         if not self._end_if_crashed():
-            self.store = CrashingStore(self.store.folder, self.clocks)
+            self.store = self._next_store(self.store.folder)
             self.ledger = self._start()
             self._check_nothing_taken_back(self.ledger.snapshot())
 

@@ -25,6 +25,11 @@ ACCOUNT = Account(
     stopped=[(-600.0, math.inf)], down=[(-2400.0, -2000.0, "503")],
 )  # fmt: skip
 OPTIONAL = {
+    "comfycontrol_account_held",
+    "comfycontrol_account_lease_changes_total",
+    "comfycontrol_exporter_config_hash",
+    "comfycontrol_exporter_ledger_regressions_total",
+    "comfycontrol_exporter_replicas",
     "comfycontrol_exporter_slice_info",
     "comfycontrol_exporter_workflow_files",
     "comfycontrol_exporter_web_config_last_reload_successful",

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,3 +99,61 @@ def test_the_first_lines_say_which_ledger(
     caplog.clear()
     App(CONFIG).stop(0.0)
     assert "the ledger is in memory" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("dsn", "told"),
+    [
+        (None, "names a file that does not exist. Name a file that this user can read"),
+        ("", "names a file that is empty"),
+        ("Planted", "it is no connection string, such as postgresql://"),
+        ("host=127.0.0.1 port=1 password=Planted", "127.0.0.1:1/: nothing listens"),
+        ("host=/nowhere dbname=a password=Planted", "/nowhere:5432/a: there is no such socket"),
+        ("postgresql://a:Planted@no.such.host.invalid/b", "no.such.host.invalid:5432/b: the"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_told_and_no_password(
+    dsn: str | None,
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COMFYCONTROL_TOKEN", "cfc_a")
+    monkeypatch.chdir(tmp_path)
+    if dsn is not None:
+        (tmp_path / "dsn").write_text(dsn)
+    flags = ["--storage.postgres.dsn-file=dsn", "--web.listen-address=127.0.0.1:0"]
+    assert main(flags) == 1
+    said = capsys.readouterr().err
+    assert told in said
+    assert "Planted" not in said
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_database_in_the_flags_and_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dsn").write_text("host=/nowhere")
+    (tmp_path / "config.yml").write_text(
+        "accounts: [{name: studio, token: cfc_a, listing: {}}]\n"
+        "storage: {postgres: {dsn_file: dsn}}\n"
+    )
+    assert main(["--config.file=config.yml", "--storage.postgres.dsn-file=dsn"]) == 1
+    said = capsys.readouterr().err
+    assert "--storage.postgres.dsn-file is given beside `storage.postgres`" in said
+
+
+def test_without_the_driver_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COMFYCONTROL_TOKEN", "cfc_a")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dsn").write_text("host=/nowhere")
+    for name in [name for name in sys.modules if name.startswith("exporter.ledger.postgres.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    flags = ["--storage.postgres.dsn-file=dsn", "--web.listen-address=127.0.0.1:0"]
+    assert main(flags) == 1
+    assert "pip install 'comfycontrol-exporter[postgres]'" in capsys.readouterr().err

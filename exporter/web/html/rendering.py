@@ -182,6 +182,7 @@ class Pages:
             now=now,
             query=query,
             table=table,
+            elsewhere=self._views.elsewhere(),
             columns=SETTLED_COLUMNS if settled else OPEN_COLUMNS,
             turned=addresses.turned,
             at_page=addresses.at_page,
@@ -236,7 +237,9 @@ class Pages:
 
     def unknown(self, root: str, workflow_id: str) -> str:
         """What is said of an id of which nothing is known."""
-        return self._template("unknown.html").render(root=root, workflow_id=workflow_id)
+        return self._template("unknown.html").render(
+            root=root, workflow_id=workflow_id, elsewhere=self._views.elsewhere()
+        )
 
     def _story(self, root: str, story: WorkflowStory, now: float) -> str:
         return self._template("workflow.html").render(

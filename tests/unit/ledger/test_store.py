@@ -1,4 +1,4 @@
-"""Both stores, held to the same contract; and what the one on disk keeps over a restart."""
+"""All stores, held to the same contract; and what those that last keep over a restart."""
 
 import os
 import stat
@@ -9,23 +9,54 @@ from typing import get_args
 import pytest
 
 from exporter.ledger import sqlite
+from exporter.ledger.postgres import store as postgres_store
 from exporter.ledger.sqlite import SqliteStore
-from exporter.ledger.store import AccountMarks, Batch, Forgotten, MemoryStore, Store, WorkflowKey
-from exporter.ledger.totals import CounterTotal, Exemplar, HistogramTotal
+from exporter.ledger.store import (
+    AccountMarks,
+    Batch,
+    Forgotten,
+    Kept,
+    MemoryStore,
+    Store,
+    WorkflowKey,
+)
+from exporter.ledger.totals import (
+    CounterName,
+    CounterTotal,
+    Exemplar,
+    HistogramName,
+    HistogramTotal,
+    Labels,
+)
 from exporter.ledger.workflow import Phase, Workflow
 from exporter.observations import Moment, Source, Status
+from tests.unit.ledger.keepers import Keeper, PostgresKeeper, SqliteKeeper
 from tests.unit.ledger.ledgers import T0, Clocks, uuid
 
 MakeStore = Callable[[], Store]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     made: Store = MemoryStore()
     if request.param == "sqlite":
         made = SqliteStore(tmp_path, Clocks())
+    if request.param == "postgres":
+        made, _ = PostgresKeeper(request.getfixturevalue("postgres").fresh(), Clocks()).begin()
     yield made
     made.close()
+
+
+@pytest.fixture
+def now() -> Clocks:
+    return Clocks()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def keeper(request: pytest.FixtureRequest, tmp_path: Path, now: Clocks) -> Keeper:
+    if request.param == "sqlite":
+        return SqliteKeeper(tmp_path, now)
+    return PostgresKeeper(request.getfixturevalue("postgres").fresh(), now)
 
 
 def workflow(
@@ -61,7 +92,7 @@ def keep(store: Store, *workflows: Workflow) -> None:
     store.keep(Batch(workflows={key_of(w): w for w in workflows}, accounts=accounts))
 
 
-class TestBoth:
+class TestAll:
     def test_a_first_life_finds_nothing(self, store: Store) -> None:
         kept = store.load()
         assert (list(kept.unsettled), kept.accounts, kept.closed, kept.lost) == ([], {}, 0, False)
@@ -134,15 +165,22 @@ class TestBoth:
         store.close()
 
 
-class TestOnDisk:
+def announced(kept: Kept) -> tuple[object, ...]:
+    """Totals, and which of them wait: their numbers mean nothing to another process."""
+    return (
+        {k: (t.value, t.exemplar, t.appeared > kept.announced) for k, t in kept.counters.items()},
+        {
+            k: (t.bounds, t.counts, t.sum, t.exemplars, t.appeared > kept.announced)
+            for k, t in kept.histograms.items()
+        },
+    )
+
+
+class TestThatLast:
     """What another life of the process finds."""
 
-    def reopened(self, folder: Path, now: Clocks | None = None) -> SqliteStore:
-        return SqliteStore(folder, now or Clocks())
-
-    def test_everything_of_a_workflow(self, tmp_path: Path) -> None:
-        now = Clocks()
-        store = SqliteStore(tmp_path, now)
+    def test_everything_of_a_workflow(self, keeper: Keeper, now: Clocks) -> None:
+        store, _ = keeper.begin()
         whole = Workflow(
             account="studio",
             workflow_id=uuid(7),
@@ -169,8 +207,8 @@ class TestOnDisk:
         keep(store, whole)
         store.close()
         now.pass_(500)
-        store = self.reopened(tmp_path, now)
-        (found,) = store.load().unsettled
+        store, kept = keeper.begin()
+        (found,) = kept.unsettled
         store.close()
         # The earlier process' monotonic times mean nothing; being unseen or owed begins anew.
         assert found == Workflow(
@@ -196,17 +234,17 @@ class TestOnDisk:
         assert found.is_kept_like(found)
 
     @pytest.mark.parametrize("source", get_args(Source))
-    def test_every_source(self, tmp_path: Path, source: Source) -> None:
-        store = SqliteStore(tmp_path, Clocks())
+    def test_every_source(self, keeper: Keeper, source: Source) -> None:
+        store, _ = keeper.begin()
         named = Workflow("studio", uuid(1), source, Moment(T0, 0.0))
         store.keep(Batch(workflows={key_of(named): named}))
         store.close()
-        store = self.reopened(tmp_path)
-        assert [w.source for w in store.load().unsettled] == [source]
+        store, kept = keeper.begin()
+        assert [w.source for w in kept.unsettled] == [source]
         store.close()
 
-    def test_only_what_is_unsettled_is_loaded_and_the_rest_is_counted(self, tmp_path: Path) -> None:
-        store = SqliteStore(tmp_path, Clocks())
+    def test_only_what_is_unsettled_is_loaded_and_the_rest_is_counted(self, keeper: Keeper) -> None:
+        store, _ = keeper.begin()
         keep(
             store,
             workflow(1, "open"),
@@ -216,20 +254,20 @@ class TestOnDisk:
             workflow(5, account="agency", ended=7),
         )
         store.close()
-        store = self.reopened(tmp_path)
-        kept = store.load()
+        store, kept = keeper.begin()
         store.close()
         assert {w.workflow_id for w in kept.unsettled} == {uuid(1), uuid(3)}
         assert kept.closed == 4
         assert kept.latest_ends == {"studio": T0 + 25, "agency": T0 + 7}
 
-    def test_marks_and_totals(self, tmp_path: Path) -> None:
-        store = SqliteStore(tmp_path, Clocks())
+    def test_marks_and_totals(self, keeper: Keeper) -> None:
+        store, _ = keeper.begin()
         exemplar = Exemplar(uuid(1), 1.0, T0 + 5)
         failures = CounterTotal(3.0, exemplar, appeared=2)
-        histogram = HistogramTotal((1.0, 5.0), [1, 0, 2], 11.5, [exemplar, None, exemplar])
+        # As they are configured: 1 is no 1.0 to everybody.
+        histogram = HistogramTotal((1, 5.5), [1, 0, 2], 11.5, [exemplar, None, exemplar])
         batch = Batch(
-            accounts={"studio": AccountMarks(T0, T0 + 5), "agency": AccountMarks(None, None)},
+            accounts={"studio": AccountMarks(T0, T0 + 5), "agency": AccountMarks(T0 + 1)},
             counters={
                 ("failures", ("studio", "Knoten 日本", "unknown")): failures,
                 ("outputs", ("studio",)): CounterTotal(7.0),
@@ -239,45 +277,109 @@ class TestOnDisk:
         )
         store.keep(batch)
         store.close()
-        store = self.reopened(tmp_path)
-        kept = store.load()
+        store, kept = keeper.begin()
         store.close()
         assert kept.accounts == batch.accounts
-        assert kept.counters == batch.counters
-        assert kept.histograms == batch.histograms
-        assert (kept.announced, kept.appeared) == (2, 2)
+        assert announced(kept) == announced(
+            Kept(counters=batch.counters, histograms=batch.histograms, announced=2)
+        )
 
-    def test_marks_only_move_forward(self, tmp_path: Path) -> None:
-        store = SqliteStore(tmp_path, Clocks())
+    def test_totals_go_on_from_life_to_life(self, keeper: Keeper) -> None:
+        waits: tuple[HistogramName, Labels] = ("time_to_start", ("studio",))
+        outputs: tuple[CounterName, Labels] = ("outputs", ("studio",))
+        # None of these can be told exactly in halves, and their sum has to be the same all the
+        # same: a counter that steps back by the least is taken for a new one.
+        for value in (0.1, 0.1 + 0.2, 0.1 + 0.2 + 1e9 / 3):
+            store, _ = keeper.begin()
+            counts = [int(value * 10), 1, 2]
+            store.keep(
+                Batch(
+                    counters={outputs: CounterTotal(value)},
+                    histograms={waits: HistogramTotal((1.0, 5.0), counts, value)},
+                )
+            )
+            store.keep(Batch(counters={outputs: CounterTotal(value)}))
+            store.close()
+            store, kept = keeper.begin()
+            store.close()
+            assert kept.counters[outputs].value == value
+            assert (kept.histograms[waits].sum, kept.histograms[waits].counts) == (value, counts)
+
+    def test_a_histogram_with_other_buckets_begins_anew(self, keeper: Keeper) -> None:
+        key: tuple[HistogramName, Labels] = ("time_to_start", ("studio",))
+        store, _ = keeper.begin()
+        store.keep(Batch(histograms={key: HistogramTotal((1.0, 5.0), [1, 2, 3], 4.0)}))
+        store.keep(Batch(histograms={key: HistogramTotal((9.0,), [0, 1], 10.0)}))
+        store.keep(Batch(histograms={key: HistogramTotal((9.0,), [1, 1], 11.0)}))
+        store.close()
+        store, kept = keeper.begin()
+        store.close()
+        assert kept.histograms[key].bounds == (9.0,)
+        assert (kept.histograms[key].counts, kept.histograms[key].sum) == ([1, 1], 11.0)
+
+    def test_a_total_that_falls(self, keeper: Keeper) -> None:
+        key: tuple[CounterName, Labels] = ("failed_in_a_row", ("studio",))
+        for value in (3.0, 1.0, 0.0, 2.0):
+            store, _ = keeper.begin()
+            store.keep(Batch(counters={key: CounterTotal(value)}))
+            store.close()
+            store, kept = keeper.begin()
+            store.close()
+            assert kept.counters[key].value == value
+
+    def test_a_series_waits_until_it_is_announced(self, keeper: Keeper) -> None:
+        key: tuple[CounterName, Labels] = ("failures", ("studio", "KSampler", "ValueError"))
+        store, _ = keeper.begin()
+        store.keep(Batch(counters={key: CounterTotal(1.0, appeared=1)}))
+        store.close()
+        store, kept = keeper.begin()
+        assert kept.counters[key].appeared > kept.announced
+        number = kept.counters[key].appeared
+        store.keep(Batch(counters={key: CounterTotal(1.0, appeared=number)}))
+        store.keep(Batch(announced=number))
+        store.close()
+        store, kept = keeper.begin()
+        store.close()
+        assert kept.counters[key].appeared <= kept.announced
+        assert kept.counters[key].value == 1.0
+
+    def test_marks_only_move_forward(self, keeper: Keeper) -> None:
+        store, _ = keeper.begin()
         keep(store, workflow(1, ended=10))
         store.forget_ended_before("studio", T0 + 20)
         # A batch that was made before the row was dropped.
         store.keep(Batch(accounts={"studio": AccountMarks(T0, T0 + 3)}))
-        assert store.load().accounts["studio"] == AccountMarks(
+        store.close()
+        store, kept = keeper.begin()
+        assert kept.accounts["studio"] == AccountMarks(
             T0, T0 + 3, pruned_created=T0 + 1, pruned_ended=T0 + 10
         )
         store.keep(Batch(accounts={"studio": AccountMarks(T0 - 5, None, T0, T0 + 11)}))
-        assert store.load().accounts["studio"] == AccountMarks(
+        store.close()
+        store, kept = keeper.begin()
+        assert kept.accounts["studio"] == AccountMarks(
             T0, None, pruned_created=T0 + 1, pruned_ended=T0 + 11
         )
         store.close()
 
-    def test_a_batch_that_cannot_be_written_leaves_nothing(self, tmp_path: Path) -> None:
-        store = SqliteStore(tmp_path, Clocks())
-        bad = Workflow("new account", "no-uuid", "pushed", Moment(T0, 0.0))
+    def test_a_batch_that_cannot_be_written_leaves_nothing(self, keeper: Keeper) -> None:
+        store, _ = keeper.begin()
+        bad = Workflow("studio", "no-uuid", "pushed", Moment(T0, 0.0))
         with pytest.raises(ValueError, match="hex"):
             store.keep(Batch(workflows={("studio", uuid(1)): workflow(1), key_of(bad): bad}))
         assert store.find_closed(("studio", uuid(1))) is None
-        assert store.load().accounts == {}
         keep(store, workflow(2))
         assert store.find_closed(("studio", uuid(2))) is not None
         store.close()
+        _, kept = keeper.begin()
+        assert kept.closed == 1
 
     def test_many_old_rows_are_dropped_in_several_goes(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(sqlite, "FORGET_AT_ONCE", 2)
-        store = SqliteStore(tmp_path, Clocks())
+        monkeypatch.setattr(postgres_store, "FORGET_AT_ONCE", 2)
+        store, _ = keeper.begin()
         keep(store, *(workflow(number, ended=number) for number in range(5)))
         goes = [store.forget_ended_before("studio", T0 + 99) for _ in range(4)]
         store.close()

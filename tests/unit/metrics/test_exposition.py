@@ -16,6 +16,7 @@ from exporter.following.runner_census import RunnerCensus
 from exporter.ledger.facts import EnteredQueue, Fact, Failed, Finished, Recovered, Started
 from exporter.ledger.ledger import LedgerSnapshot
 from exporter.ledger.room import Room
+from exporter.ledger.shared import ReplicasReading
 from exporter.ledger.slicing import SliceRule
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
 from exporter.ledger.workflow import Workflow
@@ -75,6 +76,7 @@ def reading(
     reconciliation: Reconciliation | None = None,
     runners: RunnerCensus | None = None,
     slices: tuple[SliceRule, ...] = (),
+    replicas: ReplicasReading | None = None,
 ) -> Reading:
     totals = Totals(Buckets((1.0, 5.0), (1.0, 10.0), (10.0, 60.0)), CAPS)
     totals.open_account("studio")
@@ -113,8 +115,17 @@ def reading(
         build=BuildReading("1.2.3", "abc", "3.11.7"),
         per_workflow_series=cap,
         label_caps=CAPS,
+        replicas=replicas,
     )
 
+
+REPLICAS = ReplicasReading(
+    replicas=3,
+    accounts=frozenset({"studio", "agency"}),
+    held=frozenset({"studio"}),
+    epochs={"studio": 5, "agency": 2},
+    regressions=1,
+)
 
 COMPARED = Reconciliation(
     service={Status.RUNNING: 2, Status.COMPLETED: 40, Status.FAILED: 3},
@@ -421,6 +432,28 @@ def test_prometheus_gets_openmetrics() -> None:
     assert exposition.body.endswith(b"# EOF\n")
 
 
+def test_of_accounts_that_others_hold_it_says_only_that() -> None:
+    shown = reading(replicas=REPLICAS)
+    held = text(shown, "comfycontrol_account_held")
+    assert 'comfycontrol_account_held{account="studio"} 1.0' in held
+    assert 'comfycontrol_account_held{account="agency"} 0.0' in held
+    changes = text(shown, "comfycontrol_account_lease_changes_total")
+    assert 'comfycontrol_account_lease_changes_total{account="studio"} 4.0' in changes
+    assert "agency" not in changes
+    assert "comfycontrol_exporter_replicas 3.0" in text(shown, "comfycontrol_exporter_replicas")
+
+
+def test_without_replicas_nothing_is_said_of_them() -> None:
+    for name in (
+        "comfycontrol_account_held",
+        "comfycontrol_exporter_replicas",
+        "comfycontrol_exporter_config_hash",
+    ):
+        assert name not in [
+            line.split("{", 1)[0].split(" ", 1)[0] for line in text(reading(), name).splitlines()
+        ]
+
+
 def test_the_whole_page_is_legal_openmetrics_and_shows_the_whole_catalogue() -> None:
     registry = new_registry()
     registry.register(ProcessCounts(lambda: 0))
@@ -435,6 +468,7 @@ def test_the_whole_page_is_legal_openmetrics_and_shows_the_whole_catalogue() -> 
         reconciliation=COMPARED,
         runners=RunnerCensus(1.0, NOW.wall, {"active": 2}, {("sdxl", "active"): 1}),
         slices=(SliceRule("team", "tag", re2.compile("^team:(.+)$"), 20, "none"),),
+        replicas=REPLICAS,
     )
     body = Page(registry, lambda: shown).render(OPENMETRICS).body.decode()
     families = {f.name: f for f in text_string_to_metric_families(body)}  # type: ignore[no-untyped-call]

@@ -60,6 +60,8 @@ class Scene:
     rows: Sequence[WorkflowRow] = ()
     stories: Mapping[str, WorkflowStory] = field(default_factory=dict)
     step: Callable[["Scene"], None] | None = None
+    others: Mapping[str, str] = field(default_factory=dict)
+    """Accounts that other replicas count."""
     calls: int = 0
     table: WorkflowTable | None = None
     """Shown whatever is asked for: looking among many would be what is measured."""
@@ -80,6 +82,9 @@ class Scene:
         page = min(query.page, pages)
         start = (page - 1) * query.per_page
         return WorkflowTable(tuple(found[start : start + query.per_page]), len(found), page, pages)
+
+    def elsewhere(self) -> Mapping[str, str]:
+        return self.others
 
     def workflow(self, workflow_id: str) -> WorkflowStory | None:
         self.calls += 1

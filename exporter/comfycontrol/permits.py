@@ -1,0 +1,49 @@
+"""Where several processes that ask from one address agree on who asks: the interface."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class PermitsAway(Exception):  # noqa: N818 - says what happened
+    """Whether a request may be sent cannot be told now. The text is a reason, without secrets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """One request may be sent."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """None may be sent now."""
+
+    seconds: float
+    """After which to ask again."""
+
+
+class Permits(Protocol):
+    """The places of one service address' window, for all who ask from the same egress address."""
+
+    def take(self) -> Permit | NotYet:
+        """Hold a place for a request that is about to be sent.
+
+        Raises:
+            PermitsAway: it cannot be told.
+        """
+
+    def answered(self, permit: Permit) -> None:
+        """Its answer has begun, or it failed. Never waits; from any thread."""
+
+    def unused(self, permit: Permit) -> None:
+        """It was never sent. Never waits; from any thread."""
+
+    def refused(self, retry_after: float | None) -> None:
+        """The service answered 429: nobody may ask for a while. Never waits; from any thread."""
+
+    def change(self, requests: int, share: int, per: float, cooldown: float) -> None:
+        """The limit is another from now on. Never waits; from any thread."""
+
+    def close(self) -> None:
+        """Ask no more."""

@@ -1,0 +1,85 @@
+"""Where the ledger is kept, for who wants it elsewhere than in a folder."""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+
+from exporter.config.faults import fault
+from exporter.config.files import Loading, located, nameable
+from exporter.config.section import Section, absent_by_default
+from exporter.plain_files import Unreadable, read_plain
+
+_LARGEST: Final = 16 * 1024
+
+
+class DsnUnreadable(Exception):  # noqa: N818 - a state of the file
+    """The connection string cannot be had now. The reason continues the file's name."""
+
+
+def read_dsn(path: Path) -> str:
+    """The connection string that a file holds, as it is now.
+
+    Raises:
+        DsnUnreadable: it cannot be read, or holds none.
+    """
+    try:
+        content = read_plain(path, _LARGEST).content
+    except Unreadable as error:
+        raise DsnUnreadable(error.reason) from None
+    try:
+        text = content.decode().strip()
+    except UnicodeDecodeError:
+        text = None
+    # Outside of the handler: its error holds what was read.
+    if text is None:
+        raise DsnUnreadable("is not text in UTF-8")
+    if not text:
+        raise DsnUnreadable("is empty")
+    if "\0" in text:
+        raise DsnUnreadable("has a character that no connection string has")
+    return text
+
+
+def _readable(path: Path, info: ValidationInfo) -> Path:
+    if not isinstance(info.context, Loading):
+        return path
+    try:
+        read_dsn(path)
+    except DsnUnreadable as error:
+        # Some write the connection string where its file should be named.
+        name = nameable(path, info.context.folder)
+        which = "a file that" if name is None else f"the file {name}, which"
+        reason = f"names {which} {error}"
+    else:
+        return path
+    raise fault(
+        reason,
+        "Name a file that this user can read and that holds a connection string alone, such as "
+        "`postgresql://user:password@host/database`.",
+    )
+
+
+class Postgres(Section):
+    """A PostgreSQL 14 or newer, which several replicas may share."""
+
+    dsn_file: Annotated[Path, BeforeValidator(located), AfterValidator(_readable)] = Field(
+        description="File with the connection string, as libpq takes it: a URL or `key=value` "
+        "pairs. It is read again for each new connection, so that a password can be rotated.",
+        examples=["/run/secrets/dsn"],
+    )
+
+
+class Storage(Section):
+    """Where the ledger is kept. Absent: SQLite in the folder of `--storage.path`."""
+
+    postgres: Postgres | None = Field(
+        default=None,
+        description="Keep it in PostgreSQL. Replicas with the same database share the accounts: "
+        "each is held by one of them, and the others stand by.",
+        examples=[{"dsn_file": "/run/secrets/dsn"}],
+        json_schema_extra=absent_by_default,
+    )
+
+
+__all__ = ["DsnUnreadable", "Postgres", "Storage", "read_dsn"]

@@ -1,0 +1,148 @@
+"""A whole ledger into the database at once, and out of it: for those who move."""
+
+from collections.abc import Collection, Iterable, Iterator
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+
+from exporter.ledger.postgres.leases import LEASE_SECONDS, know
+from exporter.ledger.postgres.link import Cursor
+from exporter.ledger.postgres.rows import TOTAL_COLUMNS, read_totals
+from exporter.ledger.postgres.schema import COLUMNS
+from exporter.ledger.postgres.store import PostgresStore
+from exporter.ledger.rows import workflow_of
+from exporter.ledger.store import AccountMarks, Batch, Kept, StoreFailed
+from exporter.ledger.workflow import Workflow
+from exporter.observations import Baseline, Status
+
+if TYPE_CHECKING:
+    from exporter.ledger.totals import CounterTotal, HistogramTotal
+
+AT_ONCE: Final = 2_000
+"""Workflows that are read or written at a time."""
+
+
+class InUse(StoreFailed):
+    """Replicas are at work on it."""
+
+
+class NotEmpty(StoreFailed):
+    """It holds a ledger already."""
+
+
+class Rehearsed(Exception):  # noqa: N818 - says what happened
+    """All went well, and nothing is kept of it."""
+
+    def __init__(self, workflows: int) -> None:
+        super().__init__()
+        self.workflows = workflows
+
+
+def reserve(cursor: Cursor) -> None:
+    """Let nobody begin to use it before the end of the transaction.
+
+    Raises:
+        InUse: somebody does.
+    """
+    cursor.execute("LOCK TABLE comfycontrol_account IN EXCLUSIVE MODE")
+    cursor.execute(
+        "SELECT (SELECT count(*) FROM comfycontrol_replica "
+        "WHERE seen > clock_timestamp() - make_interval(secs => %s)), "
+        "(SELECT count(*) FROM comfycontrol_account WHERE until > clock_timestamp())",
+        (LEASE_SECONDS,),
+    )
+    if cursor.fetchone() != (0, 0):
+        raise InUse("replicas are at work on it: stop them all, and wait for 10 s")
+
+
+def fill(
+    cursor: Cursor,
+    store: PostgresStore,
+    accounts: Collection[str],
+    batches: Iterable[Batch],
+    *,
+    dry_run: bool,
+) -> int:
+    """Write a whole ledger into an empty database; how many workflows it had.
+
+    Args:
+        cursor: of a transaction in which it is reserved.
+        store: of that database.
+        accounts: all of them.
+        batches: what there is of them. Each total comes once.
+        dry_run: end with `Rehearsed`, so that nothing is kept.
+
+    Raises:
+        Rehearsed: all would have come in.
+        NotEmpty: it holds a ledger already.
+        StoreFailed: not all has come in as it was.
+    """
+    cursor.execute(
+        "SELECT EXISTS (SELECT FROM comfycontrol_workflow) "
+        "OR EXISTS (SELECT FROM comfycontrol_total) "
+        "OR EXISTS (SELECT FROM comfycontrol_account WHERE line IS NOT NULL)"
+    )
+    if cursor.fetchone() != (False,):
+        raise NotEmpty("it holds a ledger already: name a database, or a schema, without one")
+    know(cursor, accounts)
+    written = 0
+    for batch in batches:
+        written += len(batch.workflows)
+        store.write_first(cursor, batch)
+    cursor.execute("SELECT count(*) FROM comfycontrol_workflow")
+    if cursor.fetchone() != (written,):
+        raise StoreFailed("not all workflows have come in")
+    if dry_run:
+        raise Rehearsed(written)
+    return written
+
+
+def marks_and_totals(cursor: Cursor) -> Kept:
+    """All that is kept but the workflows. Series that wait have `appeared` set."""
+    accounts = _accounts(cursor)
+    cursor.execute(f"SELECT {TOTAL_COLUMNS} FROM comfycontrol_total")  # noqa: S608 - constants
+    totals = read_totals(cursor.fetchall())
+    numbers = count(1)
+    series: list[CounterTotal | HistogramTotal] = [
+        *totals.counters.values(),
+        *totals.histograms.values(),
+    ]
+    for total in series:
+        if total.appeared:
+            total.appeared = next(numbers)
+    cursor.execute("SELECT account, status, value, compared_at, since FROM comfycontrol_baseline")
+    return Kept(
+        accounts=dict(accounts.values()),
+        counters=totals.counters,
+        histograms=totals.histograms,
+        baselines={
+            (accounts[number][0], Status(status)): Baseline(int(value), compared_at, since)
+            for number, status, value, compared_at, since in cursor.fetchall()
+        },
+    )
+
+
+def every_workflow(cursor: Cursor) -> Iterator[Workflow]:
+    """All workflows, by their key."""
+    names = {number: name for number, (name, _) in _accounts(cursor).items()}
+    behind: tuple[Any, ...] = (-1, b"")
+    while True:
+        rows = cursor.execute(
+            f"SELECT {COLUMNS} FROM comfycontrol_workflow "  # noqa: S608 - constants
+            "WHERE (account, workflow) > (%s, %s) ORDER BY account, workflow LIMIT %s",
+            (*behind, AT_ONCE),
+        ).fetchall()
+        for row in rows:
+            yield workflow_of(names[row[0]], row, 0.0)
+        if len(rows) < AT_ONCE:
+            return
+        behind = rows[-1][:2]
+
+
+def _accounts(cursor: Cursor) -> dict[int, tuple[str, AccountMarks]]:
+    cursor.execute(
+        "SELECT account, name, line, frontier, pruned_created, pruned_ended "
+        "FROM comfycontrol_account"
+    )
+    return {
+        int(number): (str(name), AccountMarks(*marks)) for number, name, *marks in cursor.fetchall()
+    }

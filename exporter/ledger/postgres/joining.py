@@ -1,0 +1,50 @@
+"""How a process becomes one of the replicas that share a ledger."""
+
+import socket
+from collections.abc import Callable, Collection
+from pathlib import Path
+from uuid import uuid4
+
+from exporter.comfycontrol.window import Limit
+from exporter.config.storage import DsnUnreadable, read_dsn
+from exporter.ledger.opening import CannotOpenLedger
+from exporter.ledger.postgres.link import BadConnectionString, Link, place_of
+from exporter.ledger.postgres.permits import PostgresPermits
+from exporter.ledger.postgres.replica import Replica
+from exporter.ledger.postgres.store import PostgresStore
+from exporter.ledger.shared import Hold, Shared
+from exporter.ledger.store import StoreFailed
+from exporter.observations import Moment
+
+
+def joined(
+    dsn_file: Path,
+    accounts: Callable[[], Collection[str]],
+    now: Callable[[], Moment],
+    hold: Hold,
+    egress: str,
+) -> Shared:
+    """The parts of this process; see `exporter.ledger.shared.join`."""
+
+    def dsn() -> str:
+        try:
+            return read_dsn(dsn_file)
+        except DsnUnreadable as error:
+            reason = f"the connection string in {dsn_file} {error}"
+        raise StoreFailed(reason)
+
+    try:
+        place = place_of(dsn())
+    except (BadConnectionString, StoreFailed) as error:
+        raise CannotOpenLedger(f"cannot use {dsn_file}: {error}") from None
+    store = PostgresStore(Link(dsn), place, now)
+    # Unlike that of any other process, of this machine's next one as well.
+    name = f"{socket.gethostname()[:60]} {uuid4().hex[:12]}"
+    replica = Replica(Link(dsn), name, accounts, now, hold, store)
+    store.on_lost = replica.note_lost
+
+    def permits(address: str, limit: Limit) -> PostgresPermits:
+        # No address of a service has a space in it.
+        return PostgresPermits(Link(dsn), f"{address} {egress}".strip(), limit)
+
+    return Shared(store, replica, permits)

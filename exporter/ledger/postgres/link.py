@@ -1,0 +1,255 @@
+"""One connection to the database: made when needed, bounded in time, and silent about secrets.
+
+What libpq says of a failure may hold parts of the connection string, so none of it is passed on:
+failures are told in our own words, and by SQLSTATE.
+"""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from exporter.ledger.store import StoreFailed
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+Cursor = psycopg.Cursor[tuple[Any, ...]]
+
+CONNECT_SECONDS: Final = 2
+"""How long each address of the server may take to answer, where the connection string says
+nothing else. More than a lease can wait for would be of no use."""
+
+CALL_SECONDS: Final = 4.0
+"""How long one transaction may take, from its first statement to the answer to its last. A scrape
+waits for one, and for a connection before that."""
+
+OLDEST_SERVER: Final = 140_000
+"""PostgreSQL 14, as `server_version_num` has it."""
+
+_DEFAULTS: Final = {
+    "application_name": "comfycontrol-exporter",
+    "connect_timeout": str(CONNECT_SECONDS),
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "4000",
+}
+
+
+def _limits(seconds: float) -> str:
+    # A pooler in transaction mode takes these with the transaction, and nothing at the start.
+    milliseconds = int(seconds * 1000)
+    return (
+        f"SET LOCAL statement_timeout = {milliseconds}; "
+        "SET LOCAL lock_timeout = 2000; "
+        f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}"
+    )
+
+
+_STATES: Final = {
+    "28P01": "the server refuses the password",
+    "28000": "the server refuses this user, or this way to connect (see its pg_hba.conf)",
+    "3D000": "there is no such database",
+    "42501": "the user lacks a permission",
+    "53100": "the server's disk is full",
+    "53300": "the server has no connection left",
+    "53200": "the server is out of memory",
+    "55P03": "another session holds a lock",
+    "57014": "the server took too long",
+    "57P01": "the server is shutting down",
+    "57P02": "the server has crashed",
+    "57P03": "the server is starting up, or does not accept connections",
+    "25006": "the server is a read-only standby",
+    "42P01": "a table is missing",
+}
+
+# What libpq says where there is no SQLSTATE: by a part of it, what is told.
+_SAYINGS: Final = (
+    ("password authentication failed", "the server refuses the password"),
+    ("no password supplied", "the server wants a password, and none is given"),
+    ("could not translate host name", "the server's host name is not known"),
+    ("failed to resolve host", "the server's host name is not known"),
+    ("Connection refused", "nothing listens at the server's address"),
+    ("No such file or directory", "there is no such socket"),
+    ("timeout expired", "the server does not answer in time"),
+    ("no pg_hba.conf entry", "the server refuses this user or address (see its pg_hba.conf)"),
+    ("does not support SSL", "the server has no TLS, and `sslmode` wants it"),
+    ("certificate verify failed", "the server's certificate is not trusted"),
+    ("root certificate file", "`sslrootcert` names no certificate that can be read"),
+    ("does not exist", "there is no such database or user"),
+    ("too many", "the server has no connection left"),
+    ("starting up", "the server is starting up"),
+    ("shutting down", "the server is shutting down"),
+)
+
+
+class BadConnectionString(ValueError):  # noqa: N818 - says what it is
+    """What is given is no connection string. The text never quotes it."""
+
+
+class CommitUnknown(StoreFailed):
+    """The connection broke while it was committing: it may have been, or not."""
+
+
+def reason_of(error: psycopg.Error) -> str:
+    """A failure in our words: nothing of the connection string can be in them."""
+    state = error.sqlstate
+    if state is not None:
+        return f"{_STATES.get(state, 'the server refuses a statement')} (SQLSTATE {state})"
+    if not isinstance(error, psycopg.OperationalError):
+        # Of the driver itself, such as for a value that it cannot send.
+        return f"the driver refuses a statement ({type(error).__name__})"
+    said = str(error)
+    for part, told in _SAYINGS:
+        if part in said:
+            return told
+    return "no connection to the server"
+
+
+def parameters(dsn: str) -> dict[str, Any]:
+    """What libpq is given: our defaults, and the connection string over them.
+
+    Raises:
+        BadConnectionString: it is none.
+    """
+    try:
+        given = conninfo_to_dict(dsn.strip())
+    except psycopg.Error:
+        given = None
+    # Outside of the handler: the cause would quote the string.
+    if given is None:
+        raise BadConnectionString(
+            "it is no connection string, such as postgresql://user@host/database "
+            "or host=… dbname=… user=…"
+        )
+    return {**_DEFAULTS, **given}
+
+
+def place_of(dsn: str) -> str:
+    """Where the database is, for people: host, port and database alone."""
+    given = parameters(dsn)
+    host = given.get("host") or given.get("hostaddr") or "the local socket"
+    return f"{host}:{given.get('port') or 5432}/{given.get('dbname') or given.get('user') or ''}"
+
+
+class Link:
+    """A connection that is made again after a failure. For one thread at a time.
+
+    Args:
+        dsn: gives the connection string; asked each time, for a password may be rotated.
+        call_seconds: how long one transaction may take.
+    """
+
+    def __init__(self, dsn: Callable[[], str], call_seconds: float = CALL_SECONDS) -> None:
+        self._dsn = dsn
+        self._call_seconds = call_seconds
+        self._connection: Connection | None = None
+        self._is_closed = False
+        self._until: float | None = None
+        self._watching = threading.Condition()
+        self._watch: threading.Thread | None = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Cursor]:
+        """A transaction: all that is done in it is committed, or nothing.
+
+        Raises:
+            CommitUnknown: the connection broke while it was committing.
+            StoreFailed: anything else went wrong, and nothing was committed.
+        """
+        if self._is_closed:
+            raise StoreFailed("the ledger is closed")
+        connection = self._ready()
+        self._set_deadline(self._call_seconds)
+        is_committing = False
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(_limits(self._call_seconds).encode())
+                yield cursor
+                is_committing = True
+                self._commit(connection)
+        except BaseException as error:
+            self._let_go(keep=not is_committing and not isinstance(error, psycopg.OperationalError))
+            if isinstance(error, psycopg.Error):
+                failure = CommitUnknown if is_committing else StoreFailed
+                raise failure(reason_of(error)) from None
+            raise
+        finally:
+            self._set_deadline(None)
+
+    def _commit(self, connection: Connection) -> None:
+        connection.commit()
+
+    def close(self) -> None:
+        """End the connection. Again is nothing."""
+        self._is_closed = True
+        self._let_go(keep=False)
+        with self._watching:
+            self._watching.notify_all()
+
+    def _ready(self) -> Connection:
+        if self._connection is not None and not self._connection.closed:
+            return self._connection
+        try:
+            self._connection = connect(self._dsn())
+        except psycopg.Error as error:
+            raise StoreFailed(reason_of(error)) from None
+        except BadConnectionString as error:
+            raise StoreFailed(str(error)) from None
+        except OSError as error:
+            raise StoreFailed(f"the connection string cannot be read: {error.strerror}") from None
+        return self._connection
+
+    def _let_go(self, *, keep: bool) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        if keep:
+            with suppress(psycopg.Error):
+                connection.rollback()
+                return
+        self._connection = None
+        with suppress(psycopg.Error):
+            connection.close()
+
+    # A server that takes a statement and never answers would hold its caller for ever.
+
+    def _set_deadline(self, seconds: float | None) -> None:
+        with self._watching:
+            self._until = None if seconds is None else time.monotonic() + seconds
+            if self._watch is None and seconds is not None:
+                self._watch = threading.Thread(
+                    target=self._watch_deadline, name="database watch", daemon=True
+                )
+                self._watch.start()
+
+    def _watch_deadline(self) -> None:
+        while not self._is_closed:
+            with self._watching:
+                self._watching.wait(0.5)
+                is_late = self._until is not None and time.monotonic() > self._until
+                connection = self._connection
+                if is_late:
+                    self._until = None
+            if is_late and connection is not None:
+                with suppress(OSError, psycopg.Error), _socket_of(connection) as wire:
+                    wire.shutdown(socket.SHUT_RDWR)
+
+
+def _socket_of(connection: Connection) -> socket.socket:
+    return socket.socket(fileno=os.dup(connection.fileno()))
+
+
+def connect(dsn: str) -> Connection:
+    """A connection that keeps nothing in the session: a pooler may give each transaction another.
+
+    Raises:
+        BadConnectionString: it is no connection string.
+        psycopg.Error: there is no connection.
+    """
+    return psycopg.connect(**parameters(dsn), prepare_threshold=None)

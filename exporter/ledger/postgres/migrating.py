@@ -1,0 +1,160 @@
+"""`migrate-storage`: a whole ledger from SQLite into PostgreSQL, or back, exactly or not at all."""
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from exporter.config.storage import DsnUnreadable, read_dsn
+from exporter.ledger.opening import CannotOpenLedger
+from exporter.ledger.postgres.copying import (
+    AT_ONCE,
+    Rehearsed,
+    every_workflow,
+    fill,
+    marks_and_totals,
+    reserve,
+)
+from exporter.ledger.postgres.link import BadConnectionString, Link, place_of
+from exporter.ledger.postgres.store import PostgresStore
+from exporter.ledger.sqlite import FILE_NAME, SqliteStore
+from exporter.ledger.store import Batch, Kept, StoreFailed
+from exporter.ledger.witness import LOCK_NAME
+from exporter.ledger.workflow import Workflow
+from exporter.observations import Moment
+
+LONGEST_SECONDS: Final = 3600.0
+"""How long a statement may take: an index over millions of rows is slow."""
+
+_SCRATCH: Final = "migrating"
+
+
+class CannotMigrate(Exception):  # noqa: N818 - says what happened
+    """Nothing was changed. The text is one line for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migrated:
+    """What was copied."""
+
+    accounts: int
+    workflows: int
+    series: int
+
+
+def into_postgres(
+    folder: Path, dsn_file: Path, now: Callable[[], Moment], *, dry_run: bool
+) -> Migrated:
+    """Copy the ledger of a folder into an empty database.
+
+    Args:
+        folder: of the SQLite ledger; nobody may have it open.
+        dsn_file: file with the connection string of the database.
+        now: both clocks.
+        dry_run: do all of it, and keep nothing.
+
+    Raises:
+        CannotMigrate: either is in use, cannot be read, or is not as it should be.
+        LedgerInUse, CannotOpenLedger: the same, of the one in the folder.
+    """
+    if not (folder / FILE_NAME).exists():
+        raise CannotMigrate(f"there is no ledger in {folder}")
+    source = SqliteStore(folder, now)
+    try:
+        kept = source.load(lambda _: AT_ONCE)
+        if kept.lost or kept.faults:
+            raise CannotMigrate(f"the ledger in {folder} is damaged, as the log says")
+        place, link, target = _open(dsn_file, now)
+        batches = _batches(kept, source.everything())
+        try:
+            with link.transaction() as cursor:
+                reserve(cursor)
+                workflows = fill(cursor, target, kept.accounts, batches, dry_run=dry_run)
+        except Rehearsed as rehearsed:
+            workflows = rehearsed.workflows
+        except StoreFailed as error:
+            raise CannotMigrate(f"cannot copy the ledger into {place}: {error}") from None
+        finally:
+            target.close()
+        return _counted(kept, workflows)
+    finally:
+        source.close()
+
+
+def into_sqlite(
+    dsn_file: Path, folder: Path, now: Callable[[], Moment], *, dry_run: bool
+) -> Migrated:
+    """Copy the ledger of a database into a folder without one.
+
+    Args:
+        dsn_file: file with the connection string of the database; no replica may be at work.
+        folder: made if it is not there.
+        now: both clocks.
+        dry_run: do all of it, and keep nothing.
+
+    Raises:
+        CannotMigrate: either is in use, cannot be read, or is not as it should be.
+        LedgerInUse, CannotOpenLedger: the same, of the folder.
+    """
+    if (folder / FILE_NAME).exists():
+        raise CannotMigrate(f"there is a ledger in {folder} already")
+    place, link, source = _open(dsn_file, now)
+    scratch = folder / _SCRATCH
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        target = SqliteStore(scratch, now)
+        try:
+            with link.transaction() as cursor:
+                reserve(cursor)
+                kept = marks_and_totals(cursor)
+                workflows = 0
+                for batch in _batches(kept, every_workflow(cursor)):
+                    workflows += len(batch.workflows)
+                    target.keep(batch)
+            target.sync()
+        finally:
+            target.close()
+        if not dry_run:
+            # The witness first: it tells whose the file is.
+            for name in (LOCK_NAME, FILE_NAME):
+                if (scratch / name).exists():
+                    (scratch / name).replace(folder / name)
+        return _counted(kept, workflows)
+    except StoreFailed as error:
+        raise CannotMigrate(f"cannot copy the ledger from {place}: {error}") from None
+    except OSError as error:
+        raise CannotMigrate(f"cannot write to {folder}: {error.strerror}") from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        source.close()
+
+
+def _open(dsn_file: Path, now: Callable[[], Moment]) -> tuple[str, Link, PostgresStore]:
+    try:
+        dsn = read_dsn(dsn_file)
+        place = place_of(dsn)
+        link = Link(lambda: dsn, LONGEST_SECONDS)
+        return place, link, PostgresStore(link, place, now)
+    except (DsnUnreadable, BadConnectionString, CannotOpenLedger) as error:
+        reason = f"{dsn_file}: {error}" if not isinstance(error, CannotOpenLedger) else str(error)
+    raise CannotMigrate(reason)
+
+
+def _batches(kept: Kept, workflows: Iterable[Workflow]) -> Iterator[Batch]:
+    """Marks and totals first, and then the workflows."""
+    yield Batch(
+        accounts=dict(kept.accounts),
+        counters=dict(kept.counters),
+        histograms=dict(kept.histograms),
+        baselines=dict(kept.baselines),
+        announced=kept.announced,
+    )
+    rest = iter(workflows)
+    while some := list(islice(rest, AT_ONCE)):
+        yield Batch(workflows={(w.account, w.workflow_id): w for w in some})
+
+
+def _counted(kept: Kept, workflows: int) -> Migrated:
+    return Migrated(len(kept.accounts), workflows, len(kept.counters) + len(kept.histograms))

@@ -1,0 +1,235 @@
+"""The request window that all replicas share which ask from one address, timed by the database.
+
+A request holds its place from before it is sent until one whole period after its answer began, as
+in `exporter.comfycontrol.window`. That an answer has begun is told with the next request, or soon
+after: later than it did, and never earlier. What a replica that died had under way is held for as
+long as the service could need to count it.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from math import ceil
+from typing import Final
+
+from exporter.comfycontrol.permits import NotYet, Permit, PermitsAway
+from exporter.comfycontrol.window import UNDER_WAY_SECONDS, Limit
+from exporter.ledger.postgres.link import Cursor, Link
+from exporter.ledger.store import StoreFailed
+
+log = logging.getLogger(__name__)
+
+LONGEST_NOT_YET: Final = 1.0
+"""Seconds after which to ask again in any case: a place may come free that nobody foresaw."""
+
+SHORTEST_NOT_YET: Final = 0.02
+
+TOLD_WITHIN: Final = 0.25
+"""Seconds within which it is told that an answer has begun, where no request follows."""
+
+_ALLOWED: Final = (
+    "least(%(share)s, share + greatest(0, extract(epoch FROM clock_timestamp() - closed_until) "
+    "/ %(per)s))"
+)
+"""What is allowed a period: after a refusal half of it, and one more for each period without."""
+
+_CLOSE: Final = (
+    "UPDATE comfycontrol_budget SET "  # noqa: S608 - constants
+    f"share = CASE WHEN closed_until < clock_timestamp() THEN greatest(1, {_ALLOWED} / 2) "
+    "ELSE share END, closed_until = greatest(closed_until, "
+    "clock_timestamp() + make_interval(secs => %(seconds)s)) WHERE address = %(address)s"
+)
+
+
+class PostgresPermits:
+    """The places of one service address, as asked from one egress address.
+
+    Args:
+        link: to the database; the permits' alone.
+        address: of the service and of the egress, as one name.
+        limit: of the service address.
+        rest: lets so many seconds pass, in tests at once.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        address: str,
+        limit: Limit,
+        rest: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._link = link
+        self._address = address
+        self._limit = (limit.requests, limit.share, limit.per, limit.cooldown)
+        self._rest = rest
+        # Guards the connection: the budget's thread takes, and another tells of answers.
+        self._turn = threading.Lock()
+        self._lock = threading.Lock()
+        self._answered: list[int] = []
+        self._unused: list[int] = []
+        self._refused: list[float] = []
+        self._is_failing = False
+        self._is_closed = False
+        self._has_news = threading.Event()
+        self._thread = threading.Thread(target=self._tell_all, name="permits", daemon=True)
+        self._thread.start()
+
+    def take(self) -> Permit | NotYet:
+        """Hold a place for a request that is about to be sent."""
+        with self._turn:
+            return self._ask(take=True)
+
+    def answered(self, permit: Permit) -> None:
+        """Its answer has begun, or it failed."""
+        with self._lock:
+            self._answered.append(permit.number)
+        self._has_news.set()
+
+    def unused(self, permit: Permit) -> None:
+        """It was never sent."""
+        with self._lock:
+            self._unused.append(permit.number)
+        self._has_news.set()
+
+    def refused(self, retry_after: float | None) -> None:
+        """The service answered 429."""
+        with self._lock:
+            self._refused.append(self._limit[3] if retry_after is None else retry_after)
+        self._has_news.set()
+
+    def change(self, requests: int, share: int, per: float, cooldown: float) -> None:
+        """The limit is another from now on."""
+        with self._lock:
+            self._limit = (requests, share, per, cooldown)
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._is_closed = True
+        self._has_news.set()
+
+    def _tell_all(self) -> None:
+        while True:
+            self._has_news.wait()
+            self._rest(TOLD_WITHIN)
+            self._has_news.clear()
+            if self._is_closed:
+                self._link.close()
+                return
+            try:
+                with self._turn:
+                    self._ask(take=False)
+            except PermitsAway:
+                self._has_news.set()
+
+    # One call ---------------------------------------------------------------------------------
+
+    def _ask(self, *, take: bool) -> Permit | NotYet:
+        with self._lock:
+            answered, self._answered = self._answered, []
+            unused, self._unused = self._unused, []
+            refused, self._refused = self._refused, []
+            requests, share, per, _ = self._limit
+        if not (take or answered or unused or refused):
+            return NotYet(LONGEST_NOT_YET)
+        try:
+            with self._link.transaction() as cursor:
+                self._hold_address(cursor, requests, share, per)
+                self._note(cursor, answered, unused, refused, share, per)
+                permit = self._take(cursor, share, per) if take else NotYet(LONGEST_NOT_YET)
+        except StoreFailed as error:
+            with self._lock:
+                self._answered += answered
+                self._unused += unused
+                self._refused += refused
+            self._note_failure(str(error))
+            raise PermitsAway(str(error)) from None
+        if self._is_failing:
+            self._is_failing = False
+            log.info("requests are sent again", extra={"address": self._address})
+        return permit
+
+    def _note_failure(self, reason: str) -> None:
+        if not self._is_failing:
+            self._is_failing = True
+            log.error(
+                "the database cannot be reached: no requests are sent until it is back",
+                extra={"address": self._address, "reason": reason},
+            )
+
+    def _hold_address(self, cursor: Cursor, requests: int, share: int, per: float) -> None:
+        """Let nobody else look at the address' places until the end of the transaction."""
+        lock = "SELECT FROM comfycontrol_budget WHERE address = %s FOR UPDATE"
+        cursor.execute(lock, (self._address,))
+        if cursor.fetchone() is not None:
+            return
+        cursor.execute(
+            "INSERT INTO comfycontrol_budget (address, share) VALUES (%s, %s) "
+            "ON CONFLICT DO NOTHING RETURNING address",
+            (self._address, share),
+        )
+        if cursor.fetchone() is not None:
+            # What was asked before is not known. An earlier exporter may have taken its share.
+            before = max(0, 2 * share - requests)
+            cursor.execute(
+                "INSERT INTO comfycontrol_permit (address, per, taken, answered) "
+                "SELECT %s, %s, clock_timestamp(), clock_timestamp() FROM generate_series(1, %s)",
+                (self._address, per, before),
+            )
+        cursor.execute(lock, (self._address,))
+
+    def _note(  # noqa: PLR0913, PLR0917 - all that there is to tell
+        self,
+        cursor: Cursor,
+        answered: list[int],
+        unused: list[int],
+        refused: list[float],
+        share: int,
+        per: float,
+    ) -> None:
+        if answered:
+            cursor.execute(
+                "UPDATE comfycontrol_permit SET answered = clock_timestamp() WHERE id = ANY(%s)",
+                (answered,),
+            )
+        if unused:
+            cursor.execute("DELETE FROM comfycontrol_permit WHERE id = ANY(%s)", (unused,))
+        for seconds in refused:
+            # Only the first of several that were under way says anything new of our share.
+            cursor.execute(
+                _CLOSE,
+                {"seconds": seconds, "address": self._address, "share": share, "per": per},
+            )
+        cursor.execute(
+            "DELETE FROM comfycontrol_permit WHERE address = %s AND (answered < clock_timestamp() "
+            "- make_interval(secs => greatest(per, %s)) OR taken < clock_timestamp() "
+            "- make_interval(secs => greatest(per, %s) + %s))",
+            (self._address, per, per, UNDER_WAY_SECONDS),
+        )
+
+    def _take(self, cursor: Cursor, share: int, per: float) -> Permit | NotYet:
+        cursor.execute(
+            "SELECT extract(epoch FROM closed_until - clock_timestamp())::float8, "  # noqa: S608
+            f"{_ALLOWED}, (SELECT count(*) FROM comfycontrol_permit p "
+            "WHERE p.address = b.address), (SELECT extract(epoch FROM min(answered) "
+            "+ make_interval(secs => %(per)s) - clock_timestamp())::float8 "
+            "FROM comfycontrol_permit p WHERE p.address = b.address) "
+            "FROM comfycontrol_budget b WHERE address = %(address)s",
+            {"address": self._address, "share": share, "per": per},
+        )
+        closed, allowed, held, frees = cursor.fetchone() or (0.0, 0, 0, None)
+        if closed > 0:
+            return _not_yet(closed)
+        if held >= int(allowed):
+            return _not_yet(LONGEST_NOT_YET if frees is None else frees)
+        cursor.execute(
+            "INSERT INTO comfycontrol_permit (address, per, taken) "
+            "VALUES (%s, %s, clock_timestamp()) RETURNING id",
+            (self._address, per),
+        )
+        return Permit(int((cursor.fetchone() or (0,))[0]))
+
+
+def _not_yet(seconds: float) -> NotYet:
+    # Not finer than by a millisecond, and not so that all who wait ask at once.
+    return NotYet(min(max(SHORTEST_NOT_YET, ceil(seconds * 1000) / 1000), LONGEST_NOT_YET))

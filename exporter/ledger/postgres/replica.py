@@ -1,0 +1,300 @@
+"""One replica among others: which accounts it holds, takes over and hands on.
+
+It says every two seconds that it lives, renews what it holds, and looks for accounts that nobody
+holds. By its own monotonic clock it knows how long it may believe that it holds one: counted from
+before it asked, so never longer than the database does.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from exporter.ledger.postgres.leases import LEASE_SECONDS, RENEW_SECONDS, give_back, know, take
+from exporter.ledger.postgres.link import Cursor, Link
+from exporter.ledger.postgres.spreading import spread
+from exporter.ledger.postgres.store import PostgresStore
+from exporter.ledger.shared import Hold, Lease, ReplicasReading
+from exporter.ledger.store import StoreFailed
+from exporter.observations import Moment
+
+log = logging.getLogger(__name__)
+
+SETTLED_SECONDS: Final = 6.0
+"""A replica that came less than this ago is not given accounts that others hold: while many start
+at once, or one starts again and again, nothing moves."""
+
+UNCLAIMED_SECONDS: Final = 4.0
+"""An account that nobody holds for so long is taken by whoever sees it, whoever should."""
+
+FORGOTTEN_SECONDS: Final = 3600.0
+"""Replicas that were not seen for so long are dropped from their table."""
+
+
+@dataclass(slots=True)
+class _Round:
+    """What one look at the database has shown and done."""
+
+    replicas: int
+    held: dict[str, Lease] = field(default_factory=dict)
+    """Renewed, or taken."""
+    unwanted: list[str] = field(default_factory=list)
+    """Held, and to be handed on."""
+    epochs: dict[str, int] = field(default_factory=dict)
+    holders: dict[str, str] = field(default_factory=dict)
+    """Other replicas, by the accounts that they hold."""
+
+
+class Replica:
+    """Keeps the leases of one process.
+
+    Args:
+        link: to the database; the replica's alone.
+        name: of this process in this life, unlike any other.
+        accounts: those that are configured now.
+        now: both clocks.
+        hold: begins and ends to count accounts.
+        store: knows until when they are held.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts it joins
+        self,
+        link: Link,
+        name: str,
+        accounts: Callable[[], Collection[str]],
+        now: Callable[[], Moment],
+        hold: Hold,
+        store: PostgresStore,
+    ) -> None:
+        self.name: Final = name
+        self._link = link
+        self._accounts = accounts
+        self._now = now
+        self._hold = hold
+        self._store = store
+        self._leases: dict[str, Lease] = {}
+        self._until: dict[str, float] = {}
+        self._fenced: set[str] = set()
+        self._reading = ReplicasReading()
+        self.has_looked = False
+        """Whether the database was reached, ever."""
+        self._is_stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="replica", daemon=True)
+
+    # Life -------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to take part."""
+        self._thread.start()
+
+    def stop(self, within: float) -> bool:
+        """Take no more, within so many seconds; whether it has ended. Nothing is handed on yet."""
+        self._is_stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join(within)
+        return not self._thread.is_alive()
+
+    def leave(self) -> None:
+        """Hand on everything that is held: it was counted to the end. After `stop`."""
+        try:
+            with self._link.transaction() as cursor:
+                give_back(cursor, self._leases, self.name)
+                cursor.execute("DELETE FROM comfycontrol_replica WHERE replica = %s", (self.name,))
+        except StoreFailed as error:
+            log.warning(
+                "accounts could not be handed on: others take them when their leases are over",
+                extra={"reason": str(error)},
+            )
+        self._link.close()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self.look()
+            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the leases
+                log.error(  # noqa: TRY400 - a traceback shows values as well
+                    "looking after the leases failed", extra={"error": type(error).__name__}
+                )
+            if self._is_stopping.wait(RENEW_SECONDS):
+                return
+
+    # What it knows ----------------------------------------------------------------------------
+
+    def reading(self) -> ReplicasReading:
+        """What it knows now."""
+        return replace(self._reading, regressions=self._store.regressions)
+
+    def note_lost(self, account: str) -> None:
+        """The store was told that another replica holds this account. From any thread."""
+        self._fenced.add(account)
+
+    # One look ---------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Say that it lives, renew what it holds, and take and hand on what is due."""
+        began = self._now().monotonic
+        fenced, self._fenced = self._fenced, set()
+        for account in fenced:
+            # Whoever has it, or whatever has happened: it is begun afresh, or left.
+            self._leases.pop(account, None)
+        try:
+            with self._link.transaction() as cursor:
+                found = self._round(cursor)
+        except StoreFailed as error:
+            self._note_failure(error, fenced)
+            return
+        lost = [name for name in (*self._leases, *fenced) if name not in found.held]
+        gained = [lease for name, lease in found.held.items() if self._leases.get(name) != lease]
+        # Taken afresh: what is known of it is from before.
+        known = {*self._leases, *fenced}
+        lost += [lease.account for lease in gained if lease.account in known]
+        until = began + LEASE_SECONDS
+        renewed = [name for name, lease in found.held.items() if self._leases.get(name) == lease]
+        self._extend(renewed, until)
+        self._tell(found, gained, lost)
+        if self._reading.is_failing:
+            log.info("the database is back")
+        self._change(gained, [*lost, *found.unwanted], until)
+        left = {*lost, *found.unwanted, *(lease.account for lease in gained)} - self._leases.keys()
+        self._give_back(left)
+        self.has_looked = True
+        self._reading = ReplicasReading(
+            replicas=found.replicas,
+            accounts=frozenset(found.epochs),
+            held=frozenset(self._leases),
+            epochs=found.epochs,
+            holders=found.holders,
+        )
+
+    def _round(self, cursor: Cursor) -> _Round:
+        accounts = sorted(set(self._accounts()))
+        cursor.execute(
+            "INSERT INTO comfycontrol_replica AS r (replica, seen) "
+            "VALUES (%s, clock_timestamp()) ON CONFLICT (replica) DO UPDATE "
+            # One that was away for longer than the others believed in it has come anew.
+            "SET since = CASE WHEN r.seen < clock_timestamp() - make_interval(secs => %s) "
+            "THEN clock_timestamp() ELSE r.since END, seen = clock_timestamp()",
+            (self.name, LEASE_SECONDS),
+        )
+        rows = _all(
+            cursor,
+            "SELECT replica, since < clock_timestamp() - make_interval(secs => %s) "
+            "FROM comfycontrol_replica "
+            "WHERE seen > clock_timestamp() - make_interval(secs => %s)",
+            SETTLED_SECONDS,
+            LEASE_SECONDS,
+        )
+        alive = [str(replica) for replica, _ in rows]
+        settled = [str(replica) for replica, is_settled in rows if is_settled]
+        plan = spread(accounts, settled or alive)
+        known = {
+            str(name): (holder, bool(in_time), bool(is_unclaimed), int(epoch))
+            for name, holder, in_time, is_unclaimed, epoch in _all(
+                cursor,
+                "SELECT name, holder, until > clock_timestamp(), "
+                "until < clock_timestamp() - make_interval(secs => %s), epoch "
+                "FROM comfycontrol_account WHERE name = ANY(%s) ORDER BY name",
+                UNCLAIMED_SECONDS,
+                accounts,
+            )
+        }
+        know(cursor, set(accounts) - known.keys())
+        found = _Round(len(alive))
+        for account in accounts:
+            holder, in_time, is_unclaimed, epoch = known.get(account, (None, False, True, 0))
+            found.epochs[account] = epoch
+            is_ours = plan.get(account) == self.name
+            moves = settled and not is_ours
+            if holder == self.name and account in self._leases and in_time and moves:
+                # Kept until it was counted to the end.
+                found.unwanted.append(account)
+                wants = True
+            elif holder == self.name:
+                wants = True
+            else:
+                wants = not in_time and (is_ours or is_unclaimed)
+            lease = take(cursor, account, self.name) if wants else None
+            if lease is None and in_time and holder is not None and holder != self.name:
+                found.holders[account] = str(holder)
+            if lease is not None:
+                found.held[account] = lease
+                found.epochs[account] = lease.epoch
+        cursor.execute(
+            "DELETE FROM comfycontrol_replica "
+            "WHERE seen < clock_timestamp() - make_interval(secs => %s)",
+            (FORGOTTEN_SECONDS,),
+        )
+        return found
+
+    def _change(self, gained: Collection[Lease], lost: Iterable[str], until: float) -> None:
+        gone = sorted(set(lost))
+        if not gained and not gone:
+            return
+        begun = self._hold(gained, gone)
+        for account in gone:
+            self._leases.pop(account, None)
+            self._until.pop(account, None)
+        for lease in gained:
+            if lease.account in begun:
+                self._leases[lease.account] = lease
+        self._extend([lease.account for lease in gained if lease.account in begun], until)
+
+    def _extend(self, accounts: Collection[str], until: float) -> None:
+        self._until.update(dict.fromkeys(accounts, until))
+        self._store.extend(accounts, until)
+
+    def _give_back(self, accounts: Collection[str]) -> None:
+        """What was counted to the end here, or could not be begun, others may begin at once."""
+        if not accounts:
+            return
+        try:
+            with self._link.transaction() as cursor:
+                give_back(cursor, accounts, self.name)
+        except StoreFailed as error:
+            log.debug("handing on failed", extra={"reason": str(error)})
+
+    def _note_failure(self, error: StoreFailed, fenced: Collection[str]) -> None:
+        """While the database is away, what is held is held to the end of its time."""
+        monotonic = self._now().monotonic
+        over = [name for name, until in self._until.items() if until <= monotonic]
+        lost = {*over, *fenced}
+        if not self._reading.is_failing:
+            log.error(
+                "the database cannot be reached: accounts are counted on until their leases are "
+                "over",
+                extra={"reason": str(error), "accounts": ",".join(sorted(self._leases))},
+            )
+        if lost:
+            log.error(
+                "accounts are counted no more: their leases are over",
+                extra={"accounts": ",".join(sorted(lost))},
+            )
+        self._change((), lost, 0.0)
+        self._reading = replace(
+            self._reading,
+            replicas=0,
+            held=frozenset(self._leases),
+            holders={},
+            is_failing=True,
+        )
+
+    def _tell(self, found: _Round, gained: Collection[Lease], lost: Collection[str]) -> None:
+        told = {
+            "gained": sorted(lease.account for lease in gained),
+            "lost": sorted(set(lost)),
+            "handed_on": found.unwanted,
+        }
+        if any(told.values()):
+            log.info(
+                "this replica holds other accounts",
+                extra={
+                    **{mark: ",".join(names) for mark, names in told.items() if names},
+                    "replica": self.name,
+                    "replicas": found.replicas,
+                },
+            )
+
+
+def _all(cursor: Cursor, statement: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401
+    return cursor.execute(statement, values).fetchall()

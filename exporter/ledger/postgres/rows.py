@@ -1,0 +1,144 @@
+"""How totals stand in the tables of PostgreSQL, and come back from them.
+
+What is written of a total is what was added to it. Its value is a decimal number without end
+there, so that adding is exact: the sum of all that was added is the very number in memory.
+"""
+
+import json
+from dataclasses import astuple, dataclass, field
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Any, Final, Literal, get_args
+
+from exporter.ledger.rows import Row
+from exporter.ledger.totals import (
+    CounterName,
+    CounterTotal,
+    Exemplar,
+    HistogramName,
+    HistogramTotal,
+    Labels,
+)
+from exporter.ledger.words import UnknownWord, unknown_of, words_of_total
+
+Kind = Literal["counter", "histogram"]
+SeriesKey = tuple[Kind, str, Labels]
+
+_json: Final = json.JSONEncoder(separators=(",", ":")).encode
+"""In ASCII alone: what no text of the database can hold stands as an escape."""
+
+TOTAL_COLUMNS: Final = (
+    "account, series, kind, name, labels, waiting, value, bounds, counts, exemplars"
+)
+
+ADD: Final = f"""
+    INSERT INTO comfycontrol_total AS t ({TOTAL_COLUMNS})
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s::float8[], %s::bigint[], %s)
+    ON CONFLICT (account, series) DO UPDATE SET
+        value = CASE WHEN t.bounds IS NOT DISTINCT FROM excluded.bounds
+            THEN t.value + excluded.value ELSE excluded.value END,
+        counts = CASE WHEN t.bounds = excluded.bounds
+            THEN (SELECT array_agg(a + b ORDER BY i)
+                FROM unnest(t.counts, excluded.counts) WITH ORDINALITY AS u (a, b, i))
+            ELSE excluded.counts END,
+        bounds = excluded.bounds,
+        exemplars = excluded.exemplars,
+        waiting = excluded.waiting
+"""  # noqa: S608 - constants
+"""Adds to a total. A histogram with other buckets begins anew."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """What the database holds of an account's totals, as far as this replica has put it there."""
+
+    counters: dict[tuple[CounterName, Labels], CounterTotal] = field(default_factory=dict)
+    histograms: dict[tuple[HistogramName, Labels], HistogramTotal] = field(default_factory=dict)
+
+
+def series_of(kind: Kind, name: str, labels: Labels) -> bytes:
+    """The key of a total: labels may be longer than an index takes."""
+    return blake2b(_json([kind, name, labels]).encode(), digest_size=16).digest()
+
+
+def counter_added(  # noqa: PLR0913
+    account: int,
+    name: CounterName,
+    labels: Labels,
+    total: CounterTotal,
+    before: CounterTotal | None,
+    *,
+    waiting: bool,
+) -> Row:
+    """What was added to a counter since it was `before`."""
+    added = Decimal(total.value) - Decimal(0 if before is None else before.value)
+    exemplar = None if total.exemplar is None else _json(astuple(total.exemplar))
+    return (
+        account, series_of("counter", name, labels), "counter", name, _json(labels), waiting,
+        added, None, None, exemplar,
+    )  # fmt: skip
+
+
+def histogram_added(  # noqa: PLR0913
+    account: int,
+    name: HistogramName,
+    labels: Labels,
+    total: HistogramTotal,
+    before: HistogramTotal | None,
+    *,
+    waiting: bool,
+) -> Row:
+    """What was added to a histogram since it was `before`; all of it where its buckets changed."""
+    if before is None or before.bounds != total.bounds:
+        before = HistogramTotal(total.bounds)
+    return (
+        account,
+        series_of("histogram", name, labels),
+        "histogram",
+        name,
+        _json(labels),
+        waiting,
+        Decimal(total.sum) - Decimal(before.sum),
+        list(map(float, total.bounds)),
+        [now - then for now, then in zip(total.counts, before.counts, strict=True)],
+        _json([None if e is None else astuple(e) for e in total.exemplars]),
+    )
+
+
+def read_totals(rows: list[tuple[Any, ...]]) -> Totals:
+    """Totals from their rows; `appeared` is 1 for those that wait, and 0 for the others.
+
+    Raises:
+        UnknownWord: a newer version wrote one of them.
+        ValueError, TypeError, LookupError: nobody did.
+    """
+    found = Totals()
+    for _, _, kind, name, labels, waiting, value, bounds, counts, exemplars in rows:
+        key = tuple(map(str, json.loads(labels)))
+        unknown = unknown_of(words_of_total(kind, name, key))
+        if unknown is not None:
+            raise UnknownWord(unknown)
+        told = json.loads(exemplars or "null")
+        if kind == "counter":
+            (counter,) = (known for known in get_args(CounterName) if known == name)
+            exemplar = None if told is None else Exemplar(*told)
+            found.counters[counter, key] = CounterTotal(float(value), exemplar, int(waiting))
+        else:
+            (histogram,) = (known for known in get_args(HistogramName) if known == name)
+            found.histograms[histogram, key] = HistogramTotal(
+                tuple(map(float, bounds)),
+                list(map(int, counts)),
+                float(value),
+                [None if e is None else Exemplar(*e) for e in told or ()],
+                int(waiting),
+            )
+    return found
+
+
+def plain(row: Row) -> Row:
+    """A row without what no text of the database can hold."""
+    return tuple(_plain(value) if isinstance(value, str) else value for value in row)
+
+
+def _plain(text: str) -> str:
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()

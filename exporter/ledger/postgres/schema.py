@@ -1,0 +1,194 @@
+"""The tables of the ledger in PostgreSQL, and the steps by which they came to be.
+
+All stand in the first schema of the search path, under names of their own: the database may be
+used by others as well.
+"""
+
+from typing import Final
+from uuid import uuid4
+
+from exporter.ledger.opening import CannotOpenLedger
+from exporter.ledger.postgres.link import OLDEST_SERVER, Cursor
+from exporter.ledger.rows import WORKFLOW_COLUMNS
+from exporter.ledger.words import unknown_of
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE comfycontrol_account (
+        account integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        name text NOT NULL UNIQUE,
+        line double precision,
+        frontier double precision,
+        pruned_created double precision,
+        pruned_ended double precision,
+        commits bigint NOT NULL DEFAULT 0,   -- transactions that have changed its rows
+        holder text,                         -- the replica that counts it, unless `until` is over
+        epoch bigint NOT NULL DEFAULT 0,     -- rises with each other holder
+        until timestamptz NOT NULL DEFAULT '-infinity'
+    );
+    CREATE TABLE comfycontrol_workflow (
+        account integer NOT NULL REFERENCES comfycontrol_account,
+        workflow bytea NOT NULL,             -- the UUID's 16 bytes
+        source text NOT NULL,
+        phase text NOT NULL,
+        run integer NOT NULL,
+        status text,
+        unknown_status text,
+        first_seen double precision NOT NULL,
+        last_seen double precision,
+        created_at double precision,
+        started_at double precision,
+        ended_at double precision,
+        entered_queue smallint NOT NULL,
+        waited smallint NOT NULL,
+        start_wait double precision,
+        start_observed smallint NOT NULL,
+        outputs_counted smallint NOT NULL,
+        cause_owed_since double precision,
+        stream_ended_at double precision,
+        stream_ended_run integer NOT NULL,
+        listed_ended_at double precision,
+        listed_ended_run integer NOT NULL,
+        settled_at double precision,
+        duration_owed_since double precision,
+        slices text,
+        held text,
+        entered double precision,            -- when it came into its phase; Unix seconds
+        earlier_ends text,                   -- JSON list: ends of the runs before
+        PRIMARY KEY (account, workflow)
+    );
+    CREATE INDEX comfycontrol_workflow_unsettled ON comfycontrol_workflow (account)
+        WHERE phase = 'open' OR cause_owed_since IS NOT NULL OR duration_owed_since IS NOT NULL
+        OR held IS NOT NULL;
+    CREATE INDEX comfycontrol_workflow_created ON comfycontrol_workflow (account, created_at);
+    CREATE INDEX comfycontrol_workflow_ended ON comfycontrol_workflow (account, ended_at)
+        WHERE phase <> 'open';
+    CREATE TABLE comfycontrol_total (
+        account integer NOT NULL REFERENCES comfycontrol_account,
+        series bytea NOT NULL,               -- hash of kind, name and labels, which may be long
+        kind text NOT NULL,                  -- counter, histogram
+        name text NOT NULL,
+        labels text NOT NULL,                -- JSON list, the account first
+        waiting boolean NOT NULL,            -- shown at 0 until it was visible for long enough
+        value numeric NOT NULL,              -- of a histogram: the sum. Adding to it is exact
+        bounds double precision[],
+        counts bigint[],
+        exemplars text,                      -- JSON
+        PRIMARY KEY (account, series)
+    );
+    CREATE TABLE comfycontrol_baseline (
+        account integer NOT NULL REFERENCES comfycontrol_account,
+        status text NOT NULL,
+        value bigint NOT NULL,
+        compared_at double precision NOT NULL,
+        since double precision NOT NULL,
+        PRIMARY KEY (account, status)
+    );
+    CREATE TABLE comfycontrol_replica (
+        replica text PRIMARY KEY,
+        since timestamptz NOT NULL DEFAULT clock_timestamp(),
+        seen timestamptz NOT NULL
+    );
+    CREATE TABLE comfycontrol_budget (       -- of each service address and egress address
+        address text PRIMARY KEY,
+        share double precision NOT NULL,     -- at `closed_until`, before it grows again
+        closed_until timestamptz NOT NULL DEFAULT 'epoch'
+    );
+    CREATE TABLE comfycontrol_permit (       -- requests that the service may still be counting
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        address text NOT NULL,
+        per double precision NOT NULL,
+        taken timestamptz NOT NULL,
+        answered timestamptz
+    );
+    CREATE INDEX comfycontrol_permit_address ON comfycontrol_permit (address);
+    CREATE TABLE comfycontrol_word (word text PRIMARY KEY);
+    """,
+)
+"""The schema, step by step. Never edit one that was released; add another."""
+
+WRITES_FROM: Final = 1
+"""The oldest step that this version can work with: what later ones added may be left alone. A
+replica of an older version goes on beside a newer one, while they are replaced one by one, as
+long as the newer one's `WRITES_FROM` allows it."""
+
+UNSETTLED: Final = (
+    "(phase = 'open' OR cause_owed_since IS NOT NULL OR duration_owed_since IS NOT NULL "
+    "OR held IS NOT NULL)"
+)
+"""The rows that are held in memory, as the index of the same name has them."""
+
+COLUMNS: Final = ", ".join(WORKFLOW_COLUMNS)
+
+# Replicas that start at the same moment take the steps one after the other.
+_LOCK: Final = 0x636F6D66  # "comf"
+
+
+def migrate(cursor: Cursor, place: str) -> bool:
+    """Take the steps that were not taken yet, within a transaction; whether it was empty.
+
+    Args:
+        cursor: of a transaction.
+        place: where the database is, for people.
+
+    Raises:
+        CannotOpenLedger: it cannot hold a ledger, or a newer version of the exporter wrote it.
+    """
+    cursor.execute(
+        "SELECT current_setting('server_version_num')::int, "
+        "current_setting('server_encoding'), current_schema(), pg_is_in_recovery()"
+    )
+    version, encoding, schema, is_standby = cursor.fetchone() or (0, "", None, False)
+    if version < OLDEST_SERVER:
+        raise CannotOpenLedger(f"{place} is older than PostgreSQL 14")
+    if encoding != "UTF8":
+        raise CannotOpenLedger(
+            f"{place} has the encoding {encoding}: make a database with ENCODING 'UTF8'"
+        )
+    if schema is None:
+        raise CannotOpenLedger(f"{place} has no schema in its search path")
+    if is_standby:
+        raise CannotOpenLedger(
+            f"{place} is a read-only standby: name the primary, or all servers and "
+            "target_session_attrs=read-write"
+        )
+    cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(current_schema()))", (_LOCK,))
+    taken, oldest = _steps(cursor)
+    if taken > len(MIGRATIONS) and oldest > len(MIGRATIONS):
+        raise CannotOpenLedger(
+            f"{place} was written by a newer version of the exporter (schema {taken}; "
+            f"this one knows {len(MIGRATIONS)})"
+        )
+    cursor.execute("SELECT to_regclass('comfycontrol_word')")
+    if taken and cursor.fetchone() != (None,):
+        cursor.execute("SELECT word FROM comfycontrol_word")
+        unknown = unknown_of(frozenset(word for (word,) in cursor.fetchall()))
+        if unknown is not None:
+            raise CannotOpenLedger(
+                f"{place} was written by a newer version of the exporter: this one does not know "
+                f"{unknown[:100]!r}"
+            )
+    if taken < len(MIGRATIONS):
+        cursor.execute("; ".join(MIGRATIONS[taken:]))
+        cursor.execute(
+            "UPDATE comfycontrol_meta SET step = %s, writes_from = %s",
+            (len(MIGRATIONS), WRITES_FROM),
+        )
+    return taken == 0
+
+
+def _steps(cursor: Cursor) -> tuple[int, int]:
+    """How many steps were taken, and from which on a version may write."""
+    cursor.execute("SELECT to_regclass('comfycontrol_meta')")
+    if cursor.fetchone() == (None,):
+        cursor.execute(
+            "CREATE TABLE comfycontrol_meta (one boolean PRIMARY KEY DEFAULT true CHECK (one), "
+            "lineage text NOT NULL, step integer NOT NULL, writes_from integer NOT NULL)"
+        )
+        cursor.execute(
+            "INSERT INTO comfycontrol_meta (lineage, step, writes_from) VALUES (%s, 0, 0)",
+            (uuid4().hex,),
+        )
+    cursor.execute("SELECT step, writes_from FROM comfycontrol_meta")
+    step, oldest = cursor.fetchone() or (0, 0)
+    return int(step), int(oldest)

@@ -1,0 +1,616 @@
+"""The ledger in PostgreSQL: what is read of the accounts that this replica holds, and written.
+
+Each account is written by its holder alone, in transactions of its own. Each of them looks at the
+account's row first, and locks it: is it still held by this replica in this epoch, and has it seen
+as many commits as this replica has made? Whoever comes late is told so, and changes nothing.
+
+What is added to the totals is what they are more than at the last commit. Where a connection
+breaks while it commits, the count of commits tells afterwards whether it did, before anything is
+added once more.
+"""
+
+import logging
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any, Final
+
+from exporter.ledger.opening import CannotOpenLedger
+from exporter.ledger.postgres.link import CommitUnknown, Cursor, Link
+from exporter.ledger.postgres.rows import (
+    ADD,
+    TOTAL_COLUMNS,
+    Kind,
+    Totals,
+    counter_added,
+    histogram_added,
+    plain,
+    read_totals,
+    series_of,
+)
+from exporter.ledger.postgres.schema import COLUMNS, MIGRATIONS, UNSETTLED, migrate
+from exporter.ledger.room import DEFAULT_MOST_OPEN, MostWanted
+from exporter.ledger.rows import WORKFLOW_COLUMNS, packed, workflow_of, workflow_row
+from exporter.ledger.shared import Lease
+from exporter.ledger.store import (
+    AccountMarks,
+    BaselineKey,
+    Batch,
+    Forgotten,
+    Kept,
+    NotHeld,
+    StoreBehind,
+    StoreFailed,
+    WorkflowKey,
+)
+from exporter.ledger.totals import Labels, Shown
+from exporter.ledger.words import UnknownWord, words_of_held, words_of_total, words_of_workflow
+from exporter.ledger.workflow import Workflow
+from exporter.observations import Baseline, Moment, Status
+
+log = logging.getLogger(__name__)
+
+FORGET_AT_ONCE: Final = 2_000
+"""Old rows dropped in one transaction: others wait for it."""
+
+_KEY: Final = ("account", "workflow")
+_KEEP: Final = (
+    f"INSERT INTO comfycontrol_workflow ({COLUMNS}) "  # noqa: S608 - constants
+    f"VALUES ({', '.join(['%s'] * len(WORKFLOW_COLUMNS))}) ON CONFLICT (account, workflow) "
+    "DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in WORKFLOW_COLUMNS if name not in _KEY)
+)
+_FORGET: Final = (
+    "DELETE FROM comfycontrol_workflow w USING (SELECT account, workflow "  # noqa: S608
+    "FROM comfycontrol_workflow WHERE account = %s AND phase <> 'open' "
+    "AND ended_at < %s AND cause_owed_since IS NULL AND duration_owed_since IS NULL "
+    "AND held IS NULL ORDER BY ended_at LIMIT %s) o "
+    "WHERE w.account = o.account AND w.workflow = o.workflow "
+    f"RETURNING {', '.join(f'w.{name}' for name in WORKFLOW_COLUMNS)}"
+)
+
+
+class NotInTime(StoreFailed):
+    """The account's lease is over, and nobody else has it yet: this replica may renew it."""
+
+
+@dataclass(slots=True)
+class _Doubt:
+    """A commit of which nobody knows whether it was made."""
+
+    batch: Batch = field(default_factory=Batch)
+    forgotten: Forgotten | None = None
+
+
+@dataclass(slots=True)
+class _Held:
+    """An account that this replica holds."""
+
+    lease: Lease
+    number: int
+    commits: int
+    totals: Totals
+    waiting: dict[tuple[Kind, str, Labels], int] = field(default_factory=dict)
+    """Series that the database has as waiting, by their numbers in this process."""
+    until: float = inf
+    """Monotonic time at which the lease is over, unless it is renewed."""
+    doubt: _Doubt | None = None
+    forgotten: Forgotten | None = None
+    """What was dropped without anybody having been told."""
+
+
+class PostgresStore:
+    """Keeps the accounts that this replica holds. Only ever called by one thread at a time.
+
+    Args:
+        link: to the database; the store's alone.
+        place: where that is, for people.
+        now: both clocks.
+        on_lost: called with the name of an account that is held no more.
+
+    Raises:
+        CannotOpenLedger: the database cannot be reached or cannot hold a ledger, or a newer
+            version of the exporter wrote it.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        place: str,
+        now: Callable[[], Moment],
+        on_lost: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._link = link
+        self._place = place
+        self._now = now
+        self._held: dict[str, _Held] = {}
+        self._words: set[str] = set()
+        self._announced = 0
+        self.on_lost = on_lost
+        self.regressions = 0
+        """Commits that the database had acknowledged to this replica and has no more."""
+        try:
+            with link.transaction() as cursor:
+                self.is_new = migrate(cursor, place)
+        except StoreFailed as error:
+            link.close()
+            raise CannotOpenLedger(f"cannot use the ledger at {place}: {error}") from None
+        except CannotOpenLedger:
+            link.close()
+            raise
+
+    # Accounts ---------------------------------------------------------------------------------
+
+    def adopt(self, lease: Lease, most_open: int = DEFAULT_MOST_OPEN) -> Kept:
+        """Everything that is kept of an account that this replica holds from now on.
+
+        But its settled workflows, and of the open ones no more than `most_open`. Of its series,
+        those that were not announced yet have `appeared` set.
+
+        Raises:
+            NotHeld: it does not hold it.
+            StoreFailed: it cannot be read, or a newer version of the exporter wrote it.
+        """
+        name = lease.account
+        self._held.pop(name, None)
+        with self._link.transaction() as cursor:
+            number, commits = self._lock(cursor, lease)
+            cursor.execute(
+                "SELECT line, frontier, pruned_created, pruned_ended FROM comfycontrol_account "
+                "WHERE account = %s",
+                (number,),
+            )
+            marks = AccountMarks(*(cursor.fetchone() or ()))
+            with _reading():
+                totals = self._totals(cursor, number)
+                unsettled = MostWanted(lambda _: most_open)
+                for row in _all(
+                    cursor,
+                    f"SELECT {COLUMNS} FROM comfycontrol_workflow "  # noqa: S608 - constants
+                    f"WHERE account = %s AND {UNSETTLED}",
+                    number,
+                ):
+                    unsettled.add(workflow_of(name, row, self._now().monotonic))
+                baselines: dict[BaselineKey, Baseline] = {
+                    (name, Status(status)): Baseline(int(value), compared_at, since)
+                    for status, value, compared_at, since in _all(
+                        cursor,
+                        "SELECT status, value, compared_at, since FROM comfycontrol_baseline "
+                        "WHERE account = %s",
+                        number,
+                    )
+                }
+            ((rows, latest_end),) = _all(
+                cursor,
+                "SELECT count(*), max(ended_at) FILTER (WHERE phase = 'settled') "
+                "FROM comfycontrol_workflow WHERE account = %s",
+                number,
+            )
+        self._held[name] = _Held(lease, number, commits, totals)
+        return Kept(
+            unsettled=tuple(unsettled),
+            accounts={name: marks},
+            counters={key: total.copied() for key, total in totals.counters.items()},
+            histograms={key: total.copied() for key, total in totals.histograms.items()},
+            closed=rows - unsettled.open,
+            latest_ends={} if latest_end is None else {name: latest_end},
+            baselines=baselines,
+        )
+
+    def release(self, account: str) -> None:
+        """Write nothing of it any more."""
+        self._held.pop(account, None)
+
+    def extend(self, accounts: Collection[str], until: float) -> None:
+        """These are held until then (monotonic seconds), and longer if renewed. By any thread."""
+        for account in accounts:
+            held = self._held.get(account)
+            if held is not None:
+                held.until = until
+
+    def committed(self) -> Shown:
+        """The accounts that are held, and their totals as the database has them.
+
+        Not those whose lease is over: another replica may be showing them.
+        """
+        monotonic = self._now().monotonic
+        in_time = [held for held in list(self._held.values()) if held.until > monotonic]
+        shown = Shown(frozenset(held.lease.account for held in in_time))
+        for held in in_time:
+            shown.counters.update(held.totals.counters)
+            shown.histograms.update(held.totals.histograms)
+        return shown
+
+    def _lose(self, account: str) -> None:
+        if self._held.pop(account, None) is not None:
+            log.warning(
+                "an account is held no more: what was not kept of it yet is left to its holder",
+                extra={"account": account},
+            )
+            self.on_lost(account)
+
+    @staticmethod
+    def _totals(cursor: Cursor, number: int) -> Totals:
+        return read_totals(
+            _all(
+                cursor,
+                f"SELECT {TOTAL_COLUMNS} FROM comfycontrol_total WHERE account = %s",  # noqa: S608
+                number,
+            )
+        )
+
+    # Reading ----------------------------------------------------------------------------------
+
+    def load(self, most_open: Callable[[str], int] = lambda _: DEFAULT_MOST_OPEN) -> Kept:
+        """Nothing: accounts are adopted one by one, as this replica comes to hold them."""
+        del most_open
+        return Kept()
+
+    def find_closed(self, key: WorkflowKey) -> Workflow | None:
+        """A workflow that is settled or dropped, or that was left where it is."""
+        held = self._held.get(key[0])
+        if held is None:
+            raise NotHeld("the account is not held")
+        with self._link.transaction() as cursor, _reading():
+            rows = _all(
+                cursor,
+                f"SELECT {COLUMNS} FROM comfycontrol_workflow "  # noqa: S608 - constants
+                "WHERE account = %s AND workflow = %s",
+                held.number,
+                packed(key[1]),
+            )
+            return workflow_of(key[0], rows[0], self._now().monotonic) if rows else None
+
+    def created_after(self, account: str, created_at: float) -> int:
+        """How many workflows of an account are younger (Unix seconds)."""
+        held = self._held.get(account)
+        if held is None:
+            raise NotHeld("the account is not held")
+        with self._link.transaction() as cursor:
+            ((younger,),) = _all(
+                cursor,
+                "SELECT count(*) FROM comfycontrol_workflow WHERE account = %s AND created_at > %s",
+                held.number,
+                created_at,
+            )
+            return int(younger)
+
+    def verify(self) -> None:
+        """The database looks after itself."""
+
+    # Writing ----------------------------------------------------------------------------------
+
+    def keep(self, batch: Batch) -> None:
+        """Keep a batch, each account in a transaction of its own.
+
+        What belongs to accounts that are not held is left out: their holder will learn of it.
+
+        Raises:
+            StoreBehind: the database has lost commits, and must be given everything again.
+            StoreFailed: not all accounts were kept.
+        """
+        if batch.announced is not None:
+            self._announced = max(self._announced, batch.announced)
+        parts = _by_account(batch)
+        for held in list(self._held.values()):
+            if any(number <= self._announced for number in held.waiting.values()):
+                parts.setdefault(held.lease.account, Batch())
+        late: NotInTime | None = None
+        for name, part in parts.items():
+            try:
+                if name in self._held:
+                    self._keep(self._held[name], part)
+            except NotInTime as error:
+                late = error
+        if late is not None:
+            raise late
+
+    def sync(self) -> None:
+        """Each commit waits for the disk, or for a standby, as the database is set up."""
+
+    def forget_ended_before(self, account: str, ended_at: float) -> Forgotten:
+        """Drop closed workflows that ended before this (Unix seconds) and owe nothing."""
+        held = self._held.get(account)
+        if held is None:
+            return Forgotten()
+        told = Forgotten()
+        doubt = _Doubt()
+        with self._changing(held, doubt) as cursor, _reading():
+            earlier, held.forgotten = held.forgotten, None
+            rows = _all(
+                cursor,
+                _FORGET,
+                held.number,
+                ended_at,
+                FORGET_AT_ONCE,
+            )
+            told = doubt.forgotten = _joined(earlier, _forgotten(account, rows))
+            cursor.execute(
+                "UPDATE comfycontrol_account SET pruned_created = greatest(pruned_created, %s), "
+                "pruned_ended = greatest(pruned_ended, %s) WHERE account = %s",
+                (told.latest_created, told.latest_end, held.number),
+            )
+        return told
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._held.clear()
+        self._link.close()
+
+    def write_first(self, cursor: Cursor, batch: Batch) -> None:
+        """Write what a ledger elsewhere holds, into one that holds nothing yet of its accounts.
+
+        Each total comes once. Within a transaction of a caller that has seen to it that nobody
+        else writes.
+        """
+        if batch.announced is not None:
+            self._announced = max(self._announced, batch.announced)
+        for name, part in _by_account(batch).items():
+            ((number,),) = _all(
+                cursor, "SELECT account FROM comfycontrol_account WHERE name = %s", name
+            )
+            self._words |= self._write(
+                cursor, _Held(Lease(name, "", 0), int(number), 0, Totals()), part
+            )
+
+    # A transaction of an account --------------------------------------------------------------
+
+    def _keep(self, held: _Held, part: Batch) -> None:
+        due = {key: n for key, n in held.waiting.items() if n <= self._announced}
+        try:
+            with self._changing(held, _Doubt(part)) as cursor:
+                words = self._write(cursor, held, part)
+                if due:
+                    cursor.execute(
+                        "UPDATE comfycontrol_total SET waiting = false "
+                        "WHERE account = %s AND series = ANY(%s)",
+                        (held.number, [series_of(*key) for key in due]),
+                    )
+        except NotHeld:
+            self._lose(held.lease.account)
+            return
+        self._words |= words
+        self._note_kept(held, part, self._announced)
+        for key in due:
+            held.waiting.pop(key, None)
+
+    @staticmethod
+    def _note_kept(held: _Held, part: Batch, announced: int) -> None:
+        """The database has this; series up to `announced` as such that need not wait."""
+        held.totals.counters.update(part.counters)
+        held.totals.histograms.update(part.histograms)
+        for (counter, labels), total in part.counters.items():
+            if total.appeared > announced:
+                held.waiting["counter", counter, labels] = total.appeared
+        for (histogram, labels), observed in part.histograms.items():
+            if observed.appeared > announced:
+                held.waiting["histogram", histogram, labels] = observed.appeared
+
+    @contextmanager
+    def _changing(self, held: _Held, doubt: _Doubt) -> Iterator[Cursor]:
+        """A transaction that changes an account: kept whole while it is held, or not at all.
+
+        Raises:
+            NotHeld: it is not. Nothing was changed.
+            StoreBehind: the database has lost commits. Nothing was changed.
+            CommitUnknown: it may have been changed: the next one will know, and count on.
+        """
+        lost = 0
+        try:
+            with self._link.transaction() as cursor:
+                _, commits = self._lock(cursor, held.lease)
+                self._settle_doubt(held, commits)
+                lost = held.commits - commits
+                if lost > 0:
+                    with _reading():
+                        totals = self._totals(cursor, held.number)
+                elif lost < 0:
+                    # Nobody else may write in this epoch.
+                    raise NotHeld("the account was changed by somebody else")
+                else:
+                    totals = held.totals
+                    yield cursor
+                    cursor.execute(
+                        "UPDATE comfycontrol_account SET commits = commits + 1 WHERE account = %s",
+                        (held.number,),
+                    )
+        except CommitUnknown:
+            if lost == 0:
+                held.doubt = doubt
+            raise
+        if lost > 0:
+            self._note_regression(held, lost, totals)
+        held.commits += 1
+
+    def _note_regression(self, held: _Held, lost: int, totals: Totals) -> None:
+        held.commits -= lost
+        held.totals, held.waiting = totals, {}
+        self.regressions += lost
+        log.error(
+            "the database has lost commits that it had acknowledged: it is given again what is "
+            "known of them",
+            extra={"account": held.lease.account, "commits": lost},
+        )
+        raise StoreBehind(f"{lost} commits are gone", held.lease.account)
+
+    def _settle_doubt(self, held: _Held, commits: int) -> None:
+        """Tell by the count of commits whether the one in doubt was made."""
+        doubt, held.doubt = held.doubt, None
+        if doubt is not None and commits == held.commits + 1:
+            held.commits = commits
+            # As what was announced then is not known, all that ever appeared is told again.
+            self._note_kept(held, doubt.batch, 0)
+            held.forgotten = _joined(held.forgotten, doubt.forgotten)
+
+    @staticmethod
+    def _lock(cursor: Cursor, lease: Lease) -> tuple[int, int]:
+        """The account's number and commits; nobody else changes or takes it until the end.
+
+        Raises:
+            NotHeld: this replica does not hold it.
+        """
+        cursor.execute(
+            "SELECT a.account, a.commits, a.holder, a.epoch, a.until > clock_timestamp(), "
+            "m.writes_from FROM comfycontrol_account a, comfycontrol_meta m WHERE a.name = %s "
+            "FOR UPDATE OF a",
+            (lease.account,),
+        )
+        found = cursor.fetchone()
+        if found is None:
+            raise NotHeld("the account is not there")
+        number, commits, holder, epoch, in_time, writes_from = found
+        if (holder, epoch) != (lease.holder, lease.epoch):
+            raise NotHeld("another replica holds the account")
+        if not in_time:
+            raise NotInTime("the lease of the account is over")
+        if writes_from > len(MIGRATIONS):
+            raise StoreFailed("a newer version of the exporter has changed the tables")
+        return int(number), int(commits)
+
+    # Rows -------------------------------------------------------------------------------------
+
+    def _write(self, cursor: Cursor, held: _Held, part: Batch) -> set[str]:
+        """Write what a batch holds of an account; the words that it holds."""
+        words = _words_of(part)
+        new = words - self._words
+        if new:
+            cursor.executemany(
+                "INSERT INTO comfycontrol_word VALUES (%s) ON CONFLICT DO NOTHING",
+                [(word,) for word in sorted(new)],
+            )
+        for marks in part.accounts.values():
+            cursor.execute(
+                "UPDATE comfycontrol_account SET line = greatest(line, %s), frontier = %s, "
+                "pruned_created = greatest(pruned_created, %s), "
+                "pruned_ended = greatest(pruned_ended, %s) WHERE account = %s",
+                (
+                    marks.line,
+                    marks.frontier,
+                    marks.pruned_created,
+                    marks.pruned_ended,
+                    held.number,
+                ),
+            )
+        if part.workflows:
+            cursor.executemany(
+                _KEEP,
+                [
+                    plain(workflow_row(held.number, key[1], workflow))
+                    for key, workflow in sorted(part.workflows.items())
+                ],
+            )
+        added = [
+            *(
+                counter_added(
+                    held.number,
+                    *key,
+                    total,
+                    held.totals.counters.get(key),
+                    waiting=total.appeared > self._announced,
+                )
+                for key, total in part.counters.items()
+            ),
+            *(
+                histogram_added(
+                    held.number,
+                    *name,
+                    observed,
+                    held.totals.histograms.get(name),
+                    waiting=observed.appeared > self._announced,
+                )
+                for name, observed in part.histograms.items()
+            ),
+        ]
+        if added:
+            cursor.executemany(ADD, added)
+        for (_, status), baseline in part.baselines.items():
+            _write_baseline(cursor, held.number, status, baseline)
+        return words
+
+
+def _write_baseline(cursor: Cursor, number: int, status: Status, baseline: Baseline | None) -> None:
+    if baseline is None:
+        cursor.execute(
+            "DELETE FROM comfycontrol_baseline WHERE account = %s AND status = %s",
+            (number, status.value),
+        )
+        return
+    cursor.execute(
+        "INSERT INTO comfycontrol_baseline (account, status, value, compared_at, since) "
+        "VALUES (%s, %s, %s, %s, %s) ON CONFLICT (account, status) DO UPDATE SET "
+        "value = excluded.value, compared_at = excluded.compared_at, since = excluded.since",
+        (number, status.value, baseline.value, baseline.compared_at, baseline.since),
+    )
+
+
+def _by_account(batch: Batch) -> dict[str, Batch]:
+    """What a batch holds of each account."""
+    parts: dict[str, Batch] = {}
+
+    def part(account: str) -> Batch:
+        return parts.setdefault(account, Batch())
+
+    for key, workflow in batch.workflows.items():
+        part(key[0]).workflows[key] = workflow
+    for account, marks in batch.accounts.items():
+        part(account).accounts[account] = marks
+    for counter, total in batch.counters.items():
+        part(counter[1][0]).counters[counter] = total
+    for histogram, observed in batch.histograms.items():
+        part(histogram[1][0]).histograms[histogram] = observed
+    for baseline_key, baseline in batch.baselines.items():
+        part(baseline_key[0]).baselines[baseline_key] = baseline
+    return parts
+
+
+def _words_of(part: Batch) -> set[str]:
+    words: set[str] = set()
+    for workflow in part.workflows.values():
+        words |= words_of_workflow(workflow.source, workflow.phase, workflow.status)
+        words |= words_of_held(workflow.held)
+    for counter, labels in part.counters:
+        words |= words_of_total("counter", counter, labels)
+    for histogram, labels in part.histograms:
+        words |= words_of_total("histogram", histogram, labels)
+    words |= {f"status {status.value}" for _, status in part.baselines}
+    return words
+
+
+def _forgotten(account: str, rows: Collection[tuple[Any, ...]]) -> Forgotten:
+    settled = [w for w in (workflow_of(account, row, 0.0) for row in rows) if w.phase == "settled"]
+    return Forgotten(
+        len(rows),
+        max((inf if w.created_at is None else w.created_at for w in settled), default=None),
+        max((w.ended_at for w in settled if w.ended_at is not None), default=None),
+    )
+
+
+def _joined(earlier: Forgotten | None, later: Forgotten | None) -> Forgotten:
+    first, second = earlier or Forgotten(), later or Forgotten()
+    return Forgotten(
+        first.rows + second.rows,
+        _latest(first.latest_created, second.latest_created),
+        _latest(first.latest_end, second.latest_end),
+    )
+
+
+def _latest(*stamps: float | None) -> float | None:
+    return max((stamp for stamp in stamps if stamp is not None), default=None)
+
+
+def _all(cursor: Cursor, statement: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401
+    return cursor.execute(statement, values).fetchall()
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Whatever a row holds that this version cannot read leaves the account to others."""
+    try:
+        yield
+    except UnknownWord as error:
+        raise StoreFailed(
+            f"a newer version of the exporter wrote it: this one does not know {str(error)[:100]!r}"
+        ) from None
+    except (ValueError, TypeError, LookupError) as error:
+        raise StoreFailed(f"a row cannot be read ({type(error).__name__})") from error

@@ -1,0 +1,32 @@
+"""What a replica says of accounts that another one counts: which, and not that nothing is there."""
+
+from collections.abc import Collection, Mapping
+
+from exporter.web.answers import Refused
+
+
+def refuse_those(elsewhere: Mapping[str, str], accounts: Collection[str] | None) -> None:
+    """Refuse what only the replicas that count these accounts can answer.
+
+    Args:
+        elsewhere: as `exporter.views.Views.elsewhere` says.
+        accounts: those that are asked for; None: all.
+
+    Raises:
+        Refused: 503, naming the replicas: some of these accounts are not counted here.
+    """
+    asked = {
+        name: holder for name, holder in elsewhere.items() if accounts is None or name in accounts
+    }
+    if asked:
+        raise Refused(503, f"not known here: {said_of(asked)}")
+
+
+def said_of(elsewhere: Mapping[str, str]) -> str:
+    """In words, which replicas count these accounts."""
+    return ", ".join(
+        f"{name} is counted by the replica {holder}"
+        if holder
+        else f"{name} is not counted by this replica, and no other is known to hold it"
+        for name, holder in sorted(elsewhere.items())
+    )

@@ -1,0 +1,427 @@
+"""Replicas over one PostgreSQL, killed at random moments, as is its server.
+
+Every outcome is counted exactly once, nothing that was shown is taken back, and no two replicas
+show an account at once. The suite kills a few times; `REPLICA_KILLS=300` takes an hour.
+"""
+
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+import requests
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.e2e.programs import EXPORTER, Process, Stage, free_port, with_hold
+from tests.postgres import DURABLE, Proxy, Server, binaries, serving
+
+KILLS = int(os.environ.get("REPLICA_KILLS", "6"))
+REPLICAS = 3
+WORKFLOWS = 150
+SPEED = 10
+TAKEN_OVER = 15.0
+"""Seconds within which an account has another holder."""
+LIMIT = {"requests": 40, "per": "4s", "cooldown": "10s"}
+ACCOUNTS = ("agency", "studio")
+
+SCENARIO: dict[str, Any] = {
+    "accounts": [{"name": name, "tokens": [f"cfc_{name}"]} for name in ACCOUNTS],
+    "arrivals": {"rate": WORKFLOWS / (KILLS * 8) / SPEED, "max_workflows": WORKFLOWS},
+    "start": {"finished": 20},
+    "limit": LIMIT,
+    "runners": [{"name": "gpu", "count": 20}],
+    "jobs": [
+        {
+            "name": "image",
+            "duration": {"median": "12s", "sigma": 0.6, "min": "2s", "max": "60s"},
+            "outputs": {"min": 1, "max": 3},
+        }
+    ],
+    "outcomes": {"failed": 0.3, "cancelled": 0.08, "invalid": 0.05, "without_cause": 0.1},
+}
+
+COUNTED = (
+    "comfycontrol_workflows_finished_total",
+    "comfycontrol_workflow_failures_total",
+    "comfycontrol_workflows_discovered_total",
+    "comfycontrol_workflow_run_duration_seconds_count",
+    "comfycontrol_workflow_run_duration_seconds_sum",
+    "comfycontrol_workflow_outputs_total",
+)
+
+Shown = dict[tuple[str, ...], float]
+
+
+def scrape(port: int) -> Shown:
+    """What a replica shows of workflows that are over, and what it holds."""
+    text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+    return {
+        (
+            sample.name,
+            sample.labels["account"],
+            *(sample.labels[k] for k in sorted(sample.labels)),
+        ): (sample.value)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name in {*COUNTED, "comfycontrol_account_held"}
+    }
+
+
+class Replicas:
+    """Several exporters over one database, each at a port of its own."""
+
+    def __init__(self, stage: Stage, config: str) -> None:
+        self.stage = stage
+        self._config = config
+        self.ports = [free_port() for _ in range(REPLICAS)]
+        self._lives = 0
+        self.processes: dict[int, Process] = {}
+        self._lock = threading.Lock()
+        self.shown: Shown = {}
+        self.faults: list[str] = []
+        self.scrapes = 0
+
+    def start(self, number: int) -> None:
+        self._lives += 1
+        self.processes[number] = self.stage.start(
+            f"replica-{number}-{self._lives}",
+            [
+                *with_hold(1.0), f"--config.file={self._config}",
+                f"--web.listen-address=127.0.0.1:{self.ports[number]}",
+                f"--storage.postgres.dsn-file={self.stage.folder / f'dsn-{number}'}",
+            ],
+        )  # fmt: skip
+
+    def kill(self, number: int) -> None:
+        process = self.processes.pop(number)
+        process.check_alive()
+        self.stage.kill(process.name)
+        assert "Traceback" not in process.output
+
+    def look(self) -> Shown:
+        """What all of them show together; nothing is ever there twice, or less than before."""
+        together: Shown = {}
+        with self._lock:
+            for number in list(self.processes):
+                try:
+                    # One after the other: what moves from one to another in between is on both.
+                    found = scrape(self.ports[number])
+                except requests.RequestException:
+                    continue
+                for key, value in found.items():
+                    if key[0] == "comfycontrol_account_held":
+                        continue
+                    if value < self.shown.get(key, 0.0):
+                        self.faults.append(f"{key}: {value} after {self.shown[key]}")
+                    together[key] = self.shown[key] = value
+            self.scrapes += 1
+        return together
+
+    def holders(self, besides: int | None = None) -> dict[str, list[int]]:
+        """By account, the replicas that say that they hold it; `besides` one of them."""
+        held: dict[str, list[int]] = {account: [] for account in ACCOUNTS}
+        for number in self.processes.keys() - {besides}:
+            try:
+                found = scrape(self.ports[number])
+            except requests.RequestException:
+                continue
+            for key, value in found.items():
+                if key[0] == "comfycontrol_account_held" and value:
+                    held[key[1]].append(number)
+        return held
+
+    def all_held(self) -> bool:
+        return all(len(holders) == 1 for holders in self.holders().values())
+
+
+@pytest.fixture
+def stage(tmp_path: Any) -> Iterator[Stage]:
+    stage = Stage(tmp_path)
+    yield stage
+    stage.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    if binaries() is None:
+        if os.environ.get("REQUIRE_EVERY_TIER"):
+            pytest.fail("PostgreSQL is not installed")
+        pytest.skip("PostgreSQL is not installed")
+    with serving(DURABLE) as server:
+        yield server
+
+
+class Story:
+    """The simulator, the database, and the replicas."""
+
+    def __init__(self, stage: Stage, server: Server) -> None:
+        self.stage = stage
+        self.server = server
+        port = free_port()
+        self.simulator = f"http://127.0.0.1:{port}"
+        scenario = stage.folder / "scenario.yml"
+        scenario.write_text(yaml.safe_dump(SCENARIO))
+        stage.start(
+            "simulator",
+            [
+                EXPORTER, "simulate", "--scenario", str(scenario), "--speed", str(SPEED),
+                "--seed", "11", "--listen-address", f"127.0.0.1:{port}",
+            ],
+        )  # fmt: skip
+        stage.until("the simulator answers", self.truth)
+        requests.post(f"{self.simulator}/_simulator/pause", timeout=10).raise_for_status()
+        for number in range(REPLICAS):
+            self.connect(number)
+        config = stage.folder / "config.yml"
+        config.write_text(
+            yaml.safe_dump(
+                {
+                    "accounts": [
+                        {
+                            "name": name,
+                            "token": f"cfc_{name}",
+                            "base_url": self.simulator,
+                            "listing": {"interval": "2s"},
+                            "rate_limit": LIMIT,
+                        }
+                        for name in ACCOUNTS
+                    ]
+                }
+            )
+        )
+        self.replicas = Replicas(stage, str(config))
+
+    def takeovers(self) -> int:
+        """How often a replica began to hold an account."""
+        outputs = (process.output for process in self.replicas.processes.values())
+        return sum(output.count(" gained=") for output in outputs)
+
+    def connect(self, number: int, **changes: str) -> None:
+        """Write the connection string of a replica."""
+        dsn = self.server.dsn(password="Planted", **changes)
+        (self.stage.folder / f"dsn-{number}").write_text(dsn)
+
+    def truth(self) -> dict[str, Any]:
+        found: dict[str, Any] = requests.get(
+            f"{self.simulator}/_simulator/truth", timeout=10
+        ).json()
+        return found
+
+    def begin(self) -> None:
+        """All replicas run, the lines are drawn, and workflows begin to come."""
+        for number in range(REPLICAS):
+            self.replicas.start(number)
+        self.stage.until("every account is held", self.replicas.all_held)
+        self.stage.until(
+            "the lines are drawn",
+            lambda: (
+                len(self.server_rows("SELECT FROM comfycontrol_account WHERE frontier IS NOT NULL"))
+                == len(ACCOUNTS)
+            ),
+        )
+        self.before = {w["id"] for w in self.truth()["workflows"] if w["final_at_start"]}
+        requests.post(f"{self.simulator}/_simulator/resume", timeout=10).raise_for_status()
+
+    def server_rows(self, statement: str) -> list[Any]:
+        with psycopg.connect(self.server.dsn(), connect_timeout=3) as connection:
+            return connection.execute(statement.encode()).fetchall()
+
+    def ours(self) -> list[dict[str, Any]]:
+        return [w for w in self.truth()["workflows"] if w["id"] not in self.before]
+
+    def is_all_known(self) -> bool:
+        shown = self.replicas.look()
+        ours = self.ours()
+        if any(w["completed_ms"] is None and w["status"] != "invalid" for w in ours):
+            return False
+        failed = sum(w["status"] == "failed" for w in ours)
+        return (
+            _total(shown, "comfycontrol_workflows_finished_total") >= len(ours) >= WORKFLOWS
+            and _total(shown, "comfycontrol_workflow_failures_total") >= failed
+        )
+
+    def check_truth(self, *, may_step_back: bool = False) -> None:
+        pages = self.truth()["requests"]["list"]
+        self.stage.until(
+            "the list is read again", lambda: self.truth()["requests"]["list"] >= pages + 5
+        )
+        shown, ours = self.replicas.look(), self.ours()
+        finished: Counter[str] = Counter()
+        for key, value in shown.items():
+            if key[0] == "comfycontrol_workflows_finished_total":
+                finished[key[-1]] += int(value)
+        assert +finished == Counter(w["status"] for w in ours)
+        assert _total(shown, "comfycontrol_workflows_discovered_total") == len(ours)
+        ran = [w for w in ours if w["started_ms"] and w["completed_ms"]]
+        assert _total(shown, "comfycontrol_workflow_run_duration_seconds_count") == len(ran)
+        spent = sum((w["completed_ms"] - w["started_ms"]) / 1000 for w in ran)
+        seconds = _total(shown, "comfycontrol_workflow_run_duration_seconds_sum")
+        assert seconds == pytest.approx(spent)
+        assert may_step_back or not self.replicas.faults
+        # All of them ask from one address, and together no more than it may.
+        assert sum(self.truth()["refusals"].values()) == 0
+        for process in self.replicas.processes.values():
+            assert "Planted" not in process.output
+
+
+def _total(shown: Shown, name: str) -> float:
+    return sum(value for key, value in shown.items() if key[0] == name)
+
+
+@pytest.fixture
+def story(stage: Stage, server: Server) -> Story:
+    return Story(stage, server)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300 + 20 * KILLS)
+def test_totals_are_the_truth_whoever_is_killed(story: Story) -> None:
+    story.begin()
+    replicas, moments = story.replicas, random.Random(5)
+    for number in range(KILLS):
+        until = time.monotonic() + moments.uniform(1, 8)
+        while time.monotonic() < until:
+            replicas.look()
+            time.sleep(0.1)
+        if number % 3 == 2:
+            story.server.crash()
+            time.sleep(moments.uniform(0, 3))
+            story.server.start()
+            continue
+        # Who holds an account, more often than not.
+        holders = [who[0] for who in replicas.holders().values() if who]
+        victim = moments.choice(holders or list(replicas.processes))
+        replicas.kill(victim)
+        replicas.look()
+        replicas.start(victim)
+    story.stage.until("everything is counted", story.is_all_known, seconds=120)
+    story.check_truth()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_holder_that_hangs_is_replaced_and_settles_nothing_when_it_comes_back(
+    story: Story,
+) -> None:
+    story.begin()
+    replicas = story.replicas
+    ((holder,), *_) = replicas.holders().values()
+    process = replicas.processes.pop(holder)
+    process.send(signal.SIGSTOP)
+    began = time.monotonic()
+    story.stage.until(
+        "another holds its accounts",
+        lambda: all(len(who) == 1 for who in replicas.holders().values()),
+        seconds=TAKEN_OVER + 5,
+    )
+    assert time.monotonic() - began < TAKEN_OVER
+    shown = replicas.look()
+    process.send(signal.SIGCONT)
+    replicas.processes[holder] = process
+    # From its first answer on: what it shows is what it holds by then.
+    for _ in range(20):
+        replicas.look()
+        time.sleep(0.1)
+    assert shown
+    story.stage.until("everything is counted", story.is_all_known, seconds=120)
+    story.check_truth()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_holder_that_is_cut_off_from_the_database_is_replaced(story: Story) -> None:
+    proxies = [Proxy(story.server.port) for _ in range(REPLICAS)]
+    for number, proxy in enumerate(proxies):
+        story.connect(number, port=str(proxy.port))
+    story.begin()
+    replicas = story.replicas
+    ((holder, *_), *_) = replicas.holders().values()
+    proxies[holder].cut()
+    began = time.monotonic()
+    story.stage.until(
+        "others hold its accounts",
+        # The one that is cut off takes its time to answer.
+        lambda: all(len(who) == 1 for who in replicas.holders(besides=holder).values()),
+        seconds=TAKEN_OVER + 5,
+    )
+    assert time.monotonic() - began < TAKEN_OVER
+    # Nobody shows an account beside them, and nothing steps back.
+    assert replicas.all_held()
+    replicas.look()
+    process = replicas.processes[holder]
+    assert "the database cannot be reached" in process.output
+    proxies[holder].mend()
+    story.stage.until("it is back", lambda: "the database is back" in process.output)
+    story.stage.until("everything is counted", story.is_all_known, seconds=120)
+    story.check_truth()
+    for proxy in proxies:
+        proxy.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("way", ["synchronous", "asynchronous"])
+def test_a_failover_of_the_database_loses_nothing(story: Story, way: str) -> None:
+    primary, wire = story.server, Proxy(story.server.port)
+    with serving(DURABLE, wire.port) as standby:
+        if way == "synchronous":
+            primary.query("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            primary.query("SELECT pg_reload_conf()")
+        for number in range(REPLICAS):
+            story.connect(
+                number,
+                host="127.0.0.1,127.0.0.1",
+                port=f"{primary.port},{standby.port}",
+                target_session_attrs="read-write",
+            )
+        story.begin()
+        time.sleep(8)
+        story.replicas.look()
+        if way == "asynchronous":
+            # What is committed from here on is acknowledged, and lost.
+            wire.cut()
+            until = time.monotonic() + 4
+            while time.monotonic() < until:
+                story.replicas.look()
+                time.sleep(0.1)
+        takeovers = story.takeovers()
+        primary.crash()
+        wire.close()
+        standby.query("SELECT pg_promote()")
+        story.server = standby
+        story.stage.until("everything is counted", story.is_all_known, seconds=120)
+        # Only who has made the lost commits knows of them. Where its leases ended in the failover
+        # as well, the list tells what is missing, and what was shown steps back until then.
+        is_unknown = way == "asynchronous" and story.takeovers() != takeovers
+        story.check_truth(may_step_back=is_unknown)
+        regressions = sum(
+            "the database has lost commits" in process.output
+            for process in story.replicas.processes.values()
+        )
+        assert is_unknown or bool(regressions) == (way == "asynchronous")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_holder_that_is_stopped_hands_its_accounts_on_at_once(story: Story) -> None:
+    story.begin()
+    replicas = story.replicas
+    ((holder, *_), *_) = replicas.holders().values()
+    process = replicas.processes.pop(holder)
+    assert process.terminate() == 0
+    story.stage.kill(process.name)
+    began = time.monotonic()
+    story.stage.until("others hold its accounts", replicas.all_held, seconds=20)
+    # Sooner than a lease is over.
+    assert time.monotonic() - began < 7
+    assert "Planted" not in process.output
+    replicas.start(holder)
+    story.stage.until("everything is counted", story.is_all_known, seconds=120)
+    story.check_truth()
