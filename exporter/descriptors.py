@@ -32,8 +32,29 @@ def shares(limit: int) -> Shares:
     return Shares(streams=rest - clients, clients=clients)
 
 
-def raise_limit() -> int:
-    """Raise the soft limit of open files to the hard one; what holds now."""
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The limit of open files: what holds now, and what held before."""
+
+    now: int
+    before: int
+
+    def tell(self) -> None:
+        """A line in the log, once it is sure that the process goes on."""
+        share = shares(self.now)
+        log.info(
+            "limit of open files",
+            extra={
+                "limit": self.now,
+                "before": self.before,
+                "streams": share.streams,
+                "clients": share.clients,
+            },
+        )
+
+
+def raise_limit() -> Limit:
+    """Raise the soft limit of open files to the hard one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -43,14 +64,4 @@ def raise_limit() -> int:
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         limit = 1 << 20
-    share = shares(limit)
-    log.info(
-        "limit of open files",
-        extra={
-            "limit": limit,
-            "before": soft,
-            "streams": share.streams,
-            "clients": share.clients,
-        },
-    )
-    return limit
+    return Limit(limit, soft)

@@ -92,7 +92,8 @@ def run(  # noqa: PLR0913 - what a process is made of
         TokenUnreadable: a token's file has gone since the configuration was read.
     """
     others = set(threading.enumerate())
-    descriptors = shares(raise_limit())
+    limit = raise_limit()
+    descriptors = shares(limit.now)
     app = App(
         config,
         storage=storage,
@@ -101,6 +102,7 @@ def run(  # noqa: PLR0913 - what a process is made of
         stream_descriptors=descriptors.streams,
         collectors=collectors,
     )
+    limit.tell()
     if (security := web.security) is not None:
         app.web_config_reading = lambda: security.last_reload_successful
     reloading = None if reloads is None else Reloading(app, reloads[0], security, reloads[1])

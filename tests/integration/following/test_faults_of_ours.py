@@ -58,7 +58,7 @@ def test_threads_that_cannot_be_had_are_had_later(
 ) -> None:
     simulator = bench.simulate()
     workflows = [simulator.create(scripted=True) for _ in range(3)]
-    failures = iter([True] * 4)
+    failures = iter([True])
     start = Follower.start
 
     def fail_at_first(follower: Follower) -> None:
@@ -67,6 +67,7 @@ def test_threads_that_cannot_be_had_are_had_later(
         start(follower)
 
     monkeypatch.setattr(Follower, "start", fail_at_first)
+    monkeypatch.setattr("exporter.following.supervisor.WITHOUT_THREADS_SECONDS", 1.0)
     bench.export(bench.account(simulator, workflows=workflows))
     simulator.wait_until(lambda truth: truth.streams_open == 3, PATIENCE)
 
