@@ -229,6 +229,20 @@ def test_what_matches_no_slice_is_found_by_the_default() -> None:
     assert story.row.slices == {"team": "none"}
 
 
+def test_slices_that_are_decided_after_the_end_are_shown_as_they_are_counted() -> None:
+    it = Shown(SliceRule("team", "tag", re2.compile("^team:(.+)$"), 5, "none"))
+    it.see(1, "running", via="stream")
+    it.see(1, "completed", via="stream", started=1, completed=5)
+    it.history.digest()
+    it.see(1, "completed", started=1, completed=5, traits=Traits("x", ("team:film",)))
+    it.history.digest()
+    story = it.views.workflow(uuid(1))
+    assert story is not None
+    assert (story.counted_as, story.row.slices) == ("completed", {"team": "film"})
+    found = it.views.workflows(WorkflowQuery(phase="settled", slices={"team": "film"})).rows
+    assert [row.id for row in found] == [uuid(1)]
+
+
 def test_many_failures_are_told_with_their_node() -> None:
     it = Shown()
     for number in range(6):
