@@ -146,7 +146,7 @@ def _plots(buckets: list[Minute | None]) -> Iterator[Plot]:
         )
 
     yield Plot("Completed", "count", BUCKET_SECONDS, counted("completed"))
-    yield Plot("Failed", "count", BUCKET_SECONDS, counted("failed", "invalid", "other"))
+    yield Plot("Failed or invalid", "count", BUCKET_SECONDS, counted("failed", "invalid", "other"))
     waits = tuple(None if minute is None else _quantile(minute.starts) for minute in buckets)
     yield Plot("Time to start, p95", "seconds", BUCKET_SECONDS, waits)
 

@@ -11,7 +11,7 @@ from exporter.views import SortKey, Views, WorkflowQuery, WorkflowStory
 from exporter.web.html import addresses, words
 from exporter.web.html.assets import Asset
 from exporter.web.html.plots import HEIGHT, WIDTH, draw
-from exporter.web.html.summary import doubts, failed_of, is_unseen, summarize
+from exporter.web.html.summary import doubts, failed_of, is_unseen, summarize, waiting_of
 
 OPEN_COLUMNS: Final[Sequence[tuple[str, SortKey | None]]] = (
     ("Workflow", None),
@@ -114,6 +114,7 @@ class Pages:
             draw=draw,
             doubts=doubts,
             failed_of=failed_of,
+            waiting_of=waiting_of,
             is_unseen=is_unseen,
             address=addresses.unparse,
             query_of=WorkflowQuery,

@@ -51,7 +51,7 @@ class Summary:
         waiting: None: nothing waits, or we cannot see it.
         unreached: Accounts that are down: what ends meanwhile is known later.
         waiting_unknown: Accounts of which it is not known what waits.
-        queued: How many wait.
+        waiting_count: How many are accepted, uploaded or queued.
         running: How many run.
         believable: None: not known yet.
         doubts: Why not, in words, most urgent first.
@@ -65,7 +65,7 @@ class Summary:
     waiting: Waiting | None
     unreached: tuple[str, ...]
     waiting_unknown: tuple[str, ...]
-    queued: int
+    waiting_count: int
     running: int
     believable: bool | None
     doubts: tuple[str, ...]
@@ -103,7 +103,7 @@ def summarize(overview: Overview) -> Summary:
         waiting=_waiting(accounts, overview.at),
         unreached=tuple(account.name for account in accounts if not account.up),
         waiting_unknown=tuple(account.name for account in accounts if not account.open),
-        queued=sum(account.open.get("queued", 0) for account in accounts),
+        waiting_count=sum(map(waiting_of, accounts)),
         running=sum(account.open.get("running", 0) for account in accounts),
         believable=False if found else None if unsure else True,
         doubts=found,
@@ -136,6 +136,11 @@ def doubts(account: AccountView, now: float) -> tuple[str, ...]:
     if (stalest := belief.stalest_seconds) is not None and stalest > STALE_SECONDS:
         found.append(f"some open workflow was not seen for {span(stalest)}")
     return tuple(found)
+
+
+def waiting_of(account: AccountView) -> int:
+    """How many wait, for their files, their place or a runner."""
+    return sum(account.open.get(status, 0) for status in ("accepted", "uploaded", "queued"))
 
 
 def failed_of(account: AccountView) -> tuple[int, str]:

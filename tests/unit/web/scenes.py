@@ -190,7 +190,7 @@ def plots(scale: float, *, unknown: int = 0) -> tuple[Plot, ...]:
     )
     return (
         Plot("Completed", "count", 60.0, values(12)),
-        Plot("Failed", "count", 60.0, values(2)),
+        Plot("Failed or invalid", "count", 60.0, values(2)),
         Plot("Time to start, p95", "seconds", 60.0, starts),
     )
 

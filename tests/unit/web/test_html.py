@@ -69,6 +69,14 @@ def overview_of(scene: Scene) -> Seen:
     return Seen(Pages(scene, load_assets(), LINKS).overview("./"))
 
 
+def test_what_is_not_queued_yet_waits_as_well() -> None:
+    scene = scenes.busy()
+    waiting = scene.shown.accounts[0]
+    open_ = {"accepted": 5, "uploaded": 2, "queued": 1, "running": 0, "other": 0}
+    scene.shown = replace(scene.shown, accounts=(replace(waiting, open=open_),))
+    assert "8 waiting, 0 running" in " ".join(overview_of(scene).text.split())
+
+
 @pytest.mark.parametrize("name", SCENES)
 def test_whatever_stands_in_a_page_is_text(name: str) -> None:
     for page in every_page(SCENES[name]()).values():
