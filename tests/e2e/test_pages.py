@@ -247,7 +247,7 @@ def test_what_a_screen_reader_is_told(browser: Browser) -> None:
             '- meter "Requests used"',
         ):
             assert part in told
-        assert re.search(r'img "Failed, last 1.h, by 1.min: highest 2, latest', told)
+        assert re.search(r'img "Failed or invalid, last 1.h, by 1.min: highest 2, latest', told)
         # On a phone rows look like cards, and are still rows of a table.
         expect(page.get_by_role("row", name="agency")).to_be_visible()
         assert page.get_by_role("rowheader", name="agency").count() == 1
