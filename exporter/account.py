@@ -29,6 +29,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.reading import AccountReading
 from exporter.observations import Moment, Source
+from exporter.retrying import Backoff
 from exporter.sources.files import WatchedFiles
 from exporter.sources.named import NamedIds
 
@@ -102,7 +103,7 @@ class FollowedAccount:
             budget,
             reload_token=self._credentials.reload,
             monotonic=lambda: around.now().monotonic,
-            random=around.jitter,
+            backoff=self._backoff(),
             token_shape=lambda: shape_of(self._credentials.token()),
         )
         self._supervisor = Supervisor(
@@ -113,10 +114,11 @@ class FollowedAccount:
             share=lambda: budget.reading().allowed,
             now=around.now,
             random=around.jitter,
+            backoff=self._backoff,
             loop=around.streams,
         )
         self._asking = Asking(self._access, around.ledger, around.instruments, around.now)
-        self._looker = Looker(self._asking, around.ledger, now=around.now, random=around.jitter)
+        self._looker = Looker(self._asking, around.ledger, now=around.now, backoff=self._backoff())
         self._named = NamedIds(config.name, around.ledger, around.now, self.look_again)
         # A reload and the end may come at the same time: parts are started and replaced under
         # this lock. Under it nobody reads a file or waits for a thread, since the end needs it.
@@ -294,6 +296,10 @@ class FollowedAccount:
         elif config.workflows != before.workflows:
             self._named.replace({"configured": config.workflows})
 
+    def _backoff(self) -> Backoff:
+        """For one more part that tries again."""
+        return Backoff(self._around.jitter)
+
     def _make_listing(self, config: Account) -> tuple[_Part, ...]:
         around, listing = self._around, config.listing
         self._access.need_list(needed=listing is not None)
@@ -323,7 +329,7 @@ class FollowedAccount:
             streaming=self._supervisor.streaming,
             poller=poller,
             now=around.now,
-            random=around.jitter,
+            backoff=self._backoff(),
         )
         return (poller, traits, lister, *reconciler)
 
@@ -342,7 +348,7 @@ class FollowedAccount:
             pace=around.reconciling,
             list_read_at=lambda: around.instruments.list_completed_at(self.name),
             now=around.now,
-            random=around.jitter,
+            backoff=self._backoff(),
         )
         return (reconciler,)
 
@@ -352,7 +358,7 @@ class FollowedAccount:
             return ()
         terms = RunnerTerms(runners.interval, runners.tags if runners.by_tag else None)
         around = self._around
-        return (RunnerWatch(self._access, terms, now=around.now, random=around.jitter),)
+        return (RunnerWatch(self._access, terms, now=around.now, backoff=self._backoff()),)
 
     def _make_files(
         self, config: Account, before: tuple[WatchedFiles, ...] = ()

@@ -34,10 +34,11 @@ from exporter.following.answers import (
     class_of,
     is_of_wrong_address,
 )
-from exporter.following.backoff import Backoff, HeldBack
+from exporter.following.held_back import HeldBack
 from exporter.following.refusals import Refusals
 from exporter.following.stop import Stop, Stopped
 from exporter.following.threads import CallThreads
+from exporter.retrying import Backoff
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class AccountAccess:
         budget: of the service's address, shared with other accounts.
         reload_token: read the token again from where it comes from; False when that failed.
         monotonic: seconds.
-        random: numbers from 0 to 1, for the backoff.
+        backoff: between tries of a refused token.
         token_shape: what the token in use looks like, where that is no token.
     """
 
@@ -78,7 +79,7 @@ class AccountAccess:
         *,
         reload_token: Callable[[], bool],
         monotonic: Callable[[], float],
-        random: Callable[[], float],
+        backoff: Backoff,
         token_shape: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.account: Final = account
@@ -89,7 +90,7 @@ class AccountAccess:
         self._reload_token = reload_token
         self._token_shape = token_shape
         self._monotonic = monotonic
-        self._backoff = Backoff(random)
+        self._backoff = backoff
         self._held_back = HeldBack()
         self.last_error: LastError | None = None
         """Of the latest request that failed."""

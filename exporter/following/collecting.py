@@ -111,7 +111,7 @@ class DebtCollector:
 
     def _run(self, one: _Try) -> None:
         answered = False
-        at_least = 0.0
+        at_least: float | None = None
         try:
             answered = self._asking.ask(
                 one.workflow_id,
@@ -124,7 +124,7 @@ class DebtCollector:
         except Stopped:
             pass
         except ServiceError as error:
-            at_least = error.retry_after or 0.0
+            at_least = error.retry_after
             log.debug(
                 "no cause",
                 extra={
@@ -151,7 +151,7 @@ class DebtCollector:
             return lambda: self._register.owes_cause(self._account, one.workflow_id)
         return lambda: one.workflow_id in self._register.causes_owed(self._account)
 
-    def _ended(self, one: _Try, *, answered: bool, at_least: float) -> None:
+    def _ended(self, one: _Try, *, answered: bool, at_least: float | None) -> None:
         with self._lock:
             self._order.asked(
                 one.workflow_id,

@@ -10,23 +10,16 @@ Times are seconds of one monotonic clock.
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from math import inf
 from typing import Final
 
 from exporter.following.asking import Way
+from exporter.retrying import CAUSES, DURATIONS
 
-CAUSE_WAITS: Final = (2.0, 5.0, 10.0, 60.0, 120.0, 900.0, 1500.0)
-"""Seconds from one try for a cause to the next; the last one again and again. So it is asked for at
-most 8 times in any hour: after one it is counted as unknown, unless an outage makes that longer."""
+FIRST_SECONDS: Final = 10.0
+"""How long a duration is owed before it is asked for: the stamps may turn up by themselves."""
 
-JITTER_PART: Final = 0.25
-"""So much longer a wait may be: those that failed together are not to be asked for together."""
-
-DURATION_TIMES: Final = (10.0, 60.0, 600.0)
-"""Seconds from when a duration was found owed to each try: the stamps may turn up by themselves."""
-
-DURATION_ANSWERS: Final = len(DURATION_TIMES)
+DURATION_ANSWERS: Final = 3
 """Answers without the stamps after which a duration is not asked for any more."""
 
 
@@ -56,7 +49,7 @@ class DebtOrder:
         for workflow_id, cause in owed:
             debt = before.get(workflow_id)
             if debt is None or debt.cause is not cause:
-                debt = _Debt(cause, now if cause else now + DURATION_TIMES[0])
+                debt = _Debt(cause, now if cause else now + FIRST_SECONDS)
             self._debts[workflow_id] = debt
 
     def next_due(self, busy: Collection[str], now: float) -> tuple[str, Way] | None:
@@ -73,7 +66,7 @@ class DebtOrder:
         *,
         answered: bool,
         jitter: float,
-        at_least: float = 0.0,
+        at_least: float | None = None,
     ) -> None:
         """One try is over. Nothing, where it is owed no more.
 
@@ -89,14 +82,10 @@ class DebtOrder:
             return
         debt.tries += 1
         debt.answers += answered
-        waits = CAUSE_WAITS if debt.cause else _DURATION_WAITS
-        wait = waits[min(debt.tries, len(waits)) - 1]
-        debt.not_before = now + max(wait * (1 + JITTER_PART * jitter), at_least)
+        policy = CAUSES if debt.cause else DURATIONS
+        debt.not_before = now + policy.wait(debt.tries, jitter, at_least)
         if not debt.cause and debt.answers >= DURATION_ANSWERS:
             debt.not_before = inf
-
-
-_DURATION_WAITS: Final = tuple(later - sooner for sooner, later in pairwise(DURATION_TIMES))
 
 
 def _way(debt: _Debt) -> Way:

@@ -54,7 +54,7 @@ class Next:
 
     action: Literal["done", "reconnect", "back_off", "give_up"]
     drop_reason: DropReason | None = None
-    at_least: float = 0.0
+    at_least: float | None = None
     """Seconds that the service asked us to wait."""
 
 
@@ -179,7 +179,7 @@ def after_refusal(error: ServiceError, *, believed: bool) -> Next:
     reason = refused_because(error)
     if reason is not None and believed:
         return Next("give_up", drop_reason=reason)
-    return Next("back_off", at_least=error.retry_after or 0.0)
+    return Next("back_off", at_least=error.retry_after)
 
 
 def reason_of_refusal(error: ServiceError) -> StreamEnd:

@@ -11,7 +11,6 @@ from typing import Final
 from exporter.comfycontrol import LiveStream, ServiceError, Stream
 from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
-from exporter.following.backoff import Backoff
 from exporter.following.ending import (
     Next,
     StreamLife,
@@ -25,6 +24,7 @@ from exporter.following.stop import Stopped
 from exporter.following.telemetry import StreamEnd, Telemetry
 from exporter.following.threads import CallThreads
 from exporter.observations import Moment, Observation, WorkflowRegister
+from exporter.retrying import Backoff
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Follower:
         workflow_id: whom to follow.
         purpose: what its first stream is for.
         now: both clocks.
-        random: numbers from 0 to 1, for the backoff.
+        backoff: after requests that failed.
         on_end: called from the loop's thread when it is over.
         loop: where its task runs.
         pool: the threads in which its streams are opened.
@@ -54,7 +54,7 @@ class Follower:
         *,
         purpose: Purpose,
         now: Callable[[], Moment],
-        random: Callable[[], float],
+        backoff: Backoff,
         on_end: Callable[["Follower"], None],
         loop: StreamLoop,
         pool: CallThreads,
@@ -72,7 +72,7 @@ class Follower:
         self._register = register
         self._telemetry = telemetry
         self._now = now
-        self._backoff = Backoff(random)
+        self._backoff = backoff
         self._on_end = on_end
         self._loop = loop
         self._pool = pool
@@ -142,7 +142,7 @@ class Follower:
             if then.action in ("done", "give_up"):
                 return
             if then.action == "back_off":
-                seconds = max(self._backoff.failed(), then.at_least)
+                seconds = self._backoff.failed(then.at_least)
                 self.retry_at = self._now().monotonic + seconds
                 await asyncio.sleep(seconds)
                 self.retry_at = None

@@ -20,7 +20,6 @@ from exporter.comfycontrol import (
 from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
 from exporter.following.answer_size import AnswerSize
-from exporter.following.backoff import Backoff
 from exporter.following.listing_pass import ListingPass, PassBefore
 from exporter.following.page_numbers import PageNumbers
 from exporter.following.page_totals import PageTotals
@@ -29,6 +28,7 @@ from exporter.following.service_clock import ServiceClock
 from exporter.following.stop import Stop
 from exporter.following.telemetry import Telemetry
 from exporter.observations import Moment
+from exporter.retrying import Backoff
 
 log = logging.getLogger(__name__)
 
@@ -373,7 +373,7 @@ class ListPages:
             extra={"account": self._account, "code": error.code, "reason": reason},
         )
         self._failing = reason
-        return max(self._backoff.failed(), LEAST_WAIT_SECONDS)
+        return max(self._backoff.failed(error.retry_after), LEAST_WAIT_SECONDS)
 
     def worked(self) -> None:
         """Note that all is well."""

@@ -17,7 +17,6 @@ from exporter.comfycontrol import (
 )
 from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
-from exporter.following.backoff import Backoff
 from exporter.following.list_pages import ListPages
 from exporter.following.list_stamps import counting_line
 from exporter.following.listing_pass import (
@@ -38,6 +37,7 @@ from exporter.observations import (
     WorkflowRegister,
     known_status,
 )
+from exporter.retrying import Backoff
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Lister:
         streaming: ids with an open stream, for which the list need not be read.
         poller: asks for a workflow that is not where the list must have it.
         now: both clocks.
-        random: numbers from 0 to 1, for the backoff.
+        backoff: after requests that failed.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -96,7 +96,7 @@ class Lister:
         streaming: Callable[[], Collection[str]],
         poller: Poller,
         now: Callable[[], Moment],
-        random: Callable[[], float],
+        backoff: Backoff,
     ) -> None:
         self._access = access
         self._account = access.account
@@ -106,7 +106,7 @@ class Lister:
         self._streaming = streaming
         self._poller = poller
         self._now = now
-        self._backoff = Backoff(random)
+        self._backoff = backoff
         self.next_pass: float | None = None
         """Monotonic time of the next pass; None while one is under way."""
         self._stop = Stop()
@@ -170,7 +170,7 @@ class Lister:
                 "listing failed",
                 extra={"account": self._account, "error": type(error).__name__},
             )
-            return max(self._backoff.failed(), 1.0)
+            return self._backoff.failed(1.0)
         self._backoff.worked()
         self._pages.worked()
         return self._left_of_interval(began)

@@ -14,9 +14,9 @@ from typing import Final
 from exporter.comfycontrol import ServiceError
 from exporter.comfycontrol.window import Purpose
 from exporter.following.asking import Asking
-from exporter.following.backoff import Backoff
 from exporter.following.stop import Stop, Stopped
 from exporter.observations import CannotTakeUp, Moment, Source, TakenUp, WorkflowRegister
+from exporter.retrying import Backoff
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class Looker:
         asking: asks, and observes the answers.
         register: knows who is open.
         now: both clocks.
-        random: numbers from 0 to 1, for the backoff.
+        backoff: after requests that failed.
     """
 
     def __init__(
@@ -119,13 +119,13 @@ class Looker:
         register: WorkflowRegister,
         *,
         now: Callable[[], Moment],
-        random: Callable[[], float],
+        backoff: Backoff,
     ) -> None:
         self._asking = asking
         self._account = asking.account
         self._register = register
         self._now = now
-        self._backoff = Backoff(random)
+        self._backoff = backoff
         self._lock = threading.Lock()
         self._order = LookOrder()
         self._named = threading.Event()
@@ -182,13 +182,13 @@ class Looker:
                     return
 
     def _look(self, workflow_id: str, source: Source) -> None:
-        at_least = 1.0
+        at_least: float | None = None
         try:
             self._ask(workflow_id, source)
         except Stopped:
             raise
         except ServiceError as error:
-            at_least = max(at_least, error.retry_after or 0.0)
+            at_least = error.retry_after
             fault, level = {"code": error.code, "reason": str(error)}, logging.DEBUG
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the looking
             fault, level = {"error": type(error).__name__}, logging.ERROR
@@ -200,7 +200,7 @@ class Looker:
             "looking again at a workflow failed",
             extra={"account": self._account, "workflow_id": workflow_id, **fault},
         )
-        wait = max(self._backoff.failed(), at_least)
+        wait = max(1.0, self._backoff.failed(at_least))
         with self._lock:
             self._order.failed(workflow_id, self._now().monotonic, wait)
 

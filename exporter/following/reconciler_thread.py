@@ -7,7 +7,6 @@ from math import inf
 
 from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
-from exporter.following.backoff import Backoff
 from exporter.following.list_pages import ListPages
 from exporter.following.reconciler import Reconciler
 from exporter.following.reconciling import ListTerms, Pace, Reconciliation
@@ -15,6 +14,7 @@ from exporter.following.rereading import Books
 from exporter.following.stop import Stop, Stopped
 from exporter.following.telemetry import Telemetry
 from exporter.observations import Moment
+from exporter.retrying import Backoff
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class ReconcilerThread:
         pace: how often, and how fast.
         list_read_at: when the list was last read whole, Unix seconds; None: never since the start.
         now: both clocks.
-        random: numbers from 0 to 1, for the backoff.
+        backoff: after requests that failed.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -43,7 +43,7 @@ class ReconcilerThread:
         pace: Pace,
         list_read_at: Callable[[], float | None],
         now: Callable[[], Moment],
-        random: Callable[[], float],
+        backoff: Backoff,
     ) -> None:
         self._access = access
         self._stop = Stop()
@@ -56,7 +56,7 @@ class ReconcilerThread:
             take_top=lambda _: None,
             top_again=inf,
             now=now,
-            backoff=Backoff(random),
+            backoff=backoff,
             turns=(Purpose.RECONCILE, Purpose.RECONCILE),
         )
         self._reconciler = Reconciler(

@@ -14,10 +14,10 @@ from exporter.comfycontrol import (
 )
 from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
-from exporter.following.backoff import Backoff
 from exporter.following.runner_census import RunnerCensus, TagBound, take_census
 from exporter.following.stop import Stop, Stopped
 from exporter.observations import Moment
+from exporter.retrying import Backoff
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class RunnerWatch:
         access: the account's way to the service.
         terms: how often, and what is counted.
         now: both clocks.
-        random: numbers from 0 to 1, for the backoff.
+        backoff: after requests that failed.
     """
 
     def __init__(
@@ -59,12 +59,12 @@ class RunnerWatch:
         terms: RunnerTerms,
         *,
         now: Callable[[], Moment],
-        random: Callable[[], float],
+        backoff: Backoff,
     ) -> None:
         self._access = access
         self._terms = terms
         self._now = now
-        self._backoff = Backoff(random)
+        self._backoff = backoff
         self._tags = None if terms.tags is None else TagBound(terms.tags)
         self._census: RunnerCensus | None = None
         self._has_failed = False
@@ -107,7 +107,7 @@ class RunnerWatch:
             runners = self._read()
         except ServiceError as error:
             self._tell_failure(error.code)
-            return max(self._terms.interval, self._backoff.failed(), error.retry_after or 0.0)
+            return max(self._terms.interval, self._backoff.failed(error.retry_after))
         except Stopped:
             raise
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the watch

@@ -14,6 +14,7 @@ from exporter.following.follower import Follower
 from exporter.following.loop import StreamLoop, opening_threads
 from exporter.following.telemetry import Telemetry
 from exporter.observations import Moment, WorkflowRegister
+from exporter.retrying import Backoff
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,8 @@ class Supervisor:
         capacity: how many streams there may be.
         share: how many requests a period the budget allows now.
         now: both clocks.
-        random: numbers from 0 to 1, for backoffs.
+        random: numbers from 0 to 1, for tries for what is owed.
+        backoff: makes one for each follower.
         loop: where the streams are read.
     """
 
@@ -62,6 +64,7 @@ class Supervisor:
         share: Callable[[], int],
         now: Callable[[], Moment],
         random: Callable[[], float],
+        backoff: Callable[[], Backoff],
         loop: StreamLoop,
     ) -> None:
         self._access = access
@@ -71,7 +74,7 @@ class Supervisor:
         self._capacity = capacity
         self._share = share
         self._now = now
-        self._random = random
+        self._backoff = backoff
         self._loop = loop
         self._pool = opening_threads(self._account)
         self._lock = threading.Lock()
@@ -260,7 +263,7 @@ class Supervisor:
             workflow_id,
             purpose=purpose,
             now=self._now,
-            random=self._random,
+            backoff=self._backoff(),
             on_end=self._ended,
             loop=self._loop,
             pool=self._pool,

@@ -8,11 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from exporter.retrying import TRAITS
+
 LISTED_SECONDS: Final = 10.0
 """How long the list has to tell them."""
-
-WAITS: Final = (5.0, 10.0, 20.0, 60.0, 120.0)
-"""Seconds from one try to the next; the last one again and again."""
 
 
 @dataclass(slots=True)
@@ -45,10 +44,9 @@ class TraitsOrder:
         due = (one for one, wanted in self._wanted.items() if wanted.not_before <= now)
         return next(due, None)
 
-    def asked(self, workflow_id: str, now: float, *, at_least: float = 0.0) -> None:
+    def asked(self, workflow_id: str, now: float, *, at_least: float | None = None) -> None:
         """One try is over; `at_least` is how many seconds the service asked us to wait."""
         wanted = self._wanted.get(workflow_id)
         if wanted is not None:
-            wait = WAITS[min(wanted.tries, len(WAITS) - 1)]
             wanted.tries += 1
-            wanted.not_before = now + max(wait, at_least)
+            wanted.not_before = now + TRAITS.wait(wanted.tries, at_least=at_least)

@@ -93,12 +93,12 @@ class TraitsReader:
     def _one_round(self) -> None:
         """Ask for all who are due, one after the other, until nobody is."""
         while (workflow_id := self._next_due()) is not None:
-            at_least = 0.0
+            at_least: float | None = None
             try:
                 if not self._refusals.is_quiet(workflow_id, self._now().monotonic):
                     self._ask(workflow_id)
             except ServiceError as error:
-                at_least = error.retry_after or 0.0
+                at_least = error.retry_after
                 log.debug(
                     "no name and no tags",
                     extra={

@@ -18,13 +18,9 @@ from exporter.ledger.store import (
 from exporter.ledger.totals import Shown
 from exporter.ledger.workflow import Workflow
 from exporter.observations import Moment
+from exporter.retrying import LEDGER_WRITES, Backoff
 
 log = logging.getLogger(__name__)
-
-FIRST_RETRY_SECONDS: Final = 0.5
-LAST_RETRY_SECONDS: Final = 10.0
-"""After a failure the store is given time, twice as much after each more: what is not kept yet
-grows, and so does the work of each try."""
 
 
 class Keeping:
@@ -52,7 +48,7 @@ class Keeping:
         self._lock: Final = lock
         self._now = now
         self._is_failing = False
-        self._retry_after = 0.0
+        self._backoff = Backoff(policy=LEDGER_WRITES)
         self._retry_at: float | None = None
 
     @property
@@ -166,15 +162,15 @@ class Keeping:
                 log.warning("the ledger is kept again, and nothing is missing in it")
             with self._lock:
                 self._memory.note_kept(batch)
-            self._is_failing, self._retry_at, self._retry_after = False, None, 0.0
+            self._is_failing, self._retry_at = False, None
+            self._backoff.worked()
             return True
         with self._lock:
             self._memory.take_back(batch)
         self._note_failure(failure)
-        self._retry_after = min(max(FIRST_RETRY_SECONDS, 2 * self._retry_after), LAST_RETRY_SECONDS)
-        self._retry_at = self._now().monotonic
-        if not isinstance(failure, StoreLost | StoreBehind):
-            self._retry_at += self._retry_after
+        wait = self._backoff.failed()
+        is_at_once = isinstance(failure, StoreLost | StoreBehind)
+        self._retry_at = self._now().monotonic + (0.0 if is_at_once else wait)
         return False
 
     # Failures ---------------------------------------------------------------------------------

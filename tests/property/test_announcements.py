@@ -13,13 +13,13 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from exporter.ledger.keeping import LAST_RETRY_SECONDS
 from exporter.ledger.ledger import AccountTerms
 from exporter.ledger.store import Batch, Kept, MemoryStore, StoreFailed
 from exporter.ledger.totals import CounterName, CounterTotal, Labels
 from exporter.metrics.announcements import HOLD_SECONDS, STANDSTILL_SECONDS, Announcements
 from exporter.metrics.instruments import Instruments
 from exporter.observations import FailureCause
+from exporter.retrying import LEDGER_WRITES
 from tests.unit.ledger.ledgers import BUCKETS, CAPS, LOOKBACK, Clocks, ended, make_ledger
 
 ACCOUNTS = ("studio", "agency")
@@ -228,7 +228,7 @@ class Day:
     def disk_is_well(self) -> None:
         if self.disk.is_full:
             self.disk.is_full = False
-            self.well_since = self.now + LAST_RETRY_SECONDS - HOLD_SECONDS
+            self.well_since = self.now + LEDGER_WRITES.waits[-1] - HOLD_SECONDS
 
     def follows(self, accounts: tuple[str, ...]) -> None:
         self.process.follow(accounts, self.accounts)

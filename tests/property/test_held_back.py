@@ -18,7 +18,7 @@ from exporter.comfycontrol import (
     Unreachable,
     Unusable,
 )
-from exporter.following.backoff import HeldBack
+from exporter.following.held_back import HeldBack
 
 OF_ONE_ID = (BadRequest, NotFound, Forbidden)
 OF_THE_SERVICE = (ServerFault, Redirected, Unusable)

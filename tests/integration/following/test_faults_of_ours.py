@@ -9,6 +9,7 @@ from exporter.comfycontrol.window import Purpose
 from exporter.following.follower import Follower
 from exporter.ledger.ledger import Ledger
 from exporter.observations import Observation
+from exporter.retrying import Backoff
 from exporter.simulator import Truth
 from tests.integration.following.exporting import LISTED, PATIENCE, Bench, Exporter, never_again
 
@@ -104,7 +105,7 @@ def test_a_follower_that_is_stopped_before_it_starts_asks_nothing(bench: Bench) 
         workflow,
         purpose=Purpose.NEW_STREAM,
         now=exporter.app._now,
-        random=never_again,
+        backoff=Backoff(never_again),
         on_end=lambda _: ended.set(),
         loop=exporter.app._streams,
         pool=parts._supervisor._pool,

@@ -97,3 +97,13 @@ def test_polls(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     exporter.until(lambda m: m.total("api_requests_total", endpoint="get", code="503") >= 1)
     time.sleep(0.5)
     assert simulator.truth().requests["get"] == 1
+
+
+def test_runners(bench: Bench) -> None:
+    simulator = bench.simulate()
+    simulator.set_faults(away("runners"))
+    account = bench.account(simulator, runners={"interval": "10s"}, **LISTED)
+    exporter = bench.export(account)
+    stays_away(simulator, exporter, "runners", 503, ("runners",))
+    simulator.set_faults()
+    exporter.until(lambda m: m.total("api_requests_total", endpoint="runners", code="200") >= 1)

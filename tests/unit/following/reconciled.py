@@ -14,7 +14,6 @@ from exporter.comfycontrol import (
     WorkflowSummary,
 )
 from exporter.comfycontrol.window import Purpose
-from exporter.following.backoff import Backoff
 from exporter.following.list_pages import ListPages
 from exporter.following.page_observations import observations_of
 from exporter.following.paging import PageToRead
@@ -25,6 +24,7 @@ from exporter.following.stop import Stop
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.store import Store
 from exporter.observations import DOCUMENTED_ENDS
+from exporter.retrying import Backoff
 from tests.unit.ledger.ledgers import T0, Clocks, counter, make_ledger, uuid
 
 LOOKBACK = 86_400.0

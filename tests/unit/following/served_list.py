@@ -15,9 +15,9 @@ from exporter.comfycontrol import (
     WorkflowSummary,
 )
 from exporter.comfycontrol.window import Purpose
-from exporter.following.backoff import Backoff
 from exporter.following.list_pages import ListPages
 from exporter.observations import Moment
+from exporter.retrying import Backoff
 
 Answer = TypeVar("Answer")
 

@@ -27,6 +27,7 @@ from exporter.comfycontrol.window import Limit, Purpose
 from exporter.following.access import AccountAccess
 from exporter.following.ending import Answering
 from exporter.following.stop import Stop, Stopped
+from exporter.retrying import Backoff
 
 REFUSED = Unauthorized("subscribe: answered with status 401", code="401")
 
@@ -62,7 +63,7 @@ class Bench:
             self.budget,
             reload_token=self._reload,
             monotonic=self.clock,
-            random=lambda: self.jitter,
+            backoff=Backoff(lambda: self.jitter),
             token_shape=lambda: self.token_shape,
         )
 
@@ -548,7 +549,7 @@ def test_the_gate_of_one_account_is_not_that_of_another(bench: Bench) -> None:
         bench.budget,
         reload_token=lambda: pytest.fail("its token was not refused"),
         monotonic=bench.clock,
-        random=lambda: 1.0,
+        backoff=Backoff(lambda: 1.0),
     )
     assert other.ask(Purpose.NEW_STREAM, Stop(), lambda _: "stream") == "stream"
     assert threading.active_count() < 50

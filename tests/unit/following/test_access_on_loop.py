@@ -13,6 +13,7 @@ from exporter.comfycontrol.window import Limit, Purpose
 from exporter.following.access import AccountAccess
 from exporter.following.stop import Stopped
 from exporter.following.threads import CallThreads
+from exporter.retrying import Backoff
 
 REFUSED = Unauthorized("subscribe: answered with status 401", code="401")
 SOON = 10.0
@@ -45,7 +46,7 @@ class Bench:
             self.budget,
             reload_token=lambda: True,
             monotonic=self.clock,
-            random=lambda: 1.0,
+            backoff=Backoff(lambda: 1.0),
             token_shape=lambda: None,
         )
         self.pool = CallThreads(2, "test")

@@ -9,6 +9,7 @@ import pytest
 
 from exporter.comfycontrol.window import Purpose
 from exporter.following.follower import Follower
+from exporter.retrying import Backoff
 
 WORKFLOW = "00000000-0000-4000-8000-000000000001"
 
@@ -40,7 +41,7 @@ def test_all_that_an_event_says_is_told_and_the_last_of_it_decides(last: bool) -
             WORKFLOW,
             purpose=Purpose.NEW_STREAM,
             now=around,
-            random=lambda: 0.5,
+            backoff=Backoff(lambda: 0.5),
             on_end=lambda _: None,
             loop=around,
             pool=pool,  # type: ignore[arg-type]

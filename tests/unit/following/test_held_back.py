@@ -20,6 +20,7 @@ from exporter.comfycontrol import (
 from exporter.comfycontrol.window import Limit, Purpose
 from exporter.following.access import AccountAccess
 from exporter.following.stop import Stop, Stopped
+from exporter.retrying import Backoff
 from tests.unit.following.test_access import Bench, Probe
 
 
@@ -180,7 +181,7 @@ def test_another_account_is_not_held_back(bench: Bench) -> None:
         bench.budget,
         reload_token=lambda: True,
         monotonic=bench.clock,
-        random=lambda: 1.0,
+        backoff=Backoff(lambda: 1.0),
     )
     assert other.ask(Purpose.LIST_FIRST_PAGE, Stop(), lambda _: "page") == "page"
 

@@ -16,10 +16,10 @@ from exporter.comfycontrol import (
     WorkflowSummary,
 )
 from exporter.comfycontrol.window import Purpose
-from exporter.following.backoff import Backoff
 from exporter.following.list_pages import MOST_TRIES, ListPages
 from exporter.following.listing_pass import PageToRead
 from exporter.observations import Moment
+from exporter.retrying import Backoff
 
 FAULT = ServerFault("list: answered with status 503", code="503")
 SHOWN = WorkflowPage(workflows=(), total=0, entries=0, malformed=0)

@@ -11,6 +11,7 @@ from exporter.following.choosing import StreamCapacity
 from exporter.following.supervisor import Supervisor
 from exporter.ledger.workflow import Workflow
 from exporter.observations import Moment, Status
+from exporter.retrying import Backoff
 
 NOW = Moment(0.0, 0.0)
 
@@ -78,6 +79,7 @@ def supervisor(share: list[int], monkeypatch: pytest.MonkeyPatch) -> Supervisor:
         share=lambda: share[0],
         now=lambda: NOW,
         random=lambda: 0.0,
+        backoff=Backoff,
         loop=parts[2],
     )
     monkeypatch.setattr(

@@ -1,6 +1,7 @@
 """When the name and the tags of a workflow are asked for."""
 
-from exporter.following.traits_order import LISTED_SECONDS, WAITS, TraitsOrder
+from exporter.following.traits_order import LISTED_SECONDS, TraitsOrder
+from exporter.retrying import TRAITS
 
 
 def test_without_a_list_they_are_asked_for_at_once() -> None:
@@ -28,7 +29,7 @@ def test_one_that_could_not_be_had_makes_room_for_the_next() -> None:
 
 def test_tries_become_rarer() -> None:
     order, now = TraitsOrder(listed=False), 100.0
-    for wait in (*WAITS, WAITS[-1]):
+    for wait in (*TRAITS.waits, TRAITS.waits[-1]):
         order.note(["a"], now)
         assert order.next_due(now) == "a"
         order.asked("a", now)

@@ -1,0 +1,97 @@
+"""When to try again what has failed: the one policy for all who wait and try again. Pure.
+
+A `RetryPolicy` says how long to wait after the first failure in a row, after the second, and so
+on; a `Backoff` counts them. All policies stand here. The service may ask for a longer wait with
+`Retry-After`: then that holds.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+LONGEST_SECONDS: Final = 60.0
+"""The longest backoff after a request that failed, unless the service asks for more."""
+
+HEALTHY_SECONDS: Final = 60.0
+"""What has worked for this long has earned a fresh start."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long to wait after each failure in a row.
+
+    Attributes:
+        waits: Seconds after the first failure, the second …; the last one again and again.
+        spread: A wait is anything between these parts of it: those that failed together are not to
+            try again together.
+    """
+
+    waits: tuple[float, ...]
+    spread: tuple[float, float] = (1.0, 1.0)
+
+    def wait(self, failure: int, random: float = 0.0, at_least: float | None = None) -> float:
+        """Seconds to wait after this failure in a row.
+
+        Args:
+            failure: which one; the first is 1.
+            random: from 0 to 1.
+            at_least: seconds that the service asked us to wait; None: it asked for nothing.
+        """
+        least, most = self.spread
+        part = least + (most - least) * random
+        return max(self.waits[min(failure, len(self.waits)) - 1] * part, at_least or 0.0)
+
+
+def doubling(first: float, longest: float) -> tuple[float, ...]:
+    """Waits that double from one failure to the next."""
+    waits = [first]
+    while waits[-1] < longest:
+        waits.append(min(2 * waits[-1], longest))
+    return tuple(waits)
+
+
+def after_requests(longest: float = LONGEST_SECONDS) -> RetryPolicy:
+    """For requests to the service: exponential, with full jitter."""
+    return RetryPolicy(doubling(1.0, longest), spread=(0.0, 1.0))
+
+
+REQUESTS: Final = after_requests()
+
+CAUSES: Final = RetryPolicy((2.0, 5.0, 10.0, 60.0, 120.0, 900.0, 1500.0), spread=(1.0, 1.25))
+"""For causes that are owed: at most 8 tries in any hour, as after an hour one is counted
+as unknown, unless an outage makes that longer."""
+
+DURATIONS: Final = RetryPolicy((50.0, 540.0), spread=(1.0, 1.25))
+"""For durations that are owed."""
+
+TRAITS: Final = RetryPolicy((5.0, 10.0, 20.0, 60.0, 120.0))
+"""For names and tags."""
+
+LEDGER_WRITES: Final = RetryPolicy(doubling(0.5, 10.0))
+"""What is not kept yet grows meanwhile, and so does the work of each try."""
+
+
+class Backoff:
+    """Counts failures in a row.
+
+    Args:
+        random: numbers from 0 to 1.
+        policy: how long to wait after each.
+    """
+
+    def __init__(
+        self, random: Callable[[], float] = lambda: 0.0, policy: RetryPolicy = REQUESTS
+    ) -> None:
+        self._random = random
+        self._policy = policy
+        self._failures = 0
+
+    def failed(self, at_least: float | None = None) -> float:
+        """Note a failure; how many seconds to wait, `at_least` as in `RetryPolicy.wait`."""
+        self._failures += 1
+        return self._policy.wait(self._failures, self._random(), at_least)
+
+    def worked(self, seconds: float = HEALTHY_SECONDS) -> None:
+        """Note that it worked, for so long: a minute of it forgets all failures."""
+        if seconds >= HEALTHY_SECONDS:
+            self._failures = 0
