@@ -41,6 +41,7 @@ from exporter.metrics.reading import BuildReading, ConfigReading, Reading
 from exporter.observations import Moment
 from exporter.revision import revision
 from exporter.sources.pushed import PushedIds
+from exporter.watching import FileWatcher
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +57,6 @@ KEEP_SECONDS: Final = 0.25
 
 EXPIRY_SECONDS: Final = 10.0
 """How often time is let do its work on the ledger."""
-
-LOOK_SECONDS: Final = 2.0
-"""How often the files of tokens are looked at, and ids that could not be taken up."""
 
 
 def clocks() -> Moment:
@@ -170,10 +168,8 @@ class App:
         self.pushed: Final = PushedIds(
             _push_tokens(config), self._ledger, now, self._look_again, self._note_withdrawn
         )
-        self._threads = [
-            threading.Thread(target=self._keep, name="ledger", daemon=True),
-            threading.Thread(target=self._look_at_accounts, name="accounts", daemon=True),
-        ]
+        self._keeper = threading.Thread(target=self._keep, name="ledger", daemon=True)
+        self._watcher = FileWatcher("tokens", self._look_at_accounts)
 
     @property
     def config(self) -> Config:
@@ -187,14 +183,15 @@ class App:
         self._streams.start()
         for account in self._accounts.values():
             account.start()
-        for thread in self._threads:
-            thread.start()
+        self._keeper.start()
+        self._watcher.start()
         if self._shared is not None:
             self._shared.replica.start()
 
     def stop(self, within: float = STOP_SECONDS) -> bool:
         """End within so many seconds, whatever the threads are at; whether all of them did."""
         self._is_stopping.set()
+        self._watcher.stop()
         deadline = self._now().monotonic + within
         has_left = self._shared is None or self._shared.replica.stop(within / 2)
         # A reload under way reads files, and one of them may be on a disk that does not answer.
@@ -562,16 +559,15 @@ class App:
         return max(now.monotonic - began.monotonic, now.wall - began.wall)
 
     def _look_at_accounts(self) -> None:
-        while not self._is_stopping.wait(LOOK_SECONDS):
-            for account in self._accounts.values():
-                try:
-                    account.look_at_token()
-                    account.look_at_ids()
-                except Exception as error:  # noqa: BLE001 - a fault of ours must not end the watch
-                    log.error(  # noqa: TRY400 - a traceback shows values as well
-                        "looking at an account failed",
-                        extra={"account": account.name, "error": type(error).__name__},
-                    )
+        for account in self._accounts.values():
+            try:
+                account.look_at_token()
+                account.look_at_ids()
+            except Exception as error:  # noqa: BLE001 - it must not hold up the other accounts
+                log.error(  # noqa: TRY400 - a traceback shows values as well
+                    "looking at an account failed",
+                    extra={"account": account.name, "error": type(error).__name__},
+                )
 
 
 def _tell_ledger(ledger: Ledger, store: Store | None) -> None:

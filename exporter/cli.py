@@ -222,10 +222,10 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
         in_postgres,
         load,
     )
-    from exporter.config.stamps import Watched  # noqa: PLC0415
     from exporter.ledger.sqlite import CannotOpenLedger, LedgerInUse  # noqa: PLC0415
     from exporter.reloading import Reloadable  # noqa: PLC0415
     from exporter.running import WebSide, run  # noqa: PLC0415
+    from exporter.watching import WatchedState  # noqa: PLC0415
 
     config_file: Path | None = arguments.config_file
 
@@ -238,7 +238,7 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
         return config if dsn_file is None else in_postgres(config, dsn_file)
 
     # Before it is read: what changes while everything starts is a change.
-    watched = None if config_file is None or not arguments.watch else Watched(config_file)
+    watched = None if config_file is None or not arguments.watch else WatchedState([config_file])
     try:
         config = read_config()
         security = _security(arguments)

@@ -1,7 +1,6 @@
 """Reads the configuration again while the exporter runs: when told to, or when it has changed."""
 
 import logging
-import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,14 +9,11 @@ from typing import Final, Self
 
 from exporter.app import App
 from exporter.config import Config, ConfigError, TokenUnreadable
-from exporter.config.stamps import Watched
 from exporter.signals import ReloadSignal
+from exporter.watching import FileWatcher, WatchedState
 from exporter.web.security import WatchedSecurity
 
 log = logging.getLogger(__name__)
-
-LOOK_SECONDS: Final = 2.0
-"""How often a configuration file that is watched is looked at. Mounted ones send no events."""
 
 RETRY_LOOKS: Final = 5
 """After how many looks a file that could not be used is tried again: the token file that it names
@@ -36,7 +32,7 @@ class Reloadable:
     """Reads and checks the configuration. Raises ConfigError."""
     source: str
     """Where it comes from, in the log's words."""
-    watched: Watched | None = None
+    watched: WatchedState | None = None
     """Its file as it was before it was first read, where a change of it is to be enough; None: only
     when told to."""
 
@@ -44,7 +40,7 @@ class Reloadable:
 class Reloading:
     """Takes over a new configuration whole, or leaves the old one whole.
 
-    As a context manager it serves SIGHUP and watches the file, in a thread of its own.
+    As a context manager it serves SIGHUP and watches the file.
 
     Args:
         app: goes on under the new configuration.
@@ -69,6 +65,8 @@ class Reloading:
         self._faults: tuple[str, ...] = ()
         self._is_half_done = False
         self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
+        self._watcher = FileWatcher("configuration", self._look)
+        self._looks = 0
 
     def reload(self, by: str = "HTTP") -> tuple[str, ...]:
         """Read everything again now; what is wrong, in lines for a person. Never a secret.
@@ -129,6 +127,8 @@ class Reloading:
 
     def __enter__(self) -> Self:
         self._thread.start()
+        if self._file is not None:
+            self._watcher.start()
         return self
 
     def __exit__(
@@ -138,27 +138,20 @@ class Reloading:
         trace: TracebackType | None,
     ) -> None:
         self._signal.stop()
+        self._watcher.stop()
         # Not waited for: a reload may be reading from a disk that does not answer.
 
     def _run(self) -> None:
-        looks = 0
-        while True:
-            try:
-                asked = self._signal.wait(None if self._file is None else LOOK_SECONDS)
-            except queue.Empty:
-                looks += 1
-                self._look(again=looks % RETRY_LOOKS == 0)
-                continue
-            if not asked:
-                return
+        while self._signal.wait():
             self.reload("SIGHUP")
 
-    def _look(self, *, again: bool) -> None:
-        """Read a file that has changed; and `again` one that could not be used."""
+    def _look(self) -> None:
+        """Read a file that has changed; and now and then again one that could not be used."""
         if self._file is None:
             return
+        self._looks += 1
         has_changed = self._file.has_changed()
-        if not has_changed and not (again and self._faults):
+        if not has_changed and not (self._faults and self._looks % RETRY_LOOKS == 0):
             return
         with self._one_at_a_time:
             if has_changed:

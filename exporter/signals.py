@@ -44,15 +44,12 @@ class ReloadSignal:
         self._asked: queue.SimpleQueue[bool] = queue.SimpleQueue()
         signal.signal(signal.SIGHUP, self._note)
 
-    def wait(self, timeout: float | None) -> bool:
-        """Wait for the next one, at most so many seconds: True; False once there is an end.
+    def wait(self) -> bool:
+        """Wait for the next one: True; False once there is an end.
 
         Those that have come meanwhile are one.
-
-        Raises:
-            queue.Empty: none came in time.
         """
-        asked = self._asked.get(timeout=timeout)
+        asked = self._asked.get()
         while asked and not self._asked.empty():
             asked = self._asked.get()
         return asked

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from exporter.config.faults import Fault
-from exporter.config.stamps import Stamp, stamp, stamp_of
 from exporter.config.workflow_ids import parse_workflow_ids
 from exporter.plain_files import Unreadable, read_plain
+from exporter.watching import Fingerprint, fingerprint, fingerprint_of
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 """A list of over 400,000 ids; whatever is larger is not one."""
@@ -26,7 +26,7 @@ class IdFile:
 
     ids: frozenset[str] | None
     faults: tuple[Fault, ...]
-    stamp: Stamp
+    stamp: Fingerprint
 
 
 def files_of(pattern: str) -> list[Path]:
@@ -37,10 +37,10 @@ def files_of(pattern: str) -> list[Path]:
 def read_ids(path: Path) -> IdFile:
     """Read a file. Nothing is raised: what is wrong is among its faults."""
     # Of what cannot be read as well: it is read again once that has changed.
-    taken = stamp_of(path)
+    taken = fingerprint_of(path)
     try:
         file = read_plain(path, MAX_FILE_BYTES)
-        taken = stamp(file.status)
+        taken = fingerprint(file.status)
         ids, faults = parse_workflow_ids(file.content.decode("utf-8-sig"))
     except Unreadable as error:
         remedy = "Name a list of ids that this user can read; split one that is too large."

@@ -5,7 +5,7 @@ import threading
 from contextlib import suppress
 
 from exporter.config import TokenSource, TokenUnreadable
-from exporter.config.stamps import Watched
+from exporter.watching import WatchedState
 
 log = logging.getLogger(__name__)
 
@@ -75,5 +75,5 @@ class Credentials:
         return token != before
 
 
-def _watched(source: TokenSource) -> Watched | None:
-    return None if source.path is None else Watched(source.path)
+def _watched(source: TokenSource) -> WatchedState | None:
+    return None if source.path is None else WatchedState([source.path])

@@ -1,7 +1,6 @@
 """Ids in files that others write: lists of ids, watched for change."""
 
 import logging
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,13 +8,10 @@ from typing import Final
 
 from exporter.config import Fault
 from exporter.config.id_files import files_of, read_ids
-from exporter.config.stamps import Stamp, stamp_of
 from exporter.sources.named import NamedIds
+from exporter.watching import FileWatcher, Fingerprint, fingerprint_of
 
 log = logging.getLogger(__name__)
-
-LOOK_SECONDS: Final = 5.0
-"""How soon a change of a file is noticed."""
 
 MOST_TOLD: Final = 20
 """Faults of one file that get a line each in the log."""
@@ -36,11 +32,8 @@ class FilesReading:
     unmatched: tuple[str, ...] = ()
 
 
-class WatchedFiles:
+class WatchedFiles(FileWatcher):
     """Watches the files of one account in a thread of its own.
-
-    It looks at them every few seconds instead of asking the kernel for events, since mounted
-    secrets, config maps and network file systems do not send any.
 
     Args:
         account: the configured name.
@@ -49,37 +42,23 @@ class WatchedFiles:
     """
 
     def __init__(self, account: str, patterns: Iterable[str], named: NamedIds) -> None:
+        super().__init__(f"ids of {account}", self.look)
         self._account = account
         self._patterns = tuple(patterns)
         self._named = named
-        self._stamps: dict[Path, Stamp] = {}
+        self._stamps: dict[Path, Fingerprint] = {}
         self._ids: dict[Path, frozenset[str]] = {}
         self._faults: dict[Path, str] = {}
         self._unmatched: tuple[str, ...] = ()
         self._reading = FilesReading()
         # Those of files that were written since the last look, maybe as they were.
         self._written: set[str] = set()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"files {account}", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End soon, from any thread, without waiting for it."""
-        self._stopping.set()
-
-    def join(self, timeout: float) -> bool:
-        """Wait that many seconds for the end; whether it came."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
 
     def go_on(self, before: "WatchedFiles") -> None:
         """Take over what another has read: a file that makes no sense just now changes nothing."""
         self._stamps, self._ids, self._faults = before.held()
 
-    def held(self) -> tuple[dict[Path, Stamp], dict[Path, frozenset[str]], dict[Path, str]]:
+    def held(self) -> tuple[dict[Path, Fingerprint], dict[Path, frozenset[str]], dict[Path, str]]:
         """Copies of what is known: stamps, ids when they last made sense, and first faults."""
         return dict(self._stamps), dict(self._ids), dict(self._faults)
 
@@ -90,7 +69,7 @@ class WatchedFiles:
     def look(self) -> None:
         """Read what has changed, and say who is named."""
         ids = self.read()
-        if not self._stopping.is_set():
+        if not self.is_stopping:
             # Else reading took so long that somebody else may have said so meanwhile.
             self._named.replace({"file": ids}, again=self._written)
         self._written = set()
@@ -110,20 +89,8 @@ class WatchedFiles:
         self._reading = FilesReading(len(paths) - len(faulty), faulty, self._unmatched)
         return frozenset().union(*self._ids.values())
 
-    def _run(self) -> None:
-        while True:
-            try:
-                self.look()
-            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the watch
-                log.error(  # noqa: TRY400 - a traceback shows values as well
-                    "looking at workflow files failed",
-                    extra={"account": self._account, "error": type(error).__name__},
-                )
-            if self._stopping.wait(LOOK_SECONDS):
-                return
-
     def _read_if_changed(self, path: Path) -> None:
-        if path in self._stamps and self._stamps[path] == stamp_of(path):
+        if path in self._stamps and self._stamps[path] == fingerprint_of(path):
             return
         file = read_ids(path)
         self._stamps[path] = file.stamp

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from exporter.config.stamps import Stamp, stamp, stamp_of
 from exporter.plain_files import Unreadable, read_plain
+from exporter.watching import Fingerprint, fingerprint, fingerprint_of
 
 LARGEST: Final = 1024 * 1024
 
@@ -20,7 +20,7 @@ class FilesRead:
     """
 
     folder: Path
-    stamps: dict[Path, Stamp] = field(default_factory=dict)
+    stamps: dict[Path, Fingerprint] = field(default_factory=dict)
     _contents: dict[Path, bytes | Unreadable] = field(default_factory=dict, repr=False)
 
     def content(self, name: str | Path) -> bytes:
@@ -38,9 +38,9 @@ class FilesRead:
         return content
 
 
-def _read(path: Path) -> tuple[Stamp, bytes | Unreadable]:
+def _read(path: Path) -> tuple[Fingerprint, bytes | Unreadable]:
     try:
         read = read_plain(path, LARGEST)
     except Unreadable as error:
-        return stamp_of(path), error
-    return stamp(read.status), read.content
+        return fingerprint_of(path), error
+    return fingerprint(read.status), read.content

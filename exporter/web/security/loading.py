@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from exporter.config.document import Data, Document, KeyPath, read_document
 from exporter.config.faults import ConfigError, Fault
-from exporter.config.stamps import Stamp
 from exporter.plain_files import Unreadable
+from exporter.watching import Fingerprint
 from exporter.web.security.files import FilesRead
 from exporter.web.security.models import NO_VALUE, RateLimit, TlsServer, WebConfig
 from exporter.web.security.passwords import Users
@@ -71,7 +71,7 @@ class Reading:
 
     security: Security | None
     faults: tuple[Fault, ...]
-    stamps: Mapping[Path, Stamp]
+    stamps: Mapping[Path, Fingerprint]
 
 
 def read(path: Path) -> Reading:

@@ -8,15 +8,11 @@ from types import TracebackType
 from typing import Final, Self
 
 from exporter.config.faults import ConfigError, Fault
-from exporter.config.stamps import stamp_of
+from exporter.watching import FileWatcher, WatchedState
 from exporter.web.security.loading import Reading, Security, read
 from exporter.web.security.tls import RenewedContext, Tls
 
 log = logging.getLogger(__name__)
-
-LOOK_SECONDS: Final = 1.0
-"""How often the files are looked at. A change counts once it was there twice in the same form:
-a file may be half written, and a certificate be renewed before its key."""
 
 LEAVE_SECONDS: Final = 0.25
 """How long a look that is under way has to end in the end."""
@@ -25,8 +21,7 @@ LEAVE_SECONDS: Final = 0.25
 class WatchedSecurity:
     """The web side's security as the file says it now, or last said it without a fault.
 
-    As a context manager it looks after the files in a thread of its own: mounted secrets and
-    network file systems send no events of theirs.
+    As a context manager it looks after the files.
 
     Args:
         path: The file of `--web.config.file`.
@@ -41,13 +36,12 @@ class WatchedSecurity:
         if reading.security is None:
             raise ConfigError(reading.faults, str(path))
         self._security = reading.security
-        self._stamps = dict(reading.stamps)
-        self._seen = self._stamps
+        self._files = WatchedState(())
+        self._files.note_read(reading.stamps)
         self.last_reload_successful = True
         """Whether the file as it is now is the one in use."""
         self._reading = threading.Lock()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="web configuration", daemon=True)
+        self._watcher = FileWatcher("web configuration", self.look)
 
     def current(self) -> Security:
         """What holds now."""
@@ -86,7 +80,7 @@ class WatchedSecurity:
         Should a newer one be in use meanwhile, the next look finds that the files have changed.
         """
         with self._reading:
-            self._stamps = self._seen = dict(reading.stamps)
+            self._files.note_read(reading.stamps)
             faults = self.faults_of(reading)
             if reading.security is not None and not faults:
                 self._use(reading.security)
@@ -102,16 +96,11 @@ class WatchedSecurity:
 
     def look(self) -> None:
         """Reload if something has changed and has stayed so since the last look."""
-        stamps = {path: stamp_of(path) for path in self._stamps}
-        if stamps == self._stamps:
-            self._seen = stamps
-        elif stamps == self._seen:
+        if self._files.has_changed():
             self.reload()
-        else:
-            self._seen = stamps
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._watcher.start()
         return self
 
     def __exit__(
@@ -120,9 +109,9 @@ class WatchedSecurity:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stopping.set()
+        self._watcher.stop()
         # No longer: it may be reading from a disk that does not answer, and ends with the process.
-        self._thread.join(LEAVE_SECONDS)
+        self._watcher.join(LEAVE_SECONDS)
 
     def _use(self, security: Security) -> None:
         self._security = security
@@ -137,13 +126,3 @@ class WatchedSecurity:
         tls = self._security.tls
         assert tls is not None  # noqa: S101 - no reload takes it away
         return tls
-
-    def _run(self) -> None:
-        while not self._stopping.wait(LOOK_SECONDS):
-            try:
-                self.look()
-            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the watch
-                log.error(  # noqa: TRY400 - a traceback shows values as well
-                    "looking at the web configuration failed",
-                    extra={"error": type(error).__name__},
-                )
