@@ -111,7 +111,7 @@ class FollowedAccount:
             around.ledger,
             around.instruments,
             capacity=capacity,
-            share=lambda: budget.reading().allowed,
+            share=budget.allowed,
             now=around.now,
             random=around.jitter,
             backoff=self._backoff,

@@ -191,6 +191,17 @@ class RequestBudget:
         if self._permits is not None:
             self._permits.close()
 
+    def allowed(self) -> int:
+        """Requests that it allows in a period now."""
+        with self._changed:
+            return self._window.allowed(self._monotonic())
+
+    def load(self) -> float:
+        """The part (0 to 1) of these that is in use now."""
+        with self._changed:
+            now = self._monotonic()
+            return self._window.used(now) / self._window.allowed(now)
+
     def reading(self) -> BudgetReading:
         """The state now."""
         with self._changed:

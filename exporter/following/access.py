@@ -125,8 +125,7 @@ class AccountAccess:
 
     def load(self) -> float:
         """The part (0 to 1) of the requests allowed on this address that is in use now."""
-        reading = self._budget.reading()
-        return reading.used / reading.allowed
+        return self._budget.load()
 
     def ask(  # noqa: PLR0913 - what a request is
         self,

@@ -1,7 +1,6 @@
 """Reads an account's list, page by page, for as long as the exporter runs."""
 
 import logging
-import threading
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from heapq import nsmallest
@@ -29,8 +28,9 @@ from exporter.following.looks import sweep_is_due
 from exporter.following.open_looks import OpenLooks
 from exporter.following.page_observations import observations_of
 from exporter.following.poller import Poller
-from exporter.following.stop import Stop, Stopped
+from exporter.following.stop import Stopped
 from exporter.following.telemetry import Telemetry
+from exporter.following.worker import Worker
 from exporter.observations import (
     Moment,
     Observation,
@@ -72,7 +72,7 @@ class ListingTerms:
     """Only workflows with all of these are taken up."""
 
 
-class Lister:
+class Lister(Worker):
     """Lists one account in a thread of its own.
 
     Args:
@@ -98,6 +98,7 @@ class Lister:
         now: Callable[[], Moment],
         backoff: Backoff,
     ) -> None:
+        super().__init__(f"lister {access.account}")
         self._access = access
         self._account = access.account
         self._register = register
@@ -109,7 +110,6 @@ class Lister:
         self._backoff = backoff
         self.next_pass: float | None = None
         """Monotonic time of the next pass; None while one is under way."""
-        self._stop = Stop()
         self._repeats = 0
         self._before = PassBefore()
         self._is_contradiction_told = False
@@ -125,32 +125,13 @@ class Lister:
             backoff=self._backoff,
         )
         self._looks = OpenLooks(self._pages, take=self._take, is_new=self._is_new, now=now)
-        self._thread = threading.Thread(
-            target=self._run, name=f"lister {self._account}", daemon=True
-        )
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End soon, from any thread, without waiting for it."""
-        self._stop.ask()
-
-    def join(self, timeout: float) -> bool:
-        """Wait that many seconds for the end; whether it came."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
-        try:
-            while True:
-                self.next_pass = None
-                seconds = self._one_pass()
-                self.next_pass = self._now().monotonic + seconds
-                self._stop.sleep(seconds)
-        except Stopped:
-            return
+    def _work(self) -> None:
+        while True:
+            self.next_pass = None
+            seconds = self._one_pass()
+            self.next_pass = self._now().monotonic + seconds
+            self._stop.sleep(seconds)
 
     def _one_pass(self) -> float:
         """Read the list once; how many seconds to wait before the next time."""

@@ -121,6 +121,7 @@ class ListingPass:
         )
         self._pages = 0
         self._caught_up = False
+        """Everything new has been met, though older pages may be left."""
         self._over = False
         self._began: float | None = None
         self._total_at_begin: int | None = None
@@ -153,11 +154,6 @@ class ListingPass:
     def complete(self) -> bool:
         """Whether nothing is left to read."""
         return self._over
-
-    @property
-    def caught_up(self) -> bool:
-        """Whether everything new has been met, though older pages may be left."""
-        return self._caught_up
 
     @property
     def doubtful(self) -> bool:

@@ -14,7 +14,8 @@ from typing import Final
 from exporter.comfycontrol import ServiceError
 from exporter.comfycontrol.window import Purpose
 from exporter.following.asking import Asking
-from exporter.following.stop import Stop, Stopped
+from exporter.following.stop import Stopped
+from exporter.following.worker import Worker
 from exporter.observations import CannotTakeUp, Moment, Source, TakenUp, WorkflowRegister
 from exporter.retrying import Backoff
 
@@ -101,7 +102,7 @@ class LookOrder:
             look.due = now + wait
 
 
-class Looker:
+class Looker(Worker):
     """Looks, for one account, in a thread of its own; mostly there is nobody to look at.
 
     What waits is not kept over a restart.
@@ -121,6 +122,7 @@ class Looker:
         now: Callable[[], Moment],
         backoff: Backoff,
     ) -> None:
+        super().__init__(f"looker {asking.account}")
         self._asking = asking
         self._account = asking.account
         self._register = register
@@ -129,10 +131,6 @@ class Looker:
         self._lock = threading.Lock()
         self._order = LookOrder()
         self._named = threading.Event()
-        self._stop = Stop()
-        self._thread = threading.Thread(
-            target=self._run, name=f"looker {self._account}", daemon=True
-        )
 
     def look_again(self, workflow_ids: Iterable[str], source: Source) -> None:
         """These were named, and have settled. From any thread, never blocks for long."""
@@ -147,20 +145,7 @@ class Looker:
             )
         self._named.set()
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End soon, from any thread, without waiting for it."""
-        self._stop.ask()
-
-    def join(self, timeout: float) -> bool:
-        """Wait that many seconds for the end; whether it came."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
+    def _work(self) -> None:
         with self._stop.interrupting(self._named.set):
             while True:
                 self._named.clear()
@@ -176,10 +161,7 @@ class Looker:
                 if left > 0:
                     self._named.wait(min(left, WAKE_SECONDS))
                     continue
-                try:
-                    self._look(workflow_id, source)
-                except Stopped:
-                    return
+                self._look(workflow_id, source)
 
     def _look(self, workflow_id: str, source: Source) -> None:
         at_least: float | None = None

@@ -7,7 +7,6 @@ budget how fast it goes.
 """
 
 import logging
-import threading
 from collections.abc import Callable, Collection
 from typing import Final
 
@@ -18,6 +17,7 @@ from exporter.following.asking import Asking
 from exporter.following.ending import GRACE_SECONDS
 from exporter.following.poll_order import PollOrder
 from exporter.following.stop import Stop, Stopped
+from exporter.following.worker import Worker
 from exporter.observations import Moment, OpenWorkflow, WorkflowRegister
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ STREAM_SECONDS: Final = 5.0
 """How long one may take of which only a stream can tell."""
 
 
-class Poller:
+class Poller(Worker):
     """Polls in a thread of its own; most of the time there is nobody to ask for.
 
     Args:
@@ -52,6 +52,7 @@ class Poller:
         list_horizon: float | None,
         now: Callable[[], Moment],
     ) -> None:
+        super().__init__(f"poller {access.account}")
         self._refusals = access.refusals
         self._account = access.account
         self._register = register
@@ -62,23 +63,6 @@ class Poller:
         self._order = PollOrder()
         # Those whose answer could not be read, such as one with a graph of many megabytes.
         self._unreadable: set[str] = set()
-        self._stop = Stop()
-        self._thread = threading.Thread(
-            target=self._run, name=f"poller {self._account}", daemon=True
-        )
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End soon, from any thread, without waiting for it."""
-        self._stop.ask()
-
-    def join(self, timeout: float) -> bool:
-        """Wait that many seconds for the end; whether it came."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
 
     def due_at(self, workflow_id: str) -> float | None:
         """When one is due to be asked for, in monotonic seconds; None: it is not looked at yet."""
@@ -132,13 +116,10 @@ class Poller:
                 # The two ways take turns until one of them tells something.
                 self._unreadable.discard(workflow_id)
 
-    def _run(self) -> None:
-        try:
-            while True:
-                self._stop.sleep(ROUND_SECONDS)
-                self._guarded_round()
-        except Stopped:
-            return
+    def _work(self) -> None:
+        while True:
+            self._stop.sleep(ROUND_SECONDS)
+            self._guarded_round()
 
     def _guarded_round(self) -> None:
         try:

@@ -1,7 +1,6 @@
 """Reconciles one account in a thread of its own."""
 
 import logging
-import threading
 from collections.abc import Callable
 from math import inf
 
@@ -11,15 +10,16 @@ from exporter.following.list_pages import ListPages
 from exporter.following.reconciler import Reconciler
 from exporter.following.reconciling import ListTerms, Pace, Reconciliation
 from exporter.following.rereading import Books
-from exporter.following.stop import Stop, Stopped
+from exporter.following.stop import Stopped
 from exporter.following.telemetry import Telemetry
+from exporter.following.worker import Worker
 from exporter.observations import Moment
 from exporter.retrying import Backoff
 
 log = logging.getLogger(__name__)
 
 
-class ReconcilerThread:
+class ReconcilerThread(Worker):
     """Runs a reconciler in what the budget has to spare.
 
     Args:
@@ -45,8 +45,8 @@ class ReconcilerThread:
         now: Callable[[], Moment],
         backoff: Backoff,
     ) -> None:
+        super().__init__(f"reconciler {access.account}")
         self._access = access
-        self._stop = Stop()
         self._pause = max(1.0, pace.page)
         # With turns, sizes and numbers of its own: nothing that it tries disturbs the lister.
         lists = ListPages(
@@ -68,33 +68,14 @@ class ReconcilerThread:
             list_read_at=list_read_at,
             now=now,
         )
-        self._thread = threading.Thread(
-            target=self._run, name=f"reconciler {access.account}", daemon=True
-        )
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End soon, from any thread, without waiting for it."""
-        self._stop.ask()
-
-    def join(self, timeout: float) -> bool:
-        """Wait that many seconds for the end; whether it came."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
 
     def reading(self) -> Reconciliation:
         """What was seen last. From any thread."""
         return self._reconciler.reading()
 
-    def _run(self) -> None:
-        try:
-            while True:
-                self._stop.sleep(self._one_step())
-        except Stopped:
-            return
+    def _work(self) -> None:
+        while True:
+            self._stop.sleep(self._one_step())
 
     def _one_step(self) -> float:
         try:

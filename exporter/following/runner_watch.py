@@ -1,7 +1,6 @@
 """Reads one account's runners every so often, in what the request budget has to spare."""
 
 import logging
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -15,7 +14,8 @@ from exporter.comfycontrol import (
 from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
 from exporter.following.runner_census import RunnerCensus, TagBound, take_census
-from exporter.following.stop import Stop, Stopped
+from exporter.following.stop import Stopped
+from exporter.following.worker import Worker
 from exporter.observations import Moment
 from exporter.retrying import Backoff
 
@@ -43,7 +43,7 @@ class RunnerTerms:
     """How many tags are told apart; None: none is counted."""
 
 
-class RunnerWatch:
+class RunnerWatch(Worker):
     """Keeps the latest census of an account's runners, in a thread of its own.
 
     Args:
@@ -61,6 +61,7 @@ class RunnerWatch:
         now: Callable[[], Moment],
         backoff: Backoff,
     ) -> None:
+        super().__init__(f"runners {access.account}")
         self._access = access
         self._terms = terms
         self._now = now
@@ -68,23 +69,6 @@ class RunnerWatch:
         self._tags = None if terms.tags is None else TagBound(terms.tags)
         self._census: RunnerCensus | None = None
         self._has_failed = False
-        self._stop = Stop()
-        self._thread = threading.Thread(
-            target=self._run, name=f"runners {access.account}", daemon=True
-        )
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End soon, from any thread, without waiting for it."""
-        self._stop.ask()
-
-    def join(self, timeout: float) -> bool:
-        """Wait that many seconds for the end; whether it came."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
 
     def census(self) -> RunnerCensus | None:
         """The latest, from any thread; None: there is none, or it is too old to be shown."""
@@ -94,12 +78,9 @@ class RunnerWatch:
         age = self._now().monotonic - census.at
         return census if age <= FRESH_INTERVALS * self._terms.interval else None
 
-    def _run(self) -> None:
-        try:
-            while True:
-                self._stop.sleep(self._one_reading())
-        except Stopped:
-            return
+    def _work(self) -> None:
+        while True:
+            self._stop.sleep(self._one_reading())
 
     def _one_reading(self) -> float:
         """Read all pages; seconds until the next reading."""

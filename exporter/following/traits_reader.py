@@ -6,7 +6,6 @@ both along with everything else.
 """
 
 import logging
-import threading
 from collections.abc import Callable
 from typing import Final
 
@@ -14,8 +13,9 @@ from exporter.comfycontrol import ServiceError
 from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
 from exporter.following.asking import Asking
-from exporter.following.stop import Stop, Stopped
+from exporter.following.stop import Stopped
 from exporter.following.traits_order import TraitsOrder
+from exporter.following.worker import Worker
 from exporter.observations import Moment, WorkflowRegister
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ ANSWER_SECONDS: Final = 5.0
 """How long one answer may take: it may carry a graph of many megabytes."""
 
 
-class TraitsReader:
+class TraitsReader(Worker):
     """Asks in a thread of its own, for one after the other.
 
     Args:
@@ -47,37 +47,18 @@ class TraitsReader:
         listed: bool,
         now: Callable[[], Moment],
     ) -> None:
+        super().__init__(f"traits {access.account}")
         self._refusals = access.refusals
         self._account = access.account
         self._register = register
         self._asking = asking
         self._now = now
         self._order = TraitsOrder(listed=listed)
-        self._stop = Stop()
-        self._thread = threading.Thread(
-            target=self._run, name=f"traits {self._account}", daemon=True
-        )
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End soon, from any thread, without waiting for it."""
-        self._stop.ask()
-
-    def join(self, timeout: float) -> bool:
-        """Wait that many seconds for the end; whether it came."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
-        try:
-            while True:
-                self._stop.sleep(ROUND_SECONDS)
-                self._guarded_round()
-        except Stopped:
-            return
+    def _work(self) -> None:
+        while True:
+            self._stop.sleep(ROUND_SECONDS)
+            self._guarded_round()
 
     def _guarded_round(self) -> None:
         try:

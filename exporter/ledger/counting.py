@@ -30,17 +30,6 @@ class CountingRules:
     """The latest end of one; Unix seconds."""
 
 
-def counts(workflow: Workflow, seen: Observation, rules: CountingRules) -> bool:
-    """Whether the end of this workflow is ours to count.
-
-    What we saw open always is, and so is a new run of what had ended. What was over when we first
-    saw it is by its stamps, unless it was over at the account's first look, ever.
-    """
-    if workflow.status is not None or workflow.unknown_status is not None or workflow.run > 1:
-        return True
-    return not is_over(seen) or (not seen.first_look and _is_new_to_us(workflow, seen, rules))
-
-
 NotCounted = Literal["first_look", "before_line", "no_line", "pruned", "untold"]
 """Why the end of a workflow is recorded and not counted.
 
@@ -52,24 +41,38 @@ NotCounted = Literal["first_look", "before_line", "no_line", "pruned", "untold"]
 """
 
 
+def counts(workflow: Workflow, seen: Observation, rules: CountingRules) -> bool:
+    """Whether the end of this workflow is ours to count (see `why_not_counted`)."""
+    return why_not_counted(workflow, seen, rules) is None
+
+
 def why_not_counted(
     workflow: Workflow, seen: Observation, rules: CountingRules
 ) -> NotCounted | None:
-    """Why the end of this workflow is not ours to count; None: it is (see `counts`)."""
-    if counts(workflow, seen, rules):
+    """Why the end of this workflow is not ours to count; None: it is.
+
+    What we saw open always is, and so is a new run of what had ended. What was over when we first
+    saw it is by its stamps, unless it was over at the account's first look, ever.
+
+    No clock of ours has a say: a step of it must neither lose an outcome nor repeat one. With no
+    stamp that tells, or no line yet, a pushed id is taken for new (its sender has just
+    submitted it), others for old.
+    """
+    was_open = workflow.status is not None or workflow.unknown_status is not None
+    if was_open or workflow.run > 1 or not is_over(seen):
         return None
     if seen.first_look:
         return "first_look"
-    if rules.line == inf:
-        return "no_line"
     created = workflow.created_at if seen.created_at is None else seen.created_at
     if created is None:
         created = seen.created_no_earlier
+    if rules.line == inf:
+        return None if workflow.source == "pushed" else "no_line"
     if created is None and seen.completed_at is None:
-        return "untold"
+        return None if workflow.source == "pushed" else "untold"
     if _may_be_pruned(created, seen.completed_at, rules):
         return "pruned"
-    return "before_line"
+    return None if _is_after_line(created, seen, rules.line) else "before_line"
 
 
 def must_wait_for_list(workflow: Workflow, seen: Observation, rules: CountingRules) -> bool:
@@ -88,25 +91,15 @@ def must_wait_for_list(workflow: Workflow, seen: Observation, rules: CountingRul
     )
 
 
-def _is_new_to_us(workflow: Workflow, seen: Observation, rules: CountingRules) -> bool:
-    """Whether what we never saw open was over only after the line, and was never counted before.
+def _is_after_line(created: float | None, seen: Observation, line: float) -> bool:
+    """Whether what we never saw open was over only after the line.
 
-    What was created after the line is, whatever stamps its end lacks and whichever clock stamped
-    it; so is what ended after the line by every clock that stamped its end. No clock of ours has a
-    say: a step of it must neither lose an outcome nor repeat one. With no stamp that tells, or no
-    line yet, a pushed id is taken for new (whoever pushes has just submitted it), others for old.
+    What was created after the line was, whatever stamps its end lacks and whichever clock stamped
+    it; so was what ended after the line by every clock that stamped its end.
     """
-    created = workflow.created_at if seen.created_at is None else seen.created_at
-    if created is None:
-        created = seen.created_no_earlier
-    told = rules.line < inf and not (created is None and seen.completed_at is None)
-    if not told:
-        return workflow.source == "pushed"
-    if _may_be_pruned(created, seen.completed_at, rules):
-        return False
-    if created is not None and _may_be_after(created, rules.line):
+    if created is not None and _may_be_after(created, line):
         return True
-    if created is not None and created > rules.line - FIRST_LOOK_SECONDS:
+    if created is not None and created > line - FIRST_LOOK_SECONDS:
         # It would be known, had it been over by then, whatever a runner's clock says.
         ended = seen.completed_at if seen.updated_at is None else seen.updated_at
     else:
@@ -115,7 +108,7 @@ def _is_new_to_us(workflow: Workflow, seen: Observation, rules: CountingRules) -
         ended = min((s for s in stamps if s is not None), default=None)
         if seen.completed_at is None:
             return False
-    return ended is not None and _may_be_after(ended, rules.line)
+    return ended is not None and _may_be_after(ended, line)
 
 
 def _may_be_after(stamp: float, line: float) -> bool:
