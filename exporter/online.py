@@ -21,6 +21,7 @@ from exporter.comfycontrol import (
     Unauthorized,
     Unreachable,
 )
+from exporter.comfycontrol.window import Limit
 from exporter.config import Account, Config, RateLimit, TokenUnreadable
 from exporter.config.token_shapes import shape_of
 from exporter.following.answers import is_of_wrong_address, reason_of
@@ -85,7 +86,8 @@ def ask_each(
 
 def _pause(limit: RateLimit) -> float:
     """Seconds between two requests, by which they stay in what an exporter leaves of the limit."""
-    return limit.per / max(1, limit.requests - limit.allowance)
+    share = Limit(limit.requests, limit.per, limit.cooldown, limit.reserve).share
+    return limit.per / max(1, limit.requests - share)
 
 
 def _ask(

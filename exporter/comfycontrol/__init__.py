@@ -6,7 +6,6 @@ Knows the service alone, and no other part of the exporter.
 from exporter.comfycontrol.answers import Endpoint
 from exporter.comfycontrol.client import Client, RequestRecord, Timeouts
 from exporter.comfycontrol.connections import Call
-from exporter.comfycontrol.documents import normalize_workflow_id
 from exporter.comfycontrol.errors import (
     Aborted,
     BadRequest,
@@ -39,6 +38,7 @@ from exporter.comfycontrol.stream import (
     Stream,
     StreamEnding,
 )
+from exporter.uuids import normalize_workflow_id
 
 __all__ = [
     "Aborted",

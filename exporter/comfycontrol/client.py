@@ -19,7 +19,7 @@ from exporter import __version__
 from exporter.comfycontrol.answers import MAX_REFUSAL_SIZE, Endpoint, judge, retry_after
 from exporter.comfycontrol.connections import Adapter, Call, make_tls_context
 from exporter.comfycontrol.deadlines import Watchdog
-from exporter.comfycontrol.documents import MalformedDocument, normalize_workflow_id
+from exporter.comfycontrol.documents import MalformedDocument
 from exporter.comfycontrol.errors import Aborted, TooLarge, Unauthorized, Unreachable, Unusable
 from exporter.comfycontrol.failures import CALL_ERRORS, Failure, describe_failure
 from exporter.comfycontrol.listing import (
@@ -32,6 +32,7 @@ from exporter.comfycontrol.listing import (
 from exporter.comfycontrol.runners import RunnerPage, parse_runners
 from exporter.comfycontrol.stamps import parse_http_date
 from exporter.comfycontrol.stream import Stream
+from exporter.uuids import normalize_workflow_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,7 +7,6 @@ and left out, and the rest of the document counts.
 from __future__ import annotations
 
 import itertools
-import re
 from typing import TYPE_CHECKING, cast
 
 import orjson
@@ -28,23 +27,9 @@ MAX_QUEUE_NUMBER = 2**31 - 1
 MAX_TAGS = 64
 """Tags of one workflow that are kept."""
 
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
-
 
 class MalformedDocument(ValueError):  # noqa: N818 - it names what was found, as its subclasses do
     """A document of the service that cannot be used. Its text says why, and quotes nothing."""
-
-
-def normalize_workflow_id(text: str) -> str:
-    """Return a workflow's id, a UUID in its usual 36 characters, in lower case.
-
-    Raises:
-        ValueError: it is no UUID.
-    """
-    lowered = text.lower()
-    if _UUID.fullmatch(lowered) is None:
-        raise ValueError("a workflow's id is a UUID")
-    return lowered
 
 
 def load_object(data: str | bytes, max_size: int, rows: str | None = None) -> dict[str, object]:

@@ -8,8 +8,8 @@ from exporter.comfycontrol.documents import (
     Fields,
     MalformedDocument,
     load_object,
-    normalize_workflow_id,
 )
+from exporter.uuids import normalize_workflow_id
 
 MAX_BODY_SIZE = 8 * 1024 * 1024
 """Bytes that the body of an answer may have, unpacked."""

@@ -1,8 +1,7 @@
 """The `accounts` of the file: whom to ask, how often, and for which workflows."""
 
-import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, ClassVar, Final
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator
@@ -74,26 +73,17 @@ class RateLimit(Section):
         validate_default=True,
     )
 
-    @property
-    def allowance(self) -> int:
-        """Requests that we allow ourselves within `per`: what the reserve leaves, rounded down."""
-        return _allowance(self.requests, self.reserve)
-
     @field_validator("reserve")
     @classmethod
     def _leaves_a_request(cls, reserve: float, info: ValidationInfo) -> float:
         requests = info.data.get("requests")
-        if requests is not None and _allowance(requests, reserve) < 1:
+        # 10 x (1 - 0.9) is 0.9999999999999998 in binary, and was meant to be 1.
+        if requests is not None and requests * (1 - reserve) + 1e-9 < 1:
             raise fault(
                 "leaves less than one request",
                 "Lower `reserve`, or raise `requests` if the service allows more.",
             )
         return reserve
-
-
-def _allowance(requests: int, reserve: float) -> int:
-    # 10 x (1 - 0.9) is 0.9999999999999998 in binary, and was meant to be 1.
-    return math.floor(requests * (1 - reserve) + 1e-9)
 
 
 class Listing(Section):
@@ -174,6 +164,16 @@ class Runners(Section):
     )
 
 
+WAYS_IN: Final = ("listing", "workflows", "workflow_files", "push")
+"""The ways for workflows to come in: an account must have one of them."""
+
+
+def alternatives(words: Iterable[str]) -> str:
+    """Words as in `a, b or c`."""
+    *most, last = words
+    return f"{', '.join(most)} or {last}"
+
+
 class Account(Section):
     """One account at the service: where its workflows are asked for, and which are followed.
 
@@ -184,9 +184,7 @@ class Account(Section):
     model_config = ConfigDict(
         json_schema_extra={
             "oneOf": [{"required": ["token"]}, {"required": ["token_file"]}],
-            "anyOf": [
-                {"required": [key]} for key in ("listing", "workflows", "workflow_files", "push")
-            ],
+            "anyOf": [{"required": [way]} for way in WAYS_IN],
         }
     )
     elsewhere: ClassVar[Mapping[str, str]] = {
@@ -319,13 +317,12 @@ class Account(Section):
     @classmethod
     def broken_rules(cls, given: Mapping[str, object]) -> Iterator[Broken]:
         """An account must have some way for workflows to come in."""
-        ways = ("listing", "workflows", "workflow_files", "push")
-        if all(given.get(way) in (None, [], ()) for way in ways):
+        if all(given.get(way) in (None, [], ()) for way in WAYS_IN):
+            _, *others = (f"`{way}`" for way in WAYS_IN)
             yield Broken(
                 (),
                 fault(
                     "has no workflows to follow",
-                    "Add `listing: {}` to follow the whole account, or `workflows`, "
-                    "`workflow_files` or `push`.",
+                    f"Add `listing: {{}}` to follow the whole account, or {alternatives(others)}.",
                 ),
             )

@@ -10,6 +10,7 @@ from typing import Any, Final
 from pydantic.fields import FieldInfo
 
 from exporter.config import environment
+from exporter.config.accounts import WAYS_IN, alternatives
 from exporter.config.models import (
     Account,
     Config,
@@ -184,7 +185,7 @@ read at the start alone.
 
 - An unknown key; the nearest known one is suggested.
 - Two accounts of one name.
-- An account without `listing`, `workflows`, `workflow_files` or `push`: it would do nothing.
+- An account without {alternatives(f"`{way}`" for way in WAYS_IN)}: it would do nothing.
 - An account with both `token` and `token_file`, or with neither.
 - Different `rate_limit`s for accounts at one address: the service counts by address.
 - More than four slices, two of one label, labels that clash, and more combinations than

@@ -7,8 +7,9 @@ from pydantic import AfterValidator, Field
 
 from exporter.config.document import read_document
 from exporter.config.faults import Fault, fault, key_path
+from exporter.uuids import UUID_PATTERN, normalize_workflow_id
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_UUID = re.compile(UUID_PATTERN)
 _PLAIN_LINE = re.compile(
     rf"""(?P<indent> *)- +(?P<quote>["']?)(?P<id>{_UUID.pattern})(?P=quote)[ \t]*(?:[ \t]#.*)?"""
 )
@@ -23,10 +24,7 @@ def parse_workflow_id(text: str) -> str:
     Raises:
         ValueError: It is no UUID in five groups of digits. The message does not repeat it.
     """
-    text = text.strip()
-    if not _UUID.fullmatch(text):
-        raise ValueError("not a workflow id")
-    return text.lower()
+    return normalize_workflow_id(text.strip())
 
 
 def _valid_id(text: str) -> str:
@@ -39,7 +37,6 @@ def _valid_id(text: str) -> str:
 WorkflowId = Annotated[
     str,
     AfterValidator(_valid_id),
-    # Helm checks with Go's regular expressions: nothing here that they lack.
     Field(json_schema_extra={"pattern": f"^{_UUID.pattern}$"}),
 ]
 """A workflow's id in a model."""

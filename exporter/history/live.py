@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.comfycontrol.budget import BudgetReading
-from exporter.comfycontrol.documents import normalize_workflow_id
 from exporter.following.answers import LastError
 from exporter.history import words
 from exporter.history.history import History
@@ -19,6 +18,7 @@ from exporter.ledger.slicing import matched
 from exporter.ledger.workflow import Workflow
 from exporter.metrics.reading import AccountReading, ConfigReading
 from exporter.observations import FINAL_STATUSES, OPEN_STATUSES, Moment
+from exporter.uuids import normalize_workflow_id
 from exporter.views import (
     AccountView,
     Belief,

@@ -67,7 +67,6 @@ metrics:
     assert account.token.path == tmp_path / "token"
     limit = account.rate_limit
     assert (limit.requests, limit.per, limit.cooldown, limit.reserve) == (20, 5.0, 90.0, 0.5)
-    assert limit.allowance == 10
     assert account.max_streams == 7
     assert account.listing == Listing(interval=2.0, lookback=5400.0, tags=("night", "final"))
     assert account.workflows == (ID,)

@@ -2,12 +2,15 @@
 
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from exporter.comfycontrol.window import Limit
 from exporter.config import Account, Config, Listing, Metrics, RateLimit
+from exporter.config.accounts import WAYS_IN
 from exporter.config.durations import PATTERN
 from exporter.config.models import MOST_STREAMS
 
@@ -19,7 +22,6 @@ def test_defaults_are_the_documented_ones() -> None:
     assert account.base_url == "https://api.comfycontrol.app"
     assert account.address == "api.comfycontrol.app"
     assert account.rate_limit == RateLimit(requests=40, per=10.0, cooldown=10.0, reserve=0.25)
-    assert account.rate_limit.allowance == 30
     assert account.max_streams == 500
     assert account.listing is None
     assert account.workflow_files == ()
@@ -44,10 +46,11 @@ def test_defaults_pass_their_own_rules() -> None:
 
 
 @pytest.mark.parametrize(
-    ("requests", "reserve", "allowance"), [(40, 0.25, 30), (10, 0.9, 1), (7, 0.5, 3), (1, 0, 1)]
+    ("requests", "reserve", "share"), [(40, 0.25, 30), (10, 0.9, 1), (7, 0.5, 3), (1, 0, 1)]
 )
-def test_allowance(requests: int, reserve: float, allowance: int) -> None:
-    assert RateLimit(requests=requests, reserve=reserve).allowance == allowance
+def test_the_share_is_what_the_reserve_leaves(requests: int, reserve: float, share: int) -> None:
+    limit = RateLimit(requests=requests, reserve=reserve)
+    assert Limit(requests=limit.requests, reserve=limit.reserve).share == share
 
 
 def test_in_python_a_number_is_seconds() -> None:
@@ -171,3 +174,12 @@ def test_in_python_paths_are_taken_as_they_are() -> None:
 def test_an_integer_past_every_float_is_not_finite() -> None:
     with pytest.raises(ValidationError, match="is not a finite number"):
         Metrics(run_duration_buckets=[10**400])
+
+
+def test_all_that_name_the_ways_in_name_the_same() -> None:
+    chart = Path("helm/comfycontrol-exporter/templates/_config.tpl").read_text("utf-8")
+    rule = next(line for line in chart.splitlines() if '"listing"' in line and "if not (or" in line)
+    checked = set(re.findall(r'\$account "(\w+)"|\$account\.(\w+)', rule))
+    assert {one or other for one, other in checked} == set(WAYS_IN)
+    for text in (chart, str(Account.__doc__)):
+        assert all(f"`{way}" in text for way in WAYS_IN)
