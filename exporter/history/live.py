@@ -167,6 +167,8 @@ class LiveViews:
             ),
             share=account.share,
             faulty_files={} if files is None else files.faulty,
+            unmatched_files=() if files is None else files.unmatched,
+            open_limit=glance.full.get(name),
         )
 
     def elsewhere(self) -> Mapping[str, str]:

@@ -19,6 +19,7 @@ from exporter.history.history import History
 from exporter.history.live import AccountNow, LiveViews, Sources
 from exporter.history.outlook import Plan, next_step
 from exporter.ledger.counting import CountingRules, counts, why_not_counted
+from exporter.ledger.ledger import AccountTerms
 from exporter.ledger.slicing import SliceRule
 from exporter.ledger.workflow import Workflow
 from exporter.metrics.reading import AccountReading, ConfigReading
@@ -141,6 +142,24 @@ def test_a_faulty_workflow_file_is_told_with_its_fault(
     assert problem.advice == "line 0: is no list. Write one."
     it.reads(files=FilesReading(ok=2))
     assert not any("workflow file" in text for text in it.problems())
+
+
+def test_paths_without_a_workflow_file_are_told() -> None:
+    it = Shown()
+    it.reads(files=FilesReading(ok=1, unmatched=("/ids/*.yml", "/more/*.yml")))
+    assert it.problems() == [
+        "warning: There is no workflow file for /ids/*.yml, and for 1 more."
+    ]
+
+
+def test_a_limit_of_open_workflows_that_is_reached_is_told() -> None:
+    it = Shown()
+    it.ledger._follow({"studio": AccountTerms(3600, listed=True, most_open=2)})
+    for number in range(3):
+        it.see(number, "running", started=2)
+    assert it.problems() == [
+        "warning: 2 workflows are open, which is the limit: others are taken up once there is room."
+    ]
 
 
 def test_a_name_of_a_file_that_is_no_text_spoils_no_page() -> None:
