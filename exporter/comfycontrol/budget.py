@@ -175,6 +175,8 @@ class RequestBudget:
             else:
                 self._waiting[purpose].append(turn)
                 self._changed.notify_all()
+            is_whole = self._is_whole_again(self._monotonic())
+        self._tell_if(is_whole=is_whole)
         return turn
 
     def close(self) -> None:
@@ -206,12 +208,15 @@ class RequestBudget:
                 cooldown_until=self._wall() + left if left > 0 else 0.0,
                 share=self._window.share,
             )
+        self._tell_if(is_whole=is_whole)
+        return reading
+
+    def _tell_if(self, *, is_whole: bool) -> None:
         if is_whole:
             log.info(
                 "the share of requests is whole again",
-                extra={"address": self.address, "requests": reading.share},
+                extra={"address": self.address, "requests": self._window.share},
             )
-        return reading
 
     # What turns call --------------------------------------------------------------------------
 

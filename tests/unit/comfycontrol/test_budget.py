@@ -1,7 +1,7 @@
 """The request budget with threads: who waits, who goes, and what is told of it."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -250,9 +250,11 @@ def test_the_share_is_what_the_reserve_leaves(
     budget.close()
 
 
+@pytest.mark.parametrize("look", [RequestBudget.reading, lambda b: b.enter(Purpose.NEW_STREAM)])
 def test_it_is_told_when_the_share_is_cut_and_when_it_is_whole_again(
-    clock: Clock, caplog: pytest.LogCaptureFixture
+    look: Callable[[RequestBudget], object], clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
+    # Nobody need scrape: it is enough that something is asked for.
     caplog.set_level("INFO")
     budget = make(clock, Limit(requests=10, reserve=0.0))
     try:
@@ -271,8 +273,8 @@ def test_it_is_told_when_the_share_is_cut_and_when_it_is_whole_again(
         budget.reading()
         assert len(caplog.records) == 1
         clock.now += 1
+        look(budget)
         assert budget.reading().allowed == 10
-        budget.reading()
         (_, line) = caplog.records
         assert line.message == "the share of requests is whole again"
     finally:
