@@ -116,10 +116,11 @@ def test_the_most_urgent_goes_first_once_each_has_its_share(budget: RequestBudge
         last = granted(turn)
 
 
-def test_no_purpose_starves(budget: RequestBudget) -> None:
+@pytest.mark.parametrize("purpose", [Purpose.RECONNECT, Purpose.RUNNERS])
+def test_no_purpose_starves(purpose: Purpose, budget: RequestBudget) -> None:
     held = fill(budget, Purpose.LIST_FIRST_PAGE, 10)
     urgent = [budget.enter(Purpose.LIST_FIRST_PAGE) for _ in range(10)]
-    last = budget.enter(Purpose.RECONNECT)
+    last = budget.enter(purpose)
     held[0].unused()
     granted(last)
     assert not any(turn.over.is_set() for turn in urgent)
