@@ -1,4 +1,4 @@
-"""50 scrapers without a pause beside a follower: how long each waits, and whether following goes on.
+"""50 scrapers without a pause: how long each waits, and whether following goes on.
 
     python -m benchmarks.scrapers --seconds 60
 
@@ -79,7 +79,7 @@ async def _scrape_all(target: Target, count: int, seconds: float) -> tuple[list[
     until = time.monotonic() + seconds
     took: list[float] = []
     scrapers = [_scrape(target, context, until, took) for _ in range(count)]
-    age, *_ = await asyncio.gather(_watch_list(target, until), *scrapers)
+    age, _ = await asyncio.gather(_watch_list(target, until), asyncio.gather(*scrapers))
     return took, age
 
 
@@ -95,9 +95,7 @@ async def _watch_list(target: Target, until: float) -> float:
     return oldest
 
 
-async def _scrape(
-    target: Target, context: ssl.SSLContext, until: float, took: list[float]
-) -> None:
+async def _scrape(target: Target, context: ssl.SSLContext, until: float, took: list[float]) -> None:
     reader, writer = await asyncio.open_connection(
         target.host, target.port, ssl=context, server_hostname="localhost", limit=1 << 20
     )

@@ -4,9 +4,9 @@
     python -m benchmarks.soak.one_by_one --seconds 20 pages push
 
 Every attack has an exporter of its own, with the 1,024 open files and the 256 MiB of the chart's
-defaults (of data: what is shared with others does not count, and what was only asked for does). Prints
-a line of a table for each: memory at rest and at most, the slowest scrape of a patient scraper, how
-old the list became, and what the metrics and the log said.
+defaults (of data: what is shared with others does not count, and what was only asked for does).
+Prints a line of a table for each: memory at rest and at most, the slowest scrape of a patient
+scraper, how old the list became, and what the metrics and the log said.
 """
 
 import argparse

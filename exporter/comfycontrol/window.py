@@ -33,7 +33,7 @@ class Purpose(IntEnum):
     NEW_STREAM = 5
     RECONNECT = 6
     RUNNERS = 7
-    """How many runners there are: a request or two a minute, which a busy budget must not starve."""
+    """How many runners there are: once a minute or so, which a busy budget must not starve."""
     RECONCILE = 8
     """Whether anything was missed: only when nobody else waits, and never the last places."""
 

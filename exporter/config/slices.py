@@ -71,7 +71,9 @@ def _label(name: str) -> str:
     if name in RESERVED_LABELS:
         raise fault("clashes with a label that is there already", "Take another name.")
     if name in MADE_LABELS:
-        raise fault("clashes with a label that the dashboards and alerts make", "Take another name.")
+        raise fault(
+            "clashes with a label that the dashboards and alerts make", "Take another name."
+        )
     return name
 
 

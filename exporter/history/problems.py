@@ -153,8 +153,8 @@ def _of_files(state: AccountState) -> Iterator[Problem]:
         text = f"The workflow file {clean(path)} is faulty{more}."
         yield Problem("warning", state.view.name, text, fault)
     if state.unmatched_files:
-        first, *others = state.unmatched_files
-        more = f", and for {len(others)} more" if others else ""
+        first, *unmatched = state.unmatched_files
+        more = f", and for {len(unmatched)} more" if unmatched else ""
         text = f"There is no workflow file for {clean(first)}{more}."
         yield Problem(
             "warning", state.view.name, text, "Check the path; files may also come later."

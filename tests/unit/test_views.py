@@ -147,9 +147,7 @@ def test_a_faulty_workflow_file_is_told_with_its_fault(
 def test_paths_without_a_workflow_file_are_told() -> None:
     it = Shown()
     it.reads(files=FilesReading(ok=1, unmatched=("/ids/*.yml", "/more/*.yml")))
-    assert it.problems() == [
-        "warning: There is no workflow file for /ids/*.yml, and for 1 more."
-    ]
+    assert it.problems() == ["warning: There is no workflow file for /ids/*.yml, and for 1 more."]
 
 
 def test_a_limit_of_open_workflows_that_is_reached_is_told() -> None:
