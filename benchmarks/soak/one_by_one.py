@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -98,11 +99,27 @@ def silent(target: attacks.Target) -> None:
     del sockets
 
 
+def push_all(target: attacks.Target) -> None:
+    """200,000 ids that nobody ever saw, as fast as they are answered."""
+    with target.session() as session:
+        session.headers["Authorization"] = f"Bearer {target.push_token}"
+        for _ in range(20):
+            ids = [str(uuid.uuid4()) for _ in range(10_000)]
+            answer = session.post(
+                f"{target.url}/api/v1/workflows",
+                json={"account": target.account, "workflows": ids},
+                timeout=60,
+            )
+            target.done[f"pushes of 10,000 unknown ids: {answer.status_code}"] += 1
+            if target.over.is_set():
+                return
+
+
 ATTACKS: Final[Mapping[str, Attack]] = {
     "silent": Attack("1,500 silent TCP connections to the TLS port", silent),
     "files": Attack("100 open files, 160 open workflows", open_workflows=160, open_files=100),
     "pages": Attack("a service that gives 60,000 rows a page", has_endless_pages=True),
-    "push": Attack("a push token that sends random ids, 1,000 a second", attacks.pusher),
+    "push": Attack("a push token that sends 200,000 random ids", push_all),
     "scrapers": Attack(
         "50 scrapers without a pause, 12,000 series",
         attacks.scraper,
