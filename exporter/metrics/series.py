@@ -96,8 +96,8 @@ def table(config: Config) -> str:
         many = combinations(config)
         head += f", with {many:,} combinations of slices in each account"
     first = (
-        f"  {series_at_first(config):>{width},}  of these at first. The others come one by one, with "
-        "the causes, slices and places in a queue that there really are"
+        f"  {series_at_first(config):>{width},}  of these at first. The others come one by one, "
+        "with the causes, slices and places in a queue that there really are"
     )
     return "\n".join([f"{head}:", *lines, f"  {total:>{width},}  in all", first])
 
