@@ -214,7 +214,7 @@ def _status(arguments: argparse.Namespace) -> int:
 def _export(arguments: argparse.Namespace, hold: float) -> int:
     signals = EndSignals()
     reload_signal = ReloadSignal()
-    from exporter.comfycontrol.connections import CannotTrust  # noqa: PLC0415
+    from exporter.comfycontrol.connections import CannotTrust, make_tls_context  # noqa: PLC0415
     from exporter.config import (  # noqa: PLC0415
         ConfigError,
         TokenUnreadable,
@@ -242,7 +242,9 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
     try:
         config = read_config()
         security = _security(arguments)
-    except ConfigError as error:
+        # Each client makes its own; here so that a fault is told before anything is written.
+        make_tls_context()
+    except (ConfigError, CannotTrust) as error:
         say(str(error))
         return EXIT_BAD_INPUT
     try:

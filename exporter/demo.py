@@ -32,6 +32,13 @@ PLAIN_SECONDS: Final = 10.0
 """How often the page is shown, in a terminal and elsewhere."""
 
 
+SLICES: Final = (
+    {"label": "team", "from": "tag", "match": "^team[:=](.+)$"},
+    {"label": "template", "from": "name", "match": "^([a-z0-9-]+)"},
+)
+"""Whose jobs, and which: as docs/slices.md has it."""
+
+
 def demonstrate(
     scenario: Scenario,
     web: WebSide,
@@ -49,7 +56,7 @@ def demonstrate(
             {"name": name, "token": token, "base_url": simulator.base_url, "listing": {}}
             for name, token in simulator.tokens.items()
         ]
-        config = Config.model_validate({"accounts": accounts})
+        config = Config.model_validate({"accounts": accounts, "metrics": {"slices": SLICES}})
         scheme = "http" if web.secured().tls is None else "https"
         url = f"{scheme}://localhost:{web.listening[0].getsockname()[1]}"
         _say(f"comfycontrol-exporter {__version__} (revision {revision()})")

@@ -81,6 +81,8 @@ def _facts(account: AccountView, now: float) -> Iterator[tuple[str, Text]]:
         yield "service", Text(f"down{since}: {clean(account.down_reason)}", style="bold red")
     if account.open:
         parts = [f"{count} {clean(status)}" for status, count in account.open.items()]
+        if account.unseen:
+            parts.append(f"{account.unseen} not seen yet")
         yield "open", Text(", ".join(parts) + f"; {account.streams} streams")
     else:
         yield "open", Text("not known while it cannot be seen")

@@ -50,6 +50,19 @@ class Failures:
 
 
 @dataclass(frozen=True, slots=True)
+class SliceView:
+    """What is open and has ended lately of one value of a slice."""
+
+    label: str
+    value: str
+    open: int
+    ended: int
+    """In the last hour."""
+    failed: int
+    """Of these, failed or invalid."""
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
     """What the service's limit allows and what is used, at this instant."""
 
@@ -102,6 +115,10 @@ class AccountView:
     plots: tuple[Plot, ...]
     budget: Budget | None
     belief: Belief
+    unseen: int = 0
+    """Open ones that somebody named, and that the service has not told of yet."""
+    slices: tuple[SliceView, ...] = ()
+    """By label, in the order of the configuration; most failures first."""
 
 
 @dataclass(frozen=True, slots=True)

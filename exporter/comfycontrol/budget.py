@@ -5,6 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import inf, isinf
 from typing import Final
 
@@ -20,6 +21,9 @@ for their answer must not give way to younger ones."""
 
 AWAY_SECONDS: Final = 1.0
 """How long to wait where nobody can tell whether a request may be sent."""
+
+CLOSING_SECONDS: Final = 0.5
+"""How long the last notes may take in the end. What is not written counts as under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,11 @@ class RequestBudget:
         self._window = RequestWindow(limit)
         self._file = file
         self._permits = permits
+        # What is to be written to the file, by the thread that hands out turns: a disk that does
+        # not answer must not stop those whose streams go on.
+        self._notes: deque[Callable[[], object]] = deque()
+        # Who has its place, and waits for its note to be written.
+        self._noting: Turn | None = None
         # Whether refusals have cut our share, and nobody was told yet that it is whole again.
         self._is_cut = False
         self._go_on(limit, fresh=fresh)
@@ -157,7 +166,7 @@ class RequestBudget:
         with self._changed:
             self._window.change(limit)
             if self._file is not None:
-                self._file.grow(WINDOWS_REMEMBERED * limit.requests)
+                self._notes.append(partial(self._file.grow, WINDOWS_REMEMBERED * limit.requests))
             if self._permits is not None:
                 self._permits.change(limit.requests, limit.share, limit.per, limit.cooldown)
             self._changed.notify_all()
@@ -175,6 +184,8 @@ class RequestBudget:
             else:
                 self._waiting[purpose].append(turn)
                 self._changed.notify_all()
+            is_whole = self._is_whole_again(self._monotonic())
+        self._tell_if(is_whole=is_whole)
         return turn
 
     def close(self) -> None:
@@ -187,9 +198,13 @@ class RequestBudget:
                     turn = queue.popleft()
                     self._waited += now - turn.since
                     turn.end_wait()
+            if self._noting is not None:
+                self._noting.end_wait()
+                self._noting = None
             self._changed.notify_all()
         if self._permits is not None:
             self._permits.close()
+        self._thread.join(CLOSING_SECONDS)
 
     def allowed(self) -> int:
         """Requests that it allows in a period now."""
@@ -217,12 +232,15 @@ class RequestBudget:
                 cooldown_until=self._wall() + left if left > 0 else 0.0,
                 share=self._window.share,
             )
+        self._tell_if(is_whole=is_whole)
+        return reading
+
+    def _tell_if(self, *, is_whole: bool) -> None:
         if is_whole:
             log.info(
                 "the share of requests is whole again",
-                extra={"address": self.address, "requests": reading.share},
+                extra={"address": self.address, "requests": self._window.share},
             )
-        return reading
 
     # What turns call --------------------------------------------------------------------------
 
@@ -230,8 +248,12 @@ class RequestBudget:
         """See `Turn.cancel`."""
         with self._changed:
             if not turn.over.is_set():
-                self._waiting[turn.purpose].remove(turn)
-                self._waited += self._monotonic() - turn.since
+                if turn is self._noting:
+                    # Its place is given back once the note is written.
+                    self._noting = None
+                else:
+                    self._waiting[turn.purpose].remove(turn)
+                    self._waited += self._monotonic() - turn.since
                 turn.end_wait()
 
     def answered(self, turn: Turn) -> None:
@@ -256,7 +278,8 @@ class RequestBudget:
             self._is_cut |= after < share
             seconds = self._window.closed_until - now + (share - after) * per
             if self._file is not None:
-                self._file.refused(self._window.closed_until, self._window.share_after_refusal)
+                after_it = self._window.closed_until, self._window.share_after_refusal
+                self._notes.append(partial(self._file.refused, *after_it))
             self._changed.notify_all()
         if self._permits is not None and turn.permit is not None:
             self._permits.answered(turn.permit)
@@ -277,9 +300,7 @@ class RequestBudget:
         """See `Turn.unused`."""
         with self._changed:
             if turn.place is not None:
-                self._window.withdraw(turn.place)
-                if self._file is not None and turn.place.record is not None:
-                    self._file.answered(turn.place.record, -inf)
+                self._withdraw(turn.place)
                 self._changed.notify_all()
         if self._permits is not None and turn.permit is not None:
             self._permits.unused(turn.permit)
@@ -291,14 +312,25 @@ class RequestBudget:
 
     def _answer(self, place: Place, now: float) -> None:
         self._window.answer(place, now)
+        self._note_answer(place, now)
+
+    def _withdraw(self, place: Place) -> None:
+        self._window.withdraw(place)
+        self._note_answer(place, -inf)
+
+    def _note_answer(self, place: Place, moment: float) -> None:
+        """Until it is written, the request counts as under way: a kill forgets nothing."""
         if self._file is not None and place.record is not None:
-            self._file.answered(place.record, now)
+            self._notes.append(partial(self._file.answered, place.record, moment))
 
     # The thread that hands out turns ----------------------------------------------------------
 
     def _hand_out(self) -> None:
         with self._changed:
             while not self._closed:
+                if self._notes:
+                    self._write_notes()
+                    continue
                 waiting = self._who_waits()
                 delay = self._window.delay(self._monotonic(), waiting) if waiting else inf
                 if delay > 0:
@@ -314,13 +346,38 @@ class RequestBudget:
                     if self._permits is not None and permit is not None:
                         self._permits.unused(permit)
                     continue
-                turn = self._waiting[self._window.choose(waiting, now)].popleft()
-                turn.permit = permit
-                turn.place = self._window.begin(turn.purpose, now)
-                if self._file is not None:
-                    turn.place.record = self._file.sent(now)
-                self._waited += now - turn.since
-                turn.end_wait()
+                self._grant(self._waiting[self._window.choose(waiting, now)].popleft(), permit, now)
+            self._write_notes()
+
+    def _grant(self, turn: Turn, permit: Permit | None, now: float) -> None:
+        place = self._window.begin(turn.purpose, now)
+        self._waited += now - turn.since
+        if self._file is not None:
+            # Before the request is sent, so that a kill finds it there.
+            self._noting = turn
+            self._changed.release()
+            try:
+                place.record = self._file.sent(now)
+            finally:
+                self._changed.acquire()
+            if self._noting is not turn:
+                # Cancelled meanwhile.
+                self._withdraw(place)
+                if self._permits is not None and permit is not None:
+                    self._permits.unused(permit)
+                return
+            self._noting = None
+        turn.permit, turn.place = permit, place
+        turn.end_wait()
+
+    def _write_notes(self) -> None:
+        notes, self._notes = self._notes, deque()
+        self._changed.release()
+        try:
+            for write in notes:
+                write()
+        finally:
+            self._changed.acquire()
 
     def _who_waits(self) -> set[Purpose]:
         return {purpose for purpose, queue in self._waiting.items() if queue}

@@ -32,7 +32,9 @@ class Purpose(IntEnum):
     """The first stream of a workflow that somebody named: before all that only the list shows."""
     NEW_STREAM = 5
     RECONNECT = 6
-    RECONCILE = 7
+    RUNNERS = 7
+    """How many runners there are: once a minute or so, which a busy budget must not starve."""
+    RECONCILE = 8
     """Whether anything was missed: only when nobody else waits, and never the last places."""
 
 
@@ -76,7 +78,8 @@ GUARANTEED_PART: Final = {
     Purpose.CAUSE: 0.1,
     Purpose.NAMED_STREAM: 0.025,
     Purpose.NEW_STREAM: 0.025,
-    Purpose.RECONNECT: 0.05,
+    Purpose.RECONNECT: 0.04,
+    Purpose.RUNNERS: 0.01,
     Purpose.RECONCILE: 0.0,
 }
 """The part of the share that each purpose is sure of, whatever the others want; one request at

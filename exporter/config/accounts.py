@@ -148,7 +148,8 @@ class Runners(Section):
     interval: Annotated[float, Duration("10s", "1h")] = Field(
         default=60.0,
         description="Time from one reading of the runners to the next. Each costs a request or "
-        "more, taken from what the rate limit has to spare.",
+        "more, taken after all that follows workflows; where that uses all of the rate limit, one "
+        "every 10 s at most is theirs.",
         examples=["1m"],
         json_schema_extra={"default": "1m"},
     )

@@ -30,8 +30,8 @@ class Plain(str):
 
 
 _DEEPEST = 24
-_MOST_VALUES = 50_000
-"""PyYAML takes a second for so many, in which nothing else of the process goes on."""
+_MOST_VALUES = 20_000
+"""PyYAML takes half a second for so many, in which nothing else of the process goes on."""
 _LONGEST_NUMBER = 64
 
 _TAG = "tag:yaml.org,2002:"
@@ -55,7 +55,7 @@ _REMEDIES = (
     ("another document", "Leave one document in the file, without a `---` between."),
     (
         f"more than {_MOST_VALUES:,} values",
-        "Split it. Long lists of ids belong into `workflow_files`.",
+        "Split it. Long lists of ids belong into `workflow_files`, an id to a line after `- `.",
     ),
     ("levels deep", "Check the brackets and the indentation."),
     ("but got '{'", "Inside `{…}` and `[…]`, put a value with `${VAR}` in quotes."),
@@ -115,7 +115,7 @@ def read_document(text: str, *, as_written: bool = False) -> Document:
         mark = error.problem_mark or error.context_mark
         document.faults.append(
             _syntax_fault(
-                error.problem or "it breaks off",
+                error.problem or "breaks off",
                 mark.line + 1 if mark else None,
                 mark.column + 1 if mark else None,
             )
@@ -166,6 +166,9 @@ def _syntax_fault(
         lambda quoted: quoted[0] if _HARMLESS.fullmatch(quoted[0]) else "(…)",
         problem.removeprefix("but "),
     )
+    if problem.startswith("it "):
+        # Our own refusal: it may well be YAML.
+        return Fault("", problem.removeprefix("it "), remedy, line)
     place = f" at column {column}" if column is not None else ""
     return Fault("", f"is not YAML{place}: {shown_problem}", remedy, line)
 

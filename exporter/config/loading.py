@@ -171,6 +171,11 @@ def _of_id_files(config: Config) -> Iterator[str]:
             ids |= file.ids or set()
             faults.append((path, file.faults))
         yield f"  {account.name}: {_counted(ids, 'id')} in {_counted(paths, 'workflow file')}"
+        if len(ids) > account.max_open_workflows:
+            yield (
+                f"  warning: accounts[{index}] follows {account.max_open_workflows:,} of these at "
+                "a time, the others as those end. Raise `max_open_workflows`, or name fewer."
+            )
         for number, files in enumerate(found.values()):
             if not files:
                 yield (

@@ -32,6 +32,9 @@ RESERVED_LABELS: Final = frozenset(
 )  # fmt: skip
 """Label names that would clash with one that is there already."""
 
+MADE_LABELS: Final = frozenset({"over", "reason", "series", "slice", "who", "whose"})
+"""Label names that queries of the dashboards and alerts make. A test compares them with these."""
+
 _LABEL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 _MEMORY: Final = 1 << 20
@@ -67,6 +70,10 @@ def _label(name: str) -> str:
         raise fault("begins with `__`", "Prometheus keeps such names for itself: take another.")
     if name in RESERVED_LABELS:
         raise fault("clashes with a label that is there already", "Take another name.")
+    if name in MADE_LABELS:
+        raise fault(
+            "clashes with a label that the dashboards and alerts make", "Take another name."
+        )
     return name
 
 

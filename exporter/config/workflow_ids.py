@@ -10,9 +10,10 @@ from exporter.config.faults import Fault, fault, key_path
 from exporter.uuids import UUID_PATTERN, normalize_workflow_id
 
 _UUID = re.compile(UUID_PATTERN)
-_PLAIN_LINE = re.compile(
-    rf"""(?P<indent> *)- +(?P<quote>["']?)(?P<id>{_UUID.pattern})(?P=quote)[ \t]*(?:[ \t]#.*)?"""
-)
+# A word in which YAML sees nothing of its own: the id, or what stands in its place by mistake.
+_WORD = r"""(?P<quote>["']?)(?P<word>\w[\w.-]*(?: \w[\w.-]*)*)(?P=quote)"""
+_PLAIN_LINE = re.compile(rf"(?P<indent> *)- +{_WORD}[ \t]*(?:[ \t]#.*)?", re.ASCII)
+_PLAIN_ITEM = re.compile(rf"\s*{_WORD}\s*", re.ASCII)
 _NO_ENTRY = re.compile(r"[ \t]*(?:#.*)?")
 _REASON = "is not a workflow id"
 _REMEDY = "Write the UUID that the service gave, such as `a1b2c3d4-e5f6-7890-abcd-ef1234567890`."
@@ -42,23 +43,54 @@ WorkflowId = Annotated[
 """A workflow's id in a model."""
 
 
-def _plain_ids(text: str) -> list[str] | None:
-    """The ids of a file in the usual form, an id to a line; `None` where it has another.
+def _words(text: str) -> list[tuple[str, int]] | None:
+    """The entries of a list in a usual form, each with its line; `None` where it has another.
 
-    PyYAML takes seconds for a hundred thousand of them.
+    That is an entry to a line, or all of them in brackets, as in JSON. PyYAML takes seconds for
+    a hundred thousand of them.
     """
-    ids: dict[str, None] = {}
+    within = text.strip()
+    if within.startswith("[") and within.endswith("]"):
+        return _words_in_brackets(text)
+    found: list[tuple[str, int]] = []
     indent: str | None = None
-    for line in text.splitlines():
+    for number, line in enumerate(text.splitlines(), 1):
         if entry := _PLAIN_LINE.fullmatch(line):
             if indent is None:
                 indent = entry["indent"]
             elif indent != entry["indent"]:
                 return None
-            ids[entry["id"].lower()] = None
-        elif not _NO_ENTRY.fullmatch(line):
+            found.append((entry["word"], number))
+        elif not _NO_ENTRY.fullmatch(line) and not (line == "---" and not found):
             return None
-    return list(ids)
+    return found
+
+
+def _words_in_brackets(text: str) -> list[tuple[str, int]] | None:
+    begin, end = text.index("["), text.rindex("]")
+    line = 1 + text.count("\n", 0, begin)
+    items = text[begin + 1 : end].split(",")
+    if not items[-1].strip():
+        # A comma may follow the last one.
+        items.pop()
+    found: list[tuple[str, int]] = []
+    for item in items:
+        if not (entry := _PLAIN_ITEM.fullmatch(item)):
+            return None
+        found.append((entry["word"], line + item.count("\n", 0, entry.start("word"))))
+        line += item.count("\n")
+    return found
+
+
+def _ids_of(words: list[tuple[str, int]]) -> tuple[list[str], list[Fault]]:
+    ids: dict[str, None] = {}
+    faults: list[Fault] = []
+    for index, (word, line) in enumerate(words):
+        if _UUID.fullmatch(word):
+            ids[word.lower()] = None
+        else:
+            faults.append(Fault(key_path((index,)), _REASON, _REMEDY, line))
+    return list(ids), faults
 
 
 def parse_workflow_ids(text: str) -> tuple[list[str], list[Fault]]:
@@ -70,8 +102,8 @@ def parse_workflow_ids(text: str) -> tuple[list[str], list[Fault]]:
     Returns:
         The ids in lower case, in the order of the file, and everything that is wrong with it.
     """
-    if (plain := _plain_ids(text)) is not None:
-        return plain, []
+    if (words := _words(text)) is not None:
+        return _ids_of(words)
     document = read_document(text)
     faults = list(document.faults)
     ids: dict[str, None] = {}

@@ -58,6 +58,7 @@ _WAYS: Final[Mapping[Purpose, _Way]] = {
     Purpose.NAMED_STREAM: "stream",
     Purpose.NEW_STREAM: "stream",
     Purpose.RECONNECT: "stream",
+    Purpose.RUNNERS: "reconcile",
     Purpose.RECONCILE: "reconcile",
 }
 

@@ -1,4 +1,4 @@
-"""Reads one account's runners every so often, in what the request budget has to spare."""
+"""Reads one account's runners every so often, after all else that the budget must carry."""
 
 import logging
 from collections.abc import Callable
@@ -144,4 +144,4 @@ class RunnerWatch(Worker):
             return self._access.client.list_runners(page=number, per_page=PER_PAGE, call=call)
 
         # A token that may not list runners is not refused for the rest.
-        return self._access.ask(Purpose.RECONCILE, self._stop, request, is_extra=True)
+        return self._access.ask(Purpose.RUNNERS, self._stop, request, is_extra=True)

@@ -14,6 +14,7 @@ from exporter.following.telemetry import StreamEnd
 from exporter.history.minutes import BUCKETS, Hour, Minute, hour_of, number_of
 from exporter.history.story import Story
 from exporter.ledger.facts import Failed, Finished, Started
+from exporter.ledger.slicing import matched
 from exporter.ledger.store import HistoryKey, HistoryRow, WorkflowKey
 from exporter.ledger.taken import Taken
 from exporter.observations import Moment
@@ -178,7 +179,8 @@ class History:
             if isinstance(fact, Started | Finished):
                 self._progress[account] = taken.at.wall
             if isinstance(fact, Started | Finished | Failed):
-                self._minute(account, number).take(workflow_id, fact)
+                slices = matched(taken.after.slices)
+                self._minute(account, number).take(workflow_id, fact, slices)
 
     def _minute(self, account: str, number: int) -> Minute:
         """One that is about to change."""

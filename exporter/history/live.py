@@ -8,6 +8,7 @@ from typing import Final
 from exporter.comfycontrol.budget import BudgetReading
 from exporter.following.answers import LastError
 from exporter.history import words
+from exporter.history.by_slice import by_slice
 from exporter.history.history import History
 from exporter.history.outlook import Plan, next_step
 from exporter.history.problems import AccountState, ExporterState, problems
@@ -152,6 +153,8 @@ class LiveViews:
             plots=hour.plots,
             budget=_budget(account, budgets.get(account.address), now),
             belief=_belief(account, workflows, glance.dropped.get(name, 0), now),
+            unseen=0 if blind else sum(1 for w in workflows if not shown_status(w)),
+            slices=by_slice(() if blind else workflows, hour, self._ledger.slice_defaults()),
         )
         progress = self._history.progress(name)
         files = account.reading.files
@@ -167,6 +170,8 @@ class LiveViews:
             ),
             share=account.share,
             faulty_files={} if files is None else files.faulty,
+            unmatched_files=() if files is None else files.unmatched,
+            open_limit=glance.full.get(name),
         )
 
     def elsewhere(self) -> Mapping[str, str]:
@@ -265,10 +270,8 @@ def _story_of(known: Workflow, line: float | None) -> Story:
 
 def _by_status(workflows: Iterable[Workflow]) -> dict[str, int]:
     counts = Counter(_OTHER if w.unknown_status is not None else shown_status(w) for w in workflows)
-    shown = {status.value: counts.pop(status.value, 0) for status in OPEN_STATUSES}
-    # Named by somebody, and nothing of it was seen yet.
-    unseen = counts.pop("", 0)
-    return shown | {_OTHER: counts[_OTHER] + unseen}
+    shown = {status.value: counts[status.value] for status in OPEN_STATUSES}
+    return shown | {_OTHER: counts[_OTHER]}
 
 
 def _budget(account: AccountNow, reading: BudgetReading | None, now: Moment) -> Budget | None:

@@ -23,6 +23,11 @@ BUCKETS: Final = 60
 MOST_CAUSES: Final = 100
 """Causes that a minute tells apart; more are `other`."""
 
+MOST_SLICES: Final = 500
+"""Values of slices that a minute tells apart; more are `other`."""
+
+FAILED: Final = frozenset({"failed", "invalid"})
+
 QUANTILE: Final = 0.95
 _STEPS: Final = 4
 _LEAST_STEP: Final = -14
@@ -43,12 +48,18 @@ class Minute:
     """By step of the scale."""
     failures: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     """By node and exception: how many, and the latest workflow."""
+    slices: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    """By label and value of those that matched: how many ended, and how many of these failed."""
 
-    def take(self, workflow_id: str, fact: Started | Finished | Failed) -> None:
-        """Count a fact."""
+    def take(
+        self, workflow_id: str, fact: Started | Finished | Failed, slices: Mapping[str, str]
+    ) -> None:
+        """Count a fact of a workflow with these slices."""
         match fact:
             case Finished(status, _):
                 self.outcomes[status.value] += 1
+                for label, value in slices.items():
+                    self._count(label, value, failed=status.value in FAILED)
             case Started(seconds):
                 step = _LEAST_STEP
                 if seconds > 0:
@@ -61,6 +72,13 @@ class Minute:
                 count, _ = self.failures.get(cause, (0, ""))
                 self.failures[cause] = count + 1, workflow_id
 
+    def _count(self, label: str, value: str, *, failed: bool) -> None:
+        key = label, value
+        if key not in self.slices and len(self.slices) >= MOST_SLICES:
+            key = label, _OTHER
+        ended, of_these = self.slices.get(key, (0, 0))
+        self.slices[key] = ended + 1, of_these + failed
+
     def packed(self) -> bytes:
         """As it is kept."""
         return orjson.dumps(
@@ -70,6 +88,7 @@ class Minute:
                 dict(self.outcomes),
                 list(self.starts.items()),
                 [(*cause, *counted) for cause, counted in self.failures.items()],
+                [(*key, *counted) for key, counted in self.slices.items()],
             ]
         )
 
@@ -80,7 +99,8 @@ class Minute:
         Raises:
             ValueError, TypeError, LookupError: it is none.
         """
-        account, number, outcomes, starts, failures = orjson.loads(content)
+        # An earlier version kept no slices.
+        account, number, outcomes, starts, failures, *more = orjson.loads(content)
         return cls(
             str(account),
             int(number),
@@ -88,6 +108,7 @@ class Minute:
             Counter({str(status): int(count) for status, count in outcomes.items()}),
             Counter({int(step): int(count) for step, count in starts}),
             {(str(n), str(e)): (int(c), str(w)) for n, e, c, w in failures},
+            {(str(k), str(v)): (int(e), int(f)) for part in more for k, v, e, f in part},
         )
 
 
@@ -103,6 +124,8 @@ class Hour:
     outcomes: Mapping[str, int]
     failures: tuple[Failures, ...]
     plots: tuple[Plot, ...]
+    slices: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    """By label and value: how many ended, and how many of these failed."""
 
 
 def hour_of(minutes: Mapping[int, Minute], wall: float) -> Hour:
@@ -115,7 +138,17 @@ def hour_of(minutes: Mapping[int, Minute], wall: float) -> Hour:
         outcomes.update(minute.outcomes)
     # In one order for every account: people compare them.
     ordered = {s.value: outcomes[s.value] for s in FINAL_STATUSES if outcomes[s.value]}
-    return Hour(ordered, _failures(known, sum(outcomes.values())), tuple(_plots(buckets)))
+    failures = _failures(known, sum(outcomes.values()))
+    return Hour(ordered, failures, tuple(_plots(buckets)), _slices(known))
+
+
+def _slices(known: Iterable[Minute]) -> dict[tuple[str, str], tuple[int, int]]:
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for minute in known:
+        for key, (ended, failed) in minute.slices.items():
+            before = found.get(key, (0, 0))
+            found[key] = before[0] + ended, before[1] + failed
+    return found
 
 
 def _failures(known: Iterable[Minute], ended: int) -> tuple[Failures, ...]:

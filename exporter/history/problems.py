@@ -55,6 +55,10 @@ class AccountState:
     """None: they are not asked for, or could not be read for a while."""
     faulty_files: Mapping[str, str] = field(default_factory=dict)
     """Of each of its workflow files that is faulty, the first fault, by path."""
+    unmatched_files: tuple[str, ...] = ()
+    """Of its `workflow_files`, those for which there is no file."""
+    open_limit: int | None = None
+    """How many workflows may be open, where others were turned away for it; else None."""
 
 
 def problems(
@@ -113,6 +117,14 @@ def _of_account(state: AccountState, now: float) -> Iterator[Problem]:
     if state.is_blind and not view.up:
         # What is known of its workflows is old, and so would be what follows.
         return
+    if state.open_limit is not None:
+        yield Problem(
+            "warning",
+            name,
+            f"{words.times(state.open_limit, 'workflow')} are open, which is the limit: others "
+            "are taken up once there is room.",
+            "Raise max_open_workflows, or name fewer ids.",
+        )
     yield from _of_workflows(state, now)
     yield from _of_belief(view, now)
     budget = view.budget
@@ -140,6 +152,13 @@ def _of_files(state: AccountState) -> Iterator[Problem]:
         more = f", and {len(others)} more" if others else ""
         text = f"The workflow file {clean(path)} is faulty{more}."
         yield Problem("warning", state.view.name, text, fault)
+    if state.unmatched_files:
+        first, *unmatched = state.unmatched_files
+        more = f", and for {len(unmatched)} more" if unmatched else ""
+        text = f"There is no workflow file for {clean(first)}{more}."
+        yield Problem(
+            "warning", state.view.name, text, "Check the path; files may also come later."
+        )
 
 
 def _of_workflows(state: AccountState, now: float) -> Iterator[Problem]:

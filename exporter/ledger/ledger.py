@@ -95,6 +95,8 @@ class Glance:
     """How often the store failed."""
     is_failing: bool
     """Whether it fails now."""
+    full: Mapping[str, int]
+    """By account that has turned open workflows away, and has no room yet, how many may be open."""
 
 
 FIND_SECONDS: Final = 1.0
@@ -525,12 +527,18 @@ class Ledger:
             dropped: dict[str, int] = {}
             for labels, total in self._memory.totals.counters_named("dropped"):
                 dropped[labels[0]] = dropped.get(labels[0], 0) + int(total.value)
+            full = {
+                account: self._rooms.room(account).limit
+                for account in accounts
+                if self._rooms.is_reached(account)
+            }
         return Glance(
             accounts=accounts,
             open_workflows=tuple(w for w in open_workflows if w.account in accounts),
             dropped=dropped,
             errors=self._keeping.errors,
             is_failing=self._keeping.is_failing,
+            full=full,
         )
 
     def find(self, workflow_id: str) -> list[Workflow]:

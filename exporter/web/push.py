@@ -118,25 +118,28 @@ class Withdrawn(BaseModel):
     """So many were not open."""
 
 
-class RefusedTokens:
-    """Tells of refused tokens in the log, now and then.
+class ToldRefusals:
+    """Tells of refusals of one kind in the log, now and then.
 
     Args:
+        message: of the line.
         monotonic: Seconds.
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, message: str, monotonic: Callable[[], float]) -> None:
+        self._message = message
         self._monotonic = monotonic
         self._told = -inf
         self._refused = 0
 
-    def note(self, client: str) -> None:
-        """One was refused that came from this address."""
+    def note(self, request: Request, **more: str) -> None:
+        """One was refused; `more` is told of the one that has a line."""
         self._refused += 1
         now = self._monotonic()
         if now - self._told < TOLD_AGAIN_SECONDS:
             return
-        log.warning("a push token was refused", extra={"client": client, "refused": self._refused})
+        client = request.client.host if request.client else "unknown"
+        log.warning(self._message, extra={"client": client, "refused": self._refused, **more})
         self._told, self._refused = now, 0
 
 
@@ -152,7 +155,8 @@ class PushEndpoints:
     ) -> None:
         self._pushed = pushed
         self._elsewhere = elsewhere
-        self._refused_tokens = RefusedTokens(monotonic)
+        self._refused_tokens = ToldRefusals("a push token was refused", monotonic)
+        self._refused_ids = ToldRefusals("pushed ids were refused: no room", monotonic)
         self._workers = workers
 
     async def accounts_of(self, request: Request) -> list[str]:
@@ -165,7 +169,7 @@ class PushEndpoints:
         # Comparing reads the tokens' files.
         accounts = await self._workers.run(self._pushed.accounts_of, _token(request))
         if not accounts:
-            self._refused_tokens.note(request.client.host if request.client else "unknown")
+            self._refused_tokens.note(request)
             raise Refused(401, "missing or wrong push token")
         return accounts
 
@@ -179,6 +183,7 @@ class PushEndpoints:
         try:
             result = await self._workers.run(self._pushed.push, account, ids, traits)
         except TooManyPushed as error:
+            self._refused_ids.note(request, account=account, reason=str(error))
             raise Refused(
                 429, f"{error}; {error.taken_up} of these were taken up: push the same again later"
             ) from None

@@ -372,7 +372,7 @@ class TestPush:
         assert "planted" not in str(line.__dict__)
 
     def test_a_crowd_of_ids_is_refused_once_too_many_wait(
-        self, base_url: str, monkeypatch: pytest.MonkeyPatch
+        self, base_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         monkeypatch.setattr(ledger, "MOST_WAITING", 30)
         url = f"{base_url}/api/v1/workflows"
@@ -380,6 +380,10 @@ class TestPush:
         answer = requests.post(url, json=ids, headers=self.AUTHORIZED, timeout=10)
         assert (answer.status_code, answer.headers["Retry-After"]) == (429, "30")
         assert "30 of these were taken up" in answer.json()["message"]
+        requests.post(url, json=ids[50:], headers=self.AUTHORIZED, timeout=10)
+        (line,) = [r for r in caplog.records if "pushed ids were refused" in r.message]
+        assert (line.__dict__["client"], line.__dict__["refused"]) == ("127.0.0.1", 1)
+        assert line.__dict__["reason"] == "30 pushed ids of the account wait to be seen"
         # What is known already is taken as ever.
         answer = requests.post(url, json=ids[:30], headers=self.AUTHORIZED, timeout=10)
         assert answer.json() == {"taken_up": 0, "known": 30}

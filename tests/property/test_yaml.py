@@ -123,6 +123,14 @@ def test_a_plain_list_says_what_yaml_says(count: int, source: random.Random) -> 
         return f"  -  {quote}{workflow_id}{quote}{comment}"
 
     text = "\n".join(entry(source.randrange(1000)) for _ in range(count))
-    # A document's mark makes it take the long way.
-    assert parse_workflow_ids(text) == parse_workflow_ids(f"---\n{text}")
+    # A document's end makes it take the long way.
+    assert parse_workflow_ids(text) == parse_workflow_ids(f"{text}\n...\n")
     assert len(parse_workflow_ids(text)[0]) > 0
+
+
+@given(st.lists(st.sampled_from(["word", "2 words", "12", "true", "~", "x: y", "#", "-", "''"])))
+@settings(deadline=None)
+def test_a_list_in_brackets_says_what_yaml_says(between: list[str]) -> None:
+    entries = [f"{number:08x}-0000-4000-8000-00000000000a" for number in range(3)]
+    text = "[" + ",\n ".join([*entries[:1], *between, *entries[1:]]) + "]"
+    assert parse_workflow_ids(text) == parse_workflow_ids(f"{text}\n...\n")

@@ -142,6 +142,10 @@ def test_check_config_says_what_the_files_of_ids_hold(
     assert f"  warning: workflow file {tmp_path / 'half.yml'}: line 3" in said
     assert f"  warning: workflow file {tmp_path / 'none.yml'}: line 2" in said
     assert "  warning: accounts[0].workflow_files[2] names no file that is there." in said
+    assert "at a time" not in said
+    file.write_text(file.read_text() + "    max_open_workflows: 2\n")
+    main(["check-config", str(file)])
+    assert "accounts[0] follows 2 of these at a time" in capsys.readouterr().out
 
 
 def test_check_config_says_how_many_series_there_can_be(
@@ -153,7 +157,8 @@ def test_check_config_says_how_many_series_there_can_be(
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "series at most, metric by metric:"
     assert lines[2].split() == ["10,504", "comfycontrol_workflow_failures_total"]
-    assert lines[-1].endswith("  in all")
+    assert lines[-2].endswith("  in all")
+    assert "of these at first" in lines[-1]
 
 
 def test_check_config_lists_every_fault_at_once_and_no_secret(

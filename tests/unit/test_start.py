@@ -62,6 +62,7 @@ def test_authorities_that_cannot_be_had_are_named(
     for command in (flags, ["check-config", str(config)]):
         assert main(command) == 1
         assert f"{variable} names '{path}', which {reason}" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
 
 
 def test_authorities_that_can_be_had(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -19,12 +19,13 @@ from exporter.history.history import History
 from exporter.history.live import AccountNow, LiveViews, Sources
 from exporter.history.outlook import Plan, next_step
 from exporter.ledger.counting import CountingRules, counts, why_not_counted
+from exporter.ledger.ledger import AccountTerms
 from exporter.ledger.slicing import SliceRule
 from exporter.ledger.workflow import Workflow
 from exporter.metrics.reading import AccountReading, ConfigReading
-from exporter.observations import Moment, Status, Traits, Via
+from exporter.observations import Moment, Status, TakenUp, Traits, Via
 from exporter.sources.files import FilesReading
-from exporter.views import SortKey, WorkflowQuery
+from exporter.views import SliceView, SortKey, WorkflowQuery
 from tests.unit.ledger.ledgers import CAUSE, T0, Clocks, make_ledger, seen, uuid
 
 UP = AccountHealth(up=True, answered=True, down_since=None)
@@ -141,6 +142,22 @@ def test_a_faulty_workflow_file_is_told_with_its_fault(
     assert problem.advice == "line 0: is no list. Write one."
     it.reads(files=FilesReading(ok=2))
     assert not any("workflow file" in text for text in it.problems())
+
+
+def test_paths_without_a_workflow_file_are_told() -> None:
+    it = Shown()
+    it.reads(files=FilesReading(ok=1, unmatched=("/ids/*.yml", "/more/*.yml")))
+    assert it.problems() == ["warning: There is no workflow file for /ids/*.yml, and for 1 more."]
+
+
+def test_a_limit_of_open_workflows_that_is_reached_is_told() -> None:
+    it = Shown()
+    it.ledger._follow({"studio": AccountTerms(3600, listed=True, most_open=2)})
+    for number in range(3):
+        it.see(number, "running", started=2)
+    assert it.problems() == [
+        "warning: 2 workflows are open, which is the limit: others are taken up once there is room."
+    ]
 
 
 def test_a_name_of_a_file_that_is_no_text_spoils_no_page() -> None:
@@ -415,3 +432,28 @@ def test_whatever_does_not_count_has_a_reason_and_only_that(**drawn: object) -> 
     pruned = drawn["pruned"]
     rules = CountingRules(float(str(drawn["line"])), True, pruned, pruned)  # type: ignore[arg-type]
     assert (why_not_counted(workflow, observed, rules) is None) is counts(workflow, observed, rules)
+
+
+def test_what_is_open_and_ended_is_told_by_slice() -> None:
+    it = Shown(SliceRule("team", "tag", re2.compile("^team:(.+)$"), 20, "none"))
+    film, lab = Traits("x", ("team:film",)), Traits("x", ("team:lab",))
+    it.see(1, "queued", traits=film)
+    it.see(2, "failed", completed=3, traits=film)
+    it.see(3, "completed", completed=3, traits=film)
+    it.see(4, "completed", completed=3, traits=lab)
+    it.see(5, "failed", completed=3, traits=Traits("x", ()))
+    (account,) = it.views.overview().accounts
+    assert account.slices == (
+        SliceView("team", "film", open=1, ended=2, failed=1),
+        SliceView("team", "none", open=0, ended=1, failed=1),
+        SliceView("team", "lab", open=0, ended=1, failed=0),
+    )
+
+
+def test_a_named_workflow_that_nobody_told_of_has_no_status_yet() -> None:
+    it = Shown()
+    it.ledger.take_up(TakenUp("studio", uuid(1), "pushed", it.now()))
+    it.see(2, "running", started=2)
+    (account,) = it.views.overview().accounts
+    assert account.unseen == 1
+    assert account.open["other"] == 0

@@ -1,7 +1,7 @@
 """The three answers at the top of the first page: what fails, what waits, whether to believe it."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -165,7 +165,7 @@ def _waiting(accounts: Iterable[AccountView], now: float) -> Waiting | None:
     return max(found, key=lambda waiting: waiting.seconds, default=None)
 
 
-def _grounds(accounts: Iterable[AccountView]) -> str:
+def _grounds(accounts: Collection[AccountView]) -> str:
     """The weakest of what speaks for the numbers."""
     beliefs = [account.belief for account in accounts]
     parts = []
@@ -175,6 +175,8 @@ def _grounds(accounts: Iterable[AccountView]) -> str:
     lags = [b.listing_lag_seconds for b in beliefs if b.listing_lag_seconds is not None]
     if lags:
         parts.append(f"the list was read whole {span(max(lags))} ago")
+    if unseen := sum(account.unseen for account in accounts):
+        parts.append(f"{count(unseen, 'named one')} not seen yet")
     if beliefs and all(b.difference == 0 for b in beliefs):
         parts.append("the service's totals agree")
     text = "; ".join(parts)

@@ -1,14 +1,16 @@
 """The request budget with threads: who waits, who goes, and what is told of it."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from exporter.comfycontrol.budget import RequestBudget, Turn
 from exporter.comfycontrol.window import Limit, Purpose
+from exporter.comfycontrol.window_file import WindowFile
 
 
 class Clock:
@@ -116,10 +118,11 @@ def test_the_most_urgent_goes_first_once_each_has_its_share(budget: RequestBudge
         last = granted(turn)
 
 
-def test_no_purpose_starves(budget: RequestBudget) -> None:
+@pytest.mark.parametrize("purpose", [Purpose.RECONNECT, Purpose.RUNNERS])
+def test_no_purpose_starves(purpose: Purpose, budget: RequestBudget) -> None:
     held = fill(budget, Purpose.LIST_FIRST_PAGE, 10)
     urgent = [budget.enter(Purpose.LIST_FIRST_PAGE) for _ in range(10)]
-    last = budget.enter(Purpose.RECONNECT)
+    last = budget.enter(purpose)
     held[0].unused()
     granted(last)
     assert not any(turn.over.is_set() for turn in urgent)
@@ -250,9 +253,11 @@ def test_the_share_is_what_the_reserve_leaves(
     budget.close()
 
 
+@pytest.mark.parametrize("look", [RequestBudget.reading, lambda b: b.enter(Purpose.NEW_STREAM)])
 def test_it_is_told_when_the_share_is_cut_and_when_it_is_whole_again(
-    clock: Clock, caplog: pytest.LogCaptureFixture
+    look: Callable[[RequestBudget], object], clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
+    # Nobody need scrape: it is enough that something is asked for.
     caplog.set_level("INFO")
     budget = make(clock, Limit(requests=10, reserve=0.0))
     try:
@@ -271,9 +276,82 @@ def test_it_is_told_when_the_share_is_cut_and_when_it_is_whole_again(
         budget.reading()
         assert len(caplog.records) == 1
         clock.now += 1
+        look(budget)
         assert budget.reading().allowed == 10
-        budget.reading()
         (_, line) = caplog.records
         assert line.message == "the share of requests is whole again"
     finally:
         budget.close()
+
+
+class SlowFile(WindowFile):
+    """On a disk that does not answer until it is told to."""
+
+    def __init__(self, path: Path) -> None:
+        self.writing = threading.Event()
+        self.goes_on = threading.Event()
+        self.goes_on.set()
+        super().__init__(path, bytes(16))
+
+    def _write(self, data: bytes, place: int) -> None:
+        self.writing.set()
+        assert self.goes_on.wait(10)
+        super()._write(data, place)
+
+
+@pytest.fixture
+def slow(tmp_path: Path, clock: Clock) -> Iterator[tuple[RequestBudget, SlowFile]]:
+    file = SlowFile(tmp_path / "window")
+    limit = Limit(requests=10, reserve=0.0, at_once=1.0)
+    budget = RequestBudget("localhost", limit, monotonic=clock, wall=clock, file=file)
+    yield budget, file
+    file.goes_on.set()
+    budget.close()
+
+
+@pytest.mark.timeout(8)
+def test_a_disk_that_does_not_answer_holds_up_requests_and_nobody_else(
+    slow: tuple[RequestBudget, SlowFile],
+) -> None:
+    budget, file = slow
+    first, second = fill(budget, Purpose.NEW_STREAM, 2)
+    file.goes_on.clear()
+    file.writing.clear()
+    third = budget.enter(Purpose.NEW_STREAM)
+    assert file.writing.wait(10)
+    # None of these waits: a loop with all the streams calls them.
+    first.answered()
+    second.refused(1.0)
+    assert budget.reading().used == 3
+    fourth = budget.enter(Purpose.NEW_STREAM)
+    fourth.cancel()
+    assert not third.over.is_set()
+    file.goes_on.set()
+    granted(third)
+
+
+@pytest.mark.parametrize("end", [lambda b, t: t.cancel(), lambda b, t: b.close()])
+def test_who_is_cancelled_while_it_is_noted_gives_its_place_back(
+    end: Callable[[RequestBudget, Turn], None], slow: tuple[RequestBudget, SlowFile]
+) -> None:
+    budget, file = slow
+    file.goes_on.clear()
+    turn = budget.enter(Purpose.NEW_STREAM)
+    assert file.writing.wait(10)
+    end(budget, turn)
+    assert turn.wait() is False
+    file.goes_on.set()
+    budget.close()
+    assert budget.reading().used == 0
+
+
+def test_what_was_answered_is_noted_by_the_end(
+    slow: tuple[RequestBudget, SlowFile], tmp_path: Path, clock: Clock
+) -> None:
+    budget, _ = slow
+    (turn,) = fill(budget, Purpose.NEW_STREAM, 1)
+    turn.answered()
+    budget.close()
+    memory = WindowFile(tmp_path / "window", bytes(16)).memory
+    assert memory is not None
+    assert [each.answered for each in memory.requests] == [clock.now]

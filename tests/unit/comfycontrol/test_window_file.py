@@ -312,6 +312,8 @@ def test_a_budget_goes_on_where_the_earlier_one_was_killed(machine: Machine) -> 
     assert all(turn.wait() for turn in turns)
     turns[0].answered()
     turns[1].unused()
+    # Killed once that was noted.
+    first.close()
     machine.now += 5.0
     # One answered five seconds ago, two under way.
     second = machine.start()

@@ -1,11 +1,13 @@
 """What `metrics.slices` takes and refuses."""
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from exporter.config import Config, ConfigError, load
-from exporter.config.slices import RESERVED_LABELS
+from exporter.config.slices import MADE_LABELS, RESERVED_LABELS
 from exporter.metrics.catalogue import CATALOGUE
 
 TEAM = '{label: team, from: tag, match: "^team[:=](.+)$", values: 20, default: none}'
@@ -91,6 +93,22 @@ def test_combinations_are_limited_unless_one_says_so(tmp_path: Path) -> None:
 def test_every_label_of_ours_is_refused() -> None:
     sliced = {label for metric in CATALOGUE if metric.sliced for label in metric.labels}
     assert sliced <= RESERVED_LABELS
+
+
+def test_every_label_that_queries_make_is_refused(tmp_path: Path) -> None:
+    root = Path(__file__).parents[3]
+    made: set[str] = set()
+    for file in [*(root / "dashboards").glob("*.json"), *(root / "alerts").glob("*.yml")]:
+        text = file.read_text("utf-8").replace('\\"', '"')
+        made.update(re.findall(r', "([a-z_]+)", "[^"]*", "[^"]*", "[^"]*"\)', text))
+        for rule in yaml.safe_load(text)["groups"] if file.suffix == ".yml" else ():
+            made.update(*(each.get("labels", {}) for each in rule["rules"]))
+    assert {"whose", "reason"} <= made
+    assert made <= RESERVED_LABELS | MADE_LABELS
+    (told,) = faults(tmp_path, '{label: whose, from: tag, match: "(a)"}')
+    assert told == (
+        "metrics.slices[0].label clashes with a label that the dashboards and alerts make"
+    )
 
 
 def test_a_pattern_holds_no_variables(tmp_path: Path) -> None:

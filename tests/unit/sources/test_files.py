@@ -164,6 +164,24 @@ def test_a_hundred_and_fifty_thousand_ids_are_read(tmp_path: Path) -> None:
     assert watch.files.reading().ok == 1
 
 
+@pytest.mark.parametrize("form", ["lines", "json", "brackets"])
+def test_one_mistake_among_a_hundred_and_fifty_thousand_ids_is_named(
+    tmp_path: Path, form: str
+) -> None:
+    ids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(150_000)]
+    entries = [*ids[:100_000], "no id", *ids[100_000:]]
+    if form == "lines":
+        write(tmp_path / "ids.yml", *entries)
+    else:
+        quote = '"' if form == "json" else ""
+        text = ",\n".join(f"{quote}{entry}{quote}" for entry in entries)
+        (tmp_path / "ids.yml").write_text(f"[{text}]\n")
+    watch = Watch(str(tmp_path / "ids.yml"))
+    assert watch.files.read() == set(ids)
+    (fault,) = watch.files.reading().faulty.values()
+    assert fault.startswith("line 100001: [100000] is not a workflow id")
+
+
 def test_a_faulty_file_is_told_until_it_is_mended(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,0 +1,50 @@
+"""What is open and has ended lately by each value of a slice. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+
+from exporter.history.minutes import FAILED, Hour
+from exporter.ledger.slicing import matched
+from exporter.ledger.workflow import Workflow
+from exporter.views import SliceView
+
+
+def by_slice(
+    workflows: Iterable[Workflow], hour: Hour, defaults: Mapping[str, str]
+) -> tuple[SliceView, ...]:
+    """Every value of the labels that are configured, most failures first.
+
+    Args:
+        workflows: those that are open.
+        hour: what ended in the last one.
+        defaults: by label, what is shown where nothing matched.
+    """
+    open_now = [matched(workflow.slices) for workflow in workflows]
+    return tuple(
+        view
+        for label, default in defaults.items()
+        for view in sorted(
+            _of_label(label, default, open_now, hour),
+            key=lambda view: (-view.failed, -view.ended, -view.open, view.value),
+        )
+    )
+
+
+def _of_label(
+    label: str, default: str, open_now: list[dict[str, str]], hour: Hour
+) -> Iterator[SliceView]:
+    is_open = Counter(each.get(label, default) for each in open_now)
+    ended = {value: counts for (its, value), counts in hour.slices.items() if its == label}
+    # Where nothing matched is what the others leave.
+    all_ended = sum(hour.outcomes.values())
+    all_failed = sum(count for status, count in hour.outcomes.items() if status in FAILED)
+    rest = (
+        all_ended - sum(counts[0] for counts in ended.values()),
+        all_failed - sum(counts[1] for counts in ended.values()),
+    )
+    before = ended.get(default, (0, 0))
+    ended[default] = before[0] + rest[0], before[1] + rest[1]
+    for value in {**is_open, **ended}:
+        amounts = is_open[value], *ended.get(value, (0, 0))
+        if any(amounts):
+            yield SliceView(label, value, *amounts)
