@@ -454,8 +454,7 @@ def test_whatever_is_mounted_is_there(file: Path) -> None:
     spec = pod(objects)
     there = {v["name"] for v in spec["volumes"]}
     there |= {
-        c["metadata"]["name"]
-        for c in workload(objects)["spec"].get("volumeClaimTemplates", [])
+        c["metadata"]["name"] for c in workload(objects)["spec"].get("volumeClaimTemplates", [])
     }
     assert {m["name"] for m in spec["containers"][0]["volumeMounts"]} == there
 

@@ -114,9 +114,10 @@ def test_only_several_have_a_disruption_budget(settings: list[str], is_there: bo
 
 
 def test_one_replica_is_not_kept_apart_from_itself() -> None:
-    assert not {"affinity", "topologySpreadConstraints"} & pod(
-        render(settings=[TOKEN, DATABASE])
-    ).keys()
+    assert (
+        not {"affinity", "topologySpreadConstraints"}
+        & pod(render(settings=[TOKEN, DATABASE])).keys()
+    )
 
 
 def test_more_than_one_without_a_database_are_refused_with_the_reason() -> None:
