@@ -5,6 +5,7 @@ alerts/rules.py                 →  files/rules/*.yml, templates of the rules
 the exporter's models           →  files/time_to_start_buckets.json, for the notes
 values.yaml                     →  the table of values in README.md
 the exporter's models, the above →  values.schema.json
+exporter/metrics/scraping.py    →  files/series_of_accounts.txt, for the monitors
 """
 
 import json
@@ -14,6 +15,7 @@ from typing import Final
 
 from alerts import build as alerts
 from exporter.config.models import Metrics
+from exporter.metrics.scraping import of_accounts_pattern
 from helm.page import documented, table
 from helm.schema import schema
 
@@ -51,6 +53,8 @@ def files() -> dict[Path, str]:
         "values.schema.json": f"{written}\n",
         # For the notes, which warn of an objective that no bucket has.
         "files/time_to_start_buckets.json": f"{json.dumps(_buckets())}\n",
+        # For monitors of several replicas.
+        "files/series_of_accounts.txt": f"{of_accounts_pattern()}\n",
     } | {
         f"files/rules/{name}": text
         for name, text in alerts.rule_files(alerts.HelmTemplate(".Values.rules")).items()

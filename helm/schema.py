@@ -25,8 +25,9 @@ def schema(descriptions: Mapping[str, str], thresholds: Mapping[str, Any]) -> Sc
     """
     chart = Values.model_json_schema(by_alias=True)
     config = Config.model_json_schema()
-    definitions = {**chart.pop("$defs"), **config["$defs"]}
-    resolved: Schema = _resolved(chart, definitions)
+    definitions = config["$defs"]
+    # Each with its own: some of them have the same names.
+    resolved: Schema = _resolved(chart, chart.pop("$defs"))
     accounts: Schema = _resolved(config["properties"].pop("accounts")["items"], definitions)
     rest: Schema = _resolved(config, definitions)
     rest.pop("required")

@@ -146,6 +146,19 @@ class Persistence(Part):
     emptyDirSizeLimit: SizeLimit
 
 
+class Postgres(Part):
+    """A ledger that several pods share."""
+
+    existingSecret: Name
+    key: Key
+
+
+class Storage(Part):
+    """Where the ledger is, if not in a volume."""
+
+    postgres: Postgres
+
+
 class Monitor(Part):
     """A ServiceMonitor or a PodMonitor."""
 
@@ -204,6 +217,13 @@ class ScrapeFrom(Part):
     namespace: Name
 
 
+class DatabasePolicy(Part):
+    """Where the database is."""
+
+    to: Objects
+    ports: Annotated[list[PolicyPort], Field(min_length=1)]
+
+
 class NetworkPolicy(Part):
     """Who may talk to whom."""
 
@@ -215,6 +235,7 @@ class NetworkPolicy(Part):
     to: Objects
     toPorts: Annotated[list[PolicyPort], Field(min_length=1)]
     dns: Objects
+    database: DatabasePolicy
     extraEgress: Objects
     extraIngress: Objects
     annotations: Strings
@@ -240,7 +261,7 @@ class ServiceAccount(Part):
 class PodDisruptionBudget(Part):
     """For drains."""
 
-    enabled: bool
+    enabled: Literal["", True, False]
     maxUnavailable: Annotated[int, Field(ge=0, le=1)]
     unhealthyPodEvictionPolicy: Literal["AlwaysAllow", "IfHealthyBudget"]
 
@@ -270,6 +291,7 @@ class Values(Part):
     caBundle: CaBundle
     web: Web
     service: Service
+    storage: Storage
     persistence: Persistence
     serviceMonitor: Monitor
     podMonitor: Monitor
@@ -277,7 +299,7 @@ class Values(Part):
     prometheusRule: PrometheusRule
     dashboards: Dashboards
     networkPolicy: NetworkPolicy
-    replicas: Annotated[int, Field(ge=0, le=1)]
+    replicas: Count
     image: Image
     imagePullSecrets: Objects
     serviceAccount: ServiceAccount

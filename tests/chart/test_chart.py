@@ -26,6 +26,7 @@ from tests.e2e.programs import program
 
 CI = CHART / "ci"
 TOKEN = "tokenSecret.name=comfycontrol"
+DATABASE = "storage.postgres.existingSecret=comfycontrol-database"
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +35,14 @@ def _helm() -> None:
     program("helm")
 
 
+def workload(objects: list[Object]) -> Object:
+    """What runs the pods."""
+    (found,) = [o for o in objects if o["kind"] in ("StatefulSet", "Deployment")]
+    return found
+
+
 def pod(objects: list[Object]) -> Object:
-    spec: Object = the(objects, "StatefulSet")["spec"]["template"]["spec"]
+    spec: Object = workload(objects)["spec"]["template"]["spec"]
     return spec
 
 
@@ -129,7 +136,7 @@ def test_the_exporter_takes_the_configuration(file: Path, tmp_path: Path) -> Non
     objects = render(file)
     path = configuration(objects, tmp_path)
     given = container(objects).get("env", [])
-    environ = {e["name"]: e["value"] for e in given if "value" in e}
+    environ = {e["name"]: e.get("value", "from-the-cluster") for e in given}
     code, said = exporter.config.check(path, {**environ, "STAGE_TOKEN": "cfc_stub"})
     assert code == 0, said
     # Tokens that are somewhere are in use: no file lies beside the configuration for nothing.
@@ -143,7 +150,8 @@ def test_the_exporter_takes_the_arguments(file: Path) -> None:
     arguments = parse(container(render(file))["args"])
     mounts = {m["mountPath"] for m in container(render(file))["volumeMounts"]}
     assert str(arguments.config_file.parent) in mounts
-    assert str(arguments.storage_path) in mounts
+    ledger = arguments.storage_path if arguments.dsn_file is None else arguments.dsn_file.parent
+    assert str(ledger) in mounts
     web = arguments.web_config_file
     assert web is None or str(web.parent) in mounts
 
@@ -193,7 +201,17 @@ def test_a_new_configuration_replaces_the_pod_only_where_asked() -> None:
     ("settings", "said"),
     [
         ([], "There is no account to follow."),
-        ([TOKEN, "replicas=2"], "at '/replicas': maximum: got 2, want 1"),
+        ([TOKEN, "replicas=2"], "replicas is 2, and the ledger is SQLite in a volume"),
+        ([TOKEN, "replicas=-1"], "at '/replicas': minimum: got -1, want 0"),
+        (
+            [TOKEN, "storage.postgres.existingSecret=Not one"],
+            "at '/storage/postgres/existingSecret': 'Not one'",
+        ),
+        ([TOKEN, "storage.postgres.dsn=postgresql://a"], "additional properties 'dsn' not allowed"),
+        (
+            [TOKEN, "config.storage.postgres.dsn_file=/a"],
+            "config.storage is the chart's to say",
+        ),
         ([TOKEN, "replica=1"], "additional properties 'replica' not allowed"),
         ([TOKEN, "token=x"], "token is given along with tokenSecret.name"),
         ([TOKEN, "accounts.a.token=x"], "token or tokenSecret is given along with accounts"),
@@ -393,10 +411,10 @@ def test_a_package_holds_files_and_renders_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", VALUES, ids=lambda file: file.stem)
 def test_selectors_find_the_pod_and_the_service(file: Path) -> None:
     objects = render(file)
-    stateful = the(objects, "StatefulSet")
-    labels = stateful["spec"]["template"]["metadata"]["labels"].items()
+    runs = workload(objects)["spec"]
+    labels = runs["template"]["metadata"]["labels"].items()
     service = the(objects, "Service")
-    assert stateful["spec"]["selector"]["matchLabels"].items() <= labels
+    assert runs["selector"]["matchLabels"].items() <= labels
     assert service["spec"]["selector"].items() <= labels
     for found in objects:
         if found["kind"] in ("PodMonitor", "PodDisruptionBudget"):
@@ -436,8 +454,7 @@ def test_whatever_is_mounted_is_there(file: Path) -> None:
     spec = pod(objects)
     there = {v["name"] for v in spec["volumes"]}
     there |= {
-        c["metadata"]["name"]
-        for c in the(objects, "StatefulSet")["spec"].get("volumeClaimTemplates", [])
+        c["metadata"]["name"] for c in workload(objects)["spec"].get("volumeClaimTemplates", [])
     }
     assert {m["name"] for m in spec["containers"][0]["volumeMounts"]} == there
 
@@ -667,6 +684,15 @@ def test_both_monitors_give_the_job_that_the_alerts_look_for() -> None:
         ([TOKEN, "rules.objective.starts_within=90"], "nothing tells", "starts_within"),
         ([TOKEN, "replicas=0"], "PAUSED", "helm -n comfycontrol test"),
         ([TOKEN, "serviceMonitor.enabled=true"], "helm -n comfycontrol test", "nothing tells"),
+        ([TOKEN, DATABASE], "rollout status deployment/comfycontrol-exporter", "statefulset"),
+        ([TOKEN, DATABASE], "scrape every pod, and not the Service", "static_configs"),
+        ([TOKEN, DATABASE, "persistence.enabled=false"], "rollout status", "emptyDir"),
+        (
+            [TOKEN, DATABASE, "scrapeAnnotations.enabled=true"],
+            "needs the metric_relabel_configs of docs/replicas.md",
+            "nothing tells",
+        ),
+        ([TOKEN, DATABASE, "podMonitor.enabled=true"], "rollout", "metric_relabel_configs"),
         (
             [TOKEN, "serviceMonitor.enabled=true", "podMonitor.enabled=true"],
             "has every sample twice",

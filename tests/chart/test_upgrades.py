@@ -68,7 +68,10 @@ def everything() -> list[tuple[Place, Any]]:
     for file in VALUES:
         found.update(leaves(yaml.safe_load(file.read_text("utf-8"))))
     # Whom it follows is no question of an upgrade; and some values want others beside them.
-    others = ("accounts", "existing", "token", "web", "extraObjects", "workflowFiles", "test")
+    others = (
+        *("accounts", "existing", "token", "web", "extraObjects", "workflowFiles", "test"),
+        *("replicas", "storage"),
+    )
     return [(place, value) for place, value in found.items() if not place[0].startswith(others)]
 
 
@@ -109,8 +112,8 @@ def test_each_of_them_is_refused_by_the_api_server(setting: str) -> None:
 
 
 @contextmanager
-def cluster(stateful_set: Object | None, folder: Path) -> Iterator[Path]:
-    """As much of an API server as a look-up needs, with one StatefulSet or none; its kubeconfig."""
+def cluster(workload: Object | None, folder: Path) -> Iterator[Path]:
+    """As much of an API server as a look-up needs, with one workload or none; its kubeconfig."""
     answers: dict[str, Any] = {
         "/version": {"major": "1", "minor": "34", "gitVersion": "v1.34.1"},
         "/api": {"kind": "APIVersions", "versions": ["v1"]},
@@ -135,13 +138,20 @@ def cluster(stateful_set: Object | None, folder: Path) -> Iterator[Path]:
                     "namespaced": True,
                     "kind": "StatefulSet",
                     "verbs": ["get"],
-                }
+                },
+                {
+                    "name": "deployments",
+                    "singularName": "deployment",
+                    "namespaced": True,
+                    "kind": "Deployment",
+                    "verbs": ["get"],
+                },
             ],
         },
     }
-    if stateful_set is not None:
-        place = "/apis/apps/v1/namespaces/comfycontrol/statefulsets"
-        answers[f"{place}/{stateful_set['metadata']['name']}"] = stateful_set
+    if workload is not None:
+        place = f"/apis/apps/v1/namespaces/comfycontrol/{workload['kind'].lower()}s"
+        answers[f"{place}/{workload['metadata']['name']}"] = workload
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -231,3 +241,53 @@ def test_a_volume_cannot_come_by_an_upgrade_alone(tmp_path: Path) -> None:
 )
 def test_what_can_be_changed_is_not_refused(live: Any, setting: str, tmp_path: Path) -> None:
     assert "kind: StatefulSet" in upgrade(live(), setting, tmp_path)
+
+
+# From the volume to PostgreSQL, and back ------------------------------------------------------
+
+DATABASE: Final = "storage.postgres.existingSecret=comfycontrol-database"
+
+
+def scaled(live: Object, replicas: int) -> Object:
+    return {**live, "spec": {**live["spec"], "replicas": replicas}}
+
+
+def deployed(replicas: int) -> Object:
+    live = dict(the(render(settings=[TOKEN, DATABASE]), "Deployment"))
+    return scaled(live, replicas)
+
+
+@pytest.mark.parametrize(
+    ("live", "setting", "said"),
+    [
+        (living, DATABASE, "scale statefulset/comfycontrol-exporter --replicas=0"),
+        (lambda: deployed(3), "", "scale deployment/comfycontrol-exporter --replicas=0"),
+    ],
+    ids=["there", "back"],
+)
+def test_a_ledger_that_is_in_use_is_not_left_behind(
+    live: Any, setting: str, said: str, tmp_path: Path
+) -> None:
+    """Helm would start the new pods beside the old ones, and they would begin at 0."""
+    with pytest.raises(HelmError) as error:
+        upgrade(live(), setting, tmp_path)
+    assert said in str(error.value)
+    assert "From the volume to PostgreSQL" in str(error.value)
+    assert "## From the volume to PostgreSQL\n" in (
+        CHART.parents[1] / "docs" / "kubernetes.md"
+    ).read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("live", "setting", "kind"),
+    [
+        (lambda: scaled(living(), 0), DATABASE, "Deployment"),
+        (lambda: deployed(0), "", "StatefulSet"),
+        (lambda: deployed(3), DATABASE, "Deployment"),
+    ],
+    ids=["there", "back", "the same"],
+)
+def test_one_that_was_stopped_can_be_followed(
+    live: Any, setting: str, kind: str, tmp_path: Path
+) -> None:
+    assert f"kind: {kind}" in upgrade(live(), setting, tmp_path)

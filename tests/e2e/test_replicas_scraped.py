@@ -37,13 +37,17 @@ def test_series_go_on_from_replica_to_replica(stage: Stage, server: Server) -> N
                 "static_configs": [
                     {"targets": [f"127.0.0.1:{each}" for each in story.replicas.ports]}
                 ],
+                # As the Prometheus operator does it.
+                "relabel_configs": [{"source_labels": ["__address__"], "target_label": "pod"}],
                 "metric_relabel_configs": [
                     {
                         "source_labels": ["__name__"],
                         "regex": of_accounts_pattern(),
-                        "target_label": "instance",
-                        "replacement": "",
+                        "target_label": label,
+                        "replacement": replacement,
                     }
+                    # As in docs/replicas.md, and as the chart's monitors have it.
+                    for label, replacement in (("instance", ""), ("pod", "${none}"))
                 ],
             }
         ],

@@ -9,6 +9,12 @@ import jsonschema
 import pytest
 import yaml
 
+from exporter.config import check
+from exporter.config.storage import read_dsn
+from exporter.flags import parse
+from exporter.metrics.scraping import of_accounts_pattern
+from exporter.simulator import load_scenario
+
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))
 MONITORING = ROOT / "examples" / "monitoring"
@@ -40,8 +46,10 @@ def test_whatever_is_mounted_is_there(source: str) -> None:
 
 def test_images_are_pinned_and_ports_are_local() -> None:
     for service in COMPOSE["services"].values():
-        assert re.search(r":v?\d+\.\d+\.\d+$|^comfycontrol-exporter:", service["image"])
-        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+        # Versions of PostgreSQL have two parts.
+        pinned = r":v?\d+\.\d+\.\d+$|^postgres:\d+\.\d+$|^comfycontrol-exporter:"
+        assert re.search(pinned, service["image"])
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 
 
 def test_each_program_is_told_to_read_what_is_mounted() -> None:
@@ -62,7 +70,7 @@ def test_prometheus_finds_rules_and_programs_by_the_names_they_have() -> None:
         inside = Path("/etc/prometheus", rule_file).parts
         assert inside[:5] == ("/", "etc", "prometheus", "..", "..")
         assert ("prometheus", f"/{inside[5]}") in mounted()
-    (scrape,) = config["scrape_configs"]
+    scrape = config["scrape_configs"][0]
     (manager,) = config["alerting"]["alertmanagers"]
     for part in (scrape, manager):
         for target in part["static_configs"][0]["targets"]:
@@ -90,3 +98,61 @@ def test_grafana_is_given_its_source_and_its_boards() -> None:
     for target in places:
         if target[0] == "grafana" and target[1].endswith(".yml"):
             assert target[1].startswith("/etc/grafana/provisioning/")
+
+
+# The profile `replicas` -----------------------------------------------------------------------
+
+REPLICAS = MONITORING / "replicas"
+
+
+def test_replicas_come_only_where_they_are_asked_for() -> None:
+    of_profile = {name for name, service in COMPOSE["services"].items() if service.get("profiles")}
+    assert of_profile == {"replica", "simulator", "postgres"}
+    for name in of_profile:
+        assert COMPOSE["services"][name]["profiles"] == ["replicas"]
+        # Nobody who is there without them waits for them.
+        assert not any(
+            name in service.get("depends_on", {})
+            for other, service in COMPOSE["services"].items()
+            if other not in of_profile
+        )
+
+
+def test_three_replicas_share_a_ledger() -> None:
+    replica = COMPOSE["services"]["replica"]
+    assert replica["deploy"] == {"replicas": 3}
+    arguments = parse(replica["command"])
+    places = mounted()
+    assert ROOT / places["replica", str(arguments.config_file)] == REPLICAS / "config.yml"
+    assert ROOT / places["replica", str(arguments.dsn_file)] == REPLICAS / "dsn"
+    _, _, host = read_dsn(REPLICAS / "dsn").partition("@")
+    assert host.partition("/")[0] in COMPOSE["services"]
+    assert replica["depends_on"]["postgres"] == {"condition": "service_healthy"}
+    # One port of this machine for each.
+    ((first, last),) = (re.findall(r":(\d+)-(\d+):10871$", port)[0] for port in replica["ports"])
+    assert int(last) - int(first) == 2
+
+
+def test_they_follow_the_simulator() -> None:
+    command = COMPOSE["services"]["simulator"]["command"]
+    arguments = parse(command)
+    scenario = load_scenario(ROOT / mounted()["simulator", arguments.scenario])
+    code, said = check(REPLICAS / "config.yml", {})
+    assert code == 0, said
+    accounts = yaml.safe_load((REPLICAS / "config.yml").read_text("utf-8"))["accounts"]
+    port = command[-1].rpartition(":")[2]
+    assert {a["base_url"] for a in accounts} == {f"http://simulator:{port}"}
+    assert {a["name"]: a["token"] for a in accounts} == {
+        account.name: account.tokens[0] for account in scenario.accounts
+    }
+
+
+def test_prometheus_scrapes_each_of_them() -> None:
+    config = yaml.safe_load((MONITORING / "prometheus.yml").read_text("utf-8"))
+    _, job = config["scrape_configs"]
+    (where,) = job["dns_sd_configs"]
+    assert where["names"] == ["replica"]
+    assert where["port"] == 10871
+    (relabeling,) = job["metric_relabel_configs"]
+    assert relabeling["regex"] == of_accounts_pattern(), "it is another one now: write it there"
+    assert (relabeling["target_label"], relabeling["replacement"]) == ("instance", "")

@@ -28,7 +28,13 @@ def know(cursor: Cursor, accounts: Collection[str]) -> None:
     )
 
 
-def take(cursor: Cursor, account: str, holder: str, seconds: float = LEASE_SECONDS) -> Lease | None:
+def take(
+    cursor: Cursor,
+    account: str,
+    holder: str,
+    seconds: float = LEASE_SECONDS,
+    known: Lease | None = None,
+) -> Lease | None:
     """Hold an account for so long from now on; None while another replica does.
 
     Whoever holds it already goes on in the same epoch, even after its time, as long as nobody
@@ -39,13 +45,21 @@ def take(cursor: Cursor, account: str, holder: str, seconds: float = LEASE_SECON
         account: by its name.
         holder: this replica, in this life.
         seconds: from the database's now on.
+        known: what this replica believes to hold. A database that has lost commits would give its
+            epoch once more, and nobody could tell what was written between the two.
     """
     cursor.execute(
-        "UPDATE comfycontrol_account SET epoch = epoch + (holder IS DISTINCT FROM %(me)s)::int, "
+        "UPDATE comfycontrol_account SET epoch = CASE WHEN holder IS DISTINCT FROM %(me)s "
+        "THEN greatest(epoch, %(known)s) + 1 ELSE epoch END, "
         "holder = %(me)s, until = clock_timestamp() + make_interval(secs => %(seconds)s) "
         "WHERE name = %(account)s AND (until <= clock_timestamp() OR holder = %(me)s) "
         "RETURNING epoch",
-        {"me": holder, "account": account, "seconds": seconds},
+        {
+            "me": holder,
+            "account": account,
+            "seconds": seconds,
+            "known": 0 if known is None else known.epoch,
+        },
     )
     found = cursor.fetchone()
     return None if found is None else Lease(account, holder, int(found[0]))

@@ -214,7 +214,8 @@ class Replica:
                 wants = True
             else:
                 wants = not in_time and (is_ours or is_unclaimed)
-            lease = take(cursor, account, self.name) if wants else None
+            known_lease = self._leases.get(account)
+            lease = take(cursor, account, self.name, known=known_lease) if wants else None
             if lease is None and in_time and holder is not None and holder != self.name:
                 found.holders[account] = str(holder)
             if lease is not None:

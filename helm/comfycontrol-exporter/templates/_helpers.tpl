@@ -149,9 +149,21 @@ relabelings:
   {{- with .monitor.relabelings }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- with .monitor.metricRelabelings }}
+{{- if or .monitor.metricRelabelings (include "comfycontrol-exporter.inPostgres" .root) }}
 metricRelabelings:
+  {{- if include "comfycontrol-exporter.inPostgres" .root }}
+  # Series of an account move with it from pod to pod, and stay the same series. `none` is no group of the expression, so both labels
+  # become empty; an empty text here would be left out by older operators.
+  {{- range list "instance" "pod" }}
+  - sourceLabels: [__name__]
+    regex: {{ $.root.Files.Get "files/series_of_accounts.txt" | trim | quote }}
+    targetLabel: {{ . }}
+    replacement: ${none}
+  {{- end }}
+  {{- end }}
+  {{- with .monitor.metricRelabelings }}
   {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}
 {{- end -}}
 

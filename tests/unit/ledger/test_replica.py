@@ -195,6 +195,22 @@ def test_what_another_was_found_to_hold_is_let_go(make: Make, keeper: PostgresKe
     assert process.look() == ["agency"]
 
 
+def test_what_was_held_in_an_epoch_that_the_database_has_lost_is_begun_afresh(
+    make: Make, keeper: PostgresKeeper
+) -> None:
+    """The model of tests/model/shared_ledger.py has found it: an epoch that was given twice."""
+    process = make("a")
+    process.look()
+    # The lease was in the commits that a standby lacked. Whoever held the account before has gone
+    # on, and handed it on, before this replica looked again.
+    keeper.execute(
+        "UPDATE comfycontrol_account SET holder = NULL, epoch = epoch - 1, until = '-infinity', "
+        "commits = commits + 1"
+    )
+    assert process.look() == list(ACCOUNTS)
+    assert process.replica.reading().epochs == dict.fromkeys(ACCOUNTS, 2)
+
+
 def test_what_was_found_lost_and_is_free_is_begun_afresh(
     make: Make, keeper: PostgresKeeper
 ) -> None:
