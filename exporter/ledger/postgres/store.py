@@ -95,6 +95,8 @@ class _Held:
     """Series that the database has as waiting, by their numbers in this process."""
     until: float = inf
     """Monotonic time at which the lease is over, unless it is renewed."""
+    shown: Totals | None = None
+    """What was shown before the database lost commits, until it has been given all again."""
     doubt: _Doubt | None = None
     forgotten: Forgotten | None = None
     """What was dropped without anybody having been told."""
@@ -218,8 +220,9 @@ class PostgresStore:
         in_time = [held for held in list(self._held.values()) if held.until > monotonic]
         shown = Shown(frozenset(held.lease.account for held in in_time))
         for held in in_time:
-            shown.counters.update(held.totals.counters)
-            shown.histograms.update(held.totals.histograms)
+            totals = held.totals if held.shown is None else held.shown
+            shown.counters.update(totals.counters)
+            shown.histograms.update(totals.histograms)
         return shown
 
     def _lose(self, account: str) -> None:
@@ -372,6 +375,8 @@ class PostgresStore:
             return
         self._words |= words
         self._note_kept(held, part, self._announced)
+        # The first batch after a loss has all that is known.
+        held.shown = None
         for key in due:
             held.waiting.pop(key, None)
 
@@ -425,6 +430,8 @@ class PostgresStore:
 
     def _note_regression(self, held: _Held, lost: int, totals: Totals) -> None:
         held.commits -= lost
+        if held.shown is None:
+            held.shown = held.totals
         held.totals, held.waiting = totals, {}
         self.regressions += lost
         log.error(

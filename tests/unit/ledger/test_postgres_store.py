@@ -222,7 +222,10 @@ class TestADatabaseThatHasLostCommits:
         with pytest.raises(StoreBehind) as behind:
             store.keep(outcome(4, 4.0))
         assert (behind.value.account, store.regressions) == ("studio", 2)
+        # What was shown is held until then.
+        assert store.committed().counters[FINISHED].value == 3.0
         store.keep(outcome(4, 4.0))
+        assert store.committed().counters[FINISHED].value == 4.0
         assert finished(keeper) == 4.0
         assert store.regressions == 2
 
