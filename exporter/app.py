@@ -284,7 +284,7 @@ class App:
         return as_asked
 
     def _accounts_now(self) -> dict[str, AccountNow]:
-        config, followed = self._config, self._accounts
+        config, followed, elsewhere = self._config, self._accounts, self._elsewhere()
         limits = {a.name: (a.address, a.rate_limit) for a in config.accounts}
         return {
             name: AccountNow(
@@ -297,7 +297,7 @@ class App:
                 period=limits[name][1].per,
             )
             for name, account in followed.items()
-            if name in limits  # else a reload is just taking it away
+            if name in limits and name not in elsewhere  # else a reload is just taking it away
         }
 
     def _elsewhere(self) -> dict[str, str]:
@@ -309,7 +309,8 @@ class App:
         return {
             account.name: reading.holder_of(account.name)
             for account in self._config.accounts
-            if account.name not in held
+            # Of one that is followed on, while the database is away, nothing is told.
+            if account.name not in held or account.name not in reading.held
         }
 
     def _make_views(self) -> LiveViews:
@@ -544,7 +545,8 @@ class App:
                 if self._now().monotonic >= expiry:
                     expiry = self._now().monotonic + EXPIRY_SECONDS
                     accounts = self._accounts.values()
-                    self._ledger.expire([a.name for a in accounts if a.is_out_of_sight()])
+                    away = [a.name for a in accounts if a.is_out_of_sight()]
+                    self._ledger.expire([*away, *self._elsewhere()])
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the keeping
                 log.error(  # noqa: TRY400 - a traceback shows values as well
                     "keeping the ledger failed", extra={"error": type(error).__name__}

@@ -222,6 +222,9 @@ class Ledger:
             release: has the store write nothing of it any more; called in the store's turn.
         """
         self._keeping.keep()
+        if self._keeping.is_failing:
+            # A store that has lost commits takes all that is known with the next batch.
+            self._keeping.keep()
         with self._keeping.turn:
             release()
             with self._lock:

@@ -206,7 +206,10 @@ class PostgresMachine(LedgerMachine):
         # Until it is next written to, nobody knows.
         written = Baseline(next(self.written), 0.0, 0.0)
         self.ledger.keep_baseline("studio", Status.FAILED, written)
+        # Whoever asks in the moment in which it is found out sees what was shown before.
+        self._check_nothing_taken_back(self.ledger.snapshot())
         self.ledger.keep()
+        self._check_nothing_taken_back(self.ledger.snapshot())
         self.clocks.pass_(20)
         self.ledger.keep()
         self._check_nothing_taken_back(self.ledger.snapshot())

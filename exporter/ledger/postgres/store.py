@@ -11,7 +11,7 @@ added once more.
 
 import logging
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Final
@@ -129,6 +129,7 @@ class PostgresStore:
         self._held: dict[str, _Held] = {}
         self._words: set[str] = set()
         self._announced = 0
+        self._suspects: set[str] = set()
         self.on_lost = on_lost
         self.regressions = 0
         """Commits that the database had acknowledged to this replica and has no more."""
@@ -211,6 +212,14 @@ class PostgresStore:
             if held is not None:
                 held.until = until
 
+    def commits(self) -> dict[str, int]:
+        """By account, how many commits it has for sure. By any thread."""
+        return {name: held.commits for name, held in list(self._held.items())}
+
+    def suspect(self, account: str) -> None:
+        """The database seems to have lost commits of it: `verify` will see. By any thread."""
+        self._suspects.add(account)
+
     def committed(self) -> Shown:
         """The accounts that are held, and their totals as the database has them.
 
@@ -280,7 +289,17 @@ class PostgresStore:
             return int(younger)
 
     def verify(self) -> None:
-        """The database looks after itself."""
+        """See whether commits were lost, where it seems so.
+
+        Raises:
+            StoreBehind: they were, and the database must be given everything again.
+        """
+        while self._suspects:
+            held = self._held.get(self._suspects.pop())
+            if held is not None:
+                # What does not come to the end is found out by the next batch.
+                with suppress(NotHeld), self._changing(held, _Doubt()):
+                    pass
 
     # Writing ----------------------------------------------------------------------------------
 
