@@ -433,6 +433,7 @@ class App:
                 self._follow(self._config, anew=False)
                 for account in lost:
                     self._ledger.let_go(account, partial(shared.store.release, account))
+                    self._history.let_go(account)
             configured = {account.name: account for account in self._config.accounts}
             begun: list[str] = []
             for lease in gained:
@@ -449,9 +450,10 @@ class App:
         try:
             # Before anything of it is begun: another replica may be able to read it.
             account.token.read()
-            self._ledger.adopt(
+            stories = self._ledger.adopt(
                 account.name, partial(store.adopt, lease, account.max_open_workflows)
             )
+            self._history.adopt(account.name, stories)
         except (TokenUnreadable, StoreFailed) as error:
             log.error(  # noqa: TRY400 - it is not about where in the code
                 "an account could not be begun: another replica may take it",

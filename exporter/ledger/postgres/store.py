@@ -17,6 +17,7 @@ from math import inf
 from typing import Any, Final
 
 from exporter.ledger.opening import CannotOpenLedger
+from exporter.ledger.postgres.history_rows import read_history, write_history
 from exporter.ledger.postgres.link import CommitUnknown, Cursor, Link
 from exporter.ledger.postgres.rows import (
     ADD,
@@ -190,6 +191,7 @@ class PostgresStore:
                 "FROM comfycontrol_workflow WHERE account = %s",
                 number,
             )
+            history = read_history(cursor, name, number)
         self._held[name] = _Held(lease, number, commits, totals)
         return Kept(
             unsettled=tuple(unsettled),
@@ -199,6 +201,7 @@ class PostgresStore:
             closed=rows - unsettled.open,
             latest_ends={} if latest_end is None else {name: latest_end},
             baselines=baselines,
+            history=history,
         )
 
     def release(self, account: str) -> None:
@@ -552,6 +555,7 @@ class PostgresStore:
             cursor.executemany(ADD, added)
         for (_, status), baseline in part.baselines.items():
             _write_baseline(cursor, held.number, status, baseline)
+        write_history(cursor, held.number, part.history)
         return words
 
 
@@ -587,6 +591,8 @@ def _by_account(batch: Batch) -> dict[str, Batch]:
         part(histogram[1][0]).histograms[histogram] = observed
     for baseline_key, baseline in batch.baselines.items():
         part(baseline_key[0]).baselines[baseline_key] = baseline
+    for row_key, row in batch.history.items():
+        part(row_key[0]).history[row_key] = row
     return parts
 
 
