@@ -92,6 +92,7 @@ class Replica:
         # By account, the most commits that were ever seen of it.
         self._seen: dict[str, int] = {}
         self._regressions = 0
+        self._reason = ""
         self.has_looked = False
         """Whether the database was reached, ever."""
         self._is_stopping = threading.Event()
@@ -292,6 +293,9 @@ class Replica:
                 "over",
                 extra={"reason": str(error), "accounts": ",".join(sorted(self._leases))},
             )
+        elif str(error) != self._reason:
+            log.warning("the database still cannot be reached", extra={"reason": str(error)})
+        self._reason = str(error)
         if over:
             log.error(
                 "accounts are shown no more: their leases are over",

@@ -26,11 +26,11 @@ from exporter.ledger.postgres.rows import (
     Totals,
     counter_added,
     histogram_added,
-    plain,
     read_totals,
     series_of,
 )
 from exporter.ledger.postgres.schema import COLUMNS, MIGRATIONS, UNSETTLED, migrate
+from exporter.ledger.postgres.workflow_rows import differing, write_workflows
 from exporter.ledger.room import DEFAULT_MOST_OPEN, MostWanted
 from exporter.ledger.rows import WORKFLOW_COLUMNS, packed, workflow_of, workflow_row
 from exporter.ledger.shared import Lease
@@ -55,13 +55,6 @@ log = logging.getLogger(__name__)
 FORGET_AT_ONCE: Final = 2_000
 """Old rows dropped in one transaction: others wait for it."""
 
-_KEY: Final = ("account", "workflow")
-_KEEP: Final = (
-    f"INSERT INTO comfycontrol_workflow ({COLUMNS}) "  # noqa: S608 - constants
-    f"VALUES ({', '.join(['%s'] * len(WORKFLOW_COLUMNS))}) ON CONFLICT (account, workflow) "
-    "DO UPDATE SET "
-    + ", ".join(f"{name} = excluded.{name}" for name in WORKFLOW_COLUMNS if name not in _KEY)
-)
 _FORGET: Final = (
     "DELETE FROM comfycontrol_workflow w USING (SELECT account, workflow "  # noqa: S608
     "FROM comfycontrol_workflow WHERE account = %s AND phase <> 'open' "
@@ -521,14 +514,14 @@ class PostgresStore:
                     held.number,
                 ),
             )
-        if part.workflows:
-            cursor.executemany(
-                _KEEP,
-                [
-                    plain(workflow_row(held.number, key[1], workflow))
-                    for key, workflow in sorted(part.workflows.items())
-                ],
-            )
+        rows = [
+            workflow_row(held.number, key[1], workflow)
+            for key, workflow in sorted(part.workflows.items())
+        ]
+        if held.shown is not None:
+            # All that is known comes once more, and most of it was not lost.
+            rows = differing(cursor, held.number, rows)
+        write_workflows(cursor, rows)
         added = [
             *(
                 counter_added(
