@@ -23,7 +23,7 @@ __all__ = ["server", "stage"]
 
 SECONDS = float(os.environ.get("REPLICA_OUTAGE", "14"))
 """How long it fails: longer than a lease, and so long that an account would be taken over."""
-WORKFLOWS = 80
+WORKFLOWS = 50
 LASTING: dict[str, Any] = {
     **SCENARIO,
     "arrivals": {"rate": WORKFLOWS / (SECONDS + 6) / SPEED, "max_workflows": WORKFLOWS},

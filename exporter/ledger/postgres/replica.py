@@ -14,6 +14,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any, Final
 
 from exporter.ledger.postgres.leases import LEASE_SECONDS, RENEW_SECONDS, give_back, know, take
@@ -27,13 +28,10 @@ from exporter.observations import Moment
 log = logging.getLogger(__name__)
 
 SETTLED_SECONDS: Final = 6.0
-"""A replica that came less than this ago is not given accounts that others hold, nor takes one
-over from a holder that is silent: while many start at once, or one starts again and again, nothing
-moves, and a holder that was away as long as the others is back before them."""
-
-AWAY_SECONDS: Final = 5.0
-"""A replica that was not seen for so long has come only now. Less than a lease, which is over no
-sooner than this after whoever is away was last seen."""
+"""A replica that came less than this ago is not given accounts that others hold: while many start
+at once, or one starts again and again, nothing moves. Nor does it take one over from a holder that
+is silent, nor does one to which the database was back less than this ago: the holder may be back
+only now as well."""
 
 UNCLAIMED_SECONDS: Final = 4.0
 """An account that nobody holds for so long is taken by whoever sees it, whoever should."""
@@ -93,6 +91,8 @@ class Replica:
         self._seen: dict[str, int] = {}
         self._regressions = 0
         self._reason = ""
+        # Monotonic time at which the database was back after a failure.
+        self._back_at = -inf
         self.has_looked = False
         """Whether the database was reached, ever."""
         self._is_stopping = threading.Event()
@@ -157,6 +157,8 @@ class Replica:
         made = self._store.commits()
         try:
             with self._link.transaction() as cursor:
+                if self._reading.is_failing:
+                    self._back_at = began
                 found = self._round(cursor, made)
         except StoreFailed as error:
             self._note_failure(error, fenced)
@@ -193,9 +195,10 @@ class Replica:
         cursor.execute(
             "INSERT INTO comfycontrol_replica AS r (replica, seen) "
             "VALUES (%s, clock_timestamp()) ON CONFLICT (replica) DO UPDATE "
+            # One that was away for longer than the others believed in it has come only now.
             "SET since = CASE WHEN r.seen < clock_timestamp() - make_interval(secs => %s) "
             "THEN clock_timestamp() ELSE r.since END, seen = clock_timestamp()",
-            (self.name, AWAY_SECONDS),
+            (self.name, LEASE_SECONDS),
         )
         rows = _all(
             cursor,
@@ -208,6 +211,8 @@ class Replica:
         alive = [str(replica) for replica, _ in rows]
         settled = [str(replica) for replica, is_settled in rows if is_settled]
         plan = spread(accounts, settled or alive)
+        is_back = self._now().monotonic >= self._back_at + SETTLED_SECONDS
+        takes_over = self.name in settled and is_back
         known = {
             str(name): (holder, bool(in_time), bool(is_unclaimed), int(epoch), int(commits))
             for name, holder, in_time, is_unclaimed, epoch, commits in _all(
@@ -237,7 +242,7 @@ class Replica:
                 # Of the second nobody but this replica knows, for the database has lost it.
                 wants = True
             else:
-                is_free = holder is None or self.name in settled
+                is_free = holder is None or takes_over
                 wants = not in_time and is_free and (is_ours or is_unclaimed)
             lease = take(cursor, account, self.name) if wants else None
             if lease is None and in_time and holder is not None and holder != self.name:

@@ -190,6 +190,24 @@ def test_who_was_away_with_all_others_goes_on_from_what_it_knows(
     assert first.replica.reading().epochs == lease
 
 
+def test_a_short_failure_is_enough_to_wait(make: Make, keeper: PostgresKeeper) -> None:
+    first, second = make("a"), make("b")
+    first.look()
+    for _ in range(4):
+        second.look()
+        pass_(keeper, 2)
+    second.link.is_cut = True
+    second.look()
+    second.link.is_cut = False
+    pass_(keeper, 2)
+    assert second.look() == []
+    second.now.pass_(SETTLED_SECONDS - 0.1)
+    pass_(keeper, SETTLED_SECONDS - 0.1)
+    assert second.look() == []
+    second.now.pass_(0.2)
+    assert second.look() == list(ACCOUNTS)
+
+
 def test_a_holder_that_does_not_come_back_is_waited_for_no_longer_than_that(
     make: Make, keeper: PostgresKeeper
 ) -> None:
