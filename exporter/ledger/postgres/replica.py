@@ -138,8 +138,16 @@ class Replica:
     # What it knows ----------------------------------------------------------------------------
 
     def reading(self) -> ReplicasReading:
-        """What it knows now."""
-        return replace(self._reading, regressions=self._store.regressions + self._regressions)
+        """What it knows now.
+
+        A lease is over at its time, be it that a look has not come to an end since.
+        """
+        reading, monotonic = self._reading, self._now().monotonic
+        return replace(
+            reading,
+            held=frozenset(a for a in reading.held if self._until.get(a, 0.0) > monotonic),
+            regressions=self._store.regressions + self._regressions,
+        )
 
     def note_lost(self, account: str) -> None:
         """The store was told that another replica holds this account. From any thread."""

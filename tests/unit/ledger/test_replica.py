@@ -165,6 +165,7 @@ def test_while_the_database_is_away_what_is_held_is_held_to_its_end(make: Make) 
     process.now.pass_(0.2)
     # Even where nobody has looked again yet.
     assert process.shown == []
+    assert process.replica.reading().held == frozenset()
     assert process.look() == []
     process.link.is_cut = False
     assert process.look() == process.shown == list(ACCOUNTS)
