@@ -16,7 +16,15 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.programs import Stage
-from tests.integration.test_replicas import REPLICAS, SCENARIO, SPEED, Story, server, stage
+from tests.integration.test_replicas import (
+    ACCOUNTS,
+    REPLICAS,
+    SCENARIO,
+    SPEED,
+    Story,
+    server,
+    stage,
+)
 from tests.postgres import Server
 
 __all__ = ["server", "stage"]
@@ -132,6 +140,13 @@ def test_a_database_that_fails_and_comes_back(
         else:
             assert {each["replicas"] for each in now} == {0}
             assert held == []
+            for port in replicas.ports:
+                url = f"http://127.0.0.1:{port}/api/v1/workflows"
+                # What a replica still knows may be another's by now.
+                table = requests.get(f"{url}?phase=open", timeout=10).json()
+                assert (table["workflows"], sorted(table["elsewhere"])) == ([], sorted(ACCOUNTS))
+                one = requests.get(f"{url}/{story.ours()[0]['id']}", timeout=10)
+                assert one.status_code == 503
     stage.until("everything is counted", story.is_all_known, seconds=120)
     story.check_truth()
     assert reason in "".join(process.output for process in replicas.processes.values())
