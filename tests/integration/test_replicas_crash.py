@@ -45,7 +45,7 @@ SHARE = 30
 """Of the 40 requests that the service allows, a quarter is left to others."""
 SOURCES = ("127.0.0.2", "127.0.0.2", "127.0.0.3")
 REMEMBERED = 900
-"""Workflows of an account whose stories are looked at: a replica that holds both remembers 2,000."""
+"""Workflows of an account whose stories are looked at: who holds both remembers 2,000."""
 LATE = 400
 """Seconds within which everything is known at the end, however hostile the service is."""
 

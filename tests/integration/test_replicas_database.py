@@ -143,10 +143,8 @@ def test_a_database_that_fails_and_comes_back(
             for port in replicas.ports:
                 url = f"http://127.0.0.1:{port}/api/v1/workflows"
                 # What a replica still knows may be another's by now.
-                table = requests.get(f"{url}?phase=open", timeout=10).json()
-                assert (table["workflows"], sorted(table["elsewhere"])) == ([], sorted(ACCOUNTS))
-                one = requests.get(f"{url}/{story.ours()[0]['id']}", timeout=10)
-                assert one.status_code == 503
+                for asked in (url, f"{url}/{story.ours()[0]['id']}"):
+                    assert requests.get(asked, timeout=10).status_code == 503
     stage.until("everything is counted", story.is_all_known, seconds=120)
     story.check_truth()
     assert reason in "".join(process.output for process in replicas.processes.values())
