@@ -17,7 +17,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.programs import Stage
 from tests.integration.test_replicas import (
-    ACCOUNTS,
     REPLICAS,
     SCENARIO,
     SPEED,
