@@ -601,7 +601,7 @@ ALERTS: Final = (
                 summary="The database of {{ $labels.job }} has lost commits",
                 description="{{ $value | printf `%.0f` }} that it had acknowledged to "
                 "{{ $labels.instance }} within the last hour, as a standby that lags behind does "
-                "when it takes over. They were given to it again.",
+                "when it takes over. Those that this replica had made were given to it again.",
             ),
         ),
     ),

@@ -281,7 +281,7 @@ class App:
         return as_asked
 
     def _accounts_now(self) -> dict[str, AccountNow]:
-        config, followed = self._config, self._accounts
+        config, followed, elsewhere = self._config, self._accounts, self._elsewhere()
         limits = {a.name: (a.address, a.rate_limit) for a in config.accounts}
         return {
             name: AccountNow(
@@ -294,7 +294,7 @@ class App:
                 period=limits[name][1].per,
             )
             for name, account in followed.items()
-            if name in limits  # else a reload is just taking it away
+            if name in limits and name not in elsewhere  # else a reload is just taking it away
         }
 
     def _elsewhere(self) -> dict[str, str]:
@@ -306,7 +306,8 @@ class App:
         return {
             account.name: reading.holder_of(account.name)
             for account in self._config.accounts
-            if account.name not in held
+            # Of one that is followed on, while the database is away, nothing is told.
+            if account.name not in held or account.name not in reading.held
         }
 
     def _make_views(self) -> LiveViews:
@@ -429,6 +430,7 @@ class App:
                 self._follow(self._config, anew=False)
                 for account in lost:
                     self._ledger.let_go(account, partial(shared.store.release, account))
+                    self._history.let_go(account)
             configured = {account.name: account for account in self._config.accounts}
             begun: list[str] = []
             for lease in gained:
@@ -445,9 +447,10 @@ class App:
         try:
             # Before anything of it is begun: another replica may be able to read it.
             account.token.read()
-            self._ledger.adopt(
+            stories = self._ledger.adopt(
                 account.name, partial(store.adopt, lease, account.max_open_workflows)
             )
+            self._history.adopt(account.name, stories)
         except (TokenUnreadable, StoreFailed) as error:
             log.error(  # noqa: TRY400 - it is not about where in the code
                 "an account could not be begun: another replica may take it",
@@ -541,7 +544,8 @@ class App:
                 if self._now().monotonic >= expiry:
                     expiry = self._now().monotonic + EXPIRY_SECONDS
                     accounts = self._accounts.values()
-                    self._ledger.expire([a.name for a in accounts if a.is_out_of_sight()])
+                    away = [a.name for a in accounts if a.is_out_of_sight()]
+                    self._ledger.expire([*away, *self._elsewhere()])
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the keeping
                 log.error(  # noqa: TRY400 - a traceback shows values as well
                     "keeping the ledger failed", extra={"error": type(error).__name__}

@@ -7,8 +7,8 @@ ledger, or reads, has it worked off (`digest`), and gives the ledger what is to 
 import logging
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from typing import Any, Final
 
 from exporter.following.telemetry import StreamEnd
 from exporter.history.minutes import BUCKETS, Hour, Minute, hour_of, number_of
@@ -69,8 +69,40 @@ class History:
             self._restore(key, content)
         self._make_room()
 
+    # Accounts that come from other replicas, and go to them -----------------------------------
+
+    def adopt(self, account: str, kept: Iterable[tuple[HistoryKey, HistoryRow]]) -> None:
+        """Go on from what is kept of an account, in place of what was known."""
+        with self._lock:
+            self._digest(())
+            self._drop_account(account)
+            for key, content in kept:
+                self._restore(key, content)
+            for crowd in (self._others, self._failures):
+                by_end = sorted(crowd.items(), key=lambda item: item[1].closed_at or 0.0)
+                crowd.clear()
+                crowd.update(by_end)
+            self._make_room()
+
+    def let_go(self, account: str) -> None:
+        """Forget an account that another replica counts from now on; its rows stay."""
+        with self._lock:
+            self._digest(())
+            self._drop_account(account)
+
+    def _drop_account(self, account: str) -> None:
+        rows: tuple[MutableMapping[Any, Any], ...] = (
+            self._open, self._others, self._failures, self._changed_stories, self._changed_minutes,
+            self._pending,
+        )  # fmt: skip
+        for of in rows:
+            for key in [key for key in of if key[0] == account]:
+                del of[key]
+        self._minutes.pop(account, None)
+        self._progress.pop(account, None)
+
     def _restore(self, key: HistoryKey, content: bytes) -> None:
-        kind, number = key
+        _, kind, number = key
         self._numbers = max(self._numbers, number)
         try:
             if kind == _MINUTE:
@@ -136,9 +168,9 @@ class History:
         self._changed_stories.clear()
         self._changed_minutes.clear()
         for story in changed_stories:
-            self._pending[_STORY, story.number] = story.packed()
+            self._pending[story.account, _STORY, story.number] = story.packed()
         for minute in changed_minutes:
-            self._pending[_MINUTE, minute.key] = minute.packed()
+            self._pending[minute.account, _MINUTE, minute.key] = minute.packed()
 
     # Growing, under the lock ------------------------------------------------------------------
 
@@ -198,7 +230,7 @@ class History:
         for account, minutes in self._minutes.items():
             # A clock that was set back leaves minutes in the future.
             for number in [n for n in minutes if not now - BUCKETS < n <= now + BUCKETS]:
-                self._pending[_MINUTE, minutes.pop(number).key] = None
+                self._pending[account, _MINUTE, minutes.pop(number).key] = None
                 self._changed_minutes.pop((account, number), None)
 
     def _find(self, key: WorkflowKey) -> Story | None:
@@ -222,7 +254,7 @@ class History:
 
     def _drop(self, key: WorkflowKey, story: Story) -> None:
         self._changed_stories.pop(key, None)
-        self._pending[_STORY, story.number] = None
+        self._pending[key[0], _STORY, story.number] = None
         story.number = 0
 
     # What those who read call -----------------------------------------------------------------

@@ -186,9 +186,9 @@ class LiveViews:
         if query.phase == "settled":
             return closed_table(self._closed(), query, now.wall, self._ledger.slice_defaults())
         plans = {name: account.plan for name, account in self._sources.accounts().items()}
-        return open_table(
-            self._ledger.glance().open_workflows, query, plans, now, self._ledger.slice_defaults()
-        )
+        # Of an account that another replica may count by now nothing is told.
+        known = [w for w in self._ledger.glance().open_workflows if w.account in plans]
+        return open_table(known, query, plans, now, self._ledger.slice_defaults())
 
     def filters(self) -> Mapping[str, tuple[str, ...]]:
         """The values to filter by."""
@@ -220,7 +220,7 @@ class LiveViews:
         except ValueError:
             return None  # anything may be asked for
         now, accounts = self._sources.now(), self._sources.accounts()
-        found = self._ledger.find(workflow_id)
+        found = [w for w in self._ledger.find(workflow_id) if w.account in accounts]
         known = min(found, key=lambda w: w.phase != "open", default=None)
         if known is None:
             return None

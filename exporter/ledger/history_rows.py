@@ -29,7 +29,7 @@ def read_history(database: sqlite3.Connection) -> tuple[tuple[HistoryKey, Histor
             (MOST_ROWS,),
         ):
             if isinstance(content, bytes) and crc32(content) == checksum:
-                found.append(((str(kind), int(number)), content))
+                found.append((("", str(kind), int(number)), content))
     except UNREADABLE:
         return tuple(reversed(found))
     except sqlite3.Error as error:
@@ -47,9 +47,9 @@ def write_history(
         return
     database.executemany(
         "DELETE FROM history WHERE kind = ? AND number = ?",
-        [key for key, row in rows.items() if row is None],
+        [key[1:] for key, row in rows.items() if row is None],
     )
     database.executemany(
         "INSERT OR REPLACE INTO history (kind, number, content, checksum) VALUES (?, ?, ?, ?)",
-        [(*key, row, crc32(row)) for key, row in rows.items() if row is not None],
+        [(*key[1:], row, crc32(row)) for key, row in rows.items() if row is not None],
     )

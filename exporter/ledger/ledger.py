@@ -200,8 +200,12 @@ class Ledger:
 
     # What a store that others share gives and takes -------------------------------------------
 
-    def adopt(self, account: str, read: Callable[[], Kept]) -> None:
+    def adopt(
+        self, account: str, read: Callable[[], Kept]
+    ) -> tuple[tuple[HistoryKey, HistoryRow], ...]:
         """Go on from what the store has of an account, which is about to be followed.
+
+        What the store has of its history.
 
         Args:
             account: by its name.
@@ -215,6 +219,7 @@ class Ledger:
             with self._lock:
                 begun_anew = self._memory.adopt(account, kept)
         _tell_begun_anew(begun_anew)
+        return tuple(kept.history)
 
     def let_go(self, account: str, release: Callable[[], None]) -> None:
         """Keep what is left of an account that is followed no more, and forget all of it.
@@ -223,7 +228,11 @@ class Ledger:
             account: by its name.
             release: has the store write nothing of it any more; called in the store's turn.
         """
+        self.before_keeping()
         self._keeping.keep()
+        if self._keeping.is_failing:
+            # A store that has lost commits takes all that is known with the next batch.
+            self._keeping.keep()
         with self._keeping.turn:
             release()
             with self._lock:

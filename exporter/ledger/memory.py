@@ -105,6 +105,8 @@ class Memory:
             self._recently_closed,
             self._batch.workflows,
         )
+        for row in [row for row in self._batch.history if row[0] == account]:
+            del self._batch.history[row]
         known: MutableMapping[WorkflowKey, Workflow]
         for known in workflows:
             for key in [key for key in known if key[0] == account]:

@@ -28,8 +28,11 @@ WorkflowKey = tuple[str, str]
 BaselineKey = tuple[str, Status]
 """Account and final status."""
 
-HistoryKey = tuple[str, int]
-"""A kind, and a number that grows: what is new is written beside what is new."""
+HistoryKey = tuple[str, str, int]
+"""An account, a kind, and a number that grows: what is new is written beside what is new.
+
+No two rows of one process have the same number. A store that nobody shares need not know the
+account: it may come back empty."""
 
 HistoryRow = bytes
 """Only the history knows how that is written."""

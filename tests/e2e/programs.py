@@ -99,6 +99,11 @@ class Process:
             self._process.kill()
             self._process.wait(10)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is gone, whoever ended it."""
+        return self._process.poll() is not None
+
     def check_alive(self) -> None:
         """Fail with its output when it has ended."""
         if self._process.poll() is not None:

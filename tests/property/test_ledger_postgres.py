@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.postgres.leases import take
 from exporter.ledger.postgres.link import Connection, Cursor, Link
 from exporter.ledger.postgres.store import PostgresStore
 from exporter.ledger.store import Batch, StoreFailed
@@ -184,15 +185,27 @@ class PostgresMachine(LedgerMachine):
         old.close()
 
     @rule(number=numbers, via=vias)
-    def the_last_commit_is_lost(self, number: int, via: Via) -> None:
-        """As by a failover to a standby that was a moment behind."""
+    def the_lease_is_over_for_a_while(self, number: int, via: Via) -> None:
+        """The database is away for long, and nobody else comes."""
         self.disk_returns()
+        self._live_on()
+        with self._lease_over():
+            self._see(number, via)
+            self.ledger.keep()
+        self.ledger.keep()
+        self._check_nothing_taken_back(self.ledger.snapshot())
+
+    @rule(number=numbers, via=vias, later=st.none() | numbers)
+    def the_last_commit_is_lost(self, number: int, via: Via, later: int | None) -> None:
+        """As by a failover to a standby that was a moment behind; maybe a long one."""
+        self.disk_returns()
+        # Where the holder has ended as well, nobody knows of it.
+        self._live_on()
         self.ledger.keep()
         self.keeper.execute("DROP TABLE IF EXISTS then_account, then_workflow, then_total")
         for table in ("account", "workflow", "total"):
             self.keeper.execute(f"CREATE TABLE then_{table} AS TABLE comfycontrol_{table}")
-        if number in self.service.runs:
-            self.ledger.observe(self.service.tells(number, via, self._now()))
+        self._see(number, via)
         snapshot = self.ledger.snapshot()
         self._check_nothing_taken_back(snapshot)
         self.shown = series(snapshot)
@@ -203,13 +216,40 @@ class PostgresMachine(LedgerMachine):
             "UPDATE comfycontrol_account a SET commits = t.commits, line = t.line, "
             "frontier = t.frontier FROM then_account t WHERE t.account = a.account"
         )
+        if later is not None:
+            with self._lease_over():
+                self._see(later, via)
+                self.ledger.keep()
         # Until it is next written to, nobody knows.
         written = Baseline(next(self.written), 0.0, 0.0)
         self.ledger.keep_baseline("studio", Status.FAILED, written)
+        # Whoever asks in the moment in which it is found out sees what was shown before.
+        self._check_nothing_taken_back(self.ledger.snapshot())
         self.ledger.keep()
+        self._check_nothing_taken_back(self.ledger.snapshot())
         self.clocks.pass_(20)
         self.ledger.keep()
         self._check_nothing_taken_back(self.ledger.snapshot())
+
+    def _live_on(self) -> None:
+        """Die of no earlier crash from now on."""
+        self._link().crash_in = None
+        self._end_if_crashed()
+
+    def _see(self, number: int, via: Via) -> None:
+        if number in self.service.runs:
+            self.ledger.observe(self.service.tells(number, via, self._now()))
+
+    @contextmanager
+    def _lease_over(self) -> Iterator[None]:
+        """Until its end; then the same holder renews it."""
+        held = self.store._held.get("studio")  # type: ignore[attr-defined]
+        self.keeper.expire("studio")
+        yield
+        self.clocks.pass_(20)
+        if held is not None:
+            with self._link().transaction() as cursor:
+                assert take(cursor, "studio", held.lease.holder, 3600.0) == held.lease
 
     def _link(self) -> CrashingLink:
         link = self.store._link  # type: ignore[attr-defined]

@@ -12,6 +12,7 @@ from tests.unit.ledger.ledgers import CAUSE, Clocks, ledger_on_disk, make_ledger
 
 if TYPE_CHECKING:
     from exporter.ledger.ledger import Ledger
+    from exporter.ledger.store import HistoryKey, HistoryRow
 
 
 class Remembered:
@@ -197,7 +198,7 @@ def test_it_is_bounded_and_failures_stay_longer(tmp_path: Path) -> None:
     assert {story.workflow_id for story in closed} >= {uuid(0), uuid(MOST_CLOSED + 299)}
     it.ledger.close()
     it.open()
-    kept = [Story.unpacked(row) for (kind, _), row in it.ledger.kept_history if kind == "story"]
+    kept = [Story.unpacked(row) for (_, kind, _), row in it.ledger.kept_history if kind == "story"]
     assert sorted(map(id_of, kept)) == sorted(map(id_of, closed))
 
 
@@ -237,3 +238,55 @@ def test_a_row_of_the_history_that_is_damaged_costs_that_row(tmp_path: Path) -> 
     it.open()
     assert [story.workflow_id for story in it.history.closed()] == [uuid(2)]
     assert it.ledger.glance().errors == 0
+
+
+def test_an_account_goes_to_another_process_with_what_has_ended() -> None:
+    """As from one replica to another: each numbers its rows by itself."""
+    first, second = Remembered(), Remembered()
+    kept: dict[HistoryKey, HistoryRow] = {}
+
+    def keep(it: Remembered) -> None:
+        it.history.digest()
+        for key, row in it.history.take_pending().items():
+            if row is None:
+                kept.pop(key)
+            else:
+                kept[key] = row
+
+    first.see(1, "failed", via="stream", started=2, completed=5, cause=CAUSE)
+    first.see(2, "running", started=2)
+    second.see(7, "completed", via="stream", started=2, completed=5)
+    keep(first)
+    told = first.story(1), first.history.hour("studio")
+    first.history.let_go("studio")
+    assert first.history.closed() == []
+    assert first.history.story(("studio", uuid(2))) is None
+    second.history.adopt("studio", list(kept.items()))
+    assert (second.story(1), second.history.hour("studio")) == told
+    # In place of what it knew itself; and what it adds has numbers of its own.
+    assert second.history.story(("studio", uuid(7))) is None
+    second.see(3, "completed", via="stream", started=2, completed=5)
+    second.see(4, "completed", via="stream", started=2, completed=5)
+    keep(second)
+    first.history.adopt("studio", list(kept.items()))
+    assert [first.story(number) for number in (1, 3, 4)] == [
+        second.story(number) for number in (1, 3, 4)
+    ]
+
+
+def test_what_came_from_another_process_gives_way_by_its_age() -> None:
+    first, second = Remembered(), Remembered()
+    second.see(1, "completed", via="stream", started=2, completed=5)
+    first.now.pass_(3600)
+    second.now.pass_(7200)
+    for number in range(2, MOST_CLOSED + 1):
+        first.see(number, "completed", via="stream", started=2, completed=5)
+    second.see(MOST_CLOSED + 1, "completed", via="stream", started=2, completed=5)
+    first.history.digest()
+    rows = [(key, row) for key, row in first.history.take_pending().items() if row is not None]
+    others = [((f"of {key[0]}", *key[1:]), row.replace(b"studio", b"agency")) for key, row in rows]
+    second.history.adopt("agency", others)
+    left = {(story.account, story.workflow_id) for story in second.history.closed()}
+    assert len(left) == MOST_CLOSED
+    assert ("studio", uuid(1)) not in left
+    assert ("studio", uuid(MOST_CLOSED + 1)) in left

@@ -3,14 +3,15 @@
 A request holds its place from before it is sent until one whole period after its answer began, as
 in `exporter.comfycontrol.window`. That an answer has begun is told with the next request, or soon
 after: later than it did, and never earlier. What a replica that died had under way is held for as
-long as the service could need to count it.
+long as the service could need to count it. A database that was away may have lost the last of
+them: each replica knows its own, and holds their places once more.
 """
 
 import logging
 import threading
 import time
 from collections.abc import Callable
-from math import ceil
+from math import ceil, inf
 from typing import Final
 
 from exporter.comfycontrol.permits import NotYet, Permit, PermitsAway
@@ -69,6 +70,8 @@ class PostgresPermits:
         self._answered: list[int] = []
         self._unused: list[int] = []
         self._refused: list[float] = []
+        # What it holds itself, by number: until when (monotonic), and for ever while under way.
+        self._own: dict[int, float] = {}
         self._is_failing = False
         self._is_closed = False
         self._has_news = threading.Event()
@@ -84,12 +87,14 @@ class PostgresPermits:
         """Its answer has begun, or it failed."""
         with self._lock:
             self._answered.append(permit.number)
+            self._own[permit.number] = time.monotonic() + self._limit[2]
         self._has_news.set()
 
     def unused(self, permit: Permit) -> None:
         """It was never sent."""
         with self._lock:
             self._unused.append(permit.number)
+            self._own.pop(permit.number, None)
         self._has_news.set()
 
     def refused(self, retry_after: float | None) -> None:
@@ -130,11 +135,15 @@ class PostgresPermits:
             unused, self._unused = self._unused, []
             refused, self._refused = self._refused, []
             requests, share, per, _ = self._limit
+            monotonic = time.monotonic()
+            self._own = {n: until for n, until in self._own.items() if until > monotonic}
         if not (take or answered or unused or refused):
             return NotYet(LONGEST_NOT_YET)
         try:
             with self._link.transaction() as cursor:
                 self._hold_address(cursor, requests, share, per)
+                if self._is_failing:
+                    self._hold_again(cursor, per)
                 self._note(cursor, answered, unused, refused, share, per)
                 permit = self._take(cursor, share, per) if take else NotYet(LONGEST_NOT_YET)
         except StoreFailed as error:
@@ -147,6 +156,8 @@ class PostgresPermits:
         if self._is_failing:
             self._is_failing = False
             log.info("requests are sent again", extra={"address": self._address})
+        if isinstance(permit, Permit):
+            self._own[permit.number] = inf
         return permit
 
     def _note_failure(self, reason: str) -> None:
@@ -177,6 +188,18 @@ class PostgresPermits:
                 (self._address, per, before),
             )
         cursor.execute(lock, (self._address,))
+
+    def _hold_again(self, cursor: Cursor, per: float) -> None:
+        """Hold the places of which a database that was away knows no more."""
+        monotonic = time.monotonic()
+        with self._lock:
+            own = [number for number, until in self._own.items() if until > monotonic]
+        cursor.execute(
+            "INSERT INTO comfycontrol_permit (address, per, taken, answered) "
+            "SELECT %s, %s, clock_timestamp(), clock_timestamp() FROM unnest(%s::bigint[]) own "
+            "WHERE NOT EXISTS (SELECT FROM comfycontrol_permit WHERE id = own)",
+            (self._address, per, own),
+        )
 
     def _note(  # noqa: PLR0913, PLR0917 - all that there is to tell
         self,

@@ -3,12 +3,18 @@
 It says every two seconds that it lives, renews what it holds, and looks for accounts that nobody
 holds. By its own monotonic clock it knows how long it may believe that it holds one: counted from
 before it asked, so never longer than the database does.
+
+Where the database is away for longer than that, nothing is shown, and what is known of an account
+stays in memory: if nobody else has come to hold it when the database is back, its holder goes on
+from there. So it can give the database again what that has lost. Who was away as well waits a
+while before it takes over: the last holder comes first.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any, Final
 
 from exporter.ledger.postgres.leases import LEASE_SECONDS, RENEW_SECONDS, give_back, know, take
@@ -23,7 +29,9 @@ log = logging.getLogger(__name__)
 
 SETTLED_SECONDS: Final = 6.0
 """A replica that came less than this ago is not given accounts that others hold: while many start
-at once, or one starts again and again, nothing moves."""
+at once, or one starts again and again, nothing moves. Nor does it take one over from a holder that
+is silent, nor does one to which the database was back less than this ago: the holder may be back
+only now as well."""
 
 UNCLAIMED_SECONDS: Final = 4.0
 """An account that nobody holds for so long is taken by whoever sees it, whoever should."""
@@ -44,6 +52,8 @@ class _Round:
     epochs: dict[str, int] = field(default_factory=dict)
     holders: dict[str, str] = field(default_factory=dict)
     """Other replicas, by the accounts that they hold."""
+    commits: dict[str, int] = field(default_factory=dict)
+    """As the database has them."""
 
 
 class Replica:
@@ -77,6 +87,12 @@ class Replica:
         self._until: dict[str, float] = {}
         self._fenced: set[str] = set()
         self._reading = ReplicasReading()
+        # By account, the most commits that were ever seen of it.
+        self._seen: dict[str, int] = {}
+        self._regressions = 0
+        self._reason = ""
+        # Monotonic time at which the database was back after a failure.
+        self._back_at = -inf
         self.has_looked = False
         """Whether the database was reached, ever."""
         self._is_stopping = threading.Event()
@@ -122,8 +138,16 @@ class Replica:
     # What it knows ----------------------------------------------------------------------------
 
     def reading(self) -> ReplicasReading:
-        """What it knows now."""
-        return replace(self._reading, regressions=self._store.regressions)
+        """What it knows now.
+
+        A lease is over at its time, be it that a look has not come to an end since.
+        """
+        reading, monotonic = self._reading, self._now().monotonic
+        return replace(
+            reading,
+            held=frozenset(a for a in reading.held if self._until.get(a, 0.0) > monotonic),
+            regressions=self._store.regressions + self._regressions,
+        )
 
     def note_lost(self, account: str) -> None:
         """The store was told that another replica holds this account. From any thread."""
@@ -138,9 +162,12 @@ class Replica:
         for account in fenced:
             # Whoever has it, or whatever has happened: it is begun afresh, or left.
             self._leases.pop(account, None)
+        made = self._store.commits()
         try:
             with self._link.transaction() as cursor:
-                found = self._round(cursor)
+                if self._reading.is_failing:
+                    self._back_at = began
+                found = self._round(cursor, made)
         except StoreFailed as error:
             self._note_failure(error, fenced)
             return
@@ -151,8 +178,12 @@ class Replica:
         lost += [lease.account for lease in gained if lease.account in known]
         until = began + LEASE_SECONDS
         renewed = [name for name, lease in found.held.items() if self._leases.get(name) == lease]
+        for account in renewed:
+            if found.commits.get(account, 0) < made.get(account, 0):
+                self._store.suspect(account)
         self._extend(renewed, until)
         self._tell(found, gained, lost)
+        self._note_commits(found, gained)
         if self._reading.is_failing:
             log.info("the database is back")
         self._change(gained, [*lost, *found.unwanted], until)
@@ -167,12 +198,12 @@ class Replica:
             holders=found.holders,
         )
 
-    def _round(self, cursor: Cursor) -> _Round:
+    def _round(self, cursor: Cursor, made: Mapping[str, int]) -> _Round:
         accounts = sorted(set(self._accounts()))
         cursor.execute(
             "INSERT INTO comfycontrol_replica AS r (replica, seen) "
             "VALUES (%s, clock_timestamp()) ON CONFLICT (replica) DO UPDATE "
-            # One that was away for longer than the others believed in it has come anew.
+            # One that was away for longer than the others believed in it has come only now.
             "SET since = CASE WHEN r.seen < clock_timestamp() - make_interval(secs => %s) "
             "THEN clock_timestamp() ELSE r.since END, seen = clock_timestamp()",
             (self.name, LEASE_SECONDS),
@@ -188,12 +219,14 @@ class Replica:
         alive = [str(replica) for replica, _ in rows]
         settled = [str(replica) for replica, is_settled in rows if is_settled]
         plan = spread(accounts, settled or alive)
+        is_back = self._now().monotonic >= self._back_at + SETTLED_SECONDS
+        takes_over = self.name in settled and is_back
         known = {
-            str(name): (holder, bool(in_time), bool(is_unclaimed), int(epoch))
-            for name, holder, in_time, is_unclaimed, epoch in _all(
+            str(name): (holder, bool(in_time), bool(is_unclaimed), int(epoch), int(commits))
+            for name, holder, in_time, is_unclaimed, epoch, commits in _all(
                 cursor,
                 "SELECT name, holder, until > clock_timestamp(), "
-                "until < clock_timestamp() - make_interval(secs => %s), epoch "
+                "until < clock_timestamp() - make_interval(secs => %s), epoch, commits "
                 "FROM comfycontrol_account WHERE name = ANY(%s) ORDER BY name",
                 UNCLAIMED_SECONDS,
                 accounts,
@@ -202,18 +235,23 @@ class Replica:
         know(cursor, set(accounts) - known.keys())
         found = _Round(len(alive))
         for account in accounts:
-            holder, in_time, is_unclaimed, epoch = known.get(account, (None, False, True, 0))
-            found.epochs[account] = epoch
+            holder, in_time, is_unclaimed, epoch, commits = known.get(
+                account, (None, False, True, 0, 0)
+            )
+            found.epochs[account], found.commits[account] = epoch, commits
             is_ours = plan.get(account) == self.name
-            moves = settled and not is_ours
+            # Not before the database has been given again what it has lost.
+            moves = settled and not is_ours and commits >= made.get(account, 0)
             if holder == self.name and account in self._leases and in_time and moves:
                 # Kept until it was counted to the end.
                 found.unwanted.append(account)
                 wants = True
-            elif holder == self.name:
+            elif holder == self.name or (account in self._leases and not in_time):
+                # Of the second nobody but this replica knows, for the database has lost it.
                 wants = True
             else:
-                wants = not in_time and (is_ours or is_unclaimed)
+                is_free = holder is None or takes_over
+                wants = not in_time and is_free and (is_ours or is_unclaimed)
             known_lease = self._leases.get(account)
             lease = take(cursor, account, self.name, known=known_lease) if wants else None
             if lease is None and in_time and holder is not None and holder != self.name:
@@ -256,29 +294,48 @@ class Replica:
             log.debug("handing on failed", extra={"reason": str(error)})
 
     def _note_failure(self, error: StoreFailed, fenced: Collection[str]) -> None:
-        """While the database is away, what is held is held to the end of its time."""
+        """While the database is away, what is held is held to the end of its time.
+
+        After that it is shown no more, and remembered: maybe nobody else can come.
+        """
         monotonic = self._now().monotonic
-        over = [name for name, until in self._until.items() if until <= monotonic]
-        lost = {*over, *fenced}
+        in_time = {name for name in self._leases if self._until.get(name, 0.0) > monotonic}
+        over = (self._reading.held - in_time) | set(fenced)
         if not self._reading.is_failing:
             log.error(
                 "the database cannot be reached: accounts are counted on until their leases are "
                 "over",
                 extra={"reason": str(error), "accounts": ",".join(sorted(self._leases))},
             )
-        if lost:
+        elif str(error) != self._reason:
+            log.warning("the database still cannot be reached", extra={"reason": str(error)})
+        self._reason = str(error)
+        if over:
             log.error(
-                "accounts are counted no more: their leases are over",
-                extra={"accounts": ",".join(sorted(lost))},
+                "accounts are shown no more: their leases are over",
+                extra={"accounts": ",".join(sorted(over))},
             )
-        self._change((), lost, 0.0)
+        self._change((), fenced, 0.0)
         self._reading = replace(
             self._reading,
             replicas=0,
-            held=frozenset(self._leases),
+            held=frozenset(in_time),
             holders={},
             is_failing=True,
         )
+
+    def _note_commits(self, found: _Round, gained: Collection[Lease]) -> None:
+        """Tell of those that are gone, and were not this replica's to give again."""
+        for lease in gained:
+            lost = self._seen.get(lease.account, 0) - found.commits[lease.account]
+            if lost > 0:
+                self._regressions += lost
+                log.error(
+                    "the database has lost commits that another replica had made: counters step "
+                    "back, and the list tells what is missing",
+                    extra={"account": lease.account, "commits": lost},
+                )
+        self._seen.update(found.commits)
 
     def _tell(self, found: _Round, gained: Collection[Lease], lost: Collection[str]) -> None:
         told = {

@@ -104,6 +104,15 @@ MIGRATIONS: Final = (
     CREATE INDEX comfycontrol_permit_address ON comfycontrol_permit (address);
     CREATE TABLE comfycontrol_word (word text PRIMARY KEY);
     """,
+    """
+    CREATE TABLE comfycontrol_history (      -- for people; nothing that is counted depends on it
+        account integer NOT NULL REFERENCES comfycontrol_account,
+        kind text NOT NULL,
+        number bigint NOT NULL,
+        content bytea NOT NULL,
+        PRIMARY KEY (account, kind, number)
+    );
+    """,
 )
 """The schema, step by step. Never edit one that was released; add another."""
 

@@ -11,12 +11,13 @@ added once more.
 
 import logging
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Final
 
 from exporter.ledger.opening import CannotOpenLedger
+from exporter.ledger.postgres.history_rows import read_history, write_history
 from exporter.ledger.postgres.link import CommitUnknown, Cursor, Link
 from exporter.ledger.postgres.rows import (
     ADD,
@@ -25,11 +26,11 @@ from exporter.ledger.postgres.rows import (
     Totals,
     counter_added,
     histogram_added,
-    plain,
     read_totals,
     series_of,
 )
 from exporter.ledger.postgres.schema import COLUMNS, MIGRATIONS, UNSETTLED, migrate
+from exporter.ledger.postgres.workflow_rows import differing, write_workflows
 from exporter.ledger.room import DEFAULT_MOST_OPEN, MostWanted
 from exporter.ledger.rows import WORKFLOW_COLUMNS, packed, workflow_of, workflow_row
 from exporter.ledger.shared import Lease
@@ -54,13 +55,6 @@ log = logging.getLogger(__name__)
 FORGET_AT_ONCE: Final = 2_000
 """Old rows dropped in one transaction: others wait for it."""
 
-_KEY: Final = ("account", "workflow")
-_KEEP: Final = (
-    f"INSERT INTO comfycontrol_workflow ({COLUMNS}) "  # noqa: S608 - constants
-    f"VALUES ({', '.join(['%s'] * len(WORKFLOW_COLUMNS))}) ON CONFLICT (account, workflow) "
-    "DO UPDATE SET "
-    + ", ".join(f"{name} = excluded.{name}" for name in WORKFLOW_COLUMNS if name not in _KEY)
-)
 _FORGET: Final = (
     "DELETE FROM comfycontrol_workflow w USING (SELECT account, workflow "  # noqa: S608
     "FROM comfycontrol_workflow WHERE account = %s AND phase <> 'open' "
@@ -95,6 +89,8 @@ class _Held:
     """Series that the database has as waiting, by their numbers in this process."""
     until: float = inf
     """Monotonic time at which the lease is over, unless it is renewed."""
+    shown: Totals | None = None
+    """What was shown before the database lost commits, until it has been given all again."""
     doubt: _Doubt | None = None
     forgotten: Forgotten | None = None
     """What was dropped without anybody having been told."""
@@ -127,6 +123,7 @@ class PostgresStore:
         self._held: dict[str, _Held] = {}
         self._words: set[str] = set()
         self._announced = 0
+        self._suspects: set[str] = set()
         self.on_lost = on_lost
         self.regressions = 0
         """Commits that the database had acknowledged to this replica and has no more."""
@@ -187,6 +184,7 @@ class PostgresStore:
                 "FROM comfycontrol_workflow WHERE account = %s",
                 number,
             )
+            history = read_history(cursor, name, number)
         self._held[name] = _Held(lease, number, commits, totals)
         return Kept(
             unsettled=tuple(unsettled),
@@ -196,6 +194,7 @@ class PostgresStore:
             closed=rows - unsettled.open,
             latest_ends={} if latest_end is None else {name: latest_end},
             baselines=baselines,
+            history=history,
         )
 
     def release(self, account: str) -> None:
@@ -209,6 +208,14 @@ class PostgresStore:
             if held is not None:
                 held.until = until
 
+    def commits(self) -> dict[str, int]:
+        """By account, how many commits it has for sure. By any thread."""
+        return {name: held.commits for name, held in list(self._held.items())}
+
+    def suspect(self, account: str) -> None:
+        """The database seems to have lost commits of it: `verify` will see. By any thread."""
+        self._suspects.add(account)
+
     def committed(self) -> Shown:
         """The accounts that are held, and their totals as the database has them.
 
@@ -218,8 +225,9 @@ class PostgresStore:
         in_time = [held for held in list(self._held.values()) if held.until > monotonic]
         shown = Shown(frozenset(held.lease.account for held in in_time))
         for held in in_time:
-            shown.counters.update(held.totals.counters)
-            shown.histograms.update(held.totals.histograms)
+            totals = held.totals if held.shown is None else held.shown
+            shown.counters.update(totals.counters)
+            shown.histograms.update(totals.histograms)
         return shown
 
     def _lose(self, account: str) -> None:
@@ -277,7 +285,17 @@ class PostgresStore:
             return int(younger)
 
     def verify(self) -> None:
-        """The database looks after itself."""
+        """See whether commits were lost, where it seems so.
+
+        Raises:
+            StoreBehind: they were, and the database must be given everything again.
+        """
+        while self._suspects:
+            held = self._held.get(self._suspects.pop())
+            if held is not None:
+                # What does not come to the end is found out by the next batch.
+                with suppress(NotHeld), self._changing(held, _Doubt()):
+                    pass
 
     # Writing ----------------------------------------------------------------------------------
 
@@ -372,6 +390,8 @@ class PostgresStore:
             return
         self._words |= words
         self._note_kept(held, part, self._announced)
+        # The first batch after a loss has all that is known.
+        held.shown = None
         for key in due:
             held.waiting.pop(key, None)
 
@@ -425,6 +445,8 @@ class PostgresStore:
 
     def _note_regression(self, held: _Held, lost: int, totals: Totals) -> None:
         held.commits -= lost
+        if held.shown is None:
+            held.shown = held.totals
         held.totals, held.waiting = totals, {}
         self.regressions += lost
         log.error(
@@ -492,14 +514,14 @@ class PostgresStore:
                     held.number,
                 ),
             )
-        if part.workflows:
-            cursor.executemany(
-                _KEEP,
-                [
-                    plain(workflow_row(held.number, key[1], workflow))
-                    for key, workflow in sorted(part.workflows.items())
-                ],
-            )
+        rows = [
+            workflow_row(held.number, key[1], workflow)
+            for key, workflow in sorted(part.workflows.items())
+        ]
+        if held.shown is not None:
+            # All that is known comes once more, and most of it was not lost.
+            rows = differing(cursor, held.number, rows)
+        write_workflows(cursor, rows)
         added = [
             *(
                 counter_added(
@@ -526,6 +548,7 @@ class PostgresStore:
             cursor.executemany(ADD, added)
         for (_, status), baseline in part.baselines.items():
             _write_baseline(cursor, held.number, status, baseline)
+        write_history(cursor, held.number, part.history)
         return words
 
 
@@ -561,6 +584,8 @@ def _by_account(batch: Batch) -> dict[str, Batch]:
         part(histogram[1][0]).histograms[histogram] = observed
     for baseline_key, baseline in batch.baselines.items():
         part(baseline_key[0]).baselines[baseline_key] = baseline
+    for row_key, row in batch.history.items():
+        part(row_key[0]).history[row_key] = row
     return parts
 
 

@@ -90,4 +90,5 @@ def _together(found: list[Kept]) -> Kept:
         closed=sum(kept.closed for kept in found),
         latest_ends={name: end for kept in found for name, end in kept.latest_ends.items()},
         baselines={key: baseline for kept in found for key, baseline in kept.baselines.items()},
+        history=[row for kept in found for row in kept.history],
     )

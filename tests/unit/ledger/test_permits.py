@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from exporter.comfycontrol.budget import RequestBudget
 from exporter.comfycontrol.permits import NotYet, Permit, PermitsAway
 from exporter.comfycontrol.window import UNDER_WAY_SECONDS, Limit, Purpose
-from exporter.ledger.postgres.link import Link
+from exporter.ledger.postgres.link import Cursor, Link
 from exporter.ledger.postgres.permits import PostgresPermits
+from exporter.ledger.store import StoreFailed
 from tests.postgres import Server
 from tests.unit.ledger.keepers import PostgresKeeper
 from tests.unit.ledger.ledgers import Clocks
@@ -202,3 +204,49 @@ class TestABudgetOnIt:
         assert not turn.over.wait(0.3)
         budget.close()
         assert not turn.wait()
+
+
+class FailingLink(Link):
+    fails = False
+
+    @contextmanager
+    def transaction(self) -> Iterator[Cursor]:
+        if self.fails:
+            raise StoreFailed("the database is away")
+        with super().transaction() as cursor:
+            yield cursor
+
+
+class TestADatabaseThatHasLostTheLast:
+    """As a standby would have it that was a moment behind."""
+
+    @pytest.fixture
+    def permits(self, make: Make, keeper: PostgresKeeper) -> Iterator[PostgresPermits]:
+        make().close()
+        self.link = FailingLink(lambda: keeper.dsn)
+        made = PostgresPermits(self.link, ADDRESS, LIMIT)
+        yield made
+        made.close()
+
+    def fail(self, permits: PostgresPermits) -> None:
+        self.link.fails = True
+        with pytest.raises(PermitsAway):
+            permits.take()
+        self.link.fails = False
+
+    def test_what_is_held_is_held_again(
+        self, permits: PostgresPermits, keeper: PostgresKeeper
+    ) -> None:
+        first, second = take(permits), take(permits)
+        permits.answered(first)
+        keeper.execute("DELETE FROM comfycontrol_permit WHERE id = %s", second.number)
+        self.fail(permits)
+        assert taken(permits) == LIMIT.share - 2
+
+    def test_and_once_is_enough(self, permits: PostgresPermits, keeper: PostgresKeeper) -> None:
+        take(permits)
+        permits.unused(take(permits))
+        for _ in range(3):
+            self.fail(permits)
+            permits.unused(take(permits))
+        assert taken(permits) == LIMIT.share - 1

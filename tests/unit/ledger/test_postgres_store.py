@@ -1,6 +1,7 @@
 """What only a store that several replicas share has to stand."""
 
 from collections.abc import Iterator
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -17,6 +18,8 @@ from exporter.ledger.postgres.link import (
 )
 from exporter.ledger.postgres.schema import MIGRATIONS
 from exporter.ledger.postgres.store import PostgresStore
+from exporter.ledger.postgres.workflow_rows import TYPES
+from exporter.ledger.rows import WORKFLOW_COLUMNS
 from exporter.ledger.shared import Lease
 from exporter.ledger.store import AccountMarks, Batch, Kept, NotHeld, StoreBehind, StoreFailed
 from exporter.ledger.totals import CounterName, CounterTotal, Labels
@@ -222,9 +225,39 @@ class TestADatabaseThatHasLostCommits:
         with pytest.raises(StoreBehind) as behind:
             store.keep(outcome(4, 4.0))
         assert (behind.value.account, store.regressions) == ("studio", 2)
+        # What was shown is held until then.
+        assert store.committed().counters[FINISHED].value == 3.0
         store.keep(outcome(4, 4.0))
+        assert store.committed().counters[FINISHED].value == 4.0
         assert finished(keeper) == 4.0
         assert store.regressions == 2
+
+    def test_rows_that_are_there_are_not_written_again(
+        self, keeper: PostgresKeeper, store: PostgresStore
+    ) -> None:
+        store.keep(outcome(1, 1.0))
+        store.keep(outcome(2, 2.0))
+        keeper.execute("DELETE FROM comfycontrol_workflow WHERE workflow = %s", UUID(uuid(2)).bytes)
+        keeper.execute("UPDATE comfycontrol_account SET commits = commits - 1")
+        both = outcome(1, 2.0)
+        both.workflows |= outcome(2, 2.0).workflows
+        with pytest.raises(StoreBehind):
+            store.keep(both)
+        where = "SELECT ctid FROM comfycontrol_workflow WHERE workflow = %s"
+        before = keeper.execute(where, UUID(uuid(1)).bytes)
+        store.keep(both)
+        assert keeper.execute(where, UUID(uuid(1)).bytes) == before
+        assert store.find_closed(("studio", uuid(2))) is not None
+
+    def test_every_column_is_written_as_it_is_declared(self, keeper: PostgresKeeper) -> None:
+        keeper.make().close()
+        declared = keeper.execute(
+            "SELECT column_name, udt_name FROM information_schema.columns "
+            "WHERE table_schema = current_schema() AND table_name = 'comfycontrol_workflow'"
+        )
+        assert len(declared) == len(WORKFLOW_COLUMNS)
+        for name, type_ in declared:
+            assert TYPES.get(str(name), "float8") == type_, name
 
 
 class TestOpening:

@@ -10,10 +10,10 @@ from exporter.ledger.postgres.link import Cursor, Link
 from exporter.ledger.postgres.replica import SETTLED_SECONDS, UNCLAIMED_SECONDS, Replica
 from exporter.ledger.postgres.store import PostgresStore
 from exporter.ledger.shared import Lease
-from exporter.ledger.store import StoreFailed
+from exporter.ledger.store import AccountMarks, Batch, StoreBehind, StoreFailed
 from tests.postgres import Server
 from tests.unit.ledger.keepers import PostgresKeeper
-from tests.unit.ledger.ledgers import Clocks
+from tests.unit.ledger.ledgers import T0, Clocks
 
 ACCOUNTS = ("agency", "studio")
 
@@ -55,10 +55,13 @@ class Process:
         return [lease.account for lease in begun]
 
     def look(self) -> list[str]:
-        """Look once; what it holds then."""
+        """Look once; what it holds then, and counts."""
         self.replica.look()
-        assert sorted(self.held) == sorted(self.replica.reading().held)
-        return sorted(self.held)
+        held = self.replica.reading().held
+        # While the database is away it remembers what it held.
+        assert held <= set(self.held)
+        assert self.replica.reading().is_failing or held == set(self.held)
+        return sorted(held)
 
     @property
     def shown(self) -> list[str]:
@@ -134,8 +137,9 @@ def test_who_dies_is_replaced(make: Make, keeper: PostgresKeeper) -> None:
     first, second = make("a"), make("b")
     first.look()
     second.look()
-    pass_(keeper, LEASE_SECONDS - 1)
-    assert second.look() == []
+    for _ in range(4):
+        pass_(keeper, (LEASE_SECONDS - 1) / 4)
+        assert second.look() == []
     pass_(keeper, 1.1)
     assert second.look() == list(ACCOUNTS)
     assert second.replica.reading().epochs == dict.fromkeys(ACCOUNTS, 2)
@@ -161,9 +165,121 @@ def test_while_the_database_is_away_what_is_held_is_held_to_its_end(make: Make) 
     process.now.pass_(0.2)
     # Even where nobody has looked again yet.
     assert process.shown == []
+    assert process.replica.reading().held == frozenset()
     assert process.look() == []
     process.link.is_cut = False
     assert process.look() == process.shown == list(ACCOUNTS)
+
+
+def test_who_was_away_with_all_others_goes_on_from_what_it_knows(
+    make: Make, keeper: PostgresKeeper
+) -> None:
+    first, second = make("a"), make("b")
+    first.look()
+    second.look()
+    lease = first.replica.reading().epochs
+    for process in (first, second):
+        process.link.is_cut = True
+        process.now.pass_(LEASE_SECONDS + 20)
+        assert process.look() == process.shown == []
+    pass_(keeper, LEASE_SECONDS + 20)
+    for process in (second, first):
+        process.link.is_cut = False
+    # The other is back sooner, and leaves it the time to come.
+    assert second.look() == []
+    assert first.look() == first.shown == list(ACCOUNTS)
+    assert first.replica.reading().epochs == lease
+
+
+def test_a_short_failure_is_enough_to_wait(make: Make, keeper: PostgresKeeper) -> None:
+    first, second = make("a"), make("b")
+    first.look()
+    for _ in range(4):
+        second.look()
+        pass_(keeper, 2)
+    second.link.is_cut = True
+    second.look()
+    second.link.is_cut = False
+    pass_(keeper, 2)
+    assert second.look() == []
+    second.now.pass_(SETTLED_SECONDS - 0.1)
+    pass_(keeper, SETTLED_SECONDS - 0.1)
+    assert second.look() == []
+    second.now.pass_(0.2)
+    assert second.look() == list(ACCOUNTS)
+
+
+def test_a_holder_that_does_not_come_back_is_waited_for_no_longer_than_that(
+    make: Make, keeper: PostgresKeeper
+) -> None:
+    first, second = make("a"), make("b")
+    first.look()
+    second.look()
+    pass_(keeper, LEASE_SECONDS + 20)
+    for _ in range(3):
+        assert second.look() == []
+        pass_(keeper, SETTLED_SECONDS / 3 + 0.1)
+    assert second.look() == list(ACCOUNTS)
+    # And whoever has come late has lost what it knew.
+    assert first.look() == []
+
+
+def test_what_another_holds_after_an_outage_is_let_go(make: Make, keeper: PostgresKeeper) -> None:
+    process = make("a")
+    process.look()
+    process.link.is_cut = True
+    process.now.pass_(LEASE_SECONDS + 1)
+    assert process.look() == []
+    assert process.held == list(ACCOUNTS)
+    keeper.execute("UPDATE comfycontrol_account SET holder = 'another', epoch = epoch + 1")
+    process.link.is_cut = False
+    assert process.look() == process.held == process.shown == []
+
+
+class TestCommitsThatAreLost:
+    @staticmethod
+    def go_back(keeper: PostgresKeeper, by: int) -> None:
+        keeper.execute("UPDATE comfycontrol_account SET commits = commits - %s", by)
+
+    @staticmethod
+    def write(process: Process, account: str, times: int) -> None:
+        for number in range(times):
+            process.store.keep(Batch(accounts={account: AccountMarks(line=T0 + number)}))
+
+    def test_the_holder_gives_them_again_before_it_hands_on(
+        self, make: Make, keeper: PostgresKeeper
+    ) -> None:
+        first, second = make("a"), make("b")
+        first.look()
+        self.write(first, "studio", 3)
+        self.write(first, "agency", 3)
+        # What its own looks have not seen yet, the store knows.
+        self.go_back(keeper, 2)
+        for _ in range(4):
+            second.look()
+            assert first.look() == list(ACCOUNTS)
+            pass_(keeper, SETTLED_SECONDS / 3 + 0.1)
+        for _ in ACCOUNTS:
+            with pytest.raises(StoreBehind):
+                first.store.verify()
+        assert first.replica.reading().regressions == 4
+        first.store.verify()
+        first.look()
+        assert len(first.look()) == 1
+
+    def test_whoever_takes_over_counts_those_of_others(
+        self, make: Make, keeper: PostgresKeeper
+    ) -> None:
+        first, second = make("a"), make("b")
+        first.look()
+        self.write(first, "studio", 3)
+        second.look()
+        self.write(first, "agency", 3)
+        assert second.look() == []
+        self.go_back(keeper, 2)
+        keeper.execute("UPDATE comfycontrol_account SET holder = NULL, until = '-infinity'")
+        assert second.look() == list(ACCOUNTS)
+        assert second.replica.reading().regressions == 4
 
 
 def test_the_time_of_a_lease_counts_from_before_it_was_asked_for(make: Make) -> None:

@@ -179,6 +179,31 @@ def announced(kept: Kept) -> tuple[object, ...]:
 class TestThatLast:
     """What another life of the process finds."""
 
+    def test_the_history(self, keeper: Keeper) -> None:
+        store, kept = keeper.begin()
+        assert list(kept.history) == []
+        keep(store, workflow(1))
+        rows = {("studio", "story", number): b"%d" % number for number in range(1, 6)}
+        others = {("agency", "story", 6): b"6", ("studio", "minute", 7): b"\x007"}
+        store.keep(Batch(history={**rows, **others}))
+        changed = {("studio", "story", 2): None, ("studio", "story", 3): b"another"}
+        store.keep(Batch(history=changed))
+        store.close()
+        store, kept = keeper.begin()
+        store.close()
+        # Which account it is of may stand in the row alone.
+        found = [(kind, number, row) for (_, kind, number), row in kept.history]
+        assert sorted(found) == [
+            ("minute", 7, b"\x007"),
+            ("story", 1, b"1"),
+            ("story", 3, b"another"),
+            ("story", 4, b"4"),
+            ("story", 5, b"5"),
+            ("story", 6, b"6"),
+        ]
+        of_one = [number for _, kind, number in (key for key, _ in kept.history) if kind == "story"]
+        assert [number for number in of_one if number != 6] == [1, 3, 4, 5]
+
     def test_everything_of_a_workflow(self, keeper: Keeper, now: Clocks) -> None:
         store, _ = keeper.begin()
         whole = Workflow(
