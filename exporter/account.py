@@ -56,6 +56,8 @@ class Surroundings:
     streams: StreamLoop
     reconciling: Pace | None
     """How often the service's totals are compared with the ledger's; None: never."""
+    bind: str | None = None
+    """The local IP address to ask from; None: the one that the system chooses."""
 
 
 class FollowedAccount:
@@ -95,6 +97,7 @@ class FollowedAccount:
             max_streams=MOST_STREAMS,
             on_request=on_request,
             timeouts=around.timeouts,
+            bind=around.bind,
         )
         self._access = AccountAccess(
             config.name,

@@ -17,6 +17,7 @@ from exporter import __version__, logs
 from exporter.account import FollowedAccount, Surroundings
 from exporter.comfycontrol import Timeouts
 from exporter.comfycontrol.budget import RequestBudget
+from exporter.comfycontrol.connections import check_bind
 from exporter.comfycontrol.window import Limit
 from exporter.comfycontrol.window_file import WindowFile
 from exporter.config import Account, Config, RateLimit, TokenSource, TokenUnreadable
@@ -89,6 +90,7 @@ class App:
         TokenUnreadable: a token cannot be read.
         LedgerInUse: another exporter has the ledger open.
         CannotOpenLedger: the storage folder cannot be used.
+        CannotBind: the local address to ask from cannot be used.
     """
 
     def __init__(  # noqa: PLR0913 - what a process is made of
@@ -105,6 +107,8 @@ class App:
         stream_descriptors: int | None = None,
         collectors: Collection[str] = ALL_COLLECTORS,
     ) -> None:
+        if config.egress.bind is not None:
+            check_bind(config.egress.bind)
         self._config = config
         self._stream_descriptors = stream_descriptors
         self._now = now
@@ -150,7 +154,14 @@ class App:
         self._ledger.before_keeping = self._keep_history
         self._instruments.on_stream_end = self._history.stream_ended
         self._around = Surroundings(
-            self._ledger, self._instruments, now, jitter, timeouts, self._streams, reconciling
+            self._ledger,
+            self._instruments,
+            now,
+            jitter,
+            timeouts,
+            self._streams,
+            reconciling,
+            config.egress.bind,
         )
         # One for each address that was ever asked: should one come back, the service has not
         # forgotten what was asked there.
