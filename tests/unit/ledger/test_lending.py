@@ -43,6 +43,9 @@ class TestTheRule:
         assert recalled(given.items(), egresses, {"nat-b": -2, "nat-c": 2}) == {"1", "2"}
 
 
+NOW = Moment(1000.0, 1000.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Open:
     """A workflow that wants a stream."""
@@ -52,7 +55,7 @@ class Open:
     source: Source = "listing"
     status: Status | None = Status.RUNNING
     created_at: float | None = 1000.0
-    first_seen: Moment = Moment(1000.0, 1000.0)
+    first_seen: Moment = NOW
     last_seen: Moment | None = None
 
 
