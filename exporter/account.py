@@ -1,7 +1,7 @@
 """One configured account: everything that follows it, wired."""
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -26,9 +26,10 @@ from exporter.following.supervisor import Supervisor
 from exporter.following.traits_reader import TraitsReader
 from exporter.history.outlook import Plan
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.lending import Lent  # noqa: TC001 - beside the others
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.reading import AccountReading
-from exporter.observations import Moment, Source
+from exporter.observations import Moment, OpenWorkflow, Source
 from exporter.retrying import Backoff
 from exporter.sources.files import WatchedFiles
 from exporter.sources.named import NamedIds
@@ -57,6 +58,42 @@ class Surroundings:
     streams: StreamLoop
     reconciling: Pace | None
     """How often the service's totals are compared with the ledger's; None: never."""
+    bind: str | None = None
+    """The local IP address to ask from; None: the one that the system chooses."""
+
+
+def way_to_service(
+    config: Account, budget: RequestBudget, around: Surroundings
+) -> tuple[Credentials, Client, AccountAccess]:
+    """An account's token, its connections, and its way through the budget.
+
+    Raises:
+        TokenUnreadable: its token cannot be read.
+    """
+    credentials = Credentials(config.name, config.token)
+
+    def on_request(record: RequestRecord) -> None:
+        around.instruments.request_made(config.name, record.endpoint, record.code, record.seconds)
+
+    client = Client(
+        config.base_url,
+        credentials.token,
+        # Not as many as are configured now: a reload may raise that.
+        max_streams=MOST_STREAMS,
+        on_request=on_request,
+        timeouts=around.timeouts,
+        bind=around.bind,
+    )
+    access = AccountAccess(
+        config.name,
+        client,
+        budget,
+        reload_token=credentials.reload,
+        monotonic=lambda: around.now().monotonic,
+        backoff=Backoff(around.jitter),
+        token_shape=lambda: shape_of(credentials.token()),
+    )
+    return credentials, client, access
 
 
 class FollowedAccount:
@@ -82,30 +119,9 @@ class FollowedAccount:
         self.name: Final = config.name
         self._config = config
         self._around = around
-        self._credentials = Credentials(config.name, config.token)
-
-        def on_request(record: RequestRecord) -> None:
-            around.instruments.request_made(
-                config.name, record.endpoint, record.code, record.seconds
-            )
-
-        self._client = Client(
-            config.base_url,
-            self._credentials.token,
-            # Not as many as are configured now: a reload may raise that.
-            max_streams=MOST_STREAMS,
-            on_request=on_request,
-            timeouts=around.timeouts,
-        )
-        self._access = AccountAccess(
-            config.name,
-            self._client,
-            budget,
-            reload_token=self._credentials.reload,
-            monotonic=lambda: around.now().monotonic,
-            backoff=self._backoff(),
-            token_shape=lambda: shape_of(self._credentials.token()),
-        )
+        self.lent: Mapping[str, Lent] = {}
+        """Its workflows whose streams other replicas hold."""
+        self._credentials, self._client, self._access = way_to_service(config, budget, around)
         self._supervisor = Supervisor(
             self._access,
             around.ledger,
@@ -116,6 +132,7 @@ class FollowedAccount:
             random=around.jitter,
             backoff=self._backoff,
             loop=around.streams,
+            elsewhere=lambda: self.lent,
         )
         self._asking = Asking(self._access, around.ledger, around.instruments, around.now)
         self._looker = Looker(self._asking, around.ledger, now=around.now, backoff=self._backoff())
@@ -208,14 +225,33 @@ class FollowedAccount:
         """Streams that are held back, since no thread can be started for them."""
         return self._supervisor.without_thread
 
+    @property
+    def streams(self) -> int:
+        """Streams that are open here."""
+        return len(self._supervisor.streaming())
+
+    @property
+    def needed_streams(self) -> int:
+        """Streams that it has here, or would have now."""
+        return self._supervisor.needed
+
+    @property
+    def without_stream(self) -> Sequence[OpenWorkflow]:
+        """Workflows that get no stream here, the most deserving first."""
+        return self._supervisor.beyond
+
+    def _streaming(self) -> set[str]:
+        """Ids whose stream is open now, here or at another replica."""
+        return self._supervisor.streaming().union(
+            workflow_id for workflow_id, lent in self.lent.items() if lent.is_open
+        )
+
     def reading(self) -> AccountReading:
         """The state now."""
-        followed = frozenset(self._supervisor.streaming())
         reconcilers = [part for part in self._listing if isinstance(part, ReconcilerThread)]
         return AccountReading(
             health=self._access.health(),
-            streams=len(followed),
-            followed=followed,
+            followed=frozenset(self._streaming()),
             list_completed_at=(
                 None
                 if self._config.listing is None
@@ -235,6 +271,7 @@ class FollowedAccount:
         now = self._around.now().monotonic
         return Plan(
             streaming=frozenset(self._supervisor.streaming()),
+            lent={name: lent.replica for name, lent in self.lent.items() if lent.is_open},
             opening=self._supervisor.opening(),
             listed=listing is not None,
             lookback=0.0 if listing is None else listing.lookback,
@@ -307,7 +344,7 @@ class FollowedAccount:
             self._access,
             around.ledger,
             self._asking,
-            streaming=self._supervisor.streaming,
+            streaming=self._streaming,
             list_horizon=None if listing is None else listing.lookback,
             now=around.now,
         )
@@ -326,7 +363,7 @@ class FollowedAccount:
             around.ledger,
             around.instruments,
             ListingTerms(listing.interval, listing.lookback, frozenset(listing.tags)),
-            streaming=self._supervisor.streaming,
+            streaming=self._streaming,
             poller=poller,
             now=around.now,
             backoff=self._backoff(),

@@ -17,28 +17,33 @@ from exporter import __version__, logs
 from exporter.account import FollowedAccount, Surroundings
 from exporter.comfycontrol import Timeouts
 from exporter.comfycontrol.budget import RequestBudget
+from exporter.comfycontrol.connections import check_bind
 from exporter.comfycontrol.window import Limit
 from exporter.comfycontrol.window_file import WindowFile
 from exporter.config import Account, Config, RateLimit, TokenSource, TokenUnreadable
 from exporter.config.fingerprint import fingerprint
+from exporter.config.models import MOST_STREAMS
 from exporter.config.slices import compiled
-from exporter.following.choosing import StreamCapacity
+from exporter.following.choosing import StreamCapacity, listing_costs
 from exporter.following.loop import StreamLoop
 from exporter.following.reconciling import Pace
+from exporter.following.telemetry import StreamEnd
 from exporter.history.history import History
 from exporter.history.live import AccountNow, LiveViews, Sources
 from exporter.ledger.ledger import AccountTerms, Ledger, LedgerSnapshot
+from exporter.ledger.lending import Room
 from exporter.ledger.shared import Lease, Shared, SharedStore, join
 from exporter.ledger.slicing import SliceRule
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.store import Store, StoreFailed
 from exporter.ledger.totals import Buckets, LabelCaps
+from exporter.lending import BorrowedAccount, Lending
 from exporter.metrics.announcements import HOLD_SECONDS, Announcements
 from exporter.metrics.exposition import ALL_COLLECTORS, AsAsked, Page, new_registry
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.process import ProcessCounts
 from exporter.metrics.reading import BuildReading, ConfigReading, Reading
-from exporter.observations import Moment
+from exporter.observations import Moment, Observation
 from exporter.revision import revision
 from exporter.sources.pushed import PushedIds
 from exporter.watching import FileWatcher
@@ -87,6 +92,7 @@ class App:
         TokenUnreadable: a token cannot be read.
         LedgerInUse: another exporter has the ledger open.
         CannotOpenLedger: the storage folder cannot be used.
+        CannotBind: the local address to ask from cannot be used.
     """
 
     def __init__(  # noqa: PLR0913 - what a process is made of
@@ -103,6 +109,8 @@ class App:
         stream_descriptors: int | None = None,
         collectors: Collection[str] = ALL_COLLECTORS,
     ) -> None:
+        if config.egress.bind is not None:
+            check_bind(config.egress.bind)
         self._config = config
         self._stream_descriptors = stream_descriptors
         self._now = now
@@ -146,9 +154,16 @@ class App:
         self._history = History(now, self._ledger.kept_history)
         self._ledger.on_taken = self._history.note
         self._ledger.before_keeping = self._keep_history
-        self._instruments.on_stream_end = self._history.stream_ended
+        self._instruments.on_stream_end = self._note_stream_ended
         self._around = Surroundings(
-            self._ledger, self._instruments, now, jitter, timeouts, self._streams, reconciling
+            self._ledger,
+            self._instruments,
+            now,
+            jitter,
+            timeouts,
+            self._streams,
+            reconciling,
+            config.egress.bind,
         )
         # One for each address that was ever asked: should one come back, the service has not
         # forgotten what was asked there.
@@ -162,6 +177,13 @@ class App:
         }
         self._instruments.open_accounts(self._accounts)
         self._ledger.on_change = self._look
+        self._lending = (
+            None
+            if self._shared is None
+            else Lending(
+                self._shared.exchange, _OwnAccounts(self), self._shared.replica.leases, now
+            )
+        )
         self._announcements = Announcements(hold, self._ledger, self._instruments)
         self.views: Final = self._make_views()
         self.page: Final = Page(self._registry, self.read, self._asked)
@@ -187,12 +209,15 @@ class App:
         self._watcher.start()
         if self._shared is not None:
             self._shared.replica.start()
+        if self._lending is not None:
+            self._lending.start()
 
     def stop(self, within: float = STOP_SECONDS) -> bool:
         """End within so many seconds, whatever the threads are at; whether all of them did."""
         self._is_stopping.set()
         self._watcher.stop()
         deadline = self._now().monotonic + within
+        has_given_back = self._lending is None or self._lending.stop(within / 2)
         has_left = self._shared is None or self._shared.replica.stop(within / 2)
         # A reload under way reads files, and one of them may be on a disk that does not answer.
         has_lock = self._changing.acquire(timeout=STOP_SECONDS / 2)
@@ -211,7 +236,7 @@ class App:
                 account.close()
         if has_lock:
             self._changing.release()
-        return has_lock and has_left and all(ended)
+        return has_lock and has_left and has_given_back and all(ended)
 
     def is_ready(self) -> bool:
         """Whether every account had its first answer, or had nothing to ask yet.
@@ -238,6 +263,7 @@ class App:
             at=self._now(),
             ledger=ledger,
             requests=requests,
+            streams=self._open_streams(followed, ledger),
             # Of an account whose lease is over nothing is shown: another replica may show it.
             accounts={
                 name: account.reading()
@@ -265,6 +291,16 @@ class App:
                 "threads": sum(account.without_thread for account in followed.values()),
             },
         )
+
+    def _open_streams(
+        self, followed: Mapping[str, FollowedAccount], ledger: LedgerSnapshot
+    ) -> dict[str, int]:
+        borrowed = {} if self._lending is None else self._lending.streams()
+        return borrowed | {
+            name: account.streams
+            for name, account in followed.items()
+            if self._shared is None or name in ledger.accounts
+        }
 
     def _asked(self) -> AsAsked:
         """Of what is announced now, whoever asks now sees no more, however long it waits."""
@@ -383,8 +419,9 @@ class App:
             for account in config.accounts
             if account.name not in going_on
         }
-        for address, limit in _limits(config).items():
-            self._budgets[address].change(_limit(limit))
+        for address, limit in _limits(all_of_it).items():
+            if address in self._budgets:
+                self._budgets[address].change(_limit(limit))
         ended = {name: account for name, account in before.items() if name not in going_on}
         _end(ended.values(), self._now)
         self._ledger.change(_terms(config), _buckets(config), _caps(config), _slices(config))
@@ -508,6 +545,54 @@ class App:
         name = f"requests-{quote(address, safe='')}.window"
         return WindowFile.on_this_machine(self._storage / name)
 
+    # Streams of other replicas' accounts ------------------------------------------------------
+
+    def held_accounts(self) -> dict[str, tuple[FollowedAccount, Account, StreamCapacity]]:
+        """The accounts that this replica holds, as they are configured now."""
+        followed, config = self._accounts, self._following
+        return {
+            account.name: (followed[account.name], account, self._capacity(account, config))
+            for account in config.accounts
+            if account.name in followed
+        }
+
+    def rooms(self) -> list[Room]:
+        """How many streams this process can hold at each service address."""
+        held = self.held_accounts()
+        rooms = []
+        for address, limit in _limits(self._config).items():
+            there = [one for one in held.values() if one[1].address == address]
+            most = StreamCapacity(MOST_STREAMS, _limit(limit)).full
+            for _, account, _ in there:
+                if account.listing is not None:
+                    most -= listing_costs(account.listing.interval)
+            if self._stream_descriptors is not None:
+                most = min(most, self._stream_descriptors)
+            own = sum(followed.needed_streams for followed, _, _ in there)
+            rooms.append(Room(address, max(0, most), own))
+        return rooms
+
+    def borrow(self, account: str) -> BorrowedAccount | None:
+        """What streams an account of another replica; None: it is not configured here.
+
+        Raises:
+            TokenUnreadable: its token cannot be read.
+        """
+        configured = {each.name: each for each in self._config.accounts}.get(account)
+        if configured is None:
+            return None
+        self._instruments.open_accounts([account])
+        capacity = StreamCapacity(configured.max_streams, _limit(configured.rate_limit))
+        return BorrowedAccount(configured, self._budget(configured), capacity, self._around)
+
+    def open_ids(self, account: str) -> frozenset[str]:
+        """Those of an account that are not settled."""
+        return frozenset(w.workflow_id for w in self._ledger.open_workflows(account))
+
+    def observe(self, seen: Observation) -> None:
+        """Count what another replica's stream has told."""
+        self._ledger.observe(seen)
+
     # Threads ----------------------------------------------------------------------------------
 
     def _look(self) -> None:
@@ -523,6 +608,12 @@ class App:
         followed = self._accounts.get(account)
         if followed is not None:
             followed.note_withdrawn(workflow_id)
+
+    def _note_stream_ended(
+        self, account: str, reason: StreamEnd, workflow_id: str, seconds: float | None
+    ) -> None:
+        if account in self._accounts:  # else its holder tells its story
+            self._history.stream_ended(account, reason, workflow_id, seconds)
 
     def _keep_history(self) -> None:
         try:
@@ -563,6 +654,8 @@ class App:
         return max(now.monotonic - began.monotonic, now.wall - began.wall)
 
     def _look_at_accounts(self) -> None:
+        if self._lending is not None:
+            self._lending.look_at_tokens()
         for account in self._accounts.values():
             try:
                 account.look_at_token()
@@ -572,6 +665,17 @@ class App:
                     "looking at an account failed",
                     extra={"account": account.name, "error": type(error).__name__},
                 )
+
+
+class _OwnAccounts:
+    """Implements `exporter.lending.Accounts`."""
+
+    def __init__(self, app: App) -> None:
+        self.held = app.held_accounts
+        self.rooms = app.rooms
+        self.borrow = app.borrow
+        self.open_ids = app.open_ids
+        self.observe = app.observe
 
 
 def _tell_ledger(ledger: Ledger, store: Store | None) -> None:

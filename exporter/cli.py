@@ -214,7 +214,11 @@ def _status(arguments: argparse.Namespace) -> int:
 def _export(arguments: argparse.Namespace, hold: float) -> int:
     signals = EndSignals()
     reload_signal = ReloadSignal()
-    from exporter.comfycontrol.connections import CannotTrust, make_tls_context  # noqa: PLC0415
+    from exporter.comfycontrol.connections import (  # noqa: PLC0415
+        CannotBind,
+        CannotTrust,
+        make_tls_context,
+    )
     from exporter.config import (  # noqa: PLC0415
         ConfigError,
         TokenUnreadable,
@@ -273,7 +277,7 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
             ),
             hold=hold,
         )
-    except (CannotTrust, LedgerInUse, CannotOpenLedger, TokenUnreadable) as error:
+    except (CannotBind, CannotTrust, LedgerInUse, CannotOpenLedger, TokenUnreadable) as error:
         say(str(error))
         return EXIT_BAD_INPUT
     return EXIT_OK

@@ -75,7 +75,7 @@ def ask_each(
         if account.address in asked:
             sleep(_pause(account.rate_limit))
         asked.add(account.address)
-        error, total = _ask(account, timeouts)
+        error, total = _ask(account, timeouts, config.egress.bind)
         if isinstance(error, RateLimited):
             exhausted.add(account.address)
         if error is None:
@@ -91,7 +91,7 @@ def _pause(limit: RateLimit) -> float:
 
 
 def _ask(
-    account: Account, timeouts: Timeouts | None
+    account: Account, timeouts: Timeouts | None, bind: str | None
 ) -> tuple[ServiceError | TokenUnreadable | None, int | None]:
     """One request: why it brought nothing, or else how many workflows the list has."""
 
@@ -99,7 +99,7 @@ def _ask(
         """There is nobody to count it."""
 
     client = partial(Client, account.base_url, account.token.read, max_streams=0)
-    with client(on_request=unheard, timeouts=timeouts) as service:
+    with client(on_request=unheard, timeouts=timeouts, bind=bind) as service:
         try:
             return None, service.list_workflows(page=1, per_page=1).total
         except (ServiceError, TokenUnreadable) as error:

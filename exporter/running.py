@@ -89,6 +89,7 @@ def run(  # noqa: PLR0913 - what a process is made of
     Raises:
         LedgerInUse: another exporter has the ledger open.
         CannotOpenLedger: the storage folder cannot be used.
+        CannotBind: the local address to ask from cannot be used.
         TokenUnreadable: a token's file has gone since the configuration was read.
     """
     others = set(threading.enumerate())

@@ -113,6 +113,7 @@ class Client:
         max_streams: int,
         on_request: Callable[[RequestRecord], None],
         timeouts: Timeouts | None = None,
+        bind: str | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -125,6 +126,7 @@ class Client:
             on_request: told of each request exactly once, from the thread that makes it, when its
                 headers are there or it has failed. Must not raise.
             timeouts: how long things may take.
+            bind: the local IP address to ask from; None: the one that the system chooses.
             monotonic: the clock that durations are measured by, in seconds.
             now: the clock that dates are compared with, in seconds since the epoch.
 
@@ -139,7 +141,7 @@ class Client:
         self._monotonic = monotonic
         self._now = now
         # Beside the streams, for a list and a workflow at the same time.
-        self._adapter = Adapter(make_tls_context(), max_streams + 2)
+        self._adapter = Adapter(make_tls_context(), max_streams + 2, bind)
         self._session = requests.Session()
         self._session.mount("https://", self._adapter)
         self._session.mount("http://", self._adapter)

@@ -44,6 +44,36 @@ class CannotTrust(ValueError):  # noqa: N818 - says what happened
     """
 
 
+class CannotBind(ValueError):  # noqa: N818 - says what happened
+    """The local address to ask from cannot be used.
+
+    The text is for a person: the key, the address, what is wrong and what would be right.
+    """
+
+
+def check_bind(address: str) -> None:
+    """See to it that connections can be made from this local IP address.
+
+    Raises:
+        CannotBind: this machine does not let us.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((address, 0))
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            why = (
+                "this machine has no such address. Write one that it has (`ip address` shows them)"
+            )
+        else:
+            why = f"{(error.strerror or 'error').lower()}. Write one that this process may use"
+        raise CannotBind(
+            f"egress.bind: cannot ask from {address}: {why}, or leave it out for the one that the "
+            "system chooses"
+        ) from None
+
+
 # Held for a few system calls that do not block: whoever shuts a socket down knows by it that the
 # descriptor is still that socket's, and that the socket still works for the call that is meant.
 # Re-entrant, for a collection within it may close sockets that nobody holds any longer.
@@ -356,13 +386,17 @@ def _trust_folder(context: ssl.SSLContext, path: str) -> None:
 class Adapter(requests.adapters.HTTPAdapter):
     """The adapter of `requests` for connections that can be interrupted, over one TLS context."""
 
-    def __init__(self, tls_context: ssl.SSLContext, pool_size: int) -> None:
+    def __init__(
+        self, tls_context: ssl.SSLContext, pool_size: int, bind: str | None = None
+    ) -> None:
         """Start without connections.
 
         Args:
             tls_context: for all connections, to the service as to a proxy.
             pool_size: how many connections are kept for further use, per server.
+            bind: the local IP address of all connections; None: the one that the system chooses.
         """
+        self._source: dict[str, Any] = {} if bind is None else {"source_address": (bind, 0)}
         self._tls_context = tls_context
         self._proxy_lock = threading.Lock()
         super().__init__(pool_maxsize=pool_size, max_retries=0, pool_block=False)
@@ -385,7 +419,12 @@ class Adapter(requests.adapters.HTTPAdapter):
     ) -> None:
         """Make the pools for direct connections."""
         super().init_poolmanager(
-            connections, maxsize, block, ssl_context=self._tls_context, **pool_kwargs
+            connections,
+            maxsize,
+            block,
+            ssl_context=self._tls_context,
+            **self._source,
+            **pool_kwargs,
         )
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
@@ -397,6 +436,7 @@ class Adapter(requests.adapters.HTTPAdapter):
                 proxy,
                 ssl_context=self._tls_context,
                 proxy_ssl_context=self._tls_context,
+                **self._source,
                 **proxy_kwargs,
             )
             manager.pool_classes_by_scheme = _POOLS

@@ -235,8 +235,9 @@ class Account(Section):
         ),
     ] = Field(
         default=500,
-        description="Most streams that are open at once for this account, each about 25 KiB of "
-        "memory, 55 over TLS, and a file descriptor. Workflows beyond are watched by listing.",
+        description="Most streams that are open at once for this account, of several egress "
+        "addresses at each, and each about 25 KiB of memory, 55 over TLS, and a file descriptor. "
+        "Workflows beyond are watched by listing.",
         examples=[500],
     )
     max_open_workflows: Annotated[

@@ -7,6 +7,7 @@ through the list and loses nothing but that.
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from math import ceil
 from typing import Final
 
 from exporter.comfycontrol.window import Limit, Purpose
@@ -45,6 +46,11 @@ class StreamCapacity:
         return min(self.most, max(1, int(per_second * STREAM_SECONDS * SUSTAINED_PART)))
 
 
+def listing_costs(interval: float) -> int:
+    """How many streams could be kept reopening instead of reading a list every so many seconds."""
+    return ceil(STREAM_SECONDS * SUSTAINED_PART / interval)
+
+
 UNSEEN_PART: Final = 0.25
 """Of all streams, what named ids that the service has never told of may take before others.
 
@@ -77,6 +83,13 @@ def choose_streams(
     too_many = {workflow.workflow_id for workflow in unseen[max(1, int(capacity * UNSEEN_PART)) :]}
     ranked.sort(key=lambda workflow: workflow.workflow_id in too_many)
     return [workflow.workflow_id for workflow in ranked[:capacity]]
+
+
+def rest_of(workflows: Iterable[OpenWorkflow], besides: Collection[str]) -> list[OpenWorkflow]:
+    """Those that the service has told of, `besides` these ids, the most deserving first."""
+    rest = [w for w in workflows if w.workflow_id not in besides and not _is_unseen(w)]
+    order = {name: n for n, name in enumerate(choose_streams(rest, (), len(rest)))}
+    return sorted(rest, key=lambda workflow: order[workflow.workflow_id])
 
 
 def purpose_of(workflow: OpenWorkflow) -> Purpose:

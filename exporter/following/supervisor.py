@@ -2,18 +2,18 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
 from exporter.following.asking import Asking
-from exporter.following.choosing import StreamCapacity, choose_streams, purpose_of
+from exporter.following.choosing import StreamCapacity, choose_streams, purpose_of, rest_of
 from exporter.following.collecting import DebtCollector
 from exporter.following.follower import Follower
 from exporter.following.loop import StreamLoop, opening_threads
 from exporter.following.telemetry import Telemetry
-from exporter.observations import Moment, WorkflowRegister
+from exporter.observations import Moment, OpenWorkflow, WorkflowRegister
 from exporter.retrying import Backoff
 
 log = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ class Supervisor:
         random: numbers from 0 to 1, for tries for what is owed.
         backoff: makes one for each follower.
         loop: where the streams are read.
+        elsewhere: ids whose stream is another replica's.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -66,6 +67,7 @@ class Supervisor:
         random: Callable[[], float],
         backoff: Callable[[], Backoff],
         loop: StreamLoop,
+        elsewhere: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._access = access
         self._account = access.account
@@ -76,6 +78,11 @@ class Supervisor:
         self._now = now
         self._backoff = backoff
         self._loop = loop
+        self._elsewhere = elsewhere
+        self.needed = 0
+        """Streams that it has, or would have now."""
+        self.beyond: Sequence[OpenWorkflow] = ()
+        """Workflows that get none here, the most deserving first."""
         self._pool = opening_threads(self._account)
         self._lock = threading.Lock()
         self._startable: int | None = None
@@ -172,7 +179,9 @@ class Supervisor:
         if self._startable is not None and self._now().monotonic >= self._startable_until:
             self._startable = None
         room = full if self._startable is None else min(full, self._startable)
-        chosen = choose_streams(workflows, current, room)
+        elsewhere = self._elsewhere()
+        here = [workflow for workflow in workflows if workflow.workflow_id not in elsewhere]
+        chosen = choose_streams(here, current, room)
         # After refusals the share is smaller for minutes. What is open costs nothing until it
         # ends, so it stays; but no more is begun, and none waits to be opened again, than that.
         affordable = min(room, self._capacity.at(self._share()))
@@ -184,10 +193,13 @@ class Supervisor:
             if not self._follow(workflow_id, purpose_of(by_id[workflow_id]), affordable):
                 room = self._do_with_fewer()
                 break
-        self.without_thread = max(0, min(len(workflows), full) - room)
+        self.without_thread = max(0, min(len(here), full) - room)
+        self.needed = len(chosen)
+        self.beyond = rest_of(here, current.union(chosen[:affordable]))
         with self._lock:
             followed = set(self._followers)
-        self._debts.collect(followed)
+        # The stream that tells the end most likely tells the cause.
+        self._debts.collect(followed.union(elsewhere))
 
     def _release(self, unwanted: set[str], still_open: set[str]) -> None:
         """Stop those who lost their place to others, and those who wait for nothing any more."""

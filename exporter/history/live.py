@@ -145,7 +145,7 @@ class LiveViews:
             last_error="" if error is None else error.text,
             last_error_at=None if error is None else _wall(error.at, now),
             open={} if blind else _by_status(workflows),
-            streams=account.reading.streams,
+            streams=len(account.reading.followed),
             longest_waiting_id=None if blind or waiting is None else waiting.workflow_id,
             longest_waiting_since=None if blind or waiting is None else waiting.age_from,
             outcomes=hour.outcomes,

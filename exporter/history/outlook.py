@@ -28,6 +28,8 @@ class Plan:
 
     streaming: frozenset[str] = frozenset()
     """Ids whose stream is open."""
+    lent: Mapping[str, str] = field(default_factory=dict)
+    """Ids whose stream another replica has open, by the replica's name."""
     opening: Mapping[str, float | None] = field(default_factory=dict)
     """Ids that are to have a stream, and when it is tried again; None: it waits for its turn."""
     listed: bool = False
@@ -58,6 +60,8 @@ def next_step(workflow: Workflow, plan: Plan, now: Moment) -> Step:
     name = workflow.workflow_id
     if name in plan.streaming:
         return Step(STREAM_READ)
+    if name in plan.lent:
+        return Step(f"{STREAM_READ} by {plan.lent[name]}")
     if plan.listed and _is_in_list(workflow, plan.lookback, now.wall):
         steps = [
             Step(READS_LIST) if plan.next_pass is None else _at(READ_LIST, plan.next_pass, now)

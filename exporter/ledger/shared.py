@@ -16,6 +16,7 @@ from exporter.ledger.store import Kept, Store
 from exporter.observations import Moment
 
 if TYPE_CHECKING:
+    from exporter.ledger.lending import Exchange
     from exporter.ledger.postgres.replica import Replica
 
 
@@ -75,6 +76,8 @@ class Shared:
     replica: "Replica"
     permits: Callable[[str, Limit], Permits]
     """The places of a service address, as asked from the egress address of this process."""
+    exchange: "Exchange"
+    """Where workflows are lent to replicas on other addresses."""
 
     def reading(self) -> ReplicasReading:
         """What this replica knows of itself and of the others."""

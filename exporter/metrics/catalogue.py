@@ -438,7 +438,8 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "gauge",
         "service",
         ("account",),
-        "Open event streams.",
+        "Open event streams of this process. Of several replicas, one may hold some of an account "
+        "that another one counts.",
         "streams",
         reading.streams,
     ),

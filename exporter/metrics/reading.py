@@ -44,10 +44,8 @@ class AccountReading:
     """One account at the instant of a scrape."""
 
     health: AccountHealth
-    streams: int
-    """Open streams."""
     followed: frozenset[str] = frozenset()
-    """Ids whose stream is open."""
+    """Ids whose stream is open, here or at another replica."""
     list_completed_at: float | None = None
     """Unix seconds of the last complete pass over the list."""
     listed: bool = False
@@ -106,6 +104,8 @@ class Reading:
     per_workflow_series: int
     """How many workflows of an account may have series of their own; 0: none has."""
     label_caps: LabelCaps
+    streams: Mapping[str, int] = field(default_factory=dict)
+    """Open streams of this process, by account."""
     streams_held_back: Mapping[str, int] = field(default_factory=dict)
     """Streams that are not opened for want of something, by what (`HELD_BACK`)."""
     replicas: ReplicasReading | None = None
@@ -380,9 +380,8 @@ def last_usable_answer(reading: Reading) -> Iterator[Sample]:
 
 
 def streams(reading: Reading) -> Iterator[Sample]:
-    """Open streams by account."""
-    for account, seen in reading.accounts.items():
-        yield Sample((account,), seen.streams)
+    """Open streams of this process by account, those held for other replicas included."""
+    return (Sample((account,), count) for account, count in reading.streams.items())
 
 
 def watched_by_listing(reading: Reading) -> Iterator[Sample]:

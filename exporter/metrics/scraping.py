@@ -8,6 +8,7 @@ _OF_A_REPLICA: Final = {
     "comfycontrol_account_held",
     "comfycontrol_api_requests_total",
     "comfycontrol_open_workflows_beyond_limit_total",
+    "comfycontrol_streams",
 }
 """Read at a scrape, with an account, and yet each process's own."""
 

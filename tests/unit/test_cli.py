@@ -270,6 +270,22 @@ def test_a_storage_folder_that_cannot_be_is_exit_code_1(tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
+def test_an_address_to_ask_from_that_this_machine_lacks_is_exit_code_1(tmp_path: Path) -> None:
+    config = tmp_path / "config.yml"
+    # Of a range that is kept for documents.
+    config.write_text(
+        "accounts: [{name: studio, token: cfc_a, listing: {}}]\negress: {bind: 192.0.2.1}\n"
+    )
+    ended = run(
+        f"--config.file={config}", "--web.listen-address=127.0.0.1:0", token="", cwd=tmp_path
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "egress.bind: cannot ask from 192.0.2.1: this machine has no such address. Write one that "
+        "it has (`ip address` shows them), or leave it out for the one that the system chooses\n"
+    )
+
+
 def test_an_unknown_scenario_names_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", "--scenario=no-such"]) == 1
     assert "studio" in capsys.readouterr().err

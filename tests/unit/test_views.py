@@ -42,7 +42,7 @@ class Shown:
         self.config = ConfigReading(last_reload_successful=True, last_reload_success_at=T0)
         self.budget = BudgetReading("x", allowed=30, used=3, waited_seconds=0, cooldown_until=0)
         self.account = AccountNow(
-            reading=AccountReading(UP, streams=0, listed=True, list_completed_at=T0),
+            reading=AccountReading(UP, listed=True, list_completed_at=T0),
             plan=Plan(listed=True, lookback=3600, next_pass=1003.0),
             last_error=None,
             address="x",

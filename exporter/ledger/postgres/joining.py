@@ -8,6 +8,7 @@ from uuid import uuid4
 from exporter.comfycontrol.window import Limit
 from exporter.config.storage import DsnUnreadable, read_dsn
 from exporter.ledger.opening import CannotOpenLedger
+from exporter.ledger.postgres.exchange import PostgresExchange
 from exporter.ledger.postgres.link import BadConnectionString, Link, place_of
 from exporter.ledger.postgres.permits import PostgresPermits
 from exporter.ledger.postgres.replica import Replica
@@ -47,4 +48,5 @@ def joined(
         # No address of a service has a space in it.
         return PostgresPermits(Link(dsn), f"{address} {egress}".strip(), limit)
 
-    return Shared(store, replica, permits)
+    exchange = PostgresExchange(Link(dsn), name, egress, now)
+    return Shared(store, replica, permits, exchange)

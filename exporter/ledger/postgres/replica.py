@@ -149,6 +149,10 @@ class Replica:
             regressions=self._store.regressions + self._regressions,
         )
 
+    def leases(self) -> dict[str, Lease]:
+        """What it holds, as far as it knows. From any thread."""
+        return dict(self._leases)
+
     def note_lost(self, account: str) -> None:
         """The store was told that another replica holds this account. From any thread."""
         self._fenced.add(account)

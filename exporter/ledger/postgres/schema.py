@@ -113,6 +113,34 @@ MIGRATIONS: Final = (
         PRIMARY KEY (account, kind, number)
     );
     """,
+    """
+    CREATE TABLE comfycontrol_room (         -- streams that a replica can hold, of each service
+        replica text NOT NULL,
+        service text NOT NULL,
+        egress text NOT NULL,
+        most integer NOT NULL,               -- what the share of its egress address bears
+        own integer NOT NULL,                -- of these, what its own accounts need
+        PRIMARY KEY (replica, service)
+    );
+    CREATE TABLE comfycontrol_assignment (   -- workflows that another replica streams
+        account integer NOT NULL REFERENCES comfycontrol_account,
+        workflow bytea NOT NULL,
+        service text NOT NULL,
+        replica text NOT NULL,
+        epoch bigint NOT NULL,               -- of the holder that lends it
+        ranked_by text NOT NULL,             -- JSON: source, status, created_at
+        is_open boolean NOT NULL DEFAULT false,
+        PRIMARY KEY (account, workflow)
+    );
+    CREATE INDEX comfycontrol_assignment_replica ON comfycontrol_assignment (replica);
+    CREATE TABLE comfycontrol_told (         -- by such streams, until the holder takes it
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        account integer NOT NULL REFERENCES comfycontrol_account,
+        at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        said text NOT NULL
+    );
+    CREATE INDEX comfycontrol_told_account ON comfycontrol_told (account);
+    """,
 )
 """The schema, step by step. Never edit one that was released; add another."""
 

@@ -359,3 +359,24 @@ def test_the_service_does_not_speak_http(serve: Serve, make_client: MakeClient) 
     with pytest.raises(Unreachable) as caught:
         make_client(serve(handler).url).list_workflows(page=1)
     assert caught.value.reason == "protocol"
+
+
+@pytest.mark.parametrize("proxied", [False, True], ids=["direct", "through a proxy"])
+def test_requests_come_from_the_address_that_is_bound(
+    proxied: bool, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def answer(peer: Peer) -> None:
+        seen.append(peer.sock.getpeername()[0])
+        answer_pages(peer)
+
+    url = serve(answer).url
+    if proxied:
+        monkeypatch.setenv("HTTP_PROXY", url)
+        url = "http://service.test"
+    with Client(
+        url, lambda: "cfc_token", max_streams=1, on_request=lambda _: None, bind="127.0.0.3"
+    ) as client:
+        client.list_workflows(page=1)
+    assert seen == ["127.0.0.3"]

@@ -97,7 +97,6 @@ def reading(
         accounts={
             "studio": AccountReading(
                 health,
-                len(followed),
                 followed,
                 NOW.wall - 3,
                 listed,
@@ -115,6 +114,7 @@ def reading(
         build=BuildReading("1.2.3", "abc", "3.11.7"),
         per_workflow_series=cap,
         label_caps=CAPS,
+        streams={"studio": len(followed)},
         replicas=replicas,
     )
 

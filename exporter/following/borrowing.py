@@ -1,0 +1,137 @@
+"""The workflows of one account that another replica counts, and that are streamed here.
+
+Nothing is counted or decided here: what streams tell is put aside, to be handed back.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from math import inf
+from typing import Final
+
+from exporter.observations import (
+    GivenUp,
+    Moment,
+    Observation,
+    OpenWorkflow,
+    TakenUp,
+    known_status,
+)
+
+AGAIN_SECONDS: Final = 10.0
+"""A stream has told the end, and the workflow is still lent so long after: its holder has not heard
+of it, or knows better. It is asked once more."""
+
+REFUSED_SECONDS: Final = 600.0
+"""After the service has refused an id for good, it is left to its holder for so long."""
+
+MOST_UNTOLD: Final = 20_000
+"""Observations that wait to be handed back. From so many on, each workflow's latest is kept."""
+
+
+class BorrowedWorkflows:
+    """A `WorkflowRegister` of what is lent. Any thread may use it."""
+
+    def __init__(self, account: str, now: Callable[[], Moment]) -> None:
+        self._account = account
+        self._now = now
+        self._lock = threading.Lock()
+        self._lent: Mapping[str, OpenWorkflow] = {}
+        self._epoch: int | None = None
+        self._quiet_until: dict[str, float] = {}
+        self._untold: list[Observation] = []
+
+    def lend(self, workflows: Mapping[str, OpenWorkflow], epoch: int) -> None:
+        """These are lent now, by the holder of this epoch."""
+        with self._lock:
+            self._lent = workflows
+            if epoch != self._epoch:
+                # Another holder may not have heard what the one before was told.
+                self._quiet_until.clear()
+            self._epoch = epoch
+            self._quiet_until = {
+                known: until for known, until in self._quiet_until.items() if known in workflows
+            }
+
+    def take_untold(self) -> list[Observation]:
+        """What was told since this was last called."""
+        with self._lock:
+            untold, self._untold = self._untold, []
+            return untold
+
+    def put_back(self, untold: list[Observation]) -> None:
+        """This could not be handed back yet."""
+        with self._lock:
+            self._untold = untold + self._untold
+            if len(self._untold) > MOST_UNTOLD:
+                self._untold = list({seen.workflow_id: seen for seen in self._untold}.values())
+
+    # What followers ask and tell --------------------------------------------------------------
+
+    def observe(self, observation: Observation) -> bool:
+        """Put aside what was seen; whether more is wanted."""
+        status = known_status(observation.status)
+        is_over = observation.completed_at is not None if status is None else status.final
+        with self._lock:
+            self._untold.append(observation)
+            if is_over:
+                self._be_quiet(observation.workflow_id, AGAIN_SECONDS)
+            return not is_over and observation.workflow_id in self._lent
+
+    def give_up(self, given: GivenUp) -> None:
+        """Leave it to its holder, who finds out by itself."""
+        with self._lock:
+            self._be_quiet(given.workflow_id, REFUSED_SECONDS)
+
+    def is_open(self, account: str, workflow_id: str) -> bool:
+        """Whether it is to be streamed."""
+        return self.open_workflow(account, workflow_id) is not None
+
+    def open_workflow(self, account: str, workflow_id: str) -> OpenWorkflow | None:
+        """This workflow, where it is to be streamed."""
+        del account
+        with self._lock:
+            return None if self._is_quiet(workflow_id) else self._lent.get(workflow_id)
+
+    def open_workflows(self, account: str) -> list[OpenWorkflow]:
+        """All that are to be streamed."""
+        del account
+        with self._lock:
+            return [w for known, w in self._lent.items() if not self._is_quiet(known)]
+
+    def _be_quiet(self, workflow_id: str, seconds: float) -> None:
+        self._quiet_until[workflow_id] = self._now().monotonic + seconds
+
+    def _is_quiet(self, workflow_id: str) -> bool:
+        return self._now().monotonic < self._quiet_until.get(workflow_id, -inf)
+
+    # What is the holder's alone ---------------------------------------------------------------
+
+    def take_up(self, taken: TakenUp) -> bool:  # noqa: ARG002, D102
+        return False
+
+    def withdraw(self, withdrawn: GivenUp) -> None:  # noqa: D102
+        pass
+
+    def draw_line(self, account: str, wall: float) -> bool:  # noqa: ARG002, D102
+        return False
+
+    def causes_owed(self, account: str) -> list[str]:  # noqa: ARG002, D102
+        return []
+
+    def traits_owed(self, account: str) -> list[str]:  # noqa: ARG002, D102
+        return []
+
+    def owes_traits(self, account: str, workflow_id: str) -> bool:  # noqa: ARG002, D102
+        return False
+
+    def owes_cause(self, account: str, workflow_id: str) -> bool:  # noqa: ARG002, D102
+        return False
+
+    def created_after(self, account: str, created_at: float) -> int:  # noqa: ARG002, D102
+        return 0
+
+    def list_frontier(self, account: str) -> float | None:  # noqa: ARG002, D102
+        return None
+
+    def advance_list_frontier(self, account: str, created_at: float) -> None:  # noqa: D102
+        pass

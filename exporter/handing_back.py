@@ -1,0 +1,70 @@
+"""What a borrowed stream told, as it is handed back to the holder of its account. Pure.
+
+Replicas need not have one clock: how long ago something was seen is written, not when.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from exporter.observations import FailureCause, Moment, Observation
+
+
+def written(observations: Iterable[Observation], now: Moment) -> str:
+    """Observations of one account, in their order, as they are at this moment."""
+    return orjson.dumps([_written(seen, now) for seen in observations]).decode()
+
+
+def read(account: str, said: str, age: float, now: Moment) -> list[Observation]:
+    """The same at another replica, so many seconds later; what cannot be read is left out.
+
+    A replica of another version may write what this one does not know.
+    """
+    try:
+        rows = orjson.loads(said)
+    except orjson.JSONDecodeError:
+        return []
+    found = []
+    for row in rows if isinstance(rows, list) else ():
+        try:
+            found.append(_read(account, row, age, now))
+        except (KeyError, TypeError, ValueError):
+            continue
+    return found
+
+
+def _written(seen: Observation, now: Moment) -> dict[str, Any]:
+    cause = seen.cause
+    said = {
+        "id": seen.workflow_id,
+        "status": seen.status,
+        "age": round(max(0.0, now.monotonic - seen.at.monotonic), 3),
+        "position": seen.queue_position,
+        "started": seen.started_at,
+        "completed": seen.completed_at,
+        "cause": None if cause is None else [cause.node_type, cause.exception_type],
+        "outputs": seen.outputs,
+        "service": seen.service_wall,
+        "unreadable": seen.cause_unreadable or None,
+    }
+    return {key: value for key, value in said.items() if value is not None}
+
+
+def _read(account: str, row: dict[str, Any], age: float, now: Moment) -> Observation:
+    ago = age + float(row["age"])
+    cause = row.get("cause")
+    return Observation(
+        account=account,
+        workflow_id=str(row["id"]),
+        via="stream",
+        at=Moment(now.wall - ago, now.monotonic - ago),
+        status=str(row["status"]),
+        queue_position=row.get("position"),
+        started_at=row.get("started"),
+        completed_at=row.get("completed"),
+        cause=None if cause is None else FailureCause(*cause),
+        outputs=row.get("outputs"),
+        service_wall=row.get("service"),
+        cause_unreadable=bool(row.get("unreadable")),
+    )

@@ -1,0 +1,302 @@
+"""Lends workflows that get no stream here to replicas on other addresses, and borrows theirs.
+
+Counting stays with the holder of an account: what a borrowed stream tells enters its ledger as if
+a stream of its own had told it.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from exporter.account import FollowedAccount, Surroundings, way_to_service
+from exporter.comfycontrol.budget import RequestBudget
+from exporter.config import Account, TokenUnreadable
+from exporter.following.borrowing import BorrowedWorkflows
+from exporter.following.choosing import StreamCapacity
+from exporter.following.supervisor import Supervisor
+from exporter.handing_back import read, written
+from exporter.ledger.lending import Borrowed, Exchange, Mine, Room, Turn, Wanted
+from exporter.ledger.shared import Lease
+from exporter.ledger.store import StoreFailed
+from exporter.observations import Moment, Observation
+from exporter.retrying import Backoff
+
+log = logging.getLogger(__name__)
+
+TURN_SECONDS: Final = 0.25
+"""How often replicas that lend or borrow look at what the others have for them."""
+
+IDLE_SECONDS: Final = 1.0
+"""How often the others do."""
+
+MOST_LENT_AT_ONCE: Final = 500
+"""Workflows that are offered in one turn."""
+
+BORROWED_SECONDS: Final = 9.0
+"""What is borrowed is streamed for so long without a word of the database: by then it is lent to
+others."""
+
+
+class BorrowedAccount:
+    """Streams what is lent of one account that another replica holds.
+
+    Raises:
+        TokenUnreadable: its token cannot be read.
+    """
+
+    def __init__(
+        self,
+        config: Account,
+        budget: RequestBudget,
+        capacity: StreamCapacity,
+        around: Surroundings,
+    ) -> None:
+        self.config: Final = config
+        self.workflows: Final = BorrowedWorkflows(config.name, around.now)
+        self._around = around
+        self._credentials, self._client, self._access = way_to_service(config, budget, around)
+        self._supervisor = Supervisor(
+            self._access,
+            self.workflows,
+            around.instruments,
+            capacity=capacity,
+            share=budget.allowed,
+            now=around.now,
+            random=around.jitter,
+            backoff=lambda: Backoff(around.jitter),
+            loop=around.streams,
+        )
+
+    def start(self) -> None:
+        """Begin."""
+        self._supervisor.start()
+
+    def stop(self) -> None:
+        """End soon, from any thread, without waiting for it."""
+        self._supervisor.stop()
+
+    def join(self, timeout: float) -> bool:
+        """Wait that many seconds for the end; whether it came."""
+        ended = self._supervisor.join(timeout)
+        if ended:
+            self._client.close()
+        return ended
+
+    def streaming(self) -> set[str]:
+        """Ids whose stream is open now."""
+        return self._supervisor.streaming()
+
+    def lend(self, workflows: Mapping[str, Borrowed]) -> None:
+        """These are to be streamed now, and no others."""
+        epoch = max((borrowed.epoch for borrowed in workflows.values()), default=0)
+        before = {w.workflow_id for w in self.workflows.open_workflows(self.config.name)}
+        self.workflows.lend(workflows, epoch)
+        if workflows.keys() != before:
+            self._supervisor.look()
+
+    def look_at_token(self) -> None:
+        """Read the token again if its file has changed."""
+        if self._credentials.look():
+            self._access.token_changed()
+
+
+class Accounts(Protocol):
+    """What lending needs to know of the process. Each answers at once."""
+
+    def held(self) -> Mapping[str, tuple[FollowedAccount, Account, StreamCapacity]]:
+        """The accounts that this replica holds."""
+
+    def rooms(self) -> Collection[Room]:
+        """How many streams there may be at each service address."""
+
+    def borrow(self, account: str) -> BorrowedAccount | None:
+        """What streams an account of another replica; None where it cannot be."""
+
+    def open_ids(self, account: str) -> frozenset[str]:
+        """Those of an account that are not settled."""
+
+    def observe(self, observation: Observation) -> object:
+        """Count what was seen, as of a stream of our own."""
+
+
+@dataclass(slots=True)
+class _Out:
+    """What is on its way to holders."""
+
+    account: str
+    untold: list[Observation]
+
+
+class Lending:
+    """One replica's part, in a thread of its own.
+
+    Args:
+        exchange: with the other replicas.
+        accounts: of this process.
+        leases: of the accounts that this replica holds.
+        now: both clocks.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        accounts: Accounts,
+        leases: Callable[[], Mapping[str, Lease]],
+        now: Callable[[], Moment],
+    ) -> None:
+        self._exchange = exchange
+        self._accounts = accounts
+        self._leases = leases
+        self._now = now
+        self._borrowed: dict[str, BorrowedAccount] = {}
+        self._ending: list[BorrowedAccount] = []
+        self._heard_at = now().monotonic
+        self._is_failing = False
+        self._is_stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lending", daemon=True)
+
+    # Life -------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to take part."""
+        self._thread.start()
+
+    def stop(self, within: float) -> bool:
+        """End, and give back what is borrowed, within so many seconds; whether it has."""
+        self._is_stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join(within)
+        if self._thread.is_alive():
+            return False
+        self._end(self._borrowed)
+        if self._thread.ident is not None:
+            self._exchange.leave()
+        return self._join(within)
+
+    def streams(self) -> dict[str, int]:
+        """Open streams of accounts that others hold, by account."""
+        return {name: len(each.streaming()) for name, each in list(self._borrowed.items())}
+
+    def look_at_tokens(self) -> None:
+        """Read tokens again whose files have changed."""
+        for borrowed in list(self._borrowed.values()):
+            borrowed.look_at_token()
+
+    def _run(self) -> None:
+        rest = 0.0
+        while not self._is_stopping.wait(rest):
+            try:
+                is_busy = self.look()
+            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the lending
+                log.error(  # noqa: TRY400 - a traceback shows values as well
+                    "lending streams failed", extra={"error": type(error).__name__}
+                )
+                is_busy = False
+            rest = TURN_SECONDS if is_busy else IDLE_SECONDS
+
+    # One look ---------------------------------------------------------------------------------
+
+    def look(self) -> bool:
+        """Have a turn; whether anything is lent or borrowed."""
+        began = self._now()
+        held = self._accounts.held()
+        self._end({name for name in self._borrowed if name in held})
+        self._join(0.0)
+        outs = [
+            _Out(name, untold)
+            for name, borrowed in self._borrowed.items()
+            if (untold := borrowed.workflows.take_untold())
+        ]
+        try:
+            turn = self._exchange.turn(self._mine(held, outs, began))
+        except StoreFailed as error:
+            self._note_failure(error, outs)
+            return bool(self._borrowed)
+        self._is_failing, self._heard_at = False, began.monotonic
+        now = self._now()
+        for told in turn.told:
+            for seen in read(told.account, told.said, told.age, now):
+                self._accounts.observe(seen)
+        for name, (account, _, _) in held.items():
+            lent = turn.lent.get(name, account.lent)
+            if lent.keys() != account.lent.keys():
+                account.lent = lent
+                account.look()
+            account.lent = lent
+        self._borrow(turn, held)
+        return bool(self._borrowed) or any(turn.lent.values())
+
+    def _mine(
+        self,
+        held: Mapping[str, tuple[FollowedAccount, Account, StreamCapacity]],
+        outs: Collection[_Out],
+        now: Moment,
+    ) -> Mine:
+        leases = self._leases()
+        wanted = [
+            Wanted(
+                lease=leases[name],
+                service=config.address,
+                most=config.max_streams,
+                workflows=account.without_stream[:MOST_LENT_AT_ONCE],
+                is_open=self._accounts.open_ids(name).__contains__,
+            )
+            for name, (account, config, _) in held.items()
+            if name in leases
+        ]
+        return Mine(
+            rooms=tuple(self._accounts.rooms()),
+            wanted=wanted,
+            told=[(out.account, written(out.untold, now)) for out in outs],
+            open=frozenset(
+                (name, workflow_id)
+                for name, borrowed in self._borrowed.items()
+                for workflow_id in borrowed.streaming()
+            ),
+        )
+
+    def _borrow(
+        self, turn: Turn, held: Mapping[str, tuple[FollowedAccount, Account, StreamCapacity]]
+    ) -> None:
+        self._end({name for name in self._borrowed if name not in turn.borrowed})
+        for name, workflows in turn.borrowed.items():
+            if name in held or self._is_stopping.is_set():
+                continue
+            borrowed = self._borrowed.get(name)
+            if borrowed is None:
+                try:
+                    borrowed = self._accounts.borrow(name)
+                except TokenUnreadable as error:
+                    log.error(  # noqa: TRY400 - it is not about where in the code
+                        "streams of an account cannot be held for another replica",
+                        extra={"account": name, "reason": str(error)},
+                    )
+                    continue
+                if borrowed is None:
+                    continue
+                self._borrowed[name] = borrowed
+                borrowed.start()
+                log.info("streams are held for another replica", extra={"account": name})
+            borrowed.lend(workflows)
+
+    def _note_failure(self, error: StoreFailed, outs: Collection[_Out]) -> None:
+        for out in outs:
+            self._borrowed[out.account].workflows.put_back(out.untold)
+        if not self._is_failing:
+            self._is_failing = True
+            log.warning("streams cannot be lent or borrowed now", extra={"reason": str(error)})
+        if self._now().monotonic - self._heard_at >= BORROWED_SECONDS:
+            self._end(set(self._borrowed))
+
+    def _end(self, accounts: Collection[str]) -> None:
+        for name in list(accounts):
+            borrowed = self._borrowed.pop(name, None)
+            if borrowed is not None:
+                borrowed.stop()
+                self._ending.append(borrowed)
+
+    def _join(self, within: float) -> bool:
+        self._ending = [borrowed for borrowed in self._ending if not borrowed.join(within)]
+        return not self._ending
