@@ -31,6 +31,15 @@ QUIET_SECONDS: Final = 120.0
 LOOK_SECONDS: Final = 2.0
 FIRST_LOOK_SECONDS: Final = 30.0
 
+OLD_ROWS: Final = 500
+"""Over at the start, the oldest of them 40 hours ago: two in five are older than the lookback."""
+ARCHIVE_ROWS: Final = 150
+"""So many rows at the end of the list are older than the lookback for certain."""
+ARCHIVE_RATE: Final = 0.005
+"""How often one of those runs again, in a second of the day. It fails before it starts."""
+STEADY_SECONDS: Final = 45.0
+"""The old rows within the lookback have been read once where none is added for so long."""
+
 OFF: Final[Mapping[str, Mapping[str, object]]] = {"reconciling": {"listing": {"reconcile": False}}}
 """By part: the configuration of the account that switches it off."""
 
@@ -87,7 +96,18 @@ def _day(workflows: int) -> dict[str, Any]:
     day["arrivals"]["max_workflows"] = workflows
     day["phases"] = [{"to": QUIET_SECONDS, "rate_factor": 0}]
     # What is open at the start might end before the exporter's first look, and nobody could tell.
-    day["start"]["open"] = 0
+    day["start"] = {"finished": OLD_ROWS, "finished_age": {"min": "1m", "max": "40h"}, "open": 0}
+    # Below where the list is read again, and over before anybody looks: nobody has its clock.
+    archived = {"failed": 1.0, "before_running": 1.0}
+    day["traits"]["reruns"].append(
+        {
+            "rate": ARCHIVE_RATE,
+            "depth": {"min": 0, "max": ARCHIVE_ROWS},
+            "from_bottom": True,
+            "ended": ["completed"],
+            "outcomes": archived,
+        }
+    )
     for trait in ("reruns", "edits", "deletions", "vanishing"):
         for each in day["traits"][trait]:
             each["from"] = QUIET_SECONDS
@@ -107,6 +127,13 @@ def _live_through(
             print(f"the list could not be read whole within {FIRST_LOOK_SECONDS:.0f} s", flush=True)
             break
         time.sleep(0.2)
+    # The sweep has been down the list once, as it has on any day but the first.
+    rows, since = -1.0, time.monotonic()
+    while time.monotonic() - since < STEADY_SECONDS:
+        found = Metrics(exporter.scrape()[0]).total("exporter_ledger_workflows")
+        if found != rows:
+            rows, since = found, time.monotonic()
+        time.sleep(LOOK_SECONDS)
     simulator.control("resume")
     began = time.monotonic()
     while not _is_over(simulator.truth(), workflows):
