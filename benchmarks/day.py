@@ -32,12 +32,14 @@ LOOK_SECONDS: Final = 2.0
 FIRST_LOOK_SECONDS: Final = 30.0
 
 OLD_ROWS: Final = 500
-"""Over at the start, the oldest of them 40 hours ago: two in five are older than the lookback."""
+"""Over at the start."""
+OLDEST_SECONDS: Final = 40 * 3600.0
+"""For how long, the oldest of them: two in five are older than the lookback."""
 ARCHIVE_ROWS: Final = 150
 """So many rows at the end of the list are older than the lookback for certain."""
-ARCHIVE_RATE: Final = 0.005
+ARCHIVE_RATE: Final = 0.01
 """How often one of those runs again, in a second of the day. It fails before it starts."""
-STEADY_SECONDS: Final = 45.0
+STEADY_SECONDS: Final = 30.0
 """The old rows within the lookback have been read once where none is added for so long."""
 
 OFF: Final[Mapping[str, Mapping[str, object]]] = {"reconciling": {"listing": {"reconcile": False}}}
@@ -66,7 +68,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         scenario = folder / "day.yml"
-        scenario.write_text(json.dumps(_day(arguments.workflows)), encoding="utf-8")
+        scenario.write_text(
+            json.dumps(_day(arguments.workflows, arguments.speed)), encoding="utf-8"
+        )
         simulator = SimulatorProgram(str(scenario), arguments.seed, folder, speed=arguments.speed)
         with running(simulator.program):
             simulator.control("pause")
@@ -90,13 +94,14 @@ def main() -> None:
                 _tell(truth, read_counted(file), Metrics(exporter.scrape()[0]))
 
 
-def _day(workflows: int) -> dict[str, Any]:
+def _day(workflows: int, speed: float) -> dict[str, Any]:
     file = importlib.resources.files("exporter.simulator") / "scenarios" / "traits.yml"
     day: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
     day["arrivals"]["max_workflows"] = workflows
     day["phases"] = [{"to": QUIET_SECONDS, "rate_factor": 0}]
     # What is open at the start might end before the exporter's first look, and nobody could tell.
-    day["start"] = {"finished": OLD_ROWS, "finished_age": {"min": "1m", "max": "40h"}, "open": 0}
+    ages = {"min": "1m", "max": OLDEST_SECONDS * speed}
+    day["start"] = {"finished": OLD_ROWS, "finished_age": ages, "open": 0}
     # Below where the list is read again, and over before anybody looks: nobody has its clock.
     archived = {"failed": 1.0, "before_running": 1.0}
     day["traits"]["reruns"].append(

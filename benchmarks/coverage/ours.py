@@ -7,10 +7,13 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any, Final
+
+import requests
 
 from benchmarks.coverage.counted import CAUSE, CountedLog
 from exporter.cli import main
@@ -27,6 +30,7 @@ from exporter.observations import Observation
 
 FILE_VARIABLE: Final = "COUNTED_FILE"
 ROWS_VARIABLE: Final = "ROWS_FILE"
+ASKED_VARIABLE: Final = "ASKED_FILE"
 
 _WAYS: Final[tuple[tuple[type, str, str], ...]] = (
     (OpenLooks, "look", "open looks"),
@@ -85,6 +89,24 @@ def write_down(log: CountedLog) -> None:
     Totals.add = add  # type: ignore[method-assign]
 
 
+def write_requests(path: Path) -> None:
+    """From now on, write down when each request was sent, and its URL."""
+    file = path.open("w", encoding="ascii", buffering=1)
+    send = requests.adapters.HTTPAdapter.send
+
+    @wraps(send)
+    def write(
+        self: requests.adapters.HTTPAdapter,
+        request: requests.PreparedRequest,
+        *arguments: Any,  # noqa: ANN401 - as it is
+        **named: Any,  # noqa: ANN401 - as it is
+    ) -> requests.Response:
+        file.write(json.dumps([time.time(), request.url]) + "\n")
+        return send(self, request, *arguments, **named)
+
+    requests.adapters.HTTPAdapter.send = write  # type: ignore[method-assign]
+
+
 def write_rows(path: Path) -> None:
     """From now on, write down what was said of each workflow, and what the tracker made of it.
 
@@ -115,4 +137,6 @@ if __name__ == "__main__":
     write_down(CountedLog(Path(os.environ[FILE_VARIABLE])))
     if ROWS_VARIABLE in os.environ:
         write_rows(Path(os.environ[ROWS_VARIABLE]))
+    if ASKED_VARIABLE in os.environ:
+        write_requests(Path(os.environ[ASKED_VARIABLE]))
     sys.exit(main())
