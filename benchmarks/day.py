@@ -31,6 +31,17 @@ QUIET_SECONDS: Final = 120.0
 LOOK_SECONDS: Final = 2.0
 FIRST_LOOK_SECONDS: Final = 30.0
 
+OLD_ROWS: Final = 500
+"""Over at the start."""
+OLDEST_SECONDS: Final = 40 * 3600.0
+"""For how long, the oldest of them: two in five are older than the lookback."""
+ARCHIVE_ROWS: Final = 150
+"""So many rows at the end of the list are older than the lookback for certain."""
+ARCHIVE_RATE: Final = 0.01
+"""How often one of those runs again, in a second of the day. It fails before it starts."""
+STEADY_SECONDS: Final = 30.0
+"""The old rows within the lookback have been read once where none is added for so long."""
+
 OFF: Final[Mapping[str, Mapping[str, object]]] = {"reconciling": {"listing": {"reconcile": False}}}
 """By part: the configuration of the account that switches it off."""
 
@@ -57,7 +68,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         scenario = folder / "day.yml"
-        scenario.write_text(json.dumps(_day(arguments.workflows)), encoding="utf-8")
+        scenario.write_text(
+            json.dumps(_day(arguments.workflows, arguments.speed)), encoding="utf-8"
+        )
         simulator = SimulatorProgram(str(scenario), arguments.seed, folder, speed=arguments.speed)
         with running(simulator.program):
             simulator.control("pause")
@@ -81,13 +94,25 @@ def main() -> None:
                 _tell(truth, read_counted(file), Metrics(exporter.scrape()[0]))
 
 
-def _day(workflows: int) -> dict[str, Any]:
+def _day(workflows: int, speed: float) -> dict[str, Any]:
     file = importlib.resources.files("exporter.simulator") / "scenarios" / "traits.yml"
     day: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
     day["arrivals"]["max_workflows"] = workflows
     day["phases"] = [{"to": QUIET_SECONDS, "rate_factor": 0}]
     # What is open at the start might end before the exporter's first look, and nobody could tell.
-    day["start"]["open"] = 0
+    ages = {"min": "1m", "max": OLDEST_SECONDS * speed}
+    day["start"] = {"finished": OLD_ROWS, "finished_age": ages, "open": 0}
+    # Below where the list is read again, and over before anybody looks: nobody has its clock.
+    archived = {"failed": 1.0, "before_running": 1.0}
+    day["traits"]["reruns"].append(
+        {
+            "rate": ARCHIVE_RATE,
+            "depth": {"min": 0, "max": ARCHIVE_ROWS},
+            "from_bottom": True,
+            "ended": ["completed"],
+            "outcomes": archived,
+        }
+    )
     for trait in ("reruns", "edits", "deletions", "vanishing"):
         for each in day["traits"][trait]:
             each["from"] = QUIET_SECONDS
@@ -107,6 +132,13 @@ def _live_through(
             print(f"the list could not be read whole within {FIRST_LOOK_SECONDS:.0f} s", flush=True)
             break
         time.sleep(0.2)
+    # The sweep has been down the list once, as it has on any day but the first.
+    rows, since = -1.0, time.monotonic()
+    while time.monotonic() - since < STEADY_SECONDS:
+        found = Metrics(exporter.scrape()[0]).total("exporter_ledger_workflows")
+        if found != rows:
+            rows, since = found, time.monotonic()
+        time.sleep(LOOK_SECONDS)
     simulator.control("resume")
     began = time.monotonic()
     while not _is_over(simulator.truth(), workflows):
@@ -117,8 +149,8 @@ def _live_through(
     ended = time.monotonic()
     while time.monotonic() - ended < patience:
         truth, counted = simulator.truth(), read_counted(file)
-        all_causes = _causes(counted) == truth["accounts"][ACCOUNT]["outcomes"].get("failed", 0)
-        if not _open(truth) and _happened(truth) == _by_id(counted) and all_causes:
+        all_causes = _causes(counted) == sum(each.what == "failed" for each in counted)
+        if not _open(truth) and all_causes and not any(_differences(truth, counted)):
             break
         _look(exporter)
     print(f"compared {time.monotonic() - ended:.0f} s after the last arrival")
@@ -163,6 +195,39 @@ def _by_id(counted: Iterable[Counted]) -> Outcomes:
     return found
 
 
+def _never_shown(truth: dict[str, Any], ours: Outcomes) -> list[dict[str, Any]]:
+    """Ends that no answer has carried, and none will: nobody could count them.
+
+    What was counted all the same is none of these.
+    """
+    left = {each: found - ours[each] for each, found in _happened(truth).items()}
+    unseen = []
+    for each in _executions(truth):
+        outcome = each["told"]["outcome"]
+        if outcome is None or each["final_at_start"] or each["shown"]:
+            continue
+        if each["stood_seconds"] is None:
+            continue  # it still can be asked for
+        if left[each["id"]][outcome] > 0:
+            left[each["id"]][outcome] -= 1
+            unseen.append(each)
+    return unseen
+
+
+def _differences(truth: dict[str, Any], counted: Iterable[Counted]) -> tuple[Outcomes, Outcomes]:
+    """By id, what of all that was shown is not counted, and what is counted and did not happen."""
+    happened, ours = _happened(truth), _by_id(counted)
+    unseen: Outcomes = defaultdict(Counter)
+    for each in _never_shown(truth, ours):
+        unseen[each["id"]][each["told"]["outcome"]] += 1
+    ids = happened.keys() | ours.keys()
+    lost = {
+        each: missing for each in ids if (missing := happened[each] - unseen[each] - ours[each])
+    }
+    doubles = {each: more for each in ids if (more := ours[each] - happened[each])}
+    return lost, doubles
+
+
 def _causes(counted: Iterable[Counted]) -> int:
     return sum(each.what == CAUSE for each in counted)
 
@@ -170,31 +235,64 @@ def _causes(counted: Iterable[Counted]) -> int:
 def _tell(truth: dict[str, Any], counted: list[Counted], metrics: Metrics) -> None:
     happened, ours = _happened(truth), _by_id(counted)
     account = truth["accounts"][ACCOUNT]
-    print(f"{'status':<12}{'truth':>8}{'counted':>9}{'difference':>12}")
+    unseen = Counter(each["told"]["outcome"] for each in _never_shown(truth, ours))
+    print(f"{'status':<12}{'truth':>8}{'never shown':>13}{'counted':>9}{'difference':>12}")
     finished = metrics.by("workflows_finished_total", "status")
     statuses = sorted(
         {*account["outcomes"], *(status for each in ours.values() for status in each)}
     )
     for status in statuses:
-        real = account["outcomes"].get(status, 0)
+        real, hidden = account["outcomes"].get(status, 0), unseen[status]
         shown = finished.get(status, 0.0)
-        print(f"{status:<12}{real:>8}{shown:>9.0f}{shown - real:>+12.0f}")
-    ids = happened.keys() | ours.keys()
-    lost = {each: missing for each in ids if (missing := happened[each] - ours[each])}
-    doubles = {each: more for each in ids if (more := ours[each] - happened[each])}
+        print(f"{status:<12}{real:>8}{hidden:>13}{shown:>9.0f}{shown - real + hidden:>+12.0f}")
     runs = Counter(each["id"] for each in _executions(truth))
     print(f"executions of settled ids: {sum(count - 1 for count in runs.values())}")
+    stood = sorted(each["stood_seconds"] for each in _never_shown(truth, ours))
+    print(f"never shown: {len(stood)}", end="; each could be asked for, in seconds of the day: ")
+    print(", ".join(f"{seconds:.0f}" for seconds in stood) or "none")
+    lost, doubles = _differences(truth, counted)
     print(f"lost: {sum(each.total() for each in lost.values())} of {len(lost)} ids", end="; ")
     print(f"doubles: {sum(each.total() for each in doubles.values())} of {len(doubles)} ids")
     for word, which in (("lost", lost), ("double", doubles)):
         for identity, what in sorted(which.items())[:20]:
-            print(f"  {word} {identity}: {dict(what)}")
+            print(f"  {word} {identity}: {dict(what)}, of {dict(happened[identity])}")
             for each in (row for row in _executions(truth) if row["id"] == identity):
                 print(
-                    "    " + "  ".join(f"{key[:-3]} {each[key]}" for key in _STAMPS), each["status"]
+                    "    " + "  ".join(f"{key[:-3]} {each[key]}" for key in _STAMPS),
+                    each["status"],
+                    "" if each["shown"] else "never shown",
                 )
+    _tell_ways(truth, counted)
     print(f"causes: {_causes(counted)}", end="")
     _tell_more(truth, metrics)
+
+
+def _tell_ways(truth: dict[str, Any], counted: Iterable[Counted]) -> None:
+    """Print by what each kind of outcome was found, and how many were not."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    outcomes: dict[str, list[Counted]] = defaultdict(list)
+    for each in counted:
+        if each.what != CAUSE:
+            outcomes[each.workflow_id].append(each)
+    runs: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in _executions(truth):
+        runs[row["id"]].append(row)
+    for identity, rows in runs.items():
+        for number, row in enumerate(rows):
+            outcome = row["told"]["outcome"]
+            if outcome is None or row["final_at_start"]:
+                continue
+            kind = "first run"
+            if number:
+                is_alike = rows[number - 1]["told"]["outcome"] == outcome
+                kind = f"run again, ended {'as before' if is_alike else 'otherwise'}"
+            of_it = [each for each in outcomes[identity] if each.what == outcome]
+            if of_it:
+                outcomes[identity].remove(of_it[0])
+            found[kind][of_it[0].way if of_it else "not counted"] += 1
+    for kind, ways in sorted(found.items()):
+        told = ", ".join(f"{way} {count}" for way, count in ways.most_common())
+        print(f"{kind}: {told}")
 
 
 def _tell_more(truth: dict[str, Any], metrics: Metrics) -> None:

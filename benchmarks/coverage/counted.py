@@ -20,6 +20,8 @@ class Counted:
     workflow_id: str
     what: str
     """A final status, or `CAUSE`."""
+    way: str = ""
+    """By what it was found, where the follower tells."""
 
 
 class CountedLog:
@@ -29,9 +31,9 @@ class CountedLog:
         self._file = path.open("w", encoding="ascii", buffering=1)
         self._lock = threading.Lock()
 
-    def add(self, workflow_id: str, what: str) -> None:
+    def add(self, workflow_id: str, what: str, way: str = "") -> None:
         """Note that this was counted just now."""
-        line = json.dumps([time.time(), workflow_id, what])
+        line = json.dumps([time.time(), workflow_id, what, way])
         with self._lock:
             self._file.write(line + "\n")
 

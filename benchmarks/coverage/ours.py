@@ -6,14 +6,23 @@ Takes the exporter's own command line; the environment names the files.
 import json
 import os
 import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any, Final
 
+import requests
+
 from benchmarks.coverage.counted import CAUSE, CountedLog
 from exporter.cli import main
+from exporter.following.lister import Lister
+from exporter.following.open_looks import OpenLooks
 from exporter.ledger import tracker
 from exporter.ledger.counting import CountingRules
 from exporter.ledger.facts import Fact, Failed, Finished, Ignored
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.slicing import SliceLabels
 from exporter.ledger.totals import Totals
 from exporter.ledger.workflow import Workflow
@@ -21,6 +30,42 @@ from exporter.observations import Observation
 
 FILE_VARIABLE: Final = "COUNTED_FILE"
 ROWS_VARIABLE: Final = "ROWS_FILE"
+ASKED_VARIABLE: Final = "ASKED_FILE"
+
+_WAYS: Final[tuple[tuple[type, str, str], ...]] = (
+    (OpenLooks, "look", "open looks"),
+    (Lister, "_sweep_on", "sweep"),
+    (Ledger, "recover", "reconciling"),
+)
+"""By method: by what is found all that is observed within it."""
+
+_here: Final = threading.local()
+
+
+def tell_ways() -> None:
+    """From now on, know by what each outcome is found."""
+    for owner, name, way in _WAYS:
+        setattr(owner, name, _within(way, getattr(owner, name)))
+    observe = Ledger.observe
+
+    def observe_by(self: Ledger, seen: Observation) -> bool:
+        if getattr(_here, "way", ""):
+            return observe(self, seen)
+        return bool(_within(seen.via, observe)(self, seen))
+
+    Ledger.observe = observe_by  # type: ignore[method-assign]
+
+
+def _within(way: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def call(owner: object, *arguments: object) -> object:
+        _here.way = way
+        try:
+            return method(owner, *arguments)
+        finally:
+            _here.way = ""
+
+    return call
 
 
 def write_down(log: CountedLog) -> None:
@@ -37,11 +82,29 @@ def write_down(log: CountedLog) -> None:
     ) -> None:
         count(self, account, workflow_id, fact, wall, slices)
         if isinstance(fact, Finished):
-            log.add(workflow_id, fact.status.value)
+            log.add(workflow_id, fact.status.value, getattr(_here, "way", ""))
         elif isinstance(fact, Failed):
             log.add(workflow_id, CAUSE)
 
     Totals.add = add  # type: ignore[method-assign]
+
+
+def write_requests(path: Path) -> None:
+    """From now on, write down when each request was sent, and its URL."""
+    file = path.open("w", encoding="ascii", buffering=1)
+    send = requests.adapters.HTTPAdapter.send
+
+    @wraps(send)
+    def write(
+        self: requests.adapters.HTTPAdapter,
+        request: requests.PreparedRequest,
+        *arguments: Any,  # noqa: ANN401 - as it is
+        **named: Any,  # noqa: ANN401 - as it is
+    ) -> requests.Response:
+        file.write(json.dumps([time.time(), request.url]) + "\n")
+        return send(self, request, *arguments, **named)
+
+    requests.adapters.HTTPAdapter.send = write  # type: ignore[method-assign]
 
 
 def write_rows(path: Path) -> None:
@@ -70,7 +133,10 @@ def write_rows(path: Path) -> None:
 
 
 if __name__ == "__main__":
+    tell_ways()
     write_down(CountedLog(Path(os.environ[FILE_VARIABLE])))
     if ROWS_VARIABLE in os.environ:
         write_rows(Path(os.environ[ROWS_VARIABLE]))
+    if ASKED_VARIABLE in os.environ:
+        write_requests(Path(os.environ[ASKED_VARIABLE]))
     sys.exit(main())

@@ -15,7 +15,7 @@ from exporter.comfycontrol import (
     WorkflowSummary,
 )
 from exporter.following.list_pages import ListPages
-from exporter.following.looks import FILTER_AGAIN_SECONDS, has_room, look_is_due
+from exporter.following.looks import FILTER_AGAIN_SECONDS, look_is_due
 from exporter.observations import Moment, Status, known_status
 
 log = logging.getLogger(__name__)
@@ -62,16 +62,15 @@ class OpenLooks:
     def look_if_due(self, load: Callable[[], float]) -> None:
         """Look, as often as the budget has room (`load` is the part of it in use, 0 to 1).
 
-        A look that is due for its room alone ends where that is used up.
+        A look that is due only for the room there is ends where that is used up.
 
         Raises:
             Stopped: asked to end.
             ServiceError: a filter that the service documents is not answered.
         """
-        since = self._now().monotonic - self._looked
-        if look_is_due(since, load(), self._pages_read):
-            is_overdue = look_is_due(since, 1.0, self._pages_read)
-            self.look(lambda: is_overdue or has_room(load()))
+        since, pages = self._now().monotonic - self._looked, self._pages_read
+        if look_is_due(since, load(), pages):
+            self.look(lambda: look_is_due(since, load(), pages))
 
     def look(self, goes_on: Callable[[], bool] = lambda: True) -> bool:
         """Read what the list shows under each open status; whether anything was new.

@@ -78,24 +78,27 @@ def told_end(workflow: Workflow, via: Via) -> tuple[float | None, int]:
 def is_new_run(workflow: Workflow, seen: Observation, *, listed: bool) -> bool:
     """Whether this shows that a settled workflow was executed again.
 
-    `listed`: the account's list is read, so a list or a single answer will tell of each new run,
-    and nothing need be concluded from a stream whose clock is not known.
+    `listed`: the account's list is read, so nothing need be concluded from a stream that has not
+    told the last end as well: its clock may be another than that of the list.
     """
-    if listed and seen.via == "stream" and workflow.listed_ended_run == workflow.run:
-        return False
     told, told_run = told_end(workflow, seen.via)
     this_way = told is not None and told_run == workflow.run
+    is_told_by_list = listed and workflow.listed_ended_run == workflow.run
+    if seen.via == "stream" and is_told_by_list and not this_way:
+        return False
     if is_over(seen):
-        return _has_ended_again(workflow, seen, told, this_way=this_way)
+        if seen.completed_at is None:
+            return _has_become_invalid(workflow, seen)
+        return _has_ended_again(workflow, seen, seen.completed_at, told, this_way=this_way)
     return _is_open_again(workflow, seen, told if this_way else None)
 
 
 def _has_ended_again(
-    workflow: Workflow, seen: Observation, told: float | None, *, this_way: bool
+    workflow: Workflow, seen: Observation, end: float, told: float | None, *, this_way: bool
 ) -> bool:
-    end, start = seen.completed_at, seen.started_at
-    if end is None or _is_restated(workflow, seen, end) or _is_on_record(workflow, end):
-        return False  # the same end without its stamp, an edit, or from a replica that lags
+    start = seen.started_at
+    if _is_restated(workflow, seen, end) or _is_on_record(workflow, end):
+        return False  # an edit, or from a replica that lags
     if start is not None and is_later(start, end):
         # Cancelled before it started, and the start turned up afterwards: it tells nothing.
         if not this_way:
@@ -115,6 +118,18 @@ def _has_ended_again(
     if _lies_in_the_future(workflow, seen, end, told if this_way else None):
         return False
     return this_way or _has_ended_since(workflow, seen, end)
+
+
+def _has_become_invalid(workflow: Workflow, seen: Observation) -> bool:
+    """Whether an end without a stamp is that of a run that was found invalid, which has none.
+
+    The end on record has one, and the row is plainly newer, as that of what is open again. Else it
+    is the same end, before its stamp is told.
+    """
+    told = (told_end(workflow, "stream"), told_end(workflow, "listing"))
+    is_stamped = any(end is not None and run == workflow.run for end, run in told)
+    has_become = known_status(seen.status) is Status.INVALID is not workflow.status
+    return has_become and is_stamped and seen.via != "stream" and _is_newer_than_end(workflow, seen)
 
 
 def _is_restated(workflow: Workflow, seen: Observation, end: float) -> bool:
@@ -216,6 +231,13 @@ def _is_open_again(workflow: Workflow, seen: Observation, told: float | None) ->
     if known_status(seen.status) is None or seen.via == "stream" or workflow.settled_at is None:
         # A word that nobody knows may be what the service calls an old end; and a stream tells
         # nothing of when its snapshot is from.
+        return False
+    return _is_newer_than_end(workflow, seen)
+
+
+def _is_newer_than_end(workflow: Workflow, seen: Observation) -> bool:
+    """Whether a row was written after the end on record was seen, and not by a stale replica."""
+    if workflow.settled_at is None:
         return False
     if seen.updated_at is not None:
         return seen.updated_at > workflow.settled_at + CLOCK_SLACK_SECONDS

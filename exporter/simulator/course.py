@@ -62,7 +62,9 @@ class Course:
         weights = [account.weight for account in accounts]
         account = rng.choices(accounts, weights)[0].name
         depth = trait.depth.draw(rng)
-        for number, workflow in enumerate(self._world.registers[account].below(depth)):
+        register = self._world.registers[account]
+        rows = register.above(depth) if trait.from_bottom else register.below(depth)
+        for number, workflow in enumerate(rows):
             if number >= _MOST_LOOKED_AT:
                 break
             if self._may_be(trait, workflow, now):
@@ -74,6 +76,8 @@ class Course:
         if isinstance(trait, Vanishing) and not workflow.status.final:
             return True
         ended = workflow.ended_day
+        if trait.ended is not None and workflow.told_status not in trait.ended:
+            return False
         return ended is not None and now - ended >= trait.rest
 
     def _befall(self, trait: Picks, workflow: Workflow, now: float, rng: random.Random) -> None:

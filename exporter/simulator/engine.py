@@ -9,6 +9,7 @@ import random
 import secrets
 import time
 from collections import Counter, defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from exporter.simulator.clock import DayClock
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from exporter.simulator.scenario import Scenario
     from exporter.simulator.traits.chance import Place
-    from exporter.simulator.workflow import Workflow
+    from exporter.simulator.workflow import Workflow, WorkflowTruth
 
 
 class Tally:
@@ -243,8 +244,8 @@ class Engine:
         tally = self.tally
         return Truth(
             taken_ms=self.clock.stamp(self.world.now),
-            workflows=tuple(rows),
-            gone=tuple(self.world.gone),
+            workflows=tuple(map(self._with_sights, rows)),
+            gone=tuple(map(self._with_sights, self.world.gone)),
             deletions={name: dict(found) for name, found in self.world.deletions.items()},
             requests=dict(tally.requests),
             refusals=dict(tally.refusals),
@@ -256,6 +257,9 @@ class Engine:
             snapshots_sent=tally.snapshots_sent,
             faults=dict(self.faults.struck),
         )
+
+    def _with_sights(self, row: WorkflowTruth) -> WorkflowTruth:
+        return replace(row, shown=(row.id, row.execution) in self.telling.ends_shown)
 
     def _workflow_changed(self, workflow: Workflow) -> None:
         self.past.note(workflow)

@@ -68,6 +68,11 @@ class Register:
         for index in range(len(self._all) - 1 - depth, -1, -1):
             yield self._workflows[self._all[index]]
 
+    def above(self, height: int) -> Iterator[Workflow]:
+        """The workflows that have at least so many below them in the list, upwards."""
+        for index in range(height, len(self._all)):
+            yield self._workflows[self._all[index]]
+
     def oldest_final(self) -> Workflow | None:
         """The settled workflow that stands lowest."""
         first = [self._workflows[numbers[0]] for numbers in self._of_status.values() if numbers]

@@ -32,6 +32,8 @@ class Telling:
     def __init__(self, world: World) -> None:
         self._world = world
         self._manners = tuple(_manners(world.scenario.traits))
+        self.ends_shown: set[tuple[str, int]] = set()
+        """Executions, by id and number, whose end an answer has carried, with its stamp if any."""
 
     def row(self, workflow: Workflow) -> dict[str, Any]:
         """A workflow as a page of the list shows it."""
@@ -44,6 +46,7 @@ class Telling:
     def snapshot_json(self, workflow: Workflow) -> bytes:
         """The same as text."""
         if not self._manners:  # then it changes with the workflow only, and is written once
+            self._note_end(workflow, is_stamped=True)
             return documents.snapshot_json(self._world, workflow)
         return orjson.dumps(self.snapshot(workflow))
 
@@ -54,7 +57,16 @@ class Telling:
     def _tell(self, document: dict[str, Any], workflow: Workflow, place: Place) -> dict[str, Any]:
         for each in self._manners:
             each.tell(document, workflow, place, self._world.now)
+        self._note_end(workflow, is_stamped=document.get("completed_at") is not None)
         return document
+
+    def _note_end(self, workflow: Workflow, *, is_stamped: bool) -> None:
+        """Note that an answer carries the end of this execution: without a stamp it may be any.
+
+        What is invalid has none.
+        """
+        if workflow.status.final and (is_stamped or workflow.completed_ms is None):
+            self.ends_shown.add((workflow.id, workflow.execution))
 
 
 def _manners(traits: Traits) -> Iterator[_Manner]:

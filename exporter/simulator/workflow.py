@@ -113,6 +113,11 @@ class WorkflowTruth:
     tags: tuple[str, ...] = ()
     told: Told = field(default_factory=lambda: Told(None, None, None))
     """What of it can be known from what the service tells."""
+    shown: bool = False
+    """Whether an answer has carried its end, with its stamp if it has one."""
+    stood_seconds: float | None = None
+    """How long that end could be asked for until the id ran again or was deleted, in seconds of
+    the day; None: it still can."""
 
     @property
     def created_at(self) -> str:
@@ -172,6 +177,8 @@ class WorkflowTruth:
                 "cause": self.told.cause,
                 "run_seconds": self.told.run_seconds,
             },
+            "shown": self.shown,
+            "stood_seconds": self.stood_seconds,
         }
 
 

@@ -282,7 +282,7 @@ class World:
         self._enter_again(workflow, now)
 
     def _begin_again(self, workflow: Workflow, outcomes: Outcomes | None = None) -> None:
-        workflow.earlier.append(self.truth(workflow))
+        workflow.earlier.append(self._over_and_gone(workflow))
         workflow.execution += 1
         workflow.epoch += 1
         workflow.requeued = 0
@@ -304,7 +304,7 @@ class World:
         workflow.epoch += 1
         self._life.leave_runner(workflow, self.now)
         self.deletions[workflow.account][workflow.status.value] += 1
-        self.gone.extend((*workflow.earlier, self.truth(workflow)))
+        self.gone.extend((*workflow.earlier, self._over_and_gone(workflow)))
         self.registers[workflow.account].remove(workflow)
         del self.workflows[workflow.id]
         self._changed(workflow)
@@ -386,6 +386,12 @@ class World:
     def truth(self, workflow: Workflow) -> WorkflowTruth:
         """How the present execution of a workflow went so far."""
         return replace(workflow.truth(), told=known(workflow, self.scenario.traits))
+
+    def _over_and_gone(self, workflow: Workflow) -> WorkflowTruth:
+        """The same of an execution whose end can no longer be asked for from now on."""
+        ended = workflow.ended_day
+        stood = None if ended is None else self.now - ended
+        return replace(self.truth(workflow), stood_seconds=stood)
 
 
 def _ignore(_workflow: Workflow, _now: float = 0.0) -> None:

@@ -17,6 +17,10 @@ class Picks(Window):
     """How often at the most."""
     depth: Between = Between(min=0, max=100)
     """Rows above it in the list; the next settled one below is taken."""
+    from_bottom: bool = False
+    """Whether that many rows are below it instead, and the next settled one above is taken."""
+    ended: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Only those that are told with one of these statuses."""
     rest: Seconds = 0.0
     """How long ago its end must be."""
 

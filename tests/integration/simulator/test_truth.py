@@ -80,3 +80,25 @@ def test_a_bare_look_at_one_workflow_does_not_take_the_whole_truth(
     row = service.simulator.wait_for_status(identity, "failed", 10)
     assert (row.node_type, row.exception_type) == (None, None)
     assert service.simulator.truth().workflow(identity) == row
+
+
+def test_the_truth_says_which_ends_any_answer_has_carried(start: Callable[..., Service]) -> None:
+    service = start("")
+    simulator = service.simulator
+    made = simulator.create(duration="100ms")
+    workflow = simulator.workflow(made)
+    for outcome in ("completed", "cancelled", "invalid"):
+        simulator.wait_until(lambda truth: not truth.open(), 20)
+        if outcome != "cancelled":  # the second run is never looked at
+            assert not workflow_truth(simulator, made)[-1].shown
+            service.get(f"/v1/workflow/{made}")
+        assert workflow.execute(outcome=outcome, duration="100ms")
+    simulator.wait_until(lambda truth: not truth.open(), 20)
+    listed(service)
+    told = workflow_truth(simulator, made)
+    assert [each.shown for each in told] == [True, False, True, True]
+    assert [each.stood_seconds is None for each in told] == [False, False, False, True]
+
+
+def workflow_truth(simulator: Any, identity: str) -> list[Any]:
+    return [each for each in simulator.truth().workflows if each.id == identity]

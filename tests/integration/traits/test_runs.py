@@ -90,6 +90,26 @@ def test_a_settled_id_that_is_pushed_while_it_runs_again_is_looked_at(
 
 
 @pytest.mark.slow
+def test_a_run_that_only_a_stream_tells_whole_between_two_looks_at_the_list_is_counted(
+    cases: Cases, push_token: dict[str, Any]
+) -> None:
+    simulator = cases.service("")
+    case = cases.follow(simulator, listing={"interval": "10m", "reconcile": False}, **push_token)
+    case.ready()
+    made = [simulator.create(duration="20s") for _ in range(3)]
+    case.exporter.app.pushed.push("studio", made)
+    case.all_ended(3)
+    case.exporter.until(lambda _: counted(case.exporter).outcomes == {"completed": 3}, PATIENCE)
+    for each in made:
+        simulator.workflow(each).execute(outcome="cancelled", duration="60s")
+        simulator.wait_for_status(each, "running", PATIENCE)
+    pages = simulator.truth().requests["list"]
+    case.exporter.app.pushed.push("studio", made)
+    case.agrees(6)
+    assert simulator.truth().requests["list"] == pages
+
+
+@pytest.mark.slow
 def test_an_id_that_is_pushed_again_and_did_not_run_is_counted_once(
     cases: Cases, push_token: dict[str, Any]
 ) -> None:

@@ -6,6 +6,8 @@ from exporter.following.looks import (
     BUSY_SWEEP_SECONDS,
     LEAST_LOOK_SECONDS,
     MOST_LOOK_SECONDS,
+    SOME_LOOK_SECONDS,
+    SOME_SWEEP_SECONDS,
     SWEEP_SECONDS,
     look_is_due,
     sweep_is_due,
@@ -18,8 +20,12 @@ from exporter.following.looks import (
         (5.0, 0.0, 2, True),
         (5.0, 0.49, 40, True),  # while there is room, as many as it takes
         (LEAST_LOOK_SECONDS - 0.1, 0.0, 2, False),
-        (29.0, 0.5, 2, False),
-        (MOST_LOOK_SECONDS, 0.5, 2, True),
+        (SOME_LOOK_SECONDS - 1, 0.5, 2, False),
+        (SOME_LOOK_SECONDS, 0.5, 2, True),
+        (19.0, 0.79, 8, False),  # four pages in ten seconds, while there is a little
+        (20.0, 0.79, 8, True),
+        (29.0, 0.8, 2, False),
+        (MOST_LOOK_SECONDS, 0.8, 2, True),
         (MOST_LOOK_SECONDS, 1.0, 3, True),
         (MOST_LOOK_SECONDS, 1.0, 4, False),  # a page in ten seconds, at the most
         (40.0, 1.0, 4, True),
@@ -37,6 +43,8 @@ def test_open_ones_are_looked_at_with_each_pass_while_there_is_room(
         (SWEEP_SECONDS, 0.0, True),
         (SWEEP_SECONDS - 1, 0.0, False),
         (SWEEP_SECONDS, 0.5, False),
+        (SOME_SWEEP_SECONDS, 0.5, True),
+        (SOME_SWEEP_SECONDS, 0.8, False),
         (BUSY_SWEEP_SECONDS, 1.0, True),
     ],
 )

@@ -554,6 +554,40 @@ class TestNewRuns:
         assert Finished(Status.FAILED, 1.0) in track.sees(failed)
         assert not any(isinstance(f, Finished) for f in track.sees(failed))
 
+    @pytest.mark.parametrize(
+        ("updated", "service", "counts"),
+        [(60, None, True), (5.5, None, False), (None, 300, True), (None, 60, False)],
+        ids=["ran again", "lags", "long since", "nobody knows when"],
+    )
+    def test_what_had_run_and_is_invalid_without_an_end_has_run_again(
+        self, updated: float | None, service: float | None, counts: bool
+    ) -> None:
+        track = Track()
+        end = seen("completed", 6, via="listing", created=0, started=1, completed=5, updated=5)
+        track.sees(replace(end, service_wall=T0 + 6))
+        invalid = seen("invalid", 60, via="listing", created=0, updated=updated, service=service)
+        new = (Discovered("listing"), Finished(Status.INVALID, None))
+        assert track.sees(invalid) == (new if counts else (Ignored("late"),))
+        assert not any(isinstance(f, Finished) for f in track.sees(invalid))
+
+    def test_a_run_that_a_stream_alone_has_told_counts_once(self) -> None:
+        track = Track()
+        track.sees(seen("completed", 6, started=1, completed=5))
+        track.sees(seen("completed", 8, via="listing", created=0, started=1.25, completed=5.75))
+        again = seen("failed", 40, started=30, completed=35, cause=TestCauses.OOM)
+        assert Finished(Status.FAILED, 5.0) in track.sees(again)
+        assert track.sees(again) == (Ignored("duplicate"),)
+        row = seen("failed", 44, via="listing", created=0, started=30.25, completed=35.75)
+        assert track.sees(row) == (Ignored("duplicate"),)
+        old = seen("completed", 45, started=1, completed=5)
+        assert track.sees(old) == (Ignored("late"),)
+
+    def test_a_stream_that_tells_the_end_of_the_list_by_another_clock_tells_of_no_run(self) -> None:
+        track = Track()
+        track.sees(seen("completed", 8, via="listing", created=0, started=1.25, completed=5.75))
+        facts = track.sees(seen("completed", 60, started=301, completed=305))
+        assert facts == (Ignored("duplicate"),)
+
     def test_anything_else_about_a_settled_id_is_ignored(self) -> None:
         track = Track()
         track.sees(seen("completed", 6, via="listing", created=0, started=1, completed=5))

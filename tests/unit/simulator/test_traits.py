@@ -337,6 +337,21 @@ def test_settled_ones_run_again_at_their_depth_and_every_run_is_in_the_truth() -
     assert [len(each.earlier) for each in again] == [each.execution for each in again]
 
 
+def test_they_may_be_picked_by_their_end_and_from_the_bottom() -> None:
+    world = make(
+        "  reruns: [{rate: 1, depth: {min: 5, max: 9}, from_bottom: true, times: 6, duration: 1s,"
+        " ended: [failed], outcomes: {cancelled: 1}}]",
+        START,
+    )
+    height = {each.id: number for number, each in enumerate(reversed(rows(world)))}
+    world.advance_to(200.0)
+    again = [each for each in rows(world) if each.execution]
+    assert len(again) == 6
+    assert all(each.earlier[0].status == "failed" for each in again)
+    assert 5 <= min(height[each.id] for each in again) <= 15
+    assert max(height[each.id] for each in again) < 40
+
+
 def test_an_edit_moves_the_stamp_and_the_row_and_nothing_else() -> None:
     world = make("  edits: [{rate: 1, depth: 30, times: 1}]", START)
     before = {each.id: world.truth(each) for each in rows(world)}

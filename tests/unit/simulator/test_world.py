@@ -7,6 +7,7 @@ import math
 import random
 import time
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -180,7 +181,7 @@ def test_a_new_execution_is_a_new_row_under_the_same_id() -> None:
     assert world.execute(20.0, workflow)
     assert (workflow.status, workflow.started_ms) == (Status.ACCEPTED, None)
     world.advance_to(100.0)
-    assert workflow.earlier == [first]
+    assert workflow.earlier == [replace(first, stood_seconds=6.5)]
     row = workflow.truth()
     assert (row.id, row.created_ms, row.execution) == (first.id, first.created_ms, 1)
     assert row.started_ms == EPOCH_MS + 23_500
