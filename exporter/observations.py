@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal, Protocol
 
-Source = Literal["configured", "file", "listing", "pushed"]
+NamedBy = Literal["configured", "file"]
+"""By what the configuration names ids."""
+Source = Literal[NamedBy, "listing", "pushed"]
 """Where an id came from."""
 
 Via = Literal["stream", "listing", "detail"]

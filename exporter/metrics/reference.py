@@ -6,6 +6,7 @@ from typing import Final
 from exporter.ledger.phases import APART_SECONDS
 from exporter.metrics.announcements import HOLD_SECONDS
 from exporter.metrics.catalogue import CATALOGUE, Group
+from exporter.metrics.scraping import of_accounts_pattern
 
 _TITLES: Final[dict[Group, str]] = {
     "workflows": "Workflows",
@@ -50,6 +51,15 @@ for {hold:.0f} s, and then shows its value:
 - While the [ledger cannot be kept](troubleshooting.md#the-disk-is-full-or-the-ledger-failing), what
   is new stays at 0: it must not be taken back after a crash.
 
+## Several replicas
+
+Where [several replicas](replicas.md#scraping) share the accounts, these series belong to
+an account and not to a replica, so they lose their `instance`:
+
+```
+{pattern}
+```
+
 ## Where the wait goes
 
 **Do workflows wait for their upload, or for a runner?**
@@ -77,7 +87,8 @@ an account has by itself: `python -m benchmarks.phases`."""
 
 def page() -> str:
     """The whole page, Markdown."""
-    parts = [_HEAD.format(hold=HOLD_SECONDS, apart=APART_SECONDS, few=_FEW, many=_MANY)]
+    told = {"hold": HOLD_SECONDS, "apart": APART_SECONDS, "few": _FEW, "many": _MANY}
+    parts = [_HEAD.format(pattern=of_accounts_pattern(), **told)]
     for group, title in _TITLES.items():
         parts.append(f"\n## {title}\n")
         for metric in CATALOGUE:
@@ -89,8 +100,8 @@ def page() -> str:
             parts.append(f"\n### `{metric.name}`\n\n{metric.help}\n\n")
             parts.append(f"- {metric.type}, in {metric.unit}{marks}\n- labels: {labels}\n")
             for label, meanings in metric.values.items():
-                told = "".join(f"  - `{value}`: {means}\n" for value, means in meanings.items())
-                parts.append(f"- values of `{label}`:\n{told}")
+                listed = "".join(f"  - `{value}`: {means}\n" for value, means in meanings.items())
+                parts.append(f"- values of `{label}`:\n{listed}")
             if metric.absent:
                 parts.append(f"- absent when {metric.absent}\n")
     return "".join(parts)

@@ -2,13 +2,11 @@
 
 import threading
 from collections.abc import Callable, Collection, Mapping
-from typing import Final, Literal
+from typing import Final, get_args
 
-from exporter.observations import CannotTakeUp, GivenUp, Moment, TakenUp, WorkflowRegister
+from exporter.observations import CannotTakeUp, GivenUp, Moment, NamedBy, TakenUp, WorkflowRegister
 
-NamedBy = Literal["configured", "file"]
-
-_SOURCES: Final[tuple[NamedBy, ...]] = ("configured", "file")
+_SOURCES: Final[tuple[NamedBy, ...]] = get_args(NamedBy)
 
 
 class NamedIds:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from exporter.metrics.scraping import of_accounts, of_accounts_pattern
 
-PAGE = Path(__file__).parents[3] / "docs" / "replicas.md"
+PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
 
 
 def test_the_page_has_the_pattern() -> None:
