@@ -135,8 +135,10 @@ def moves(state: State, rules: Rules = AS_THEY_ARE) -> Iterator[tuple[str, State
 
 def _of_replica(state: State, number: int, rules: Rules) -> Iterator[tuple[str, State]]:
     replica = state.replicas[number]
-    yield from _take(state, number, rules)
-    if replica.lease is not None:
+    if replica.lease is None or _is_adopted(replica):
+        yield from _take(state, number, rules)
+    else:
+        # `Replica.look` does not end before it has.
         yield from _adopt(state, number)
     if replica.in_time:
         yield "lapse", _with(state, number, replica._replace(in_time=False))
@@ -168,17 +170,17 @@ def _take(state: State, number: int, rules: Rules) -> Iterator[tuple[str, State]
         epoch = max(epoch, epoch if remembered is None else remembered) + 1
     taken = _committed(state, database._replace(holder=number, epoch=epoch, in_time=True))
     yield "take, unheard,", taken
-    adopted = replica.adopted
-    is_renewed = replica.lease == epoch and adopted is not None and adopted.epoch == epoch
-    renewed = replica._replace(lease=epoch, in_time=is_renewed)
-    yield "take", _with(taken, number, renewed)
+    renewed = replica._replace(lease=epoch)
+    yield "take", _with(taken, number, renewed._replace(in_time=_is_adopted(renewed)))
+
+
+def _is_adopted(replica: Replica) -> bool:
+    return replica.adopted is not None and replica.adopted.epoch == replica.lease
 
 
 def _adopt(state: State, number: int) -> Iterator[tuple[str, State]]:
     """`PostgresStore.adopt`."""
     database, replica = state.database, state.replicas[number]
-    if replica.adopted is not None and replica.adopted.epoch == replica.lease:
-        return
     if (database.holder, database.epoch, database.in_time) != (number, replica.lease, True):
         yield "adopt in vain", _with(state, number, Replica())
         return

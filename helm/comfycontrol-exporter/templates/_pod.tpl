@@ -229,7 +229,7 @@ spec:
         secretName: {{ .Values.storage.postgres.existingSecret }}
         defaultMode: 0440
     {{- else if not .Values.persistence.enabled }}
-    # The ledger goes with the pod: after each replacement everything is counted anew.
+    # The ledger goes with the pod: after each replacement counting begins at 0 again.
     - name: data
       emptyDir:
         {{- with .Values.persistence.emptyDirSizeLimit }}

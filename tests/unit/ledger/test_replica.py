@@ -317,7 +317,7 @@ def test_what_was_held_in_an_epoch_that_the_database_has_lost_is_begun_afresh(
     """The model of tests/model/shared_ledger.py has found it: an epoch that was given twice."""
     process = make("a")
     process.look()
-    # The lease was in the commits that a standby lacked. Whoever held the account before has gone
+    # The lease was in the commits that a standby lacked. The holder before has gone
     # on, and handed it on, before this replica looked again.
     keeper.execute(
         "UPDATE comfycontrol_account SET holder = NULL, epoch = epoch - 1, until = '-infinity', "
