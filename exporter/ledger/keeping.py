@@ -62,9 +62,14 @@ class Keeping:
 
     # A turn of their own ----------------------------------------------------------------------
 
-    def keep(self) -> None:
-        """Have the store keep whatever it has not kept yet, and look after what it has."""
+    def keep(self, *, at_once: bool = False) -> None:
+        """Have the store keep whatever it has not kept yet, and look after what it has.
+
+        At once: be it that it has just failed, for there is no later.
+        """
         with self.turn:
+            if at_once:
+                self._retry_at = None
             if self._flush():
                 try:
                     self._store.verify()

@@ -227,7 +227,7 @@ class Ledger:
             release: has the store write nothing of it any more; called in the store's turn.
         """
         self.before_keeping()
-        self._keeping.keep()
+        self._keeping.keep(at_once=True)
         if self._keeping.is_failing:
             # A store that has lost commits takes all that is known with the next batch.
             self._keeping.keep()
