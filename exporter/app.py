@@ -31,7 +31,7 @@ from exporter.ledger.ledger import AccountTerms, Ledger, LedgerSnapshot
 from exporter.ledger.shared import Lease, Shared, SharedStore, join
 from exporter.ledger.slicing import SliceRule
 from exporter.ledger.sqlite import SqliteStore
-from exporter.ledger.store import Store, StoreFailed
+from exporter.ledger.store import HistoryKey, HistoryRow, Store, StoreFailed
 from exporter.ledger.totals import Buckets, LabelCaps
 from exporter.metrics.announcements import HOLD_SECONDS, Announcements
 from exporter.metrics.exposition import ALL_COLLECTORS, AsAsked, Page, new_registry
@@ -148,6 +148,7 @@ class App:
         self._history = History(now, self._ledger.kept_history)
         self._ledger.on_taken = self._history.note
         self._ledger.before_keeping = self._keep_history
+        self._ledger.tell_history(self._history_rows)
         self._instruments.on_stream_end = self._history.stream_ended
         self._around = Surroundings(
             self._ledger, self._instruments, now, jitter, timeouts, self._streams, reconciling
@@ -528,13 +529,19 @@ class App:
             followed.note_withdrawn(workflow_id)
 
     def _keep_history(self) -> None:
+        # Without the ledger's lock: what comes until a batch is taken is little.
+        rows = self._history_rows()
+        self._ledger.keep_history(lambda: {**rows, **self._history_rows()})
+
+    def _history_rows(self) -> Mapping[HistoryKey, HistoryRow | None]:
         try:
             self._history.digest(self._accounts)
-            self._ledger.keep_history(self._history.take_pending)
+            return self._history.take_pending()
         except Exception as error:  # noqa: BLE001 - a fault of the history must not end counting
             log.error(  # noqa: TRY400 - a traceback shows values as well
                 "recording the history failed", extra={"error": type(error).__name__}
             )
+            return {}
 
     def _keep(self) -> None:
         expiry = self._now().monotonic + EXPIRY_SECONDS

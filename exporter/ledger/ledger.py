@@ -597,6 +597,14 @@ class Ledger:
         with self._lock:
             self._memory.keep_history(take())
 
+    def tell_history(self, rows: Callable[[], Mapping[HistoryKey, HistoryRow | None]]) -> None:
+        """Take the latest rows of the history with each batch.
+
+        Args:
+            rows: gives those since its last call; called under the lock, so it must not wait.
+        """
+        self._keeping.history_rows = rows
+
     def _release_held(self) -> None:
         monotonic = self._now().monotonic
         with self._lock:
