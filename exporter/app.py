@@ -35,7 +35,7 @@ from exporter.ledger.lending import Room
 from exporter.ledger.shared import Lease, Shared, SharedStore, join
 from exporter.ledger.slicing import SliceRule
 from exporter.ledger.sqlite import SqliteStore
-from exporter.ledger.store import Store, StoreFailed
+from exporter.ledger.store import HistoryKey, HistoryRow, Store, StoreFailed
 from exporter.ledger.totals import Buckets, LabelCaps
 from exporter.lending import BorrowedAccount, Lending
 from exporter.metrics.announcements import HOLD_SECONDS, Announcements
@@ -154,6 +154,7 @@ class App:
         self._history = History(now, self._ledger.kept_history)
         self._ledger.on_taken = self._history.note
         self._ledger.before_keeping = self._keep_history
+        self._ledger.tell_history(self._history_rows)
         self._instruments.on_stream_end = self._note_stream_ended
         self._around = Surroundings(
             self._ledger,
@@ -616,13 +617,19 @@ class App:
             self._history.stream_ended(account, reason, workflow_id, seconds)
 
     def _keep_history(self) -> None:
+        # Without the ledger's lock: what comes until a batch is taken is little.
+        rows = self._history_rows()
+        self._ledger.keep_history(lambda: {**rows, **self._history_rows()})
+
+    def _history_rows(self) -> Mapping[HistoryKey, HistoryRow | None]:
         try:
             self._history.digest(self._accounts)
-            self._ledger.keep_history(self._history.take_pending)
+            return self._history.take_pending()
         except Exception as error:  # noqa: BLE001 - a fault of the history must not end counting
             log.error(  # noqa: TRY400 - a traceback shows values as well
                 "recording the history failed", extra={"error": type(error).__name__}
             )
+            return {}
 
     def _keep(self) -> None:
         expiry = self._now().monotonic + EXPIRY_SECONDS

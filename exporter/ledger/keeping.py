@@ -2,12 +2,14 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from exporter.ledger.memory import Memory
 from exporter.ledger.store import (
     Batch,
+    HistoryKey,
+    HistoryRow,
     NotHeld,
     Store,
     StoreBehind,
@@ -43,6 +45,9 @@ class Keeping:
         it themselves, the others call a method that does."""
         self.errors = 0
         """How often the store failed."""
+        self.history_rows: Callable[[], Mapping[HistoryKey, HistoryRow | None]] = dict
+        """Called under the lock when a batch is taken: what the history says of all that is in
+        it. What was learnt while others had their turn must not be kept without its story."""
         self._store: Final = store
         self._memory: Final = memory
         self._lock: Final = lock
@@ -58,9 +63,14 @@ class Keeping:
 
     # A turn of their own ----------------------------------------------------------------------
 
-    def keep(self) -> None:
-        """Have the store keep whatever it has not kept yet, and look after what it has."""
+    def keep(self, *, at_once: bool = False) -> None:
+        """Have the store keep whatever it has not kept yet, and look after what it has.
+
+        At once: be it that it has just failed, for there is no later.
+        """
         with self.turn:
+            if at_once:
+                self._retry_at = None
             if self._flush():
                 try:
                     self._store.verify()
@@ -126,6 +136,7 @@ class Keeping:
         """
         if self._retry_at is not None and self._now().monotonic < self._retry_at:
             return None
+        self._memory.keep_history(self.history_rows())
         return self._memory.take_batch()
 
     def write_through(self, batch: Batch | None) -> None:

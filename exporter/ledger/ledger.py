@@ -229,7 +229,7 @@ class Ledger:
             release: has the store write nothing of it any more; called in the store's turn.
         """
         self.before_keeping()
-        self._keeping.keep()
+        self._keeping.keep(at_once=True)
         if self._keeping.is_failing:
             # A store that has lost commits takes all that is known with the next batch.
             self._keeping.keep()
@@ -604,6 +604,14 @@ class Ledger:
         """
         with self._lock:
             self._memory.keep_history(take())
+
+    def tell_history(self, rows: Callable[[], Mapping[HistoryKey, HistoryRow | None]]) -> None:
+        """Take the latest rows of the history with each batch.
+
+        Args:
+            rows: gives those since its last call; called under the lock, so it must not wait.
+        """
+        self._keeping.history_rows = rows
 
     def _release_held(self) -> None:
         monotonic = self._now().monotonic

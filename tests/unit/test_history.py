@@ -1,5 +1,6 @@
 """What is remembered of each workflow: through a ledger, as the exporter wires it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,12 +8,12 @@ import pytest
 
 from exporter.history.history import FAILURES_SURE, MOST_CLOSED, History
 from exporter.history.story import MOST_BYTES, MOST_EVENTS, Story
+from exporter.ledger.store import Batch, HistoryKey, HistoryRow, MemoryStore
 from exporter.observations import GivenUp
 from tests.unit.ledger.ledgers import CAUSE, Clocks, ledger_on_disk, make_ledger, seen, uuid
 
 if TYPE_CHECKING:
     from exporter.ledger.ledger import Ledger
-    from exporter.ledger.store import HistoryKey, HistoryRow
 
 
 class Remembered:
@@ -272,6 +273,40 @@ def test_an_account_goes_to_another_process_with_what_has_ended() -> None:
     assert [first.story(number) for number in (1, 3, 4)] == [
         second.story(number) for number in (1, 3, 4)
     ]
+
+
+class TellingStore(MemoryStore):
+    """Tells what each batch holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[tuple[int, int]] = []
+
+    def keep(self, batch: Batch) -> None:
+        super().keep(batch)
+        stories = sum(kind == "story" for _, kind, _ in batch.history)
+        self.batches.append((len(batch.workflows), stories))
+
+
+def test_what_is_learnt_while_another_keeps_is_kept_with_its_story() -> None:
+    now, store = Clocks(), TellingStore()
+    ledger = make_ledger(now, store)
+    history = History(now)
+    ledger.on_taken = history.note
+
+    def rows() -> Mapping[HistoryKey, HistoryRow | None]:
+        history.digest()
+        return history.take_pending()
+
+    def learn() -> None:
+        ledger.keep_history(rows)
+        # Before the turn to use the store has come.
+        ledger.observe(seen(1, "completed", now(), via="stream", started=2, completed=5))
+
+    ledger.before_keeping = learn
+    ledger.tell_history(rows)
+    ledger.keep()
+    assert store.batches[-1] == (1, 1)
 
 
 def test_what_came_from_another_process_gives_way_by_its_age() -> None:

@@ -27,7 +27,7 @@ from exporter.ledger.workflow import Workflow
 from exporter.observations import CannotTakeUp, Status
 from tests.postgres import Server
 from tests.unit.ledger.keepers import PostgresKeeper
-from tests.unit.ledger.ledgers import BUCKETS, CAPS, T0, Clocks, pushed, uuid
+from tests.unit.ledger.ledgers import BUCKETS, CAPS, T0, TERMS, Clocks, pushed, seen, uuid
 from tests.unit.ledger.test_store import key_of, workflow
 
 FINISHED: tuple[CounterName, Labels] = ("finished", ("studio", "completed"))
@@ -53,8 +53,8 @@ def outcome(number: int, total: float) -> Batch:
 
 def finished(keeper: PostgresKeeper) -> float:
     """What the database has."""
-    rows = keeper.execute("SELECT value FROM comfycontrol_total WHERE name = 'finished'")
-    return float(str(rows[0][0])) if rows else 0.0
+    rows = keeper.execute("SELECT sum(value) FROM comfycontrol_total WHERE name = 'finished'")
+    return float(str(rows[0][0] or 0))
 
 
 class TestAHolderThatComesLate:
@@ -117,6 +117,48 @@ class TestALedgerThatHoldsNothing:
         snapshot = ledger.snapshot()
         assert (snapshot.errors, snapshot.accounts, snapshot.open_workflows) == (0, (), ())
         ledger.close()
+
+
+class TestAnAccountThatIsHandedOn:
+    """What was learnt while the database failed, or is to be given again, goes before it."""
+
+    @pytest.fixture
+    def clocks(self) -> Clocks:
+        return Clocks()
+
+    @pytest.fixture
+    def ledger(self, store: PostgresStore, keeper: PostgresKeeper, clocks: Clocks) -> Ledger:
+        ledger = Ledger({}, BUCKETS, CAPS, clocks, store)
+        ledger.adopt("studio", lambda: keeper.hold(store, "studio", "a"))
+        ledger.change(TERMS, BUCKETS, CAPS)
+        ledger.draw_line("studio", T0)
+        return ledger
+
+    def see_one(self, ledger: Ledger, number: int, clocks: Clocks) -> None:
+        ledger.observe(seen(number, "completed", clocks(), via="stream", started=2, completed=5))
+
+    def test_though_the_store_has_just_failed(
+        self, keeper: PostgresKeeper, store: PostgresStore, ledger: Ledger, clocks: Clocks
+    ) -> None:
+        self.see_one(ledger, 1, clocks)
+        dsn, keeper.dsn = keeper.dsn, "host=/nowhere"
+        store._link._let_go(keep=False)
+        ledger.keep()
+        keeper.dsn = dsn
+        ledger.let_go("studio", lambda: store.release("studio"))
+        assert finished(keeper) == 1.0
+
+    def test_though_commits_are_found_lost_only_then(
+        self, keeper: PostgresKeeper, store: PostgresStore, ledger: Ledger, clocks: Clocks
+    ) -> None:
+        self.see_one(ledger, 1, clocks)
+        ledger.keep()
+        keeper.execute("DELETE FROM comfycontrol_total")
+        keeper.execute("DELETE FROM comfycontrol_workflow")
+        keeper.execute("UPDATE comfycontrol_account SET commits = commits - 1")
+        store.suspect("studio")
+        ledger.let_go("studio", lambda: store.release("studio"))
+        assert finished(keeper) == 1.0
 
 
 class TestLeases:
