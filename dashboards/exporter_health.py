@@ -817,6 +817,19 @@ def _replicas() -> list[AnyPanel]:
         ),
         lines(
             About(
+                "Streams by replica",
+                "Replicas on other addresses hold those that the address of an account's holder "
+                "has no room for.",
+                COUNT,
+                width=6,
+            ),
+            Query(
+                'sum by (account, instance) (comfycontrol_streams{account=~"$account"})',
+                "{{account}} on {{instance}}",
+            ),
+        ),
+        lines(
+            About(
                 "Configurations in use",
                 "How many different ones the replicas have. More than one for longer than an "
                 "update takes: what is counted depends on which of them holds the account.",

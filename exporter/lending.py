@@ -240,10 +240,11 @@ class Lending:
                 lease=leases[name],
                 service=config.address,
                 most=config.max_streams,
+                at_once=capacity.limit.share,
                 workflows=account.without_stream[:MOST_LENT_AT_ONCE],
                 is_open=self._accounts.open_ids(name).__contains__,
             )
-            for name, (account, config, _) in held.items()
+            for name, (account, config, capacity) in held.items()
             if name in leases
         ]
         return Mine(

@@ -195,11 +195,23 @@ class Supervisor:
                 break
         self.without_thread = max(0, min(len(here), full) - room)
         self.needed = len(chosen)
-        self.beyond = rest_of(here, current.union(chosen[:affordable]))
+        late = self._late(chosen[:affordable])
+        self.beyond = rest_of(here, current.union(chosen[:affordable]) - late)
         with self._lock:
             followed = set(self._followers)
         # The stream that tells the end most likely tells the cause.
         self._debts.collect(followed.union(elsewhere))
+
+    def _late(self, chosen: Sequence[str]) -> set[str]:
+        """Those that wait for more than a period until it is their turn, the least deserving."""
+        with self._lock:
+            waiting = [
+                workflow_id
+                for workflow_id in chosen
+                if (follower := self._followers.get(workflow_id)) is None
+                or follower.waits_for_first_turn
+            ]
+        return set(waiting[self._share() :])
 
     def _release(self, unwanted: set[str], still_open: set[str]) -> None:
         """Stop those who lost their place to others, and those who wait for nothing any more."""

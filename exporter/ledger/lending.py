@@ -43,6 +43,8 @@ class Wanted:
     service: str
     most: int
     """Streams that the account may have at each egress address."""
+    at_once: int
+    """Streams that an egress address can open in a period: more would only wait there."""
     workflows: Sequence[OpenWorkflow]
     """Those without a stream, the most deserving first."""
     is_open: Callable[[str], bool]
@@ -138,8 +140,7 @@ def lend(
     count: int,
     rooms: Collection[RoomOf],
     taken: Mapping[str, int],
-    given: Mapping[str, int],
-    most: int,
+    most: Mapping[str, int],
 ) -> list[str]:
     """The replicas of the first of so many workflows, in their order.
 
@@ -147,11 +148,10 @@ def lend(
         count: how many want a stream.
         rooms: of the replicas that may be lent to, at this service address.
         taken: how many workflows each has borrowed, of whichever account.
-        given: how many of this account each egress address has.
-        most: how many of this account each egress address may have.
+        most: how many more of this account each egress address may have.
     """
     free = free_at(rooms, taken)
-    left = {egress: min(room, most - given.get(egress, 0)) for egress, room in free.items()}
+    left = {egress: min(room, most.get(egress, 0)) for egress, room in free.items()}
     load = {room.replica: taken.get(room.replica, 0) + room.own for room in rooms}
     lent: list[str] = []
     while len(lent) < count:

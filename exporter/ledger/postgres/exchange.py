@@ -237,7 +237,12 @@ class PostgresExchange:
             )
         given = Counter(egresses[one.replica] for one in kept.values())
         new = [one for one in want.workflows if one.workflow_id not in lent]
-        replicas = lend(len(new), rooms, taken, given, want.most)
+        waiting = Counter(egresses[one.replica] for one in kept.values() if not one.is_open)
+        most = {
+            egress: min(want.most - given[egress], want.at_once - waiting[egress])
+            for egress in egresses.values()
+        }
+        replicas = lend(len(new), rooms, taken, most)
         return kept | self._give(cursor, want, number, list(zip(new, replicas, strict=False)))
 
     @staticmethod

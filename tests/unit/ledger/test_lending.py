@@ -17,6 +17,7 @@ from tests.unit.ledger.ledgers import Clocks, uuid
 
 B = RoomOf("b", "nat-b", most=10, own=4)
 B2 = RoomOf("b2", "nat-b", most=10, own=0)
+ANY = {"nat-b": 500, "nat-c": 500}
 C = RoomOf("c", "nat-c", most=3, own=0)
 
 
@@ -25,16 +26,16 @@ class TestTheRule:
         assert free_at([B, B2, C], {"b2": 5}) == {"nat-b": 1, "nat-c": 3}
 
     def test_the_emptiest_address_comes_first_and_its_idlest_replica(self) -> None:
-        assert lend(4, [B, B2, C], {}, {}, 500) == ["b2", "b2", "b2", "c"]
+        assert lend(4, [B, B2, C], {}, ANY) == ["b2", "b2", "b2", "c"]
 
     def test_no_more_is_lent_than_there_is_room_for(self) -> None:
-        assert len(lend(100, [B, B2, C], {"b": 1}, {}, 500)) == 5 + 3
+        assert len(lend(100, [B, B2, C], {"b": 1}, ANY)) == 5 + 3
 
     def test_an_account_has_no_more_at_an_address_than_it_may(self) -> None:
-        assert sorted(lend(100, [B, C], {}, {"nat-c": 1}, 2)) == ["b", "b", "c"]
+        assert sorted(lend(100, [B, C], {}, {"nat-b": 2, "nat-c": 1})) == ["b", "b", "c"]
 
     def test_nothing_is_lent_where_nobody_is(self) -> None:
-        assert lend(5, [], {}, {}, 500) == []
+        assert lend(5, [], {}, {}) == []
 
     def test_what_is_too_much_is_taken_back_and_first_what_is_not_open(self) -> None:
         given = {"1": Lent("b", True), "2": Lent("b", False), "3": Lent("c", False)}
@@ -111,10 +112,10 @@ def replicas(postgres: Server) -> Iterator[Replicas]:
 ROOM = Mine(rooms=[Room("service", most=3, own=1)])
 
 
-def wanting(lease: Lease, over: frozenset[str] = frozenset()) -> Mine:
+def wanting(lease: Lease, over: frozenset[str] = frozenset(), at_once: int = 30) -> Mine:
     return Mine(
         rooms=[Room("service", most=5, own=5)],
-        wanted=[Wanted(lease, "service", 500, WORKFLOWS, lambda one: one not in over)],
+        wanted=[Wanted(lease, "service", 500, at_once, WORKFLOWS, lambda one: one not in over)],
     )
 
 
@@ -134,6 +135,15 @@ class TestInTheDatabase:
         turn = b.turn(ROOM)
         assert ids(turn) == {uuid(0), uuid(1)}
         assert turn.borrowed["studio"][uuid(0)].status is Status.RUNNING
+
+    def test_no_more_wait_at_an_address_than_it_opens_in_a_period(self, replicas: Replicas) -> None:
+        a, b = replicas.add("a", "nat-a"), replicas.add("b", "nat-b")
+        b.turn(ROOM)
+        lease = replicas.hold("a")
+        assert set(a.turn(wanting(lease, at_once=1)).lent["studio"]) == {uuid(0)}
+        assert set(a.turn(wanting(lease, at_once=1)).lent["studio"]) == {uuid(0)}
+        b.turn(replace(ROOM, open=frozenset({("studio", uuid(0))})))
+        assert len(a.turn(wanting(lease, at_once=1)).lent["studio"]) == 2
 
     def test_a_replica_behind_the_same_address_is_lent_nothing(self, replicas: Replicas) -> None:
         a, b = replicas.add("a", "nat-a"), replicas.add("b", "nat-a")
