@@ -203,12 +203,29 @@ def _has_ended_since(workflow: Workflow, seen: Observation, end: float) -> bool:
     if not is_later(end, other):
         return False
     if settled_at is not None and end > settled_at + CLOCK_SLACK_SECONDS:
-        # It ended after we saw it over. With its old start, the stamp was only put right.
-        return start is None or _starts_after(workflow, start, None)
+        # It ended after we saw it over, or by a clock that is ahead of the other way's. With its
+        # old start, the stamp was only put right.
+        return not _is_by_faster_clock(workflow, seen, end, other) and (
+            start is None or _starts_after(workflow, start, None)
+        )
     if settled_at is None:
         return start is None or _starts_after(workflow, start, other)
     clocks_agree = abs(settled_at - other) <= SAME_CLOCK_SECONDS
     return clocks_agree and start is not None and _starts_after(workflow, start, other)
+
+
+def _is_by_faster_clock(workflow: Workflow, seen: Observation, end: float, other: float) -> bool:
+    """Whether a row tells the run on record, by a clock that is ahead of the stream's.
+
+    It was written by the time we saw the end, and its run is as long: both stamps moved together.
+    """
+    settled, updated = workflow.settled_at, seen.updated_at
+    start, started = seen.started_at, workflow.started_at
+    if settled is None or updated is None or start is None or started is None:
+        return False
+    if updated > settled + CLOCK_SLACK_SECONDS:
+        return False
+    return abs((end - other) - (start - started)) <= _coarsest(start, end, started, other)
 
 
 def _is_past_unstamped_end(workflow: Workflow, start: float | None, end: float) -> bool:

@@ -501,6 +501,23 @@ class TestTheLine:
 
 
 class TestNewRuns:
+    @pytest.mark.parametrize("ahead", [3, 60, 300])
+    def test_a_row_by_a_clock_ahead_of_the_streams_tells_of_no_run(self, ahead: float) -> None:
+        track = Track()
+        track.sees(seen("completed", 6, started=1, completed=5, service=6))
+        start, end = 1.25 + ahead, 5.75 + ahead
+        row = seen("completed", via="listing", created=0, started=start, completed=end, updated=5.5)
+        for after in (8, 500):
+            facts = track.sees(replace(row, at=at(after), service_wall=T0 + after))
+            assert not any(isinstance(f, Finished) for f in facts)
+
+    def test_a_row_of_a_later_run_that_is_as_long_counts(self) -> None:
+        track = Track()
+        track.sees(seen("completed", 6, started=1, completed=5, service=6))
+        row = seen("completed", 70, via="listing", created=0, started=61, completed=65, updated=65)
+        facts = track.sees(replace(row, service_wall=T0 + 70))
+        assert Finished(Status.COMPLETED, 4.0) in facts
+
     def test_a_later_start_is_a_new_run(self) -> None:
         track = Track()
         track.sees(seen("running", 2, via="listing", created=0, started=1))
