@@ -48,10 +48,10 @@ def tell_ways() -> None:
         setattr(owner, name, _within(way, getattr(owner, name)))
     observe = Ledger.observe
 
-    def observe_by(self: Ledger, seen: Observation) -> bool:
+    def observe_by(self: Ledger, observation: Observation) -> bool:
         if getattr(_here, "way", ""):
-            return observe(self, seen)
-        return bool(_within(seen.via, observe)(self, seen))
+            return observe(self, observation)
+        return bool(_within(observation.via, observe)(self, observation))
 
     Ledger.observe = observe_by  # type: ignore[method-assign]
 

@@ -59,6 +59,9 @@ class Pace:
     """The least between two pages of what is read again: 600 an hour at most."""
     again: float = 900.0
     """From a reading that has explained nothing to the next one; twice as long after each more."""
+    soon: float = 60.0
+    """From a reading that was broken off to the next one; twice as long after each more, up to
+    `again`."""
     longest_again: float = 6 * 3600.0
 
 
@@ -134,6 +137,8 @@ class ListWalk:
         self.total: int | None = None
         """How long the list was when it was begun, as the service said."""
         self.over = False
+        self.broken_off = False
+        """Whether it is over because a page of it could not be had."""
         self.unreadable = 0
         """Rows that could not be read, or whose fate could not be told."""
         self.passed_over: set[str] = set()
@@ -171,7 +176,7 @@ class ListWalk:
             shown = next(self._pages, None)
         except ServiceError:
             self.unreadable += 1
-            self.over = True
+            self.over = self.broken_off = True
             raise
         if shown is None:
             self.over = True
@@ -203,6 +208,8 @@ class Shortfall:
     """All of them had ended by then, by the service's clock; Unix seconds."""
     wait: float
     """Seconds until its list is read again, should the reading under way explain nothing."""
+    broken_off: int = 0
+    """How many readings in a row could not be brought to an end."""
     read_at: float = field(default=0.0)
     """Monotonic time from which its list may be read."""
     walk: ListWalk | None = None
@@ -240,6 +247,11 @@ class Shortfall:
         """
         walk, self.walk = self.walk, None
         self.last_walk = walk
+        if walk is not None and walk.broken_off:
+            self.read_at = now + min(pace.soon * 2**self.broken_off, pace.again)
+            self.broken_off += 1
+            return False
+        self.broken_off = 0
         before, self.passed_over = self.passed_over, None
         if walk is not None and walk.was_whole and self.missing:
             if before is not None or not walk.passed_over:

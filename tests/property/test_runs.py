@@ -181,10 +181,11 @@ def test_runs_that_the_list_never_shows_count_once_each_where_a_stream_tells_the
 ) -> None:
     story = data.draw(stories(one_clock=True))
     assume(all(late.queued - early.ended > 12 for early, late in pairwise(story.runs)))
+    looks: list[tuple[float, Via]] = [(2.0, "stream"), (4.0, "listing"), (6.0, "stream")]
     ends = [
         story.tell(run.ended + story.stamps_late_by + after, via, 0.0)
         for number, run in enumerate(story.runs)
-        for after, via in ((2.0, "stream"), (4.0, "listing"), (6.0, "stream"))
+        for after, via in looks
         # What nobody has seen open waits for the list, once.
         if via == "stream" or number == 0 or data.draw(st.booleans())
     ]

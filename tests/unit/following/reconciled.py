@@ -81,6 +81,8 @@ class Service:
     clock: float = 0.0
     """By how much the clock that its answers tell is ahead of that of its stamps; seconds."""
     refused: dict[str, ServiceError] = field(default_factory=dict)
+    outage: ServiceError | None = None
+    """What it answers to all that asks for more than a row."""
     unfiltered: set[str] = field(default_factory=set)
     """Statuses that it does not filter by, and shows everything instead."""
     deepest: float = inf
@@ -150,6 +152,8 @@ class Service:
         self.asked.append((name, PageToRead(page, per_page)))
         if name in self.refused:
             raise self.refused[name]
+        if self.outage is not None and per_page > 1:
+            raise self.outage
         if name in self.unfiltered:
             name = None
         size = min(per_page, self.per_page)

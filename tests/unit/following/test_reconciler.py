@@ -6,7 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from exporter.comfycontrol import BadRequest, ServerFault
+from exporter.comfycontrol import BadRequest, NotFound, ServerFault
 from exporter.following.reconciling import Pace
 from exporter.ledger.store import MemoryStore, StoreFailed
 from exporter.observations import Status
@@ -165,6 +165,18 @@ def test_what_cannot_be_explained_is_read_more_and_more_rarely() -> None:
     read = [page for status, page in world.service.asked if status == "failed" and page.size > 1]
     # After 15 min, 30 min, 1 h … 6 h, each a page that is empty, and looked at twice for that.
     assert 10 <= len(read) <= 16
+
+
+def test_a_reading_that_an_outage_ends_is_begun_again_soon() -> None:
+    world = settled_world()
+    world.missed = {10}
+    world.live([10], "failed")
+    world.service.outage = NotFound("list: answered with status 404", code="404")
+    world.pass_(400)
+    assert world.differences == {"failed": 1}
+    world.service.outage = None
+    world.pass_(300)
+    assert world.counted == {"completed": 3, "failed": 1}
 
 
 def test_deleted_workflows_are_no_loss_and_hide_none_for_long() -> None:
