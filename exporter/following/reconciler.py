@@ -130,7 +130,8 @@ class Reconciler:
             self._read_if_due()
         except ServiceError as error:
             self._failed(error)
-        return max(0.0, min(self._next_look_at(), self._next_page_at()) - self._now().monotonic)
+        now = self._now().monotonic
+        return max(0.0, min(self._next_look_at(), self._next_page_at(now)) - now)
 
     def _failed(self, error: ServiceError) -> None:
         # The list is asked for by others as well, and they tell of an outage.
@@ -322,15 +323,14 @@ class Reconciler:
 
     # Reading ----------------------------------------------------------------------------------
 
-    def _next_page_at(self) -> float:
-        now = self._now().monotonic
+    def _next_page_at(self, now: float) -> float:
         due = min((s.due_at(now) for s in self._shortfalls.values()), default=inf)
         return max(self._page_at, due)
 
     def _read_if_due(self) -> None:
         """Read a page of the list of a status of which some are missing."""
         now = self._now().monotonic
-        if now < self._next_page_at():
+        if now < self._next_page_at(now):
             return
         self._page_at = now + self._pace.page
         for shortfall in self._shortfalls.values():

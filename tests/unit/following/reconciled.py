@@ -23,12 +23,13 @@ from exporter.following.service_clock import ServiceClock
 from exporter.following.stop import Stop
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.store import Store
-from exporter.observations import DOCUMENTED_ENDS
+from exporter.observations import DOCUMENTED_ENDS, Moment
 from exporter.retrying import Backoff
 from tests.unit.ledger.ledgers import T0, Clocks, counter, make_ledger, uuid
 
 LOOKBACK = 86_400.0
 LIST_EVERY = 5.0
+LOOK_AT_CLOCK_SECONDS = 1e-5
 TERMS = {"studio": AccountTerms(LOOKBACK, listed=True)}
 
 
@@ -211,9 +212,14 @@ class World:
             terms=ListTerms(LIST_EVERY, LOOKBACK),
             pace=self.pace,
             list_read_at=lambda: self._list_read_at,
-            now=self.clocks,
+            now=self.moving,
         )
         self._step_at = self.clocks.monotonic
+
+    def moving(self) -> Moment:
+        """Now, and no two looks at the clock see the same, as on any real machine."""
+        self.clocks.pass_(LOOK_AT_CLOCK_SECONDS)
+        return self.clocks()
 
     def stop_reconciling(self) -> None:
         """Until the restart."""
