@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import pkgutil
 import selectors
 import socket
+import sqlite3
 import sys
 import threading
 import time
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import urllib3.connection
 
-from tests.simulation import network, virtual_threading
+from tests.simulation import disk, network, virtual_threading
 from tests.simulation.loops import VirtualLoop, VirtualSelector
 from tests.simulation.scheduler import world
 
@@ -95,3 +97,20 @@ def make_virtual() -> None:
     connections = importlib.import_module("exporter.comfycontrol.connections")
     connections.wait_for_write = network.wait_for_write  # type: ignore[attr-defined]
     urllib3.connection.wait_for_read = network.wait_for_read  # type: ignore[assignment]
+    _give_disk()
+
+
+def _give_disk() -> None:
+    """The ledger's SQLite and files work on the disk of the run."""
+    modules = {
+        name: importlib.import_module(f"exporter.{name}")
+        for name in (
+            "ledger.opening", "ledger.file", "ledger.witness", "comfycontrol.window_file",
+            "storage_files",
+        )
+    }
+    opening: Any = modules["ledger.opening"]
+    opening.sqlite3 = _Like(sqlite3, connect=disk.connect)
+    for module in modules.values():
+        if hasattr(module, "os"):
+            module.os = _Like(os, fsync=disk.fsync, pwrite=disk.pwrite, open=disk.open_)  # type: ignore[attr-defined]

@@ -55,7 +55,8 @@ class VirtualSelector(selectors.BaseSelector):
         here = world()
         due = None if timeout is None else here.now + timeout
         if timeout is not None and timeout <= 0:
-            here.give_way()
+            # Time goes on, however little: what is due in no time would never be due.
+            here.pause()
         while True:
             ready = self._ready()
             if ready or self._was_woken or (due is not None and due <= here.now):

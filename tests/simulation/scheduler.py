@@ -68,6 +68,7 @@ class Life:
         self.steps = 0
         self.dies_at: int | None = None
         """After so many steps of its threads it is killed."""
+        self.frozen_until = 0.0
         self.on_death: Callable[[], None] | None = None
 
     def alive(self) -> list[Task]:
@@ -101,6 +102,7 @@ class Scheduler:
         self._numbers = count()
         # Killed ones are kept: a greenlet that is let go runs its `finally` clauses.
         self._graveyard: list[Task] = []
+        self._frozen: dict[Life, list[Task]] = {}
 
     # Clocks -----------------------------------------------------------------------------------
 
@@ -179,10 +181,19 @@ class Scheduler:
         """End all threads of a life where they stand: nothing of theirs runs any more."""
         life.is_dead = True
         self._graveyard += life.tasks
+        self._frozen.pop(life, None)
         self._ready = [task for task in self._ready if task.life is not life]
         self.note("killed", life.name)
         if life.on_death is not None:
             life.on_death()
+
+    def freeze(self, life: Life, until: float) -> None:
+        """Let nothing of a life run until then; its clocks go on."""
+        life.frozen_until = until
+        self.at(until, lambda: self._thaw(life))
+
+    def _thaw(self, life: Life) -> None:
+        self._ready += self._frozen.pop(life, [])
 
     def die_here(self) -> NoReturn:
         """Kill the life of the thread that calls."""
@@ -234,6 +245,9 @@ class Scheduler:
         if life.dies_at is not None and life.steps >= life.dies_at:
             life.dies_at = None
             self.kill(life)
+            return
+        if life.frozen_until > self.now:
+            self._frozen.setdefault(life, []).append(task)
             return
         life.steps += 1
         self.steps += 1
