@@ -53,7 +53,7 @@ class Plan:
 
 
 def _window(random: Random, longest: float) -> dict[str, Any]:
-    begin = random.uniform(5, STORM_SECONDS - longest)
+    begin = random.uniform(20, STORM_SECONDS - longest)
     return {"from": begin, "to": begin + random.uniform(1, longest)}
 
 
@@ -97,7 +97,7 @@ _TRAITS: Final[dict[str, Any]] = {
             "by": r.choice(("request", "workflow")),
         }
     ],
-    "dates": lambda r: {"told": False} if r.random() < 0.5 else {"fast_by": r.uniform(-90, 90)},
+    "dates": lambda r: {"told": False} if r.random() < 0.5 else {"fast_by": r.uniform(-90, 0)},
     "clocks": lambda r: {"share": 0.5, "by": {"min": 60, "max": 600}},
     "requeues": lambda r: {"share": 0.2},
     "late_starts": lambda r: {"share": 0.5},
@@ -192,8 +192,7 @@ def draw(seed: int, without: Collection[str] = ()) -> Plan:
         "arrivals": {"rate": random.uniform(0.02, 0.12)},
         "start": {
             "finished": random.choice((0, 5, 40)),
-            "open": random.choice((0, 3)),
-            "finished_age": {"min": 60, "max": 3600},
+            "finished_age": {"min": 300, "max": 3600},
         },
         "runners": [{"name": "gpu", "count": random.choice((1, 2, 4))}],
         "jobs": [{
@@ -252,7 +251,7 @@ def _events(plan: Plan, has: Callable[[str, float], bool], part: Any) -> None:
                     part(
                         name,
                         lambda r, k, most: Event(
-                            r.uniform(3, STORM_SECONDS - 10), k, r.uniform(0.2, max(most, 1.0))
+                            r.uniform(10, STORM_SECONDS - 10), k, r.uniform(0.2, max(most, 1.0))
                         ),
                         kind,
                         longest,

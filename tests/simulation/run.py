@@ -234,6 +234,10 @@ class Run:
         here = self.scheduler
         here.sleep(self._dice.uniform(0, 5))
         self._begin_life()
+        # What ends before the line is drawn is nobody's to count.
+        while not self._has_listed():
+            here.sleep(0.2)
+        self.service.open_up()
         for event in self.plan.events:
             self._until(event.at)
             self._befall(event)
@@ -242,6 +246,10 @@ class Run:
         self._heal()
         self._finish()
         self._is_over = True
+
+    def _has_listed(self) -> bool:
+        app = self.app
+        return app is not None and app._instruments.list_completed_at(ACCOUNT) is not None
 
     def _until(self, at: float) -> None:
         """Wait until then; bring the process back whenever it dies."""

@@ -41,7 +41,7 @@ class Scraper:
         self.series: dict[Series, list[tuple[float, float]]] = {}
         self.latest: dict[Series, float] = {}
         self.faults: list[str] = []
-        self._life = -1
+        self._lives: dict[Series, int] = {}
         self.was_cut = False
         """Whether something was forgotten that had been shown."""
 
@@ -60,11 +60,12 @@ class Scraper:
                 continue
             seen = self.series.setdefault(series, [])
             if seen and value < seen[-1][1] and (
-                life == self._life or self.family_of(name) in self._kept
+                life == self._lives.get(series) or self.family_of(name) in self._kept
             ):
                 self.faults.append(f"{series} stepped back from {seen[-1][1]} to {value} at {at:.3f}")
             seen.append((at, value))
-        self.latest, self._life = now, life
+            self._lives[series] = life
+        self.latest = now
 
     @staticmethod
     def family_of(name: str) -> str:

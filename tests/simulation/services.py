@@ -35,6 +35,9 @@ class Simulated(Protocol):
     def start(self) -> None:
         """Begin."""
 
+    def open_up(self) -> None:
+        """From now on there is work."""
+
     def truth(self) -> Truth:
         """What happened."""
 
@@ -78,7 +81,11 @@ class _First:
         engine.limit.ask = noting  # type: ignore[method-assign]
 
     def start(self) -> None:
+        self._engine.set_paused(paused=True)
         self._service.start()
+
+    def open_up(self) -> None:
+        self._engine.set_paused(paused=False)
 
     def truth(self) -> Truth:
         found = self._service.truth()
