@@ -154,7 +154,7 @@ def main() -> int:
                 faults.append("a second run of it went otherwise")
             if faults:
                 failed.append(job)
-                _say(f"seed {job.seed}: " + "\n    ".join(faults[:6]))
+                _say(f"seed {job.seed}: " + "\n    ".join(fault[:600] for fault in faults[:6]))
                 _say(f"    {job.command}")
         if failed and options.stop:
             break
