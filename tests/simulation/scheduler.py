@@ -89,6 +89,7 @@ class Scheduler:
         self.random = random
         self.hub = getcurrent()
         self.now = 0.0
+        self.epoch = EPOCH
         self.wall_error = 0.0
         self.steps = 0
         self.trace = 0
@@ -110,7 +111,7 @@ class Scheduler:
         return MONOTONIC + self.now
 
     def wall(self) -> float:
-        return EPOCH + self.now + self.wall_error
+        return self.epoch + self.now + self.wall_error
 
     def at(self, due: float, action: Callable[[], None]) -> Timer:
         """Have something happen at a time, outside of all threads. It must not wait."""
