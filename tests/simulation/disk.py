@@ -130,8 +130,12 @@ class Disk:
 
     def _after_power_cut(self, log: bytes) -> bytes:
         synced = self._synced.get(_LOG, b"")
-        # A log that began again was synced by SQLite before that.
-        safe = len(synced) if log.startswith(synced) and synced else min(len(log), _HEADER)
+        # Frames of a log that began again stand where older ones stood, so what was synced is as
+        # far as the two agree. SQLite itself syncs the head of a log, and all of it before that
+        # goes into the file.
+        safe = min(len(log), _HEADER)
+        while safe < len(log) and log[safe : safe + _FRAME] == synced[safe : safe + _FRAME]:
+            safe += _FRAME
         kept = bytearray(log[:safe])
         for begin in range(safe, len(log), _FRAME):
             frame = log[begin : begin + _FRAME]

@@ -71,7 +71,6 @@ _TRAITS: Final[dict[str, Any]] = {
         r.choice(
             (
                 {"stamp": "completed_at", "places": ["subscribe"], "share": 0.5, "for": 10.0},
-                {"stamp": "started_at", "places": ["list"], "share": 0.3, "since": "start", "for": 5.0},
                 {"stamp": "updated_at", "places": ["list"], "share": 0.5, "absent": True},
                 {"stamp": "completed_at", "places": ["subscribe"], "share": 1.0},
             )
