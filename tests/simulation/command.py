@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.simulation.plan import draw
+from tests.simulation.plan import Plan, draw
 from tests.simulation.run import Result, run
 
 if TYPE_CHECKING:
@@ -33,10 +33,20 @@ class Job:
 
     seed: int
     without: tuple[str, ...] = ()
+    path: Path | None = None
+    """Where its plan is kept; None: it is drawn."""
+
+    def plan(self) -> Plan:
+        """What happens in it."""
+        if self.path is None:
+            return draw(self.seed, self.without)
+        return Plan.from_json(json.loads(self.path.read_text("utf-8"))["plan"])
 
     @property
     def command(self) -> str:
         """What replays it."""
+        if self.path is not None:
+            return f"python -m tests.simulation --replay-file {self.path}"
         more = "".join(f" --without {part}" for part in self.without)
         return f"python -m tests.simulation --replay {self.seed}{more}"
 
@@ -45,7 +55,7 @@ def _do(job: Job) -> tuple[Result, list[str]]:
     os.environ.clear()  # looked through at every request
     faulthandler.dump_traceback_later(REAL_SECONDS, exit=True)
     gc.disable()  # a collection at another moment would be another schedule
-    return run(draw(job.seed, job.without))
+    return run(job.plan())
 
 
 def done(jobs: Iterable[Job], processes: int) -> Iterator[tuple[Job, Result | None, list[str]]]:
@@ -107,7 +117,7 @@ def kept() -> list[Job]:
     found = []
     for path in sorted(KEPT.glob("*.json")):
         content = json.loads(path.read_text("utf-8"))
-        found.append(Job(content["seed"], tuple(content["without"])))
+        found.append(Job(content["plan"]["seed"], (), path))
     return found
 
 
@@ -118,14 +128,24 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="begin no more after so many seconds")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--replay", type=int, help="one seed, with the end of its log")
+    parser.add_argument("--replay-file", type=Path, help="one that was kept")
+    parser.add_argument("--keep", help="with --replay: keep the plan, under this name")
+    parser.add_argument("--why", default="", help="what it found")
     parser.add_argument("--without", action="append", default=[], help="a part that is left out")
     parser.add_argument("--kept", action="store_true", help="the seeds that failed once, first")
     parser.add_argument("--stop", action="store_true", help="end at the first failure")
     parser.add_argument("--shrink", action="store_true", help="shrink what fails")
     parser.add_argument("--twice", action="store_true", help="see that each seed repeats itself")
     options = parser.parse_args()
+    if options.replay_file is not None:
+        return _replay(Job(0, (), options.replay_file))
     if options.replay is not None:
-        return _replay(Job(options.replay, tuple(options.without)))
+        job = Job(options.replay, tuple(options.without))
+        if options.keep:
+            content = {"why": options.why, "plan": job.plan().as_json()}
+            path = KEPT / f"{options.keep}.json"
+            path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+        return _replay(job)
     began = time.monotonic()
 
     def jobs() -> Iterator[Job]:
@@ -170,7 +190,7 @@ def main() -> int:
 
 
 def _replay(job: Job) -> int:
-    plan = draw(job.seed, job.without)
+    plan = job.plan()
     _say(f"service {plan.service}; {', '.join(plan.parts)}")
     for event in plan.events:
         _say(f"  {event}")

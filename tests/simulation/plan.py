@@ -7,7 +7,7 @@ does to `Run`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,6 +50,15 @@ class Plan:
     wall_error: float = 0.0
     parts: list[str] = field(default_factory=list)
     """The names of all that was not left out."""
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, to be kept: what a seed draws changes with what there is to be drawn."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, kept: dict[str, Any]) -> Plan:
+        """A plan that was kept."""
+        return cls(**{**kept, "events": [Event(**event) for event in kept["events"]]})
 
 
 def _window(random: Random, longest: float) -> dict[str, Any]:
