@@ -10,7 +10,9 @@ def _settled() -> None:
     """Begin again where the order of sets would be another one in each process."""
     if os.environ.get("PYTHONHASHSEED") != "0":
         environment = {**os.environ, "PYTHONHASHSEED": "0"}
-        os.execve(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]], environment)
+        os.execve(
+            sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]], environment
+        )
 
 
 if __name__ == "__main__":

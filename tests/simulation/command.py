@@ -70,9 +70,9 @@ def done(jobs: Iterable[Job], processes: int) -> Iterator[tuple[Job, Result | No
                 os.close(reader)
                 code = 1
                 try:
-                    said = pickle.dumps(_do(job))
+                    found = pickle.dumps(_do(job))
                     with os.fdopen(writer, "wb") as pipe:
-                        pipe.write(said)
+                        pipe.write(found)
                     code = 0
                 except BaseException as error:  # noqa: BLE001 - told by the exit code
                     print(f"seed {job.seed}: {error!r}", file=sys.stderr)  # noqa: T201
@@ -85,7 +85,7 @@ def done(jobs: Iterable[Job], processes: int) -> Iterator[tuple[Job, Result | No
         for reader in select.select(list(running), [], [])[0]:
             child, job, said = running[reader]
             data = os.read(reader, 1 << 20)
-            said += data
+            said.extend(data)
             if data:
                 continue
             os.close(reader)

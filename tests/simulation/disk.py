@@ -51,7 +51,7 @@ class Disk:
 
     def restart_machine(self) -> None:
         """From now on the system's boot is another one."""
-        text = "%032x" % self._random.getrandbits(128)
+        text = f"{self._random.getrandbits(128):032x}"
         self.boot.write_text(
             f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}\n", "ascii"
         )
@@ -149,11 +149,11 @@ class Disk:
 class _Connection(sqlite3.Connection):
     """A connection to the disk of this run."""
 
-    def execute(self, sql: str, *parameters: Any) -> Any:  # type: ignore[override]
+    def execute(self, sql: str, *parameters: Any) -> Any:
         run = lambda: super(_Connection, self).execute(sql, *parameters)  # noqa: E731
         return DISK.execute(self, sql, run)
 
-    def executemany(self, sql: str, *parameters: Any) -> Any:  # type: ignore[override]
+    def executemany(self, sql: str, *parameters: Any) -> Any:
         run = lambda: super(_Connection, self).executemany(sql, *parameters)  # noqa: E731
         return DISK.execute(self, sql, run)
 

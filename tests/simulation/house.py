@@ -96,7 +96,8 @@ def make_virtual() -> None:
         sys.modules.update(real)
     connections = importlib.import_module("exporter.comfycontrol.connections")
     connections.wait_for_write = network.wait_for_write  # type: ignore[attr-defined]
-    urllib3.connection.wait_for_read = network.wait_for_read  # type: ignore[assignment]
+    connection: Any = urllib3.connection
+    connection.wait_for_read = network.wait_for_read
     _give_disk()
 
 
@@ -105,7 +106,10 @@ def _give_disk() -> None:
     modules = {
         name: importlib.import_module(f"exporter.{name}")
         for name in (
-            "ledger.opening", "ledger.file", "ledger.witness", "comfycontrol.window_file",
+            "ledger.opening",
+            "ledger.file",
+            "ledger.witness",
+            "comfycontrol.window_file",
             "storage_files",
         )
     }

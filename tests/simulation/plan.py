@@ -116,7 +116,10 @@ _TRAITS: Final[dict[str, Any]] = {
 _FAULTS: Final[dict[str, Any]] = {
     "framing": lambda r: {"kind": "framing", "probability": 0.5},
     "malformed_snapshot": lambda r: {
-        "kind": "malformed_snapshot", "probability": 0.5, "count": 3, "after": {"min": 0, "max": 5}
+        "kind": "malformed_snapshot",
+        "probability": 0.5,
+        "count": 3,
+        "after": {"min": 0, "max": 5},
     },
     "drop": lambda r: {
         "kind": "drop",
@@ -127,12 +130,16 @@ _FAULTS: Final[dict[str, Any]] = {
         "after": {"min": 1, "max": 8},
     },
     "silence": lambda r: {
-        "kind": "silence", "probability": 0.5, "comments": r.random() < 0.5,
+        "kind": "silence",
+        "probability": 0.5,
+        "comments": r.random() < 0.5,
         "after": {"min": 0, "max": 5},
     },
     "garbage": lambda r: {"kind": "garbage", "probability": 0.3},
     "latency": lambda r: {
-        "kind": "latency", "probability": 0.5, "delay": {"min": 0.1, "max": r.choice((2, 20))}
+        "kind": "latency",
+        "probability": 0.5,
+        "delay": {"min": 0.1, "max": r.choice((2, 20))},
     },
     "status": lambda r: {
         "kind": "status",
@@ -142,10 +149,16 @@ _FAULTS: Final[dict[str, Any]] = {
         **({"retry_after": r.choice((0, 2, 60))} if r.random() < 0.5 else {}),
     },
     "forbidden": lambda r: {
-        "kind": "status", "probability": 1.0, "code": r.choice((403, 404, 400)), "body": "html"
+        "kind": "status",
+        "probability": 1.0,
+        "code": r.choice((403, 404, 400)),
+        "body": "html",
     },
     "refused": lambda r: {
-        "kind": "status", "probability": r.choice((0.2, 1.0)), "code": 401, "body": "json"
+        "kind": "status",
+        "probability": r.choice((0.2, 1.0)),
+        "code": 401,
+        "body": "json",
     },
     "edge_page": lambda r: {"kind": "edge_page", "probability": 0.5, "code": 200},
     "redirect": lambda r: {"kind": "redirect", "probability": 0.3},
@@ -203,10 +216,12 @@ def draw(seed: int, without: Collection[str] = ()) -> Plan:
             "finished_age": {"min": 300, "max": 3600},
         },
         "runners": [{"name": "gpu", "count": random.choice((1, 2, 4))}],
-        "jobs": [{
-            "name": "image",
-            "duration": {"median": random.choice((4, 15)), "sigma": 0.7, "min": 1, "max": 60},
-        }],
+        "jobs": [
+            {
+                "name": "image",
+                "duration": {"median": random.choice((4, 15)), "sigma": 0.7, "min": 1, "max": 60},
+            }
+        ],
         "outcomes": {
             "failed": 0.2,
             "cancelled": 0.08,

@@ -7,6 +7,7 @@ import tempfile
 import traceback
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
@@ -135,9 +136,7 @@ class Run:
         self.service.start()
         here.spawn(self._guarded(self._drive), "driver", self.driver)
         for scraper, pace in zip(self.scrapers, (25.0, 50.0), strict=True):
-            here.spawn(
-                self._guarded(lambda s=scraper, p=pace: self._scrape(s, p)), "scraper", self.driver
-            )
+            here.spawn(self._guarded(partial(self._scrape, scraper, pace)), "scraper", self.driver)
         try:
             here.run(lambda: self._is_over or bool(here.failures) or here.steps > MOST_STEPS)
         except scheduler.Stuck:
@@ -348,7 +347,7 @@ class Run:
             app, life = self.app, self.life
             if app is not None and life is not None:
                 # In a thread of the process: it may be killed on the way.
-                here.spawn(lambda a=app: self._answer(a, scraper, self.lives), "scrape", life)
+                here.spawn(partial(self._answer, app, scraper, self.lives), "scrape", life)
             here.sleep(pace)
 
     def _answer(self, app: App, scraper: Scraper, life: int) -> None:
@@ -482,9 +481,8 @@ class Run:
             if scraper.was_cut:
                 continue
             for status in ("completed", "failed", "cancelled", "invalid"):
-                series = (
-                    f'comfycontrol_workflows_finished_total{{account="{ACCOUNT}",status="{status}"}}'
-                )
+                labels = f'{{account="{ACCOUNT}",status="{status}"}}'
+                series = f"comfycontrol_workflows_finished_total{labels}"
                 points = scraper.series.get(series, [])
                 if len(points) < 2:
                     continue
@@ -517,4 +515,3 @@ def run(plan: Plan) -> tuple[Result, list[str]]:
 def _memory() -> str | None:
     folder = Path("/dev/shm")
     return str(folder) if folder.is_dir() else None
-

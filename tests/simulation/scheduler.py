@@ -46,7 +46,9 @@ class Timer:
 class Task:
     """One virtual thread."""
 
-    def __init__(self, scheduler: Scheduler, name: str, life: Life, run: Callable[[], None]) -> None:
+    def __init__(
+        self, scheduler: Scheduler, name: str, life: Life, run: Callable[[], None]
+    ) -> None:
         self.name = name
         self.life = life
         self.greenlet = greenlet(run, parent=scheduler.hub)

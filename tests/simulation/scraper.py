@@ -59,10 +59,14 @@ class Scraper:
             if not name.endswith(_COUNTS):
                 continue
             seen = self.series.setdefault(series, [])
-            if seen and value < seen[-1][1] and (
-                life == self._lives.get(series) or self.family_of(name) in self._kept
+            if (
+                seen
+                and value < seen[-1][1]
+                and (life == self._lives.get(series) or self.family_of(name) in self._kept)
             ):
-                self.faults.append(f"{series} stepped back from {seen[-1][1]} to {value} at {at:.3f}")
+                self.faults.append(
+                    f"{series} stepped back from {seen[-1][1]} to {value} at {at:.3f}"
+                )
             seen.append((at, value))
             self._lives[series] = life
         self.latest = now

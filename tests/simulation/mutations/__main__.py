@@ -49,8 +49,16 @@ def found(mutation: Mutation, seeds: int, seconds: float) -> tuple[str, str]:
         began = time.monotonic()
         said = subprocess.run(
             [
-                sys.executable, "-m", "tests.simulation", "--stop", "--processes", "1",
-                "--seeds", str(seeds), "--seconds", str(seconds),
+                sys.executable,
+                "-m",
+                "tests.simulation",
+                "--stop",
+                "--processes",
+                "1",
+                "--seeds",
+                str(seeds),
+                "--seconds",
+                str(seconds),
             ],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "0"},

@@ -73,8 +73,8 @@ PLANTED: Final = (
     Mutation(
         "an fsync is left out",
         "ledger/keeping.py",
-        "                self._store.sync()\n",
-        "                pass\n",
+        "            self._store.sync()\n",
+        "            pass\n",
     ),
     Mutation(
         "a scrape shows what is not kept",
