@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
+
+from exporter.simulator.faults import MalformedList, MalformedSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -112,11 +114,16 @@ _TRAITS: Final[dict[str, Any]] = {
     "edits": lambda r: [{"rate": 0.02, "depth": {"min": 0, "max": 30}}],
 }
 
+# Not `unknown_status`: with an end, a new word is an outcome, and this one is a lie.
+_SNAPSHOTS: Final = tuple(v for v in get_args(MalformedSnapshot) if v != "unknown_status")
+_LISTS: Final = tuple(v for v in get_args(MalformedList) if v != "item_unknown_status")
+
 # What breaks answers and streams for a while.
 _FAULTS: Final[dict[str, Any]] = {
     "framing": lambda r: {"kind": "framing", "probability": 0.5},
     "malformed_snapshot": lambda r: {
         "kind": "malformed_snapshot",
+        "variant": r.choice(_SNAPSHOTS),
         "probability": 0.5,
         "count": 3,
         "after": {"min": 0, "max": 5},
@@ -167,7 +174,11 @@ _FAULTS: Final[dict[str, Any]] = {
     "no_answer": lambda r: {"kind": "no_answer", "probability": 0.3},
     "garbage_answer": lambda r: {"kind": "garbage_answer", "probability": 0.3},
     "slow_headers": lambda r: {"kind": "slow_headers", "probability": 0.1, "pause": 0.5},
-    "malformed_list": lambda r: {"kind": "malformed_list", "probability": 0.5},
+    "malformed_list": lambda r: {
+        "kind": "malformed_list",
+        "variant": r.choice(_LISTS),
+        "probability": 0.5,
+    },
 }
 
 _LONGEST: Final = {"status": 120.0, "forbidden": 60.0, "refused": 60.0}
