@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.simulation.plan import Plan, draw
+from tests.simulation.plan import HEALING_SECONDS, Plan, draw
 from tests.simulation.run import Result, run
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Job:
     seed: int
     without: tuple[str, ...] = ()
     path: Path | None = None
+    patience: float = HEALING_SECONDS
     """Where its plan is kept; None: it is drawn."""
 
     def plan(self) -> Plan:
@@ -55,7 +56,9 @@ def _do(job: Job) -> tuple[Result, list[str]]:
     os.environ.clear()  # looked through at every request
     faulthandler.dump_traceback_later(REAL_SECONDS, exit=True)
     gc.disable()  # a collection at another moment would be another schedule
-    return run(job.plan())
+    plan = job.plan()
+    plan.patience = job.patience
+    return run(plan)
 
 
 def done(jobs: Iterable[Job], processes: int) -> Iterator[tuple[Job, Result | None, list[str]]]:
@@ -126,6 +129,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=100, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seconds", type=float, help="begin no more after so many seconds")
+    parser.add_argument(
+        "--patience", type=float, default=HEALING_SECONDS, help="seconds of fair weather"
+    )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--replay", type=int, help="one seed, with the end of its log")
     parser.add_argument("--replay-file", type=Path, help="one that was kept")
@@ -154,9 +160,9 @@ def main() -> int:
         for seed in range(options.first, options.first + options.seeds):
             if options.seconds is not None and time.monotonic() - began > options.seconds:
                 return
-            yield Job(seed)
+            yield Job(seed, patience=options.patience)
             if options.twice:
-                yield Job(seed)
+                yield Job(seed, patience=options.patience)
 
     count, seconds, lives, finished, failed = 0, 0.0, 0, 0, []
     traces: dict[Job, int] = {}

@@ -50,6 +50,8 @@ class Plan:
     eagerness: float = 0.05
     cost: float = 2e-5
     wall_error: float = 0.0
+    patience: float = HEALING_SECONDS
+    """By so many seconds of fair weather everything must be right."""
     parts: list[str] = field(default_factory=list)
     """The names of all that was not left out."""
 

@@ -23,7 +23,7 @@ from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.negotiation import negotiate
 from exporter.simulator import PLANTED
 from tests.simulation import disk, network, scheduler
-from tests.simulation.plan import ACCOUNT, HEALING_SECONDS, STORM_SECONDS, Event, Plan
+from tests.simulation.plan import ACCOUNT, STORM_SECONDS, Event, Plan
 from tests.simulation.scheduler import Life, Scheduler
 from tests.simulation.scraper import Scraper, samples
 from tests.simulation.services import Simulated, Truth, make_service
@@ -362,13 +362,15 @@ class Run:
             for each in self.scrapers:
                 each.forget()
         scraper.take(self.scheduler.now, life, page)
+        if scraper.faults or self._ear.faults:
+            self._is_over = True  # there is nothing more to learn
 
     # The end ----------------------------------------------------------------------------------
 
     def _heal(self) -> None:
         """Wait until all is right, for an hour at most."""
         here = self.scheduler
-        end = here.now + HEALING_SECONDS
+        end = here.now + self.plan.patience
         while here.now < end:
             here.sleep(20.0)
             if self.service.is_idle() and not self._differences():

@@ -53,6 +53,8 @@ def found(mutation: Mutation, seeds: int, seconds: float) -> tuple[str, str]:
                 "-m",
                 "tests.simulation",
                 "--stop",
+                "--patience",
+                "300",
                 "--processes",
                 "1",
                 "--seeds",
