@@ -201,6 +201,8 @@ class Run:
         self.app = None
         if not app.stop(STOP_WITHIN):
             self.result.faults.append(f"it did not stop in {STOP_WITHIN} s at {here.now:.3f}")
+        if app._ledger._keeping.is_failing:
+            self._has_lost_memory = True
         # Pools let their threads go a moment later.
         for _ in range(20):
             if len(life.alive()) <= 1:
