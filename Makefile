@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo demo-monitoring test unit property integration e2e soak lint format types docs alerts dashboards pictures lock lint-packaging check-package check-image check-chart chart sbom build clean check help
+.PHONY: demo demo-monitoring test unit property integration e2e soak simulate mutations lint format types docs alerts dashboards pictures lock lint-packaging check-package check-image check-chart chart sbom build clean check help
 
 help:  ## say what there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -53,6 +53,13 @@ types: $(VENV)/.dev  ## strict type check
 
 soak: $(VENV)/.dev  ## an hour of everything from outside at once; ARGS="--minutes 10" for less
 	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+SEEDS ?= 100
+simulate: $(VENV)/.dev  ## the whole exporter in simulated time; SEEDS=10000 for a night, ARGS="--replay 7" for one
+	$(BIN)/python -m tests.simulation --kept --seeds $(SEEDS) $(ARGS)
+
+mutations: $(VENV)/.dev  ## plant faults and see after how many seeds the simulation finds each; SEEDS=1000
+	$(BIN)/python -m tests.simulation.mutations --seeds $(SEEDS) $(ARGS)
 
 check: lint types test  ## everything before a commit
 

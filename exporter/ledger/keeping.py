@@ -142,10 +142,7 @@ class Keeping:
     def write_through(self, batch: Batch | None) -> None:
         """Keep a batch so that it outlives a power cut, or take it back. Within a turn."""
         if self._write(batch):
-            try:
-                self._store.sync()
-            except StoreFailed as error:
-                self._note_failure(error)
+            self._sync()
 
     def committed(self) -> Shown | None:
         """What may be shown; None: all that is known. Within a turn."""
@@ -169,12 +166,17 @@ class Keeping:
         except Exception as error:  # noqa: BLE001 - whatever it is, no fact may be lost for it
             failure = StoreFailed(type(error).__name__)
         else:
-            if self._is_failing:
+            was_failing = self._is_failing
+            if was_failing:
                 log.warning("the ledger is kept again, and nothing is missing in it")
             with self._lock:
                 self._memory.note_kept(batch)
             self._is_failing, self._retry_at = False, None
             self._backoff.worked()
+            if was_failing:
+                # What was shown meanwhile could not be synced before, and no scrape may come
+                # before a power cut does.
+                self._sync()
             return True
         with self._lock:
             self._memory.take_back(batch)
@@ -183,6 +185,12 @@ class Keeping:
         is_at_once = isinstance(failure, StoreLost | StoreBehind)
         self._retry_at = self._now().monotonic + (0.0 if is_at_once else wait)
         return False
+
+    def _sync(self) -> None:
+        try:
+            self._store.sync()
+        except StoreFailed as error:
+            self._note_failure(error)
 
     # Failures ---------------------------------------------------------------------------------
 

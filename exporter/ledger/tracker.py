@@ -364,8 +364,12 @@ def _settle(
         queue_position=None,
         entered=None,
         ended_at=seen.ended_at or seen.at.wall,
-        # By the Date header, else by the last stamp; never by a clock of ours.
-        settled_at=seen.updated_at if seen.service_wall is None else seen.service_wall,
+        # By the Date header or the last stamp, whichever is later: that of an edge may be slow, and
+        # then an older sight of this very run would look newer than its end. Never by our clock.
+        settled_at=max(
+            (each for each in (seen.service_wall, seen.updated_at) if each is not None),
+            default=None,
+        ),
     )
     settled = settled_by(settled, seen.via, seen.completed_at)
     if not ours:

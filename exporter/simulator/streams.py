@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import orjson
 from starlette.responses import Response
 
 from exporter.simulator.connection import SCOPE_KEY, Connection, chunk
@@ -263,7 +264,11 @@ class Subscription:
             variant = SNAPSHOT_VARIANTS[self._variant % len(SNAPSHOT_VARIANTS)]
             self._variant += 1
         good = self._engine.telling.snapshot_json(self._workflow)
-        self._send_event(malformed_snapshot(variant, good))
+        try:
+            bad = malformed_snapshot(variant, good)
+        except orjson.JSONDecodeError:
+            bad = good  # the trait `broken` has been there first
+        self._send_event(bad)
 
     def _drop(self, fault: DropFault) -> None:
         event = plain_event(self._engine.telling.snapshot_json(self._workflow))

@@ -47,6 +47,11 @@ class FailingStore(MemoryStore):
         self.finds_with: Exception | None = None
         self.tries = 0
         self.batches: list[Batch] = []
+        self.syncs = 0
+
+    def sync(self) -> None:
+        self.syncs += 1
+        super().sync()
 
     def keep(self, batch: Batch) -> None:
         self.tries += 1

@@ -358,6 +358,22 @@ class TestAFailingStore:
         assert last.counters["finished", ("studio", "completed")].value == 2
         assert sum(last.histograms["run_duration", ("studio", "completed")].counts) == 2
 
+    def test_what_was_shown_meanwhile_outlives_a_power_cut_once_it_is_kept(
+        self, ledger: Ledger, store: FailingStore, now: Clocks
+    ) -> None:
+        # Found in simulated time (seed 105): no scrape came between the disk's return and the cut.
+        store.keeps_with = StoreFailed("disk full")
+        ledger.observe(ended(1, now()))
+        assert finished(ledger.snapshot()) == 1
+        store.keeps_with = None
+        now.pass_(60)
+        before = store.syncs
+        ledger.keep()
+        assert store.syncs == before + 1
+        ledger.observe(ended(2, now()))
+        ledger.keep()
+        assert store.syncs == before + 1
+
     def test_marks_are_kept_later_as_well(
         self, ledger: Ledger, store: FailingStore, now: Clocks
     ) -> None:

@@ -633,6 +633,16 @@ class TestNewRuns:
         late = seen("cancelled", 12, via="listing", created=0, started=7.25, completed=5.5)
         assert track.sees(late) == (Ignored("duplicate"),)
 
+    def test_a_slow_date_header_does_not_make_an_older_sight_a_new_run(self) -> None:
+        # Found in simulated time (seed 60): a copy that lagged told of the run before its end.
+        track = Track()
+        track.sees(seen("running", 3, via="listing", created=0, updated=2, started=2))
+        end = seen("failed", 60, via="listing", created=0, updated=59, started=2, completed=59)
+        track.sees(replace(end, service_wall=T0 + 6))
+        older = seen("running", 62, via="listing", created=0, updated=50, started=2)
+        assert track.sees(replace(older, service_wall=T0 + 8)) == (Ignored("late"),)
+        assert track.known.phase == "settled"
+
     def test_a_new_run_on_a_runner_whose_clock_is_fast_counts_at_once(self) -> None:
         track = Track()
         end = seen("completed", 6, via="listing", created=0, started=1, completed=5.5)

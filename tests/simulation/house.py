@@ -1,0 +1,120 @@
+"""Imports the exporter so that its threads, clocks and sockets are virtual.
+
+This is the one seam. The exporter's modules are imported once as they are, so that all they lean
+on is there; then once more while `threading`, `time`, `socket`, `selectors` and `asyncio` are the
+virtual ones. What they lean on keeps the real ones. A process in which this was done serves for
+nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import pkgutil
+import selectors
+import socket
+import sqlite3
+import sys
+import threading
+import time
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+import urllib3.connection
+
+from tests.simulation import disk, network, virtual_threading
+from tests.simulation.loops import VirtualLoop, VirtualSelector
+from tests.simulation.scheduler import world
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_NOT_NEEDED: Final = (
+    "exporter.ledger.postgres",
+    "exporter.web",
+    "exporter.demo",
+    "exporter.terminal",
+    "exporter.status",
+    "exporter.cli",
+    "exporter.__main__",
+    "exporter.running",
+    "exporter.online",
+    "exporter.reloading",
+)
+
+
+class _Like(ModuleType):
+    """A module like another, but for some names."""
+
+    def __init__(self, real: ModuleType, **other: Any) -> None:
+        super().__init__(real.__name__)
+        self.__dict__["_real"] = real
+        self.__dict__.update(other)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_real"], name)
+
+
+def _virtual() -> dict[str, ModuleType]:
+    clock: dict[str, Callable[..., Any]] = {
+        "time": lambda: world().wall(),
+        "time_ns": lambda: int(world().wall() * 1e9),
+        "monotonic": lambda: world().monotonic(),
+        "monotonic_ns": lambda: int(world().monotonic() * 1e9),
+        "perf_counter": lambda: world().monotonic(),
+        "sleep": lambda seconds: world().sleep(seconds),
+    }
+    return {
+        "threading": virtual_threading,
+        "time": _Like(time, **clock),
+        "socket": _Like(socket, socket=network.VirtualSocket, getaddrinfo=network.getaddrinfo),
+        "selectors": _Like(selectors, DefaultSelector=VirtualSelector),
+        "asyncio": _Like(asyncio, SelectorEventLoop=VirtualLoop),
+    }
+
+
+def _import_all() -> None:
+    package = importlib.import_module("exporter")
+    for module in pkgutil.walk_packages(package.__path__, "exporter."):
+        if not module.name.startswith(_NOT_NEEDED):
+            importlib.import_module(module.name)
+
+
+def make_virtual() -> None:
+    """Import the exporter into virtual time."""
+    _import_all()
+    for name in [n for n in sys.modules if n == "exporter" or n.startswith("exporter.")]:
+        del sys.modules[name]
+    virtual = _virtual()
+    real = {name: sys.modules[name] for name in virtual}
+    assert real["threading"] is threading
+    sys.modules.update(virtual)
+    try:
+        _import_all()
+    finally:
+        sys.modules.update(real)
+    connections = importlib.import_module("exporter.comfycontrol.connections")
+    connections.wait_for_write = network.wait_for_write  # type: ignore[attr-defined]
+    connection: Any = urllib3.connection
+    connection.wait_for_read = network.wait_for_read
+    _give_disk()
+
+
+def _give_disk() -> None:
+    """The ledger's SQLite and files work on the disk of the run."""
+    modules = {
+        name: importlib.import_module(f"exporter.{name}")
+        for name in (
+            "ledger.opening",
+            "ledger.file",
+            "ledger.witness",
+            "comfycontrol.window_file",
+            "storage_files",
+        )
+    }
+    opening: Any = modules["ledger.opening"]
+    opening.sqlite3 = _Like(sqlite3, connect=disk.connect)
+    for module in modules.values():
+        if hasattr(module, "os"):
+            module.os = _Like(os, fsync=disk.fsync, pwrite=disk.pwrite, open=disk.open_)  # type: ignore[attr-defined]

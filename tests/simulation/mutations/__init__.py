@@ -1,0 +1,1 @@
+"""Planted faults, and the command that sees whether the simulation finds them."""

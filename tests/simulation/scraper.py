@@ -1,0 +1,101 @@
+"""A model of Prometheus: it scrapes at its own pace and computes `increase()` as the real one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+Series = str
+"""Name and labels as the page has them."""
+
+
+def samples(page: str) -> dict[Series, float]:
+    """What a page says."""
+    found = {}
+    for line in page.splitlines():
+        if line and line[0] != "#":
+            series, _, value = line.rpartition(" ")
+            found[series] = float(value)
+    return found
+
+
+def name_of(series: Series) -> str:
+    return series.partition("{")[0]
+
+
+_COUNTS: Final = ("_total", "_count", "_bucket", "_sum")
+
+
+class Scraper:
+    """One server.
+
+    Args:
+        kept: families whose counters the ledger keeps: they never step back, not even over a
+            restart.
+    """
+
+    def __init__(self, kept: Collection[str]) -> None:
+        self._kept = frozenset(kept)
+        self.series: dict[Series, list[tuple[float, float]]] = {}
+        self.latest: dict[Series, float] = {}
+        self.faults: list[str] = []
+        self._lives: dict[Series, int] = {}
+        self.was_cut = False
+        """Whether something was forgotten that had been shown."""
+
+    def forget(self) -> None:
+        """What was shown until now may be taken back."""
+        self.was_cut = True
+        for points in self.series.values():
+            points.clear()
+
+    def take(self, at: float, life: int, page: str) -> None:
+        """Take in one scrape."""
+        now = samples(page)
+        for series, value in now.items():
+            name = name_of(series)
+            if not name.endswith(_COUNTS):
+                continue
+            seen = self.series.setdefault(series, [])
+            if (
+                seen
+                and value < seen[-1][1]
+                and (life == self._lives.get(series) or self.family_of(name) in self._kept)
+            ):
+                self.faults.append(
+                    f"{series} stepped back from {seen[-1][1]} to {value} at {at:.3f}"
+                )
+            seen.append((at, value))
+            self._lives[series] = life
+        self.latest = now
+
+    @staticmethod
+    def family_of(name: str) -> str:
+        for ending in ("_count", "_bucket", "_sum"):
+            name = name.removesuffix(ending)
+        return name
+
+    def increase(self, series: Series, begin: float, end: float) -> float | None:
+        """`increase(series[end - begin])` at `end`."""
+        points = [(at, value) for at, value in self.series.get(series, ()) if begin < at <= end]
+        if len(points) < 2:
+            return None
+        (first_at, first), (last_at, last) = points[0], points[-1]
+        result = last - first
+        previous = first
+        for _, value in points[1:]:
+            if value < previous:
+                result += previous
+            previous = value
+        sampled = last_at - first_at
+        average = sampled / (len(points) - 1)
+        to_start, to_end = first_at - begin, end - last_at
+        if to_start >= average * 1.1:
+            to_start = average / 2
+        if result > 0 and first >= 0:
+            to_start = min(to_start, sampled * first / result)
+        if to_end >= average * 1.1:
+            to_end = average / 2
+        return result * (sampled + to_start + to_end) / sampled

@@ -1,0 +1,209 @@
+"""The services that a run may have, as the run sees them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import TYPE_CHECKING, Final, Protocol
+
+from exporter.simulator.scenario import Scenario
+from tests.simulation import second_service
+from tests.simulation.first_service import FirstService
+from tests.simulation.plan import STORM_SECONDS
+from tests.simulation.scheduler import EPOCH, world
+from tests.simulation.second_server import SecondServer
+from tests.simulation.second_service import SecondService
+
+if TYPE_CHECKING:
+    from tests.simulation.network import Network
+    from tests.simulation.plan import Plan
+
+CLIENT: Final = "client"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What whoever follows the service can count."""
+
+    outcomes: dict[str, int]
+    causes: dict[tuple[str, str], int] | None
+    runs: dict[str, tuple[int, float, float]]
+    """Of each outcome: how many durations, and their sum, at least and at most."""
+    early: Counter[str] = field(default_factory=Counter)
+    """What ended before the exporter had read the list once: nobody's to count, or its."""
+
+
+class Simulated(Protocol):
+    """A service in virtual time."""
+
+    token: str
+    secrets: list[str]
+    has_neighbours: bool
+    """Whether others ask from our address by themselves."""
+    epoch: float
+    """The service's wall clock at the start."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def open_up(self) -> None:
+        """From now on there is work."""
+
+    def truth(self) -> Truth:
+        """What happened."""
+
+    def is_idle(self) -> bool:
+        """Whether nothing is open."""
+
+    def calm(self) -> None:
+        """No more faults, and no more work."""
+
+    def others_ask(self) -> None:
+        """Somebody else on our address asks something."""
+
+    def asked_at(self) -> list[float]:
+        """When our requests came, by the service's clock."""
+
+    def refused(self) -> int:
+        """How many of ours the limit has refused."""
+
+
+class _First:
+    """The simulator."""
+
+    def __init__(self, plan: Plan, network: Network) -> None:
+        scenario = Scenario.model_validate(plan.scenario)
+        self._service = FirstService(scenario, plan.seed)
+        network.addresses["service", 80] = self._service.serve
+        engine = self._engine = self._service.engine
+        self.token = engine.tokens.current["studio"]
+        self.secrets = [self.token]
+        self.has_neighbours = False
+        self.epoch = EPOCH
+        self._asked: list[float] = []
+        self._refused = 0
+        ask = engine.limit.ask
+
+        def noting(address: str, now: float) -> int | None:
+            answer = ask(address, now)
+            self._asked.append(now)
+            self._refused += answer is not None
+            return answer
+
+        self._ask = ask
+        engine.limit.ask = noting  # type: ignore[method-assign]
+
+    def start(self) -> None:
+        self._engine.set_paused(paused=True)
+        self._service.start()
+
+    def open_up(self) -> None:
+        self._engine.set_paused(paused=False)
+
+    def truth(self) -> Truth:
+        found = self._service.truth()
+        return Truth(
+            found.outcomes(),
+            found.causes(),
+            {
+                status: (each.count, each.least, each.most)
+                for status, each in found.run_durations().items()
+            },
+        )
+
+    def is_idle(self) -> bool:
+        return not self._service.truth().open()
+
+    def calm(self) -> None:
+        self._engine.faults.replace(())
+        self._engine.set_paused(paused=True)
+
+    def others_ask(self) -> None:
+        self._ask(CLIENT, world().monotonic())
+
+    def asked_at(self) -> list[float]:
+        return self._asked
+
+    def refused(self) -> int:
+        return self._refused
+
+
+class _Second:
+    """The stand-in that was written by somebody who has not seen the simulator."""
+
+    def __init__(self, plan: Plan, network: Network) -> None:
+        drawn = second_service.Plan.draw(Random(f"{plan.seed}/second/plan"))
+        # What may befall a workflow while nobody can look cannot be counted by anybody.
+        behaviour = replace(
+            drawn,
+            arrivals_end=STORM_SECONDS,
+            run_seconds=min(drawn.run_seconds, 60.0),
+            reruns=0.0,
+            deletions=0.0,
+            deletions_before_end=0.0,
+        )
+        self._plan = behaviour
+        self._service = SecondService(Random(f"{plan.seed}/second"), behaviour)
+        chunked = Random(f"{plan.seed}/chunked")
+        network.addresses["service", 80] = lambda line: SecondServer(
+            self._service, line, CLIENT, chunked=chunked.random() < 0.7
+        )
+        self.token = "cfc_second_0123456789abcdef"
+        self.secrets = [self.token, "sig=secret", "a secret of the user"]
+        self.has_neighbours = behaviour.neighbours > 0
+        self.epoch = second_service.EPOCH.timestamp()
+        self._opened_at = 0.0
+        self._others: list[float] = []
+
+    def start(self) -> None:
+        pass
+
+    def open_up(self) -> None:
+        self._opened_at = world().now
+
+    def truth(self) -> Truth:
+        self._service.advance(world().now)
+        outcomes, early, runs = Counter[str](), Counter[str](), Counter[str]()
+        seconds = dict.fromkeys(("completed", "failed", "cancelled", "invalid"), 0.0)
+        for each in self._service.truth():
+            if each.ended <= self._opened_at:
+                early[each.status] += 1
+                continue
+            outcomes[each.status] += 1
+            if each.started is not None and each.completed_at is not None:
+                runs[each.status] += 1
+                seconds[each.status] += each.ended - each.started
+        return Truth(
+            dict(outcomes),
+            None,
+            {
+                status: (count, seconds[status] - 1.001 * count, seconds[status] + 1.001 * count)
+                for status, count in runs.items()
+            },
+            early,
+        )
+
+    def is_idle(self) -> bool:
+        self._service.advance(world().now)
+        return not self._service.open_ids()
+
+    def calm(self) -> None:
+        self._service.quiet(world().now)
+
+    def others_ask(self) -> None:
+        runner = "/v1/runner"
+        self._service.request(world().now, "GET", runner, {}, CLIENT)
+        self._others.append(world().now)
+
+    def asked_at(self) -> list[float]:
+        others = set(self._others)
+        return [at for at in self._service.requests_in(CLIENT) if at not in others]
+
+    def refused(self) -> int:
+        return self._service.refused_by_limit(CLIENT)
+
+
+def make_service(plan: Plan, network: Network) -> Simulated:
+    """The service of a plan."""
+    return (_Second if plan.service == "second" else _First)(plan, network)

@@ -1,0 +1,60 @@
+"""Seeds that anybody's change must pass. `make simulate SEEDS=10000` runs many more."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.mutations.planted import PLANTED
+from tests.simulation.plan import draw
+
+ROOT = Path(__file__).parents[2]
+
+SEEDS = 9
+"""New ones, besides those that failed once. A run takes a few seconds of a core."""
+
+
+def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own: once the exporter is in virtual time, nothing else is."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return subprocess.run(
+        [sys.executable, "-m", "tests.simulation", "--processes", "1", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_seeds_that_failed_once_and_some_new_ones_pass() -> None:
+    done = simulate("--kept", "--seeds", str(SEEDS))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_seed_repeats_itself() -> None:
+    done = simulate("--twice", "--seeds", "1", "--first", "5")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_is_left_out_changes_nothing_else() -> None:
+    whole = draw(4)
+    for part in whole.parts:
+        less = draw(4, [part])
+        assert [each for each in whole.parts if each != part] == less.parts
+        assert set(less.events) <= set(whole.events)
+
+
+@pytest.mark.parametrize("mutation", PLANTED, ids=lambda mutation: mutation.name)
+def test_what_is_planted_has_its_place(mutation: object) -> None:
+    """A fault whose text is gone would be planted nowhere, and seem to be found by nothing."""
+    planted = next(each for each in PLANTED if each is mutation)
+    text = (ROOT / "exporter" / planted.file).read_text("utf-8")
+    assert text.count(planted.old) == 1
+    assert planted.new != planted.old
