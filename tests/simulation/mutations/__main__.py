@@ -54,7 +54,7 @@ def found(mutation: Mutation, seeds: int, seconds: float) -> tuple[str, str]:
                 "tests.simulation",
                 "--stop",
                 "--patience",
-                "300",
+                "2400",
                 "--processes",
                 "1",
                 "--seeds",
