@@ -47,7 +47,7 @@ class Config(Section):
 
     egress: Egress = Field(
         default_factory=Egress,
-        description="From where the service is asked.",
+        description="The address from which the service is asked.",
         examples=[{"address": "nat-a"}],
     )
 
