@@ -326,7 +326,7 @@ def _alerting_rule(alert: Alert, rule: Rule, rendering: Rendering) -> dict[str, 
         labels["reason"] = rule.reason
     if rule.by_slice:
         chosen += "&var-by=[[settings.slice]]"
-        # Under a name that does not depend on the slice: for boards, and for whoever routes.
+        # Under a name that does not depend on the slice: for boards, and for anyone who routes.
         labels["whose"] = fill("{{ $labels.[[settings.slice]] }}", rendering)
     return {
         "alert": alert.name,

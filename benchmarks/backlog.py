@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.app import App
+from exporter.app.app import App
 from exporter.config import Config
 from exporter.simulator import Simulator, parse_scenario
 

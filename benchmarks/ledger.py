@@ -19,12 +19,12 @@ from typing import Final
 from uuid import UUID
 
 from exporter.history.history import History
+from exporter.interfaces.observations import FailureCause, Moment, Observation, Status, Via
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.sqlite import FILE_NAME, SqliteStore
 from exporter.ledger.store import AccountMarks, Batch
 from exporter.ledger.totals import Buckets, LabelCaps
 from exporter.ledger.workflow import Workflow
-from exporter.observations import FailureCause, Moment, Observation, Status, Via
 
 ACCOUNT: Final = "studio"
 TERMS: Final = {ACCOUNT: AccountTerms(86_400.0, listed=True)}

@@ -21,8 +21,9 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.processes import ACCOUNT, TOKEN, Program, free_port, running
-from exporter.app import clocks
-from exporter.comfycontrol.window import Limit
+from exporter.app.app import clocks
+from exporter.budget.sliding_window import Limit
+from exporter.interfaces.observations import Status
 from exporter.ledger.postgres.leases import know, take
 from exporter.ledger.postgres.link import Link
 from exporter.ledger.postgres.permits import PostgresPermits
@@ -31,7 +32,6 @@ from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.store import Batch, Store
 from exporter.ledger.totals import CounterName, CounterTotal, Labels
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Status
 from tests.postgres import DURABLE, Server, serving
 
 FINISHED: Final[tuple[CounterName, Labels]] = ("finished", (ACCOUNT, "completed"))

@@ -42,8 +42,8 @@ def failing(over: str, enough: int, by: str = "account") -> str:
 
 def failing_lately(ago: str, enough: int, by: str = "account") -> str:
     """As the fast alert sees it, and where that sees too few, as the slow one does."""
-    lately, longer = (failing(f"[{over}]{ago}", enough, by) for over in (FAILURES_OVER, LONGER))
-    return f"{lately} or on ({by}) {longer}"
+    recently, longer = (failing(f"[{over}]{ago}", enough, by) for over in (FAILURES_OVER, LONGER))
+    return f"{recently} or on ({by}) {longer}"
 
 
 def start_quantile(quantile: str, over: str, *by: str) -> str:
@@ -70,7 +70,7 @@ def _table(at: Marks) -> AnyPanel:
             "Who waits and who fails, by $by",
             "Every team, template or whatever *By* chooses at the top, the one that fails most "
             f"first. *Fails*: as the alert counts it, within {FAILURES_OVER} or, where fewer than "
-            f"{at.enough} ended then, within {LONGER}. *Wait p95*: 95 of 100 that started lately "
+            f"{at.enough} ended then, within {LONGER}. *Wait p95*: 95 of 100 that started recently "
             "had waited no longer. *Fails in*: the node type that failed most within the time "
             "range. Without slices in the configuration, it is by account.",
             COUNT,

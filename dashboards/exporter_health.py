@@ -371,7 +371,7 @@ def _following(at: Marks) -> list[AnyPanel]:
             About(
                 "Workflows given up",
                 "Workflows that were left before they settled, by reason: outcomes that are "
-                "missing on the overview. Withdrawn ones were taken back by whoever named them.",
+                "missing on the overview. Withdrawn ones were withdrawn by their source.",
                 COUNT,
                 width=6,
             ),
@@ -934,7 +934,7 @@ def _process() -> list[AnyPanel]:
             About(
                 "What runs",
                 "Version of each exporter, the age of its process and of its configuration, and "
-                "whether both files are those last read. An age that starts anew again and again: "
+                "whether both files are those last read. An age that restarts again and again: "
                 "it is restarted, look at its log. `-`: it has no web file.",
                 SECONDS,
                 width=12,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from exporter.flags import (
+from exporter.commands.flags import (
     COLLECTORS,
     DEFAULT_HEALTH_URL,
     DEFAULT_LISTEN_ADDRESS,
@@ -24,7 +24,7 @@ from exporter.flags import (
 from exporter.logs import configure
 from exporter.metrics.announcements import HOLD_SECONDS
 from exporter.signals import EndSignals, ReloadSignal
-from exporter.web.listening import CannotListen, handed_in, listen_on, parse_listen_address
+from exporter.web.listening import ListenError, handed_in, listen_on, parse_listen_address
 
 if TYPE_CHECKING:
     from exporter.config import Config
@@ -72,13 +72,13 @@ def main(  # noqa: PLR0911 - one for each command
 
 
 def _check_config(file: Path, *, series: bool, online: bool) -> int:
-    from exporter.comfycontrol.connections import CannotTrust, make_tls_context  # noqa: PLC0415
+    from exporter.comfycontrol.connections import TrustError, make_tls_context  # noqa: PLC0415
     from exporter.config import check, load  # noqa: PLC0415
 
     code, text = check(file, os.environ)
     try:
         make_tls_context()
-    except CannotTrust as error:
+    except TrustError as error:
         # Not of the file, and the exporter would not start with it all the same.
         code, text = EXIT_BAD_INPUT, f"{text}\nenvironment: {error}"
     say(text, sys.stdout if code == EXIT_OK else sys.stderr)
@@ -92,10 +92,10 @@ def _check_config(file: Path, *, series: bool, online: bool) -> int:
 
 
 def _ask_online(config: "Config") -> int:
-    from exporter.online import ask_each  # noqa: PLC0415
+    from exporter.commands.online import ask_each  # noqa: PLC0415
 
     code = EXIT_OK
-    # Whoever reads both streams as one finds each line in its place.
+    # Anyone who reads both streams as one finds each line in its place.
     sys.stdout.flush()
     try:
         for found in ask_each(config):
@@ -118,18 +118,18 @@ def _check_web_config(file: Path) -> int:
 
 
 def _hash_password() -> int:
-    from exporter.web.security.hashing import CannotHash, hash_password  # noqa: PLC0415
+    from exporter.web.security.hashing import HashError, hash_password  # noqa: PLC0415
 
     try:
         say(hash_password(), sys.stdout)
-    except CannotHash as error:
+    except HashError as error:
         say(str(error))
         return EXIT_BAD_INPUT
     return EXIT_OK
 
 
 def _listening(arguments: argparse.Namespace) -> tuple[socket.socket, ...]:
-    """What to serve on; raises `CannotListen`."""
+    """What to serve on; raises `ListenError`."""
     if arguments.systemd_socket:
         return handed_in(os.environ)
     return listen_on(arguments.listen_address or [parse_listen_address(DEFAULT_LISTEN_ADDRESS)])
@@ -145,7 +145,7 @@ def _security(arguments: argparse.Namespace) -> "WatchedSecurity | None":
 
 
 def _health(arguments: argparse.Namespace) -> int:
-    from exporter.health import CannotAsk, check_health  # noqa: PLC0415
+    from exporter.commands.health import HealthCheckError, check_health  # noqa: PLC0415
 
     # Compose files pass a variable that nobody set as an empty one.
     url = arguments.url or os.environ.get(HEALTH_URL) or DEFAULT_HEALTH_URL
@@ -153,16 +153,16 @@ def _health(arguments: argparse.Namespace) -> int:
         is_healthy, text = check_health(checked_url(url), arguments.cert, arguments.key)
     except argparse.ArgumentTypeError as error:
         is_healthy, text = False, f"{HEALTH_URL}: {error}"
-    except CannotAsk as error:
+    except HealthCheckError as error:
         is_healthy, text = False, str(error)
     say(text, sys.stdout if is_healthy else sys.stderr)
     return EXIT_OK if is_healthy else EXIT_BAD_INPUT
 
 
 def _migrate_storage(arguments: argparse.Namespace) -> int:
-    from exporter.app import clocks  # noqa: PLC0415
+    from exporter.app.app import clocks  # noqa: PLC0415
     from exporter.ledger.shared import driver_is_missing  # noqa: PLC0415
-    from exporter.ledger.sqlite import CannotOpenLedger, LedgerInUse  # noqa: PLC0415
+    from exporter.ledger.sqlite import LedgerInUseError, OpenLedgerError  # noqa: PLC0415
 
     folder: Path = arguments.storage_path
     dsn_file: Path | None = arguments.dsn_file
@@ -171,7 +171,7 @@ def _migrate_storage(arguments: argparse.Namespace) -> int:
         return EXIT_BAD_INPUT
     try:
         from exporter.ledger.postgres.migrating import (  # noqa: PLC0415
-            CannotMigrate,
+            MigrationError,
             into_postgres,
             into_sqlite,
         )
@@ -183,7 +183,7 @@ def _migrate_storage(arguments: argparse.Namespace) -> int:
             done = into_postgres(folder, dsn_file, clocks, dry_run=arguments.dry_run)
         else:
             done = into_sqlite(dsn_file, folder, clocks, dry_run=arguments.dry_run)
-    except (CannotMigrate, CannotOpenLedger, LedgerInUse) as error:
+    except (MigrationError, OpenLedgerError, LedgerInUseError) as error:
         say(str(error))
         return EXIT_BAD_INPUT
     told = f"{done.accounts} accounts, {done.workflows:,} workflows, {done.series:,} series"
@@ -195,7 +195,7 @@ def _migrate_storage(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from exporter.status import Way, show_status  # noqa: PLC0415
+    from exporter.commands.status import Way, show_status  # noqa: PLC0415
 
     user = arguments.user or os.environ.get(STATUS_USER) or None
     password = os.environ.get(STATUS_PASSWORD, "")
@@ -214,22 +214,22 @@ def _status(arguments: argparse.Namespace) -> int:
 def _export(arguments: argparse.Namespace, hold: float) -> int:
     signals = EndSignals()
     reload_signal = ReloadSignal()
+    from exporter.app.reloading import Reloadable  # noqa: PLC0415
+    from exporter.app.running import WebSide, run  # noqa: PLC0415
     from exporter.comfycontrol.connections import (  # noqa: PLC0415
-        CannotBind,
-        CannotTrust,
+        CannotBindError,
+        TrustError,
         make_tls_context,
     )
     from exporter.config import (  # noqa: PLC0415
         ConfigError,
-        TokenUnreadable,
+        TokenUnreadableError,
         from_environment,
         in_postgres,
         load,
     )
-    from exporter.ledger.sqlite import CannotOpenLedger, LedgerInUse  # noqa: PLC0415
-    from exporter.reloading import Reloadable  # noqa: PLC0415
-    from exporter.running import WebSide, run  # noqa: PLC0415
-    from exporter.watching import WatchedState  # noqa: PLC0415
+    from exporter.files.watching import WatchedState  # noqa: PLC0415
+    from exporter.ledger.sqlite import LedgerInUseError, OpenLedgerError  # noqa: PLC0415
 
     config_file: Path | None = arguments.config_file
 
@@ -248,12 +248,12 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
         security = _security(arguments)
         # Each client makes its own; here so that a fault is told before anything is written.
         make_tls_context()
-    except (ConfigError, CannotTrust) as error:
+    except (ConfigError, TrustError) as error:
         say(str(error))
         return EXIT_BAD_INPUT
     try:
         listening = _listening(arguments)
-    except CannotListen as error:
+    except ListenError as error:
         say(str(error))
         return EXIT_CANNOT_LISTEN
     try:
@@ -277,18 +277,24 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
             ),
             hold=hold,
         )
-    except (CannotBind, CannotTrust, LedgerInUse, CannotOpenLedger, TokenUnreadable) as error:
+    except (
+        CannotBindError,
+        TrustError,
+        LedgerInUseError,
+        OpenLedgerError,
+        TokenUnreadableError,
+    ) as error:
         say(str(error))
         return EXIT_BAD_INPUT
     return EXIT_OK
 
 
 def _backup(arguments: argparse.Namespace) -> int:
-    from exporter.ledger.backup import CannotBackUp, back_up  # noqa: PLC0415
+    from exporter.ledger.backup import BackupError, back_up  # noqa: PLC0415
 
     try:
         count = back_up(arguments.storage_path, arguments.file)
-    except CannotBackUp as error:
+    except BackupError as error:
         say(str(error))
         return EXIT_BAD_INPUT
     say(f"{arguments.file.absolute()}: a copy of the ledger, {count:,} workflows", sys.stdout)
@@ -315,9 +321,9 @@ def _simulate(arguments: argparse.Namespace) -> int:
 
 def _demo(arguments: argparse.Namespace) -> int:
     signals = EndSignals()
+    from exporter.app.running import WebSide  # noqa: PLC0415
+    from exporter.commands.demo import demonstrate  # noqa: PLC0415
     from exporter.config import ConfigError  # noqa: PLC0415
-    from exporter.demo import demonstrate  # noqa: PLC0415
-    from exporter.running import WebSide  # noqa: PLC0415
     from exporter.simulator import load_scenario  # noqa: PLC0415
 
     try:
@@ -328,7 +334,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         return EXIT_BAD_INPUT
     try:
         listening = _listening(arguments)
-    except CannotListen as error:
+    except ListenError as error:
         say(str(error))
         return EXIT_CANNOT_LISTEN
     demonstrate(

@@ -23,7 +23,7 @@ MOST_KINDS: Final = 5_000
 """Kinds of lines that are told apart within one window."""
 
 MOST_PENDING: Final = 1_000
-"""Lines that wait for whoever reads the log."""
+"""Lines that wait for anyone who reads the log."""
 
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -102,7 +102,7 @@ def _marks(record: logging.LogRecord) -> tuple[tuple[str, str], ...]:
 
 
 class LineWriter:
-    """Writes lines to a stream, and never waits for whoever reads it.
+    """Writes lines to a stream, and never waits for anyone who reads it.
 
     A pipe that nobody empties, or a terminal that was stopped, would stop each thread that has
     something to say. Lines wait then, and past a number of them are lost and counted; and so they

@@ -20,7 +20,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from exporter.log_lines import LineWriter, Repeats
 
 FLUSH_SECONDS: Final = 0.25
-"""How long the end of the process waits for whoever reads the log."""
+"""How long the end of the process waits for anyone who reads the log."""
 
 _ASYNCIO_SAYS: Final = re.compile(r"[\w .]*")
 

@@ -7,7 +7,7 @@ from types import FrameType
 
 
 class EndSignals:
-    """Notes that the process is to end, and passes it on to whoever serves.
+    """Notes that the process is to end, and passes it on to anyone who serves.
 
     The handlers stay to the very end: a second Ctrl-C while it stops, or one while it starts,
     must not cut it short with a traceback. To be made in the main thread.

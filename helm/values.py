@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from exporter.flags import TAKEN_PATHS
+from exporter.commands.flags import TAKEN_PATHS
 
 Object = dict[str, Any]
 Objects = list[Object]

@@ -55,7 +55,7 @@ def free_port() -> int:
 
 
 class Server:
-    """A server in a folder of its own. Trusts whoever connects from this machine."""
+    """A server in a folder of its own. Trusts anyone who connects from this machine."""
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class Server:
         self._end(signal.SIGQUIT)
 
     def stop(self) -> None:
-        """End it, whoever is connected."""
+        """End it, no matter who is connected."""
         self._end(signal.SIGINT)
 
     def _end(self, number: signal.Signals) -> None:

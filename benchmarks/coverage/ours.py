@@ -19,6 +19,7 @@ from benchmarks.coverage.counted import CAUSE, CountedLog
 from exporter.cli import main
 from exporter.following.lister import Lister
 from exporter.following.open_looks import OpenLooks
+from exporter.interfaces.observations import Observation
 from exporter.ledger import tracker
 from exporter.ledger.counting import CountingRules
 from exporter.ledger.facts import Fact, Failed, Finished, Ignored
@@ -26,7 +27,6 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.slicing import SliceLabels
 from exporter.ledger.totals import Totals
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Observation
 
 FILE_VARIABLE: Final = "COUNTED_FILE"
 ROWS_VARIABLE: Final = "ROWS_FILE"
@@ -110,7 +110,7 @@ def write_requests(path: Path) -> None:
 def write_rows(path: Path) -> None:
     """From now on, write down what was said of each workflow, and what the tracker made of it.
 
-    What was said again in the same way, and changed nothing, is left out. For whoever looks for
+    What was said again in the same way, and changed nothing, is left out. For anyone who looks for
     the reason of a wrong count.
     """
     file = path.open("w", encoding="utf-8", buffering=1)

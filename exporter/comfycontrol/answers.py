@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal
 
-from exporter.comfycontrol.documents import MalformedDocument, load_object
+from exporter.comfycontrol.documents import MalformedDocumentError, load_object
 from exporter.comfycontrol.errors import (
-    BadRequest,
-    Forbidden,
-    NotFound,
-    RateLimited,
-    Redirected,
-    ServerFault,
+    BadRequestError,
+    ForbiddenError,
+    NotFoundError,
+    RateLimitedError,
+    RedirectedError,
+    ServerFaultError,
     ServiceError,
-    Unauthorized,
-    Unusable,
+    UnauthorizedError,
+    UnusableError,
 )
 from exporter.comfycontrol.stamps import parse_http_date
 
@@ -78,10 +78,10 @@ def _failure(
     expected = _STREAM_TYPE if endpoint == "subscribe" else _JSON_TYPE
     # Without a type, a document is judged by itself; a stream could be anything.
     if expected.fullmatch(content_type) is None and (content_type or endpoint == "subscribe"):
-        return Unusable(f"{endpoint}: an answer of another content type", code=code)
+        return UnusableError(f"{endpoint}: an answer of another content type", code=code)
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in _ENCODINGS:
-        return Unusable(f"{endpoint}: an answer in an encoding not asked for", code=code)
+        return UnusableError(f"{endpoint}: an answer in an encoding not asked for", code=code)
     return None
 
 
@@ -102,7 +102,7 @@ def is_of_service(content_type: str, start: bytes) -> bool:
         return True
     try:
         load_object(text, MAX_REFUSAL_SIZE)
-    except MalformedDocument:
+    except MalformedDocumentError:
         return False
     return True
 
@@ -118,17 +118,17 @@ def _refusal(
     code = str(status)
     message = f"{endpoint}: answered with status {status}"
     if status in {401, 429}:
-        return (Unauthorized if status == 401 else RateLimited)(message, code=code)
-    plain = {400: BadRequest, 403: Forbidden, 404: NotFound}.get(status)
+        return (UnauthorizedError if status == 401 else RateLimitedError)(message, code=code)
+    plain = {400: BadRequestError, 403: ForbiddenError, 404: NotFoundError}.get(status)
     if plain is not None:
         if is_of_service(_content_type(response), read_start()):
             return plain(message, code=code)
         message += ", not by the service itself"
     if 200 < status < 300:
-        return Unusable(message, code=code)
+        return UnusableError(message, code=code)
     if 300 <= status < 400:
-        return Redirected(message, code=code)
-    return ServerFault(message, code=code)
+        return RedirectedError(message, code=code)
+    return ServerFaultError(message, code=code)
 
 
 def retry_after(response: requests.Response, now: Callable[[], float]) -> float | None:

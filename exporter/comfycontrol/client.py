@@ -19,8 +19,14 @@ from exporter import __version__
 from exporter.comfycontrol.answers import MAX_REFUSAL_SIZE, Endpoint, judge, retry_after
 from exporter.comfycontrol.connections import Adapter, Call, make_tls_context
 from exporter.comfycontrol.deadlines import Watchdog
-from exporter.comfycontrol.documents import MalformedDocument
-from exporter.comfycontrol.errors import Aborted, TooLarge, Unauthorized, Unreachable, Unusable
+from exporter.comfycontrol.documents import MalformedDocumentError
+from exporter.comfycontrol.errors import (
+    AbortedError,
+    TooLargeError,
+    UnauthorizedError,
+    UnreachableError,
+    UnusableError,
+)
 from exporter.comfycontrol.failures import CALL_ERRORS, Failure, describe_failure
 from exporter.comfycontrol.listing import (
     MAX_BODY_SIZE,
@@ -121,7 +127,7 @@ class Client:
 
         Args:
             base_url: where the service is: scheme, host, and a path to put before its own.
-            credentials: gives the token, at each call anew. What it raises is passed on.
+            credentials: gives the token, at each call. What it raises is passed on.
             max_streams: how many connections are kept for further use.
             on_request: told of each request exactly once, from the thread that makes it, when its
                 headers are there or it has failed. Must not raise.
@@ -229,7 +235,7 @@ class Client:
         return self._read_document("runners", response, call, parse_runners)
 
     def subscribe(self, workflow_id: str, call: Call | None = None) -> Stream:
-        """Open the event stream of one workflow. Whoever opens it iterates over it, or closes it.
+        """Open the event stream of one workflow. The caller iterates over it, or closes it.
 
         Args:
             workflow_id: its UUID.
@@ -270,7 +276,7 @@ class Client:
         return date + self._monotonic() - at
 
     def close(self) -> None:
-        """Abort all calls, close all streams and connections. Again is nothing.
+        """Abort all calls, close all streams and connections. Calling it again does nothing.
 
         Calls that are made later end as aborted.
         """
@@ -287,12 +293,12 @@ class Client:
     ) -> requests.Response:
         """Ask, and return the answer, unread, if it is one that can be read.
 
-        The call is under way then, and whoever gets the answer ends it by ``_let_go``.
+        The call is under way then, and the one who gets the answer ends it by ``_let_go``.
         """
         request = self._prepare(endpoint, path, parameters)
         with self._lock:
             if self._closed or call.aborted:
-                raise Aborted(f"{endpoint}: aborted before it was asked")
+                raise AbortedError(f"{endpoint}: aborted before it was asked")
             self._calls.add(call)
         call.begin()
         try:
@@ -305,7 +311,7 @@ class Client:
         if failure is not None:
             self._let_go(response, call)
             if call.aborted:
-                raise Aborted(f"{endpoint}: aborted", code=failure.code)
+                raise AbortedError(f"{endpoint}: aborted", code=failure.code)
             raise failure
         date = parse_http_date(response.headers.get("Date"))
         if date is not None:
@@ -317,7 +323,7 @@ class Client:
     ) -> requests.PreparedRequest:
         token = self._credentials()
         if _TOKEN.fullmatch(token) is None:
-            raise Unauthorized(f"{endpoint}: the token is empty, or not fit for a header")
+            raise UnauthorizedError(f"{endpoint}: the token is empty, or not fit for a header")
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
         if endpoint == "subscribe":
             headers |= {"Accept": "text/event-stream", "Cache-Control": "no-store"}
@@ -380,10 +386,10 @@ class Client:
     def _fail(self, endpoint: Endpoint, call: Call, failure: Failure, code: str) -> NoReturn:
         """Raise for a call that was broken off, by us or by the network."""
         if call.aborted:
-            raise Aborted(f"{endpoint}: aborted", code=code)
+            raise AbortedError(f"{endpoint}: aborted", code=code)
         if call.expired:
             failure = _OVERDUE
-        raise Unreachable(f"{endpoint}: {failure.text}", reason=failure.reason, code=code)
+        raise UnreachableError(f"{endpoint}: {failure.text}", reason=failure.reason, code=code)
 
     def _read_document(
         self,
@@ -398,7 +404,7 @@ class Client:
             self._let_go(response, call)
         try:
             return parse(body)
-        except MalformedDocument as error:
+        except MalformedDocumentError as error:
             message = f"{endpoint}: {error}"
         raise self._unusable(message, response)
 
@@ -416,14 +422,14 @@ class Client:
                 return bytes(body)
             body += chunk
             if len(body) > MAX_BODY_SIZE:
-                raise TooLarge(
+                raise TooLargeError(
                     f"{endpoint}: the body is too long",
                     code="200",
                     retry_after=retry_after(response, self._now),
                 )
 
-    def _unusable(self, message: str, response: requests.Response) -> Unusable:
-        return Unusable(message, code="200", retry_after=retry_after(response, self._now))
+    def _unusable(self, message: str, response: requests.Response) -> UnusableError:
+        return UnusableError(message, code="200", retry_after=retry_after(response, self._now))
 
     def _read_start(self, response: requests.Response, call: Call) -> bytes:
         """Read the beginning of a refusal's body: as much of it as comes in time."""

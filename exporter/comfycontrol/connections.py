@@ -28,7 +28,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 from urllib3.util.ssltransport import SSLTransport
 from urllib3.util.wait import wait_for_write
 
-from exporter.plain_files import Unreadable, read_plain
+from exporter.files.plain import UnreadableError, read_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,14 +37,14 @@ _LARGEST_BUNDLE = 16 * 1024 * 1024
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 
 
-class CannotTrust(ValueError):  # noqa: N818 - says what happened
-    """The authorities that the environment names cannot be had.
+class TrustError(ValueError):
+    """The authorities that the environment names cannot be read.
 
     The text is for a person: the variable, the path and what is wrong.
     """
 
 
-class CannotBind(ValueError):  # noqa: N818 - says what happened
+class CannotBindError(ValueError):
     """The local address to ask from cannot be used.
 
     The text is for a person: the key, the address, what is wrong and what would be right.
@@ -55,7 +55,7 @@ def check_bind(address: str) -> None:
     """See to it that connections can be made from this local IP address.
 
     Raises:
-        CannotBind: this machine does not let us.
+        CannotBindError: this machine does not let us.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
@@ -68,14 +68,14 @@ def check_bind(address: str) -> None:
             )
         else:
             why = f"{(error.strerror or 'error').lower()}. Write one that this process may use"
-        raise CannotBind(
+        raise CannotBindError(
             f"egress.bind: cannot ask from {address}: {why}, or leave it out for the one that the "
             "system chooses"
         ) from None
 
 
-# Held for a few system calls that do not block: whoever shuts a socket down knows by it that the
-# descriptor is still that socket's, and that the socket still works for the call that is meant.
+# Held for a few system calls that do not block: the one who shuts a socket down knows by it that
+# the descriptor is still that socket's, and that the socket still works for the call that is meant.
 # Re-entrant, for a collection within it may close sockets that nobody holds any longer.
 _guard = threading.RLock()
 
@@ -114,8 +114,8 @@ class Call:
     def abort(self) -> None:
         """End the call, from any thread, at any moment. Never blocks; again is nothing.
 
-        Whoever waits in it comes back at once, unless he waits for the resolver of names: no system
-        lets that be interrupted, and he comes back right after it.
+        Anyone who waits in it comes back at once, unless he waits for the resolver of names: no
+        system lets that be interrupted, and he comes back right after it.
         """
         with _guard:
             self._aborted = True
@@ -168,7 +168,7 @@ class _InterruptibleSocket(socket.socket):
     call: Call | None = None
 
     def interrupt(self) -> None:
-        """Wake whoever waits on it; he finds it at its end. To be called under the guard."""
+        """Wake anyone who waits on it; he finds it at its end. To be called under the guard."""
         # Not `self.shutdown`: that of a TLS socket also drops the TLS layer, and a reader would
         # take what is left for plain text. An error means that it is closed.
         with contextlib.suppress(OSError):
@@ -324,7 +324,7 @@ def make_tls_context(environment: Mapping[str, str] | None = None) -> ssl.SSLCon
     25 ms, which is why no connection does it by itself.
 
     Raises:
-        CannotTrust: what the environment names cannot be read as certificates.
+        TrustError: what the environment names cannot be read as certificates.
     """
     environment = os.environ if environment is None else environment
     context = create_urllib3_context()
@@ -348,13 +348,13 @@ def _trust(context: ssl.SSLContext, name: str, path: str) -> None:
             _trust_folder(context, path)
         else:
             _trust_file(context, path)
-    except Unreadable as error:
+    except UnreadableError as error:
         # The folder of the process tells where a relative path leads.
         whole = os.path.abspath(path) if os.pathsep not in path else path  # noqa: PTH100 - as above
         reason = f"{name} names {whole!r}, which {error.reason}"
     else:
         return
-    raise CannotTrust(f"{reason}. Name a PEM file with the certificates of the authorities.")
+    raise TrustError(f"{reason}. Name a PEM file with the certificates of the authorities.")
 
 
 def _trust_file(context: ssl.SSLContext, path: str) -> None:
@@ -363,7 +363,7 @@ def _trust_file(context: ssl.SSLContext, path: str) -> None:
         context.load_verify_locations(cafile=path)
     except OSError:  # also `ssl.SSLError`
         has_any = b"-----BEGIN CERTIFICATE-----" in content
-        raise Unreadable(
+        raise UnreadableError(
             "holds a certificate that cannot be read"
             if has_any
             else "holds no certificate in PEM form"
@@ -374,9 +374,9 @@ def _trust_folder(context: ssl.SSLContext, path: str) -> None:
     try:
         names = os.listdir(path)  # noqa: PTH208 - as above
     except OSError as error:
-        raise Unreadable(f"cannot be read: {(error.strerror or 'error').lower()}") from None
+        raise UnreadableError(f"cannot be read: {(error.strerror or 'error').lower()}") from None
     if not any(_HASHED.fullmatch(name) for name in names):
-        raise Unreadable(
+        raise UnreadableError(
             "is a directory without certificates that are named by their hash (`openssl rehash` "
             "names them so)"
         )

@@ -28,7 +28,7 @@ MAX_TAGS = 64
 """Tags of one workflow that are kept."""
 
 
-class MalformedDocument(ValueError):  # noqa: N818 - it names what was found, as its subclasses do
+class MalformedDocumentError(ValueError):
     """A document of the service that cannot be used. Its text says why, and quotes nothing."""
 
 
@@ -44,15 +44,15 @@ def load_object(data: str | bytes, max_size: int, rows: str | None = None) -> di
         rows: the name of the member whose elements are rows: one of them may be broken.
 
     Raises:
-        MalformedDocument: it is too long, no object, or broken as a whole.
+        MalformedDocumentError: it is too long, no object, or broken as a whole.
     """
     if len(data) > max_size:
-        raise MalformedDocument("the document is too long")
+        raise MalformedDocumentError("the document is too long")
     document = _parse(data)
     if document is None:
         document = salvage_object(data, max_depth=MAX_DEPTH, rows=rows)
     if document is None:
-        raise MalformedDocument("the document is not a JSON object")
+        raise MalformedDocumentError("the document is not a JSON object")
     return document
 
 

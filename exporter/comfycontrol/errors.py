@@ -26,30 +26,30 @@ class ServiceError(Exception):
         self.retry_after = retry_after
 
 
-class BadRequest(ServiceError):  # noqa: N818 - named as HTTP names it, like those below
+class BadRequestError(ServiceError):
     """400 by the service itself: a malformed id or parameter."""
 
 
-class Unauthorized(ServiceError):  # noqa: N818
+class UnauthorizedError(ServiceError):
     """401: the token is missing, wrong, expired or revoked.
 
     With the code ``error``: the token cannot be put into a header, and nothing was asked.
     """
 
 
-class Forbidden(ServiceError):  # noqa: N818
+class ForbiddenError(ServiceError):
     """403 by the service itself: not allowed, or the limit of the account's tier."""
 
 
-class NotFound(ServiceError):  # noqa: N818
+class NotFoundError(ServiceError):
     """404 by the service itself: no such workflow, deleted, or another account's."""
 
 
-class RateLimited(ServiceError):  # noqa: N818
+class RateLimitedError(ServiceError):
     """429: the rate limit."""
 
 
-class ServerFault(ServiceError):  # noqa: N818
+class ServerFaultError(ServiceError):
     """5xx, and every other status that no document of the service knows.
 
     A 400, 403 or 404 as well, where an edge in front of the service gave it: an HTML page, a line
@@ -57,19 +57,19 @@ class ServerFault(ServiceError):  # noqa: N818
     """
 
 
-class Redirected(ServiceError):  # noqa: N818
+class RedirectedError(ServiceError):
     """3xx: redirects are not followed, for they would carry the token elsewhere."""
 
 
-class Unusable(ServiceError):  # noqa: N818
+class UnusableError(ServiceError):
     """An answer that is none: another content type, a malformed document, or one too large."""
 
 
-class TooLarge(Unusable):
+class TooLargeError(UnusableError):
     """An answer whose body is longer than is taken."""
 
 
-class Unreachable(ServiceError):  # noqa: N818
+class UnreachableError(ServiceError):
     """No whole answer arrived.
 
     Attributes:
@@ -82,5 +82,5 @@ class Unreachable(ServiceError):  # noqa: N818
         self.reason = reason
 
 
-class Aborted(ServiceError):  # noqa: N818
+class AbortedError(ServiceError):
     """The call was aborted from our side."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from exporter.comfycontrol.documents import (
     Fields,
-    MalformedDocument,
+    MalformedDocumentError,
     load_object,
 )
 from exporter.uuids import normalize_workflow_id
@@ -21,11 +21,11 @@ counts as malformed."""
 _MAX_TOTAL = 2**53
 
 
-class MalformedListing(MalformedDocument):
+class MalformedListingError(MalformedDocumentError):
     """A page that is no list of workflows. Its text says why, and quotes nothing."""
 
 
-class MalformedDetail(MalformedDocument):
+class MalformedDetailError(MalformedDocumentError):
     """An answer that is no workflow. Its text says why, and quotes nothing."""
 
 
@@ -111,19 +111,19 @@ def parse_page(body: bytes, *, service_time: float | None = None) -> WorkflowPag
     """Read the body of one page. An entry without a usable id or status is dropped and counted.
 
     Raises:
-        MalformedListing: it is no JSON object with a list of workflows, it is too long, or it
+        MalformedListingError: it is no JSON object with a list of workflows, it is too long, or it
             breaks off, so that nobody knows what is missing.
     """
     try:
         document = load_object(body, MAX_BODY_SIZE, rows="workflows")
-    except MalformedDocument as error:
-        raise MalformedListing(str(error)) from None
+    except MalformedDocumentError as error:
+        raise MalformedListingError(str(error)) from None
     total = Fields(document).whole_number("total", _MAX_TOTAL)
     entries = document.get("workflows")
     if entries is None and (total == 0 or (total is None and "workflows" in document)):
         entries = []  # as some serializers write an empty list
     if not isinstance(entries, list):
-        raise MalformedListing("the page has no list of workflows")
+        raise MalformedListingError("the page has no list of workflows")
     workflows: list[WorkflowSummary] = []
     malformed = max(0, len(entries) - MOST_ROWS)
     for entry in entries[:MOST_ROWS]:
@@ -170,16 +170,16 @@ def parse_detail(body: bytes) -> WorkflowDetail:
     """Read one workflow in full. Unknown fields are ignored.
 
     Raises:
-        MalformedDetail: it is no JSON object with a usable status, or too long.
+        MalformedDetailError: it is no JSON object with a usable status, or too long.
     """
     try:
         document = load_object(body, MAX_BODY_SIZE)
-    except MalformedDocument as error:
-        raise MalformedDetail(str(error)) from None
+    except MalformedDocumentError as error:
+        raise MalformedDetailError(str(error)) from None
     fields = Fields(document)
     status = fields.text("status")
     if status is None:
-        raise MalformedDetail("the workflow has no usable status")
+        raise MalformedDetailError("the workflow has no usable status")
     detail = WorkflowDetail(
         status=status,
         queue_number=fields.queue_number(),

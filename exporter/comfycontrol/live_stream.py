@@ -28,7 +28,7 @@ from exporter.comfycontrol.framing import MAX_EVENT_SIZE, EventFraming
 from exporter.comfycontrol.stream import (
     EventReader,
     MalformedReading,
-    Reading,
+    SnapshotReading,
     StreamEnding,
 )
 
@@ -164,8 +164,8 @@ class LiveStream:
     """The snapshots of one workflow as they arrive, for `async for`; once, in one task.
 
     Made and used in the thread of a running event loop. Iterating never raises for what the
-    service or the network does, only for a fault of ours; it ends, and ``ending`` says how. Whoever
-    makes it calls ``close()``. Any thread ends it by aborting its call.
+    service or the network does, only for a fault of ours; it ends, and ``ending`` says how. Anyone
+    who makes it calls ``close()``. Any thread ends it by aborting its call.
 
     Attributes:
         ending: how it ended; None before that, and where the owner left off.
@@ -247,7 +247,7 @@ class LiveStream:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Reading:
+    async def __anext__(self) -> SnapshotReading:
         while True:
             while self._blocks:
                 if self._given % _READINGS_AT_ONCE == _READINGS_AT_ONCE - 1:
@@ -270,7 +270,7 @@ class LiveStream:
                 self._waiter = None
 
     def close(self) -> None:
-        """Let the connection go. Again is nothing.
+        """Let the connection go. Calling it again does nothing.
 
         It goes back to the pool only if the answer has been read to its very end.
         """
@@ -442,7 +442,7 @@ class LiveStream:
         else:
             self._events.updates += 1
 
-    def _read(self, item: tuple[bytes, bytes | None] | None) -> Reading | None:
+    def _read(self, item: tuple[bytes, bytes | None] | None) -> SnapshotReading | None:
         if item is None:
             return self._events.repeated()
         block, raw = item

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from exporter.comfycontrol.documents import Fields, MalformedDocument, load_object
+from exporter.comfycontrol.documents import Fields, MalformedDocumentError, load_object
 from exporter.comfycontrol.listing import MAX_BODY_SIZE, MOST_ROWS
 
 _MAX_TOTAL = 2**53
 
 
-class MalformedRunners(MalformedDocument):
+class MalformedRunnersError(MalformedDocumentError):
     """A page that is no list of runners. Its text says why, and quotes nothing."""
 
 
@@ -52,18 +52,18 @@ def parse_runners(body: bytes) -> RunnerPage:
     """Read the body of one page. An entry without a usable status is left out.
 
     Raises:
-        MalformedRunners: it is no JSON object with a list of runners, or it is too long.
+        MalformedRunnersError: it is no JSON object with a list of runners, or it is too long.
     """
     try:
         document = load_object(body, MAX_BODY_SIZE, rows="runners")
-    except MalformedDocument as error:
-        raise MalformedRunners(str(error)) from None
+    except MalformedDocumentError as error:
+        raise MalformedRunnersError(str(error)) from None
     total = Fields(document).whole_number("total", _MAX_TOTAL)
     entries = document.get("runners")
     if entries is None and (total == 0 or (total is None and "runners" in document)):
         entries = []  # as some serializers write an empty list
     if not isinstance(entries, list):
-        raise MalformedRunners("the page has no list of runners")
+        raise MalformedRunnersError("the page has no list of runners")
     read = (_parse_runner(entry) for entry in entries[:MOST_ROWS])
     runners = tuple(runner for runner in read if runner is not None)
     return RunnerPage(runners, len(entries), total)

@@ -31,14 +31,14 @@ MOST_STEPS: Final = 1_000_000
 _TAIL_SIZE: Final = 4096
 
 
-class Unreadable:
+class BrokenText:
     """What stands in the place of a value that cannot be read: of no type that JSON has."""
 
     def __repr__(self) -> str:
         return "UNREADABLE"
 
 
-UNREADABLE: Final = Unreadable()
+UNREADABLE: Final = BrokenText()
 
 
 class Salvaged(dict[str, object]):
@@ -66,11 +66,11 @@ _TAIL = re.compile(r'\](?:\s*+,\s*+"[^"\\]*+"\s*+:\s*+[^\s,"\[\]{}]++)*+\s*+\}\s
 _CLOSERS = {"{": "}", "[": "]"}
 
 
-class _Broken(Exception):  # noqa: N818 - what was found, and never seen outside
+class _BrokenError(Exception):
     """Here is no JSON, nor anything that could be stepped over."""
 
 
-class _Endless(Exception):  # noqa: N818
+class _EndlessError(Exception):
     """More steps than are taken."""
 
 
@@ -93,7 +93,7 @@ def salvage_object(
     reader = _Reader(text.removeprefix("\ufeff"), max_depth, rows)
     try:
         return reader.document()
-    except (_Broken, _Endless):
+    except (_BrokenError, _EndlessError):
         return None
 
 
@@ -111,10 +111,10 @@ class _Reader:
     def document(self) -> Salvaged:
         at = self._space(0)
         if self._at(at) != "{":
-            raise _Broken
+            raise _BrokenError
         members, at = self._object(at, 1)
         if self._space(at) != len(self._text):
-            raise _Broken
+            raise _BrokenError
         return members
 
     def _at(self, at: int) -> str:
@@ -132,7 +132,7 @@ class _Reader:
     def _step(self) -> None:
         self._steps += 1
         if self._steps > MOST_STEPS:
-            raise _Endless
+            raise _EndlessError
 
     # Values -----------------------------------------------------------------------------------
 
@@ -146,13 +146,13 @@ class _Reader:
                 return self._container(at, depth + 1, opener)
         bare = _BARE.match(self._text, at)
         if bare is None:
-            raise _Broken
+            raise _BrokenError
         return self._load(bare[0]), bare.end()
 
     def _string(self, at: int) -> tuple[object, int]:
         match = _STRING.match(self._text, at)
         if match is None:
-            raise _Broken
+            raise _BrokenError
         return self._load(match[0]), match.end()
 
     def _load(self, scalar: str) -> object:
@@ -168,7 +168,7 @@ class _Reader:
             if opener == "{":
                 return self._object(at, depth)
             return self._array(at, depth)
-        except _Broken:
+        except _BrokenError:
             # Where its end can be told, what follows it is not touched.
             return self._lost(), self._skip(at, depth)[0]
 
@@ -203,7 +203,7 @@ class _Reader:
                 if not closers:
                     # What closes more than that belongs to what lies around it.
                     return start + closing, deepest
-        raise _Broken
+        raise _BrokenError
 
     # Objects and arrays -----------------------------------------------------------------------
 
@@ -214,7 +214,7 @@ class _Reader:
         while self._at(at) != "}":
             count += 1
             if count > MOST_MEMBERS:
-                raise _Broken
+                raise _BrokenError
             losses = self._losses
             name, at = self._name(at)
             if depth == 1 and name == self._rows and self._at(at) == "[":
@@ -232,7 +232,7 @@ class _Reader:
         name, at = self._string(at)
         at = self._space(at)
         if self._at(at) != ":":
-            raise _Broken
+            raise _BrokenError
         return name if isinstance(name, str) else "", self._space(at + 1)
 
     def _array(self, at: int, depth: int) -> tuple[list[object], int]:
@@ -242,7 +242,7 @@ class _Reader:
             value, at = self._value(at, depth)
             elements.append(value)
             if len(elements) > MOST_MEMBERS:
-                raise _Broken
+                raise _BrokenError
             at = self._after(at, "]")
         return elements, at + 1
 
@@ -252,7 +252,7 @@ class _Reader:
         if self._at(at) == ",":
             return self._space(at + 1)
         if self._at(at) != closer:
-            raise _Broken
+            raise _BrokenError
         return at
 
     # Rows -------------------------------------------------------------------------------------
@@ -275,7 +275,7 @@ class _Reader:
             return self._lost(), at
         try:
             row, end = self._member_of_rows(at)
-        except _Broken:
+        except _BrokenError:
             return self._lost(), self._end_of_broken(at)
         return row, end
 
@@ -285,11 +285,11 @@ class _Reader:
             case "{":
                 row, end = self._object(at, 3)
             case "[":
-                raise _Broken  # it may hold all that follows
+                raise _BrokenError  # it may hold all that follows
             case _:
                 row, end = self._value(at, 2)
         if self._at(self._space(end)) not in (",", "]", "{"):
-            raise _Broken
+            raise _BrokenError
         return row, end
 
     def _end_of_broken(self, at: int) -> int:
@@ -300,14 +300,14 @@ class _Reader:
         following = self._next_row(at)
         end = self._end_by_brackets(at, following)
         if end is not None and self._space(end) == len(self._text):
-            raise _Broken  # the document was cut off behind this row
+            raise _BrokenError  # the document was cut off behind this row
         if following is not None:
             by_brackets = end is not None and self._at(self._space(end)) == ","
             return end if end is not None and by_brackets else following
         # It is the last one. If the document has an end, that is where the rows end.
         tail = _TAIL.search(self._text, max(at, len(self._text) - _TAIL_SIZE))
         if tail is None:
-            raise _Broken
+            raise _BrokenError
         return tail.start()
 
     def _end_by_brackets(self, at: int, before: int | None) -> int | None:
@@ -315,7 +315,7 @@ class _Reader:
             return None
         try:
             return self._skip(at, 3, before)[0]
-        except _Broken:
+        except _BrokenError:
             return None
 
     def _next_row(self, at: int) -> int | None:
@@ -332,7 +332,7 @@ class _Reader:
             self._step()
             try:
                 row, _ = self._member_of_rows(match.end())
-            except _Broken:
+            except _BrokenError:
                 continue
             if isinstance(row, dict) and "id" in row:
                 return match.start()

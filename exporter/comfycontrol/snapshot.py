@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from exporter.comfycontrol.documents import Fields, MalformedDocument, load_object
+from exporter.comfycontrol.documents import Fields, MalformedDocumentError, load_object
 
 MAX_SNAPSHOT_SIZE = 1024 * 1024
 """Bytes that a snapshot may have; the same as an event may have."""
 
 
-class MalformedSnapshot(MalformedDocument):
+class MalformedSnapshotError(MalformedDocumentError):
     """The data of an event that is no snapshot. Its text says why, and quotes nothing."""
 
 
@@ -56,17 +56,17 @@ def parse_snapshot(data: str | bytes) -> ParsedSnapshot:
     """Read the data of one event. Unknown fields are ignored.
 
     Raises:
-        MalformedSnapshot: it is no JSON object, it has no usable status, or it is too long. A
+        MalformedSnapshotError: it is no JSON object, it has no usable status, or it is too long. A
             fault in any other field costs that field alone.
     """
     try:
         document = load_object(data, MAX_SNAPSHOT_SIZE)
-    except MalformedDocument as error:
-        raise MalformedSnapshot(str(error)) from None
+    except MalformedDocumentError as error:
+        raise MalformedSnapshotError(str(error)) from None
     fields = Fields(document)
     status = fields.text("status")
     if status is None:
-        raise MalformedSnapshot("the snapshot has no usable status")
+        raise MalformedSnapshotError("the snapshot has no usable status")
     snapshot = Snapshot(
         status=status,
         queue_number=fields.queue_number(),

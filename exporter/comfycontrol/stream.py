@@ -13,7 +13,7 @@ import urllib3.exceptions
 
 from exporter.comfycontrol.failures import CALL_ERRORS
 from exporter.comfycontrol.framing import EventFraming
-from exporter.comfycontrol.snapshot import MalformedSnapshot, Snapshot, parse_snapshot
+from exporter.comfycontrol.snapshot import MalformedSnapshotError, Snapshot, parse_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,7 +78,7 @@ class MalformedReading:
     """An event that was no snapshot."""
 
 
-Reading = NewSnapshot | RepeatedSnapshot | MalformedReading
+SnapshotReading = NewSnapshot | RepeatedSnapshot | MalformedReading
 
 
 class EventReader:
@@ -97,7 +97,7 @@ class EventReader:
         self._last: Snapshot | None = None
         self._last_data: str | bytes = ""
 
-    def read(self, name: str, data: str) -> Reading | None:
+    def read(self, name: str, data: str) -> SnapshotReading | None:
         """Make a reading of an event; None: it was none, and is not to be counted."""
         kept = _keep(data, self._keep_whole)
         if self._last is not None and kept == self._last_data:
@@ -105,7 +105,7 @@ class EventReader:
             return RepeatedSnapshot(self._last)
         try:
             parsed = parse_snapshot(data)
-        except MalformedSnapshot:
+        except MalformedSnapshotError:
             if name.lower() in _KEEP_ALIVE:
                 return None
             self.updates += 1
@@ -122,7 +122,7 @@ class EventReader:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class TakenEvents:
     """An open stream, for another reader.
 
     Attributes:
@@ -144,7 +144,7 @@ class Stream:
     """The snapshots of one workflow as they arrive; to be iterated over once, by one thread.
 
     Iterating never raises for what the service or the network does; it ends, and ``ending`` says
-    how. Another thread ends it by ``call.abort()``. Whoever leaves off earlier calls ``close()``.
+    how. Another thread ends it by ``call.abort()``. To stop earlier, call ``close()``.
 
     Attributes:
         opened_at: when the headers were there, by the client's monotonic clock.
@@ -192,7 +192,7 @@ class Stream:
     ) -> None:
         self.close()
 
-    def __iter__(self) -> Iterator[Reading]:
+    def __iter__(self) -> Iterator[SnapshotReading]:
         try:
             for event in sseclient.SSEClient(self._read_blocks()).events():
                 reading = self._events.read(event.event, event.data)
@@ -205,7 +205,7 @@ class Stream:
             self.close()
 
     def close(self) -> None:
-        """Let the connection go, from the thread that reads. Again is nothing.
+        """Let the connection go, from the thread that reads. Calling it again does nothing.
 
         It goes back to the pool only if the answer has been read to its very end.
         """
@@ -224,11 +224,11 @@ class Stream:
         """
         return self._events.updates
 
-    def take_over(self) -> Taken:
+    def take_over(self) -> TakenEvents:
         """Hand all of it to another reader. This stream is of no further use then."""
         self._closed = True
         self._call.due = None
-        return Taken(self._response, self._call, self._silence, self._gap, self._on_end)
+        return TakenEvents(self._response, self._call, self._silence, self._gap, self._on_end)
 
     def _see_life(self) -> None:
         self._call.due = time.monotonic() + self._silence

@@ -9,7 +9,7 @@ from exporter.config.faults import ConfigError, Fault
 from exporter.config.loading import check, from_environment, in_postgres, load
 from exporter.config.models import Account, Config, Listing, Metrics, Push, RateLimit, Runners
 from exporter.config.slices import Slice
-from exporter.config.tokens import TokenSource, TokenUnreadable
+from exporter.config.tokens import TokenSource, TokenUnreadableError
 from exporter.config.workflow_ids import parse_workflow_id, parse_workflow_ids
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
     "Runners",
     "Slice",
     "TokenSource",
-    "TokenUnreadable",
+    "TokenUnreadableError",
     "check",
     "from_environment",
     "in_postgres",

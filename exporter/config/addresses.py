@@ -97,7 +97,7 @@ def _one_host(host: str) -> str:
         its_own = first in _ITS_NAMES and f".{domain}" in (".", *_ITS_DOMAINS)
         return THIS_MACHINE if its_own or name.endswith(".localhost") else name
     if number.is_loopback or number.is_unspecified:
-        # Whoever connects to the unspecified address reaches the machine itself.
+        # Anyone who connects to the unspecified address reaches the machine itself.
         return THIS_MACHINE
     return f"[{number}]" if number.version == 6 else str(number)
 

@@ -173,7 +173,7 @@ def _syntax_fault(
     return Fault("", f"is not YAML{place}: {shown_problem}", remedy, line)
 
 
-class _TooMuch(Exception):  # noqa: N818 - control flow, not an error
+class _TooMuchError(Exception):
     """The document holds more values than any configuration."""
 
 
@@ -194,7 +194,7 @@ class _Builder:
         """Fill the document."""
         try:
             self._document.data = self._value(root, ())
-        except _TooMuch:
+        except _TooMuchError:
             self._document.tell(
                 (),
                 f"holds more than {_MOST_VALUES:,} values once its aliases are followed",
@@ -205,7 +205,7 @@ class _Builder:
     def _value(self, node: yaml.Node, path: KeyPath) -> Data:
         self._values += 1
         if self._values > _MOST_VALUES:
-            raise _TooMuch
+            raise _TooMuchError
         line = node.start_mark.line + 1
         if len(self._within) >= _DEEPEST:
             remedy = "Write out what the aliases stand for."

@@ -10,7 +10,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from exporter.config.faults import fault
 
-# It also matches nothing at all, hence the shortest length. Nine digits are 31 years in seconds:
+# It also matches nothing at all, so check the shortest length. Nine digits are 31 years in seconds:
 # past any use, and short of what an integer parser minds.
 # The pattern is kept to what Go's regular expressions know, because Helm checks values with them.
 PATTERN: str = r"^([0-9]{1,9}d)?([0-9]{1,9}h)?([0-9]{1,9}m)?([0-9]{1,9}s)?([0-9]{1,9}ms)?$"
@@ -28,7 +28,7 @@ def parse_duration(text: str) -> float:
         ValueError: The text is no duration. The message does not repeat it.
     """
     match = _PATTERN.match(text)
-    # `$` also matches before a last newline, hence the comparison of lengths.
+    # `$` also matches before a last newline, so check the comparison of lengths.
     if len(text) < _SHORTEST or match is None or match.end() != len(text):
         raise ValueError("not a duration")
     parts = zip(match.groups(), _MILLISECONDS.items(), strict=True)

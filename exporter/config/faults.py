@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, said so that a person can mend it."""
+"""What is wrong with a configuration, said so that a person can fix it."""
 
 import re
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ _SERVICE_PREFIX = "cfc_"  # every token of the service begins with it
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong, and what mends it.
+    """One thing that is wrong, and what fixes it.
 
     No field ever carries a value from the file or the environment: a secret in the wrong place
     stays unseen. The line says where to look.

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
 from exporter.config.faults import fault, shown
-from exporter.config.tokens import TokenSource, TokenUnreadable
+from exporter.config.tokens import TokenSource, TokenUnreadableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def _readable(path: Path, info: ValidationInfo) -> Path:
     if isinstance(info.context, Loading):
         try:
             TokenSource.file(path).read()
-        except TokenUnreadable as error:
+        except TokenUnreadableError as error:
             name = nameable(path, info.context.folder)
             which = "a token file" if name is None else f"the token file {name}"
             reason = (

@@ -7,8 +7,8 @@ from typing import Final
 
 from exporter.config.faults import Fault
 from exporter.config.workflow_ids import parse_workflow_ids
-from exporter.plain_files import Unreadable, read_plain
-from exporter.watching import Fingerprint, fingerprint, fingerprint_of
+from exporter.files.plain import UnreadableError, read_plain
+from exporter.files.watching import Fingerprint, fingerprint, fingerprint_of
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 """A list of over 400,000 ids; whatever is larger is not one."""
@@ -42,7 +42,7 @@ def read_ids(path: Path) -> IdFile:
         file = read_plain(path, MAX_FILE_BYTES)
         taken = fingerprint(file.status)
         ids, faults = parse_workflow_ids(file.content.decode("utf-8-sig"))
-    except Unreadable as error:
+    except UnreadableError as error:
         remedy = "Name a list of ids that this user can read; split one that is too large."
         return IdFile(None, (Fault("", error.reason, remedy),), taken)
     except UnicodeDecodeError as error:

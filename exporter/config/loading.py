@@ -12,9 +12,9 @@ from exporter.config.faults import MOST_TOLD, ConfigError, Fault, key_path
 from exporter.config.files import Loading
 from exporter.config.id_files import files_of, read_ids
 from exporter.config.models import Config
-from exporter.config.storage import DsnUnreadable, Postgres, Storage, read_dsn
-from exporter.config.tokens import TokenSource, TokenUnreadable
-from exporter.plain_files import Unreadable, read_plain
+from exporter.config.storage import DsnUnreadableError, Postgres, Storage, read_dsn
+from exporter.config.tokens import TokenSource, TokenUnreadableError
+from exporter.files.plain import UnreadableError, read_plain
 
 _LARGEST: Final = 1024 * 1024
 
@@ -115,7 +115,7 @@ def in_postgres(config: Config, dsn_file: Path) -> Config:
         raise ConfigError([fault], "command line")
     try:
         read_dsn(dsn_file)
-    except DsnUnreadable as error:
+    except DsnUnreadableError as error:
         # Not the name: some write the connection string where its file should be named.
         fault = Fault(
             flag,
@@ -131,7 +131,7 @@ def in_postgres(config: Config, dsn_file: Path) -> Config:
 def _readable_token(path: Path) -> Path:
     try:
         TokenSource.file(path).read()
-    except TokenUnreadable as error:
+    except TokenUnreadableError as error:
         # Whole: a relative path starts from wherever the exporter was started.
         reason = f"names {str(path.absolute())!r}, which {error.reason}"
         fault = Fault(environment.TOKEN_FILE, reason, error.remedy)
@@ -218,7 +218,7 @@ def _text(path: Path) -> tuple[str | None, list[Fault]]:
     line = None
     try:
         return read_plain(path, _LARGEST).content.decode("utf-8-sig"), []
-    except Unreadable as error:
+    except UnreadableError as error:
         reason = error.reason
         if "larger" in reason:
             remedy = "Move lists of ids into files, and name these under `workflow_files`."

@@ -16,7 +16,7 @@ from exporter.config.metrics import Metrics
 from exporter.config.section import Broken, Section, example_of
 from exporter.config.storage import Postgres, Storage
 from exporter.config.token_shapes import shape_of
-from exporter.config.tokens import TokenUnreadable
+from exporter.config.tokens import TokenUnreadableError
 
 
 class Config(Section):
@@ -130,8 +130,8 @@ class Config(Section):
         for index, account in enumerate(self.accounts):
             try:
                 token = account.token.read()
-            except TokenUnreadable:
-                # It was there a moment ago; whoever needs it tells that it is not.
+            except TokenUnreadableError:
+                # It was there a moment ago; anyone who needs it tells that it is not.
                 continue
             key = "token" if account.token_file is None else "token_file"
             shape = shape_of(token)

@@ -120,7 +120,8 @@ _TAIL: Final = f"""\
 
 - **Durations** are whole numbers with units, the larger first: `500ms`, `5s`, `2m`, `1h30m`, `24h`,
   `7d`. A number without a unit is refused.
-- **`${{VAR}}`** in any text is replaced from the environment; a variable that is not set is a fault.
+- **`${{VAR}}`** in any text is replaced from the environment; a variable that is not set is a
+fault.
   `$$` is a dollar sign. This happens after the YAML is read, so that a value is only ever a value.
   Regular expressions (`match`) stay as they are written.
   Inside `{{…}}` and `[…]`, YAML wants quotes around it: `{{token: "${{VAR}}"}}`.
@@ -136,40 +137,47 @@ A token is what goes into an HTTP header: one line of visible ASCII, at most 16 
 around it is taken off. A token file must be readable when the configuration is loaded. It is read
 again when it changes and when the service refuses the token, so a rotated token needs no restart.
 
-No message repeats a value from the file or the environment, so that a token in the wrong place stays
-unseen: the line number says where to look. A name that could itself be a token is `(not shown)`.
+No message repeats a value from the file or the environment, so that a token in the wrong place
+stays unseen: the line number says where to look. A name that could itself be a token is `(not shown)`.
 
 ## Reloading
 
-A running exporter reads its configuration again on **SIGHUP**; on **`POST /-/reload`**, where it was
-started with `--web.enable-lifecycle`; and, with **`--config.watch`**, whenever the file has changed. It looks
-every 2 s and waits until the file was the same twice, so a change takes up to some 4 s.
+A running exporter reads its configuration again on **SIGHUP**; on **`POST /-/reload`**, where it
+was started with `--web.enable-lifecycle`; and, with **`--config.watch`**, whenever the file has
+changed. It looks every 2 s and waits until the file was the same twice, so a change takes up to
+some 4 s.
 
-- What stays the same goes on undisturbed. Accounts and ids come and go, tokens, limits, `listing` and
-  `max_streams` change, and no other stream is touched. Only an account whose `base_url` changes begins anew.
-- An account that is taken out vanishes from `/metrics`. What was counted of it stays in the ledger: when it
+- What stays the same goes on undisturbed. Accounts and ids come and go, tokens, limits, `listing`
+and
+  `max_streams` change, and no other stream is touched. Only an account whose `base_url` changes
+  starts over.
+- An account that is taken out vanishes from `/metrics`. What was counted of it stays in the ledger:
+when it
   comes back its counters go on where they were, and what ended meanwhile is counted from the list.
 - An id that nothing names any more is followed on by the list, where there is one, and else dropped
   (`comfycontrol_workflows_dropped_total{{reason="withdrawn"}}`).
-  One that is named anew is followed anew. A pushed id stays when its entry here goes.
+  One that is named again is followed again. A pushed id stays when its entry here goes.
 - Wider `tags` or a longer `lookback` find what is open from then on. Of what had ended
   before, only what the newest pages of the list still show is counted.
-- Changed buckets start that histogram anew.
+- Changed buckets start that histogram again.
 - Changed slices make new series and lose no total: [slices.md](slices.md#when-slices-change).
 - **A file with a fault changes nothing.** The old configuration stays in use,
-  `comfycontrol_exporter_config_last_reload_successful` turns 0, the log names every fault, and `POST /-/reload`
-  answers 500 with them. It answers 503 while another such request is still at work.
+  `comfycontrol_exporter_config_last_reload_successful` turns 0, the log names every fault, and
+  `POST /-/reload` answers 500 with them. It answers 503 while another such request is still at
+  work.
 
-SIGHUP and `POST /-/reload` read the file of `--web.config.file` along with it, and change something only
-where both are right. Token files, files of workflow ids, and the files of `--web.config.file` are watched always. Flags are
-read at the start alone.
+SIGHUP and `POST /-/reload` read the file of `--web.config.file` along with it, and change something
+only where both are right. Token files, files of workflow ids, and the files of `--web.config.file`
+are watched always. Flags are read at the start alone.
 
 ## Environment variables
 
 | variable | meaning |
 | --- | --- |
-| `{environment.TOKEN}` | API token. Without `--config.file` it makes one account, `default`, that is listed with the defaults. |
-| `{environment.TOKEN_FILE}` | Instead of it, a file that holds the token alone; it is read again when it changes, or the service refuses the token. |
+| `{environment.TOKEN}` | API token. Without `--config.file` it makes one account, `default`, that
+is listed with the defaults. |
+| `{environment.TOKEN_FILE}` | Instead of it, a file that holds the token alone; it is read again
+when it changes, or the service refuses the token. |
 | `{environment.BASE_URL}` | Address of the service for that account. Default, also when empty: `{Account.model_fields["base_url"].default}`. |
 | any other | Only where the file says `${{NAME}}`. |
 
@@ -177,8 +185,10 @@ read at the start alone.
 
 | code | `check-config` | the exporter |
 | --- | --- | --- |
-| 0 | the file is right; warnings may be listed. `--online`: and so is every account | stopped as asked |
-| 1 | every fault is listed, with line, key, reason and remedy. `--online`: or an account is wrong | the same, and nothing was started |
+| 0 | the file is right; warnings may be listed. `--online`: and so is every account | stopped as
+asked |
+| 1 | every fault is listed, with line, key, reason and remedy. `--online`: or an account is wrong |
+the same, and nothing was started |
 | 2 | not used | it could not listen on its address |
 
 ## What is refused besides wrong values

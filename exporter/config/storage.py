@@ -8,36 +8,36 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from exporter.config.faults import fault
 from exporter.config.files import Loading, located, nameable
 from exporter.config.section import Section, absent_by_default
-from exporter.plain_files import Unreadable, read_plain
+from exporter.files.plain import UnreadableError, read_plain
 
 _LARGEST: Final = 16 * 1024
 
 
-class DsnUnreadable(Exception):  # noqa: N818 - a state of the file
-    """The connection string cannot be had now. The reason continues the file's name."""
+class DsnUnreadableError(Exception):
+    """The connection string cannot be read now. The reason continues the file's name."""
 
 
 def read_dsn(path: Path) -> str:
     """The connection string that a file holds, as it is now.
 
     Raises:
-        DsnUnreadable: it cannot be read, or holds none.
+        DsnUnreadableError: it cannot be read, or holds none.
     """
     try:
         content = read_plain(path, _LARGEST).content
-    except Unreadable as error:
-        raise DsnUnreadable(error.reason) from None
+    except UnreadableError as error:
+        raise DsnUnreadableError(error.reason) from None
     try:
         text = content.decode().strip()
     except UnicodeDecodeError:
         text = None
     # Outside of the handler: its error holds what was read.
     if text is None:
-        raise DsnUnreadable("is not text in UTF-8")
+        raise DsnUnreadableError("is not text in UTF-8")
     if not text:
-        raise DsnUnreadable("is empty")
+        raise DsnUnreadableError("is empty")
     if "\0" in text:
-        raise DsnUnreadable("has a character that no connection string has")
+        raise DsnUnreadableError("has a character that no connection string has")
     return text
 
 
@@ -46,7 +46,7 @@ def _readable(path: Path, info: ValidationInfo) -> Path:
         return path
     try:
         read_dsn(path)
-    except DsnUnreadable as error:
+    except DsnUnreadableError as error:
         # Some write the connection string where its file should be named.
         name = nameable(path, info.context.folder)
         which = "a file that" if name is None else f"the file {name}, which"
@@ -82,4 +82,4 @@ class Storage(Section):
     )
 
 
-__all__ = ["DsnUnreadable", "Postgres", "Storage", "read_dsn"]
+__all__ = ["DsnUnreadableError", "Postgres", "Storage", "read_dsn"]

@@ -9,7 +9,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from exporter.config.faults import fault
-from exporter.plain_files import Unreadable, read_plain
+from exporter.files.plain import UnreadableError, read_plain
 
 MASK: str = "<secret>"
 """What stands for a secret wherever one would be printed."""
@@ -18,16 +18,16 @@ _LARGEST = 16 * 1024
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
-class TokenUnreadable(Exception):  # noqa: N818 - a name of the public interface
-    """A token that cannot be had now. The text names the file and the reason, never the content.
+class TokenUnreadableError(Exception):
+    """A token that cannot be read now. The text names the file and the reason, never the content.
 
     Attributes:
         reason: What is wrong, without the file's name.
-        remedy: What mends it, in full sentences.
+        remedy: What fixes it, in full sentences.
     """
 
     def __init__(self, reason: str, remedy: str, path: Path | None = None) -> None:
-        """Say what is wrong, what mends it, and with which file, if there is one."""
+        """Say what is wrong, what fixes it, and with which file, if there is one."""
         self.reason = reason
         self.remedy = remedy
         subject = "token" if path is None else f"token file {str(path)!r}"
@@ -35,35 +35,35 @@ class TokenUnreadable(Exception):  # noqa: N818 - a name of the public interface
 
 
 def _checked(text: str) -> str:
-    """A token as it goes into an HTTP header, or `TokenUnreadable`."""
+    """A token as it goes into an HTTP header, or `TokenUnreadableError`."""
     token = text.strip()
     alone = "Give the token alone, in one line."
     if not token:
-        raise TokenUnreadable("is empty", alone)
+        raise TokenUnreadableError("is empty", alone)
     if token.split(maxsplit=1)[0].lower() == "bearer":
-        raise TokenUnreadable("has a scheme before it", "Leave out `Bearer`: it is added.")
+        raise TokenUnreadableError("has a scheme before it", "Leave out `Bearer`: it is added.")
     if any(c.isspace() for c in token):
-        raise TokenUnreadable("has white space or a line break inside", alone)
+        raise TokenUnreadableError("has white space or a line break inside", alone)
     if not token.isascii():
-        raise TokenUnreadable("has characters outside ASCII", alone)
+        raise TokenUnreadableError("has characters outside ASCII", alone)
     if not _VISIBLE.fullmatch(token):
-        raise TokenUnreadable("has control characters", alone)
+        raise TokenUnreadableError("has control characters", alone)
     if len(token) > _LARGEST:
-        raise TokenUnreadable("is longer than 16 KiB", alone)
+        raise TokenUnreadableError("is longer than 16 KiB", alone)
     return token
 
 
 def _content(path: Path) -> str:
-    """The text of a token file, or `TokenUnreadable`."""
+    """The text of a token file, or `TokenUnreadableError`."""
     readable = "Name a file that holds the token alone and that this user can read."
     try:
         content = read_plain(path, _LARGEST).content
-    except Unreadable as error:
+    except UnreadableError as error:
         reason = error.reason
     else:
         # Every byte is a character here, so that the rule for ASCII is the one that speaks.
         return content.decode("latin-1")
-    raise TokenUnreadable(reason, readable, path)
+    raise TokenUnreadableError(reason, readable, path)
 
 
 class TokenSource:
@@ -85,7 +85,7 @@ class TokenSource:
         """A token that never changes; white space around it is taken off.
 
         Raises:
-            TokenUnreadable: It is empty, or no HTTP header could carry it.
+            TokenUnreadableError: It is empty, or no HTTP header could carry it.
         """
         return cls(token=_checked(token))
 
@@ -100,20 +100,20 @@ class TokenSource:
         return self._path
 
     def read(self) -> str:
-        """The token as it is now; for a file, read anew.
+        """The token as it is now; for a file, read again.
 
         Raises:
-            TokenUnreadable: The file is missing or unreadable, or what it holds is no token.
+            TokenUnreadableError: The file is missing or unreadable, or what it holds is no token.
         """
         if self._token is not None:
             return self._token
         if self._path is None:
-            raise TokenUnreadable("was not given", "Give a token or a token file.")
+            raise TokenUnreadableError("was not given", "Give a token or a token file.")
         try:
             return _checked(_content(self._path))
-        except TokenUnreadable as error:
+        except TokenUnreadableError as error:
             reason, remedy = error.reason, error.remedy
-        raise TokenUnreadable(reason, remedy, self._path)
+        raise TokenUnreadableError(reason, remedy, self._path)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TokenSource):
@@ -144,7 +144,7 @@ class TokenSource:
             raise fault("is not text", "Write `token: ${COMFYCONTROL_TOKEN}`, or use `token_file`.")
         try:
             return cls.literal(value)
-        except TokenUnreadable as error:
+        except TokenUnreadableError as error:
             raise fault(error.reason, error.remedy) from None
 
     @classmethod

@@ -14,19 +14,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from exporter.budget.budget import Permit, RequestBudget
+from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import (
-    Aborted,
-    BadRequest,
+    AbortedError,
+    BadRequestError,
     Call,
     Client,
-    Forbidden,
-    NotFound,
-    RateLimited,
+    ForbiddenError,
+    NotFoundError,
+    RateLimitedError,
     ServiceError,
-    Unauthorized,
+    UnauthorizedError,
 )
-from exporter.comfycontrol.budget import RequestBudget, Turn
-from exporter.comfycontrol.window import Purpose
 from exporter.following.answers import (
     AccountHealth,
     Answers,
@@ -36,7 +36,7 @@ from exporter.following.answers import (
 )
 from exporter.following.held_back import HeldBack
 from exporter.following.refusals import Refusals
-from exporter.following.stop import Stop, Stopped
+from exporter.following.stop import Stop, StoppedError
 from exporter.following.threads import CallThreads
 from exporter.retrying import Backoff
 
@@ -48,7 +48,7 @@ MISLED_IN_A_ROW: Final = 3
 """So many answers as of a wrong address, and no usable one, before the address is suspected in the
 log: an edge in front of the service gives one such page now and then."""
 
-_LIST_PURPOSES: Final = (Purpose.LIST_FIRST_PAGE, Purpose.LIST_DEEPER_PAGE)
+_LIST_PURPOSES: Final = (Priority.LIST_FIRST_PAGE, Priority.LIST_DEEPER_PAGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class AccountAccess:
         self.account: Final = account
         self.client: Final = client
         self.refusals: Final = Refusals()
-        """Of single ids, by whomever they were asked for."""
+        """Of single ids, no matter who asked for them."""
         self._budget = budget
         self._reload_token = reload_token
         self._token_shape = token_shape
@@ -129,7 +129,7 @@ class AccountAccess:
 
     def ask(  # noqa: PLR0913 - what a request is
         self,
-        purpose: Purpose,
+        purpose: Priority,
         stop: Stop,
         request: Callable[[Call], Answer],
         *,
@@ -144,7 +144,7 @@ class AccountAccess:
         refusal says nothing of the account.
 
         Raises:
-            Stopped: asked to end, or no longer wanted when its turn came.
+            StoppedError: asked to end, or no longer wanted when its turn came.
             ServiceError: the service refused, failed or was out of reach.
         """
         about_one = about_one or purpose not in _LIST_PURPOSES
@@ -172,7 +172,7 @@ class AccountAccess:
 
     async def ask_on_loop(
         self,
-        purpose: Purpose,
+        purpose: Priority,
         pool: CallThreads,
         request: Callable[[Call], Answer],
         *,
@@ -181,11 +181,11 @@ class AccountAccess:
     ) -> Answer:
         """Do the same as `ask` about one workflow, for a task of an event loop.
 
-        Only the request itself takes a thread of the pool. Whoever waits is ended by cancelling
+        Only the request itself takes a thread of the pool. Anyone who waits is ended by cancelling
         the task; an answer that comes later than that is handed to `discard`, in that thread.
 
         Raises:
-            Stopped: no longer wanted when its turn came, or the budget is closed.
+            StoppedError: no longer wanted when its turn came, or the budget is closed.
             ServiceError: the service refused, failed or was out of reach.
         """
         while True:
@@ -224,7 +224,7 @@ class AccountAccess:
                 with self._changed:
                     self._wakers.discard(wake)
 
-    async def _turn_on_loop(self, purpose: Purpose, still_wanted: Callable[[], bool]) -> Turn:
+    async def _turn_on_loop(self, purpose: Priority, still_wanted: Callable[[], bool]) -> Permit:
         loop, over = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
@@ -239,15 +239,15 @@ class AccountAccess:
             turn.unused()
             raise
         if turn.place is None:
-            raise Stopped
+            raise StoppedError
         if not still_wanted():
             turn.unused()
-            raise Stopped
+            raise StoppedError
         return turn
 
     async def _send_on_loop(
         self,
-        turn: Turn,
+        turn: Permit,
         pool: CallThreads,
         request: Callable[[Call], Answer],
         *,
@@ -259,7 +259,7 @@ class AccountAccess:
             job = pool.submit(self._send, turn, stop, request, for_all=for_all, about_one=True)
         except RuntimeError:
             turn.unused()
-            raise  # no thread to be had, or the pool has ended
+            raise  # no thread is available, or the pool has ended
 
         def clean_up(job: Future[Answer]) -> None:
             if job.exception() is None:
@@ -275,20 +275,20 @@ class AccountAccess:
                 job.add_done_callback(clean_up)
             raise
 
-    def _turn(self, purpose: Purpose, stop: Stop, still_wanted: Callable[[], bool]) -> Turn:
+    def _turn(self, purpose: Priority, stop: Stop, still_wanted: Callable[[], bool]) -> Permit:
         turn = self._budget.enter(purpose)
         with stop.interrupting(turn.cancel):
             granted = turn.wait()
         if not granted:
-            raise Stopped
+            raise StoppedError
         if stop.asked or not still_wanted():
             turn.unused()
-            raise Stopped
+            raise StoppedError
         return turn
 
     def _send(  # noqa: PLR0913 - the same
         self,
-        turn: Turn,
+        turn: Permit,
         stop: Stop,
         request: Callable[[Call], Answer],
         *,
@@ -300,7 +300,7 @@ class AccountAccess:
         try:
             with stop.interrupting(call.abort):
                 answer = request(call)
-        except RateLimited as error:
+        except RateLimitedError as error:
             self.last_error = LastError(class_of(error), self._monotonic())
             turn.refused(error.retry_after)
             with self._changed:
@@ -309,12 +309,16 @@ class AccountAccess:
         except ServiceError as error:
             turn.answered()
             if stop.asked:
-                raise Stopped from None
-            if is_extra and isinstance(error, Unauthorized | Forbidden | NotFound | BadRequest):
+                raise StoppedError from None
+            if is_extra and isinstance(
+                error, UnauthorizedError | ForbiddenError | NotFoundError | BadRequestError
+            ):
                 raise
-            if for_all and isinstance(error, Forbidden):
+            if for_all and isinstance(error, ForbiddenError):
                 # While the whole account is refused, this says nothing of the one id.
-                error = Unauthorized(str(error), code=error.code, retry_after=error.retry_after)
+                error = UnauthorizedError(
+                    str(error), code=error.code, retry_after=error.retry_after
+                )
             self._note_failure(
                 error, _asked_for(turn.purpose, about_one=about_one), about_one=about_one
             )
@@ -337,7 +341,7 @@ class AccountAccess:
                 if isinstance(passed, bool):
                     return passed
                 self._changed.wait(passed.seconds)
-        raise Stopped
+        raise StoppedError
 
     def _try_gate(self, *, about_one: bool) -> "bool | _Wait":
         """Pass the gate if it is open, as above; else how long to wait for a change. Locked."""
@@ -375,7 +379,7 @@ class AccountAccess:
 
     # What the answers say ---------------------------------------------------------------------
 
-    def _note_success(self, purpose: Purpose, *, is_refusal: bool = False) -> None:
+    def _note_success(self, purpose: Priority, *, is_refusal: bool = False) -> None:
         with self._changed:
             was_refused, self._refused = self._refused, False
             self._backoff.worked()
@@ -384,14 +388,17 @@ class AccountAccess:
         if was_refused:
             log.info("account accepted again", extra={"account": self.account})
 
-    def _note_failure(self, error: ServiceError, purpose: Purpose, *, about_one: bool) -> None:
-        if isinstance(error, Aborted):
+    def _note_failure(self, error: ServiceError, purpose: Priority, *, about_one: bool) -> None:
+        if isinstance(error, AbortedError):
             return
         self._hold_back(error, about_one=about_one)
-        if isinstance(error, Unauthorized) or (isinstance(error, Forbidden) and not about_one):
+        if isinstance(error, UnauthorizedError) or (
+            isinstance(error, ForbiddenError) and not about_one
+        ):
             self._note_refusal(error, purpose)
-        elif isinstance(error, BadRequest | NotFound | Forbidden) and (
-            about_one or (isinstance(error, BadRequest) and purpose is not Purpose.LIST_FIRST_PAGE)
+        elif isinstance(error, BadRequestError | NotFoundError | ForbiddenError) and (
+            about_one
+            or (isinstance(error, BadRequestError) and purpose is not Priority.LIST_FIRST_PAGE)
         ):
             # Said of one id, or of a parameter, by a service that knew who asked: no error of the
             # account's.
@@ -401,7 +408,7 @@ class AccountAccess:
             self._note_fault(error, purpose)
         self.last_error = LastError(class_of(error), self._monotonic())
 
-    def _note_fault(self, error: ServiceError, purpose: Purpose) -> None:
+    def _note_fault(self, error: ServiceError, purpose: Priority) -> None:
         with self._changed:
             self._answers.failed(purpose, error, self._monotonic())
             health = self._answers.health(self._monotonic())
@@ -411,7 +418,7 @@ class AccountAccess:
             suspects_address = is_misled and self._misled_in_a_row == MISLED_IN_A_ROW
         if suspects_address:
             log.error(
-                "there is no list at this account's address: is its base_url right?",
+                "no list found at this account's address: check its base_url",
                 extra={
                     "account": self.account,
                     "base_url": self.client.base_url,
@@ -429,7 +436,7 @@ class AccountAccess:
         if before <= now < until:
             # Those that were under way are told the same: once is enough.
             log.warning(
-                "the service asks to stay away",
+                "the service asks us to wait",
                 extra={
                     "account": self.account,
                     "code": error.code,
@@ -438,7 +445,7 @@ class AccountAccess:
                 },
             )
 
-    def _note_refusal(self, error: ServiceError, purpose: Purpose) -> None:
+    def _note_refusal(self, error: ServiceError, purpose: Priority) -> None:
         with self._changed:
             first = not self._refused
             self._refused = True
@@ -453,10 +460,10 @@ class AccountAccess:
             if shape is not None:
                 marks["token_shape"] = shape
             log.error(
-                "the service refuses this account's token: trying again, ids are kept", extra=marks
+                "the service refuses this account's token: retrying, ids are kept", extra=marks
             )
 
 
-def _asked_for(purpose: Purpose, *, about_one: bool) -> Purpose:
+def _asked_for(purpose: Priority, *, about_one: bool) -> Priority:
     """What was really asked for: one workflow may be looked up in the place of a page."""
-    return Purpose.POLL if about_one and purpose in _LIST_PURPOSES else purpose
+    return Priority.POLL if about_one and purpose in _LIST_PURPOSES else purpose

@@ -1,7 +1,7 @@
 """How many rows are asked for at once, where answers are too large or take too long. Pure.
 
 An answer that is too large is asked for again with half as many rows, down to one. After a while
-twice as many are tried again, later and later where that fails. A single row that cannot be had
+twice as many are tried again, later and later where that fails. A single row that cannot be read
 is left out; what followed is asked for in pages that grow at once, for the reason is known.
 """
 

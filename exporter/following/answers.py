@@ -16,24 +16,24 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final, Literal, get_args
 
+from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import (
-    BadRequest,
-    Forbidden,
-    NotFound,
-    RateLimited,
-    ServerFault,
+    BadRequestError,
+    ForbiddenError,
+    NotFoundError,
+    RateLimitedError,
+    ServerFaultError,
     ServiceError,
-    Unauthorized,
-    Unreachable,
-    Unusable,
+    UnauthorizedError,
+    UnreachableError,
+    UnusableError,
 )
-from exporter.comfycontrol.errors import NO_STATUS, Redirected, TooLarge
-from exporter.comfycontrol.window import Purpose
+from exporter.comfycontrol.errors import NO_STATUS, RedirectedError, TooLargeError
 
-Cause = Literal["token_refused", "not_listed", "server_errors", "no_answer", "unusable"]
+DownReason = Literal["token_refused", "not_listed", "server_errors", "no_answer", "unusable"]
 """Why an account is down, as its latest bad answer says."""
 
-CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)
+CAUSES: Final[tuple[DownReason, ...]] = get_args(DownReason)
 
 GRACE_SECONDS: Final = 30.0
 """For so long what an account needs must have failed before the account is down. What is shown of
@@ -50,16 +50,16 @@ apart."""
 
 _Way = Literal["list", "poll", "cause", "stream", "reconcile"]
 
-_WAYS: Final[Mapping[Purpose, _Way]] = {
-    Purpose.LIST_FIRST_PAGE: "list",
-    Purpose.LIST_DEEPER_PAGE: "list",
-    Purpose.POLL: "poll",
-    Purpose.CAUSE: "cause",
-    Purpose.NAMED_STREAM: "stream",
-    Purpose.NEW_STREAM: "stream",
-    Purpose.RECONNECT: "stream",
-    Purpose.RUNNERS: "reconcile",
-    Purpose.RECONCILE: "reconcile",
+_WAYS: Final[Mapping[Priority, _Way]] = {
+    Priority.LIST_FIRST_PAGE: "list",
+    Priority.LIST_DEEPER_PAGE: "list",
+    Priority.POLL: "poll",
+    Priority.CAUSE: "cause",
+    Priority.NAMED_STREAM: "stream",
+    Priority.NEW_STREAM: "stream",
+    Priority.RECONNECT: "stream",
+    Priority.RUNNERS: "reconcile",
+    Priority.RECONCILE: "reconcile",
 }
 
 
@@ -73,7 +73,7 @@ class AccountHealth:
     """There was an answer at all since the start, and not only such as a wrong address gives."""
     down_since: float | None
     """Monotonic time since which what it needs has failed; None while up."""
-    cause: Cause | None = None
+    cause: DownReason | None = None
     """Why it is down, as the latest bad answer says; None while up."""
     usable_at: float | None = None
     """Monotonic time of the latest usable answer; None: there was none yet."""
@@ -99,21 +99,21 @@ class LastError:
 def class_of(error: ServiceError) -> str:
     """The status of an answer and the class of its fault, in our own words alone."""
     what = _CLASSES.get(type(error), "unusable answer")
-    if isinstance(error, Unreachable):
+    if isinstance(error, UnreachableError):
         what = f"{what} ({_REASONS.get(error.reason, 'connection')})"
     return what if error.code == NO_STATUS else f"{error.code}: {what}"
 
 
 _CLASSES: Final[Mapping[type[ServiceError], str]] = {
-    BadRequest: "refused as malformed",
-    Unauthorized: "token refused",
-    Forbidden: "forbidden",
-    NotFound: "not found",
-    RateLimited: "rate limit",
-    ServerFault: "fault of the service, or of a proxy before it",
-    Redirected: "redirected",
-    TooLarge: "answer too large",
-    Unreachable: "no answer",
+    BadRequestError: "refused as malformed",
+    UnauthorizedError: "token refused",
+    ForbiddenError: "forbidden",
+    NotFoundError: "not found",
+    RateLimitedError: "rate limit",
+    ServerFaultError: "fault of the service, or of a proxy before it",
+    RedirectedError: "redirected",
+    TooLargeError: "answer too large",
+    UnreachableError: "no answer",
 }
 _REASONS: Final[Mapping[str, str]] = {
     "dns": "name not resolved",
@@ -155,7 +155,7 @@ class Answers:
         self._ways: dict[_Way, _Record] = {}
         self._refused = False
         self._answered = False
-        self._cause: Cause | None = None
+        self._cause: DownReason | None = None
         self._reason: str | None = None
         self._down_since: float | None = None
         self._was_up = False
@@ -169,7 +169,7 @@ class Answers:
         """There was an answer, which says nothing but that there were too many requests."""
         self._answered = True
 
-    def usable(self, purpose: Purpose, now: float, *, is_refusal: bool = False) -> None:
+    def usable(self, purpose: Priority, now: float, *, is_refusal: bool = False) -> None:
         """The service knew who asked, and answered.
 
         `is_refusal`: it refused one id. So does a wrong address, for all of them: where the list
@@ -189,7 +189,7 @@ class Answers:
         self._judge(now)
 
     def failed(
-        self, purpose: Purpose, error: ServiceError, now: float, *, refused: bool = False
+        self, purpose: Priority, error: ServiceError, now: float, *, refused: bool = False
     ) -> None:
         """There was no usable answer. `refused`: of no way of asking, as the token is refused."""
         self._judge(now)
@@ -257,16 +257,16 @@ class Answers:
             self._down_since, self._was_up = None, True
 
 
-def cause_of(error: ServiceError) -> Cause:
+def cause_of(error: ServiceError) -> DownReason:
     """What a bad answer says of an account."""
     match error:
-        case Unauthorized():
+        case UnauthorizedError():
             return "token_refused"
-        case Forbidden() | NotFound():
+        case ForbiddenError() | NotFoundError():
             return "not_listed"
-        case Unreachable(code=code) if code == NO_STATUS:
+        case UnreachableError(code=code) if code == NO_STATUS:
             return "no_answer"
-        case ServerFault(code=code) if code.startswith("5"):
+        case ServerFaultError(code=code) if code.startswith("5"):
             return "server_errors"
     return "unusable"
 
@@ -274,11 +274,11 @@ def cause_of(error: ServiceError) -> Cause:
 def is_of_wrong_address(error: ServiceError) -> bool:
     """Whether an answer about the list is one that another address than the service's gives."""
     match error:
-        case NotFound() | Redirected():
+        case NotFoundError() | RedirectedError():
             return True
-        case ServerFault(code="404" | "405" | "410"):
+        case ServerFaultError(code="404" | "405" | "410"):
             return True
-        case Unusable(code="200"):
+        case UnusableError(code="200"):
             return True
     return False
 
@@ -291,19 +291,19 @@ def reason_of(error: ServiceError, *, is_misled: bool = False) -> str:
         is_misled: it is one that a wrong address gives, and the right one was never seen.
     """
     match error:
-        case Unauthorized(code=code) if code == NO_STATUS:
+        case UnauthorizedError(code=code) if code == NO_STATUS:
             reason = "its token cannot be sent"
-        case Unauthorized():
+        case UnauthorizedError():
             reason = f"its token is refused ({error.code})"
-        case Forbidden():
+        case ForbiddenError():
             reason = f"its list is refused ({error.code})"
-        case NotFound():
+        case NotFoundError():
             reason = f"there is no list at its address ({error.code})"
-        case Redirected():
+        case RedirectedError():
             reason = f"its address sends elsewhere ({error.code}), which is not followed"
-        case ServerFault(code=code) if code.startswith("5"):
+        case ServerFaultError(code=code) if code.startswith("5"):
             reason = f"the service fails ({code})"
-        case ServerFault():
+        case ServerFaultError():
             reason = f"something before the service refuses ({error.code})"
         case _:
             # Fixed phrases, after what was asked.

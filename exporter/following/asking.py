@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import Final, Literal
 
+from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import Call, ServiceError, Stream, WorkflowDetail
-from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
 from exporter.following.ending import StreamLife, reason_of, reason_of_refusal, refused_because
 from exporter.following.reading import StreamReading, observation_of_detail
-from exporter.following.stop import Stop, Stopped
-from exporter.following.telemetry import Telemetry
-from exporter.observations import Moment, WorkflowRegister
+from exporter.following.stop import Stop, StoppedError
+from exporter.interfaces.observations import Moment, WorkflowRegister
+from exporter.interfaces.telemetry import Telemetry
 
 Way = Literal["stream", "detail"]
 """`stream`: `GET /v1/workflow/{id}/subscribe`; `detail`: `GET /v1/workflow/{id}`. Each tells the
@@ -46,7 +46,7 @@ class Asking:
         self,
         workflow_id: str,
         way: Way,
-        purpose: Purpose,
+        purpose: Priority,
         stop: Stop,
         *,
         wanted: Callable[[], bool],
@@ -66,7 +66,7 @@ class Asking:
             at_most: seconds from the request to the end of its answer; after that it is broken off.
 
         Raises:
-            Stopped: asked to end meanwhile.
+            StoppedError: asked to end meanwhile.
             ServiceError: no answer about this id.
         """
         if not wanted():
@@ -76,7 +76,7 @@ class Asking:
                 self._by_detail(workflow_id, purpose, stop, wanted, at_most)
                 return True
             return self._by_stream(workflow_id, purpose, stop, wanted, at_most)
-        except Stopped:
+        except StoppedError:
             if stop.asked:
                 raise
             return False  # when its turn came, it was not wanted any more
@@ -91,7 +91,7 @@ class Asking:
     def _by_detail(
         self,
         workflow_id: str,
-        purpose: Purpose,
+        purpose: Priority,
         stop: Stop,
         wanted: Callable[[], bool],
         at_most: float | None,
@@ -111,7 +111,7 @@ class Asking:
     def _by_stream(
         self,
         workflow_id: str,
-        purpose: Purpose,
+        purpose: Priority,
         stop: Stop,
         wanted: Callable[[], bool],
         at_most: float | None,

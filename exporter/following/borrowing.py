@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from math import inf
 from typing import Final
 
-from exporter.observations import (
+from exporter.interfaces.observations import (
     GivenUp,
     Moment,
     Observation,

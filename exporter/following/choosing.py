@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
-from exporter.comfycontrol.window import Limit, Purpose
-from exporter.observations import OpenWorkflow, Status
+from exporter.budget.sliding_window import Limit, Priority
+from exporter.interfaces.observations import OpenWorkflow, Status
 
 STREAM_SECONDS: Final = 240.0
 """The service closes a stream after 120 updates of about 2 s."""
@@ -65,7 +65,7 @@ def choose_streams(
 
     Ids that somebody named come first, then the queued, then the running, then the oldest. Named
     ids that nobody ever saw come last, but for a part of the streams (`UNSEEN_PART`).
-    Within a class whoever has a stream keeps it, so that nothing moves without a reason.
+    Within a class the one who has a stream keeps it, so that nothing moves without a reason.
     """
 
     def rank(workflow: OpenWorkflow) -> tuple[bool, int, bool, float]:
@@ -92,9 +92,9 @@ def rest_of(workflows: Iterable[OpenWorkflow], besides: Collection[str]) -> list
     return sorted(rest, key=lambda workflow: order[workflow.workflow_id])
 
 
-def purpose_of(workflow: OpenWorkflow) -> Purpose:
+def purpose_of(workflow: OpenWorkflow) -> Priority:
     """What its first stream waits as in the request budget."""
-    return Purpose.NEW_STREAM if workflow.source == "listing" else Purpose.NAMED_STREAM
+    return Priority.NEW_STREAM if workflow.source == "listing" else Priority.NAMED_STREAM
 
 
 def _is_unseen(workflow: OpenWorkflow) -> bool:

@@ -5,12 +5,12 @@ import threading
 from collections.abc import Callable, Collection
 from typing import Final
 
+from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import ServiceError
-from exporter.comfycontrol.window import Purpose
 from exporter.following.asking import Asking, Way
 from exporter.following.debts import DebtOrder
-from exporter.following.stop import Stop, Stopped
-from exporter.observations import Moment, WorkflowRegister
+from exporter.following.stop import Stop, StoppedError
+from exporter.interfaces.observations import Moment, WorkflowRegister
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class _Try:
 class DebtCollector:
     """Has a few places, and gives them to those who wait longest.
 
-    One that cannot be had now makes room for the next, and is asked for again later.
+    One that cannot be read now makes room for the next, and is asked for again later.
 
     Args:
         asking: the account's questions.
@@ -88,7 +88,7 @@ class DebtCollector:
                 try:
                     one.thread.start()
                 except RuntimeError:
-                    # No thread to be had: it must not hold its place for ever.
+                    # No thread is available: it must not hold its place for ever.
                     del self._tries[one.workflow_id]
                     raise
 
@@ -116,12 +116,12 @@ class DebtCollector:
             answered = self._asking.ask(
                 one.workflow_id,
                 one.way,
-                Purpose.CAUSE,
+                Priority.CAUSE,
                 one.stop,
                 wanted=self._wanted(one),
                 at_most=CAUSE_SECONDS,
             )
-        except Stopped:
+        except StoppedError:
             pass
         except ServiceError as error:
             at_least = error.retry_after
@@ -136,7 +136,7 @@ class DebtCollector:
             )
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the asking
             log.error(  # noqa: TRY400 - a traceback shows values as well
-                "asking for a cause failed",
+                "reading a cause failed",
                 extra={
                     "account": self._account,
                     "workflow_id": one.workflow_id,

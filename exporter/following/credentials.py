@@ -4,8 +4,8 @@ import logging
 import threading
 from contextlib import suppress
 
-from exporter.config import TokenSource, TokenUnreadable
-from exporter.watching import WatchedState
+from exporter.config import TokenSource, TokenUnreadableError
+from exporter.files.watching import WatchedState
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ class Credentials:
         source: where the token comes from.
 
     Raises:
-        TokenUnreadable: it cannot be read.
+        TokenUnreadableError: it cannot be read.
     """
 
     def __init__(self, account: str, source: TokenSource) -> None:
@@ -40,9 +40,9 @@ class Credentials:
         source = self._source
         try:
             token = source.read()
-        except TokenUnreadable as error:
+        except TokenUnreadableError as error:
             log.warning(
-                "the token cannot be read again",
+                "cannot reload the token",
                 extra={"account": self._account, "reason": error.reason},
             )
             return False
@@ -59,7 +59,7 @@ class Credentials:
         before = self._token
         if not self.reload() or self._token == before:
             return False
-        log.info("the token was changed", extra={"account": self._account})
+        log.info("token changed", extra={"account": self._account})
         return True
 
     def change(self, source: TokenSource, token: str) -> bool:
@@ -67,7 +67,7 @@ class Credentials:
         file = _watched(source)
         # Once more: a change of the file before it was watched would never be noticed. It could
         # be read a moment ago, so where it cannot now, what was read then is as good.
-        with suppress(TokenUnreadable):
+        with suppress(TokenUnreadableError):
             token = source.read()
         with self._changing:
             before, self._token = self._token, token

@@ -4,18 +4,18 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from exporter.comfycontrol import (
-    Aborted,
-    BadRequest,
-    Forbidden,
-    NotFound,
-    RateLimited,
+    AbortedError,
+    BadRequestError,
+    ForbiddenError,
+    NotFoundError,
+    RateLimitedError,
     ServiceError,
     StreamEnding,
-    Unauthorized,
-    Unreachable,
+    UnauthorizedError,
+    UnreachableError,
 )
-from exporter.following.telemetry import StreamEnd
-from exporter.observations import DropReason
+from exporter.interfaces.observations import DropReason
+from exporter.interfaces.telemetry import StreamEnd
 
 LIMIT_UPDATES: Final = 110
 """The service closes after 120 updates; a few may have been lost or merged on the way."""
@@ -155,11 +155,11 @@ def is_believed(refusal: Refusal, *, seen: bool, answering: Answering | None, no
 def refused_because(error: ServiceError) -> DropReason | None:
     """What the service itself says is wrong with the id that was asked for; None: nothing."""
     match error:
-        case BadRequest():
+        case BadRequestError():
             return "malformed"
-        case Forbidden():
+        case ForbiddenError():
             return "forbidden"
-        case NotFound():
+        case NotFoundError():
             return "not_found"
         case _:
             return None
@@ -171,9 +171,9 @@ def after_refusal(error: ServiceError, *, believed: bool) -> Next:
     `believed`: where it is about the id, whether it is believed (see `is_believed`).
     """
     match error:
-        case Aborted():
+        case AbortedError():
             return Next("done")
-        case RateLimited() | Unauthorized():
+        case RateLimitedError() | UnauthorizedError():
             # The budget, or the account's gate, holds everyone back: no need for more.
             return Next("reconnect")
     reason = refused_because(error)
@@ -185,9 +185,9 @@ def after_refusal(error: ServiceError, *, believed: bool) -> Next:
 def reason_of_refusal(error: ServiceError) -> StreamEnd:
     """How users see a stream that could not be opened."""
     match error:
-        case Aborted():
+        case AbortedError():
             return "shutdown"
-        case Unreachable():
+        case UnreachableError():
             return "dropped"
         case _:
             return "refused"

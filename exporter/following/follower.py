@@ -8,8 +8,8 @@ from contextlib import suppress
 from math import inf
 from typing import Final
 
+from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import LiveStream, ServiceError, Stream
-from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
 from exporter.following.ending import (
     Next,
@@ -20,10 +20,10 @@ from exporter.following.ending import (
 )
 from exporter.following.loop import StreamLoop
 from exporter.following.reading import StreamReading
-from exporter.following.stop import Stopped
-from exporter.following.telemetry import StreamEnd, Telemetry
+from exporter.following.stop import StoppedError
 from exporter.following.threads import CallThreads
-from exporter.observations import Moment, Observation, WorkflowRegister
+from exporter.interfaces.observations import Moment, Observation, WorkflowRegister
+from exporter.interfaces.telemetry import StreamEnd, Telemetry
 from exporter.retrying import Backoff
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Follower:
         telemetry: Telemetry,
         workflow_id: str,
         *,
-        purpose: Purpose,
+        purpose: Priority,
         now: Callable[[], Moment],
         backoff: Backoff,
         on_end: Callable[["Follower"], None],
@@ -132,7 +132,7 @@ class Follower:
         self._on_end(self)
 
     async def _run(self) -> None:
-        with suppress(Stopped):
+        with suppress(StoppedError):
             await self._follow()
 
     async def _follow(self) -> None:
@@ -146,12 +146,12 @@ class Follower:
                 self.retry_at = self._now().monotonic + seconds
                 await asyncio.sleep(seconds)
                 self.retry_at = None
-            purpose = Purpose.RECONNECT
+            purpose = Priority.RECONNECT
 
-    async def _one_attempt(self, purpose: Purpose) -> Next:
+    async def _one_attempt(self, purpose: Priority) -> Next:
         try:
             return await self._one_stream(purpose)
-        except Stopped:
+        except StoppedError:
             raise
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the workflow
             # Only the type: the text could hold what the service sent.
@@ -159,10 +159,10 @@ class Follower:
                 "following failed",
                 extra=self._marks(error=type(error).__name__),
             )
-            # Ending here would have it started anew at once, and ask again at once.
+            # Ending here would have it restarted at once, and ask again at once.
             return Next("back_off")
 
-    async def _one_stream(self, purpose: Purpose) -> Next:
+    async def _one_stream(self, purpose: Priority) -> Next:
         try:
             opened = await self._access.ask_on_loop(
                 purpose,

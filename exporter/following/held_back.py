@@ -3,12 +3,12 @@
 from math import inf
 
 from exporter.comfycontrol import (
-    BadRequest,
-    Forbidden,
-    NotFound,
-    RateLimited,
+    BadRequestError,
+    ForbiddenError,
+    NotFoundError,
+    RateLimitedError,
     ServiceError,
-    Unauthorized,
+    UnauthorizedError,
 )
 
 
@@ -27,14 +27,14 @@ class HeldBack:
 
     def note(self, error: ServiceError, now: float, *, about_one: bool) -> None:
         """Take an answer; `about_one`: the request named a workflow."""
-        if error.retry_after is None or isinstance(error, RateLimited):
+        if error.retry_after is None or isinstance(error, RateLimitedError):
             # A 429 closes the budget, for all accounts of the address.
             return
-        if about_one and isinstance(error, BadRequest | NotFound | Forbidden):
-            # Said of one id by a service that is well: whoever asked for it waits.
+        if about_one and isinstance(error, BadRequestError | NotFoundError | ForbiddenError):
+            # Said of one id by a service that is well: the one who asked for it waits.
             return
         until = now + error.retry_after
-        if about_one and not isinstance(error, Unauthorized):
+        if about_one and not isinstance(error, UnauthorizedError):
             self._about_one = max(self._about_one, until)
         else:
             self._all = max(self._all, until)

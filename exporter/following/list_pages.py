@@ -5,19 +5,19 @@ from collections.abc import Callable, Iterable, Iterator
 from math import inf
 from typing import Final
 
+from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import (
-    BadRequest,
+    BadRequestError,
     Call,
-    NotFound,
-    RateLimited,
+    NotFoundError,
+    RateLimitedError,
     ServiceError,
-    TooLarge,
-    Unauthorized,
-    Unreachable,
+    TooLargeError,
+    UnauthorizedError,
+    UnreachableError,
     WorkflowPage,
     WorkflowSummary,
 )
-from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
 from exporter.following.answer_size import AnswerSize
 from exporter.following.listing_pass import ListingPass, PassBefore
@@ -26,8 +26,8 @@ from exporter.following.page_totals import PageTotals
 from exporter.following.paging import PER_PAGE, PageToRead
 from exporter.following.service_clock import ServiceClock
 from exporter.following.stop import Stop
-from exporter.following.telemetry import Telemetry
-from exporter.observations import Moment
+from exporter.interfaces.observations import Moment
+from exporter.interfaces.telemetry import Telemetry
 from exporter.retrying import Backoff
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ LEAST_WAIT_SECONDS: Final = 0.5
 """The least between a failure and the next try."""
 
 BESIDE: Final = (1, 2, 5, 10)
-"""How far below a row that cannot be had others are tried, to tell it from an outage."""
+"""How far below a row that cannot be read others are tried, to tell it from an outage."""
 
 BEYOND_CODES: Final = frozenset({"400", "404", "410", "416", "422"})
 """What a service may answer that has no such page."""
@@ -83,7 +83,7 @@ class ListPages:
         top_again: float,
         now: Callable[[], Moment],
         backoff: Backoff,
-        turns: tuple[Purpose, Purpose] = (Purpose.LIST_FIRST_PAGE, Purpose.LIST_DEEPER_PAGE),
+        turns: tuple[Priority, Priority] = (Priority.LIST_FIRST_PAGE, Priority.LIST_DEEPER_PAGE),
     ) -> None:
         self._access = access
         self._account = access.account
@@ -157,7 +157,7 @@ class ListPages:
         try:
             _, shown = self._read(_just(page), self._first_turn)
             self.top_shown_at = self._now()
-        except (BadRequest, NotFound) as error:
+        except (BadRequestError, NotFoundError) as error:
             refusal = error
         is_the_lists = self.totals.count_the_list(now)
         if self._numbers.is_doubtful(shown, now, is_total_the_lists=is_the_lists):
@@ -192,12 +192,12 @@ class ListPages:
         """Read a page below the first one, or one of a filtered list.
 
         What has been read before it stands, whatever fails meanwhile: a backlog of hundreds of
-        pages that began anew with each failure might never be read to its end.
+        pages that started over with each failure might never be read to its end.
 
         Raises:
             Stopped: asked to end.
-            BadRequest: there is no such filter, or no such page.
-            NotFound: the same.
+            BadRequestError: there is no such filter, or no such page.
+            NotFoundError: the same.
             ServiceError: this page is not answered, though the first one is; or it is too large.
         """
 
@@ -211,9 +211,9 @@ class ListPages:
                 self._look_at_top()
             try:
                 answer = self._read(chosen, self._other_turn, status)
-            except (BadRequest, NotFound):
+            except (BadRequestError, NotFoundError):
                 raise
-            except (RateLimited, Unauthorized):
+            except (RateLimitedError, UnauthorizedError):
                 continue  # the budget, or the account's gate, holds the next try back
             except ServiceError as error:
                 failures = self._outlast(error, failures + 1, tries)
@@ -237,15 +237,15 @@ class ListPages:
     def below(
         self, choose: PageChoice, status: str | None = None
     ) -> tuple[PageToRead, WorkflowPage]:
-        """Read a page as `deeper` does; or what can be had of it.
+        """Read a page as `deeper` does; or what can be read of it.
 
-        Where it cannot be had, fewer rows are asked for, and at last a single row is left out: it
+        Where it cannot be read, fewer rows are asked for, and at last a single row is left out: it
         counts as malformed. A page that there is not is an empty one.
 
         Raises:
             Stopped: asked to end.
-            BadRequest: there is no such filter.
-            NotFound: the same.
+            BadRequestError: there is no such filter.
+            NotFoundError: the same.
             ServiceError: it is not answered, in whatever size.
         """
         refusals, tries = 0, MOST_TRIES
@@ -259,7 +259,7 @@ class ListPages:
                     if self._is_beyond(page, status) or refusals >= END_REFUSALS:
                         return page, _nothing(self._lengths.get(status))
                     continue
-                if isinstance(error, BadRequest | NotFound):
+                if isinstance(error, BadRequestError | NotFoundError):
                     raise
                 tries = LESS_TRIES
                 if self._ask_for_less(error, choose, status):
@@ -276,7 +276,7 @@ class ListPages:
         return 0
 
     def _ask_for_less(self, error: ServiceError, choose: PageChoice, status: str | None) -> bool:
-        """Ask for fewer rows from now on; whether a single one is left, which cannot be had."""
+        """Ask for fewer rows from now on; whether a single one is left, which cannot be read."""
         page = self._asked
         # The service answers otherwise: it is this page that fails.
         self._backoff.worked()
@@ -301,8 +301,8 @@ class ListPages:
 
         Raises:
             Stopped: asked to end.
-            BadRequest: there is no such filter.
-            NotFound: the same.
+            BadRequestError: there is no such filter.
+            NotFoundError: the same.
             ServiceError: no answer.
         """
         if self._top_read == -inf:
@@ -351,7 +351,7 @@ class ListPages:
         """Read the second row of a list whose total says that it has one."""
         try:
             _, second = self._read(_just(PageToRead(2, 1)), self._other_turn, status)
-        except (BadRequest, NotFound):
+        except (BadRequestError, NotFoundError):
             return  # there is none
         ids = {workflow.id for workflow in first.workflows}
         is_another = bool(second.workflows) and ids.isdisjoint(w.id for w in second.workflows)
@@ -396,7 +396,7 @@ class ListPages:
         return total is not None and page.first >= total
 
     def _is_answered_below(self, page: PageToRead, status: str | None) -> bool:
-        """Whether rows below this one can be had: then it is this row that cannot."""
+        """Whether rows below this one can be read: then it is this row that cannot."""
         for distance in BESIDE:
             other = _just(PageToRead(page.number + distance, 1))
             try:
@@ -411,7 +411,7 @@ class ListPages:
         is_new = now - self._smaller_told >= TOLD_AGAIN_SECONDS
         log.log(
             logging.WARNING if is_new else logging.DEBUG,
-            "a page of the list cannot be had: asking for fewer rows at once",
+            "cannot read a page of the list, retrying with fewer rows",
             extra={"account": self._account, "code": error.code, "reason": str(error)},
         )
         if is_new:
@@ -419,7 +419,7 @@ class ListPages:
         size.failed(page.size, now)
 
     def _left_out(self, page: PageToRead) -> WorkflowPage:
-        self._tell_malformed(page, 1, "an entry of the list cannot be had: it is left out")
+        self._tell_malformed(page, 1, "cannot read an entry of the list, skipping it")
         return WorkflowPage(workflows=(), total=None, malformed=1, entries=1)
 
     def _tell_malformed(self, page: PageToRead, entries: int, text: str) -> None:
@@ -437,7 +437,7 @@ class ListPages:
     def _read(
         self,
         choose: PageChoice,
-        purpose: Purpose,
+        purpose: Priority,
         status: str | None = None,
         *,
         is_probe: bool = False,
@@ -471,9 +471,9 @@ class ListPages:
 
 def _is_for_its_size(error: ServiceError) -> bool:
     """Whether fewer rows may be had where these could not: it was too long, or took too long."""
-    if isinstance(error, TooLarge):
+    if isinstance(error, TooLargeError):
         return True
-    return isinstance(error, Unreachable) and error.reason == "timeout" and error.code == "200"
+    return isinstance(error, UnreachableError) and error.reason == "timeout" and error.code == "200"
 
 
 def _just(page: PageToRead) -> PageChoice:

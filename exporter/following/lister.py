@@ -7,14 +7,14 @@ from heapq import nsmallest
 from math import inf
 from typing import Final
 
+from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import (
-    RateLimited,
+    RateLimitedError,
     ServiceError,
-    Unauthorized,
+    UnauthorizedError,
     WorkflowPage,
     WorkflowSummary,
 )
-from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
 from exporter.following.list_pages import ListPages
 from exporter.following.list_stamps import counting_line
@@ -28,15 +28,15 @@ from exporter.following.looks import sweep_is_due
 from exporter.following.open_looks import OpenLooks
 from exporter.following.page_observations import observations_of
 from exporter.following.poller import Poller
-from exporter.following.stop import Stopped
-from exporter.following.telemetry import Telemetry
+from exporter.following.stop import StoppedError
 from exporter.following.worker import Worker
-from exporter.observations import (
+from exporter.interfaces.observations import (
     Moment,
     Observation,
     WorkflowRegister,
     known_status,
 )
+from exporter.interfaces.telemetry import Telemetry
 from exporter.retrying import Backoff
 
 log = logging.getLogger(__name__)
@@ -138,13 +138,13 @@ class Lister(Worker):
         began = self._now().monotonic
         try:
             self._read_list()
-        except (RateLimited, Unauthorized):
+        except (RateLimitedError, UnauthorizedError):
             # The budget and the account's gate hold the next pass back as long as is right; it
             # only must not begin sooner than any other.
             return self._left_of_interval(began)
         except ServiceError as error:
             return self._pages.failed(error)
-        except Stopped:
+        except StoppedError:
             raise
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the listing
             log.error(  # noqa: TRY400 - a traceback shows values as well
@@ -274,11 +274,11 @@ class Lister(Worker):
         }
         for workflow_id in nsmallest(MOST_LOOK_UPS, unseen, key=unseen.__getitem__):
             try:
-                self._poller.look_up(workflow_id, self._stop, Purpose.LIST_DEEPER_PAGE)
+                self._poller.look_up(workflow_id, self._stop, Priority.LIST_DEEPER_PAGE)
             except ServiceError as error:
                 # The pass itself was good; those that are missing still will be at the next.
                 log.warning(
-                    "asking for a workflow that is missing in the list failed",
+                    "reading a workflow that the list does not show failed",
                     extra={
                         "account": self._account,
                         "workflow_id": workflow_id,

@@ -26,7 +26,7 @@ from exporter.following.list_stamps import (
 )
 from exporter.following.page_totals import PageTotals
 from exporter.following.paging import PER_PAGE, PageToRead, Reach, page_from
-from exporter.observations import known_status
+from exporter.interfaces.observations import known_status
 
 __all__ = ["PER_PAGE", "ListingPass", "PageToRead", "PassBefore", "page_from"]
 
@@ -135,7 +135,7 @@ class ListingPass:
         self._total = 0
         self._read_at = 0.0
         self._per_second = 0.0
-        # Whoever is looked for in the depth stands at these ranks.
+        # Anyone who is looked for in the depth stands at these ranks.
         self._sought: str | None = None
         self._steps = 0
         self._above = 0

@@ -1,6 +1,6 @@
 """Looks again at settled workflows that somebody has named again: they may run once more.
 
-Whoever pushes an id, or writes it into the configuration or a file, has a reason. Most likely it
+Anyone who pushes an id, or writes it into the configuration or a file, has a reason. Most likely it
 was executed again; the service may show that a little later.
 """
 
@@ -11,12 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import ServiceError
-from exporter.comfycontrol.window import Purpose
 from exporter.following.asking import Asking
-from exporter.following.stop import Stopped
+from exporter.following.stop import StoppedError
 from exporter.following.worker import Worker
-from exporter.observations import CannotTakeUp, Moment, Source, TakenUp, WorkflowRegister
+from exporter.interfaces.observations import Moment, Source, TakenUp, TrackError, WorkflowRegister
 from exporter.retrying import Backoff
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ LEAST_SECONDS: Final = 5.0
 """Between two looks at the same id, however often it is named."""
 
 MOST_WAITING: Final = 1000
-"""How many ids wait for their looks; whoever names more has the oldest left out."""
+"""How many ids wait for their looks; anyone who names more has the oldest left out."""
 
 WAKE_SECONDS: Final = 1.0
 """How often the clock is looked at while somebody waits."""
@@ -140,7 +140,7 @@ class Looker(Worker):
         count = sum(each is not None for each in left_out)
         if count:
             log.warning(
-                "too many settled ids were named again: not all are looked at",
+                "too many settled ids were named again: not all are checked",
                 extra={"account": self._account, "left_out": count},
             )
         self._named.set()
@@ -167,7 +167,7 @@ class Looker(Worker):
         at_least: float | None = None
         try:
             self._ask(workflow_id, source)
-        except Stopped:
+        except StoppedError:
             raise
         except ServiceError as error:
             at_least = error.retry_after
@@ -179,7 +179,7 @@ class Looker(Worker):
             return
         log.log(
             level,
-            "looking again at a workflow failed",
+            "checking a workflow again failed",
             extra={"account": self._account, "workflow_id": workflow_id, **fault},
         )
         wait = max(1.0, self._backoff.failed(at_least))
@@ -191,13 +191,13 @@ class Looker(Worker):
             return self._register.is_open(self._account, workflow_id)
 
         self._asking.ask(
-            workflow_id, "detail", Purpose.POLL, self._stop, wanted=lambda: not is_open()
+            workflow_id, "detail", Priority.POLL, self._stop, wanted=lambda: not is_open()
         )
         if is_open():
             # From now on it is followed as any other that is named.
-            with suppress(CannotTakeUp):
+            with suppress(TrackError):
                 self._register.take_up(
-                    TakenUp(self._account, workflow_id, source, self._now(), anew=True)
+                    TakenUp(self._account, workflow_id, source, self._now(), again=True)
                 )
         with self._lock:
             self._order.looked(workflow_id, self._now().monotonic, is_open=is_open())

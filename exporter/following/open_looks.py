@@ -7,16 +7,16 @@ from math import inf
 from typing import Final
 
 from exporter.comfycontrol import (
-    BadRequest,
-    NotFound,
-    RateLimited,
+    BadRequestError,
+    NotFoundError,
+    RateLimitedError,
     ServiceError,
-    Unauthorized,
+    UnauthorizedError,
     WorkflowSummary,
 )
 from exporter.following.list_pages import ListPages
 from exporter.following.looks import FILTER_AGAIN_SECONDS, look_is_due
-from exporter.observations import Moment, Status, known_status
+from exporter.interfaces.observations import Moment, Status, known_status
 
 log = logging.getLogger(__name__)
 
@@ -99,9 +99,9 @@ class OpenLooks:
                         break
                     if not goes_on():
                         return found
-            except (RateLimited, Unauthorized):
+            except (RateLimitedError, UnauthorizedError):
                 raise
-            except (BadRequest, NotFound):
+            except (BadRequestError, NotFoundError):
                 each.not_before = now + FILTER_AGAIN_SECONDS
             except ServiceError:
                 # Whatever a service makes of a filter that it does not document.

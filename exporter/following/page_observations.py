@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from exporter.comfycontrol import WorkflowSummary
 from exporter.following.list_stamps import created_no_earlier
 from exporter.following.service_clock import ServiceClock
-from exporter.observations import Moment, Observation, Traits
+from exporter.interfaces.observations import Moment, Observation, Traits
 
 
 def observations_of(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final
 
-from exporter.observations import OpenWorkflow, Status
+from exporter.interfaces.observations import OpenWorkflow, Status
 
 UNCHANGED_PART: Final = 0.25
 """Of the time for which a workflow has not changed: after so long it is due again."""
@@ -99,7 +99,7 @@ class PollOrder:
 
 
 def _told(workflow: OpenWorkflow, known: _Known) -> float:
-    """When it was last seen, or asked for in vain."""
+    """When it was last seen, or asked for without success."""
     return max((workflow.last_seen or workflow.first_seen).monotonic, known.asked)
 
 

@@ -10,15 +10,15 @@ import logging
 from collections.abc import Callable, Collection
 from typing import Final
 
-from exporter.comfycontrol import ServiceError, Unusable
-from exporter.comfycontrol.window import Purpose
+from exporter.budget.sliding_window import Priority
+from exporter.comfycontrol import ServiceError, UnusableError
 from exporter.following.access import AccountAccess
 from exporter.following.asking import Asking
 from exporter.following.ending import GRACE_SECONDS
 from exporter.following.poll_order import PollOrder
-from exporter.following.stop import Stop, Stopped
+from exporter.following.stop import Stop, StoppedError
 from exporter.following.worker import Worker
-from exporter.observations import Moment, OpenWorkflow, WorkflowRegister
+from exporter.interfaces.observations import Moment, OpenWorkflow, WorkflowRegister
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Poller(Worker):
         workflow = self._register.open_workflow(self._account, workflow_id)
         return None if workflow is None else self._order.due_at(workflow, self._now().monotonic)
 
-    def look_up(self, workflow_id: str, stop: Stop, purpose: Purpose) -> None:
+    def look_up(self, workflow_id: str, stop: Stop, purpose: Priority) -> None:
         """Ask for one workflow that the list should show, and observe the answer.
 
         Nothing is asked where it is not open any more, or was refused a moment ago.
@@ -80,13 +80,13 @@ class Poller(Worker):
             purpose: which turn it waits for.
 
         Raises:
-            Stopped: asked to end meanwhile.
+            StoppedError: asked to end meanwhile.
             ServiceError: no answer about this id.
         """
         if not self._refusals.is_quiet(workflow_id, self._now().monotonic):
             self._ask(workflow_id, stop, purpose)
 
-    def _ask(self, workflow_id: str, stop: Stop, purpose: Purpose) -> None:
+    def _ask(self, workflow_id: str, stop: Stop, purpose: Priority) -> None:
         began = self._now().monotonic
 
         def wanted() -> bool:
@@ -107,7 +107,7 @@ class Poller(Worker):
                 wanted=wanted,
                 at_most=STREAM_SECONDS if by_stream else None,
             )
-        except Unusable:
+        except UnusableError:
             if not by_stream:
                 self._unreadable.add(workflow_id)
             raise
@@ -124,7 +124,7 @@ class Poller(Worker):
     def _guarded_round(self) -> None:
         try:
             self._one_round()
-        except Stopped:
+        except StoppedError:
             raise
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the polling
             log.error(  # noqa: TRY400 - a traceback shows values as well
@@ -136,10 +136,10 @@ class Poller(Worker):
         """Ask for all who are due, one after the other, until nobody is."""
         while (workflow_id := self._next_due()) is not None:
             try:
-                self._ask(workflow_id, self._stop, Purpose.POLL)
+                self._ask(workflow_id, self._stop, Priority.POLL)
             except ServiceError as error:
                 log.warning(
-                    "asking for a workflow failed",
+                    "reading a workflow failed",
                     extra={
                         "account": self._account,
                         "workflow_id": workflow_id,
@@ -152,7 +152,7 @@ class Poller(Worker):
                 self._order.asked(workflow_id, self._now().monotonic)
 
     def _next_due(self) -> str | None:
-        """Who is to be asked for now: looked for anew each time, as the last turn came late."""
+        """Who is to be asked for now: looked for again each time, as the last turn came late."""
         streaming = self._streaming()
         workflows = self._register.open_workflows(self._account)
         now = self._now()

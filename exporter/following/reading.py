@@ -9,14 +9,14 @@ from exporter.comfycontrol import (
     LiveStream,
     MalformedReading,
     NewSnapshot,
-    Reading,
     Snapshot,
+    SnapshotReading,
     Stream,
     WorkflowDetail,
 )
 from exporter.following.access import AccountAccess
-from exporter.following.telemetry import Telemetry
-from exporter.observations import FailureCause, Moment, Observation, Traits, known_status
+from exporter.interfaces.observations import FailureCause, Moment, Observation, Traits, known_status
+from exporter.interfaces.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class StreamReading:
     """Reads one open stream, and tells of its events. For one thread, and once.
 
     Args:
-        stream: whoever opened it closes it.
+        stream: the one who opened it closes it.
         access: the account's way to the service, which knows the time there.
         telemetry: is told of each event.
         workflow_id: whose stream it is.
@@ -67,7 +67,7 @@ class StreamReading:
         for reading in self.stream:
             yield from self.take(reading)
 
-    def take(self, reading: Reading) -> Iterator[Observation | None]:
+    def take(self, reading: SnapshotReading) -> Iterator[Observation | None]:
         """What an event says, after what those before it said that was not told yet."""
         account = self._account
         if isinstance(reading, MalformedReading):

@@ -7,10 +7,10 @@ from math import inf
 from typing import Final
 
 from exporter.comfycontrol import (
-    BadRequest,
-    Forbidden,
-    NotFound,
-    ServerFault,
+    BadRequestError,
+    ForbiddenError,
+    NotFoundError,
+    ServerFaultError,
     ServiceError,
     WorkflowPage,
 )
@@ -32,7 +32,7 @@ from exporter.following.reconciling import (
     judge,
 )
 from exporter.following.rereading import Books, StatusLists, reread
-from exporter.observations import Baseline, Moment, Recovery, Status
+from exporter.interfaces.observations import Baseline, Moment, Recovery, Status
 
 log = logging.getLogger(__name__)
 
@@ -191,9 +191,9 @@ class Reconciler:
         """The first row of the list of one status, and its total; None: there is no such list."""
         try:
             return self._lists.total(status.value)
-        except (BadRequest, NotFound, Forbidden):
+        except (BadRequestError, NotFoundError, ForbiddenError):
             return None
-        except ServerFault:
+        except ServerFaultError:
             # Whatever a service makes of a filter that it does not document.
             if status in DOCUMENTED:
                 raise
@@ -256,8 +256,8 @@ class Reconciler:
         if baseline is None or self._now().wall - baseline.compared_at <= self._terms.lookback:
             return baseline
         log.warning(
-            "totals were not compared for longer than the list looks back: what ended meanwhile "
-            "and was not counted is not looked for",
+            "totals were not compared for longer than the lookback: uncounted outcomes of "
+            "that time are not searched for",
             extra={"account": self._account, "status": status.value},
         )
         return None
@@ -285,8 +285,8 @@ class Reconciler:
                     status, missing, now, ended_by, wait=self._pace.again, read_at=now
                 )
                 log.info(
-                    "the service has more workflows in a status than were counted: its list is "
-                    "read for them",
+                    "the service has more workflows in a status than were counted: searching "
+                    "the list for them",
                     extra=self._about(status, workflows=missing),
                 )
             return
@@ -294,7 +294,7 @@ class Reconciler:
         if not missing:
             del self._shortfalls[status]
             log.info(
-                "the difference to the service's total is explained",
+                "the difference to the service's total is resolved",
                 extra=self._about(
                     status,
                     recovered=shortfall.recovered,
@@ -306,8 +306,8 @@ class Reconciler:
             shortfall.is_told = True
             walk = shortfall.last_walk
             log.warning(
-                "the service has more workflows in a status than were counted, and its list does "
-                "not show which",
+                "the service has more workflows in a status than were counted, and the list "
+                "does not show which",
                 extra=self._about(
                     status,
                     workflows=missing,

@@ -4,16 +4,16 @@ import logging
 from collections.abc import Callable
 from math import inf
 
-from exporter.comfycontrol.window import Purpose
+from exporter.budget.sliding_window import Priority
 from exporter.following.access import AccountAccess
 from exporter.following.list_pages import ListPages
 from exporter.following.reconciler import Reconciler
 from exporter.following.reconciling import ListTerms, Pace, Reconciliation
 from exporter.following.rereading import Books
-from exporter.following.stop import Stopped
-from exporter.following.telemetry import Telemetry
+from exporter.following.stop import StoppedError
 from exporter.following.worker import Worker
-from exporter.observations import Moment
+from exporter.interfaces.observations import Moment
+from exporter.interfaces.telemetry import Telemetry
 from exporter.retrying import Backoff
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class ReconcilerThread(Worker):
             top_again=inf,
             now=now,
             backoff=backoff,
-            turns=(Purpose.RECONCILE, Purpose.RECONCILE),
+            turns=(Priority.RECONCILE, Priority.RECONCILE),
         )
         self._reconciler = Reconciler(
             access.account,
@@ -80,7 +80,7 @@ class ReconcilerThread(Worker):
     def _one_step(self) -> float:
         try:
             return self._reconciler.step()
-        except Stopped:
+        except StoppedError:
             raise
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the comparing
             log.error(  # noqa: TRY400 - a traceback shows values as well

@@ -21,7 +21,7 @@ from math import inf
 from typing import Final
 
 from exporter.comfycontrol import ServiceError, WorkflowPage, WorkflowSummary
-from exporter.observations import DOCUMENTED_ENDS, Status, known_status
+from exporter.interfaces.observations import DOCUMENTED_ENDS, Status, known_status
 
 COMPARED: Final = DOCUMENTED_ENDS
 """The final statuses. The service documents a filter for all of them but `invalid`."""

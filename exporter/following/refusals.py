@@ -19,7 +19,7 @@ from exporter.following.ending import (
     refused_again,
     refused_because,
 )
-from exporter.observations import GivenUp, Moment, WorkflowRegister
+from exporter.interfaces.observations import GivenUp, Moment, WorkflowRegister
 
 PRUNE_AT: Final = 1000
 """From so many records on, those of ids that are not open any more are dropped."""

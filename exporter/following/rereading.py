@@ -8,7 +8,7 @@ from exporter.comfycontrol import WorkflowPage, WorkflowSummary
 from exporter.following.page_observations import observations_of
 from exporter.following.reconciling import ListWalk, Sought
 from exporter.following.service_clock import ServiceClock
-from exporter.observations import Baseline, Moment, Observation, Recovery, Status
+from exporter.interfaces.observations import Baseline, Moment, Observation, Recovery, Status
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def reread(  # noqa: PLR0913 - all but two by name
     recovered = sum(recovery == "recovered" for _, recovery in found)
     if recovered:
         log.info(
-            "outcomes that were missed are counted now",
+            "missed outcomes were found and counted",
             extra={"account": account, "workflows": recovered},
         )
     return found

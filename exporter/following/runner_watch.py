@@ -5,18 +5,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import (
     Call,
     Runner,
     RunnerPage,
     ServiceError,
 )
-from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
 from exporter.following.runner_census import RunnerCensus, TagBound, take_census
-from exporter.following.stop import Stopped
+from exporter.following.stop import StoppedError
 from exporter.following.worker import Worker
-from exporter.observations import Moment
+from exporter.interfaces.observations import Moment
 from exporter.retrying import Backoff
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class RunnerWatch(Worker):
         except ServiceError as error:
             self._tell_failure(error.code)
             return max(self._terms.interval, self._backoff.failed(error.retry_after))
-        except Stopped:
+        except StoppedError:
             raise
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the watch
             log.error(  # noqa: TRY400 - a traceback shows values as well
@@ -102,14 +102,14 @@ class RunnerWatch(Worker):
         self._backoff.worked()
         if self._has_failed:
             self._has_failed = False
-            log.info("the runners can be read again", extra={"account": self._access.account})
+            log.info("reading runners works again", extra={"account": self._access.account})
         return self._terms.interval
 
     def _tell_failure(self, code: str) -> None:
         if not self._has_failed:
             self._has_failed = True
             log.warning(
-                "the runners cannot be read: they are not shown until they can",
+                "cannot read runners: they are not shown until it works again",
                 extra={"account": self._access.account, "code": code},
             )
 
@@ -117,7 +117,7 @@ class RunnerWatch(Worker):
         """Read pages until one brings nothing new.
 
         Raises:
-            Stopped: asked to end.
+            StoppedError: asked to end.
             ServiceError: there is no going on. What was read by then is not the whole.
         """
         runners: list[Runner] = []
@@ -134,7 +134,7 @@ class RunnerWatch(Worker):
             known |= ids
         else:
             log.warning(
-                "there are more runners than are read",
+                "more runners than are read",
                 extra={"account": self._access.account, "read": len(runners)},
             )
         return runners
@@ -144,4 +144,4 @@ class RunnerWatch(Worker):
             return self._access.client.list_runners(page=number, per_page=PER_PAGE, call=call)
 
         # A token that may not list runners is not refused for the rest.
-        return self._access.ask(Purpose.RUNNERS, self._stop, request, is_extra=True)
+        return self._access.ask(Priority.RUNNERS, self._stop, request, is_extra=True)

@@ -4,7 +4,7 @@ from typing import Final
 
 from exporter.comfycontrol import WorkflowPage
 from exporter.following.list_stamps import latest_believed, newest_stamps
-from exporter.observations import Moment
+from exporter.interfaces.observations import Moment
 
 ODD_STAMPS: Final = 2
 """So many of the newest stamps may be odd without leading the clock astray."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: the way out of whatever was going on
+class StoppedError(Exception):
     """The work was asked to end."""
 
 
@@ -34,10 +34,10 @@ class Stop:
         """Wait that long.
 
         Raises:
-            Stopped: asked to end, before or meanwhile.
+            StoppedError: asked to end, before or meanwhile.
         """
         if self._asked.wait(seconds):
-            raise Stopped
+            raise StoppedError
 
     @contextmanager
     def interrupting(self, interrupt: Callable[[], None]) -> Iterator[None]:

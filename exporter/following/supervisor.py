@@ -5,15 +5,15 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
-from exporter.comfycontrol.window import Purpose
+from exporter.budget.sliding_window import Priority
 from exporter.following.access import AccountAccess
 from exporter.following.asking import Asking
 from exporter.following.choosing import StreamCapacity, choose_streams, purpose_of, rest_of
 from exporter.following.collecting import DebtCollector
 from exporter.following.follower import Follower
 from exporter.following.loop import StreamLoop, opening_threads
-from exporter.following.telemetry import Telemetry
-from exporter.observations import Moment, OpenWorkflow, WorkflowRegister
+from exporter.interfaces.observations import Moment, OpenWorkflow, WorkflowRegister
+from exporter.interfaces.telemetry import Telemetry
 from exporter.retrying import Backoff
 
 log = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ class Supervisor:
                 self._arrange()
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end all streams
                 log.error(  # noqa: TRY400 - a traceback shows values as well
-                    "arranging streams failed",
+                    "stream scheduling failed",
                     extra={"account": self._account, "error": type(error).__name__},
                 )
             self._look.wait(LOOK_SECONDS)
@@ -252,12 +252,12 @@ class Supervisor:
         )
         return self._startable
 
-    def _follow(self, workflow_id: str, purpose: Purpose, at_most: int) -> bool:
+    def _follow(self, workflow_id: str, purpose: Priority, at_most: int) -> bool:
         """Follow it, if there is room; whether a thread could be started where one was needed."""
         with self._lock:
             present = self._followers.get(workflow_id)
             if present is not None:
-                if purpose is Purpose.NAMED_STREAM and _waits_as_unnamed(present):
+                if purpose is Priority.NAMED_STREAM and _waits_as_unnamed(present):
                     # Named meanwhile. It gives its turn up, and the next look has it wait again
                     # among those that were named.
                     present.stop()
@@ -279,7 +279,7 @@ class Supervisor:
             return False
         return True
 
-    def _follower(self, workflow_id: str, purpose: Purpose) -> Follower:
+    def _follower(self, workflow_id: str, purpose: Priority) -> Follower:
         return Follower(
             self._access,
             self._register,
@@ -301,4 +301,4 @@ class Supervisor:
 
 
 def _waits_as_unnamed(follower: Follower) -> bool:
-    return follower.purpose is Purpose.NEW_STREAM and follower.waits_for_first_turn
+    return follower.purpose is Priority.NEW_STREAM and follower.waits_for_first_turn

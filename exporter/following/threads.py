@@ -19,7 +19,7 @@ class CallThreads(Executor):
 
     Its threads are daemons: one that waits for the resolver of names holds up no end. Unlike a
     `ThreadPoolExecutor`, it lets threads go that are not needed, and a call for which there is no
-    thread to be had is not kept.
+    thread is available is not kept.
 
     Args:
         most: threads at once.
@@ -48,7 +48,7 @@ class CallThreads(Executor):
         """Have the function called as soon as a thread is free.
 
         Raises:
-            RuntimeError: there is no thread to be had, or the pool has been shut down. The
+            RuntimeError: there is no thread is available, or the pool has been shut down. The
                 function will not be called.
         """
         future: Future[_T] = Future()
@@ -76,7 +76,7 @@ class CallThreads(Executor):
         """Take no more calls, and let the threads end once those that were taken are done.
 
         With `cancel_futures` those that have not begun are never called, nor are their futures
-        told: whoever shuts down knows that nobody waits for them.
+        told: the one who shuts down knows that nobody waits for them.
         """
         with self._changed:
             self._is_closed = True

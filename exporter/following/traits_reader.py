@@ -9,14 +9,14 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import ServiceError
-from exporter.comfycontrol.window import Purpose
 from exporter.following.access import AccountAccess
 from exporter.following.asking import Asking
-from exporter.following.stop import Stopped
+from exporter.following.stop import StoppedError
 from exporter.following.traits_order import TraitsOrder
 from exporter.following.worker import Worker
-from exporter.observations import Moment, WorkflowRegister
+from exporter.interfaces.observations import Moment, WorkflowRegister
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +63,11 @@ class TraitsReader(Worker):
     def _guarded_round(self) -> None:
         try:
             self._one_round()
-        except Stopped:
+        except StoppedError:
             raise
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the asking
             log.error(  # noqa: TRY400 - a traceback shows values as well
-                "asking for names and tags failed",
+                "reading names and tags failed",
                 extra={"account": self._account, "error": type(error).__name__},
             )
 
@@ -96,7 +96,7 @@ class TraitsReader(Worker):
         self._asking.ask(
             workflow_id,
             "detail",
-            Purpose.RECONCILE,
+            Priority.RECONCILE,
             self._stop,
             wanted=lambda: self._register.owes_traits(self._account, workflow_id),
             at_most=ANSWER_SECONDS,

@@ -3,7 +3,7 @@
 import threading
 from contextlib import suppress
 
-from exporter.following.stop import Stop, Stopped
+from exporter.following.stop import Stop, StoppedError
 
 
 class Worker:
@@ -31,9 +31,9 @@ class Worker:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        with suppress(Stopped):
+        with suppress(StoppedError):
             self._work()
 
     def _work(self) -> None:
-        """Work until `Stopped` is raised by whatever waits."""
+        """Work until `StoppedError` is raised by whatever waits."""
         raise NotImplementedError

@@ -1,12 +1,12 @@
-"""What is open and has ended lately by each value of a slice. Pure."""
+"""What is open and has ended recently by each value of a slice. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from exporter.history.minutes import FAILED, Hour
+from exporter.interfaces.views import SliceView
 from exporter.ledger.slicing import matched
 from exporter.ledger.workflow import Workflow
-from exporter.views import SliceView
 
 
 def by_slice(

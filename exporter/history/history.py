@@ -1,6 +1,6 @@
 """The history: what the ledger takes and how streams end, remembered within bounds.
 
-Those who count only put aside what they have taken (`note`, `stream_ended`). Whoever keeps the
+Those who count only put aside what they have taken (`note`, `stream_ended`). Anyone who keeps the
 ledger, or reads, has it worked off (`digest`), and gives the ledger what is to be kept of it.
 """
 
@@ -10,14 +10,14 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any, Final
 
-from exporter.following.telemetry import StreamEnd
 from exporter.history.minutes import BUCKETS, Hour, Minute, hour_of, number_of
 from exporter.history.story import Story
+from exporter.interfaces.observations import Moment
+from exporter.interfaces.telemetry import StreamEnd
 from exporter.ledger.facts import Failed, Finished, Started
 from exporter.ledger.slicing import matched
 from exporter.ledger.store import HistoryKey, HistoryRow, WorkflowKey
 from exporter.ledger.taken import Taken
-from exporter.observations import Moment
 
 log = logging.getLogger(__name__)
 

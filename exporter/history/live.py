@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from exporter.comfycontrol.budget import BudgetReading
+from exporter.budget.budget import BudgetReading
 from exporter.following.answers import LastError
 from exporter.history import words
 from exporter.history.by_slice import by_slice
@@ -14,13 +14,8 @@ from exporter.history.outlook import Plan, next_step
 from exporter.history.problems import AccountState, ExporterState, problems
 from exporter.history.story import Story, shown_status
 from exporter.history.table import closed_row, closed_table, open_row, open_table
-from exporter.ledger.ledger import Glance, Ledger
-from exporter.ledger.slicing import matched
-from exporter.ledger.workflow import Workflow
-from exporter.metrics.reading import AccountReading, ConfigReading
-from exporter.observations import FINAL_STATUSES, OPEN_STATUSES, Moment
-from exporter.uuids import normalize_workflow_id
-from exporter.views import (
+from exporter.interfaces.observations import FINAL_STATUSES, OPEN_STATUSES, Moment
+from exporter.interfaces.views import (
     AccountView,
     Belief,
     Budget,
@@ -31,6 +26,11 @@ from exporter.views import (
     WorkflowStory,
     WorkflowTable,
 )
+from exporter.ledger.ledger import Glance, Ledger
+from exporter.ledger.slicing import matched
+from exporter.ledger.workflow import Workflow
+from exporter.metrics.reading import AccountReading, ConfigReading
+from exporter.uuids import normalize_workflow_id
 
 _WAITING: Final = frozenset({"accepted", "uploaded", "queued"})
 _OTHER: Final = "other"

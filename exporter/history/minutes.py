@@ -12,9 +12,9 @@ from typing import Final
 import orjson
 
 from exporter.history import words
+from exporter.interfaces.observations import FINAL_STATUSES
+from exporter.interfaces.views import Failures, Plot
 from exporter.ledger.facts import Failed, Finished, Started
-from exporter.observations import FINAL_STATUSES
-from exporter.views import Failures, Plot
 
 BUCKET_SECONDS: Final = 60.0
 BUCKETS: Final = 60

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from exporter.interfaces.observations import Moment
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Moment
 
 STREAM_READ: Final = "its stream is read"
 STREAM_AGAIN: Final = "reconnect its stream"

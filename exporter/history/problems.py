@@ -6,7 +6,7 @@ from typing import Final
 
 from exporter.comfycontrol.text import clean
 from exporter.history import words
-from exporter.views import AccountView, Problem
+from exporter.interfaces.views import AccountView, Problem
 
 BEHIND_SECONDS: Final = 300.0
 """A list that was last read whole so long ago is behind; as the alerts have it."""

@@ -7,8 +7,10 @@ from typing import Final, Literal, cast
 import orjson
 
 from exporter.comfycontrol.text import clean
-from exporter.following.telemetry import StreamEnd
 from exporter.history import words
+from exporter.interfaces.observations import Source, Status
+from exporter.interfaces.telemetry import StreamEnd
+from exporter.interfaces.views import Event, WorkflowRow
 from exporter.ledger.counting import CountingRules, NotCounted, why_not_counted
 from exporter.ledger.facts import (
     Discovered,
@@ -27,8 +29,6 @@ from exporter.ledger.facts import (
 from exporter.ledger.slicing import matched
 from exporter.ledger.taken import Taken
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Source, Status
-from exporter.views import Event, WorkflowRow
 
 MOST_EVENTS: Final = 40
 """Events of one workflow that are remembered: the first, and the latest."""

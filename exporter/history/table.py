@@ -9,10 +9,10 @@ from typing import Final, TypeVar
 
 from exporter.history.outlook import Plan, next_step
 from exporter.history.story import VIAS, Story, shown_status
+from exporter.interfaces.observations import Moment, Status
+from exporter.interfaces.views import SortKey, WorkflowQuery, WorkflowRow, WorkflowTable
 from exporter.ledger.slicing import matched
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Moment, Status
-from exporter.views import SortKey, WorkflowQuery, WorkflowRow, WorkflowTable
 
 MOST_PER_PAGE: Final = 1_000
 

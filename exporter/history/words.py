@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from exporter.comfycontrol.text import clean
-from exporter.following.answers import Cause
-from exporter.following.telemetry import StreamEnd
+from exporter.following.answers import DownReason
+from exporter.interfaces.observations import DropReason, Source
+from exporter.interfaces.telemetry import StreamEnd
 from exporter.ledger.counting import NotCounted
-from exporter.observations import DropReason, Source
 
 NOT_COUNTED: Final[Mapping[NotCounted, str]] = {
     "first_look": "It was over already when the exporter first looked at this account.",
@@ -26,7 +26,7 @@ DROPPED: Final[Mapping[DropReason, str]] = {
     "malformed": "The service takes its id for malformed (400).",
     "forbidden": "The service forbids to read it (403).",
     "expired": "Nobody told anything of it for as long as the listing looks back.",
-    "withdrawn": "Whoever named it named it no more.",
+    "withdrawn": "Its source no longer names it.",
 }
 RAN_AGAIN_WRONG: Final = "That it ran again was wrong: the service shows the end of the run before."
 UNKNOWN_STATUS: Final = "It is in a status that this version does not know, so it stays open."
@@ -45,7 +45,7 @@ STREAM_ENDS: Final[Mapping[StreamEnd, str]] = {
     "refused": "refused",
     "shutdown": "ended by the exporter",
 }
-DOWN: Final[Mapping[Cause, tuple[str, str]]] = {
+DOWN: Final[Mapping[DownReason, tuple[str, str]]] = {
     "token_refused": (
         "the service refuses its token",
         "Put a valid token where the configuration says; a changed file is read by itself.",

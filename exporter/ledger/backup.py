@@ -13,11 +13,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from exporter.ledger.damage import Damaged, reading
+from exporter.files.storage import NotOursError, check_ours, open_ours
+from exporter.ledger.damage import DamagedError, reading
 from exporter.ledger.file import FILE_NAME
 from exporter.ledger.opening import look_at_header
 from exporter.ledger.schema import read_seal
-from exporter.storage_files import NotOurs, check_ours, open_ours
 
 TRIES: Final = 100
 """A round of the log takes seconds, and a copy of it less."""
@@ -26,7 +26,7 @@ _ROUND_BYTES: Final = 32
 """The header of the log: another one begins each round."""
 
 
-class CannotBackUp(Exception):  # noqa: N818 - says what happened
+class BackupError(Exception):
     """There is no copy. The text is one line for a person; what was at its place is untouched."""
 
 
@@ -42,14 +42,14 @@ def back_up(storage: Path, target: Path) -> int:
         How many workflows are in it.
 
     Raises:
-        CannotBackUp: There is no ledger, it is damaged, or the copy cannot be written.
+        BackupError: There is no ledger, it is damaged, or the copy cannot be written.
     """
     source = storage / FILE_NAME
     try:
         if not check_ours(source):
-            raise CannotBackUp(f"no ledger is in {storage.absolute()}")
+            raise BackupError(f"no ledger is in {storage.absolute()}")
         if check_ours(target) and target.samefile(source):
-            raise CannotBackUp(f"{target} is the ledger itself")
+            raise BackupError(f"{target} is the ledger itself")
         # Beside the target, so that it can be moved there at once; for nobody else to reach.
         with tempfile.TemporaryDirectory(prefix=".ledger-copy-", dir=target.parent) as folder:
             made = Path(folder) / "copy"
@@ -57,15 +57,15 @@ def back_up(storage: Path, target: Path) -> int:
             _sync(made)
             made.replace(target)
             _sync(target.parent)
-    except NotOurs as error:
-        raise CannotBackUp(error.reason) from error
-    except Damaged as error:
-        raise CannotBackUp(f"{source} is damaged: {error}") from error
+    except NotOursError as error:
+        raise BackupError(error.reason) from error
+    except DamagedError as error:
+        raise BackupError(f"{source} is damaged: {error}") from error
     except OSError as error:
         where = error.filename or target
-        raise CannotBackUp(f"cannot copy {source}: {where}: {error.strerror}") from error
+        raise BackupError(f"cannot copy {source}: {where}: {error.strerror}") from error
     except sqlite3.Error as error:
-        raise CannotBackUp(f"cannot copy {source}: {error}") from error
+        raise BackupError(f"cannot copy {source}: {error}") from error
     return count
 
 
@@ -74,7 +74,7 @@ def _copied(source: Path, raw: Path, made: Path) -> int:
         if _copy_round(source, raw):
             break
     else:
-        raise CannotBackUp(f"{source} changes too fast to be copied; stop the exporter for it")
+        raise BackupError(f"{source} changes too fast to be copied; stop the exporter for it")
     look_at_header(raw)
     with (
         closing(sqlite3.connect(raw)) as database,
@@ -86,7 +86,7 @@ def _copied(source: Path, raw: Path, made: Path) -> int:
         copy.execute("PRAGMA journal_mode = DELETE")
         said = str(copy.execute("PRAGMA integrity_check").fetchone()[0])
         if said != "ok":
-            raise Damaged(said)
+            raise DamagedError(said)
         read_seal(copy)
         count = int(copy.execute("SELECT count(*) FROM workflows").fetchone()[0])
     made.chmod(0o640)
@@ -98,7 +98,7 @@ def _copy_round(source: Path, raw: Path) -> bool:
     log = source.with_name(source.name + "-wal")
     if check_ours(source.with_name(source.name + "-journal")):
         # Where a file system allows no log, the file itself is not whole in the meantime.
-        raise CannotBackUp(f"{source} has no log, and can only be copied with the exporter stopped")
+        raise BackupError(f"{source} has no log, and can only be copied with the exporter stopped")
     before = _round_of(source, log)
     _copy(source, raw)
     raw_log = raw.with_name(raw.name + "-wal")

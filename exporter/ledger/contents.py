@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, TypeVar
 
+from exporter.interfaces.observations import Baseline, Status
 from exporter.ledger.damage import UNREADABLE, code_of, is_damage, reading
 from exporter.ledger.history_rows import read_history, write_history
 from exporter.ledger.room import MostWanted
@@ -40,10 +41,9 @@ from exporter.ledger.schema import (
     intact,
 )
 from exporter.ledger.seal import Digest, Draft, Seal, checksum
-from exporter.ledger.store import AccountMarks, Batch, Kept
+from exporter.ledger.store import AccountMarks, Batch, RestoredState
 from exporter.ledger.words import words_of_held, words_of_total, words_of_workflow
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Baseline, Status
 
 QUICK_CHECKED_PAGES: Final = 2_048
 """Files up to this size (8 MiB, some 40,000 workflows) have their structure checked by SQLite at
@@ -60,7 +60,7 @@ _TOLD: Final = 3
 class Found:
     """What was read."""
 
-    kept: Kept = field(default_factory=Kept)
+    kept: RestoredState = field(default_factory=RestoredState)
     """All that has proved itself."""
     damage: list[str] = field(default_factory=list)
     """Everything else, for people."""
@@ -104,7 +104,7 @@ def load(
     closed, latest_ends = reader.closed(unsettled.open)
     reader.check_structure()
     history = () if reader.damage else read_history(database)
-    kept = Kept(
+    kept = RestoredState(
         unsettled=tuple(unsettled),
         accounts=dict(accounts.values()),
         counters=counters,

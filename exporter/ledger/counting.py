@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final, Literal
 
+from exporter.interfaces.observations import Observation
 from exporter.ledger.runs import is_over, precision_of
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Observation
 
 FIRST_LOOK_SECONDS: Final = 900.0
 """The first look reads the list back for this time: what was over then is known."""

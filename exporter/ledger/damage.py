@@ -26,7 +26,7 @@ UNREADABLE: Final = (
 that is no text any more, they end in a UnicodeDecodeError, which is a ValueError."""
 
 
-class Damaged(Exception):  # noqa: N818 - says what happened
+class DamagedError(Exception):
     """The file holds what we never wrote."""
 
 
@@ -57,9 +57,9 @@ def reading() -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:
-        raise Damaged(f"a row is not what was written ({type(error).__name__})") from error
+        raise DamagedError(f"a row is not what was written ({type(error).__name__})") from error
     except sqlite3.Error as error:
         if is_damage(error) or code_of(error) == sqlite3.SQLITE_ERROR:
             # Our statements are right: it is the tables that are not ours.
-            raise Damaged(str(error)) from error
+            raise DamagedError(str(error)) from error
         raise

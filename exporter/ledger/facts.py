@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from exporter.observations import DropReason, Source, Status
+from exporter.interfaces.observations import DropReason, Source, Status
 
 IgnoreReason = Literal["duplicate", "late", "unknown_status", "anomalous_duration"]
 

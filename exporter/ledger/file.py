@@ -1,4 +1,4 @@
-"""The file that the ledger is in: locked, opened, migrated, set aside when damaged, begun anew."""
+"""The ledger's file: locked, opened, migrated, set aside when damaged, started over."""
 
 import logging
 import os
@@ -10,9 +10,11 @@ from itertools import count
 from pathlib import Path
 from typing import Final, NoReturn
 
-from exporter.ledger.damage import Damaged, code_of, is_damage, is_passing, reading
+from exporter.files.storage import NotOursError, check_ours, renew_ours, unwritable
+from exporter.interfaces.observations import Moment
+from exporter.ledger.damage import DamagedError, code_of, is_damage, is_passing, reading
 from exporter.ledger.opening import (
-    CannotOpenLedger,
+    OpenLedgerError,
     connect,
     examine,
     look_at_header,
@@ -20,10 +22,8 @@ from exporter.ledger.opening import (
 )
 from exporter.ledger.schema import MIGRATIONS, migrate, read_seal, write_seal
 from exporter.ledger.seal import Draft, Seal
-from exporter.ledger.store import StoreFailed, StoreLost
+from exporter.ledger.store import StoreError, StoreLostError
 from exporter.ledger.witness import LOCK_NAME, Witness
-from exporter.observations import Moment
-from exporter.storage_files import NotOurs, check_ours, renew_ours, unwritable
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +41,11 @@ _ENDINGS: Final = ("", "-wal", "-shm", "-journal")
 _NAMES: Final = (LOCK_NAME, *(FILE_NAME + ending for ending in _ENDINGS))
 
 
-class LedgerInUse(Exception):  # noqa: N818 - says what happened
+class LedgerInUseError(Exception):
     """Another process has this ledger open. The text is one line for a person."""
 
 
-class _Gone(Exception):  # noqa: N818 - says what happened
+class _GoneError(Exception):
     """The file is not there any more, or another one is in its place."""
 
 
@@ -63,8 +63,8 @@ class LedgerFile:
             or written before may be there no more.
 
     Raises:
-        LedgerInUse: another process has it open.
-        CannotOpenLedger: the folder cannot be made, read or written, or a newer version of the
+        LedgerInUseError: another process has it open.
+        OpenLedgerError: the folder cannot be made, read or written, or a newer version of the
             exporter wrote it.
     """
 
@@ -100,12 +100,12 @@ class LedgerFile:
             folder.mkdir(parents=True, exist_ok=True)
             self._witness = Witness(folder)
         except BlockingIOError as error:
-            raise LedgerInUse(
+            raise LedgerInUseError(
                 f"another exporter has the ledger in {folder} open; give each its own "
                 "--storage.path"
             ) from error
         except FileExistsError as error:
-            raise CannotOpenLedger(f"cannot use {folder}: it is not a folder") from error
+            raise OpenLedgerError(f"cannot use {folder}: it is not a folder") from error
         except OSError as error:
             raise self._unusable(error) from error
         try:
@@ -132,25 +132,25 @@ class LedgerFile:
                 self.lose(str(error))
             if not is_passing(error):
                 self._is_suspect = True
-            raise StoreFailed(str(error)) from error
+            raise StoreError(str(error)) from error
         except UnicodeDecodeError:
             # SQLite quotes a schema that is no text.
             self.lose("its schema is damaged")
-        except (Damaged, _Gone) as error:
+        except (DamagedError, _GoneError) as error:
             self.lose(str(error))
         except OSError as error:
-            raise StoreFailed(error.strerror or type(error).__name__) from error
+            raise StoreError(error.strerror or type(error).__name__) from error
 
     @contextmanager
     def transaction(self) -> Iterator[tuple[sqlite3.Connection, Draft]]:
         """The database, for a transaction: all that is done with it is kept, or nothing.
 
-        Whoever writes a row tells the draft of the next seal, which is kept with it.
+        The one who writes a row tells the draft of the next seal, which is kept with it.
         """
         with self.connection() as database:
             self._check_place()
             if self.seal is None:
-                raise Damaged(self.doubt or "it has no seal")
+                raise DamagedError(self.doubt or "it has no seal")
             database.execute("BEGIN IMMEDIATE")
             try:
                 draft = Draft(self.seal)
@@ -176,7 +176,7 @@ class LedgerFile:
                 log.debug("rolling back failed", extra={"reason": str(error)})
                 return
         # A commit that failed may have been taken all the same.
-        with suppress(sqlite3.Error, Damaged), reading():
+        with suppress(sqlite3.Error, DamagedError), reading():
             self.seal = read_seal(database)
 
     def sync(self) -> None:
@@ -190,7 +190,7 @@ class LedgerFile:
                     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
                     handle = os.open(self._folder / name, flags)
                 except FileNotFoundError as error:
-                    raise _Gone("its log was deleted") from error
+                    raise _GoneError("its log was deleted") from error
                 try:
                     os.fsync(handle)
                 finally:
@@ -200,7 +200,7 @@ class LedgerFile:
         self._is_synced = True
 
     def close(self) -> None:
-        """Let go of the file, and of the folder. Again is nothing."""
+        """Let go of the file, and of the folder. Calling it again does nothing."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -213,45 +213,45 @@ class LedgerFile:
             return None
         return self._witness.contradicts(self.seal.ledger, self.seal.commits)
 
-    # Opening, and beginning anew --------------------------------------------------------------
+    # Opening, and starting over --------------------------------------------------------------
 
     def _open_first(self) -> None:
         try:
             try:
                 self._check_first()
                 self._open_file(begin=True)
-            except Damaged as error:
+            except DamagedError as error:
                 self._begin_anew(str(error))
         except OSError as error:
             raise self._unusable(error) from error
         except sqlite3.Error as error:
             if (reason := unwritable(self._folder, _NAMES)) is not None:
-                raise CannotOpenLedger(f"cannot use the ledger: {reason}") from error
+                raise OpenLedgerError(f"cannot use the ledger: {reason}") from error
             if code_of(error) == sqlite3.SQLITE_BUSY:
-                raise LedgerInUse(f"another program has {self.path} open") from error
-            raise CannotOpenLedger(f"cannot open {self.path}: {error}") from error
+                raise LedgerInUseError(f"another program has {self.path} open") from error
+            raise OpenLedgerError(f"cannot open {self.path}: {error}") from error
 
-    def _unusable(self, error: OSError) -> CannotOpenLedger:
+    def _unusable(self, error: OSError) -> OpenLedgerError:
         """Why the folder cannot be used, by the file that is to blame where there is one."""
-        if isinstance(error, NotOurs):
-            return CannotOpenLedger(f"cannot use the ledger: {error.reason}")
+        if isinstance(error, NotOursError):
+            return OpenLedgerError(f"cannot use the ledger: {error.reason}")
         if isinstance(error, PermissionError) and (reason := unwritable(self._folder, _NAMES)):
-            return CannotOpenLedger(f"cannot use the ledger: {reason}")
-        return CannotOpenLedger(f"cannot use {self._folder}: {error.strerror}")
+            return OpenLedgerError(f"cannot use the ledger: {reason}")
+        return OpenLedgerError(f"cannot use {self._folder}: {error.strerror}")
 
     def _check_first(self) -> None:
         """A start is the first one where nothing tells of an earlier."""
         earlier = None if self.path.exists() else self._witness.earlier_life(FILE_NAME)
         if earlier is not None:
-            raise Damaged(f"it is not there, and {earlier} is")
+            raise DamagedError(f"it is not there, and {earlier} is")
 
     def _open_file(self, *, begin: bool) -> sqlite3.Connection:
         """Open the file; to `begin`, any that is there, or a fresh one.
 
         Raises:
-            Damaged: it is no ledger.
-            _Gone: it is not the one that was open before.
-            CannotOpenLedger: a newer version of the exporter wrote it.
+            DamagedError: it is no ledger.
+            _GoneError: it is not the one that was open before.
+            OpenLedgerError: a newer version of the exporter wrote it.
             sqlite3.Error: anything else.
         """
         is_fresh = begin and not self.path.exists()
@@ -281,12 +281,12 @@ class LedgerFile:
         except BaseException as error:
             database.close()
             if isinstance(error, sqlite3.Error) and is_damage(error):
-                raise Damaged(str(error)) from error
+                raise DamagedError(str(error)) from error
             raise
         if verdict.doubt is not None and not begin:
             # Memory has all of it, and needs nothing to be saved.
             database.close()
-            raise Damaged(verdict.doubt)
+            raise DamagedError(verdict.doubt)
         self._has_log = mode == "wal"
         self.seal, self.doubt = verdict.seal, verdict.doubt
         if is_fresh and self.seal is not None:
@@ -304,8 +304,8 @@ class LedgerFile:
         if not self._is_aside:
             aside = self._set_aside()
             log.error(
-                "the ledger is damaged or gone, and a fresh one is begun: what had ended by now is "
-                "not counted again",
+                "the ledger is damaged or missing, starting a new one: what has ended by now "
+                "is not counted again",
                 extra={
                     "file": str(self.path),
                     "reason": reason,
@@ -316,7 +316,7 @@ class LedgerFile:
             self.losses += 1
         try:
             return self._open_file(begin=True)
-        except Damaged:
+        except DamagedError:
             self._is_aside = False
             raise
 
@@ -346,12 +346,14 @@ class LedgerFile:
         try:
             database.close()
         except sqlite3.Error as error:
-            log.debug("closing failed", extra={"file": str(self.path), "reason": str(error)})
+            log.debug(
+                "closing the ledger failed", extra={"file": str(self.path), "reason": str(error)}
+            )
 
     def _ready(self) -> sqlite3.Connection:
         """The open file; opened again where a failure has closed it."""
         if self._is_closed:
-            raise StoreFailed("the ledger is closed")
+            raise StoreError("the ledger is closed")
         if self._database is not None and self._is_suspect and self._may_be_opened_again():
             self._let_go()
         if self._database is not None:
@@ -360,10 +362,10 @@ class LedgerFile:
             if self._is_lost:
                 return self._begin_anew("nothing could be put in its place before")
             return self._open_file(begin=False)
-        except (_Gone, Damaged) as error:
+        except (_GoneError, DamagedError) as error:
             self.lose(str(error))
-        except (OSError, sqlite3.Error, CannotOpenLedger) as error:
-            raise StoreFailed(f"cannot open it again: {error}") from error
+        except (OSError, sqlite3.Error, OpenLedgerError) as error:
+            raise StoreError(f"cannot open it again: {error}") from error
 
     def _may_be_opened_again(self) -> bool:
         """Whether there is anything to win by it.
@@ -390,26 +392,26 @@ class LedgerFile:
         """A file that was deleted can still be written, and nobody would ever read it.
 
         Raises:
-            _Gone: it is not the one that was open before.
+            _GoneError: it is not the one that was open before.
             OSError: that cannot be told.
         """
         try:
             inode = self._inode_now()
         except FileNotFoundError as error:
-            raise _Gone("it was deleted") from error
+            raise _GoneError("it was deleted") from error
         if inode != self._inode:
-            raise _Gone("another file is in its place")
+            raise _GoneError("another file is in its place")
 
     def lose(self, reason: str) -> NoReturn:
-        """What was kept is gone: begin anew, now or as soon as it can be done."""
+        """What was kept is gone: start over, now or as soon as it can be done."""
         self._is_lost = True
         self._is_aside = False
         try:
             self._begin_anew(reason)
-        except (OSError, sqlite3.Error, Damaged, CannotOpenLedger) as error:
+        except (OSError, sqlite3.Error, DamagedError, OpenLedgerError) as error:
             self._let_go()
             log.error(  # noqa: TRY400 - it is not about where in the code
-                "the ledger could not be begun anew yet",
+                "could not create a new ledger yet",
                 extra={"file": str(self.path), "reason": str(error)},
             )
-        raise StoreLost(reason)
+        raise StoreLostError(reason)

@@ -12,7 +12,7 @@ from exporter.ledger.damage import UNREADABLE, code_of, is_damage
 from exporter.ledger.store import HistoryKey, HistoryRow
 
 MOST_ROWS: Final = 20_000
-"""What is read at a start, the latest rows of it. Whoever writes them keeps far fewer."""
+"""What is read at a start, the latest rows of it. The one who writes them keeps far fewer."""
 
 
 def read_history(database: sqlite3.Connection) -> tuple[tuple[HistoryKey, HistoryRow], ...]:

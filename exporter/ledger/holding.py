@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from exporter.interfaces.observations import Moment, Traits
 from exporter.ledger.facts import SLICED, Fact, SlicedFact
 from exporter.ledger.slicing import Cap, SliceRule, decide, is_decided
 from exporter.ledger.workflow import Held, Workflow
-from exporter.observations import Moment, Traits
 
 PATIENCE_SECONDS: Final = 60.0
 """How long a fact waits for the name and the tags of its workflow; then it has the defaults."""

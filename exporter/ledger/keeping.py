@@ -5,21 +5,21 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from exporter.interfaces.observations import Moment
 from exporter.ledger.memory import Memory
 from exporter.ledger.store import (
     Batch,
     HistoryKey,
     HistoryRow,
-    NotHeld,
+    NotHeldError,
     Store,
-    StoreBehind,
-    StoreFailed,
-    StoreLost,
+    StoreBehindError,
+    StoreError,
+    StoreLostError,
     WorkflowKey,
 )
 from exporter.ledger.totals import Shown
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Moment
 from exporter.retrying import LEDGER_WRITES, Backoff
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Keeping:
         self, store: Store, memory: Memory, lock: threading.Lock, now: Callable[[], Moment]
     ) -> None:
         self.turn: Final = threading.Lock()
-        """Held by whoever uses the store. Those who must do more than one thing in one turn take
+        """Held while the store is in use. Those who must do more than one thing at once take
         it themselves, the others call a method that does."""
         self.errors = 0
         """How often the store failed."""
@@ -74,7 +74,7 @@ class Keeping:
             if self._flush():
                 try:
                     self._store.verify()
-                except StoreFailed as error:
+                except StoreError as error:
                     self._note_failure(error)
 
     def created_after(self, account: str, created_at: float) -> int | None:
@@ -83,7 +83,7 @@ class Keeping:
             if self._flush():
                 try:
                     return self._store.created_after(account, created_at)
-                except StoreFailed as error:
+                except StoreError as error:
                     self._note_failure(error)
         return None
 
@@ -94,7 +94,7 @@ class Keeping:
                 return
             try:
                 forgotten = self._store.forget_ended_before(account, ended_at)
-            except StoreFailed as error:
+            except StoreError as error:
                 self._note_failure(error)
                 return
             if forgotten.rows:
@@ -116,15 +116,15 @@ class Keeping:
         """A workflow that is settled or dropped, as the store knows it. Within a turn.
 
         Raises:
-            StoreLost: nothing is known of it any more; ask again.
-            StoreFailed: it cannot be told.
+            StoreLostError: nothing is known of it any more; ask again.
+            StoreError: it cannot be told.
         """
         try:
             return self._store.find_closed(key)
-        except NotHeld:
+        except NotHeldError:
             # Nothing has failed: others know.
             raise
-        except StoreFailed as error:
+        except StoreError as error:
             self._note_failure(error)
             raise
 
@@ -161,14 +161,14 @@ class Keeping:
             return True
         try:
             self._store.keep(batch)
-        except StoreFailed as error:
+        except StoreError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - whatever it is, no fact may be lost for it
-            failure = StoreFailed(type(error).__name__)
+            failure = StoreError(type(error).__name__)
         else:
             was_failing = self._is_failing
             if was_failing:
-                log.warning("the ledger is kept again, and nothing is missing in it")
+                log.warning("ledger writes recovered, no data lost")
             with self._lock:
                 self._memory.note_kept(batch)
             self._is_failing, self._retry_at = False, None
@@ -182,35 +182,35 @@ class Keeping:
             self._memory.take_back(batch)
         self._note_failure(failure)
         wait = self._backoff.failed()
-        is_at_once = isinstance(failure, StoreLost | StoreBehind)
+        is_at_once = isinstance(failure, StoreLostError | StoreBehindError)
         self._retry_at = self._now().monotonic + (0.0 if is_at_once else wait)
         return False
 
     def _sync(self) -> None:
         try:
             self._store.sync()
-        except StoreFailed as error:
+        except StoreError as error:
             self._note_failure(error)
 
     # Failures ---------------------------------------------------------------------------------
 
     def note_lost_before(self) -> None:
-        """The store began anew when it was loaded: count that, and give it all that is known."""
+        """The store started over when it was loaded: count that, and give it all that is known."""
         self.errors += 1
         self._memory.keep_everything_again(line=self._now().wall)
 
-    def _note_failure(self, error: StoreFailed) -> None:
+    def _note_failure(self, error: StoreError) -> None:
         """Count it, and after a loss have the fresh store keep everything that is in memory."""
         with self._lock:
             first, self._is_failing = not self._is_failing, True
             self.errors += 1
-            if isinstance(error, StoreLost):
+            if isinstance(error, StoreLostError):
                 self._memory.keep_everything_again()
-            if isinstance(error, StoreBehind):
+            if isinstance(error, StoreBehindError):
                 self._memory.keep_again(error.account)
-        level = logging.ERROR if first or isinstance(error, StoreLost) else logging.DEBUG
+        level = logging.ERROR if first or isinstance(error, StoreLostError) else logging.DEBUG
         log.log(
             level,
-            "the ledger could not be kept: going on in memory, and trying again",
+            "ledger write failed: continuing in memory, retrying",
             extra={"reason": str(error)},
         )

@@ -9,6 +9,21 @@ from functools import partial
 from math import inf
 from typing import Final
 
+from exporter.interfaces.observations import (
+    DOCUMENTED_ENDS,
+    Baseline,
+    GivenUp,
+    Moment,
+    NoRoomError,
+    Observation,
+    OpenWorkflow,
+    Recovery,
+    Status,
+    TakenUp,
+    TrackError,
+    Traits,
+    known_status,
+)
 from exporter.ledger import holding, recovering, tracker
 from exporter.ledger.counting import CountingRules
 from exporter.ledger.facts import Dropped, Fact, Finished, Ignored
@@ -21,32 +36,17 @@ from exporter.ledger.slicing import SliceRule, is_decided, labels_of, tell_chang
 from exporter.ledger.store import (
     HistoryKey,
     HistoryRow,
-    Kept,
     MemoryStore,
+    RestoredState,
     Store,
-    StoreFailed,
-    StoreLost,
+    StoreError,
+    StoreLostError,
     WorkflowKey,
 )
 from exporter.ledger.taken import Taken, is_news
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
 from exporter.ledger.tracker import Change
 from exporter.ledger.workflow import Workflow
-from exporter.observations import (
-    DOCUMENTED_ENDS,
-    Baseline,
-    CannotTakeUp,
-    GivenUp,
-    Moment,
-    NoRoom,
-    Observation,
-    OpenWorkflow,
-    Recovery,
-    Status,
-    TakenUp,
-    Traits,
-    known_status,
-)
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ class Ledger:
         self._in_sight_since: dict[str, float] = {}
         self.on_change: Callable[[], None] = lambda: None
         """Called, without the lock, when the set of open workflows has changed or a cause is
-        owed: whoever decides about streams should look again."""
+        owed: anyone who decides about streams should look again."""
         self.on_taken: Callable[[Taken], None] = lambda _: None
         """Called under the lock with whatever has changed a workflow: it must not wait."""
         self.before_keeping: Callable[[], None] = lambda: None
@@ -201,7 +201,7 @@ class Ledger:
     # What a store that others share gives and takes -------------------------------------------
 
     def adopt(
-        self, account: str, read: Callable[[], Kept]
+        self, account: str, read: Callable[[], RestoredState]
     ) -> tuple[tuple[HistoryKey, HistoryRow], ...]:
         """Go on from what the store has of an account, which is about to be followed.
 
@@ -212,7 +212,7 @@ class Ledger:
             read: has the store read it; called in the store's turn.
 
         Raises:
-            StoreFailed: it cannot be read. Then nothing has changed.
+            StoreError: it cannot be read. Then nothing has changed.
         """
         with self._keeping.turn:
             kept = read()
@@ -246,8 +246,8 @@ class Ledger:
         """Begin to keep an id; False when it was known already.
 
         Raises:
-            NoRoom: the account has as many as it may have.
-            CannotTakeUp: whether it is known cannot be told while the store cannot be read.
+            NoRoomError: the account has as many as it may have.
+            TrackError: whether it is known cannot be told while the store cannot be read.
         """
         key = (taken.account, taken.workflow_id)
 
@@ -259,13 +259,13 @@ class Ledger:
 
         change = self._apply(key, taken.at, rule, taken.traits)
         if change.workflow is None:
-            raise CannotTakeUp("the ledger cannot be read")
+            raise TrackError("the ledger cannot be read")
         if change.facts:
             self.on_change()
         return bool(change.facts)
 
     def observe(self, observation: Observation) -> bool:
-        """Take what was seen; True while whoever saw it may see more.
+        """Take what was seen; True while anyone who saw it may see more.
 
         That is while the workflow is open, or owes what its end may still be told with.
         """
@@ -312,7 +312,7 @@ class Ledger:
         self._part_with(given, tracker.give_up)
 
     def withdraw(self, withdrawn: GivenUp) -> None:
-        """Whoever named this id names it no more."""
+        """Its source no longer names this id."""
         listed = self._terms[withdrawn.account].listed
         self._part_with(withdrawn, partial(tracker.withdraw, listed=listed))
 
@@ -325,7 +325,7 @@ class Ledger:
             # What somebody wanted is no warning.
             log.log(
                 logging.INFO if given.reason == "withdrawn" else logging.WARNING,
-                "workflow given up",
+                "workflow dropped",
                 extra={
                     "account": given.account,
                     "workflow_id": given.workflow_id,
@@ -418,7 +418,7 @@ class Ledger:
             limit = self._rooms.room(account).limit
         if again:
             log.info(
-                "there is room for open workflows again: the list is read as far back as before",
+                "room for open workflows again: reading the list back to where it stopped",
                 extra={"account": account, "limit": limit},
             )
         return frontier if meanwhile is None or frontier is None else max(meanwhile, frontier)
@@ -563,7 +563,7 @@ class Ledger:
             # Not waited for without an end: a page must not hang where a disk does.
             if known is None and self._keeping.turn.acquire(timeout=FIND_SECONDS):
                 try:
-                    with suppress(StoreFailed):
+                    with suppress(StoreError):
                         known = self._keeping.find_closed(key)
                 finally:
                     self._keeping.turn.release()
@@ -625,7 +625,7 @@ class Ledger:
     def expire(self, out_of_sight: Collection[str] = ()) -> None:
         """Let time do its work: forgive what is owed too long, drop what nobody sees any more.
 
-        For accounts that are `out_of_sight` as a whole it stands still, and begins anew
+        For accounts that are `out_of_sight` as a whole it stands still, and starts over
         afterwards: an outage, or a token revoked over a weekend, says nothing of a workflow.
 
         Rows of settled workflows are kept twice as long as the listing looks back, by the
@@ -681,9 +681,9 @@ class Ledger:
             with self._keeping.turn:
                 try:
                     known = self._keeping.find_closed(key)
-                except StoreLost:
+                except StoreLostError:
                     continue
-                except StoreFailed:
+                except StoreError:
                     # It may be new, or have been counted long ago: not to be guessed. Whatever
                     # is true of it will be seen again.
                     with self._lock:
@@ -745,14 +745,16 @@ class Ledger:
         return Change(None)
 
     def _refuse_what_is_beyond(self, taken: TakenUp) -> None:
-        """Raises `NoRoom` where the account has no room for this id."""
+        """Raises `NoRoomError` where the account has no room for this id."""
         account = taken.account
         if not self._has_room(account):
             self._turn_away(account)
-            raise NoRoom(f"{self._rooms.room(account).limit:,} workflows of the account are open")
+            raise NoRoomError(
+                f"{self._rooms.room(account).limit:,} workflows of the account are open"
+            )
         waiting = self._memory.waiting_counts[account]
         if taken.source == "pushed" and waiting >= MOST_WAITING:
-            raise NoRoom(f"{waiting:,} pushed ids of the account wait to be seen")
+            raise NoRoomError(f"{waiting:,} pushed ids of the account wait to be seen")
 
     def _has_room(self, account: str) -> bool:
         return self._rooms.has_room(account, self._memory.open_counts[account])
@@ -760,7 +762,7 @@ class Ledger:
     def _turn_away(self, account: str) -> None:
         if self._rooms.turn_away(account):
             log.warning(
-                "the limit of open workflows is reached: others are taken up once there is room",
+                "limit of open workflows reached: more are tracked when there is room",
                 extra={"account": account, "limit": self._rooms.room(account).limit},
             )
 
@@ -816,7 +818,7 @@ class Ledger:
 def _tell_begun_anew(histograms: Iterable[str]) -> None:
     for name in histograms:
         log.warning(
-            "the buckets of a histogram were changed: it starts anew", extra={"histogram": name}
+            "histogram buckets changed: the histogram restarts at 0", extra={"histogram": name}
         )
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from exporter.interfaces.observations import Moment, OpenWorkflow, Source, Status
 from exporter.ledger.shared import Lease
-from exporter.observations import Moment, OpenWorkflow, Source, Status
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from math import inf
 from typing import Any, Final
 
+from exporter.interfaces.observations import Baseline, Moment, Status
 from exporter.ledger.room import waits_to_be_seen
 from exporter.ledger.store import (
     AccountMarks,
@@ -14,12 +15,11 @@ from exporter.ledger.store import (
     Forgotten,
     HistoryKey,
     HistoryRow,
-    Kept,
+    RestoredState,
     WorkflowKey,
 )
 from exporter.ledger.totals import HistogramName, Totals
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Baseline, Moment, Status
 
 CLOSED_REMEMBERED: Final = 20_000
 """Settled workflows held in memory, so that the pages of the list that are read again and again
@@ -37,7 +37,7 @@ class Memory:
         totals: empty ones.
     """
 
-    def __init__(self, kept: Kept, totals: Totals) -> None:
+    def __init__(self, kept: RestoredState, totals: Totals) -> None:
         self.totals: Final = totals
         # By account; what an earlier life has left of all of them together stands under none.
         self._closed: Counter[str] = Counter({"": kept.closed})
@@ -81,10 +81,10 @@ class Memory:
         """How many workflows are settled or dropped, those of the store included."""
         return self._closed.total()
 
-    def adopt(self, account: str, kept: Kept) -> list[HistogramName]:
+    def adopt(self, account: str, kept: RestoredState) -> list[HistogramName]:
         """An account is held from now on: what the store has of it, in place of what was known.
 
-        Histograms whose buckets were changed meanwhile, which start anew.
+        Histograms whose buckets were changed meanwhile, which restart from 0.
         """
         self.drop(account)
         self._closed[account] = kept.closed
@@ -131,7 +131,7 @@ class Memory:
         """An account is followed from now on, maybe again.
 
         What was open when it was last followed has not been looked for since: its time to be
-        seen, or to have its cause told, begins anew.
+        seen, or to have its cause told, starts over.
         """
         self.totals.open_account(account)
         for known in (self._open, self._owing, self._holding):

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from exporter.ledger.damage import Damaged, reading
+from exporter.files.storage import make_ours, open_ours
+from exporter.ledger.damage import DamagedError, reading
 from exporter.ledger.schema import SEALED_FROM, read_seal, schema_checksum
 from exporter.ledger.seal import Seal
 from exporter.ledger.words import unknown_of
-from exporter.storage_files import make_ours, open_ours
 
 SCRATCH_NAME: Final = "fresh-ledger.sqlite3"
 """A fresh ledger until it is whole: whatever has the ledger's own name was whole once."""
@@ -25,13 +25,13 @@ _MAGIC: Final = b"SQLite format 3\x00"
 _WAL_FORMAT: Final = 2
 
 
-class CannotOpenLedger(Exception):  # noqa: N818 - says what happened
+class OpenLedgerError(Exception):
     """The storage folder cannot be used. The text is one line for a person."""
 
 
-def newer(path: Path, word: str) -> CannotOpenLedger:
+def newer(path: Path, word: str) -> OpenLedgerError:
     """The refusal of a file in which a word is found that this version does not know."""
-    return CannotOpenLedger(
+    return OpenLedgerError(
         f"{path} was written by a newer version of the exporter: this one does not know "
         f"{word[:100]!r}"
     )
@@ -85,7 +85,7 @@ def look_at_header(path: Path) -> None:
     SQLite's locks away.
 
     Raises:
-        Damaged: it is no file of SQLite's.
+        DamagedError: it is no file of SQLite's.
         OSError: it cannot be read.
     """
     handle = open_ours(path, os.O_RDONLY)
@@ -95,16 +95,16 @@ def look_at_header(path: Path) -> None:
         os.close(handle)
     if not header:
         # SQLite would make a database of it.
-        raise Damaged("it is empty")
+        raise DamagedError("it is empty")
     if not header.startswith(_MAGIC) or len(header) < _HEADER_BYTES:
-        raise Damaged("it is no database")
+        raise DamagedError("it is no database")
     if max(header[18:20]) > _WAL_FORMAT:
         # SQLite would only read it.
-        raise Damaged("its header is damaged")
+        raise DamagedError("its header is damaged")
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class OpeningVerdict:
     """What an open file is."""
 
     seal: Seal | None
@@ -119,7 +119,7 @@ def examine(
     path: Path,
     steps: int,
     migrate: Callable[[sqlite3.Connection, int], None],
-) -> Verdict:
+) -> OpeningVerdict:
     """Tell whether it is a ledger, and ours; bring one that is older up to date.
 
     Args:
@@ -129,8 +129,8 @@ def examine(
         migrate: takes those that follow a number of them.
 
     Raises:
-        Damaged: it is none, and has nothing to be saved.
-        CannotOpenLedger: a newer version of the exporter wrote it.
+        DamagedError: it is none, and has nothing to be saved.
+        OpenLedgerError: a newer version of the exporter wrote it.
         sqlite3.Error: the disk fails, or a step cannot be taken.
     """
     with reading():
@@ -138,26 +138,28 @@ def examine(
     try:
         with reading():
             seal = read_seal(database)
-    except Damaged:
+    except DamagedError:
         seal = None
     step = taken if seal is None or steps < taken <= LAST_STEP else seal.step
     if steps < step <= LAST_STEP:
-        raise CannotOpenLedger(
+        raise OpenLedgerError(
             f"{path} was written by a newer version of the exporter (schema {step}; "
             f"this one knows {steps})"
         )
     if seal is None:
         if not 0 < taken < SEALED_FROM:
-            return Verdict(None, "its seal is missing or damaged")
+            return OpeningVerdict(None, "its seal is missing or damaged")
     else:
         unknown = unknown_of(seal.words)
         if unknown is not None:
             raise newer(path, unknown)
         if taken != seal.step:
-            return Verdict(seal, f"it says that its schema is {taken}, and it was {seal.step}")
+            return OpeningVerdict(
+                seal, f"it says that its schema is {taken}, and it was {seal.step}"
+            )
         if schema_checksum(database) != seal.schema:
-            return Verdict(seal, "its schema is damaged")
+            return OpeningVerdict(seal, "its schema is damaged")
     if taken < steps:
         migrate(database, taken)
         seal = read_seal(database)
-    return Verdict(seal)
+    return OpeningVerdict(seal)

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from exporter.interfaces.observations import Moment, Status
 from exporter.ledger.facts import PhasePassed
-from exporter.observations import Moment, Status
 
 PHASES: Final = (Status.ACCEPTED, Status.UPLOADED, Status.QUEUED)
 """The phases before a run, in their order."""
@@ -54,7 +54,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class PhaseSight:
     """What was known of a workflow before the present observation."""
 
     phase: Status | None
@@ -93,7 +93,7 @@ def created_by_clocks(
     return Entry(created.wall, created.monotonic)
 
 
-def follow(before: Sight, reached: Status, at: Moment, created: Entry | None) -> Progress:
+def follow(before: PhaseSight, reached: Status, at: Moment, created: Entry | None) -> Progress:
     """What a sight of a workflow tells of its phases.
 
     Args:

@@ -5,12 +5,12 @@ Pure. Whether, and how, it counts is decided by the same rules as ever (`exporte
 
 from dataclasses import replace
 
+from exporter.interfaces.observations import Observation, Recovery, known_status
 from exporter.ledger import tracker
 from exporter.ledger.counting import CountingRules
 from exporter.ledger.facts import Finished, Recovered
 from exporter.ledger.tracker import Change
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Observation, Recovery, known_status
 
 
 def observe(workflow: Workflow | None, seen: Observation, rules: CountingRules) -> Change:
@@ -28,7 +28,7 @@ def observe(workflow: Workflow | None, seen: Observation, rules: CountingRules) 
 
 
 def recovery_of(workflow: Workflow | None, change: Change, seen: Observation) -> Recovery:
-    """What became of it, for whoever looks for a difference."""
+    """What became of it, for anyone who looks for a difference."""
     after = change.workflow
     if _has_finished(change):
         return "counted" if workflow is not None and workflow.phase == "open" else "recovered"

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import astuple
 from typing import Any, Final, TypeVar, get_args
 
+from exporter.interfaces.observations import Baseline, Moment, Source, Status
 from exporter.ledger.facts import SLICED, SlicedFact
 from exporter.ledger.phases import Entry
 from exporter.ledger.slicing import Slices
@@ -17,9 +18,8 @@ from exporter.ledger.totals import (
     HistogramTotal,
     Labels,
 )
-from exporter.ledger.words import UnknownWord, unknown_of, words_of_total
+from exporter.ledger.words import UnknownWordError, unknown_of, words_of_total
 from exporter.ledger.workflow import Held, Phase, Workflow
-from exporter.observations import Baseline, Moment, Source, Status
 
 Row = tuple[Any, ...]
 """What SQLite keeps, in the order of the table's columns."""
@@ -74,7 +74,7 @@ def workflow_of(account: str, row: Row, monotonic: float) -> Workflow:
     """A workflow from its row.
 
     Raises:
-        UnknownWord: a newer version wrote it.
+        UnknownWordError: a newer version wrote it.
         ValueError, TypeError: nobody did.
     """
     (
@@ -187,7 +187,7 @@ def baseline_of(row: Row) -> tuple[int, Status, Baseline]:
     """Number of the account, status, and what its comparisons stand on.
 
     Raises:
-        UnknownWord: a newer version wrote it.
+        UnknownWordError: a newer version wrote it.
         ValueError, TypeError: nobody did.
     """
     number, status, value, compared_at, since = row
@@ -208,7 +208,7 @@ def counter_of(row: Row) -> tuple[tuple[CounterName, Labels], CounterTotal]:
     """A counter's series.
 
     Raises:
-        UnknownWord: a newer version wrote it.
+        UnknownWordError: a newer version wrote it.
         ValueError, TypeError, LookupError: nobody did.
     """
     name, labels, value, appeared, exemplar = row
@@ -234,7 +234,7 @@ def histogram_of(row: Row) -> tuple[tuple[HistogramName, Labels], HistogramTotal
     """A histogram's series.
 
     Raises:
-        UnknownWord: a newer version wrote it.
+        UnknownWordError: a newer version wrote it.
         ValueError, TypeError, LookupError: nobody did.
     """
     name, labels, bounds, counts, total, exemplars, appeared = row
@@ -257,7 +257,7 @@ def _known(kind: str, name: str, labels: str) -> Labels:
     key = tuple(map(str, json.loads(labels)))
     unknown = unknown_of(words_of_total(kind, name, key))
     if unknown is not None:
-        raise UnknownWord(unknown)
+        raise UnknownWordError(unknown)
     return key
 
 
@@ -272,7 +272,7 @@ def mark_of(row: Row) -> tuple[str, int]:
     """Name and value of a mark.
 
     Raises:
-        UnknownWord: a newer version wrote it.
+        UnknownWordError: a newer version wrote it.
         ValueError, TypeError: nobody did.
     """
     name, value = row
@@ -286,7 +286,7 @@ _T = TypeVar("_T")
 
 def _one_of(kind: str, known: tuple[_T, ...], value: object) -> _T:
     if value not in known:
-        raise UnknownWord(f"{kind} {value}")
+        raise UnknownWordError(f"{kind} {value}")
     return known[known.index(value)]
 
 

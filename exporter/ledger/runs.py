@@ -13,8 +13,8 @@ end of a run may be by a runner's.
 from dataclasses import replace
 from typing import Final
 
+from exporter.interfaces.observations import Observation, Status, Via, known_status
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Observation, Status, Via, known_status
 
 CLOCK_SLACK_SECONDS: Final = 2.0
 """The service tells its clock in whole seconds (the Date header), and answers take a moment."""

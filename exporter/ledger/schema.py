@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Final
 from uuid import uuid4
 
-from exporter.ledger.damage import UNREADABLE, Damaged
+from exporter.ledger.damage import UNREADABLE, DamagedError
 from exporter.ledger.rows import (
     WORKFLOW_COLUMNS,
     Row,
@@ -20,7 +20,7 @@ from exporter.ledger.rows import (
 from exporter.ledger.seal import Digest, Seal, checksum, digest_of
 from exporter.ledger.store import AccountMarks
 from exporter.ledger.words import (
-    UnknownWord,
+    UnknownWordError,
     words_of_held,
     words_of_total,
     words_of_workflow,
@@ -262,11 +262,11 @@ def migrate(database: sqlite3.Connection, taken: int, steps: tuple[str, ...]) ->
     """Take the steps that were not taken yet, all of them or none.
 
     Raises:
-        Damaged: what is there is not what the steps before have made.
+        DamagedError: what is there is not what the steps before have made.
         sqlite3.Error: a step cannot be taken.
     """
     if not _holds(database, steps[:taken]):
-        raise Damaged(f"it does not hold the tables of schema {taken}")
+        raise DamagedError(f"it does not hold the tables of schema {taken}")
     seal = read_seal(database) if taken >= SEALED_FROM else None
     script = "; ".join(steps[taken:])
     try:
@@ -352,7 +352,7 @@ def _seal_row(
     sealed = checksum(table.name, row)
     try:
         found = _words(table, row)
-    except (UnknownWord, *UNREADABLE):
+    except (UnknownWordError, *UNREADABLE):
         found = None
     # Left without one, it is found damaged when it is read.
     if found is not None and found <= known:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from exporter.comfycontrol.permits import Permits
-from exporter.comfycontrol.window import Limit
-from exporter.ledger.opening import CannotOpenLedger
+from exporter.budget.shared_window import SharedWindow
+from exporter.budget.sliding_window import Limit
+from exporter.interfaces.observations import Moment
+from exporter.ledger.opening import OpenLedgerError
 from exporter.ledger.room import DEFAULT_MOST_OPEN
-from exporter.ledger.store import Kept, Store
-from exporter.observations import Moment
+from exporter.ledger.store import RestoredState, Store
 
 if TYPE_CHECKING:
     from exporter.ledger.lending import Exchange
@@ -57,7 +57,7 @@ class ReplicasReading:
 class SharedStore(Store, Protocol):
     """Keeps the accounts that this replica holds."""
 
-    def adopt(self, lease: Lease, most_open: int = DEFAULT_MOST_OPEN) -> Kept:
+    def adopt(self, lease: Lease, most_open: int = DEFAULT_MOST_OPEN) -> RestoredState:
         """Everything that is kept of an account that is held from now on. Raises StoreFailed."""
 
     def release(self, account: str) -> None:
@@ -74,7 +74,7 @@ class Shared:
 
     store: SharedStore
     replica: "Replica"
-    permits: Callable[[str, Limit], Permits]
+    permits: Callable[[str, Limit], SharedWindow]
     """The places of a service address, as asked from the egress address of this process."""
     exchange: "Exchange"
     """Where workflows are lent to replicas on other addresses."""
@@ -109,10 +109,10 @@ def join(
         egress: the address from which this process asks, as the configuration names it.
 
     Raises:
-        CannotOpenLedger: the database cannot be used. The text is one line for a person.
+        OpenLedgerError: the database cannot be used. The text is one line for a person.
     """
     try:
         from exporter.ledger.postgres.joining import joined  # noqa: PLC0415
     except ImportError as error:
-        raise CannotOpenLedger(driver_is_missing(error)) from error
+        raise OpenLedgerError(driver_is_missing(error)) from error
     return joined(dsn_file, accounts, now, hold, egress)

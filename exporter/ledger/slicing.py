@@ -13,7 +13,7 @@ from typing import Final, Literal
 import re2
 
 from exporter.comfycontrol.text import clean
-from exporter.observations import Traits
+from exporter.interfaces.observations import Traits
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def tell_changes(
     }
     if any(told.values()):
         log.info(
-            "slices changed: totals go on under the labels that there are now",
+            "slices changed: totals continue under the current labels",
             extra={mark: ",".join(names) for mark, names in told.items() if names},
         )
 

@@ -10,26 +10,26 @@ from math import inf
 from pathlib import Path
 from typing import Final
 
+from exporter.interfaces.observations import Moment
 from exporter.ledger.contents import every_workflow, find, forget, load, make_account, prune, write
 from exporter.ledger.damage import reading
-from exporter.ledger.file import FILE_NAME, LedgerFile, LedgerInUse
-from exporter.ledger.opening import CannotOpenLedger, newer
+from exporter.ledger.file import FILE_NAME, LedgerFile, LedgerInUseError
+from exporter.ledger.opening import OpenLedgerError, newer
 from exporter.ledger.room import DEFAULT_MOST_OPEN
 from exporter.ledger.rows import packed
 from exporter.ledger.seal import Draft
 from exporter.ledger.store import (
     Batch,
     Forgotten,
-    Kept,
-    StoreFailed,
-    StoreLost,
+    RestoredState,
+    StoreError,
+    StoreLostError,
     WorkflowKey,
 )
 from exporter.ledger.totals import Shown
 from exporter.ledger.walk import SLICE_SECONDS, Walk
-from exporter.ledger.words import UnknownWord
+from exporter.ledger.words import UnknownWordError
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Moment
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +47,8 @@ class SqliteStore:
         now: both clocks.
 
     Raises:
-        LedgerInUse: another process has it open.
-        CannotOpenLedger: the folder cannot be made, read or written, or a newer version of the
+        LedgerInUseError: another process has it open.
+        OpenLedgerError: the folder cannot be made, read or written, or a newer version of the
             exporter wrote it.
     """
 
@@ -72,11 +72,11 @@ class SqliteStore:
 
     # Reading ----------------------------------------------------------------------------------
 
-    def load(self, most_open: Callable[[str], int] = lambda _: DEFAULT_MOST_OPEN) -> Kept:
-        """Everything but the settled workflows. Begins anew when the file is damaged.
+    def load(self, most_open: Callable[[str], int] = lambda _: DEFAULT_MOST_OPEN) -> RestoredState:
+        """Everything but the settled workflows. Begins again when the file is damaged.
 
         Raises:
-            CannotOpenLedger: the file cannot be read, or a newer version of the exporter wrote
+            OpenLedgerError: the file cannot be read, or a newer version of the exporter wrote
                 it, and nothing in it was changed.
         """
         doubt, contradiction = self._file.doubt, self._file.contradiction()
@@ -85,23 +85,23 @@ class SqliteStore:
                 found = load(database, self._file.seal, self._began, most_open)
                 if not found.damage and self._file.seal is not None:
                     found.damage.extend(self._walk.first(database, self._file.seal))
-        except UnknownWord as error:
+        except UnknownWordError as error:
             self.close()
             raise newer(self._file.path, str(error)) from error
-        except StoreLost:
-            return Kept(lost=True)
-        except StoreFailed as error:
-            raise CannotOpenLedger(f"cannot read {self._file.path}: {error}") from error
+        except StoreLostError:
+            return RestoredState(lost=True)
+        except StoreError as error:
+            raise OpenLedgerError(f"cannot read {self._file.path}: {error}") from error
         damage = [*([] if doubt is None else [doubt]), *found.damage]
         if damage:
-            with suppress(StoreLost):
+            with suppress(StoreLostError):
                 self._file.lose("; ".join(damage))
             # Which workflows were closed is not known any more.
             return replace(found.kept, closed=0, latest_ends={}, lost=True)
         if contradiction is not None:
             log.error(
-                "the ledger is not as it was left: what was kept after that is counted again only "
-                "where the list still shows it",
+                "the ledger is older than expected: later outcomes are counted again only if "
+                "the list still shows them",
                 extra={"file": str(self._file.path), "reason": contradiction},
             )
         return replace(
@@ -112,7 +112,7 @@ class SqliteStore:
         """All workflows, the settled ones among them, a few thousand rows at a time.
 
         Raises:
-            StoreFailed: the file cannot be read, or a row in it is damaged.
+            StoreError: the file cannot be read, or a row in it is damaged.
         """
         with self._reading() as database:
             yield from every_workflow(database, self._began)
@@ -132,8 +132,8 @@ class SqliteStore:
         try:
             with self._file.connection() as database, reading():
                 yield database
-        except UnknownWord as error:
-            raise StoreFailed(str(newer(self._file.path, str(error)))) from error
+        except UnknownWordError as error:
+            raise StoreError(str(newer(self._file.path, str(error)))) from error
 
     def committed(self) -> Shown | None:
         """Nobody else shows it."""
@@ -194,8 +194,8 @@ class SqliteStore:
         try:
             with self._file.transaction() as (database, draft):
                 yield database, draft
-        except UnknownWord as error:
-            raise StoreFailed(str(newer(self._file.path, str(error)))) from error
+        except UnknownWordError as error:
+            raise StoreError(str(newer(self._file.path, str(error)))) from error
         self._walk.note(draft.changes)
 
     def close(self) -> None:
@@ -224,4 +224,4 @@ class SqliteStore:
         return number
 
 
-__all__ = ["FILE_NAME", "FORGET_AT_ONCE", "CannotOpenLedger", "LedgerInUse", "SqliteStore"]
+__all__ = ["FILE_NAME", "FORGET_AT_ONCE", "LedgerInUseError", "OpenLedgerError", "SqliteStore"]

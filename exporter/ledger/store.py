@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Protocol
 
+from exporter.interfaces.observations import Baseline, Status
 from exporter.ledger.room import DEFAULT_MOST_OPEN
 from exporter.ledger.totals import (
     CounterName,
@@ -20,7 +21,6 @@ from exporter.ledger.totals import (
     Shown,
 )
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Baseline, Status
 
 WorkflowKey = tuple[str, str]
 """Account and id."""
@@ -38,19 +38,19 @@ HistoryRow = bytes
 """Only the history knows how that is written."""
 
 
-class StoreFailed(Exception):  # noqa: N818 - says what happened
+class StoreError(Exception):
     """Nothing of the batch was kept: the disk is full, gone, or read-only. Worth another try."""
 
 
-class StoreLost(StoreFailed):
-    """What was kept before is gone: the store is empty, and begins anew as soon as it can."""
+class StoreLostError(StoreError):
+    """What was kept before is gone: the store is empty, and starts over as soon as it can."""
 
 
-class NotHeld(StoreFailed):
+class NotHeldError(StoreError):
     """Another replica holds the account, or nobody does any more: nothing of it can be told."""
 
 
-class StoreBehind(StoreFailed):
+class StoreBehindError(StoreError):
     """The store has lost commits that it had acknowledged, of one account.
 
     What is known of that account, be it long kept, must be given to it again.
@@ -103,7 +103,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class RestoredState:
     """What an earlier life of the process has left."""
 
     unsettled: Iterable[Workflow] = ()
@@ -122,7 +122,7 @@ class Kept:
     history: Iterable[tuple[HistoryKey, HistoryRow]] = ()
     """The oldest first."""
     lost: bool = False
-    """What was kept is damaged, and the store begins anew, empty: this is what could be saved."""
+    """What was kept is damaged, and the store starts over, empty: this is what could be saved."""
     faults: int = 0
     """What was wrong with it, and told, and still left all of this to go on from."""
 
@@ -142,7 +142,7 @@ class Forgotten:
 class Store(Protocol):
     """Keeps the ledger. Only ever called by one thread at a time."""
 
-    def load(self, most_open: Callable[[str], int] = lambda _: DEFAULT_MOST_OPEN) -> Kept:
+    def load(self, most_open: Callable[[str], int] = lambda _: DEFAULT_MOST_OPEN) -> RestoredState:
         """Everything but the settled workflows, which may be a million.
 
         Of an account no more open ones than its limit: the others stay where they are, and
@@ -190,10 +190,10 @@ class MemoryStore:
         self._created: dict[str, list[float]] = {}
         self._known: dict[WorkflowKey, float] = {}
 
-    def load(self, most_open: Callable[[str], int] = lambda _: DEFAULT_MOST_OPEN) -> Kept:
+    def load(self, most_open: Callable[[str], int] = lambda _: DEFAULT_MOST_OPEN) -> RestoredState:
         """Nothing: there was no earlier life."""
         del most_open
-        return Kept()
+        return RestoredState()
 
     def find_closed(self, key: WorkflowKey) -> Workflow | None:
         """A workflow that is settled or dropped."""

@@ -1,4 +1,4 @@
-"""What the ledger tells whoever listens to it: each thing taken that changed something.
+"""What the ledger tells anyone who listens to it: each thing taken that changed something.
 
 Counting does not wait for listeners: they get this under the ledger's lock, and should only put it
 aside.
@@ -6,10 +6,10 @@ aside.
 
 from dataclasses import dataclass
 
+from exporter.interfaces.observations import Moment, Observation
 from exporter.ledger.facts import Fact, Ignored
 from exporter.ledger.store import AccountMarks
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Moment, Observation
 
 
 @dataclass(frozen=True, slots=True)

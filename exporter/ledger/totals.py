@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from typing import Final, Literal, assert_never, get_args
 
+from exporter.interfaces.observations import DOCUMENTED_ENDS, DropReason, Source, Status
 from exporter.ledger.facts import (
     Discovered,
     Dropped,
@@ -26,7 +27,6 @@ from exporter.ledger.facts import (
 from exporter.ledger.new_series import NewSeries, SeriesKey
 from exporter.ledger.phases import PHASES
 from exporter.ledger.slicing import OTHER, SliceLabels, SliceRule, Slices, labels_of, values_of
-from exporter.observations import DOCUMENTED_ENDS, DropReason, Source, Status
 
 CounterName = Literal[
     "discovered",
@@ -211,7 +211,7 @@ class Totals:
         appeared: int = 0,
         announced: int = 0,
     ) -> list[HistogramName]:
-        """Go on from earlier totals; the names of histograms that start anew.
+        """Go on from earlier totals; the names of histograms that restart from 0.
 
         Those are the ones whose buckets were changed in the configuration meanwhile: what was
         counted in other buckets cannot be told in the new ones. Series are numbered on from
@@ -237,7 +237,7 @@ class Totals:
         histograms: Mapping[tuple[HistogramName, Labels], HistogramTotal],
         announced: int,
     ) -> list[HistogramName]:
-        """Go on from the totals of an account; the names of histograms that start anew.
+        """Go on from the totals of an account; the names of histograms that restart from 0.
 
         Those that are numbered higher than `announced` wait, and are numbered afresh.
         """
@@ -270,7 +270,7 @@ class Totals:
     def change(
         self, buckets: Buckets, caps: LabelCaps, slices: Sequence[SliceRule] = ()
     ) -> list[HistogramName]:
-        """Go on with other terms; the names of histograms that start anew for it."""
+        """Go on with other terms; the names of histograms that restart from 0 for it."""
         self._buckets, self._caps, self._slices = buckets, caps, tuple(slices)
         return self._begin_anew()
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
 
+from exporter.interfaces.observations import GivenUp, Observation, Status, TakenUp, known_status
 from exporter.ledger.counting import CountingRules, counts, must_wait_for_list
 from exporter.ledger.facts import (
     Discovered,
@@ -22,7 +23,7 @@ from exporter.ledger.facts import (
     Ran,
     Started,
 )
-from exporter.ledger.phases import Sight, created_by_clocks, follow
+from exporter.ledger.phases import PhaseSight, created_by_clocks, follow
 from exporter.ledger.runs import (
     STALE_SECONDS,
     ends_with_those_of_this_run,
@@ -36,7 +37,6 @@ from exporter.ledger.runs import (
     settled_by,
 )
 from exporter.ledger.workflow import Workflow
-from exporter.observations import GivenUp, Observation, Status, TakenUp, known_status
 
 ABSURD_SECONDS: Final = 30 * 86_400.0
 """No wait and no run lasts longer; a stamp that says so is wrong."""
@@ -67,7 +67,7 @@ class Change:
 
 
 def take_up(workflow: Workflow | None, taken: TakenUp) -> Change:
-    """A source named an id: new ones are taken up, and a dropped one that is named anew."""
+    """A source named an id: new ones are taken up, and a dropped one that is named again."""
     if workflow is None:
         fresh = Workflow(
             account=taken.account,
@@ -79,7 +79,7 @@ def take_up(workflow: Workflow | None, taken: TakenUp) -> Change:
     if workflow.phase == "settled" and taken.source == "pushed":
         # Should it run again, that is somebody's who cares for it by name.
         return Change(replace(workflow, source=taken.source))
-    if workflow.phase == "dropped" and taken.anew:
+    if workflow.phase == "dropped" and taken.again:
         revived = replace(
             workflow, phase="open", source=taken.source, first_seen=taken.at, ended_at=None
         )
@@ -102,7 +102,7 @@ def give_up(workflow: Workflow | None, given: GivenUp) -> Change:
 
 
 def withdraw(workflow: Workflow | None, withdrawn: GivenUp, *, listed: bool) -> Change:
-    """Whoever named this id names it no more: the list goes on with it, or nobody does."""
+    """Its source no longer names this id: the list goes on with it, or nobody does."""
     if workflow is None or workflow.phase != "open" or workflow.source == "listing":
         return Change(workflow)
     if listed and workflow.created_at is not None:
@@ -323,7 +323,7 @@ def _note_phases(
     created = None
     if workflow.run == 1:  # else the stamp is that of another run
         created = created_by_clocks(workflow.created_at, seen.service_wall, seen.at)
-    before = Sight(workflow.status, workflow.entered, workflow.waiting_until)
+    before = PhaseSight(workflow.status, workflow.entered, workflow.waiting_until)
     progress = follow(before, reached, seen.at, created)
     facts.extend(progress.facts)
     return replace(workflow, entered=progress.entered)

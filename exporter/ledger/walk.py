@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-from exporter.ledger.damage import Damaged, reading
+from exporter.ledger.damage import DamagedError, reading
 from exporter.ledger.rows import workflow_of
 from exporter.ledger.schema import WORKFLOWS, intact
 from exporter.ledger.seal import Digest, Seal
@@ -58,7 +58,7 @@ class Walk:
         try:
             with reading():
                 self.go_on(database, seal, FIRST_SECONDS)
-        except Damaged as error:
+        except DamagedError as error:
             return [str(error)]
         return []
 
@@ -66,7 +66,7 @@ class Walk:
         """Look at some more rows for about so long.
 
         Raises:
-            Damaged: something is wrong with one of them, or with all together.
+            DamagedError: something is wrong with one of them, or with all together.
             UnknownWord: a newer version wrote one of them.
             sqlite3.Error: they cannot be read.
         """
@@ -80,12 +80,12 @@ class Walk:
                     workflow_of("", row, 0.0)
                     self._read.add(words)
                 if not (is_created and is_ended):
-                    raise Damaged("workflows: an index lacks a row")
+                    raise DamagedError("workflows: an index lacks a row")
                 self._digest = self._digest.plus(found[-1])
             if len(rows) < ROWS_AT_ONCE:
                 self.is_done = True
                 if self._digest != seal.digest("workflows"):
-                    raise Damaged("workflows: rows are missing, or from an earlier time")
+                    raise DamagedError("workflows: rows are missing, or from an earlier time")
             else:
                 self._behind = rows[-1][0], rows[-1][1]
             if time.perf_counter() >= until:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 from zlib import crc32
 
-from exporter.storage_files import make_ours, open_ours
+from exporter.files.storage import make_ours, open_ours
 
 LOCK_NAME: Final = "ledger.lock"
 

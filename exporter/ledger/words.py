@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import Final, get_args
 
+from exporter.interfaces.observations import DropReason, Source, Status
 from exporter.ledger.facts import SLICED, Finished, IgnoreReason, PhasePassed, Ran
 from exporter.ledger.totals import (
     FIXED_LABELS,
@@ -20,7 +21,6 @@ from exporter.ledger.totals import (
     PhaseResult,
 )
 from exporter.ledger.workflow import Held, Phase
-from exporter.observations import DropReason, Source, Status
 
 KEPT_WORDS: Final[tuple[Mapping[str, list[str]], ...]] = (
     {
@@ -98,7 +98,7 @@ _VALUES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-class UnknownWord(Exception):  # noqa: N818 - says what was found
+class UnknownWordError(Exception):
     """A row is as it was written, and holds a word that this version does not know."""
 
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final, Literal
 
+from exporter.interfaces.observations import Moment, Source, Status
 from exporter.ledger.facts import SlicedFact
 from exporter.ledger.phases import Entry
 from exporter.ledger.slicing import Slices
-from exporter.observations import Moment, Source, Status
 
 Phase = Literal["open", "settled", "dropped"]
 
@@ -29,7 +29,7 @@ class Held:
 class Workflow:
     """A row of the ledger. All stamps are Unix seconds by the service's clock.
 
-    Immutable: the tracker answers an observation with a new one, so whoever holds a workflow
+    Immutable: the tracker answers an observation with a new one, so the one who holds a workflow
     holds a consistent one.
     """
 

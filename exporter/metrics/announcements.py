@@ -2,8 +2,8 @@
 
 `increase()` sees the first step of a counter only after a sample that is 0. A series whose labels
 could not be known in advance appears with its first count already made. So it stands at 0 for a
-while, which every server that scrapes at least once a minute sees, whoever else asks. After that
-it is old, and shows its value to everybody: a server that comes later must not take an hour of
+while, which every server that scrapes at least once a minute sees, no matter who else asks. After
+that it is old, and shows its value to everybody: a server that comes later must not take an hour of
 counts for one step. Time alone decides, so no server has to be told from another.
 """
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Literal
 
-from exporter.comfycontrol.budget import BudgetReading
+from exporter.budget.budget import BudgetReading
 from exporter.metrics import label_values, reading
 from exporter.metrics.label_values import LabelValues
 from exporter.metrics.reading import Reading, Sample

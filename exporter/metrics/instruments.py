@@ -10,7 +10,7 @@ from typing import Final, get_args
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from exporter.comfycontrol import Endpoint
-from exporter.following.telemetry import SnapshotResult, StreamEnd
+from exporter.interfaces.telemetry import SnapshotResult, StreamEnd
 from exporter.ledger.new_series import NewSeries
 from exporter.ledger.totals import CounterTotal, Labels
 from exporter.metrics.catalogue import API_DURATION_BUCKETS, BY_NAME

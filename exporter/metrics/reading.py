@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from exporter.comfycontrol.budget import BudgetReading
+from exporter.budget.budget import BudgetReading
 from exporter.following.answers import CAUSES, AccountHealth
 from exporter.following.reconciling import Reconciliation
 from exporter.following.runner_census import RunnerCensus
+from exporter.interfaces.observations import OPEN_STATUSES, Moment, Status
 from exporter.ledger.ledger import LedgerSnapshot
 from exporter.ledger.shared import ReplicasReading
 from exporter.ledger.totals import (
@@ -32,7 +33,6 @@ from exporter.metrics.slicing import (
     known_slices,
     slices_of,
 )
-from exporter.observations import OPEN_STATUSES, Moment, Status
 from exporter.sources.files import FilesReading
 
 POSITION_FRESH_SECONDS: Final = 30.0

@@ -39,7 +39,7 @@ the first step of a counter only if Prometheus has stored it at 0 before. A seri
 nobody could know in advance appears with its first count. So it stands at 0, without an exemplar,
 for {hold:.0f} s, and then shows its value:
 
-- Every Prometheus that scrapes at least once a minute has stored the 0 by then, whoever else
+- Every Prometheus that scrapes at least once a minute has stored the 0 by then, anyone else who
   scrapes, so `increase()` gives each of them every failure. Scrape no less often than that.
 - One that comes later is shown what is old as it is, and takes none of it for new.
 - A restart begins the {hold:.0f} s again for what still stood at 0, and so does a pause of the

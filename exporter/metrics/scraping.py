@@ -18,7 +18,7 @@ _PREFIX: Final = "comfycontrol_"
 def of_accounts() -> list[str]:
     """Metrics that belong to an account, whichever replica shows them: one at a time does.
 
-    What a process counts as it goes (requests, ends of streams) begins anew with each, and is told
+    What a process counts as it goes (requests, ends of streams) starts over with each, and is told
     apart by its `instance`.
     """
     return [

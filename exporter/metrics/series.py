@@ -1,6 +1,6 @@
 """How many series a configuration can make at most, metric by metric. Pure.
 
-For whoever decides about slices before the first of them is made: `check-config --series`.
+For anyone who decides about slices before the first of them is made: `check-config --series`.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -16,17 +16,17 @@ from exporter.simulator.schema import ScenarioError
 from exporter.simulator.serving import describe, serve
 from exporter.simulator.simulator import Simulator
 from exporter.simulator.truth import RunDurations, Truth
-from exporter.simulator.workflow import PLANTED, Cause, Status, WorkflowTruth
+from exporter.simulator.workflow import PLANTED, ServiceStatus, SimulatedCause, WorkflowTruth
 
 __all__ = [
     "PLANTED",
-    "Cause",
     "Fault",
     "RunDurations",
     "Scenario",
     "ScenarioError",
+    "ServiceStatus",
+    "SimulatedCause",
     "Simulator",
-    "Status",
     "Truth",
     "WorkflowHandle",
     "WorkflowTruth",

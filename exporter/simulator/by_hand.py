@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from exporter.simulator.workflow import Status
+from exporter.simulator.workflow import ServiceStatus
 
 if TYPE_CHECKING:
     from exporter.simulator.maker import CauseChoice
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Move:
     """A status to put a workflow into, and what is told with it."""
 
-    status: Status
+    status: ServiceStatus
     queue_position: int | None = None
     cause: CauseChoice = "drawn"
     outputs: int | None = None
@@ -28,21 +28,24 @@ class Move:
     def apply(self, workflow: Workflow, now_ms: int) -> None:
         """Change all that a workflow tells, but for its status and its cause."""
         status = self.status
-        if status is Status.QUEUED:
+        if status is ServiceStatus.QUEUED:
             workflow.told_position = 1 if self.queue_position is None else self.queue_position
             if workflow.first_queue_position is None:
                 workflow.first_queue_position = workflow.told_position
-        if status in (Status.QUEUED, Status.RUNNING) and workflow.prompt_id is None:
+        if status in (ServiceStatus.QUEUED, ServiceStatus.RUNNING) and workflow.prompt_id is None:
             workflow.prompt_id = workflow.new_prompt_id()
-        if status is Status.COMPLETED:
+        if status is ServiceStatus.COMPLETED:
             workflow.outputs = 1 if self.outputs is None else self.outputs
         if self.created_ms is not None:
             workflow.created_ms = self.created_ms
         if self.started_ms is not None:
             workflow.started_ms = self.started_ms
-        elif status in (Status.RUNNING, Status.COMPLETED) and workflow.started_ms is None:
+        elif (
+            status in (ServiceStatus.RUNNING, ServiceStatus.COMPLETED)
+            and workflow.started_ms is None
+        ):
             workflow.started_ms = now_ms
         if self.completed_ms is not None:
             workflow.completed_ms = self.completed_ms
-        elif status.final and status is not Status.INVALID:
+        elif status.final and status is not ServiceStatus.INVALID:
             workflow.completed_ms = now_ms

@@ -10,8 +10,8 @@ class DayClock:
     """Maps the wall clock to the day, and times of the day to wall-clock stamps.
 
     The day runs ``speed`` times as fast as the wall clock. A stamp is when an event was due, and
-    events are carried out only when they are due, so no stamp lies in the future of whoever reads
-    it on the same machine.
+    events are carried out only when they are due, so no stamp lies in the future of anyone who
+    reads it on the same machine.
     """
 
     def __init__(self, speed: float) -> None:

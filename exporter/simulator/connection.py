@@ -32,7 +32,7 @@ class Connection:
         self._transport = transport
         self._flow = flow
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when the connection is gone, whoever ended it."""
+        """Done when the connection is gone, no matter who ended it."""
 
     @property
     def open(self) -> bool:
@@ -106,7 +106,7 @@ class ConnectionProtocol(H11Protocol):
             self._connection.reset()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell whoever waits that the client is gone."""
+        """Tell anyone who waits that the client is gone."""
         super().connection_lost(exc)
         if self._connection is not None and not self._connection.lost.done():
             self._connection.lost.set_result(None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from exporter.simulator.traits.chance import concerns, draw
 from exporter.simulator.traits.picks import Deletions, Edits, Picks, Reruns, Vanishing
-from exporter.simulator.workflow import Status
+from exporter.simulator.workflow import ServiceStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,7 +105,7 @@ class Course:
 
     def _turns(self, workflow: Workflow, now: float) -> Iterator[tuple[float, Act]]:
         requeues, late = self._traits.requeues, self._traits.late_starts
-        if workflow.status is Status.RUNNING:
+        if workflow.status is ServiceStatus.RUNNING:
             is_first = workflow.requeued == 0
             if requeues is not None and is_first and concerns(workflow, "turn", requeues.share):
                 keeps = requeues.keeps_start
@@ -116,7 +116,7 @@ class Course:
                 )
         elif (
             late is not None
-            and workflow.status in (Status.CANCELLED, Status.FAILED)
+            and workflow.status in (ServiceStatus.CANCELLED, ServiceStatus.FAILED)
             and workflow.first_queue_position is not None
             and workflow.started_ms is None
             and concerns(workflow, "late", late.share)

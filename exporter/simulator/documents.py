@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from exporter.simulator.workflow import PLANTED, PROMPTS, Status, iso
+from exporter.simulator.workflow import PLANTED, PROMPTS, ServiceStatus, iso
 
 if TYPE_CHECKING:
     from exporter.simulator.runner import Runner
@@ -24,7 +24,7 @@ def error(status: int, message: str) -> bytes:
 def snapshot(world: World, workflow: Workflow) -> dict[str, Any]:
     """One event of a stream: no creation time, no name, no tags."""
     queue_number = world.place(workflow)
-    if workflow.status is Status.RUNNING:
+    if workflow.status is ServiceStatus.RUNNING:
         queue_number = world.scenario.streams.queue_number_on_running
     return {
         "status": workflow.told_status,
@@ -40,7 +40,7 @@ def snapshot(world: World, workflow: Workflow) -> dict[str, Any]:
 def snapshot_json(world: World, workflow: Workflow) -> bytes:
     """The same as text; written once for each change, however many read it."""
     runner = workflow.runner
-    queue = runner.version if runner and workflow.status is Status.QUEUED else 0
+    queue = runner.version if runner and workflow.status is ServiceStatus.QUEUED else 0
     kept = workflow.rendered
     if kept is not None and kept[0] == workflow.version and kept[1] == queue:
         return kept[2]
@@ -70,7 +70,7 @@ def page(rows: list[dict[str, Any]], total: dict[str, int | None]) -> bytes:
 
 def detail(world: World, workflow: Workflow) -> dict[str, Any]:
     """A workflow in full, its graph included."""
-    cause = workflow.cause if workflow.status is Status.FAILED else None
+    cause = workflow.cause if workflow.status is ServiceStatus.FAILED else None
     runner = workflow.runner
     return listed(workflow) | {
         "prompt_id": workflow.prompt_id,
@@ -138,7 +138,7 @@ def graph(workflow: Workflow) -> dict[str, Any]:
 
 
 def _outputs(workflow: Workflow) -> list[dict[str, str]]:
-    if workflow.status is not Status.COMPLETED:
+    if workflow.status is not ServiceStatus.COMPLETED:
         return []
     told = []
     for number in range(workflow.outputs):
@@ -159,7 +159,7 @@ def _outputs(workflow: Workflow) -> list[dict[str, str]]:
 
 
 def _cause(workflow: Workflow) -> dict[str, str] | None:
-    if workflow.status is not Status.FAILED or workflow.cause is None:
+    if workflow.status is not ServiceStatus.FAILED or workflow.cause is None:
         return None
     return {
         "node_type": workflow.cause.node_type,

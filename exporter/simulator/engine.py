@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from exporter.simulator.clock import DayClock
 from exporter.simulator.course import Course
 from exporter.simulator.fault_plan import FaultPlan
-from exporter.simulator.limit import RateLimit
+from exporter.simulator.limit import ServiceLimit
 from exporter.simulator.listing import Listing
 from exporter.simulator.past import Past, reach_of
 from exporter.simulator.telling import Telling
@@ -112,7 +112,7 @@ class Engine:
         self.listing = Listing(self.world, self.past, self.telling, _dice(seed, "totals"))
         self._replica_dice = _dice(seed, "replicas")
         self.faults = FaultPlan(scenario.faults, seed=seed)
-        self.limit = RateLimit(scenario.limit)
+        self.limit = ServiceLimit(scenario.limit)
         self.tokens = Tokens(scenario, seed) if tokens is None else tokens
         self.tally = Tally()
         self.on_activity: Callable[[], None] = _ignore

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from exporter.simulator.workflow import Cause, Status, Workflow
+from exporter.simulator.workflow import ServiceStatus, SimulatedCause, Workflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ class Life:
         self,
         agenda: Agenda,
         runners: list[Runner],
-        set_status: Callable[[Workflow, Status, float], None],
+        set_status: Callable[[Workflow, ServiceStatus, float], None],
         stamp: Callable[[float], int],
         clocks: Clocks | None,
     ) -> None:
@@ -45,7 +45,7 @@ class Life:
     def enter(self, workflow: Workflow, now: float) -> None:
         """Let the life of an accepted workflow begin."""
         plan = workflow.plan
-        if plan.ends_in is Status.ACCEPTED:
+        if plan.ends_in is ServiceStatus.ACCEPTED:
             self._agenda.later(now + plan.ends_after, workflow, self._end_as_planned)
         else:
             self._agenda.later(now + plan.accepted, workflow, self._upload)
@@ -57,9 +57,9 @@ class Life:
             return
         workflow.runner = runner
         runner.expected.add(workflow)
-        self._set_status(workflow, Status.UPLOADED, now)
+        self._set_status(workflow, ServiceStatus.UPLOADED, now)
         plan = workflow.plan
-        if plan.ends_in is Status.UPLOADED:
+        if plan.ends_in is ServiceStatus.UPLOADED:
             self._agenda.later(now + plan.ends_after, workflow, self._end_as_planned)
         else:
             self._agenda.later(now + plan.uploaded, workflow, self._enqueue)
@@ -79,13 +79,13 @@ class Life:
         if workflow.first_queue_position is None:
             workflow.first_queue_position = place
         workflow.prompt_id = workflow.new_prompt_id()
-        self._set_status(workflow, Status.QUEUED, now)
-        if workflow.plan.ends_in is Status.QUEUED:
+        self._set_status(workflow, ServiceStatus.QUEUED, now)
+        if workflow.plan.ends_in is ServiceStatus.QUEUED:
             self._agenda.later(now + workflow.plan.ends_after, workflow, self._end_in_queue)
         self.serve(runner, now)
 
     def _end_in_queue(self, workflow: Workflow, now: float) -> None:
-        if workflow.status is Status.QUEUED:
+        if workflow.status is ServiceStatus.QUEUED:
             self._end_as_planned(workflow, now)
 
     def serve(self, runner: Runner, now: float) -> None:
@@ -105,12 +105,14 @@ class Life:
             return
         workflow = runner.pop()
         plan = workflow.plan
-        if plan.ends_in is Status.QUEUED:  # its turn came before the time at which it was to end
+        if (
+            plan.ends_in is ServiceStatus.QUEUED
+        ):  # its turn came before the time at which it was to end
             self._end_as_planned(workflow, now)
             return
         workflow.started_ms = self._runner_stamp(workflow, now, "started_at")
         workflow.started_day = now
-        self._set_status(workflow, Status.RUNNING, now)
+        self._set_status(workflow, ServiceStatus.RUNNING, now)
         self._agenda.later(now + plan.ends_after, workflow, self._end_as_planned)
 
     def _end_as_planned(self, workflow: Workflow, now: float) -> None:
@@ -120,19 +122,19 @@ class Life:
     def settle(
         self,
         workflow: Workflow,
-        status: Status,
+        status: ServiceStatus,
         now: float,
         *,
-        cause: Cause | None = None,
+        cause: SimulatedCause | None = None,
         outputs: int = 0,
     ) -> None:
         """End an execution."""
         workflow.epoch += 1
         # What was refused was never executed, so its execution did not end either.
         workflow.completed_ms = None
-        if status is not Status.INVALID:
+        if status is not ServiceStatus.INVALID:
             workflow.completed_ms = self._runner_stamp(workflow, now, "completed_at")
-        workflow.cause = cause if status is Status.FAILED else None
+        workflow.cause = cause if status is ServiceStatus.FAILED else None
         workflow.outputs = outputs
         self.leave_runner(workflow, now)
         self._set_status(workflow, status, now)
@@ -173,7 +175,7 @@ class Life:
         plan = workflow.plan
         early = plan.accepted + plan.uploaded
         runner = self.runner_for(workflow.tags)
-        if plan.ends_in is not Status.RUNNING or runner is None or -created < early:
+        if plan.ends_in is not ServiceStatus.RUNNING or runner is None or -created < early:
             # It goes through its stages from now on, and is only older than it looks.
             self.enter(workflow, 0.0)
             return
@@ -184,8 +186,8 @@ class Life:
             started = max(created + early, -0.8 * plan.ends_after)
             workflow.started_ms = self._runner_stamp(workflow, started, "started_at")
             workflow.started_day = started
-            self._set_status(workflow, Status.RUNNING, started)
+            self._set_status(workflow, ServiceStatus.RUNNING, started)
             self._agenda.later(max(0.0, started + plan.ends_after), workflow, self._end_as_planned)
         else:
             workflow.first_queue_position = runner.append(workflow)
-            self._set_status(workflow, Status.QUEUED, created + early)
+            self._set_status(workflow, ServiceStatus.QUEUED, created + early)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from exporter.simulator.scenario import Limit
+    from exporter.simulator.scenario import ScenarioLimit
 
 _ADDRESSES_KEPT = 10_000
 
@@ -19,7 +19,7 @@ class _Address:
     closed_until: float = -math.inf
 
 
-class RateLimit:
+class ServiceLimit:
     """Counts requests by client address. Times are real seconds of any clock that never steps back.
 
     The window slides: a request is refused when the limit's number of requests were granted in the
@@ -27,7 +27,7 @@ class RateLimit:
     refused, do not count and do not prolong it; after it the window is empty.
     """
 
-    def __init__(self, settings: Limit) -> None:
+    def __init__(self, settings: ScenarioLimit) -> None:
         self.settings = settings
         self.busiest = 0
         """The most requests that any address ever had in one window, the refused one included."""

@@ -7,7 +7,14 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from exporter.simulator.workflow import Cause, Plan, Status, Workflow, draw_cause, draw_plan
+from exporter.simulator.workflow import (
+    Plan,
+    ServiceStatus,
+    SimulatedCause,
+    Workflow,
+    draw_cause,
+    draw_plan,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +23,7 @@ if TYPE_CHECKING:
     from exporter.simulator.jobs import Job, Outcomes
     from exporter.simulator.scenario import Scenario
 
-CauseChoice = Cause | None | Literal["drawn"]
+CauseChoice = SimulatedCause | None | Literal["drawn"]
 Origin = Literal["arrival", "created", "finished", "open"]
 """What a workflow came from. Each has dice of its own, so that a test that creates one by hand
 does not change what arrives by itself."""
@@ -101,24 +108,27 @@ class Maker:
         now: float,
         *,
         duration: float | None,
-        outcome: Status | None,
-        ends_in: Status,
+        outcome: ServiceStatus | None,
+        ends_in: ServiceStatus,
         outputs: int | None,
     ) -> Plan:
         """A workflow's plan with some of it decided; what is None stays as it was drawn."""
         drawn = workflow.plan
         outcome = drawn.outcome if outcome is None else outcome
         length = drawn.duration if duration is None else duration
-        if outcome is Status.INVALID:
-            ends_in = Status.ACCEPTED
-        elif outcome is Status.COMPLETED:
-            ends_in = Status.RUNNING
-        ends_after = {Status.ACCEPTED: drawn.accepted, Status.UPLOADED: drawn.uploaded}
+        if outcome is ServiceStatus.INVALID:
+            ends_in = ServiceStatus.ACCEPTED
+        elif outcome is ServiceStatus.COMPLETED:
+            ends_in = ServiceStatus.RUNNING
+        ends_after = {
+            ServiceStatus.ACCEPTED: drawn.accepted,
+            ServiceStatus.UPLOADED: drawn.uploaded,
+        }
         count = 0
-        if outcome is Status.COMPLETED:
+        if outcome is ServiceStatus.COMPLETED:
             found = drawn.outputs or workflow.job.outputs.draw(workflow.dice("outputs"))
             count = found if outputs is None else outputs
-        failed = outcome is Status.FAILED
+        failed = outcome is ServiceStatus.FAILED
         return replace(
             drawn,
             duration=length,
@@ -129,7 +139,7 @@ class Maker:
             outputs=count,
         )
 
-    def cause(self, workflow: Workflow, now: float) -> Cause:
+    def cause(self, workflow: Workflow, now: float) -> SimulatedCause:
         """Draw a cause that fits a workflow."""
         return draw_cause(workflow.dice("cause"), self._causes(now, workflow.graph))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from exporter.simulator.maker import new_uuid
 from exporter.simulator.runner import Runner
-from exporter.simulator.workflow import Status
+from exporter.simulator.workflow import ServiceStatus
 
 if TYPE_CHECKING:
     import random
@@ -97,7 +97,7 @@ def _finish(  # noqa: PLR0913, PLR0917 (all that the start is made from)
     """
     plan = workflow.plan
     started, length = None, plan.ends_after
-    if plan.ends_in is Status.RUNNING:
+    if plan.ends_in is ServiceStatus.RUNNING:
         started = plan.accepted + plan.uploaded + rng.expovariate(1 / _MEAN_WAIT)
         length = started + plan.ends_after
         workflow.first_queue_position = 1
@@ -108,7 +108,7 @@ def _finish(  # noqa: PLR0913, PLR0917 (all that the start is made from)
     workflow.created_ms = stamp(created)
     workflow.updated_ms = ended
     workflow.started_ms = None if started is None else stamp(created + started)
-    workflow.completed_ms = None if plan.outcome is Status.INVALID else ended
+    workflow.completed_ms = None if plan.outcome is ServiceStatus.INVALID else ended
     workflow.started_day = None if started is None else created + started
     workflow.ended_day = created + length
     workflow.status = plan.outcome

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from exporter.simulator.by_hand import Move
 from exporter.simulator.schema import ScenarioError, Seconds, StrictModel, explain
-from exporter.simulator.workflow import Cause, Status
+from exporter.simulator.workflow import ServiceStatus, SimulatedCause
 
 if TYPE_CHECKING:
     from exporter.simulator.engine import Engine
@@ -41,9 +41,9 @@ class CauseOrder(StrictModel):
     exception_type: str
     exception_message: str = ""
 
-    def cause(self) -> Cause:
+    def cause(self) -> SimulatedCause:
         """The same for the world."""
-        return Cause(self.node_type, self.exception_type, self.exception_message)
+        return SimulatedCause(self.node_type, self.exception_type, self.exception_message)
 
 
 class PlanOrder(StrictModel):
@@ -65,8 +65,8 @@ class PlanOrder(StrictModel):
         """The same for the world."""
         return {
             "duration": self.duration,
-            "outcome": None if self.outcome is None else Status(self.outcome),
-            "ends_in": Status(self.ends_in),
+            "outcome": None if self.outcome is None else ServiceStatus(self.outcome),
+            "ends_in": ServiceStatus(self.ends_in),
             "cause": self.cause.cause() if isinstance(self.cause, CauseOrder) else self.cause,
             "outputs": self.outputs,
         }
@@ -84,7 +84,7 @@ class CreateOrder(PlanOrder):
 class MoveOrder(StrictModel):
     """A status to put a workflow into."""
 
-    status: Status
+    status: ServiceStatus
     queue_position: Annotated[int, Field(ge=1)] | None = None
     cause: CauseOrder | Literal["drawn"] | None = "drawn"
     outputs: Annotated[int, Field(ge=0)] | None = None

@@ -100,7 +100,7 @@ class Streams(StrictModel):
     """The service's own example still shows 1 on a running workflow; null hides it."""
 
 
-class Limit(StrictModel):
+class ScenarioLimit(StrictModel):
     """The edge's limit for one client address, over all calls. Never scaled by ``speed``."""
 
     enabled: bool = True
@@ -129,7 +129,7 @@ class Scenario(StrictModel):
     phases: tuple[Phase, ...] = ()
     people: People = People()
     streams: Streams = Streams()
-    limit: Limit = Limit()
+    limit: ScenarioLimit = ScenarioLimit()
     faults: tuple[Fault, ...] = ()
     traits: Traits = Traits()
     """What the service's documents leave open."""

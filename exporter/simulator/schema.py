@@ -142,7 +142,7 @@ class Window(StrictModel):
 
 
 def explain(error: ValidationError, model: type[BaseModel], *, source: str) -> str:
-    """Tell what is wrong with a document in the words of whoever wrote it.
+    """Tell what is wrong with a document in the words of anyone who wrote it.
 
     Args:
         error: what pydantic found.

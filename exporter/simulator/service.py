@@ -23,7 +23,7 @@ from exporter.simulator.schema import ScenarioError
 from exporter.simulator.streams import StreamResponse
 from exporter.simulator.submission import read_submission
 from exporter.simulator.wire import html, response_of, write_raw
-from exporter.simulator.workflow import Status, Workflow
+from exporter.simulator.workflow import ServiceStatus, Workflow
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -210,7 +210,7 @@ class _Calls:
             name=submission.name,
             tags=submission.tags,
             graph=submission.graph,
-            outcome=None if submission.valid else Status.INVALID,
+            outcome=None if submission.valid else ServiceStatus.INVALID,
         )
         self._engine.pump()
         return self._row(workflow, 201)

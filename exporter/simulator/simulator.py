@@ -127,7 +127,7 @@ class Simulator:
     def _run(self, listener: socket.socket, ready: threading.Event) -> None:
         try:
             asyncio.run(self._serve(listener, ready))
-        except BaseException as problem:  # noqa: BLE001 (told to whoever waits for the start)
+        except BaseException as problem:  # noqa: BLE001 (told to anyone who waits for the start)
             self._problem = problem
         finally:
             listener.close()

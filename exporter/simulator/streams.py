@@ -26,7 +26,7 @@ from exporter.simulator.faults import (
 from exporter.simulator.framing import OddFraming, plain_event
 from exporter.simulator.malformed import SNAPSHOT_VARIANTS, malformed_snapshot
 from exporter.simulator.wire import EVENT_STREAM, head
-from exporter.simulator.workflow import Status
+from exporter.simulator.workflow import ServiceStatus
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from exporter.simulator.workflow import Workflow
 
 # The service's page names these three. Nothing leads out of `invalid`, yet it is not among them.
-_CLOSING = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
+_CLOSING = frozenset({ServiceStatus.COMPLETED, ServiceStatus.FAILED, ServiceStatus.CANCELLED})
 
 # A client that reads nothing must not make the simulator grow: it loses snapshots instead.
 _MOST_UNSENT = 1024 * 1024
@@ -150,7 +150,7 @@ class Subscription:
         """Whether the body goes in chunks; otherwise it ends with the connection."""
 
     async def run(self) -> End:
-        """Send snapshots until the stream ends, whoever ends it."""
+        """Send snapshots until the stream ends, no matter who ends it."""
         self._connection.lost.add_done_callback(self._client_left)
         try:
             self._tick()

@@ -92,7 +92,7 @@ class Truth:
         return dict(sum((Counter(each) for each in self.deletions.values()), Counter[str]()))
 
     def told(self, account: str | None = None) -> list[WorkflowTruth]:
-        """Executions that whoever follows the service can count.
+        """Executions that anyone who follows the service can count.
 
         They ended after the simulator's start, the service tells that they did, and they may be
         of workflows that were deleted since.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from exporter.simulator.runner import Runner
 
 
-class Status(StrEnum):
+class ServiceStatus(StrEnum):
     """A workflow's status, in the order of life."""
 
     ACCEPTED = "accepted"
@@ -39,11 +39,13 @@ class Status(StrEnum):
         return self in _FINAL
 
 
-_FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.INVALID})
+_FINAL = frozenset(
+    {ServiceStatus.COMPLETED, ServiceStatus.FAILED, ServiceStatus.CANCELLED, ServiceStatus.INVALID}
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class SimulatedCause:
     """Why a workflow failed, as the service's ``cause`` tells it."""
 
     node_type: str
@@ -59,12 +61,12 @@ class Plan:
     uploaded: float
     pickup: float
     duration: float
-    outcome: Status
-    ends_in: Status
+    outcome: ServiceStatus
+    ends_in: ServiceStatus
     """The stage in which it ends: running, save for those that never come so far."""
     ends_after: float
     """Time in that stage until the end; the whole duration where it completes."""
-    cause: Cause | None
+    cause: SimulatedCause | None
     outputs: int
 
 
@@ -137,7 +139,7 @@ class WorkflowTruth:
     @property
     def final(self) -> bool:
         """Whether this execution has ended."""
-        return Status(self.status).final
+        return ServiceStatus(self.status).final
 
     @property
     def run_seconds(self) -> float | None:
@@ -199,7 +201,7 @@ class Workflow:
     """Tags that place nothing: they say whose it is."""
     graph: dict[str, Any] | None = None
     """The graph that was posted; None where one is made up when somebody asks."""
-    status: Status = Status.ACCEPTED
+    status: ServiceStatus = ServiceStatus.ACCEPTED
     word: str | None = None
     """The new status that is told in the place of the documented one."""
     closes: bool = True
@@ -214,7 +216,7 @@ class Workflow:
     runner: Runner | None = None
     prompt_id: str | None = None
     outputs: int = 0
-    cause: Cause | None = None
+    cause: SimulatedCause | None = None
     first_queue_position: int | None = None
     execution: int = 0
     at_start: bool = False
@@ -256,7 +258,7 @@ class Workflow:
 
     def truth(self) -> WorkflowTruth:
         """How the present execution went so far."""
-        failed = self.cause if self.status is Status.FAILED else None
+        failed = self.cause if self.status is ServiceStatus.FAILED else None
         return WorkflowTruth(
             id=self.id,
             account=self.account,
@@ -268,7 +270,7 @@ class Workflow:
             completed_ms=self.completed_ms,
             node_type=failed.node_type if failed else None,
             exception_type=failed.exception_type if failed else None,
-            outputs=self.outputs if self.status is Status.COMPLETED else 0,
+            outputs=self.outputs if self.status is ServiceStatus.COMPLETED else 0,
             first_queue_position=self.first_queue_position,
             at_start=self.at_start,
             final_at_start=self.final_at_start,
@@ -297,27 +299,29 @@ def draw_plan(
     cause_seed = rng.getrandbits(64)
     without_cause = rng.random() < outcomes.without_cause
 
-    outcome = Status.COMPLETED
+    outcome = ServiceStatus.COMPLETED
     if die < outcomes.failed:
-        outcome = Status.FAILED
+        outcome = ServiceStatus.FAILED
     elif die < outcomes.failed + outcomes.cancelled:
-        outcome = Status.CANCELLED
+        outcome = ServiceStatus.CANCELLED
     elif die < outcomes.failed + outcomes.cancelled + outcomes.invalid:
-        outcome = Status.INVALID
-    ends_in, ends_after = Status.RUNNING, duration
-    if outcome is Status.INVALID:
-        ends_in, ends_after = Status.ACCEPTED, accepted
-    elif outcome is not Status.COMPLETED and early < outcomes.before_running:
-        ends_in = (Status.ACCEPTED, Status.UPLOADED, Status.QUEUED)[int(stage_die * 3)]
+        outcome = ServiceStatus.INVALID
+    ends_in, ends_after = ServiceStatus.RUNNING, duration
+    if outcome is ServiceStatus.INVALID:
+        ends_in, ends_after = ServiceStatus.ACCEPTED, accepted
+    elif outcome is not ServiceStatus.COMPLETED and early < outcomes.before_running:
+        ends_in = (ServiceStatus.ACCEPTED, ServiceStatus.UPLOADED, ServiceStatus.QUEUED)[
+            int(stage_die * 3)
+        ]
         ends_after = part * {
-            Status.ACCEPTED: accepted,
-            Status.UPLOADED: uploaded,
+            ServiceStatus.ACCEPTED: accepted,
+            ServiceStatus.UPLOADED: uploaded,
         }.get(ends_in, duration)
-    elif outcome is not Status.COMPLETED:
+    elif outcome is not ServiceStatus.COMPLETED:
         # A model that is missing fails at once, memory runs out later: anywhere in the run.
         ends_after = part * duration
     cause = None
-    if outcome is Status.FAILED and not without_cause:
+    if outcome is ServiceStatus.FAILED and not without_cause:
         cause = draw_cause(random.Random(cause_seed), causes)  # noqa: S311 (a simulation)
     return Plan(
         accepted=accepted,
@@ -328,11 +332,11 @@ def draw_plan(
         ends_in=ends_in,
         ends_after=ends_after,
         cause=cause,
-        outputs=outputs if outcome is Status.COMPLETED else 0,
+        outputs=outputs if outcome is ServiceStatus.COMPLETED else 0,
     )
 
 
-def draw_cause(rng: random.Random, causes: tuple[CauseSpec, ...]) -> Cause:
+def draw_cause(rng: random.Random, causes: tuple[CauseSpec, ...]) -> SimulatedCause:
     """Draw a cause by weight, and fill its message with what a user's graph holds."""
     die = rng.random() * sum(cause.weight for cause in causes)
     chosen = causes[-1]
@@ -342,7 +346,7 @@ def draw_cause(rng: random.Random, causes: tuple[CauseSpec, ...]) -> Cause:
             chosen = cause
             break
     message = chosen.message.replace("{prompt}", f"{rng.choice(PROMPTS)}, {PLANTED}")
-    return Cause(
+    return SimulatedCause(
         node_type=chosen.node_type,
         exception_type=chosen.exception_type,
         exception_message=message.replace("{path}", f"{rng.choice(PATHS)}{PLANTED}.safetensors"),
@@ -352,7 +356,7 @@ def draw_cause(rng: random.Random, causes: tuple[CauseSpec, ...]) -> Cause:
 PLANTED = "do-not-leak"
 """A word in every secret that the simulator tells: signatures, runners' headers, prompts, paths.
 
-Whoever finds it in a metric, a page or a log has found a leak.
+Anyone who finds it in a metric, a page or a log has found a leak.
 """
 
 PROMPTS = (

@@ -1,8 +1,8 @@
 """The simulated service without its network: workflows, runners, queues, and what happens when.
 
-A discrete-event simulation. It has no clock: whoever drives it says how far the day has come, and
-every event happens at the very time for which it was planned, however late the driver is. So a seed
-gives the same day at any speed and on any machine.
+A discrete-event simulation. It has no clock: anyone who drives it says how far the day has come,
+and every event happens at the very time for which it was planned, however late the driver is. So a
+seed gives the same day at any speed and on any machine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from exporter.simulator.maker import Maker
 from exporter.simulator.opening import lay_out, make_runners
 from exporter.simulator.register import Register
 from exporter.simulator.traits.known import known
-from exporter.simulator.workflow import Status, Workflow, WorkflowTruth
+from exporter.simulator.workflow import ServiceStatus, Workflow, WorkflowTruth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -108,8 +108,8 @@ class World:
         tags: tuple[str, ...] = (),
         graph: dict[str, Any] | None = None,
         duration: float | None = None,
-        outcome: Status | None = None,
-        ends_in: Status = Status.RUNNING,
+        outcome: ServiceStatus | None = None,
+        ends_in: ServiceStatus = ServiceStatus.RUNNING,
         cause: CauseChoice = "drawn",
         outputs: int | None = None,
         scripted: bool = False,
@@ -145,8 +145,8 @@ class World:
         self,
         workflow: Workflow,
         duration: float | None,
-        outcome: Status | None,
-        ends_in: Status,
+        outcome: ServiceStatus | None,
+        ends_in: ServiceStatus,
         cause: CauseChoice,
         outputs: int | None,
     ) -> None:
@@ -159,7 +159,7 @@ class World:
                 ends_in=ends_in,
                 outputs=outputs,
             )
-        if workflow.plan.outcome is Status.FAILED and not isinstance(cause, str):
+        if workflow.plan.outcome is ServiceStatus.FAILED and not isinstance(cause, str):
             workflow.plan = replace(workflow.plan, cause=cause)
 
     def _arrive(self, account: str, now: float) -> None:
@@ -188,7 +188,7 @@ class World:
 
     # --- changes -------------------------------------------------------------------------------
 
-    def _set_status(self, workflow: Workflow, status: Status, now: float) -> None:
+    def _set_status(self, workflow: Workflow, status: ServiceStatus, now: float) -> None:
         before, workflow.status = workflow.told_status, status
         self.scenario.traits.statuses.name(workflow)
         workflow.updated_ms = self._stamp(now)
@@ -220,7 +220,7 @@ class World:
 
     def place(self, workflow: Workflow) -> int | None:
         """A workflow's place in its queue, 1 being next; None if it is not queued."""
-        if workflow.status is not Status.QUEUED:
+        if workflow.status is not ServiceStatus.QUEUED:
             return None
         if workflow.scripted or workflow.runner is None:
             return workflow.told_position
@@ -242,7 +242,7 @@ class World:
             self.agenda.later(
                 self.now + delay,
                 workflow,
-                lambda each, at: self._life.settle(each, Status.CANCELLED, at),
+                lambda each, at: self._life.settle(each, ServiceStatus.CANCELLED, at),
             )
         return True
 
@@ -252,8 +252,8 @@ class World:
         workflow: Workflow,
         *,
         duration: float | None = None,
-        outcome: Status | None = None,
-        ends_in: Status = Status.RUNNING,
+        outcome: ServiceStatus | None = None,
+        ends_in: ServiceStatus = ServiceStatus.RUNNING,
         cause: CauseChoice = "drawn",
         outputs: int | None = None,
     ) -> bool:
@@ -276,7 +276,7 @@ class World:
         """Execute a settled workflow again, as chance has it."""
         self._begin_again(workflow, outcomes)
         drawn = workflow.plan
-        if duration is not None and drawn.ends_in is Status.RUNNING:
+        if duration is not None and drawn.ends_in is ServiceStatus.RUNNING:
             part = drawn.ends_after / drawn.duration if drawn.duration else 1.0
             workflow.plan = replace(drawn, duration=duration, ends_after=part * duration)
         self._enter_again(workflow, now)
@@ -295,7 +295,7 @@ class World:
         workflow.plan = self._maker.plan_again(workflow, self.now, outcomes)
 
     def _enter_again(self, workflow: Workflow, now: float) -> None:
-        self._set_status(workflow, Status.ACCEPTED, now)
+        self._set_status(workflow, ServiceStatus.ACCEPTED, now)
         if not workflow.scripted:
             self._life.enter(workflow, now)
 
@@ -326,7 +326,7 @@ class World:
         self._life.leave_runner(workflow, self.now)
         workflow.scripted = True
         move.apply(workflow, self._stamp(self.now))
-        if move.status is Status.FAILED:
+        if move.status is ServiceStatus.FAILED:
             cause = move.cause
             if isinstance(cause, str):
                 cause = self._maker.cause(workflow, self.now)

@@ -8,8 +8,8 @@ from typing import Final
 
 from exporter.config import Fault
 from exporter.config.id_files import files_of, read_ids
+from exporter.files.watching import FileWatcher, Fingerprint, fingerprint_of
 from exporter.sources.named import NamedIds
-from exporter.watching import FileWatcher, Fingerprint, fingerprint_of
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class WatchedFiles(FileWatcher):
 
     Args:
         account: the configured name.
-        patterns: globs, looked up anew each time: files may come and go.
+        patterns: globs, looked up again each time: files may come and go.
         named: is told of the ids.
     """
 
@@ -107,7 +107,7 @@ class WatchedFiles(FileWatcher):
         for pattern in unmatched:
             if pattern not in self._unmatched:
                 log.warning(
-                    "no workflow file is there",
+                    "no workflow file found",
                     extra={"account": self._account, "pattern": pattern},
                 )
         self._unmatched = unmatched
@@ -115,12 +115,12 @@ class WatchedFiles(FileWatcher):
     def _tell(self, path: Path, faults: Sequence[Fault]) -> None:
         for fault in faults[:MOST_TOLD]:
             log.warning(
-                "fault in a workflow file",
+                "error in a workflow file",
                 extra={"account": self._account, "file": str(path), "fault": str(fault)},
             )
         if len(faults) > MOST_TOLD:
             log.warning(
-                "more faults in a workflow file",
+                "more errors in a workflow file",
                 extra={
                     "account": self._account,
                     "file": str(path),

@@ -4,7 +4,14 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, get_args
 
-from exporter.observations import CannotTakeUp, GivenUp, Moment, NamedBy, TakenUp, WorkflowRegister
+from exporter.interfaces.observations import (
+    GivenUp,
+    Moment,
+    NamedBy,
+    TakenUp,
+    TrackError,
+    WorkflowRegister,
+)
 
 _SOURCES: Final[tuple[NamedBy, ...]] = get_args(NamedBy)
 
@@ -19,7 +26,7 @@ class NamedIds:
         account: the configured name.
         register: is told of ids that come and go.
         now: both clocks.
-        look_again: has ids looked at that are named anew and have ended.
+        look_again: has ids looked at that are named again and have ended.
     """
 
     def __init__(
@@ -38,9 +45,9 @@ class NamedIds:
         self._withdrawn: set[str] = set()
         """Ids that are named, and that somebody has withdrawn all the same."""
         self._not_taken: dict[str, tuple[NamedBy, bool]] = {}
-        """Ids that could not be taken up yet: who named them, and whether anew."""
+        """Ids that could not be taken up yet: who named them, and whether again."""
 
-    def begin(self, configured: Collection[str], *, has_files: bool, anew: bool) -> None:
+    def begin(self, configured: Collection[str], *, has_files: bool, again: bool) -> None:
         """What the configuration names at the start.
 
         What an earlier process was told to follow, and this one is not, is withdrawn. Not so
@@ -49,7 +56,7 @@ class NamedIds:
         Args:
             configured: these ids.
             has_files: it names files as well, of which nothing is known yet.
-            anew: it names them now, and did not before: those that were dropped are taken up.
+            again: it names them now, and did not before: those that were dropped are taken up.
         """
         ids = frozenset(configured)
         left = {
@@ -59,10 +66,10 @@ class NamedIds:
         } - ids
         with self._lock:
             self._by_source = {"configured": ids}
-            if anew or not has_files:
-                # So whatever a file names later is named anew.
+            if again or not has_files:
+                # So whatever a file names later is named again.
                 self._by_source["file"] = frozenset()
-            self._take_up("configured", ids, anew=anew)
+            self._take_up("configured", ids, again=again)
             self._withdraw(left)
 
     def replace(self, ids: Mapping[NamedBy, Collection[str]], again: Collection[str] = ()) -> None:
@@ -82,7 +89,7 @@ class NamedIds:
                     before.get(source, frozenset()) - brought_back
                 )
                 # A file that is read for the first time says nothing about when it was written.
-                self._take_up(source, named, anew=source in before)
+                self._take_up(source, named, again=source in before)
             self._withdrawn.difference_update(again)
             self._withdrawn.intersection_update(_all(after))
             self._withdraw(_all(before) - _all(after))
@@ -97,22 +104,22 @@ class NamedIds:
     def look(self) -> None:
         """Try again to take up what could not be taken up before."""
         with self._lock:
-            for workflow_id, (source, anew) in list(self._not_taken.items()):
-                self._take_up(source, (workflow_id,), anew=anew)
+            for workflow_id, (source, again) in list(self._not_taken.items()):
+                self._take_up(source, (workflow_id,), again=again)
                 if workflow_id in self._not_taken:
                     return  # nor could the others, and each try may take seconds
 
-    def _take_up(self, source: NamedBy, ids: Collection[str], *, anew: bool) -> None:
+    def _take_up(self, source: NamedBy, ids: Collection[str], *, again: bool) -> None:
         ended = []
         for workflow_id in sorted(ids):
-            taken = TakenUp(self._account, workflow_id, source, self._now(), anew=anew)
+            taken = TakenUp(self._account, workflow_id, source, self._now(), again=again)
             try:
                 is_new = self._register.take_up(taken)
-            except CannotTakeUp:
-                self._not_taken[workflow_id] = source, anew
+            except TrackError:
+                self._not_taken[workflow_id] = source, again
                 continue
             self._not_taken.pop(workflow_id, None)
-            if anew and not is_new and not self._register.is_open(self._account, workflow_id):
+            if again and not is_new and not self._register.is_open(self._account, workflow_id):
                 ended.append(workflow_id)
         if ended:
             # Somebody has a reason to name them now.

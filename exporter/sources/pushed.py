@@ -4,11 +4,11 @@ import hmac
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from exporter.config import TokenSource, TokenUnreadable
-from exporter.observations import (
+from exporter.config import TokenSource, TokenUnreadableError
+from exporter.interfaces.observations import (
     GivenUp,
     Moment,
-    NoRoom,
+    NoRoomError,
     OpenWorkflow,
     TakenUp,
     Traits,
@@ -27,7 +27,7 @@ class Pushed:
     """Known and ended: the service is asked whether they run again."""
 
 
-class TooManyPushed(NoRoom):
+class TooManyPushedError(NoRoomError):
     """There was no room for all of them.
 
     Attributes:
@@ -81,7 +81,7 @@ class PushedIds:
         for account, source in self._tokens.items():
             try:
                 expected = source.read().encode()
-            except TokenUnreadable:
+            except TokenUnreadableError:
                 continue
             if hmac.compare_digest(shown, expected):
                 found.append(account)
@@ -95,7 +95,7 @@ class PushedIds:
         `traits` are what was told of the names and tags of some.
 
         Raises:
-            TooManyPushed: there was no room for all of them.
+            TooManyPushedError: there was no room for all of them.
             CannotTakeUp: not all of them were; to push them again does no harm.
         """
         taken_up = known = 0
@@ -107,7 +107,7 @@ class PushedIds:
                     workflow_id,
                     "pushed",
                     self._now(),
-                    anew=True,
+                    again=True,
                     traits=None if traits is None else traits.get(workflow_id),
                 )
                 if self._register.take_up(taken):
@@ -116,8 +116,8 @@ class PushedIds:
                     known += 1
                 else:
                     ended.append(workflow_id)
-        except NoRoom as error:
-            raise TooManyPushed(str(error), taken_up) from None
+        except NoRoomError as error:
+            raise TooManyPushedError(str(error), taken_up) from None
         finally:
             if ended:
                 self._look_again(account, ended)

@@ -14,7 +14,7 @@ from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable
 from typing import Final
 
-from exporter.web.clients import Client, Clients
+from exporter.web.clients import Clients, WebClient
 from exporter.web.connections import Connection
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class _Tls(SSLProtocol):
 
     max_size = 16 * 1024
 
-    client: Client
+    client: WebClient
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - TCP
@@ -72,7 +72,7 @@ class Listener:
         self,
         sock: socket.socket,
         clients: Clients,
-        make: Callable[[Client], Connection],
+        make: Callable[[WebClient], Connection],
         context: ssl.SSLContext | None,
         accept: Callable[[], tuple[socket.socket, object]] | None = None,
     ) -> None:
@@ -140,7 +140,7 @@ class Listener:
             return
         self._told_at = now
         log.error(
-            "no client can be taken in for now",
+            "cannot accept connections for now",
             extra={
                 "reason": errno.errorcode.get(error.errno or 0, "unknown"),
                 "descriptors_allowed": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
@@ -148,7 +148,7 @@ class Listener:
             },
         )
 
-    def _begin(self, sock: socket.socket, client: Client) -> None:
+    def _begin(self, sock: socket.socket, client: WebClient) -> None:
         sock.setblocking(False)
         if self._context is not None:
             client.begins_handshake()
@@ -156,7 +156,7 @@ class Listener:
         self._beginning.add(task)
         task.add_done_callback(self._beginning.discard)
 
-    async def _connected(self, sock: socket.socket, client: Client) -> None:
+    async def _connected(self, sock: socket.socket, client: WebClient) -> None:
         if client.is_gone:
             sock.close()
             return
@@ -166,7 +166,7 @@ class Listener:
             client.gone()
             sock.close()
 
-    def _protocol(self, client: Client) -> asyncio.BaseProtocol:
+    def _protocol(self, client: WebClient) -> asyncio.BaseProtocol:
         protocol = self._make(client)
         if self._context is None:
             return protocol

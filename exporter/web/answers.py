@@ -12,7 +12,7 @@ _HEADERS: Final = {
 }
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not an error of ours
+class RefusedError(Exception):
     """The request gets this answer. No message repeats what was sent."""
 
     def __init__(self, status: int, message: str) -> None:

@@ -6,12 +6,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from exporter.interfaces.views import Views
 from exporter.sources.pushed import PushedIds
-from exporter.views import Views
-from exporter.web.answers import Refused
+from exporter.web.answers import RefusedError
 from exporter.web.openapi import OPENAPI_PATH, openapi
 from exporter.web.push import PUSH_PATH, PushEndpoints
-from exporter.web.reading import ACCOUNTS_PATH, Reading
+from exporter.web.reading import ACCOUNTS_PATH, RequestBody
 from exporter.web.workers import Workers
 
 _Endpoint = Callable[[Request], Awaitable[Response]]
@@ -20,7 +20,7 @@ _Endpoint = Callable[[Request], Awaitable[Response]]
 def api_routes(pushed: PushedIds, views: Views, workers: Workers) -> list[Route]:
     """The routes."""
     push = PushEndpoints(pushed, workers, views.elsewhere)
-    reading = Reading(views, workers)
+    reading = RequestBody(views, workers)
 
     async def readers_accounts(request: Request) -> list[str] | None:
         """Those of the push token that is shown; None: the web side knows its caller."""
@@ -58,7 +58,7 @@ def _refusing(endpoint: _Endpoint) -> _Endpoint:
     async def answered(request: Request) -> Response:
         try:
             return await endpoint(request)
-        except Refused as refused:
+        except RefusedError as refused:
             return refused.answer
 
     return answered

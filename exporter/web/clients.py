@@ -20,7 +20,7 @@ UNREAD_SECONDS: Final = 5.0
 State = Literal["waiting", "answered", "unread"]
 
 
-class Client:
+class WebClient:
     """One connection. To be ended by `Clients` alone."""
 
     def __init__(self, clients: "Clients") -> None:
@@ -92,27 +92,27 @@ class Clients:
         self._most = most
         self.counts: Final = counts
         # By state, those who have been in it for longest first, with since when.
-        self._in: Final[dict[State, dict[Client, float]]] = {
+        self._in: Final[dict[State, dict[WebClient, float]]] = {
             "waiting": {},
             "answered": {},
             "unread": {},
         }
-        self._states: Final[dict[Client, State]] = {}
+        self._states: Final[dict[WebClient, State]] = {}
         counts.connections = lambda: len(self._states)
 
     def __len__(self) -> int:
         return len(self._states)
 
-    def knows(self, client: Client) -> bool:
+    def knows(self, client: WebClient) -> bool:
         """Whether the client is still there."""
         return client in self._states
 
-    def take_in(self) -> Client | None:
+    def take_in(self) -> WebClient | None:
         """Room for one more, for which another may have to go; None: there is none."""
         if len(self._states) >= self._most and not self.make_room():
             self.counts.closed("limit")
             return None
-        client = Client(self)
+        client = WebClient(self)
         self._put(client, "waiting")
         return client
 
@@ -128,7 +128,7 @@ class Clients:
             return True
         return False
 
-    def note(self, client: Client, state: State) -> None:
+    def note(self, client: WebClient, state: State) -> None:
         """The client is in this state from now on."""
         before = self._states.get(client)
         # One that was let go may have a last word.
@@ -137,11 +137,11 @@ class Clients:
         del self._in[before][client]
         self._put(client, state)
 
-    def _put(self, client: Client, state: State) -> None:
+    def _put(self, client: WebClient, state: State) -> None:
         self._states[client] = state
         self._in[state][client] = self.loop.time()
 
-    def let_go(self, client: Client, reason: Reason) -> None:
+    def let_go(self, client: WebClient, reason: Reason) -> None:
         """Cut the client's connection, and count that."""
         if client not in self._states:
             return
@@ -149,13 +149,13 @@ class Clients:
         client.gone()
         client.abort()
 
-    def forget(self, client: Client) -> None:
+    def forget(self, client: WebClient) -> None:
         """The client is gone."""
         state = self._states.pop(client, None)
         if state is not None:
             del self._in[state][client]
 
     def cut_handshakes(self) -> None:
-        """Abort whoever has not come as far as a request: the end must not wait for them."""
+        """Abort the one who has not come as far as a request: the end must not wait for them."""
         for client in list(self._in["waiting"]):
             client.abort()

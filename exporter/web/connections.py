@@ -8,7 +8,7 @@ from typing import ClassVar, Final, Literal
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from exporter.web.clients import Client
+from exporter.web.clients import WebClient
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ class Connection(H11Protocol):
     Each is a file descriptor, of which the streams need theirs.
     """
 
-    slot: Client | None = None
+    slot: WebClient | None = None
     """What is known of it among all clients."""
 
     seconds: ClassVar[Mapping[Awaited, float]] = {"header": 15.0, "body": 60.0, "reading": 60.0}
@@ -140,7 +140,7 @@ class Connection(H11Protocol):
         return self.loop.call_later(self.seconds[awaited], self._end, awaited)
 
     def _end(self, awaited: Awaited) -> None:
-        log.debug("client took too long", extra={"waited_for": awaited})
+        log.debug("client timed out", extra={"waited_for": awaited})
         # Closing would wait for it once more.
         if self.slot is None:
             self.transport.abort()

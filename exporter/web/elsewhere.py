@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-from exporter.web.answers import Refused
+from exporter.web.answers import RefusedError
 
 
 def refuse_those(elsewhere: Mapping[str, str], accounts: Collection[str] | None) -> None:
@@ -13,13 +13,13 @@ def refuse_those(elsewhere: Mapping[str, str], accounts: Collection[str] | None)
         accounts: those that are asked for; None: all.
 
     Raises:
-        Refused: 503, naming the replicas: some of these accounts are not counted here.
+        RefusedError: 503, naming the replicas: some of these accounts are not counted here.
     """
     asked = {
         name: holder for name, holder in elsewhere.items() if accounts is None or name in accounts
     }
     if asked:
-        raise Refused(503, f"not known here: {said_of(asked)}")
+        raise RefusedError(503, f"not known here: {said_of(asked)}")
 
 
 def said_of(elsewhere: Mapping[str, str]) -> str:

@@ -20,7 +20,7 @@ from starlette.routing import Route
 RELOAD_PATH: Final = "/-/reload"
 
 
-class NoThread(Exception):  # noqa: N818 - a state of the machine
+class NoThreadError(Exception):
     """There are no more threads for now."""
 
 
@@ -41,9 +41,9 @@ def lifecycle_routes(reload: Callable[[], tuple[str, ...]] | None) -> list[Route
             )
         try:
             faults = await _in_thread(reload, under_way)
-        except NoThread:
+        except NoThreadError:
             return PlainTextResponse(
-                "no thread can be had for it just now: ask again\n", 503, {"Retry-After": "10"}
+                "no thread is free for it now: try again\n", 503, {"Retry-After": "10"}
             )
         if faults:
             return PlainTextResponse("".join(f"{line}\n" for line in faults), 500)
@@ -58,7 +58,7 @@ async def _in_thread(
     """Run it in a thread of its own, which lets go of the lock in the end.
 
     It may be reading from a disk that does not answer: a daemon thread holds up neither the
-    scrapes, which share the others, nor the end of the process. And whoever asked may be gone
+    scrapes, which share the others, nor the end of the process. And the one who asked may be gone
     before it is done, so the lock is the thread's.
     """
     loop = asyncio.get_running_loop()
@@ -89,5 +89,5 @@ async def _in_thread(
     except RuntimeError:
         # There may be no more threads just now.
         under_way.release()
-        raise NoThread from None
+        raise NoThreadError from None
     return await done

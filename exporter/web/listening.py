@@ -26,7 +26,7 @@ _HANDED_IN: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFD
 """Variables by which systemd says so. They are for this process alone: see sd_listen_fds(3)."""
 
 
-class CannotListen(Exception):  # noqa: N818 - says what happened
+class ListenError(Exception):
     """The address is in use, not ours or not allowed, or no socket of use was handed in.
 
     The text is one line for a person.
@@ -65,7 +65,7 @@ def listen(address: ListenAddress) -> socket.socket:
     """Open the socket.
 
     Raises:
-        CannotListen: with the reason.
+        ListenError: with the reason.
     """
     try:
         if address.host:
@@ -82,13 +82,13 @@ def listen(address: ListenAddress) -> socket.socket:
                     raise
         return _bound(socket.AF_INET, ("", address.port))
     except socket.gaierror as error:
-        raise CannotListen(f"cannot listen on {address}: the host is not known") from error
+        raise ListenError(f"cannot listen on {address}: the host is not known") from error
     except OSError as error:
         # By the number: the text that comes along names the address once more.
         reason = os.strerror(error.errno) if error.errno else str(error)
         is_taken = error.errno == errno.EADDRINUSE
         remedy = "; name another with --web.listen-address" if is_taken else ""
-        raise CannotListen(f"cannot listen on {address}: {reason}{remedy}") from error
+        raise ListenError(f"cannot listen on {address}: {reason}{remedy}") from error
 
 
 def handed_in(environ: MutableMapping[str, str]) -> tuple[socket.socket, ...]:
@@ -99,7 +99,7 @@ def handed_in(environ: MutableMapping[str, str]) -> tuple[socket.socket, ...]:
             starts believes that it is meant.
 
     Raises:
-        CannotListen: none was handed in, or one that is of no use here.
+        ListenError: none was handed in, or one that is of no use here.
     """
     said = {name: environ.pop(name, "") for name in _HANDED_IN}
     count = said["LISTEN_FDS"]
@@ -109,7 +109,7 @@ def handed_in(environ: MutableMapping[str, str]) -> tuple[socket.socket, ...]:
     last = _FIRST_HANDED_IN + int(count)
     sockets = tuple(_taken_over(number) for number in range(_FIRST_HANDED_IN, last))
     if not sockets:
-        raise CannotListen(
+        raise ListenError(
             "no socket was handed in: with --web.systemd-socket the exporter is started by systemd "
             "along with a socket unit"
         )
@@ -120,7 +120,7 @@ def _taken_over(number: int) -> socket.socket:
     try:
         sock = socket.socket(fileno=number)
     except OSError as error:
-        raise CannotListen(f"file descriptor {number}, handed in, is no socket") from error
+        raise ListenError(f"file descriptor {number}, handed in, is no socket") from error
     if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.type != socket.SOCK_STREAM:
         reason = "is not of TCP: ListenStream= with a port is what serves HTTP"
     elif not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
@@ -129,14 +129,14 @@ def _taken_over(number: int) -> socket.socket:
         sock.set_inheritable(False)
         return sock
     sock.close()
-    raise CannotListen(f"socket {number}, handed in, {reason}")
+    raise ListenError(f"socket {number}, handed in, {reason}")
 
 
 def listen_on(addresses: Iterable[ListenAddress]) -> tuple[socket.socket, ...]:
     """Open a socket for each, or none at all.
 
     Raises:
-        CannotListen: with the first that cannot be had, and the reason.
+        ListenError: with the first that cannot be read, and the reason.
     """
     with ExitStack() as opened:
         sockets = tuple(opened.enter_context(listen(address)) for address in addresses)

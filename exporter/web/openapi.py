@@ -6,8 +6,8 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from exporter import __version__
-from exporter.views import Overview, WorkflowStory
-from exporter.web.push import ID_SCHEMA, PUSH_PATH, Push, Taken, Withdrawn
+from exporter.interfaces.views import Overview, WorkflowStory
+from exporter.web.push import ID_SCHEMA, PUSH_PATH, PushAnswer, PushBody, Withdrawn
 from exporter.web.reading import ACCOUNTS_PATH, SLICE, WorkflowParameters, Workflows
 
 OPENAPI_PATH: Final = "/api/v1/openapi.json"
@@ -52,9 +52,9 @@ def openapi() -> _Json:
     table = _answers(schemas, 200, "A page of the table.", Workflows, (400, 403, 404))
     story = _answers(schemas, 200, "What has happened to it.", WorkflowStory, (400, 404))
     overview = _answers(schemas, 200, "How the accounts are.", Overview, ())
-    pushed = _answers(schemas, 202, "The ids are kept.", Taken, (400, 403, 404, 413))
+    pushed = _answers(schemas, 202, "The ids are kept.", PushAnswer, (400, 403, 404, 413))
     withdrawn = _answers(schemas, 204, "Nobody names it any more.", None, (400, 403, 404))
-    body = {"application/json": {"schema": _collected(schemas, Push, mode="validation")}}
+    body = {"application/json": {"schema": _collected(schemas, PushBody, mode="validation")}}
     schemas["Refusal"] = {
         "type": "object",
         "description": "Why there is no other answer.",
@@ -75,7 +75,7 @@ def openapi() -> _Json:
             PUSH_PATH: {
                 "get": _operation(
                     "workflows",
-                    "Open workflows, or those that have ended lately.",
+                    "Open workflows, or those that have ended recently.",
                     either,
                     table,
                     parameters=[*_parameters(parameters), _SLICES],

@@ -22,9 +22,9 @@ from starlette.responses import JSONResponse, Response
 
 from exporter.comfycontrol.text import clean
 from exporter.config import parse_workflow_id
-from exporter.observations import CannotTakeUp, Traits
-from exporter.sources.pushed import PushedIds, TooManyPushed
-from exporter.web.answers import Refused
+from exporter.interfaces.observations import TrackError, Traits
+from exporter.sources.pushed import PushedIds, TooManyPushedError
+from exporter.web.answers import RefusedError
 from exporter.web.elsewhere import refuse_those
 from exporter.web.workers import Workers
 
@@ -63,7 +63,7 @@ class Named(BaseModel):
     tags: Annotated[list[str], Field(max_length=MAX_TAGS)] | None = None
 
 
-class Push(BaseModel):
+class PushBody(BaseModel):
     """The body of a push. Its name and tags are those of all that have none of their own."""
 
     model_config = ConfigDict(extra="forbid")
@@ -93,7 +93,7 @@ def _traits(named: Named) -> Traits | None:
     return Traits(None if named.name is None else clean(named.name), tags)
 
 
-class Taken(BaseModel):
+class PushAnswer(BaseModel):
     """The answer to a push."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
@@ -160,17 +160,17 @@ class PushEndpoints:
         self._workers = workers
 
     async def accounts_of(self, request: Request) -> list[str]:
-        """For which accounts the caller may speak; raises `Refused`.
+        """For which accounts the caller may speak; raises `RefusedError`.
 
         404 while no account allows pushing: a reload may change that.
         """
         if not self._pushed.allowed:
-            raise Refused(404, "no account takes pushed ids")
+            raise RefusedError(404, "no account takes pushed ids")
         # Comparing reads the tokens' files.
         accounts = await self._workers.run(self._pushed.accounts_of, _token(request))
         if not accounts:
             self._refused_tokens.note(request)
-            raise Refused(401, "missing or wrong push token")
+            raise RefusedError(401, "missing or wrong push token")
         return accounts
 
     async def push(self, request: Request, accounts: list[str]) -> Response:
@@ -182,13 +182,13 @@ class PushEndpoints:
         ids = [one.id for one in named]
         try:
             result = await self._workers.run(self._pushed.push, account, ids, traits)
-        except TooManyPushed as error:
+        except TooManyPushedError as error:
             self._refused_ids.note(request, account=account, reason=str(error))
-            raise Refused(
+            raise RefusedError(
                 429, f"{error}; {error.taken_up} of these were taken up: push the same again later"
             ) from None
-        except CannotTakeUp as error:
-            raise Refused(503, f"{error}; push them again in a moment") from None
+        except TrackError as error:
+            raise RefusedError(503, f"{error}; push them again in a moment") from None
         answer = {"taken_up": result.taken_up, "known": result.known}
         if result.looked_at:
             answer["looked_at"] = result.looked_at
@@ -199,10 +199,10 @@ class PushEndpoints:
         account = _account(request.query_params.get("account"), accounts)
         ids, wrong = _ids([request.path_params["workflow_id"]])
         if wrong:
-            raise Refused(400, "not a workflow id")
+            raise RefusedError(400, "not a workflow id")
         refuse_those(self._elsewhere(), [account])
         if not await self._workers.run(self._pushed.withdraw, account, ids[0]):
-            raise Refused(404, "no such open workflow")
+            raise RefusedError(404, "no such open workflow")
         return Response(status_code=204)
 
     async def withdraw_several(self, request: Request, accounts: list[str]) -> Response:
@@ -224,7 +224,7 @@ async def _named(request: Request, accounts: list[str]) -> tuple[str, list[Named
     named = body.named()
     ids, wrong = _ids([one.id for one in named])
     if wrong:
-        raise Refused(400, f"not workflow ids, at these places of the list: {wrong[:20]}")
+        raise RefusedError(400, f"not workflow ids, at these places of the list: {wrong[:20]}")
     return account, [
         one.model_copy(update={"id": known}) for one, known in zip(named, ids, strict=True)
     ]
@@ -240,40 +240,40 @@ async def _body(request: Request) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
-            raise Refused(413, "the body is larger than 1 MiB")
+            raise RefusedError(413, "the body is larger than 1 MiB")
     return body
 
 
-def _parsed(body: bytes) -> Push:
+def _parsed(body: bytes) -> PushBody:
     try:
         document = from_json(body)
     except ValueError:
-        raise Refused(400, f"the body is not JSON; {_RIGHT}") from None
+        raise RefusedError(400, f"the body is not JSON; {_RIGHT}") from None
     if isinstance(document, list):
         # The ids alone will do.
         document = {"workflows": document}
     if not isinstance(document, dict):
-        raise Refused(400, f"the body is not an object; {_RIGHT}")
+        raise RefusedError(400, f"the body is not an object; {_RIGHT}")
     try:
-        return Push.model_validate(document)
+        return PushBody.model_validate(document)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise Refused(400, f"{_known_place(place)}: {first['msg']}; {_RIGHT}") from None
+        raise RefusedError(400, f"{_known_place(place)}: {first['msg']}; {_RIGHT}") from None
 
 
 def _known_place(place: str) -> str:
     """A place in the body, but for names that only the sender knows: no message repeats those."""
-    return place if place.partition(".")[0] in Push.model_fields else "a key"
+    return place if place.partition(".")[0] in PushBody.model_fields else "a key"
 
 
 def _account(named: str | None, allowed: list[str]) -> str:
     if named is None and len(allowed) == 1:
         return allowed[0]
     if named is None:
-        raise Refused(400, "name the account: the token is that of several")
+        raise RefusedError(400, "name the account: the token is that of several")
     if named not in allowed:
-        raise Refused(403, "this token is not that of the account")
+        raise RefusedError(403, "this token is not that of the account")
     return named
 
 

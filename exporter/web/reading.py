@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from exporter.config import parse_workflow_id
-from exporter.views import Overview, Views, WorkflowQuery, WorkflowRow, WorkflowStory
-from exporter.web.answers import Refused
+from exporter.interfaces.views import Overview, Views, WorkflowQuery, WorkflowRow, WorkflowStory
+from exporter.web.answers import RefusedError
 from exporter.web.elsewhere import refuse_those
 from exporter.web.workers import Workers
 
@@ -45,7 +45,7 @@ class WorkflowParameters(BaseModel):
     account: _Text | None = None
     """Those of this account."""
     phase: Literal["open", "settled"] = "open"
-    """Those that are open, or that have ended lately, the ones that were given up included."""
+    """Those that are open, or that have ended recently, the ones that were given up included."""
     status: _Text | None = None
     """Those in this status; `other`: in one that the exporter does not know."""
     node_type: _Text | None = None
@@ -97,7 +97,7 @@ WORKFLOWS: Final = TypeAdapter(Workflows)
 STORY: Final = TypeAdapter(WorkflowStory)
 
 
-class Reading:
+class RequestBody:
     """The handlers; `accounts` are those of a push token, None where there was none."""
 
     def __init__(self, views: Views, workers: Workers) -> None:
@@ -129,14 +129,14 @@ class Reading:
         try:
             workflow_id = parse_workflow_id(request.path_params["workflow_id"])
         except ValueError:
-            raise Refused(400, "not a workflow id") from None
+            raise RefusedError(400, "not a workflow id") from None
 
         def show() -> WorkflowStory:
             story = self._views.workflow(workflow_id)
             if story is None:
                 refuse_those(self._views.elsewhere(), accounts)
             if story is None or (accounts is not None and story.row.account not in accounts):
-                raise Refused(404, "nothing is known of this workflow")
+                raise RefusedError(404, "nothing is known of this workflow")
             return story
 
         return await self._answered(STORY, show)
@@ -154,13 +154,13 @@ def _query(pairs: Iterable[tuple[str, str]], accounts: Collection[str] | None) -
         if name.startswith(SLICE):
             slices[name.removeprefix(SLICE)] = value
         elif name in given:
-            raise Refused(400, "a parameter is given more than once")
+            raise RefusedError(400, "a parameter is given more than once")
         else:
             given[name] = value
     try:
         parameters = WorkflowParameters.model_validate_strings(given)
     except ValidationError as error:
-        raise Refused(400, _fault(error)) from None
+        raise RefusedError(400, _fault(error)) from None
     query = parameters.query(slices)
     if accounts is None:
         return query
@@ -170,10 +170,10 @@ def _query(pairs: Iterable[tuple[str, str]], accounts: Collection[str] | None) -
 def _within(query: WorkflowQuery, accounts: Collection[str]) -> WorkflowQuery:
     """The same of the account that the token is for."""
     if query.account is None and len(accounts) > 1:
-        raise Refused(400, "name the account: the token is that of several")
+        raise RefusedError(400, "name the account: the token is that of several")
     account = next(iter(accounts)) if query.account is None else query.account
     if account not in accounts:
-        raise Refused(403, "this token is not that of the account")
+        raise RefusedError(403, "this token is not that of the account")
     return replace(query, account=account)
 
 

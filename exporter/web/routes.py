@@ -15,10 +15,10 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exporter.config import Config
+from exporter.interfaces.views import Views
 from exporter.metrics.exposition import Page
 from exporter.metrics.negotiation import accepts_gzip, negotiate
 from exporter.sources.pushed import PushedIds
-from exporter.views import Views
 from exporter.web.api import api_routes
 from exporter.web.html import HtmlParts, PageLink, html_routes
 from exporter.web.lifecycle import lifecycle_routes
@@ -26,7 +26,7 @@ from exporter.web.pages import CONFIG_PATH, DOCUMENTATION_URL, config_page
 from exporter.web.push import PUSH_PATH
 from exporter.web.refusals import refusal, refused_by_routes
 from exporter.web.scrapes import Scrapes
-from exporter.web.security import UNSECURED, Guard, Security
+from exporter.web.security import UNSECURED, AuthMiddleware, Security
 from exporter.web.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class WebParts:
 
 def make_app(parts: WebParts, security: Callable[[], Security] = lambda: UNSECURED) -> ASGIApp:
     """The web application, guarded as `security` says at each request."""
-    return Guard(
+    return AuthMiddleware(
         _endpoints(parts), security, probes=(HEALTHY_PATH, READY_PATH), own_tokens=(PUSH_PATH,)
     )
 

@@ -96,7 +96,7 @@ class Scrapes:
         except Exception as error:  # noqa: BLE001 - it is for all who asked
             for future in rendering.answers.values():
                 future.set_exception(error)
-                # Whoever asked may be gone: nobody need look at it.
+                # The one who asked may be gone: nobody need look at it.
                 future.exception()
             return
         for wanted, future in rendering.answers.items():

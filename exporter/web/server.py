@@ -12,7 +12,7 @@ from exporter import logs
 from exporter.metrics.process import ProcessCounts
 from exporter.signals import EndSignals
 from exporter.web.accepting import Listener
-from exporter.web.clients import HANDSHAKE_SECONDS, Client, Clients
+from exporter.web.clients import HANDSHAKE_SECONDS, Clients, WebClient
 from exporter.web.connections import KEEP_ALIVE_SECONDS, Connection
 from exporter.web.listening import MOST_CLIENTS
 
@@ -105,7 +105,7 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         clients = Clients(loop, self._most_clients, self._counts, self._handshake_seconds)
 
-        def make(client: Client) -> Connection:
+        def make(client: WebClient) -> Connection:
             protocol = Connection(
                 config=self.config,
                 server_state=self.server_state,

@@ -1,4 +1,4 @@
-"""A few threads that are there from the start: none is needed when there are no more to be had."""
+"""A few threads that are there from the start: none is needed when no more are available."""
 
 import asyncio
 import contextlib

@@ -34,7 +34,7 @@ IMMUTABLE: Final[Mapping[str, Sequence[tuple[str, ...]]]] = {
 def refused(before: Sequence[Object], after: Sequence[Object]) -> list[str]:
     """Each change that the API server would refuse: kind, name and place.
 
-    An object of another name is another object, and hooks are made anew each time.
+    An object of another name is another object, and hooks are made again each time.
     """
     known = {_key(o): o for o in before}
     return [

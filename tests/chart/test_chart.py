@@ -17,7 +17,7 @@ import exporter.config
 import exporter.web.security
 from alerts import build as alerts
 from exporter import __version__
-from exporter.flags import parse
+from exporter.commands.flags import parse
 from exporter.web.security import WatchedSecurity
 from helm import build
 from tests.chart import rendering
@@ -537,7 +537,7 @@ def test_an_annotation_of_the_users_replaces_the_charts(tmp_path: Path) -> None:
 
 def test_two_never_share_the_ledger() -> None:
     spec = the(render(CI / "default-values.yaml"), "StatefulSet")["spec"]
-    # A StatefulSet makes a pod anew only when the one of that name is gone.
+    # A StatefulSet makes a pod again only when the one of that name is gone.
     assert (spec["replicas"], spec["updateStrategy"]) == (1, {"type": "RollingUpdate"})
 
 

@@ -116,7 +116,7 @@ def test_another_password_replaces_the_pod_and_does_not_tell_what_it_is(tmp_path
     first, second = annotations("first"), annotations("second")
     assert first == annotations("first")
     assert first != second
-    # Whoever may read the pod cannot try a list of passwords against a plain digest.
+    # Anyone who may read the pod cannot try a list of passwords against a plain digest.
     address = "http://exporter:second@proxy.example:3128"
     for text in ("second", address, json.dumps({"https": address}, separators=(",", ":"))):
         digest = hashlib.sha256(text.encode()).hexdigest()

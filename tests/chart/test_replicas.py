@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 import yaml
 
-from exporter.flags import parse
+from exporter.commands.flags import parse
 from exporter.metrics.scraping import of_accounts, of_accounts_pattern
 from tests.chart.rendering import CHART, ROOT, HelmError, Object, render, the
 from tests.e2e.programs import program

@@ -101,7 +101,7 @@ class Process:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is gone, whoever ended it."""
+        """Whether it is gone, no matter who ended it."""
         return self._process.poll() is not None
 
     def check_alive(self) -> None:

@@ -1,4 +1,4 @@
-"""Faults at the service, all the way to whoever is on call: nothing between them is faked.
+"""Faults at the service, all the way to anyone who is on call: nothing between them is faked.
 
 Simulator, exporter, Prometheus and Alertmanager run for real; the rules come from the same source
 as those that users load, with seconds in the place of minutes, and Alertmanager's configuration is

@@ -51,7 +51,7 @@ def test_the_demo_fills_its_pages_and_tells_a_workflows_story(stage: Stage) -> N
             page.goto(f"{home}/workflows")
             page.get_by_role("link", name=link).click()
             expect(page.locator("body")).to_contain_text(shows)
-        # The browser looks for an icon of its own accord.
+        # The browser looks for an icon by itself.
         assert [c for c in complaints if "404" not in c] == []
         without_script = browser.new_context(java_script_enabled=False).new_page()
         without_script.goto(f"{home}/")

@@ -31,7 +31,7 @@ ALL = f"sum({FAILURES})"
 
 
 class World:
-    """Simulator and exporter, and whoever looks at them."""
+    """Simulator and exporter, and anyone who looks at them."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage

@@ -116,7 +116,7 @@ def check(stage: Stage, scraper: Scraper, truth: Counter[str]) -> None:
     assert {status: value for (status,), value in increase.items()} == pytest.approx(
         known, rel=0.05
     )
-    # One series each, which never stepped back, whoever showed it.
+    # One series each, which never stepped back, no matter who showed it.
     assert set(scraper.query(f"count by (account, status) ({FINISHED})").values()) == {1.0}
     assert set(scraper.query(f"sum by (account) (resets({range_}))").values()) == {0.0}
     seconds = "comfycontrol_workflow_run_duration_seconds_sum[10m]"

@@ -12,9 +12,9 @@ from jsonschema import Draft202012Validator
 from schemathesis import GenerationMode
 from schemathesis.core.parameters import ParameterLocation
 
-from exporter.app import App
+from exporter.app.app import App
 from exporter.config import Account, Config, Push
-from exporter.observations import FailureCause, Observation
+from exporter.interfaces.observations import FailureCause, Observation
 from exporter.web.openapi import openapi
 from tests.integration.test_web import serving
 from tests.unit.ledger.ledgers import T0, Clocks, uuid

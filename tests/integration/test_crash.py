@@ -268,7 +268,7 @@ def test_totals_are_the_truth_whenever_it_is_killed(
         assert (runs, starts) == (ran, started)
     assert sum(told["refusals"].values()) == 0
     stories_are_true(exporters.url, told["workflows"], before)
-    print(  # noqa: T201 - for whoever runs it with -s
+    print(  # noqa: T201 - for anyone who runs it with -s
         f"{KILLS} kills, {exporters.scrapes} scrapes, {len(ours)} workflows, "
         f"{sum(told['requests'].values())} requests, {told['faults']} faults"
     )

@@ -9,9 +9,9 @@ import threading
 import pytest
 
 from exporter import logs
-from exporter.demo import show_live
-from exporter.terminal import page
-from exporter.views import Overview
+from exporter.commands.demo import show_live
+from exporter.commands.terminal import page
+from exporter.interfaces.views import Overview
 
 SHOWN = Overview(1000.0, "1.2.3", "abc", 0.0, (), ())
 HEAD = b"ComfyControl exporter"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.ledger.backup import CannotBackUp, back_up
+from exporter.ledger.backup import BackupError, back_up
 from exporter.ledger.file import FILE_NAME
 from tests.e2e.programs import program
 from tests.unit.ledger.ledgers import Clocks, ended, finished, ledger_on_disk
@@ -81,7 +81,7 @@ def test_a_copy_of_a_ledger_at_rest_follows_no_link(tmp_path: Path) -> None:
     victim.write_text("precious")
     target = tmp_path / "copy.sqlite3"
     target.symlink_to(victim)
-    with pytest.raises(CannotBackUp, match="is a link"):
+    with pytest.raises(BackupError, match="is a link"):
         back_up(tmp_path / "data", target)
     assert victim.read_text() == "precious"
     target.unlink()
@@ -94,12 +94,12 @@ def test_what_cannot_be_copied_leaves_the_earlier_copy(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     target = tmp_path / "copy.sqlite3"
     target.write_text("earlier")
-    with pytest.raises(CannotBackUp, match="no ledger is in"):
+    with pytest.raises(BackupError, match="no ledger is in"):
         back_up(tmp_path / "data", target)
     (tmp_path / "data" / FILE_NAME).write_text("this is no ledger")
-    with pytest.raises(CannotBackUp, match="is damaged: it is no database"):
+    with pytest.raises(BackupError, match="is damaged: it is no database"):
         back_up(tmp_path / "data", target)
-    with pytest.raises(CannotBackUp, match="is the ledger itself"):
+    with pytest.raises(BackupError, match="is the ledger itself"):
         back_up(tmp_path / "data", tmp_path / "data" / FILE_NAME)
     assert target.read_text() == "earlier"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy.sqlite3", "data"]

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from exporter.app import App, clocks
+from exporter.app.app import App, clocks
 from exporter.config import Config
 from exporter.ledger import file, memory
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import MIGRATIONS
-from exporter.ledger.sqlite import FILE_NAME, CannotOpenLedger, LedgerInUse, SqliteStore
+from exporter.ledger.sqlite import FILE_NAME, LedgerInUseError, OpenLedgerError, SqliteStore
 from exporter.simulator import Simulator, parse_scenario
 from tests.integration.following.exporting import NO_LIMIT, QUIET, Exporter, soon
 from tests.unit.ledger.ledgers import (
@@ -152,7 +152,7 @@ class TestFull:
 
     def test_where_not_even_a_first_file_fits(self, small_disk: Path, now: Clocks) -> None:
         fill(small_disk)
-        with pytest.raises(CannotOpenLedger, match="full"):
+        with pytest.raises(OpenLedgerError, match="full"):
             SqliteStore(small_disk / "data", now)
 
     def test_the_exporter_observes_and_serves_all_the_time(self, folder: Path) -> None:
@@ -191,7 +191,7 @@ class TestReadOnly:
         settle(ledger, now, range(3))
         snapshot = ledger.snapshot()
         assert (finished(snapshot), snapshot.errors) == (3, 1)
-        # It is opened anew, as a disk that was away asks for.
+        # It is opened again, as a disk that was away asks for.
         now.pass_(60)
         ledger.keep()
         ledger.close()
@@ -228,9 +228,9 @@ class TestReadOnly:
         folder = small_disk / "data"
         ledger_on_disk(folder, now).close()
         remount_read_only(small_disk)
-        with pytest.raises(CannotOpenLedger, match="Read-only file system"):
+        with pytest.raises(OpenLedgerError, match="Read-only file system"):
             SqliteStore(folder, now)
-        with pytest.raises(CannotOpenLedger, match="Read-only file system"):
+        with pytest.raises(OpenLedgerError, match="Read-only file system"):
             SqliteStore(small_disk / "new", now)
 
 
@@ -482,7 +482,7 @@ class TestVersions:
         ledger_on_disk(folder, now).close()
         on_the_disk(folder, "PRAGMA user_version = 99")
         before = (folder / FILE_NAME).read_bytes()
-        with pytest.raises(CannotOpenLedger, match=r"newer version of the exporter \(schema 99"):
+        with pytest.raises(OpenLedgerError, match=r"newer version of the exporter \(schema 99"):
             SqliteStore(folder, now)
         assert (folder / FILE_NAME).read_bytes() == before
         assert aside(folder) == []
@@ -512,7 +512,7 @@ class TestVersions:
         ledger.close()
         with monkeypatch.context() as patch:
             patch.setattr(file, "MIGRATIONS", (*MIGRATIONS, self.NEXT + "; CREATE TABLE more (it)"))
-            with pytest.raises(CannotOpenLedger, match="more already exists"):
+            with pytest.raises(OpenLedgerError, match="more already exists"):
                 SqliteStore(folder, now)
         assert (
             on_the_disk(
@@ -528,7 +528,7 @@ class TestVersions:
 class TestInUse:
     def test_by_another_ledger(self, folder: Path, now: Clocks) -> None:
         store = SqliteStore(folder, now)
-        with pytest.raises(LedgerInUse, match="another exporter has the ledger in"):
+        with pytest.raises(LedgerInUseError, match="another exporter has the ledger in"):
             SqliteStore(folder, now)
         store.close()
         SqliteStore(folder, now).close()
@@ -540,7 +540,7 @@ class TestInUse:
         ledger_on_disk(folder, now).close()
         with closing(sqlite3.connect(folder / FILE_NAME)) as other:
             other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(LedgerInUse, match="another program has"):
+            with pytest.raises(LedgerInUseError, match="another program has"):
                 SqliteStore(folder, now)
 
     def test_a_second_exporter_exits_with_1_and_says_why(
@@ -566,7 +566,7 @@ class TestInUse:
 
     def test_a_folder_that_cannot_be_made(self, tmp_path: Path, now: Clocks) -> None:
         (tmp_path / "file").touch()
-        with pytest.raises(CannotOpenLedger, match="cannot use"):
+        with pytest.raises(OpenLedgerError, match="cannot use"):
             SqliteStore(tmp_path / "file" / "data", now)
 
 
@@ -599,8 +599,8 @@ def remount_read_only(target: Path) -> None:
 def read_only(target: Path, database: sqlite3.Connection) -> Iterator[None]:
     """As after an error of the disk: what is open stays open, and nothing can be written.
 
-    The kernel lets nobody ask for that while a file is open for writing, hence a mount over the
-    folder's place for whoever opens anything, and SQLite's own word for what is open.
+    The kernel lets nobody ask for that while a file is open for writing, so a mount over the
+    folder's place for the one who opens anything, and SQLite's own word for what is open.
     """
     database.execute("PRAGMA query_only = ON")
     flags = _MS_BIND | _MS_REMOUNT | _MS_RDONLY

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from exporter.comfycontrol.window import Memory
-from exporter.comfycontrol.window_file import WindowFile
+from exporter.budget.journal import RequestJournal
+from exporter.budget.sliding_window import WindowMemory
+from exporter.files.storage import make_ours
 from exporter.ledger.file import FILE_NAME, PROBE_NAME
-from exporter.ledger.opening import SCRATCH_NAME, CannotOpenLedger
+from exporter.ledger.opening import SCRATCH_NAME, OpenLedgerError
 from exporter.ledger.witness import LOCK_NAME
-from exporter.storage_files import make_ours
 from tests.unit.ledger.ledgers import Clocks, ended, ledger_on_disk
 
 ROOT = Path(__file__).parents[2]
@@ -48,8 +48,8 @@ def pipe(path: Path, _: Path) -> None:
 def use(folder: Path) -> None:
     """Everything that a life of the exporter writes there."""
     now = Clocks()
-    window = WindowFile(folder / WINDOW, bytes(16))
-    window.begin(Memory((), 0.0, 0.0, 10.0), 10)
+    window = RequestJournal(folder / WINDOW, bytes(16))
+    window.begin(WindowMemory((), 0.0, 0.0, 10.0), 10)
     window.answered(window.sent(1.0), 2.0)
     ledger = ledger_on_disk(folder, now)
     try:
@@ -80,7 +80,7 @@ def test_what_is_planted_is_not_followed(
     refused = ""
     try:
         use(folder)
-    except CannotOpenLedger as error:
+    except OpenLedgerError as error:
         refused = str(error)
     assert victim.read_bytes() == PRECIOUS
     assert {path.name for path in outside.iterdir()} <= {"victim", "between"}

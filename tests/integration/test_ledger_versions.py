@@ -14,7 +14,7 @@ import yaml
 from exporter.ledger import file, walk
 from exporter.ledger.file import FILE_NAME
 from exporter.ledger.ledger import AccountTerms, Ledger
-from exporter.ledger.opening import CannotOpenLedger
+from exporter.ledger.opening import OpenLedgerError
 from exporter.ledger.schema import (
     BASELINES,
     COUNTERS,
@@ -167,7 +167,7 @@ class TestAnOlderOne:
         before = (released / FILE_NAME).read_bytes()
         monkeypatch.setattr(file, "MIGRATIONS", MIGRATIONS[:1])
         with pytest.raises(
-            CannotOpenLedger,
+            OpenLedgerError,
             match=rf"newer version .* \(schema {len(MIGRATIONS)}; this one knows 1",
         ):
             SqliteStore(released, now)
@@ -248,7 +248,7 @@ class TestANewerOne:
         written_later(kept, table, row)
         before = {path.name: path.read_bytes() for path in kept.iterdir()}
         for _ in range(2):
-            with pytest.raises(CannotOpenLedger, match=f"newer version.*does not know '{word}"):
+            with pytest.raises(OpenLedgerError, match=f"newer version.*does not know '{word}"):
                 ledger_on_disk(kept, now)
         assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
 
@@ -262,7 +262,7 @@ class TestANewerOne:
         ((kind, value),) = changed.items()
         written_later(kept, WORKFLOWS, row, words=(f"{kind} {value}",))
         before = (kept / FILE_NAME).read_bytes()
-        with pytest.raises(CannotOpenLedger, match=f"does not know '{kind} {value}'"):
+        with pytest.raises(OpenLedgerError, match=f"does not know '{kind} {value}'"):
             ledger_on_disk(kept, now)
         assert (kept / FILE_NAME).read_bytes() == before
 

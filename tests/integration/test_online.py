@@ -11,8 +11,8 @@ import yaml
 
 from exporter.cli import main
 from exporter.comfycontrol import Timeouts
+from exporter.commands.online import ask_each
 from exporter.config import Config
-from exporter.online import ask_each
 from exporter.simulator import Simulator, parse_scenario
 
 NO_LIMIT = {"requests": 100_000, "per": "1s", "reserve": 0.5}

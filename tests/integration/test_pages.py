@@ -12,9 +12,9 @@ import bcrypt
 import pytest
 import requests
 
-from exporter.app import App
+from exporter.app.app import App
 from exporter.config import Account, Config, Listing
-from exporter.web.html.sharing import OLDEST_SECONDS, Shared
+from exporter.web.html.sharing import OLDEST_SECONDS, SharedRendering
 from exporter.web.html.words import path_part
 from exporter.web.routes import WebParts, make_app
 from exporter.web.security import UNSECURED, Security, WatchedSecurity
@@ -126,7 +126,7 @@ def costing(clock: Clock, seconds: float, calls: list[int]) -> Callable[[], str]
 def test_twenty_who_look_at_one_page_have_it_rendered_once() -> None:
     async def run() -> None:
         clock, calls = Clock(), list[int]()
-        shared = Shared(clock, clock, clock)
+        shared = SharedRendering(clock, clock, clock)
         render = costing(clock, 0.001, calls)
         parts = await asyncio.gather(*(shared.get("a", render) for _ in range(20)))
         assert {part.html for part in parts} == {"rendered 1"}
@@ -143,7 +143,7 @@ def test_twenty_who_look_at_one_page_have_it_rendered_once() -> None:
 def test_what_costs_much_is_rendered_less_often() -> None:
     async def run() -> None:
         clock, calls = Clock(), list[int]()
-        shared = Shared(clock, clock, clock)
+        shared = SharedRendering(clock, clock, clock)
         render = costing(clock, 0.05, calls)
         began = clock.now
         while clock.now - began < 600:
@@ -166,7 +166,7 @@ def test_what_costs_much_is_rendered_less_often() -> None:
 def test_what_is_kept_is_bounded_and_a_fault_is_told_to_all_and_kept_for_none() -> None:
     async def run() -> None:
         clock = Clock()
-        shared = Shared(clock, clock, clock)
+        shared = SharedRendering(clock, clock, clock)
         for key in range(1000):
             await shared.get(key, lambda: "x")
         assert len(shared._entries) <= 64

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.app import App
+from exporter.app.app import App
+from exporter.app.reloading import Reloadable, Reloading
 from exporter.config import load
-from exporter.reloading import Reloadable, Reloading
 from exporter.signals import ReloadSignal
 
 A = "a1b2c3d4-e5f6-7890-abcd-ef1234567890"

@@ -102,7 +102,7 @@ def test_sighup_takes_a_good_file_and_leaves_a_bad_one(stage: Stage, simulator: 
     assert program.scrape()("account_up", account="studio") == 1
     log = program.process.output
     assert "accounts[0].tokenn" in log
-    assert "the configuration stays as it was" in log
+    assert "keeping the previous configuration" in log
     assert "cfc_planted_secret" not in log
 
     program.configure("studio", "agency")
@@ -172,7 +172,7 @@ def test_a_watched_file_is_tried_again_once_its_token_is_there(
     program.up("agency")
     assert program.scrape()(SUCCESSFUL) == 1
     # Told once, however often it was tried.
-    assert program.process.output.count("fault in the configuration") == 1
+    assert program.process.output.count("error in the configuration") == 1
 
 
 def test_the_file_of_the_web_side_is_read_again_as_well(stage: Stage, simulator: Simulator) -> None:

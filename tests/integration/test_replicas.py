@@ -403,7 +403,7 @@ def test_a_holder_that_is_cut_off_from_the_database_is_replaced(story: Story) ->
     assert replicas.all_held()
     replicas.look()
     process = replicas.processes[holder]
-    assert "the database cannot be reached" in process.output
+    assert "cannot reach the database" in process.output
     proxies[holder].mend()
     story.stage.until("it is back", lambda: "the database is back" in process.output)
     story.stage.until("everything is counted", story.is_all_known, seconds=120)
@@ -450,7 +450,7 @@ def test_a_failover_of_the_database_loses_nothing(story: Story, way: str, away: 
         story.stage.until("everything is counted", story.is_all_known, seconds=120)
         story.check_truth()
         regressions = sum(
-            "the database has lost commits" in process.output
+            "the database lost acknowledged commits" in process.output
             for process in replicas.processes.values()
         )
         assert bool(regressions) == (way == "asynchronous")

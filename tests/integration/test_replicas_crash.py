@@ -1,9 +1,9 @@
 """`kill -9` of replicas and crashes of their database at random moments, at two addresses.
 
 Every outcome is counted exactly once, with its cause and its duration; nothing that was shown is
-taken back; no address asks more than its share; and the story of each workflow is told by whoever
-holds its account in the end. The suite kills a few times; `REPLICA_KILLS=300 REPLICA_CRASHES=30`
-takes half an hour.
+taken back; no address asks more than its share; and the story of each workflow is told by anyone
+who holds its account in the end. The suite kills a few times;
+`REPLICA_KILLS=300 REPLICA_CRASHES=30` takes half an hour.
 """
 
 import os
@@ -143,7 +143,7 @@ def test_totals_are_the_truth_whatever_is_killed(stage: Stage, server: Server) -
     told = story.truth()
     assert sum(told["refusals"].values()) == 0
     assert told["busiest_window"] <= SHARE
-    print(  # noqa: T201 - for whoever runs it with -s
+    print(  # noqa: T201 - for anyone who runs it with -s
         f"{KILLS} kills, {CRASHES} crashes, {replicas.scrapes} rounds of scrapes, "
         f"{len(story.ours())} workflows, {sum(told['requests'].values())} requests, at most "
         f"{told['busiest_window']} in a window, {told['faults']} faults"
@@ -163,7 +163,7 @@ def wait_for_all(replicas: Replicas) -> None:
 
 
 def revive(replicas: Replicas) -> None:
-    """Start those again that found no database when they began, as whoever runs them would."""
+    """Start those again that found no database when they began, as anyone who runs them would."""
     ended = [number for number, process in replicas.processes.items() if process.has_ended]
     for number in ended:
         process = replicas.processes.pop(number)
@@ -229,7 +229,7 @@ def check_account(story: Story, account: str, shown: Shown) -> None:
 
 
 def stories_are_true(story: Story) -> None:
-    """The history tells of each workflow what it was counted as, whoever saw it end."""
+    """The history tells of each workflow what it was counted as, anyone who saw it end."""
     for account, (holder,) in story.replicas.holders().items():
         url = f"http://127.0.0.1:{story.replicas.ports[holder]}/api/v1/workflows"
         ours = [workflow for workflow in story.ours() if workflow["account"] == account]

@@ -1,4 +1,4 @@
-"""Replicas on two addresses: more streams than one of them can open, whoever is killed.
+"""Replicas on two addresses: more streams than one of them can open, no matter who is killed.
 
 The simulator limits by the client's address, so each replica asks from one of its own.
 """

@@ -78,7 +78,7 @@ class Program:
     def end_with(self, signal_: signal.Signals, *, cuts_an_answer: bool = False) -> None:
         """Signal it, and see that it ends as it should.
 
-        An answer that is cut, which its client waits for in vain, is told of in the log.
+        An answer that is cut, which its client waits for without success, is told of in the log.
         """
         assert self._process.poll() is None, self.log
         began = time.monotonic()
@@ -353,7 +353,7 @@ def test_where_no_more_threads_can_be_had_every_scrape_is_answered(stage: Stage)
     program = stage.export(simulator.base_url, listing={}, command=stuck(at="threads"))
     url = f"http://127.0.0.1:{program.port}"
     until(lambda: answered(f"{url}/-/ready"))
-    # 3 s after the start no more are to be had.
+    # 3 s after the start no more are available.
     time.sleep(4)
     with ExitStack() as ends:
         clients = [

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from exporter.cli import main
-from exporter.status import Way, console, show_status
-from exporter.terminal import page, span
-from exporter.views import AccountView, Belief, Budget, Failures, Overview, Plot, Problem
+from exporter.commands.status import Way, console, show_status
+from exporter.commands.terminal import page, span
+from exporter.interfaces.views import AccountView, Belief, Budget, Failures, Overview, Plot, Problem
 
 ACCOUNT = AccountView(
     name="studio",
@@ -202,7 +202,7 @@ def test_in_a_terminal_it_goes_on_until_it_is_ended(monkeypatch: pytest.MonkeyPa
         if ended is not None:
             raise ended
 
-    monkeypatch.setattr("exporter.status.time.sleep", rest)
+    monkeypatch.setattr("exporter.commands.status.time.sleep", rest)
     leader, follower = pty.openpty()
     heard: list[bytes] = []
 

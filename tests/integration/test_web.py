@@ -15,14 +15,14 @@ import requests
 import uvicorn
 import yaml
 
-from exporter.app import App
+from exporter.app.app import App
 from exporter.config import Account, Config, Listing, Push
+from exporter.interfaces.views import Views
 from exporter.ledger import ledger
-from exporter.ledger.store import MemoryStore, StoreFailed
+from exporter.ledger.store import MemoryStore, StoreError
 from exporter.simulator import Simulator, load_scenario
-from exporter.simulator.scenario import Limit
-from exporter.views import Views
-from exporter.web.listening import CannotListen, listen, listen_on, parse_listen_address
+from exporter.simulator.scenario import ScenarioLimit
+from exporter.web.listening import ListenError, listen, listen_on, parse_listen_address
 from exporter.web.routes import WebParts, make_app
 
 A = "a1b2c3d4-e5f6-7890-abcd-ef1234567890"
@@ -57,7 +57,7 @@ def serving(
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
     # Each test is a process of its own to the service, and together they ask in a hurry.
-    idle = load_scenario("idle").model_copy(update={"limit": Limit(enabled=False)})
+    idle = load_scenario("idle").model_copy(update={"limit": ScenarioLimit(enabled=False)})
     with Simulator(idle, seed=1) as simulator:
         yield simulator
 
@@ -392,7 +392,7 @@ class TestPush:
         self, base_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def unreadable(*_: object) -> None:
-            raise StoreFailed("disk I/O error")
+            raise StoreError("disk I/O error")
 
         url = f"{base_url}/api/v1/workflows"
         monkeypatch.setattr(MemoryStore, "find_closed", unreadable)
@@ -434,7 +434,7 @@ class TestPush:
 def test_listen_addresses(text: str) -> None:
     try:
         sock = listen(parse_listen_address(text))
-    except CannotListen:
+    except ListenError:
         if "::1" in text:
             pytest.skip("no IPv6 here")
         raise
@@ -454,7 +454,7 @@ def test_every_address_is_ipv4_too() -> None:
 def test_every_address_of_ipv6_is_ipv4_too(text: str) -> None:
     try:
         sock = listen(parse_listen_address(text))
-    except CannotListen:
+    except ListenError:
         pytest.skip("no IPv6 here")
     with sock, socket.create_connection(("127.0.0.1", sock.getsockname()[1]), 5):
         pass
@@ -464,7 +464,7 @@ def test_several_addresses_or_none() -> None:
     free = parse_listen_address("127.0.0.1:0")
     sockets = listen_on([free, free])
     taken = sockets[0].getsockname()[1]
-    with pytest.raises(CannotListen, match=f"127.0.0.1:{taken}"):
+    with pytest.raises(ListenError, match=f"127.0.0.1:{taken}"):
         listen_on([free, parse_listen_address(f"127.0.0.1:{taken}")])
     for sock in sockets:
         sock.close()

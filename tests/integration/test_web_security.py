@@ -18,7 +18,7 @@ import requests
 import trustme
 from cryptography import x509
 
-from exporter.app import App
+from exporter.app.app import App
 from exporter.config import Account, Config, Push
 from exporter.web.listening import listen, parse_listen_address
 from exporter.web.routes import WebParts, make_app
@@ -38,7 +38,7 @@ A = "a1b2c3d4-e5f6-7890-abcd-ef1234567890"
 
 
 class Site:
-    """A folder with certificates and a file for `--web.config.file`, and whoever trusts them."""
+    """A folder with certificates and a file for `--web.config.file`, and anyone who trusts them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -479,7 +479,7 @@ class TestProgram:
             renewed = site.renew()
             program.until(lambda: site.serial(program.port) == renewed)
             site.file.write_text("basic_auth_users: {alice: planted-password}\n")
-            program.until(lambda: "stays as it was" in program.output)
+            program.until(lambda: "keeping the previous" in program.output)
             assert "line 1: basic_auth_users.alice is not a bcrypt hash" in program.output
             assert status(auth=ALICE) == 200
             # One that is connected and one that is in its handshake do not hold up the end.

@@ -13,12 +13,12 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from exporter.interfaces.observations import FailureCause
 from exporter.ledger.ledger import AccountTerms
-from exporter.ledger.store import Batch, Kept, MemoryStore, StoreFailed
+from exporter.ledger.store import Batch, MemoryStore, RestoredState, StoreError
 from exporter.ledger.totals import CounterName, CounterTotal, Labels
 from exporter.metrics.announcements import HOLD_SECONDS, STANDSTILL_SECONDS, Announcements
 from exporter.metrics.instruments import Instruments
-from exporter.observations import FailureCause
 from exporter.retrying import LEDGER_WRITES
 from tests.unit.ledger.ledgers import BUCKETS, CAPS, LOOKBACK, Clocks, ended, make_ledger
 
@@ -45,15 +45,15 @@ class Disk(MemoryStore):
     def keep(self, batch: Batch) -> None:
         self.is_behind = self.is_full
         if self.is_full:
-            raise StoreFailed("disk full")
+            raise StoreError("disk full")
         super().keep(batch)
         self.counters.update(batch.counters)
         if batch.announced is not None:
             self.announced = batch.announced
 
-    def load(self, most_open: object = None) -> Kept:
+    def load(self, most_open: object = None) -> RestoredState:
         del most_open
-        return Kept(
+        return RestoredState(
             counters={key: total.copied() for key, total in self.counters.items()},
             announced=self.announced,
             appeared=max((t.appeared for t in self.counters.values()), default=0),

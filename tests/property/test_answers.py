@@ -3,14 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.comfycontrol import ServerFault
-from exporter.comfycontrol.window import Purpose
+from exporter.budget.sliding_window import Priority
+from exporter.comfycontrol import ServerFaultError
 from exporter.following.answers import GRACE_SECONDS, Answers
 
-NEEDED = {True: [Purpose.LIST_FIRST_PAGE], False: [Purpose.POLL, Purpose.NEW_STREAM]}
-OTHERS = {True: [Purpose.POLL, Purpose.NEW_STREAM, Purpose.CAUSE], False: [Purpose.RECONCILE]}
+NEEDED = {True: [Priority.LIST_FIRST_PAGE], False: [Priority.POLL, Priority.NEW_STREAM]}
+OTHERS = {True: [Priority.POLL, Priority.NEW_STREAM, Priority.CAUSE], False: [Priority.RECONCILE]}
 
-Answer = tuple[Purpose, bool, float]
+Answer = tuple[Priority, bool, float]
 """What was asked for, whether it was answered usably, and how many seconds later."""
 
 
@@ -32,7 +32,7 @@ def test_it_changes_only_for_a_reason(drawn: tuple[bool, list[Answer]]) -> None:
             account.usable(purpose, now)
             usable_at = now if purpose in NEEDED[listed] else usable_at
         else:
-            account.failed(purpose, ServerFault("", code="503"), now)
+            account.failed(purpose, ServerFaultError("", code="503"), now)
         health = account.health(now)
         assert (health.cause is None) is (health.down_since is None) is health.up
         if health.up is not was_up:
@@ -59,8 +59,8 @@ def test_what_answers_often_enough_never_goes_down(
         account.usable(NEEDED[listed][0], now)
         for purpose in OTHERS[listed] + NEEDED[listed][1:]:
             if other:
-                account.failed(purpose, ServerFault("", code="503"), now)
+                account.failed(purpose, ServerFaultError("", code="503"), now)
         # The needed one itself is refused in between, time and again.
-        account.failed(NEEDED[listed][0], ServerFault("", code="503"), now + gap / 2)
+        account.failed(NEEDED[listed][0], ServerFaultError("", code="503"), now + gap / 2)
         now += gap
         assert account.health(now).up

@@ -8,8 +8,8 @@ from bisect import bisect_left
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.comfycontrol.budget import RequestBudget
-from exporter.comfycontrol.window import Limit, Purpose
+from exporter.budget.budget import RequestBudget
+from exporter.budget.sliding_window import Limit, Priority
 
 PER = 0.1
 
@@ -33,7 +33,7 @@ class Service:
         time.sleep(after)
 
 
-def ask_all(budget: RequestBudget, service: Service, purposes: list[Purpose]) -> None:
+def ask_all(budget: RequestBudget, service: Service, purposes: list[Priority]) -> None:
     """One thread's day. Some of its turns are not used, and some waits are called off."""
     for number, purpose in enumerate(purposes):
         turn = budget.enter(purpose)
@@ -51,11 +51,11 @@ def ask_all(budget: RequestBudget, service: Service, purposes: list[Purpose]) ->
 @settings(max_examples=8, deadline=None)
 @given(
     st.integers(1, 12),
-    st.lists(st.lists(st.sampled_from(Purpose), max_size=12), min_size=2, max_size=8),
+    st.lists(st.lists(st.sampled_from(Priority), max_size=12), min_size=2, max_size=8),
     st.integers(0, 1000),
 )
 def test_no_period_holds_more_than_the_share_whoever_asks(
-    requests: int, threads: list[list[Purpose]], seed: int
+    requests: int, threads: list[list[Priority]], seed: int
 ) -> None:
     service = Service(seed)
     budget = RequestBudget(

@@ -7,21 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.comfycontrol import (
-    BadRequest,
-    Forbidden,
-    NotFound,
-    RateLimited,
-    Redirected,
-    ServerFault,
+    BadRequestError,
+    ForbiddenError,
+    NotFoundError,
+    RateLimitedError,
+    RedirectedError,
+    ServerFaultError,
     ServiceError,
-    Unauthorized,
-    Unreachable,
-    Unusable,
+    UnauthorizedError,
+    UnreachableError,
+    UnusableError,
 )
 from exporter.following.held_back import HeldBack
 
-OF_ONE_ID = (BadRequest, NotFound, Forbidden)
-OF_THE_SERVICE = (ServerFault, Redirected, Unusable)
+OF_ONE_ID = (BadRequestError, NotFoundError, ForbiddenError)
+OF_THE_SERVICE = (ServerFaultError, RedirectedError, UnusableError)
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ answers = st.lists(
         error=st.one_of(
             st.builds(
                 error,
-                st.sampled_from([*OF_ONE_ID, *OF_THE_SERVICE, Unauthorized, RateLimited]),
+                st.sampled_from([*OF_ONE_ID, *OF_THE_SERVICE, UnauthorizedError, RateLimitedError]),
                 st.none() | st.floats(0, 3600),
             ),
-            st.just(Unreachable("", reason="connect")),
+            st.just(UnreachableError("", reason="connect")),
         ),
         about_one=st.booleans(),
     ),
@@ -62,9 +62,9 @@ def test_each_answer_holds_back_whom_it_is_about(answers: list[Answer]) -> None:
     for answer in answers:
         now += answer.gap
         held_back.note(answer.error, now, about_one=answer.about_one)
-        if answer.error.retry_after is not None and not isinstance(answer.error, RateLimited):
+        if answer.error.retry_after is not None and not isinstance(answer.error, RateLimitedError):
             until = now + answer.error.retry_after
-            if not answer.about_one or isinstance(answer.error, Unauthorized):
+            if not answer.about_one or isinstance(answer.error, UnauthorizedError):
                 all_until = max(all_until, until)
             elif isinstance(answer.error, OF_THE_SERVICE):
                 singles_until = max(singles_until, until)

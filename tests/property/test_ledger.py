@@ -22,10 +22,10 @@ from hypothesis.stateful import (
     rule,
 )
 
+from exporter.interfaces.observations import FailureCause, Moment, Observation, Status, Via
 from exporter.ledger.ledger import Ledger, LedgerSnapshot
 from exporter.ledger.sqlite import FILE_NAME, SqliteStore
-from exporter.ledger.store import Batch, StoreFailed
-from exporter.observations import FailureCause, Moment, Observation, Status, Via
+from exporter.ledger.store import Batch, StoreError
 from tests.unit.ledger.ledgers import LOOKBACK, T0, Clocks, make_ledger, uuid
 
 WORKFLOWS = 4
@@ -126,7 +126,7 @@ class CrashingStore(SqliteStore):
 
     def keep(self, batch: Batch) -> None:
         if self.failing:
-            raise StoreFailed("the disk is full")
+            raise StoreError("the disk is full")
         super().keep(batch)
 
 
@@ -348,7 +348,7 @@ class LedgerMachine(RuleBasedStateMachine):
     # The end ----------------------------------------------------------------------------------
 
     def _see_everything(self) -> None:
-        """As the list does in the end, and streams and single answers for whoever owes a cause."""
+        """As the list does in the end, and streams and single answers for a pending cause."""
         self.disk_returns()
         for _ in range(2):  # once more, should it crash on the way
             vias: tuple[Via, ...] = ("listing", "stream", "detail")

@@ -18,11 +18,11 @@ from typing import Final
 
 import pytest
 
+from exporter.interfaces.observations import Baseline, FailureCause, Status, Via
 from exporter.ledger import walk
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.sqlite import FILE_NAME, CannotOpenLedger, SqliteStore
+from exporter.ledger.sqlite import FILE_NAME, OpenLedgerError, SqliteStore
 from exporter.ledger.witness import LOCK_NAME
-from exporter.observations import Baseline, FailureCause, Status, Via
 from tests.unit.ledger.ledgers import T0, Clocks, ended, make_ledger, seen, uuid
 
 DAMAGES: Final = int(os.environ.get("LEDGER_DAMAGES", "400"))
@@ -44,9 +44,9 @@ class Folders:
     killed: Path
     """The same ledger, with a log that was not merged."""
     earlier: Path
-    """The same ledger in an earlier life, likewise."""
+    """The same ledger in an earlier life, too."""
     foreign: Path
-    """Another ledger, likewise."""
+    """Another ledger, too."""
     truth: Totals
 
 
@@ -71,7 +71,7 @@ def live(ledger: Ledger, now: Clocks, numbers: range) -> None:
 
 
 def totals(ledger: Ledger) -> Totals:
-    """Every total that must be right, by series. Not those of what was seen in vain."""
+    """Every total that must be right, by series. Not those of what was seen without effect."""
     snapshot = ledger.snapshot()
     counters: Totals = {
         (key, "value"): total.value
@@ -257,7 +257,7 @@ def lose_the_file(_: Folders, folder: Path, chance: random.Random) -> None:
 
 
 def with_a_tool(statement: str) -> Damage:
-    """Whoever has `sqlite3` at hand."""
+    """The one who has `sqlite3` at hand."""
 
     def run(_: Folders, folder: Path, chance: random.Random) -> None:
         with closing(sqlite3.connect(folder / FILE_NAME, isolation_level=None)) as database:
@@ -309,7 +309,7 @@ def damage_the_witness(_: Folders, folder: Path, chance: random.Random) -> None:
 
 
 def leave_a_journal(folders: Folders, folder: Path, chance: random.Random) -> None:
-    """SQLite rolls back what a journal has, whoever wrote it."""
+    """SQLite rolls back what a journal has, no matter who wrote it."""
     with closing(sqlite3.connect(folder / "other", isolation_level=None)) as database:
         database.execute("CREATE TABLE cats (name)")
         database.execute("INSERT INTO cats SELECT hex(randomblob(500)) FROM sqlite_schema, "
@@ -397,7 +397,7 @@ def starts(
     now.pass_(10_000)
     try:
         ledger = make_ledger(now, SqliteStore(folder, now))
-    except CannotOpenLedger as error:
+    except OpenLedgerError as error:
         # As far as anybody can tell: a small number in the place of the schema's.
         if "newer version of the exporter (schema" not in str(error) or state(folder) != before:
             raise

@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
+from exporter.interfaces.observations import Baseline, Moment, Status, Via
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.postgres.leases import take
 from exporter.ledger.postgres.link import Connection, Cursor, Link
 from exporter.ledger.postgres.store import PostgresStore
-from exporter.ledger.store import Batch, StoreFailed
-from exporter.observations import Baseline, Moment, Status, Via
+from exporter.ledger.store import Batch, StoreError
 from tests.postgres import Server
 from tests.property.test_ledger import LedgerMachine, crashes, numbers, series, vias
 from tests.unit.ledger.keepers import PostgresKeeper
@@ -41,7 +41,7 @@ class CrashingLink(Link):
     @contextmanager
     def transaction(self) -> Iterator[Cursor]:
         if self.is_dead:
-            raise StoreFailed("the process has crashed")
+            raise StoreError("the process has crashed")
         with super().transaction() as cursor:
             yield _Counting(cursor, self)  # type: ignore[misc]
 
@@ -115,7 +115,7 @@ class CrashingStore(PostgresStore):
 
     def keep(self, batch: Batch) -> None:
         if self.failing:
-            raise StoreFailed("the database is away")
+            raise StoreError("the database is away")
         super().keep(batch)
 
 
@@ -167,7 +167,7 @@ class PostgresMachine(LedgerMachine):
 
     @rule(number=numbers, via=vias, way=st.none() | breaks)
     def another_takes_over(self, number: int, via: Via, way: str | None) -> None:
-        """And whoever held it before goes on for a while, as if nothing had happened."""
+        """And anyone who held it before goes on for a while, as if nothing had happened."""
         if way is not None:
             self._link().breaks = way
             self.ledger.keep()
@@ -223,7 +223,7 @@ class PostgresMachine(LedgerMachine):
         # Until it is next written to, nobody knows.
         written = Baseline(next(self.written), 0.0, 0.0)
         self.ledger.keep_baseline("studio", Status.FAILED, written)
-        # Whoever asks in the moment in which it is found out sees what was shown before.
+        # Anyone who asks in the moment in which it is found out sees what was shown before.
         self._check_nothing_taken_back(self.ledger.snapshot())
         self.ledger.keep()
         self._check_nothing_taken_back(self.ledger.snapshot())

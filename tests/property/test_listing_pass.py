@@ -80,5 +80,5 @@ def test_nothing_new_escapes_and_nothing_wanted_is_forgotten(
             ids[:0] = range(top + arrivals, top, -1)
             top += arrivals
     assert {i for i in range(1, length + 1) if i > frontier} - deleted <= seen
-    # Whoever is not found is said to be missing, and will be asked for by itself.
+    # Anyone who is not found is said to be missing, and will be asked for by itself.
     assert set(wanted) == (set(wanted) & set(listing.learnt.heights)) | set(listing.missing)

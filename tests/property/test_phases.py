@@ -9,12 +9,12 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.interfaces.observations import Moment, Observation, Status
 from exporter.ledger import tracker
 from exporter.ledger.counting import CountingRules
 from exporter.ledger.facts import PhasePassed
 from exporter.ledger.phases import APART_SECONDS, PHASES
 from exporter.ledger.rows import workflow_of, workflow_row
-from exporter.observations import Moment, Observation, Status
 
 if TYPE_CHECKING:
     from exporter.ledger.workflow import Workflow

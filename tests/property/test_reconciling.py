@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exporter.following.reconciling import Sight, judge
-from exporter.observations import DOCUMENTED_ENDS
+from exporter.interfaces.observations import DOCUMENTED_ENDS
 from tests.unit.following.reconciled import World
 
 # The rule alone -----------------------------------------------------------------------------------

@@ -6,19 +6,25 @@ from typing import Any, Literal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.comfycontrol import BadRequest, Forbidden, NotFound, ServerFault, ServiceError
+from exporter.comfycontrol import (
+    BadRequestError,
+    ForbiddenError,
+    NotFoundError,
+    ServerFaultError,
+    ServiceError,
+)
 from exporter.following.refusals import Refusals
+from exporter.interfaces.observations import DropReason, GivenUp, Moment, OpenWorkflow, Status
 from exporter.ledger.workflow import Workflow
-from exporter.observations import DropReason, GivenUp, Moment, OpenWorkflow, Status
 
 ID = "00000000-0000-4000-8000-000000000001"
 
 Event = Literal["refused", "edge", "seen", "usable"]
 
 REFUSED: dict[DropReason, ServiceError] = {
-    "not_found": NotFound("", code="404"),
-    "forbidden": Forbidden("", code="403"),
-    "malformed": BadRequest("", code="400"),
+    "not_found": NotFoundError("", code="404"),
+    "forbidden": ForbiddenError("", code="403"),
+    "malformed": BadRequestError("", code="400"),
 }
 
 
@@ -75,7 +81,7 @@ def test_what_was_seen_goes_only_on_what_lasts_and_is_its_own(
             register.last_seen = at
             refused_at = []
         else:
-            error = REFUSED[reason] if event == "refused" else ServerFault("", code="403")
+            error = REFUSED[reason] if event == "refused" else ServerFaultError("", code="403")
             then = refusals.judge(register, "studio", ID, error, at)
             if event == "edge":
                 assert then.action == "back_off"

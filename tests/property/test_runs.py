@@ -13,11 +13,18 @@ from math import floor, inf
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from exporter.interfaces.observations import (
+    FailureCause,
+    GivenUp,
+    Moment,
+    Observation,
+    TakenUp,
+    Via,
+)
 from exporter.ledger import tracker
 from exporter.ledger.counting import CountingRules
 from exporter.ledger.facts import Discovered, Dropped, Fact, Failed, Finished, Ran
 from exporter.ledger.runs import is_later, precision_of
-from exporter.observations import FailureCause, GivenUp, Moment, Observation, TakenUp, Via
 
 T0 = 1_700_000_000.0
 CAUSE = FailureCause("KSampler", "ValueError")

@@ -9,7 +9,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.comfycontrol.listing import MalformedListing, parse_page
+from exporter.comfycontrol.listing import MalformedListingError, parse_page
 from exporter.comfycontrol.salvage import LEVELS, salvage_object
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=8) | st.sampled_from(
@@ -110,7 +110,7 @@ def test_damage_of_any_kind_is_read_or_refused(
         body = body[:at] + instead + body[at + length :]
     try:
         page = parse_page(body)
-    except MalformedListing:
+    except MalformedListingError:
         return
     assert page.entries >= len(page.workflows)
     assert page.entries >= page.malformed >= page.entries - len(page.workflows)

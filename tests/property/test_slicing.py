@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from exporter.comfycontrol.text import MAX_LENGTH, clean
 from exporter.config.slices import compiled
+from exporter.interfaces.observations import Traits
 from exporter.ledger.slicing import (
     OTHER,
     SliceRule,
@@ -17,7 +18,6 @@ from exporter.ledger.slicing import (
     shown,
     values_of,
 )
-from exporter.observations import Traits
 
 PATTERNS = ["^team[:=](.+)$", "^([a-z0-9-]+)", "(.*)", "(a)?", "^(?:v[0-9]+-)?(.*)$", "(=.*)"]
 words = st.one_of(

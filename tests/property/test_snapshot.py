@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from exporter.comfycontrol.documents import MAX_QUEUE_NUMBER
 from exporter.comfycontrol.listing import (
-    MalformedDetail,
-    MalformedListing,
+    MalformedDetailError,
+    MalformedListingError,
     parse_detail,
     parse_page,
 )
 from exporter.comfycontrol.snapshot import (
-    MalformedSnapshot,
+    MalformedSnapshotError,
     ParsedSnapshot,
     Snapshot,
     parse_snapshot,
@@ -53,7 +53,7 @@ CAUSES = st.dictionaries(
 def parse_or_refuse(data: str | bytes) -> ParsedSnapshot | None:
     try:
         return parse_snapshot(data)
-    except MalformedSnapshot:
+    except MalformedSnapshotError:
         return None
 
 
@@ -124,14 +124,14 @@ def test_arbitrary_answers_are_read_or_refused(document: object) -> None:
     body = json.dumps(document).encode()
     try:
         page = parse_page(body)
-    except MalformedListing:
+    except MalformedListingError:
         pass
     else:
         assert page.entries >= len(page.workflows)
         assert page.entries >= page.malformed >= page.entries - len(page.workflows)
     try:
         detail = parse_detail(body)
-    except MalformedDetail:
+    except MalformedDetailError:
         pass
     else:
         assert detail.status

@@ -6,11 +6,11 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.interfaces.observations import FailureCause, Moment, Observation, Status, Via
 from exporter.ledger import tracker
 from exporter.ledger.counting import CountingRules
 from exporter.ledger.facts import Discovered, Fact, Failed, Finished, OutputsMade, Started
 from exporter.ledger.workflow import Workflow
-from exporter.observations import FailureCause, Moment, Observation, Status, Via
 
 T0 = 1_700_000_000.0
 RULES = CountingRules(line=T0, listed=True)
@@ -22,7 +22,7 @@ stamps = st.integers(1, 600).map(lambda n: n / 8)
 
 @st.composite
 def lives(draw: st.DrawFn) -> list[Observation]:
-    """What one workflow's life looks like to whoever sees all of it; the last one is final."""
+    """What one workflow's life looks like to anyone who sees all of it; the last one is final."""
     created = draw(stamps)
     started = created + draw(stamps)
     completed = started + draw(stamps)

@@ -9,15 +9,15 @@ from math import floor, inf, nextafter
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from exporter.comfycontrol.window import (
+from exporter.budget.sliding_window import (
     GUARANTEED_PART,
     MOST_POLLING_PART,
     SPARE_PART,
     Limit,
-    Memory,
-    Place,
-    Purpose,
-    RequestWindow,
+    Priority,
+    SlidingWindow,
+    Slot,
+    WindowMemory,
     believed,
 )
 
@@ -32,7 +32,7 @@ limits = st.builds(
 arrivals = st.lists(
     st.tuples(
         st.floats(0, 3),  # seconds since the arrival before
-        st.sampled_from(Purpose),
+        st.sampled_from(Priority),
         st.floats(0, 30),  # latency until its answer begins
         st.floats(0, 1),  # where within that the service counts it
     ),
@@ -42,23 +42,23 @@ arrivals = st.lists(
 
 @dataclass
 class Asked:
-    purpose: Purpose
+    purpose: Priority
     arrived: float
     begun: float
     counted: float
 
 
-def simulate(limit: Limit, demand: list[tuple[float, Purpose, float, float]]) -> list[Asked]:
+def simulate(limit: Limit, demand: list[tuple[float, Priority, float, float]]) -> list[Asked]:
     """Everybody queues up as they arrive and asks as the window lets them."""
-    window = RequestWindow(limit)
+    window = SlidingWindow(limit)
     now = 0.0
     due = []
     for gap, purpose, latency, part in demand:
         now += gap
         due.append((now, purpose, latency, part))
     clock = 0.0
-    waiting: list[tuple[float, Purpose, float, float]] = []
-    flying: list[tuple[float, Place]] = []
+    waiting: list[tuple[float, Priority, float, float]] = []
+    flying: list[tuple[float, Slot]] = []
     asked: list[Asked] = []
     while due or waiting:
         while due and due[0][0] <= clock:
@@ -84,7 +84,7 @@ def simulate(limit: Limit, demand: list[tuple[float, Purpose, float, float]]) ->
 @settings(max_examples=200, deadline=None)
 @given(limits, arrivals)
 def test_no_period_of_the_service_holds_more_than_our_share(
-    limit: Limit, demand: list[tuple[float, Purpose, float, float]]
+    limit: Limit, demand: list[tuple[float, Priority, float, float]]
 ) -> None:
     asked = simulate(limit, demand)
     assert len(asked) == len(demand)
@@ -98,23 +98,23 @@ def test_no_period_of_the_service_holds_more_than_our_share(
 @settings(max_examples=200, deadline=None)
 @given(limits, arrivals)
 def test_first_come_first_served_within_a_purpose(
-    limit: Limit, demand: list[tuple[float, Purpose, float, float]]
+    limit: Limit, demand: list[tuple[float, Priority, float, float]]
 ) -> None:
     asked = simulate(limit, demand)
-    for purpose in Purpose:
+    for purpose in Priority:
         arrived = [a.arrived for a in asked if a.purpose is purpose]
         assert arrived == sorted(arrived)
 
 
-guaranteed = [purpose for purpose in Purpose if purpose is not Purpose.RECONCILE]
+guaranteed = [purpose for purpose in Priority if purpose is not Priority.RECONCILE]
 
 
 @given(st.integers(1, 60), st.sets(st.sampled_from(guaranteed), min_size=1))
-def test_nobody_starves(requests: int, waiting: set[Purpose]) -> None:
+def test_nobody_starves(requests: int, waiting: set[Priority]) -> None:
     """With everyone always waiting, each purpose goes at least once in two periods."""
-    window = RequestWindow(Limit(requests=requests, per=10.0, reserve=0.0))
+    window = SlidingWindow(Limit(requests=requests, per=10.0, reserve=0.0))
     now = 0.0
-    turns: list[tuple[float, Purpose]] = []
+    turns: list[tuple[float, Priority]] = []
     for _ in range(len(waiting) * 2 * requests + 20):
         now += max(0.0, window.delay(now, waiting))
         purpose = window.choose(waiting, now)
@@ -129,11 +129,11 @@ def test_nobody_starves(requests: int, waiting: set[Purpose]) -> None:
         assert all(b - a <= longest for a, b in itertools.pairwise(times))
 
 
-@given(st.sampled_from(Purpose), st.sampled_from(Purpose))
+@given(st.sampled_from(Priority), st.sampled_from(Priority))
 def test_the_more_urgent_goes_first_once_both_have_their_guarantee(
-    one: Purpose, other: Purpose
+    one: Priority, other: Priority
 ) -> None:
-    window = RequestWindow(Limit(requests=40, reserve=0.25))
+    window = SlidingWindow(Limit(requests=40, reserve=0.25))
     for _ in range(3):  # the largest guarantee
         for purpose in {one, other}:
             window.answer(window.begin(purpose, 0.0), 0.0)
@@ -142,7 +142,7 @@ def test_the_more_urgent_goes_first_once_both_have_their_guarantee(
 
 
 def test_all_guarantees_together_leave_half_of_the_share_to_the_most_urgent() -> None:
-    assert set(GUARANTEED_PART) == set(Purpose)
+    assert set(GUARANTEED_PART) == set(Priority)
     assert sum(GUARANTEED_PART.values()) <= 0.5 + 1e-9
 
 
@@ -150,56 +150,56 @@ def test_all_guarantees_together_leave_half_of_the_share_to_the_most_urgent() ->
 @given(
     limits,
     # A poll that is not due yet does not wait for its turn.
-    st.sets(st.sampled_from([p for p in guaranteed if p is not Purpose.POLL]), min_size=1),
+    st.sets(st.sampled_from([p for p in guaranteed if p is not Priority.POLL]), min_size=1),
     st.integers(0, 80),
 )
 def test_reconciling_goes_only_when_nobody_else_waits(
-    limit: Limit, others: set[Purpose], requests: int
+    limit: Limit, others: set[Priority], requests: int
 ) -> None:
-    window = RequestWindow(limit)
+    window = SlidingWindow(limit)
     now = 0.0
-    waiting = others | {Purpose.RECONCILE}
+    waiting = others | {Priority.RECONCILE}
     for _ in range(requests):
         while (delay := window.delay(now, waiting)) > 0:
             now = max(now + delay, nextafter(now, inf))
         purpose = window.choose(waiting, now)
-        assert purpose is not Purpose.RECONCILE
+        assert purpose is not Priority.RECONCILE
         window.answer(window.begin(purpose, now), now)
 
 
 @settings(max_examples=200, deadline=None)
 @given(limits, st.lists(st.sampled_from(guaranteed), max_size=80))
-def test_reconciling_leaves_places_to_whoever_comes(limit: Limit, before: list[Purpose]) -> None:
-    window = RequestWindow(limit)
+def test_reconciling_leaves_places_to_whoever_comes(limit: Limit, before: list[Priority]) -> None:
+    window = SlidingWindow(limit)
     now = 0.0
     for purpose in before:
         now += window.delay(now, {purpose})
         window.answer(window.begin(purpose, now), now)
     most = max(1, floor(limit.share * SPARE_PART))
     for _ in range(3 * limit.share):
-        while (delay := window.delay(now, {Purpose.RECONCILE})) > 0:
+        while (delay := window.delay(now, {Priority.RECONCILE})) > 0:
             now = max(now + delay, nextafter(now, inf))
         assert window.used(now) < most
-        window.answer(window.begin(Purpose.RECONCILE, now), now)
-    # It never waits for ever, and whoever else comes then goes at once, if there is any room.
-    assert most == limit.share or window.delay(now, {Purpose.LIST_FIRST_PAGE}) == 0.0
+        window.answer(window.begin(Priority.RECONCILE, now), now)
+    # It never waits for ever, and another that comes then goes at once, if there is any room.
+    assert most == limit.share or window.delay(now, {Priority.LIST_FIRST_PAGE}) == 0.0
 
 
-others = st.sets(st.sampled_from([p for p in Purpose if p is not Purpose.POLL]))
+others = st.sets(st.sampled_from([p for p in Priority if p is not Priority.POLL]))
 
 
 @settings(max_examples=200, deadline=None)
 @given(limits, others, st.one_of(st.just(0.0), st.floats(0, 2)))
 def test_polls_go_evenly_and_take_no_more_than_their_part(
-    limit: Limit, others: set[Purpose], latency: float
+    limit: Limit, others: set[Priority], latency: float
 ) -> None:
-    """However many wait, and whoever else does."""
-    waiting = {Purpose.POLL} | others
-    window = RequestWindow(limit)
+    """However many wait, and no matter who else does."""
+    waiting = {Priority.POLL} | others
+    window = SlidingWindow(limit)
     most = max(1, floor(limit.share * MOST_POLLING_PART))
     now = 0.0
     polls: list[float] = []
-    flying: deque[tuple[float, Place]] = deque()
+    flying: deque[tuple[float, Slot]] = deque()
     while len(polls) < 40:
         while flying and flying[0][0] <= now:
             answered, place = flying.popleft()
@@ -210,7 +210,7 @@ def test_polls_go_evenly_and_take_no_more_than_their_part(
             continue
         purpose = window.choose(waiting, now)
         flying.append((now + latency, window.begin(purpose, now)))
-        if purpose is Purpose.POLL:
+        if purpose is Priority.POLL:
             polls.append(now)
     gaps = [after - before for before, after in itertools.pairwise(polls)]
     assert min(gaps) >= limit.per / most - 1e-6
@@ -220,39 +220,39 @@ def test_polls_go_evenly_and_take_no_more_than_their_part(
 
 
 def test_streams_and_causes_get_the_rest_while_polls_never_end() -> None:
-    window = RequestWindow(Limit())
-    waiting = {Purpose.POLL, Purpose.CAUSE, Purpose.NEW_STREAM}
+    window = SlidingWindow(Limit())
+    waiting = {Priority.POLL, Priority.CAUSE, Priority.NEW_STREAM}
     now = 0.0
-    asked: Counter[Purpose] = Counter()
+    asked: Counter[Priority] = Counter()
     while now < 100.0:
         now += window.delay(now, waiting)
         purpose = window.choose(waiting, now)
         window.answer(window.begin(purpose, now), now)
         asked[purpose] += now >= 20.0
-    assert asked[Purpose.POLL] <= 8 * 15
-    assert asked[Purpose.CAUSE] + asked[Purpose.NEW_STREAM] >= 8 * 14
+    assert asked[Priority.POLL] <= 8 * 15
+    assert asked[Priority.CAUSE] + asked[Priority.NEW_STREAM] >= 8 * 14
 
 
 def test_a_page_of_the_list_does_not_wait_behind_polls() -> None:
     """However long they have been at it: half of the window is free for pages in one go."""
-    window = RequestWindow(Limit())
+    window = SlidingWindow(Limit())
     now = 0.0
     for _ in range(100):
-        now += window.delay(now, {Purpose.POLL})
-        window.answer(window.begin(Purpose.POLL, now), now)
+        now += window.delay(now, {Priority.POLL})
+        window.answer(window.begin(Priority.POLL, now), now)
     for _ in range(14):
-        assert window.delay(now, {Purpose.LIST_DEEPER_PAGE, Purpose.POLL}) == 0.0
-        assert window.choose({Purpose.LIST_DEEPER_PAGE, Purpose.POLL}, now) is (
-            Purpose.LIST_DEEPER_PAGE
+        assert window.delay(now, {Priority.LIST_DEEPER_PAGE, Priority.POLL}) == 0.0
+        assert window.choose({Priority.LIST_DEEPER_PAGE, Priority.POLL}, now) is (
+            Priority.LIST_DEEPER_PAGE
         )
-        window.answer(window.begin(Purpose.LIST_DEEPER_PAGE, now), now)
+        window.answer(window.begin(Priority.LIST_DEEPER_PAGE, now), now)
 
 
 @given(st.one_of(st.none(), st.floats(1, 3600)), st.floats(0, 100))
 def test_a_refusal_closes_the_door_for_everyone(retry_after: float | None, now: float) -> None:
     limit = Limit()
-    window = RequestWindow(limit)
-    place = window.begin(Purpose.RECONNECT, now)
+    window = SlidingWindow(limit)
+    place = window.begin(Priority.RECONNECT, now)
     window.answer(place, now)
     window.refuse(now, retry_after)
     wait = limit.cooldown if retry_after is None else retry_after
@@ -260,13 +260,13 @@ def test_a_refusal_closes_the_door_for_everyone(retry_after: float | None, now: 
 
 
 def test_after_a_cooldown_demand_returns_one_by_one() -> None:
-    window = RequestWindow(Limit())
+    window = SlidingWindow(Limit())
     window.refuse(0.0, None)
     now = 0.0
     begun: list[float] = []
     while len(begun) < 10:
         now += window.delay(now)
-        window.answer(window.begin(Purpose.NEW_STREAM, now), now)
+        window.answer(window.begin(Priority.NEW_STREAM, now), now)
         begun.append(now)
     assert begun[0] == 10.0
     gaps = [b - a for a, b in itertools.pairwise(begun)]
@@ -274,12 +274,12 @@ def test_after_a_cooldown_demand_returns_one_by_one() -> None:
 
 
 def test_past_the_part_that_may_go_at_once_all_go_evenly() -> None:
-    window = RequestWindow(Limit())
+    window = SlidingWindow(Limit())
     now = 0.0
     begun: list[float] = []
     while len(begun) < 200:
         now += window.delay(now)
-        window.answer(window.begin(Purpose.NEW_STREAM, now), now)
+        window.answer(window.begin(Priority.NEW_STREAM, now), now)
         begun.append(now)
     assert begun[14] == 0.0
     assert min(b - a for a, b in itertools.pairwise(begun[14:])) >= 0.33
@@ -288,30 +288,30 @@ def test_past_the_part_that_may_go_at_once_all_go_evenly() -> None:
 
 
 def test_pages_go_in_one_go() -> None:
-    window = RequestWindow(Limit())
-    pages = {Purpose.LIST_DEEPER_PAGE}
+    window = SlidingWindow(Limit())
+    pages = {Priority.LIST_DEEPER_PAGE}
     for _ in range(30):
         assert window.delay(0.0, pages) == 0.0
-        window.answer(window.begin(Purpose.LIST_DEEPER_PAGE, 0.0), 0.0)
+        window.answer(window.begin(Priority.LIST_DEEPER_PAGE, 0.0), 0.0)
     assert window.delay(0.0, pages) == 10.0
 
 
 def test_a_place_that_was_not_used_holds_nobody_up() -> None:
-    window = RequestWindow(Limit(at_once=0.0))
-    window.answer(window.begin(Purpose.NEW_STREAM, 0.0), 0.0)
+    window = SlidingWindow(Limit(at_once=0.0))
+    window.answer(window.begin(Priority.NEW_STREAM, 0.0), 0.0)
     assert window.delay(0.4) == 0.0
-    window.withdraw(window.begin(Purpose.NEW_STREAM, 0.4))
+    window.withdraw(window.begin(Priority.NEW_STREAM, 0.4))
     assert window.delay(0.4) == 0.0
 
 
 def test_refusals_halve_the_share_and_quiet_gives_it_back() -> None:
-    window = RequestWindow(Limit())
+    window = SlidingWindow(Limit())
     assert window.allowed(0.0) == 30
     window.refuse(0.0, None)
     assert window.allowed(10.0) == 15
     assert window.allowed(60.0) == 20
     # A refusal of what was under way already adds nothing.
-    window = RequestWindow(Limit())
+    window = SlidingWindow(Limit())
     window.refuse(0.0, None)
     window.refuse(0.1, None)
     assert window.allowed(10.0) == 15
@@ -319,8 +319,8 @@ def test_refusals_halve_the_share_and_quiet_gives_it_back() -> None:
 
 
 def test_requests_under_way_together_are_one_refusal_whatever_the_service_asks_to_wait() -> None:
-    window = RequestWindow(Limit())
-    under_way = [window.begin(Purpose.NEW_STREAM, now / 10) for now in range(15)]
+    window = SlidingWindow(Limit())
+    under_way = [window.begin(Priority.NEW_STREAM, now / 10) for now in range(15)]
     for number, place in enumerate(under_way):
         now = 2.0 + number / 10
         window.answer(place, now)
@@ -336,7 +336,7 @@ def test_requests_under_way_together_are_one_refusal_whatever_the_service_asks_t
 def test_refusals_never_leave_nothing_nor_more_than_the_share(
     limit: Limit, refusals: list[tuple[float, float]]
 ) -> None:
-    window = RequestWindow(limit)
+    window = SlidingWindow(limit)
     now = 0.0
     for gap, retry_after in refusals:
         now += gap
@@ -344,17 +344,17 @@ def test_refusals_never_leave_nothing_nor_more_than_the_share(
         assert 1 <= window.allowed(now) <= limit.share
         # While it is closed nobody goes, not even the most urgent.
         if now + retry_after > now:
-            assert window.delay(now, {Purpose.LIST_FIRST_PAGE}) > 0
+            assert window.delay(now, {Priority.LIST_FIRST_PAGE}) > 0
     # Whatever has happened, quiet gives it all back.
     assert window.allowed(max(now, window.closed_until) + limit.per * limit.share) == limit.share
 
 
 def test_a_smaller_share_outlives_the_process_and_grows_on() -> None:
-    before = RequestWindow(Limit())
+    before = SlidingWindow(Limit())
     before.refuse(100.0, None)
     for now in (105.0, 112.0, 130.0, 500.0):
-        after = RequestWindow(Limit())
-        memory = Memory(closed_until=before.closed_until, share=before.share_after_refusal)
+        after = SlidingWindow(Limit())
+        memory = WindowMemory(closed_until=before.closed_until, share=before.share_after_refusal)
         after.go_on(believed(memory, now), now)
         assert after.allowed(now) == before.allowed(now)
         assert after.delay(now) == before.delay(now)
@@ -363,13 +363,13 @@ def test_a_smaller_share_outlives_the_process_and_grows_on() -> None:
 @given(st.floats(), st.floats() | st.floats(1, 40))
 @example(-inf, 5.0)
 def test_a_file_that_is_wrong_leaves_one_request_at_least(until: float, share: float) -> None:
-    window = RequestWindow(Limit())
-    window.go_on(believed(Memory(closed_until=until, share=share), 1000.0), 1000.0)
+    window = SlidingWindow(Limit())
+    window.go_on(believed(WindowMemory(closed_until=until, share=share), 1000.0), 1000.0)
     assert 1 <= window.allowed(1000.0) <= 30
 
 
 def test_never_less_than_one() -> None:
-    window = RequestWindow(Limit())
+    window = SlidingWindow(Limit())
     now = 0.0
     for _ in range(20):
         window.refuse(now, None)
@@ -378,8 +378,8 @@ def test_never_less_than_one() -> None:
 
 
 def test_a_place_that_was_not_used_is_given_back() -> None:
-    window = RequestWindow(Limit(requests=1, reserve=0.0))
-    place = window.begin(Purpose.CAUSE, 0.0)
+    window = SlidingWindow(Limit(requests=1, reserve=0.0))
+    place = window.begin(Priority.CAUSE, 0.0)
     assert window.delay(0.0) == float("inf")
     window.withdraw(place)
     assert window.delay(0.0) == 0.0
@@ -391,7 +391,7 @@ def test_a_longer_period_counts_what_was_asked_before_it_was_known(
     short: Limit, longer: Limit, times_longer: float, seconds: float
 ) -> None:
     longer = replace(longer, per=short.per * times_longer)
-    window = RequestWindow(short)
+    window = SlidingWindow(short)
     sent = _ask_for(window, 0.0, min(seconds, 20 * short.per))
     change = sent[-1]
     window.change(longer)
@@ -401,14 +401,14 @@ def test_a_longer_period_counts_what_was_asked_before_it_was_known(
         assert within <= longer.share
 
 
-def _ask_for(window: RequestWindow, now: float, until: float) -> list[float]:
+def _ask_for(window: SlidingWindow, now: float, until: float) -> list[float]:
     """Ask for pages as fast as it goes, each answered at once; when they were sent."""
     sent = []
     while now <= until:
-        delay = window.delay(now, {Purpose.LIST_FIRST_PAGE})
+        delay = window.delay(now, {Priority.LIST_FIRST_PAGE})
         if delay > 0:
             now = max(now + delay, nextafter(now, inf))
             continue
-        window.answer(window.begin(Purpose.LIST_FIRST_PAGE, now), now)
+        window.answer(window.begin(Priority.LIST_FIRST_PAGE, now), now)
         sent.append(now)
     return sent

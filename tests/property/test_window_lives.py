@@ -9,18 +9,18 @@ from pathlib import Path
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from exporter.comfycontrol.budget import WINDOWS_REMEMBERED
-from exporter.comfycontrol.window import (
+from exporter.budget.budget import WINDOWS_REMEMBERED
+from exporter.budget.journal import RequestJournal
+from exporter.budget.sliding_window import (
     UNDER_WAY_SECONDS,
     EarlierRequest,
     Limit,
-    Memory,
-    Place,
-    Purpose,
-    RequestWindow,
+    Priority,
+    SlidingWindow,
+    Slot,
+    WindowMemory,
     believed,
 )
-from exporter.comfycontrol.window_file import WindowFile
 
 BOOT = bytes(range(16))
 
@@ -38,14 +38,14 @@ class Demand:
 
     gap: float
     """Seconds since the arrival before."""
-    purpose: Purpose
+    purpose: Priority
     latency: float
     """Until its answer begins."""
     part: float
     """Of the latency, until the service counts it."""
 
 
-def crowd(gap: float, count: int, purpose: Purpose, latency: float, part: float) -> list[Demand]:
+def crowd(gap: float, count: int, purpose: Priority, latency: float, part: float) -> list[Demand]:
     """Those who come together, after a while, and fare alike."""
     return [Demand(gap if not n else 0.0, purpose, latency, part) for n in range(count)]
 
@@ -56,7 +56,7 @@ demands = st.lists(
         crowd,
         gap=st.one_of(st.just(0.0), st.floats(0, 30)),
         count=st.integers(1, 20),
-        purpose=st.sampled_from([Purpose.LIST_FIRST_PAGE, *Purpose]),
+        purpose=st.sampled_from([Priority.LIST_FIRST_PAGE, *Priority]),
         latency=st.one_of(st.just(0.0), st.floats(0, UNDER_WAY_SECONDS)),
         part=st.one_of(st.just(1.0), st.floats(0, 1)),
     ),
@@ -101,16 +101,16 @@ class Process:
 
     def __init__(self, limit: Limit, path: Path, now: float, *, fresh: bool = False) -> None:
         self.asked: list[Asked] = []
-        self._window = RequestWindow(limit)
-        self._file = WindowFile(path, BOOT)
+        self._window = SlidingWindow(limit)
+        self._file = RequestJournal(path, BOOT)
         memory = self._file.memory
         if memory is not None:
             memory = believed(memory, now)
         else:
-            memory = Memory() if fresh else Memory(since=now)
+            memory = WindowMemory() if fresh else WindowMemory(since=now)
         assert self._file.begin(memory, WINDOWS_REMEMBERED * limit.requests)
         self._window.go_on(memory, now)
-        self._flying: list[tuple[float, Place]] = []
+        self._flying: list[tuple[float, Slot]] = []
 
     def live(self, demand: list[Demand], now: float, end: float) -> None:
         """Ask as the window lets it, until all is asked or it is killed."""
@@ -135,7 +135,7 @@ class Process:
                 break
         self._answer(end)
 
-    def _send(self, waiting: list[Demand], purpose: Purpose, now: float) -> None:
+    def _send(self, waiting: list[Demand], purpose: Priority, now: float) -> None:
         one = next(each for each in waiting if each.purpose is purpose)
         waiting.remove(one)
         place = self._window.begin(purpose, now)
@@ -203,7 +203,7 @@ def test_lives_in_a_hurry_that_know_nothing_of_each_other(
         for number, gaps in enumerate([*lasts, inf]):
             process = Process(limit, Path(folder) / str(number), now)
             end = now + gaps * gap
-            process.live([Demand(0.0, Purpose.LIST_FIRST_PAGE, 0.0, 0.0)] * 60, now, end)
+            process.live([Demand(0.0, Priority.LIST_FIRST_PAGE, 0.0, 0.0)] * 60, now, end)
             counted += [each.counted for each in process.asked]
             now = end + away
     assert most_in_a_period(counted, limit.per) <= limit.requests
@@ -282,19 +282,19 @@ def test_a_limit_that_a_reload_raises_early_leaves_room_for_the_life_before(
     limit: Limit, more: int, reserve: float, after: float
 ) -> None:
     raised = replace(limit, requests=limit.requests + more, reserve=reserve)
-    window = RequestWindow(limit)
-    window.go_on(Memory(since=0.0), 0.0)
+    window = SlidingWindow(limit)
+    window.go_on(WindowMemory(since=0.0), 0.0)
     now, asked = 0.0, 0
     change = after * limit.per
     while now < limit.per:
         if now >= change:
             window.change(raised)
-        delay = window.delay(now, {Purpose.LIST_FIRST_PAGE})
+        delay = window.delay(now, {Priority.LIST_FIRST_PAGE})
         if delay > 0:
             step = max(now + delay, nextafter(now, inf))
             now = min(step, change) if now < change else step
             continue
-        window.answer(window.begin(Purpose.LIST_FIRST_PAGE, now), now)
+        window.answer(window.begin(Priority.LIST_FIRST_PAGE, now), now)
         asked += 1
     assert asked + limit.share <= raised.requests
 
@@ -303,7 +303,7 @@ def test_the_first_period_takes_what_the_limit_leaves() -> None:
     def asked(limit: Limit, until: float) -> list[float]:
         with tempfile.TemporaryDirectory() as folder:
             process = Process(limit, Path(folder) / "requests.window", 0.0)
-            many = [Demand(0.0, Purpose.LIST_DEEPER_PAGE, 0.0, 0.0)] * 100
+            many = [Demand(0.0, Priority.LIST_DEEPER_PAGE, 0.0, 0.0)] * 100
             process.live(many, 0.0, until)
         return [each.sent for each in process.asked]
 
@@ -315,7 +315,7 @@ def test_the_first_period_takes_what_the_limit_leaves() -> None:
 
 
 memories = st.builds(
-    Memory,
+    WindowMemory,
     requests=st.lists(
         st.builds(EarlierRequest, sent=st.floats(), answered=st.none() | st.floats()), max_size=3
     ).map(tuple),
@@ -327,7 +327,7 @@ memories = st.builds(
 
 @settings(max_examples=300)
 @given(memories, st.floats(0, 1e6))
-def test_what_cannot_be_right_is_no_memory(memory: Memory, now: float) -> None:
+def test_what_cannot_be_right_is_no_memory(memory: WindowMemory, now: float) -> None:
     found = believed(memory, now)
     later = (
         not memory.since <= now
@@ -338,17 +338,17 @@ def test_what_cannot_be_right_is_no_memory(memory: Memory, now: float) -> None:
         )
     )
     if later:
-        assert found == Memory(since=now)
-    window = RequestWindow(Limit())
+        assert found == WindowMemory(since=now)
+    window = SlidingWindow(Limit())
     window.go_on(found, now)
     assert window.used(now) <= 3
     # Whatever it says, somebody goes in the end.
-    assert window.delay(now, {Purpose.CAUSE}) <= 3600.0
+    assert window.delay(now, {Priority.CAUSE}) <= 3600.0
 
 
 def test_a_memory_of_another_clock_is_none() -> None:
-    right = Memory((EarlierRequest(5.0, 6.0), EarlierRequest(7.0, None)), since=1.0)
+    right = WindowMemory((EarlierRequest(5.0, 6.0), EarlierRequest(7.0, None)), since=1.0)
     assert believed(right, 8.0).since == 1.0
     for now in (6.9, 0.5):
-        assert believed(right, now) == Memory(since=now)
-    assert believed(Memory(closed_until=nan), 8.0) == Memory(since=8.0)
+        assert believed(right, now) == WindowMemory(since=now)
+    assert believed(WindowMemory(closed_until=nan), 8.0) == WindowMemory(since=8.0)

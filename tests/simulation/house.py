@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 _NOT_NEEDED: Final = (
     "exporter.ledger.postgres",
     "exporter.web",
-    "exporter.demo",
-    "exporter.terminal",
-    "exporter.status",
+    "exporter.commands.demo",
+    "exporter.commands.terminal",
+    "exporter.commands.status",
     "exporter.cli",
     "exporter.__main__",
-    "exporter.running",
-    "exporter.online",
-    "exporter.reloading",
+    "exporter.app.running",
+    "exporter.commands.online",
+    "exporter.app.reloading",
 )
 
 

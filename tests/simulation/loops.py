@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class VirtualSelector(selectors.BaseSelector):
-    """Waits for virtual sockets, and for whoever wakes it."""
+    """Waits for virtual sockets, and for anyone who wakes it."""
 
     def __init__(self) -> None:
         self._keys: dict[int, selectors.SelectorKey] = {}

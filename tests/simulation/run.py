@@ -12,12 +12,12 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
-from exporter.app import App
+from exporter.app.app import App
 from exporter.comfycontrol import window_file
 from exporter.config import Config
 from exporter.ledger import witness
-from exporter.ledger.opening import CannotOpenLedger
-from exporter.ledger.sqlite import LedgerInUse
+from exporter.ledger.opening import OpenLedgerError
+from exporter.ledger.sqlite import LedgerInUseError
 from exporter.metrics import reading
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.negotiation import negotiate
@@ -189,7 +189,7 @@ class Run:
                     collectors=(),
                     fresh_services=False,
                 )
-            except (CannotOpenLedger, LedgerInUse) as error:
+            except (OpenLedgerError, LedgerInUseError) as error:
                 if self.disk.fault is None:
                     here.failures.append(f"it would not start: {error}")
                     return

@@ -1,8 +1,7 @@
 """A second stand-in for ComfyControl, written from the service's documents alone, in virtual time.
 
-Nothing here waits, listens or starts a thread: whoever holds a `SecondService` says what time it is
-(`now`, in seconds; the wall clock reads `EPOCH + now`). The workflows' lives are drawn from one
-generator, the weather of each answer from another, and each stream has its own, so that what a
+Nothing here waits, listens or starts a thread: the caller says what time it is (`now`, in seconds;
+the wall clock reads `EPOCH + now`). The workflows' lives are drawn from one generator, the weather of each answer from another, and each stream has its own, so that what a
 client asks changes neither what happens to workflows nor what other streams say.
 
 The documents are silent in these places; each is a field of `Plan`, its usual value first:
@@ -31,7 +30,7 @@ The documents are silent in these places; each is a field of `Plan`, its usual v
   seconds, a date or not at all; JSON or HTML; others at the same address, who take a share of it.
 * Faults: 5xx in JSON or HTML, 403 in HTML from the edge, slow heads, resets in mid event, streams
   closed early, an outage, a time in which the token counts as revoked.
-* After the end: re-runs of an id (`created_at` stays, the rest begins anew), deletions, edits.
+* After the end: re-runs of an id (`created_at` stays, the rest starts over), deletions, edits.
   Deletion of a workflow before its end: that run has no end, and no outcome.
 * Headers: `Date` absent; names in lower case. The service's own clock may be off.
 

@@ -24,7 +24,7 @@ CLIENT: Final = "client"
 
 @dataclass(frozen=True)
 class Truth:
-    """What whoever follows the service can count."""
+    """What anyone who follows the service can count."""
 
     outcomes: dict[str, int]
     causes: dict[tuple[str, str], int] | None

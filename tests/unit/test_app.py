@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.app import KEEP_SECONDS, App
+from exporter.app.app import KEEP_SECONDS, App
 from exporter.config import Config
+from exporter.interfaces.observations import FailureCause, Observation
 from exporter.metrics.announcements import HOLD_SECONDS, STANDSTILL_SECONDS
-from exporter.observations import FailureCause, Observation
 from tests.unit.ledger.ledgers import T0, Clocks, uuid
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from exporter import __version__
 from exporter.cli import main
-from exporter.flags import parse
+from exporter.commands.flags import parse
 from exporter.revision import revision
 
 GOOD = """\

@@ -9,9 +9,9 @@ import jsonschema
 import pytest
 import yaml
 
+from exporter.commands.flags import parse
 from exporter.config import check
 from exporter.config.storage import read_dsn
-from exporter.flags import parse
 from exporter.metrics.scraping import of_accounts_pattern
 from exporter.simulator import load_scenario
 

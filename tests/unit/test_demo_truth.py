@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.demo_truth import compare, line
+from exporter.commands.demo_truth import compare, line
 
 OUTCOMES = st.dictionaries(
     st.tuples(st.sampled_from("ab"), st.sampled_from(["completed", "failed"])), st.integers(0, 9)

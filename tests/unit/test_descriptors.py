@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.app import App
+from exporter.app.app import App
+from exporter.app.descriptors import KEPT_FREE, raise_limit, shares
 from exporter.config import Config
-from exporter.descriptors import KEPT_FREE, raise_limit, shares
-from exporter.observations import TakenUp
+from exporter.interfaces.observations import TakenUp
 
 
 @given(st.integers(0, 1 << 20))

@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from exporter import health
 from exporter.cli import main
+from exporter.commands import health
 from exporter.web.listening import listen, parse_listen_address
 from exporter.web.security import WatchedSecurity
 from exporter.web.server import make_server

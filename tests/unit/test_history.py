@@ -8,8 +8,8 @@ import pytest
 
 from exporter.history.history import FAILURES_SURE, MOST_CLOSED, History
 from exporter.history.story import MOST_BYTES, MOST_EVENTS, Story
+from exporter.interfaces.observations import GivenUp
 from exporter.ledger.store import Batch, HistoryKey, HistoryRow, MemoryStore
-from exporter.observations import GivenUp
 from tests.unit.ledger.ledgers import CAUSE, Clocks, ledger_on_disk, make_ledger, seen, uuid
 
 if TYPE_CHECKING:

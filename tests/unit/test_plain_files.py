@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.plain_files import Unreadable, read_plain
+from exporter.files.plain import UnreadableError, read_plain
 
 Make = Callable[[Path], object]
 
@@ -66,7 +66,7 @@ WHERE = {
 @pytest.mark.timeout(10)
 def test_only_a_regular_file_is_read(make: Make, reason: str, tmp_path: Path) -> None:
     make(tmp_path / "file")
-    with pytest.raises(Unreadable) as caught:
+    with pytest.raises(UnreadableError) as caught:
         read_plain(tmp_path / "file", 1000)
     assert caught.value.reason.startswith(reason)
     assert caught.value.is_missing is (reason == "does not exist")
@@ -78,7 +78,7 @@ def test_a_file_is_read_to_its_limit(tmp_path: Path) -> None:
     read = read_plain(tmp_path / "link", 4096)
     assert read.content == b"x" * 4096
     assert stat.S_ISREG(read.status.st_mode)
-    with pytest.raises(Unreadable, match=r"^is larger than 3 KiB$"):
+    with pytest.raises(UnreadableError, match=r"^is larger than 3 KiB$"):
         read_plain(tmp_path / "file", 3 * 1024)
 
 

@@ -109,7 +109,7 @@ def test_whoever_goes_on_after_a_failed_request_is_paced_by_the_one_policy() -> 
 
 
 def test_no_other_place_reads_what_the_service_asks_us_to_wait() -> None:
-    """It is handed to a policy as it is: whoever worked it out again could forget it."""
+    """It is handed to a policy as it is: the one who worked it out again could forget it."""
     folder = Path(exporter.__file__).parent
     for path in sorted((folder / "following").glob("*.py")):
         if path.name != "held_back.py":

@@ -9,7 +9,7 @@ from pathlib import Path
 import certifi
 import pytest
 
-from exporter.app import App
+from exporter.app.app import App
 from exporter.cli import main
 from exporter.config import Config
 from tests.unit.ledger.ledgers import Clocks, ended
@@ -92,9 +92,9 @@ def test_the_first_lines_say_which_ledger(
         return record
 
     first, second = start(), start()
-    assert first.message == "a new ledger: counters begin at 0"
+    assert first.message == "new ledger: counters start at 0"
     assert vars(first)["file"] == file
-    assert second.message == "the ledger goes on"
+    assert second.message == "ledger opened, counters continue"
     told = vars(second)
     assert (told["file"], told["settled"], told["open"]) == (file, 2, 0)
     caplog.clear()

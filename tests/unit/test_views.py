@@ -11,21 +11,21 @@ import re2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.comfycontrol.budget import BudgetReading
+from exporter.budget.budget import BudgetReading
 from exporter.following.answers import AccountHealth, LastError
 from exporter.following.reconciling import Reconciliation
 from exporter.following.runner_census import RunnerCensus
 from exporter.history.history import History
 from exporter.history.live import AccountNow, LiveViews, Sources
 from exporter.history.outlook import Plan, next_step
+from exporter.interfaces.observations import Moment, Status, TakenUp, Traits, Via
+from exporter.interfaces.views import SliceView, SortKey, WorkflowQuery
 from exporter.ledger.counting import CountingRules, counts, why_not_counted
 from exporter.ledger.ledger import AccountTerms
 from exporter.ledger.slicing import SliceRule
 from exporter.ledger.workflow import Workflow
 from exporter.metrics.reading import AccountReading, ConfigReading
-from exporter.observations import Moment, Status, TakenUp, Traits, Via
 from exporter.sources.files import FilesReading
-from exporter.views import SliceView, SortKey, WorkflowQuery
 from tests.unit.ledger.ledgers import CAUSE, T0, Clocks, make_ledger, seen, uuid
 
 UP = AccountHealth(up=True, answered=True, down_since=None)

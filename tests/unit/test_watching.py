@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import exporter
-from exporter import watching
-from exporter.watching import FileWatcher, WatchedState, fingerprint_of
+from exporter.files import watching
+from exporter.files.watching import FileWatcher, WatchedState, fingerprint_of
 
 PATIENCE = 20
 
@@ -68,7 +68,7 @@ def test_a_fault_of_ours_does_not_end_the_watch(
     watcher = FileWatcher("tokens", look)
     watcher.start()
     assert watcher.join(PATIENCE)
-    assert [r.getMessage() for r in caplog.records] == ["looking at files failed"]
+    assert [r.getMessage() for r in caplog.records] == ["checking files for changes failed"]
     assert vars(caplog.records[0])["error"] == "ValueError"
     assert "cfc_secret" not in caplog.text
 

@@ -4,15 +4,15 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
+from exporter.interfaces.observations import Baseline, Status
 from exporter.ledger.postgres.leases import LEASE_SECONDS, know
 from exporter.ledger.postgres.link import Cursor
 from exporter.ledger.postgres.rows import TOTAL_COLUMNS, read_totals
 from exporter.ledger.postgres.schema import COLUMNS
 from exporter.ledger.postgres.store import PostgresStore
 from exporter.ledger.rows import workflow_of
-from exporter.ledger.store import AccountMarks, Batch, Kept, StoreFailed
+from exporter.ledger.store import AccountMarks, Batch, RestoredState, StoreError
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Baseline, Status
 
 if TYPE_CHECKING:
     from exporter.ledger.totals import CounterTotal, HistogramTotal
@@ -21,15 +21,15 @@ AT_ONCE: Final = 2_000
 """Workflows that are read or written at a time."""
 
 
-class InUse(StoreFailed):
+class InUseError(StoreError):
     """Replicas are at work on it."""
 
 
-class NotEmpty(StoreFailed):
+class NotEmptyError(StoreError):
     """It holds a ledger already."""
 
 
-class Rehearsed(Exception):  # noqa: N818 - says what happened
+class RehearsedError(Exception):
     """All went well, and nothing is kept of it."""
 
     def __init__(self, workflows: int) -> None:
@@ -41,7 +41,7 @@ def reserve(cursor: Cursor) -> None:
     """Let nobody begin to use it before the end of the transaction.
 
     Raises:
-        InUse: somebody does.
+        InUseError: somebody does.
     """
     cursor.execute("LOCK TABLE comfycontrol_account IN EXCLUSIVE MODE")
     cursor.execute(
@@ -51,7 +51,7 @@ def reserve(cursor: Cursor) -> None:
         (LEASE_SECONDS,),
     )
     if cursor.fetchone() != (0, 0):
-        raise InUse("replicas are at work on it: stop them all, and wait for 10 s")
+        raise InUseError("replicas are at work on it: stop them all, and wait for 10 s")
 
 
 def fill(
@@ -69,12 +69,12 @@ def fill(
         store: of that database.
         accounts: all of them.
         batches: what there is of them. Each total comes once.
-        dry_run: end with `Rehearsed`, so that nothing is kept.
+        dry_run: end with `RehearsedError`, so that nothing is kept.
 
     Raises:
-        Rehearsed: all would have come in.
-        NotEmpty: it holds a ledger already.
-        StoreFailed: not all has come in as it was.
+        RehearsedError: all would have come in.
+        NotEmptyError: it holds a ledger already.
+        StoreError: not all has come in as it was.
     """
     cursor.execute(
         "SELECT EXISTS (SELECT FROM comfycontrol_workflow) "
@@ -82,7 +82,7 @@ def fill(
         "OR EXISTS (SELECT FROM comfycontrol_account WHERE line IS NOT NULL)"
     )
     if cursor.fetchone() != (False,):
-        raise NotEmpty("it holds a ledger already: name a database, or a schema, without one")
+        raise NotEmptyError("it holds a ledger already: name a database, or a schema, without one")
     know(cursor, accounts)
     written = 0
     for batch in batches:
@@ -90,13 +90,13 @@ def fill(
         store.write_first(cursor, batch)
     cursor.execute("SELECT count(*) FROM comfycontrol_workflow")
     if cursor.fetchone() != (written,):
-        raise StoreFailed("not all workflows have come in")
+        raise StoreError("not all workflows have come in")
     if dry_run:
-        raise Rehearsed(written)
+        raise RehearsedError(written)
     return written
 
 
-def marks_and_totals(cursor: Cursor) -> Kept:
+def marks_and_totals(cursor: Cursor) -> RestoredState:
     """All that is kept but the workflows. Series that wait have `appeared` set."""
     accounts = _accounts(cursor)
     cursor.execute(f"SELECT {TOTAL_COLUMNS} FROM comfycontrol_total")  # noqa: S608 - constants
@@ -110,7 +110,7 @@ def marks_and_totals(cursor: Cursor) -> Kept:
         if total.appeared:
             total.appeared = next(numbers)
     cursor.execute("SELECT account, status, value, compared_at, since FROM comfycontrol_baseline")
-    return Kept(
+    return RestoredState(
         accounts=dict(accounts.values()),
         counters=totals.counters,
         histograms=totals.histograms,

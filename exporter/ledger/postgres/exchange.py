@@ -17,6 +17,7 @@ from uuid import UUID
 
 import orjson
 
+from exporter.interfaces.observations import Moment, OpenWorkflow, Status
 from exporter.ledger.lending import (
     Borrowed,
     Lent,
@@ -32,8 +33,7 @@ from exporter.ledger.lending import (
 from exporter.ledger.postgres.leases import LEASE_SECONDS
 from exporter.ledger.postgres.link import Cursor, Link
 from exporter.ledger.rows import packed
-from exporter.ledger.store import StoreFailed
-from exporter.observations import Moment, OpenWorkflow, Status
+from exporter.ledger.store import StoreError
 
 UNTAKEN_SECONDS: Final = 600.0
 """What no holder has taken for so long is dropped: nobody counts its account."""
@@ -75,7 +75,7 @@ class PostgresExchange:
 
     def leave(self) -> None:
         """See `exporter.ledger.lending.Exchange`."""
-        with suppress(StoreFailed), self._link.transaction() as cursor:
+        with suppress(StoreError), self._link.transaction() as cursor:
             for table in ("room", "assignment"):
                 cursor.execute(
                     f"DELETE FROM comfycontrol_{table} WHERE replica = %s",  # noqa: S608

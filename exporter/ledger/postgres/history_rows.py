@@ -7,7 +7,7 @@ from exporter.ledger.postgres.link import Cursor
 from exporter.ledger.store import HistoryKey, HistoryRow
 
 MOST_ROWS: Final = 5_000
-"""Of one account: what is read by its next holder, the latest rows of it. Whoever writes them
+"""Of one account: what is read by its next holder, the latest rows of it. The one who writes them
 keeps fewer."""
 
 

@@ -5,17 +5,17 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from uuid import uuid4
 
-from exporter.comfycontrol.window import Limit
-from exporter.config.storage import DsnUnreadable, read_dsn
-from exporter.ledger.opening import CannotOpenLedger
+from exporter.budget.sliding_window import Limit
+from exporter.config.storage import DsnUnreadableError, read_dsn
+from exporter.interfaces.observations import Moment
+from exporter.ledger.opening import OpenLedgerError
 from exporter.ledger.postgres.exchange import PostgresExchange
-from exporter.ledger.postgres.link import BadConnectionString, Link, place_of
+from exporter.ledger.postgres.link import ConnectionStringError, Link, place_of
 from exporter.ledger.postgres.permits import PostgresPermits
 from exporter.ledger.postgres.replica import Replica
 from exporter.ledger.postgres.store import PostgresStore
 from exporter.ledger.shared import Hold, Shared
-from exporter.ledger.store import StoreFailed
-from exporter.observations import Moment
+from exporter.ledger.store import StoreError
 
 
 def joined(
@@ -30,14 +30,14 @@ def joined(
     def dsn() -> str:
         try:
             return read_dsn(dsn_file)
-        except DsnUnreadable as error:
+        except DsnUnreadableError as error:
             reason = f"the connection string in {dsn_file} {error}"
-        raise StoreFailed(reason)
+        raise StoreError(reason)
 
     try:
         place = place_of(dsn())
-    except (BadConnectionString, StoreFailed) as error:
-        raise CannotOpenLedger(f"cannot use {dsn_file}: {error}") from None
+    except (ConnectionStringError, StoreError) as error:
+        raise OpenLedgerError(f"cannot use {dsn_file}: {error}") from None
     store = PostgresStore(Link(dsn), place, now)
     # Unlike that of any other process, of this machine's next one as well.
     name = f"{socket.gethostname()[:60]} {uuid4().hex[:12]}"

@@ -37,7 +37,7 @@ def take(
 ) -> Lease | None:
     """Hold an account for so long from now on; None while another replica does.
 
-    Whoever holds it already goes on in the same epoch, even after its time, as long as nobody
+    The one who holds it already goes on in the same epoch, even after its time, as long as nobody
     else came.
 
     Args:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from exporter.ledger.store import StoreFailed
+from exporter.ledger.store import StoreError
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Cursor = psycopg.Cursor[tuple[Any, ...]]
@@ -88,11 +88,11 @@ _SAYINGS: Final = (
 )
 
 
-class BadConnectionString(ValueError):  # noqa: N818 - says what it is
+class ConnectionStringError(ValueError):
     """What is given is no connection string. The text never quotes it."""
 
 
-class CommitUnknown(StoreFailed):
+class CommitUnknownError(StoreError):
     """The connection broke while it was committing: it may have been, or not."""
 
 
@@ -115,7 +115,7 @@ def parameters(dsn: str) -> dict[str, Any]:
     """What libpq is given: our defaults, and the connection string over them.
 
     Raises:
-        BadConnectionString: it is none.
+        ConnectionStringError: it is none.
     """
     try:
         given = conninfo_to_dict(dsn.strip())
@@ -123,7 +123,7 @@ def parameters(dsn: str) -> dict[str, Any]:
         given = None
     # Outside of the handler: the cause would quote the string.
     if given is None:
-        raise BadConnectionString(
+        raise ConnectionStringError(
             "it is no connection string, such as postgresql://user@host/database "
             "or host=… dbname=… user=…"
         )
@@ -159,11 +159,11 @@ class Link:
         """A transaction: all that is done in it is committed, or nothing.
 
         Raises:
-            CommitUnknown: the connection broke while it was committing.
-            StoreFailed: anything else went wrong, and nothing was committed.
+            CommitUnknownError: the connection broke while it was committing.
+            StoreError: anything else went wrong, and nothing was committed.
         """
         if self._is_closed:
-            raise StoreFailed("the ledger is closed")
+            raise StoreError("the ledger is closed")
         connection = self._ready()
         self._set_deadline(self._call_seconds)
         is_committing = False
@@ -176,7 +176,7 @@ class Link:
         except BaseException as error:
             self._let_go(keep=not is_committing and not isinstance(error, psycopg.OperationalError))
             if isinstance(error, psycopg.Error):
-                failure = CommitUnknown if is_committing else StoreFailed
+                failure = CommitUnknownError if is_committing else StoreError
                 raise failure(reason_of(error)) from None
             raise
         finally:
@@ -186,7 +186,7 @@ class Link:
         connection.commit()
 
     def close(self) -> None:
-        """End the connection. Again is nothing."""
+        """End the connection. Calling it again does nothing."""
         self._is_closed = True
         self._let_go(keep=False)
         with self._watching:
@@ -198,11 +198,11 @@ class Link:
         try:
             self._connection = connect(self._dsn())
         except psycopg.Error as error:
-            raise StoreFailed(reason_of(error)) from None
-        except BadConnectionString as error:
-            raise StoreFailed(str(error)) from None
+            raise StoreError(reason_of(error)) from None
+        except ConnectionStringError as error:
+            raise StoreError(str(error)) from None
         except OSError as error:
-            raise StoreFailed(f"the connection string cannot be read: {error.strerror}") from None
+            raise StoreError(f"the connection string cannot be read: {error.strerror}") from None
         return self._connection
 
     def _let_go(self, *, keep: bool) -> None:
@@ -249,7 +249,7 @@ def connect(dsn: str) -> Connection:
     """A connection that keeps nothing in the session: a pooler may give each transaction another.
 
     Raises:
-        BadConnectionString: it is no connection string.
+        ConnectionStringError: it is no connection string.
         psycopg.Error: there is no connection.
     """
     return psycopg.connect(**parameters(dsn), prepare_threshold=None)

@@ -7,23 +7,23 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from exporter.config.storage import DsnUnreadable, read_dsn
-from exporter.ledger.opening import CannotOpenLedger
+from exporter.config.storage import DsnUnreadableError, read_dsn
+from exporter.interfaces.observations import Moment
+from exporter.ledger.opening import OpenLedgerError
 from exporter.ledger.postgres.copying import (
     AT_ONCE,
-    Rehearsed,
+    RehearsedError,
     every_workflow,
     fill,
     marks_and_totals,
     reserve,
 )
-from exporter.ledger.postgres.link import BadConnectionString, Link, place_of
+from exporter.ledger.postgres.link import ConnectionStringError, Link, place_of
 from exporter.ledger.postgres.store import PostgresStore
 from exporter.ledger.sqlite import FILE_NAME, SqliteStore
-from exporter.ledger.store import Batch, Kept, StoreFailed
+from exporter.ledger.store import Batch, RestoredState, StoreError
 from exporter.ledger.witness import LOCK_NAME
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Moment
 
 LONGEST_SECONDS: Final = 3600.0
 """How long a statement may take: an index over millions of rows is slow."""
@@ -31,7 +31,7 @@ LONGEST_SECONDS: Final = 3600.0
 _SCRATCH: Final = "migrating"
 
 
-class CannotMigrate(Exception):  # noqa: N818 - says what happened
+class MigrationError(Exception):
     """Nothing was changed. The text is one line for a person."""
 
 
@@ -56,26 +56,26 @@ def into_postgres(
         dry_run: do all of it, and keep nothing.
 
     Raises:
-        CannotMigrate: either is in use, cannot be read, or is not as it should be.
+        MigrationError: either is in use, cannot be read, or is not as it should be.
         LedgerInUse, CannotOpenLedger: the same, of the one in the folder.
     """
     if not (folder / FILE_NAME).exists():
-        raise CannotMigrate(f"there is no ledger in {folder}")
+        raise MigrationError(f"there is no ledger in {folder}")
     source = SqliteStore(folder, now)
     try:
         kept = source.load(lambda _: AT_ONCE)
         if kept.lost or kept.faults:
-            raise CannotMigrate(f"the ledger in {folder} is damaged, as the log says")
+            raise MigrationError(f"the ledger in {folder} is damaged, as the log says")
         place, link, target = _open(dsn_file, now)
         batches = _batches(kept, source.everything())
         try:
             with link.transaction() as cursor:
                 reserve(cursor)
                 workflows = fill(cursor, target, kept.accounts, batches, dry_run=dry_run)
-        except Rehearsed as rehearsed:
+        except RehearsedError as rehearsed:
             workflows = rehearsed.workflows
-        except StoreFailed as error:
-            raise CannotMigrate(f"cannot copy the ledger into {place}: {error}") from None
+        except StoreError as error:
+            raise MigrationError(f"cannot copy the ledger into {place}: {error}") from None
         finally:
             target.close()
         return _counted(kept, workflows)
@@ -95,11 +95,11 @@ def into_sqlite(
         dry_run: do all of it, and keep nothing.
 
     Raises:
-        CannotMigrate: either is in use, cannot be read, or is not as it should be.
+        MigrationError: either is in use, cannot be read, or is not as it should be.
         LedgerInUse, CannotOpenLedger: the same, of the folder.
     """
     if (folder / FILE_NAME).exists():
-        raise CannotMigrate(f"there is a ledger in {folder} already")
+        raise MigrationError(f"there is a ledger in {folder} already")
     place, link, source = _open(dsn_file, now)
     scratch = folder / _SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)
@@ -122,10 +122,10 @@ def into_sqlite(
                 if (scratch / name).exists():
                     (scratch / name).replace(folder / name)
         return _counted(kept, workflows)
-    except StoreFailed as error:
-        raise CannotMigrate(f"cannot copy the ledger from {place}: {error}") from None
+    except StoreError as error:
+        raise MigrationError(f"cannot copy the ledger from {place}: {error}") from None
     except OSError as error:
-        raise CannotMigrate(f"cannot write to {folder}: {error.strerror}") from None
+        raise MigrationError(f"cannot write to {folder}: {error.strerror}") from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         source.close()
@@ -137,12 +137,12 @@ def _open(dsn_file: Path, now: Callable[[], Moment]) -> tuple[str, Link, Postgre
         place = place_of(dsn)
         link = Link(lambda: dsn, LONGEST_SECONDS)
         return place, link, PostgresStore(link, place, now)
-    except (DsnUnreadable, BadConnectionString, CannotOpenLedger) as error:
-        reason = f"{dsn_file}: {error}" if not isinstance(error, CannotOpenLedger) else str(error)
-    raise CannotMigrate(reason)
+    except (DsnUnreadableError, ConnectionStringError, OpenLedgerError) as error:
+        reason = f"{dsn_file}: {error}" if not isinstance(error, OpenLedgerError) else str(error)
+    raise MigrationError(reason)
 
 
-def _batches(kept: Kept, workflows: Iterable[Workflow]) -> Iterator[Batch]:
+def _batches(kept: RestoredState, workflows: Iterable[Workflow]) -> Iterator[Batch]:
     """Marks and totals first, and then the workflows."""
     yield Batch(
         accounts=dict(kept.accounts),
@@ -156,5 +156,5 @@ def _batches(kept: Kept, workflows: Iterable[Workflow]) -> Iterator[Batch]:
         yield Batch(workflows={(w.account, w.workflow_id): w for w in some})
 
 
-def _counted(kept: Kept, workflows: int) -> Migrated:
+def _counted(kept: RestoredState, workflows: int) -> Migrated:
     return Migrated(len(kept.accounts), workflows, len(kept.counters) + len(kept.histograms))

@@ -1,7 +1,7 @@
 """The request window that all replicas share which ask from one address, timed by the database.
 
 A request holds its place from before it is sent until one whole period after its answer began, as
-in `exporter.comfycontrol.window`. That an answer has begun is told with the next request, or soon
+in `exporter.budget.sliding_window`. That an answer has begun is told with the next request, or soon
 after: later than it did, and never earlier. What a replica that died had under way is held for as
 long as the service could need to count it. A database that was away may have lost the last of
 them: each replica knows its own, and holds their places once more.
@@ -14,10 +14,10 @@ from collections.abc import Callable
 from math import ceil, inf
 from typing import Final
 
-from exporter.comfycontrol.permits import NotYet, Permit, PermitsAway
-from exporter.comfycontrol.window import UNDER_WAY_SECONDS, Limit
+from exporter.budget.shared_window import NotYet, SharedSlot, SharedWindowUnavailableError
+from exporter.budget.sliding_window import UNDER_WAY_SECONDS, Limit
 from exporter.ledger.postgres.link import Cursor, Link
-from exporter.ledger.store import StoreFailed
+from exporter.ledger.store import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -78,19 +78,19 @@ class PostgresPermits:
         self._thread = threading.Thread(target=self._tell_all, name="permits", daemon=True)
         self._thread.start()
 
-    def take(self) -> Permit | NotYet:
+    def take(self) -> SharedSlot | NotYet:
         """Hold a place for a request that is about to be sent."""
         with self._turn:
             return self._ask(take=True)
 
-    def answered(self, permit: Permit) -> None:
+    def answered(self, permit: SharedSlot) -> None:
         """Its answer has begun, or it failed."""
         with self._lock:
             self._answered.append(permit.number)
             self._own[permit.number] = time.monotonic() + self._limit[2]
         self._has_news.set()
 
-    def unused(self, permit: Permit) -> None:
+    def unused(self, permit: SharedSlot) -> None:
         """It was never sent."""
         with self._lock:
             self._unused.append(permit.number)
@@ -124,12 +124,12 @@ class PostgresPermits:
             try:
                 with self._turn:
                     self._ask(take=False)
-            except PermitsAway:
+            except SharedWindowUnavailableError:
                 self._has_news.set()
 
     # One call ---------------------------------------------------------------------------------
 
-    def _ask(self, *, take: bool) -> Permit | NotYet:
+    def _ask(self, *, take: bool) -> SharedSlot | NotYet:
         with self._lock:
             answered, self._answered = self._answered, []
             unused, self._unused = self._unused, []
@@ -146,17 +146,17 @@ class PostgresPermits:
                     self._hold_again(cursor, per)
                 self._note(cursor, answered, unused, refused, share, per)
                 permit = self._take(cursor, share, per) if take else NotYet(LONGEST_NOT_YET)
-        except StoreFailed as error:
+        except StoreError as error:
             with self._lock:
                 self._answered += answered
                 self._unused += unused
                 self._refused += refused
             self._note_failure(str(error))
-            raise PermitsAway(str(error)) from None
+            raise SharedWindowUnavailableError(str(error)) from None
         if self._is_failing:
             self._is_failing = False
-            log.info("requests are sent again", extra={"address": self._address})
-        if isinstance(permit, Permit):
+            log.info("requests resumed", extra={"address": self._address})
+        if isinstance(permit, SharedSlot):
             self._own[permit.number] = inf
         return permit
 
@@ -164,7 +164,7 @@ class PostgresPermits:
         if not self._is_failing:
             self._is_failing = True
             log.error(
-                "the database cannot be reached: no requests are sent until it is back",
+                "cannot reach the database: no requests are sent until it is back",
                 extra={"address": self._address, "reason": reason},
             )
 
@@ -230,7 +230,7 @@ class PostgresPermits:
             (self._address, per, per, UNDER_WAY_SECONDS),
         )
 
-    def _take(self, cursor: Cursor, share: int, per: float) -> Permit | NotYet:
+    def _take(self, cursor: Cursor, share: int, per: float) -> SharedSlot | NotYet:
         cursor.execute(
             "SELECT extract(epoch FROM closed_until - clock_timestamp())::float8, "  # noqa: S608
             f"{_ALLOWED}, (SELECT count(*) FROM comfycontrol_permit p "
@@ -250,7 +250,7 @@ class PostgresPermits:
             "VALUES (%s, %s, clock_timestamp()) RETURNING id",
             (self._address, per),
         )
-        return Permit(int((cursor.fetchone() or (0,))[0]))
+        return SharedSlot(int((cursor.fetchone() or (0,))[0]))
 
 
 def _not_yet(seconds: float) -> NotYet:

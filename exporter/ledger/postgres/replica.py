@@ -17,13 +17,13 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, Final
 
+from exporter.interfaces.observations import Moment
 from exporter.ledger.postgres.leases import LEASE_SECONDS, RENEW_SECONDS, give_back, know, take
 from exporter.ledger.postgres.link import Cursor, Link
 from exporter.ledger.postgres.spreading import spread
 from exporter.ledger.postgres.store import PostgresStore
 from exporter.ledger.shared import Hold, Lease, ReplicasReading
-from exporter.ledger.store import StoreFailed
-from exporter.observations import Moment
+from exporter.ledger.store import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ is silent, nor does one to which the database was back less than this ago: the h
 only now as well."""
 
 UNCLAIMED_SECONDS: Final = 4.0
-"""An account that nobody holds for so long is taken by whoever sees it, whoever should."""
+"""An account that nobody holds for so long is taken by anyone who sees it, no matter who should."""
 
 FORGOTTEN_SECONDS: Final = 3600.0
 """Replicas that were not seen for so long are dropped from their table."""
@@ -117,9 +117,9 @@ class Replica:
             with self._link.transaction() as cursor:
                 give_back(cursor, self._leases, self.name)
                 cursor.execute("DELETE FROM comfycontrol_replica WHERE replica = %s", (self.name,))
-        except StoreFailed as error:
+        except StoreError as error:
             log.warning(
-                "accounts could not be handed on: others take them when their leases are over",
+                "could not release accounts, other replicas take over when their leases expire",
                 extra={"reason": str(error)},
             )
         self._link.close()
@@ -130,7 +130,7 @@ class Replica:
                 self.look()
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the leases
                 log.error(  # noqa: TRY400 - a traceback shows values as well
-                    "looking after the leases failed", extra={"error": type(error).__name__}
+                    "lease renewal failed", extra={"error": type(error).__name__}
                 )
             if self._is_stopping.wait(RENEW_SECONDS):
                 return
@@ -164,7 +164,7 @@ class Replica:
         began = self._now().monotonic
         fenced, self._fenced = self._fenced, set()
         for account in fenced:
-            # Whoever has it, or whatever has happened: it is begun afresh, or left.
+            # The one who has it, or whatever has happened: it is begun afresh, or left.
             self._leases.pop(account, None)
         made = self._store.commits()
         try:
@@ -172,7 +172,7 @@ class Replica:
                 if self._reading.is_failing:
                     self._back_at = began
                 found = self._round(cursor, made)
-        except StoreFailed as error:
+        except StoreError as error:
             self._note_failure(error, fenced)
             return
         lost = [name for name in (*self._leases, *fenced) if name not in found.held]
@@ -294,10 +294,10 @@ class Replica:
         try:
             with self._link.transaction() as cursor:
                 give_back(cursor, accounts, self.name)
-        except StoreFailed as error:
-            log.debug("handing on failed", extra={"reason": str(error)})
+        except StoreError as error:
+            log.debug("releasing accounts failed", extra={"reason": str(error)})
 
-    def _note_failure(self, error: StoreFailed, fenced: Collection[str]) -> None:
+    def _note_failure(self, error: StoreError, fenced: Collection[str]) -> None:
         """While the database is away, what is held is held to the end of its time.
 
         After that it is shown no more, and remembered: maybe nobody else can come.
@@ -307,12 +307,11 @@ class Replica:
         over = (self._reading.held - in_time) | set(fenced)
         if not self._reading.is_failing:
             log.error(
-                "the database cannot be reached: accounts are counted on until their leases are "
-                "over",
+                "cannot reach the database: counting continues until the leases expire",
                 extra={"reason": str(error), "accounts": ",".join(sorted(self._leases))},
             )
         elif str(error) != self._reason:
-            log.warning("the database still cannot be reached", extra={"reason": str(error)})
+            log.warning("still cannot reach the database", extra={"reason": str(error)})
         self._reason = str(error)
         if over:
             log.error(
@@ -349,7 +348,7 @@ class Replica:
         }
         if any(told.values()):
             log.info(
-                "this replica holds other accounts",
+                "the accounts of this replica changed",
                 extra={
                     **{mark: ",".join(names) for mark, names in told.items() if names},
                     "replica": self.name,

@@ -19,7 +19,7 @@ from exporter.ledger.totals import (
     HistogramTotal,
     Labels,
 )
-from exporter.ledger.words import UnknownWord, unknown_of, words_of_total
+from exporter.ledger.words import UnknownWordError, unknown_of, words_of_total
 
 Kind = Literal["counter", "histogram"]
 SeriesKey = tuple[Kind, str, Labels]
@@ -45,11 +45,11 @@ ADD: Final = f"""
         exemplars = excluded.exemplars,
         waiting = excluded.waiting
 """  # noqa: S608 - constants
-"""Adds to a total. A histogram with other buckets begins anew."""
+"""Adds to a total. A histogram with other buckets starts over."""
 
 
 @dataclass(slots=True)
-class Totals:
+class StoredTotals:
     """What the database holds of an account's totals, as far as this replica has put it there."""
 
     counters: dict[tuple[CounterName, Labels], CounterTotal] = field(default_factory=dict)
@@ -105,19 +105,19 @@ def histogram_added(  # noqa: PLR0913
     )
 
 
-def read_totals(rows: list[tuple[Any, ...]]) -> Totals:
+def read_totals(rows: list[tuple[Any, ...]]) -> StoredTotals:
     """Totals from their rows; `appeared` is 1 for those that wait, and 0 for the others.
 
     Raises:
-        UnknownWord: a newer version wrote one of them.
+        UnknownWordError: a newer version wrote one of them.
         ValueError, TypeError, LookupError: nobody did.
     """
-    found = Totals()
+    found = StoredTotals()
     for _, _, kind, name, labels, waiting, value, bounds, counts, exemplars in rows:
         key = tuple(map(str, json.loads(labels)))
         unknown = unknown_of(words_of_total(kind, name, key))
         if unknown is not None:
-            raise UnknownWord(unknown)
+            raise UnknownWordError(unknown)
         told = json.loads(exemplars or "null")
         if kind == "counter":
             (counter,) = (known for known in get_args(CounterName) if known == name)

@@ -7,7 +7,7 @@ used by others as well.
 from typing import Final
 from uuid import uuid4
 
-from exporter.ledger.opening import CannotOpenLedger
+from exporter.ledger.opening import OpenLedgerError
 from exporter.ledger.postgres.link import OLDEST_SERVER, Cursor
 from exporter.ledger.rows import WORKFLOW_COLUMNS
 from exporter.ledger.words import unknown_of
@@ -169,7 +169,7 @@ def migrate(cursor: Cursor, place: str) -> bool:
         place: where the database is, for people.
 
     Raises:
-        CannotOpenLedger: it cannot hold a ledger, or a newer version of the exporter wrote it.
+        OpenLedgerError: it cannot hold a ledger, or a newer version of the exporter wrote it.
     """
     cursor.execute(
         "SELECT current_setting('server_version_num')::int, "
@@ -177,22 +177,22 @@ def migrate(cursor: Cursor, place: str) -> bool:
     )
     version, encoding, schema, is_standby = cursor.fetchone() or (0, "", None, False)
     if version < OLDEST_SERVER:
-        raise CannotOpenLedger(f"{place} is older than PostgreSQL 14")
+        raise OpenLedgerError(f"{place} is older than PostgreSQL 14")
     if encoding != "UTF8":
-        raise CannotOpenLedger(
+        raise OpenLedgerError(
             f"{place} has the encoding {encoding}: make a database with ENCODING 'UTF8'"
         )
     if schema is None:
-        raise CannotOpenLedger(f"{place} has no schema in its search path")
+        raise OpenLedgerError(f"{place} has no schema in its search path")
     if is_standby:
-        raise CannotOpenLedger(
+        raise OpenLedgerError(
             f"{place} is a read-only standby: name the primary, or all servers and "
             "target_session_attrs=read-write"
         )
     cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(current_schema()))", (_LOCK,))
     taken, oldest = _steps(cursor)
     if taken > len(MIGRATIONS) and oldest > len(MIGRATIONS):
-        raise CannotOpenLedger(
+        raise OpenLedgerError(
             f"{place} was written by a newer version of the exporter (schema {taken}; "
             f"this one knows {len(MIGRATIONS)})"
         )
@@ -201,7 +201,7 @@ def migrate(cursor: Cursor, place: str) -> bool:
         cursor.execute("SELECT word FROM comfycontrol_word")
         unknown = unknown_of(frozenset(word for (word,) in cursor.fetchall()))
         if unknown is not None:
-            raise CannotOpenLedger(
+            raise OpenLedgerError(
                 f"{place} was written by a newer version of the exporter: this one does not know "
                 f"{unknown[:100]!r}"
             )

@@ -2,7 +2,7 @@
 
 Each account is written by its holder alone, in transactions of its own. Each of them looks at the
 account's row first, and locks it: is it still held by this replica in this epoch, and has it seen
-as many commits as this replica has made? Whoever comes late is told so, and changes nothing.
+as many commits as this replica has made? The one who comes late is told so, and changes nothing.
 
 What is added to the totals is what they are more than at the last commit. Where a connection
 breaks while it commits, the count of commits tells afterwards whether it did, before anything is
@@ -16,14 +16,15 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Final
 
-from exporter.ledger.opening import CannotOpenLedger
+from exporter.interfaces.observations import Baseline, Moment, Status
+from exporter.ledger.opening import OpenLedgerError
 from exporter.ledger.postgres.history_rows import read_history, write_history
-from exporter.ledger.postgres.link import CommitUnknown, Cursor, Link
+from exporter.ledger.postgres.link import CommitUnknownError, Cursor, Link
 from exporter.ledger.postgres.rows import (
     ADD,
     TOTAL_COLUMNS,
     Kind,
-    Totals,
+    StoredTotals,
     counter_added,
     histogram_added,
     read_totals,
@@ -39,16 +40,15 @@ from exporter.ledger.store import (
     BaselineKey,
     Batch,
     Forgotten,
-    Kept,
-    NotHeld,
-    StoreBehind,
-    StoreFailed,
+    NotHeldError,
+    RestoredState,
+    StoreBehindError,
+    StoreError,
     WorkflowKey,
 )
 from exporter.ledger.totals import Labels, Shown
-from exporter.ledger.words import UnknownWord, words_of_held, words_of_total, words_of_workflow
+from exporter.ledger.words import UnknownWordError, words_of_held, words_of_total, words_of_workflow
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Baseline, Moment, Status
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ _FORGET: Final = (
 )
 
 
-class NotInTime(StoreFailed):
+class NotInTimeError(StoreError):
     """The account's lease is over, and nobody else has it yet: this replica may renew it."""
 
 
@@ -84,12 +84,12 @@ class _Held:
     lease: Lease
     number: int
     commits: int
-    totals: Totals
+    totals: StoredTotals
     waiting: dict[tuple[Kind, str, Labels], int] = field(default_factory=dict)
     """Series that the database has as waiting, by their numbers in this process."""
     until: float = inf
     """Monotonic time at which the lease is over, unless it is renewed."""
-    shown: Totals | None = None
+    shown: StoredTotals | None = None
     """What was shown before the database lost commits, until it has been given all again."""
     doubt: _Doubt | None = None
     forgotten: Forgotten | None = None
@@ -106,7 +106,7 @@ class PostgresStore:
         on_lost: called with the name of an account that is held no more.
 
     Raises:
-        CannotOpenLedger: the database cannot be reached or cannot hold a ledger, or a newer
+        OpenLedgerError: the database cannot be reached or cannot hold a ledger, or a newer
             version of the exporter wrote it.
     """
 
@@ -130,24 +130,24 @@ class PostgresStore:
         try:
             with link.transaction() as cursor:
                 self.is_new = migrate(cursor, place)
-        except StoreFailed as error:
+        except StoreError as error:
             link.close()
-            raise CannotOpenLedger(f"cannot use the ledger at {place}: {error}") from None
-        except CannotOpenLedger:
+            raise OpenLedgerError(f"cannot use the ledger at {place}: {error}") from None
+        except OpenLedgerError:
             link.close()
             raise
 
     # Accounts ---------------------------------------------------------------------------------
 
-    def adopt(self, lease: Lease, most_open: int = DEFAULT_MOST_OPEN) -> Kept:
+    def adopt(self, lease: Lease, most_open: int = DEFAULT_MOST_OPEN) -> RestoredState:
         """Everything that is kept of an account that this replica holds from now on.
 
         But its settled workflows, and of the open ones no more than `most_open`. Of its series,
         those that were not announced yet have `appeared` set.
 
         Raises:
-            NotHeld: it does not hold it.
-            StoreFailed: it cannot be read, or a newer version of the exporter wrote it.
+            NotHeldError: it does not hold it.
+            StoreError: it cannot be read, or a newer version of the exporter wrote it.
         """
         name = lease.account
         self._held.pop(name, None)
@@ -186,7 +186,7 @@ class PostgresStore:
             )
             history = read_history(cursor, name, number)
         self._held[name] = _Held(lease, number, commits, totals)
-        return Kept(
+        return RestoredState(
             unsettled=tuple(unsettled),
             accounts={name: marks},
             counters={key: total.copied() for key, total in totals.counters.items()},
@@ -233,13 +233,13 @@ class PostgresStore:
     def _lose(self, account: str) -> None:
         if self._held.pop(account, None) is not None:
             log.warning(
-                "an account is held no more: what was not kept of it yet is left to its holder",
+                "lost the lease of an account: its unsaved changes are left to the new holder",
                 extra={"account": account},
             )
             self.on_lost(account)
 
     @staticmethod
-    def _totals(cursor: Cursor, number: int) -> Totals:
+    def _totals(cursor: Cursor, number: int) -> StoredTotals:
         return read_totals(
             _all(
                 cursor,
@@ -250,16 +250,16 @@ class PostgresStore:
 
     # Reading ----------------------------------------------------------------------------------
 
-    def load(self, most_open: Callable[[str], int] = lambda _: DEFAULT_MOST_OPEN) -> Kept:
+    def load(self, most_open: Callable[[str], int] = lambda _: DEFAULT_MOST_OPEN) -> RestoredState:
         """Nothing: accounts are adopted one by one, as this replica comes to hold them."""
         del most_open
-        return Kept()
+        return RestoredState()
 
     def find_closed(self, key: WorkflowKey) -> Workflow | None:
         """A workflow that is settled or dropped, or that was left where it is."""
         held = self._held.get(key[0])
         if held is None:
-            raise NotHeld("the account is not held")
+            raise NotHeldError("the account is not held")
         with self._link.transaction() as cursor, _reading():
             rows = _all(
                 cursor,
@@ -274,7 +274,7 @@ class PostgresStore:
         """How many workflows of an account are younger (Unix seconds)."""
         held = self._held.get(account)
         if held is None:
-            raise NotHeld("the account is not held")
+            raise NotHeldError("the account is not held")
         with self._link.transaction() as cursor:
             ((younger,),) = _all(
                 cursor,
@@ -288,13 +288,13 @@ class PostgresStore:
         """See whether commits were lost, where it seems so.
 
         Raises:
-            StoreBehind: they were, and the database must be given everything again.
+            StoreBehindError: they were, and the database must be given everything again.
         """
         while self._suspects:
             held = self._held.get(self._suspects.pop())
             if held is not None:
                 # What does not come to the end is found out by the next batch.
-                with suppress(NotHeld), self._changing(held, _Doubt()):
+                with suppress(NotHeldError), self._changing(held, _Doubt()):
                     pass
 
     # Writing ----------------------------------------------------------------------------------
@@ -305,8 +305,8 @@ class PostgresStore:
         What belongs to accounts that are not held is left out: their holder will learn of it.
 
         Raises:
-            StoreBehind: the database has lost commits, and must be given everything again.
-            StoreFailed: not all accounts were kept.
+            StoreBehindError: the database has lost commits, and must be given everything again.
+            StoreError: not all accounts were kept.
         """
         if batch.announced is not None:
             self._announced = max(self._announced, batch.announced)
@@ -314,12 +314,12 @@ class PostgresStore:
         for held in list(self._held.values()):
             if any(number <= self._announced for number in held.waiting.values()):
                 parts.setdefault(held.lease.account, Batch())
-        late: NotInTime | None = None
+        late: NotInTimeError | None = None
         for name, part in parts.items():
             try:
                 if name in self._held:
                     self._keep(self._held[name], part)
-            except NotInTime as error:
+            except NotInTimeError as error:
                 late = error
         if late is not None:
             raise late
@@ -369,7 +369,7 @@ class PostgresStore:
                 cursor, "SELECT account FROM comfycontrol_account WHERE name = %s", name
             )
             self._words |= self._write(
-                cursor, _Held(Lease(name, "", 0), int(number), 0, Totals()), part
+                cursor, _Held(Lease(name, "", 0), int(number), 0, StoredTotals()), part
             )
 
     # A transaction of an account --------------------------------------------------------------
@@ -385,7 +385,7 @@ class PostgresStore:
                         "WHERE account = %s AND series = ANY(%s)",
                         (held.number, [series_of(*key) for key in due]),
                     )
-        except NotHeld:
+        except NotHeldError:
             self._lose(held.lease.account)
             return
         self._words |= words
@@ -412,9 +412,9 @@ class PostgresStore:
         """A transaction that changes an account: kept whole while it is held, or not at all.
 
         Raises:
-            NotHeld: it is not. Nothing was changed.
-            StoreBehind: the database has lost commits. Nothing was changed.
-            CommitUnknown: it may have been changed: the next one will know, and count on.
+            NotHeldError: it is not. Nothing was changed.
+            StoreBehindError: the database has lost commits. Nothing was changed.
+            CommitUnknownError: it may have been changed: the next one will know, and count on.
         """
         lost = 0
         try:
@@ -427,7 +427,7 @@ class PostgresStore:
                         totals = self._totals(cursor, held.number)
                 elif lost < 0:
                     # Nobody else may write in this epoch.
-                    raise NotHeld("the account was changed by somebody else")
+                    raise NotHeldError("the account was changed by somebody else")
                 else:
                     totals = held.totals
                     yield cursor
@@ -435,7 +435,7 @@ class PostgresStore:
                         "UPDATE comfycontrol_account SET commits = commits + 1 WHERE account = %s",
                         (held.number,),
                     )
-        except CommitUnknown:
+        except CommitUnknownError:
             if lost == 0:
                 held.doubt = doubt
             raise
@@ -443,18 +443,17 @@ class PostgresStore:
             self._note_regression(held, lost, totals)
         held.commits += 1
 
-    def _note_regression(self, held: _Held, lost: int, totals: Totals) -> None:
+    def _note_regression(self, held: _Held, lost: int, totals: StoredTotals) -> None:
         held.commits -= lost
         if held.shown is None:
             held.shown = held.totals
         held.totals, held.waiting = totals, {}
         self.regressions += lost
         log.error(
-            "the database has lost commits that it had acknowledged: it is given again what is "
-            "known of them",
+            "the database lost acknowledged commits: writing again what is still known",
             extra={"account": held.lease.account, "commits": lost},
         )
-        raise StoreBehind(f"{lost} commits are gone", held.lease.account)
+        raise StoreBehindError(f"{lost} commits are gone", held.lease.account)
 
     def _settle_doubt(self, held: _Held, commits: int) -> None:
         """Tell by the count of commits whether the one in doubt was made."""
@@ -470,7 +469,7 @@ class PostgresStore:
         """The account's number and commits; nobody else changes or takes it until the end.
 
         Raises:
-            NotHeld: this replica does not hold it.
+            NotHeldError: this replica does not hold it.
         """
         cursor.execute(
             "SELECT a.account, a.commits, a.holder, a.epoch, a.until > clock_timestamp(), "
@@ -480,14 +479,14 @@ class PostgresStore:
         )
         found = cursor.fetchone()
         if found is None:
-            raise NotHeld("the account is not there")
+            raise NotHeldError("the account is not there")
         number, commits, holder, epoch, in_time, writes_from = found
         if (holder, epoch) != (lease.holder, lease.epoch):
-            raise NotHeld("another replica holds the account")
+            raise NotHeldError("another replica holds the account")
         if not in_time:
-            raise NotInTime("the lease of the account is over")
+            raise NotInTimeError("the lease of the account is over")
         if writes_from > len(MIGRATIONS):
-            raise StoreFailed("a newer version of the exporter has changed the tables")
+            raise StoreError("a newer version of the exporter has changed the tables")
         return int(number), int(commits)
 
     # Rows -------------------------------------------------------------------------------------
@@ -633,9 +632,9 @@ def _reading() -> Iterator[None]:
     """Whatever a row holds that this version cannot read leaves the account to others."""
     try:
         yield
-    except UnknownWord as error:
-        raise StoreFailed(
+    except UnknownWordError as error:
+        raise StoreError(
             f"a newer version of the exporter wrote it: this one does not know {str(error)[:100]!r}"
         ) from None
     except (ValueError, TypeError, LookupError) as error:
-        raise StoreFailed(f"a row cannot be read ({type(error).__name__})") from error
+        raise StoreError(f"a row cannot be read ({type(error).__name__})") from error

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class HiddenCause(StrictModel):
-    """A cause that cannot be had at a place, for ever or for a while."""
+    """A cause that cannot be read at a place, for ever or for a while."""
 
     share: Share = 1.0
     """Of the failed executions."""
@@ -29,7 +29,7 @@ class HiddenCause(StrictModel):
     """How long after the end; null: for ever."""
 
     def concerns(self, workflow: Workflow, place: Place) -> bool:
-        """Whether this execution's cause cannot be had here."""
+        """Whether this execution's cause cannot be read here."""
         return place in self.places and concerns(workflow, f"cause/{self.form}", self.share)
 
     def tell(self, document: dict[str, Any], workflow: Workflow, place: Place, now: float) -> None:

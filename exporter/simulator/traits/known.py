@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from exporter.simulator.traits.chance import PLACES, Place
 from exporter.simulator.traits.stamps import StampName, exact_stamps
-from exporter.simulator.workflow import Status, Told
+from exporter.simulator.workflow import ServiceStatus, Told
 
 if TYPE_CHECKING:
     from exporter.simulator.traits import Traits
@@ -32,7 +32,7 @@ def known(workflow: Workflow, traits: Traits) -> Told:
 
 def _cause(workflow: Workflow, traits: Traits, outcome: str | None) -> tuple[str, str] | None:
     cause = workflow.cause
-    if outcome != Status.FAILED.value or cause is None:
+    if outcome != ServiceStatus.FAILED.value or cause is None:
         return None
     for place in ("subscribe", "get"):
         hidden = [each for each in traits.causes if each.lasts is None]

@@ -61,7 +61,7 @@ class Stamps(StrictModel):
         return precision
 
     def tell(self, document: dict[str, Any], workflow: Workflow, place: Place, now: float) -> None:
-        """Write the stamps of a document anew."""
+        """Write the stamps of a document again."""
         del now
         precision = self.of(place)
         for name, exact in exact_stamps(workflow).items():

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final, get_args
 from urllib.parse import urlencode
 
-from exporter.views import SortKey, WorkflowQuery
+from exporter.interfaces.views import SortKey, WorkflowQuery
 
 PER_PAGE: Final = 50
 MOST_PER_PAGE: Final = 500

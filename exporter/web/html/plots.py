@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from exporter.views import Plot
+from exporter.interfaces.views import Plot
 from exporter.web.html.words import number, span
 
 WIDTH: Final = 240

@@ -7,7 +7,7 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from exporter.views import SortKey, Views, WorkflowQuery, WorkflowStory
+from exporter.interfaces.views import SortKey, Views, WorkflowQuery, WorkflowStory
 from exporter.web.html import addresses, words
 from exporter.web.html.assets import Asset
 from exporter.web.html.plots import HEIGHT, WIDTH, draw
@@ -80,7 +80,7 @@ class Pages:
         views: What is shown.
         assets: The stylesheet and the script.
         links: Of the foot.
-        home: Whether the first page can be had: the metrics may be in its place.
+        home: Whether the first page is available: the metrics may be in its place.
     """
 
     def __init__(
@@ -224,7 +224,7 @@ class Pages:
                     query if query.phase == "open" else addresses.in_phase(query, settled=False),
                 ),
                 (
-                    "Ended lately",
+                    "Ended recently",
                     query if query.phase == "settled" else addresses.in_phase(query, settled=True),
                 ),
             ),

@@ -20,11 +20,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from exporter.views import Views, WorkflowQuery
+from exporter.interfaces.views import Views, WorkflowQuery
 from exporter.web.html.addresses import parse
 from exporter.web.html.assets import Asset, load_assets
 from exporter.web.html.rendering import PageLink, Pages
-from exporter.web.html.sharing import Rendered, Shared
+from exporter.web.html.sharing import Rendered, SharedRendering
 from exporter.web.html.words import foreign, path_part
 from exporter.web.workers import Run
 
@@ -55,7 +55,7 @@ class HtmlParts:
     links: tuple[PageLink, ...] = ()
     home: bool = True
     external_url: str | None = None
-    shared: Shared | None = None
+    shared: SharedRendering | None = None
     wall: Callable[[], float] = time.time
     run: Run = run_in_threadpool
 
@@ -78,7 +78,7 @@ class _Endpoints:
         self._views = parts.views
         self._pages = pages
         self._run = parts.run
-        self._shared = parts.shared or Shared(wall=parts.wall, run=parts.run)
+        self._shared = parts.shared or SharedRendering(wall=parts.wall, run=parts.run)
         self._wall = parts.wall
         self._external_url = parts.external_url
 
@@ -192,5 +192,5 @@ def _near(request: Request) -> str:
 
 
 def _encodable(html: str) -> str:
-    # A lone surrogate is no text: whoever fills the views should have no such thing.
+    # A lone surrogate is no text: anyone who fills the views should have no such thing.
     return html.encode("utf-8", "replace").decode("utf-8")

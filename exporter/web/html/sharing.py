@@ -47,8 +47,8 @@ class _Entry:
     asked: float
 
 
-class Shared:
-    """Parts that were rendered lately.
+class SharedRendering:
+    """Parts that were rendered recently.
 
     Used from one event loop; only `render` runs in another thread.
 
@@ -76,7 +76,7 @@ class Shared:
     async def get(
         self, key: Hashable, render: Callable[[], str | None], *, fresh: bool = False
     ) -> Rendered:
-        """The part under this key, rendered now unless it was lately.
+        """The part under this key, rendered now unless it was recently.
 
         Args:
             key: Of what it shows; the same key is the same part.

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from exporter.views import AccountView, Overview
+from exporter.interfaces.views import AccountView, Overview
 from exporter.web.html.words import count, foreign, share, span
 
 STALE_SECONDS: Final = 300
@@ -30,7 +30,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class FailureLine:
     """What fails most."""
 
     node_type: str
@@ -61,7 +61,7 @@ class Summary:
     ended: int
     failed: int
     failed_share: float | None
-    causes: tuple[Cause, ...]
+    causes: tuple[FailureLine, ...]
     waiting: Waiting | None
     unreached: tuple[str, ...]
     waiting_unknown: tuple[str, ...]
@@ -82,7 +82,7 @@ def summarize(overview: Overview) -> Summary:
     failed = sum(outcomes[status] for status in _UNSUCCESSFUL)
     causes = sorted(
         (
-            Cause(cause.node_type, cause.exception_type, account.name, cause.count)
+            FailureLine(cause.node_type, cause.exception_type, account.name, cause.count)
             for account in accounts
             for cause in account.failures
         ),
@@ -129,7 +129,7 @@ def doubts(account: AccountView, now: float) -> tuple[str, ...]:
         missing = count(belief.difference, "outcome")
         found.append(f"{missing} of the service not counted yet")
     if not account.up:
-        # That it was not seen lately says nothing more.
+        # That it was not seen recently says nothing more.
         return tuple(found)
     if (lag := belief.listing_lag_seconds) is not None and lag > BEHIND_SECONDS:
         found.append(f"the list was last read whole {span(lag)} ago")

@@ -5,8 +5,8 @@
 The file has the format of Prometheus' exporter-toolkit.
 """
 
-from exporter.web.security.guard import Guard
+from exporter.web.security.guard import AuthMiddleware
 from exporter.web.security.loading import UNSECURED, Security, check
 from exporter.web.security.watching import WatchedSecurity
 
-__all__ = ["UNSECURED", "Guard", "Security", "WatchedSecurity", "check"]
+__all__ = ["UNSECURED", "AuthMiddleware", "Security", "WatchedSecurity", "check"]

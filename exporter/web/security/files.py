@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from exporter.plain_files import Unreadable, read_plain
-from exporter.watching import Fingerprint, fingerprint, fingerprint_of
+from exporter.files.plain import UnreadableError, read_plain
+from exporter.files.watching import Fingerprint, fingerprint, fingerprint_of
 
 LARGEST: Final = 1024 * 1024
 
@@ -21,26 +21,26 @@ class FilesRead:
 
     folder: Path
     stamps: dict[Path, Fingerprint] = field(default_factory=dict)
-    _contents: dict[Path, bytes | Unreadable] = field(default_factory=dict, repr=False)
+    _contents: dict[Path, bytes | UnreadableError] = field(default_factory=dict, repr=False)
 
     def content(self, name: str | Path) -> bytes:
         """What is in the file.
 
         Raises:
-            Unreadable: with the reason, and without the name.
+            UnreadableError: with the reason, and without the name.
         """
         path = self.folder / name
         if path not in self._contents:
             self.stamps[path], self._contents[path] = _read(path)
         content = self._contents[path]
-        if isinstance(content, Unreadable):
-            raise Unreadable(content.reason)
+        if isinstance(content, UnreadableError):
+            raise UnreadableError(content.reason)
         return content
 
 
-def _read(path: Path) -> tuple[Fingerprint, bytes | Unreadable]:
+def _read(path: Path) -> tuple[Fingerprint, bytes | UnreadableError]:
     try:
         read = read_plain(path, LARGEST)
-    except Unreadable as error:
+    except UnreadableError as error:
         return fingerprint_of(path), error
     return fingerprint(read.status), read.content

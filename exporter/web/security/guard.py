@@ -11,8 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from exporter.web.refusals import refusal
 from exporter.web.security.loading import Security
-from exporter.web.security.models import RateLimit
-from exporter.web.security.passwords import PasswordChecks, TooManyChecks
+from exporter.web.security.models import ClientRateLimit
+from exporter.web.security.passwords import PasswordChecks, TooManyChecksError
 from exporter.web.security.rate import Bucket
 
 _CHALLENGE: Final = 'Basic realm="comfycontrol-exporter", charset="UTF-8"'
@@ -30,12 +30,12 @@ _DEFAULT_HEADERS: Final = {
 _READING: Final = frozenset({"GET", "HEAD"})
 
 
-class Guard:
+class AuthMiddleware:
     """An ASGI application around the exporter's.
 
     Args:
         app: What it guards.
-        security: What holds now; asked anew for each request.
+        security: What holds now; asked again for each request.
         probes: Paths for which it asks no password and counts no rate: an orchestrator has none,
             and must not be told that the exporter is dead because others ask too much.
         own_tokens: Paths, with all below them, that ask for a token of their own in the header in
@@ -57,7 +57,7 @@ class Guard:
         self._probes = frozenset(probes)
         self._own_tokens = tuple(own_tokens)
         self._passwords = passwords or PasswordChecks()
-        self._limit = RateLimit()
+        self._limit = ClientRateLimit()
         self._bucket: Bucket | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,7 +99,7 @@ class Guard:
             try:
                 if await self._passwords.is_right(security.users, *given, client):
                     return None
-            except TooManyChecks:
+            except TooManyChecksError:
                 return refusal(
                     path, 503, "too many passwords are being checked", {"Retry-After": "1"}
                 )
@@ -116,7 +116,7 @@ class Guard:
         given = [value for name, value in scope["headers"] if name == b"authorization"]
         return len(given) == 1 and given[0][:7].lower() == b"bearer "
 
-    def _has_token_left(self, limit: RateLimit) -> bool:
+    def _has_token_left(self, limit: ClientRateLimit) -> bool:
         if limit != self._limit:
             self._limit = limit
             self._bucket = Bucket(limit.interval, limit.size) if limit.interval else None

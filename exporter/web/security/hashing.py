@@ -11,7 +11,7 @@ LONGEST: Final = 72
 """Bytes that bcrypt looks at."""
 
 
-class CannotHash(Exception):  # noqa: N818 - a wrong input
+class HashError(Exception):
     """The text says why, for a person, and nothing of the password."""
 
 
@@ -19,24 +19,24 @@ def hash_password(stream: TextIO | None = None) -> str:
     """Ask twice for a password at a terminal, or read the first line of a pipe, and hash it.
 
     Raises:
-        CannotHash: it is empty, too long, or was typed in two ways.
+        HashError: it is empty, too long, or was typed in two ways.
     """
     stream = stream or sys.stdin
     if stream.isatty():
         try:
             password = getpass.getpass("Password: ")
             if password != getpass.getpass("Once more: "):
-                raise CannotHash("the two differ: nothing is hashed")
+                raise HashError("the two differ: nothing is hashed")
         except (EOFError, KeyboardInterrupt):
-            raise CannotHash("no password was given") from None
+            raise HashError("no password was given") from None
     else:
         try:
             password = stream.readline().rstrip("\r\n")
         except UnicodeDecodeError:
-            raise CannotHash("the password is not UTF-8 text") from None
+            raise HashError("the password is not UTF-8 text") from None
     data = password.encode("utf-8", "surrogateescape")
     if not data:
-        raise CannotHash("the password is empty")
+        raise HashError("the password is empty")
     if b"\0" in data or len(data) > LONGEST:
-        raise CannotHash(f"bcrypt takes up to {LONGEST} bytes, and no NUL")
+        raise HashError(f"bcrypt takes up to {LONGEST} bytes, and no NUL")
     return bcrypt.hashpw(data, bcrypt.gensalt(COST)).decode()

@@ -9,12 +9,12 @@ from pydantic import ValidationError
 
 from exporter.config.document import Data, Document, KeyPath, read_document
 from exporter.config.faults import ConfigError, Fault
-from exporter.plain_files import Unreadable
-from exporter.watching import Fingerprint
+from exporter.files.plain import UnreadableError
+from exporter.files.watching import Fingerprint
 from exporter.web.security.files import FilesRead
-from exporter.web.security.models import NO_VALUE, RateLimit, TlsServer, WebConfig
+from exporter.web.security.models import NO_VALUE, ClientRateLimit, TlsServer, WebConfig
 from exporter.web.security.passwords import Users
-from exporter.web.security.tls import CannotServe, Tls, make_tls
+from exporter.web.security.tls import ServeError, Tls, make_tls
 
 _TLS: Final = "tls_server_config"
 
@@ -25,7 +25,7 @@ _SECTIONS: Final = frozenset((("http_server_config",), ("rate_limit",)))
 """Mappings that may be left empty."""
 
 _START: Final = """\
-Write what shall be secured, such as:
+Write what must be secured, such as:
 
       tls_server_config:
         cert_file: server.crt
@@ -41,7 +41,7 @@ class Security:
     tls: Tls | None = None
     users: Users = field(default_factory=Users, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
-    rate_limit: RateLimit = field(default_factory=RateLimit)
+    rate_limit: ClientRateLimit = field(default_factory=ClientRateLimit)
     warnings: tuple[Fault, ...] = ()
 
     def __str__(self) -> str:
@@ -60,7 +60,7 @@ UNSECURED: Final = Security()
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class LoadedSecurity:
     """What came of reading the file.
 
     Attributes:
@@ -74,7 +74,7 @@ class Reading:
     stamps: Mapping[Path, Fingerprint]
 
 
-def read(path: Path) -> Reading:
+def read(path: Path) -> LoadedSecurity:
     """Read and check the file, and those that it names."""
     files = FilesRead(path.parent)
     document = _document(path, files)
@@ -89,7 +89,7 @@ def read(path: Path) -> Reading:
         document.faults.append(Fault("", "is not a mapping of keys", _START, 1))
     if document.faults:
         security = None
-    return Reading(security, _in_order(document.faults), files.stamps)
+    return LoadedSecurity(security, _in_order(document.faults), files.stamps)
 
 
 def check(path: Path) -> tuple[int, str]:
@@ -111,7 +111,7 @@ def _document(path: Path, files: FilesRead) -> Document:
     try:
         content = files.content(path.name)
         return read_document(content.decode("utf-8-sig"), as_written=True)
-    except Unreadable as error:
+    except UnreadableError as error:
         return Document(faults=[Fault("", error.reason, remedy)])
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
@@ -161,7 +161,7 @@ def _checked(document: Document, files: FilesRead) -> Security | None:
     if tls_config is not None and tls_config.is_on:
         try:
             tls = make_tls(tls_config)
-        except CannotServe as error:
+        except ServeError as error:
             _tell(document, (_TLS, error.key), error.reason, error.remedy)
     if config is None:
         return None

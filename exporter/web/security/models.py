@@ -57,7 +57,7 @@ def _is_missing(value: object) -> bool:
 
 
 def _blank_is_none(value: object) -> object:
-    # Whoever fills in a template leaves keys with empty text behind.
+    # Anyone who fills in a template leaves keys with empty text behind.
     return None if value == "" else value
 
 
@@ -353,7 +353,7 @@ def _broken_header(name: str, value: object) -> tuple[str, str] | None:
     return None
 
 
-class RateLimit(Section):
+class ClientRateLimit(Section):
     """`rate_limit`: a bucket of tokens for all clients together."""
 
     interval: Annotated[float, PlainValidator(_interval)] = Field(default=0.0, examples=["1s"])
@@ -373,7 +373,7 @@ class WebConfig(Section):
     elsewhere: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(TlsServer.model_fields, "tls_server_config"),
         **dict.fromkeys(HttpServer.model_fields, "http_server_config"),
-        **dict.fromkeys(RateLimit.model_fields, "rate_limit"),
+        **dict.fromkeys(ClientRateLimit.model_fields, "rate_limit"),
     }
 
     tls_server_config: TlsServer = Field(
@@ -385,8 +385,8 @@ class WebConfig(Section):
     basic_auth_users: Annotated[
         dict[str, Annotated[SecretStr, BeforeValidator(_hash)]], BeforeValidator(_users)
     ] = Field(default_factory=dict)
-    rate_limit: RateLimit = Field(
-        default_factory=RateLimit, examples=[{"interval": "1s", "burst": 20}]
+    rate_limit: ClientRateLimit = Field(
+        default_factory=ClientRateLimit, examples=[{"interval": "1s", "burst": 20}]
     )
 
     @classmethod

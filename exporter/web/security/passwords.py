@@ -37,7 +37,7 @@ _LEAST_COST: Final = 4
 _MOST_COST_OF_BCRYPT: Final = 31
 
 
-class TooManyChecks(Exception):  # noqa: N818 - an answer, not an error of ours
+class TooManyChecksError(Exception):
     """Others wait already; it may be tried again."""
 
 
@@ -107,8 +107,8 @@ class PasswordChecks:
     """Checks passwords for one event loop.
 
     What it remembers are digests of name, hash and password under a key of this process: none of
-    the three can be had from them, and a new hash makes the old outcome unreachable. Outcomes of
-    right and of wrong passwords are kept apart, so that wrong ones do not drive out a scraper's.
+    the three can be derived from them, and a new hash makes the old outcome unreachable. Outcomes
+    of right and of wrong passwords are kept apart, so that wrong ones do not drive out a scraper's.
 
     Args:
         compare: Of password and hash, in a thread of its own; bcrypt lets the interpreter go on.
@@ -139,7 +139,7 @@ class PasswordChecks:
             client: Who asks, by address.
 
         Raises:
-            TooManyChecks: Too many others are being checked.
+            TooManyChecksError: Too many others are being checked.
         """
         password = password[:_LONGEST]
         key = self._key(user, users.hashes.get(user, b""), password)
@@ -152,11 +152,11 @@ class PasswordChecks:
             if self._waiting.total() >= MOST_WAITING or (
                 self._waiting[client] >= MOST_WAITING_OF_ONE
             ):
-                raise TooManyChecks
+                raise TooManyChecksError
             self._waiting[client] += 1
             check = asyncio.create_task(self._check(key, users, user, password, client))
             self._under_way[key] = check
-        # Whoever else waits for it wants the outcome even if this client has gone.
+        # Another caller that waits for it wants the outcome even if this client has gone.
         return await asyncio.shield(check)
 
     async def _check(

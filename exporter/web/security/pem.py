@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from pydantic import PlainValidator, SecretBytes, ValidationInfo
 
 from exporter.config.faults import fault
-from exporter.plain_files import Unreadable
+from exporter.files.plain import UnreadableError
 from exporter.web.security.files import FilesRead
 
 _CERTIFICATE: Final = re.compile(
@@ -37,7 +37,7 @@ def _file(value: object, info: ValidationInfo) -> bytes:
     assert isinstance(info.context, FilesRead)  # noqa: S101 - nothing else reads these models
     try:
         return info.context.content(value)
-    except Unreadable as error:
+    except UnreadableError as error:
         reason = error.reason
     # The path is not told: some write the key where its file should be named.
     raise fault(f"names a file that {reason}", "Name a PEM file that this user can read.")
@@ -60,7 +60,7 @@ def _certificates(content: bytes) -> bytes:
     if not readable:
         raise fault(
             "holds a certificate that cannot be read",
-            "Look at it with `openssl x509 -text`, and write it anew.",
+            "Look at it with `openssl x509 -text`, and write it again.",
         )
     return found
 

@@ -24,13 +24,13 @@ _NOT_TLS: Final = (
 )
 
 
-class CannotServe(Exception):  # noqa: N818 - a state of the configuration
+class ServeError(Exception):
     """OpenSSL does not take certificate and key.
 
     Attributes:
         key: Of which of the two the fault is told.
         reason: What is wrong, continuing the key as a sentence does.
-        remedy: What mends it, in full sentences.
+        remedy: What fixes it, in full sentences.
     """
 
     def __init__(self, key: str, reason: str, remedy: str) -> None:
@@ -53,7 +53,7 @@ def make_tls(config: TlsServer) -> Tls:
     """Build it.
 
     Raises:
-        CannotServe: key and certificate do not belong together, or are too weak.
+        ServeError: key and certificate do not belong together, or are too weak.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.sslobject_class = Handshake
@@ -99,21 +99,21 @@ def _load_certificate(context: ssl.SSLContext, config: TlsServer) -> None:
     key = "key" if config.key_file is None else "key_file"
     certificate = "cert" if config.cert_file is None else "cert_file"
     if reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"):
-        raise CannotServe(
+        raise ServeError(
             key,
             f"is not the key of the certificate in `{certificate}`",
             "Name the two that were made together; the server's own certificate comes first "
             "in its file, before those of authorities.",
         )
     if reason.endswith(("TOO_SMALL", "TOO_WEAK")):
-        raise CannotServe(
+        raise ServeError(
             certificate,
             "is too weak for OpenSSL",
             "Make one with a key of 2048 bits RSA or 256 bits EC at least, signed with SHA-256.",
         )
     # The reason is a constant of OpenSSL's, such as UNSUPPORTED: nothing of the key.
     says = reason and f", which says {reason.replace('_', ' ').lower()}"
-    raise CannotServe(
+    raise ServeError(
         key, f"is not taken by OpenSSL{says}", "Look at it with `openssl pkey -noout -check`."
     )
 

@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from exporter.config.faults import ConfigError, Fault
-from exporter.watching import FileWatcher, WatchedState
-from exporter.web.security.loading import Reading, Security, read
+from exporter.files.watching import FileWatcher, WatchedState
+from exporter.web.security.loading import LoadedSecurity, Security, read
 from exporter.web.security.tls import RenewedContext, Tls
 
 log = logging.getLogger(__name__)
@@ -52,14 +52,14 @@ class WatchedSecurity:
         return None if self._security.tls is None else RenewedContext(self._tls)
 
     def reload(self) -> tuple[Fault, ...]:
-        """Read everything anew now; what is wrong, in which case the old stays in use."""
+        """Read everything again now; what is wrong, in which case the old stays in use."""
         return self.take_over(self.read_again())
 
-    def read_again(self) -> Reading:
-        """Read everything anew, and use nothing of it yet."""
+    def read_again(self) -> LoadedSecurity:
+        """Read everything again, and use nothing of it yet."""
         return read(self._path)
 
-    def faults_of(self, reading: Reading) -> tuple[Fault, ...]:
+    def faults_of(self, reading: LoadedSecurity) -> tuple[Fault, ...]:
         """What is wrong with it, for this exporter as it runs."""
         security = reading.security
         if security is None:
@@ -74,7 +74,7 @@ class WatchedSecurity:
             )
         return ()
 
-    def take_over(self, reading: Reading) -> tuple[Fault, ...]:
+    def take_over(self, reading: LoadedSecurity) -> tuple[Fault, ...]:
         """Use what was read, unless there are faults, which it returns and the log tells.
 
         Should a newer one be in use meanwhile, the next look finds that the files have changed.
@@ -87,11 +87,11 @@ class WatchedSecurity:
             self.last_reload_successful = not faults
         for fault in faults:
             log.error(
-                "fault in the web configuration",
+                "error in the web configuration",
                 extra={"file": str(self._path), "fault": str(fault)},
             )
         if faults:
-            log.error("the web configuration stays as it was", extra={"file": str(self._path)})
+            log.error("keeping the previous web configuration", extra={"file": str(self._path)})
         return faults
 
     def look(self) -> None:
@@ -116,7 +116,7 @@ class WatchedSecurity:
     def _use(self, security: Security) -> None:
         self._security = security
         log.info(
-            "web configuration read again",
+            "web configuration reloaded",
             extra={"file": str(self._path), "security": str(security)},
         )
         for warning in security.warnings:

@@ -38,7 +38,7 @@ Argo CD) there is nothing to compare with.
 {{- end -}}
 {{- if $changed -}}
 {{- $orphan := ternary " --cascade=orphan" "" (and (not (empty $claims)) $wanted) -}}
-{{- fail (printf "\n\nKubernetes lets nobody change this in a StatefulSet that is there: %s.\nKeep the value as it was, or delete the StatefulSet, and then upgrade again, which makes it anew:\n  kubectl -n %s delete statefulset %s%s\nThe claim, with the ledger in it, stays. What else each change needs, and what an emptyDir loses: docs/kubernetes.md, \"Change the volume\".\n" (join ", " $changed) $namespace $name $orphan) -}}
+{{- fail (printf "\n\nKubernetes lets nobody change this in a StatefulSet that is there: %s.\nKeep the value as it was, or delete the StatefulSet, and then upgrade again, which makes it again:\n  kubectl -n %s delete statefulset %s%s\nThe claim, with the ledger in it, stays. What else each change needs, and what an emptyDir loses: docs/kubernetes.md, \"Change the volume\".\n" (join ", " $changed) $namespace $name $orphan) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

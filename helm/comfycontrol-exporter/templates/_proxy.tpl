@@ -1,6 +1,6 @@
 {{/*
 The way out. An address with a user or a password in it goes into the chart's own Secret, and the pod takes
-it from there, so that whoever may read pods and StatefulSets does not read the password.
+it from there, so that anyone who may read pods and StatefulSets does not read the password.
 */}}
 
 {{/*

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exporter.comfycontrol import (
-    Aborted,
+    AbortedError,
     Call,
     RequestRecord,
     StreamEnding,
     Timeouts,
-    Unreachable,
-    Unusable,
+    UnreachableError,
+    UnusableError,
 )
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def check_abort(asking: Asking, reached: threading.Event | None, *, settle: floa
     asking.call.abort()
     assert time.monotonic() - begin < 0.1
     outcome = asking.join()
-    assert isinstance(outcome, Aborted)
+    assert isinstance(outcome, AbortedError)
     assert asking.call.aborted
     assert asking.ended_at - begin < 0.5
 
@@ -90,7 +90,7 @@ def test_abort_while_connecting(make_client: MakeClient, records: list[RequestRe
 def test_connecting_takes_no_longer_than_allowed(make_client: MakeClient) -> None:
     with crowded_address() as url:
         outcome = Asking(make_client(url, Timeouts(connect=0.2))).join()
-    assert isinstance(outcome, Unreachable)
+    assert isinstance(outcome, UnreachableError)
     assert outcome.reason == "timeout"
 
 
@@ -98,7 +98,7 @@ def test_the_deadline_of_the_headers_holds_while_connecting(make_client: MakeCli
     with crowded_address() as url:
         begin = time.monotonic()
         outcome = Asking(make_client(url, Timeouts(headers=0.2))).join()
-    assert isinstance(outcome, Unreachable)
+    assert isinstance(outcome, UnreachableError)
     assert outcome.reason == "timeout"
     assert time.monotonic() - begin < 3
 
@@ -240,7 +240,7 @@ def test_abort_before_the_start_asks_nothing(
     server = serve(lambda peer: peer.wait_until_gone())
     call = Call()
     call.abort()
-    with pytest.raises(Aborted) as caught:
+    with pytest.raises(AbortedError) as caught:
         make_client(server.url).list_workflows(page=1, call=call)
     assert caught.value.code == "error"
     assert records == []
@@ -288,11 +288,11 @@ def test_a_call_serves_again_after_a_deadline_and_not_after_an_abort(
 
     client = make_client(serve(handler).url, Timeouts(headers=0.2))
     call = Call()
-    with pytest.raises(Unreachable):
+    with pytest.raises(UnreachableError):
         client.list_workflows(page=1, call=call)
     assert client.list_workflows(page=1, call=call).entries == 0
     call.abort()
-    with pytest.raises(Aborted):
+    with pytest.raises(AbortedError):
         client.list_workflows(page=1, call=call)
 
 
@@ -323,7 +323,7 @@ def test_headers_have_a_deadline_whatever_dribbles_in(
 ) -> None:
     client = make_client(serve(handler).url, Timeouts(headers=0.4))
     begin = time.monotonic()
-    with pytest.raises(Unreachable) as caught:
+    with pytest.raises(UnreachableError) as caught:
         client.subscribe(WORKFLOW)
     assert 0.35 < time.monotonic() - begin < 1.2
     assert (caught.value.reason, caught.value.code) == ("timeout", "error")
@@ -337,7 +337,7 @@ def test_a_tunnel_has_the_deadline_of_the_headers(
     proxy = serve(dribble(b"HTTP/1.1 200 OK\r\n", b"X-Header: x\r\n"))
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
     client = make_client("https://service.test", Timeouts(headers=0.4))
-    with pytest.raises(Unreachable) as caught:
+    with pytest.raises(UnreachableError) as caught:
         client.subscribe(WORKFLOW)
     assert caught.value.reason == "timeout"
 
@@ -348,7 +348,7 @@ def test_a_body_has_a_deadline_whatever_dribbles_in(
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n\r\n"
     client = make_client(serve(dribble(head, b" ")).url, Timeouts(body=0.4))
     begin = time.monotonic()
-    with pytest.raises(Unreachable) as caught:
+    with pytest.raises(UnreachableError) as caught:
         client.list_workflows(page=1)
     assert 0.35 < time.monotonic() - begin < 1.2
     assert (caught.value.reason, caught.value.code) == ("timeout", "200")
@@ -369,7 +369,7 @@ def endless_headers(part: bytes) -> Callable[[Peer], None]:
 def test_endless_headers_are_refused(part: bytes, serve: Serve, make_client: MakeClient) -> None:
     client = make_client(serve(endless_headers(part)).url)
     begin = time.monotonic()
-    with pytest.raises(Unreachable) as caught:
+    with pytest.raises(UnreachableError) as caught:
         client.list_workflows(page=1)
     assert caught.value.reason == "protocol"
     assert time.monotonic() - begin < 5
@@ -382,7 +382,7 @@ def test_an_endless_body_is_refused(serve: Serve, make_client: MakeClient) -> No
         while True:
             peer.send(b" " * 65536)
 
-    with pytest.raises(Unusable):
+    with pytest.raises(UnusableError):
         make_client(serve(handler).url).list_workflows(page=1)
 
 

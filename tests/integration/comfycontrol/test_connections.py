@@ -15,10 +15,10 @@ import urllib3.util.ssl_
 
 from exporter.comfycontrol import (
     Client,
-    Redirected,
+    RedirectedError,
     RequestRecord,
     StreamEnding,
-    Unreachable,
+    UnreachableError,
     connections,
 )
 
@@ -138,7 +138,7 @@ def test_an_authority_that_is_not_trusted_is_refused(
     serve: Serve, make_client: MakeClient, server_tls: ssl.SSLContext
 ) -> None:
     client = make_client(serve(answer_pages, server_tls).url)
-    with pytest.raises(Unreachable, match="certificate cannot be verified") as caught:
+    with pytest.raises(UnreachableError, match="certificate cannot be verified") as caught:
         client.list_workflows(page=1)
     assert caught.value.reason == "tls"
 
@@ -147,7 +147,7 @@ def test_a_certificate_of_another_host_is_refused(
     serve: Serve, make_client: MakeClient, server_tls: ssl.SSLContext, trusted: str
 ) -> None:
     url = serve(answer_pages, server_tls).url.replace("localhost", "127.0.0.1")
-    with pytest.raises(Unreachable) as caught:
+    with pytest.raises(UnreachableError) as caught:
         make_client(url).list_workflows(page=1)
     assert caught.value.reason == "tls"
 
@@ -167,7 +167,7 @@ def test_a_service_that_speaks_no_tls(serve: Serve, make_client: MakeClient) -> 
         peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     url = serve(handler).url.replace("http:", "https:")
-    with pytest.raises(Unreachable) as caught:
+    with pytest.raises(UnreachableError) as caught:
         make_client(url).list_workflows(page=1)
     assert caught.value.reason == "tls"
 
@@ -246,7 +246,7 @@ def test_a_redirect_is_not_followed(serve: Serve, make_client: MakeClient) -> No
         peer.read_request()
         peer.answer(b"", f"Location: {elsewhere.url}/v1/workflow", status="307 Moved")
 
-    with pytest.raises(Redirected) as caught:
+    with pytest.raises(RedirectedError) as caught:
         make_client(serve(handler).url).list_workflows(page=1)
     assert caught.value.code == "307"
     assert elsewhere.accepted == 0
@@ -318,7 +318,7 @@ def test_a_tunnel_that_the_proxy_refuses(
         peer.send(b"HTTP/1.1 407 Go away, user:secret\r\n\r\n")
 
     monkeypatch.setenv("HTTPS_PROXY", serve(handler).url)
-    with pytest.raises(Unreachable, match=r"refused a tunnel with status 407$") as caught:
+    with pytest.raises(UnreachableError, match=r"refused a tunnel with status 407$") as caught:
         make_client("https://service.test").list_workflows(page=1)
     assert caught.value.reason == "proxy"
 
@@ -330,7 +330,7 @@ def test_a_proxy_that_cannot_be_used(
     proxy: str, reason: str, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy)
-    with pytest.raises(Unreachable) as caught:
+    with pytest.raises(UnreachableError) as caught:
         make_client("https://service.test").list_workflows(page=1)
     assert caught.value.reason == reason
 
@@ -338,7 +338,7 @@ def test_a_proxy_that_cannot_be_used(
 def test_nobody_listens(make_client: MakeClient, records: list[RequestRecord]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    with pytest.raises(Unreachable, match=r"connection refused$") as caught:
+    with pytest.raises(UnreachableError, match=r"connection refused$") as caught:
         make_client(url).list_workflows(page=1)
     assert caught.value.reason == "connect"
     assert [record.code for record in records] == ["error"]
@@ -346,7 +346,7 @@ def test_nobody_listens(make_client: MakeClient, records: list[RequestRecord]) -
 
 def test_the_service_hangs_up_instead_of_answering(serve: Serve, make_client: MakeClient) -> None:
     client = make_client(serve(lambda peer: peer.read_request()).url)
-    with pytest.raises(Unreachable) as caught:
+    with pytest.raises(UnreachableError) as caught:
         client.list_workflows(page=1)
     assert caught.value.reason == "broken"
 
@@ -356,7 +356,7 @@ def test_the_service_does_not_speak_http(serve: Serve, make_client: MakeClient) 
         peer.read_request()
         peer.send(b"220 mail.example ESMTP\r\n")
 
-    with pytest.raises(Unreachable) as caught:
+    with pytest.raises(UnreachableError) as caught:
         make_client(serve(handler).url).list_workflows(page=1)
     assert caught.value.reason == "protocol"
 

@@ -14,7 +14,7 @@ from exporter.comfycontrol import (
     Call,
     LiveStream,
     MalformedReading,
-    Reading,
+    SnapshotReading,
     StreamEnding,
     Timeouts,
 )
@@ -33,7 +33,7 @@ def event(status: str, padding: int = 0) -> bytes:
     return b'data: {"status":"%s","more":"%s"}\n\n' % (status.encode(), b"x" * padding)
 
 
-def status(reading: Reading) -> str:
+def status(reading: SnapshotReading) -> str:
     return "-" if isinstance(reading, MalformedReading) else reading.snapshot.status
 
 

@@ -18,8 +18,8 @@ from exporter.comfycontrol import (
     LiveStream,
     MalformedReading,
     NewSnapshot,
-    Reading,
     RepeatedSnapshot,
+    SnapshotReading,
     Stream,
     StreamEnding,
     Timeouts,
@@ -45,7 +45,7 @@ class OnALoop:
     async def _make(self, stream: Stream) -> LiveStream:
         return LiveStream(stream)
 
-    def __iter__(self) -> Iterator[Reading]:
+    def __iter__(self) -> Iterator[SnapshotReading]:
         try:
             while (reading := self._loop.run_until_complete(anext(self.stream, None))) is not None:
                 yield reading
@@ -89,11 +89,11 @@ def event(status: str) -> bytes:
     return b'data: {"status":"%s"}\n\n' % status.encode()
 
 
-def drain(stream: Stream) -> tuple[list[Reading], StreamEnding | None]:
+def drain(stream: Stream) -> tuple[list[SnapshotReading], StreamEnding | None]:
     return list(stream), stream.ending
 
 
-def statuses(readings: list[Reading]) -> list[str]:
+def statuses(readings: list[SnapshotReading]) -> list[str]:
     return [
         reading.snapshot.status if not isinstance(reading, MalformedReading) else "-"
         for reading in readings

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.app import STOP_SECONDS, App, clocks
+from exporter.app.app import STOP_SECONDS, App, clocks
 from exporter.comfycontrol import Timeouts
 from exporter.config import Account, Config
 from exporter.config.accounts import Listing
 from exporter.following.reconciling import Pace
-from exporter.observations import Moment
+from exporter.interfaces.observations import Moment
 from exporter.simulator import Simulator, parse_scenario
 
 PATIENCE = 20.0

@@ -164,7 +164,7 @@ def test_a_base_url_with_a_path_too_many_is_suspected(
     exporter.until(lambda m: m.total("api_requests_total", endpoint="subscribe") >= 1)
     assert exporter.scrape()("account_up", account="studio") == 0
     assert not exporter.app.is_ready()
-    (line,) = [r for r in caplog.records if "is its base_url right" in r.message]
+    (line,) = [r for r in caplog.records if "check its base_url" in r.message]
     assert line.__dict__["base_url"] == simulator.base_url + path
     reason = exporter.app.read().accounts["studio"].health.reason
     assert reason == "there is no list at its address (404); is base_url right?"

@@ -1,4 +1,4 @@
-"""What a service, or whoever pushes, sends without end stays within bounds."""
+"""What a service, or anyone who pushes, sends without end stays within bounds."""
 
 import time
 from collections.abc import Iterator

@@ -7,8 +7,8 @@ from time import time as clock
 import pytest
 
 from exporter.following import collecting, poller, supervisor
+from exporter.interfaces.observations import Observation
 from exporter.ledger.ledger import Ledger
-from exporter.observations import Observation
 from tests.integration.following.exporting import LISTED, Bench, Exporter, Metrics, hurried
 from tests.integration.following.standin import CAUSE, Reply, StandIn, page, refusal
 
@@ -134,7 +134,7 @@ def test_a_cause_that_its_stream_cannot_tell_is_asked_for_the_other_way(
 def test_what_neither_way_can_tell_costs_eight_requests_and_is_unknown(
     bench: Bench, service: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exporter.app.EXPIRY_SECONDS", 1.0)
+    monkeypatch.setattr("exporter.app.app.EXPIRY_SECONDS", 1.0)
     exporter = watching(bench, service, haste=600)
     struck = fail(service)
     service.instead = {

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from exporter.demo_truth import AgainstTruth, Comparison
+from exporter.commands.demo_truth import AgainstTruth, Comparison
 from exporter.metrics.reading import Reading
 from tests.integration.following.exporting import LISTED, PATIENCE, Bench
 

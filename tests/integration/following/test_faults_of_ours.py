@@ -5,10 +5,10 @@ from functools import partial
 
 import pytest
 
-from exporter.comfycontrol.window import Purpose
+from exporter.budget.sliding_window import Priority
 from exporter.following.follower import Follower
+from exporter.interfaces.observations import Observation
 from exporter.ledger.ledger import Ledger
-from exporter.observations import Observation
 from exporter.retrying import Backoff
 from exporter.simulator import Truth
 from tests.integration.following.exporting import LISTED, PATIENCE, Bench, Exporter, never_again
@@ -31,7 +31,7 @@ def test_a_follower_whose_observations_are_not_taken_backs_off(
         bench.account(simulator, workflows=[workflow, other]), jitter=never_again
     )
     exporter.until(lambda m: m.total("stream_snapshots_total") == 2)
-    # Long enough for a supervisor that starts them anew to have done so.
+    # Long enough for a supervisor that starts them again to have done so.
     looks = threading.Event()
     looks.wait(1.0)
     assert simulator.truth().requests["subscribe"] == 2
@@ -103,7 +103,7 @@ def test_a_follower_that_is_stopped_before_it_starts_asks_nothing(bench: Bench) 
         exporter.app._ledger,
         exporter.app._instruments,
         workflow,
-        purpose=Purpose.NEW_STREAM,
+        purpose=Priority.NEW_STREAM,
         now=exporter.app._now,
         backoff=Backoff(never_again),
         on_end=lambda _: ended.set(),

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from exporter.app import clocks
+from exporter.app.app import clocks
 from exporter.following import list_pages, listing_pass, looks, poller
-from exporter.observations import Moment
+from exporter.interfaces.observations import Moment
 from exporter.simulator import Truth, service
 from exporter.simulator.malformed import LIST_VARIANTS
-from exporter.simulator.workflow import Status
+from exporter.simulator.workflow import ServiceStatus
 from tests.integration.following.exporting import (
     LISTED,
     PATIENCE,
@@ -413,7 +413,7 @@ def test_a_clock_that_is_wrong_has_nothing_read_again_and_again(
 def test_an_old_workflow_that_nothing_can_run_is_found_by_its_own_filter(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "_FILTERS", {status.value: status for status in Status})
+    monkeypatch.setattr(service, "_FILTERS", {status.value: status for status in ServiceStatus})
     simulator = bench.simulate()
     for status in ("accepted", "uploaded"):
         old = simulator.workflow(simulator.create(scripted=True))

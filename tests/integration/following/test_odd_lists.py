@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 import pytest
 
-from exporter.app import clocks
+from exporter.app.app import clocks
 from exporter.comfycontrol import Timeouts
 from exporter.following import list_pages, looks
-from exporter.observations import Moment
+from exporter.interfaces.observations import Moment
 from tests.integration.following.exporting import LISTED, NO_LIMIT, Bench, Exporter, Metrics
 from tests.integration.following.odd_service import OddService, Row, iso
 

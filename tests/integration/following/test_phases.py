@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.app import STOP_SECONDS
+from exporter.app.app import STOP_SECONDS
 from tests.integration.following.exporting import LISTED, Bench, Exporter, Metrics
 
 QUIET = "limit: {enabled: false}"

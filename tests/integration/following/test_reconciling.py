@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from exporter.app import App
+from exporter.app.app import App
 from exporter.config import Config
 from exporter.following.reconciling import Pace
-from exporter.observations import Status as Known
+from exporter.interfaces.observations import Status as Known
 from exporter.simulator import Simulator
 from exporter.simulator.register import Register
-from exporter.simulator.workflow import Status, Workflow
+from exporter.simulator.workflow import ServiceStatus, Workflow
 from tests.integration.following.exporting import (
     LISTED,
     PATIENCE,
@@ -32,14 +32,14 @@ class Hidden:
         page, count = Register.page, Register.count
 
         def shown(
-            register: Register, number: int, per_page: int, status: Status | None = None
+            register: Register, number: int, per_page: int, status: ServiceStatus | None = None
         ) -> list[Workflow]:
             if status is not None:
                 return page(register, number, per_page, status)
             rows = [w for w in reversed(list(register)) if w.id not in self.ids]
             return rows[(number - 1) * per_page : number * per_page]
 
-        def total(register: Register, status: Status | None = None) -> int:
+        def total(register: Register, status: ServiceStatus | None = None) -> int:
             hidden = 0 if status else sum(w.id in self.ids for w in register)
             return count(register, status) - hidden
 
@@ -163,5 +163,5 @@ def test_it_keeps_within_the_share_whatever_it_reads(bench: Bench, hidden: Hidde
     exporter.until(lambda m: recovered(m) == 1, 2 * PATIENCE)
     truth = simulator.truth()
     assert not truth.refusals
-    # What is left of the share is for whoever comes.
+    # What is left of the share is for the one who comes.
     assert truth.busiest_window <= 30

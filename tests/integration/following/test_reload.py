@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.config import Config, TokenSource, TokenUnreadable
+from exporter.config import Config, TokenSource, TokenUnreadableError
 from exporter.config.id_files import IdFile, read_ids
 from exporter.simulator import Simulator
 from tests.integration.following.exporting import (
@@ -42,7 +42,7 @@ def test_ids_come_and_go_without_touching_the_streams_of_others(bench: Bench) ->
     simulator.wait_until(
         lambda truth: truth.streams_open == 3 and truth.requests["subscribe"] == 4, PATIENCE
     )
-    # Named anew: followed anew.
+    # Named again: followed again.
     exporter.reload(bench.account(simulator, workflows=[first, second, third, late]))
     streaming(simulator, 4)
     for workflow in (first, second, third, late):
@@ -329,7 +329,7 @@ def test_changed_buckets_start_that_histogram_anew_and_no_other(
     assert metrics.total("workflow_run_duration_seconds_bucket", le="7.0") == 0
     assert metrics.total("workflow_time_to_start_seconds_count") == 1
     assert metrics.total("workflows_finished_total") == 1
-    assert "it starts anew" in caplog.text
+    assert "the histogram restarts at 0" in caplog.text
 
 
 def test_a_token_that_cannot_be_read_changes_nothing(bench: Bench, tmp_path: Path) -> None:
@@ -344,7 +344,7 @@ def test_a_token_that_cannot_be_read_changes_nothing(bench: Bench, tmp_path: Pat
     streaming(simulator, 1)
     vanished = _validated(studio, agency)
     file.unlink()
-    with pytest.raises(TokenUnreadable):
+    with pytest.raises(TokenUnreadableError):
         exporter.app.reload(vanished)
     assert [account.name for account in exporter.app.config.accounts] == ["studio"]
     assert exporter.scrape()("account_up", account="agency") is None

@@ -1,4 +1,4 @@
-"""A service that asks us to stay away, on whatever answer: whoever would ask does so."""
+"""A service that asks us to stay away, on whatever answer: anyone who would ask does so."""
 
 import time
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ def stays_away(
     """See that of these nothing is asked from the first such answer on until the wait is over."""
     exporter.until(lambda m: m.total("api_requests_total", endpoint=refused, code=str(code)) >= 1)
     began = time.monotonic()
-    # Whoever follows a stream wants another one now.
+    # Anyone who follows a stream wants another one now.
     simulator.drop_connections()
     # A moment for those that were under way together.
     time.sleep(0.3)

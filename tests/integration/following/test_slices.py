@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from exporter.observations import Traits
+from exporter.interfaces.observations import Traits
 from tests.integration.following.exporting import NO_LIMIT, PATIENCE, Bench, Exporter
 
 TEAM = {"label": "team", "from": "tag", "match": "^team[:=](.+)$", "values": 5}

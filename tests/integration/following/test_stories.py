@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from exporter.interfaces.views import WorkflowQuery, WorkflowStory
 from exporter.simulator import Simulator
-from exporter.views import WorkflowQuery, WorkflowStory
 from tests.integration.following.exporting import LISTED, PATIENCE, Bench, Exporter, hurried
 
 DAY = """

@@ -1,4 +1,4 @@
-"""What an exporter has counted, beside what whoever follows the service must have counted."""
+"""What an exporter has counted, beside what anyone who follows the service must have counted."""
 
 import time
 from collections import Counter

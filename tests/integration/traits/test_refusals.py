@@ -16,7 +16,7 @@ STORMS = [
     ({"kind": "status", "code": 404, "body": "html", "endpoints": ["subscribe", "get"]}, 12),
 ]
 LONGEST_BACKOFF_SECONDS = 60.0
-"""After a storm: whoever backed off in it comes back no later."""
+"""After a storm: the one who backed off in it comes back no later."""
 
 
 def through(simulator: Simulator, storm: dict[str, Any], seconds: float) -> None:

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.app import clocks
-from exporter.observations import Moment
+from exporter.app.app import clocks
+from exporter.interfaces.observations import Moment
 from tests.integration.traits.comparing import Cases
 
 

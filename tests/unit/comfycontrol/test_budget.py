@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.comfycontrol.budget import RequestBudget, Turn
-from exporter.comfycontrol.window import Limit, Purpose
-from exporter.comfycontrol.window_file import WindowFile
+from exporter.budget.budget import Permit, RequestBudget
+from exporter.budget.journal import RequestJournal
+from exporter.budget.sliding_window import Limit, Priority
 
 
 class Clock:
@@ -41,54 +41,54 @@ def make(clock: Clock, limit: Limit) -> RequestBudget:
     return RequestBudget("localhost", limit, monotonic=clock, wall=lambda: clock.now + 7000.0)
 
 
-def granted(turn: Turn) -> Turn:
+def granted(turn: Permit) -> Permit:
     assert turn.over.wait(10)
     assert turn.place is not None
     return turn
 
 
-def waits(turn: Turn) -> bool:
+def waits(turn: Permit) -> bool:
     """Whether it still waits, some time after it could have come."""
     return not turn.over.wait(0.05)
 
 
-def fill(budget: RequestBudget, purpose: Purpose, count: int) -> list[Turn]:
+def fill(budget: RequestBudget, purpose: Priority, count: int) -> list[Permit]:
     return [granted(budget.enter(purpose)) for _ in range(count)]
 
 
 def test_while_there_is_room_nobody_waits(budget: RequestBudget) -> None:
-    for turn in fill(budget, Purpose.NEW_STREAM, 10):
+    for turn in fill(budget, Priority.NEW_STREAM, 10):
         assert turn.wait()
     assert budget.reading().used == 10
 
 
 def test_past_the_limit_everybody_waits(budget: RequestBudget) -> None:
-    fill(budget, Purpose.NEW_STREAM, 10)
-    turns = [budget.enter(purpose) for purpose in Purpose]
+    fill(budget, Priority.NEW_STREAM, 10)
+    turns = [budget.enter(purpose) for purpose in Priority]
     assert all(waits(turn) for turn in turns)
 
 
 def test_a_period_after_an_answer_its_place_is_free_again(
     budget: RequestBudget, clock: Clock
 ) -> None:
-    turns = fill(budget, Purpose.NEW_STREAM, 10)
+    turns = fill(budget, Priority.NEW_STREAM, 10)
     turns[0].answered()
     clock.now += 10.0
     turns[1].answered()
-    granted(budget.enter(Purpose.NEW_STREAM))
-    assert waits(budget.enter(Purpose.NEW_STREAM))
+    granted(budget.enter(Priority.NEW_STREAM))
+    assert waits(budget.enter(Priority.NEW_STREAM))
 
 
 def test_a_place_that_was_not_used_is_free_at_once(budget: RequestBudget) -> None:
-    turns = fill(budget, Purpose.NEW_STREAM, 10)
-    waiting = budget.enter(Purpose.NEW_STREAM)
+    turns = fill(budget, Priority.NEW_STREAM, 10)
+    waiting = budget.enter(Priority.NEW_STREAM)
     turns[3].unused()
     granted(waiting)
     assert budget.reading().used == 10
 
 
 def test_giving_a_place_back_twice_frees_one(budget: RequestBudget) -> None:
-    turns = fill(budget, Purpose.NEW_STREAM, 10)
+    turns = fill(budget, Priority.NEW_STREAM, 10)
     turns[0].unused()
     turns[0].unused()
     turns[0].answered()
@@ -96,8 +96,8 @@ def test_giving_a_place_back_twice_frees_one(budget: RequestBudget) -> None:
 
 
 def test_first_come_first_served_within_a_purpose(budget: RequestBudget) -> None:
-    held = fill(budget, Purpose.NEW_STREAM, 10)
-    waiting = [budget.enter(Purpose.NEW_STREAM) for _ in range(10)]
+    held = fill(budget, Priority.NEW_STREAM, 10)
+    waiting = [budget.enter(Priority.NEW_STREAM) for _ in range(10)]
     for place, turn in enumerate(waiting):
         held[place].unused()
         granted(turn)
@@ -107,21 +107,21 @@ def test_first_come_first_served_within_a_purpose(budget: RequestBudget) -> None
 def test_the_most_urgent_goes_first_once_each_has_its_share(budget: RequestBudget) -> None:
     # But polls: time stands still, and no poll comes right after another. And but reconciling,
     # which does not take the last place.
-    others = {Purpose.POLL, Purpose.RECONCILE}
-    purposes = [purpose for purpose in Purpose if purpose not in others]
+    others = {Priority.POLL, Priority.RECONCILE}
+    purposes = [purpose for purpose in Priority if purpose not in others]
     for purpose in purposes:
         fill(budget, purpose, 1)
-    *_, last = fill(budget, Purpose.LIST_FIRST_PAGE, 10 - len(purposes))
+    *_, last = fill(budget, Priority.LIST_FIRST_PAGE, 10 - len(purposes))
     waiting = [budget.enter(purpose) for purpose in reversed(purposes)]
     for turn in reversed(waiting):
         last.unused()
         last = granted(turn)
 
 
-@pytest.mark.parametrize("purpose", [Purpose.RECONNECT, Purpose.RUNNERS])
-def test_no_purpose_starves(purpose: Purpose, budget: RequestBudget) -> None:
-    held = fill(budget, Purpose.LIST_FIRST_PAGE, 10)
-    urgent = [budget.enter(Purpose.LIST_FIRST_PAGE) for _ in range(10)]
+@pytest.mark.parametrize("purpose", [Priority.RECONNECT, Priority.RUNNERS])
+def test_no_purpose_starves(purpose: Priority, budget: RequestBudget) -> None:
+    held = fill(budget, Priority.LIST_FIRST_PAGE, 10)
+    urgent = [budget.enter(Priority.LIST_FIRST_PAGE) for _ in range(10)]
     last = budget.enter(purpose)
     held[0].unused()
     granted(last)
@@ -129,8 +129,8 @@ def test_no_purpose_starves(purpose: Purpose, budget: RequestBudget) -> None:
 
 
 def test_a_cancelled_wait_ends_at_once_and_is_out_of_the_way(budget: RequestBudget) -> None:
-    held = fill(budget, Purpose.NEW_STREAM, 10)
-    first, second = budget.enter(Purpose.NEW_STREAM), budget.enter(Purpose.NEW_STREAM)
+    held = fill(budget, Priority.NEW_STREAM, 10)
+    first, second = budget.enter(Priority.NEW_STREAM), budget.enter(Priority.NEW_STREAM)
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(first.wait)
         first.cancel()
@@ -141,7 +141,7 @@ def test_a_cancelled_wait_ends_at_once_and_is_out_of_the_way(budget: RequestBudg
 
 
 def test_cancelling_after_the_turn_has_come_changes_nothing(budget: RequestBudget) -> None:
-    turn = granted(budget.enter(Purpose.NEW_STREAM))
+    turn = granted(budget.enter(Priority.NEW_STREAM))
     turn.cancel()
     assert turn.wait()
     assert budget.reading().used == 1
@@ -151,7 +151,7 @@ def test_however_cancelling_and_granting_fall_together_no_place_is_lost(
     budget: RequestBudget,
 ) -> None:
     for _ in range(300):
-        turn = budget.enter(Purpose.NEW_STREAM)
+        turn = budget.enter(Priority.NEW_STREAM)
         turn.cancel()
         if turn.wait():
             turn.unused()
@@ -159,13 +159,13 @@ def test_however_cancelling_and_granting_fall_together_no_place_is_lost(
 
 
 def test_closing_ends_every_wait_and_those_that_come_later(budget: RequestBudget) -> None:
-    fill(budget, Purpose.NEW_STREAM, 10)
-    with ThreadPoolExecutor(4 * len(Purpose)) as threads:
-        turns = [budget.enter(purpose) for purpose in Purpose for _ in range(4)]
+    fill(budget, Priority.NEW_STREAM, 10)
+    with ThreadPoolExecutor(4 * len(Priority)) as threads:
+        turns = [budget.enter(purpose) for purpose in Priority for _ in range(4)]
         waiting = [threads.submit(turn.wait) for turn in turns]
         budget.close()
         assert [future.result(5) for future in waiting] == [False] * len(turns)
-    assert budget.enter(Purpose.LIST_FIRST_PAGE).wait() is False
+    assert budget.enter(Priority.LIST_FIRST_PAGE).wait() is False
     budget.close()
 
 
@@ -182,22 +182,22 @@ def test_closing_ends_its_thread(clock: Clock) -> None:
 def test_a_refusal_closes_it_for_all_until_the_service_says(
     budget: RequestBudget, clock: Clock
 ) -> None:
-    turn = granted(budget.enter(Purpose.NEW_STREAM))
+    turn = granted(budget.enter(Priority.NEW_STREAM))
     turn.refused(30.0)
-    waiting = budget.enter(Purpose.LIST_FIRST_PAGE)
+    waiting = budget.enter(Priority.LIST_FIRST_PAGE)
     clock.now += 29.9
-    poke = budget.enter(Purpose.RECONNECT)
+    poke = budget.enter(Priority.RECONNECT)
     assert waits(waiting)
     clock.now += 0.2
     poke.cancel()
-    budget.enter(Purpose.RECONNECT)
+    budget.enter(Priority.RECONNECT)
     granted(waiting)
 
 
 def test_without_a_word_of_the_service_it_closes_for_the_documented_cooldown(
     budget: RequestBudget, clock: Clock
 ) -> None:
-    granted(budget.enter(Purpose.NEW_STREAM)).refused(None)
+    granted(budget.enter(Priority.NEW_STREAM)).refused(None)
     assert budget.reading().cooldown_until == clock.now + 7000.0 + 10.0
 
 
@@ -205,8 +205,8 @@ def test_a_refusal_that_asks_for_no_wait_still_slows_us_down(
     budget: RequestBudget, clock: Clock
 ) -> None:
     # Or a service that always answers 429 with Retry-After: 0 would be asked without a pause.
-    granted(budget.enter(Purpose.NEW_STREAM)).refused(0.0)
-    assert waits(budget.enter(Purpose.NEW_STREAM))
+    granted(budget.enter(Priority.NEW_STREAM)).refused(0.0)
+    assert waits(budget.enter(Priority.NEW_STREAM))
     assert budget.reading().allowed == 5
 
 
@@ -214,8 +214,8 @@ def test_a_reading_tells_the_state(budget: RequestBudget, clock: Clock) -> None:
     fresh = budget.reading()
     assert (fresh.address, fresh.allowed, fresh.used) == ("localhost", 10, 0)
     assert (fresh.waited_seconds, fresh.cooldown_until) == (0.0, 0.0)
-    held = fill(budget, Purpose.NEW_STREAM, 10)
-    granted_later, cancelled = (budget.enter(Purpose.NEW_STREAM) for _ in range(2))
+    held = fill(budget, Priority.NEW_STREAM, 10)
+    granted_later, cancelled = (budget.enter(Priority.NEW_STREAM) for _ in range(2))
     clock.now += 3.0
     assert budget.reading().waited_seconds == 6.0
     held[0].unused()
@@ -235,8 +235,8 @@ def test_a_reading_tells_the_state(budget: RequestBudget, clock: Clock) -> None:
 def test_the_time_waited_never_falls_not_even_when_it_closes(
     budget: RequestBudget, clock: Clock
 ) -> None:
-    fill(budget, Purpose.NEW_STREAM, 10)
-    budget.enter(Purpose.NEW_STREAM)
+    fill(budget, Priority.NEW_STREAM, 10)
+    budget.enter(Priority.NEW_STREAM)
     clock.now += 3.0
     budget.close()
     assert budget.reading().waited_seconds == 3.0
@@ -253,7 +253,7 @@ def test_the_share_is_what_the_reserve_leaves(
     budget.close()
 
 
-@pytest.mark.parametrize("look", [RequestBudget.reading, lambda b: b.enter(Purpose.NEW_STREAM)])
+@pytest.mark.parametrize("look", [RequestBudget.reading, lambda b: b.enter(Priority.NEW_STREAM)])
 def test_it_is_told_when_the_share_is_cut_and_when_it_is_whole_again(
     look: Callable[[RequestBudget], object], clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -261,10 +261,10 @@ def test_it_is_told_when_the_share_is_cut_and_when_it_is_whole_again(
     caplog.set_level("INFO")
     budget = make(clock, Limit(requests=10, reserve=0.0))
     try:
-        turns = fill(budget, Purpose.NEW_STREAM, 4)
+        turns = fill(budget, Priority.NEW_STREAM, 4)
         turns[0].refused(None)
         (line,) = caplog.records
-        assert "the share of requests is cut" in line.message
+        assert "request share reduced" in line.message
         assert (line.__dict__["from"], line.__dict__["to"]) == (10, 5)
         # The cooldown, and a period for each request that comes back.
         assert line.__dict__["whole_in_seconds"] == 10 + 5 * 10
@@ -279,12 +279,12 @@ def test_it_is_told_when_the_share_is_cut_and_when_it_is_whole_again(
         look(budget)
         assert budget.reading().allowed == 10
         (_, line) = caplog.records
-        assert line.message == "the share of requests is whole again"
+        assert line.message == "request share restored"
     finally:
         budget.close()
 
 
-class SlowFile(WindowFile):
+class SlowFile(RequestJournal):
     """On a disk that does not answer until it is told to."""
 
     def __init__(self, path: Path) -> None:
@@ -314,16 +314,16 @@ def test_a_disk_that_does_not_answer_holds_up_requests_and_nobody_else(
     slow: tuple[RequestBudget, SlowFile],
 ) -> None:
     budget, file = slow
-    first, second = fill(budget, Purpose.NEW_STREAM, 2)
+    first, second = fill(budget, Priority.NEW_STREAM, 2)
     file.goes_on.clear()
     file.writing.clear()
-    third = budget.enter(Purpose.NEW_STREAM)
+    third = budget.enter(Priority.NEW_STREAM)
     assert file.writing.wait(10)
     # None of these waits: a loop with all the streams calls them.
     first.answered()
     second.refused(1.0)
     assert budget.reading().used == 3
-    fourth = budget.enter(Purpose.NEW_STREAM)
+    fourth = budget.enter(Priority.NEW_STREAM)
     fourth.cancel()
     assert not third.over.is_set()
     file.goes_on.set()
@@ -332,11 +332,11 @@ def test_a_disk_that_does_not_answer_holds_up_requests_and_nobody_else(
 
 @pytest.mark.parametrize("end", [lambda b, t: t.cancel(), lambda b, t: b.close()])
 def test_who_is_cancelled_while_it_is_noted_gives_its_place_back(
-    end: Callable[[RequestBudget, Turn], None], slow: tuple[RequestBudget, SlowFile]
+    end: Callable[[RequestBudget, Permit], None], slow: tuple[RequestBudget, SlowFile]
 ) -> None:
     budget, file = slow
     file.goes_on.clear()
-    turn = budget.enter(Purpose.NEW_STREAM)
+    turn = budget.enter(Priority.NEW_STREAM)
     assert file.writing.wait(10)
     end(budget, turn)
     assert turn.wait() is False
@@ -349,9 +349,9 @@ def test_what_was_answered_is_noted_by_the_end(
     slow: tuple[RequestBudget, SlowFile], tmp_path: Path, clock: Clock
 ) -> None:
     budget, _ = slow
-    (turn,) = fill(budget, Purpose.NEW_STREAM, 1)
+    (turn,) = fill(budget, Priority.NEW_STREAM, 1)
     turn.answered()
     budget.close()
-    memory = WindowFile(tmp_path / "window", bytes(16)).memory
+    memory = RequestJournal(tmp_path / "window", bytes(16)).memory
     assert memory is not None
     assert [each.answered for each in memory.requests] == [clock.now]

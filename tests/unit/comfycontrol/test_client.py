@@ -12,19 +12,19 @@ import requests
 import responses
 
 from exporter.comfycontrol import (
-    BadRequest,
+    BadRequestError,
     Client,
-    Forbidden,
-    NotFound,
-    RateLimited,
-    Redirected,
+    ForbiddenError,
+    NotFoundError,
+    RateLimitedError,
+    RedirectedError,
     RequestRecord,
-    ServerFault,
+    ServerFaultError,
     ServiceError,
     StreamEnding,
-    Unauthorized,
-    Unreachable,
-    Unusable,
+    UnauthorizedError,
+    UnreachableError,
+    UnusableError,
 )
 from exporter.comfycontrol.connections import make_tls_context
 
@@ -41,7 +41,8 @@ TOKEN = "cfc_secret"
 NOW = 1705329000.0
 
 
-# Nothing here connects, and reading the authorities anew for each test would take most of the time.
+# Nothing here connects, and reading the authorities again for each test would take most of the
+# time.
 one_tls_context = functools.cache(make_tls_context)
 
 
@@ -144,15 +145,15 @@ def test_subscribe(client: Client, records: list[RequestRecord]) -> None:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (400, BadRequest),
-        (401, Unauthorized),
-        (403, Forbidden),
-        (404, NotFound),
-        (429, RateLimited),
-        *((status, ServerFault) for status in (500, 502, 503, 504, 520, 599)),
-        *((status, ServerFault) for status in (402, 405, 408, 410, 418, 451, 600, 999)),
-        *((status, Redirected) for status in (300, 301, 302, 303, 304, 307, 308)),
-        *((status, Unusable) for status in (201, 202, 204, 206)),
+        (400, BadRequestError),
+        (401, UnauthorizedError),
+        (403, ForbiddenError),
+        (404, NotFoundError),
+        (429, RateLimitedError),
+        *((status, ServerFaultError) for status in (500, 502, 503, 504, 520, 599)),
+        *((status, ServerFaultError) for status in (402, 405, 408, 410, 418, 451, 600, 999)),
+        *((status, RedirectedError) for status in (300, 301, 302, 303, 304, 307, 308)),
+        *((status, UnusableError) for status in (201, 202, 204, 206)),
     ],
 )
 def test_statuses(
@@ -224,18 +225,18 @@ def test_a_refusal_counts_only_where_it_is_the_services_own(
     service: responses.RequestsMock,
     records: list[RequestRecord],
 ) -> None:
-    for status, own in ((400, BadRequest), (403, Forbidden), (404, NotFound)):
+    for status, own in ((400, BadRequestError), (403, ForbiddenError), (404, NotFoundError)):
         for url in (LIST, GET, SUBSCRIBE):
             service.upsert(responses.GET, url, status=status, body=body, content_type=kind or None)
         with pytest.raises(ServiceError) as caught:
             ask(client, endpoint)
-        assert type(caught.value) is (own if is_own else ServerFault)
+        assert type(caught.value) is (own if is_own else ServerFaultError)
         assert caught.value.code == str(status)
         assert "message" not in str(caught.value)
     assert [record.code for record in records] == ["400", "403", "404"]
 
 
-@pytest.mark.parametrize(("status", "kind"), [(401, Unauthorized), (429, RateLimited)])
+@pytest.mark.parametrize(("status", "kind"), [(401, UnauthorizedError), (429, RateLimitedError)])
 @pytest.mark.parametrize("body", [HTML, OWN, ""])
 def test_a_401_and_a_429_mean_the_same_whoever_says_it(
     status: int,
@@ -332,7 +333,7 @@ def test_retry_after_of_an_answer_that_is_none(
     content_type: str, body: str, client: Client, service: responses.RequestsMock
 ) -> None:
     service.get(LIST, body=body, content_type=content_type, headers={"Retry-After": "7"})
-    with pytest.raises(Unusable) as caught:
+    with pytest.raises(UnusableError) as caught:
         client.list_workflows(page=1)
     assert caught.value.retry_after == 7.0
 
@@ -366,7 +367,7 @@ def test_content_types(
     if is_usable:
         ask(client, endpoint)
     else:
-        with pytest.raises(Unusable, match="content type") as caught:
+        with pytest.raises(UnusableError, match="content type") as caught:
             ask(client, endpoint)
         assert caught.value.code == "200"
     assert [record.code for record in records] == ["200"]
@@ -377,7 +378,7 @@ def test_encodings_that_were_not_asked_for(
     encoding: str, client: Client, service: responses.RequestsMock
 ) -> None:
     service.get(LIST, json={"workflows": []}, headers={"Content-Encoding": encoding})
-    with pytest.raises(Unusable, match="encoding"):
+    with pytest.raises(UnusableError, match="encoding"):
         client.list_workflows(page=1)
 
 
@@ -388,7 +389,7 @@ def test_documents_that_are_none(
 ) -> None:
     for url in (LIST, GET):
         service.get(url, body=body, content_type="application/json")
-    with pytest.raises(Unusable) as caught:
+    with pytest.raises(UnusableError) as caught:
         ask(client, endpoint)
     assert caught.value.code == "200"
     assert caught.value.__context__ is None
@@ -433,7 +434,7 @@ def test_errors_hold_nothing_of_what_was_sent(
     records: list[RequestRecord],
 ) -> None:
     service.get(SUBSCRIBE, body=error)
-    with pytest.raises(Unreachable) as caught:
+    with pytest.raises(UnreachableError) as caught:
         client.subscribe(WORKFLOW)
     text = "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value))
     assert TOKEN not in text
@@ -449,7 +450,7 @@ def test_a_token_that_no_header_can_hold_is_not_sent(
 ) -> None:
     with (
         Client(URL, lambda: token, max_streams=1, on_request=records.append) as client,
-        pytest.raises(Unauthorized) as caught,
+        pytest.raises(UnauthorizedError) as caught,
     ):
         client.list_workflows(page=1)
     assert caught.value.code == "error"

@@ -10,8 +10,8 @@ import pytest
 from exporter.comfycontrol.documents import MAX_TAGS
 from exporter.comfycontrol.listing import (
     MAX_BODY_SIZE,
-    MalformedDetail,
-    MalformedListing,
+    MalformedDetailError,
+    MalformedListingError,
     WorkflowDetail,
     WorkflowPage,
     WorkflowSummary,
@@ -113,7 +113,7 @@ def test_an_empty_list_may_be_written_as_null_or_left_out(body: bytes) -> None:
 
 @pytest.mark.parametrize("body", [b'{"workflows": null, "total": 3}', b'{"total": 3}', b"{}"])
 def test_a_list_that_is_missing_though_there_are_some_is_no_page(body: bytes) -> None:
-    with pytest.raises(MalformedListing):
+    with pytest.raises(MalformedListingError):
         parse_page(body)
 
 
@@ -122,7 +122,7 @@ def test_a_list_that_is_missing_though_there_are_some_is_no_page(body: bytes) ->
     [b"", b"null", b"[]", b"{}", b'{"workflows":{}}', b"<html>", b"\xff"],
 )
 def test_what_is_no_page(body: bytes) -> None:
-    with pytest.raises(MalformedListing):
+    with pytest.raises(MalformedListingError):
         parse_page(body)
 
 
@@ -173,5 +173,5 @@ def test_a_workflow_in_full_with_fields_that_are_wrong() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"status":3}', b" " * (MAX_BODY_SIZE + 1)])
 def test_what_is_no_workflow(body: bytes) -> None:
-    with pytest.raises(MalformedDetail):
+    with pytest.raises(MalformedDetailError):
         parse_detail(body)

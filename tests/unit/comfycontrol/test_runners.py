@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from exporter.comfycontrol.runners import MalformedRunners, Runner, RunnerPage, parse_runners
+from exporter.comfycontrol.runners import MalformedRunnersError, Runner, RunnerPage, parse_runners
 
 
 def page(*entries: Any, **fields: Any) -> RunnerPage:
@@ -45,5 +45,5 @@ def test_an_empty_list_has_several_forms(fields: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"runners": 7}', b'{"runners"', b"<html>"])
 def test_what_is_no_list_of_runners_is_refused(body: bytes) -> None:
-    with pytest.raises(MalformedRunners):
+    with pytest.raises(MalformedRunnersError):
         parse_runners(body)

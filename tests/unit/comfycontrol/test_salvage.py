@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from exporter.comfycontrol.documents import MalformedDocument
+from exporter.comfycontrol.documents import MalformedDocumentError
 from exporter.comfycontrol.listing import (
     MAX_BODY_SIZE,
     MOST_ROWS,
-    MalformedListing,
+    MalformedListingError,
     WorkflowPage,
     parse_detail,
     parse_page,
@@ -109,7 +109,7 @@ def test_a_comma_that_is_missing_costs_no_row() -> None:
 )
 def test_a_page_that_breaks_off_is_none(rows: int, tail: str) -> None:
     text = '{"workflows": [' + ",".join(row(n) for n in range(rows)) + tail
-    with pytest.raises(MalformedListing):
+    with pytest.raises(MalformedListingError):
         parse_page(text.encode())
 
 
@@ -178,7 +178,7 @@ def test_the_largest_document_is_read_or_refused_in_bounded_time(kind: str) -> N
     body = head + middle * times + tail
     parse: Any = parse_page if b"workflows" in head else parse_detail
     began = time.process_time()
-    with contextlib.suppress(MalformedDocument):
+    with contextlib.suppress(MalformedDocumentError):
         parse(body)
     # Measured: 4 s at the most, on a busy machine. Of anything quadratic it would be hours.
     assert time.process_time() - began < 30

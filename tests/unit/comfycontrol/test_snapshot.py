@@ -11,7 +11,7 @@ from exporter.comfycontrol.documents import MAX_DEPTH
 from exporter.comfycontrol.snapshot import (
     MAX_SNAPSHOT_SIZE,
     Cause,
-    MalformedSnapshot,
+    MalformedSnapshotError,
     Snapshot,
     parse_snapshot,
 )
@@ -64,7 +64,7 @@ def test_snapshots_of_the_service(data: str, expected: Snapshot) -> None:
     ],
 )
 def test_what_is_no_snapshot(data: str) -> None:
-    with pytest.raises(MalformedSnapshot):
+    with pytest.raises(MalformedSnapshotError):
         parse_snapshot(data)
 
 
@@ -169,5 +169,5 @@ def test_size_is_capped() -> None:
     frame = '{"status":"running","x":"%s"}'
     fits = frame % ("x" * (MAX_SNAPSHOT_SIZE - len(frame) + 2))
     assert parse_snapshot(fits).snapshot.status == "running"
-    with pytest.raises(MalformedSnapshot):
+    with pytest.raises(MalformedSnapshotError):
         parse_snapshot(fits + " ")

@@ -10,11 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from exporter.comfycontrol import window_file
-from exporter.comfycontrol.budget import RequestBudget
+from exporter.budget import journal
+from exporter.budget.budget import RequestBudget
+from exporter.budget.journal import RequestJournal
+from exporter.budget.sliding_window import (
+    UNDER_WAY_SECONDS,
+    EarlierRequest,
+    Limit,
+    Priority,
+    WindowMemory,
+)
 from exporter.comfycontrol.client import Timeouts
-from exporter.comfycontrol.window import UNDER_WAY_SECONDS, EarlierRequest, Limit, Memory, Purpose
-from exporter.comfycontrol.window_file import WindowFile
 
 BOOT = bytes(range(16))
 LATER_BOOT = bytes(range(1, 17))
@@ -25,15 +31,17 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "requests.window"
 
 
-def begun(path: Path, records: int, memory: Memory | None = None, boot: bytes = BOOT) -> WindowFile:
+def begun(
+    path: Path, records: int, memory: WindowMemory | None = None, boot: bytes = BOOT
+) -> RequestJournal:
     """A file that goes on from what it tells."""
-    file = WindowFile(path, boot)
-    assert file.begin(memory or file.memory or Memory(), records)
+    file = RequestJournal(path, boot)
+    assert file.begin(memory or file.memory or WindowMemory(), records)
     return file
 
 
-def told(path: Path, boot: bytes = BOOT) -> Memory:
-    memory = WindowFile(path, boot).memory
+def told(path: Path, boot: bytes = BOOT) -> WindowMemory:
+    memory = RequestJournal(path, boot).memory
     assert memory is not None
     return memory
 
@@ -43,17 +51,17 @@ def sent(path: Path) -> list[float]:
 
 
 def test_where_there_is_no_file_nothing_is_known(path: Path) -> None:
-    assert WindowFile(path, BOOT).memory is None
+    assert RequestJournal(path, BOOT).memory is None
 
 
 def test_the_next_process_finds_what_was_asked(path: Path) -> None:
-    file = begun(path, 4, Memory(since=0.5))
+    file = begun(path, 4, WindowMemory(since=0.5))
     first, second, third = file.sent(1.0), file.sent(2.0), file.sent(3.0)
     file.answered(first, 1.5)
     file.answered(third, -math.inf)
     file.refused(99.0, 7.5)
     # Nothing is closed nor flushed: this is how a `kill -9` leaves it.
-    assert told(path) == Memory(
+    assert told(path) == WindowMemory(
         (
             EarlierRequest(1.0, 1.5),
             EarlierRequest(2.0, None),
@@ -87,7 +95,7 @@ def test_one_that_is_under_way_does_not_give_way(path: Path) -> None:
 
 
 def test_where_some_have_given_way_it_is_whole_from_the_oldest_on(path: Path) -> None:
-    file = begun(path, 3, Memory(since=0.5))
+    file = begun(path, 3, WindowMemory(since=0.5))
     for moment in (1.0, 2.0):
         file.answered(file.sent(moment), moment)
     assert told(path).since == 0.5
@@ -100,9 +108,9 @@ def test_another_life_of_the_machine_knows_nothing(path: Path) -> None:
     file = begun(path, 4)
     file.sent(1.0)
     file.refused(99.0, 7.5)
-    assert WindowFile(path, LATER_BOOT).memory is None
+    assert RequestJournal(path, LATER_BOOT).memory is None
     begun(path, 4, boot=LATER_BOOT)
-    assert WindowFile(path, BOOT).memory is None
+    assert RequestJournal(path, BOOT).memory is None
 
 
 @pytest.mark.parametrize(("records", "kept"), [(2, [2.0, 3.0]), (7, [1.0, 2.0, 3.0])])
@@ -119,7 +127,7 @@ def test_another_limit_forgets_nothing(path: Path, records: int, kept: list[floa
 
 
 def test_it_grows_while_requests_are_under_way(path: Path) -> None:
-    file = begun(path, 2, Memory(since=0.5))
+    file = begun(path, 2, WindowMemory(since=0.5))
     under_way = [file.sent(1.0), file.sent(2.0)]
     file.grow(6)
     file.grow(3)
@@ -164,33 +172,33 @@ def test_a_damaged_file_is_no_memory(path: Path, damage: Callable[[bytes], bytes
         Limit(),
         monotonic=lambda: now,
         wall=lambda: now,
-        file=WindowFile(path, BOOT),
+        file=RequestJournal(path, BOOT),
         fresh=False,
     )
     assert budget.reading().used == 0
     assert budget.reading().cooldown_until == 0
-    turn = budget.enter(Purpose.NEW_STREAM)
+    turn = budget.enter(Priority.NEW_STREAM)
     assert turn.wait()
     turn.answered()
     # The second goes as one of the ten that the limit leaves.
     now = 6.9
-    assert not budget.enter(Purpose.NEW_STREAM).over.wait(0.05)
+    assert not budget.enter(Priority.NEW_STREAM).over.wait(0.05)
     budget.close()
     # From then on it is whole again.
-    assert told(path) == Memory((EarlierRequest(5.0, 5.0),), since=5.0)
+    assert told(path) == WindowMemory((EarlierRequest(5.0, 5.0),), since=5.0)
 
 
 def test_where_it_cannot_be_made_nothing_is_remembered(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    file = WindowFile(tmp_path / "missing" / "requests.window", BOOT)
+    file = RequestJournal(tmp_path / "missing" / "requests.window", BOOT)
     assert file.memory is None
-    assert not file.begin(Memory(), 4)
+    assert not file.begin(WindowMemory(), 4)
     file.answered(file.sent(1.0), 1.5)
     file.refused(2.0, 7.5)
     file.grow(7)
     assert [record.message for record in caplog.records] == [
-        "requests cannot be remembered over a restart"
+        "cannot save the request journal: the next start begins with fewer requests"
     ]
 
 
@@ -216,20 +224,20 @@ def test_what_cannot_be_noted_is_said_once_and_leaves_a_file_that_tells_nothing(
     file.refused(3.0, 7.5)
     assert len(caplog.records) == 1
     # It could be believed, and lacks a request.
-    assert WindowFile(path, BOOT).memory is None
+    assert RequestJournal(path, BOOT).memory is None
 
 
 def test_once_there_is_room_again_it_is_whole_from_then_on(
     path: Path, full: pytest.MonkeyPatch
 ) -> None:
-    file = WindowFile(path, BOOT)
-    assert not file.begin(Memory(), 4)
+    file = RequestJournal(path, BOOT)
+    assert not file.begin(WindowMemory(), 4)
     slow = file.sent(1.0)
     file.refused(99.0, 7.5)
     full.undo()
     file.sent(2.0)
     file.answered(slow, 3.0)
-    assert told(path) == Memory((EarlierRequest(2.0, None),), 2.0, 99.0, 7.5)
+    assert told(path) == WindowMemory((EarlierRequest(2.0, None),), 2.0, 99.0, 7.5)
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
@@ -250,25 +258,25 @@ def test_a_file_that_cannot_be_written_is_not_believed(
         Limit(reserve=0.0),
         monotonic=lambda: 20.0,
         wall=lambda: 20.0,
-        file=WindowFile(path, BOOT),
+        file=RequestJournal(path, BOOT),
         fresh=False,
     )
-    assert not budget.enter(Purpose.NEW_STREAM).over.wait(0.05)
+    assert not budget.enter(Priority.NEW_STREAM).over.wait(0.05)
     budget.close()
 
 
 def test_of_this_machine(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def on_this_machine() -> WindowFile:
-        file = WindowFile.on_this_machine(path)
-        file.begin(file.memory or Memory(), 4)
+    def on_this_machine() -> RequestJournal:
+        file = RequestJournal.on_this_machine(path)
+        file.begin(file.memory or WindowMemory(), 4)
         return file
 
     on_this_machine().sent(1.0)
-    assert on_this_machine().memory == Memory((EarlierRequest(1.0, None),))
+    assert on_this_machine().memory == WindowMemory((EarlierRequest(1.0, None),))
     # Where nothing tells one life from another, times that lie ahead do.
-    monkeypatch.setattr(window_file, "_BOOT_ID", path.with_name("none"))
+    monkeypatch.setattr(journal, "_BOOT_ID", path.with_name("none"))
     assert on_this_machine().memory is None
-    assert on_this_machine().memory == Memory()
+    assert on_this_machine().memory == WindowMemory()
 
 
 LIMIT = Limit(requests=4, per=10.0, reserve=0)
@@ -288,7 +296,7 @@ class Machine:
             limit,
             monotonic=lambda: self.now,
             wall=lambda: self.now,
-            file=WindowFile(self._path, BOOT),
+            file=RequestJournal(self._path, BOOT),
             fresh=fresh,
         )
         self._budgets.append(budget)
@@ -308,7 +316,7 @@ def machine(path: Path) -> Iterator[Machine]:
 
 def test_a_budget_goes_on_where_the_earlier_one_was_killed(machine: Machine) -> None:
     first = machine.start()
-    turns = [first.enter(Purpose.LIST_FIRST_PAGE) for _ in range(4)]
+    turns = [first.enter(Priority.LIST_FIRST_PAGE) for _ in range(4)]
     assert all(turn.wait() for turn in turns)
     turns[0].answered()
     turns[1].unused()
@@ -334,9 +342,9 @@ def test_those_an_earlier_process_left_under_way_hold_nobody_up_for_longer(
     machine: Machine,
 ) -> None:
     first = machine.start()
-    assert first.enter(Purpose.LIST_FIRST_PAGE).wait()
+    assert first.enter(Priority.LIST_FIRST_PAGE).wait()
     second = machine.start()
-    turns = [second.enter(Purpose.LIST_FIRST_PAGE) for _ in range(3)]
+    turns = [second.enter(Priority.LIST_FIRST_PAGE) for _ in range(3)]
     assert all(turn.wait() for turn in turns)
     for turn in turns:
         turn.answered()
@@ -350,10 +358,10 @@ def test_what_was_not_known_by_one_is_not_known_by_the_next(machine: Machine) ->
     machine.now += 5.0
     # The file is whole, but only for five seconds.
     second = machine.start(fresh=False)
-    turn = second.enter(Purpose.LIST_FIRST_PAGE)
+    turn = second.enter(Priority.LIST_FIRST_PAGE)
     assert not turn.over.wait(0.05)
     machine.now += 5.0
-    second.enter(Purpose.LIST_FIRST_PAGE)
+    second.enter(Priority.LIST_FIRST_PAGE)
     assert turn.wait()
 
 
@@ -363,7 +371,7 @@ def test_a_start_without_memory_says_so(machine: Machine, caplog: pytest.LogCapt
     machine.now += 20.0
     machine.start(fresh=False)
     assert [record.message for record in caplog.records] == [
-        "what was asked before is not known: fewer requests at first"
+        "no record of earlier requests: starting with fewer requests"
     ]
 
 
@@ -371,7 +379,7 @@ def test_a_limit_that_was_raised_is_remembered_whole(machine: Machine, path: Pat
     budget = machine.start()
     budget.change(Limit(requests=40, per=10.0, reserve=0))
     for _ in range(20):
-        turn = budget.enter(Purpose.LIST_FIRST_PAGE)
+        turn = budget.enter(Priority.LIST_FIRST_PAGE)
         assert turn.wait()
         turn.answered()
     assert machine.start(Limit(requests=40, per=10.0, reserve=0)).reading().used == 20

@@ -31,7 +31,7 @@ def test_a_message_says_reason_and_remedy_and_no_secret(path: Path) -> None:
     assert not fault.reason.endswith(".")
     assert fault.remedy
     assert "Planted" not in f"{error} {error!r} {error.faults!r}"
-    # Whoever prints the chain of causes must not find there what the message left out.
+    # Anyone who prints the chain of causes must not find there what the message left out.
     assert error.__cause__ is None
     assert error.__context__ is None
 

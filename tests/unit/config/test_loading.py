@@ -11,7 +11,7 @@ from exporter.config import (
     ConfigError,
     Fault,
     Listing,
-    TokenUnreadable,
+    TokenUnreadableError,
     check,
     from_environment,
     load,
@@ -250,7 +250,7 @@ def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         raise PermissionError(13, "Permission denied", "secret-folder")
 
     path = written(tmp_path, MINIMAL)
-    monkeypatch.setattr("exporter.plain_files.os.open", refuse)
+    monkeypatch.setattr("exporter.files.plain.os.open", refuse)
     (fault,) = faults(path)
     assert fault.reason == "cannot be read: permission denied"
 
@@ -452,5 +452,5 @@ def test_a_token_file_that_goes_away_later(tmp_path: Path) -> None:
     (tmp_path / "t").write_text("cfc_two\n")
     assert token.read() == "cfc_two"
     (tmp_path / "t").unlink()
-    with pytest.raises(TokenUnreadable, match="does not exist"):
+    with pytest.raises(TokenUnreadableError, match="does not exist"):
         token.read()

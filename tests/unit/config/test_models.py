@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from exporter.comfycontrol.window import Limit
+from exporter.budget.sliding_window import Limit
 from exporter.config import Account, Config, Listing, Metrics, RateLimit
 from exporter.config.accounts import WAYS_IN
 from exporter.config.durations import PATTERN

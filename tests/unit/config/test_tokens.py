@@ -12,7 +12,7 @@ import pytest
 import structlog
 from pydantic import ValidationError
 
-from exporter.config import Account, Config, Listing, Push, TokenSource, TokenUnreadable
+from exporter.config import Account, Config, Listing, Push, TokenSource, TokenUnreadableError
 
 SECRET = "cfc_PlantedSecret"
 
@@ -115,7 +115,7 @@ def test_a_literal_token_is_stripped() -> None:
 def test_a_file_that_holds_no_token(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "token"
     path.write_bytes(content)
-    with pytest.raises(TokenUnreadable) as caught:
+    with pytest.raises(TokenUnreadableError) as caught:
         TokenSource.file(path).read()
     assert caught.value.reason == reason
     assert str(caught.value).startswith(f"token file {str(path)!r} {reason}. ")
@@ -124,7 +124,7 @@ def test_a_file_that_holds_no_token(tmp_path: Path, content: bytes, reason: str)
 
 
 def test_a_literal_that_is_too_long() -> None:
-    with pytest.raises(TokenUnreadable, match=r"^token is longer than 16 KiB\. "):
+    with pytest.raises(TokenUnreadableError, match=r"^token is longer than 16 KiB\. "):
         TokenSource.literal("x" * 16_385)
 
 
@@ -138,7 +138,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         Path("a\0b"): "has a name that no file can have",
         Path("/etc/hostname/x"): "cannot be read: not a directory",
     }.items():
-        with pytest.raises(TokenUnreadable) as caught:
+        with pytest.raises(TokenUnreadableError) as caught:
             TokenSource.file(path).read()
         assert caught.value.reason == reason
 
@@ -146,8 +146,8 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise PermissionError(13, "Permission denied")
 
     (tmp_path / "token").write_text(SECRET)
-    monkeypatch.setattr("exporter.plain_files.os.open", refuse)
-    with pytest.raises(TokenUnreadable, match="cannot be read: permission denied"):
+    monkeypatch.setattr("exporter.files.plain.os.open", refuse)
+    with pytest.raises(TokenUnreadableError, match="cannot be read: permission denied"):
         TokenSource.file(tmp_path / "token").read()
 
 
@@ -166,5 +166,5 @@ def test_models_in_python_read_no_file() -> None:
 
 
 def test_a_source_without_anything_says_so() -> None:
-    with pytest.raises(TokenUnreadable, match="was not given"):
+    with pytest.raises(TokenUnreadableError, match="was not given"):
         TokenSource().read()

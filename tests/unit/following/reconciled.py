@@ -5,15 +5,15 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
+from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import (
-    BadRequest,
+    BadRequestError,
     Call,
     ServiceError,
-    TooLarge,
+    TooLargeError,
     WorkflowPage,
     WorkflowSummary,
 )
-from exporter.comfycontrol.window import Purpose
 from exporter.following.list_pages import ListPages
 from exporter.following.page_observations import observations_of
 from exporter.following.paging import PageToRead
@@ -21,9 +21,9 @@ from exporter.following.reconciler import Reconciler
 from exporter.following.reconciling import ListTerms, Pace, Reconciliation
 from exporter.following.service_clock import ServiceClock
 from exporter.following.stop import Stop
+from exporter.interfaces.observations import DOCUMENTED_ENDS, Moment
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.store import Store
-from exporter.observations import DOCUMENTED_ENDS, Moment
 from exporter.retrying import Backoff
 from tests.unit.ledger.ledgers import T0, Clocks, counter, make_ledger, uuid
 
@@ -34,7 +34,7 @@ TERMS = {"studio": AccountTerms(LOOKBACK, listed=True)}
 
 
 class Silent:
-    """Whoever is told of pages."""
+    """Anyone who is told of pages."""
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         """Takes whatever it is told."""
@@ -48,9 +48,9 @@ class Straight:
         self.account = "studio"
         self.client = service
 
-    def ask(self, purpose: Purpose, stop: Stop, request: Callable[[Call], Any], **_: Any) -> Any:
+    def ask(self, purpose: Priority, stop: Stop, request: Callable[[Call], Any], **_: Any) -> Any:
         """Ask at once."""
-        assert purpose is Purpose.RECONCILE
+        assert purpose is Priority.RECONCILE
         return request(Call())
 
 
@@ -159,10 +159,10 @@ class Service:
             name = None
         size = min(per_page, self.per_page)
         if size > self.longest:
-            raise TooLarge("list: the body is too long", code="200")
+            raise TooLargeError("list: the body is too long", code="200")
         first = (page - self.first_page) * size
         if first >= self.deepest:
-            raise BadRequest("list: answered with status 400", code="400")
+            raise BadRequestError("list: answered with status 400", code="400")
         rows = tuple(self.shown(name)[max(0, first) : first + size]) if first >= 0 else ()
         return WorkflowPage(
             rows, self._total(name), self.malformed, len(rows), self.now() + self.clock
@@ -203,7 +203,7 @@ class World:
             top_again=inf,
             now=self.clocks,
             backoff=Backoff(lambda: 0.5),
-            turns=(Purpose.RECONCILE, Purpose.RECONCILE),
+            turns=(Priority.RECONCILE, Priority.RECONCILE),
         )
         self.reconciler = Reconciler(
             "studio",

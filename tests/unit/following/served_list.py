@@ -5,23 +5,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
+from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import (
-    BadRequest,
-    NotFound,
-    ServerFault,
+    BadRequestError,
+    NotFoundError,
+    ServerFaultError,
     ServiceError,
-    TooLarge,
+    TooLargeError,
     WorkflowPage,
     WorkflowSummary,
 )
-from exporter.comfycontrol.window import Purpose
 from exporter.following.list_pages import ListPages
-from exporter.observations import Moment
+from exporter.interfaces.observations import Moment
 from exporter.retrying import Backoff
 
 Answer = TypeVar("Answer")
 
-REFUSALS = {400: BadRequest, 404: NotFound}
+REFUSALS = {400: BadRequestError, 404: NotFoundError}
 
 
 @dataclass(repr=False)
@@ -77,9 +77,9 @@ class ServedList:
             first = self._refused(self.beyond, {"last": last}, first)
         shown = self.rows[first : first + given]
         if sum(self.weights.get(each.id, 1) for each in shown) > self.most_at_once:
-            raise TooLarge("list: the body is too long", code="200")
+            raise TooLargeError("list: the body is too long", code="200")
         if any(each.id in self.cursed for each in shown):
-            raise ServerFault("list: answered with status 500", code="500")
+            raise ServerFaultError("list: answered with status 500", code="500")
         return WorkflowPage(
             workflows=tuple(shown),
             total=self._told(first, len(shown)),
@@ -96,7 +96,7 @@ class ServedList:
 
     def _refused(self, manner: str | int, instead: dict[str, int], otherwise: int) -> int:
         if manner == 500:
-            raise ServerFault("list: answered with status 500", code="500")
+            raise ServerFaultError("list: answered with status 500", code="500")
         if isinstance(manner, int):
             raise REFUSALS[manner](f"list: answered with status {manner}", code=str(manner))
         return instead.get(manner, otherwise)
@@ -144,7 +144,7 @@ class Listed:
 
     def ask(
         self,
-        purpose: Purpose,
+        purpose: Priority,
         stop: object,
         request: Callable[[object], Answer],
         *,

@@ -7,29 +7,29 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
+from exporter.budget.budget import RequestBudget
+from exporter.budget.sliding_window import Limit, Priority
 from exporter.comfycontrol import (
-    Aborted,
-    BadRequest,
+    AbortedError,
+    BadRequestError,
     Call,
     Client,
-    Forbidden,
-    NotFound,
-    RateLimited,
-    Redirected,
-    ServerFault,
+    ForbiddenError,
+    NotFoundError,
+    RateLimitedError,
+    RedirectedError,
+    ServerFaultError,
     ServiceError,
-    Unauthorized,
-    Unreachable,
-    Unusable,
+    UnauthorizedError,
+    UnreachableError,
+    UnusableError,
 )
-from exporter.comfycontrol.budget import RequestBudget
-from exporter.comfycontrol.window import Limit, Purpose
 from exporter.following.access import AccountAccess
 from exporter.following.ending import Answering
-from exporter.following.stop import Stop, Stopped
+from exporter.following.stop import Stop, StoppedError
 from exporter.retrying import Backoff
 
-REFUSED = Unauthorized("subscribe: answered with status 401", code="401")
+REFUSED = UnauthorizedError("subscribe: answered with status 401", code="401")
 
 
 class Clock:
@@ -74,7 +74,7 @@ class Bench:
     def ask(
         self,
         answer: object,
-        purpose: Purpose = Purpose.NEW_STREAM,
+        purpose: Priority = Priority.NEW_STREAM,
         *,
         stop: Stop | None = None,
         about_one: bool = False,
@@ -89,7 +89,7 @@ class Bench:
         return self.access.ask(purpose, stop or Stop(), request, about_one=about_one)
 
     def refuse(self) -> None:
-        with pytest.raises(Unauthorized):
+        with pytest.raises(UnauthorizedError):
             self.ask(REFUSED)
 
 
@@ -143,31 +143,31 @@ def test_a_good_answer_brings_it_up(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("error", "purpose", "up", "answered"),
     [
-        (Unauthorized("", code="401"), Purpose.NEW_STREAM, False, True),
-        (Unauthorized("", code="401"), Purpose.LIST_FIRST_PAGE, False, True),
-        (Unauthorized("", code="error"), Purpose.NEW_STREAM, False, False),
-        (Forbidden("", code="403"), Purpose.LIST_FIRST_PAGE, False, True),
-        (Forbidden("", code="403"), Purpose.NEW_STREAM, True, True),
-        (NotFound("", code="404"), Purpose.NEW_STREAM, True, True),
-        (BadRequest("", code="400"), Purpose.LIST_DEEPER_PAGE, True, True),
-        (BadRequest("", code="400"), Purpose.LIST_FIRST_PAGE, False, True),
+        (UnauthorizedError("", code="401"), Priority.NEW_STREAM, False, True),
+        (UnauthorizedError("", code="401"), Priority.LIST_FIRST_PAGE, False, True),
+        (UnauthorizedError("", code="error"), Priority.NEW_STREAM, False, False),
+        (ForbiddenError("", code="403"), Priority.LIST_FIRST_PAGE, False, True),
+        (ForbiddenError("", code="403"), Priority.NEW_STREAM, True, True),
+        (NotFoundError("", code="404"), Priority.NEW_STREAM, True, True),
+        (BadRequestError("", code="400"), Priority.LIST_DEEPER_PAGE, True, True),
+        (BadRequestError("", code="400"), Priority.LIST_FIRST_PAGE, False, True),
         # So a wrong address answers, too: it is no answer of the service's.
-        (NotFound("", code="404"), Purpose.LIST_FIRST_PAGE, False, False),
-        (ServerFault("", code="404"), Purpose.LIST_FIRST_PAGE, False, False),
-        (ServerFault("", code="405"), Purpose.LIST_FIRST_PAGE, False, False),
-        (Redirected("", code="301"), Purpose.LIST_FIRST_PAGE, False, False),
-        (Unusable("", code="200"), Purpose.LIST_FIRST_PAGE, False, False),
-        (ServerFault("", code="503"), Purpose.NEW_STREAM, False, True),
+        (NotFoundError("", code="404"), Priority.LIST_FIRST_PAGE, False, False),
+        (ServerFaultError("", code="404"), Priority.LIST_FIRST_PAGE, False, False),
+        (ServerFaultError("", code="405"), Priority.LIST_FIRST_PAGE, False, False),
+        (RedirectedError("", code="301"), Priority.LIST_FIRST_PAGE, False, False),
+        (UnusableError("", code="200"), Priority.LIST_FIRST_PAGE, False, False),
+        (ServerFaultError("", code="503"), Priority.NEW_STREAM, False, True),
         # An edge's page in the place of the service's own refusal.
-        (ServerFault("", code="404"), Purpose.NEW_STREAM, False, True),
-        (ServerFault("", code="403"), Purpose.LIST_FIRST_PAGE, False, True),
-        (Unreachable("", reason="connect"), Purpose.NEW_STREAM, False, False),
-        (Unreachable("", reason="broken", code="200"), Purpose.LIST_FIRST_PAGE, False, True),
-        (RateLimited("", code="429"), Purpose.NEW_STREAM, None, True),
+        (ServerFaultError("", code="404"), Priority.NEW_STREAM, False, True),
+        (ServerFaultError("", code="403"), Priority.LIST_FIRST_PAGE, False, True),
+        (UnreachableError("", reason="connect"), Priority.NEW_STREAM, False, False),
+        (UnreachableError("", reason="broken", code="200"), Priority.LIST_FIRST_PAGE, False, True),
+        (RateLimitedError("", code="429"), Priority.NEW_STREAM, None, True),
     ],
 )
 def test_what_a_first_answer_says_of_the_account(
-    bench: Bench, error: ServiceError, purpose: Purpose, up: bool | None, answered: bool
+    bench: Bench, error: ServiceError, purpose: Priority, up: bool | None, answered: bool
 ) -> None:
     with pytest.raises(type(error)):
         bench.ask(error, purpose)
@@ -179,15 +179,15 @@ def test_what_a_first_answer_says_of_the_account(
     ("error", "purpose", "told"),
     [
         # Of one id, or of a word that the service does not know: it is well.
-        (NotFound("", code="404"), Purpose.NEW_STREAM, None),
-        (BadRequest("", code="400"), Purpose.LIST_DEEPER_PAGE, None),
-        (ServerFault("", code="503"), Purpose.NEW_STREAM, "503"),
-        (Unauthorized("", code="401"), Purpose.LIST_FIRST_PAGE, "401"),
-        (RateLimited("", code="429"), Purpose.NEW_STREAM, "429"),
+        (NotFoundError("", code="404"), Priority.NEW_STREAM, None),
+        (BadRequestError("", code="400"), Priority.LIST_DEEPER_PAGE, None),
+        (ServerFaultError("", code="503"), Priority.NEW_STREAM, "503"),
+        (UnauthorizedError("", code="401"), Priority.LIST_FIRST_PAGE, "401"),
+        (RateLimitedError("", code="429"), Priority.NEW_STREAM, "429"),
     ],
 )
 def test_the_last_error_is_none_of_one_id(
-    bench: Bench, error: ServiceError, purpose: Purpose, told: str | None
+    bench: Bench, error: ServiceError, purpose: Priority, told: str | None
 ) -> None:
     with pytest.raises(type(error)):
         bench.ask(error, purpose)
@@ -198,10 +198,10 @@ def test_the_last_error_is_none_of_one_id(
 @pytest.mark.parametrize(
     "error",
     [
-        Unauthorized("", code="401"),
-        Forbidden("", code="403"),
-        NotFound("", code="404"),
-        BadRequest("", code="400"),
+        UnauthorizedError("", code="401"),
+        ForbiddenError("", code="403"),
+        NotFoundError("", code="404"),
+        BadRequestError("", code="400"),
     ],
 )
 def test_a_refusal_of_what_is_extra_says_nothing_of_the_account(
@@ -212,24 +212,24 @@ def test_a_refusal_of_what_is_extra_says_nothing_of_the_account(
 
     before = bench.access.health()
     with pytest.raises(type(error)):
-        bench.access.ask(Purpose.RECONCILE, Stop(), refuse, is_extra=True)
+        bench.access.ask(Priority.RECONCILE, Stop(), refuse, is_extra=True)
     assert bench.access.health() == before
     # Nor is a token taken for good that was refused elsewhere.
     bench.refuse()
     bench.clock.now += 1000
     with pytest.raises(type(error)):
-        bench.access.ask(Purpose.RECONCILE, Stop(), refuse, is_extra=True)
+        bench.access.ask(Priority.RECONCILE, Stop(), refuse, is_extra=True)
     assert bench.access.health().up is False
 
 
 def test_a_wrong_address_is_suspected_once(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.access.need_list(needed=True)
     for _ in range(3):
-        with pytest.raises(NotFound):
-            bench.ask(NotFound("", code="404"), Purpose.LIST_FIRST_PAGE)
+        with pytest.raises(NotFoundError):
+            bench.ask(NotFoundError("", code="404"), Priority.LIST_FIRST_PAGE)
         # So a wrong address answers for every id.
-        with pytest.raises(NotFound):
-            bench.ask(NotFound("", code="404"), Purpose.NEW_STREAM)
+        with pytest.raises(NotFoundError):
+            bench.ask(NotFoundError("", code="404"), Priority.NEW_STREAM)
     assert not bench.access.health().answered
     (line,) = [r for r in caplog.records if "base_url" in r.message]
     assert line.__dict__["base_url"] == "http://localhost"
@@ -241,9 +241,9 @@ def test_one_page_of_an_edge_does_not_make_the_address_suspect(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(2):
-        with pytest.raises(Unusable):
-            bench.ask(Unusable("", code="200"), Purpose.LIST_FIRST_PAGE)
-    bench.ask("page", Purpose.LIST_FIRST_PAGE)
+        with pytest.raises(UnusableError):
+            bench.ask(UnusableError("", code="200"), Priority.LIST_FIRST_PAGE)
+    bench.ask("page", Priority.LIST_FIRST_PAGE)
     assert "base_url" not in caplog.text
 
 
@@ -252,8 +252,8 @@ def test_the_first_refusal_of_a_token_says_what_it_looks_like(
 ) -> None:
     bench.token_shape = "has quotes or brackets around it"
     for _ in range(3):
-        with pytest.raises(Unauthorized):
-            bench.ask(Unauthorized("", code="401"), Purpose.LIST_FIRST_PAGE)
+        with pytest.raises(UnauthorizedError):
+            bench.ask(UnauthorizedError("", code="401"), Priority.LIST_FIRST_PAGE)
         bench.clock.now += 1000
     (line,) = [r for r in caplog.records if "refuses this account's token" in r.message]
     assert line.__dict__["token_shape"] == "has quotes or brackets around it"
@@ -262,12 +262,12 @@ def test_the_first_refusal_of_a_token_says_what_it_looks_like(
 def test_an_address_that_was_right_is_not_suspected(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bench.ask("page", Purpose.LIST_FIRST_PAGE)
+    bench.ask("page", Priority.LIST_FIRST_PAGE)
     bench.clock.now += 5
     for _ in range(9):
         bench.clock.now += 10
-        with pytest.raises(NotFound):
-            bench.ask(NotFound("", code="404"), Purpose.LIST_FIRST_PAGE)
+        with pytest.raises(NotFoundError):
+            bench.ask(NotFoundError("", code="404"), Priority.LIST_FIRST_PAGE)
     health = bench.access.health()
     assert (health.up, health.answered) == (False, True)
     assert health.reason == "there is no list at its address (404)"
@@ -278,8 +278,8 @@ def test_it_is_down_since_the_first_of_several_bad_answers(bench: Bench) -> None
     bench.ask("page")
     for now in (1010.0, 1020.0, 1030.0):
         bench.clock.now = now
-        with pytest.raises(ServerFault):
-            bench.ask(ServerFault("", code="500"))
+        with pytest.raises(ServerFaultError):
+            bench.ask(ServerFaultError("", code="500"))
     assert bench.access.health().up
     bench.clock.now = 1040.0
     assert bench.access.health().down_since == 1010.0
@@ -289,14 +289,14 @@ def test_it_is_down_since_the_first_of_several_bad_answers(bench: Bench) -> None
 
 
 def test_an_edges_403_for_the_list_closes_no_gate(bench: Bench) -> None:
-    with pytest.raises(ServerFault):
-        bench.ask(ServerFault("", code="403"), Purpose.LIST_FIRST_PAGE)
+    with pytest.raises(ServerFaultError):
+        bench.ask(ServerFaultError("", code="403"), Priority.LIST_FIRST_PAGE)
     bench.ask("page")
     assert bench.reloads == 0
 
 
 def test_only_a_usable_answer_lets_refusals_be_believed(bench: Bench) -> None:
-    for error in (NotFound("", code="404"), ServerFault("", code="403")):
+    for error in (NotFoundError("", code="404"), ServerFaultError("", code="403")):
         with pytest.raises(type(error)):
             bench.ask(error)
     assert bench.access.refusals._answering is None
@@ -306,14 +306,14 @@ def test_only_a_usable_answer_lets_refusals_be_believed(bench: Bench) -> None:
 
 def test_a_429_says_nothing_of_the_account(bench: Bench) -> None:
     bench.ask("page")
-    with pytest.raises(RateLimited):
-        bench.ask(RateLimited("", code="429", retry_after=7.0))
+    with pytest.raises(RateLimitedError):
+        bench.ask(RateLimitedError("", code="429", retry_after=7.0))
     assert bench.access.health().up
 
 
 def test_a_429_closes_the_budget_for_as_long_as_it_says(bench: Bench) -> None:
-    with pytest.raises(RateLimited):
-        bench.ask(RateLimited("", code="429", retry_after=7.0))
+    with pytest.raises(RateLimitedError):
+        bench.ask(RateLimitedError("", code="429", retry_after=7.0))
     assert bench.budget.reading().cooldown_until == 1007.0
 
 
@@ -334,7 +334,7 @@ def test_stopping_ends_the_wait_in_the_budget(threads: ThreadPoolExecutor) -> No
     stop = Stop()
     waiting = threads.submit(bench.ask, "page", stop=stop)
     stop.ask()
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         waiting.result(5)
     bench.budget.close()
 
@@ -345,7 +345,7 @@ def test_stopping_ends_the_wait_at_the_gate(threads: ThreadPoolExecutor) -> None
     stop = Stop()
     waiting = threads.submit(bench.ask, "page", stop=stop)
     stop.ask()
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         waiting.result(5)
     bench.budget.close()
 
@@ -354,12 +354,12 @@ def test_stopping_aborts_the_call_that_is_under_way(
     bench: Bench, threads: ThreadPoolExecutor
 ) -> None:
     stop, probe = Stop(), Probe()
-    asking = threads.submit(bench.access.ask, Purpose.NEW_STREAM, stop, probe)
+    asking = threads.submit(bench.access.ask, Priority.NEW_STREAM, stop, probe)
     call = probe.made.get(timeout=5)
     stop.ask()
     assert call.aborted
-    probe.answers.put(Aborted(""))
-    with pytest.raises(Stopped):
+    probe.answers.put(AbortedError(""))
+    with pytest.raises(StoppedError):
         asking.result(5)
     assert not bench.access.health().answered
 
@@ -368,15 +368,15 @@ def test_what_nobody_wants_any_more_is_not_asked_and_costs_nothing(bench: Bench)
     def request(_: Call) -> None:
         pytest.fail("it was asked")
 
-    with pytest.raises(Stopped):
-        bench.access.ask(Purpose.NEW_STREAM, Stop(), request, still_wanted=lambda: False)
+    with pytest.raises(StoppedError):
+        bench.access.ask(Priority.NEW_STREAM, Stop(), request, still_wanted=lambda: False)
     assert bench.budget.reading().used == 0
 
 
 def test_who_is_stopped_already_asks_nothing(bench: Bench) -> None:
     stop = Stop()
     stop.ask()
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         bench.ask("page", stop=stop)
     assert bench.budget.reading().used == 0
 
@@ -390,7 +390,7 @@ def test_after_a_401_one_tries_for_all_and_the_others_go_on_after_it(
     bench.refuse()
     probe = Probe()
     asking = [
-        threads.submit(bench.access.ask, Purpose.NEW_STREAM, Stop(), probe) for _ in range(15)
+        threads.submit(bench.access.ask, Priority.NEW_STREAM, Stop(), probe) for _ in range(15)
     ]
     probe.made.get(timeout=5)
     assert probe.made.empty()
@@ -408,13 +408,15 @@ def test_while_it_is_refused_they_try_one_after_the_other(
 ) -> None:
     bench.refuse()
     probe = Probe()
-    asking = [threads.submit(bench.access.ask, Purpose.NEW_STREAM, Stop(), probe) for _ in range(4)]
+    asking = [
+        threads.submit(bench.access.ask, Priority.NEW_STREAM, Stop(), probe) for _ in range(4)
+    ]
     for _ in range(4):
         probe.made.get(timeout=5)
         assert probe.made.empty()
         probe.answers.put(REFUSED)
     for future in asking:
-        with pytest.raises(Unauthorized):
+        with pytest.raises(UnauthorizedError):
             future.result(5)
     # The token is read again before every try: its file may have been rotated.
     assert bench.reloads == 4
@@ -424,7 +426,7 @@ def test_between_two_tries_it_backs_off(threads: ThreadPoolExecutor) -> None:
     bench = Bench(jitter=1.0)
     bench.refuse()
     stop, probe = Stop(), Probe()
-    asking = threads.submit(bench.access.ask, Purpose.NEW_STREAM, stop, probe)
+    asking = threads.submit(bench.access.ask, Priority.NEW_STREAM, stop, probe)
     with pytest.raises(queue.Empty):
         probe.made.get(timeout=0.05)
     bench.clock.now += 1.0
@@ -441,43 +443,43 @@ def test_requests_that_are_refused_together_are_one_step_of_the_backoff(
     bench.jitter = 1.0
     probes = [Probe() for _ in range(10)]
     asking = [
-        threads.submit(bench.access.ask, Purpose.NEW_STREAM, Stop(), probe) for probe in probes
+        threads.submit(bench.access.ask, Priority.NEW_STREAM, Stop(), probe) for probe in probes
     ]
     for probe in probes:
         probe.made.get(timeout=5)
     for probe in probes:
         probe.answers.put(REFUSED)
     for future in asking:
-        with pytest.raises(Unauthorized):
+        with pytest.raises(UnauthorizedError):
             future.result(5)
     bench.clock.now += 1.0
     assert bench.ask("page") == "page"
 
 
 def test_a_403_for_the_list_closes_the_gate_as_a_401_does(bench: Bench) -> None:
-    with pytest.raises(Forbidden):
-        bench.ask(Forbidden("", code="403"), Purpose.LIST_FIRST_PAGE)
+    with pytest.raises(ForbiddenError):
+        bench.ask(ForbiddenError("", code="403"), Priority.LIST_FIRST_PAGE)
     bench.ask("page")
     assert bench.reloads == 1
 
 
 def test_a_403_for_one_id_closes_nothing(bench: Bench) -> None:
-    with pytest.raises(Forbidden):
-        bench.ask(Forbidden("", code="403"), Purpose.NEW_STREAM)
+    with pytest.raises(ForbiddenError):
+        bench.ask(ForbiddenError("", code="403"), Priority.NEW_STREAM)
     bench.ask("page")
     assert bench.reloads == 0
 
 
 def test_while_the_account_is_refused_a_403_says_nothing_of_the_id(bench: Bench) -> None:
-    with pytest.raises(Forbidden):
-        bench.ask(Forbidden("", code="403"), Purpose.LIST_FIRST_PAGE)
+    with pytest.raises(ForbiddenError):
+        bench.ask(ForbiddenError("", code="403"), Priority.LIST_FIRST_PAGE)
     # Or every id would be given up, one after the other, for what is wrong with the account.
-    with pytest.raises(Unauthorized):
-        bench.ask(Forbidden("", code="403"), Purpose.NEW_STREAM)
+    with pytest.raises(UnauthorizedError):
+        bench.ask(ForbiddenError("", code="403"), Priority.NEW_STREAM)
     assert not bench.access.health().up
 
 
-@pytest.mark.parametrize("error", [NotFound("", code="404"), BadRequest("", code="400")])
+@pytest.mark.parametrize("error", [NotFoundError("", code="404"), BadRequestError("", code="400")])
 def test_an_answer_about_one_id_opens_the_gate(bench: Bench, error: ServiceError) -> None:
     bench.refuse()
     with pytest.raises(type(error)):
@@ -488,8 +490,8 @@ def test_an_answer_about_one_id_opens_the_gate(bench: Bench, error: ServiceError
 
 def test_a_server_fault_opens_no_gate_and_lets_the_next_one_try(bench: Bench) -> None:
     bench.refuse()
-    with pytest.raises(ServerFault):
-        bench.ask(ServerFault("", code="500"))
+    with pytest.raises(ServerFaultError):
+        bench.ask(ServerFaultError("", code="500"))
     bench.ask("page")
     bench.ask("page")
     assert bench.reloads == 2
@@ -500,12 +502,12 @@ def test_who_tries_and_is_stopped_lets_the_next_one_try(
 ) -> None:
     bench.refuse()
     stop, probe = Stop(), Probe()
-    trying = threads.submit(bench.access.ask, Purpose.NEW_STREAM, stop, probe)
+    trying = threads.submit(bench.access.ask, Priority.NEW_STREAM, stop, probe)
     probe.made.get(timeout=5)
     waiting = threads.submit(bench.ask, "page")
     stop.ask()
-    probe.answers.put(Aborted(""))
-    with pytest.raises(Stopped):
+    probe.answers.put(AbortedError(""))
+    with pytest.raises(StoppedError):
         trying.result(5)
     assert waiting.result(5) == "page"
 
@@ -528,14 +530,14 @@ def test_all_who_wait_at_the_gate_can_be_stopped_while_one_tries(
 ) -> None:
     bench.refuse()
     probe = Probe()
-    trying = threads.submit(bench.access.ask, Purpose.NEW_STREAM, Stop(), probe)
+    trying = threads.submit(bench.access.ask, Priority.NEW_STREAM, Stop(), probe)
     probe.made.get(timeout=5)
     stops = [Stop() for _ in range(10)]
     waiting: list[Future[object]] = [threads.submit(bench.ask, "page", stop=stop) for stop in stops]
     for stop in stops:
         stop.ask()
     for future in waiting:
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedError):
             future.result(5)
     probe.answers.put("stream")
     assert trying.result(5) == "stream"
@@ -551,5 +553,5 @@ def test_the_gate_of_one_account_is_not_that_of_another(bench: Bench) -> None:
         monotonic=bench.clock,
         backoff=Backoff(lambda: 1.0),
     )
-    assert other.ask(Purpose.NEW_STREAM, Stop(), lambda _: "stream") == "stream"
+    assert other.ask(Priority.NEW_STREAM, Stop(), lambda _: "stream") == "stream"
     assert threading.active_count() < 50

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from exporter.comfycontrol import Call, Client, ServerFault, Unauthorized
-from exporter.comfycontrol.budget import RequestBudget
-from exporter.comfycontrol.window import Limit, Purpose
+from exporter.budget.budget import RequestBudget
+from exporter.budget.sliding_window import Limit, Priority
+from exporter.comfycontrol import Call, Client, ServerFaultError, UnauthorizedError
 from exporter.following.access import AccountAccess
-from exporter.following.stop import Stopped
+from exporter.following.stop import StoppedError
 from exporter.following.threads import CallThreads
 from exporter.retrying import Backoff
 
-REFUSED = Unauthorized("subscribe: answered with status 401", code="401")
+REFUSED = UnauthorizedError("subscribe: answered with status 401", code="401")
 SOON = 10.0
 
 
@@ -74,7 +74,7 @@ class Bench:
             return answer
 
         return await self.access.ask_on_loop(
-            Purpose.NEW_STREAM,
+            Priority.NEW_STREAM,
             self.pool,
             request,
             still_wanted=lambda: wanted,
@@ -123,9 +123,9 @@ async def cancelled(*tasks: "asyncio.Task[object]") -> bool:
 def test_an_answer_is_handed_back_and_an_error_raised(bench: Bench) -> None:
     async def work() -> None:
         assert await bench.ask("here") == "here"
-        with pytest.raises(ServerFault):
-            await bench.ask(ServerFault("subscribe: answered with status 500", code="500"))
-        with pytest.raises(Stopped):
+        with pytest.raises(ServerFaultError):
+            await bench.ask(ServerFaultError("subscribe: answered with status 500", code="500"))
+        with pytest.raises(StoppedError):
             await bench.ask(wanted=False)
         assert bench.used == 2
 
@@ -159,7 +159,7 @@ def test_closing_the_budget_ends_those_who_wait(make_bench: MakeBench) -> None:
         task = asyncio.create_task(bench.ask())
         await asyncio.sleep(0)
         bench.budget.close()
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedError):
             await task
 
     run(work())
@@ -219,7 +219,7 @@ def test_where_no_thread_is_to_be_had_the_place_is_given_back(
 
 def test_one_tries_a_refused_token_for_all_and_then_all_pass(bench: Bench) -> None:
     async def work() -> None:
-        with pytest.raises(Unauthorized):
+        with pytest.raises(UnauthorizedError):
             await bench.ask(REFUSED)
         tasks = [asyncio.create_task(bench.ask()) for _ in range(20)]
         await asyncio.sleep(0.05)

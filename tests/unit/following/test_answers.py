@@ -2,29 +2,29 @@
 
 import pytest
 
+from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import (
-    Forbidden,
-    NotFound,
-    Redirected,
-    ServerFault,
+    ForbiddenError,
+    NotFoundError,
+    RedirectedError,
+    ServerFaultError,
     ServiceError,
-    Unauthorized,
-    Unreachable,
-    Unusable,
+    UnauthorizedError,
+    UnreachableError,
+    UnusableError,
 )
-from exporter.comfycontrol.window import Purpose
 from exporter.following.answers import (
     GRACE_SECONDS,
     HOLD_SECONDS,
     SETTLED_SECONDS,
     Answers,
-    Cause,
+    DownReason,
     cause_of,
 )
 
-FAULT = ServerFault("", code="503")
-REFUSED = Unauthorized("", code="401")
-LIST, POLL, STREAM = Purpose.LIST_FIRST_PAGE, Purpose.POLL, Purpose.NEW_STREAM
+FAULT = ServerFaultError("", code="503")
+REFUSED = UnauthorizedError("", code="401")
+LIST, POLL, STREAM = Priority.LIST_FIRST_PAGE, Priority.POLL, Priority.NEW_STREAM
 
 
 def listed() -> Answers:
@@ -131,7 +131,7 @@ def test_without_a_list_it_is_up_while_streams_open_and_polls_are_refused() -> N
 
 def test_what_was_answered_long_ago_speaks_for_nothing() -> None:
     answers = Answers()
-    answers.usable(Purpose.CAUSE, 0.0)
+    answers.usable(Priority.CAUSE, 0.0)
     for now in range(10, 400, 5):
         answers.failed(STREAM, FAULT, float(now))
     assert answers.health(400.0).down_since == HOLD_SECONDS
@@ -147,10 +147,10 @@ def test_the_cause_is_that_of_the_latest_bad_answer() -> None:
     for now in range(900, 960, 5):
         answers.failed(LIST, FAULT, float(now))
     assert answers.health(960.0).cause == "server_errors"
-    answers.failed(LIST, Unreachable("", reason="connect"), 961.0)
+    answers.failed(LIST, UnreachableError("", reason="connect"), 961.0)
     assert answers.health(961.0).cause == "no_answer"
     # What is not needed says nothing of it.
-    answers.failed(STREAM, NotFound("", code="404"), 962.0)
+    answers.failed(STREAM, NotFoundError("", code="404"), 962.0)
     assert answers.health(962.0).cause == "no_answer"
 
 
@@ -166,7 +166,7 @@ def test_an_account_that_is_listed_no_more_needs_its_list_no_more() -> None:
 def test_what_is_compared_at_leisure_is_not_needed() -> None:
     answers = listed()
     for now in range(5, 600, 5):
-        answers.failed(Purpose.RECONCILE, FAULT, float(now))
+        answers.failed(Priority.RECONCILE, FAULT, float(now))
         answers.usable(LIST, float(now))
     assert answers.health(600.0).up
 
@@ -185,36 +185,39 @@ def test_after_the_last_request_nothing_changes() -> None:
     ("error", "cause"),
     [
         (REFUSED, "token_refused"),
-        (Unauthorized("", code="error"), "token_refused"),
-        (Forbidden("", code="403"), "not_listed"),
-        (NotFound("", code="404"), "not_listed"),
-        (ServerFault("", code="500"), "server_errors"),
-        (ServerFault("", code="403"), "unusable"),
-        (Redirected("", code="302"), "unusable"),
-        (Unusable("", code="200"), "unusable"),
-        (Unreachable("", reason="broken", code="200"), "unusable"),
-        (Unreachable("", reason="dns"), "no_answer"),
+        (UnauthorizedError("", code="error"), "token_refused"),
+        (ForbiddenError("", code="403"), "not_listed"),
+        (NotFoundError("", code="404"), "not_listed"),
+        (ServerFaultError("", code="500"), "server_errors"),
+        (ServerFaultError("", code="403"), "unusable"),
+        (RedirectedError("", code="302"), "unusable"),
+        (UnusableError("", code="200"), "unusable"),
+        (UnreachableError("", reason="broken", code="200"), "unusable"),
+        (UnreachableError("", reason="dns"), "no_answer"),
     ],
 )
-def test_causes(error: ServiceError, cause: Cause) -> None:
+def test_causes(error: ServiceError, cause: DownReason) -> None:
     assert cause_of(error) == cause
 
 
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (Unauthorized("list: x", code="401"), "its token is refused (401)"),
-        (Unauthorized("list: x", code="error"), "its token cannot be sent"),
-        (Forbidden("list: x", code="403"), "its list is refused (403)"),
-        (NotFound("list: x", code="404"), "there is no list at its address (404)"),
-        (Redirected("x", code="302"), "its address sends elsewhere (302), which is not followed"),
-        (ServerFault("x", code="503"), "the service fails (503)"),
-        (ServerFault("x", code="404"), "something before the service refuses (404)"),
+        (UnauthorizedError("list: x", code="401"), "its token is refused (401)"),
+        (UnauthorizedError("list: x", code="error"), "its token cannot be sent"),
+        (ForbiddenError("list: x", code="403"), "its list is refused (403)"),
+        (NotFoundError("list: x", code="404"), "there is no list at its address (404)"),
         (
-            Unreachable("list: the name of the host could not be resolved", reason="dns"),
+            RedirectedError("x", code="302"),
+            "its address sends elsewhere (302), which is not followed",
+        ),
+        (ServerFaultError("x", code="503"), "the service fails (503)"),
+        (ServerFaultError("x", code="404"), "something before the service refuses (404)"),
+        (
+            UnreachableError("list: the name of the host could not be resolved", reason="dns"),
             "the name of the host could not be resolved",
         ),
-        (Unreachable("", reason="tls"), "no usable answer (error)"),
+        (UnreachableError("", reason="tls"), "no usable answer (error)"),
     ],
 )
 def test_why_an_account_is_down_is_told_in_words(error: ServiceError, says: str) -> None:

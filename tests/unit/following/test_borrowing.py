@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
+from exporter.app.handing_back import read, written
 from exporter.following.borrowing import AGAIN_SECONDS, BorrowedWorkflows
-from exporter.handing_back import read, written
+from exporter.interfaces.observations import FailureCause, GivenUp, Moment, Observation, Status
 from exporter.ledger.lending import Borrowed
-from exporter.observations import FailureCause, GivenUp, Moment, Observation, Status
 
 ONE, TWO = "a1b2c3d4-e5f6-7890-abcd-ef1234567890", "a1b2c3d4-e5f6-7890-abcd-ef1234567891"
 

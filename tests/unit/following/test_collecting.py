@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from exporter.comfycontrol import ServerFault, Unusable
-from exporter.comfycontrol.window import Purpose
+from exporter.budget.sliding_window import Priority
+from exporter.comfycontrol import ServerFaultError, UnusableError
 from exporter.following.collecting import CAUSE_SECONDS, CAUSES_AT_ONCE, DebtCollector
-from exporter.following.stop import Stop, Stopped
-from exporter.observations import Moment
+from exporter.following.stop import Stop, StoppedError
+from exporter.interfaces.observations import Moment
 
 PATIENCE = 10.0
 
@@ -24,13 +24,13 @@ class Asking:
     def __init__(self) -> None:
         self.asked: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self.answers: dict[str, queue.SimpleQueue[object]] = {}
-        self.purposes: set[Purpose] = set()
+        self.purposes: set[Priority] = set()
 
     def ask(
         self,
         workflow_id: str,
         way: str,
-        purpose: Purpose,
+        purpose: Priority,
         stop: Stop,
         *,
         wanted: Callable[[], bool],
@@ -40,7 +40,7 @@ class Asking:
         assert at_most == CAUSE_SECONDS
         self.purposes.add(purpose)
         answers = self.answers.setdefault(workflow_id, queue.SimpleQueue())
-        with stop.interrupting(lambda: answers.put(Stopped())):
+        with stop.interrupting(lambda: answers.put(StoppedError())):
             self.asked.put((workflow_id, way))
             answer = answers.get(timeout=PATIENCE)
         if isinstance(answer, BaseException):
@@ -104,14 +104,15 @@ def test_a_few_at_a_time_and_the_longest_waiting_first(bench: Bench) -> None:
     bench.at(1.0)
     assert bench.asking.asked.empty()
     # What failed makes room for the next.
-    bench.answer("1", ServerFault("", code="500"))
+    bench.answer("1", ServerFaultError("", code="500"))
     bench.at(1.0)
     assert bench.asked() == ("4", "stream")
-    assert bench.asking.purposes == {Purpose.CAUSE}
+    assert bench.asking.purposes == {Priority.CAUSE}
 
 
 @pytest.mark.parametrize(
-    "answer", [True, False, Unusable("", code="200"), ServerFault("", code="404"), ValueError()]
+    "answer",
+    [True, False, UnusableError("", code="200"), ServerFaultError("", code="404"), ValueError()],
 )
 def test_what_is_still_owed_is_asked_for_by_the_other_way_later(
     bench: Bench, answer: object
@@ -130,7 +131,7 @@ def test_a_wait_that_the_service_asks_for_is_kept(bench: Bench) -> None:
     bench.register.owed = {"a": True}
     bench.at(0.0)
     bench.asked()
-    bench.answer("a", ServerFault("", code="503", retry_after=70.0))
+    bench.answer("a", ServerFaultError("", code="503", retry_after=70.0))
     bench.at(69.9)
     assert bench.asking.asked.empty()
     bench.at(70.0)

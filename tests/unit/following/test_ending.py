@@ -5,18 +5,18 @@ from dataclasses import replace
 import pytest
 
 from exporter.comfycontrol import (
-    Aborted,
-    BadRequest,
-    Forbidden,
-    NotFound,
-    RateLimited,
-    Redirected,
-    ServerFault,
+    AbortedError,
+    BadRequestError,
+    ForbiddenError,
+    NotFoundError,
+    RateLimitedError,
+    RedirectedError,
+    ServerFaultError,
     ServiceError,
     StreamEnding,
-    Unauthorized,
-    Unreachable,
-    Unusable,
+    UnauthorizedError,
+    UnreachableError,
+    UnusableError,
 )
 from exporter.following.ending import (
     Answering,
@@ -31,7 +31,7 @@ from exporter.following.ending import (
     reason_of_refusal,
     refused_again,
 )
-from exporter.following.telemetry import StreamEnd
+from exporter.interfaces.telemetry import StreamEnd
 
 EOF, CUT = StreamEnding.EOF, StreamEnding.CUT
 SILENT, OVERSIZE, ABORTED = StreamEnding.SILENT, StreamEnding.OVERSIZE, StreamEnding.ABORTED
@@ -102,40 +102,40 @@ def test_after_stream(reason: StreamEnd, action: str) -> None:
 @pytest.mark.parametrize(
     ("error", "believed", "then", "reason"),
     [
-        (BadRequest("", code="400"), False, Next("back_off"), "refused"),
-        (BadRequest("", code="400"), True, Next("give_up", "malformed"), "refused"),
-        (Unauthorized("", code="401"), False, Next("reconnect"), "refused"),
-        (Unauthorized("", code="error"), False, Next("reconnect"), "refused"),
-        (Unauthorized("", code="401"), True, Next("reconnect"), "refused"),
-        (Forbidden("", code="403"), False, Next("back_off"), "refused"),
-        (Forbidden("", code="403"), True, Next("give_up", "forbidden"), "refused"),
-        (NotFound("", code="404"), False, Next("back_off"), "refused"),
-        (NotFound("", code="404"), True, Next("give_up", "not_found"), "refused"),
-        (RateLimited("", code="429"), False, Next("reconnect"), "refused"),
-        (RateLimited("", code="429", retry_after=3600.0), False, Next("reconnect"), "refused"),
-        (ServerFault("", code="500"), False, Next("back_off"), "refused"),
-        (ServerFault("", code="500"), True, Next("back_off"), "refused"),
+        (BadRequestError("", code="400"), False, Next("back_off"), "refused"),
+        (BadRequestError("", code="400"), True, Next("give_up", "malformed"), "refused"),
+        (UnauthorizedError("", code="401"), False, Next("reconnect"), "refused"),
+        (UnauthorizedError("", code="error"), False, Next("reconnect"), "refused"),
+        (UnauthorizedError("", code="401"), True, Next("reconnect"), "refused"),
+        (ForbiddenError("", code="403"), False, Next("back_off"), "refused"),
+        (ForbiddenError("", code="403"), True, Next("give_up", "forbidden"), "refused"),
+        (NotFoundError("", code="404"), False, Next("back_off"), "refused"),
+        (NotFoundError("", code="404"), True, Next("give_up", "not_found"), "refused"),
+        (RateLimitedError("", code="429"), False, Next("reconnect"), "refused"),
+        (RateLimitedError("", code="429", retry_after=3600.0), False, Next("reconnect"), "refused"),
+        (ServerFaultError("", code="500"), False, Next("back_off"), "refused"),
+        (ServerFaultError("", code="500"), True, Next("back_off"), "refused"),
         # An edge's page in the place of the service's own refusal.
-        (ServerFault("", code="404"), True, Next("back_off"), "refused"),
+        (ServerFaultError("", code="404"), True, Next("back_off"), "refused"),
         (
-            ServerFault("", code="503", retry_after=7.0),
+            ServerFaultError("", code="503", retry_after=7.0),
             False,
             Next("back_off", at_least=7.0),
             "refused",
         ),
         (
-            ServerFault("", code="404", retry_after=7.0),
+            ServerFaultError("", code="404", retry_after=7.0),
             False,
             Next("back_off", at_least=7.0),
             "refused",
         ),
-        (Redirected("", code="302"), False, Next("back_off"), "refused"),
-        (Unusable("", code="200"), False, Next("back_off"), "refused"),
-        (Unreachable("", reason="connect"), False, Next("back_off"), "dropped"),
-        (Unreachable("", reason="timeout"), False, Next("back_off"), "dropped"),
+        (RedirectedError("", code="302"), False, Next("back_off"), "refused"),
+        (UnusableError("", code="200"), False, Next("back_off"), "refused"),
+        (UnreachableError("", reason="connect"), False, Next("back_off"), "dropped"),
+        (UnreachableError("", reason="timeout"), False, Next("back_off"), "dropped"),
         (ServiceError(""), False, Next("back_off"), "refused"),
-        (Aborted(""), False, Next("done"), "shutdown"),
-        (Aborted(""), True, Next("done"), "shutdown"),
+        (AbortedError(""), False, Next("done"), "shutdown"),
+        (AbortedError(""), True, Next("done"), "shutdown"),
     ],
 )
 def test_a_request_that_brought_no_answer_of_use(

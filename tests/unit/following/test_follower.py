@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from exporter.comfycontrol.window import Purpose
+from exporter.budget.sliding_window import Priority
 from exporter.following.follower import Follower
 from exporter.retrying import Backoff
 
@@ -39,7 +39,7 @@ def test_all_that_an_event_says_is_told_and_the_last_of_it_decides(last: bool) -
             register,
             around,
             WORKFLOW,
-            purpose=Purpose.NEW_STREAM,
+            purpose=Priority.NEW_STREAM,
             now=around,
             backoff=Backoff(lambda: 0.5),
             on_end=lambda _: None,

@@ -6,22 +6,22 @@ from typing import Any
 
 import pytest
 
+from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import (
-    BadRequest,
-    RateLimited,
-    ServerFault,
+    BadRequestError,
+    RateLimitedError,
+    ServerFaultError,
     ServiceError,
-    Unauthorized,
+    UnauthorizedError,
     WorkflowPage,
     WorkflowSummary,
 )
-from exporter.comfycontrol.window import Purpose
 from exporter.following.list_pages import MOST_TRIES, ListPages
 from exporter.following.listing_pass import PageToRead
-from exporter.observations import Moment
+from exporter.interfaces.observations import Moment
 from exporter.retrying import Backoff
 
-FAULT = ServerFault("list: answered with status 503", code="503")
+FAULT = ServerFaultError("list: answered with status 503", code="503")
 SHOWN = WorkflowPage(workflows=(), total=0, entries=0, malformed=0)
 
 
@@ -33,9 +33,9 @@ class Service:
     def __init__(self) -> None:
         self.now = 0.0
         self.shown = SHOWN
-        self.asked: list[Purpose] = []
+        self.asked: list[Priority] = []
         self.tops_taken = 0
-        self.answers: Callable[[Purpose, int], ServiceError | None] = lambda *_: None
+        self.answers: Callable[[Priority, int], ServiceError | None] = lambda *_: None
         self.pages = ListPages(
             self,  # type: ignore[arg-type]
             self,  # type: ignore[arg-type]
@@ -46,7 +46,7 @@ class Service:
             backoff=Backoff(lambda: 1.0),
         )
 
-    def ask(self, purpose: Purpose, _: object, __: object, *, about_one: bool = False) -> Any:
+    def ask(self, purpose: Priority, _: object, __: object, *, about_one: bool = False) -> Any:
         del about_one
         self.asked.append(purpose)
         error = self.answers(purpose, self.asked.count(purpose))
@@ -76,7 +76,7 @@ def service() -> Service:
     return service
 
 
-DEEPER, TOP = Purpose.LIST_DEEPER_PAGE, Purpose.LIST_FIRST_PAGE
+DEEPER, TOP = Priority.LIST_DEEPER_PAGE, Priority.LIST_FIRST_PAGE
 
 
 def test_a_page_is_tried_again_until_it_is_answered(service: Service) -> None:
@@ -87,7 +87,7 @@ def test_a_page_is_tried_again_until_it_is_answered(service: Service) -> None:
 
 def test_one_that_fails_while_the_top_is_answered_is_given_up(service: Service) -> None:
     service.answers = lambda purpose, _: FAULT if purpose is DEEPER else None
-    with pytest.raises(ServerFault):
+    with pytest.raises(ServerFaultError):
         service.read()
     assert service.asked == [DEEPER] * MOST_TRIES + [TOP]
     assert service.tops_taken == 1
@@ -101,7 +101,7 @@ def test_an_outage_of_all_is_outlasted(service: Service) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [RateLimited("429", code="429"), Unauthorized("401", code="401")],
+    [RateLimitedError("429", code="429"), UnauthorizedError("401", code="401")],
     ids=["rate limited", "unauthorized"],
 )
 def test_budget_and_gate_hold_the_next_try_back_not_we(
@@ -113,8 +113,8 @@ def test_budget_and_gate_hold_the_next_try_back_not_we(
 
 
 def test_a_filter_that_there_is_not_is_said_at_once(service: Service) -> None:
-    service.answers = lambda *_: BadRequest("400", code="400")
-    with pytest.raises(BadRequest):
+    service.answers = lambda *_: BadRequestError("400", code="400")
+    with pytest.raises(BadRequestError):
         service.read()
     assert service.asked == [DEEPER]
 

@@ -12,7 +12,7 @@ from exporter.following.list_stamps import (
     order_told,
 )
 from exporter.following.service_clock import ServiceClock
-from exporter.observations import Moment
+from exporter.interfaces.observations import Moment
 
 HOUR = 3600.0
 DAY = 86_400.0

@@ -8,7 +8,13 @@ from typing import Any, Literal
 
 import pytest
 
-from exporter.comfycontrol import BadRequest, ServerFault, ServiceError, TooLarge, WorkflowSummary
+from exporter.comfycontrol import (
+    BadRequestError,
+    ServerFaultError,
+    ServiceError,
+    TooLargeError,
+    WorkflowSummary,
+)
 from exporter.following.answer_size import FIRST_GROWTH_SECONDS, AnswerSize
 from exporter.following.listing_pass import ListingPass, PassBefore
 from exporter.following.page_totals import FRESH_SECONDS
@@ -77,7 +83,9 @@ def test_page_0_is_asked_for_once(before: Any) -> None:
 def test_page_0_that_is_not_answered_is_asked_for_again() -> None:
     listed = Listed(ServedList(rows(305), base=0))
     listed.outage = lambda: (
-        ServerFault("503", code="503") if listed.asked[-1][0] == 0 and listed.now < 30 else None
+        ServerFaultError("503", code="503")
+        if listed.asked[-1][0] == 0 and listed.now < 30
+        else None
     )
     assert 305 not in read(listed, frontier=305.0)[0]
     listed.now += 61
@@ -101,7 +109,7 @@ def test_a_service_that_begins_to_count_from_1_is_read_on() -> None:
     listed = Listed(ServedList(rows(150), base=0))
     read(listed)
     listed.served.base = 1
-    with pytest.raises(BadRequest):
+    with pytest.raises(BadRequestError):
         read(listed)
     assert read(listed)[0] == set(range(1, 151))
 
@@ -109,10 +117,10 @@ def test_a_service_that_begins_to_count_from_1_is_read_on() -> None:
 def test_a_service_that_refuses_everything_for_a_while_begins_to_count_where_it_did() -> None:
     listed = Listed(ServedList(rows(305), base=0))
     read(listed)
-    refuses = BadRequest("list: answered with status 400", code="400")
+    refuses = BadRequestError("list: answered with status 400", code="400")
     listed.outage = lambda: refuses
     for _ in range(3):
-        with pytest.raises(BadRequest):
+        with pytest.raises(BadRequestError):
             read(listed)
         listed.now += 5
     listed.outage = lambda: None
@@ -122,7 +130,7 @@ def test_a_service_that_refuses_everything_for_a_while_begins_to_count_where_it_
 
 def test_a_refusal_of_all_pages_is_not_the_end_of_the_list() -> None:
     listed = Listed(ServedList(rows(305), total="absent"))
-    refuses = BadRequest("list: answered with status 400", code="400")
+    refuses = BadRequestError("list: answered with status 400", code="400")
     listed.outage = lambda: refuses if 2 < len(listed.asked) < 20 else None
     assert read(listed)[0] == set(range(1, 306))
 
@@ -263,8 +271,8 @@ def test_a_row_that_is_too_large_by_itself_costs_that_row(
     assert len(listed.asked) <= 45
     told = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert [record.message for record in told] == [
-        "a page of the list cannot be had: asking for fewer rows at once",
-        "an entry of the list cannot be had: it is left out",
+        "cannot read a page of the list, retrying with fewer rows",
+        "cannot read an entry of the list, skipping it",
     ]
 
 
@@ -294,8 +302,8 @@ def test_a_row_with_which_the_service_fails_costs_that_row() -> None:
 
 def test_answers_that_are_all_too_large_cost_no_row() -> None:
     listed = Listed(ServedList(rows(305)))
-    listed.outage = lambda: TooLarge("list: the body is too long", code="200")
-    with pytest.raises(TooLarge):
+    listed.outage = lambda: TooLargeError("list: the body is too long", code="200")
+    with pytest.raises(TooLargeError):
         listed.pages.first()
     with pytest.raises(ServiceError):
         listed.pages.below(

@@ -10,8 +10,8 @@ from exporter.following.poll_order import (
     PollOrder,
     interval,
 )
+from exporter.interfaces.observations import Moment, Status
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Moment, Status
 
 
 def workflow(

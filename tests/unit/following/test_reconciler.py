@@ -6,10 +6,10 @@ from unittest.mock import Mock
 
 import pytest
 
-from exporter.comfycontrol import BadRequest, NotFound, ServerFault
+from exporter.comfycontrol import BadRequestError, NotFoundError, ServerFaultError
 from exporter.following.reconciling import Pace
-from exporter.ledger.store import MemoryStore, StoreFailed
-from exporter.observations import Status
+from exporter.interfaces.observations import Status
+from exporter.ledger.store import MemoryStore, StoreError
 from tests.unit.following.reconciled import LOOKBACK, World
 
 
@@ -73,11 +73,11 @@ MARKS = (
     "read",
     "unreadable",
 )
-FOUND = "the service has more workflows in a status than were counted: its list is read for them"
+FOUND = "the service has more workflows in a status than were counted: searching the list for them"
 UNEXPLAINED = (
-    "the service has more workflows in a status than were counted, and its list does not show which"
+    "the service has more workflows in a status than were counted, and the list does not show which"
 )
-EXPLAINED = "the difference to the service's total is explained"
+EXPLAINED = "the difference to the service's total is resolved"
 
 
 def test_the_difference_shows_until_it_is_explained(caplog: pytest.LogCaptureFixture) -> None:
@@ -130,7 +130,7 @@ def test_a_row_that_the_ledger_cannot_look_up_may_be_the_one_that_is_missing() -
     world.pass_(400)
     world.missed = {10}
     world.live([10])
-    fails, works = Mock(side_effect=StoreFailed("the disk is gone")), store.find_closed
+    fails, works = Mock(side_effect=StoreError("the disk is gone")), store.find_closed
     store.find_closed = fails  # type: ignore[method-assign]
     world.pass_(600)
     assert fails.called
@@ -171,7 +171,7 @@ def test_a_reading_that_an_outage_ends_is_begun_again_soon() -> None:
     world = settled_world()
     world.missed = {10}
     world.live([10], "failed")
-    world.service.outage = NotFound("list: answered with status 404", code="404")
+    world.service.outage = NotFoundError("list: answered with status 404", code="404")
     world.pass_(400)
     assert world.differences == {"failed": 1}
     world.service.outage = None
@@ -261,9 +261,11 @@ def test_what_ended_before_the_line_is_neither_missed_nor_counted() -> None:
     assert world.differences == {}
 
 
-@pytest.mark.parametrize("refusal", [BadRequest("", code="400"), ServerFault("", code="500")])
+@pytest.mark.parametrize(
+    "refusal", [BadRequestError("", code="400"), ServerFaultError("", code="500")]
+)
 def test_a_status_that_the_service_does_not_filter_by_is_not_compared(
-    refusal: BadRequest | ServerFault,
+    refusal: BadRequestError | ServerFaultError,
 ) -> None:
     world = World()
     world.service.refused["invalid"] = refusal
@@ -293,7 +295,7 @@ def test_a_filter_that_shows_everything_is_not_taken_for_one() -> None:
 def test_refusals_for_a_while_take_nothing_away() -> None:
     world = settled_world()
     for status in ("completed", "failed", "cancelled", "invalid", "queued", "running"):
-        world.service.refused[status] = BadRequest("", code="404")
+        world.service.refused[status] = BadRequestError("", code="404")
     world.missed = {10}
     world.live([10])
     world.pass_(300)
@@ -353,7 +355,7 @@ def test_what_ended_while_not_all_was_counted_is_not_counted_later() -> None:
 
 def test_one_refusal_of_a_filter_is_none() -> None:
     world = settled_world()
-    world.service.refused["failed"] = BadRequest("", code="404")
+    world.service.refused["failed"] = BadRequestError("", code="404")
     world.pass_(120)
     world.service.refused.clear()
     world.missed = {10}

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from exporter.following.stop import Stop, Stopped
+from exporter.following.stop import Stop, StoppedError
 
 
 def test_asking_wakes_a_sleeper_at_once() -> None:
@@ -16,7 +16,7 @@ def test_asking_wakes_a_sleeper_at_once() -> None:
         sleeping.set()
         try:
             stop.sleep(60)
-        except Stopped:
+        except StoppedError:
             woken.set()
 
     thread = threading.Thread(target=sleep)
@@ -31,7 +31,7 @@ def test_after_asking_nobody_sleeps_any_more() -> None:
     stop = Stop()
     stop.ask()
     began = time.monotonic()
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         stop.sleep(60)
     assert time.monotonic() - began < 5
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from exporter.comfycontrol.window import Limit, Purpose
+from exporter.budget.sliding_window import Limit, Priority
 from exporter.following import supervisor as module
 from exporter.following.choosing import StreamCapacity
 from exporter.following.supervisor import Supervisor
+from exporter.interfaces.observations import Moment, Status
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Moment, Status
 from exporter.retrying import Backoff
 
 NOW = Moment(0.0, 0.0)
@@ -128,7 +128,7 @@ def test_one_that_is_named_while_it_waits_waits_as_one_that_is_named(
     supervisor._ended(before["5"])
     supervisor._arrange()
     again = followers(supervisor)["5"]
-    assert (again.started, again.purpose) == (True, Purpose.NAMED_STREAM)
+    assert (again.started, again.purpose) == (True, Priority.NAMED_STREAM)
     supervisor._arrange()
     assert not again.stopped
 

@@ -5,12 +5,12 @@ from itertools import count
 from pathlib import Path
 from typing import Protocol
 
+from exporter.interfaces.observations import Moment
 from exporter.ledger.postgres.leases import know, take
 from exporter.ledger.postgres.link import Link
 from exporter.ledger.postgres.store import PostgresStore
 from exporter.ledger.sqlite import SqliteStore
-from exporter.ledger.store import Kept, Store
-from exporter.observations import Moment
+from exporter.ledger.store import RestoredState, Store
 
 ACCOUNTS = ("agency", "studio")
 
@@ -18,7 +18,7 @@ ACCOUNTS = ("agency", "studio")
 class Keeper(Protocol):
     """Where one process after another keeps its ledger."""
 
-    def begin(self) -> tuple[Store, Kept]:
+    def begin(self) -> tuple[Store, RestoredState]:
         """The store of a new process, and what it finds in it."""
 
 
@@ -29,13 +29,13 @@ class SqliteKeeper:
         self.folder = folder
         self.now = now
 
-    def begin(self) -> tuple[Store, Kept]:
+    def begin(self) -> tuple[Store, RestoredState]:
         store = SqliteStore(self.folder, self.now)
         return store, store.load()
 
 
 class PostgresKeeper:
-    """A schema. Each process takes both accounts, whoever had them before."""
+    """A schema. Each process takes both accounts, no matter who had them before."""
 
     def __init__(self, dsn: str, now: Callable[[], Moment]) -> None:
         self.dsn = dsn
@@ -46,14 +46,14 @@ class PostgresKeeper:
         """A store that holds nothing yet."""
         return PostgresStore(Link(lambda: self.dsn), "the test's", self.now)
 
-    def begin(self) -> tuple[PostgresStore, Kept]:
+    def begin(self) -> tuple[PostgresStore, RestoredState]:
         store = self.make()
         holder = f"replica {next(self._lives)}"
         found = [self.hold(store, account, holder) for account in ACCOUNTS]
         return store, _together(found)
 
-    def hold(self, store: PostgresStore, account: str, holder: str) -> Kept:
-        """Take an account for a replica, whoever holds it."""
+    def hold(self, store: PostgresStore, account: str, holder: str) -> RestoredState:
+        """Take an account for a replica, no matter who holds it."""
         self.expire(account)
         with store._link.transaction() as cursor:
             know(cursor, [account])
@@ -76,8 +76,8 @@ class PostgresKeeper:
             link.close()
 
 
-def _together(found: list[Kept]) -> Kept:
-    return Kept(
+def _together(found: list[RestoredState]) -> RestoredState:
+    return RestoredState(
         unsettled=[workflow for kept in found for workflow in kept.unsettled],
         accounts={
             name: marks

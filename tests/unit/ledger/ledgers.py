@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from exporter.interfaces.observations import FailureCause, Moment, Observation, TakenUp, Traits, Via
 from exporter.ledger.ledger import AccountTerms, Ledger, LedgerSnapshot
 from exporter.ledger.slicing import SliceRule
 from exporter.ledger.sqlite import SqliteStore
-from exporter.ledger.store import Batch, MemoryStore, Store, StoreLost, WorkflowKey
+from exporter.ledger.store import Batch, MemoryStore, Store, StoreLostError, WorkflowKey
 from exporter.ledger.totals import Buckets, CounterName, HistogramName, LabelCaps
 from exporter.ledger.workflow import Workflow
-from exporter.observations import FailureCause, Moment, Observation, TakenUp, Traits, Via
 
 T0 = 1_700_000_000.0
 """When the story begins; the line of the account `studio`."""
@@ -63,7 +63,7 @@ class FailingStore(MemoryStore):
     def find_closed(self, key: WorkflowKey) -> Workflow | None:
         if self.finds_with is not None:
             error = self.finds_with
-            if isinstance(error, StoreLost):
+            if isinstance(error, StoreLostError):
                 self.finds_with = None
                 self._closed.clear()
             raise error

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from exporter.interfaces.observations import GivenUp, Observation, TakenUp, TrackError
 from exporter.ledger import memory
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.sqlite import SqliteStore
-from exporter.ledger.store import StoreFailed, StoreLost
+from exporter.ledger.store import StoreError, StoreLostError
 from exporter.ledger.tracker import CAUSE_PATIENCE_SECONDS
 from exporter.ledger.workflow import SIGHT_KEPT_SECONDS
-from exporter.observations import CannotTakeUp, GivenUp, Observation, TakenUp
 from tests.unit.ledger.ledgers import (
     BUCKETS,
     CAPS,
@@ -215,7 +215,7 @@ class TestTheLine:
         assert finished(ledger.snapshot()) == 1
 
     def test_a_pushed_id_counts_before_it_is_drawn(self, now: Clocks) -> None:
-        # Whoever pushes has just submitted it: its list may be refused while its stream is not.
+        # Anyone who pushes has just submitted it: its list may be refused while its stream is not.
         ledger = Ledger(TERMS, BUCKETS, CAPS, now)
         ledger.take_up(pushed(1, now()))
         ledger.observe(ended(1, now(), via="stream"))
@@ -257,8 +257,8 @@ class TestTakingUp:
     def test_what_cannot_be_told_is_said(
         self, ledger: Ledger, store: FailingStore, now: Clocks
     ) -> None:
-        store.finds_with = StoreFailed("the disk is away")
-        with pytest.raises(CannotTakeUp, match="cannot be read"):
+        store.finds_with = StoreError("the disk is away")
+        with pytest.raises(TrackError, match="cannot be read"):
             ledger.take_up(pushed(1, now()))
         store.finds_with = None
         assert ledger.take_up(pushed(1, now()))
@@ -286,7 +286,7 @@ class TestTheFrontier:
     def test_it_stays_when_something_that_was_read_could_not_be_taken(
         self, ledger: Ledger, store: FailingStore, now: Clocks
     ) -> None:
-        store.finds_with = StoreFailed("input/output error")
+        store.finds_with = StoreError("input/output error")
         assert not ledger.observe(seen(1, "queued", now()))
         store.finds_with = None
         ledger.advance_list_frontier("studio", T0 + 5)
@@ -344,7 +344,7 @@ class TestAFailingStore:
         self, ledger: Ledger, store: FailingStore, now: Clocks
     ) -> None:
         ledger.keep()
-        store.keeps_with = StoreFailed("disk full")
+        store.keeps_with = StoreError("disk full")
         ledger.observe(ended(1, now()))
         ledger.keep()
         ledger.observe(ended(2, now()))
@@ -362,7 +362,7 @@ class TestAFailingStore:
         self, ledger: Ledger, store: FailingStore, now: Clocks
     ) -> None:
         # Found in simulated time (seed 105): no scrape came between the disk's return and the cut.
-        store.keeps_with = StoreFailed("disk full")
+        store.keeps_with = StoreError("disk full")
         ledger.observe(ended(1, now()))
         assert finished(ledger.snapshot()) == 1
         store.keeps_with = None
@@ -377,7 +377,7 @@ class TestAFailingStore:
     def test_marks_are_kept_later_as_well(
         self, ledger: Ledger, store: FailingStore, now: Clocks
     ) -> None:
-        store.keeps_with = StoreFailed("disk full")
+        store.keeps_with = StoreError("disk full")
         ledger.advance_list_frontier("studio", T0 + 5)
         store.keeps_with = None
         now.pass_(60)
@@ -386,7 +386,7 @@ class TestAFailingStore:
         assert last.accounts["studio"].frontier == T0 + 5
 
     def test_it_is_given_time(self, ledger: Ledger, store: FailingStore, now: Clocks) -> None:
-        store.keeps_with = StoreFailed("disk full")
+        store.keeps_with = StoreError("disk full")
         ledger.observe(ended(1, now()))
         store.tries = 0
         for _ in range(4 * 60):
@@ -398,7 +398,7 @@ class TestAFailingStore:
     def test_closing_tries_once_more_at_once(
         self, ledger: Ledger, store: FailingStore, now: Clocks
     ) -> None:
-        store.keeps_with = StoreFailed("disk full")
+        store.keeps_with = StoreError("disk full")
         ledger.observe(ended(1, now()))
         ledger.keep()
         store.keeps_with = None
@@ -413,7 +413,7 @@ class TestAFailingStore:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         for _ in range(2):
-            store.keeps_with = StoreFailed("disk full")
+            store.keeps_with = StoreError("disk full")
             for number in range(3):
                 ledger.observe(ended(number, now()))
                 ledger.keep()
@@ -437,8 +437,8 @@ class TestAFailingStore:
     def test_what_may_have_been_counted_is_not_guessed(
         self, ledger: Ledger, store: FailingStore, now: Clocks
     ) -> None:
-        store.finds_with = StoreFailed("input/output error")
-        with pytest.raises(CannotTakeUp):
+        store.finds_with = StoreError("input/output error")
+        with pytest.raises(TrackError):
             ledger.take_up(pushed(1, now()))
         assert not ledger.observe(ended(2, now()))
         assert ledger.snapshot().errors == 2
@@ -450,7 +450,7 @@ class TestAFailingStore:
     def test_younger_ones_are_estimated_from_memory(
         self, ledger: Ledger, store: FailingStore, now: Clocks
     ) -> None:
-        store.keeps_with = StoreFailed("disk full")
+        store.keeps_with = StoreError("disk full")
         ledger.observe(seen(1, "queued", now(), created=5))
         ledger.observe(ended(2, now()))
         assert ledger.created_after("studio", T0) == 2
@@ -468,7 +468,7 @@ class TestALoss:
         ledger.observe(ended(3, now(), status="failed"))
         ledger.advance_list_frontier("studio", T0 + 9)
         ledger.keep()
-        store.finds_with = StoreLost("damaged")
+        store.finds_with = StoreLostError("damaged")
         ledger.observe(seen(4, "queued", now()))
         snapshot = ledger.snapshot()
         assert (finished(snapshot), snapshot.settled, snapshot.errors) == (2, 2, 1)
@@ -488,7 +488,7 @@ class TestALoss:
         for number in range(1, 6):
             ledger.observe(ended(number, now(), completed=100 + number))
         ledger.keep()
-        store.finds_with = StoreLost("damaged")
+        store.finds_with = StoreLostError("damaged")
         # The very observation that meets the loss must be judged by the new line.
         for number in range(1, 6):
             ledger.observe(ended(number, now(), completed=100 + number))
@@ -500,7 +500,7 @@ class TestALoss:
     def test_a_loss_while_keeping(self, ledger: Ledger, store: FailingStore, now: Clocks) -> None:
         ledger.observe(ended(1, now()))
         ledger.keep()
-        store.keeps_with = StoreLost("damaged")
+        store.keeps_with = StoreLostError("damaged")
         ledger.observe(ended(2, now()))
         ledger.keep()
         store.keeps_with = None

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from exporter.interfaces.observations import Moment, Source, Status
 from exporter.ledger.lending import Lent, Mine, Room, RoomOf, Turn, Wanted, free_at, lend, recalled
 from exporter.ledger.postgres.exchange import PostgresExchange
 from exporter.ledger.postgres.leases import know, take
 from exporter.ledger.postgres.link import Link
 from exporter.ledger.postgres.schema import migrate
 from exporter.ledger.shared import Lease
-from exporter.observations import Moment, Source, Status
 from tests.postgres import Server
 from tests.unit.ledger.ledgers import Clocks, uuid
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main
+from exporter.interfaces.observations import Baseline, Status
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.postgres import migrating
-from exporter.ledger.postgres.migrating import CannotMigrate, into_postgres, into_sqlite
-from exporter.ledger.sqlite import FILE_NAME, LedgerInUse, SqliteStore
-from exporter.ledger.store import Kept
+from exporter.ledger.postgres.migrating import MigrationError, into_postgres, into_sqlite
+from exporter.ledger.sqlite import FILE_NAME, LedgerInUseError, SqliteStore
+from exporter.ledger.store import RestoredState
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Baseline, Status
 from tests.postgres import Server
 from tests.unit.ledger.keepers import PostgresKeeper
 from tests.unit.ledger.ledgers import (
@@ -79,7 +79,7 @@ def content(folder: Path, now: Callable[[], object]) -> tuple[object, ...]:
     return totals_of(kept), kept.accounts, kept.baselines, kept.closed, workflows
 
 
-def totals_of(kept: Kept) -> tuple[object, ...]:
+def totals_of(kept: RestoredState) -> tuple[object, ...]:
     return (
         {k: (t.value, t.exemplar, t.appeared > kept.announced) for k, t in kept.counters.items()},
         {
@@ -147,13 +147,13 @@ def test_a_rehearsal_changes_nothing(
 
 class TestIsRefused:
     def test_where_there_is_nothing(self, tmp_path: Path, dsn: Path, now: Clocks) -> None:
-        with pytest.raises(CannotMigrate, match="there is no ledger in"):
+        with pytest.raises(MigrationError, match="there is no ledger in"):
             into_postgres(tmp_path / "none", dsn, now, dry_run=False)
         assert not (tmp_path / "none").exists()
 
     def test_when_the_folder_is_in_use(self, folder: Path, dsn: Path, now: Clocks) -> None:
         store = SqliteStore(folder, now)
-        with pytest.raises(LedgerInUse):
+        with pytest.raises(LedgerInUseError):
             into_postgres(folder, dsn, now, dry_run=False)
         store.close()
 
@@ -161,9 +161,9 @@ class TestIsRefused:
         self, folder: Path, dsn: Path, keeper: PostgresKeeper, tmp_path: Path, now: Clocks
     ) -> None:
         store, _ = keeper.begin()
-        with pytest.raises(CannotMigrate, match="replicas are at work"):
+        with pytest.raises(MigrationError, match="replicas are at work"):
             into_postgres(folder, dsn, now, dry_run=False)
-        with pytest.raises(CannotMigrate, match="replicas are at work"):
+        with pytest.raises(MigrationError, match="replicas are at work"):
             into_sqlite(dsn, tmp_path / "back", now, dry_run=False)
         assert not (tmp_path / "back" / FILE_NAME).exists()
         store.close()
@@ -172,16 +172,16 @@ class TestIsRefused:
         self, folder: Path, dsn: Path, tmp_path: Path, now: Clocks
     ) -> None:
         into_postgres(folder, dsn, now, dry_run=False)
-        with pytest.raises(CannotMigrate, match="holds a ledger already"):
+        with pytest.raises(MigrationError, match="holds a ledger already"):
             into_postgres(folder, dsn, now, dry_run=False)
-        with pytest.raises(CannotMigrate, match="there is a ledger in"):
+        with pytest.raises(MigrationError, match="there is a ledger in"):
             into_sqlite(dsn, folder, now, dry_run=False)
 
     def test_when_the_database_cannot_be_reached(
         self, folder: Path, tmp_path: Path, now: Clocks
     ) -> None:
         (tmp_path / "dsn").write_text("host=/nowhere password=Planted")
-        with pytest.raises(CannotMigrate, match="no such socket") as error:
+        with pytest.raises(MigrationError, match="no such socket") as error:
             into_postgres(folder, tmp_path / "dsn", now, dry_run=False)
         assert "Planted" not in str(error.value)
 

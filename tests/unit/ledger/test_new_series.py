@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from exporter.interfaces.observations import FailureCause
 from exporter.ledger.facts import Started
 from exporter.ledger.ledger import AccountTerms, Ledger, LedgerSnapshot
 from exporter.ledger.new_series import NewSeries
 from exporter.ledger.sqlite import SqliteStore
-from exporter.ledger.store import StoreFailed, StoreLost
+from exporter.ledger.store import StoreError, StoreLostError
 from exporter.ledger.totals import Buckets, CounterTotal, Exemplar, HistogramTotal, Totals
-from exporter.observations import FailureCause
 from tests.unit.ledger.ledgers import (
     BUCKETS,
     CAPS,
@@ -127,7 +127,7 @@ class TestAStoreThatFails:
         self, ledger: Ledger, store: FailingStore, now: Clocks
     ) -> None:
         fail(ledger, 1, "A")
-        store.keeps_with = StoreFailed("disk full")
+        store.keeps_with = StoreError("disk full")
         for _ in range(3):
             announce(ledger)
             ledger.keep()
@@ -143,7 +143,7 @@ class TestAStoreThatFails:
         fail(ledger, 1, "A")
         announce(ledger)
         ledger.keep()
-        store.keeps_with = StoreFailed("disk full")
+        store.keeps_with = StoreError("disk full")
         fail(ledger, 2, "A")
         fail(ledger, 3, "B")
         announce(ledger)
@@ -158,7 +158,7 @@ class TestAStoreThatFails:
         announce(ledger)
         if kept:
             ledger.keep()
-        store.keeps_with = StoreLost("damaged")
+        store.keeps_with = StoreLostError("damaged")
         ledger.observe(ended(9, now()))
         ledger.keep()
         store.keeps_with = None

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from exporter.comfycontrol.budget import RequestBudget
-from exporter.comfycontrol.permits import NotYet, Permit, PermitsAway
-from exporter.comfycontrol.window import UNDER_WAY_SECONDS, Limit, Purpose
+from exporter.budget.budget import RequestBudget
+from exporter.budget.shared_window import NotYet, SharedSlot, SharedWindowUnavailableError
+from exporter.budget.sliding_window import UNDER_WAY_SECONDS, Limit, Priority
 from exporter.ledger.postgres.link import Cursor, Link
 from exporter.ledger.postgres.permits import PostgresPermits
-from exporter.ledger.store import StoreFailed
+from exporter.ledger.store import StoreError
 from tests.postgres import Server
 from tests.unit.ledger.keepers import PostgresKeeper
 from tests.unit.ledger.ledgers import Clocks
@@ -66,14 +66,14 @@ def pass_(keeper: PostgresKeeper, seconds: float) -> None:
 def taken(*all_permits: PostgresPermits) -> int:
     """How many can be taken now, in turn."""
     count = 0
-    while any(isinstance(permits.take(), Permit) for permits in all_permits):
+    while any(isinstance(permits.take(), SharedSlot) for permits in all_permits):
         count += 1
     return count
 
 
-def take(permits: PostgresPermits) -> Permit:
+def take(permits: PostgresPermits) -> SharedSlot:
     found = permits.take()
-    assert isinstance(found, Permit)
+    assert isinstance(found, SharedSlot)
     return found
 
 
@@ -103,7 +103,7 @@ class TestOneWindow:
         pass_(keeper, LIMIT.per - 1)
         assert taken(permits, other) == 0
         pass_(keeper, 1.5)
-        # Those of whose answers nobody ever told, because whoever asked died.
+        # Those of whose answers nobody ever told, because the one who asked died.
         assert taken(permits, other) == LIMIT.share
 
     def test_a_slow_answer_holds_its_place(self, make: Make, keeper: PostgresKeeper) -> None:
@@ -167,7 +167,7 @@ class TestABudgetOnIt:
         budget = RequestBudget(
             ADDRESS, LIMIT, monotonic=time.monotonic, wall=time.time, permits=permits
         )
-        turn = budget.enter(Purpose.LIST_FIRST_PAGE)
+        turn = budget.enter(Priority.LIST_FIRST_PAGE)
         assert not turn.over.wait(0.3)
         keeper.execute("DELETE FROM comfycontrol_permit")
         assert turn.wait()
@@ -185,7 +185,7 @@ class TestABudgetOnIt:
         )
         with psycopg.connect(keeper.dsn) as blocking:
             blocking.execute("LOCK TABLE comfycontrol_permit")
-            turn = budget.enter(Purpose.CAUSE)
+            turn = budget.enter(Priority.CAUSE)
             time.sleep(0.2)
             turn.cancel()
         assert not turn.wait()
@@ -195,12 +195,12 @@ class TestABudgetOnIt:
     def test_without_the_database_nothing_is_asked(self, postgres: Server) -> None:
         dsn = postgres.dsn(port="1")
         permits = PostgresPermits(Link(lambda: dsn), ADDRESS, LIMIT)
-        with pytest.raises(PermitsAway, match="nothing listens"):
+        with pytest.raises(SharedWindowUnavailableError, match="nothing listens"):
             permits.take()
         budget = RequestBudget(
             ADDRESS, LIMIT, monotonic=time.monotonic, wall=time.time, permits=permits
         )
-        turn = budget.enter(Purpose.CAUSE)
+        turn = budget.enter(Priority.CAUSE)
         assert not turn.over.wait(0.3)
         budget.close()
         assert not turn.wait()
@@ -212,7 +212,7 @@ class FailingLink(Link):
     @contextmanager
     def transaction(self) -> Iterator[Cursor]:
         if self.fails:
-            raise StoreFailed("the database is away")
+            raise StoreError("the database is away")
         with super().transaction() as cursor:
             yield cursor
 
@@ -230,7 +230,7 @@ class TestADatabaseThatHasLostTheLast:
 
     def fail(self, permits: PostgresPermits) -> None:
         self.link.fails = True
-        with pytest.raises(PermitsAway):
+        with pytest.raises(SharedWindowUnavailableError):
             permits.take()
         self.link.fails = False
 

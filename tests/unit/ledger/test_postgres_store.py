@@ -6,12 +6,13 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from exporter.interfaces.observations import Status, TrackError
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.opening import CannotOpenLedger
+from exporter.ledger.opening import OpenLedgerError
 from exporter.ledger.postgres.leases import give_back, know, take
 from exporter.ledger.postgres.link import (
-    BadConnectionString,
     Connection,
+    ConnectionStringError,
     Link,
     parameters,
     place_of,
@@ -21,10 +22,16 @@ from exporter.ledger.postgres.store import PostgresStore
 from exporter.ledger.postgres.workflow_rows import TYPES
 from exporter.ledger.rows import WORKFLOW_COLUMNS
 from exporter.ledger.shared import Lease
-from exporter.ledger.store import AccountMarks, Batch, Kept, NotHeld, StoreBehind, StoreFailed
+from exporter.ledger.store import (
+    AccountMarks,
+    Batch,
+    NotHeldError,
+    RestoredState,
+    StoreBehindError,
+    StoreError,
+)
 from exporter.ledger.totals import CounterName, CounterTotal, Labels
 from exporter.ledger.workflow import Workflow
-from exporter.observations import CannotTakeUp, Status
 from tests.postgres import Server
 from tests.unit.ledger.keepers import PostgresKeeper
 from tests.unit.ledger.ledgers import BUCKETS, CAPS, T0, TERMS, Clocks, pushed, seen, uuid
@@ -71,7 +78,7 @@ class TestAHolderThatComesLate:
         store.keep(outcome(3, 3.0))
         assert (lost, finished(keeper)) == (["studio"], 2.0)
         assert store.forget_ended_before("studio", T0 + 99).rows == 0
-        with pytest.raises(NotHeld):
+        with pytest.raises(NotHeldError):
             store.find_closed(("studio", uuid(1)))
         other.close()
 
@@ -99,7 +106,7 @@ class TestAHolderThatComesLate:
         self, keeper: PostgresKeeper, store: PostgresStore
     ) -> None:
         keeper.expire("studio")
-        with pytest.raises(StoreFailed, match="lease"):
+        with pytest.raises(StoreError, match="lease"):
             store.keep(outcome(1, 1.0))
         with store._link.transaction() as cursor:
             lease = take(cursor, "studio", "replica 1")
@@ -112,7 +119,7 @@ class TestAHolderThatComesLate:
 class TestALedgerThatHoldsNothing:
     def test_it_takes_nothing_up_and_nothing_has_failed(self, keeper: PostgresKeeper) -> None:
         ledger = Ledger({}, BUCKETS, CAPS, Clocks(), keeper.make())
-        with pytest.raises(CannotTakeUp):
+        with pytest.raises(TrackError):
             ledger.take_up(pushed(1, Clocks()()))
         snapshot = ledger.snapshot()
         assert (snapshot.errors, snapshot.accounts, snapshot.open_workflows) == (0, (), ())
@@ -231,7 +238,7 @@ class TestAConnectionThatBreaksWhileCommitting:
     ) -> None:
         store.keep(outcome(1, 1.0))
         link.breaks = breaks
-        with pytest.raises(StoreFailed, match="no connection"):
+        with pytest.raises(StoreError, match="no connection"):
             store.keep(outcome(2, 2.0))
         # As the ledger does: the same once more, and what came meanwhile.
         store.keep(outcome(2, 3.0))
@@ -246,7 +253,7 @@ class TestAConnectionThatBreaksWhileCommitting:
     ) -> None:
         store.keep(outcome(1, 1.0))
         link.breaks = breaks
-        with pytest.raises(StoreFailed):
+        with pytest.raises(StoreError):
             store.forget_ended_before("studio", T0 + 99)
         told = store.forget_ended_before("studio", T0 + 99)
         assert (told.rows, told.latest_created, told.latest_end) == (1, T0 + 1, T0 + 20)
@@ -264,7 +271,7 @@ class TestADatabaseThatHasLostCommits:
         keeper.execute("DELETE FROM comfycontrol_total")
         keeper.execute("INSERT INTO comfycontrol_total SELECT * FROM then_total")
         keeper.execute("UPDATE comfycontrol_account SET commits = commits - 2")
-        with pytest.raises(StoreBehind) as behind:
+        with pytest.raises(StoreBehindError) as behind:
             store.keep(outcome(4, 4.0))
         assert (behind.value.account, store.regressions) == ("studio", 2)
         # What was shown is held until then.
@@ -283,7 +290,7 @@ class TestADatabaseThatHasLostCommits:
         keeper.execute("UPDATE comfycontrol_account SET commits = commits - 1")
         both = outcome(1, 2.0)
         both.workflows |= outcome(2, 2.0).workflows
-        with pytest.raises(StoreBehind):
+        with pytest.raises(StoreBehindError):
             store.keep(both)
         where = "SELECT ctid FROM comfycontrol_workflow WHERE workflow = %s"
         before = keeper.execute(where, UUID(uuid(1)).bytes)
@@ -312,7 +319,7 @@ class TestOpening:
     def test_a_newer_version_is_refused(self, keeper: PostgresKeeper) -> None:
         keeper.make().close()
         keeper.execute("UPDATE comfycontrol_meta SET step = 99, writes_from = 99")
-        with pytest.raises(CannotOpenLedger, match="newer version"):
+        with pytest.raises(OpenLedgerError, match="newer version"):
             keeper.make()
 
     def test_a_newer_version_that_changes_nothing_for_us_is_not(
@@ -326,7 +333,7 @@ class TestOpening:
         self, keeper: PostgresKeeper, store: PostgresStore
     ) -> None:
         keeper.execute("UPDATE comfycontrol_meta SET step = 99, writes_from = 99")
-        with pytest.raises(StoreFailed, match="newer version"):
+        with pytest.raises(StoreError, match="newer version"):
             store.keep(outcome(1, 1.0))
 
     def test_a_word_of_a_newer_version_is_refused(
@@ -334,15 +341,15 @@ class TestOpening:
     ) -> None:
         store.keep(outcome(1, 1.0))
         keeper.execute("INSERT INTO comfycontrol_word VALUES ('status paused')")
-        with pytest.raises(CannotOpenLedger, match="status paused"):
+        with pytest.raises(OpenLedgerError, match="status paused"):
             keeper.make()
 
     def test_so_is_one_in_a_row(self, keeper: PostgresKeeper, store: PostgresStore) -> None:
         store.keep(outcome(1, 1.0))
         keeper.execute("UPDATE comfycontrol_workflow SET phase = 'paused', held = '[0,[]]'")
-        with pytest.raises(StoreFailed, match="phase paused"):
+        with pytest.raises(StoreError, match="phase paused"):
             store.find_closed(("studio", uuid(1)))
-        with pytest.raises(StoreFailed, match="phase paused"):
+        with pytest.raises(StoreError, match="phase paused"):
             keeper.begin()
 
     @pytest.mark.parametrize(
@@ -359,7 +366,7 @@ class TestOpening:
         self, postgres: Server, changes: dict[str, str], told: str
     ) -> None:
         dsn = postgres.dsn(password="s3cret", **changes)
-        with pytest.raises(CannotOpenLedger) as error:
+        with pytest.raises(OpenLedgerError) as error:
             PostgresStore(Link(lambda: dsn), place_of(dsn), Clocks())
         assert told in str(error.value)
         assert "s3cret" not in str(error.value)
@@ -368,7 +375,7 @@ class TestOpening:
         "dsn", ["s3cret", "password = 's3cret", "host=a s3cret=b", "http://s3cret"]
     )
     def test_what_is_no_connection_string_is_not_quoted(self, dsn: str) -> None:
-        with pytest.raises(BadConnectionString) as error:
+        with pytest.raises(ConnectionStringError) as error:
             parameters(dsn)
         assert "s3cret" not in str(error.value)
         assert error.value.__cause__ is error.value.__context__ is None
@@ -398,6 +405,6 @@ class TestOddValues:
     def test_stamps_without_end(self, keeper: PostgresKeeper, store: PostgresStore) -> None:
         endless = AccountMarks(pruned_created=float("inf"), pruned_ended=T0)
         store.keep(Batch(accounts={"studio": endless}))
-        kept: Kept
+        kept: RestoredState
         _, kept = keeper.begin()
         assert kept.accounts["studio"] == endless

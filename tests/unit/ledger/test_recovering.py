@@ -6,10 +6,10 @@ from unittest.mock import Mock
 
 import pytest
 
+from exporter.interfaces.observations import Baseline, GivenUp, Status
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.sqlite import FILE_NAME, SqliteStore
-from exporter.ledger.store import MemoryStore, StoreFailed
-from exporter.observations import Baseline, GivenUp, Status
+from exporter.ledger.store import MemoryStore, StoreError
 from tests.unit.ledger.ledgers import (
     LOOKBACK,
     T0,
@@ -85,7 +85,7 @@ class TestRecovering:
     def test_what_cannot_be_looked_up_is_not_guessed(self, now: Clocks) -> None:
         class Gone(MemoryStore):
             def find_closed(self, key: object) -> None:
-                raise StoreFailed("the disk is gone")
+                raise StoreError("the disk is gone")
 
         ledger = make_ledger(now, Gone())
         assert ledger.recover(ended(1, now())) == "untold"
@@ -201,7 +201,7 @@ class TestBaselines:
         store = SqliteStore(tmp_path, now)
         ledger = make_ledger(now, store)
         ledger.keep()
-        works, store.keep = store.keep, Mock(side_effect=StoreFailed("full"))  # type: ignore[method-assign]
+        works, store.keep = store.keep, Mock(side_effect=StoreError("full"))  # type: ignore[method-assign]
         ledger.keep_baseline("studio", Status.COMPLETED, BASELINE)
         ledger.keep()
         ledger.keep_baseline("studio", Status.FAILED, BASELINE)

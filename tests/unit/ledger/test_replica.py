@@ -10,7 +10,7 @@ from exporter.ledger.postgres.link import Cursor, Link
 from exporter.ledger.postgres.replica import SETTLED_SECONDS, UNCLAIMED_SECONDS, Replica
 from exporter.ledger.postgres.store import PostgresStore
 from exporter.ledger.shared import Lease
-from exporter.ledger.store import AccountMarks, Batch, StoreBehind, StoreFailed
+from exporter.ledger.store import AccountMarks, Batch, StoreBehindError, StoreError
 from tests.postgres import Server
 from tests.unit.ledger.keepers import PostgresKeeper
 from tests.unit.ledger.ledgers import T0, Clocks
@@ -26,7 +26,7 @@ class BreakableLink(Link):
     @contextmanager
     def transaction(self) -> Iterator[Cursor]:
         if self.is_cut:
-            raise StoreFailed("the network is away")
+            raise StoreError("the network is away")
         with super().transaction() as cursor:
             yield cursor
 
@@ -220,7 +220,7 @@ def test_a_holder_that_does_not_come_back_is_waited_for_no_longer_than_that(
         assert second.look() == []
         pass_(keeper, SETTLED_SECONDS / 3 + 0.1)
     assert second.look() == list(ACCOUNTS)
-    # And whoever has come late has lost what it knew.
+    # And the one who has come late has lost what it knew.
     assert first.look() == []
 
 
@@ -260,7 +260,7 @@ class TestCommitsThatAreLost:
             assert first.look() == list(ACCOUNTS)
             pass_(keeper, SETTLED_SECONDS / 3 + 0.1)
         for _ in ACCOUNTS:
-            with pytest.raises(StoreBehind):
+            with pytest.raises(StoreBehindError):
                 first.store.verify()
         assert first.replica.reading().regressions == 4
         first.store.verify()

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.interfaces.observations import Moment, NoRoomError, TakenUp
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.room import MOST_WAITING, MostWanted
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.workflow import Workflow
-from exporter.observations import Moment, NoRoom, TakenUp
 from tests.unit.ledger.ledgers import (
     LOOKBACK,
     T0,
@@ -54,13 +54,13 @@ def test_no_more_are_open_than_the_account_may_have(now: Clocks) -> None:
 
 def test_it_is_told_once(now: Clocks, caplog: pytest.LogCaptureFixture) -> None:
     full(now)
-    lines = [r for r in caplog.records if "limit of open workflows is reached" in r.message]
+    lines = [r for r in caplog.records if "limit of open workflows reached" in r.message]
     assert len(lines) == 1
 
 
 def test_other_accounts_are_not_affected(now: Clocks) -> None:
     ledger = full(now)
-    assert ledger.take_up(TakenUp("agency", uuid(99), "pushed", now(), anew=True))
+    assert ledger.take_up(TakenUp("agency", uuid(99), "pushed", now(), again=True))
 
 
 def test_those_that_are_open_go_on(now: Clocks) -> None:
@@ -81,7 +81,7 @@ def test_what_ends_beyond_the_limit_counts_all_the_same(now: Clocks) -> None:
 
 def test_an_id_beyond_the_limit_cannot_be_taken_up_yet(now: Clocks) -> None:
     ledger = full(now)
-    with pytest.raises(NoRoom, match="20 workflows of the account are open"):
+    with pytest.raises(NoRoomError, match="20 workflows of the account are open"):
         ledger.take_up(pushed(99, now()))
     for number in range(5):
         ledger.observe(ended(number, now()))
@@ -121,7 +121,7 @@ def test_a_crowd_of_pushed_ids_that_nobody_sees_is_bounded(now: Clocks) -> None:
     ledger = make_ledger(now)
     for number in range(MOST_WAITING):
         assert ledger.take_up(pushed(number, now()))
-    with pytest.raises(NoRoom, match="10,000 pushed ids of the account wait to be seen"):
+    with pytest.raises(NoRoomError, match="10,000 pushed ids of the account wait to be seen"):
         ledger.take_up(pushed(MOST_WAITING, now()))
     # Those that are known are no more than there were.
     assert not ledger.take_up(pushed(3, now()))

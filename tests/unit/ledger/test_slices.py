@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from exporter.config.slices import compiled
+from exporter.interfaces.observations import FailureCause, Status, Traits
 from exporter.ledger.holding import PATIENCE_SECONDS
 from exporter.ledger.ledger import Ledger, LedgerSnapshot
 from exporter.ledger.slicing import OTHER, SliceRule
 from exporter.ledger.totals import SLICED_COUNTERS
 from exporter.metrics.slicing import added_up, counters_together
-from exporter.observations import FailureCause, Status, Traits
 from tests.unit.ledger.ledgers import (
     BUCKETS,
     CAPS,

@@ -8,6 +8,7 @@ from typing import get_args
 
 import pytest
 
+from exporter.interfaces.observations import Moment, Source, Status
 from exporter.ledger import sqlite
 from exporter.ledger.postgres import store as postgres_store
 from exporter.ledger.sqlite import SqliteStore
@@ -15,8 +16,8 @@ from exporter.ledger.store import (
     AccountMarks,
     Batch,
     Forgotten,
-    Kept,
     MemoryStore,
+    RestoredState,
     Store,
     WorkflowKey,
 )
@@ -29,7 +30,6 @@ from exporter.ledger.totals import (
     Labels,
 )
 from exporter.ledger.workflow import Phase, Workflow
-from exporter.observations import Moment, Source, Status
 from tests.unit.ledger.keepers import Keeper, PostgresKeeper, SqliteKeeper
 from tests.unit.ledger.ledgers import T0, Clocks, uuid
 
@@ -165,7 +165,7 @@ class TestAll:
         store.close()
 
 
-def announced(kept: Kept) -> tuple[object, ...]:
+def announced(kept: RestoredState) -> tuple[object, ...]:
     """Totals, and which of them wait: their numbers mean nothing to another process."""
     return (
         {k: (t.value, t.exemplar, t.appeared > kept.announced) for k, t in kept.counters.items()},
@@ -235,7 +235,7 @@ class TestThatLast:
         store, kept = keeper.begin()
         (found,) = kept.unsettled
         store.close()
-        # The earlier process' monotonic times mean nothing; being unseen or owed begins anew.
+        # The earlier process' monotonic times mean nothing; being unseen or owed starts over.
         assert found == Workflow(
             account="studio",
             workflow_id=uuid(7),
@@ -306,7 +306,7 @@ class TestThatLast:
         store.close()
         assert kept.accounts == batch.accounts
         assert announced(kept) == announced(
-            Kept(counters=batch.counters, histograms=batch.histograms, announced=2)
+            RestoredState(counters=batch.counters, histograms=batch.histograms, announced=2)
         )
 
     def test_totals_go_on_from_life_to_life(self, keeper: Keeper) -> None:

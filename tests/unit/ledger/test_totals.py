@@ -2,6 +2,7 @@
 
 import pytest
 
+from exporter.interfaces.observations import Status
 from exporter.ledger.facts import (
     Discovered,
     Dropped,
@@ -21,7 +22,6 @@ from exporter.ledger.totals import (
     Labels,
     Totals,
 )
-from exporter.observations import Status
 
 BUCKETS = Buckets(
     entry_queue_position=(1.0, 5.0), time_to_start=(1.0, 10.0), run_duration=(10.0, 60.0)

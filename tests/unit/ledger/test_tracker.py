@@ -4,6 +4,17 @@ from dataclasses import replace
 
 import pytest
 
+from exporter.interfaces.observations import (
+    DropReason,
+    FailureCause,
+    GivenUp,
+    Moment,
+    Observation,
+    Source,
+    Status,
+    TakenUp,
+    Via,
+)
 from exporter.ledger import tracker
 from exporter.ledger.counting import CountingRules
 from exporter.ledger.facts import (
@@ -20,17 +31,6 @@ from exporter.ledger.facts import (
     Started,
 )
 from exporter.ledger.workflow import Workflow
-from exporter.observations import (
-    DropReason,
-    FailureCause,
-    GivenUp,
-    Moment,
-    Observation,
-    Source,
-    Status,
-    TakenUp,
-    Via,
-)
 
 T0 = 1_700_000_000.0
 """The line: when the account was first looked at."""
@@ -840,8 +840,8 @@ class TestTakingUpAndGivingUp:
         track.apply(tracker.give_up(track.workflow, GivenUp("studio", "w1", "not_found", at(40))))
         again = tracker.take_up(track.workflow, TakenUp("studio", "w1", "configured", at(50)))
         assert again.facts == ()
-        anew = TakenUp("studio", "w1", "pushed", at(50), anew=True)
-        pushed = tracker.take_up(track.workflow, anew)
+        renamed = TakenUp("studio", "w1", "pushed", at(50), again=True)
+        pushed = tracker.take_up(track.workflow, renamed)
         assert pushed.facts == (Discovered("pushed"),)
 
     def test_giving_up_the_unknown_is_nothing(self) -> None:

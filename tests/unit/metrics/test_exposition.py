@@ -9,10 +9,11 @@ import re2
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from exporter.comfycontrol.budget import BudgetReading
+from exporter.budget.budget import BudgetReading
 from exporter.following.answers import CAUSES, AccountHealth
 from exporter.following.reconciling import Reconciliation
 from exporter.following.runner_census import RunnerCensus
+from exporter.interfaces.observations import Moment, Status
 from exporter.ledger.facts import EnteredQueue, Fact, Failed, Finished, Recovered, Started
 from exporter.ledger.ledger import LedgerSnapshot
 from exporter.ledger.room import Room
@@ -32,7 +33,6 @@ from exporter.metrics.reading import (
     RequestsReading,
 )
 from exporter.metrics.reference import page as reference_page
-from exporter.observations import Moment, Status
 from exporter.sources.files import FilesReading
 
 NOW = Moment(wall=1_700_000_100.0, monotonic=500.0)

@@ -6,12 +6,12 @@ import pytest
 
 from exporter.comfycontrol import Endpoint
 from exporter.following.reconciling import COMPARED, SHOWN
-from exporter.following.telemetry import SnapshotResult, StreamEnd
+from exporter.interfaces.observations import FINAL_STATUSES, OPEN_STATUSES, Status
+from exporter.interfaces.telemetry import SnapshotResult, StreamEnd
 from exporter.ledger.totals import FIXED_LABELS, CounterName
 from exporter.metrics.catalogue import BY_NAME, CATALOGUE, Metric
 from exporter.metrics.label_values import FREE_LABELS
 from exporter.metrics.reading import OTHER_STATUS
-from exporter.observations import FINAL_STATUSES, OPEN_STATUSES, Status
 
 COUNTERS: dict[CounterName, str] = {
     "discovered": "comfycontrol_workflows_discovered_total",

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from exporter.app import App
+from exporter.app.app import App
 from exporter.config import Config
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.negotiation import Format

@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.simulator.limit import RateLimit
-from exporter.simulator.scenario import Limit
+from exporter.simulator.limit import ServiceLimit
+from exporter.simulator.scenario import ScenarioLimit
 
 
 def test_forty_in_ten_seconds_then_a_closed_door() -> None:
-    limit = RateLimit(Limit())
+    limit = ServiceLimit(ScenarioLimit())
     assert [limit.ask("a", n * 0.1) for n in range(40)] == [None] * 40
     assert limit.ask("a", 5.0) == 10
     assert limit.ask("a", 10.2) == 5
@@ -19,7 +19,7 @@ def test_forty_in_ten_seconds_then_a_closed_door() -> None:
 
 
 def test_what_is_refused_does_not_prolong_the_cooldown() -> None:
-    limit = RateLimit(Limit(requests=1))
+    limit = ServiceLimit(ScenarioLimit(requests=1))
     limit.ask("a", 0.0)
     assert limit.ask("a", 1.0) == 10
     assert all(limit.ask("a", 1.0 + n * 0.1) is not None for n in range(100))
@@ -27,7 +27,7 @@ def test_what_is_refused_does_not_prolong_the_cooldown() -> None:
 
 
 def test_the_window_slides() -> None:
-    limit = RateLimit(Limit(requests=2))
+    limit = ServiceLimit(ScenarioLimit(requests=2))
     assert limit.ask("a", 0.0) is None
     assert limit.ask("a", 9.0) is None
     assert limit.ask("a", 10.0) is None  # the first is ten seconds ago: out of the window
@@ -35,7 +35,7 @@ def test_the_window_slides() -> None:
 
 
 def test_each_address_has_its_own() -> None:
-    limit = RateLimit(Limit(requests=1))
+    limit = ServiceLimit(ScenarioLimit(requests=1))
     assert limit.ask("a", 0.0) is None
     assert limit.ask("b", 0.0) is None
     assert limit.ask("a", 0.1) is not None
@@ -43,13 +43,13 @@ def test_each_address_has_its_own() -> None:
 
 
 def test_it_can_be_off() -> None:
-    limit = RateLimit(Limit(enabled=False, requests=1))
+    limit = ServiceLimit(ScenarioLimit(enabled=False, requests=1))
     assert [limit.ask("a", 0.0) for _ in range(100)] == [None] * 100
 
 
 @given(st.lists(st.floats(0, 3), max_size=200))
 def test_no_window_ever_holds_more_than_the_limit(gaps: list[float]) -> None:
-    limit, now = RateLimit(Limit(requests=5)), 0.0
+    limit, now = ServiceLimit(ScenarioLimit(requests=5)), 0.0
     granted: list[float] = []
     closed_until = -1.0
     for gap in gaps:

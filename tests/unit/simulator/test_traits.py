@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.simulator import Cause, ScenarioError, Status, load_scenario, parse_scenario
+from exporter.simulator import (
+    ScenarioError,
+    ServiceStatus,
+    SimulatedCause,
+    load_scenario,
+    parse_scenario,
+)
 from exporter.simulator.course import Course
 from exporter.simulator.faults import parse_faults
 from exporter.simulator.past import Past, reach_of
@@ -25,7 +31,7 @@ EXACT = """
 stages: {accepted: 1s, uploaded: 2s, pickup: 500ms, cancelling: 3s}
 jobs: [{name: image, duration: 10s, outputs: 2}]
 """
-CAUSE = Cause("KSampler", "ValueError", "no")
+CAUSE = SimulatedCause("KSampler", "ValueError", "no")
 
 
 def make(traits: str, more: str = "", *, seed: int = 1, paused: bool = False) -> World:
@@ -40,10 +46,14 @@ def make(traits: str, more: str = "", *, seed: int = 1, paused: bool = False) ->
 
 def failed(world: World) -> Workflow:
     workflow = world.create(
-        world.now, "studio", outcome=Status.FAILED, duration=10.0, ends_in=Status.RUNNING
+        world.now,
+        "studio",
+        outcome=ServiceStatus.FAILED,
+        duration=10.0,
+        ends_in=ServiceStatus.RUNNING,
     )
     world.advance_to(world.now + 20.0)
-    assert workflow.status is Status.FAILED
+    assert workflow.status is ServiceStatus.FAILED
     return workflow
 
 
@@ -111,7 +121,7 @@ def test_each_place_has_a_precision_of_its_own_and_lengths_stay_as_they_are() ->
 
 def test_a_run_below_the_precision_has_a_range_of_lengths() -> None:
     world = make("  stamps: {subscribe: s}")
-    workflow = world.create(0.0, "studio", duration=0.7, outcome=Status.COMPLETED)
+    workflow = world.create(0.0, "studio", duration=0.7, outcome=ServiceStatus.COMPLETED)
     world.advance_to(10.0)
     least, most = world.truth(workflow).told.run_seconds or (0.0, 0.0)
     assert least == pytest.approx(0.7)
@@ -163,9 +173,9 @@ def test_a_new_status_is_filtered_and_counted_by_what_it_says() -> None:
         "  statuses: {words: [{word: timed_out, instead_of: failed}, "
         "{word: preparing, instead_of: uploaded}]}"
     )
-    workflow = world.create(0.0, "studio", outcome=Status.FAILED)
+    workflow = world.create(0.0, "studio", outcome=ServiceStatus.FAILED)
     world.advance_to(1.5)
-    assert (workflow.status, workflow.told_status) == (Status.UPLOADED, "preparing")
+    assert (workflow.status, workflow.told_status) == (ServiceStatus.UPLOADED, "preparing")
     world.advance_to(100.0)
     assert Telling(world).row(workflow)["status"] == "timed_out"
     register = world.registers["studio"]
@@ -268,7 +278,9 @@ def test_clocks_of_runners_shift_what_they_stamp_and_no_length() -> None:
     row = world.truth(workflow)
     assert row.started_ms == EPOCH_MS + 3_500 - 3_600_000
     assert (row.created_ms, row.run_seconds) == (EPOCH_MS, 10.0)
-    queued = world.create(20.0, "studio", outcome=Status.CANCELLED, ends_in=Status.ACCEPTED)
+    queued = world.create(
+        20.0, "studio", outcome=ServiceStatus.CANCELLED, ends_in=ServiceStatus.ACCEPTED
+    )
     world.advance_to(40.0)
     assert queued.completed_ms == EPOCH_MS + 21_000  # no runner had it
 
@@ -282,14 +294,14 @@ def test_one_stamp_of_a_wrong_clock_makes_no_length_where_it_ends_before_its_sta
 @pytest.mark.parametrize("keeps", [False, True])
 def test_a_run_that_is_requeued_starts_later(keeps: bool) -> None:
     world = make(f"  requeues: {{share: 1, keeps_start: {str(keeps).lower()}}}")
-    workflow = world.create(0.0, "studio", duration=10.0, outcome=Status.COMPLETED)
-    seen: list[Status] = []
+    workflow = world.create(0.0, "studio", duration=10.0, outcome=ServiceStatus.COMPLETED)
+    seen: list[ServiceStatus] = []
     starts: set[int] = set()
     for tick in itertools.count():
         world.advance_to(tick / 10)
         if not seen or seen[-1] != workflow.status:
             seen.append(workflow.status)
-        if workflow.status is Status.QUEUED and len(seen) > 4:
+        if workflow.status is ServiceStatus.QUEUED and len(seen) > 4:
             assert (workflow.started_ms is not None) == keeps
         if workflow.started_ms is not None:
             starts.add(workflow.started_ms)
@@ -309,7 +321,7 @@ def test_what_was_cancelled_in_its_queue_starts_afterwards() -> None:
     world.advance_to(5.0)
     world.cancel(5.0, workflow)
     world.advance_to(8.0)
-    assert (workflow.status, workflow.started_ms) == (Status.CANCELLED, None)
+    assert (workflow.status, workflow.started_ms) == (ServiceStatus.CANCELLED, None)
     world.advance_to(10.0)
     assert (workflow.completed_ms, workflow.started_ms) == (EPOCH_MS + 8_000, EPOCH_MS + 10_000)
     told = world.truth(workflow).told
@@ -384,7 +396,7 @@ def test_deleted_ones_stay_in_the_truth() -> None:
 def test_vanished_ones_come_back_where_they_were_and_live_on_meanwhile() -> None:
     world = make("  vanishing: [{rate: 1000, depth: 0, times: 1, for: 30s}]")
     world.create(0.0, "studio", scripted=True)
-    workflow = world.create(0.0, "studio", outcome=Status.COMPLETED, duration=10.0)
+    workflow = world.create(0.0, "studio", outcome=ServiceStatus.COMPLETED, duration=10.0)
     world.create(0.0, "studio", scripted=True)
     picked = rows(world)[0]
     order = [each.id for each in rows(world)]
@@ -394,7 +406,7 @@ def test_vanished_ones_come_back_where_they_were_and_live_on_meanwhile() -> None
     assert picked in list(world.every())
     world.hide(workflow)
     world.advance_to(20.0)
-    assert workflow.status is Status.COMPLETED
+    assert workflow.status is ServiceStatus.COMPLETED
     world.show(workflow)
     world.advance_to(40.0)
     assert [each.id for each in rows(world)] == order
@@ -403,7 +415,7 @@ def test_vanished_ones_come_back_where_they_were_and_live_on_meanwhile() -> None
 
 def test_rest_and_window_hold_back_what_befalls() -> None:
     world = make("  reruns: [{rate: 50, depth: 0, rest: 5s, from: 20s, to: 40s}]")
-    workflow = world.create(0.0, "studio", outcome=Status.COMPLETED, duration=1.0)
+    workflow = world.create(0.0, "studio", outcome=ServiceStatus.COMPLETED, duration=1.0)
     world.advance_to(19.9)
     assert workflow.execution == 0
     world.advance_to(1000.0)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.simulator import PLANTED, Cause, Status, load_scenario, parse_scenario
+from exporter.simulator import PLANTED, ServiceStatus, SimulatedCause, load_scenario, parse_scenario
 from exporter.simulator.by_hand import Move
 from exporter.simulator.causes import CAUSES
 from exporter.simulator.clock import DayClock
@@ -103,16 +103,16 @@ def test_tags_decide_where_a_workflow_goes() -> None:
     # The second one goes where there is more room, though nothing is in a queue yet.
     assert [each.runner.name for each in fast if each.runner] == ["b", "b"]
     assert len({each.runner.name for each in free if each.runner}) == 3
-    assert nowhere.status is Status.ACCEPTED
+    assert nowhere.status is ServiceStatus.ACCEPTED
 
 
 @pytest.mark.parametrize("ends_in", ["accepted", "uploaded", "queued", "running"])
-@pytest.mark.parametrize("outcome", [Status.FAILED, Status.CANCELLED])
-def test_a_workflow_can_end_badly_in_any_stage(outcome: Status, ends_in: str) -> None:
+@pytest.mark.parametrize("outcome", [ServiceStatus.FAILED, ServiceStatus.CANCELLED])
+def test_a_workflow_can_end_badly_in_any_stage(outcome: ServiceStatus, ends_in: str) -> None:
     world = make()
     blocking = world.create(0.0, "studio", duration=1000)
     world.advance_to(4.0)
-    workflow = world.create(4.0, "studio", outcome=outcome, ends_in=Status(ends_in))
+    workflow = world.create(4.0, "studio", outcome=outcome, ends_in=ServiceStatus(ends_in))
     seen: list[str] = []
     world.on_change = lambda each: seen.append(each.status.value) if each is workflow else None
     world.advance_to(3000.0)
@@ -121,25 +121,25 @@ def test_a_workflow_can_end_badly_in_any_stage(outcome: Status, ends_in: str) ->
     row = workflow.truth()
     assert (row.started_ms is not None) is (ends_in == "running")
     assert row.completed_ms is not None
-    assert (row.node_type is not None) is (outcome is Status.FAILED)
-    assert blocking.status is Status.COMPLETED
+    assert (row.node_type is not None) is (outcome is ServiceStatus.FAILED)
+    assert blocking.status is ServiceStatus.COMPLETED
     assert not world.runners[0].queue
 
 
 def test_a_queued_one_that_is_to_end_in_the_queue_never_runs() -> None:
     world = make()
     workflow = world.create(
-        0.0, "studio", duration=100, outcome=Status.FAILED, ends_in=Status.QUEUED
+        0.0, "studio", duration=100, outcome=ServiceStatus.FAILED, ends_in=ServiceStatus.QUEUED
     )
     after = world.create(0.0, "studio")
     world.advance_to(50.0)
     assert workflow.truth().started_ms is None
-    assert (workflow.status, after.status) == (Status.FAILED, Status.COMPLETED)
+    assert (workflow.status, after.status) == (ServiceStatus.FAILED, ServiceStatus.COMPLETED)
 
 
 def test_what_is_refused_has_neither_start_nor_end() -> None:
     world = make()
-    workflow = world.create(0.0, "studio", outcome=Status.INVALID)
+    workflow = world.create(0.0, "studio", outcome=ServiceStatus.INVALID)
     world.advance_to(100.0)
     row = workflow.truth()
     assert (row.status, row.started_ms, row.completed_ms) == ("invalid", None, None)
@@ -167,19 +167,19 @@ def test_a_workflow_can_complete_before_its_cancellation() -> None:
     workflow = world.create(0.0, "studio")
     assert world.cancel(12.0, workflow)
     world.advance_to(1000.0)
-    assert workflow.status is Status.COMPLETED
+    assert workflow.status is ServiceStatus.COMPLETED
     assert workflow.completed_ms == EPOCH_MS + 13_500
 
 
 def test_a_new_execution_is_a_new_row_under_the_same_id() -> None:
     world = make()
-    workflow = world.create(0.0, "studio", outcome=Status.FAILED, cause=None)
+    workflow = world.create(0.0, "studio", outcome=ServiceStatus.FAILED, cause=None)
     assert not world.execute(1.0, workflow)
     world.advance_to(20.0)
     first = world.truth(workflow)
     assert (first.status, first.node_type) == ("failed", None)
     assert world.execute(20.0, workflow)
-    assert (workflow.status, workflow.started_ms) == (Status.ACCEPTED, None)
+    assert (workflow.status, workflow.started_ms) == (ServiceStatus.ACCEPTED, None)
     world.advance_to(100.0)
     assert workflow.earlier == [replace(first, stood_seconds=6.5)]
     row = workflow.truth()
@@ -203,10 +203,10 @@ def test_a_disabled_runner_takes_nothing_and_starts_nothing() -> None:
     world.set_runner(world.runners[0], active=False)
     late = world.create(3.2, "studio")
     world.advance_to(30.0)
-    assert (workflow.status, late.status) == (Status.QUEUED, Status.ACCEPTED)
+    assert (workflow.status, late.status) == (ServiceStatus.QUEUED, ServiceStatus.ACCEPTED)
     world.set_runner(world.runners[0], active=True)
     world.advance_to(90.0)
-    assert (workflow.status, late.status) == (Status.COMPLETED, Status.COMPLETED)
+    assert (workflow.status, late.status) == (ServiceStatus.COMPLETED, ServiceStatus.COMPLETED)
 
 
 def test_a_workflow_moved_by_hand_obeys_nobody_else() -> None:
@@ -214,12 +214,16 @@ def test_a_workflow_moved_by_hand_obeys_nobody_else() -> None:
     workflow = world.create(0.0, "studio")
     world.advance_to(4.0)
     other = world.create(4.0, "studio")
-    world.move(5.0, workflow, Move(Status.QUEUED, queue_position=9))
+    world.move(5.0, workflow, Move(ServiceStatus.QUEUED, queue_position=9))
     world.cancel(5.0, workflow)
     world.advance_to(1000.0)
-    assert (workflow.status, world.place(workflow)) == (Status.QUEUED, 9)
-    assert other.status is Status.COMPLETED  # the slot was free for it
-    world.move(1000.0, workflow, Move(Status.FAILED, cause=Cause("n", "e", "m"), started_ms=7))
+    assert (workflow.status, world.place(workflow)) == (ServiceStatus.QUEUED, 9)
+    assert other.status is ServiceStatus.COMPLETED  # the slot was free for it
+    world.move(
+        1000.0,
+        workflow,
+        Move(ServiceStatus.FAILED, cause=SimulatedCause("n", "e", "m"), started_ms=7),
+    )
     row = workflow.truth()
     assert (row.node_type, row.exception_type, row.started_ms) == ("n", "e", 7)
 
@@ -227,7 +231,7 @@ def test_a_workflow_moved_by_hand_obeys_nobody_else() -> None:
 def test_a_move_straight_to_the_end_has_all_stamps() -> None:
     world = make()
     workflow = world.create(0.0, "studio", scripted=True)
-    world.move(2.5, workflow, Move(Status.COMPLETED, outputs=3))
+    world.move(2.5, workflow, Move(ServiceStatus.COMPLETED, outputs=3))
     row = workflow.truth()
     assert row.started_ms == row.completed_ms == EPOCH_MS + 2500
     assert row.outputs == 3
@@ -241,7 +245,7 @@ def test_a_deleted_one_leaves_no_trace_but_a_count() -> None:
     world.advance_to(100.0)
     assert list(world.every()) == [second]
     assert world.deleted == Counter(running=1)
-    assert second.status is Status.COMPLETED
+    assert second.status is ServiceStatus.COMPLETED
 
 
 def test_the_oldest_settled_ones_make_room() -> None:
@@ -345,7 +349,7 @@ phases:
     world.advance_to(60.0)
     late = [each for each in world.every() if each.created_ms >= EPOCH_MS + 10_000]
     early = [each for each in world.every() if each.created_ms < EPOCH_MS + 10_000]
-    assert {each.status for each in early} == {Status.COMPLETED}
+    assert {each.status for each in early} == {ServiceStatus.COMPLETED}
     ended = [each.truth() for each in late if each.status.final]
     assert {(row.status, row.node_type) for row in ended} == {("failed", "Only")}
 
@@ -366,8 +370,8 @@ outcomes: {failed: 0.2, cancelled: 0.1, invalid: 0.1}
     assert (len(final), len(rows)) == (300, 340)
     assert all((row.completed_ms or 0) <= EPOCH_MS for row in final)
     counts = Counter(each.status for each in world.every() if not each.final_at_start)
-    assert counts[Status.RUNNING] == 4
-    assert counts[Status.QUEUED] > 15
+    assert counts[ServiceStatus.RUNNING] == 4
+    assert counts[ServiceStatus.QUEUED] > 15
     for runner in world.runners:
         assert [runner.place(each) for each in runner.queue] == [*range(1, len(runner.queue) + 1)]
     world.advance_to(1000.0)
@@ -448,8 +452,8 @@ def test_the_clock_never_stamps_the_future() -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from(list(Status))), max_size=80))
-def test_pages_are_those_of_a_plain_list(moves: list[tuple[int, Status]]) -> None:
+@given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from(list(ServiceStatus))), max_size=80))
+def test_pages_are_those_of_a_plain_list(moves: list[tuple[int, ServiceStatus]]) -> None:
     world, register = make(), Register()
     made = [world.create(0.0, "studio", scripted=True) for _ in range(31)]
     for workflow in made:
@@ -458,7 +462,7 @@ def test_pages_are_those_of_a_plain_list(moves: list[tuple[int, Status]]) -> Non
         before, made[index].status = made[index].status, status
         register.move(made[index], before)
     register.remove(made.pop(5))
-    for status in (None, *Status):
+    for status in (None, *ServiceStatus):
         wanted = [each for each in reversed(made) if status in (None, each.status)]
         assert register.count(status) == len(wanted)
         for page in range(1, 6):

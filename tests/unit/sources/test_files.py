@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from exporter.interfaces.observations import Moment
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.totals import Buckets, LabelCaps
-from exporter.observations import Moment
 from exporter.sources.files import WatchedFiles
 from exporter.sources.named import NamedIds
 from exporter.sources.pushed import PushedIds
@@ -115,7 +115,7 @@ def test_a_file_that_makes_no_sense_keeps_its_old_ids(
     watch.look()
     (tmp_path / "one.yml").write_text("{not: a list")
     assert watch.look() == {A}
-    assert "fault in a workflow file" in caplog.text
+    assert "error in a workflow file" in caplog.text
     (tmp_path / "one.yml").write_bytes(b"\xff\xfe\x00")
     assert watch.look() == {A}
 
@@ -205,7 +205,7 @@ def test_a_pattern_without_files_is_told_once(
     watch = Watch(pattern)
     watch.look()
     watch.look()
-    assert [record.message for record in caplog.records] == ["no workflow file is there"]
+    assert [record.message for record in caplog.records] == ["no workflow file found"]
     assert watch.files.reading().unmatched == (pattern,)
     write(tmp_path / "one.yml", A)
     watch.look()

@@ -1,6 +1,6 @@
 """Ids that the configuration names, while the ledger cannot always take them."""
 
-from exporter.observations import CannotTakeUp, GivenUp, Moment, OpenWorkflow, TakenUp
+from exporter.interfaces.observations import GivenUp, Moment, OpenWorkflow, TakenUp, TrackError
 from exporter.sources.named import NamedIds
 
 ONE, TWO, THREE = (f"00000000-0000-4000-8000-{number:012x}" for number in (1, 2, 3))
@@ -15,7 +15,7 @@ class Register:
 
     def take_up(self, taken: TakenUp) -> bool:
         if not self.readable:
-            raise CannotTakeUp
+            raise TrackError
         self.taken.append(taken)
         return True
 
@@ -34,13 +34,13 @@ def make() -> tuple[Register, NamedIds]:
 def test_what_could_not_be_taken_up_is_tried_again() -> None:
     register, named = make()
     register.readable = False
-    named.begin([ONE], has_files=True, anew=False)
+    named.begin([ONE], has_files=True, again=False)
     named.replace({"file": [TWO]})
     named.look()
     assert register.taken == []
     register.readable = True
     named.look()
-    assert [(t.workflow_id, t.source, t.anew) for t in register.taken] == [
+    assert [(t.workflow_id, t.source, t.again) for t in register.taken] == [
         (ONE, "configured", False),
         (TWO, "file", False),
     ]
@@ -51,7 +51,7 @@ def test_what_could_not_be_taken_up_is_tried_again() -> None:
 def test_what_nobody_names_any_more_is_not_tried_again() -> None:
     register, named = make()
     register.readable = False
-    named.begin([ONE, TWO], has_files=False, anew=False)
+    named.begin([ONE, TWO], has_files=False, again=False)
     named.replace({"configured": [TWO, THREE]})
     register.readable = True
     named.look()

@@ -1,4 +1,4 @@
-"""What an exporter may see, invented, for tests of the pages and for whoever works on them.
+"""What an exporter may see, invented, for tests of the pages and for anyone who works on them.
 
 `python -m tests.unit.web.scenes busy --port 8000` serves one of them.
 """
@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp
 
-from exporter.views import (
+from exporter.interfaces.views import (
     AccountView,
     Belief,
     Budget,

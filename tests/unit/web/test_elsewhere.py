@@ -9,9 +9,9 @@ import requests
 from rich.console import Console
 from starlette.applications import Starlette
 
+from exporter.commands.terminal import page
 from exporter.config import TokenSource
 from exporter.sources.pushed import PushedIds
-from exporter.terminal import page
 from exporter.web.api import api_routes
 from exporter.web.workers import Workers
 from tests.unit.ledger.ledgers import Clocks, make_ledger

@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from exporter.web.security import Guard, Security
-from exporter.web.security.models import RateLimit
-from exporter.web.security.passwords import PasswordChecks, TooManyChecks, Users
+from exporter.web.security import AuthMiddleware, Security
+from exporter.web.security.models import ClientRateLimit
+from exporter.web.security.passwords import PasswordChecks, TooManyChecksError, Users
 from exporter.web.security.rate import Bucket
 
 USERS = Users({"zoë".encode(): bcrypt.hashpw(b"pass:word", bcrypt.gensalt(4))})
@@ -27,12 +27,14 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     )
 
 
-def guard(security: Callable[[], Security], **more: Any) -> Guard:
-    return Guard(app, security, probes=["/-/healthy"], own_tokens=["/api/v1/workflows"], **more)
+def guard(security: Callable[[], Security], **more: Any) -> AuthMiddleware:
+    return AuthMiddleware(
+        app, security, probes=["/-/healthy"], own_tokens=["/api/v1/workflows"], **more
+    )
 
 
 async def ask(
-    guarded: Guard, path: str = "/metrics", *authorization: str
+    guarded: AuthMiddleware, path: str = "/metrics", *authorization: str
 ) -> tuple[int, dict[str, str], str]:
     """Status, headers and body."""
     sent: list[Message] = []
@@ -143,7 +145,7 @@ async def test_configured_headers_come_on_top() -> None:
 async def test_too_many_checks_are_a_503() -> None:
     class Busy(PasswordChecks):
         async def is_right(self, users: Users, user: bytes, password: bytes, client: str) -> bool:
-            raise TooManyChecks
+            raise TooManyChecksError
 
     guarded = guard(lambda: Security(users=USERS), passwords=Busy())
     status, headers, _ = await ask(guarded, "/metrics", basic("zoë", "x"))
@@ -153,7 +155,7 @@ async def test_too_many_checks_are_a_503() -> None:
 
 
 async def test_past_the_rate_limit() -> None:
-    limit = RateLimit(interval=3600.0, burst=2)
+    limit = ClientRateLimit(interval=3600.0, burst=2)
     guarded = guard(lambda: Security(rate_limit=limit, users=USERS))
     assert [(await ask(guarded))[0] for _ in range(3)] == [401, 401, 429]
     status, headers, _ = await ask(guarded, "/metrics", basic("zoë", "pass:word"))

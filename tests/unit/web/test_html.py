@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.views import Plot, WorkflowQuery, WorkflowStory
+from exporter.interfaces.views import Plot, WorkflowQuery, WorkflowStory
 from exporter.web.html import addresses, words
 from exporter.web.html.assets import load_assets
 from exporter.web.html.plots import draw
@@ -194,7 +194,7 @@ def test_who_searches_an_id_among_the_wrong_ones_is_shown_the_others() -> None:
     prefix = scenes.uuid(100_000)[:8]
     text = Seen(pages.workflows("./", WorkflowQuery(prefix=prefix), NOW)).text
     assert "0 workflows open" in text
-    assert "1 workflow ended lately with an id that begins so" in text
+    assert "1 workflow ended recently with an id that begins so" in text
 
 
 def test_every_choice_of_a_filter_is_in_the_form() -> None:
@@ -333,7 +333,7 @@ def test_a_plot_in_words() -> None:
 def test_nothing_a_view_holds_could_be_a_message_a_prompt_or_an_address_of_a_file() -> None:
     names = {
         field.name
-        for kind in vars(__import__("exporter.views", fromlist=["*"])).values()
+        for kind in vars(__import__("exporter.interfaces.views", fromlist=["*"])).values()
         if is_dataclass(kind)
         for field in fields(kind)
     }

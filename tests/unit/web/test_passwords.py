@@ -13,7 +13,7 @@ from exporter.web.security.passwords import (
     MOST_WAITING,
     MOST_WAITING_OF_ONE,
     PasswordChecks,
-    TooManyChecks,
+    TooManyChecksError,
     Users,
     cost_of,
 )
@@ -243,7 +243,7 @@ def test_a_flood_is_refused_and_leaves_room_for_others() -> None:
         await asyncio.sleep(0)
         held.go_on.set()
         outcomes = await asyncio.gather(*flood, return_exceptions=True)
-        assert sum(isinstance(o, TooManyChecks) for o in outcomes) == 50 - MOST_WAITING_OF_ONE
+        assert sum(isinstance(o, TooManyChecksError) for o in outcomes) == 50 - MOST_WAITING_OF_ONE
         assert await scraper
         outcomes = await asyncio.gather(*crowd, return_exceptions=True)
         taken = sum(outcome is False for outcome in outcomes)

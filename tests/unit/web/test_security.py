@@ -295,7 +295,7 @@ class TestReading:
         assert watched.current() is not before
         successful.append(watched.last_reload_successful)
         assert successful == [False, True]
-        assert caplog.records[-1].message == "web configuration read again"
+        assert caplog.records[-1].message == "web configuration reloaded"
 
     def test_a_reload_on_request_tells_the_faults(
         self, watched: WatchedSecurity, folder: Path

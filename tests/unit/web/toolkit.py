@@ -38,7 +38,7 @@ class Configuration:
 
     @property
     def ours(self) -> bool:
-        """Whether ours shall take it."""
+        """Whether ours must take it."""
         return self.toolkit != bool(self.why)
 
 

@@ -18,8 +18,8 @@ _KINDS: Final = (
 )
 
 
-class Unreadable(Exception):  # noqa: N818 - a state of the file, not an error of ours
-    """A file that cannot be had. The reason continues its name as a sentence does.
+class UnreadableError(Exception):
+    """A file that cannot be read. The reason continues its name as a sentence does.
 
     Attributes:
         reason: what is wrong, such as "does not exist".
@@ -53,7 +53,7 @@ def read_plain(path: str | Path, largest: int) -> PlainFile:
         largest: Bytes that it may have.
 
     Raises:
-        Unreadable: It is something else, is larger, or cannot be read.
+        UnreadableError: It is something else, is larger, or cannot be read.
     """
     try:
         # Before it is opened: to open a device, or the end of a pipe, can have an effect.
@@ -67,13 +67,13 @@ def read_plain(path: str | Path, largest: int) -> PlainFile:
         finally:
             os.close(handle)
     except FileNotFoundError:
-        raise Unreadable("does not exist", is_missing=True) from None
+        raise UnreadableError("does not exist", is_missing=True) from None
     except OSError as error:
-        raise Unreadable(f"cannot be read: {_reason(error)}") from None
+        raise UnreadableError(f"cannot be read: {_reason(error)}") from None
     except ValueError:
-        raise Unreadable("has a name that no file can have") from None
+        raise UnreadableError("has a name that no file can have") from None
     if len(content) > largest:
-        raise Unreadable(f"is larger than {_size(largest)}")
+        raise UnreadableError(f"is larger than {_size(largest)}")
     return PlainFile(content, status)
 
 
@@ -81,12 +81,12 @@ def check_regular(status: os.stat_result) -> None:
     """See to it that this is the status of a regular file.
 
     Raises:
-        Unreadable: It is not.
+        UnreadableError: It is not.
     """
     mode = status.st_mode
     if not stat.S_ISREG(mode):
         kinds = (words for is_kind, words in _KINDS if is_kind(mode))
-        raise Unreadable(next(kinds, "is not a regular file"))
+        raise UnreadableError(next(kinds, "is not a regular file"))
 
 
 def _read(handle: int, most: int) -> bytes:

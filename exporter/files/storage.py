@@ -14,7 +14,7 @@ _REGULAR: Final = "a file of the exporter belongs there; remove it"
 _GROUP_WRITES: Final = 0o060
 
 
-class NotOurs(OSError):  # noqa: N818 - says what happened
+class NotOursError(OSError):
     """Something else is where a file of ours belongs. `strerror` is one line for a person."""
 
     def __init__(self, path: Path, kind: str) -> None:
@@ -31,7 +31,7 @@ def check_ours(path: Path) -> bool:
     """See to it that a regular file is there, or nothing; whether one is.
 
     Raises:
-        NotOurs: it is a link, or no regular file.
+        NotOursError: it is a link, or no regular file.
         OSError: that cannot be told.
     """
     try:
@@ -50,7 +50,7 @@ def open_ours(path: Path, flags: int) -> int:
         flags: as for `os.open`.
 
     Raises:
-        NotOurs: it is a link, or no regular file.
+        NotOursError: it is a link, or no regular file.
         OSError: it cannot be opened.
     """
     # Before it is opened, for its own words, and since to open a pipe or a device has effects.
@@ -124,6 +124,8 @@ def unwritable(folder: Path, names: tuple[str, ...]) -> str | None:
 
 def _check(path: Path, status: os.stat_result) -> None:
     if stat.S_ISLNK(status.st_mode):
-        raise NotOurs(path, "a link")
+        raise NotOursError(path, "a link")
     if not stat.S_ISREG(status.st_mode):
-        raise NotOurs(path, "a directory" if stat.S_ISDIR(status.st_mode) else "no regular file")
+        raise NotOursError(
+            path, "a directory" if stat.S_ISDIR(status.st_mode) else "no regular file"
+        )

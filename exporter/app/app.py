@@ -14,39 +14,39 @@ from typing import Final
 from urllib.parse import quote
 
 from exporter import __version__, logs
-from exporter.account import FollowedAccount, Surroundings
+from exporter.app.account import Dependencies, FollowedAccount
+from exporter.app.lending import BorrowedAccount, Lending
+from exporter.budget.budget import RequestBudget
+from exporter.budget.journal import RequestJournal
+from exporter.budget.sliding_window import Limit
 from exporter.comfycontrol import Timeouts
-from exporter.comfycontrol.budget import RequestBudget
 from exporter.comfycontrol.connections import check_bind
-from exporter.comfycontrol.window import Limit
-from exporter.comfycontrol.window_file import WindowFile
-from exporter.config import Account, Config, RateLimit, TokenSource, TokenUnreadable
+from exporter.config import Account, Config, RateLimit, TokenSource, TokenUnreadableError
 from exporter.config.fingerprint import fingerprint
 from exporter.config.models import MOST_STREAMS
 from exporter.config.slices import compiled
+from exporter.files.watching import FileWatcher
 from exporter.following.choosing import StreamCapacity, listing_costs
 from exporter.following.loop import StreamLoop
 from exporter.following.reconciling import Pace
-from exporter.following.telemetry import StreamEnd
 from exporter.history.history import History
 from exporter.history.live import AccountNow, LiveViews, Sources
+from exporter.interfaces.observations import Moment, Observation
+from exporter.interfaces.telemetry import StreamEnd
 from exporter.ledger.ledger import AccountTerms, Ledger, LedgerSnapshot
 from exporter.ledger.lending import Room
 from exporter.ledger.shared import Lease, Shared, SharedStore, join
 from exporter.ledger.slicing import SliceRule
 from exporter.ledger.sqlite import SqliteStore
-from exporter.ledger.store import HistoryKey, HistoryRow, Store, StoreFailed
+from exporter.ledger.store import HistoryKey, HistoryRow, Store, StoreError
 from exporter.ledger.totals import Buckets, LabelCaps
-from exporter.lending import BorrowedAccount, Lending
 from exporter.metrics.announcements import HOLD_SECONDS, Announcements
 from exporter.metrics.exposition import ALL_COLLECTORS, AsAsked, Page, new_registry
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.process import ProcessCounts
 from exporter.metrics.reading import BuildReading, ConfigReading, Reading
-from exporter.observations import Moment, Observation
 from exporter.revision import revision
 from exporter.sources.pushed import PushedIds
-from exporter.watching import FileWatcher
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class App:
         collectors: which series of the process itself are shown.
 
     Raises:
-        TokenUnreadable: a token cannot be read.
+        TokenUnreadableError: a token cannot be read.
         LedgerInUse: another exporter has the ledger open.
         CannotOpenLedger: the storage folder cannot be used.
         CannotBind: the local address to ask from cannot be used.
@@ -156,7 +156,7 @@ class App:
         self._ledger.before_keeping = self._keep_history
         self._ledger.tell_history(self._history_rows)
         self._instruments.on_stream_end = self._note_stream_ended
-        self._around = Surroundings(
+        self._around = Dependencies(
             self._ledger,
             self._instruments,
             now,
@@ -169,7 +169,7 @@ class App:
         # One for each address that was ever asked: should one come back, the service has not
         # forgotten what was asked there.
         self._budgets: dict[str, RequestBudget] = {}
-        # Held by whoever changes what is followed, or ends it.
+        # Held by anyone who changes what is followed, or ends it.
         self._changing = threading.Lock()
         self._is_stopping = threading.Event()
         self._was_ready = False
@@ -243,7 +243,7 @@ class App:
         """Whether every account had its first answer, or had nothing to ask yet.
 
         Once so, for ever: an account that a reload adds must not take the others' metrics out of
-        the sight of whoever asks this.
+        the sight of anyone who asks this.
         """
         if not self._was_ready:
             has_looked = self._shared is None or self._shared.replica.has_looked
@@ -304,7 +304,7 @@ class App:
         }
 
     def _asked(self) -> AsAsked:
-        """Of what is announced now, whoever asks now sees no more, however long it waits."""
+        """Of what is announced now, anyone who asks now sees no more, however long it waits."""
         requests, ledger = self._instruments.announced(), self._ledger.announced()
 
         def as_asked(reading: Reading) -> Reading:
@@ -367,14 +367,14 @@ class App:
         """Go on under another configuration; whatever stays the same goes on undisturbed.
 
         Raises:
-            TokenUnreadable: a token cannot be read. Then nothing was changed.
+            TokenUnreadableError: a token cannot be read. Then nothing was changed.
         """
         with self._changing:
             if self._is_stopping.is_set():
                 return
             fixed = {"storage": self._config.storage, "egress": self._config.egress}
             if any(getattr(config, key) != value for key, value in fixed.items()):
-                log.warning("storage and egress stay as they are until a restart")
+                log.warning("changes to storage and egress need a restart")
                 config = config.model_copy(update=fixed)
             self._change(config)
             self._config_reading = ConfigReading(
@@ -389,23 +389,23 @@ class App:
 
     def _change(self, config: Config) -> None:
         was = {account.name: account for account in self._following.accounts}
-        begun, ended = self._follow(config, anew=True)
+        begun, ended = self._follow(config, again=True)
         changed = [a.name for a in config.accounts if a.name in was and a != was[a.name]]
         told = {"accounts": self._accounts, "begun": begun, "ended": ended, "changed": changed}
         log.info(
-            "configuration read again",
+            "configuration reloaded",
             extra={mark: ",".join(names) for mark, names in told.items() if names},
         )
 
-    def _follow(self, config: Config, *, anew: bool) -> tuple[Collection[str], Collection[str]]:
+    def _follow(self, config: Config, *, again: bool) -> tuple[Collection[str], Collection[str]]:
         """Follow what this configuration says, and this replica holds; who has begun and ended.
 
         Args:
             config: all of it.
-            anew: see `FollowedAccount.start`.
+            again: see `FollowedAccount.start`.
 
         Raises:
-            TokenUnreadable: a token cannot be read. Then nothing was changed.
+            TokenUnreadableError: a token cannot be read. Then nothing was changed.
         """
         before, all_of_it, config = self._accounts, config, self._followed(config)
         going_on = {
@@ -434,13 +434,13 @@ class App:
         # What is pushed for an account of another replica is refused for now, not as a stranger's.
         self.pushed.change(_push_tokens(all_of_it))
         for followed in begun.values():
-            followed.start(anew=anew)
+            followed.start(again=again)
         for account in config.accounts:
             if account.name in going_on:
                 going_on[account.name].change(
                     account, tokens[account.name], self._capacity(account, config)
                 )
-        # An id that was dropped and is named anew must not stay dropped after a crash.
+        # An id that was dropped and is named again must not stay dropped after a crash.
         self._ledger.keep()
         return begun, ended
 
@@ -465,7 +465,7 @@ class App:
                 return ()
             if lost:
                 self._held = held - set(lost)
-                self._follow(self._config, anew=False)
+                self._follow(self._config, again=False)
                 for account in lost:
                     self._ledger.let_go(account, partial(shared.store.release, account))
                     self._history.let_go(account)
@@ -477,7 +477,7 @@ class App:
                     begun.append(lease.account)
             if begun:
                 self._held = (held - set(lost)) | set(begun)
-                self._follow(self._config, anew=False)
+                self._follow(self._config, again=False)
             return begun
 
     def _adopt(self, store: SharedStore, lease: Lease, account: Account) -> bool:
@@ -489,9 +489,9 @@ class App:
                 account.name, partial(store.adopt, lease, account.max_open_workflows)
             )
             self._history.adopt(account.name, stories)
-        except (TokenUnreadable, StoreFailed) as error:
+        except (TokenUnreadableError, StoreError) as error:
             log.error(  # noqa: TRY400 - it is not about where in the code
-                "an account could not be begun: another replica may take it",
+                "could not start an account, another replica may take it",
                 extra={"account": account.name, "reason": str(error)},
             )
             return False
@@ -540,11 +540,11 @@ class App:
             )
         return budget
 
-    def _window_file(self, address: str) -> WindowFile | None:
+    def _window_file(self, address: str) -> RequestJournal | None:
         if self._storage is None or self._shared is not None:
             return None
         name = f"requests-{quote(address, safe='')}.window"
-        return WindowFile.on_this_machine(self._storage / name)
+        return RequestJournal.on_this_machine(self._storage / name)
 
     # Streams of other replicas' accounts ------------------------------------------------------
 
@@ -577,7 +577,7 @@ class App:
         """What streams an account of another replica; None: it is not configured here.
 
         Raises:
-            TokenUnreadable: its token cannot be read.
+            TokenUnreadableError: its token cannot be read.
         """
         configured = {each.name: each for each in self._config.accounts}.get(account)
         if configured is None:
@@ -646,7 +646,7 @@ class App:
                     self._ledger.expire([*away, *self._elsewhere()])
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the keeping
                 log.error(  # noqa: TRY400 - a traceback shows values as well
-                    "keeping the ledger failed", extra={"error": type(error).__name__}
+                    "ledger write failed unexpectedly", extra={"error": type(error).__name__}
                 )
 
     def _rest(self, seconds: float) -> float | None:
@@ -669,7 +669,7 @@ class App:
                 account.look_at_ids()
             except Exception as error:  # noqa: BLE001 - it must not hold up the other accounts
                 log.error(  # noqa: TRY400 - a traceback shows values as well
-                    "looking at an account failed",
+                    "checking an account failed",
                     extra={"account": account.name, "error": type(error).__name__},
                 )
 
@@ -690,14 +690,14 @@ def _tell_ledger(ledger: Ledger, store: Store | None) -> None:
     if not isinstance(store, SqliteStore | None):
         return  # each account tells of itself when it is taken over
     if store is None:
-        log.info("the ledger is in memory: counters begin at 0, and end with the process")
+        log.info("the ledger is in memory only: counters start at 0 and are lost at exit")
         return
     if store.is_new:
-        log.info("a new ledger: counters begin at 0", extra={"file": str(store.path)})
+        log.info("new ledger: counters start at 0", extra={"file": str(store.path)})
         return
     kept = ledger.snapshot()
     log.info(
-        "the ledger goes on",
+        "ledger opened, counters continue",
         extra={
             "file": str(store.path),
             "settled": kept.settled,

@@ -465,5 +465,5 @@ def _positive(text: str) -> float:
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Tell whoever typed the command; on standard error, unless it is what they asked for."""
+    """Tell the one who typed the command; on standard error, unless it is what they asked for."""
     print(text, file=stream or sys.stderr)

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
-class PermitsAway(Exception):  # noqa: N818 - says what happened
+class SharedWindowUnavailableError(Exception):
     """Whether a request may be sent cannot be told now. The text is a reason, without secrets."""
 
 
 @dataclass(frozen=True, slots=True)
-class Permit:
+class SharedSlot:
     """One request may be sent."""
 
     number: int
@@ -23,20 +23,20 @@ class NotYet:
     """After which to ask again."""
 
 
-class Permits(Protocol):
+class SharedWindow(Protocol):
     """The places of one service address' window, for all who ask from the same egress address."""
 
-    def take(self) -> Permit | NotYet:
+    def take(self) -> SharedSlot | NotYet:
         """Hold a place for a request that is about to be sent.
 
         Raises:
-            PermitsAway: it cannot be told.
+            SharedWindowUnavailableError: it cannot be told.
         """
 
-    def answered(self, permit: Permit) -> None:
+    def answered(self, permit: SharedSlot) -> None:
         """Its answer has begun, or it failed. Never waits; from any thread."""
 
-    def unused(self, permit: Permit) -> None:
+    def unused(self, permit: SharedSlot) -> None:
         """It was never sent. Never waits; from any thread."""
 
     def refused(self, retry_after: float | None) -> None:

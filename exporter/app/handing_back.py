@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from exporter.observations import FailureCause, Moment, Observation
+from exporter.interfaces.observations import FailureCause, Moment, Observation
 
 
 def written(observations: Iterable[Observation], now: Moment) -> str:

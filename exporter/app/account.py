@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from exporter.budget.budget import RequestBudget
 from exporter.comfycontrol import Client, RequestRecord, Timeouts
-from exporter.comfycontrol.budget import RequestBudget
 from exporter.config import Account
 from exporter.config.models import MOST_STREAMS
 from exporter.config.token_shapes import shape_of
@@ -25,11 +25,11 @@ from exporter.following.runner_watch import RunnerTerms, RunnerWatch
 from exporter.following.supervisor import Supervisor
 from exporter.following.traits_reader import TraitsReader
 from exporter.history.outlook import Plan
+from exporter.interfaces.observations import Moment, OpenWorkflow, Source
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.lending import Lent  # noqa: TC001 - beside the others
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.reading import AccountReading
-from exporter.observations import Moment, OpenWorkflow, Source
 from exporter.retrying import Backoff
 from exporter.sources.files import WatchedFiles
 from exporter.sources.named import NamedIds
@@ -46,7 +46,7 @@ class _Part(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Dependencies:
     """What all accounts share."""
 
     ledger: Ledger
@@ -63,7 +63,7 @@ class Surroundings:
 
 
 def way_to_service(
-    config: Account, budget: RequestBudget, around: Surroundings
+    config: Account, budget: RequestBudget, around: Dependencies
 ) -> tuple[Credentials, Client, AccountAccess]:
     """An account's token, its connections, and its way through the budget.
 
@@ -114,7 +114,7 @@ class FollowedAccount:
         config: Account,
         budget: RequestBudget,
         capacity: StreamCapacity,
-        around: Surroundings,
+        around: Dependencies,
     ) -> None:
         self.name: Final = config.name
         self._config = config
@@ -147,15 +147,15 @@ class FollowedAccount:
 
     # Life -------------------------------------------------------------------------------------
 
-    def start(self, *, anew: bool = False) -> None:
+    def start(self, *, again: bool = False) -> None:
         """Begin to follow.
 
         Args:
-            anew: a reload has just brought this account, with its ids: those that were dropped
-                before are named anew. A start of the process says nothing of that kind.
+            again: a reload has just brought this account, with its ids: those that were dropped
+                before are named again. A start of the process says nothing of that kind.
         """
         self._named.begin(
-            self._config.workflows, has_files=bool(self._config.workflow_files), anew=anew
+            self._config.workflows, has_files=bool(self._config.workflow_files), again=again
         )
         with self._lock:
             if self._is_stopping:
@@ -199,7 +199,7 @@ class FollowedAccount:
         self._looker.look_again(workflow_ids, source)
 
     def note_withdrawn(self, workflow_id: str) -> None:
-        """Somebody has withdrawn this id, whoever names it."""
+        """Somebody has withdrawn this id, no matter who names it."""
         self._named.note_withdrawn(workflow_id)
 
     def look_at_token(self) -> None:
@@ -287,7 +287,7 @@ class FollowedAccount:
     # Reloading --------------------------------------------------------------------------------
 
     def can_become(self, config: Account) -> bool:
-        """Whether it can go along with this change, and need not begin anew."""
+        """Whether it can go along with this change, and need not start over."""
         return config.name == self.name and config.base_url == self._config.base_url
 
     def change(self, config: Account, token: str, capacity: StreamCapacity) -> None:

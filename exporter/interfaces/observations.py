@@ -70,11 +70,11 @@ def known_status(text: str) -> Status | None:
     return _DOCUMENTED.get(text.strip().lower())
 
 
-class CannotTakeUp(Exception):  # noqa: N818 - says what happened
+class TrackError(Exception):
     """Whether an id is known already cannot be told now; try again later."""
 
 
-class NoRoom(CannotTakeUp):
+class NoRoomError(TrackError):
     """As many workflows are open, or ids wait to be seen, as may at once. The text says which."""
 
 
@@ -172,7 +172,7 @@ class TakenUp:
     workflow_id: str
     source: Source
     at: Moment
-    anew: bool = False
+    again: bool = False
     """Whether it is named now and was not before: one that was given up gets another try."""
     traits: Traits | None = None
     """Name and tags, where the source tells them."""
@@ -227,7 +227,7 @@ class WorkflowRegister(Protocol):
         """Begin to keep an id; False when it was known already.
 
         Raises:
-            CannotTakeUp: nothing was kept.
+            TrackError: nothing was kept.
         """
 
     def observe(self, observation: Observation) -> bool:
@@ -237,7 +237,7 @@ class WorkflowRegister(Protocol):
         """Drop an id that cannot be followed."""
 
     def withdraw(self, withdrawn: GivenUp) -> None:
-        """Whoever named this id names it no more."""
+        """Its source no longer names this id."""
 
     def draw_line(self, account: str, wall: float) -> bool:
         """Say when this account was first looked at (Unix seconds).

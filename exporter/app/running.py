@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Final
 
 from exporter import __version__, logs
-from exporter.app import App
+from exporter.app.app import App
+from exporter.app.descriptors import raise_limit, shares
+from exporter.app.reloading import Reloadable, Reloading
 from exporter.config import Config
-from exporter.descriptors import raise_limit, shares
 from exporter.metrics.announcements import HOLD_SECONDS
 from exporter.metrics.exposition import ALL_COLLECTORS
-from exporter.reloading import Reloadable, Reloading
 from exporter.signals import EndSignals, ReloadSignal
 from exporter.web.listening import MOST_CLIENTS, ListenAddress
 from exporter.web.routes import WebParts, make_app
@@ -160,7 +160,7 @@ def run(  # noqa: PLR0913 - what a process is made of
 def _would_wait(others: Collection[threading.Thread]) -> bool:
     """Whether the interpreter would wait for threads that do not end by themselves now.
 
-    `others` were there before, and are whoever's that began them.
+    `others` were there before, and belong to what started them.
     """
     deadline = time.monotonic() + LEAVE_SECONDS
     ours = [t for t in threading.enumerate() if not t.daemon and t not in others]

@@ -10,25 +10,25 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from exporter.budget.sliding_window import Limit
 from exporter.comfycontrol import (
     Client,
-    Forbidden,
-    RateLimited,
+    ForbiddenError,
+    RateLimitedError,
     RequestRecord,
-    ServerFault,
+    ServerFaultError,
     ServiceError,
     Timeouts,
-    Unauthorized,
-    Unreachable,
+    UnauthorizedError,
+    UnreachableError,
 )
-from exporter.comfycontrol.window import Limit
-from exporter.config import Account, Config, RateLimit, TokenUnreadable
+from exporter.config import Account, Config, RateLimit, TokenUnreadableError
 from exporter.config.token_shapes import shape_of
 from exporter.following.answers import is_of_wrong_address, reason_of
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class OnlineCheck:
     """What the service says to one account.
 
     Attributes:
@@ -50,7 +50,7 @@ def ask_each(
     *,
     timeouts: Timeouts | None = None,
     sleep: Callable[[float], object] = time.sleep,
-) -> Iterator[Found]:
+) -> Iterator[OnlineCheck]:
     """Ask for one account after another, in the order of the file.
 
     A service allows so many requests to an address, and an exporter may be using its share at this
@@ -70,16 +70,16 @@ def ask_each(
     for account in config.accounts:
         if account.address in exhausted:
             text = f"not asked, since its address refuses more requests for now. {_LATER}"
-            yield Found(account.name, is_right=False, text=text)
+            yield OnlineCheck(account.name, is_right=False, text=text)
             continue
         if account.address in asked:
             sleep(_pause(account.rate_limit))
         asked.add(account.address)
         error, total = _ask(account, timeouts, config.egress.bind)
-        if isinstance(error, RateLimited):
+        if isinstance(error, RateLimitedError):
             exhausted.add(account.address)
         if error is None:
-            yield Found(account.name, is_right=True, text=_taken(account, total))
+            yield OnlineCheck(account.name, is_right=True, text=_taken(account, total))
         else:
             yield _refused(account, error)
 
@@ -92,7 +92,7 @@ def _pause(limit: RateLimit) -> float:
 
 def _ask(
     account: Account, timeouts: Timeouts | None, bind: str | None
-) -> tuple[ServiceError | TokenUnreadable | None, int | None]:
+) -> tuple[ServiceError | TokenUnreadableError | None, int | None]:
     """One request: why it brought nothing, or else how many workflows the list has."""
 
     def unheard(_: RequestRecord) -> None:
@@ -102,8 +102,8 @@ def _ask(
     with client(on_request=unheard, timeouts=timeouts, bind=bind) as service:
         try:
             return None, service.list_workflows(page=1, per_page=1).total
-        except (ServiceError, TokenUnreadable) as error:
-            # Without its traceback, which holds the frames of whoever knows the token.
+        except (ServiceError, TokenUnreadableError) as error:
+            # Without its traceback, which holds the frames of anyone who knows the token.
             return error.with_traceback(None), None
 
 
@@ -116,21 +116,21 @@ def _taken(account: Account, total: int | None) -> str:
     return f"{text}, and lists {total:,} {'workflow' if total == 1 else 'workflows'}"
 
 
-def _refused(account: Account, error: ServiceError | TokenUnreadable) -> Found:
-    if isinstance(error, TokenUnreadable):
+def _refused(account: Account, error: ServiceError | TokenUnreadableError) -> OnlineCheck:
+    if isinstance(error, TokenUnreadableError):
         # It was readable a moment ago, when the file was checked.
-        return Found(account.name, is_right=False, text=str(error))
-    if isinstance(error, Forbidden) and account.listing is None:
+        return OnlineCheck(account.name, is_right=False, text=str(error))
+    if isinstance(error, ForbiddenError) and account.listing is None:
         text = (
             f"{account.base_url} answers, and refuses its list ({error.code}), which is not "
             "needed: its ids are followed without"
         )
-        return Found(account.name, is_right=True, text=text)
+        return OnlineCheck(account.name, is_right=True, text=text)
     is_misled = is_of_wrong_address(error)
-    reason = "too many requests (429)" if isinstance(error, RateLimited) else None
+    reason = "too many requests (429)" if isinstance(error, RateLimitedError) else None
     reason = reason or reason_of(error, is_misled=is_misled)
     text = f"{reason}{'' if is_misled else '.'} {_advice(account, error)}".rstrip()
-    return Found(account.name, is_right=False, text=f"{text} Asked: {account.base_url}")
+    return OnlineCheck(account.name, is_right=False, text=f"{text} Asked: {account.base_url}")
 
 
 _LATER: Final = (
@@ -155,21 +155,21 @@ def _advice(  # noqa: PLR0911 - one for each kind
 ) -> str:
     """What to do about it, in full sentences."""
     match error:
-        case Unauthorized():
+        case UnauthorizedError():
             return _about_token(account)
-        case Forbidden():
+        case ForbiddenError():
             return (
                 "Take a token that may read the list, or leave out `listing` and name ids instead."
             )
-        case RateLimited():
+        case RateLimitedError():
             return _LATER
-        case Unreachable(reason=reason):
+        case UnreachableError(reason=reason):
             return _BY_REASON.get(reason, "")
         case _ if is_of_wrong_address(error):
             return "The service's own address has no path: `/v1/workflow` is added to it."
-        case ServerFault(code=code) if code.startswith("5"):
+        case ServerFaultError(code=code) if code.startswith("5"):
             return "Address and token may be right: try again in a while."
-        case ServerFault():
+        case ServerFaultError():
             return "Most likely a firewall or a proxy, to which this machine is not welcome."
     return ""
 
@@ -177,7 +177,7 @@ def _advice(  # noqa: PLR0911 - one for each kind
 def _about_token(account: Account) -> str:
     try:
         shape = shape_of(account.token.read())
-    except TokenUnreadable as error:
+    except TokenUnreadableError as error:
         return str(error)
     if shape is not None:
         return f"The token {shape}."

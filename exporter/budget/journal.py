@@ -20,8 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
-from exporter.comfycontrol.window import EarlierRequest, Memory
-from exporter.storage_files import open_ours, renew_ours
+from exporter.budget.sliding_window import EarlierRequest, WindowMemory
+from exporter.files.storage import open_ours, renew_ours
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ _MOST_BYTES: Final = 1 << 23
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
-class WindowFile:
+class RequestJournal:
     """The file of one address' window. Nothing is noted before `begin`.
 
     Where a note cannot be written, that is said once, and the exporter goes on: the next start
@@ -56,7 +56,7 @@ class WindowFile:
         self._path = path
         self._boot = boot
         self._file: int | None = None
-        self._closing: weakref.finalize[[int], WindowFile] | None = None
+        self._closing: weakref.finalize[[int], RequestJournal] | None = None
         self._is_told = False
         self._records = 0
         self._next = 0
@@ -78,7 +78,7 @@ class WindowFile:
             boot = bytes(16)
         return cls(path, boot)
 
-    def begin(self, memory: Memory, records: int) -> bool:
+    def begin(self, memory: WindowMemory, records: int) -> bool:
         """Go on from this memory.
 
         Args:
@@ -160,7 +160,7 @@ class WindowFile:
         self._use(None)
         if not self._is_told:
             log.warning(
-                "requests cannot be remembered over a restart",
+                "cannot save the request journal: the next start begins with fewer requests",
                 extra={"file": str(self._path), "reason": error.strerror},
             )
         self._is_told = True
@@ -194,7 +194,7 @@ class WindowFile:
             raise
         self._use(file)
 
-    def _read(self) -> Memory | None:
+    def _read(self) -> WindowMemory | None:
         try:
             file = open_ours(self._path, os.O_RDONLY)
             try:
@@ -215,7 +215,7 @@ def _place(number: int) -> int:
     return _HEADER.size + number * _RECORD.size
 
 
-def _memory_in(content: bytes, boot: bytes) -> Memory | None:
+def _memory_in(content: bytes, boot: bytes) -> WindowMemory | None:
     """What such a file tells; None where it is none of ours, of this boot, and whole."""
     if len(content) < _HEADER.size:
         return None
@@ -230,4 +230,4 @@ def _memory_in(content: bytes, boot: bytes) -> Memory | None:
     if requests and len(requests) == records:
         # Older ones have given way.
         since = max(since, requests[0].sent)
-    return Memory(requests, since, closed_until, share)
+    return WindowMemory(requests, since, closed_until, share)

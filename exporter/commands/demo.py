@@ -11,16 +11,16 @@ from rich.live import Live
 from rich.text import Text
 
 from exporter import __version__
-from exporter.app import App
+from exporter.app.app import App
+from exporter.app.running import WebSide, run
+from exporter.commands.demo_truth import AgainstTruth, line
+from exporter.commands.status import console
+from exporter.commands.terminal import page
 from exporter.config import Config
-from exporter.demo_truth import AgainstTruth, line
 from exporter.logs import shown_by
 from exporter.revision import revision
-from exporter.running import WebSide, run
 from exporter.signals import EndSignals
 from exporter.simulator import Scenario, Simulator
-from exporter.status import console
-from exporter.terminal import page
 
 HOLD_SECONDS: Final = 10.0
 """How long a new series stands at 0 here: nobody watches a demo to wait a minute for the first

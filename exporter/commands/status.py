@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.live import Live
 
 from exporter.comfycontrol.text import clean
-from exporter.terminal import page
-from exporter.views import Overview
+from exporter.commands.terminal import page
+from exporter.interfaces.views import Overview
 
 EXIT_OK: Final = 0
 EXIT_NO_ANSWER: Final = 1
@@ -32,7 +32,7 @@ _PATH: Final = "/api/v1/accounts"
 _OVERVIEW: Final = TypeAdapter(Overview)
 
 
-class CannotShow(Exception):  # noqa: N818 - says what happened
+class ShowStatusError(Exception):
     """There is nothing to show. The text says why, and holds no secret."""
 
 
@@ -64,8 +64,8 @@ def show_status(way: Way, out: TextIO | None = None) -> int:
             overview = _live(lambda: fetch(way, context), overview, out)
         else:
             console(out).print(page(overview))
-    except CannotShow as error:
-        print(clean(str(error)), file=sys.stderr)  # noqa: T201 - for whoever typed the command
+    except ShowStatusError as error:
+        print(clean(str(error)), file=sys.stderr)  # noqa: T201 - for the one who typed the command
         return EXIT_NO_ANSWER
     return EXIT_PROBLEMS if is_critical(overview) else EXIT_OK
 
@@ -97,7 +97,7 @@ def fetch(way: Way, context: ssl.SSLContext | None = None) -> Overview:
     """Ask once.
 
     Raises:
-        CannotShow: there is no answer of use.
+        ShowStatusError: there is no answer of use.
     """
     url = way.url.rstrip("/") + _PATH
     request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310 - checked
@@ -115,15 +115,15 @@ def fetch(way: Way, context: ssl.SSLContext | None = None) -> Overview:
             body = answer.read(MOST_BYTES)
     except urllib.error.HTTPError as error:
         error.close()
-        raise CannotShow(f"{way.url}: {_refusal(error.code)}") from None
+        raise ShowStatusError(f"{way.url}: {_refusal(error.code)}") from None
     except urllib.error.URLError as error:
-        raise CannotShow(f"{way.url}: no answer: {_reason(error.reason)}") from None
+        raise ShowStatusError(f"{way.url}: no answer: {_reason(error.reason)}") from None
     except (OSError, HTTPException, ValueError) as error:
-        raise CannotShow(f"{way.url}: no answer: {_reason(error)}") from None
+        raise ShowStatusError(f"{way.url}: no answer: {_reason(error)}") from None
     try:
         return _OVERVIEW.validate_json(body)
     except ValidationError:
-        raise CannotShow(f"{way.url}: that is no answer of this exporter's") from None
+        raise ShowStatusError(f"{way.url}: that is no answer of this exporter's") from None
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -154,7 +154,7 @@ def _context(way: Way) -> ssl.SSLContext:
             context.load_cert_chain(way.cert, way.key, password="")
     except ssl.SSLError as error:
         said = (error.reason or "not PEM").replace("_", " ").lower()
-        raise CannotShow(f"certificates cannot be used: {said}") from None
+        raise ShowStatusError(f"certificates cannot be used: {said}") from None
     except OSError as error:
-        raise CannotShow(f"certificates cannot be read: {error.strerror}") from None
+        raise ShowStatusError(f"certificates cannot be read: {error.strerror}") from None
     return context

@@ -9,9 +9,21 @@ from functools import partial
 from math import inf, isinf
 from typing import Final
 
-from exporter.comfycontrol.permits import NotYet, Permit, Permits, PermitsAway
-from exporter.comfycontrol.window import Limit, Memory, Place, Purpose, RequestWindow, believed
-from exporter.comfycontrol.window_file import WindowFile
+from exporter.budget.journal import RequestJournal
+from exporter.budget.shared_window import (
+    NotYet,
+    SharedSlot,
+    SharedWindow,
+    SharedWindowUnavailableError,
+)
+from exporter.budget.sliding_window import (
+    Limit,
+    Priority,
+    SlidingWindow,
+    Slot,
+    WindowMemory,
+    believed,
+)
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +54,13 @@ class BudgetReading:
     have cut it."""
 
 
-class Turn:
+class Permit:
     """One wait for a request, and then the place that this request holds."""
 
     def __init__(
         self,
         budget: "RequestBudget",
-        purpose: Purpose,
+        purpose: Priority,
         since: float,
         on_over: Callable[[], object] | None = None,
     ) -> None:
@@ -56,8 +68,8 @@ class Turn:
         self._on_over = on_over
         self.purpose: Final = purpose
         self.since: Final = since
-        self.place: Place | None = None
-        self.permit: Permit | None = None
+        self.place: Slot | None = None
+        self.permit: SharedSlot | None = None
         self.over = threading.Event()
         """Set when the turn has come, or will never come."""
 
@@ -113,25 +125,25 @@ class RequestBudget:
         *,
         monotonic: Callable[[], float],
         wall: Callable[[], float],
-        file: WindowFile | None = None,
+        file: RequestJournal | None = None,
         fresh: bool = True,
-        permits: Permits | None = None,
+        permits: SharedWindow | None = None,
     ) -> None:
         self.address: Final = address
         self._monotonic = monotonic
         self._wall = wall
-        self._window = RequestWindow(limit)
+        self._window = SlidingWindow(limit)
         self._file = file
         self._permits = permits
         # What is to be written to the file, by the thread that hands out turns: a disk that does
         # not answer must not stop those whose streams go on.
         self._notes: deque[Callable[[], object]] = deque()
         # Who has its place, and waits for its note to be written.
-        self._noting: Turn | None = None
+        self._noting: Permit | None = None
         # Whether refusals have cut our share, and nobody was told yet that it is whole again.
         self._is_cut = False
         self._go_on(limit, fresh=fresh)
-        self._waiting: dict[Purpose, deque[Turn]] = {p: deque() for p in Purpose}
+        self._waiting: dict[Priority, deque[Permit]] = {p: deque() for p in Priority}
         self._waited = 0.0
         self._changed = threading.Condition()
         self._closed = False
@@ -143,7 +155,7 @@ class RequestBudget:
     def _go_on(self, limit: Limit, *, fresh: bool) -> None:
         """Take over what is known of the time before."""
         now = self._monotonic()
-        nothing_known = Memory() if fresh else Memory(since=now)
+        nothing_known = WindowMemory() if fresh else WindowMemory(since=now)
         memory = nothing_known
         if self._file is not None:
             if self._file.memory is not None:
@@ -154,7 +166,7 @@ class RequestBudget:
         self._is_cut = self._window.allowed(now) < self._window.share
         if now < memory.since + limit.per:
             log.info(
-                "what was asked before is not known: fewer requests at first",
+                "no record of earlier requests: starting with fewer requests",
                 extra={
                     "address": self.address,
                     "seconds": round(memory.since + limit.per - now, 1),
@@ -171,13 +183,13 @@ class RequestBudget:
                 self._permits.change(limit.requests, limit.share, limit.per, limit.cooldown)
             self._changed.notify_all()
 
-    def enter(self, purpose: Purpose, on_over: Callable[[], object] | None = None) -> Turn:
+    def enter(self, purpose: Priority, on_over: Callable[[], object] | None = None) -> Permit:
         """Queue up for one request.
 
         `on_over` is called from any thread when the wait is over, for those who do not block in
-        `Turn.wait`. It must neither block nor raise.
+        `Permit.wait`. It must neither block nor raise.
         """
-        turn = Turn(self, purpose, self._monotonic(), on_over)
+        turn = Permit(self, purpose, self._monotonic(), on_over)
         with self._changed:
             if self._closed:
                 turn.end_wait()
@@ -238,14 +250,14 @@ class RequestBudget:
     def _tell_if(self, *, is_whole: bool) -> None:
         if is_whole:
             log.info(
-                "the share of requests is whole again",
+                "request share restored",
                 extra={"address": self.address, "requests": self._window.share},
             )
 
     # What turns call --------------------------------------------------------------------------
 
-    def cancel(self, turn: Turn) -> None:
-        """See `Turn.cancel`."""
+    def cancel(self, turn: Permit) -> None:
+        """See `Permit.cancel`."""
         with self._changed:
             if not turn.over.is_set():
                 if turn is self._noting:
@@ -256,8 +268,8 @@ class RequestBudget:
                     self._waited += self._monotonic() - turn.since
                 turn.end_wait()
 
-    def answered(self, turn: Turn) -> None:
-        """See `Turn.answered`."""
+    def answered(self, turn: Permit) -> None:
+        """See `Permit.answered`."""
         with self._changed:
             if turn.place is not None:
                 self._answer(turn.place, self._monotonic())
@@ -265,8 +277,8 @@ class RequestBudget:
         if self._permits is not None and turn.permit is not None:
             self._permits.answered(turn.permit)
 
-    def refused(self, turn: Turn, retry_after: float | None) -> None:
-        """See `Turn.refused`."""
+    def refused(self, turn: Permit, retry_after: float | None) -> None:
+        """See `Permit.refused`."""
         with self._changed:
             now = self._monotonic()
             if turn.place is not None:
@@ -287,7 +299,7 @@ class RequestBudget:
         if after < before:
             # Refused though we kept to the limit: something else asks from this address.
             log.warning(
-                "refused with 429: the share of requests is cut, and streams beyond it wait",
+                "refused with 429: request share reduced, streams beyond it wait",
                 extra={
                     "address": self.address,
                     "from": before,
@@ -296,8 +308,8 @@ class RequestBudget:
                 },
             )
 
-    def unused(self, turn: Turn) -> None:
-        """See `Turn.unused`."""
+    def unused(self, turn: Permit) -> None:
+        """See `Permit.unused`."""
         with self._changed:
             if turn.place is not None:
                 self._withdraw(turn.place)
@@ -310,15 +322,15 @@ class RequestBudget:
         was_cut, self._is_cut = self._is_cut, self._window.allowed(now) < self._window.share
         return was_cut and not self._is_cut
 
-    def _answer(self, place: Place, now: float) -> None:
+    def _answer(self, place: Slot, now: float) -> None:
         self._window.answer(place, now)
         self._note_answer(place, now)
 
-    def _withdraw(self, place: Place) -> None:
+    def _withdraw(self, place: Slot) -> None:
         self._window.withdraw(place)
         self._note_answer(place, -inf)
 
-    def _note_answer(self, place: Place, moment: float) -> None:
+    def _note_answer(self, place: Slot, moment: float) -> None:
         """Until it is written, the request counts as under way: a kill forgets nothing."""
         if self._file is not None and place.record is not None:
             self._notes.append(partial(self._file.answered, place.record, moment))
@@ -342,14 +354,14 @@ class RequestBudget:
                 now = self._monotonic()
                 waiting = self._who_waits()
                 if not waiting:
-                    # Whoever waited has given up meanwhile.
+                    # The one who waited has given up meanwhile.
                     if self._permits is not None and permit is not None:
                         self._permits.unused(permit)
                     continue
                 self._grant(self._waiting[self._window.choose(waiting, now)].popleft(), permit, now)
             self._write_notes()
 
-    def _grant(self, turn: Turn, permit: Permit | None, now: float) -> None:
+    def _grant(self, turn: Permit, permit: SharedSlot | None, now: float) -> None:
         place = self._window.begin(turn.purpose, now)
         self._waited += now - turn.since
         if self._file is not None:
@@ -379,10 +391,10 @@ class RequestBudget:
         finally:
             self._changed.acquire()
 
-    def _who_waits(self) -> set[Purpose]:
+    def _who_waits(self) -> set[Priority]:
         return {purpose for purpose, queue in self._waiting.items() if queue}
 
-    def _permit(self, permits: Permits) -> Permit | None:
+    def _permit(self, permits: SharedWindow) -> SharedSlot | None:
         """A place among those of all processes; None: none now, and some time has passed.
 
         Others come and go meanwhile.
@@ -391,11 +403,11 @@ class RequestBudget:
         try:
             try:
                 taken = permits.take()
-            except PermitsAway:
+            except SharedWindowUnavailableError:
                 taken = NotYet(AWAY_SECONDS)
         finally:
             self._changed.acquire()
-        if isinstance(taken, Permit):
+        if isinstance(taken, SharedSlot):
             return taken
         self._changed.wait(taken.seconds)
         return None

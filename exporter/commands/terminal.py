@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.comfycontrol.text import clean
-from exporter.views import AccountView, Overview, Plot, Problem
+from exporter.interfaces.views import AccountView, Overview, Plot, Problem
 
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 _UNKNOWN: Final = "·"

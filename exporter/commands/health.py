@@ -24,11 +24,11 @@ _ALERTS_WITHOUT_CERTIFICATE: Final = frozenset(
 )
 
 
-class CannotAsk(Exception):  # noqa: N818 - a wrong argument, not an error of the exporter's
+class HealthCheckError(Exception):
     """Certificate and key cannot be used. The text names the file and the reason."""
 
 
-class _NoAnswer(Exception):  # noqa: N818 - as above
+class _NoAnswerError(Exception):
     """There was none; the text says why."""
 
 
@@ -44,7 +44,7 @@ def check_health(url: str, cert: Path | None = None, key: Path | None = None) ->
         key: PEM file of its key; None: it is in the same file.
 
     Raises:
-        CannotAsk: certificate and key cannot be used.
+        HealthCheckError: certificate and key cannot be used.
     """
     context = _context(url, cert, key)
     is_healthy, text = _asked(url, context, has_certificate=cert is not None)
@@ -76,16 +76,16 @@ def _context(url: str, cert: Path | None, key: Path | None) -> ssl.SSLContext:
     except ssl.SSLError as error:
         # A constant of OpenSSL's; nothing of the key.
         said = (error.reason or "not PEM").replace("_", " ").lower()
-        raise CannotAsk(f"{files}: no certificate with its key: {said}") from None
+        raise HealthCheckError(f"{files}: no certificate with its key: {said}") from None
     except OSError as error:
-        raise CannotAsk(f"{files}: {error.strerror}") from None
+        raise HealthCheckError(f"{files}: {error.strerror}") from None
     return context
 
 
 def _asked(url: str, context: ssl.SSLContext, *, has_certificate: bool) -> tuple[bool, str]:
     try:
         code = _code(url, context)
-    except _NoAnswer as error:
+    except _NoAnswerError as error:
         return False, f"{url}: no answer: {error}"
     except ssl.SSLError as error:
         reason = error.reason or "TLS failed"
@@ -96,7 +96,7 @@ def _asked(url: str, context: ssl.SSLContext, *, has_certificate: bool) -> tuple
 
 
 def _code(url: str, context: ssl.SSLContext) -> int:
-    """The status of the answer; raises `_NoAnswer`, or `ssl.SSLError` where TLS is in the way."""
+    """The status of the answer; raises `_NoAnswerError`, or `ssl.SSLError` where TLS fails."""
     opener = urllib.request.build_opener(
         # A proxy is for the way out, not for the exporter next door.
         urllib.request.ProxyHandler({}),
@@ -112,11 +112,11 @@ def _code(url: str, context: ssl.SSLContext) -> int:
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLError):
             raise error.reason from None
-        raise _NoAnswer(str(error.reason)) from None
+        raise _NoAnswerError(str(error.reason)) from None
     except ssl.SSLError:
         raise
     except (OSError, HTTPException) as error:
-        raise _NoAnswer(str(error) or type(error).__name__) from None
+        raise _NoAnswerError(str(error) or type(error).__name__) from None
 
 
 def _is_loopback(host: str) -> bool:

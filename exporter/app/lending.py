@@ -10,17 +10,17 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from exporter.account import FollowedAccount, Surroundings, way_to_service
-from exporter.comfycontrol.budget import RequestBudget
-from exporter.config import Account, TokenUnreadable
+from exporter.app.account import Dependencies, FollowedAccount, way_to_service
+from exporter.app.handing_back import read, written
+from exporter.budget.budget import RequestBudget
+from exporter.config import Account, TokenUnreadableError
 from exporter.following.borrowing import BorrowedWorkflows
 from exporter.following.choosing import StreamCapacity
 from exporter.following.supervisor import Supervisor
-from exporter.handing_back import read, written
+from exporter.interfaces.observations import Moment, Observation
 from exporter.ledger.lending import Borrowed, Exchange, Mine, Room, Turn, Wanted
 from exporter.ledger.shared import Lease
-from exporter.ledger.store import StoreFailed
-from exporter.observations import Moment, Observation
+from exporter.ledger.store import StoreError
 from exporter.retrying import Backoff
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class BorrowedAccount:
     """Streams what is lent of one account that another replica holds.
 
     Raises:
-        TokenUnreadable: its token cannot be read.
+        TokenUnreadableError: its token cannot be read.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class BorrowedAccount:
         config: Account,
         budget: RequestBudget,
         capacity: StreamCapacity,
-        around: Surroundings,
+        around: Dependencies,
     ) -> None:
         self.config: Final = config
         self.workflows: Final = BorrowedWorkflows(config.name, around.now)
@@ -211,7 +211,7 @@ class Lending:
         ]
         try:
             turn = self._exchange.turn(self._mine(held, outs, began))
-        except StoreFailed as error:
+        except StoreError as error:
             self._note_failure(error, outs)
             return bool(self._borrowed)
         self._is_failing, self._heard_at = False, began.monotonic
@@ -269,7 +269,7 @@ class Lending:
             if borrowed is None:
                 try:
                     borrowed = self._accounts.borrow(name)
-                except TokenUnreadable as error:
+                except TokenUnreadableError as error:
                     log.error(  # noqa: TRY400 - it is not about where in the code
                         "streams of an account cannot be held for another replica",
                         extra={"account": name, "reason": str(error)},
@@ -279,10 +279,10 @@ class Lending:
                     continue
                 self._borrowed[name] = borrowed
                 borrowed.start()
-                log.info("streams are held for another replica", extra={"account": name})
+                log.info("streaming for another replica", extra={"account": name})
             borrowed.lend(workflows)
 
-    def _note_failure(self, error: StoreFailed, outs: Collection[_Out]) -> None:
+    def _note_failure(self, error: StoreError, outs: Collection[_Out]) -> None:
         for out in outs:
             self._borrowed[out.account].workflows.put_back(out.untold)
         if not self._is_failing:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from exporter.app import App
-from exporter.config import Config, ConfigError, TokenUnreadable
+from exporter.app.app import App
+from exporter.config import Config, ConfigError, TokenUnreadableError
+from exporter.files.watching import FileWatcher, WatchedState
 from exporter.signals import ReloadSignal
-from exporter.watching import FileWatcher, WatchedState
 from exporter.web.security import WatchedSecurity
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Reloading:
         `by` says in the log who asked for it.
         """
         with self._one_at_a_time:
-            log.info("reading the configuration again", extra={"by": by})
+            log.info("reloading the configuration", extra={"by": by})
             web = self._security
             reading = None if web is None else web.read_again()
             web_faults = () if web is None or reading is None else web.faults_of(reading)
@@ -104,7 +104,7 @@ class Reloading:
             self._app.reload(config)
         except ConfigError as error:
             faults = tuple(str(fault) for fault in error.faults)
-        except TokenUnreadable as error:
+        except TokenUnreadableError as error:
             faults = (str(error),)
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the exporter
             # Only the type: the text could hold what was read.
@@ -121,9 +121,9 @@ class Reloading:
         self._faults = faults
         source = self._reloadable.source
         for fault in faults:
-            log.error("fault in the configuration", extra={"file": source, "fault": fault})
+            log.error("error in the configuration", extra={"file": source, "fault": fault})
         if faults and not self._is_half_done:
-            log.error("the configuration stays as it was", extra={"file": source})
+            log.error("keeping the previous configuration", extra={"file": source})
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -155,7 +155,7 @@ class Reloading:
             return
         with self._one_at_a_time:
             if has_changed:
-                log.info("reading the configuration again", extra={"by": "change of the file"})
+                log.info("reloading the configuration", extra={"by": "change of the file"})
             before, faults = self._faults, self._reload_config()
             # Once for each state of the file, not at each try.
             if has_changed or faults != before:

@@ -20,7 +20,7 @@ from math import ceil, floor, inf
 from typing import Final
 
 
-class Purpose(IntEnum):
+class Priority(IntEnum):
     """What a request is for, the most urgent first: outcomes, then causes, then liveness."""
 
     LIST_FIRST_PAGE = 0
@@ -38,7 +38,7 @@ class Purpose(IntEnum):
     """Whether anything was missed: only when nobody else waits, and never the last places."""
 
 
-LISTING: Final = frozenset({Purpose.LIST_FIRST_PAGE, Purpose.LIST_DEEPER_PAGE})
+LISTING: Final = frozenset({Priority.LIST_FIRST_PAGE, Priority.LIST_DEEPER_PAGE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +72,15 @@ UNDER_WAY_SECONDS: Final = 15.0
 headers of an answer (`client.Timeouts.headers`)."""
 
 GUARANTEED_PART: Final = {
-    Purpose.LIST_FIRST_PAGE: 0.1,
-    Purpose.LIST_DEEPER_PAGE: 0.1,
-    Purpose.POLL: 0.1,
-    Purpose.CAUSE: 0.1,
-    Purpose.NAMED_STREAM: 0.025,
-    Purpose.NEW_STREAM: 0.025,
-    Purpose.RECONNECT: 0.04,
-    Purpose.RUNNERS: 0.01,
-    Purpose.RECONCILE: 0.0,
+    Priority.LIST_FIRST_PAGE: 0.1,
+    Priority.LIST_DEEPER_PAGE: 0.1,
+    Priority.POLL: 0.1,
+    Priority.CAUSE: 0.1,
+    Priority.NAMED_STREAM: 0.025,
+    Priority.NEW_STREAM: 0.025,
+    Priority.RECONNECT: 0.04,
+    Priority.RUNNERS: 0.01,
+    Priority.RECONCILE: 0.0,
 }
 """The part of the share that each purpose is sure of, whatever the others want; one request at
 least, unless it is 0.
@@ -114,7 +114,7 @@ class EarlierRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class WindowMemory:
     """What is known of all that was asked before this process; the default: nothing was."""
 
     requests: tuple[EarlierRequest, ...] = ()
@@ -126,13 +126,13 @@ class Memory:
     """What refusals had left of our share by `closed_until`; infinity when there was none."""
 
 
-def believed(memory: Memory, now: float) -> Memory:
+def believed(memory: WindowMemory, now: float) -> WindowMemory:
     """What to go on with at this moment: a memory that cannot be right is none.
 
     That is one that tells of what is still to come: by another clock than this, or damaged.
     """
     if not _can_be_right(memory, now):
-        return Memory(since=now)
+        return WindowMemory(since=now)
     requests = tuple(
         replace(each, answered=max(now, each.sent + UNDER_WAY_SECONDS))
         if each.answered is None
@@ -142,7 +142,7 @@ def believed(memory: Memory, now: float) -> Memory:
     return replace(memory, requests=requests)
 
 
-def _can_be_right(memory: Memory, now: float) -> bool:
+def _can_be_right(memory: WindowMemory, now: float) -> bool:
     # Written so that what is not a number fails.
     return (
         memory.since <= now
@@ -162,10 +162,10 @@ def _can_be_right(memory: Memory, now: float) -> bool:
 
 
 @dataclass(slots=True, eq=False)
-class Place:
+class Slot:
     """One request's place in the window."""
 
-    purpose: Purpose
+    purpose: Priority
     begun: float = -inf
     before: float = -inf
     """When the request before it was begun."""
@@ -174,7 +174,7 @@ class Place:
     """Its number in the file that outlives the process."""
 
 
-class RequestWindow:
+class SlidingWindow:
     """Who may ask now. Not safe to share between threads."""
 
     def __init__(self, limit: Limit) -> None:
@@ -182,16 +182,16 @@ class RequestWindow:
         self._first_limit = limit
         self._known_since = -inf
         self._in_flight: int = 0
-        self._answered: deque[Place] = deque()
+        self._answered: deque[Slot] = deque()
         self._forgotten: deque[float] = deque(maxlen=FORGOTTEN_REMEMBERED)
         self._last_begun = -inf
-        self._last_granted = dict.fromkeys(Purpose, -inf)
-        self._held = dict.fromkeys(Purpose, 0)
+        self._last_granted = dict.fromkeys(Priority, -inf)
+        self._held = dict.fromkeys(Priority, 0)
         self._closed_until = -inf
         self._share = float(limit.share)
         self._share_changed = -inf
 
-    def go_on(self, memory: Memory, now: float) -> None:
+    def go_on(self, memory: WindowMemory, now: float) -> None:
         """Take over what was asked before: the service has not forgotten it either.
 
         `memory` is one that is believed, and nothing was asked of this window yet.
@@ -202,13 +202,13 @@ class RequestWindow:
         ended = [each.answered for each in memory.requests if each.answered is not None]
         for answered in sorted(ended):
             if now - self._limit.per < answered:
-                place = Place(Purpose.RECONNECT, answered=answered)
+                place = Slot(Priority.RECONNECT, answered=answered)
                 self._held[place.purpose] += 1
                 self._answered.append(place)
         if now < memory.closed_until:
             self._closed_until = memory.closed_until
         if memory.share < self._share:
-            # Whoever else uses the address still does.
+            # Others on the address still do.
             self._share, self._share_changed = memory.share, memory.closed_until
 
     def change(self, limit: Limit) -> None:
@@ -257,20 +257,20 @@ class RequestWindow:
         """End of the cooldown; minus infinity when there never was one."""
         return self._closed_until
 
-    def delay(self, now: float, waiting: Collection[Purpose] = ()) -> float:
+    def delay(self, now: float, waiting: Collection[Priority] = ()) -> float:
         """Seconds until the next of those that wait may go; infinity where only an answer helps."""
         delay = max(self._delay(now, waiting), self._next_in_first_period(now) - now)
-        if not waiting or set(waiting) - {Purpose.POLL, Purpose.RECONCILE}:
+        if not waiting or set(waiting) - {Priority.POLL, Priority.RECONCILE}:
             return delay
         delays = []
-        if Purpose.POLL in waiting:
+        if Priority.POLL in waiting:
             delays.append(self._next_poll(now) - now)
-        if Purpose.RECONCILE in waiting:
+        if Priority.RECONCILE in waiting:
             spare = max(1, floor(self.allowed(now) * SPARE_PART))
             delays.append(self._until_fewer_than(spare, now))
         return max(delay, min(delays))
 
-    def _delay(self, now: float, waiting: Collection[Purpose]) -> float:
+    def _delay(self, now: float, waiting: Collection[Priority]) -> float:
         if now < self._closed_until:
             return self._closed_until - now
         allowed = self.allowed(now)
@@ -326,14 +326,14 @@ class RequestWindow:
         the rest of the period.
         """
         polls = max(1, floor(self.allowed(now) * MOST_POLLING_PART))
-        return self._last_granted[Purpose.POLL] + self._limit.per / polls
+        return self._last_granted[Priority.POLL] + self._limit.per / polls
 
-    def choose(self, waiting: set[Purpose], now: float) -> Purpose:
-        """Which purpose goes next: first whoever is below its guarantee, then the most urgent."""
+    def choose(self, waiting: set[Priority], now: float) -> Priority:
+        """Which priority goes next: first one below its guarantee, then the most urgent."""
         allowed = self.allowed(now)
         if now < self._next_poll(now):
-            # Where it is the only one, whoever asks has waited for it.
-            waiting = waiting - {Purpose.POLL} or waiting
+            # Where it is the only one, anyone who asks has waited for it.
+            waiting = waiting - {Priority.POLL} or waiting
         neglected = [
             p
             for p in waiting
@@ -344,16 +344,16 @@ class RequestWindow:
             return min(neglected, key=lambda p: (self._last_granted[p], p))
         return min(waiting)
 
-    def begin(self, purpose: Purpose, now: float) -> Place:
+    def begin(self, purpose: Priority, now: float) -> Slot:
         """A request is about to be sent."""
         self._in_flight += 1
         self._held[purpose] += 1
-        place = Place(purpose, begun=now, before=self._last_begun)
+        place = Slot(purpose, begun=now, before=self._last_begun)
         self._last_begun = now
         self._last_granted[purpose] = now
         return place
 
-    def answer(self, place: Place, now: float) -> None:
+    def answer(self, place: Slot, now: float) -> None:
         """Its answer has begun, or it failed: the service has counted it by now."""
         if place.answered is None:
             place.answered = now
@@ -364,7 +364,7 @@ class RequestWindow:
                 index -= 1
             self._answered.insert(index, place)
 
-    def withdraw(self, place: Place) -> None:
+    def withdraw(self, place: Slot) -> None:
         """It was never sent, so it holds no place."""
         if place.answered is None:
             place.answered = -inf
@@ -396,5 +396,5 @@ class RequestWindow:
 
     def _hold_earlier(self, answered: float) -> None:
         """Hold the place of a request that was answered before all that are held."""
-        self._held[Purpose.RECONNECT] += 1
-        self._answered.appendleft(Place(Purpose.RECONNECT, answered=answered))
+        self._held[Priority.RECONNECT] += 1
+        self._answered.appendleft(Slot(Priority.RECONNECT, answered=answered))

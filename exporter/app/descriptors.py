@@ -33,7 +33,7 @@ def shares(limit: int) -> Shares:
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class DescriptorLimit:
     """The limit of open files: what holds now, and what held before."""
 
     now: int
@@ -53,15 +53,17 @@ class Limit:
         )
 
 
-def raise_limit() -> Limit:
+def raise_limit() -> DescriptorLimit:
     """Raise the soft limit of open files to the hard one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (OSError, ValueError) as error:
         # Some systems have a limit below the hard one.
-        log.debug("the limit of open files stays", extra={"error": type(error).__name__})
+        log.debug(
+            "the limit of open files could not be raised", extra={"error": type(error).__name__}
+        )
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         limit = 1 << 20
-    return Limit(limit, soft)
+    return DescriptorLimit(limit, soft)

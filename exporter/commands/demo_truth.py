@@ -15,9 +15,9 @@ from typing import Final
 from rich.text import Text
 
 from exporter.history.words import NOT_COUNTED
+from exporter.interfaces.views import WorkflowStory
 from exporter.metrics.reading import Reading
 from exporter.simulator import Truth
-from exporter.views import WorkflowStory
 
 Outcomes = Mapping[tuple[str, str], int]
 """How many ended, by account and status."""

@@ -106,7 +106,7 @@ class FileWatcher:
                 self._look()
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the watch
                 log.error(  # noqa: TRY400 - a traceback shows values as well
-                    "looking at files failed",
+                    "checking files for changes failed",
                     extra={"files": self._what, "error": type(error).__name__},
                 )
             if self._stopping.wait(LOOK_SECONDS):

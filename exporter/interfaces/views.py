@@ -51,7 +51,7 @@ class Failures:
 
 @dataclass(frozen=True, slots=True)
 class SliceView:
-    """What is open and has ended lately of one value of a slice."""
+    """What is open and has ended recently of one value of a slice."""
 
     label: str
     value: str

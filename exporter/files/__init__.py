@@ -1,0 +1,1 @@
+"""Files that are read or written with bounds: only regular ones, never through a link."""
