@@ -109,8 +109,8 @@ def _give_disk() -> None:
             "ledger.opening",
             "ledger.file",
             "ledger.witness",
-            "comfycontrol.window_file",
-            "storage_files",
+            "budget.journal",
+            "files.storage",
         )
     }
     opening: Any = modules["ledger.opening"]

@@ -1,8 +1,9 @@
 """A second stand-in for ComfyControl, written from the service's documents alone, in virtual time.
 
 Nothing here waits, listens or starts a thread: the caller says what time it is (`now`, in seconds;
-the wall clock reads `EPOCH + now`). The workflows' lives are drawn from one generator, the weather of each answer from another, and each stream has its own, so that what a
-client asks changes neither what happens to workflows nor what other streams say.
+the wall clock reads `EPOCH + now`). The workflows' lives are drawn from one generator, the weather
+of each answer from another, and each stream has its own, so that what a client asks changes neither
+what happens to workflows nor what other streams say.
 
 The documents are silent in these places; each is a field of `Plan`, its usual value first:
 

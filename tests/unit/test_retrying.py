@@ -81,7 +81,7 @@ OTHERWISE = {
     "following.reconciler": "rounds of its own, far apart",
     "following.reconciling": "hands the error on",
     "following.traits_reader": "traits_order.py says when",
-    "online": "asks once",
+    "commands.online": "asks once",
 }
 """What else goes on after a request that failed, and what paces it."""
 

@@ -82,4 +82,4 @@ def test_nobody_else_tells_a_change_of_a_file() -> None:
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Attribute) and node.attr in ("st_mtime", "st_mtime_ns")
     }
-    assert by_status == {"watching.py", "ledger/backup.py"}
+    assert by_status == {"files/watching.py", "ledger/backup.py"}

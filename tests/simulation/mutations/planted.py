@@ -42,8 +42,8 @@ PLANTED: Final = (
     Mutation(
         "nothing is assumed where nothing is known",
         "budget/sliding_window.py",
-        "        return Memory(since=now)\n",
-        "        return Memory()\n",
+        "        return WindowMemory(since=now)\n",
+        "        return WindowMemory()\n",
     ),
     Mutation(
         "requests are not noted for the next start",
@@ -138,8 +138,8 @@ PLANTED: Final = (
     Mutation(
         "what ended unseen is not counted",
         "ledger/counting.py",
-        "    if created is not None and _may_be_after(created, rules.line):\n        return True\n",
-        "    if created is not None and _may_be_after(created, rules.line):\n        return False\n",
+        "    if created is not None and _may_be_after(created, line):\n        return True\n",
+        "    if created is not None and _may_be_after(created, line):\n        return False\n",
     ),
     Mutation(
         "the line is drawn too late",
