@@ -13,7 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter.app.app import App
-from exporter.comfycontrol import window_file
+from exporter.budget import journal
 from exporter.config import Config
 from exporter.ledger import witness
 from exporter.ledger.opening import OpenLedgerError
@@ -102,7 +102,7 @@ class Run:
         network.begin(self.network)
         self.disk = disk.Disk(folder, Random(f"{plan.seed}/disk"))
         disk.begin(self.disk)
-        witness._BOOT_ID = window_file._BOOT_ID = self.disk.boot  # type: ignore[misc]
+        witness._BOOT_ID = journal._BOOT_ID = self.disk.boot  # type: ignore[misc]
         self.service: Simulated = make_service(plan, self.network)
         self.scheduler.epoch = self.service.epoch
         self._ear = _Ear([PLANTED, *self.service.secrets])
