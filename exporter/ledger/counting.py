@@ -114,9 +114,11 @@ def _is_after_line(created: float | None, seen: Observation, line: float) -> boo
 def _may_be_after(stamp: float, line: float) -> bool:
     """Whether a stamp may be from after the line: told to the second, it is up to one too early.
 
-    What was over at the first look is known from there, whatever its stamps.
+    What was over at the first look is known from there, whatever its stamps. Where the line is the
+    newest stamp that the service gave, a stamp to the millisecond that equals it has drawn it.
     """
-    return stamp + precision_of(stamp) > line
+    precision = precision_of(stamp)
+    return stamp + (precision if precision >= 0.01 else 0.0) > line
 
 
 def _may_be_pruned(created: float | None, end: float | None, rules: CountingRules) -> bool:

@@ -53,6 +53,8 @@ class Keeping:
         self._lock: Final = lock
         self._now = now
         self._is_failing = False
+        self._begun: set[str] = set()
+        """Accounts whose counting cutoff outlives a power cut."""
         self._backoff = Backoff(policy=LEDGER_WRITES)
         self._retry_at: float | None = None
 
@@ -173,10 +175,12 @@ class Keeping:
                 self._memory.note_kept(batch)
             self._is_failing, self._retry_at = False, None
             self._backoff.worked()
-            if was_failing:
+            begun = {name for name, marks in batch.accounts.items() if marks.line is not None}
+            if was_failing or not begun <= self._begun:
                 # What was shown meanwhile could not be synced before, and no scrape may come
-                # before a power cut does.
+                # before a power cut does. A cutoff that is lost would be drawn again, later.
                 self._sync()
+                self._begun |= begun
             return True
         with self._lock:
             self._memory.take_back(batch)

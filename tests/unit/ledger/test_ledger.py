@@ -374,6 +374,18 @@ class TestAFailingStore:
         ledger.keep()
         assert store.syncs == before + 1
 
+    def test_a_cutoff_outlives_a_power_cut_as_soon_as_it_is_kept(
+        self, now: Clocks, store: FailingStore
+    ) -> None:
+        # Found in simulated time (seed 2052): the next start drew another one, a minute later.
+        before = store.syncs
+        ledger = make_ledger(now, store=store)
+        ledger.keep()
+        assert store.syncs == before + 1
+        ledger.observe(ended(1, now()))
+        ledger.keep()
+        assert store.syncs == before + 1
+
     def test_marks_are_kept_later_as_well(
         self, ledger: Ledger, store: FailingStore, now: Clocks
     ) -> None:
