@@ -159,7 +159,7 @@ when it
   One that is named again is followed again. A pushed id stays when its entry here goes.
 - Wider `tags` or a longer `lookback` find what is open from then on. Of what had ended
   before, only what the newest pages of the list still show is counted.
-- Changed buckets start that histogram again.
+- Changed buckets restart that histogram at 0.
 - Changed slices make new series and lose no total: [slices.md](slices.md#when-slices-change).
 - **A file with a fault changes nothing.** The old configuration stays in use,
   `comfycontrol_exporter_config_last_reload_successful` turns 0, the log names every fault, and
