@@ -90,8 +90,8 @@ class App:
 
     Raises:
         TokenUnreadableError: a token cannot be read.
-        LedgerInUse: another exporter has the ledger open.
-        CannotOpenLedger: the storage folder cannot be used.
+        LedgerInUseError: another exporter has the ledger open.
+        OpenLedgerError: the storage folder cannot be used.
         CannotBind: the local address to ask from cannot be used.
     """
 

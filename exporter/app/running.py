@@ -87,8 +87,8 @@ def run(  # noqa: PLR0913 - what a process is made of
     `fresh_services` and `collectors`: see `App`.
 
     Raises:
-        LedgerInUse: another exporter has the ledger open.
-        CannotOpenLedger: the storage folder cannot be used.
+        LedgerInUseError: another exporter has the ledger open.
+        OpenLedgerError: the storage folder cannot be used.
         CannotBind: the local address to ask from cannot be used.
         TokenUnreadable: a token's file has gone since the configuration was read.
     """

@@ -53,7 +53,7 @@ class LedgerFile:
     """An SQLite file in WAL mode in a folder of its own, for one process at a time.
 
     A file that turns out to be damaged is set aside under a new name, and a fresh one begun.
-    While that cannot be done, or the disk fails, every call raises StoreFailed and tries again
+    While that cannot be done, or the disk fails, every call raises StoreError and tries again
     the next time.
 
     Args:

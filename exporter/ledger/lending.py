@@ -114,7 +114,7 @@ class Exchange(Protocol):
     """Where replicas lend workflows to each other."""
 
     def turn(self, mine: Mine) -> Turn:
-        """Say what this replica has, and learn what the others have for it. Raises StoreFailed."""
+        """Say what this replica has, and learn what the others have for it. Raises StoreError."""
 
     def leave(self) -> None:
         """Give all back that was borrowed."""

@@ -58,7 +58,7 @@ class SharedStore(Store, Protocol):
     """Keeps the accounts that this replica holds."""
 
     def adopt(self, lease: Lease, most_open: int = DEFAULT_MOST_OPEN) -> RestoredState:
-        """Everything that is kept of an account that is held from now on. Raises StoreFailed."""
+        """Everything that is kept of an account that is held from now on. Raises StoreError."""
 
     def release(self, account: str) -> None:
         """Write nothing of it any more."""

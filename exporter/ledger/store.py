@@ -150,22 +150,22 @@ class Store(Protocol):
         """
 
     def find_closed(self, key: WorkflowKey) -> Workflow | None:
-        """A workflow that is settled or dropped, or that `load` has left. Raises StoreFailed."""
+        """A workflow that is settled or dropped, or that `load` has left. Raises StoreError."""
 
     def keep(self, batch: Batch) -> None:
-        """Keep all of a batch, or none of it. Lines move forward only. Raises StoreFailed."""
+        """Keep all of a batch, or none of it. Lines move forward only. Raises StoreError."""
 
     def sync(self) -> None:
-        """See to it that what was kept outlives a power cut as well. Raises StoreFailed."""
+        """See to it that what was kept outlives a power cut as well. Raises StoreError."""
 
     def created_after(self, account: str, created_at: float) -> int:
-        """How many workflows of an account are younger (Unix seconds). Raises StoreFailed."""
+        """How many workflows of an account are younger (Unix seconds). Raises StoreError."""
 
     def forget_ended_before(self, account: str, ended_at: float) -> Forgotten:
         """Drop closed workflows that ended before this (Unix seconds) and owe nothing.
 
         The oldest first, and not all at once where they are many. The account's marks of what was
-        pruned move together with their rows. Raises StoreFailed.
+        pruned move together with their rows. Raises StoreError.
         """
 
     def committed(self) -> Shown | None:
@@ -176,7 +176,7 @@ class Store(Protocol):
         """
 
     def verify(self) -> None:
-        """Look for damage for some milliseconds, where that is not done yet. Raises StoreFailed."""
+        """Look for damage for some milliseconds, where that is not done yet. Raises StoreError."""
 
     def close(self) -> None:
         """Let go of it."""

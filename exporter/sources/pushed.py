@@ -96,7 +96,7 @@ class PushedIds:
 
         Raises:
             TooManyPushedError: there was no room for all of them.
-            CannotTakeUp: not all of them were; to push them again does no harm.
+            TrackError: not all of them were; to push them again does no harm.
         """
         taken_up = known = 0
         ended: list[str] = []

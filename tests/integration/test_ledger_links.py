@@ -142,9 +142,9 @@ def test_a_file_that_another_user_left_is_named_with_its_mode(open_folder: Path)
         script = (
             "import encodings.ascii, sys; from pathlib import Path\n"
             "from tests.unit.ledger.ledgers import Clocks, ledger_on_disk\n"
-            "from exporter.ledger.opening import CannotOpenLedger\n"
+            "from exporter.ledger.opening import OpenLedgerError\n"
             "try: ledger_on_disk(Path(sys.argv[1]), Clocks()).close()\n"
-            "except CannotOpenLedger as error: print(error)\n"
+            "except OpenLedgerError as error: print(error)\n"
         )
         # Imported before it becomes another user: that one may not read this checkout.
         become = "import os; os.setgroups([4242]); os.setgid(4243); os.setuid(4244)\n"

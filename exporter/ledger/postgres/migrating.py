@@ -57,7 +57,7 @@ def into_postgres(
 
     Raises:
         MigrationError: either is in use, cannot be read, or is not as it should be.
-        LedgerInUse, CannotOpenLedger: the same, of the one in the folder.
+        LedgerInUseError, OpenLedgerError: the same, of the one in the folder.
     """
     if not (folder / FILE_NAME).exists():
         raise MigrationError(f"there is no ledger in {folder}")
@@ -96,7 +96,7 @@ def into_sqlite(
 
     Raises:
         MigrationError: either is in use, cannot be read, or is not as it should be.
-        LedgerInUse, CannotOpenLedger: the same, of the folder.
+        LedgerInUseError, OpenLedgerError: the same, of the folder.
     """
     if (folder / FILE_NAME).exists():
         raise MigrationError(f"there is a ledger in {folder} already")

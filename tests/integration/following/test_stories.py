@@ -111,7 +111,7 @@ def test_one_that_is_deleted_or_taken_back_says_so(bench: Bench, tmp_path: Path)
     exporter.app.pushed.push("studio", [taken_back])
     simulator.wait_until(lambda truth: truth.streams_open == 1, PATIENCE)
     assert exporter.app.pushed.withdraw("studio", taken_back)
-    assert told(exporter, taken_back, why="named it no more").row.phase == "dropped"
+    assert told(exporter, taken_back, why="no longer names it").row.phase == "dropped"
 
 
 def test_one_in_a_status_that_nobody_knows_says_so_until_it_has_ended(bench: Bench) -> None:
