@@ -148,15 +148,13 @@ class RequestBody:
 
 
 def _query(pairs: Iterable[tuple[str, str]], accounts: Collection[str] | None) -> WorkflowQuery:
-    given: dict[str, str] = {}
-    slices: dict[str, str] = {}
+    each: dict[str, str] = {}
     for name, value in pairs:
-        if name.startswith(SLICE):
-            slices[name.removeprefix(SLICE)] = value
-        elif name in given:
+        if name in each:
             raise RefusedError(400, "a parameter is given more than once")
-        else:
-            given[name] = value
+        each[name] = value
+    given = {name: value for name, value in each.items() if not name.startswith(SLICE)}
+    slices = {name.removeprefix(SLICE): each[name] for name in each.keys() - given.keys()}
     try:
         parameters = WorkflowParameters.model_validate_strings(given)
     except ValidationError as error:

@@ -114,6 +114,7 @@ def test_one_workflow_has_its_story(client: Client) -> None:
         ("/api/v1/workflows?page=0", 400, "page: "),
         ("/api/v1/workflows?colour=red", 400, "unknown parameter; there are account, "),
         ("/api/v1/workflows?page=1&page=2", 400, "a parameter is given more"),
+        ("/api/v1/workflows?slice.team=a&slice.team=b", 400, "a parameter is given more"),
         ("/api/v1/workflows?sort=colour", 400, "sort: "),
         ("/api/v1/nothing", 404, "not found"),
     ],
