@@ -31,6 +31,8 @@ def test_a_stream_that_does_not_know_of_the_end_yet_holds_up_no_other_cause(case
         """
         runners: [{name: gpu, stopped: [{from: 0s}]}]
         start: {open: 16, open_age: {min: 1m, max: 5m}}
+        # The one that runs must not end by itself.
+        jobs: [{name: image, duration: {median: 600, min: 600, max: 600}}]
         traits: {replicas: [{share: 0.7, by: workflow, lag: 300s, places: [subscribe]}]}
         """,
         base="",
