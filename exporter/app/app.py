@@ -532,7 +532,7 @@ class App:
                 file=self._window_file(account.address),
                 # The database knows what was asked.
                 fresh=self._fresh_services or self._shared is not None,
-                permits=(
+                shared_window=(
                     None
                     if self._shared is None
                     else self._shared.permits(account.address, _limit(account.rate_limit))

@@ -60,23 +60,23 @@ class Permit:
     def __init__(
         self,
         budget: "RequestBudget",
-        purpose: Priority,
+        priority: Priority,
         since: float,
         on_over: Callable[[], object] | None = None,
     ) -> None:
         self._budget = budget
         self._on_over = on_over
-        self.purpose: Final = purpose
+        self.priority: Final = priority
         self.since: Final = since
-        self.place: Slot | None = None
-        self.permit: SharedSlot | None = None
+        self.slot: Slot | None = None
+        self.shared: SharedSlot | None = None
         self.over = threading.Event()
         """Set when the turn has come, or will never come."""
 
     def wait(self) -> bool:
         """Block until this request may be sent: True; or until it is cancelled: False."""
         self.over.wait()
-        return self.place is not None
+        return self.slot is not None
 
     def end_wait(self) -> None:
         """The wait is over. For the budget alone."""
@@ -104,7 +104,7 @@ class Permit:
 class RequestBudget:
     """One service address' limit, shared by all accounts, streams and pages on it.
 
-    First come, first served within a purpose; between purposes as the window chooses.
+    First come, first served within a priority; between priorities as the window chooses.
 
     Args:
         address: of the service.
@@ -114,8 +114,8 @@ class RequestBudget:
         file: what earlier processes asked, and where this one notes what it asks.
         fresh: nobody asked there before, save what `file` tells. Else what it does not tell is
             assumed.
-        permits: what other processes ask from the same address counts as well; None: there are
-            none.
+        shared_window: what other processes ask from the same address counts as well; None: there
+            are none.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -127,14 +127,14 @@ class RequestBudget:
         wall: Callable[[], float],
         file: RequestJournal | None = None,
         fresh: bool = True,
-        permits: SharedWindow | None = None,
+        shared_window: SharedWindow | None = None,
     ) -> None:
         self.address: Final = address
         self._monotonic = monotonic
         self._wall = wall
         self._window = SlidingWindow(limit)
         self._file = file
-        self._permits = permits
+        self._shared_window = shared_window
         # What is to be written to the file, by the thread that hands out turns: a disk that does
         # not answer must not stop those whose streams go on.
         self._notes: deque[Callable[[], object]] = deque()
@@ -179,26 +179,26 @@ class RequestBudget:
             self._window.change(limit)
             if self._file is not None:
                 self._notes.append(partial(self._file.grow, WINDOWS_REMEMBERED * limit.requests))
-            if self._permits is not None:
-                self._permits.change(limit.requests, limit.share, limit.per, limit.cooldown)
+            if self._shared_window is not None:
+                self._shared_window.change(limit.requests, limit.share, limit.per, limit.cooldown)
             self._changed.notify_all()
 
-    def enter(self, purpose: Priority, on_over: Callable[[], object] | None = None) -> Permit:
+    def enter(self, priority: Priority, on_over: Callable[[], object] | None = None) -> Permit:
         """Queue up for one request.
 
         `on_over` is called from any thread when the wait is over, for those who do not block in
         `Permit.wait`. It must neither block nor raise.
         """
-        turn = Permit(self, purpose, self._monotonic(), on_over)
+        permit = Permit(self, priority, self._monotonic(), on_over)
         with self._changed:
             if self._closed:
-                turn.end_wait()
+                permit.end_wait()
             else:
-                self._waiting[purpose].append(turn)
+                self._waiting[priority].append(permit)
                 self._changed.notify_all()
             is_whole = self._is_whole_again(self._monotonic())
         self._tell_if(is_whole=is_whole)
-        return turn
+        return permit
 
     def close(self) -> None:
         """Cancel everyone who waits; nobody gets a turn any more."""
@@ -207,15 +207,15 @@ class RequestBudget:
             now = self._monotonic()
             for queue in self._waiting.values():
                 while queue:
-                    turn = queue.popleft()
-                    self._waited += now - turn.since
-                    turn.end_wait()
+                    permit = queue.popleft()
+                    self._waited += now - permit.since
+                    permit.end_wait()
             if self._noting is not None:
                 self._noting.end_wait()
                 self._noting = None
             self._changed.notify_all()
-        if self._permits is not None:
-            self._permits.close()
+        if self._shared_window is not None:
+            self._shared_window.close()
         self._thread.join(CLOSING_SECONDS)
 
     def allowed(self) -> int:
@@ -233,7 +233,7 @@ class RequestBudget:
         """The state now."""
         with self._changed:
             now = self._monotonic()
-            waiting = sum(now - turn.since for q in self._waiting.values() for turn in q)
+            waiting = sum(now - permit.since for q in self._waiting.values() for permit in q)
             left = self._window.closed_until - now
             is_whole = self._is_whole_again(now)
             reading = BudgetReading(
@@ -256,34 +256,34 @@ class RequestBudget:
 
     # What turns call --------------------------------------------------------------------------
 
-    def cancel(self, turn: Permit) -> None:
+    def cancel(self, permit: Permit) -> None:
         """See `Permit.cancel`."""
         with self._changed:
-            if not turn.over.is_set():
-                if turn is self._noting:
+            if not permit.over.is_set():
+                if permit is self._noting:
                     # Its place is given back once the note is written.
                     self._noting = None
                 else:
-                    self._waiting[turn.purpose].remove(turn)
-                    self._waited += self._monotonic() - turn.since
-                turn.end_wait()
+                    self._waiting[permit.priority].remove(permit)
+                    self._waited += self._monotonic() - permit.since
+                permit.end_wait()
 
-    def answered(self, turn: Permit) -> None:
+    def answered(self, permit: Permit) -> None:
         """See `Permit.answered`."""
         with self._changed:
-            if turn.place is not None:
-                self._answer(turn.place, self._monotonic())
+            if permit.slot is not None:
+                self._answer(permit.slot, self._monotonic())
                 self._changed.notify_all()
-        if self._permits is not None and turn.permit is not None:
-            self._permits.answered(turn.permit)
+        if self._shared_window is not None and permit.shared is not None:
+            self._shared_window.answered(permit.shared)
 
-    def refused(self, turn: Permit, retry_after: float | None) -> None:
+    def refused(self, permit: Permit, retry_after: float | None) -> None:
         """See `Permit.refused`."""
         with self._changed:
             now = self._monotonic()
-            if turn.place is not None:
-                self._answer(turn.place, now)
-            begun = now if turn.place is None else turn.place.begun
+            if permit.slot is not None:
+                self._answer(permit.slot, now)
+            begun = now if permit.slot is None else permit.slot.begun
             before, per = self._window.allowed(now), self._window.per
             self._window.refuse(now, retry_after, begun)
             after, share = self._window.allowed(now), self._window.share
@@ -293,9 +293,9 @@ class RequestBudget:
                 after_it = self._window.closed_until, self._window.share_after_refusal
                 self._notes.append(partial(self._file.refused, *after_it))
             self._changed.notify_all()
-        if self._permits is not None and turn.permit is not None:
-            self._permits.answered(turn.permit)
-            self._permits.refused(retry_after)
+        if self._shared_window is not None and permit.shared is not None:
+            self._shared_window.answered(permit.shared)
+            self._shared_window.refused(retry_after)
         if after < before:
             # Refused though we kept to the limit: something else asks from this address.
             log.warning(
@@ -308,32 +308,32 @@ class RequestBudget:
                 },
             )
 
-    def unused(self, turn: Permit) -> None:
+    def unused(self, permit: Permit) -> None:
         """See `Permit.unused`."""
         with self._changed:
-            if turn.place is not None:
-                self._withdraw(turn.place)
+            if permit.slot is not None:
+                self._withdraw(permit.slot)
                 self._changed.notify_all()
-        if self._permits is not None and turn.permit is not None:
-            self._permits.unused(turn.permit)
+        if self._shared_window is not None and permit.shared is not None:
+            self._shared_window.unused(permit.shared)
 
     def _is_whole_again(self, now: float) -> bool:
         """Whether the share is whole, and was cut when this was last called."""
         was_cut, self._is_cut = self._is_cut, self._window.allowed(now) < self._window.share
         return was_cut and not self._is_cut
 
-    def _answer(self, place: Slot, now: float) -> None:
-        self._window.answer(place, now)
-        self._note_answer(place, now)
+    def _answer(self, slot: Slot, now: float) -> None:
+        self._window.answer(slot, now)
+        self._note_answer(slot, now)
 
-    def _withdraw(self, place: Slot) -> None:
-        self._window.withdraw(place)
-        self._note_answer(place, -inf)
+    def _withdraw(self, slot: Slot) -> None:
+        self._window.withdraw(slot)
+        self._note_answer(slot, -inf)
 
-    def _note_answer(self, place: Slot, moment: float) -> None:
+    def _note_answer(self, slot: Slot, moment: float) -> None:
         """Until it is written, the request counts as under way: a kill forgets nothing."""
-        if self._file is not None and place.record is not None:
-            self._notes.append(partial(self._file.answered, place.record, moment))
+        if self._file is not None and slot.record is not None:
+            self._notes.append(partial(self._file.answered, slot.record, moment))
 
     # The thread that hands out turns ----------------------------------------------------------
 
@@ -348,39 +348,42 @@ class RequestBudget:
                 if delay > 0:
                     self._changed.wait(None if isinf(delay) else delay)
                     continue
-                permit = None
-                if self._permits is not None and (permit := self._permit(self._permits)) is None:
+                shared = None
+                if (
+                    self._shared_window is not None
+                    and (shared := self._take_shared(self._shared_window)) is None
+                ):
                     continue
                 now = self._monotonic()
                 waiting = self._who_waits()
                 if not waiting:
                     # The one who waited has given up meanwhile.
-                    if self._permits is not None and permit is not None:
-                        self._permits.unused(permit)
+                    if self._shared_window is not None and shared is not None:
+                        self._shared_window.unused(shared)
                     continue
-                self._grant(self._waiting[self._window.choose(waiting, now)].popleft(), permit, now)
+                self._grant(self._waiting[self._window.choose(waiting, now)].popleft(), shared, now)
             self._write_notes()
 
-    def _grant(self, turn: Permit, permit: SharedSlot | None, now: float) -> None:
-        place = self._window.begin(turn.purpose, now)
-        self._waited += now - turn.since
+    def _grant(self, permit: Permit, shared: SharedSlot | None, now: float) -> None:
+        slot = self._window.begin(permit.priority, now)
+        self._waited += now - permit.since
         if self._file is not None:
             # Before the request is sent, so that a kill finds it there.
-            self._noting = turn
+            self._noting = permit
             self._changed.release()
             try:
-                place.record = self._file.sent(now)
+                slot.record = self._file.sent(now)
             finally:
                 self._changed.acquire()
-            if self._noting is not turn:
+            if self._noting is not permit:
                 # Cancelled meanwhile.
-                self._withdraw(place)
-                if self._permits is not None and permit is not None:
-                    self._permits.unused(permit)
+                self._withdraw(slot)
+                if self._shared_window is not None and shared is not None:
+                    self._shared_window.unused(shared)
                 return
             self._noting = None
-        turn.permit, turn.place = permit, place
-        turn.end_wait()
+        permit.shared, permit.slot = shared, slot
+        permit.end_wait()
 
     def _write_notes(self) -> None:
         notes, self._notes = self._notes, deque()
@@ -392,9 +395,9 @@ class RequestBudget:
             self._changed.acquire()
 
     def _who_waits(self) -> set[Priority]:
-        return {purpose for purpose, queue in self._waiting.items() if queue}
+        return {priority for priority, queue in self._waiting.items() if queue}
 
-    def _permit(self, permits: SharedWindow) -> SharedSlot | None:
+    def _take_shared(self, shared_window: SharedWindow) -> SharedSlot | None:
         """A place among those of all processes; None: none now, and some time has passed.
 
         Others come and go meanwhile.
@@ -402,7 +405,7 @@ class RequestBudget:
         self._changed.release()
         try:
             try:
-                taken = permits.take()
+                taken = shared_window.take()
             except SharedWindowUnavailableError:
                 taken = NotYet(AWAY_SECONDS)
         finally:

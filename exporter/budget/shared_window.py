@@ -33,10 +33,10 @@ class SharedWindow(Protocol):
             SharedWindowUnavailableError: it cannot be told.
         """
 
-    def answered(self, permit: SharedSlot) -> None:
+    def answered(self, slot: SharedSlot) -> None:
         """Its answer has begun, or it failed. Never waits; from any thread."""
 
-    def unused(self, permit: SharedSlot) -> None:
+    def unused(self, slot: SharedSlot) -> None:
         """It was never sent. Never waits; from any thread."""
 
     def refused(self, retry_after: float | None) -> None:

@@ -82,7 +82,7 @@ GUARANTEED_PART: Final = {
     Priority.RUNNERS: 0.01,
     Priority.RECONCILE: 0.0,
 }
-"""The part of the share that each purpose is sure of, whatever the others want; one request at
+"""The part of the share that each priority is sure of, whatever the others want; one request at
 least, unless it is 0.
 
 Together half of it. Where streams have to wait for theirs, there are too many workflows for
@@ -165,7 +165,7 @@ def _can_be_right(memory: WindowMemory, now: float) -> bool:
 class Slot:
     """One request's place in the window."""
 
-    purpose: Priority
+    priority: Priority
     begun: float = -inf
     before: float = -inf
     """When the request before it was begun."""
@@ -202,9 +202,9 @@ class SlidingWindow:
         ended = [each.answered for each in memory.requests if each.answered is not None]
         for answered in sorted(ended):
             if now - self._limit.per < answered:
-                place = Slot(Priority.RECONNECT, answered=answered)
-                self._held[place.purpose] += 1
-                self._answered.append(place)
+                slot = Slot(Priority.RECONNECT, answered=answered)
+                self._held[slot.priority] += 1
+                self._answered.append(slot)
         if now < memory.closed_until:
             self._closed_until = memory.closed_until
         if memory.share < self._share:
@@ -344,34 +344,34 @@ class SlidingWindow:
             return min(neglected, key=lambda p: (self._last_granted[p], p))
         return min(waiting)
 
-    def begin(self, purpose: Priority, now: float) -> Slot:
+    def begin(self, priority: Priority, now: float) -> Slot:
         """A request is about to be sent."""
         self._in_flight += 1
-        self._held[purpose] += 1
-        place = Slot(purpose, begun=now, before=self._last_begun)
+        self._held[priority] += 1
+        slot = Slot(priority, begun=now, before=self._last_begun)
         self._last_begun = now
-        self._last_granted[purpose] = now
-        return place
+        self._last_granted[priority] = now
+        return slot
 
-    def answer(self, place: Slot, now: float) -> None:
+    def answer(self, slot: Slot, now: float) -> None:
         """Its answer has begun, or it failed: the service has counted it by now."""
-        if place.answered is None:
-            place.answered = now
+        if slot.answered is None:
+            slot.answered = now
             self._in_flight -= 1
             # Those that an earlier process left under way hold theirs until after now.
             index = len(self._answered)
             while index and (self._answered[index - 1].answered or 0.0) > now:
                 index -= 1
-            self._answered.insert(index, place)
+            self._answered.insert(index, slot)
 
-    def withdraw(self, place: Slot) -> None:
+    def withdraw(self, slot: Slot) -> None:
         """It was never sent, so it holds no place."""
-        if place.answered is None:
-            place.answered = -inf
+        if slot.answered is None:
+            slot.answered = -inf
             self._in_flight -= 1
-            self._held[place.purpose] -= 1
-            if self._last_begun == place.begun:
-                self._last_begun = place.before
+            self._held[slot.priority] -= 1
+            if self._last_begun == slot.begun:
+                self._last_begun = slot.before
 
     def refuse(self, now: float, retry_after: float | None, begun: float = inf) -> None:
         """The service answered 429: close for everyone, and take less afterwards.
@@ -390,7 +390,7 @@ class SlidingWindow:
             first = self._answered[0]
             if first.answered is None or first.answered + self._limit.per > now:
                 break
-            self._held[first.purpose] -= 1
+            self._held[first.priority] -= 1
             self._answered.popleft()
             self._forgotten.append(first.answered)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from exporter.budget.budget import Permit, RequestBudget
-from exporter.budget.sliding_window import Priority
+from exporter.budget.sliding_window import LISTING, Priority
 from exporter.comfycontrol import (
     AbortedError,
     BadRequestError,
@@ -47,8 +47,6 @@ Answer = TypeVar("Answer")
 MISLED_IN_A_ROW: Final = 3
 """So many answers as of a wrong address, and no usable one, before the address is suspected in the
 log: an edge in front of the service gives one such page now and then."""
-
-_LIST_PURPOSES: Final = (Priority.LIST_FIRST_PAGE, Priority.LIST_DEEPER_PAGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +127,7 @@ class AccountAccess:
 
     def ask(  # noqa: PLR0913 - what a request is
         self,
-        purpose: Priority,
+        priority: Priority,
         stop: Stop,
         request: Callable[[Call], Answer],
         *,
@@ -139,7 +137,7 @@ class AccountAccess:
     ) -> Answer:
         """Make one request when it is its turn; blocks until its answer.
 
-        `about_one`: it names a workflow, though its purpose is one of the list's, so a 403 is
+        `about_one`: it names a workflow, though its priority is one of the list's, so a 403 is
         about that one alone. `is_extra`: a token may be good without being good for this, so a
         refusal says nothing of the account.
 
@@ -147,16 +145,16 @@ class AccountAccess:
             StoppedError: asked to end, or no longer wanted when its turn came.
             ServiceError: the service refused, failed or was out of reach.
         """
-        about_one = about_one or purpose not in _LIST_PURPOSES
+        about_one = about_one or priority not in LISTING
         while True:
             for_all = self._pass_gate(stop, about_one=about_one)
             try:
                 if for_all:
                     self._reload_token()
-                turn = self._turn(purpose, stop, still_wanted)
+                permit = self._turn(priority, stop, still_wanted)
                 if self._is_open(for_all=for_all, about_one=about_one):
                     return self._send(
-                        turn,
+                        permit,
                         stop,
                         request,
                         for_all=for_all,
@@ -165,14 +163,14 @@ class AccountAccess:
                     )
                 # The gate was closed while this one queued up: back to it, without spending a
                 # request on the same answer.
-                turn.unused()
+                permit.unused()
             finally:
                 if for_all:
                     self._end_try()
 
     async def ask_on_loop(
         self,
-        purpose: Priority,
+        priority: Priority,
         pool: CallThreads,
         request: Callable[[Call], Answer],
         *,
@@ -193,12 +191,12 @@ class AccountAccess:
             try:
                 if for_all:
                     await asyncio.get_running_loop().run_in_executor(pool, self._reload_token)
-                turn = await self._turn_on_loop(purpose, still_wanted)
+                permit = await self._turn_on_loop(priority, still_wanted)
                 if self._is_open(for_all=for_all, about_one=True):
                     return await self._send_on_loop(
-                        turn, pool, request, for_all=for_all, discard=discard
+                        permit, pool, request, for_all=for_all, discard=discard
                     )
-                turn.unused()
+                permit.unused()
             finally:
                 if for_all:
                     self._end_try()
@@ -224,30 +222,30 @@ class AccountAccess:
                 with self._changed:
                     self._wakers.discard(wake)
 
-    async def _turn_on_loop(self, purpose: Priority, still_wanted: Callable[[], bool]) -> Permit:
+    async def _turn_on_loop(self, priority: Priority, still_wanted: Callable[[], bool]) -> Permit:
         loop, over = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(over.set)
 
-        turn = self._budget.enter(purpose, wake)
+        permit = self._budget.enter(priority, wake)
         try:
             await over.wait()
         except asyncio.CancelledError:
-            turn.cancel()
-            turn.unused()
+            permit.cancel()
+            permit.unused()
             raise
-        if turn.place is None:
+        if permit.slot is None:
             raise StoppedError
         if not still_wanted():
-            turn.unused()
+            permit.unused()
             raise StoppedError
-        return turn
+        return permit
 
     async def _send_on_loop(
         self,
-        turn: Permit,
+        permit: Permit,
         pool: CallThreads,
         request: Callable[[Call], Answer],
         *,
@@ -256,9 +254,9 @@ class AccountAccess:
     ) -> Answer:
         stop = Stop()
         try:
-            job = pool.submit(self._send, turn, stop, request, for_all=for_all, about_one=True)
+            job = pool.submit(self._send, permit, stop, request, for_all=for_all, about_one=True)
         except RuntimeError:
-            turn.unused()
+            permit.unused()
             raise  # no thread is available, or the pool has ended
 
         def clean_up(job: Future[Answer]) -> None:
@@ -270,25 +268,25 @@ class AccountAccess:
         except asyncio.CancelledError:
             stop.ask()
             if job.cancel():
-                turn.unused()
+                permit.unused()
             else:
                 job.add_done_callback(clean_up)
             raise
 
-    def _turn(self, purpose: Priority, stop: Stop, still_wanted: Callable[[], bool]) -> Permit:
-        turn = self._budget.enter(purpose)
-        with stop.interrupting(turn.cancel):
-            granted = turn.wait()
+    def _turn(self, priority: Priority, stop: Stop, still_wanted: Callable[[], bool]) -> Permit:
+        permit = self._budget.enter(priority)
+        with stop.interrupting(permit.cancel):
+            granted = permit.wait()
         if not granted:
             raise StoppedError
         if stop.asked or not still_wanted():
-            turn.unused()
+            permit.unused()
             raise StoppedError
-        return turn
+        return permit
 
     def _send(  # noqa: PLR0913 - the same
         self,
-        turn: Permit,
+        permit: Permit,
         stop: Stop,
         request: Callable[[Call], Answer],
         *,
@@ -302,12 +300,12 @@ class AccountAccess:
                 answer = request(call)
         except RateLimitedError as error:
             self.last_error = LastError(class_of(error), self._monotonic())
-            turn.refused(error.retry_after)
+            permit.refused(error.retry_after)
             with self._changed:
                 self._answers.refused_for_now()
             raise
         except ServiceError as error:
-            turn.answered()
+            permit.answered()
             if stop.asked:
                 raise StoppedError from None
             if is_extra and isinstance(
@@ -320,15 +318,15 @@ class AccountAccess:
                     str(error), code=error.code, retry_after=error.retry_after
                 )
             self._note_failure(
-                error, _asked_for(turn.purpose, about_one=about_one), about_one=about_one
+                error, _asked_for(permit.priority, about_one=about_one), about_one=about_one
             )
             raise error from None
         except BaseException:
-            turn.answered()
+            permit.answered()
             raise
-        turn.answered()
+        permit.answered()
         self.refusals.answered(self._monotonic())
-        self._note_success(_asked_for(turn.purpose, about_one=about_one))
+        self._note_success(_asked_for(permit.priority, about_one=about_one))
         return answer
 
     # The gate ---------------------------------------------------------------------------------
@@ -379,38 +377,38 @@ class AccountAccess:
 
     # What the answers say ---------------------------------------------------------------------
 
-    def _note_success(self, purpose: Priority, *, is_refusal: bool = False) -> None:
+    def _note_success(self, priority: Priority, *, is_refusal: bool = False) -> None:
         with self._changed:
             was_refused, self._refused = self._refused, False
             self._backoff.worked()
-            self._answers.usable(purpose, self._monotonic(), is_refusal=is_refusal)
+            self._answers.usable(priority, self._monotonic(), is_refusal=is_refusal)
             self._notify()
         if was_refused:
             log.info("account accepted again", extra={"account": self.account})
 
-    def _note_failure(self, error: ServiceError, purpose: Priority, *, about_one: bool) -> None:
+    def _note_failure(self, error: ServiceError, priority: Priority, *, about_one: bool) -> None:
         if isinstance(error, AbortedError):
             return
         self._hold_back(error, about_one=about_one)
         if isinstance(error, UnauthorizedError) or (
             isinstance(error, ForbiddenError) and not about_one
         ):
-            self._note_refusal(error, purpose)
+            self._note_refusal(error, priority)
         elif isinstance(error, BadRequestError | NotFoundError | ForbiddenError) and (
             about_one
-            or (isinstance(error, BadRequestError) and purpose is not Priority.LIST_FIRST_PAGE)
+            or (isinstance(error, BadRequestError) and priority is not Priority.LIST_FIRST_PAGE)
         ):
             # Said of one id, or of a parameter, by a service that knew who asked: no error of the
             # account's.
-            self._note_success(purpose, is_refusal=True)
+            self._note_success(priority, is_refusal=True)
             return
         else:
-            self._note_fault(error, purpose)
+            self._note_fault(error, priority)
         self.last_error = LastError(class_of(error), self._monotonic())
 
-    def _note_fault(self, error: ServiceError, purpose: Priority) -> None:
+    def _note_fault(self, error: ServiceError, priority: Priority) -> None:
         with self._changed:
-            self._answers.failed(purpose, error, self._monotonic())
+            self._answers.failed(priority, error, self._monotonic())
             health = self._answers.health(self._monotonic())
             is_misled = health.up is False and not health.answered
             is_misled = is_misled and is_of_wrong_address(error)
@@ -445,14 +443,14 @@ class AccountAccess:
                 },
             )
 
-    def _note_refusal(self, error: ServiceError, purpose: Priority) -> None:
+    def _note_refusal(self, error: ServiceError, priority: Priority) -> None:
         with self._changed:
             first = not self._refused
             self._refused = True
             if first or self._someone_tries:
                 # Streams that were under way together are refused together: one step, not many.
                 self._next_try = self._monotonic() + self._backoff.failed()
-            self._answers.failed(purpose, error, self._monotonic(), refused=True)
+            self._answers.failed(priority, error, self._monotonic(), refused=True)
             self._notify()
         if first:
             marks = {"account": self.account, "code": error.code}
@@ -464,6 +462,6 @@ class AccountAccess:
             )
 
 
-def _asked_for(purpose: Priority, *, about_one: bool) -> Priority:
+def _asked_for(priority: Priority, *, about_one: bool) -> Priority:
     """What was really asked for: one workflow may be looked up in the place of a page."""
-    return Priority.POLL if about_one and purpose in _LIST_PURPOSES else purpose
+    return Priority.POLL if about_one and priority in LISTING else priority

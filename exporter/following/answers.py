@@ -169,7 +169,7 @@ class Answers:
         """There was an answer, which says nothing but that there were too many requests."""
         self._answered = True
 
-    def usable(self, purpose: Priority, now: float, *, is_refusal: bool = False) -> None:
+    def usable(self, priority: Priority, now: float, *, is_refusal: bool = False) -> None:
         """The service knew who asked, and answered.
 
         `is_refusal`: it refused one id. So does a wrong address, for all of them: where the list
@@ -181,7 +181,7 @@ class Answers:
             self._judge(now)
             return
         self._answered, self._usable_at = True, now
-        record = self._ways.setdefault(_WAYS[purpose], _Record())
+        record = self._ways.setdefault(_WAYS[priority], _Record())
         if not record.usable_in_a_row:
             record.usable_since = now
         record.failing_since = None
@@ -189,11 +189,11 @@ class Answers:
         self._judge(now)
 
     def failed(
-        self, purpose: Priority, error: ServiceError, now: float, *, refused: bool = False
+        self, priority: Priority, error: ServiceError, now: float, *, refused: bool = False
     ) -> None:
         """There was no usable answer. `refused`: of no way of asking, as the token is refused."""
         self._judge(now)
-        way = _WAYS[purpose]
+        way = _WAYS[priority]
         is_misled = way == "list" and not self._was_listed and is_of_wrong_address(error)
         self._answered |= error.code != NO_STATUS and not is_misled
         self._refused |= refused

@@ -25,7 +25,7 @@ class Asking:
     Args:
         access: the account's way to the service.
         register: takes the observations.
-        telemetry: is told of streams and snapshots.
+        telemetry: is notified of streams and snapshots.
         now: both clocks.
     """
 
@@ -46,7 +46,7 @@ class Asking:
         self,
         workflow_id: str,
         way: Way,
-        purpose: Priority,
+        priority: Priority,
         stop: Stop,
         *,
         wanted: Callable[[], bool],
@@ -59,7 +59,7 @@ class Asking:
         Args:
             workflow_id: whom to ask for.
             way: how. A stream is left as soon as the answer is no longer wanted.
-            purpose: which turn it waits for.
+            priority: which turn it waits for.
             stop: ends the wait, and the request.
             wanted: whether the answer is wanted still, when the turn has come and after each
                 observation of a stream.
@@ -73,9 +73,9 @@ class Asking:
             return False
         try:
             if way == "detail":
-                self._by_detail(workflow_id, purpose, stop, wanted, at_most)
+                self._by_detail(workflow_id, priority, stop, wanted, at_most)
                 return True
-            return self._by_stream(workflow_id, purpose, stop, wanted, at_most)
+            return self._by_stream(workflow_id, priority, stop, wanted, at_most)
         except StoppedError:
             if stop.asked:
                 raise
@@ -91,7 +91,7 @@ class Asking:
     def _by_detail(
         self,
         workflow_id: str,
-        purpose: Priority,
+        priority: Priority,
         stop: Stop,
         wanted: Callable[[], bool],
         at_most: float | None,
@@ -100,7 +100,7 @@ class Asking:
             with _breaking_off(call, at_most):
                 return self._access.client.get_workflow(workflow_id, call=call)
 
-        detail = self._access.ask(purpose, stop, get, still_wanted=wanted, about_one=True)
+        detail = self._access.ask(priority, stop, get, still_wanted=wanted, about_one=True)
         self._access.refusals.told(workflow_id)
         self._register.observe(
             observation_of_detail(
@@ -111,7 +111,7 @@ class Asking:
     def _by_stream(
         self,
         workflow_id: str,
-        purpose: Priority,
+        priority: Priority,
         stop: Stop,
         wanted: Callable[[], bool],
         at_most: float | None,
@@ -127,7 +127,7 @@ class Asking:
 
             try:
                 stream = self._access.ask(
-                    purpose, stop, subscribe, still_wanted=wanted, about_one=True
+                    priority, stop, subscribe, still_wanted=wanted, about_one=True
                 )
             except ServiceError as error:
                 self._telemetry.stream_ended(self.account, reason_of_refusal(error), workflow_id)

@@ -52,7 +52,7 @@ def listing_costs(interval: float) -> int:
 
 
 UNSEEN_PART: Final = 0.25
-"""Of all streams, what named ids that the service has never told of may take before others.
+"""Of all streams, what named ids that the service has never reported may take before others.
 
 An id just pushed is one of those, and has its stream at once. A crowd of them is most likely wrong,
 and must not take the streams of workflows that are known to exist."""
@@ -92,7 +92,7 @@ def rest_of(workflows: Iterable[OpenWorkflow], besides: Collection[str]) -> list
     return sorted(rest, key=lambda workflow: order[workflow.workflow_id])
 
 
-def purpose_of(workflow: OpenWorkflow) -> Priority:
+def priority_of(workflow: OpenWorkflow) -> Priority:
     """What its first stream waits as in the request budget."""
     return Priority.NEW_STREAM if workflow.source == "listing" else Priority.NAMED_STREAM
 

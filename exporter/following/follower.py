@@ -35,9 +35,9 @@ class Follower:
     Args:
         access: the account's way to the service.
         register: takes the observations.
-        telemetry: is told of streams and snapshots.
+        telemetry: is notified of streams and snapshots.
         workflow_id: whom to follow.
-        purpose: what its first stream is for.
+        priority: what its first stream is for.
         now: both clocks.
         backoff: after requests that failed.
         on_end: called from the loop's thread when it is over.
@@ -52,7 +52,7 @@ class Follower:
         telemetry: Telemetry,
         workflow_id: str,
         *,
-        purpose: Priority,
+        priority: Priority,
         now: Callable[[], Moment],
         backoff: Backoff,
         on_end: Callable[["Follower"], None],
@@ -60,7 +60,7 @@ class Follower:
         pool: CallThreads,
     ) -> None:
         self.workflow_id: Final = workflow_id
-        self.purpose: Final = purpose
+        self.priority: Final = priority
         self.opened_at: float = -inf
         """Monotonic time at which its latest stream was opened."""
         self.retry_at: float | None = None
@@ -136,9 +136,9 @@ class Follower:
             await self._follow()
 
     async def _follow(self) -> None:
-        purpose = self.purpose
+        priority = self.priority
         while True:
-            then = await self._one_attempt(purpose)
+            then = await self._one_attempt(priority)
             if then.action in ("done", "give_up"):
                 return
             if then.action == "back_off":
@@ -146,11 +146,11 @@ class Follower:
                 self.retry_at = self._now().monotonic + seconds
                 await asyncio.sleep(seconds)
                 self.retry_at = None
-            purpose = Priority.RECONNECT
+            priority = Priority.RECONNECT
 
-    async def _one_attempt(self, purpose: Priority) -> Next:
+    async def _one_attempt(self, priority: Priority) -> Next:
         try:
-            return await self._one_stream(purpose)
+            return await self._one_stream(priority)
         except StoppedError:
             raise
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the workflow
@@ -162,10 +162,10 @@ class Follower:
             # Ending here would have it restarted at once, and ask again at once.
             return Next("back_off")
 
-    async def _one_stream(self, purpose: Priority) -> Next:
+    async def _one_stream(self, priority: Priority) -> Next:
         try:
             opened = await self._access.ask_on_loop(
-                purpose,
+                priority,
                 self._pool,
                 lambda call: self._access.client.subscribe(self.workflow_id, call=call),
                 still_wanted=self._turn_came,

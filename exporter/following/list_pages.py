@@ -51,7 +51,7 @@ END_REFUSALS: Final = 2
 """How often a page is refused while the first one is answered, before that is the list's end."""
 
 TOLD_AGAIN_SECONDS: Final = 600.0
-"""A list of which parts cannot be read, or only in small parts, is told of again after so long."""
+"""A list of which parts cannot be read, or only in small parts, is logged again after so long."""
 
 PageChoice = Callable[[float], PageToRead]
 """Names the page to read, if it is asked for at this moment of the monotonic clock. Of no more
@@ -63,7 +63,7 @@ class ListPages:
 
     Args:
         access: the account's way to the service.
-        telemetry: is told of pages.
+        telemetry: is notified of pages.
         stop: ends every wait.
         take_top: takes what the first page shows, where it is looked at between others.
         top_again: seconds after which the first page is looked at again between others: what is
@@ -437,7 +437,7 @@ class ListPages:
     def _read(
         self,
         choose: PageChoice,
-        purpose: Priority,
+        priority: Priority,
         status: str | None = None,
         *,
         is_probe: bool = False,
@@ -454,9 +454,9 @@ class ListPages:
             )
 
         if is_probe:
-            page, shown = self._access.ask(purpose, self._stop, read, about_one=True)
+            page, shown = self._access.ask(priority, self._stop, read, about_one=True)
         else:
-            page, shown = self._access.ask(purpose, self._stop, read)
+            page, shown = self._access.ask(priority, self._stop, read)
         self._telemetry.page_read(self._account)
         self.clock.note(shown, self._now())
         if shown.total is not None:

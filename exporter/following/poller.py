@@ -69,7 +69,7 @@ class Poller(Worker):
         workflow = self._register.open_workflow(self._account, workflow_id)
         return None if workflow is None else self._order.due_at(workflow, self._now().monotonic)
 
-    def look_up(self, workflow_id: str, stop: Stop, purpose: Priority) -> None:
+    def look_up(self, workflow_id: str, stop: Stop, priority: Priority) -> None:
         """Ask for one workflow that the list should show, and observe the answer.
 
         Nothing is asked where it is not open any more, or was refused a moment ago.
@@ -77,16 +77,16 @@ class Poller(Worker):
         Args:
             workflow_id: whom to ask for.
             stop: ends the wait for its turn.
-            purpose: which turn it waits for.
+            priority: which turn it waits for.
 
         Raises:
             StoppedError: asked to end meanwhile.
             ServiceError: no answer about this id.
         """
         if not self._refusals.is_quiet(workflow_id, self._now().monotonic):
-            self._ask(workflow_id, stop, purpose)
+            self._ask(workflow_id, stop, priority)
 
-    def _ask(self, workflow_id: str, stop: Stop, purpose: Priority) -> None:
+    def _ask(self, workflow_id: str, stop: Stop, priority: Priority) -> None:
         began = self._now().monotonic
 
         def wanted() -> bool:
@@ -102,7 +102,7 @@ class Poller(Worker):
             told = self._asking.ask(
                 workflow_id,
                 "stream" if by_stream else "detail",
-                purpose,
+                priority,
                 stop,
                 wanted=wanted,
                 at_most=STREAM_SECONDS if by_stream else None,

@@ -8,7 +8,7 @@ from typing import Final
 from exporter.budget.sliding_window import Priority
 from exporter.following.access import AccountAccess
 from exporter.following.asking import Asking
-from exporter.following.choosing import StreamCapacity, choose_streams, purpose_of, rest_of
+from exporter.following.choosing import StreamCapacity, choose_streams, priority_of, rest_of
 from exporter.following.collecting import DebtCollector
 from exporter.following.follower import Follower
 from exporter.following.loop import StreamLoop, opening_threads
@@ -190,7 +190,7 @@ class Supervisor:
         self._call_off(current.intersection(chosen[affordable:]))
         by_id = {workflow.workflow_id: workflow for workflow in workflows}
         for workflow_id in chosen[:affordable]:
-            if not self._follow(workflow_id, purpose_of(by_id[workflow_id]), affordable):
+            if not self._follow(workflow_id, priority_of(by_id[workflow_id]), affordable):
                 room = self._do_with_fewer()
                 break
         self.without_thread = max(0, min(len(here), full) - room)
@@ -252,12 +252,12 @@ class Supervisor:
         )
         return self._startable
 
-    def _follow(self, workflow_id: str, purpose: Priority, at_most: int) -> bool:
+    def _follow(self, workflow_id: str, priority: Priority, at_most: int) -> bool:
         """Follow it, if there is room; whether a thread could be started where one was needed."""
         with self._lock:
             present = self._followers.get(workflow_id)
             if present is not None:
-                if purpose is Priority.NAMED_STREAM and _waits_as_unnamed(present):
+                if priority is Priority.NAMED_STREAM and _waits_as_unnamed(present):
                     # Named meanwhile. It gives its turn up, and the next look has it wait again
                     # among those that were named.
                     present.stop()
@@ -268,7 +268,7 @@ class Supervisor:
                 or len(self._followers) >= at_most
             ):
                 return True
-            follower = self._follower(workflow_id, purpose)
+            follower = self._follower(workflow_id, priority)
             self._followers[workflow_id] = follower
         try:
             follower.start()
@@ -279,13 +279,13 @@ class Supervisor:
             return False
         return True
 
-    def _follower(self, workflow_id: str, purpose: Priority) -> Follower:
+    def _follower(self, workflow_id: str, priority: Priority) -> Follower:
         return Follower(
             self._access,
             self._register,
             self._telemetry,
             workflow_id,
-            purpose=purpose,
+            priority=priority,
             now=self._now,
             backoff=self._backoff(),
             on_end=self._ended,
@@ -301,4 +301,4 @@ class Supervisor:
 
 
 def _waits_as_unnamed(follower: Follower) -> bool:
-    return follower.purpose is Priority.NEW_STREAM and follower.waits_for_first_turn
+    return follower.priority is Priority.NEW_STREAM and follower.waits_for_first_turn

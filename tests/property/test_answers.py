@@ -26,13 +26,13 @@ def test_it_changes_only_for_a_reason(drawn: tuple[bool, list[Answer]]) -> None:
     account.need_list(needed=listed)
     account.usable(NEEDED[listed][0], now)
     usable_at = went_down_at = 0.0
-    for purpose, usable, later in given_:
+    for priority, usable, later in given_:
         now += later
         if usable:
-            account.usable(purpose, now)
-            usable_at = now if purpose in NEEDED[listed] else usable_at
+            account.usable(priority, now)
+            usable_at = now if priority in NEEDED[listed] else usable_at
         else:
-            account.failed(purpose, ServerFaultError("", code="503"), now)
+            account.failed(priority, ServerFaultError("", code="503"), now)
         health = account.health(now)
         assert (health.cause is None) is (health.down_since is None) is health.up
         if health.up is not was_up:
@@ -57,9 +57,9 @@ def test_what_answers_often_enough_never_goes_down(
     account.need_list(needed=listed)
     for gap, other in zip(gaps, others, strict=False):
         account.usable(NEEDED[listed][0], now)
-        for purpose in OTHERS[listed] + NEEDED[listed][1:]:
+        for priority in OTHERS[listed] + NEEDED[listed][1:]:
             if other:
-                account.failed(purpose, ServerFaultError("", code="503"), now)
+                account.failed(priority, ServerFaultError("", code="503"), now)
         # The needed one itself is refused in between, time and again.
         account.failed(NEEDED[listed][0], ServerFaultError("", code="503"), now + gap / 2)
         now += gap

@@ -35,8 +35,8 @@ class Service:
 
 def ask_all(budget: RequestBudget, service: Service, purposes: list[Priority]) -> None:
     """One thread's day. Some of its turns are not used, and some waits are called off."""
-    for number, purpose in enumerate(purposes):
-        turn = budget.enter(purpose)
+    for number, priority in enumerate(purposes):
+        turn = budget.enter(priority)
         if number % 5 == 4:
             turn.cancel()
         if not turn.wait():

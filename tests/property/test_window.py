@@ -42,7 +42,7 @@ arrivals = st.lists(
 
 @dataclass
 class Asked:
-    purpose: Priority
+    priority: Priority
     arrived: float
     begun: float
     counted: float
@@ -53,9 +53,9 @@ def simulate(limit: Limit, demand: list[tuple[float, Priority, float, float]]) -
     window = SlidingWindow(limit)
     now = 0.0
     due = []
-    for gap, purpose, latency, part in demand:
+    for gap, priority, latency, part in demand:
         now += gap
-        due.append((now, purpose, latency, part))
+        due.append((now, priority, latency, part))
     clock = 0.0
     waiting: list[tuple[float, Priority, float, float]] = []
     flying: list[tuple[float, Slot]] = []
@@ -68,11 +68,11 @@ def simulate(limit: Limit, demand: list[tuple[float, Priority, float, float]]) -
             window.answer(answer[1], answer[0])
         delay = window.delay(clock, {w[1] for w in waiting}) if waiting else float("inf")
         if waiting and delay <= 0:
-            purpose = window.choose({w[1] for w in waiting}, clock)
-            arrived, _, latency, part = next(w for w in waiting if w[1] is purpose)
-            waiting.remove(next(w for w in waiting if w[1] is purpose))
-            flying.append((clock + latency, window.begin(purpose, clock)))
-            asked.append(Asked(purpose, arrived, clock, clock + latency * part))
+            priority = window.choose({w[1] for w in waiting}, clock)
+            arrived, _, latency, part = next(w for w in waiting if w[1] is priority)
+            waiting.remove(next(w for w in waiting if w[1] is priority))
+            flying.append((clock + latency, window.begin(priority, clock)))
+            asked.append(Asked(priority, arrived, clock, clock + latency * part))
             continue
         events = [clock + delay] + [d[0] for d in due[:1]] + [f[0] for f in flying]
         after = min(e for e in events if e > clock)
@@ -101,12 +101,12 @@ def test_first_come_first_served_within_a_purpose(
     limit: Limit, demand: list[tuple[float, Priority, float, float]]
 ) -> None:
     asked = simulate(limit, demand)
-    for purpose in Priority:
-        arrived = [a.arrived for a in asked if a.purpose is purpose]
+    for priority in Priority:
+        arrived = [a.arrived for a in asked if a.priority is priority]
         assert arrived == sorted(arrived)
 
 
-guaranteed = [purpose for purpose in Priority if purpose is not Priority.RECONCILE]
+guaranteed = [priority for priority in Priority if priority is not Priority.RECONCILE]
 
 
 @given(st.integers(1, 60), st.sets(st.sampled_from(guaranteed), min_size=1))
@@ -117,11 +117,11 @@ def test_nobody_starves(requests: int, waiting: set[Priority]) -> None:
     turns: list[tuple[float, Priority]] = []
     for _ in range(len(waiting) * 2 * requests + 20):
         now += max(0.0, window.delay(now, waiting))
-        purpose = window.choose(waiting, now)
-        window.answer(window.begin(purpose, now), now)
-        turns.append((now, purpose))
-    for purpose in waiting:
-        times = [t for t, p in turns if p is purpose]
+        priority = window.choose(waiting, now)
+        window.answer(window.begin(priority, now), now)
+        turns.append((now, priority))
+    for priority in waiting:
+        times = [t for t, p in turns if p is priority]
         # A tiny share goes round: as many periods as it takes to serve everyone once.
         longest = 10.0 * (1 + -(-len(waiting) // requests))
         assert times
@@ -135,8 +135,8 @@ def test_the_more_urgent_goes_first_once_both_have_their_guarantee(
 ) -> None:
     window = SlidingWindow(Limit(requests=40, reserve=0.25))
     for _ in range(3):  # the largest guarantee
-        for purpose in {one, other}:
-            window.answer(window.begin(purpose, 0.0), 0.0)
+        for priority in {one, other}:
+            window.answer(window.begin(priority, 0.0), 0.0)
     # All of those still hold their places, and the next poll is due.
     assert window.choose({one, other}, 5.0) is min(one, other)
 
@@ -162,9 +162,9 @@ def test_reconciling_goes_only_when_nobody_else_waits(
     for _ in range(requests):
         while (delay := window.delay(now, waiting)) > 0:
             now = max(now + delay, nextafter(now, inf))
-        purpose = window.choose(waiting, now)
-        assert purpose is not Priority.RECONCILE
-        window.answer(window.begin(purpose, now), now)
+        priority = window.choose(waiting, now)
+        assert priority is not Priority.RECONCILE
+        window.answer(window.begin(priority, now), now)
 
 
 @settings(max_examples=200, deadline=None)
@@ -172,9 +172,9 @@ def test_reconciling_goes_only_when_nobody_else_waits(
 def test_reconciling_leaves_places_to_whoever_comes(limit: Limit, before: list[Priority]) -> None:
     window = SlidingWindow(limit)
     now = 0.0
-    for purpose in before:
-        now += window.delay(now, {purpose})
-        window.answer(window.begin(purpose, now), now)
+    for priority in before:
+        now += window.delay(now, {priority})
+        window.answer(window.begin(priority, now), now)
     most = max(1, floor(limit.share * SPARE_PART))
     for _ in range(3 * limit.share):
         while (delay := window.delay(now, {Priority.RECONCILE})) > 0:
@@ -208,9 +208,9 @@ def test_polls_go_evenly_and_take_no_more_than_their_part(
         if delay > 0:
             now = min([now + delay, *(f[0] for f in list(flying)[:1])])
             continue
-        purpose = window.choose(waiting, now)
-        flying.append((now + latency, window.begin(purpose, now)))
-        if purpose is Priority.POLL:
+        priority = window.choose(waiting, now)
+        flying.append((now + latency, window.begin(priority, now)))
+        if priority is Priority.POLL:
             polls.append(now)
     gaps = [after - before for before, after in itertools.pairwise(polls)]
     assert min(gaps) >= limit.per / most - 1e-6
@@ -226,9 +226,9 @@ def test_streams_and_causes_get_the_rest_while_polls_never_end() -> None:
     asked: Counter[Priority] = Counter()
     while now < 100.0:
         now += window.delay(now, waiting)
-        purpose = window.choose(waiting, now)
-        window.answer(window.begin(purpose, now), now)
-        asked[purpose] += now >= 20.0
+        priority = window.choose(waiting, now)
+        window.answer(window.begin(priority, now), now)
+        asked[priority] += now >= 20.0
     assert asked[Priority.POLL] <= 8 * 15
     assert asked[Priority.CAUSE] + asked[Priority.NEW_STREAM] >= 8 * 14
 

@@ -38,16 +38,16 @@ class Demand:
 
     gap: float
     """Seconds since the arrival before."""
-    purpose: Priority
+    priority: Priority
     latency: float
     """Until its answer begins."""
     part: float
     """Of the latency, until the service counts it."""
 
 
-def crowd(gap: float, count: int, purpose: Priority, latency: float, part: float) -> list[Demand]:
+def crowd(gap: float, count: int, priority: Priority, latency: float, part: float) -> list[Demand]:
     """Those who come together, after a while, and fare alike."""
-    return [Demand(gap if not n else 0.0, purpose, latency, part) for n in range(count)]
+    return [Demand(gap if not n else 0.0, priority, latency, part) for n in range(count)]
 
 
 # Alone they would seldom fill a window.
@@ -56,7 +56,7 @@ demands = st.lists(
         crowd,
         gap=st.one_of(st.just(0.0), st.floats(0, 30)),
         count=st.integers(1, 20),
-        purpose=st.sampled_from([Priority.LIST_FIRST_PAGE, *Priority]),
+        priority=st.sampled_from([Priority.LIST_FIRST_PAGE, *Priority]),
         latency=st.one_of(st.just(0.0), st.floats(0, UNDER_WAY_SECONDS)),
         part=st.one_of(st.just(1.0), st.floats(0, 1)),
     ),
@@ -121,7 +121,7 @@ class Process:
                 arrival += due[0].gap
                 waiting.append(due.pop(0))
             self._answer(now)
-            purposes = {each.purpose for each in waiting}
+            purposes = {each.priority for each in waiting}
             delay = self._window.delay(now, purposes) if waiting else inf
             if waiting and delay <= 0:
                 self._send(waiting, self._window.choose(purposes, now), now)
@@ -135,10 +135,10 @@ class Process:
                 break
         self._answer(end)
 
-    def _send(self, waiting: list[Demand], purpose: Priority, now: float) -> None:
-        one = next(each for each in waiting if each.purpose is purpose)
+    def _send(self, waiting: list[Demand], priority: Priority, now: float) -> None:
+        one = next(each for each in waiting if each.priority is priority)
         waiting.remove(one)
-        place = self._window.begin(purpose, now)
+        place = self._window.begin(priority, now)
         place.record = self._file.sent(now)
         self._flying.append((now + one.latency, place))
         self.asked.append(Asked(now, now + one.latency * one.part))

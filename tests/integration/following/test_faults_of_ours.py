@@ -103,7 +103,7 @@ def test_a_follower_that_is_stopped_before_it_starts_asks_nothing(bench: Bench) 
         exporter.app._ledger,
         exporter.app._instruments,
         workflow,
-        purpose=Priority.NEW_STREAM,
+        priority=Priority.NEW_STREAM,
         now=exporter.app._now,
         backoff=Backoff(never_again),
         on_end=lambda _: ended.set(),

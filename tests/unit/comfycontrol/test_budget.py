@@ -43,7 +43,7 @@ def make(clock: Clock, limit: Limit) -> RequestBudget:
 
 def granted(turn: Permit) -> Permit:
     assert turn.over.wait(10)
-    assert turn.place is not None
+    assert turn.slot is not None
     return turn
 
 
@@ -52,8 +52,8 @@ def waits(turn: Permit) -> bool:
     return not turn.over.wait(0.05)
 
 
-def fill(budget: RequestBudget, purpose: Priority, count: int) -> list[Permit]:
-    return [granted(budget.enter(purpose)) for _ in range(count)]
+def fill(budget: RequestBudget, priority: Priority, count: int) -> list[Permit]:
+    return [granted(budget.enter(priority)) for _ in range(count)]
 
 
 def test_while_there_is_room_nobody_waits(budget: RequestBudget) -> None:
@@ -64,7 +64,7 @@ def test_while_there_is_room_nobody_waits(budget: RequestBudget) -> None:
 
 def test_past_the_limit_everybody_waits(budget: RequestBudget) -> None:
     fill(budget, Priority.NEW_STREAM, 10)
-    turns = [budget.enter(purpose) for purpose in Priority]
+    turns = [budget.enter(priority) for priority in Priority]
     assert all(waits(turn) for turn in turns)
 
 
@@ -108,21 +108,21 @@ def test_the_most_urgent_goes_first_once_each_has_its_share(budget: RequestBudge
     # But polls: time stands still, and no poll comes right after another. And but reconciling,
     # which does not take the last place.
     others = {Priority.POLL, Priority.RECONCILE}
-    purposes = [purpose for purpose in Priority if purpose not in others]
-    for purpose in purposes:
-        fill(budget, purpose, 1)
+    purposes = [priority for priority in Priority if priority not in others]
+    for priority in purposes:
+        fill(budget, priority, 1)
     *_, last = fill(budget, Priority.LIST_FIRST_PAGE, 10 - len(purposes))
-    waiting = [budget.enter(purpose) for purpose in reversed(purposes)]
+    waiting = [budget.enter(priority) for priority in reversed(purposes)]
     for turn in reversed(waiting):
         last.unused()
         last = granted(turn)
 
 
-@pytest.mark.parametrize("purpose", [Priority.RECONNECT, Priority.RUNNERS])
-def test_no_purpose_starves(purpose: Priority, budget: RequestBudget) -> None:
+@pytest.mark.parametrize("priority", [Priority.RECONNECT, Priority.RUNNERS])
+def test_no_purpose_starves(priority: Priority, budget: RequestBudget) -> None:
     held = fill(budget, Priority.LIST_FIRST_PAGE, 10)
     urgent = [budget.enter(Priority.LIST_FIRST_PAGE) for _ in range(10)]
-    last = budget.enter(purpose)
+    last = budget.enter(priority)
     held[0].unused()
     granted(last)
     assert not any(turn.over.is_set() for turn in urgent)
@@ -161,7 +161,7 @@ def test_however_cancelling_and_granting_fall_together_no_place_is_lost(
 def test_closing_ends_every_wait_and_those_that_come_later(budget: RequestBudget) -> None:
     fill(budget, Priority.NEW_STREAM, 10)
     with ThreadPoolExecutor(4 * len(Priority)) as threads:
-        turns = [budget.enter(purpose) for purpose in Priority for _ in range(4)]
+        turns = [budget.enter(priority) for priority in Priority for _ in range(4)]
         waiting = [threads.submit(turn.wait) for turn in turns]
         budget.close()
         assert [future.result(5) for future in waiting] == [False] * len(turns)

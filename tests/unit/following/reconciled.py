@@ -34,7 +34,7 @@ TERMS = {"studio": AccountTerms(LOOKBACK, listed=True)}
 
 
 class Silent:
-    """Anyone who is told of pages."""
+    """Anyone who is notified of pages."""
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         """Takes whatever it is told."""
@@ -48,9 +48,9 @@ class Straight:
         self.account = "studio"
         self.client = service
 
-    def ask(self, purpose: Priority, stop: Stop, request: Callable[[Call], Any], **_: Any) -> Any:
+    def ask(self, priority: Priority, stop: Stop, request: Callable[[Call], Any], **_: Any) -> Any:
         """Ask at once."""
-        assert purpose is Priority.RECONCILE
+        assert priority is Priority.RECONCILE
         return request(Call())
 
 

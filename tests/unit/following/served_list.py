@@ -144,13 +144,13 @@ class Listed:
 
     def ask(
         self,
-        purpose: Priority,
+        priority: Priority,
         stop: object,
         request: Callable[[object], Answer],
         *,
         about_one: bool = False,
     ) -> Answer:
-        del purpose, stop, about_one
+        del priority, stop, about_one
         return request(None)
 
     def list_workflows(

@@ -74,7 +74,7 @@ class Bench:
     def ask(
         self,
         answer: object,
-        purpose: Priority = Priority.NEW_STREAM,
+        priority: Priority = Priority.NEW_STREAM,
         *,
         stop: Stop | None = None,
         about_one: bool = False,
@@ -86,7 +86,7 @@ class Bench:
                 raise answer
             return answer
 
-        return self.access.ask(purpose, stop or Stop(), request, about_one=about_one)
+        return self.access.ask(priority, stop or Stop(), request, about_one=about_one)
 
     def refuse(self) -> None:
         with pytest.raises(UnauthorizedError):
@@ -141,7 +141,7 @@ def test_a_good_answer_brings_it_up(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "purpose", "up", "answered"),
+    ("error", "priority", "up", "answered"),
     [
         (UnauthorizedError("", code="401"), Priority.NEW_STREAM, False, True),
         (UnauthorizedError("", code="401"), Priority.LIST_FIRST_PAGE, False, True),
@@ -167,16 +167,16 @@ def test_a_good_answer_brings_it_up(bench: Bench) -> None:
     ],
 )
 def test_what_a_first_answer_says_of_the_account(
-    bench: Bench, error: ServiceError, purpose: Priority, up: bool | None, answered: bool
+    bench: Bench, error: ServiceError, priority: Priority, up: bool | None, answered: bool
 ) -> None:
     with pytest.raises(type(error)):
-        bench.ask(error, purpose)
+        bench.ask(error, priority)
     health = bench.access.health()
     assert (health.up, health.answered) == (up, answered)
 
 
 @pytest.mark.parametrize(
-    ("error", "purpose", "told"),
+    ("error", "priority", "told"),
     [
         # Of one id, or of a word that the service does not know: it is well.
         (NotFoundError("", code="404"), Priority.NEW_STREAM, None),
@@ -187,10 +187,10 @@ def test_what_a_first_answer_says_of_the_account(
     ],
 )
 def test_the_last_error_is_none_of_one_id(
-    bench: Bench, error: ServiceError, purpose: Priority, told: str | None
+    bench: Bench, error: ServiceError, priority: Priority, told: str | None
 ) -> None:
     with pytest.raises(type(error)):
-        bench.ask(error, purpose)
+        bench.ask(error, priority)
     last = bench.access.last_error
     assert (last and last.text[:3]) == told
 

@@ -3,7 +3,7 @@
 import pytest
 
 from exporter.budget.sliding_window import Limit, Priority
-from exporter.following.choosing import StreamCapacity, choose_streams, purpose_of
+from exporter.following.choosing import StreamCapacity, choose_streams, priority_of
 from exporter.interfaces.observations import Moment, Source, Status
 from exporter.ledger.workflow import Workflow
 
@@ -92,7 +92,7 @@ def test_one_that_was_just_pushed_comes_before_all_that_the_list_has_shown() -> 
     listed = [workflow(f"listed {n}", last_seen=1001.0) for n in range(300)]
     pushed = workflow("pushed", None, source="pushed", first_seen=2000.0)
     assert choose_streams([*listed, pushed], {"listed 7"}, 1) == ["pushed"]
-    assert purpose_of(pushed) < purpose_of(listed[0]) == Priority.NEW_STREAM
+    assert priority_of(pushed) < priority_of(listed[0]) == Priority.NEW_STREAM
 
 
 @pytest.mark.parametrize(

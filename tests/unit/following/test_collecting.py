@@ -30,7 +30,7 @@ class Asking:
         self,
         workflow_id: str,
         way: str,
-        purpose: Priority,
+        priority: Priority,
         stop: Stop,
         *,
         wanted: Callable[[], bool],
@@ -38,7 +38,7 @@ class Asking:
     ) -> bool:
         assert wanted()
         assert at_most == CAUSE_SECONDS
-        self.purposes.add(purpose)
+        self.purposes.add(priority)
         answers = self.answers.setdefault(workflow_id, queue.SimpleQueue())
         with stop.interrupting(lambda: answers.put(StoppedError())):
             self.asked.put((workflow_id, way))

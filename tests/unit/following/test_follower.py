@@ -39,7 +39,7 @@ def test_all_that_an_event_says_is_told_and_the_last_of_it_decides(last: bool) -
             register,
             around,
             WORKFLOW,
-            purpose=Priority.NEW_STREAM,
+            priority=Priority.NEW_STREAM,
             now=around,
             backoff=Backoff(lambda: 0.5),
             on_end=lambda _: None,

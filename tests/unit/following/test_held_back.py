@@ -39,23 +39,23 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 AWAY = 40.0
 PURPOSES_OF_ONE = [
-    purpose
-    for purpose in Priority
-    if purpose not in (Priority.LIST_FIRST_PAGE, Priority.LIST_DEEPER_PAGE)
+    priority
+    for priority in Priority
+    if priority not in (Priority.LIST_FIRST_PAGE, Priority.LIST_DEEPER_PAGE)
 ]
 
 
-def told_to_wait(bench: Bench, error: ServiceError, purpose: Priority) -> None:
+def told_to_wait(bench: Bench, error: ServiceError, priority: Priority) -> None:
     error.retry_after = AWAY
     with pytest.raises(type(error)):
-        bench.ask(error, purpose)
+        bench.ask(error, priority)
 
 
-def is_held_back(bench: Bench, threads: ThreadPoolExecutor, purpose: Priority) -> bool:
+def is_held_back(bench: Bench, threads: ThreadPoolExecutor, priority: Priority) -> bool:
     """Whether nobody may ask for this until the service said, and may from then on."""
     stop, probe = Stop(), Probe()
     bench.clock.now += AWAY - 0.1
-    asking = threads.submit(bench.access.ask, purpose, stop, probe)
+    asking = threads.submit(bench.access.ask, priority, stop, probe)
     try:
         probe.made.get(timeout=0.05)
     except queue.Empty:
@@ -80,7 +80,7 @@ OF_THE_SERVICE: list[ServiceError] = [
 ]
 
 
-@pytest.mark.parametrize("purpose", Priority)
+@pytest.mark.parametrize("priority", Priority)
 @pytest.mark.parametrize(
     "error",
     [
@@ -93,20 +93,20 @@ OF_THE_SERVICE: list[ServiceError] = [
     ids=lambda error: f"{type(error).__name__} {error.code}",
 )
 def test_what_the_list_is_told_holds_for_the_whole_account(
-    bench: Bench, threads: ThreadPoolExecutor, error: ServiceError, purpose: Priority
+    bench: Bench, threads: ThreadPoolExecutor, error: ServiceError, priority: Priority
 ) -> None:
     told_to_wait(bench, error, Priority.LIST_FIRST_PAGE)
-    assert is_held_back(bench, threads, purpose)
+    assert is_held_back(bench, threads, priority)
 
 
-@pytest.mark.parametrize("purpose", PURPOSES_OF_ONE)
+@pytest.mark.parametrize("priority", PURPOSES_OF_ONE)
 @pytest.mark.parametrize("error", OF_THE_SERVICE, ids=lambda e: f"{type(e).__name__} {e.code}")
 def test_what_is_told_of_one_holds_for_all_single_ones_but_not_for_the_list(
-    bench: Bench, threads: ThreadPoolExecutor, error: ServiceError, purpose: Priority
+    bench: Bench, threads: ThreadPoolExecutor, error: ServiceError, priority: Priority
 ) -> None:
     told_to_wait(bench, error, Priority.NEW_STREAM)
     assert bench.ask("page", Priority.LIST_FIRST_PAGE) == "page"
-    assert is_held_back(bench, threads, purpose)
+    assert is_held_back(bench, threads, priority)
 
 
 def test_one_that_is_missing_in_the_list_is_a_single_one(
@@ -127,14 +127,14 @@ def test_what_is_wrong_with_one_id_alone_holds_nobody_else_back(
     assert not is_held_back(bench, threads, Priority.NEW_STREAM)
 
 
-@pytest.mark.parametrize("purpose", [Priority.NEW_STREAM, Priority.LIST_FIRST_PAGE])
+@pytest.mark.parametrize("priority", [Priority.NEW_STREAM, Priority.LIST_FIRST_PAGE])
 def test_a_refused_token_is_not_tried_again_before_the_service_said(
-    bench: Bench, threads: ThreadPoolExecutor, purpose: Priority
+    bench: Bench, threads: ThreadPoolExecutor, priority: Priority
 ) -> None:
     told_to_wait(bench, UnauthorizedError("", code="401"), Priority.NEW_STREAM)
     # Not even with another token.
     bench.access.token_changed()
-    assert is_held_back(bench, threads, purpose)
+    assert is_held_back(bench, threads, priority)
 
 
 def test_who_was_queued_up_when_it_was_said_goes_back_and_costs_nothing(

@@ -46,10 +46,10 @@ class Service:
             backoff=Backoff(lambda: 1.0),
         )
 
-    def ask(self, purpose: Priority, _: object, __: object, *, about_one: bool = False) -> Any:
+    def ask(self, priority: Priority, _: object, __: object, *, about_one: bool = False) -> Any:
         del about_one
-        self.asked.append(purpose)
-        error = self.answers(purpose, self.asked.count(purpose))
+        self.asked.append(priority)
+        error = self.answers(priority, self.asked.count(priority))
         if error is not None:
             raise error
         return PageToRead(3), self.shown
@@ -86,7 +86,7 @@ def test_a_page_is_tried_again_until_it_is_answered(service: Service) -> None:
 
 
 def test_one_that_fails_while_the_top_is_answered_is_given_up(service: Service) -> None:
-    service.answers = lambda purpose, _: FAULT if purpose is DEEPER else None
+    service.answers = lambda priority, _: FAULT if priority is DEEPER else None
     with pytest.raises(ServerFaultError):
         service.read()
     assert service.asked == [DEEPER] * MOST_TRIES + [TOP]

@@ -25,7 +25,7 @@ class StubFollower:
     opened_at: float = 0.0
     started: bool = False
     stopped: bool = False
-    purpose: object = None
+    priority: object = None
     waits_for_first_turn: bool = True
 
     def start(self) -> None:
@@ -85,7 +85,7 @@ def supervisor(share: list[int], monkeypatch: pytest.MonkeyPatch) -> Supervisor:
     monkeypatch.setattr(
         module,
         "Follower",
-        lambda *parts, **named: StubFollower(parts[3], streaming=False, purpose=named["purpose"]),
+        lambda *parts, **named: StubFollower(parts[3], streaming=False, priority=named["priority"]),
     )
     return supervisor
 
@@ -128,7 +128,7 @@ def test_one_that_is_named_while_it_waits_waits_as_one_that_is_named(
     supervisor._ended(before["5"])
     supervisor._arrange()
     again = followers(supervisor)["5"]
-    assert (again.started, again.purpose) == (True, Priority.NAMED_STREAM)
+    assert (again.started, again.priority) == (True, Priority.NAMED_STREAM)
     supervisor._arrange()
     assert not again.stopped
 

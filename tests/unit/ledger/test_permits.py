@@ -165,7 +165,7 @@ class TestABudgetOnIt:
         for _ in range(LIMIT.share):
             take(other)
         budget = RequestBudget(
-            ADDRESS, LIMIT, monotonic=time.monotonic, wall=time.time, permits=permits
+            ADDRESS, LIMIT, monotonic=time.monotonic, wall=time.time, shared_window=permits
         )
         turn = budget.enter(Priority.LIST_FIRST_PAGE)
         assert not turn.over.wait(0.3)
@@ -181,7 +181,7 @@ class TestABudgetOnIt:
         self, make: Make, keeper: PostgresKeeper
     ) -> None:
         budget = RequestBudget(
-            ADDRESS, LIMIT, monotonic=time.monotonic, wall=time.time, permits=make()
+            ADDRESS, LIMIT, monotonic=time.monotonic, wall=time.time, shared_window=make()
         )
         with psycopg.connect(keeper.dsn) as blocking:
             blocking.execute("LOCK TABLE comfycontrol_permit")
@@ -198,7 +198,7 @@ class TestABudgetOnIt:
         with pytest.raises(SharedWindowUnavailableError, match="nothing listens"):
             permits.take()
         budget = RequestBudget(
-            ADDRESS, LIMIT, monotonic=time.monotonic, wall=time.time, permits=permits
+            ADDRESS, LIMIT, monotonic=time.monotonic, wall=time.time, shared_window=permits
         )
         turn = budget.enter(Priority.CAUSE)
         assert not turn.over.wait(0.3)
