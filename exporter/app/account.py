@@ -61,6 +61,10 @@ class Dependencies:
     bind: str | None = None
     """The local IP address to ask from; None: the one that the system chooses."""
 
+    def backoff(self) -> Backoff:
+        """For one more part that tries again."""
+        return Backoff(self.jitter)
+
 
 def way_to_service(
     config: Account, budget: RequestBudget, around: Dependencies
@@ -90,7 +94,7 @@ def way_to_service(
         budget,
         reload_token=credentials.reload,
         monotonic=lambda: around.now().monotonic,
-        backoff=Backoff(around.jitter),
+        backoff=around.backoff(),
         token_shape=lambda: shape_of(credentials.token()),
     )
     return credentials, client, access
@@ -130,12 +134,12 @@ class FollowedAccount:
             share=budget.allowed,
             now=around.now,
             random=around.jitter,
-            backoff=self._backoff,
+            backoff=around.backoff,
             loop=around.streams,
             elsewhere=lambda: self.lent,
         )
         self._asking = Asking(self._access, around.ledger, around.instruments, around.now)
-        self._looker = Looker(self._asking, around.ledger, now=around.now, backoff=self._backoff())
+        self._looker = Looker(self._asking, around.ledger, now=around.now, backoff=around.backoff())
         self._named = NamedIds(config.name, around.ledger, around.now, self.look_again)
         # A reload and the end may come at the same time: parts are started and replaced under
         # this lock. Under it nobody reads a file or waits for a thread, since the end needs it.
@@ -333,10 +337,6 @@ class FollowedAccount:
         elif config.workflows != before.workflows:
             self._named.replace({"configured": config.workflows})
 
-    def _backoff(self) -> Backoff:
-        """For one more part that tries again."""
-        return Backoff(self._around.jitter)
-
     def _make_listing(self, config: Account) -> tuple[_Part, ...]:
         around, listing = self._around, config.listing
         self._access.need_list(needed=listing is not None)
@@ -366,7 +366,7 @@ class FollowedAccount:
             streaming=self._streaming,
             poller=poller,
             now=around.now,
-            backoff=self._backoff(),
+            backoff=around.backoff(),
         )
         return (poller, traits, lister, *reconciler)
 
@@ -385,7 +385,7 @@ class FollowedAccount:
             pace=around.reconciling,
             list_read_at=lambda: around.instruments.list_completed_at(self.name),
             now=around.now,
-            backoff=self._backoff(),
+            backoff=around.backoff(),
         )
         return (reconciler,)
 
@@ -395,7 +395,7 @@ class FollowedAccount:
             return ()
         terms = RunnerTerms(runners.interval, runners.tags if runners.by_tag else None)
         around = self._around
-        return (RunnerWatch(self._access, terms, now=around.now, backoff=self._backoff()),)
+        return (RunnerWatch(self._access, terms, now=around.now, backoff=around.backoff()),)
 
     def _make_files(
         self, config: Account, before: tuple[WatchedFiles, ...] = ()

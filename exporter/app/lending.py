@@ -21,7 +21,6 @@ from exporter.interfaces.observations import Moment, Observation
 from exporter.ledger.lending import Borrowed, Exchange, Mine, Room, Turn, Wanted
 from exporter.ledger.shared import Lease
 from exporter.ledger.store import StoreError
-from exporter.retrying import Backoff
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +64,7 @@ class BorrowedAccount:
             share=budget.allowed,
             now=around.now,
             random=around.jitter,
-            backoff=lambda: Backoff(around.jitter),
+            backoff=around.backoff,
             loop=around.streams,
         )
 
@@ -220,11 +219,9 @@ class Lending:
             for seen in read(told.account, told.said, told.age, now):
                 self._accounts.observe(seen)
         for name, (account, _, _) in held.items():
-            lent = turn.lent.get(name, account.lent)
-            if lent.keys() != account.lent.keys():
-                account.lent = lent
+            before, account.lent = account.lent, turn.lent.get(name, account.lent)
+            if account.lent.keys() != before.keys():
                 account.look()
-            account.lent = lent
         self._borrow(turn, held)
         return bool(self._borrowed) or any(turn.lent.values())
 

@@ -14,7 +14,6 @@ from exporter.interfaces.observations import (
     Observation,
     OpenWorkflow,
     TakenUp,
-    known_status,
 )
 
 AGAIN_SECONDS: Final = 10.0
@@ -69,13 +68,11 @@ class BorrowedWorkflows:
 
     def observe(self, observation: Observation) -> bool:
         """Put aside what was seen; whether more is wanted."""
-        status = known_status(observation.status)
-        is_over = observation.completed_at is not None if status is None else status.final
         with self._lock:
             self._untold.append(observation)
-            if is_over:
+            if observation.is_over:
                 self._be_quiet(observation.workflow_id, AGAIN_SECONDS)
-            return not is_over and observation.workflow_id in self._lent
+            return not observation.is_over and observation.workflow_id in self._lent
 
     def give_up(self, given: GivenUp) -> None:
         """Leave it to its holder, who finds out by itself."""

@@ -34,7 +34,6 @@ from exporter.interfaces.observations import (
     Moment,
     Observation,
     WorkflowRegister,
-    known_status,
 )
 from exporter.interfaces.telemetry import Telemetry
 from exporter.retrying import Backoff
@@ -78,7 +77,7 @@ class Lister(Worker):
     Args:
         access: the account's way to the service.
         register: takes the observations.
-        telemetry: is told of pages and passes.
+        telemetry: is notified of pages and passes.
         terms: how often, how far, and which.
         streaming: ids with an open stream, for which the list need not be read.
         poller: asks for a workflow that is not where the list must have it.
@@ -360,7 +359,4 @@ def left_of_interval(took: float, interval: float) -> float:
 
 
 def _was_over(seen: Observation, over_by: float) -> bool:
-    status = known_status(seen.status)
-    # One that we do not know is an end where it has a stamp of it.
-    has_ended = seen.completed_at is not None if status is None else status.final
-    return has_ended and (seen.ended_at or over_by) <= over_by
+    return seen.is_over and (seen.ended_at or over_by) <= over_by

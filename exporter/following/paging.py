@@ -399,7 +399,7 @@ class Reach:
     def _believes(self, shown: WorkflowPage) -> bool:
         """Whether a total that says that this page is the last one must be the list's.
 
-        It may be that of the page, unless it has told of rows below before, or this page was read
+        It may be that of the page, unless it has reported rows below before, or this page was read
         for them and shows none. Of what is read over and over, what others have shown will do.
         """
         return self._trusts_total and (

@@ -25,7 +25,7 @@ class ReconcilerThread(Worker):
     Args:
         access: the account's way to the service.
         books: what was counted.
-        telemetry: is told of pages.
+        telemetry: is notified of pages.
         terms: of the account's list.
         pace: how often, and how fast.
         list_read_at: when the list was last read whole, Unix seconds; None: never since the start.

@@ -147,6 +147,12 @@ class Observation:
         return self.at.wall if self.service_wall is None else self.service_wall
 
     @property
+    def is_over(self) -> bool:
+        """Whether it says that the run has ended: a status nobody knows needs a stamp."""
+        status = known_status(self.status)
+        return self.completed_at is not None if status is None else status.final
+
+    @property
     def ended_at(self) -> float | None:
         """The best stamp of its end, where it has ended and there is one; Unix seconds."""
         return self.updated_at if self.completed_at is None else self.completed_at

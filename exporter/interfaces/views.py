@@ -116,7 +116,7 @@ class AccountView:
     budget: Budget | None
     belief: Belief
     unseen: int = 0
-    """Open ones that somebody named, and that the service has not told of yet."""
+    """Open ones that somebody named, and that the service has not reported yet."""
     slices: tuple[SliceView, ...] = ()
     """By label, in the order of the configuration; most failures first."""
 

@@ -5,7 +5,7 @@ from math import inf
 from typing import Final, Literal
 
 from exporter.interfaces.observations import Observation
-from exporter.ledger.runs import is_over, precision_of
+from exporter.ledger.runs import precision_of
 from exporter.ledger.workflow import Workflow
 
 FIRST_LOOK_SECONDS: Final = 900.0
@@ -59,7 +59,7 @@ def why_not_counted(
     submitted it), others for old.
     """
     was_open = workflow.status is not None or workflow.unknown_status is not None
-    if was_open or workflow.run > 1 or not is_over(seen):
+    if was_open or workflow.run > 1 or not seen.is_over:
         return None
     if seen.first_look:
         return "first_look"

@@ -104,7 +104,7 @@ class Keeping:
                     self._memory.forget_ended_before(account, ended_at, forgotten)
 
     def close(self) -> None:
-        """Keep what is left, and let go of the store."""
+        """Keep what is left, and close the store."""
         with self.turn:
             self._retry_at = None
             with self._lock:

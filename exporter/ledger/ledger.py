@@ -31,7 +31,6 @@ from exporter.ledger.holding import Counted
 from exporter.ledger.keeping import Keeping
 from exporter.ledger.memory import Memory
 from exporter.ledger.room import DEFAULT_MOST_OPEN, MOST_WAITING, Room, Rooms
-from exporter.ledger.runs import is_over
 from exporter.ledger.slicing import SliceRule, is_decided, labels_of, tell_changes
 from exporter.ledger.store import (
     HistoryKey,
@@ -287,7 +286,7 @@ class Ledger:
         if before is None or before.phase != after.phase or before.status is not after.status:
             self.on_change()
         # A stream that has told the end has told all that it will.
-        told_all = observation.via == "stream" and is_over(observation)
+        told_all = observation.via == "stream" and observation.is_over
         return after.phase == "open" or (after.owed_since is not None and not told_all)
 
     def recover(self, observation: Observation) -> Recovery:
@@ -657,7 +656,7 @@ class Ledger:
                 )
 
     def close(self) -> None:
-        """Keep what is left, and let go of the store."""
+        """Keep what is left, and close the store."""
         self.before_keeping()
         self._keeping.close()
 

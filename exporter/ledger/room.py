@@ -77,7 +77,7 @@ class Rooms:
 
 
 def waits_to_be_seen(workflow: Workflow | None) -> bool:
-    """Whether it was pushed, and the service has never told of it."""
+    """Whether it was pushed, and the service has never reported it."""
     return (
         workflow is not None
         and workflow.phase == "open"

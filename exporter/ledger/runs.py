@@ -62,12 +62,6 @@ def _coarsest(*stamps: float) -> float:
     return max(map(precision_of, stamps))
 
 
-def is_over(seen: Observation) -> bool:
-    """Whether the service says that the run has ended: a status nobody knows needs a stamp."""
-    status = known_status(seen.status)
-    return seen.completed_at is not None if status is None else status.final
-
-
 def told_end(workflow: Workflow, via: Via) -> tuple[float | None, int]:
     """The latest end that this way of asking has told, and which run it was of; 0: of none."""
     if via == "stream":
@@ -86,7 +80,7 @@ def is_new_run(workflow: Workflow, seen: Observation, *, listed: bool) -> bool:
     is_told_by_list = listed and workflow.listed_ended_run == workflow.run
     if seen.via == "stream" and is_told_by_list and not this_way:
         return False
-    if is_over(seen):
+    if seen.is_over:
         if seen.completed_at is None:
             return _has_become_invalid(workflow, seen)
         return _has_ended_again(workflow, seen, seen.completed_at, told, this_way=this_way)
@@ -263,7 +257,7 @@ def _is_newer_than_end(workflow: Workflow, seen: Observation) -> bool:
 
 def is_about_earlier_run(workflow: Workflow, seen: Observation) -> bool:
     """Whether an end is that of a run before the one that is open now, as a replica may tell."""
-    if workflow.run == 1 or not is_over(seen):
+    if workflow.run == 1 or not seen.is_over:
         return False
     end, settled_at = seen.completed_at, workflow.settled_at
     if is_earlier_end(workflow, seen) or (end is not None and _is_on_record(workflow, end)):
@@ -283,7 +277,7 @@ def is_about_earlier_run(workflow: Workflow, seen: Observation) -> bool:
 def is_earlier_end(workflow: Workflow, seen: Observation) -> bool:
     """Whether this is the very end of the run before the one that is open now."""
     end = seen.completed_at
-    if end is None or not is_over(seen):
+    if end is None or not seen.is_over:
         return False
     return any(
         told is not None and run == workflow.run - 1 and _is_same(end, told)
@@ -299,7 +293,7 @@ def note_end(workflow: Workflow, seen: Observation) -> Workflow:
     """Remember the end as this way of asking tells it, unless it is that of another run."""
     end = seen.completed_at
     told, told_run = told_end(workflow, seen.via)
-    if end is None or not is_over(seen) or _is_on_record(workflow, end):
+    if end is None or not seen.is_over or _is_on_record(workflow, end):
         return workflow
     is_by_slower_clock = told_run != workflow.run and _is_start_of(workflow, seen)
     if told is not None and not is_later(end, told) and not is_by_slower_clock:
@@ -318,7 +312,7 @@ def note_settled(workflow: Workflow, seen: Observation) -> Workflow:
     A row with that very end was written by then.
     """
     told, run = told_end(workflow, seen.via)
-    if workflow.settled_at is not None or seen.completed_at is None or not is_over(seen):
+    if workflow.settled_at is not None or seen.completed_at is None or not seen.is_over:
         return workflow
     if told is None or run != workflow.run or not _is_same(seen.completed_at, told):
         return workflow

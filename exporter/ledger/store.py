@@ -249,4 +249,4 @@ class MemoryStore:
         """Memory is not doubted."""
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to close."""

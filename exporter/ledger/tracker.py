@@ -31,7 +31,6 @@ from exporter.ledger.runs import (
     is_earlier_end,
     is_later,
     is_new_run,
-    is_over,
     note_end,
     note_settled,
     settled_by,
@@ -246,7 +245,7 @@ def _pay_duration(
 def _status_of(seen: Observation) -> Status | None:
     """The status as we count it; None: one that nobody knows, without an end."""
     status = known_status(seen.status)
-    return Status.OTHER if status is None and is_over(seen) else status
+    return Status.OTHER if status is None and seen.is_over else status
 
 
 def _while_open(

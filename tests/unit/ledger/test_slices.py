@@ -110,7 +110,7 @@ class TestDecided:
 
 
 class TestUndecided:
-    """Only a stream has told of it: it knows neither name nor tags."""
+    """Only a stream has reported it: it knows neither name nor tags."""
 
     def stream_tells_the_end(self, ledger: Ledger, now: Clocks) -> None:
         ledger.take_up(pushed(1, now()))
