@@ -4,11 +4,13 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from tests.postgres import FAST, Server, binaries, serving
+from tests.e2e.programs import Stage
+from tests.postgres import DURABLE, FAST, Server, binaries, serving
 
 # How long an example takes says nothing on a machine with other work: no deadline, anywhere.
 settings.register_profile("without deadline", deadline=None)
@@ -23,12 +25,33 @@ def hooks() -> Iterator[None]:
     sys.excepthook, threading.excepthook, sys.unraisablehook = before
 
 
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    """A place to start programs; all of them end with the test."""
+    stage = Stage(tmp_path)
+    yield stage
+    stage.close()
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
     """A PostgreSQL for all tests of this process: each takes a schema of its own."""
+    _need_postgres()
+    with serving(FAST) as server:
+        yield server
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """One of the test's own, whose commits outlive a crash of its processes."""
+    _need_postgres()
+    with serving(DURABLE) as server:
+        yield server
+
+
+def _need_postgres() -> None:
+    """Skip the test without one, unless every tier must run."""
     if binaries() is None:
         if os.environ.get("REQUIRE_EVERY_TIER"):
             pytest.fail("PostgreSQL is not installed")
         pytest.skip("PostgreSQL is not installed")
-    with serving(FAST) as server:
-        yield server

@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 import yaml
@@ -11,17 +10,9 @@ from exporter.metrics.scraping import of_accounts_pattern
 from tests.e2e.programs import Stage, free_port, program
 from tests.e2e.test_prometheus import Prometheus
 from tests.integration.test_replicas import ACCOUNTS, Replicas, Story
-from tests.postgres import DURABLE, Server, binaries, serving
+from tests.postgres import Server
 
 FINISHED = "comfycontrol_workflows_finished_total"
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    if binaries() is None:
-        program("initdb")
-    with serving(DURABLE) as server:
-        yield server
 
 
 class Scraper(Prometheus):

@@ -82,13 +82,6 @@ def simulator() -> Iterator[Simulator]:
         yield simulator
 
 
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path)
-    yield stage
-    stage.close()
-
-
 def test_sighup_takes_a_good_file_and_leaves_a_bad_one(stage: Stage, simulator: Simulator) -> None:
     program = Program(stage, simulator)
     program.up("studio")

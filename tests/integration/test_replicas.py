@@ -4,13 +4,12 @@ Every outcome is counted exactly once, nothing that was shown is taken back, and
 show an account at once.
 """
 
-import os
 import re
 import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +22,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.programs import EXPORTER, Process, Stage, free_port, with_hold
-from tests.postgres import DURABLE, Proxy, Server, binaries, serving
+from tests.postgres import DURABLE, Proxy, Server, serving
 
 REPLICAS = 3
 WORKFLOWS = 150
@@ -172,23 +171,6 @@ class Replicas:
 
     def all_held(self) -> bool:
         return all(len(holders) == 1 for holders in self.holders().values())
-
-
-@pytest.fixture
-def stage(tmp_path: Any) -> Iterator[Stage]:
-    stage = Stage(tmp_path)
-    yield stage
-    stage.close()
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    if binaries() is None:
-        if os.environ.get("REQUIRE_EVERY_TIER"):
-            pytest.fail("PostgreSQL is not installed")
-        pytest.skip("PostgreSQL is not installed")
-    with serving(DURABLE) as server:
-        yield server
 
 
 class Story:

@@ -27,12 +27,8 @@ from tests.integration.test_replicas import (
     Replicas,
     Shown,
     Story,
-    server,
-    stage,
 )
 from tests.postgres import Server
-
-__all__ = ["server", "stage"]
 
 KILLS = int(os.environ.get("REPLICA_KILLS", "8"))
 CRASHES = int(os.environ.get("REPLICA_CRASHES", "2"))

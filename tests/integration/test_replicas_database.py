@@ -21,12 +21,8 @@ from tests.integration.test_replicas import (
     SCENARIO,
     SPEED,
     Story,
-    server,
-    stage,
 )
 from tests.postgres import Server
-
-__all__ = ["server", "stage"]
 
 SECONDS = float(os.environ.get("REPLICA_OUTAGE", "14"))
 """How long it fails: longer than a lease, and so long that an account would be taken over."""

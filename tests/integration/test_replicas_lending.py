@@ -3,11 +3,9 @@
 The simulator limits by the client's address, so each replica asks from one of its own.
 """
 
-import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -17,7 +15,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.programs import EXPORTER, Process, Stage, free_port, with_hold
-from tests.postgres import DURABLE, Server, binaries, serving
+from tests.postgres import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -45,23 +43,6 @@ SCENARIO: dict[str, Any] = {
 }
 
 Samples = dict[tuple[str, ...], float]
-
-
-@pytest.fixture
-def stage(tmp_path: Any) -> Iterator[Stage]:
-    stage = Stage(tmp_path)
-    yield stage
-    stage.close()
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    if binaries() is None:
-        if os.environ.get("REQUIRE_EVERY_TIER"):
-            pytest.fail("PostgreSQL is not installed")
-        pytest.skip("PostgreSQL is not installed")
-    with serving(DURABLE) as server:
-        yield server
 
 
 class Story:

@@ -78,7 +78,7 @@ class Program:
     def end_with(self, signal_: signal.Signals, *, cuts_an_answer: bool = False) -> None:
         """Signal it, and see that it ends as it should.
 
-        An answer that is cut, which its client waits for without success, is told of in the log.
+        An answer that is cut, which its client waits for without success, is logged.
         """
         assert self._process.poll() is None, self.log
         began = time.monotonic()

@@ -7,7 +7,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -123,13 +123,6 @@ class Exporters:
 
 
 STATUSES = ("completed", "failed", "cancelled", "invalid")
-
-
-@pytest.fixture
-def stage(tmp_path: Any) -> Iterator[Stage]:
-    stage = Stage(tmp_path)
-    yield stage
-    stage.close()
 
 
 class Service:
