@@ -33,7 +33,7 @@ demo-monitoring: $(VENV)/.dev  ## the demo with Prometheus and Alertmanager, whe
 
 # Most tests wait for programs and for time to pass, so more of them run at once than there are cores.
 WORKERS ?= 3
-test: $(VENV)/.dev  ## all four tiers of tests; those whose programs are missing say so and are skipped
+test: $(VENV)/.dev  ## every tier of tests; those whose programs are missing say so and are skipped
 	$(PYTEST) --numprocesses=$(WORKERS) --dist=worksteal $(ARGS)
 
 unit property integration e2e: $(VENV)/.dev  ## one tier of tests

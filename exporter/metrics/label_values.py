@@ -60,7 +60,7 @@ DROPPED: Final[LabelValues] = {
     "otherwise",
     "malformed": "400, for as long: the service takes this for no id",
     "forbidden": "403 about this one, for as long",
-    "expired": "told of by nobody for as long as the listing looks back (a day "
+    "expired": "reported by nobody for as long as the listing looks back (a day "
     "without one), while the account was up",
     "withdrawn": "taken back by `DELETE`, or named no more by the configuration",
 }

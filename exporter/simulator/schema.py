@@ -156,7 +156,7 @@ def explain(error: ValidationError, model: type[BaseModel], *, source: str) -> s
         if problem["type"] == "too_short" and any(
             other["loc"][: len(location)] == location for other in problems if other is not problem
         ):
-            continue  # only looks empty, because each of its items is told of on its own
+            continue  # only looks empty, because each of its items is reported on its own
         key = _dotted(location) or "(document)"
         if problem["type"] == "extra_forbidden":
             lines.append(f"{source}: {key}: unknown key; {_suggest(location, model)}")

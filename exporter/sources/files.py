@@ -38,7 +38,7 @@ class WatchedFiles(FileWatcher):
     Args:
         account: the configured name.
         patterns: globs, looked up again each time: files may come and go.
-        named: is told of the ids.
+        named: is notified of the ids.
     """
 
     def __init__(self, account: str, patterns: Iterable[str], named: NamedIds) -> None:

@@ -24,7 +24,7 @@ class NamedIds:
 
     Args:
         account: the configured name.
-        register: is told of ids that come and go.
+        register: is notified of ids that come and go.
         now: both clocks.
         look_again: has ids looked at that are named again and have ended.
     """

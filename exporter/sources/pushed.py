@@ -45,7 +45,7 @@ class PushedIds:
 
     Args:
         tokens: of each account that allows pushing, what a pusher must show.
-        register: is told of the ids.
+        register: is notified of the ids.
         now: both clocks.
         look_again: has ids of an account looked at that have ended.
         on_withdrawn: is told which id of an account was withdrawn.

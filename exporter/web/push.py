@@ -133,7 +133,7 @@ class ToldRefusals:
         self._refused = 0
 
     def note(self, request: Request, **more: str) -> None:
-        """One was refused; `more` is told of the one that has a line."""
+        """One was refused; `more` goes into its line."""
         self._refused += 1
         now = self._monotonic()
         if now - self._told < TOLD_AGAIN_SECONDS:

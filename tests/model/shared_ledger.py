@@ -182,7 +182,7 @@ def _adopt(state: State, number: int) -> Iterator[tuple[str, State]]:
     """`PostgresStore.adopt`."""
     database, replica = state.database, state.replicas[number]
     if (database.holder, database.epoch, database.in_time) != (number, replica.lease, True):
-        yield "adopt in vain", _with(state, number, Replica())
+        yield "adopt without effect", _with(state, number, Replica())
         return
     adopted = Adopted(database.epoch, database.commits, database.settled)
     yield "adopt", _with(state, number, replica._replace(adopted=adopted, in_time=True))
@@ -196,7 +196,7 @@ def _keep(state: State, number: int, workflow: int, rules: Rules) -> Iterator[tu
     is_holder = not rules.looks_for_holder or database.holder == number
     is_epoch = not rules.looks_for_epoch or database.epoch == held.epoch
     if not (is_holder and is_epoch):
-        yield "keep in vain", _with(state, number, Replica())
+        yield "keep without effect", _with(state, number, Replica())
         return
     if rules.looks_for_holder and not database.in_time:
         return
@@ -204,7 +204,7 @@ def _keep(state: State, number: int, workflow: int, rules: Rules) -> Iterator[tu
     if doubt is not None and rules.settles_doubt and database.commits == held.commits + 1:
         held = held._replace(commits=database.commits, known=_marked(held.known, doubt))
     if rules.looks_for_commits and held.commits < database.commits:
-        yield "keep in vain", _with(state, number, Replica())
+        yield "keep without effect", _with(state, number, Replica())
         return
     if rules.looks_for_commits and held.commits > database.commits:
         # `StoreBehind`: given again is what is known and the database has no more.
@@ -227,7 +227,7 @@ def _keep(state: State, number: int, workflow: int, rules: Rules) -> Iterator[tu
     unheard = replica._replace(adopted=held._replace(doubt=workflow))
     if rules.settles_in_one:
         yield f"settle {workflow}, unheard, by", _with(kept, number, unheard)
-        yield f"settle {workflow} in vain by", _with(state, number, unheard)
+        yield f"settle {workflow} without effect by", _with(state, number, unheard)
 
 
 def _second_half(state: State, number: int) -> State:
