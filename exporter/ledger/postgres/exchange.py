@@ -12,7 +12,7 @@ asks once more for what it took to be over.
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import orjson
@@ -31,7 +31,7 @@ from exporter.ledger.lending import (
     recalled,
 )
 from exporter.ledger.postgres.leases import LEASE_SECONDS
-from exporter.ledger.postgres.link import Cursor, Link
+from exporter.ledger.postgres.link import Cursor, Link, all_rows
 from exporter.ledger.rows import packed
 from exporter.ledger.store import StoreError
 
@@ -128,7 +128,7 @@ class PostgresExchange:
     def _borrowed(self, cursor: Cursor) -> dict[str, dict[str, Borrowed]]:
         now = self._now()
         found: dict[str, dict[str, Borrowed]] = {}
-        for account, workflow, epoch, ranked_by in _all(
+        for account, workflow, epoch, ranked_by in all_rows(
             cursor,
             "SELECT a.name, s.workflow, s.epoch, s.ranked_by FROM comfycontrol_assignment s "
             "JOIN comfycontrol_account a USING (account) WHERE s.replica = %s",
@@ -155,7 +155,7 @@ class PostgresExchange:
         leases = {(w.lease.account, w.lease.holder, w.lease.epoch) for w in wanted}
         return {
             str(name): int(number)
-            for number, name, holder, epoch in _all(
+            for number, name, holder, epoch in all_rows(
                 cursor,
                 "SELECT account, name, holder, epoch FROM comfycontrol_account "
                 "WHERE name = ANY(%s) AND until > clock_timestamp() ORDER BY name FOR SHARE",
@@ -167,7 +167,7 @@ class PostgresExchange:
     @staticmethod
     def _take(cursor: Cursor, numbers: Mapping[str, int]) -> list[Told]:
         names = {number: name for name, number in numbers.items()}
-        rows = _all(
+        rows = all_rows(
             cursor,
             "DELETE FROM comfycontrol_told WHERE account = ANY(%s) RETURNING id, account, said, "
             "extract(epoch FROM clock_timestamp() - at)::float8",
@@ -192,7 +192,7 @@ class PostgresExchange:
     def _lend_of(self, cursor: Cursor, want: Wanted, number: int) -> dict[str, Lent]:
         rooms = [
             RoomOf(*row)
-            for row in _all(
+            for row in all_rows(
                 cursor,
                 "SELECT replica, egress, most, own FROM comfycontrol_room WHERE service = %s "
                 # Another replica behind the same address has the same room.
@@ -203,7 +203,7 @@ class PostgresExchange:
         ]
         taken: Counter[str] = Counter(
             dict(
-                _all(
+                all_rows(
                     cursor,
                     "SELECT replica, count(*) FROM comfycontrol_assignment WHERE service = %s "
                     "GROUP BY replica",
@@ -213,7 +213,7 @@ class PostgresExchange:
         )
         lent = {
             str(UUID(bytes=bytes(workflow))): (Lent(replica, bool(is_open)), service, int(epoch))
-            for workflow, replica, is_open, service, epoch in _all(
+            for workflow, replica, is_open, service, epoch in all_rows(
                 cursor,
                 "SELECT workflow, replica, is_open, service, epoch FROM comfycontrol_assignment "
                 "WHERE account = %s",
@@ -281,7 +281,3 @@ class PostgresExchange:
                 ],
             )
         return {workflow.workflow_id: Lent(replica, False) for workflow, replica in given}
-
-
-def _all(cursor: Cursor, statement: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401
-    return cursor.execute(statement, values).fetchall()

@@ -96,6 +96,11 @@ class CommitUnknownError(StoreError):
     """The connection broke while it was committing: it may have been, or not."""
 
 
+def all_rows(cursor: Cursor, statement: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - as SQL takes them
+    """What a statement finds."""
+    return cursor.execute(statement, values).fetchall()
+
+
 def reason_of(error: psycopg.Error) -> str:
     """A failure in our words: nothing of the connection string can be in them."""
     state = error.sqlstate

@@ -15,11 +15,11 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import Any, Final
+from typing import Final
 
 from exporter.interfaces.observations import Moment
 from exporter.ledger.postgres.leases import LEASE_SECONDS, RENEW_SECONDS, give_back, know, take
-from exporter.ledger.postgres.link import Cursor, Link
+from exporter.ledger.postgres.link import Cursor, Link, all_rows
 from exporter.ledger.postgres.spreading import spread
 from exporter.ledger.postgres.store import PostgresStore
 from exporter.ledger.shared import Hold, Lease, ReplicasReading
@@ -212,7 +212,7 @@ class Replica:
             "THEN clock_timestamp() ELSE r.since END, seen = clock_timestamp()",
             (self.name, LEASE_SECONDS),
         )
-        rows = _all(
+        rows = all_rows(
             cursor,
             "SELECT replica, since < clock_timestamp() - make_interval(secs => %s) "
             "FROM comfycontrol_replica "
@@ -227,7 +227,7 @@ class Replica:
         takes_over = self.name in settled and is_back
         known = {
             str(name): (holder, bool(in_time), bool(is_unclaimed), int(epoch), int(commits))
-            for name, holder, in_time, is_unclaimed, epoch, commits in _all(
+            for name, holder, in_time, is_unclaimed, epoch, commits in all_rows(
                 cursor,
                 "SELECT name, holder, until > clock_timestamp(), "
                 "until < clock_timestamp() - make_interval(secs => %s), epoch, commits "
@@ -355,7 +355,3 @@ class Replica:
                     "replicas": found.replicas,
                 },
             )
-
-
-def _all(cursor: Cursor, statement: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401
-    return cursor.execute(statement, values).fetchall()

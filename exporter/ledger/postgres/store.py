@@ -19,7 +19,7 @@ from typing import Any, Final
 from exporter.interfaces.observations import Baseline, Moment, Status
 from exporter.ledger.opening import OpenLedgerError
 from exporter.ledger.postgres.history_rows import read_history, write_history
-from exporter.ledger.postgres.link import CommitUnknownError, Cursor, Link
+from exporter.ledger.postgres.link import CommitUnknownError, Cursor, Link, all_rows
 from exporter.ledger.postgres.rows import (
     ADD,
     TOTAL_COLUMNS,
@@ -162,7 +162,7 @@ class PostgresStore:
             with _reading():
                 totals = self._totals(cursor, number)
                 unsettled = MostWanted(lambda _: most_open)
-                for row in _all(
+                for row in all_rows(
                     cursor,
                     f"SELECT {COLUMNS} FROM comfycontrol_workflow "  # noqa: S608 - constants
                     f"WHERE account = %s AND {UNSETTLED}",
@@ -171,14 +171,14 @@ class PostgresStore:
                     unsettled.add(workflow_of(name, row, self._now().monotonic))
                 baselines: dict[BaselineKey, Baseline] = {
                     (name, Status(status)): Baseline(int(value), compared_at, since)
-                    for status, value, compared_at, since in _all(
+                    for status, value, compared_at, since in all_rows(
                         cursor,
                         "SELECT status, value, compared_at, since FROM comfycontrol_baseline "
                         "WHERE account = %s",
                         number,
                     )
                 }
-            ((rows, latest_end),) = _all(
+            ((rows, latest_end),) = all_rows(
                 cursor,
                 "SELECT count(*), max(ended_at) FILTER (WHERE phase = 'settled') "
                 "FROM comfycontrol_workflow WHERE account = %s",
@@ -241,7 +241,7 @@ class PostgresStore:
     @staticmethod
     def _totals(cursor: Cursor, number: int) -> StoredTotals:
         return read_totals(
-            _all(
+            all_rows(
                 cursor,
                 f"SELECT {TOTAL_COLUMNS} FROM comfycontrol_total WHERE account = %s",  # noqa: S608
                 number,
@@ -261,7 +261,7 @@ class PostgresStore:
         if held is None:
             raise NotHeldError("the account is not held")
         with self._link.transaction() as cursor, _reading():
-            rows = _all(
+            rows = all_rows(
                 cursor,
                 f"SELECT {COLUMNS} FROM comfycontrol_workflow "  # noqa: S608 - constants
                 "WHERE account = %s AND workflow = %s",
@@ -276,7 +276,7 @@ class PostgresStore:
         if held is None:
             raise NotHeldError("the account is not held")
         with self._link.transaction() as cursor:
-            ((younger,),) = _all(
+            ((younger,),) = all_rows(
                 cursor,
                 "SELECT count(*) FROM comfycontrol_workflow WHERE account = %s AND created_at > %s",
                 held.number,
@@ -336,7 +336,7 @@ class PostgresStore:
         doubt = _Doubt()
         with self._changing(held, doubt) as cursor, _reading():
             earlier, held.forgotten = held.forgotten, None
-            rows = _all(
+            rows = all_rows(
                 cursor,
                 _FORGET,
                 held.number,
@@ -365,7 +365,7 @@ class PostgresStore:
         if batch.announced is not None:
             self._announced = max(self._announced, batch.announced)
         for name, part in _by_account(batch).items():
-            ((number,),) = _all(
+            ((number,),) = all_rows(
                 cursor, "SELECT account FROM comfycontrol_account WHERE name = %s", name
             )
             self._words |= self._write(
@@ -621,10 +621,6 @@ def _joined(earlier: Forgotten | None, later: Forgotten | None) -> Forgotten:
 
 def _latest(*stamps: float | None) -> float | None:
     return max((stamp for stamp in stamps if stamp is not None), default=None)
-
-
-def _all(cursor: Cursor, statement: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401
-    return cursor.execute(statement, values).fetchall()
 
 
 @contextmanager
