@@ -18,8 +18,9 @@ from statistics import median
 from typing import Final
 from uuid import UUID
 
+from exporter.comfycontrol import Cause
 from exporter.history.history import History
-from exporter.interfaces.observations import FailureCause, Moment, Observation, Status, Via
+from exporter.interfaces.observations import Moment, Observation, Status, Via
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.sqlite import FILE_NAME, SqliteStore
 from exporter.ledger.store import AccountMarks, Batch
@@ -158,7 +159,7 @@ def _lives(count: int, chance: random.Random, now: Clocks) -> Iterator[list[Obse
     """What the list and a stream show of one workflow after the other."""
 
     def seen(
-        workflow_id: str, via: Via, status: Status, *, cause: FailureCause | None = None
+        workflow_id: str, via: Via, status: Status, *, cause: Cause | None = None
     ) -> Observation:
         at = now()
         ran = status is Status.RUNNING or status.final
@@ -180,7 +181,7 @@ def _lives(count: int, chance: random.Random, now: Clocks) -> Iterator[list[Obse
         name = str(UUID(int=chance.getrandbits(128)))
         failed = chance.random() < 0.1
         end = Status.FAILED if failed else Status.COMPLETED
-        cause = FailureCause(chance.choice(NODES), chance.choice(EXCEPTIONS)) if failed else None
+        cause = Cause(chance.choice(NODES), chance.choice(EXCEPTIONS)) if failed else None
         yield [
             seen(name, "listing", Status.QUEUED),
             seen(name, "stream", Status.QUEUED),

@@ -8,7 +8,8 @@ from typing import Any
 
 import orjson
 
-from exporter.interfaces.observations import FailureCause, Moment, Observation
+from exporter.comfycontrol import Cause
+from exporter.interfaces.observations import Moment, Observation
 
 
 def written(observations: Iterable[Observation], now: Moment) -> str:
@@ -63,7 +64,7 @@ def _read(account: str, row: dict[str, Any], age: float, now: Moment) -> Observa
         queue_position=row.get("position"),
         started_at=row.get("started"),
         completed_at=row.get("completed"),
-        cause=None if cause is None else FailureCause(*cause),
+        cause=None if cause is None else Cause(*cause),
         outputs=row.get("outputs"),
         service_wall=row.get("service"),
         cause_unreadable=bool(row.get("unreadable")),

@@ -6,6 +6,7 @@ from math import inf
 from typing import Final
 
 from exporter.comfycontrol import (
+    Cause,
     LiveStream,
     MalformedReading,
     NewSnapshot,
@@ -15,7 +16,7 @@ from exporter.comfycontrol import (
     WorkflowDetail,
 )
 from exporter.following.access import AccountAccess
-from exporter.interfaces.observations import FailureCause, Moment, Observation, Traits, known_status
+from exporter.interfaces.observations import Moment, Observation, Traits, known_status
 from exporter.interfaces.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -130,7 +131,6 @@ class StreamReading:
             )
 
     def _observation(self, snapshot: Snapshot, at: Moment) -> Observation:
-        cause = snapshot.cause
         return Observation(
             account=self._account,
             workflow_id=self._workflow_id,
@@ -140,7 +140,7 @@ class StreamReading:
             queue_position=snapshot.queue_number,
             started_at=snapshot.started_at,
             completed_at=snapshot.completed_at,
-            cause=None if cause is None else FailureCause(cause.node_type, cause.exception_type),
+            cause=snapshot.cause,
             outputs=snapshot.outputs,
             service_wall=self._access.service_wall(),
             cause_unreadable=any(
@@ -163,7 +163,7 @@ def observation_of_detail(
     """What `GET /v1/workflow/{id}` said, as an observation."""
     cause = None
     if detail.error_node is not None or detail.exception_type is not None:
-        cause = FailureCause(detail.error_node, detail.exception_type)
+        cause = Cause(detail.error_node, detail.exception_type)
     return Observation(
         account=account,
         workflow_id=workflow_id,

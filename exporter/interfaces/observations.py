@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal, Protocol
 
+from exporter.comfycontrol import Cause
+
 NamedBy = Literal["configured", "file"]
 """By what the configuration names ids."""
 Source = Literal[NamedBy, "listing", "pushed"]
@@ -91,14 +93,6 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class FailureCause:
-    """Why a workflow failed; None where the service gave no value. Never the message."""
-
-    node_type: str | None
-    exception_type: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Traits:
     """What a workflow's slices are derived from, cleaned. Never kept."""
 
@@ -127,7 +121,7 @@ class Observation:
     updated_at: float | None = None
     started_at: float | None = None
     completed_at: float | None = None
-    cause: FailureCause | None = None
+    cause: Cause | None = None
     outputs: int | None = None
     first_look: bool = False
     """Whether this is from the account's very first look, ever: what it shows as over, was."""

@@ -13,8 +13,9 @@ from schemathesis import GenerationMode
 from schemathesis.core.parameters import ParameterLocation
 
 from exporter.app.app import App
+from exporter.comfycontrol import Cause
 from exporter.config import Account, Config, Push
-from exporter.interfaces.observations import FailureCause, Observation
+from exporter.interfaces.observations import Observation
 from exporter.web.openapi import openapi
 from tests.integration.test_web import serving
 from tests.unit.ledger.ledgers import T0, Clocks, uuid
@@ -53,7 +54,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
                 started_at=None if status == "queued" else T0 + 2,
                 completed_at=T0 + 5 if status == "failed" else None,
                 queue_position=4 if status == "queued" else None,
-                cause=FailureCause("KSampler", "ValueError") if status == "failed" else None,
+                cause=Cause("KSampler", "ValueError") if status == "failed" else None,
             )
         )
     yield app

@@ -13,7 +13,7 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from exporter.interfaces.observations import FailureCause
+from exporter.comfycontrol import Cause
 from exporter.ledger.ledger import AccountTerms
 from exporter.ledger.store import Batch, MemoryStore, RestoredState, StoreError
 from exporter.ledger.totals import CounterName, CounterTotal, Labels
@@ -189,7 +189,7 @@ class Day:
         self.workflows += 1
         failed = ended(self.workflows, self.clocks(), status="failed", via="stream")
         self.process.ledger.observe(
-            replace(failed, account=account, cause=FailureCause(node, "ValueError"))
+            replace(failed, account=account, cause=Cause(node, "ValueError"))
         )
 
     def is_answered(self, code: str, account: str) -> None:

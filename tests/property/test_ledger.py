@@ -22,7 +22,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from exporter.interfaces.observations import FailureCause, Moment, Observation, Status, Via
+from exporter.comfycontrol import Cause
+from exporter.interfaces.observations import Moment, Observation, Status, Via
 from exporter.ledger.ledger import Ledger, LedgerSnapshot
 from exporter.ledger.sqlite import FILE_NAME, SqliteStore
 from exporter.ledger.store import Batch, StoreError
@@ -30,8 +31,8 @@ from tests.unit.ledger.ledgers import LOOKBACK, T0, Clocks, make_ledger, uuid
 
 WORKFLOWS = 4
 CAUSES = (
-    FailureCause("KSampler", "ValueError"),
-    FailureCause("VAEDecode", "OutOfMemoryError"),
+    Cause("KSampler", "ValueError"),
+    Cause("VAEDecode", "OutOfMemoryError"),
     None,
 )
 PATH = (Status.ACCEPTED, Status.QUEUED, Status.RUNNING)
@@ -49,7 +50,7 @@ class Run:
 
     workflow: int
     end: Status
-    cause: FailureCause | None
+    cause: Cause | None
     outputs: int
     created: float
     status: Status = Status.ACCEPTED
@@ -232,7 +233,7 @@ class LedgerMachine(RuleBasedStateMachine):
         seen=st.lists(vias, max_size=2),
     )
     def live(
-        self, number: int, end: Status, cause: FailureCause | None, steps: int, seen: list[Via]
+        self, number: int, end: Status, cause: Cause | None, steps: int, seen: list[Via]
     ) -> None:
         """A workflow is created or goes on, and is seen or not."""
         if number not in self.service.runs:

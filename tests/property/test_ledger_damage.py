@@ -18,7 +18,8 @@ from typing import Final
 
 import pytest
 
-from exporter.interfaces.observations import Baseline, FailureCause, Status, Via
+from exporter.comfycontrol import Cause
+from exporter.interfaces.observations import Baseline, Status, Via
 from exporter.ledger import walk
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.sqlite import FILE_NAME, OpenLedgerError, SqliteStore
@@ -56,7 +57,7 @@ def live(ledger: Ledger, now: Clocks, numbers: range) -> None:
         end = ("completed", "completed", "failed", "cancelled")[number % 4]
         via: Via = "stream" if number % 3 else "listing"
         ledger.observe(seen(number, "running", now(), created=number, started=number + 1))
-        cause = FailureCause(f"Node{number % 7}", f"Error{number % 3}") if via == "stream" else None
+        cause = Cause(f"Node{number % 7}", f"Error{number % 3}") if via == "stream" else None
         ledger.observe(
             seen(
                 number, end, now(), via=via, created=number, started=number + 1,

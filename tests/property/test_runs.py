@@ -13,8 +13,8 @@ from math import floor, inf
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from exporter.comfycontrol import Cause
 from exporter.interfaces.observations import (
-    FailureCause,
     GivenUp,
     Moment,
     Observation,
@@ -27,7 +27,7 @@ from exporter.ledger.facts import Discovered, Dropped, Fact, Failed, Finished, R
 from exporter.ledger.runs import is_later, precision_of
 
 T0 = 1_700_000_000.0
-CAUSE = FailureCause("KSampler", "ValueError")
+CAUSE = Cause("KSampler", "ValueError")
 
 
 @dataclass(frozen=True)

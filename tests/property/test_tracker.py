@@ -6,7 +6,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.interfaces.observations import FailureCause, Moment, Observation, Status, Via
+from exporter.comfycontrol import Cause
+from exporter.interfaces.observations import Moment, Observation, Status, Via
 from exporter.ledger import tracker
 from exporter.ledger.counting import CountingRules
 from exporter.ledger.facts import Discovered, Fact, Failed, Finished, OutputsMade, Started
@@ -14,7 +15,7 @@ from exporter.ledger.workflow import Workflow
 
 T0 = 1_700_000_000.0
 RULES = CountingRules(line=T0, listed=True)
-CAUSE = FailureCause("KSampler", "ValueError")
+CAUSE = Cause("KSampler", "ValueError")
 
 VIAS: list[Via] = ["stream", "listing"]
 stamps = st.integers(1, 600).map(lambda n: n / 8)

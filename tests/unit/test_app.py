@@ -6,8 +6,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app.app import KEEP_SECONDS, App
+from exporter.comfycontrol import Cause
 from exporter.config import Config
-from exporter.interfaces.observations import FailureCause, Observation
+from exporter.interfaces.observations import Observation
 from exporter.metrics.announcements import HOLD_SECONDS, STANDSTILL_SECONDS
 from tests.unit.ledger.ledgers import T0, Clocks, uuid
 
@@ -55,7 +56,7 @@ class Exporter:
                 status="failed",
                 created_at=T0 + 1,
                 completed_at=T0 + 2,
-                cause=FailureCause("KSampler", "ValueError"),
+                cause=Cause("KSampler", "ValueError"),
             )
         )
         self._app._instruments.request_made("studio", "list", "502", 0.1)

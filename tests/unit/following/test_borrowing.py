@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 from exporter.app.handing_back import read, written
+from exporter.comfycontrol import Cause
 from exporter.following.borrowing import AGAIN_SECONDS, BorrowedWorkflows
-from exporter.interfaces.observations import FailureCause, GivenUp, Moment, Observation, Status
+from exporter.interfaces.observations import GivenUp, Moment, Observation, Status
 from exporter.ledger.lending import Borrowed
 
 ONE, TWO = "a1b2c3d4-e5f6-7890-abcd-ef1234567890", "a1b2c3d4-e5f6-7890-abcd-ef1234567891"
@@ -89,7 +90,7 @@ def test_all_that_a_stream_tells_comes_to_the_holder_by_its_clocks() -> None:
         queue_position=3,
         started_at=1_700_000_001.5,
         completed_at=1_700_000_009.0,
-        cause=FailureCause("KSampler", None),
+        cause=Cause("KSampler", None),
         outputs=2,
         service_wall=1_700_000_010.0,
         cause_unreadable=True,

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from exporter.interfaces.observations import FailureCause, Moment, Observation, TakenUp, Traits, Via
+from exporter.comfycontrol import Cause
+from exporter.interfaces.observations import Moment, Observation, TakenUp, Traits, Via
 from exporter.ledger.ledger import AccountTerms, Ledger, LedgerSnapshot
 from exporter.ledger.slicing import SliceRule
 from exporter.ledger.sqlite import SqliteStore
@@ -18,7 +19,7 @@ BUCKETS = Buckets((1.0, 5.0), (1.0, 10.0), (10.0, 60.0))
 CAPS = LabelCaps(200, 50)
 LOOKBACK = 3600.0
 TERMS: Mapping[str, AccountTerms] = {"studio": AccountTerms(LOOKBACK, listed=True)}
-CAUSE = FailureCause("KSampler", "ValueError")
+CAUSE = Cause("KSampler", "ValueError")
 
 
 class Clocks:
@@ -109,7 +110,7 @@ def seen(
     started: float | None = None,
     completed: float | None = None,
     position: int | None = None,
-    cause: FailureCause | None = None,
+    cause: Cause | None = None,
     outputs: int | None = None,
     traits: Traits | None = None,
 ) -> Observation:
@@ -141,7 +142,7 @@ def ended(
     status: str = "completed",
     via: Via = "listing",
     created: float | None = 1.0,
-    cause: FailureCause | None = None,
+    cause: Cause | None = None,
     traits: Traits | None = None,
 ) -> Observation:
     """An observation of the end of workflow `number`, by the service's stamps."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.interfaces.observations import FailureCause
+from exporter.comfycontrol import Cause
 from exporter.ledger.facts import Started
 from exporter.ledger.ledger import AccountTerms, Ledger, LedgerSnapshot
 from exporter.ledger.new_series import NewSeries
@@ -47,7 +47,7 @@ def ledger(now: Clocks, store: FailingStore) -> Ledger:
 def fail(ledger: Ledger, number: int, node: str, account: str = "studio") -> None:
     """A workflow fails in a node of this type."""
     failed = ended(number, ledger._now(), status="failed", via="stream")
-    cause = FailureCause(node, "ValueError")
+    cause = Cause(node, "ValueError")
     ledger.observe(replace(failed, account=account, cause=cause))
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from exporter.comfycontrol import Cause
 from exporter.config.slices import compiled
-from exporter.interfaces.observations import FailureCause, Status, Traits
+from exporter.interfaces.observations import Status, Traits
 from exporter.ledger.holding import PATIENCE_SECONDS
 from exporter.ledger.ledger import Ledger, LedgerSnapshot
 from exporter.ledger.slicing import OTHER, SliceRule
@@ -87,7 +88,7 @@ class TestDecided:
     def test_the_cause_goes_with_the_outcome(self, now: Clocks) -> None:
         ledger = make_ledger(now, slices=[TEAM])
         ledger.observe(ended(1, now(), status="failed", traits=VIDEO))
-        cause = FailureCause("KSampler", "ValueError")
+        cause = Cause("KSampler", "ValueError")
         ledger.observe(ended(1, now(), status="failed", via="stream", cause=cause))
         assert counter(ledger.snapshot(), "failures", "KSampler", "ValueError", "team=video") == 1
 
@@ -208,7 +209,7 @@ class TestChanged:
         ledger = make_ledger(now)
         ledger.observe(ended(1, now(), status="failed", traits=VIDEO))
         self.changed(ledger, [TEAM])
-        cause = FailureCause("KSampler", "ValueError")
+        cause = Cause("KSampler", "ValueError")
         ledger.observe(ended(1, now(), status="failed", via="detail", cause=cause, traits=VIDEO))
         assert by_slices(ledger.snapshot()) == {("none",): 1}
         assert counter(ledger.snapshot(), "failures", "KSampler", "ValueError", "team=video") == 0

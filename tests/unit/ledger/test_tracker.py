@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from exporter.comfycontrol import Cause
 from exporter.interfaces.observations import (
     DropReason,
-    FailureCause,
     GivenUp,
     Moment,
     Observation,
@@ -54,7 +54,7 @@ def seen(
     updated: float | None = None,
     started: float | None = None,
     completed: float | None = None,
-    cause: FailureCause | None = None,
+    cause: Cause | None = None,
     outputs: int | None = None,
     service: float | None = None,
 ) -> Observation:
@@ -231,7 +231,7 @@ class TestUnknownStatus:
 
 
 class TestCauses:
-    OOM = FailureCause("KSampler", "torch.OutOfMemoryError")
+    OOM = Cause("KSampler", "torch.OutOfMemoryError")
 
     def test_a_stream_tells_the_cause_with_the_end(self) -> None:
         track = Track()
@@ -249,8 +249,8 @@ class TestCauses:
         paid = track.sees(seen("failed", 4, started=1, completed=2, cause=self.OOM))
         assert paid == (Failed("KSampler", "torch.OutOfMemoryError"),)
 
-    @pytest.mark.parametrize("cause", [None, FailureCause(None, None)])
-    def test_no_cause_told_both_ways_means_unknown(self, cause: FailureCause | None) -> None:
+    @pytest.mark.parametrize("cause", [None, Cause(None, None)])
+    def test_no_cause_told_both_ways_means_unknown(self, cause: Cause | None) -> None:
         track = Track()
         track.sees(seen("failed", 2, started=1, completed=2, cause=cause))
         again = track.sees(seen("failed", 13, started=1, completed=2, cause=cause))
