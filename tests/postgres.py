@@ -189,16 +189,10 @@ def serving(settings: dict[str, str], primary_port: int | None = None) -> Iterat
 
 
 class Proxy:
-    """Stands between clients and a port, and can be cut without a word.
+    """Stands between clients and a port, and can be cut without a word."""
 
-    Args:
-        port: to which it leads.
-        source: the local address from which it comes there; None: any.
-    """
-
-    def __init__(self, port: int, source: str | None = None) -> None:
+    def __init__(self, port: int) -> None:
         self._target = port
-        self._source = None if source is None else (source, 0)
         self._passes = threading.Event()
         self._passes.set()
         self._open: list[socket.socket] = []
@@ -242,9 +236,7 @@ class Proxy:
     def _serve(self, client: socket.socket) -> None:
         self._passes.wait()
         try:
-            server = socket.create_connection(
-                ("127.0.0.1", self._target), source_address=self._source
-            )
+            server = socket.create_connection(("127.0.0.1", self._target))
         except OSError:
             client.close()
             return

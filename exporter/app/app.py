@@ -426,7 +426,10 @@ class App:
         ended = {name: account for name, account in before.items() if name not in going_on}
         _end(ended.values(), self._now)
         self._ledger.change(_terms(config), _buckets(config), _caps(config), _slices(config))
-        for name in ended.keys() - begun.keys():
+        names = {account.name for account in all_of_it.accounts}
+        # Of those that are gone from the configuration, streams may have been borrowed.
+        gone = {account.name for account in self._config.accounts} - names
+        for name in (ended.keys() - begun.keys()) | gone:
             self._instruments.close_account(name)
         self._instruments.open_accounts(begun)
         self._accounts = {a.name: (going_on | begun)[a.name] for a in config.accounts}
@@ -573,18 +576,21 @@ class App:
             rooms.append(Room(address, max(0, most), own))
         return rooms
 
-    def borrow(self, account: str) -> BorrowedAccount | None:
-        """What streams an account of another replica; None: it is not configured here.
+    def terms(self, account: str) -> tuple[Account, StreamCapacity] | None:
+        """How an account of another replica is streamed; None: it is not configured here."""
+        for each in self._config.accounts:
+            if each.name == account:
+                return each, StreamCapacity(each.max_streams, _limit(each.rate_limit))
+        return None
+
+    def borrow(self, config: Account, capacity: StreamCapacity) -> BorrowedAccount:
+        """What streams an account of another replica.
 
         Raises:
             TokenUnreadableError: its token cannot be read.
         """
-        configured = {each.name: each for each in self._config.accounts}.get(account)
-        if configured is None:
-            return None
-        self._instruments.open_accounts([account])
-        capacity = StreamCapacity(configured.max_streams, _limit(configured.rate_limit))
-        return BorrowedAccount(configured, self._budget(configured), capacity, self._around)
+        self._instruments.open_accounts([config.name])
+        return BorrowedAccount(config, self._budget(config), capacity, self._around)
 
     def open_ids(self, account: str) -> frozenset[str]:
         """Those of an account that are not settled."""
@@ -680,6 +686,7 @@ class _OwnAccounts:
     def __init__(self, app: App) -> None:
         self.held = app.held_accounts
         self.rooms = app.rooms
+        self.terms = app.terms
         self.borrow = app.borrow
         self.open_ids = app.open_ids
         self.observe = app.observe

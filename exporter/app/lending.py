@@ -52,7 +52,7 @@ class BorrowedAccount:
         capacity: StreamCapacity,
         around: Dependencies,
     ) -> None:
-        self.config: Final = config
+        self.config = config
         self.workflows: Final = BorrowedWorkflows(config.name, around.now)
         self._around = around
         self._credentials, self._client, self._access = way_to_service(config, budget, around)
@@ -95,6 +95,23 @@ class BorrowedAccount:
         if workflows.keys() != before:
             self._supervisor.look()
 
+    def can_become(self, config: Account) -> bool:
+        """Whether it can go along with this change, and need not start over."""
+        return config.base_url == self.config.base_url
+
+    def change(self, config: Account, capacity: StreamCapacity) -> None:
+        """Go on under other terms, without touching the streams of ids that stay.
+
+        Raises:
+            TokenUnreadableError: its token cannot be read. Then nothing was changed.
+        """
+        if config.token != self.config.token:
+            token = config.token.read()
+            if self._credentials.change(config.token, token):
+                self._access.token_changed()
+        self.config = config
+        self._supervisor.change(capacity)
+
     def look_at_token(self) -> None:
         """Read the token again if its file has changed."""
         if self._credentials.look():
@@ -110,8 +127,11 @@ class Accounts(Protocol):
     def rooms(self) -> Collection[Room]:
         """How many streams there may be at each service address."""
 
-    def borrow(self, account: str) -> BorrowedAccount | None:
-        """What streams an account of another replica; None where it cannot be."""
+    def terms(self, account: str) -> tuple[Account, StreamCapacity] | None:
+        """How an account of another replica is streamed; None: it is not configured here."""
+
+    def borrow(self, config: Account, capacity: StreamCapacity) -> BorrowedAccount:
+        """What streams an account of another replica. Raises TokenUnreadableError."""
 
     def open_ids(self, account: str) -> frozenset[str]:
         """Those of an account that are not settled."""
@@ -202,6 +222,7 @@ class Lending:
         began = self._now()
         held = self._accounts.held()
         self._end({name for name in self._borrowed if name in held})
+        self._go_along()
         self._join(0.0)
         outs = [
             _Out(name, untold)
@@ -224,6 +245,19 @@ class Lending:
                 account.look()
         self._borrow(turn, held)
         return bool(self._borrowed) or any(turn.lent.values())
+
+    def _go_along(self) -> None:
+        """A reload may have changed the terms of what is borrowed, or have taken it away."""
+        for name, borrowed in list(self._borrowed.items()):
+            terms = self._accounts.terms(name)
+            if terms is None or not borrowed.can_become(terms[0]):
+                self._end([name])
+            elif terms[0] != borrowed.config:
+                try:
+                    borrowed.change(*terms)
+                except TokenUnreadableError as error:
+                    # Tried again at the next look. Until then it goes on as before.
+                    self._note_unreadable(name, error)
 
     def _mine(
         self,
@@ -262,22 +296,29 @@ class Lending:
         for name, workflows in turn.borrowed.items():
             if name in held or self._is_stopping.is_set():
                 continue
-            borrowed = self._borrowed.get(name)
-            if borrowed is None:
-                try:
-                    borrowed = self._accounts.borrow(name)
-                except TokenUnreadableError as error:
-                    log.error(  # noqa: TRY400 - it is not about where in the code
-                        "streams of an account cannot be held for another replica",
-                        extra={"account": name, "reason": str(error)},
-                    )
-                    continue
-                if borrowed is None:
-                    continue
-                self._borrowed[name] = borrowed
-                borrowed.start()
-                log.info("streaming for another replica", extra={"account": name})
-            borrowed.lend(workflows)
+            borrowed = self._borrowed.get(name) or self._begin(name)
+            if borrowed is not None:
+                borrowed.lend(workflows)
+
+    def _begin(self, name: str) -> BorrowedAccount | None:
+        terms = self._accounts.terms(name)
+        if terms is None:
+            return None
+        try:
+            borrowed = self._borrowed[name] = self._accounts.borrow(*terms)
+        except TokenUnreadableError as error:
+            self._note_unreadable(name, error)
+            return None
+        borrowed.start()
+        log.info("streaming for another replica", extra={"account": name})
+        return borrowed
+
+    @staticmethod
+    def _note_unreadable(name: str, error: TokenUnreadableError) -> None:
+        log.error(
+            "streams of an account cannot be held for another replica",
+            extra={"account": name, "reason": str(error)},
+        )
 
     def _note_failure(self, error: StoreError, outs: Collection[_Out]) -> None:
         for out in outs:

@@ -211,37 +211,28 @@ class Story:
         stage.until("they are over", lambda: all(map(is_over, self.truth()["workflows"])))
         self.before = {workflow["id"] for workflow in self.truth()["workflows"]}
         self.told_before = self.truth()["accounts"]
-        self.proxies = {source: Proxy(port, source) for source in sorted(set(sources))}
         for number in range(REPLICAS):
             self.connect(number)
         self.replicas = Replicas(
             stage, [self._config(number, sources) for number in range(REPLICAS)]
         )
 
-    def close(self) -> None:
-        """Let go of what stands in between."""
-        for proxy in self.proxies.values():
-            proxy.close()
-
     def _config(self, number: int, sources: Sequence[str]) -> Path:
-        source = sources[number] if sources else None
-        base_url = (
-            self.simulator if source is None else f"http://127.0.0.1:{self.proxies[source].port}"
-        )
         document: dict[str, Any] = {
             "accounts": [
                 {
                     "name": name,
                     "token": f"cfc_{name}",
-                    "base_url": base_url,
+                    "base_url": self.simulator,
                     "listing": {"interval": "2s"},
                     "rate_limit": self._limit,
                 }
                 for name in ACCOUNTS
             ]
         }
-        if source is not None:
-            document["egress"] = {"address": source}
+        if sources:
+            # The simulator limits by the client's address.
+            document["egress"] = {"address": f"nat-{sources[number]}", "bind": sources[number]}
         path = self.stage.folder / f"config-{number}.yml"
         path.write_text(yaml.safe_dump(document))
         return path

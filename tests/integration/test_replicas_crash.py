@@ -146,7 +146,6 @@ def test_totals_are_the_truth_whatever_is_killed(stage: Stage, server: Server) -
     )
     requests.put(faults, json=[], timeout=10).raise_for_status()
     stories_are_true(story)
-    story.close()
 
 
 def wait_for_all(replicas: Replicas) -> None:

@@ -6,6 +6,7 @@ The simulator limits by the client's address, so each replica asks from one of i
 import signal
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -20,6 +21,7 @@ from tests.postgres import Server
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 WORKFLOWS = 24
+ADDRESSES = {"one": "127.0.0.2", "two": "127.0.0.3"}
 MOST = 6
 """Streams at each address."""
 LIMIT = {"requests": 40, "per": "4s", "cooldown": "10s"}
@@ -78,9 +80,8 @@ class Story:
         ).json()
         return found
 
-    def start(self, name: str, address: str) -> None:
-        """A replica that asks from this address."""
-        self._lives += 1
+    def configure(self, name: str, address: str, **changes: Any) -> Path:
+        """Write the configuration of a replica that asks from this address."""
         config = self.stage.folder / f"{name}.yml"
         account = {
             "name": "studio",
@@ -89,9 +90,16 @@ class Story:
             "listing": {"interval": "2s"},
             "rate_limit": LIMIT,
             "max_streams": MOST,
+            **changes,
         }
         egress = {"address": f"nat-{address}", "bind": address}
         config.write_text(yaml.safe_dump({"accounts": [account], "egress": egress}))
+        return config
+
+    def start(self, name: str, address: str) -> None:
+        """A replica that asks from this address."""
+        self._lives += 1
+        config = self.configure(name, address)
         self.ports[name] = free_port()
         self.processes[name] = self.stage.start(
             f"{name}-{self._lives}",
@@ -136,8 +144,8 @@ class Story:
         # before anybody looks; the others begin when it goes on.
         self.stage.until("nothing runs", lambda: not any(map(_runs, self.truth()["workflows"])))
         self.before = {w["id"] for w in self.truth()["workflows"] if w["completed_ms"] is not None}
-        self.start("one", "127.0.0.2")
-        self.start("two", "127.0.0.3")
+        for name, address in ADDRESSES.items():
+            self.start(name, address)
         self.stage.until("the account is held", self.holder)
         self.stage.until(
             "the line is drawn",
@@ -246,7 +254,6 @@ def test_nothing_is_lost_or_counted_twice_when_one_is_killed(story: Story, victi
     holder = story.holder()
     assert holder is not None
     killed = other(holder) if victim == "the borrower" else holder
-    address = "127.0.0.2" if killed == "one" else "127.0.0.3"
     story.kill(killed)
     left = other(killed)
     began = time.monotonic()
@@ -257,7 +264,7 @@ def test_nothing_is_lost_or_counted_twice_when_one_is_killed(story: Story, victi
         seconds=30,
     )
     assert time.monotonic() - began < 30
-    story.start(killed, address)
+    story.start(killed, ADDRESSES[killed])
     story.check_truth()
 
 
@@ -276,4 +283,20 @@ def test_a_borrower_that_hangs_gives_its_workflows_back(story: Story) -> None:
     )
     hung.send(signal.SIGCONT)
     story.processes[borrower] = hung
+    story.check_truth()
+
+
+def test_a_reload_changes_what_is_borrowed_as_well(story: Story) -> None:
+    story.begin()
+    story.stage.until("both have all the streams that they may", story.both_stream)
+    rotated = requests.post(
+        f"{story.simulator}/_simulator/accounts/studio/rotate", timeout=10
+    ).json()
+    # What is open stays open, and nothing is opened with the old token.
+    for name, address in ADDRESSES.items():
+        story.configure(name, address, token=rotated["token"], max_streams=MOST + 2)
+        story.processes[name].send(signal.SIGHUP)
+    story.stage.until(
+        "both have two more", lambda: story.streams() == {"one": MOST + 2, "two": MOST + 2}
+    )
     story.check_truth()

@@ -227,6 +227,10 @@ class PostgresExchange:
             if one.replica in egresses and service == want.service and want.is_open(workflow_id)
         }
         taken.subtract(one.replica for name, (one, _, _) in lent.items() if name not in kept)
+        given = Counter(egresses[one.replica] for one in kept.values())
+        allowed = {egress: want.most - given[egress] for egress in given}
+        for workflow_id in recalled(kept.items(), egresses, allowed):
+            taken[kept.pop(workflow_id).replica] -= 1
         for workflow_id in recalled(kept.items(), egresses, free_at(rooms, taken)):
             taken[kept.pop(workflow_id).replica] -= 1
         self._drop(cursor, number, lent.keys() - kept.keys())

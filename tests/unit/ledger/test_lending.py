@@ -112,10 +112,12 @@ def replicas(postgres: Server) -> Iterator[Replicas]:
 ROOM = Mine(rooms=[Room("service", most=3, own=1)])
 
 
-def wanting(lease: Lease, over: frozenset[str] = frozenset(), at_once: int = 30) -> Mine:
+def wanting(
+    lease: Lease, over: frozenset[str] = frozenset(), at_once: int = 30, most: int = 500
+) -> Mine:
     return Mine(
         rooms=[Room("service", most=5, own=5)],
-        wanted=[Wanted(lease, "service", 500, at_once, WORKFLOWS, lambda one: one not in over)],
+        wanted=[Wanted(lease, "service", most, at_once, WORKFLOWS, lambda one: one not in over)],
     )
 
 
@@ -220,6 +222,16 @@ class TestInTheDatabase:
         a.turn(wanting(lease))
         b.turn(Mine(rooms=[Room("service", most=3, own=3)]))
         assert a.turn(wanting(lease)).lent["studio"] == {}
+
+    def test_an_account_that_may_have_fewer_takes_the_rest_back(self, replicas: Replicas) -> None:
+        """As after a reload with another `max_streams`; those that are not open go first."""
+        a, b = replicas.add("a", "nat-a"), replicas.add("b", "nat-b")
+        b.turn(ROOM)
+        lease = replicas.hold("a")
+        a.turn(wanting(lease))
+        b.turn(replace(ROOM, open=frozenset({("studio", uuid(1))})))
+        assert set(a.turn(wanting(lease, most=1)).lent["studio"]) == {uuid(1)}
+        assert ids(b.turn(ROOM)) == {uuid(1)}
 
     def test_one_that_leaves_gives_back_what_it_had(self, replicas: Replicas) -> None:
         a, b = replicas.add("a", "nat-a"), replicas.add("b", "nat-b")
