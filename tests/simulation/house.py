@@ -18,6 +18,7 @@ import sqlite3
 import sys
 import threading
 import time
+from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -96,6 +97,9 @@ def make_virtual() -> None:
         sys.modules.update(real)
     connections = importlib.import_module("exporter.comfycontrol.connections")
     connections.wait_for_write = network.wait_for_write  # type: ignore[attr-defined]
+    # What makes a TLS context costs more than many simulated seconds, and nothing here uses it.
+    client = importlib.import_module("exporter.comfycontrol.client")
+    client.make_tls_context = cache(client.make_tls_context)  # type: ignore[attr-defined]
     connection: Any = urllib3.connection
     connection.wait_for_read = network.wait_for_read
     _give_disk()

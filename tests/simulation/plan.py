@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 STORM_SECONDS: Final = 480.0
-"""For so long everything may go wrong. After that the weather is fair, and no more work comes."""
+"""For so long everything may go wrong, where a kept plan says nothing else. After that the weather
+is fair, and no more work comes."""
 
 HEALING_SECONDS: Final = 3600.0
 """By then everything must be right."""
@@ -50,6 +51,10 @@ class Plan:
     eagerness: float = 0.05
     cost: float = 2e-5
     wall_error: float = 0.0
+    storm: float = STORM_SECONDS
+    """For so many seconds everything may go wrong."""
+    settle: float = 150.0
+    """So many seconds after all was right it must be so still."""
     patience: float = HEALING_SECONDS
     """By so many seconds of fair weather everything must be right."""
     parts: list[str] = field(default_factory=list)
@@ -65,8 +70,9 @@ class Plan:
         return cls(**{**kept, "events": [Event(**event) for event in kept["events"]]})
 
 
-def _window(random: Random, longest: float) -> dict[str, Any]:
-    begin = random.uniform(20, STORM_SECONDS - longest)
+def _window(random: Random, longest: float, storm: float) -> dict[str, Any]:
+    longest = min(longest, storm / 2)
+    begin = random.uniform(5, storm - longest)
     return {"from": begin, "to": begin + random.uniform(1, longest)}
 
 
@@ -184,10 +190,15 @@ _FAULTS: Final[dict[str, Any]] = {
 }
 
 _LONGEST: Final = {"status": 120.0, "forbidden": 60.0, "refused": 60.0}
+"""Seconds."""
 
 
 def draw(seed: int, without: Collection[str] = ()) -> Plan:
-    """The plan of a seed, less what is left out."""
+    """The plan of a seed, less what is left out.
+
+    Each seed turns on another part of all that can go wrong (swarm testing): where everything is
+    always a little wrong, what one fault does hides behind what the others do.
+    """
     random = Random(f"plan/{seed}")
     plan = Plan(seed)
 
@@ -202,6 +213,9 @@ def draw(seed: int, without: Collection[str] = ()) -> Plan:
         # Drawn by a generator of its own: what is left out changes nothing else.
         return make(Random(f"{seed}/{name}"), *arguments)
 
+    plan.storm = random.choice((45.0, 60.0, 60.0, 90.0, 90.0, 150.0))
+    # A failure's series stands at 0 for 65 s, and what is counted twice may come late.
+    plan.settle = random.choice((10.0, 10.0, 20.0, 100.0))
     plan.latency = random.choice((0.002, 0.02, 0.15))
     plan.eagerness = random.choice((0.0, 0.02, 0.2))
     plan.cost = random.choice((1e-6, 2e-5, 2e-4))
@@ -209,21 +223,41 @@ def draw(seed: int, without: Collection[str] = ()) -> Plan:
     if seed % 3 == 2:
         plan.service = "second"
     traits: dict[str, Any] = {}
+    chance = random.choice((0.0, 0.1, 0.2, 0.5))
     for name, make in _TRAITS.items():
-        if has(f"trait:{name}", 0.15):
+        if has(f"trait:{name}", chance):
             value = part(name, make)
             if name in ("words", "totals"):
                 traits.setdefault({"words": "statuses", "totals": "paging"}[name], {}).update(value)
             else:
                 traits[name] = value
     faults: list[dict[str, Any]] = []
+    chance = random.choice((0.0, 0.05, 0.15, 0.4))
     for name, make in _FAULTS.items():
-        if has(f"fault:{name}", 0.12):
-            window = part(f"{name}/window", _window, _LONGEST.get(name, STORM_SECONDS / 2))
+        if has(f"fault:{name}", chance):
+            longest = _LONGEST.get(name, plan.storm / 2)
+            window = part(f"{name}/window", _window, longest, plan.storm)
             faults.append(part(name, make) | window)
-    plan.scenario = {
+    plan.scenario = _scenario(random, traits, faults)
+    if has("burst", 0.25):
+        at = random.uniform(5, plan.storm - 10)
+        plan.scenario["arrivals"]["bursts"] = [{"at": at, "size": random.choice((10, 25, 60))}]
+    plan.account = {
+        "listing": {"interval": random.choice((5, 10, 20)), "lookback": 7200},
+        "max_streams": random.choice((1, 4, 500)),
+        "max_open_workflows": random.choice((6, 20_000, 20_000)),
+        "rate_limit": {"reserve": random.choice((0.25, 0.25, 0.5, 0.0))},
+    }
+    _events(plan, random.choice((0.0, 0.5, 1.0, 2.0)), has, part)
+    plan.events.sort(key=lambda event: event.at)
+    return plan
+
+
+def _scenario(random: Random, traits: Any, faults: Any) -> dict[str, Any]:
+    """What the simulator is told."""
+    return {
         "name": "simulated",
-        "arrivals": {"rate": random.uniform(0.02, 0.12)},
+        "arrivals": {"rate": random.choice((0.05, 0.1, 0.3, 1.0))},
         "start": {
             "finished": random.choice((0, 5, 40)),
             "finished_age": {"min": 300, "max": 3600},
@@ -232,7 +266,7 @@ def draw(seed: int, without: Collection[str] = ()) -> Plan:
         "jobs": [
             {
                 "name": "image",
-                "duration": {"median": random.choice((4, 15)), "sigma": 0.7, "min": 1, "max": 60},
+                "duration": {"median": random.choice((2, 6)), "sigma": 0.7, "min": 1, "max": 40},
             }
         ],
         "outcomes": {
@@ -246,48 +280,43 @@ def draw(seed: int, without: Collection[str] = ()) -> Plan:
         "traits": traits,
         "faults": faults,
     }
-    if has("burst", 0.2):
-        plan.scenario["arrivals"]["bursts"] = [{"at": random.uniform(30, 400), "size": 25}]
-    plan.account = {
-        "listing": {"interval": random.choice((5, 10, 20)), "lookback": 7200},
-        "max_streams": random.choice((1, 4, 500)),
-        "max_open_workflows": random.choice((6, 20_000, 20_000)),
-        "rate_limit": {"reserve": random.choice((0.25, 0.25, 0.5, 0.0))},
-    }
-    _events(plan, has, part)
-    plan.events.sort(key=lambda event: event.at)
-    return plan
 
 
 _KINDS: Final = {
     # What it is, how likely, and how long it lasts at most.
-    "kill": (0.35, 90.0),
-    "kill-later": (0.2, 90.0),
+    "kill": (0.35, 60.0),
+    "kill-later": (0.2, 60.0),
     "kill-in-commit": (0.35, 60.0),
-    "power-cut": (0.25, 90.0),
-    "stop": (0.2, 120.0),
+    "power-cut": (0.25, 60.0),
+    "stop": (0.2, 60.0),
     "reload": (0.25, 0.0),
-    "away": (0.25, 120.0),
-    "disk-full": (0.15, 90.0),
-    "disk-read-only": (0.1, 90.0),
+    "away": (0.25, 60.0),
+    "disk-full": (0.15, 60.0),
+    "disk-read-only": (0.1, 60.0),
     "disk-failing": (0.15, 60.0),
-    "others": (0.2, 60.0),
+    "others": (0.2, 40.0),
     "drop-connections": (0.25, 0.0),
     "clock-jumps": (0.1, 0.0),
-    "standstill": (0.1, 90.0),
+    "standstill": (0.1, 60.0),
 }
+_SHORTEST: Final = 0.2
 
 
-def _events(plan: Plan, has: Callable[[str, float], bool], part: Any) -> None:
+def _lasting(random: Random, most: float) -> float:
+    """A moment as often as a minute: each finds other things."""
+    return float(_SHORTEST * (max(most, 1.0) / _SHORTEST) ** random.random())
+
+
+def _events(plan: Plan, often: float, has: Callable[[str, float], bool], part: Any) -> None:
     for kind, (chance, longest) in _KINDS.items():
         for number in (1, 2):
             name = f"event:{kind}:{number}"
-            if has(name, chance if number == 1 else chance / 2):
+            if has(name, often * (chance if number == 1 else chance / 2)):
                 plan.events.append(
                     part(
                         name,
                         lambda r, k, most: Event(
-                            r.uniform(10, STORM_SECONDS - 10), k, r.uniform(0.2, max(most, 1.0))
+                            r.uniform(5, plan.storm - 5), k, _lasting(r, most)
                         ),
                         kind,
                         longest,

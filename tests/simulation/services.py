@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 from exporter.simulator.scenario import Scenario
 from tests.simulation import second_service
 from tests.simulation.first_service import FirstService
-from tests.simulation.plan import STORM_SECONDS
 from tests.simulation.scheduler import EPOCH, world
 from tests.simulation.second_server import SecondServer
 from tests.simulation.second_service import SecondService
@@ -137,8 +136,8 @@ class _Second:
         # What may befall a workflow while nobody can look cannot be counted by anybody.
         behaviour = replace(
             drawn,
-            arrivals_end=STORM_SECONDS,
-            run_seconds=min(drawn.run_seconds, 60.0),
+            arrivals_end=plan.storm,
+            run_seconds=min(drawn.run_seconds, plan.storm / 8),
             reruns=0.0,
             deletions=0.0,
             deletions_before_end=0.0,

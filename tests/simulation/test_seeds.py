@@ -12,8 +12,8 @@ from tests.simulation.plan import draw
 
 ROOT = Path(__file__).parents[2]
 
-SEEDS = 9
-"""New ones, besides those that failed once. A run takes a few seconds of a core."""
+SEEDS = 25
+"""New ones, besides those that failed once. A run takes less than a second of a core."""
 
 
 def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -53,8 +53,6 @@ def found(mutation: Mutation, seeds: int, seconds: float) -> tuple[str, str]:
                 "-m",
                 "tests.simulation",
                 "--stop",
-                "--patience",
-                "2400",
                 "--processes",
                 "1",
                 "--seeds",
