@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from exporter import __version__, logs
 from exporter.app.account import Dependencies, FollowedAccount
+from exporter.app.keeper import EXPIRY_SECONDS, Keeper
 from exporter.app.lending import BorrowedAccount, Lending
 from exporter.budget.budget import RequestBudget
 from exporter.budget.journal import RequestJournal
@@ -38,7 +39,7 @@ from exporter.ledger.lending import Room
 from exporter.ledger.shared import Lease, Shared, SharedStore, join
 from exporter.ledger.slicing import SliceRule
 from exporter.ledger.sqlite import SqliteStore
-from exporter.ledger.store import HistoryKey, HistoryRow, Store, StoreError
+from exporter.ledger.store import Store, StoreError
 from exporter.ledger.totals import Buckets, LabelCaps
 from exporter.metrics.announcements import HOLD_SECONDS, Announcements
 from exporter.metrics.exposition import ALL_COLLECTORS, AsAsked, Page, new_registry
@@ -56,12 +57,6 @@ resolved) end with the process."""
 
 UNLISTED_LOOKBACK_SECONDS: Final = 86_400.0
 """How long an open workflow of an account without a listing may stay unseen."""
-
-KEEP_SECONDS: Final = 0.25
-"""How often the ledger is kept. What a crash takes back of this time is observed again."""
-
-EXPIRY_SECONDS: Final = 10.0
-"""How often time is let do its work on the ledger."""
 
 
 def clocks() -> Moment:
@@ -87,6 +82,7 @@ class App:
         stream_descriptors: how many streams all accounts may have together, by the limit of open
             files; None: as many as they like.
         collectors: which series of the process itself are shown.
+        expiry: seconds from one look for what expires in the ledger to the next.
 
     Raises:
         TokenUnreadableError: a token cannot be read.
@@ -108,6 +104,7 @@ class App:
         fresh_services: bool = False,
         stream_descriptors: int | None = None,
         collectors: Collection[str] = ALL_COLLECTORS,
+        expiry: float = EXPIRY_SECONDS,
     ) -> None:
         if config.egress.bind is not None:
             check_bind(config.egress.bind)
@@ -153,8 +150,6 @@ class App:
         self._streams = StreamLoop()
         self._history = History(now, self._ledger.kept_history)
         self._ledger.on_taken = self._history.note
-        self._ledger.before_keeping = self._keep_history
-        self._ledger.tell_history(self._history_rows)
         self._instruments.on_stream_end = self._note_stream_ended
         self._around = Dependencies(
             self._ledger,
@@ -185,13 +180,21 @@ class App:
                 self._shared.exchange, _OwnAccounts(self), self._shared.replica.leases, now
             )
         )
-        self._announcements = Announcements(hold, self._ledger, self._instruments)
+        self.keeper: Final = Keeper(
+            self._ledger,
+            self._history,
+            Announcements(hold, self._ledger, self._instruments),
+            accounts=lambda: self._accounts,
+            away=self._away,
+            now=now,
+            expiry=expiry,
+        )
+        """Keeps the ledger."""
         self.views: Final = self._make_views()
         self.page: Final = Page(self._registry, self.read, self._asked)
         self.pushed: Final = PushedIds(
             _push_tokens(config), self._ledger, now, self._look_again, self._note_withdrawn
         )
-        self._keeper = threading.Thread(target=self._keep, name="ledger", daemon=True)
         self._watcher = FileWatcher("tokens", self._look_at_accounts)
 
     @property
@@ -206,7 +209,7 @@ class App:
         self._streams.start()
         for account in self._accounts.values():
             account.start()
-        self._keeper.start()
+        self.keeper.start()
         self._watcher.start()
         if self._shared is not None:
             self._shared.replica.start()
@@ -216,6 +219,7 @@ class App:
     def stop(self, within: float = STOP_SECONDS) -> bool:
         """End within so many seconds, whatever the threads are at; whether all of them did."""
         self._is_stopping.set()
+        self.keeper.stop()
         self._watcher.stop()
         deadline = self._now().monotonic + within
         has_given_back = self._lending is None or self._lending.stop(within / 2)
@@ -622,49 +626,10 @@ class App:
         if account in self._accounts:  # else its holder tells its story
             self._history.stream_ended(account, reason, workflow_id, seconds)
 
-    def _keep_history(self) -> None:
-        # Without the ledger's lock: what comes until a batch is taken is little.
-        rows = self._history_rows()
-        self._ledger.keep_history(lambda: {**rows, **self._history_rows()})
-
-    def _history_rows(self) -> Mapping[HistoryKey, HistoryRow | None]:
-        try:
-            self._history.digest(self._accounts)
-            return self._history.take_pending()
-        except Exception as error:  # noqa: BLE001 - a fault of the history must not end counting
-            log.error(  # noqa: TRY400 - a traceback shows values as well
-                "recording the history failed", extra={"error": type(error).__name__}
-            )
-            return {}
-
-    def _keep(self) -> None:
-        expiry = self._now().monotonic + EXPIRY_SECONDS
-        while (rested := self._rest(KEEP_SECONDS)) is not None:
-            try:
-                # From the start on, for the sockets listen already: a scrape that comes before
-                # they are served waits in them.
-                self._announcements.look(self._now().monotonic, rested)
-                self._ledger.keep()
-                if self._now().monotonic >= expiry:
-                    expiry = self._now().monotonic + EXPIRY_SECONDS
-                    accounts = self._accounts.values()
-                    away = [a.name for a in accounts if a.is_out_of_sight()]
-                    self._ledger.expire([*away, *self._elsewhere()])
-            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the keeping
-                log.error(  # noqa: TRY400 - a traceback shows values as well
-                    "ledger write failed unexpectedly", extra={"error": type(error).__name__}
-                )
-
-    def _rest(self, seconds: float) -> float | None:
-        """Let this much time pass; how much it was in the end, None where the end has come.
-
-        By the clock that went further: the monotonic one stands still while a machine sleeps.
-        """
-        began = self._now()
-        if self._is_stopping.wait(seconds):
-            return None
-        now = self._now()
-        return max(now.monotonic - began.monotonic, now.wall - began.wall)
+    def _away(self) -> list[str]:
+        """Accounts that cannot be seen from here now."""
+        out_of_sight = [a.name for a in self._accounts.values() if a.is_out_of_sight()]
+        return [*out_of_sight, *self._elsewhere()]
 
     def _look_at_accounts(self) -> None:
         if self._lending is not None:

@@ -5,7 +5,6 @@ a stream of its own had told it.
 """
 
 import logging
-import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -21,6 +20,8 @@ from exporter.interfaces.observations import Moment, Observation
 from exporter.ledger.lending import Borrowed, Exchange, Mine, Room, Turn, Wanted
 from exporter.ledger.shared import Lease
 from exporter.ledger.store import StoreError
+from exporter.retrying import RetryPolicy
+from exporter.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -173,24 +174,23 @@ class Lending:
         self._ending: list[BorrowedAccount] = []
         self._heard_at = now().monotonic
         self._is_failing = False
-        self._is_stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lending", daemon=True)
+        self._worker = Worker(
+            "lending", self._one_turn, task="lending streams", retry=RetryPolicy((IDLE_SECONDS,))
+        )
 
     # Life -------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to take part."""
-        self._thread.start()
+        self._worker.start()
 
     def stop(self, within: float) -> bool:
         """End, and give back what is borrowed, within so many seconds; whether it has."""
-        self._is_stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join(within)
-        if self._thread.is_alive():
+        self._worker.stop()
+        if not self._worker.join(within):
             return False
         self._end(self._borrowed)
-        if self._thread.ident is not None:
+        if self._worker.is_started:
             self._exchange.leave()
         return self._join(within)
 
@@ -203,17 +203,8 @@ class Lending:
         for borrowed in list(self._borrowed.values()):
             borrowed.look_at_token()
 
-    def _run(self) -> None:
-        rest = 0.0
-        while not self._is_stopping.wait(rest):
-            try:
-                is_busy = self.look()
-            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the lending
-                log.error(  # noqa: TRY400 - a traceback shows values as well
-                    "lending streams failed", extra={"error": type(error).__name__}
-                )
-                is_busy = False
-            rest = TURN_SECONDS if is_busy else IDLE_SECONDS
+    def _one_turn(self) -> float:
+        return TURN_SECONDS if self.look() else IDLE_SECONDS
 
     # One look ---------------------------------------------------------------------------------
 
@@ -294,7 +285,7 @@ class Lending:
     ) -> None:
         self._end({name for name in self._borrowed if name not in turn.borrowed})
         for name, workflows in turn.borrowed.items():
-            if name in held or self._is_stopping.is_set():
+            if name in held or self._worker.is_stopping:
                 continue
             borrowed = self._borrowed.get(name) or self._begin(name)
             if borrowed is not None:

@@ -24,6 +24,7 @@ from exporter.budget.sliding_window import (
     WindowMemory,
     believed,
 )
+from exporter.worker import StoppedError, Worker
 
 log = logging.getLogger(__name__)
 
@@ -147,10 +148,10 @@ class RequestBudget:
         self._waited = 0.0
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(
-            target=self._hand_out, name=f"budget {address}", daemon=True
+        self._worker = Worker(
+            f"budget {address}", self._hand_out, task="granting requests", address=address
         )
-        self._thread.start()
+        self._worker.start()
 
     def _go_on(self, limit: Limit, *, fresh: bool) -> None:
         """Take over what is known of the time before."""
@@ -216,7 +217,8 @@ class RequestBudget:
             self._changed.notify_all()
         if self._shared_window is not None:
             self._shared_window.close()
-        self._thread.join(CLOSING_SECONDS)
+        self._worker.stop()
+        self._worker.join(CLOSING_SECONDS)
 
     def allowed(self) -> int:
         """Requests that it allows in a period now."""
@@ -337,7 +339,7 @@ class RequestBudget:
 
     # The thread that hands out turns ----------------------------------------------------------
 
-    def _hand_out(self) -> None:
+    def _hand_out(self) -> float:
         with self._changed:
             while not self._closed:
                 if self._notes:
@@ -363,6 +365,7 @@ class RequestBudget:
                     continue
                 self._grant(self._waiting[self._window.choose(waiting, now)].popleft(), shared, now)
             self._write_notes()
+        raise StoppedError
 
     def _grant(self, permit: Permit, shared: SharedSlot | None, now: float) -> None:
         slot = self._window.begin(permit.priority, now)

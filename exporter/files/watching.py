@@ -4,14 +4,13 @@ They are looked at instead of asking the kernel for events, since mounted secret
 network file systems do not send any.
 """
 
-import logging
 import os
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
 
-log = logging.getLogger(__name__)
+from exporter.retrying import RetryPolicy
+from exporter.worker import Worker
 
 LOOK_SECONDS: Final = 2.0
 """How often files are looked at."""
@@ -66,7 +65,7 @@ class WatchedState:
         )
 
 
-class FileWatcher:
+class FileWatcher(Worker):
     """Looks at files every two seconds, in a thread of its own.
 
     Of its own, as files may be on a disk that does not answer: that must hold up nothing else.
@@ -74,40 +73,20 @@ class FileWatcher:
     Args:
         what: is looked at, in the words of the log.
         look: looks once, and takes over what has changed.
+        every: seconds from one look to the next.
     """
 
-    def __init__(self, what: str, look: Callable[[], object]) -> None:
-        self._what = what
-        self._look = look
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=what, daemon=True)
+    def __init__(
+        self, what: str, look: Callable[[], object], *, every: float = LOOK_SECONDS
+    ) -> None:
+        def one_look() -> float:
+            look()
+            return every
 
-    @property
-    def is_stopping(self) -> bool:
-        """Whether it is to end."""
-        return self._stopping.is_set()
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End soon, from any thread, without waiting for it."""
-        self._stopping.set()
-
-    def join(self, timeout: float) -> bool:
-        """Wait that many seconds for the end; whether it came."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
-        while True:
-            try:
-                self._look()
-            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the watch
-                log.error(  # noqa: TRY400 - a traceback shows values as well
-                    "checking files for changes failed",
-                    extra={"files": self._what, "error": type(error).__name__},
-                )
-            if self._stopping.wait(LOOK_SECONDS):
-                return
+        super().__init__(
+            what,
+            one_look,
+            task="checking files for changes",
+            retry=RetryPolicy((every,)),
+            files=what,
+        )

@@ -36,9 +36,9 @@ from exporter.following.answers import (
 )
 from exporter.following.held_back import HeldBack
 from exporter.following.refusals import Refusals
-from exporter.following.stop import Stop, StoppedError
 from exporter.following.threads import CallThreads
 from exporter.retrying import Backoff
+from exporter.worker import Stop, StoppedError
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from exporter.comfycontrol import Call, ServiceError, Stream, WorkflowDetail
 from exporter.following.access import AccountAccess
 from exporter.following.ending import StreamLife, reason_of, reason_of_refusal, refused_because
 from exporter.following.reading import StreamReading, observation_of_detail
-from exporter.following.stop import Stop, StoppedError
 from exporter.interfaces.observations import Moment, WorkflowRegister
 from exporter.interfaces.telemetry import Telemetry
+from exporter.worker import Stop, StoppedError
 
 Way = Literal["stream", "detail"]
 """`stream`: `GET /v1/workflow/{id}/subscribe`; `detail`: `GET /v1/workflow/{id}`. Each tells the

@@ -9,8 +9,8 @@ from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import ServiceError
 from exporter.following.asking import Asking, Way
 from exporter.following.debts import DebtOrder
-from exporter.following.stop import Stop, StoppedError
 from exporter.interfaces.observations import Moment, WorkflowRegister
+from exporter.worker import Stop, StoppedError
 
 log = logging.getLogger(__name__)
 

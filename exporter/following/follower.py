@@ -20,11 +20,11 @@ from exporter.following.ending import (
 )
 from exporter.following.loop import StreamLoop
 from exporter.following.reading import StreamReading
-from exporter.following.stop import StoppedError
 from exporter.following.threads import CallThreads
 from exporter.interfaces.observations import Moment, Observation, WorkflowRegister
 from exporter.interfaces.telemetry import StreamEnd, Telemetry
 from exporter.retrying import Backoff
+from exporter.worker import StoppedError
 
 log = logging.getLogger(__name__)
 

@@ -25,10 +25,10 @@ from exporter.following.page_numbers import PageNumbers
 from exporter.following.page_totals import PageTotals
 from exporter.following.paging import PER_PAGE, PageToRead
 from exporter.following.service_clock import ServiceClock
-from exporter.following.stop import Stop
 from exporter.interfaces.observations import Moment
 from exporter.interfaces.telemetry import Telemetry
 from exporter.retrying import Backoff
+from exporter.worker import Stop
 
 log = logging.getLogger(__name__)
 

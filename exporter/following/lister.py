@@ -28,8 +28,6 @@ from exporter.following.looks import sweep_is_due
 from exporter.following.open_looks import OpenLooks
 from exporter.following.page_observations import observations_of
 from exporter.following.poller import Poller
-from exporter.following.stop import StoppedError
-from exporter.following.worker import Worker
 from exporter.interfaces.observations import (
     Moment,
     Observation,
@@ -37,6 +35,7 @@ from exporter.interfaces.observations import (
 )
 from exporter.interfaces.telemetry import Telemetry
 from exporter.retrying import Backoff
+from exporter.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +96,9 @@ class Lister(Worker):
         now: Callable[[], Moment],
         backoff: Backoff,
     ) -> None:
-        super().__init__(f"lister {access.account}")
+        super().__init__(
+            f"lister {access.account}", self._one_round, task="listing", account=access.account
+        )
         self._access = access
         self._account = access.account
         self._register = register
@@ -125,12 +126,11 @@ class Lister(Worker):
         )
         self._looks = OpenLooks(self._pages, take=self._take, is_new=self._is_new, now=now)
 
-    def _work(self) -> None:
-        while True:
-            self.next_pass = None
-            seconds = self._one_pass()
-            self.next_pass = self._now().monotonic + seconds
-            self._stop.sleep(seconds)
+    def _one_round(self) -> float:
+        self.next_pass = None
+        seconds = self._one_pass()
+        self.next_pass = self._now().monotonic + seconds
+        return seconds
 
     def _one_pass(self) -> float:
         """Read the list once; how many seconds to wait before the next time."""
@@ -143,14 +143,6 @@ class Lister(Worker):
             return self._left_of_interval(began)
         except ServiceError as error:
             return self._pages.failed(error)
-        except StoppedError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the listing
-            log.error(  # noqa: TRY400 - a traceback shows values as well
-                "listing failed",
-                extra={"account": self._account, "error": type(error).__name__},
-            )
-            return self._backoff.failed(1.0)
         self._backoff.worked()
         self._pages.worked()
         return self._left_of_interval(began)

@@ -14,10 +14,9 @@ from typing import Final
 from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import ServiceError
 from exporter.following.asking import Asking
-from exporter.following.stop import StoppedError
-from exporter.following.worker import Worker
 from exporter.interfaces.observations import Moment, Source, TakenUp, TrackError, WorkflowRegister
 from exporter.retrying import Backoff
+from exporter.worker import StoppedError, Worker
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +121,12 @@ class Looker(Worker):
         now: Callable[[], Moment],
         backoff: Backoff,
     ) -> None:
-        super().__init__(f"looker {asking.account}")
+        super().__init__(
+            f"looker {asking.account}",
+            self._one_round,
+            task="checking workflows again",
+            account=asking.account,
+        )
         self._asking = asking
         self._account = asking.account
         self._register = register
@@ -145,23 +149,23 @@ class Looker(Worker):
             )
         self._named.set()
 
-    def _work(self) -> None:
+    def _one_round(self) -> float:
         with self._stop.interrupting(self._named.set):
-            while True:
-                self._named.clear()
-                if self._stop.asked:
-                    return
-                with self._lock:
-                    following = self._order.next()
-                if following is None:
-                    self._named.wait()
-                    continue
-                workflow_id, source, due = following
-                left = due - self._now().monotonic
-                if left > 0:
-                    self._named.wait(min(left, WAKE_SECONDS))
-                    continue
-                self._look(workflow_id, source)
+            self._named.clear()
+            if self._stop.asked:
+                raise StoppedError
+            with self._lock:
+                following = self._order.next()
+            if following is None:
+                self._named.wait()
+                return 0.0
+            workflow_id, source, due = following
+            left = due - self._now().monotonic
+            if left > 0:
+                self._named.wait(min(left, WAKE_SECONDS))
+                return 0.0
+            self._look(workflow_id, source)
+            return 0.0
 
     def _look(self, workflow_id: str, source: Source) -> None:
         at_least: float | None = None

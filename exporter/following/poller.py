@@ -16,9 +16,8 @@ from exporter.following.access import AccountAccess
 from exporter.following.asking import Asking
 from exporter.following.ending import GRACE_SECONDS
 from exporter.following.poll_order import PollOrder
-from exporter.following.stop import Stop, StoppedError
-from exporter.following.worker import Worker
 from exporter.interfaces.observations import Moment, OpenWorkflow, WorkflowRegister
+from exporter.worker import Stop, Worker
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +51,9 @@ class Poller(Worker):
         list_horizon: float | None,
         now: Callable[[], Moment],
     ) -> None:
-        super().__init__(f"poller {access.account}")
+        super().__init__(
+            f"poller {access.account}", self._one_round, task="polling", account=access.account
+        )
         self._refusals = access.refusals
         self._account = access.account
         self._register = register
@@ -116,24 +117,9 @@ class Poller(Worker):
                 # The two ways take turns until one of them tells something.
                 self._unreadable.discard(workflow_id)
 
-    def _work(self) -> None:
-        while True:
-            self._stop.sleep(ROUND_SECONDS)
-            self._guarded_round()
-
-    def _guarded_round(self) -> None:
-        try:
-            self._one_round()
-        except StoppedError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the polling
-            log.error(  # noqa: TRY400 - a traceback shows values as well
-                "polling failed",
-                extra={"account": self._account, "error": type(error).__name__},
-            )
-
-    def _one_round(self) -> None:
-        """Ask for all who are due, one after the other, until nobody is."""
+    def _one_round(self) -> float:
+        """Wait a moment, then ask for all who are due, one after the other, until nobody is."""
+        self._stop.sleep(ROUND_SECONDS)
         while (workflow_id := self._next_due()) is not None:
             try:
                 self._ask(workflow_id, self._stop, Priority.POLL)
@@ -147,9 +133,10 @@ class Poller(Worker):
                         "reason": str(error),
                     },
                 )
-                return
+                return 0.0
             finally:
                 self._order.asked(workflow_id, self._now().monotonic)
+        return 0.0
 
     def _next_due(self) -> str | None:
         """Who is to be asked for now: looked for again each time, as the last turn came late."""

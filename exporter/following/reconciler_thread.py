@@ -1,6 +1,5 @@
 """Reconciles one account in a thread of its own."""
 
-import logging
 from collections.abc import Callable
 from math import inf
 
@@ -10,13 +9,10 @@ from exporter.following.list_pages import ListPages
 from exporter.following.reconciler import Reconciler
 from exporter.following.reconciling import ListTerms, Pace, Reconciliation
 from exporter.following.rereading import Books
-from exporter.following.stop import StoppedError
-from exporter.following.worker import Worker
 from exporter.interfaces.observations import Moment
 from exporter.interfaces.telemetry import Telemetry
-from exporter.retrying import Backoff
-
-log = logging.getLogger(__name__)
+from exporter.retrying import Backoff, RetryPolicy
+from exporter.worker import Worker
 
 
 class ReconcilerThread(Worker):
@@ -45,9 +41,13 @@ class ReconcilerThread(Worker):
         now: Callable[[], Moment],
         backoff: Backoff,
     ) -> None:
-        super().__init__(f"reconciler {access.account}")
-        self._access = access
-        self._pause = max(1.0, pace.page)
+        super().__init__(
+            f"reconciler {access.account}",
+            self._one_step,
+            task="comparing totals",
+            retry=RetryPolicy((max(1.0, pace.page),)),
+            account=access.account,
+        )
         # With turns, sizes and numbers of its own: nothing that it tries disturbs the lister.
         lists = ListPages(
             access,
@@ -73,18 +73,5 @@ class ReconcilerThread(Worker):
         """What was seen last. From any thread."""
         return self._reconciler.reading()
 
-    def _work(self) -> None:
-        while True:
-            self._stop.sleep(self._one_step())
-
     def _one_step(self) -> float:
-        try:
-            return self._reconciler.step()
-        except StoppedError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the comparing
-            log.error(  # noqa: TRY400 - a traceback shows values as well
-                "comparing totals failed",
-                extra={"account": self._access.account, "error": type(error).__name__},
-            )
-            return self._pause
+        return self._reconciler.step()

@@ -14,10 +14,9 @@ from exporter.comfycontrol import (
 )
 from exporter.following.access import AccountAccess
 from exporter.following.runner_census import RunnerCensus, TagBound, take_census
-from exporter.following.stop import StoppedError
-from exporter.following.worker import Worker
 from exporter.interfaces.observations import Moment
-from exporter.retrying import Backoff
+from exporter.retrying import Backoff, RetryPolicy, doubling
+from exporter.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +60,13 @@ class RunnerWatch(Worker):
         now: Callable[[], Moment],
         backoff: Backoff,
     ) -> None:
-        super().__init__(f"runners {access.account}")
+        super().__init__(
+            f"runners {access.account}",
+            self._one_reading,
+            task="reading the runners",
+            retry=RetryPolicy(doubling(terms.interval, max(60.0, terms.interval))),
+            account=access.account,
+        )
         self._access = access
         self._terms = terms
         self._now = now
@@ -78,10 +83,6 @@ class RunnerWatch(Worker):
         age = self._now().monotonic - census.at
         return census if age <= FRESH_INTERVALS * self._terms.interval else None
 
-    def _work(self) -> None:
-        while True:
-            self._stop.sleep(self._one_reading())
-
     def _one_reading(self) -> float:
         """Read all pages; seconds until the next reading."""
         try:
@@ -89,14 +90,6 @@ class RunnerWatch(Worker):
         except ServiceError as error:
             self._tell_failure(error.code)
             return max(self._terms.interval, self._backoff.failed(error.retry_after))
-        except StoppedError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the watch
-            log.error(  # noqa: TRY400 - a traceback shows values as well
-                "reading the runners failed",
-                extra={"account": self._access.account, "error": type(error).__name__},
-            )
-            return max(self._terms.interval, self._backoff.failed())
         now = self._now()
         self._census = take_census(runners, at=now.monotonic, wall=now.wall, tags=self._tags)
         self._backoff.worked()

@@ -14,7 +14,8 @@ from exporter.following.follower import Follower
 from exporter.following.loop import StreamLoop, opening_threads
 from exporter.interfaces.observations import Moment, OpenWorkflow, WorkflowRegister
 from exporter.interfaces.telemetry import Telemetry
-from exporter.retrying import Backoff
+from exporter.retrying import Backoff, RetryPolicy
+from exporter.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -99,14 +100,17 @@ class Supervisor:
             on_end=self.look,
         )
         self._look = threading.Event()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run, name=f"supervisor {self._account}", daemon=True
+        self._worker = Worker(
+            f"supervisor {self._account}",
+            self._one_round,
+            task="stream scheduling",
+            retry=RetryPolicy((LOOK_SECONDS,)),
+            account=self._account,
         )
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        self._worker.start()
 
     def change(self, capacity: StreamCapacity) -> None:
         """From now on there may be so many streams."""
@@ -119,7 +123,7 @@ class Supervisor:
 
     def stop(self) -> None:
         """End everything soon, from any thread, without waiting for it."""
-        self._stopping.set()
+        self._worker.stop()
         self._look.set()
         self._debts.stop()
         for follower in self._everyone():
@@ -134,12 +138,12 @@ class Supervisor:
 
     def _join(self, timeout: float) -> bool:
         deadline = self._now().monotonic + timeout
-        self._thread.join(timeout)
+        scheduling_ended = self._worker.join(timeout)
         for follower in self._everyone():
             if not follower.join(max(0.0, deadline - self._now().monotonic)):
                 return False
         ended = self._debts.join(max(0.0, deadline - self._now().monotonic))
-        return ended and not self._thread.is_alive()
+        return ended and scheduling_ended
 
     def streaming(self) -> set[str]:
         """Ids whose stream is open now."""
@@ -158,18 +162,12 @@ class Supervisor:
         with self._lock:
             return list(self._followers.values())
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self._arrange()
-            except Exception as error:  # noqa: BLE001 - a fault of ours must not end all streams
-                log.error(  # noqa: TRY400 - a traceback shows values as well
-                    "stream scheduling failed",
-                    extra={"account": self._account, "error": type(error).__name__},
-                )
+    def _one_round(self) -> float:
+        self._look.clear()
+        if not self._worker.is_stopping:
+            self._arrange()
             self._look.wait(LOOK_SECONDS)
-            self._stopping.wait(SETTLE_SECONDS)
-            self._look.clear()
+        return SETTLE_SECONDS
 
     def _arrange(self) -> None:
         workflows = self._register.open_workflows(self._account)
@@ -263,7 +261,7 @@ class Supervisor:
                     present.stop()
                 return True
             if (
-                self._stopping.is_set()
+                self._worker.is_stopping
                 # Those that were told to end still hold a stream for a moment.
                 or len(self._followers) >= at_most
             ):

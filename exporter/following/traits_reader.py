@@ -13,10 +13,9 @@ from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import ServiceError
 from exporter.following.access import AccountAccess
 from exporter.following.asking import Asking
-from exporter.following.stop import StoppedError
 from exporter.following.traits_order import TraitsOrder
-from exporter.following.worker import Worker
 from exporter.interfaces.observations import Moment, WorkflowRegister
+from exporter.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +46,12 @@ class TraitsReader(Worker):
         listed: bool,
         now: Callable[[], Moment],
     ) -> None:
-        super().__init__(f"traits {access.account}")
+        super().__init__(
+            f"traits {access.account}",
+            self._one_round,
+            task="reading names and tags",
+            account=access.account,
+        )
         self._refusals = access.refusals
         self._account = access.account
         self._register = register
@@ -55,24 +59,9 @@ class TraitsReader(Worker):
         self._now = now
         self._order = TraitsOrder(listed=listed)
 
-    def _work(self) -> None:
-        while True:
-            self._stop.sleep(ROUND_SECONDS)
-            self._guarded_round()
-
-    def _guarded_round(self) -> None:
-        try:
-            self._one_round()
-        except StoppedError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the asking
-            log.error(  # noqa: TRY400 - a traceback shows values as well
-                "reading names and tags failed",
-                extra={"account": self._account, "error": type(error).__name__},
-            )
-
-    def _one_round(self) -> None:
-        """Ask for all who are due, one after the other, until nobody is."""
+    def _one_round(self) -> float:
+        """Wait a moment, then ask for all who are due, one after the other, until nobody is."""
+        self._stop.sleep(ROUND_SECONDS)
         while (workflow_id := self._next_due()) is not None:
             at_least: float | None = None
             try:
@@ -91,6 +80,7 @@ class TraitsReader(Worker):
                 )
             finally:
                 self._order.asked(workflow_id, self._now().monotonic, at_least=at_least)
+        return 0.0
 
     def _ask(self, workflow_id: str) -> None:
         self._asking.ask(

@@ -1,37 +1,15 @@
 """The life of new series in a whole exporter, by a clock that moves when told to."""
 
-from collections.abc import Iterable, Iterator
-
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.app.app import KEEP_SECONDS, App
+from exporter.app.app import App
+from exporter.app.keeper import KEEP_SECONDS
 from exporter.comfycontrol import Cause
 from exporter.config import Config
 from exporter.interfaces.observations import Observation
 from exporter.metrics.announcements import HOLD_SECONDS, STANDSTILL_SECONDS
 from tests.unit.ledger.ledgers import T0, Clocks, uuid
-
-
-class Rests:
-    """Passes for the event that ends the threads: time goes by while somebody waits for it."""
-
-    def __init__(self, clocks: Clocks) -> None:
-        self._clocks = clocks
-        self._rests: Iterator[float] = iter(())
-        self.asleep = 0.0
-        """For how many more seconds the machine sleeps, which its monotonic clock does not see."""
-
-    def wait(self, _: float) -> bool:
-        rest = next(self._rests, None)
-        if rest is not None:
-            self._clocks.pass_(rest)
-            self._clocks.wall += self.asleep
-            self.asleep = 0.0
-        return rest is None
-
-    def during(self, rests: Iterable[float]) -> None:
-        self._rests = iter(rests)
 
 
 class Exporter:
@@ -40,9 +18,7 @@ class Exporter:
     def __init__(self) -> None:
         account = {"name": "studio", "token": "cfc_studio", "listing": {}}
         self._clocks = Clocks()
-        self._rests = Rests(self._clocks)
         self._app = App(Config.model_validate({"accounts": [account]}), now=self._clocks)
-        self._app._is_stopping = self._rests  # type: ignore[assignment]
         self._app._ledger.draw_line("studio", T0)
 
     def fails(self) -> None:
@@ -62,9 +38,12 @@ class Exporter:
         self._app._instruments.request_made("studio", "list", "502", 0.1)
 
     def go_on(self, *rests: float, asleep: float = 0.0) -> None:
-        self._rests.asleep = asleep
-        self._rests.during(rests)
-        self._app._keep()
+        """Let it rest and keep so often; `asleep` is what the monotonic clock misses at first."""
+        for rest in rests:
+            self._clocks.pass_(rest)
+            self._clocks.wall += asleep
+            asleep = 0.0
+            self._app.keeper.keep()
 
     def shown(self) -> tuple[float, float]:
         """The failure, and the request."""

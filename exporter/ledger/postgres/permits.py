@@ -18,6 +18,7 @@ from exporter.budget.shared_window import NotYet, SharedSlot, SharedWindowUnavai
 from exporter.budget.sliding_window import UNDER_WAY_SECONDS, Limit
 from exporter.ledger.postgres.link import Cursor, Link
 from exporter.ledger.store import StoreError
+from exporter.worker import StoppedError, Worker
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +76,8 @@ class PostgresPermits:
         self._is_failing = False
         self._is_closed = False
         self._has_news = threading.Event()
-        self._thread = threading.Thread(target=self._tell_all, name="permits", daemon=True)
-        self._thread.start()
+        self._worker = Worker("permits", self._tell_all, task="reporting answers", address=address)
+        self._worker.start()
 
     def take(self) -> SharedSlot | NotYet:
         """Hold a place for a request that is about to be sent."""
@@ -113,19 +114,19 @@ class PostgresPermits:
         self._is_closed = True
         self._has_news.set()
 
-    def _tell_all(self) -> None:
-        while True:
-            self._has_news.wait()
-            self._rest(TOLD_WITHIN)
-            self._has_news.clear()
-            if self._is_closed:
-                self._link.close()
-                return
-            try:
-                with self._turn:
-                    self._ask(take=False)
-            except SharedWindowUnavailableError:
-                self._has_news.set()
+    def _tell_all(self) -> float:
+        self._has_news.wait()
+        self._rest(TOLD_WITHIN)
+        self._has_news.clear()
+        if self._is_closed:
+            self._link.close()
+            raise StoppedError
+        try:
+            with self._turn:
+                self._ask(take=False)
+        except SharedWindowUnavailableError:
+            self._has_news.set()
+        return 0.0
 
     # One call ---------------------------------------------------------------------------------
 

@@ -11,7 +11,6 @@ while before it takes over: the last holder comes first.
 """
 
 import logging
-import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
@@ -24,6 +23,8 @@ from exporter.ledger.postgres.spreading import spread
 from exporter.ledger.postgres.store import PostgresStore
 from exporter.ledger.shared import Hold, Lease, ReplicasReading
 from exporter.ledger.store import StoreError
+from exporter.retrying import RetryPolicy
+from exporter.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -95,21 +96,20 @@ class Replica:
         self._back_at = -inf
         self.has_looked = False
         """Whether the database was reached, ever."""
-        self._is_stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="replica", daemon=True)
+        self._worker = Worker(
+            "replica", self._one_round, task="lease renewal", retry=RetryPolicy((RENEW_SECONDS,))
+        )
 
     # Life -------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to take part."""
-        self._thread.start()
+        self._worker.start()
 
     def stop(self, within: float) -> bool:
         """Take no more, within so many seconds; whether it has ended. Nothing is handed on yet."""
-        self._is_stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join(within)
-        return not self._thread.is_alive()
+        self._worker.stop()
+        return self._worker.join(within)
 
     def leave(self) -> None:
         """Hand on everything that is held: it was counted to the end. After `stop`."""
@@ -124,16 +124,9 @@ class Replica:
             )
         self._link.close()
 
-    def _run(self) -> None:
-        while True:
-            try:
-                self.look()
-            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the leases
-                log.error(  # noqa: TRY400 - a traceback shows values as well
-                    "lease renewal failed", extra={"error": type(error).__name__}
-                )
-            if self._is_stopping.wait(RENEW_SECONDS):
-                return
+    def _one_round(self) -> float:
+        self.look()
+        return RENEW_SECONDS
 
     # What it knows ----------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app.app import STOP_SECONDS, App, clocks
+from exporter.app.keeper import EXPIRY_SECONDS
 from exporter.comfycontrol import Timeouts
 from exporter.config import Account, Config
 from exporter.config.accounts import Listing
@@ -178,6 +179,7 @@ class Bench:
         fresh_services: bool = True,
         lookback: float | None = None,
         hold: float = 0,
+        expiry: float = EXPIRY_SECONDS,
     ) -> Exporter:
         """Start an exporter; without storage its ledger is in memory.
 
@@ -197,6 +199,7 @@ class Bench:
             storage=storage,
             reconciling=reconciling,
             fresh_services=fresh_services,
+            expiry=expiry,
         )
         app.start()
         # By a clock that is hurried, what takes a moment takes long.

@@ -6,6 +6,7 @@ from time import time as clock
 
 import pytest
 
+from exporter.app.keeper import EXPIRY_SECONDS
 from exporter.following import collecting, poller, supervisor
 from exporter.interfaces.observations import Observation
 from exporter.ledger.ledger import Ledger
@@ -27,12 +28,15 @@ def causes(metrics: Metrics, count: int) -> bool:
     return counted == count
 
 
-def watching(bench: Bench, service: StandIn, **more: float) -> Exporter:
+def watching(
+    bench: Bench, service: StandIn, *, haste: float = 1, expiry: float = EXPIRY_SECONDS
+) -> Exporter:
     """Whose only stream is taken: the rest is watched by the list."""
     stays = service.create(status="running")
     exporter = bench.export(
         service.account(workflows=[stays], max_streams=1, **LISTED),
-        now=hurried(more.get("haste", 1)),
+        now=hurried(haste),
+        expiry=expiry,
     )
     exporter.until(lambda m: m("streams", account="studio") == 1)
     exporter.until_listed()
@@ -132,10 +136,9 @@ def test_a_cause_that_its_stream_cannot_tell_is_asked_for_the_other_way(
 
 
 def test_what_neither_way_can_tell_costs_eight_requests_and_is_unknown(
-    bench: Bench, service: StandIn, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, service: StandIn
 ) -> None:
-    monkeypatch.setattr("exporter.app.app.EXPIRY_SECONDS", 1.0)
-    exporter = watching(bench, service, haste=600)
+    exporter = watching(bench, service, haste=600, expiry=1.0)
     struck = fail(service)
     service.instead = {
         # Of a snapshot with one bad field the rest would count, and say that there is no cause.

@@ -20,11 +20,11 @@ from exporter.following.paging import PageToRead
 from exporter.following.reconciler import Reconciler
 from exporter.following.reconciling import ListTerms, Pace, Reconciliation
 from exporter.following.service_clock import ServiceClock
-from exporter.following.stop import Stop
 from exporter.interfaces.observations import DOCUMENTED_ENDS, Moment
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.store import Store
 from exporter.retrying import Backoff
+from exporter.worker import Stop
 from tests.unit.ledger.ledgers import T0, Clocks, counter, make_ledger, uuid
 
 LOOKBACK = 86_400.0

@@ -26,8 +26,8 @@ from exporter.comfycontrol import (
 )
 from exporter.following.access import AccountAccess
 from exporter.following.ending import Answering
-from exporter.following.stop import Stop, StoppedError
 from exporter.retrying import Backoff
+from exporter.worker import Stop, StoppedError
 
 REFUSED = UnauthorizedError("subscribe: answered with status 401", code="401")
 

@@ -11,9 +11,9 @@ from exporter.budget.budget import RequestBudget
 from exporter.budget.sliding_window import Limit, Priority
 from exporter.comfycontrol import Call, Client, ServerFaultError, UnauthorizedError
 from exporter.following.access import AccountAccess
-from exporter.following.stop import StoppedError
 from exporter.following.threads import CallThreads
 from exporter.retrying import Backoff
+from exporter.worker import StoppedError
 
 REFUSED = UnauthorizedError("subscribe: answered with status 401", code="401")
 SOON = 10.0

@@ -10,8 +10,8 @@ import pytest
 from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import ServerFaultError, UnusableError
 from exporter.following.collecting import CAUSE_SECONDS, CAUSES_AT_ONCE, DebtCollector
-from exporter.following.stop import Stop, StoppedError
 from exporter.interfaces.observations import Moment
+from exporter.worker import Stop, StoppedError
 
 PATIENCE = 10.0
 

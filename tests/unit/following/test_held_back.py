@@ -19,8 +19,8 @@ from exporter.comfycontrol import (
     UnusableError,
 )
 from exporter.following.access import AccountAccess
-from exporter.following.stop import Stop, StoppedError
 from exporter.retrying import Backoff
+from exporter.worker import Stop, StoppedError
 from tests.unit.following.test_access import Bench, Probe
 
 
