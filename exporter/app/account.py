@@ -136,7 +136,7 @@ class FollowedAccount:
             random=around.jitter,
             backoff=around.backoff,
             loop=around.streams,
-            elsewhere=lambda: self.lent,
+            elsewhere=lambda: {known: lent.is_open for known, lent in self.lent.items()},
         )
         self._asking = Asking(self._access, around.ledger, around.instruments, around.now)
         self._looker = Looker(self._asking, around.ledger, now=around.now, backoff=around.backoff())

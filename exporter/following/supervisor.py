@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from exporter.budget.sliding_window import Priority
@@ -53,7 +53,7 @@ class Supervisor:
         random: numbers from 0 to 1, for tries for what is owed.
         backoff: makes one for each follower.
         loop: where the streams are read.
-        elsewhere: ids whose stream is another replica's.
+        elsewhere: ids whose stream is another replica's, and whether it is open there.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -68,7 +68,7 @@ class Supervisor:
         random: Callable[[], float],
         backoff: Callable[[], Backoff],
         loop: StreamLoop,
-        elsewhere: Callable[[], Collection[str]] = tuple,
+        elsewhere: Callable[[], Mapping[str, bool]] = dict,
     ) -> None:
         self._access = access
         self._account = access.account
@@ -184,6 +184,7 @@ class Supervisor:
         # ends, so it stays; but no more is begun, and none waits to be opened again, than that.
         affordable = min(room, self._capacity.at(self._share()))
         still_open = {workflow.workflow_id for workflow in workflows}
+        self._end_doubled({known for known, is_open in elsewhere.items() if is_open})
         self._release(current - set(chosen), still_open)
         self._call_off(current.intersection(chosen[affordable:]))
         by_id = {workflow.workflow_id: workflow for workflow in workflows}
@@ -230,6 +231,12 @@ class Supervisor:
                     ended = now - self._settled_since[workflow_id] >= SETTLED_SECONDS
                 if ended or not follower.streaming:
                     follower.stop()
+
+    def _end_doubled(self, elsewhere: Collection[str]) -> None:
+        """Stop those that another replica streams: a new holder learns of it after it began."""
+        with self._lock:
+            for workflow_id in self._followers.keys() & elsewhere:
+                self._followers[workflow_id].stop()
 
     def _call_off(self, unaffordable: set[str]) -> None:
         """Stop those whose stream is not open, and cannot soon be."""

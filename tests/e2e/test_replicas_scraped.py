@@ -2,6 +2,8 @@
 
 import time
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
 
 import pytest
 import yaml
@@ -10,7 +12,7 @@ from exporter.metrics.scraping import of_accounts_pattern
 from tests.e2e.programs import Stage, free_port, program
 from tests.e2e.test_prometheus import Prometheus
 from tests.integration.test_replicas import ACCOUNTS, Replicas, Story
-from tests.postgres import Server
+from tests.postgres import DURABLE, Server, serving
 
 FINISHED = "comfycontrol_workflows_finished_total"
 
@@ -59,10 +61,25 @@ class Scraper(Prometheus):
 
 @pytest.mark.slow
 @pytest.mark.timeout(360)
-def test_series_go_on_from_replica_to_replica(stage: Stage, server: Server) -> None:
-    """Over holders that are killed, and a crash of the database."""
+@pytest.mark.parametrize(
+    "ends", [("kill", "crash", "kill"), ("kill", "failover", "kill")], ids="-".join
+)
+def test_series_go_on_from_replica_to_replica(
+    stage: Stage, server: Server, ends: Sequence[str]
+) -> None:
+    """Over holders that are killed, and a database that crashes, or fails over to a standby."""
     story = Story(stage, server)
-    replicas = story.replicas
+    with ExitStack() as stack:
+        standby = None
+        if "failover" in ends:
+            standby = stack.enter_context(serving(DURABLE, server.port))
+            story.stand_by(standby, synchronous=True)
+        go_through(story, ends, standby)
+
+
+def go_through(story: Story, ends: Sequence[str], standby: Server | None) -> None:
+    """Scrape it all; in the end the answers are the truth."""
+    stage, server, replicas = story.stage, story.server, story.replicas
     # Two, as where one scrapes for the other's failure: each sees moments of its own.
     scrapers = [
         Scraper(stage, replicas, "first", "1s"),
@@ -74,11 +91,17 @@ def test_series_go_on_from_replica_to_replica(stage: Stage, server: Server) -> N
             "the series are scraped",
             lambda: len(scraper.query(f"sum by (account) ({FINISHED})")) == len(ACCOUNTS),  # noqa: B023
         )
-    for end in ("kill", "crash", "kill"):
+    for end in ends:
         time.sleep(4)
         if end == "crash":
             server.crash()
             server.start()
+            continue
+        if end == "failover":
+            assert standby is not None
+            server.crash()
+            standby.query("SELECT pg_promote()")
+            story.server = standby
             continue
         holder = replicas.a_holder()
         replicas.kill(holder)

@@ -242,6 +242,19 @@ class Story:
         dsn = self.server.dsn(password="Planted", **changes)
         (self.stage.folder / f"dsn-{number}").write_text(dsn)
 
+    def stand_by(self, standby: Server, *, synchronous: bool) -> None:
+        """Have a standby, which the replicas find where the primary is no more."""
+        if synchronous:
+            self.server.query("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            self.server.query("SELECT pg_reload_conf()")
+        for number in range(REPLICAS):
+            self.connect(
+                number,
+                host="127.0.0.1,127.0.0.1",
+                port=f"{self.server.port},{standby.port}",
+                target_session_attrs="read-write",
+            )
+
     def truth(self) -> dict[str, Any]:
         found: dict[str, Any] = requests.get(
             f"{self.simulator}/_simulator/truth", timeout=10
@@ -393,16 +406,7 @@ def test_a_holder_that_is_cut_off_from_the_database_is_replaced(story: Story) ->
 def test_a_failover_of_the_database_loses_nothing(story: Story, way: str, away: str) -> None:
     primary, wire, replicas = story.server, Proxy(story.server.port), story.replicas
     with serving(DURABLE, wire.port) as standby:
-        if way == "synchronous":
-            primary.query("ALTER SYSTEM SET synchronous_standby_names = '*'")
-            primary.query("SELECT pg_reload_conf()")
-        for number in range(REPLICAS):
-            story.connect(
-                number,
-                host="127.0.0.1,127.0.0.1",
-                port=f"{primary.port},{standby.port}",
-                target_session_attrs="read-write",
-            )
+        story.stand_by(standby, synchronous=way == "synchronous")
         story.begin()
         time.sleep(8)
         replicas.look()

@@ -149,6 +149,18 @@ def test_while_more_are_held_than_the_share_bears_none_is_begun(
     assert len(followers(supervisor)) == 8
 
 
+def test_what_another_replica_streams_is_not_streamed_here_as_well(supervisor: Supervisor) -> None:
+    """A new holder learns what is lent after it has begun: no stream is young enough to stay."""
+    supervisor._arrange()
+    for follower in followers(supervisor).values():
+        follower.streaming = True
+    supervisor._elsewhere = lambda: {"3": True, "5": False}
+    supervisor._arrange()
+    # The other's stream of 5 is not open yet.
+    assert {name for name, each in followers(supervisor).items() if each.stopped} == {"3"}
+    assert {workflow.workflow_id for workflow in supervisor.beyond} == set()
+
+
 def test_where_no_thread_can_be_started_there_are_fewer_streams_for_a_while(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
