@@ -291,9 +291,11 @@ class ListPages:
         return True
 
     def filtered(
-        self, status: str, most: int = PER_PAGE, *, is_repeated: bool = True
+        self, status: str | None, most: int = PER_PAGE, *, is_repeated: bool = True
     ) -> Iterator[WorkflowPage]:
         """Read the list of one status from its newest on, for as long as the caller goes on.
+
+        None: the list of all.
 
         Pages may show rows again. The first one tells how many there are in all, as far as the
         service tells; `most` is how many rows it has at the most. Unless it is repeated over and

@@ -1,7 +1,7 @@
 """Looks at what the list shows under each open status, wherever it stands."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import inf
 from typing import Final
@@ -12,6 +12,7 @@ from exporter.comfycontrol import (
     RateLimitedError,
     ServiceError,
     UnauthorizedError,
+    WorkflowPage,
     WorkflowSummary,
 )
 from exporter.following.list_pages import ListPages
@@ -58,11 +59,17 @@ class OpenLooks:
         self._filters = [_Filter(status) for status in OPEN_FILTERS]
         self._looked = -inf
         self._pages_read = 0
+        # Of a look that was cut short: what is left, when it began, and how many pages it took.
+        self._left: list[_Filter] = []
+        self._reading: Iterator[WorkflowPage] | None = None
+        self._began = -inf
+        self._count = 0
 
     def look_if_due(self, load: Callable[[], float]) -> None:
         """Look, as often as the budget has room (`load` is the part of it in use, 0 to 1).
 
-        A look that is due only for the room there is ends where that is used up.
+        A look that is due only for the room there is ends where that is used up. The next one goes
+        on there, and the whole look counts from its first page.
 
         Raises:
             Stopped: asked to end.
@@ -83,32 +90,52 @@ class OpenLooks:
             ServiceError: a filter that the service documents is not answered.
         """
         now = self._now().monotonic
-        found, count = False, 0
-        for each in self._filters:
-            if now < each.not_before:
-                continue
-            try:
-                for shown in self._pages.filtered(each.status):
-                    count += 1
+        if not self._left:
+            self._left, self._began, self._count = list(self._filters), now, 0
+        found, is_first = False, True
+        while self._left:
+            each = self._left[0]
+            if now >= each.not_before:
+                if not (is_first or goes_on()):
+                    return found
+                shown = self._read(each, now)
+                is_first = False
+                if shown is not None:
                     found = found or shown.malformed > 0
                     found = found or any(self._is_new(w) for w in shown.workflows)
                     self._take(shown.workflows)
-                    if any(_has_ended(workflow) for workflow in shown.workflows):
-                        # The service does not know this filter, and shows all there ever was.
-                        each.not_before = now + FILTER_AGAIN_SECONDS
-                        break
-                    if not goes_on():
-                        return found
-            except (RateLimitedError, UnauthorizedError):
-                raise
-            except (BadRequestError, NotFoundError):
-                each.not_before = now + FILTER_AGAIN_SECONDS
-            except ServiceError:
-                # Whatever a service makes of a filter that it does not document.
-                if each.status in DOCUMENTED_FILTERS:
-                    raise
-        self._looked, self._pages_read = now, count
+                    if not any(_has_ended(workflow) for workflow in shown.workflows):
+                        continue
+                    # The service does not know this filter, and shows all there ever was.
+                    each.not_before = now + FILTER_AGAIN_SECONDS
+            self._reading = None
+            del self._left[0]
+        self._looked, self._pages_read = self._began, self._count
         return found
+
+    def _read(self, each: _Filter, now: float) -> WorkflowPage | None:
+        """Read the next page of the list of one status; None: there is none."""
+        if self._reading is None:
+            self._reading = self._pages.filtered(each.status)
+        reading, self._reading = self._reading, None
+        try:
+            shown = next(reading, None)
+        except (RateLimitedError, UnauthorizedError):
+            self._left = []
+            raise
+        except (BadRequestError, NotFoundError):
+            each.not_before = now + FILTER_AGAIN_SECONDS
+            return None
+        except ServiceError:
+            # Whatever a service makes of a filter that it does not document.
+            if each.status in DOCUMENTED_FILTERS:
+                self._left = []
+                raise
+            return None
+        if shown is not None:
+            self._count += 1
+            self._reading = reading
+        return shown
 
 
 def _has_ended(workflow: WorkflowSummary) -> bool:

@@ -14,6 +14,7 @@ from exporter.comfycontrol import (
     ServiceError,
     WorkflowPage,
 )
+from exporter.following.audit import Audit
 from exporter.following.reconciling import (
     COMPARED,
     DOCUMENTED,
@@ -106,6 +107,9 @@ class Reconciler:
         self._shortfalls: dict[Status, Shortfall] = {}
         self._elsewhere: set[str] = set()
         self._page_at = -inf
+        self._audit = Audit(
+            account, lists, books, terms=terms, pace=pace, list_read_at=list_read_at, now=now
+        )
         self._shown = Reconciliation()
 
     def reading(self) -> Reconciliation:
@@ -325,10 +329,11 @@ class Reconciler:
 
     def _next_page_at(self, now: float) -> float:
         due = min((s.due_at(now) for s in self._shortfalls.values()), default=inf)
+        due = min(due, self._audit.due_at)
         return max(self._page_at, due)
 
     def _read_if_due(self) -> None:
-        """Read a page of the list of a status of which some are missing."""
+        """Read a page of the list of a status of which some are missing, else one of the whole."""
         now = self._now().monotonic
         if now < self._next_page_at(now):
             return
@@ -337,6 +342,11 @@ class Reconciler:
             if shortfall.due_at(now) <= now:
                 self._read_for(shortfall)
                 return
+        for status, workflow_id, recovery in self._audit.read():
+            found = None if status is None else self._shortfalls.get(status)
+            if found is not None and recovery in {"recovered", "counted"}:
+                self._explain(found, [(workflow_id, recovery)])
+                self._show(found)
 
     def _read_for(self, shortfall: Shortfall) -> None:
         status = shortfall.status
@@ -363,13 +373,20 @@ class Reconciler:
                 self._raise_baseline(status, shortfall.missing)
                 shortfall.corrected += shortfall.missing
                 shortfall.missing = 0
-        self._shown = replace(
-            self._shown, differences={**self._shown.differences, status: shortfall.missing}
-        )
+        self._show(shortfall)
+
+    def _show(self, shortfall: Shortfall) -> None:
+        differences = {**self._shown.differences, shortfall.status: shortfall.missing}
+        self._shown = replace(self._shown, differences=differences)
 
     def _reread(
         self, shortfall: Shortfall, walk: ListWalk, shown: WorkflowPage, baseline: Baseline
     ) -> list[tuple[str, Recovery]]:
+        sought = Sought(
+            since=baseline.since,
+            oldest=self._lists.service_wall() - self._terms.lookback,
+            youngest=shortfall.ended_by,
+        )
         return reread(
             walk,
             shown.workflows,
@@ -377,11 +394,7 @@ class Reconciler:
             books=self._books,
             clock=self._lists.clock,
             now=self._now,
-            sought=Sought(
-                since=baseline.since,
-                oldest=self._lists.service_wall() - self._terms.lookback,
-                youngest=shortfall.ended_by,
-            ),
+            sought=lambda _: sought,
             however_young=shortfall.passed_over or (),
         )
 

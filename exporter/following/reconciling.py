@@ -63,6 +63,8 @@ class Pace:
     """From a reading that was broken off to the next one; twice as long after each more, up to
     `again`."""
     longest_again: float = 6 * 3600.0
+    audit: float = 600.0
+    """From the beginning of one reading of the whole list to the next, where nothing is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +131,12 @@ class ListWalk:
 
     Args:
         pages: of the list, from its top on. They may show rows again.
+        is_proof: whether it must be known that it was read whole. That takes the ids of its rows.
     """
 
-    def __init__(self, pages: Iterator[WorkflowPage]) -> None:
+    def __init__(self, pages: Iterator[WorkflowPage], *, is_proof: bool = True) -> None:
         self._pages = pages
-        self._ids: set[str] | None = set()
+        self._ids: set[str] | None = set() if is_proof else None
         self.total: int | None = None
         """How long the list was when it was begun, as the service said."""
         self.over = False
@@ -312,6 +315,18 @@ def _has_ended(workflow: WorkflowSummary) -> bool:
 
 def _known(*stamps: float | None) -> list[float]:
     return [stamp for stamp in stamps if stamp is not None]
+
+
+def next_audit(began: float, now: float, pace: Pace, *, broken_off: bool) -> float:
+    """When the whole list is read the next time; monotonic seconds.
+
+    Args:
+        began: when the last reading did.
+        now: when it was over.
+        pace: how often.
+        broken_off: whether a page of it could not be had.
+    """
+    return now + pace.again if broken_off else max(now + pace.page, began + pace.audit)
 
 
 def counts_since(line: float | None, now: float) -> float:

@@ -50,8 +50,10 @@ class StatusLists(Protocol):
             ServiceError: no answer.
         """
 
-    def filtered(self, status: str, *, is_repeated: bool) -> Iterator[WorkflowPage]:
+    def filtered(self, status: str | None, *, is_repeated: bool) -> Iterator[WorkflowPage]:
         """The pages of the list of one status, from its newest on. They may show rows again.
+
+        None: the list of all.
 
         Unless it is repeated over and over, it goes on until the end is certain.
 
@@ -69,7 +71,7 @@ def reread(  # noqa: PLR0913 - all but two by name
     books: Books,
     clock: ServiceClock,
     now: Callable[[], Moment],
-    sought: Sought,
+    sought: Callable[[WorkflowSummary], Sought],
     however_young: Collection[str] = (),
 ) -> list[tuple[str, Recovery]]:
     """Have the ledger look at the rows of a page that can tell of something missed.
@@ -81,7 +83,7 @@ def reread(  # noqa: PLR0913 - all but two by name
         books: takes the rows.
         clock: the service's.
         now: both clocks.
-        sought: which of the rows.
+        sought: what a row must be like.
         however_young: ids of rows that are looked at though they seem too young.
 
     Returns:
@@ -89,9 +91,10 @@ def reread(  # noqa: PLR0913 - all but two by name
     """
     found: list[tuple[str, Recovery]] = []
     for workflow, seen in zip(rows, observations_of(account, rows, clock, now()), strict=True):
-        if sought.is_young(workflow) and workflow.id not in however_young:
+        terms = sought(workflow)
+        if terms.is_young(workflow) and workflow.id not in however_young:
             walk.passed_over.add(workflow.id)
-        elif not sought.is_old(workflow):
+        elif not terms.is_old(workflow):
             recovery = books.recover(seen)
             walk.unreadable += recovery == "untold"
             found.append((workflow.id, recovery))

@@ -6,11 +6,17 @@ from unittest.mock import Mock
 
 import pytest
 
-from exporter.comfycontrol import BadRequestError, NotFoundError, ServerFaultError
+from exporter.comfycontrol import (
+    BadRequestError,
+    NotFoundError,
+    ServerFaultError,
+    WorkflowSummary,
+)
 from exporter.following.reconciling import Pace
 from exporter.interfaces.observations import Status
 from exporter.ledger.store import MemoryStore, StoreError
 from tests.unit.following.reconciled import LOOKBACK, World
+from tests.unit.ledger.ledgers import T0, uuid
 
 
 def settled_world() -> World:
@@ -153,7 +159,7 @@ def test_a_total_that_is_wrong_once_says_nothing() -> None:
     for _ in range(6):
         next_round()
     assert world.differences == {}
-    assert [page for _, page in world.service.asked if page.size > 1] == []
+    assert [page for status, page in world.service.asked if status and page.size > 1] == []
 
 
 def test_what_cannot_be_explained_is_read_more_and_more_rarely() -> None:
@@ -189,6 +195,50 @@ def test_deleted_workflows_are_no_loss_and_hide_none_for_long() -> None:
     world.live([10])
     world.pass_(600)
     assert world.counted == {"completed": 4}
+
+
+def test_what_another_that_leaves_its_status_hides_from_the_totals_is_found() -> None:
+    world = settled_world()
+    world.missed = {10}
+    world.live([10])
+    del world.service.rows[2]
+    world.pass_(1300)
+    assert world.counted == {"completed": 4}
+    assert world.recovered == 1
+    assert world.differences == {}
+
+
+def test_a_run_of_a_row_from_before_the_line_that_ended_as_the_one_before_is_found() -> None:
+    world = World()
+    old = T0 - 3 * LOOKBACK
+    world.service.rows[1] = WorkflowSummary(
+        uuid(1), "failed", created_at=old, updated_at=old + 9, completed_at=old + 9
+    )
+    world.missed = {1}
+    world.live(range(10, 13))
+    world.pass_(1300)
+    assert world.counted == {"completed": 3}
+    world.service.run(1)
+    world.pass_(3)
+    world.service.finish(1, "failed")
+    world.pass_(1300)
+    assert world.counted == {"completed": 3, "failed": 1}
+    world.service.run(1)
+    world.pass_(3)
+    world.service.finish(1, "failed")
+    world.pass_(4 * 3600)
+    assert world.counted == {"completed": 3, "failed": 2}
+    assert world.recovered == 2
+
+
+def test_an_audit_takes_a_page_at_a_time_and_rests() -> None:
+    world = World()
+    world.live(range(500))
+    world.pass_(900)
+    world.service.asked.clear()
+    world.pass_(3600)
+    pages = [page for status, page in world.service.asked if status is None and page.size > 1]
+    assert 6 * 5 <= len(pages) <= 7 * 6
 
 
 def test_a_run_that_moved_from_one_status_to_another_unseen_is_found() -> None:

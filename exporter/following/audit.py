@@ -1,0 +1,116 @@
+"""Reads an account's whole list now and then, however well the totals agree.
+
+A total tells only how many. An outcome that was not counted does not show in it where, within the
+same comparison, a workflow of its status was deleted or ran again; nor where a run ended as the run
+before it did. Within the lookback the lister's sweep finds such a run. Older rows are read by
+nobody else.
+"""
+
+from collections.abc import Callable
+from math import inf
+
+from exporter.comfycontrol import WorkflowSummary
+from exporter.following.reconciling import ListTerms, ListWalk, Pace, Sought, next_audit
+from exporter.following.rereading import Books, StatusLists, reread
+from exporter.interfaces.observations import Moment, Recovery, Status, known_status
+
+
+class Audit:
+    """Reads a page when it is asked to, and says when the next one is due. For one thread.
+
+    Args:
+        account: its configured name.
+        lists: of the account, read in what the budget has to spare.
+        books: what was counted.
+        terms: of the account's list.
+        pace: how often the list is read whole.
+        list_read_at: when the lister last read it whole, Unix seconds; None: never since the start.
+        now: both clocks.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts it joins
+        self,
+        account: str,
+        lists: StatusLists,
+        books: Books,
+        *,
+        terms: ListTerms,
+        pace: Pace,
+        list_read_at: Callable[[], float | None],
+        now: Callable[[], Moment],
+    ) -> None:
+        self._account = account
+        self._lists = lists
+        self._books = books
+        self._terms = terms
+        self._pace = pace
+        self._list_read_at = list_read_at
+        self._now = now
+        self._walk: ListWalk | None = None
+        self._began = -inf
+        self._due_at = -inf
+
+    @property
+    def due_at(self) -> float:
+        """From when on a page should be read; monotonic seconds."""
+        return self._due_at
+
+    def read(self) -> list[tuple[Status | None, str, Recovery]]:
+        """Read a page.
+
+        Returns:
+            What became of its rows that were looked at: by status (None: one that nobody knows) and
+            id.
+
+        Raises:
+            Stopped: asked to end.
+            ServiceError: there is no going on. The next audit begins at the top.
+        """
+        now = self._now().monotonic
+        baselines = self._books.baselines(self._account)
+        if not baselines:
+            # Nothing was compared yet, so nobody knows what was there before anything counted.
+            self._due_at = now + self._pace.settle
+            return []
+        if self._walk is None:
+            self._began = now
+            self._walk = ListWalk(self._lists.filtered(None, is_repeated=False), is_proof=False)
+        walk = self._walk
+        try:
+            shown = walk.read()
+        finally:
+            if walk.over:
+                self._walk = None
+                self._due_at = next_audit(
+                    self._began, self._now().monotonic, self._pace, broken_off=walk.broken_off
+                )
+        if shown is None:
+            return []
+        wall = self._lists.service_wall()
+        read_at, now_wall = self._list_read_at(), self._now().wall
+        # What ended since the lister's last pass, or the last comparison but one, is found as ever.
+        found_as_ever = 2 * self._pace.every + max(0.0, now_wall - (read_at or 0.0))
+        # What cannot be compared has no baseline: the latest of the others is on the safe side.
+        latest = max(each.since for each in baselines.values())
+        since = {status: each.since for status, each in baselines.items()}
+        rows = shown.workflows
+        statuses = {row.id: known_status(row.status) for row in rows}
+
+        def sought(row: WorkflowSummary) -> Sought:
+            status = statuses[row.id]
+            return Sought(
+                since=latest if status is None else since.get(status, latest),
+                oldest=wall - self._terms.lookback,
+                youngest=wall - found_as_ever,
+            )
+
+        found = reread(
+            walk,
+            rows,
+            account=self._account,
+            books=self._books,
+            clock=self._lists.clock,
+            now=self._now,
+            sought=sought,
+        )
+        return [(statuses[identity], identity, recovery) for identity, recovery in found]
