@@ -12,6 +12,7 @@ real life.
 import argparse
 import importlib.resources
 import json
+import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -21,6 +22,7 @@ from typing import Any, Final
 
 import yaml
 
+from benchmarks.comparing import Comparison, Execution, compare, executions, is_countable
 from benchmarks.coverage.counted import CAUSE, Counted, read_counted
 from benchmarks.coverage.ours import FILE_VARIABLE, ROWS_VARIABLE
 from benchmarks.metrics import Metrics
@@ -45,14 +47,16 @@ STEADY_SECONDS: Final = 30.0
 OFF: Final[Mapping[str, Mapping[str, object]]] = {"reconciling": {"listing": {"reconcile": False}}}
 """By part: the configuration of the account that switches it off."""
 
-_STAMPS: Final = ("created_ms", "started_ms", "completed_ms")
+LONGEST_UNSEEN_SECONDS: Final = 900.0
+"""Real ones: within this time the whole list is read, so an end that stood longer was shown."""
+MOST_TOLD: Final = 20
+"""Ids with a difference of which all is told."""
 
-Outcomes = dict[str, Counter[str]]
-"""By id, how often it ended in which way."""
+_STAMPS: Final = ("created_ms", "started_ms", "completed_ms")
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run what the command line asks for. Exit status 1 where an end was not counted, or twice."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.day", description=__doc__)
     parser.add_argument("--workflows", type=int, default=2000, help="that arrive; default 2000")
     parser.add_argument("--speed", type=float, default=20.0, help="of the day; default 20")
@@ -87,11 +91,21 @@ def main() -> None:
                 environment=environment,
             )
             with running(exporter.program):
-                _live_through(simulator, exporter, file, arguments.workflows, arguments.patience)
+                _live_through(simulator, exporter, file, arguments)
                 truth = simulator.truth()
                 if arguments.truth is not None:
                     arguments.truth.write_text(json.dumps(truth), encoding="utf-8")
-                _tell(truth, read_counted(file), Metrics(exporter.scrape()[0]))
+                counted = read_counted(file)
+                found = compare(truth, counted, LONGEST_UNSEEN_SECONDS * arguments.speed)
+                metrics = Metrics(exporter.scrape()[0])
+                _tell(truth, counted, found)
+                _tell_more(truth, metrics)
+    shown = metrics.by("workflows_finished_total", "status")
+    ours = Counter(each.what for each in counted if each.what != CAUSE)
+    if any(shown.get(status, 0) != ours[status] for status in {*shown, *ours}):
+        sys.exit(f"/metrics shows {shown}")
+    if not found.holds:
+        sys.exit(1)
 
 
 def _day(workflows: int, speed: float) -> dict[str, Any]:
@@ -123,9 +137,9 @@ def _live_through(
     simulator: SimulatorProgram,
     exporter: ExporterProgram,
     file: Path,
-    workflows: int,
-    patience: float,
+    arguments: argparse.Namespace,
 ) -> None:
+    workflows, unseen = arguments.workflows, LONGEST_UNSEEN_SECONDS * arguments.speed
     began = time.monotonic()
     while Metrics(exporter.scrape()[0]).total("listing_last_success_timestamp_seconds") == 0:
         if time.monotonic() - began > FIRST_LOOK_SECONDS:
@@ -147,10 +161,10 @@ def _live_through(
     simulator.control("pause")
     print(f"{workflows} workflows arrived within {time.monotonic() - began:.0f} s", flush=True)
     ended = time.monotonic()
-    while time.monotonic() - ended < patience:
+    while time.monotonic() - ended < arguments.patience:
         truth, counted = simulator.truth(), read_counted(file)
         all_causes = _causes(counted) == sum(each.what == "failed" for each in counted)
-        if not _open(truth) and all_causes and not any(_differences(truth, counted)):
+        if not _open(truth) and all_causes and compare(truth, counted, unseen).holds:
             break
         _look(exporter)
     print(f"compared {time.monotonic() - ended:.0f} s after the last arrival")
@@ -164,14 +178,9 @@ def _look(exporter: ExporterProgram) -> None:
 
 
 def _is_over(truth: dict[str, Any], workflows: int) -> bool:
-    arrived = {each["id"] for each in _executions(truth) if not each["at_start"]}
-    first = {each["id"] for each in _executions(truth) if each["final_at_start"]}
+    arrived = {each["id"] for each in executions(truth) if not each["at_start"]}
+    first = {each["id"] for each in executions(truth) if each["final_at_start"]}
     return len(arrived - first) >= workflows
-
-
-def _executions(truth: dict[str, Any]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = [*truth["workflows"], *truth["gone"]]
-    return rows
 
 
 def _open(truth: dict[str, Any]) -> int:
@@ -179,118 +188,62 @@ def _open(truth: dict[str, Any]) -> int:
     return sum(each["status"] not in final for each in truth["workflows"])
 
 
-def _happened(truth: dict[str, Any]) -> Outcomes:
-    found: Outcomes = defaultdict(Counter)
-    for each in _executions(truth):
-        if each["told"]["outcome"] is not None and not each["final_at_start"]:
-            found[each["id"]][each["told"]["outcome"]] += 1
-    return found
-
-
-def _by_id(counted: Iterable[Counted]) -> Outcomes:
-    found: Outcomes = defaultdict(Counter)
-    for each in counted:
-        if each.what != CAUSE:
-            found[each.workflow_id][each.what] += 1
-    return found
-
-
-def _never_shown(truth: dict[str, Any], ours: Outcomes) -> list[dict[str, Any]]:
-    """Ends that no answer has carried, and none will: nobody could count them.
-
-    What was counted all the same is none of these.
-    """
-    left = {each: found - ours[each] for each, found in _happened(truth).items()}
-    unseen = []
-    for each in _executions(truth):
-        outcome = each["told"]["outcome"]
-        if outcome is None or each["final_at_start"] or each["shown"]:
-            continue
-        if each["stood_seconds"] is None:
-            continue  # it still can be asked for
-        if left[each["id"]][outcome] > 0:
-            left[each["id"]][outcome] -= 1
-            unseen.append(each)
-    return unseen
-
-
-def _differences(truth: dict[str, Any], counted: Iterable[Counted]) -> tuple[Outcomes, Outcomes]:
-    """By id, what of all that was shown is not counted, and what is counted and did not happen."""
-    happened, ours = _happened(truth), _by_id(counted)
-    unseen: Outcomes = defaultdict(Counter)
-    for each in _never_shown(truth, ours):
-        unseen[each["id"]][each["told"]["outcome"]] += 1
-    ids = happened.keys() | ours.keys()
-    lost = {
-        each: missing for each in ids if (missing := happened[each] - unseen[each] - ours[each])
-    }
-    doubles = {each: more for each in ids if (more := ours[each] - happened[each])}
-    return lost, doubles
-
-
 def _causes(counted: Iterable[Counted]) -> int:
     return sum(each.what == CAUSE for each in counted)
 
 
-def _tell(truth: dict[str, Any], counted: list[Counted], metrics: Metrics) -> None:
-    happened, ours = _happened(truth), _by_id(counted)
+def _tell(truth: dict[str, Any], counted: list[Counted], found: Comparison) -> None:
     account = truth["accounts"][ACCOUNT]
-    unseen = Counter(each["told"]["outcome"] for each in _never_shown(truth, ours))
+    unseen = Counter(each["told"]["outcome"] for each in found.never_shown)
+    ours = Counter(each.what for each in counted if each.what != CAUSE)
     print(f"{'status':<12}{'truth':>8}{'never shown':>13}{'counted':>9}{'difference':>12}")
-    finished = metrics.by("workflows_finished_total", "status")
-    statuses = sorted(
-        {*account["outcomes"], *(status for each in ours.values() for status in each)}
-    )
-    for status in statuses:
+    for status in sorted({*account["outcomes"], *ours}):
         real, hidden = account["outcomes"].get(status, 0), unseen[status]
-        shown = finished.get(status, 0.0)
-        print(f"{status:<12}{real:>8}{hidden:>13}{shown:>9.0f}{shown - real + hidden:>+12.0f}")
-    runs = Counter(each["id"] for each in _executions(truth))
+        told = ours[status]
+        print(f"{status:<12}{real:>8}{hidden:>13}{told:>9}{told - real + hidden:>+12}")
+    runs = Counter(each["id"] for each in executions(truth))
     print(f"executions of settled ids: {sum(count - 1 for count in runs.values())}")
-    stood = sorted(each["stood_seconds"] for each in _never_shown(truth, ours))
-    print(f"never shown: {len(stood)}", end="; each could be asked for, in seconds of the day: ")
+    stood = sorted(each["stood_seconds"] for each in found.never_shown)
+    print(f"never shown: {len(stood)}, at most {found.most_never_shown}", end="; ")
+    print("each could be asked for, in seconds of the day: ", end="")
     print(", ".join(f"{seconds:.0f}" for seconds in stood) or "none")
-    lost, doubles = _differences(truth, counted)
-    print(f"lost: {sum(each.total() for each in lost.values())} of {len(lost)} ids", end="; ")
-    print(f"doubles: {sum(each.total() for each in doubles.values())} of {len(doubles)} ids")
-    for word, which in (("lost", lost), ("double", doubles)):
-        for identity, what in sorted(which.items())[:20]:
-            print(f"  {word} {identity}: {dict(what)}, of {dict(happened[identity])}")
-            for each in (row for row in _executions(truth) if row["id"] == identity):
-                print(
-                    "    " + "  ".join(f"{key[:-3]} {each[key]}" for key in _STAMPS),
-                    each["status"],
-                    "" if each["shown"] else "never shown",
-                )
-    _tell_ways(truth, counted)
+    print(f"lost: {len(found.lost)}; doubles: {len(found.doubles)}")
+    identities = dict.fromkeys(
+        [each["id"] for each in found.lost] + [one.workflow_id for one in found.doubles]
+    )
+    for identity in list(identities)[:MOST_TOLD]:
+        print(f"  {identity}")
+        for each in (row for row in executions(truth) if row["id"] == identity):
+            stamps = "  ".join(f"{key[:-3]} {each[key]}" for key in _STAMPS)
+            shown = "" if each["shown"] else "never shown"
+            print(f"    {stamps}", each["status"], shown, "LOST" if each in found.lost else "")
+        for one in (one for one in counted if one.workflow_id == identity):
+            print(f"    counted {one.wall:.0f} {one.what} by {one.way}, end {one.end}", end="")
+            print(" DOUBLE" if one in found.doubles else "")
+    _tell_ways(truth, found)
     print(f"causes: {_causes(counted)}", end="")
-    _tell_more(truth, metrics)
 
 
-def _tell_ways(truth: dict[str, Any], counted: Iterable[Counted]) -> None:
+def _tell_ways(truth: dict[str, Any], found: Comparison) -> None:
     """Print by what each kind of outcome was found, and how many were not."""
-    found: dict[str, Counter[str]] = defaultdict(Counter)
-    outcomes: dict[str, list[Counted]] = defaultdict(list)
-    for each in counted:
-        if each.what != CAUSE:
-            outcomes[each.workflow_id].append(each)
-    runs: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in _executions(truth):
+    counted = {(each["id"], each["execution"]): one for each, one in found.ways}
+    runs: dict[str, list[Execution]] = defaultdict(list)
+    for row in executions(truth):
         runs[row["id"]].append(row)
-    for identity, rows in runs.items():
+    kinds: dict[str, Counter[str]] = defaultdict(Counter)
+    for rows in runs.values():
+        rows.sort(key=lambda row: int(row["execution"]))
         for number, row in enumerate(rows):
-            outcome = row["told"]["outcome"]
-            if outcome is None or row["final_at_start"]:
+            if not is_countable(row):
                 continue
             kind = "first run"
             if number:
-                is_alike = rows[number - 1]["told"]["outcome"] == outcome
+                before = rows[number - 1]["told"]["outcome"]
+                is_alike = before == row["told"]["outcome"]
                 kind = f"run again, ended {'as before' if is_alike else 'otherwise'}"
-            of_it = [each for each in outcomes[identity] if each.what == outcome]
-            if of_it:
-                outcomes[identity].remove(of_it[0])
-            found[kind][of_it[0].way if of_it else "not counted"] += 1
-    for kind, ways in sorted(found.items()):
+            one = counted[row["id"], row["execution"]]
+            kinds[kind]["not counted" if one is None else one.way] += 1
+    for kind, ways in sorted(kinds.items()):
         told = ", ".join(f"{way} {count}" for way, count in ways.most_common())
         print(f"{kind}: {told}")
 

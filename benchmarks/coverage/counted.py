@@ -22,6 +22,8 @@ class Counted:
     """A final status, or `CAUSE`."""
     way: str = ""
     """By what it was found, where the follower tells."""
+    end: float | None = None
+    """The stamp of the end with which it was told, Unix seconds, where the follower tells."""
 
 
 class CountedLog:
@@ -31,9 +33,9 @@ class CountedLog:
         self._file = path.open("w", encoding="ascii", buffering=1)
         self._lock = threading.Lock()
 
-    def add(self, workflow_id: str, what: str, way: str = "") -> None:
+    def add(self, workflow_id: str, what: str, way: str = "", end: float | None = None) -> None:
         """Note that this was counted just now."""
-        line = json.dumps([time.time(), workflow_id, what, way])
+        line = json.dumps([time.time(), workflow_id, what, way, end])
         with self._lock:
             self._file.write(line + "\n")
 

@@ -19,7 +19,7 @@ from benchmarks.coverage.counted import CAUSE, CountedLog
 from exporter.cli import main
 from exporter.following.lister import Lister
 from exporter.following.open_looks import OpenLooks
-from exporter.interfaces.observations import Observation
+from exporter.interfaces.observations import Observation, Recovery
 from exporter.ledger import tracker
 from exporter.ledger.counting import CountingRules
 from exporter.ledger.facts import Fact, Failed, Finished, Ignored
@@ -49,11 +49,19 @@ def tell_ways() -> None:
     observe = Ledger.observe
 
     def observe_by(self: Ledger, observation: Observation) -> bool:
+        _here.end = observation.completed_at
         if getattr(_here, "way", ""):
             return observe(self, observation)
         return bool(_within(observation.via, observe)(self, observation))
 
     Ledger.observe = observe_by  # type: ignore[method-assign]
+    recover = Ledger.recover
+
+    def recover_by(self: Ledger, observation: Observation) -> Recovery:
+        _here.end = observation.completed_at
+        return recover(self, observation)
+
+    Ledger.recover = recover_by  # type: ignore[method-assign]
 
 
 def _within(way: str, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -82,7 +90,8 @@ def write_down(log: CountedLog) -> None:
     ) -> None:
         count(self, account, workflow_id, fact, wall, slices)
         if isinstance(fact, Finished):
-            log.add(workflow_id, fact.status.value, getattr(_here, "way", ""))
+            way, end = getattr(_here, "way", ""), getattr(_here, "end", None)
+            log.add(workflow_id, fact.status.value, way, end)
         elif isinstance(fact, Failed):
             log.add(workflow_id, CAUSE)
 
