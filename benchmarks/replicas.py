@@ -24,13 +24,14 @@ from benchmarks.processes import ACCOUNT, TOKEN, Program, free_port, running
 from exporter.app.app import clocks
 from exporter.budget.sliding_window import Limit
 from exporter.interfaces.observations import Status
+from exporter.ledger.forms import CounterName, Labels
 from exporter.ledger.postgres.leases import know, take
 from exporter.ledger.postgres.link import Link
 from exporter.ledger.postgres.permits import PostgresPermits
 from exporter.ledger.postgres.store import PostgresStore
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.store import Batch, Store
-from exporter.ledger.totals import CounterName, CounterTotal, Labels
+from exporter.ledger.totals import CounterTotal
 from exporter.ledger.workflow import Workflow
 from tests.postgres import DURABLE, Server, serving
 

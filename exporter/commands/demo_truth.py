@@ -16,6 +16,7 @@ from rich.text import Text
 
 from exporter.history.words import NOT_COUNTED
 from exporter.interfaces.views import WorkflowStory
+from exporter.ledger.forms import COUNTERS
 from exporter.metrics.reading import Reading
 from exporter.simulator import Truth
 
@@ -134,8 +135,9 @@ class AgainstTruth:
 
 def _counted(reading: Reading) -> Outcomes:
     counted: Counter[tuple[str, str]] = Counter()
-    for (account, status, *_), total in reading.ledger.totals.counters_named("finished"):
-        counted[account, status] += int(total.value)
+    for kept, total in reading.ledger.totals.counters_named("finished"):
+        labels = COUNTERS["finished"].named(kept)
+        counted[labels["account"], labels["status"]] += int(total.value)
     return counted
 
 

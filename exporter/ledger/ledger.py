@@ -27,6 +27,7 @@ from exporter.interfaces.observations import (
 from exporter.ledger import holding, recovering, tracker
 from exporter.ledger.counting import CountingRules
 from exporter.ledger.facts import Dropped, Fact, Finished, Ignored
+from exporter.ledger.forms import COUNTERS
 from exporter.ledger.holding import Counted
 from exporter.ledger.keeping import Keeping
 from exporter.ledger.memory import Memory
@@ -443,8 +444,9 @@ class Ledger:
         with self._lock:
             counted = dict.fromkeys(DOCUMENTED_ENDS, 0)
             for labels, total in self._memory.totals.counters_named("finished"):
-                if labels[0] == account and labels[1] in counted:
-                    counted[Status(labels[1])] += int(total.value)
+                named = COUNTERS["finished"].named(labels)
+                if named["account"] == account and named["status"] in counted:
+                    counted[Status(named["status"])] += int(total.value)
             for workflow in self._memory.holding():
                 for fact, _ in () if workflow.held is None else workflow.held.facts:
                     if workflow.account == account and isinstance(fact, Finished):

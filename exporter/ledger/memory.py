@@ -7,6 +7,7 @@ from math import inf
 from typing import Any, Final
 
 from exporter.interfaces.observations import Baseline, Moment, Status
+from exporter.ledger.forms import HistogramName
 from exporter.ledger.room import waits_to_be_seen
 from exporter.ledger.store import (
     AccountMarks,
@@ -18,7 +19,7 @@ from exporter.ledger.store import (
     RestoredState,
     WorkflowKey,
 )
-from exporter.ledger.totals import HistogramName, Totals
+from exporter.ledger.totals import Totals
 from exporter.ledger.workflow import Workflow
 
 CLOSED_REMEMBERED: Final = 20_000

@@ -7,17 +7,11 @@ from typing import Any, Final, TypeVar, get_args
 
 from exporter.interfaces.observations import Baseline, Moment, Source, Status
 from exporter.ledger.facts import SLICED, SlicedFact
+from exporter.ledger.forms import CounterName, HistogramName, Labels
 from exporter.ledger.phases import Entry
 from exporter.ledger.slicing import Slices
 from exporter.ledger.store import AccountMarks
-from exporter.ledger.totals import (
-    CounterName,
-    CounterTotal,
-    Exemplar,
-    HistogramName,
-    HistogramTotal,
-    Labels,
-)
+from exporter.ledger.totals import CounterTotal, Exemplar, HistogramTotal
 from exporter.ledger.words import UnknownWordError, unknown_of, words_of_total
 from exporter.ledger.workflow import Held, Phase, Workflow
 

@@ -130,10 +130,10 @@ def values_of(labels: Sequence[str]) -> Mapping[str, str]:
     return dict(label.split("=", 1) for label in labels)
 
 
-def shown(slices: Mapping[str, str | None], rules: Sequence[SliceRule]) -> tuple[str, ...]:
-    """The values of the slices that are configured now, in their order.
+def shown(slices: Mapping[str, str | None], rules: Sequence[SliceRule]) -> dict[str, str]:
+    """The slices that are configured now, by label, in their order.
 
     Whatever nothing was decided about, or matched nothing, has the default. What was decided about
     labels that are configured no more is left out.
     """
-    return tuple(slices.get(rule.label) or rule.default for rule in rules)
+    return {rule.label: slices.get(rule.label) or rule.default for rule in rules}

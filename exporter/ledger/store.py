@@ -11,15 +11,9 @@ from math import inf
 from typing import Protocol
 
 from exporter.interfaces.observations import Baseline, Status
+from exporter.ledger.forms import CounterName, HistogramName, Labels
 from exporter.ledger.room import DEFAULT_MOST_OPEN
-from exporter.ledger.totals import (
-    CounterName,
-    CounterTotal,
-    HistogramName,
-    HistogramTotal,
-    Labels,
-    Shown,
-)
+from exporter.ledger.totals import CounterTotal, HistogramTotal, Shown
 from exporter.ledger.workflow import Workflow
 
 WorkflowKey = tuple[str, str]

@@ -6,9 +6,9 @@ The names here are the ledger's own; `exporter.metrics.catalogue` gives them the
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, assert_never, get_args
+from typing import Final, assert_never
 
-from exporter.interfaces.observations import DOCUMENTED_ENDS, DropReason, Source, Status
+from exporter.interfaces.observations import Status
 from exporter.ledger.facts import (
     Discovered,
     Dropped,
@@ -17,72 +17,28 @@ from exporter.ledger.facts import (
     Failed,
     Finished,
     Ignored,
-    IgnoreReason,
     OutputsMade,
     PhasePassed,
     Ran,
     Recovered,
     Started,
 )
+from exporter.ledger.forms import (
+    COUNTERS,
+    HISTOGRAMS,
+    CounterName,
+    HistogramName,
+    Labels,
+    PhaseResult,
+    form_of,
+)
 from exporter.ledger.new_series import NewSeries, SeriesKey
-from exporter.ledger.phases import PHASES
-from exporter.ledger.slicing import OTHER, SliceLabels, SliceRule, Slices, labels_of, values_of
-
-CounterName = Literal[
-    "discovered",
-    "finished",
-    "failures",
-    "outputs",
-    "dropped",
-    "recovered",
-    "ignored",
-    "label_overflow",
-    "slice_overflow",
-    "failed_in_a_row",
-    "phases",
-]
-HistogramName = Literal["entry_queue_position", "time_to_start", "run_duration", "phase_duration"]
-PhaseResult = Literal["measured", "uncertain"]
+from exporter.ledger.slicing import OTHER, SliceLabels, SliceRule, Slices, labels_of
 
 UNKNOWN: Final = "unknown"
 """The label value where the service gave none."""
 MOST_IN_A_ROW: Final = 100
 """Failures in a row are counted up to this: more say no more."""
-
-Labels = tuple[str, ...]
-"""Label values, the account first, then in the order that the catalogue names, then `SliceLabels`.
-"""
-
-FIXED_LABELS: Final[Mapping[CounterName, Sequence[Labels]]] = {
-    "discovered": [(source,) for source in get_args(Source)],
-    "finished": [(status.value,) for status in DOCUMENTED_ENDS],
-    "outputs": [()],
-    "dropped": [(reason,) for reason in get_args(DropReason)],
-    "recovered": [()],
-    "ignored": [(reason,) for reason in get_args(IgnoreReason)],
-    "label_overflow": [("node_type",), ("exception_type",)],
-    "failed_in_a_row": [()],
-    "phases": [(result,) for result in get_args(PhaseResult)],
-}
-"""Label sets known beforehand, without the account: they stand at 0 from the start."""
-
-
-SLICED_COUNTERS: Final[Mapping[CounterName, int]] = {
-    "finished": 1,
-    "failures": 2,
-    "outputs": 0,
-    "phases": 1,
-}
-SLICED_HISTOGRAMS: Final[Mapping[HistogramName, int]] = {
-    "entry_queue_position": 0,
-    "time_to_start": 0,
-    "run_duration": 1,
-    "phase_duration": 1,
-}
-"""Totals that slices divide, with how many labels stand between the account and the slices."""
-_SLICED: Final[Mapping[str, int]] = {
-    str(name): fixed for of in (SLICED_COUNTERS, SLICED_HISTOGRAMS) for name, fixed in of.items()
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,15 +235,13 @@ class Totals:
 
         Those of its others that are not announced are visible from now on.
         """
-        for name, label_sets in FIXED_LABELS.items():
-            for labels in label_sets:
-                self.counters.setdefault((name, (account, *labels)), CounterTotal())
-        self._known_histogram("entry_queue_position", (account,))
-        self._known_histogram("time_to_start", (account,))
-        for status in DOCUMENTED_ENDS:
-            self._known_histogram("run_duration", (account, status.value))
-        for phase in PHASES:
-            self._known_histogram("phase_duration", (account, phase.value))
+        for counter, form in COUNTERS.items():
+            for labels in form.known:
+                self.counters.setdefault((counter, (account, *labels)), CounterTotal())
+        for histogram, form in HISTOGRAMS.items():
+            for labels in form.known:
+                key = histogram, (account, *labels)
+                self.histograms.setdefault(key, HistogramTotal(self._buckets.of(histogram)))
         self._note_numbered(self._new.appear_again(account))
 
     # Slices -----------------------------------------------------------------------------------
@@ -300,29 +254,28 @@ class Totals:
         if len(known - {rule.default}) < rule.values:
             known.add(value)
             return value
-        self._count("slice_overflow", (account, rule.label))
+        self._count("slice_overflow", account, label=rule.label)
         return OTHER
 
     def open_overflows(self, account: str) -> None:
         """Let the overflow of every slice of an account stand at 0."""
         for rule in self._slices:
-            self.counters.setdefault(("slice_overflow", (account, rule.label)), CounterTotal())
+            labels = COUNTERS["slice_overflow"].kept(account, label=rule.label)
+            self.counters.setdefault(("slice_overflow", labels), CounterTotal())
 
     def open_slices(self, account: str, slices: Slices) -> None:
         """A workflow has these: let the counts that they will have appear, at 0."""
         self._note_slices(account, dict(slices))
         labels = labels_of(slices)
-        if not labels or ("outputs", (account, *labels)) in self.counters:
+        if not labels or ("outputs", COUNTERS["outputs"].kept(account, labels)) in self.counters:
             return
-        for status in DOCUMENTED_ENDS:
-            self._count("finished", (account, status.value, *labels), amount=0.0)
-        self._count("outputs", (account, *labels), amount=0.0)
-        self._histogram("entry_queue_position", (account, *labels))
-        self._histogram("time_to_start", (account, *labels))
-        for phase in PHASES:
-            self._histogram("phase_duration", (account, phase.value, *labels))
-        for result in get_args(PhaseResult):
-            self._count("phases", (account, result, *labels), amount=0.0)
+        for counter, form in COUNTERS.items():
+            for known in form.known if form.sliced else ():
+                self._add(counter, (account, *known, *labels), 0.0)
+        for histogram, form in HISTOGRAMS.items():
+            # How long runs last by slices has a series once there was a run.
+            for known in form.known if form.sliced and histogram != "run_duration" else ():
+                self._histogram(histogram, (account, *known, *labels))
 
     def sliced_by(self) -> set[str]:
         """The labels of all slices under which anything was ever counted."""
@@ -334,9 +287,7 @@ class Totals:
                 self._slice_values.setdefault((account, label), set()).add(str(value))
 
     def _note_slice_labels(self, name: CounterName | HistogramName, labels: Labels) -> None:
-        fixed = _SLICED.get(name)
-        if fixed is not None:
-            self._note_slices(labels[0], values_of(labels[1 + fixed :]))
+        self._note_slices(labels[0], form_of(name).slices(labels))
 
     # Counting ---------------------------------------------------------------------------------
 
@@ -355,30 +306,32 @@ class Totals:
 
         match fact:
             case Discovered(source):
-                self._count("discovered", (account, source))
+                self._count("discovered", account, source=source)
             case EnteredQueue(position):
-                self._observe("entry_queue_position", (account, *slices), exemplar(position))
+                self._observe("entry_queue_position", account, slices, exemplar(position))
             case PhasePassed():
                 self._phase(account, fact, slices, exemplar)
             case Started(seconds):
-                self._observe("time_to_start", (account, *slices), exemplar(seconds))
+                self._observe("time_to_start", account, slices, exemplar(seconds))
             case Finished(status, ran):
-                self._count("finished", (account, status.value, *slices), exemplar(1.0))
+                self._count("finished", account, slices, exemplar(1.0), status=status.value)
                 self._note_row(account, status)
                 if ran is not None:
-                    self._observe("run_duration", (account, status.value, *slices), exemplar(ran))
+                    self._observe(
+                        "run_duration", account, slices, exemplar(ran), status=status.value
+                    )
             case Ran(status, ran):
-                self._observe("run_duration", (account, status.value, *slices), exemplar(ran))
+                self._observe("run_duration", account, slices, exemplar(ran), status=status.value)
             case Failed():
                 self._failure(account, fact, slices, exemplar(1.0))
             case OutputsMade(count):
-                self._count("outputs", (account, *slices), amount=count)
+                self._count("outputs", account, slices, amount=count)
             case Dropped(reason):
-                self._count("dropped", (account, reason))
+                self._count("dropped", account, reason=reason)
             case Recovered():
-                self._count("recovered", (account,))
+                self._count("recovered", account)
             case Ignored(why):
-                self._count("ignored", (account, why))
+                self._count("ignored", account, reason=why)
             case _:
                 assert_never(fact)
 
@@ -440,7 +393,7 @@ class Totals:
         return True
 
     def counters_named(self, name: CounterName) -> Iterator[tuple[Labels, CounterTotal]]:
-        """The series of one counter."""
+        """The series of one counter; its `Form` tells what its labels are."""
         return ((labels, t) for (of, labels), t in self.counters.items() if of == name)
 
     def histograms_named(self, name: HistogramName) -> Iterator[tuple[Labels, HistogramTotal]]:
@@ -454,7 +407,10 @@ class Totals:
         """
         if status not in {Status.COMPLETED, Status.FAILED}:
             return
-        key: tuple[CounterName, Labels] = ("failed_in_a_row", (account,))
+        key: tuple[CounterName, Labels] = (
+            "failed_in_a_row",
+            COUNTERS["failed_in_a_row"].kept(account),
+        )
         total = self.counters.setdefault(key, CounterTotal())
         value = min(total.value + 1, MOST_IN_A_ROW) if status is Status.FAILED else 0.0
         if value != total.value:
@@ -468,7 +424,7 @@ class Totals:
         exception = self._capped(
             account, "exception_type", cause.exception_type or UNKNOWN, self._caps.exception_types
         )
-        self._count("failures", (account, node, exception, *slices), exemplar)
+        self._count("failures", account, slices, exemplar, node_type=node, exception_type=exception)
 
     def _phase(
         self,
@@ -478,34 +434,41 @@ class Totals:
         exemplar: Callable[[float], Exemplar],
     ) -> None:
         result: PhaseResult = "uncertain" if passed.seconds is None else "measured"
-        self._count("phases", (account, result, *slices))
+        self._count("phases", account, slices, result=result)
         if passed.seconds is not None:
-            labels = (account, passed.phase.value, *slices)
-            self._observe("phase_duration", labels, exemplar(passed.seconds))
+            seen = exemplar(passed.seconds)
+            self._observe("phase_duration", account, slices, seen, phase=passed.phase.value)
 
     def _capped(self, account: str, label: str, value: str, cap: int) -> str:
         """The value itself, or `other` once the account has shown `cap` other values of it."""
         known = self._values.get((account, label), ())
         if value in known or value in {UNKNOWN, OTHER} or len(known) < cap:
             return value
-        self._count("label_overflow", (account, label))
+        self._count("label_overflow", account, label=label)
         return OTHER
 
     def _note_values(self, name: CounterName, labels: Labels) -> None:
         self._note_slice_labels(name, labels)
         if name != "failures":
             return
-        account, *values = labels[:3]
-        for label, value in zip(("node_type", "exception_type"), values, strict=True):
-            if value not in {UNKNOWN, OTHER}:
-                self._values.setdefault((account, label), set()).add(value)
+        named = COUNTERS["failures"].named(labels)
+        for label in ("node_type", "exception_type"):
+            if named[label] not in {UNKNOWN, OTHER}:
+                self._values.setdefault((named["account"], label), set()).add(named[label])
 
     def _count(
         self,
         name: CounterName,
-        labels: Labels,
+        account: str,
+        slices: SliceLabels = (),
         exemplar: Exemplar | None = None,
         amount: float = 1.0,
+        **labels: str,
+    ) -> None:
+        self._add(name, COUNTERS[name].kept(account, slices, **labels), amount, exemplar)
+
+    def _add(
+        self, name: CounterName, labels: Labels, amount: float, exemplar: Exemplar | None = None
     ) -> None:
         total = self.counters.get((name, labels))
         if total is None:
@@ -517,8 +480,16 @@ class Totals:
         if exemplar is not None:
             total.exemplar = exemplar
 
-    def _observe(self, name: HistogramName, labels: Labels, exemplar: Exemplar) -> None:
-        self._histogram(name, labels).observe(exemplar.value, exemplar)
+    def _observe(
+        self,
+        name: HistogramName,
+        account: str,
+        slices: SliceLabels,
+        exemplar: Exemplar,
+        **labels: str,
+    ) -> None:
+        total = self._histogram(name, HISTOGRAMS[name].kept(account, slices, **labels))
+        total.observe(exemplar.value, exemplar)
 
     def _histogram(self, name: HistogramName, labels: Labels) -> HistogramTotal:
         total = self.histograms.get((name, labels))
@@ -527,9 +498,6 @@ class Totals:
             self._new.appear((name, labels), total)
         self._changed_histograms.add((name, labels))
         return total
-
-    def _known_histogram(self, name: HistogramName, labels: Labels) -> None:
-        self.histograms.setdefault((name, labels), HistogramTotal(self._buckets.of(name)))
 
     def _begin_anew(self) -> list[HistogramName]:
         """Let histograms with other buckets than the configured ones start at 0; their names."""

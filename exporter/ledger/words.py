@@ -11,15 +11,7 @@ from typing import Final, get_args
 
 from exporter.interfaces.observations import DropReason, Source, Status
 from exporter.ledger.facts import SLICED, Finished, IgnoreReason, PhasePassed, Ran
-from exporter.ledger.totals import (
-    FIXED_LABELS,
-    SLICED_COUNTERS,
-    SLICED_HISTOGRAMS,
-    CounterName,
-    HistogramName,
-    Labels,
-    PhaseResult,
-)
+from exporter.ledger.forms import COUNTERS, HISTOGRAMS, Form, Labels, PhaseResult
 from exporter.ledger.workflow import Held, Phase
 
 KEPT_WORDS: Final[tuple[Mapping[str, list[str]], ...]] = (
@@ -62,35 +54,13 @@ KEPT_WORDS: Final[tuple[Mapping[str, list[str]], ...]] = (
 with what the code stores. Words of a step that was released are never changed; a new one needs a
 new step, be its SQL empty."""
 
-COUNTER_LABELS: Final[Mapping[CounterName, tuple[str, ...]]] = {
-    "discovered": ("source",),
-    "finished": ("status",),
-    "failures": ("node_type", "exception_type"),
-    "outputs": (),
-    "dropped": ("drop reason",),
-    "recovered": (),
-    "ignored": ("ignore reason",),
-    "label_overflow": ("capped label",),
-    "slice_overflow": ("slice",),
-    "failed_in_a_row": (),
-    "phases": ("phase result",),
-}
-HISTOGRAM_LABELS: Final[Mapping[HistogramName, tuple[str, ...]]] = {
-    "entry_queue_position": (),
-    "time_to_start": (),
-    "run_duration": ("status",),
-    "phase_duration": ("status",),
-}
-"""By total, what its labels after the account hold. Labels of a kind that is in no list of words
-are the service's own, and may be anything."""
-
 _VALUES: Final[Mapping[str, tuple[str, ...]]] = {
     "source": get_args(Source),
     "phase": get_args(Phase),
     "status": tuple(status.value for status in Status),
     "drop reason": get_args(DropReason),
     "ignore reason": get_args(IgnoreReason),
-    "capped label": tuple(label for (label,) in FIXED_LABELS["label_overflow"]),
+    "capped label": tuple(label for (label,) in COUNTERS["label_overflow"].known),
     "mark": ("announced",),
     "label": ("slice",),
     "phase result": get_args(PhaseResult),
@@ -126,10 +96,11 @@ def words_of_total(kind: str, name: str, labels: Labels) -> frozenset[str]:
 
     Of one that this version does not know, only that.
     """
-    kinds = _LABELS.get((kind, name))
-    fixed, slices = labels[1 : 1 + len(kinds or ())], labels[1 + len(kinds or ()) :]
-    may_be_sliced = (kind, name) in _SLICED and all("=" in label for label in slices)
-    if kinds is None or len(kinds) != len(fixed) or (slices and not may_be_sliced):
+    form = _FORMS.get((kind, name))
+    kinds = () if form is None else tuple(form.labels.values())
+    fixed, slices = labels[1 : 1 + len(kinds)], labels[1 + len(kinds) :]
+    may_be_sliced = form is not None and form.sliced and all("=" in label for label in slices)
+    if form is None or len(kinds) != len(fixed) or (slices and not may_be_sliced):
         return frozenset([f"{kind} {name} with other labels"])
     words = [
         f"{label_kind} {value}"
@@ -138,26 +109,21 @@ def words_of_total(kind: str, name: str, labels: Labels) -> frozenset[str]:
     ]
     if slices:
         words.append("label slice")
-    return frozenset([f"{kind} {_form(name, kinds)}", *words])
+    return frozenset([f"{kind} {_word(name, form)}", *words])
 
 
-def _form(name: str, kinds: tuple[str, ...]) -> str:
-    return f"{name}({', '.join(kinds)})"
+def _word(name: str, form: Form) -> str:
+    return f"{name}({', '.join(form.labels.values())})"
 
 
-_LABELS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
-    **{("counter", name): COUNTER_LABELS[name] for name in get_args(CounterName)},
-    **{("histogram", name): HISTOGRAM_LABELS[name] for name in get_args(HistogramName)},
+_FORMS: Final[Mapping[tuple[str, str], Form]] = {
+    **{("counter", name): form for name, form in COUNTERS.items()},
+    **{("histogram", name): form for name, form in HISTOGRAMS.items()},
 }
-
-_SLICED: Final = frozenset(
-    [("counter", str(name)) for name in SLICED_COUNTERS]
-    + [("histogram", str(name)) for name in SLICED_HISTOGRAMS]
-)
 
 WORDS: Final = frozenset(
     [f"{kind} {value}" for kind, values in _VALUES.items() for value in values]
-    + [f"{kind} {_form(name, kinds)}" for (kind, name), kinds in _LABELS.items()]
+    + [f"{kind} {_word(name, form)}" for (kind, name), form in _FORMS.items()]
 )
 """Every word that this version stores, with what it is: `source pushed`."""
 

@@ -55,7 +55,7 @@ class Metric:
 def _budget(
     value: Callable[[BudgetReading], float],
 ) -> Callable[[Reading], Iterator[Sample]]:
-    return lambda scrape: (Sample((b.address,), value(b)) for b in scrape.budgets)
+    return lambda scrape: (Sample({"address": b.address}, value(b)) for b in scrape.budgets)
 
 
 _NO_RUNNERS: Final = (
@@ -585,7 +585,14 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "What is running; always 1.",
         "1",
         lambda scrape: [
-            Sample((scrape.build.version, scrape.build.revision, scrape.build.python_version), 1.0)
+            Sample(
+                {
+                    "version": scrape.build.version,
+                    "revision": scrape.build.revision,
+                    "python_version": scrape.build.python_version,
+                },
+                1.0,
+            )
         ],
     ),
     Metric(
@@ -595,7 +602,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         (),
         "1: the configuration in use is the one last read.",
         "0 or 1",
-        lambda scrape: [Sample((), float(scrape.config.last_reload_successful))],
+        lambda scrape: [Sample({}, float(scrape.config.last_reload_successful))],
     ),
     Metric(
         "comfycontrol_exporter_config_last_reload_success_timestamp_seconds",
@@ -604,7 +611,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         (),
         "When the configuration in use was read.",
         "Unix seconds",
-        lambda scrape: [Sample((), scrape.config.last_reload_success_at)],
+        lambda scrape: [Sample({}, scrape.config.last_reload_success_at)],
     ),
     Metric(
         "comfycontrol_exporter_config_hash",
@@ -697,7 +704,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         (),
         "How often the ledger could not be read or kept on disk.",
         "errors",
-        lambda scrape: [Sample((), scrape.ledger.errors)],
+        lambda scrape: [Sample({}, scrape.ledger.errors)],
     ),
     Metric(
         "comfycontrol_exporter_ledger_regressions_total",

@@ -47,27 +47,40 @@ class ReadingCollector(Collector):
 def family_of(
     metric: Metric, samples: Iterable[Sample], slices: Sequence[SliceRule] = ()
 ) -> Family:
-    """One metric's family with these samples."""
+    """One metric's family with these samples.
+
+    Raises:
+        TypeError: a sample has other labels than the catalogue says, or is of another type.
+    """
     labels = (*metric.labels, *(rule.label for rule in slices if metric.sliced))
     unit = _UNIT if metric.family.endswith("_" + _UNIT) else ""
     if metric.type == "counter":
         counter = CounterMetricFamily(metric.name, metric.help, labels=labels, unit=unit)
         for sample in samples:
             exemplar = _exemplar(sample.exemplar) if metric.exemplars else None
-            counter.add_metric(sample.labels, _number(sample), exemplar=exemplar)
+            counter.add_metric(_values(sample, metric, labels), _number(sample), exemplar=exemplar)
         return counter
     if metric.type == "gauge":
         gauge = GaugeMetricFamily(metric.name, metric.help, labels=labels, unit=unit)
         for sample in samples:
-            gauge.add_metric(sample.labels, _number(sample))
+            gauge.add_metric(_values(sample, metric, labels), _number(sample))
         return gauge
     histogram = HistogramMetricFamily(metric.name, metric.help, labels=labels, unit=unit)
     for sample in samples:
         total = sample.value
         if not isinstance(total, HistogramTotal):
             raise TypeError(f"{metric.name} is a histogram and was read as a number")
-        histogram.add_metric(sample.labels, _buckets(total, metric), sum_value=total.sum)
+        histogram.add_metric(
+            _values(sample, metric, labels), _buckets(total, metric), sum_value=total.sum
+        )
     return histogram
+
+
+def _values(sample: Sample, metric: Metric, labels: Sequence[str]) -> list[str]:
+    """The values of a sample's labels, in the order of its family."""
+    if len(sample.labels) != len(labels) or not all(name in sample.labels for name in labels):
+        raise TypeError(f"{metric.name} has {sorted(labels)}, not {sorted(sample.labels)}")
+    return [sample.labels[name] for name in labels]
 
 
 def _number(sample: Sample) -> float:

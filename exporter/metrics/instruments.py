@@ -12,9 +12,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from exporter.comfycontrol import Endpoint
 from exporter.interfaces.telemetry import SnapshotResult, StreamEnd
 from exporter.ledger.new_series import NewSeries
-from exporter.ledger.totals import CounterTotal, Labels
+from exporter.ledger.totals import CounterTotal
 from exporter.metrics.catalogue import API_DURATION_BUCKETS, BY_NAME
-from exporter.metrics.reading import RequestsReading
+from exporter.metrics.reading import RequestsKey, RequestsReading
 
 ENDPOINTS: Final = get_args(Endpoint)
 EXPECTED_CODES: Final = ("200", "401", "403", "404", "429", "500", "503", "error")
@@ -54,7 +54,7 @@ class Instruments:
         self._lists_completed: dict[str, float] = {}
         # Not one of the library's counters: which codes come cannot be known beforehand, and what
         # is new must stand at 0 first.
-        self._requests: dict[Labels, CounterTotal] = {}
+        self._requests: dict[RequestsKey, CounterTotal] = {}
         self._new = NewSeries()
         self._announced = 0
         # Threads of an account that has ended may have a last word, which must not bring its
@@ -70,7 +70,8 @@ class Instruments:
                 self._accounts.add(account)
                 for endpoint in ENDPOINTS:
                     for code in EXPECTED_CODES:
-                        self._requests.setdefault((account, endpoint, code), CounterTotal())
+                        key = RequestsKey(account, endpoint, code)
+                        self._requests.setdefault(key, CounterTotal())
             for endpoint in ENDPOINTS:
                 self._durations.labels(account, endpoint)
             for end in get_args(StreamEnd):
@@ -84,7 +85,7 @@ class Instruments:
         """Let the series of an account that is followed no more vanish."""
         with self._lock:
             self._accounts.discard(account)
-            self._requests = {k: t for k, t in self._requests.items() if k[0] != account}
+            self._requests = {k: t for k, t in self._requests.items() if k.account != account}
             self._new.forget(account)
             self._lists_completed.pop(account, None)
             for result in get_args(SnapshotResult):
@@ -135,7 +136,7 @@ class Instruments:
         with self._lock:
             if account not in self._accounts:
                 return
-            key = account, endpoint, code
+            key = RequestsKey(account, endpoint, code)
             total = self._requests.get(key)
             if total is None:
                 total = self._requests[key] = CounterTotal()

@@ -38,9 +38,9 @@ class ProcessCounts(Collector):
 
     def collect(self) -> Iterator[Family]:
         """The families, every reason among them from the start."""
-        connections = [Sample((), float(self.connections()))]
+        connections = [Sample({}, float(self.connections()))]
         yield family_of(BY_NAME["comfycontrol_exporter_web_connections"], connections)
-        closed = [Sample((r,), float(self._closed[r])) for r in get_args(Reason)]
+        closed = [Sample({"reason": r}, float(self._closed[r])) for r in get_args(Reason)]
         yield family_of(BY_NAME["comfycontrol_exporter_web_connections_closed_total"], closed)
-        lines = [Sample((), float(self._lines_suppressed()))]
+        lines = [Sample({}, float(self._lines_suppressed()))]
         yield family_of(BY_NAME["comfycontrol_exporter_log_lines_suppressed_total"], lines)

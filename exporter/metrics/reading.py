@@ -3,26 +3,17 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from exporter.budget.budget import BudgetReading
 from exporter.following.answers import CAUSES, AccountHealth
 from exporter.following.reconciling import Reconciliation
 from exporter.following.runner_census import RunnerCensus
 from exporter.interfaces.observations import OPEN_STATUSES, Moment, Status
+from exporter.ledger.forms import COUNTERS, HISTOGRAMS, CounterName, HistogramName
 from exporter.ledger.ledger import LedgerSnapshot
 from exporter.ledger.shared import ReplicasReading
-from exporter.ledger.totals import (
-    SLICED_COUNTERS,
-    SLICED_HISTOGRAMS,
-    CounterName,
-    CounterTotal,
-    Exemplar,
-    HistogramName,
-    HistogramTotal,
-    LabelCaps,
-    Labels,
-)
+from exporter.ledger.totals import CounterTotal, Exemplar, HistogramTotal, LabelCaps
 from exporter.ledger.tracker import ABSURD_SECONDS
 from exporter.ledger.workflow import Workflow
 from exporter.metrics.label_values import HELD_BACK
@@ -80,12 +71,19 @@ class BuildReading:
     python_version: str
 
 
+class RequestsKey(NamedTuple):
+    """By what requests are counted."""
+
+    account: str
+    endpoint: str
+    code: str
+
+
 @dataclass(frozen=True, slots=True)
 class RequestsReading:
     """Requests to the service since the process began."""
 
-    totals: Mapping[Labels, CounterTotal]
-    """By account, endpoint and code."""
+    totals: Mapping[RequestsKey, CounterTotal]
     announced: int
     """Series up to this number show their value; those that appeared later show 0."""
 
@@ -114,9 +112,9 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One value, with its label values in the catalogue's order."""
+    """One value, with its labels by name: those of the catalogue, and the slices."""
 
-    labels: tuple[str, ...]
+    labels: Mapping[str, str]
     value: float | HistogramTotal
     exemplar: Exemplar | None = None
 
@@ -151,23 +149,32 @@ def workflows_by_status(reading: Reading) -> Iterator[Sample]:
 
     So it is for each combination of slices that was ever seen.
     """
-    counts: Counter[Labels] = Counter(
+    counts = Counter(
         {
-            (account, status.value, *slices): 0
-            for account, slices in known_slices(reading.ledger)
-            if not is_blind(reading, account)
+            _key(known, status=status.value): 0
+            for known in known_slices(reading.ledger)
+            if not is_blind(reading, known["account"])
             for status in OPEN_STATUSES
         }
     )
     for workflow in _visible(reading):
         status = _shown_status(workflow)
         if status is not None:
-            counts[workflow.account, status, *_slices(reading, workflow)] += 1
-    return (Sample(labels, count) for labels, count in counts.items())
+            counts[_key(_labels(reading, workflow), status=status)] += 1
+    return (Sample(dict(key), count) for key, count in counts.items())
 
 
-def _slices(reading: Reading, workflow: Workflow) -> Labels:
-    return slices_of(workflow, reading.ledger.slices)
+_Key = tuple[tuple[str, str], ...]
+
+
+def _key(labels: Mapping[str, str], **more: str) -> _Key:
+    """Labels by which to add up, their order of no account."""
+    return tuple(sorted({**labels, **more}.items()))
+
+
+def _labels(reading: Reading, workflow: Workflow) -> dict[str, str]:
+    """Account and slices of a workflow."""
+    return {"account": workflow.account, **slices_of(workflow, reading.ledger.slices)}
 
 
 def placed_workflows(
@@ -198,7 +205,7 @@ def queue_positions(reading: Reading) -> Iterator[Sample]:
     for workflow in _placed(reading):
         if shown[workflow.account] < reading.per_workflow_series:
             shown[workflow.account] += 1
-            labels = (workflow.account, workflow.workflow_id, *_slices(reading, workflow))
+            labels = {**_labels(reading, workflow), "workflow_id": workflow.workflow_id}
             yield Sample(labels, workflow.queue_position or 0)
 
 
@@ -206,27 +213,28 @@ def omitted_workflow_series(reading: Reading) -> Iterator[Sample]:
     """Known places that the cap leaves out."""
     placed = Counter(workflow.account for workflow in _placed(reading))
     for account in reading.ledger.accounts:
-        yield Sample((account,), max(0, placed[account] - reading.per_workflow_series))
+        omitted = max(0, placed[account] - reading.per_workflow_series)
+        yield Sample({"account": account}, omitted)
 
 
 def deepest_positions(reading: Reading) -> Iterator[Sample]:
     """The deepest known place of each account that has one."""
-    deepest: dict[Labels, int] = {}
+    deepest: dict[_Key, int] = {}
     for workflow in _placed(reading):
-        labels = (workflow.account, *_slices(reading, workflow))
-        deepest[labels] = max(workflow.queue_position or 0, deepest.get(labels, 0))
-    return (Sample(labels, position) for labels, position in deepest.items())
+        key = _key(_labels(reading, workflow))
+        deepest[key] = max(workflow.queue_position or 0, deepest.get(key, 0))
+    return (Sample(dict(key), position) for key, position in deepest.items())
 
 
 def oldest_created(reading: Reading) -> Iterator[Sample]:
     """Creation of the oldest open workflow by status, where there is one."""
-    oldest: dict[Labels, float] = {}
+    oldest: dict[_Key, float] = {}
     for workflow in _visible(reading):
         status = _shown_status(workflow)
         if status is not None:
-            key = (workflow.account, status, *_slices(reading, workflow))
+            key = _key(_labels(reading, workflow), status=status)
             oldest[key] = min(workflow.age_from, oldest.get(key, workflow.age_from))
-    return (Sample(labels, created) for labels, created in oldest.items())
+    return (Sample(dict(key), created) for key, created in oldest.items())
 
 
 def oldest_started(reading: Reading) -> Iterator[Sample]:
@@ -235,7 +243,7 @@ def oldest_started(reading: Reading) -> Iterator[Sample]:
     By the service's stamp alone: a running workflow whose start was not told, or told absurdly, is
     left out, for any other moment would be a guess.
     """
-    oldest: dict[Labels, float] = {}
+    oldest: dict[_Key, float] = {}
     for workflow in _visible(reading):
         started = workflow.started_at
         if (
@@ -243,9 +251,9 @@ def oldest_started(reading: Reading) -> Iterator[Sample]:
             and started is not None
             and reading.at.wall - started <= ABSURD_SECONDS
         ):
-            labels = (workflow.account, *_slices(reading, workflow))
-            oldest[labels] = min(started, oldest.get(labels, started))
-    return (Sample(labels, started) for labels, started in oldest.items())
+            key = _key(_labels(reading, workflow))
+            oldest[key] = min(started, oldest.get(key, started))
+    return (Sample(dict(key), started) for key, started in oldest.items())
 
 
 def stalest_observation(reading: Reading) -> Iterator[Sample]:
@@ -254,7 +262,7 @@ def stalest_observation(reading: Reading) -> Iterator[Sample]:
     for workflow in reading.ledger.open_workflows:
         seen = (workflow.last_seen or workflow.first_seen).wall
         stalest[workflow.account] = min(seen, stalest.get(workflow.account, seen))
-    return (Sample((account,), seen) for account, seen in stalest.items())
+    return (Sample({"account": account}, seen) for account, seen in stalest.items())
 
 
 # Totals ---------------------------------------------------------------------------------------
@@ -268,27 +276,15 @@ def _shown(total: _TotalT, announced: int) -> _TotalT:
     return total.at_zero() if total.appeared > announced else total
 
 
-def _counter_samples(
-    totals: Iterable[tuple[Labels, CounterTotal]], announced: int
-) -> Iterator[Sample]:
-    for labels, total in totals:
-        shown = _shown(total, announced)
-        yield Sample(labels, shown.value, shown.exemplar)
-
-
 def counter(reading: Reading, name: CounterName) -> Iterator[Sample]:
     """A counter of the ledger."""
     ledger = reading.ledger
-    totals = ledger.totals.counters_named(name)
-    if name not in SLICED_COUNTERS:
-        return _counter_samples(totals, ledger.announced)
-    by_slices = added_up(
-        ((labels, _shown(total, ledger.announced)) for labels, total in totals),
-        SLICED_COUNTERS[name],
-        ledger.slices,
-        counters_together,
+    shown = (
+        (labels, _shown(total, ledger.announced))
+        for labels, total in ledger.totals.counters_named(name)
     )
-    return (Sample(labels, total.value, total.exemplar) for labels, total in by_slices)
+    totals = added_up(shown, COUNTERS[name], ledger.slices, counters_together)
+    return (Sample(labels, total.value, total.exemplar) for labels, total in totals)
 
 
 def label_overflow(reading: Reading) -> Iterator[Sample]:
@@ -296,7 +292,7 @@ def label_overflow(reading: Reading) -> Iterator[Sample]:
     configured = {rule.label for rule in reading.ledger.slices}
     yield from counter(reading, "label_overflow")
     for sample in counter(reading, "slice_overflow"):
-        if sample.labels[1] in configured:
+        if sample.labels["label"] in configured:
             yield sample
 
 
@@ -306,13 +302,15 @@ def histogram(reading: Reading, name: HistogramName) -> Iterator[Sample]:
         yield Sample(labels, total)
 
 
-def _histograms(reading: Reading, name: HistogramName) -> Iterator[tuple[Labels, HistogramTotal]]:
+def _histograms(
+    reading: Reading, name: HistogramName
+) -> Iterator[tuple[dict[str, str], HistogramTotal]]:
     ledger = reading.ledger
     shown = (
         (labels, _shown(total, ledger.announced))
         for labels, total in ledger.totals.histograms_named(name)
     )
-    return added_up(shown, SLICED_HISTOGRAMS[name], ledger.slices, histograms_together)
+    return added_up(shown, HISTOGRAMS[name], ledger.slices, histograms_together)
 
 
 def started(reading: Reading) -> Iterator[Sample]:
@@ -337,12 +335,13 @@ def last_progress(reading: Reading) -> Iterator[Sample]:
                 latest[account] = max(exemplar.wall, latest.get(account, exemplar.wall))
 
     totals = reading.ledger.totals
-    for (account, status, *_), end in totals.counters_named("finished"):
-        if status in _ENDS_OF_RUNS:
-            note(account, (end.exemplar,))
-    for (account, *_), start in totals.histograms_named("time_to_start"):
-        note(account, start.exemplars)
-    return (Sample((account,), wall) for account, wall in latest.items())
+    for kept, end in totals.counters_named("finished"):
+        labels = COUNTERS["finished"].named(kept)
+        if labels["status"] in _ENDS_OF_RUNS:
+            note(labels["account"], (end.exemplar,))
+    for kept, start in totals.histograms_named("time_to_start"):
+        note(HISTOGRAMS["time_to_start"].named(kept)["account"], start.exemplars)
+    return (Sample({"account": account}, wall) for account, wall in latest.items())
 
 
 _ENDS_OF_RUNS: Final = frozenset({Status.COMPLETED.value, Status.FAILED.value})
@@ -353,21 +352,23 @@ _ENDS_OF_RUNS: Final = frozenset({Status.COMPLETED.value, Status.FAILED.value})
 
 def api_requests(reading: Reading) -> Iterator[Sample]:
     """Requests by account, endpoint and code."""
-    return _counter_samples(reading.requests.totals.items(), reading.requests.announced)
+    for key, total in reading.requests.totals.items():
+        labels = {"account": key.account, "endpoint": key.endpoint, "code": key.code}
+        yield Sample(labels, _shown(total, reading.requests.announced).value)
 
 
 def account_up(reading: Reading) -> Iterator[Sample]:
     """Whether each account gets the answers that it needs, once there was one."""
     for account, seen in reading.accounts.items():
         if seen.health.up is not None:
-            yield Sample((account,), float(seen.health.up))
+            yield Sample({"account": account}, float(seen.health.up))
 
 
 def account_down(reading: Reading) -> Iterator[Sample]:
     """Why each account is down, as the latest bad answer says: 1 for that, 0 for the others."""
     for account, seen in reading.accounts.items():
         for cause in CAUSES:
-            yield Sample((account, cause), float(seen.health.cause == cause))
+            yield Sample({"account": account, "cause": cause}, float(seen.health.cause == cause))
 
 
 def last_usable_answer(reading: Reading) -> Iterator[Sample]:
@@ -376,12 +377,12 @@ def last_usable_answer(reading: Reading) -> Iterator[Sample]:
         if seen.health.usable_at is not None:
             # The two clocks drift apart by less than this is rounded to.
             ago = reading.at.monotonic - seen.health.usable_at
-            yield Sample((account,), round(reading.at.wall - ago, 2))
+            yield Sample({"account": account}, round(reading.at.wall - ago, 2))
 
 
 def streams(reading: Reading) -> Iterator[Sample]:
     """Open streams of this process by account, those held for other replicas included."""
-    return (Sample((account,), count) for account, count in reading.streams.items())
+    return (Sample({"account": account}, count) for account, count in reading.streams.items())
 
 
 def watched_by_listing(reading: Reading) -> Iterator[Sample]:
@@ -391,41 +392,47 @@ def watched_by_listing(reading: Reading) -> Iterator[Sample]:
         seen = reading.accounts.get(workflow.account)
         if seen is not None and workflow.workflow_id not in seen.followed:
             watched[workflow.account] += 1
-    return (Sample((account,), count) for account, count in watched.items())
+    return (Sample({"account": account}, count) for account, count in watched.items())
 
 
 def open_limits(reading: Reading) -> Iterator[Sample]:
     """How many workflows each account may have open."""
-    return (Sample((account,), room.limit) for account, room in reading.ledger.rooms.items())
+    return (
+        Sample({"account": account}, room.limit) for account, room in reading.ledger.rooms.items()
+    )
 
 
 def open_limits_reached(reading: Reading) -> Iterator[Sample]:
     """Whether some were turned away for it, and there was no room since."""
     for account, room in reading.ledger.rooms.items():
-        yield Sample((account,), float(room.reached))
+        yield Sample({"account": account}, float(room.reached))
 
 
 def open_beyond_limit(reading: Reading) -> Iterator[Sample]:
     """How often one was turned away since the start."""
-    return (Sample((account,), room.beyond) for account, room in reading.ledger.rooms.items())
+    return (
+        Sample({"account": account}, room.beyond) for account, room in reading.ledger.rooms.items()
+    )
 
 
 def streams_held_back(reading: Reading) -> Iterator[Sample]:
     """How many streams are not opened for want of each."""
-    return (Sample((reason,), reading.streams_held_back.get(reason, 0)) for reason in HELD_BACK)
+    return (
+        Sample({"reason": reason}, reading.streams_held_back.get(reason, 0)) for reason in HELD_BACK
+    )
 
 
 def listed(reading: Reading) -> Iterator[Sample]:
     """Whether each account's list is asked for."""
     for account, seen in reading.accounts.items():
-        yield Sample((account,), float(seen.listed))
+        yield Sample({"account": account}, float(seen.listed))
 
 
 def list_completed(reading: Reading) -> Iterator[Sample]:
     """When each listed account's list was last read whole."""
     for account, seen in reading.accounts.items():
         if seen.listed and seen.list_completed_at is not None:
-            yield Sample((account,), seen.list_completed_at)
+            yield Sample({"account": account}, seen.list_completed_at)
 
 
 def service_workflows(reading: Reading) -> Iterator[Sample]:
@@ -433,21 +440,21 @@ def service_workflows(reading: Reading) -> Iterator[Sample]:
     for account, seen in reading.accounts.items():
         if not is_blind(reading, account):
             for status, total in seen.reconciliation.service.items():
-                yield Sample((account, status.value), total)
+                yield Sample({"account": account, "status": status.value}, total)
 
 
 def reconciliation_differences(reading: Reading) -> Iterator[Sample]:
     """How many of those the ledger cannot account for, by the statuses that were compared."""
     for account, seen in reading.accounts.items():
         for status, missing in seen.reconciliation.differences.items():
-            yield Sample((account, status.value), missing)
+            yield Sample({"account": account, "status": status.value}, missing)
 
 
 def reconciliation_completed(reading: Reading) -> Iterator[Sample]:
     """When each account's totals were last compared whole."""
     for account, seen in reading.accounts.items():
         if seen.reconciliation.completed_at is not None:
-            yield Sample((account,), seen.reconciliation.completed_at)
+            yield Sample({"account": account}, seen.reconciliation.completed_at)
 
 
 def _censuses(reading: Reading) -> Iterator[tuple[str, RunnerCensus]]:
@@ -460,54 +467,56 @@ def runners(reading: Reading) -> Iterator[Sample]:
     """Runners of each account by status."""
     for account, census in _censuses(reading):
         for status, count in census.by_status.items():
-            yield Sample((account, status), count)
+            yield Sample({"account": account, "status": status}, count)
 
 
 def runners_by_tag(reading: Reading) -> Iterator[Sample]:
     """Runners of each account by tag and status."""
     for account, census in _censuses(reading):
         for (tag, status), count in census.by_tag.items():
-            yield Sample((account, tag, status), count)
+            yield Sample({"account": account, "tag": tag, "status": status}, count)
 
 
 def runners_read(reading: Reading) -> Iterator[Sample]:
     """When each account's runners were last read."""
     for account, census in _censuses(reading):
-        yield Sample((account,), census.wall)
+        yield Sample({"account": account}, census.wall)
 
 
 def web_reload_successful(reading: Reading) -> Iterator[Sample]:
     """Whether the web side's file in use is the one last read, where it has one."""
     if reading.config.web_last_reload_successful is not None:
-        yield Sample((), float(reading.config.web_last_reload_successful))
+        yield Sample({}, float(reading.config.web_last_reload_successful))
 
 
 def workflow_files(reading: Reading) -> Iterator[Sample]:
     """Files of ids, of accounts that have some configured."""
     for account, seen in reading.accounts.items():
         if seen.files is not None:
-            yield Sample((account, "ok"), seen.files.ok)
-            yield Sample((account, "faulty"), len(seen.files.faulty))
+            yield Sample({"account": account, "state": "ok"}, seen.files.ok)
+            yield Sample({"account": account, "state": "faulty"}, len(seen.files.faulty))
 
 
 def label_values_caps(reading: Reading) -> Iterator[Sample]:
     """The caps, by the label that each holds down."""
-    yield Sample(("workflow_id",), reading.per_workflow_series)
-    yield Sample(("node_type",), reading.label_caps.node_types)
-    yield Sample(("exception_type",), reading.label_caps.exception_types)
+    yield Sample({"label": "workflow_id"}, reading.per_workflow_series)
+    yield Sample({"label": "node_type"}, reading.label_caps.node_types)
+    yield Sample({"label": "exception_type"}, reading.label_caps.exception_types)
     for rule in reading.ledger.slices:
-        yield Sample((rule.label,), rule.values)
+        yield Sample({"label": rule.label}, rule.values)
 
 
 def slice_info(reading: Reading) -> Iterator[Sample]:
     """The slices that are configured, so that boards find their labels."""
-    return (Sample((rule.label, rule.origin), 1.0) for rule in reading.ledger.slices)
+    return (
+        Sample({"slice": rule.label, "source": rule.origin}, 1.0) for rule in reading.ledger.slices
+    )
 
 
 def ledger_workflows(reading: Reading) -> Iterator[Sample]:
     """Rows of the ledger."""
-    yield Sample(("open",), len(reading.ledger.open_workflows))
-    yield Sample(("settled",), reading.ledger.settled)
+    yield Sample({"state": "open"}, len(reading.ledger.open_workflows))
+    yield Sample({"state": "settled"}, reading.ledger.settled)
 
 
 # Replicas ---------------------------------------------------------------------------------------
@@ -517,29 +526,29 @@ def accounts_held(reading: Reading) -> Iterator[Sample]:
     """Of each account that is configured, whether this replica counts it."""
     if reading.replicas is not None:
         for account in sorted(reading.replicas.accounts):
-            yield Sample((account,), int(account in reading.ledger.accounts))
+            yield Sample({"account": account}, int(account in reading.ledger.accounts))
 
 
 def lease_changes(reading: Reading) -> Iterator[Sample]:
     """How often the holder of an account changed, where this replica is the holder."""
     if reading.replicas is not None:
         for account in reading.ledger.accounts:
-            yield Sample((account,), max(0, reading.replicas.epochs.get(account, 1) - 1))
+            yield Sample({"account": account}, max(0, reading.replicas.epochs.get(account, 1) - 1))
 
 
 def replicas_alive(reading: Reading) -> Iterator[Sample]:
     """How many replicas there are, this one included."""
     if reading.replicas is not None:
-        yield Sample((), reading.replicas.replicas)
+        yield Sample({}, reading.replicas.replicas)
 
 
 def config_hash(reading: Reading) -> Iterator[Sample]:
     """By what this replica counts, to be compared with the others."""
     if reading.replicas is not None:
-        yield Sample((), reading.config.fingerprint)
+        yield Sample({}, reading.config.fingerprint)
 
 
 def ledger_regressions(reading: Reading) -> Iterator[Sample]:
     """Commits that the database has lost."""
     if reading.replicas is not None:
-        yield Sample((), reading.replicas.regressions)
+        yield Sample({}, reading.replicas.regressions)

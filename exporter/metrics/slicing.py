@@ -7,66 +7,61 @@ series of a metric has the same labels, and no sum changes when slices do.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import fsum
-from typing import Final, TypeVar
+from typing import TypeVar
 
+from exporter.ledger.forms import COUNTERS, Form, Labels
 from exporter.ledger.ledger import LedgerSnapshot
-from exporter.ledger.slicing import SliceRule, shown, values_of
-from exporter.ledger.totals import (
-    SLICED_COUNTERS,
-    CounterTotal,
-    Exemplar,
-    HistogramTotal,
-    Labels,
-)
+from exporter.ledger.slicing import SliceRule, shown
+from exporter.ledger.totals import CounterTotal, Exemplar, HistogramTotal
 from exporter.ledger.workflow import Workflow
 
 _TotalT = TypeVar("_TotalT", CounterTotal, HistogramTotal)
 
 
-def slices_of(workflow: Workflow, rules: Sequence[SliceRule]) -> Labels:
-    """The values of a workflow's slices. The default, while nothing is decided."""
-    return shown(dict(workflow.slices), rules) if rules else ()
+def slices_of(workflow: Workflow, rules: Sequence[SliceRule]) -> dict[str, str]:
+    """A workflow's slices, by label. The default, while nothing is decided."""
+    return shown(dict(workflow.slices), rules) if rules else {}
 
 
-def known_slices(ledger: LedgerSnapshot) -> Iterator[tuple[str, Labels]]:
+def known_slices(ledger: LedgerSnapshot) -> Iterator[dict[str, str]]:
     """Account and slices of all series that are always there: the defaults, and what was seen."""
+    finished = COUNTERS["finished"]
+    defaults = [{"account": a, **shown({}, ledger.slices)} for a in ledger.accounts]
+    yield from defaults
     seen = {
-        (labels[0], by_configured(labels, _FINISHED_LABELS, ledger.slices)[2:])
+        (labels[0], tuple(shown(finished.slices(labels), ledger.slices).items()))
         for labels, _ in ledger.totals.counters_named("finished")
     }
-    for account in ledger.accounts:
-        seen.discard((account, shown({}, ledger.slices)))
-        yield account, shown({}, ledger.slices)
-    yield from sorted(seen)
-
-
-_FINISHED_LABELS: Final = SLICED_COUNTERS["finished"]
-
-
-def by_configured(labels: Labels, fixed: int, rules: Sequence[SliceRule]) -> Labels:
-    """The labels of a total, with the slices that are configured now.
-
-    Args:
-        labels: as they are kept.
-        fixed: how many there are between the account and the slices.
-        rules: as they are configured.
-    """
-    end = 1 + fixed
-    return (*labels[:end], *shown(values_of(labels[end:]), rules))
+    for account, slices in sorted(seen):
+        known = {"account": account, **dict(slices)}
+        if known not in defaults:
+            yield known
 
 
 def added_up(
     totals: Iterable[tuple[Labels, _TotalT]],
-    fixed: int,
+    form: Form,
     rules: Sequence[SliceRule],
     together: Callable[[Sequence[_TotalT]], _TotalT],
-) -> Iterator[tuple[Labels, _TotalT]]:
-    """Totals by the slices that are configured now."""
-    parts: dict[Labels, list[_TotalT]] = {}
-    for labels, total in totals:
-        parts.setdefault(by_configured(labels, fixed, rules), []).append(total)
-    for labels, some in parts.items():
-        yield labels, some[0] if len(some) == 1 else together(some)
+) -> Iterator[tuple[dict[str, str], _TotalT]]:
+    """Totals by their labels and the slices that are configured now.
+
+    Args:
+        totals: by their labels, as they are kept.
+        form: theirs.
+        rules: as they are configured.
+        together: several series as one.
+    """
+    if not form.sliced:
+        for kept, total in totals:
+            yield form.named(kept), total
+        return
+    parts: dict[tuple[tuple[str, str], ...], list[_TotalT]] = {}
+    for kept, total in totals:
+        labels = {**form.named(kept), **shown(form.slices(kept), rules)}
+        parts.setdefault(tuple(labels.items()), []).append(total)
+    for key, some in parts.items():
+        yield dict(key), some[0] if len(some) == 1 else together(some)
 
 
 def counters_together(totals: Sequence[CounterTotal]) -> CounterTotal:

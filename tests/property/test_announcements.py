@@ -8,19 +8,23 @@ what is old as it is. Nobody is ever shown less than anybody was before.
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import cycle
+from typing import TYPE_CHECKING
 
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from exporter.comfycontrol import Cause
+from exporter.ledger.forms import CounterName, Labels
 from exporter.ledger.ledger import AccountTerms
 from exporter.ledger.store import Batch, MemoryStore, RestoredState, StoreError
-from exporter.ledger.totals import CounterName, CounterTotal, Labels
 from exporter.metrics.announcements import HOLD_SECONDS, STANDSTILL_SECONDS, Announcements
 from exporter.metrics.instruments import Instruments
 from exporter.retrying import LEDGER_WRITES
 from tests.unit.ledger.ledgers import BUCKETS, CAPS, LOOKBACK, Clocks, ended, make_ledger
+
+if TYPE_CHECKING:
+    from exporter.ledger.totals import CounterTotal
 
 ACCOUNTS = ("studio", "agency")
 TERMS = {name: AccountTerms(LOOKBACK, listed=True) for name in ACCOUNTS}

@@ -87,7 +87,7 @@ def test_totals_show_what_was_decided(rules: list[SliceRule], seen: Traits) -> N
 def test_without_traits_all_have_the_default(rules: list[SliceRule]) -> None:
     slices = decide((), None, rules, as_it_is)
     assert labels_of(slices) == ()
-    assert shown(dict(slices), rules) == tuple(rule.default for rule in rules)
+    assert shown(dict(slices), rules) == {rule.label: rule.default for rule in rules}
 
 
 def test_the_first_tag_that_matches_gives_the_value() -> None:

@@ -10,15 +10,9 @@ from decimal import Decimal
 from hashlib import blake2b
 from typing import Any, Final, Literal, get_args
 
+from exporter.ledger.forms import CounterName, HistogramName, Labels
 from exporter.ledger.rows import Row
-from exporter.ledger.totals import (
-    CounterName,
-    CounterTotal,
-    Exemplar,
-    HistogramName,
-    HistogramTotal,
-    Labels,
-)
+from exporter.ledger.totals import CounterTotal, Exemplar, HistogramTotal
 from exporter.ledger.words import UnknownWordError, unknown_of, words_of_total
 
 Kind = Literal["counter", "histogram"]

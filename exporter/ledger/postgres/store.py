@@ -17,6 +17,7 @@ from math import inf
 from typing import Any, Final
 
 from exporter.interfaces.observations import Baseline, Moment, Status
+from exporter.ledger.forms import Labels
 from exporter.ledger.opening import OpenLedgerError
 from exporter.ledger.postgres.history_rows import read_history, write_history
 from exporter.ledger.postgres.link import CommitUnknownError, Cursor, Link, all_rows
@@ -46,7 +47,7 @@ from exporter.ledger.store import (
     StoreError,
     WorkflowKey,
 )
-from exporter.ledger.totals import Labels, Shown
+from exporter.ledger.totals import Shown
 from exporter.ledger.words import UnknownWordError, words_of_held, words_of_total, words_of_workflow
 from exporter.ledger.workflow import Workflow
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from exporter.ledger.forms import COUNTERS
 from exporter.simulator import Simulator, Truth
 from tests.integration.following.exporting import Bench, Exporter
 
@@ -64,8 +65,9 @@ def _causes(exporter: Exporter) -> dict[tuple[str, str], int]:
     # Not from a scrape: series with labels that nobody could know are held at 0 for a while.
     totals = exporter.app._ledger.snapshot().totals
     found: Counter[tuple[str, str]] = Counter()
-    for (_, node, exception), total in totals.counters_named("failures"):
-        found[node, exception] += int(total.value)
+    for kept, total in totals.counters_named("failures"):
+        labels = COUNTERS["failures"].named(kept)
+        found[labels["node_type"], labels["exception_type"]] += int(total.value)
     return {cause: count for cause, count in found.items() if count}
 
 

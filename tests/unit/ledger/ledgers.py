@@ -5,11 +5,12 @@ from pathlib import Path
 
 from exporter.comfycontrol import Cause
 from exporter.interfaces.observations import Moment, Observation, TakenUp, Traits, Via
+from exporter.ledger.forms import CounterName, HistogramName
 from exporter.ledger.ledger import AccountTerms, Ledger, LedgerSnapshot
 from exporter.ledger.slicing import SliceRule
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.store import Batch, MemoryStore, Store, StoreLostError, WorkflowKey
-from exporter.ledger.totals import Buckets, CounterName, HistogramName, LabelCaps
+from exporter.ledger.totals import Buckets, LabelCaps
 from exporter.ledger.workflow import Workflow
 
 T0 = 1_700_000_000.0

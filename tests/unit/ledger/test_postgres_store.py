@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from exporter.interfaces.observations import Status, TrackError
+from exporter.ledger.forms import CounterName, Labels
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.opening import OpenLedgerError
 from exporter.ledger.postgres.leases import give_back, know, take
@@ -30,7 +31,7 @@ from exporter.ledger.store import (
     StoreBehindError,
     StoreError,
 )
-from exporter.ledger.totals import CounterName, CounterTotal, Labels
+from exporter.ledger.totals import CounterTotal
 from exporter.ledger.workflow import Workflow
 from tests.postgres import Server
 from tests.unit.ledger.keepers import PostgresKeeper

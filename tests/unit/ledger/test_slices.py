@@ -9,10 +9,10 @@ import pytest
 from exporter.comfycontrol import Cause
 from exporter.config.slices import compiled
 from exporter.interfaces.observations import Status, Traits
+from exporter.ledger.forms import COUNTERS
 from exporter.ledger.holding import PATIENCE_SECONDS
 from exporter.ledger.ledger import Ledger, LedgerSnapshot
 from exporter.ledger.slicing import OTHER, SliceRule
-from exporter.ledger.totals import SLICED_COUNTERS
 from exporter.metrics.slicing import added_up, counters_together
 from tests.unit.ledger.ledgers import (
     BUCKETS,
@@ -46,14 +46,15 @@ def by_slices(snapshot: LedgerSnapshot) -> Mapping[tuple[str, ...], float]:
     """How many outcomes were counted, by the slices that are configured; zeros left out."""
     totals = added_up(
         snapshot.totals.counters_named("finished"),
-        SLICED_COUNTERS["finished"],
+        COUNTERS["finished"],
         snapshot.slices,
         counters_together,
     )
     found: dict[tuple[str, ...], float] = {}
     for labels, total in totals:
         if total.value:
-            found[labels[2:]] = found.get(labels[2:], 0.0) + total.value
+            key = tuple(v for name, v in labels.items() if name not in {"account", "status"})
+            found[key] = found.get(key, 0.0) + total.value
     return found
 
 

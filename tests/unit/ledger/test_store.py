@@ -4,7 +4,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 
@@ -21,17 +21,13 @@ from exporter.ledger.store import (
     Store,
     WorkflowKey,
 )
-from exporter.ledger.totals import (
-    CounterName,
-    CounterTotal,
-    Exemplar,
-    HistogramName,
-    HistogramTotal,
-    Labels,
-)
+from exporter.ledger.totals import CounterTotal, Exemplar, HistogramTotal
 from exporter.ledger.workflow import Phase, Workflow
 from tests.unit.ledger.keepers import Keeper, PostgresKeeper, SqliteKeeper
 from tests.unit.ledger.ledgers import T0, Clocks, uuid
+
+if TYPE_CHECKING:
+    from exporter.ledger.forms import CounterName, HistogramName, Labels
 
 MakeStore = Callable[[], Store]
 

@@ -1,5 +1,7 @@
 """Facts added up."""
 
+from typing import get_args
+
 import pytest
 
 from exporter.interfaces.observations import Status
@@ -7,21 +9,18 @@ from exporter.ledger.facts import (
     Discovered,
     Dropped,
     EnteredQueue,
+    Fact,
     Failed,
     Finished,
     Ignored,
     OutputsMade,
+    PhasePassed,
+    Ran,
+    Recovered,
     Started,
 )
-from exporter.ledger.totals import (
-    FIXED_LABELS,
-    Buckets,
-    CounterName,
-    Exemplar,
-    LabelCaps,
-    Labels,
-    Totals,
-)
+from exporter.ledger.forms import COUNTERS, HISTOGRAMS, CounterName, Labels
+from exporter.ledger.totals import Buckets, Exemplar, LabelCaps, Totals
 
 BUCKETS = Buckets(
     entry_queue_position=(1.0, 5.0), time_to_start=(1.0, 10.0), run_duration=(10.0, 60.0)
@@ -39,7 +38,7 @@ def test_what_can_be_known_beforehand_stands_at_zero() -> None:
     made = totals()
     shown = {key: total.value for key, total in made.counters.items()}
     assert shown == {
-        (name, ("studio", *labels)): 0.0 for name, sets in FIXED_LABELS.items() for labels in sets
+        (name, ("studio", *labels)): 0.0 for name, form in COUNTERS.items() for labels in form.known
     }
     assert {t.appeared for t in made.counters.values()} == {0}
     assert set(made.histograms) == {
@@ -98,34 +97,58 @@ def test_failures_in_a_row_are_bounded() -> None:
     assert made.counters[IN_A_ROW].value == 100
 
 
-def test_every_fact_goes_to_its_total() -> None:
-    made = totals()
-    for fact in (
-        Discovered("listing"),
-        EnteredQueue(3),
-        Started(2.5),
+FACTS: dict[type, tuple[Fact, dict[tuple[str, Labels], float]]] = {
+    Discovered: (Discovered("listing"), {("discovered", ("studio", "listing")): 1}),
+    EnteredQueue: (EnteredQueue(3), {("entry_queue_position", ("studio",)): 3}),
+    PhasePassed: (
+        PhasePassed(Status.QUEUED, 1.5),
+        {
+            ("phases", ("studio", "measured")): 1,
+            ("phase_duration", ("studio", "queued")): 1.5,
+        },
+    ),
+    Started: (Started(2.5), {("time_to_start", ("studio",)): 2.5}),
+    Finished: (
         Finished(Status.COMPLETED, 12.25),
-        OutputsMade(4),
-        Dropped("expired"),
-        Ignored("late"),
+        {
+            ("finished", ("studio", "completed")): 1,
+            ("run_duration", ("studio", "completed")): 12.25,
+        },
+    ),
+    Ran: (Ran(Status.FAILED, 7.0), {("run_duration", ("studio", "failed")): 7}),
+    Failed: (
         Failed("KSampler", "ValueError"),
-    ):
-        made.add("studio", "w1", fact, WALL)
-    counted = {key: t.value for key, t in made.counters.items() if t.value}
-    assert counted == {
-        ("discovered", ("studio", "listing")): 1.0,
-        ("finished", ("studio", "completed")): 1.0,
-        ("outputs", ("studio",)): 4.0,
-        ("dropped", ("studio", "expired")): 1.0,
-        ("ignored", ("studio", "late")): 1.0,
-        ("failures", ("studio", "KSampler", "ValueError")): 1.0,
-    }
-    observed = {key: (t.counts, t.sum) for key, t in made.histograms.items() if sum(t.counts)}
-    assert observed == {
-        ("entry_queue_position", ("studio",)): ([0, 1, 0], 3),
-        ("time_to_start", ("studio",)): ([0, 1, 0], 2.5),
-        ("run_duration", ("studio", "completed")): ([0, 1, 0], 12.25),
-    }
+        {("failures", ("studio", "KSampler", "ValueError")): 1},
+    ),
+    OutputsMade: (OutputsMade(4), {("outputs", ("studio",)): 4}),
+    Dropped: (Dropped("expired"), {("dropped", ("studio", "expired")): 1}),
+    Recovered: (Recovered(), {("recovered", ("studio",)): 1}),
+    Ignored: (Ignored("late"), {("ignored", ("studio", "late")): 1}),
+}
+"""One of each kind, and what alone it adds: counts, and sums of what is observed."""
+
+
+def test_no_fact_is_left_out_here() -> None:
+    assert FACTS.keys() == set(get_args(Fact))
+    # Of the others, two count what was too much, and one is not a sum.
+    counted = {name for _, adds in FACTS.values() for name, _ in adds}
+    apart = {"label_overflow", "slice_overflow", "failed_in_a_row"}
+    assert counted | apart == {*COUNTERS, *HISTOGRAMS}
+
+
+@pytest.mark.parametrize("kind", FACTS)
+def test_every_fact_goes_to_its_total_and_to_no_other(kind: type) -> None:
+    made = totals()
+    fact, adds = FACTS[kind]
+    made.add("studio", "w1", fact, WALL)
+    added: dict[tuple[str, Labels], float] = {k: t.value for k, t in made.counters.items()}
+    added |= {key: t.sum for key, t in made.histograms.items()}
+    assert {key: value for key, value in added.items() if value} == adds
+
+
+def test_a_total_remembers_the_workflow_that_was_counted_last() -> None:
+    made = totals()
+    made.add("studio", "w1", Finished(Status.COMPLETED, 12.25), WALL)
     finished = made.counters["finished", ("studio", "completed")]
     assert finished.exemplar == Exemplar("w1", 1.0, WALL)
     ran = made.histograms["run_duration", ("studio", "completed")]

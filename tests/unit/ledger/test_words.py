@@ -8,11 +8,9 @@ from zlib import crc32
 import pytest
 
 from exporter.ledger.facts import Fact
+from exporter.ledger.forms import COUNTERS, HISTOGRAMS
 from exporter.ledger.schema import MIGRATIONS
-from exporter.ledger.totals import FIXED_LABELS, CounterName, HistogramName
 from exporter.ledger.words import (
-    COUNTER_LABELS,
-    HISTOGRAM_LABELS,
     KEPT_WORDS,
     WORDS,
     unknown_of,
@@ -20,7 +18,6 @@ from exporter.ledger.words import (
     words_until,
 )
 from exporter.ledger.workflow import Workflow
-from exporter.metrics.catalogue import CATALOGUE
 
 RELEASED = {1: (2_504_155_824, 444_400_310)}
 """By step of the schema that users have on their disks, the checksums of its text and its words.
@@ -66,30 +63,12 @@ def test_the_first_step_is_the_one_that_users_have() -> None:
         assert statement.strip() in dump
 
 
-def test_labels_are_those_of_the_metrics() -> None:
-    """The kinds of labels are counted in what is stored, and named in the catalogue."""
-    counters = {
-        "finished": "comfycontrol_workflows_finished_total",
-        "discovered": "comfycontrol_workflows_discovered_total",
-        "failures": "comfycontrol_workflow_failures_total",
-        "dropped": "comfycontrol_workflows_dropped_total",
-        "ignored": "comfycontrol_observations_ignored_total",
-        "run_duration": "comfycontrol_workflow_run_duration_seconds",
-    }
-    labels = {metric.name: metric.labels for metric in CATALOGUE}
-    kinds: dict[str, tuple[str, ...]] = {
-        str(name): kinds for of in (COUNTER_LABELS, HISTOGRAM_LABELS) for name, kinds in of.items()
-    }
-    for total, metric in counters.items():
-        assert len(labels[metric]) == 1 + len(kinds[total]), total
-
-
 def test_every_label_that_is_known_beforehand_is_a_word() -> None:
-    assert COUNTER_LABELS.keys() == set(get_args(CounterName))
-    assert HISTOGRAM_LABELS.keys() == set(get_args(HistogramName))
-    for name, label_sets in FIXED_LABELS.items():
-        for labels in label_sets:
-            words = words_of_total("counter", name, ("studio", *labels))
+    forms = [("counter", str(name), form) for name, form in COUNTERS.items()]
+    forms += [("histogram", str(name), form) for name, form in HISTOGRAMS.items()]
+    for kind, name, form in forms:
+        for labels in form.known:
+            words = words_of_total(kind, name, ("studio", *labels))
             assert unknown_of(words) is None
             assert len(words) == 1 + len(labels)
 

@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from exporter.metrics.instruments import EXPECTED_CODES, Instruments
+from exporter.metrics.reading import RequestsKey
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_a_reading_is_left_alone_by_what_follows(instruments: Instruments) -> No
     ask(instruments, "502")
     ask(instruments, "504")
     assert before.announced == 0
-    assert before.totals["studio", "list", "502"].value == 1
+    assert before.totals[RequestsKey("studio", "list", "502")].value == 1
     assert ("studio", "list", "504") not in before.totals
 
 

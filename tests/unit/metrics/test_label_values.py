@@ -1,5 +1,6 @@
 """The reference page explains every value that a label can have, and none that it cannot."""
 
+from functools import partial
 from typing import get_args
 
 import pytest
@@ -8,18 +9,13 @@ from exporter.comfycontrol import Endpoint
 from exporter.following.reconciling import COMPARED, SHOWN
 from exporter.interfaces.observations import FINAL_STATUSES, OPEN_STATUSES, Status
 from exporter.interfaces.telemetry import SnapshotResult, StreamEnd
-from exporter.ledger.totals import FIXED_LABELS, CounterName
+from exporter.ledger.forms import COUNTERS, HISTOGRAMS, CounterName, HistogramName, form_of
 from exporter.metrics.catalogue import BY_NAME, CATALOGUE, Metric
 from exporter.metrics.label_values import FREE_LABELS
 from exporter.metrics.reading import OTHER_STATUS
 
-COUNTERS: dict[CounterName, str] = {
-    "discovered": "comfycontrol_workflows_discovered_total",
-    "finished": "comfycontrol_workflows_finished_total",
-    "dropped": "comfycontrol_workflows_dropped_total",
-    "ignored": "comfycontrol_observations_ignored_total",
-    "label_overflow": "comfycontrol_label_overflow_total",
-}
+TOTALS = [(m.read.keywords["name"], m) for m in CATALOGUE if isinstance(m.read, partial)]
+"""The totals of the ledger that the catalogue shows as they are."""
 
 
 @pytest.mark.parametrize("metric", CATALOGUE, ids=lambda metric: metric.name)
@@ -27,12 +23,25 @@ def test_every_label_is_free_or_explained(metric: Metric) -> None:
     assert set(metric.values) == set(metric.labels) - FREE_LABELS
 
 
-@pytest.mark.parametrize(("counter", "name"), COUNTERS.items())
-def test_what_the_ledger_counts_by(counter: CounterName, name: str) -> None:
-    (values,) = BY_NAME[name].values.values()
-    # An end in a status that nobody knows has its series once there was one.
-    fixed = [value for value in values if (counter, value) != ("finished", Status.OTHER)]
-    assert [(value,) for value in fixed] == list(FIXED_LABELS[counter])
+def test_every_total_is_shown() -> None:
+    # The two overflows are one metric.
+    apart = {"label_overflow", "slice_overflow"}
+    shown = [name for name, _ in TOTALS]
+    assert sorted([*shown, *apart]) == sorted([*COUNTERS, *HISTOGRAMS])
+
+
+@pytest.mark.parametrize(("name", "metric"), TOTALS)
+def test_a_total_is_shown_by_what_the_ledger_counts_it_by(
+    name: CounterName | HistogramName, metric: Metric
+) -> None:
+    form = form_of(name)
+    assert set(metric.labels) == {"account", *form.labels}
+    assert metric.sliced == form.sliced
+    for label, values in metric.values.items():
+        column = list(form.labels).index(label)
+        # An end in a status that nobody knows has its series once there was one.
+        explained = [v for v in values if (form.labels[label], v) != ("status", Status.OTHER)]
+        assert sorted(explained) == sorted({known[column] for known in form.known})
 
 
 @pytest.mark.parametrize(

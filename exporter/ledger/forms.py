@@ -1,0 +1,108 @@
+"""What each total is counted by: the one place that says so, for counting, storing and showing.
+
+A series is known by the names of its labels. The ledger keeps their values alone, in the order of
+these forms, the account before them and the slices behind them; nothing else knows that order. The
+form of a total that was released is never changed: `exporter.ledger.words` holds on to it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, get_args
+
+from exporter.interfaces.observations import DOCUMENTED_ENDS, DropReason, Source
+from exporter.ledger.facts import IgnoreReason
+from exporter.ledger.phases import PHASES
+from exporter.ledger.slicing import SliceLabels, values_of
+
+CounterName = Literal[
+    "discovered",
+    "finished",
+    "failures",
+    "outputs",
+    "dropped",
+    "recovered",
+    "ignored",
+    "label_overflow",
+    "slice_overflow",
+    "failed_in_a_row",
+    "phases",
+]
+HistogramName = Literal["entry_queue_position", "time_to_start", "run_duration", "phase_duration"]
+PhaseResult = Literal["measured", "uncertain"]
+
+Labels = tuple[str, ...]
+"""Label values as they are kept: the account, those of the form, then `SliceLabels`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """By what one total is counted.
+
+    Attributes:
+        labels: By name, what its values are (`exporter.ledger.words`), in the order in which they
+            are kept.
+        known: Values known beforehand, in the same order: their series stand at 0 from the start.
+        sliced: Whether slices divide it.
+    """
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    known: Sequence[Labels] = ()
+    sliced: bool = False
+
+    def kept(self, account: str, slices: SliceLabels = (), /, **labels: str) -> Labels:
+        """The labels of one series, as they are kept.
+
+        Raises:
+            TypeError: these are not the labels of this total.
+        """
+        if labels.keys() != self.labels.keys() or (slices and not self.sliced):
+            raise TypeError(f"counted by {sorted(labels)} in place of {sorted(self.labels)}")
+        return (account, *(labels[name] for name in self.labels), *slices)
+
+    def named(self, kept: Labels) -> dict[str, str]:
+        """The labels of one series by name, the account among them, without its slices."""
+        return dict(zip(("account", *self.labels), kept, strict=False))
+
+    def slices(self, kept: Labels) -> Mapping[str, str]:
+        """The slices of one series, by label."""
+        return values_of(kept[1 + len(self.labels) :]) if self.sliced else {}
+
+
+def _each(values: Sequence[str]) -> list[Labels]:
+    return [(value,) for value in values]
+
+
+_ENDS: Final = [status.value for status in DOCUMENTED_ENDS]
+
+COUNTERS: Final[Mapping[CounterName, Form]] = {
+    "discovered": Form({"source": "source"}, _each(get_args(Source))),
+    "finished": Form({"status": "status"}, _each(_ENDS), sliced=True),
+    "failures": Form({"node_type": "node_type", "exception_type": "exception_type"}, sliced=True),
+    "outputs": Form(known=[()], sliced=True),
+    "dropped": Form({"reason": "drop reason"}, _each(get_args(DropReason))),
+    "recovered": Form(known=[()]),
+    "ignored": Form({"reason": "ignore reason"}, _each(get_args(IgnoreReason))),
+    "label_overflow": Form({"label": "capped label"}, [("node_type",), ("exception_type",)]),
+    "slice_overflow": Form({"label": "slice"}),
+    "failed_in_a_row": Form(known=[()]),
+    "phases": Form({"result": "phase result"}, _each(get_args(PhaseResult)), sliced=True),
+}
+HISTOGRAMS: Final[Mapping[HistogramName, Form]] = {
+    "entry_queue_position": Form(known=[()], sliced=True),
+    "time_to_start": Form(known=[()], sliced=True),
+    "run_duration": Form({"status": "status"}, _each(_ENDS), sliced=True),
+    "phase_duration": Form(
+        {"phase": "status"}, _each([phase.value for phase in PHASES]), sliced=True
+    ),
+}
+
+
+def form_of(name: CounterName | HistogramName) -> Form:
+    """The form of a total."""
+    return _ALL[name]
+
+
+_ALL: Final[Mapping[str, Form]] = {
+    **{str(name): form for name, form in COUNTERS.items()},
+    **{str(name): form for name, form in HISTOGRAMS.items()},
+}
