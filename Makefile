@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo demo-monitoring test unit property integration e2e soak simulate mutations lint format types docs alerts dashboards pictures lock lint-packaging check-package check-image check-chart chart sbom build clean check help
+.PHONY: demo demo-monitoring test unit property integration e2e soak simulate mutations mutants lint format types docs alerts dashboards pictures lock lint-packaging check-package check-image check-chart chart sbom build clean check help
 
 help:  ## say what there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -61,6 +61,15 @@ simulate: $(VENV)/.dev  ## the whole exporter in simulated time; SEEDS=10000 for
 mutations: $(VENV)/.dev  ## plant faults and see after how many seeds the simulation finds each; SEEDS=1000
 	$(BIN)/python -m tests.simulation.mutations --seeds $(SEEDS) $(ARGS)
 
+$(VENV)/mutants/.made: $(VENV)/.dev requirements/mutants.txt
+	$(BIN)/python -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/mutants.txt
+	touch $@
+
+MODULES ?=
+mutants: $(VENV)/mutants/.made  ## does a test notice each small change of the rules? MODULES="ledger/runs.py" for some
+	$(BIN)/python -m tests.mutants $(MODULES)
+
 check: lint types test  ## everything before a commit
 
 docs: $(VENV)/.dev  ## generate the reference pages from the code
@@ -87,7 +96,7 @@ lock: $(VENV)/.dev  ## lock what pyproject.toml asks for
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 	  --custom-compile-command "make lock" pyproject.toml --extra postgres -c requirements/runtime.txt \
 	  --group build --group test --group monitoring --group check -o requirements/dev.txt
-	for group in build packaging chart; do \
+	for group in build packaging chart mutants; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 	    --custom-compile-command "make lock" -c requirements/runtime.txt -c requirements/dev.txt \
 	    --group $$group -o requirements/$$group.txt || exit 1; \

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, Phase, settings
 
 from tests.e2e.programs import Stage
 from tests.postgres import DURABLE, FAST, Server, binaries, serving
@@ -15,6 +15,16 @@ from tests.postgres import DURABLE, FAST, Server, binaries, serving
 # How long an example takes says nothing on a machine with other work: no deadline, anywhere.
 settings.register_profile("without deadline", deadline=None)
 settings.load_profile("without deadline")
+# For mutation tests: a mutant is found or not, whatever the smallest example, and always the same.
+settings.register_profile(
+    "mutants",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=40,
+    suppress_health_check=tuple(HealthCheck),
+    phases=(Phase.explicit, Phase.generate),
+)
 
 
 @pytest.fixture(autouse=True)

@@ -102,12 +102,11 @@ def _is_after_line(created: float | None, seen: Observation, line: float) -> boo
     if created is not None and created > line - FIRST_LOOK_SECONDS:
         # It would be known, had it been over by then, whatever a runner's clock says.
         ended = seen.completed_at if seen.updated_at is None else seen.updated_at
+    elif seen.completed_at is None or seen.updated_at is None:
+        ended = seen.completed_at
     else:
         # Somebody may have edited an old one, so both must say so.
-        stamps = (seen.completed_at, seen.updated_at)
-        ended = min((s for s in stamps if s is not None), default=None)
-        if seen.completed_at is None:
-            return False
+        ended = min(seen.completed_at, seen.updated_at)
     return ended is not None and _may_be_after(ended, line)
 
 
