@@ -79,6 +79,10 @@ class Watchdog:
         with self._condition:
             while not self._stopped:
                 now = time.monotonic()
+                # Those of calls that are over: waking for each of a thousand would cost more than
+                # all streams do.
+                while self._schedule and self._is_void(self._schedule[0]):
+                    heapq.heappop(self._schedule)
                 if not self._schedule:
                     self._condition.wait()
                 elif self._schedule[0][0] > now:
@@ -86,9 +90,14 @@ class Watchdog:
                 else:
                     _, ticket, expiring = heapq.heappop(self._schedule)
                     due = expiring.due
-                    if due is None or ticket != expiring.ticket:
-                        continue
+                    if due is None:
+                        continue  # lifted a moment ago
                     if due <= now:
                         return expiring
                     heapq.heappush(self._schedule, (due, ticket, expiring))
         return None
+
+    @staticmethod
+    def _is_void(entry: tuple[float, int, Expiring]) -> bool:
+        _, ticket, expiring = entry
+        return expiring.due is None or ticket != expiring.ticket

@@ -24,10 +24,11 @@ from exporter.comfycontrol.bodies import (
     unpacking,
 )
 from exporter.comfycontrol.failures import CALL_ERRORS
-from exporter.comfycontrol.framing import MAX_EVENT_SIZE, EventFraming
+from exporter.comfycontrol.framing import MAX_EVENT_SIZE, EventFraming, only_data
 from exporter.comfycontrol.stream import (
     EventReader,
     MalformedReading,
+    NewSnapshot,
     SnapshotReading,
     StreamEnding,
 )
@@ -169,12 +170,11 @@ class LiveStream:
 
     Attributes:
         ending: how it ended; None before that, and where the owner left off.
-        on_repeat: asked at each snapshot that equals the one before, byte for byte: whether it is
-            worth a turn of the loop. By default all are.
+        is_news: asked at each snapshot that nothing waits before: whether its owner is to be woken
+            for it. None stands for one that equals the last byte for byte. By default all are.
     """
 
     __slots__ = (
-        "_blocks",
         "_call",
         "_closed",
         "_connection",
@@ -197,23 +197,24 @@ class LiveStream:
         "_silence",
         "_timer",
         "_waiter",
+        "_waiting",
         "ending",
-        "on_repeat",
+        "is_news",
     )
 
     def __init__(self, stream: Stream) -> None:
         """Go on with a stream that was opened and not read yet."""
         taken = stream.take_over()
         self.ending: StreamEnding | None = None
-        self.on_repeat: Callable[[], bool] = _always
+        self.is_news: Callable[[NewSnapshot | None], bool] = _all_are
         self._loop = asyncio.get_running_loop()
         self._call = taken.call
         self._silence, self._gap, self._on_end = taken.silence, taken.gap, taken.on_end
         self._framing = EventFraming()
         self._events = EventReader(keep_whole=0)
-        # Blocks not read yet, each with the whole read that brought it, where that was all of it;
-        # None in the place of a block: the one before, once more.
-        self._blocks: deque[tuple[bytes, bytes | None] | None] = deque()
+        # For the owner: events, and blocks that came behind them and were not read yet, each with
+        # the whole read that brought it, where that was all of it.
+        self._waiting: deque[SnapshotReading | tuple[bytes, bytes | None]] = deque()
         self._last_raw: bytes | None = None
         self._last_block: bytes | None = None
         self._is_clean = False
@@ -249,11 +250,12 @@ class LiveStream:
 
     async def __anext__(self) -> SnapshotReading:
         while True:
-            while self._blocks:
+            while self._waiting:
                 if self._given % _READINGS_AT_ONCE == _READINGS_AT_ONCE - 1:
                     await asyncio.sleep(0)
                 self._given += 1
-                reading = self._read(self._blocks.popleft())
+                item = self._waiting.popleft()
+                reading = self._read(*item) if isinstance(item, tuple) else item
                 if reading is not None:
                     return reading
             self._resume()
@@ -307,7 +309,7 @@ class LiveStream:
         connection = self._connection
         if connection is None or self._ended is not None or self._is_paused:
             return
-        if len(self._blocks) >= MOST_WAITING:
+        if len(self._waiting) >= MOST_WAITING:
             self._is_paused = True
             self._loop.remove_reader(connection.fileno())
             return
@@ -316,7 +318,7 @@ class LiveStream:
         except Exception as fault:  # noqa: BLE001 - it is for the owner, not for the loop
             self._fault = fault
             self._end(StreamEnding.CUT)
-        if self._blocks:
+        if self._waiting:
             self._wake()
 
     def _read_socket(self, connection: TakenConnection) -> None:
@@ -325,7 +327,7 @@ class LiveStream:
             # What is left in the system, the loop tells of again.
             if not may_go_on or connection.pending is None or not connection.pending():
                 return
-            if len(self._blocks) >= MOST_WAITING:
+            if len(self._waiting) >= MOST_WAITING:
                 break
         self._loop.call_soon(self._on_readable)
 
@@ -349,7 +351,7 @@ class LiveStream:
             last is not None
             and size == len(last)
             and self._is_clean
-            and not self._blocks
+            and not self._waiting
             and _buffer.startswith(last)
         ):
             # The same bytes, read in the same state as before, mean the same.
@@ -372,7 +374,7 @@ class LiveStream:
         if self._is_overdue() and self._given_at_deadline is None:
             # The loop may have been held up while something was waiting in the socket.
             self._on_readable()
-            self._given_at_deadline = self._given + len(self._blocks)
+            self._given_at_deadline = self._given + len(self._waiting)
         if self._ended is not None or self._closed:
             return
         if self._is_overdue():
@@ -400,16 +402,27 @@ class LiveStream:
             body.at_boundary and framing.between_events and connection.unpacking is None
         )
         raw = data if was_clean and self._is_clean and len(blocks) == 1 else None
-        for block in blocks:
-            if not self._blocks and _keep(block) == self._last_block:
-                self._remember(block, raw)
-                self._repeat(self._loop.time())
+        for number, block in enumerate(blocks):
+            # A read can bring thousands: those that are left for the owner give others their turn.
+            if self._waiting or number >= _READINGS_AT_ONCE:
+                self._waiting.append((block, raw))
             else:
-                self._blocks.append((block, raw))
+                self._take_next(block, raw)
         if framing.oversized:
             self._end(StreamEnding.OVERSIZE)
         elif body.ended:
             self._end_of_bytes(connection)
+
+    def _take_next(self, block: bytes, raw: bytes | None) -> None:
+        """Read an event that nothing waits before: most need not wake the owner."""
+        if _keep(block) == self._last_block:
+            self._remember(block, raw)
+            self._repeat(self._loop.time())
+            return
+        reading = self._read(block, raw)
+        if reading is None or (isinstance(reading, NewSnapshot) and not self.is_news(reading)):
+            return
+        self._waiting.append(reading)
 
     def _unframe(self, connection: TakenConnection, data: bytes) -> list[bytes]:
         content = connection.body.feed(data)
@@ -437,22 +450,23 @@ class LiveStream:
 
     def _repeat(self, now: float) -> None:
         self._life = now
-        if self.on_repeat():
-            self._blocks.append(None)
+        if self.is_news(None):
+            self._waiting.append(self._events.repeated())
         else:
             self._events.updates += 1
 
-    def _read(self, item: tuple[bytes, bytes | None] | None) -> SnapshotReading | None:
-        if item is None:
-            return self._events.repeated()
-        block, raw = item
-        for event in sseclient.SSEClient(iter((block,))).events():
-            reading = self._events.read(event.event, event.data)
-            if reading is not None and not isinstance(reading, MalformedReading):
-                self._life = self._loop.time()
-                self._remember(block, raw)
-            return reading
-        return None
+    def _read(self, block: bytes, raw: bytes | None) -> SnapshotReading | None:
+        name, data = "message", only_data(block)
+        if data is None:
+            event = next(sseclient.SSEClient(iter((block,))).events(), None)
+            if event is None:
+                return None
+            name, data = event.event, event.data
+        reading = self._events.read(name, data)
+        if reading is not None and not isinstance(reading, MalformedReading):
+            self._life = self._loop.time()
+            self._remember(block, raw)
+        return reading
 
     # The end ----------------------------------------------------------------------------------
 
@@ -479,7 +493,7 @@ class LiveStream:
             self._loop.remove_reader(self._connection.fileno())
 
 
-def _always() -> bool:
+def _all_are(_: NewSnapshot | None) -> bool:
     return True
 
 

@@ -58,6 +58,9 @@ An id just pushed is one of those, and has its stream at once. A crowd of them i
 and must not take the streams of workflows that are known to exist."""
 
 
+_CLASSES: Final = {Status.QUEUED: 0, Status.RUNNING: 1}
+
+
 def choose_streams(
     workflows: Iterable[OpenWorkflow], streaming: Collection[str], capacity: int
 ) -> list[str]:
@@ -69,11 +72,10 @@ def choose_streams(
     """
 
     def rank(workflow: OpenWorkflow) -> tuple[bool, int, bool, float]:
-        classes = {Status.QUEUED: 0, Status.RUNNING: 1}
         created = workflow.created_at
         return (
             workflow.source == "listing",
-            classes.get(workflow.status, 2) if workflow.status is not None else 2,
+            2 if workflow.status is None else _CLASSES.get(workflow.status, 2),
             workflow.workflow_id not in streaming,
             workflow.first_seen.wall if created is None else created,
         )
@@ -81,7 +83,8 @@ def choose_streams(
     ranked = sorted(workflows, key=rank)
     unseen = [workflow for workflow in ranked if _is_unseen(workflow)]
     too_many = {workflow.workflow_id for workflow in unseen[max(1, int(capacity * UNSEEN_PART)) :]}
-    ranked.sort(key=lambda workflow: workflow.workflow_id in too_many)
+    if too_many:
+        ranked.sort(key=lambda workflow: workflow.workflow_id in too_many)
     return [workflow.workflow_id for workflow in ranked[:capacity]]
 
 

@@ -197,7 +197,7 @@ class Follower:
         began = self._now().monotonic
         reading = StreamReading(stream, self._access, self._telemetry, self.workflow_id, self._now)
         reading.is_open = self._is_open
-        stream.on_repeat = reading.repeats
+        stream.is_news = reading.is_news
         try:
             async for event in stream:
                 if not await self._tell(reading.take(event)):

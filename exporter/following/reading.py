@@ -16,13 +16,13 @@ from exporter.comfycontrol import (
     WorkflowDetail,
 )
 from exporter.following.access import AccountAccess
-from exporter.interfaces.observations import Moment, Observation, Traits, known_status
+from exporter.interfaces.observations import Moment, Observation, Status, Traits, known_status
 from exporter.interfaces.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
-TELL_SECONDS: Final = 10.0
-"""How long it may take until a snapshot that came again is told to the register."""
+TELL_SECONDS: Final = 20.0
+"""How long it may take until a snapshot that says what the last one did is told to the register."""
 
 
 class StreamReading:
@@ -93,22 +93,30 @@ class StreamReading:
         self._told_at = at.monotonic
         yield self._observation(reading.snapshot, at)
 
-    def repeats(self) -> bool:
-        """The last snapshot came once more; whether it is to be taken as the others.
+    def is_news(self, new: NewSnapshot | None) -> bool:
+        """Whether a snapshot is to be taken; None: it equals the last one byte for byte.
 
-        All that it says is that the workflow was seen again. That is told with the next one that
-        says more, and every few seconds. One that has ended, or that an unknown status may have
-        ended, is told each time.
+        It is not where all that it says is that the workflow was seen again. That is told with the
+        next one that says more, and every few seconds. One that has ended, or that an unknown
+        status may have ended, is told each time.
         """
-        if not self._may_repeat:
+        if not self._may_repeat or (new is not None and not self._is_as_before(new)):
             return True
         at = self._now()
         if at.monotonic - self._told_at >= TELL_SECONDS or not self.is_open():
             return True
         self._seen_again = at
         self.updates += 1
-        self._telemetry.snapshot_read(self._account, "repeated")
+        self._telemetry.snapshot_read(self._account, "repeated" if new is None else "new")
         return False
+
+    def _is_as_before(self, new: NewSnapshot) -> bool:
+        return (
+            self._last is not None
+            and not new.malformed_fields
+            and not self._malformed_fields
+            and says_the_same(self._last, new.snapshot)
+        )
 
     def untold(self) -> Iterator[Observation]:
         """That the last snapshot was seen again, where that was not told yet."""
@@ -151,6 +159,25 @@ class StreamReading:
 
 def _always() -> bool:
     return True
+
+
+def says_the_same(one: Snapshot, other: Snapshot) -> bool:
+    """Whether two snapshots say the same of a workflow. Pure.
+
+    While it runs, the progress of its nodes changes with each, and nothing of that is counted. A
+    position in the queue means nothing unless it is queued.
+    """
+    return (
+        one.status == other.status
+        and (
+            one.queue_number == other.queue_number
+            or known_status(one.status) not in {None, Status.QUEUED}
+        )
+        and one.outputs == other.outputs
+        and one.cause == other.cause
+        and one.started_at == other.started_at
+        and one.completed_at == other.completed_at
+    )
 
 
 def observation_of_detail(

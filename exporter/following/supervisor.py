@@ -188,7 +188,10 @@ class Supervisor:
         self._release(current - set(chosen), still_open)
         self._call_off(current.intersection(chosen[affordable:]))
         by_id = {workflow.workflow_id: workflow for workflow in workflows}
+        streaming = self.streaming()
         for workflow_id in chosen[:affordable]:
+            if workflow_id in streaming:
+                continue
             if not self._follow(workflow_id, priority_of(by_id[workflow_id]), affordable):
                 room = self._do_with_fewer()
                 break

@@ -718,7 +718,7 @@ class Ledger:
         if after is not known and is_news(known, after, change.facts):
             marks, listed = self._memory.marks(account), self._terms[account].listed
             self.on_taken(Taken(known, after, change.facts, at, seen, marks, listed))
-        return replace(change, workflow=after)
+        return change if after is change.workflow else replace(change, workflow=after)
 
     def _count(self, key: WorkflowKey, known: Workflow | None, counted: Counted) -> None:
         workflow, totals = counted.workflow, self._memory.totals

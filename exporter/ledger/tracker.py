@@ -325,6 +325,8 @@ def _note_phases(
     before = PhaseSight(workflow.status, workflow.entered, workflow.waiting_until)
     progress = follow(before, reached, seen.at, created)
     facts.extend(progress.facts)
+    if progress.entered == workflow.entered:
+        return workflow  # making another one is most of what an observation costs
     return replace(workflow, entered=progress.entered)
 
 

@@ -12,7 +12,7 @@ import sseclient
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.comfycontrol.framing import MAX_EVENT_LINES, EventFraming
+from exporter.comfycontrol.framing import MAX_EVENT_LINES, EventFraming, only_data
 
 Event = tuple[str, str]
 
@@ -126,6 +126,20 @@ PIECES = st.sampled_from(
 @given(chunks=st.lists(st.one_of(st.binary(max_size=50), PIECES), max_size=60))
 def test_arbitrary_bytes_never_raise_and_are_read_as_the_standard_says(chunks: list[bytes]) -> None:
     assert read(chunks) == reference(b"".join(chunks))
+
+
+@given(stream=LEGAL_STREAMS)
+@example(stream=b"data: a\n\ndata:\n\ndata:  b\n\ndata\n\nevent: x\ndata: c\n\n")
+def test_a_block_of_one_line_is_read_as_the_parser_reads_it(stream: bytes) -> None:
+    for block in frame([stream])[0]:
+        if (data := only_data(block)) is not None:
+            events = [(e.event, e.data) for e in sseclient.SSEClient(iter((block,))).events()]
+            assert events == [("message", data)]
+
+
+def test_the_usual_block_is_one_of_one_line() -> None:
+    assert only_data(b'data: {"status":"running"}\n\n') == '{"status":"running"}'
+    assert only_data(b"event: x\ndata: {}\n\n") is None
 
 
 @given(chunks=st.lists(st.one_of(st.binary(max_size=50), PIECES), max_size=60))

@@ -89,6 +89,20 @@ def test_watching_again_and_again_gathers_nothing(watchdog: Watchdog) -> None:
     assert len(watchdog._schedule) == 1
 
 
+def test_what_was_lifted_is_let_go_without_being_waited_for(watchdog: Watchdog) -> None:
+    for _ in range(100):
+        thing = Thing()
+        watchdog.watch(thing, 60)
+        thing.due = None
+    other = Thing()
+    watchdog.watch(other, 0.05)
+    assert other.ended.wait(PATIENCE)
+    give_up = time.monotonic() + PATIENCE
+    while watchdog._schedule and time.monotonic() < give_up:
+        time.sleep(0.001)
+    assert not watchdog._schedule
+
+
 def test_nothing_ends_once_it_is_stopped() -> None:
     watchdog = Watchdog()
     thing = Thing()
