@@ -48,7 +48,7 @@ for {hold:.0f} s, and then shows its value:
   `comfycontrol_api_requests_total`, and all that has a value of a slice that was not seen before.
   A failure is counted at once in `comfycontrol_workflows_finished_total`, whose other labels are
   known: alert on that where a minute matters.
-- While the [ledger cannot be kept](troubleshooting.md#the-disk-is-full-or-the-ledger-failing), what
+- While the [ledger cannot be kept](troubleshooting.md#the-disk-is-full-or-the-ledger-fails), what
   is new stays at 0: it must not be taken back after a crash.
 
 ## Several replicas
