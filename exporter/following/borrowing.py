@@ -4,7 +4,7 @@ Nothing is counted or decided here: what streams tell is put aside, to be handed
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from typing import Final
 
@@ -109,7 +109,12 @@ class BorrowedWorkflows:
     def withdraw(self, withdrawn: GivenUp) -> None:  # noqa: D102
         pass
 
-    def draw_line(self, account: str, wall: float) -> bool:  # noqa: ARG002, D102
+    def draw_line(  # noqa: D102
+        self,
+        account: str,  # noqa: ARG002
+        wall: float,  # noqa: ARG002
+        shown: Iterable[Observation] = (),  # noqa: ARG002
+    ) -> bool:
         return False
 
     def causes_owed(self, account: str) -> list[str]:  # noqa: ARG002, D102

@@ -1,7 +1,7 @@
 """Reads an account's list, page by page, for as long as the exporter runs."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from heapq import nsmallest
 from math import inf
@@ -199,11 +199,13 @@ class Lister(Worker):
         now = self._pages.top_shown_at
         # By the service's own clock, as its stamps are compared with the line.
         line = counting_line(top.workflows, self._pages.clock.told(now), now.wall)
-        is_first = self._register.draw_line(self._account, line)
+        over = self._seen(top.workflows, inf)
+        is_first = self._register.draw_line(self._account, line, over)
         listing = self._new_pass(
             None, self._horizon(min(self._terms.lookback, FIRST_LOOK_SECONDS)), self._before
         )
-        self._take(top.workflows, inf if is_first else None)
+        if not is_first:
+            self._take(top.workflows)
         listing.read(page, top, now.monotonic)
         self._read_on(listing, line + LINE_TOLERANCE_SECONDS if is_first else None)
         for _ in range(FIRST_LOOKS):
@@ -324,12 +326,18 @@ class Lister(Worker):
 
         What has ended since counts, however long that look takes.
         """
+        for seen in self._seen(workflows, over_by):
+            self._register.observe(seen)
+
+    def _seen(
+        self, workflows: Iterable[WorkflowSummary], over_by: float | None
+    ) -> Iterator[Observation]:
         rows = list(workflows)
         told = observations_of(self._account, rows, self._pages.clock, self._now())
         for workflow, seen in zip(rows, told, strict=True):
             if self._is_ours(workflow):
                 is_over = over_by is not None and _was_over(seen, over_by)
-                self._register.observe(replace(seen, first_look=True) if is_over else seen)
+                yield replace(seen, first_look=True) if is_over else seen
 
     def _is_ours(self, workflow: WorkflowSummary) -> bool:
         return (

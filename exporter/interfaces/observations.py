@@ -3,6 +3,7 @@
 The followers and the lister make these, the ledger takes them. Neither knows the other.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal, Protocol
@@ -239,10 +240,10 @@ class WorkflowRegister(Protocol):
     def withdraw(self, withdrawn: GivenUp) -> None:
         """Its source no longer names this id."""
 
-    def draw_line(self, account: str, wall: float) -> bool:
-        """Say when this account was first looked at (Unix seconds).
+    def draw_line(self, account: str, wall: float, shown: Iterable[Observation] = ()) -> bool:
+        """Say when this account was first looked at (Unix seconds), and what was shown then.
 
-        Only the first call ever counts; whether this was it.
+        Only the first call ever counts, and takes what was shown; whether this was it.
         """
 
     def is_open(self, account: str, workflow_id: str) -> bool:

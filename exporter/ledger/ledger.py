@@ -334,11 +334,20 @@ class Ledger:
             )
         self.on_change()
 
-    def draw_line(self, account: str, wall: float) -> bool:
-        """Say when this account was first looked at; whether this is the first call, ever.
+    def draw_line(self, account: str, wall: float, shown: Iterable[Observation] = ()) -> bool:
+        """Say when this account was first looked at, and what was shown then.
+
+        Whether this is the first call, ever; else nothing of it is taken.
 
         It is on the disk at once: drawn again after a crash, it would pass over what ended since.
+        What was shown is there no later: after a crash, a row that was over by then could not be
+        told from one that ended since, if it was edited.
         """
+        with self._lock:
+            if self._memory.marks(account).line is not None:
+                return False
+        for each in shown:
+            self.observe(each)
         with self._lock:
             is_first = self._draw_line(account, wall)
         if is_first:

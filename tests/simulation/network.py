@@ -8,6 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tests.simulation.scheduler import Life, world
+from tests.simulation.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,7 @@ class Network:
         self.is_away = False
         """Nobody can be reached, and what is sent gets lost."""
         self.open: dict[int, VirtualSocket] = {}
+        self.wire = Wire()
 
     def delay(self) -> float:
         """How long some bytes take."""
@@ -160,6 +162,7 @@ class VirtualSocket:
         if self._error:
             raise ConnectionResetError(self.getsockopt(), "reset")
         here, sent, server = world(), bytes(data), self._server
+        NETWORK.wire.sent(self.life, self._number, sent)
         if NETWORK.is_away or server is None:
             return
         self._arrives = max(self._arrives + 1e-7, here.now + NETWORK.delay())
@@ -262,6 +265,7 @@ class VirtualSocket:
     def arrived(self, data: bytes) -> None:
         if not (self._is_closed or self._has_ended or NETWORK.is_away):
             self._buffer += data
+            NETWORK.wire.arrived(self.life, self._number, data)
             self._tell()
 
     def ended(self) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import tempfile
 import traceback
-from collections import Counter, deque
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
@@ -22,11 +22,13 @@ from exporter.metrics import reading
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.negotiation import negotiate
 from exporter.simulator import PLANTED
-from tests.simulation import disk, network, scheduler, virtual_threading
+from tests.simulation import disk, network, scheduler, verdict, virtual_threading
+from tests.simulation.ear import Ear
+from tests.simulation.page_checks import Around, faults_of
 from tests.simulation.plan import ACCOUNT, Event, Plan
 from tests.simulation.scheduler import Life, Scheduler
-from tests.simulation.scraper import Scraper, samples
-from tests.simulation.services import Simulated, Truth, make_service
+from tests.simulation.scraper import Scraper
+from tests.simulation.services import Simulated, make_service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,8 +40,6 @@ KEPT: Final = frozenset(
 )
 """What the ledger keeps."""
 
-PERIOD: Final = 10.0
-TOLERANCE: Final = 1e-5
 STOP_WITHIN: Final = 3.0
 MOST_STEPS: Final = 3_000_000
 
@@ -61,33 +61,6 @@ class Result:
     parts: list[str] = field(default_factory=list)
 
 
-class _Ear(logging.Handler):
-    """Listens to all that is logged, for what must not be."""
-
-    def __init__(self, secrets: list[str]) -> None:
-        super().__init__()
-        self.faults: list[str] = []
-        self.lines: deque[str] = deque(maxlen=400)
-        self._secrets = secrets
-
-    def emit(self, record: logging.LogRecord) -> None:
-        line = f"{record.name} {record.levelname} {record.getMessage()} " + " ".join(
-            f"{key}={value}"
-            for key, value in record.__dict__.items()
-            if key not in _PLAIN and not key.startswith("_")
-        )
-        if record.exc_info:
-            line += "\n" + "".join(traceback.format_exception(*record.exc_info))
-            if record.name.startswith("exporter") or record.name == "asyncio":
-                self.faults.append(f"a traceback was logged: {line}")
-        self.lines.append(f"{scheduler.world().now:10.3f} {line}")
-        if any(secret in line for secret in self._secrets):
-            self.faults.append(f"a secret was logged: {line}")
-
-
-_PLAIN: Final = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message"}
-
-
 class Run:
     """A run of a plan."""
 
@@ -107,7 +80,7 @@ class Run:
         witness._BOOT_ID = journal._BOOT_ID = self.disk.boot  # type: ignore[misc]
         self.service: Simulated = make_service(plan, self.network)
         self.scheduler.epoch = self.service.epoch
-        self._ear = _Ear([PLANTED, *self.service.secrets])
+        self._ear = Ear([PLANTED, *self.service.secrets])
         root = logging.getLogger()
         root.handlers[:] = [self._ear]
         root.setLevel(logging.INFO)
@@ -126,6 +99,9 @@ class Run:
         self._power_was_cut = False
         self._stop = virtual_threading.Event()
         self._has_lost_memory = False
+        self._clock_was_put = False
+        self._begins: Life | None = None
+        self._began_at = inf
         self._others = False
         self._is_over = False
         self.scrapers = [Scraper(KEPT), Scraper(KEPT)]
@@ -148,7 +124,7 @@ class Run:
         faults += here.failures
         for scraper in self.scrapers:
             faults += scraper.faults
-        faults += self._ear.faults
+        faults += self._ear.faults + self.network.wire.faults
         result = self.result
         result.seconds, result.steps, result.trace = here.now, here.steps, here.trace
         result.lives = self.lives
@@ -172,6 +148,7 @@ class Run:
         self.lives += 1
         life = self.life = Life(f"exporter {self.lives}")
         life.on_death = lambda: self._died(life)
+        self._begins, self._began_at = life, self.scheduler.now
         self._stop = virtual_threading.Event()
         self.app = None
         self.scheduler.spawn(self._live, "main", life)
@@ -297,6 +274,7 @@ class Run:
                 for sock in list(self.network.open.values()):
                     sock.broken(104)
             case "clock-jumps":
+                self._clock_was_put = True
                 here.wall_error += self._dice.choice((-3600.0, -5.0, 5.0, 3600.0))
             case "standstill":
                 # Of the whole machine, in which the service goes on.
@@ -366,8 +344,25 @@ class Run:
             for each in self.scrapers:
                 each.forget()
         scraper.take(self.scheduler.now, life, page)
-        if scraper.faults or self._ear.faults:
+        self._look_at(scraper.latest)
+        if scraper.faults or self._ear.faults or self.network.wire.faults or self.result.faults:
             self._is_over = True  # there is nothing more to learn
+
+    def _look_at(self, page: dict[str, float]) -> None:
+        here, life = self.scheduler, self.life
+        if life is None or self._begins is not life:
+            return
+        known = self.network.wire.of(life)
+        around = Around(
+            wall=here.wall(),
+            clock_was_put=self._clock_was_put,
+            age=here.now - self._began_at,
+            list_age=here.now - known.listed_at,
+            share=self._share,
+            silence=here.now - known.heard_at,
+        )
+        at = f" at {here.now:.3f}"
+        self.result.faults += [fault + at for fault in faults_of(page, around)]
 
     # The end ----------------------------------------------------------------------------------
 
@@ -386,132 +381,37 @@ class Run:
 
     def _differences(self) -> list[str]:
         """Every way in which what is counted is not what happened."""
-        app = self.app
-        if app is None:
+        if self.app is None:
             return ["the exporter does not run"]
-        snapshot = app._ledger.snapshot()
-        totals = snapshot.totals
-        truth: Truth = self.service.truth()
-        told = []
-        outcomes = self._counted()
-        expected = Counter(truth.outcomes)
-        extra = outcomes - expected
-        if expected - outcomes or extra - truth.early:
-            told.append(f"outcomes are {dict(outcomes)}, in truth {truth.outcomes}")
-        if snapshot.open_workflows and self.service.is_idle():
-            told.append(f"{len(snapshot.open_workflows)} are still open")
-        causes = Counter[tuple[str, str]]()
-        for (_, node, exception), total in totals.counters_named("failures"):
-            causes[node, exception] += int(total.value)
-        if truth.causes is not None and +causes != Counter(truth.causes):
-            told.append(f"causes are {dict(+causes)}, in truth {truth.causes}")
-        if told:
-            return told  # the rest costs more
-        page = app.page.render("text/plain").body.decode()
-        latest = samples(page)
-        for status, (count, least, most) in truth.runs.items():
-            labels = f'{{account="{ACCOUNT}",status="{status}"}}'
-            name = "comfycontrol_workflow_run_duration_seconds"
-            found = latest.get(f"{name}_count{labels}", 0)
-            if not count <= found <= count + truth.early[status]:
-                told.append(f"{found:g} runs of {status}, in truth {count}")
-            seconds = latest.get(f"{name}_sum{labels}", 0.0)
-            if truth.early[status]:
-                continue
-            if not least - TOLERANCE <= seconds <= most + TOLERANCE:
-                told.append(f"{seconds} s of {status}, in truth {least} to {most}")
-        return told
+        return verdict.differences(self.app, self.service)
 
-    def _counted(self) -> Counter[str]:
-        assert self.app is not None
-        outcomes = Counter[str]()
-        for (_, status), total in self.app._ledger.snapshot().totals.counters_named("finished"):
-            outcomes[status] += int(total.value)
-        return +outcomes
+    @property
+    def _share(self) -> int:
+        return int(40 * (1 - self._account["rate_limit"]["reserve"]) + 1e-9)
 
     def _finish(self) -> None:
-        faults, here = self.result.faults, self.scheduler
-        app = self.app
+        faults, here, app, life = self.result.faults, self.scheduler, self.app, self.life
         assert app is not None
+        assert life is not None
         for scraper in self.scrapers:
             self._answer(app, scraper, self.lives)  # each has seen the end
-        latest = self.scrapers[0].latest
-        self._check_sums(latest)
-        up = latest.get(f'comfycontrol_account_up{{account="{ACCOUNT}"}}')
-        if up != 1:
-            faults.append(f"the account is up, and account_up says {up}")
-        self._check_requests()
-        self._check_increase()
-        self.result.finished = self._counted().total()
+        faults += verdict.of_itself(self.scrapers[0].latest, here.wall())
+        faults += verdict.of_requests(self.service, self._share, others_ask=self._others)
+        self.result.requests = len(self.service.asked_at())
+        # What is counted is right: that was seen. So it is what must be seen to have grown.
+        counted = verdict.counted(app)
+        faults += verdict.of_increase(self.scrapers, counted)
+        files = {path.name: path.stat().st_size for path in self.disk.folder.iterdir()}
+        sockets = sum(each.life is life for each in self.network.open.values())
+        faults += verdict.of_growth(app, life, sockets, files)
+        self.result.finished = counted.total()
         self._stop.set()
-        assert self.life is not None
         for _ in range(60):
-            if self.life.is_dead:
+            if life.is_dead:
                 break
             here.sleep(0.5)
         else:
             faults.append("the stop did not come to an end")
-
-    def _check_sums(self, latest: dict[str, float]) -> None:
-        def sum_of(name: str) -> float:
-            return sum(value for series, value in latest.items() if series.startswith(f"{name}{{"))
-
-        discovered = sum_of("comfycontrol_workflows_discovered_total")
-        finished = sum_of("comfycontrol_workflows_finished_total")
-        still_open = sum_of("comfycontrol_workflows")
-        dropped = sum_of("comfycontrol_workflows_dropped_total")
-        if discovered != finished + still_open + dropped:
-            self.result.faults.append(
-                f"discovered {discovered:g} is not finished {finished:g} + open {still_open:g} + "
-                f"dropped {dropped:g}"
-            )
-
-    def _check_requests(self) -> None:
-        times = self.service.asked_at()
-        self.result.requests = len(times)
-        share = int(40 * (1 - self._account["rate_limit"]["reserve"]) + 1e-9)
-        window: deque[float] = deque()
-        for at in times:
-            window.append(at)
-            # The service's window is open at its beginning.
-            while window[0] <= at - PERIOD:
-                window.popleft()
-            if len(window) > share:
-                self.result.faults.append(
-                    f"{len(window)} requests in the period until {at:.3f}, the share is {share}"
-                )
-                break
-        if self.service.refused() and not (self._others or self.service.has_neighbours):
-            self.result.faults.append(f"{self.service.refused()} requests were refused")
-
-    def _check_increase(self) -> None:
-        # What is counted is right: that was seen. So it is what must be seen to have grown.
-        truth = self._counted()
-        for number, scraper in enumerate(self.scrapers):
-            if scraper.was_cut:
-                continue
-            for status in ("completed", "failed", "cancelled", "invalid"):
-                labels = f'{{account="{ACCOUNT}",status="{status}"}}'
-                series = f"comfycontrol_workflows_finished_total{labels}"
-                points = scraper.series.get(series, [])
-                if len(points) < 2:
-                    continue
-                found = scraper.increase(series, points[0][0] - 1e-9, points[-1][0])
-                expected = truth[status] - points[0][1]
-                if found is None or abs(found - expected) > 1e-6 * max(1.0, expected):
-                    self.result.faults.append(
-                        f"scraper {number}: increase of {status} is {found}, in truth {expected}"
-                    )
-            # Series whose labels nobody knew in advance: each is seen at 0 first.
-            grown = first = 0.0
-            for series, points in scraper.series.items():
-                if series.startswith("comfycontrol_workflow_failures_total{"):
-                    first += points[0][1]
-                    grown += points[-1][1]
-            if first:
-                self.result.faults.append(
-                    f"scraper {number}: failures of new labels began at {first:g}, not at 0"
-                )
 
 
 def run(plan: Plan) -> tuple[Result, list[str]]:

@@ -386,6 +386,28 @@ class TestAFailingStore:
         ledger.keep()
         assert store.syncs == before + 1
 
+    def test_the_disk_never_has_a_cutoff_without_what_was_over_by_then(
+        self, now: Clocks, store: FailingStore
+    ) -> None:
+        # Found in simulated time (seed 40): after a crash in between, a row that was over by then
+        # and was edited since looked as if it had ended since.
+        ledger = Ledger(TERMS, BUCKETS, CAPS, now, store)
+
+        def shown() -> Iterator[Observation]:
+            ledger.keep()  # as another thread may at any time
+            yield replace(ended(1, now()), first_look=True)
+            ledger.keep()
+
+        assert ledger.draw_line("studio", T0, shown())
+        rows: set[str] = set()
+        for batch in store.batches:
+            rows |= {workflow_id for _, workflow_id in batch.workflows}
+            has_line = any(marks.line is not None for marks in batch.accounts.values())
+            assert rows or not has_line
+        assert rows == {uuid(1)}
+        assert not ledger.draw_line("studio", T0, iter([seen(2, "queued", now())]))
+        assert not ledger.is_open("studio", uuid(2))
+
     def test_marks_are_kept_later_as_well(
         self, ledger: Ledger, store: FailingStore, now: Clocks
     ) -> None:
