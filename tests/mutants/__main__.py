@@ -120,7 +120,7 @@ def _survived(folder: Path, module: Module) -> list[str]:
 
 def _configuration(module: Module) -> str:
     checker = ["env", f"MYPYPATH={STUBS}", sys.executable, "-m", "mypy", "--output=json"]
-    checker += ["--no-warn-unused-ignores", module.path]
+    checker += ["--no-warn-unused-ignores", f"--cache-dir={WORK / 'mypy'}", module.path]
     settings = {
         "source_paths": ["exporter"],
         "only_mutate": [module.path],

@@ -6,9 +6,16 @@ import pytest
 
 from exporter.comfycontrol import WorkflowPage, WorkflowSummary
 from exporter.following.list_stamps import (
+    AHEAD_OF_OURS_SECONDS,
+    AHEAD_SECONDS,
+    DISORDER_SECONDS,
+    changed_at_the_latest,
     counting_line,
+    created_at_the_latest,
     created_no_earlier,
+    latest_believed,
     newest_of,
+    newest_stamps,
     order_told,
 )
 from exporter.following.service_clock import ServiceClock
@@ -59,6 +66,43 @@ def test_the_line_is_drawn_by_the_service(
     assert counting_line(rows, date, ours) == line
 
 
+@pytest.mark.parametrize(("date", "ahead"), [(NOW, AHEAD_SECONDS), (None, AHEAD_OF_OURS_SECONDS)])
+def test_a_stamp_is_believed_up_to_the_latest_one(date: float | None, ahead: float) -> None:
+    assert latest_believed(date, ours=NOW) == NOW + ahead
+    assert counting_line(created(NOW + ahead), date, NOW) == NOW + ahead
+    assert counting_line(created(NOW + ahead + 1, NOW - 9), date, NOW) == (date or NOW - 9)
+
+
+def test_the_newest_stamps_stand_first_and_a_runner_has_a_say_only_alone() -> None:
+    rows = [row(created_at=1.0, updated_at=3.0, started_at=4.0), row(created_at=2.0)]
+    assert newest_stamps(rows, latest=9.0) == [3.0, 2.0, 1.0]
+    assert newest_stamps(rows, latest=2.0) == [2.0, 1.0]
+    # The service's own are absurd, all of them.
+    odd = [row(created_at=99.0, started_at=4.0, completed_at=5.0)]
+    assert newest_stamps(odd, latest=9.0) == [5.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("stamps", "created_by", "changed_by"),
+    [
+        ({}, None, None),
+        ({"created_at": 1.0}, 1.0, 1.0),
+        ({"created_at": 1.0, "updated_at": 5.0, "started_at": 0.5}, 1.0, 5.0),
+        # It existed when it was changed, started or ended: the earliest of them tells.
+        ({"updated_at": 5.0, "started_at": 3.0, "completed_at": 4.0}, 3.0, 5.0),
+        ({"started_at": 3.0}, 3.0, 3.0),
+        ({"completed_at": 4.0, "started_at": 6.0}, 4.0, 4.0),
+        # Changed before it was created: one of the stamps is wrong, and the later one is safe.
+        ({"created_at": 7.0, "updated_at": 5.0}, 7.0, 7.0),
+    ],
+)
+def test_a_row_without_a_creation_existed_by_its_earliest_stamp(
+    stamps: dict[str, float], created_by: float | None, changed_by: float | None
+) -> None:
+    assert created_at_the_latest(row(**stamps)) == created_by
+    assert changed_at_the_latest(row(**stamps)) == changed_by
+
+
 # Who is older than whom -------------------------------------------------------------------------
 
 
@@ -69,6 +113,7 @@ def test_the_line_is_drawn_by_the_service(
         ((9, None, 7), (None, 7, None)),
         ((None, None, 7, None), (7, 7, None, None)),
         ((None, 99, 7), (7, None, None)),
+        ((None, 50, 7), (50, None, None)),
         ((), ()),
     ],
 )
@@ -107,6 +152,30 @@ def test_the_order_is_told_by_what_is_sorted(kind: str, told: str | None) -> Non
     assert order_told(rows) in (told, None)
     if kind == "both":
         assert order_told(rows) is None
+
+
+@pytest.mark.parametrize(("by", "told"), [(0, None), (1, "created")])
+def test_two_rows_that_stand_out_of_order_by_more_than_some_seconds_tell(
+    by: float, told: str | None
+) -> None:
+    later = DISORDER_SECONDS + by
+    changed = [10.0, 10.0 + later, 5.0, 5.0 + later, 1.0]
+    rows = [row(created_at=100.0 - n, updated_at=stamp) for n, stamp in enumerate(changed)]
+    assert order_told(rows) == told
+    # One alone is odd, and says nothing.
+    assert order_told(rows[:3]) is None
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+def test_one_odd_row_does_not_hide_the_order(odd: int) -> None:
+    ups = [NOW + 100 * n for n in range(9)]
+    downs = [NOW - 100 * n for n in range(9)]
+    if odd:
+        downs[4] = NOW + 900
+    by_change = [row(created_at=c, updated_at=u) for c, u in zip(ups, downs, strict=True)]
+    by_creation = [row(created_at=c, updated_at=u) for c, u in zip(downs, ups, strict=True)]
+    assert order_told(by_change) == "updated"
+    assert order_told(by_creation) == "created"
 
 
 def test_a_page_without_stamps_tells_no_order() -> None:

@@ -162,6 +162,8 @@ class TestEndToldTheOtherWay:
         assert is_new(workflow, row(END - 0.5, END))
         assert not is_new(workflow, row(START - 5, END))
         assert not is_new(workflow, row(None, END))
+        # Another start, but from before that end: it was put right.
+        assert not is_new(workflow, row(START + 10, END + 1))
 
     def test_by_clocks_that_disagree_nothing_is_concluded(self) -> None:
         lag = SAME_CLOCK_SECONDS
@@ -323,3 +325,73 @@ class TestSecondsAndZones:
         zone = ZONE_SECONDS - 240
         seen = row(stamps["start"] - zone, stamps["end"] - zone, updated=self.LATER)
         assert not is_new(workflow, seen)
+
+
+class TestOfTheFuture:
+    """Nothing ends later than now, unless a clock is fast that is known for it."""
+
+    NOW = SEEN_OVER + 1000
+
+    def test_an_end_ahead_of_the_service_by_more_than_its_slack_is_none(self) -> None:
+        edge = self.NOW + CLOCK_SLACK_SECONDS
+        assert is_new(settled(), row(None, edge, service=self.NOW))
+        assert not is_new(settled(), row(None, edge + 1, service=self.NOW))
+        assert is_new(settled(), row(None, edge + 1))
+
+    def test_a_clock_that_was_fast_before_may_be_fast_again(self) -> None:
+        lead = 300.0
+        fast = replace(settled(), listed_ended_at=SEEN_OVER + lead)
+        edge = self.NOW + lead + STALE_SECONDS
+        assert is_new(fast, row(None, edge, service=self.NOW))
+        assert not is_new(fast, row(None, edge + 1, service=self.NOW))
+
+    def test_a_lead_within_the_slack_is_none(self) -> None:
+        close = replace(settled(), listed_ended_at=SEEN_OVER + CLOCK_SLACK_SECONDS)
+        late = self.NOW + CLOCK_SLACK_SECONDS + 1
+        assert not is_new(close, row(None, late, service=self.NOW))
+
+
+class TestOpenAgain:
+    """What is open again was written after the end, and not by a replica that lags."""
+
+    def test_a_row_is_newer_by_more_than_the_slack(self) -> None:
+        edge = SEEN_OVER + CLOCK_SLACK_SECONDS
+        assert not is_new(settled(), row(None, None, status="queued", updated=edge))
+        assert is_new(settled(), row(None, None, status="queued", updated=edge + 1))
+
+    def test_an_undated_row_is_newer_once_no_replica_lags_so_much(self) -> None:
+        edge = SEEN_OVER + STALE_SECONDS
+        assert not is_new(settled(), row(None, None, status="queued", service=edge))
+        assert is_new(settled(), row(None, None, status="queued", service=edge + 1))
+
+    def test_without_any_time_it_is_not_known_to_be_newer(self) -> None:
+        assert not is_new(settled(), row(None, None, status="queued"))
+        timeless = replace(settled(), settled_at=None)
+        row_of_now = row(None, None, status="queued", updated=SEEN_OVER + 9000)
+        assert not is_new(timeless, row_of_now)
+        assert not is_new(timeless, replace(row_of_now, status="invalid"))
+
+    def test_a_word_that_nobody_knows_may_be_that_of_the_old_end(self) -> None:
+        later = SEEN_OVER + 9000
+        assert not is_new(settled(), row(None, None, status="archived", updated=later))
+
+    def test_a_stream_does_not_tell_when_its_snapshot_is_from(self) -> None:
+        later = SEEN_OVER + 9000
+        seen = row(None, None, status="queued", service=later, via="stream")
+        assert not is_new(settled("stream"), seen)
+
+    @pytest.mark.parametrize("via", ["stream", "listing"])
+    def test_by_one_clock_a_start_after_the_end_is_a_new_one(self, via: Via) -> None:
+        started = row(END + 0.25, None, status="running", via=via)
+        assert is_new(settled(via), started)
+        assert not is_new(settled(via), row(END - 5, None, status="running", via=via))
+
+    def test_by_two_clocks_it_is_one_after_the_end_was_seen(self) -> None:
+        before, after = SEEN_OVER - 0.25, SEEN_OVER + 1 + FINE
+        assert not is_new(settled("stream"), row(before, None, status="running"))
+        assert is_new(settled("stream"), row(after, None, status="running"))
+
+    def test_where_nobody_knows_when_that_was_the_best_end_decides(self) -> None:
+        timeless = replace(settled("stream"), settled_at=None)
+        assert not is_new(timeless, row(END - 5, None, status="running"))
+        assert is_new(timeless, row(END + 0.25, None, status="running"))

@@ -1,0 +1,261 @@
+"""What a list's numbers tell: where its pages begin, what its total counts, how much to ask for.
+
+Each is learnt from what the service shows, as its documents do not say. What is learnt wrong hides
+workflows, or asks for pages that nobody needs.
+"""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.comfycontrol import WorkflowPage, WorkflowSummary
+from exporter.following.answer_size import (
+    FIRST_GROWTH_SECONDS,
+    LAST_GROWTH_SECONDS,
+    AnswerSize,
+)
+from exporter.following.page_numbers import (
+    AGAIN_SECONDS,
+    SOON_SECONDS,
+    PageNumbers,
+    stands_above,
+)
+from exporter.following.page_totals import FRESH_SECONDS, PageTotals
+from exporter.following.paging import PER_PAGE
+
+NOW = 1000.0
+
+
+def page(*ids: str, total: int | None = None, newest: float | None = None) -> WorkflowPage:
+    """A page with these rows, each a second older than the one above it."""
+    rows = tuple(
+        WorkflowSummary(each, "completed", created_at=None if newest is None else newest - place)
+        for place, each in enumerate(ids)
+    )
+    return WorkflowPage(rows, total=total, malformed=0, entries=len(rows))
+
+
+class TestWhetherAPageStandsAboveAnother:
+    def test_any_page_stands_above_one_that_is_refused(self) -> None:
+        assert stands_above(page("a"), None)
+        assert stands_above(page(), None)
+
+    def test_an_empty_page_stands_above_none(self) -> None:
+        assert not stands_above(page(), page("a"))
+        assert not stands_above(page(), page())
+
+    def test_any_row_stands_above_an_empty_page(self) -> None:
+        assert stands_above(page("a"), page())
+
+    def test_a_page_that_shows_half_of_the_other_again_is_the_same(self) -> None:
+        shown = page("a", "b", "c", "d")
+        assert not stands_above(shown, shown)
+        assert not stands_above(page("x", "y", "a", "b"), shown)
+        assert stands_above(page("x", "y", "z", "a"), shown)
+
+    def test_half_of_the_shorter_one_is_enough(self) -> None:
+        assert not stands_above(page("w", "x", "y", "z", "a"), page("a", "b"))
+        assert not stands_above(page("a", "b"), page("w", "x", "y", "z", "a"))
+
+    def test_older_rows_stand_below_it(self) -> None:
+        assert not stands_above(page("x", "y", newest=NOW - 50), page("a", "b", newest=NOW))
+        assert stands_above(page("x", "y", newest=NOW + 50), page("a", "b", newest=NOW))
+        # Equally old: created at once.
+        assert stands_above(page("x", newest=NOW), page("a", newest=NOW))
+
+    def test_rows_without_a_stamp_tell_nothing_of_the_order(self) -> None:
+        assert stands_above(page("x", newest=NOW - 50), page("a"))
+        assert stands_above(page("x"), page("a", newest=NOW))
+
+
+class TestFirstNumber:
+    def test_page_1_that_shows_the_whole_list_needs_no_other(self) -> None:
+        numbers = PageNumbers()
+        whole = page("a", "b", total=2)
+        assert not numbers.is_doubtful(whole, NOW, is_total_the_lists=True)
+        # That total may be the page's own.
+        assert numbers.is_doubtful(whole, NOW, is_total_the_lists=False)
+        assert numbers.is_doubtful(page("a", total=2), NOW, is_total_the_lists=True)
+        assert numbers.is_doubtful(None, NOW, is_total_the_lists=True)
+
+    def test_pages_from_0_are_found_by_what_page_0_shows(self) -> None:
+        numbers = PageNumbers()
+        assert numbers.settle(page("x", "y"), page("a"), NOW)
+        assert numbers.first == 0
+        assert not numbers.is_doubtful(page("x", total=9), NOW, is_total_the_lists=True)
+        assert numbers.first == 0
+
+    @pytest.mark.parametrize("shown", [None, page(total=9)])
+    def test_page_0_that_is_gone_was_none(self, shown: WorkflowPage | None) -> None:
+        numbers = PageNumbers()
+        numbers.settle(page("x"), page("a"), NOW)
+        assert not numbers.is_doubtful(shown, NOW + 1, is_total_the_lists=True)
+        assert numbers.first == 1
+        # And it is looked for again at once.
+        assert numbers.is_doubtful(page("a", total=9), NOW + 1, is_total_the_lists=True)
+
+    @pytest.mark.parametrize("shown", [page(), page(total=0), page("a", total=9)])
+    def test_an_empty_list_leaves_the_number(self, shown: WorkflowPage) -> None:
+        numbers = PageNumbers()
+        numbers.settle(page("x"), page("a"), NOW)
+        numbers.is_doubtful(shown, NOW + 1, is_total_the_lists=True)
+        assert numbers.first == 0
+
+    def test_without_a_page_before_it_page_1_is_taken_for_granted_for_an_hour(self) -> None:
+        numbers = PageNumbers()
+        assert not numbers.settle(None, page("a"), NOW)
+        assert numbers.first == 1
+        shown = page("a", total=9)
+        assert not numbers.is_doubtful(shown, NOW + AGAIN_SECONDS - 1, is_total_the_lists=True)
+        assert numbers.is_doubtful(shown, NOW + AGAIN_SECONDS, is_total_the_lists=True)
+
+    def test_a_page_0_without_rows_is_not_the_first(self) -> None:
+        numbers = PageNumbers()
+        assert not numbers.settle(page(), page("a"), NOW)
+        assert numbers.first == 1
+
+    def test_page_0_where_page_1_is_refused_is_the_first(self) -> None:
+        numbers = PageNumbers()
+        assert numbers.settle(page("x"), None, NOW)
+        assert numbers.first == 0
+
+    def test_a_refusal_of_both_says_nothing_and_is_asked_again_later_and_later(self) -> None:
+        numbers = PageNumbers()
+        now, waits = NOW, []
+        shown = page("a", total=9)
+        for _ in range(14):
+            assert not numbers.settle(None, None, now)
+            assert numbers.first == 1
+            wait = next(w for w in _waits() if _is_doubtful(numbers, shown, now + w))
+            waits.append(wait)
+            now += wait
+        assert waits[:4] == [SOON_SECONDS * factor for factor in (1, 2, 4, 8)]
+        assert waits[-1] == AGAIN_SECONDS
+        # An answer begins that again.
+        numbers.settle(None, shown, now)
+        numbers.unanswered(now)
+        assert not _is_doubtful(numbers, shown, now + SOON_SECONDS - 1)
+        assert _is_doubtful(numbers, shown, now + SOON_SECONDS)
+
+
+def _waits() -> list[float]:
+    return [*(SOON_SECONDS * 2**n for n in range(6)), AGAIN_SECONDS, 2 * AGAIN_SECONDS]
+
+
+def _is_doubtful(numbers: PageNumbers, shown: WorkflowPage, now: float) -> bool:
+    return numbers.is_doubtful(shown, now, is_total_the_lists=True)
+
+
+class TestWhatTotalsCount:
+    def test_a_total_of_more_than_is_shown_and_stands_above_is_the_lists(self) -> None:
+        totals = PageTotals()
+        totals.note(page("a", "b", total=3), 0, NOW, is_new=True)
+        assert totals.count_the_list(NOW)
+        assert not totals.count_what_was_shown
+
+    @pytest.mark.parametrize(("total", "first"), [(2, 0), (1, 0), (12, 10), (None, 0)])
+    def test_a_total_that_may_be_the_pages_says_nothing(
+        self, total: int | None, first: int
+    ) -> None:
+        totals = PageTotals()
+        totals.note(page("a", "b", total=total), first, NOW, is_new=True)
+        assert not totals.count_the_list(NOW)
+        assert not totals.count_what_was_shown
+
+    def test_the_last_page_shown_again_with_the_total_of_all_tells_as_well(self) -> None:
+        totals = PageTotals()
+        totals.note(page("a", "b", total=12), 10, NOW, is_new=False)
+        assert totals.count_the_list(NOW)
+        alone = PageTotals()
+        alone.note(page("a", "b", total=2), 10, NOW, is_new=False)
+        assert not alone.count_the_list(NOW)
+
+    def test_that_is_believed_for_a_while(self) -> None:
+        totals = PageTotals()
+        totals.note(page("a", total=3), 0, NOW, is_new=True)
+        assert totals.count_the_list(NOW + FRESH_SECONDS - 1)
+        assert not totals.count_the_list(NOW + FRESH_SECONDS)
+        totals.note(page("a", total=3), 0, NOW + FRESH_SECONDS, is_new=True)
+        assert totals.count_the_list(NOW + FRESH_SECONDS)
+
+    @pytest.mark.parametrize(("total", "counts"), [(2, True), (12, True), (3, False)])
+    def test_a_longer_list_than_its_total_counts_the_page_or_what_was_shown(
+        self, total: int, counts: bool
+    ) -> None:
+        totals = PageTotals()
+        shown = page("a", "b", total=total)
+        totals.note_more(shown, 10)
+        assert totals.count_what_was_shown is counts
+        assert totals.understood(shown).total == (None if counts else total)
+        assert totals.understood(shown).workflows == shown.workflows
+
+    def test_what_counts_so_far_is_not_taken_for_the_list_by_its_last_page(self) -> None:
+        so_far, of_page = PageTotals(), PageTotals()
+        so_far.note_more(page("a", "b", total=12), 10)
+        of_page.note_more(page("a", "b", total=2), 10)
+        for totals in (so_far, of_page):
+            totals.note(page("b", "c", total=12), 10, NOW, is_new=False)
+        assert not so_far.count_the_list(NOW)
+        assert of_page.count_the_list(NOW)
+
+
+class TestHowMuchToAskFor:
+    def test_a_full_page_at_first(self) -> None:
+        assert AnswerSize().most == PER_PAGE
+
+    def test_half_as_many_after_each_failure_down_to_one(self) -> None:
+        size = AnswerSize()
+        asked = []
+        for _ in range(9):
+            size.failed(size.most, NOW)
+            asked.append(size.most)
+        assert asked == [50, 25, 12, 6, 3, 1, 1, 1, 1]
+
+    def test_a_smaller_page_that_fails_says_more_than_a_larger_one(self) -> None:
+        size = AnswerSize()
+        size.failed(20, NOW)
+        assert size.most == 10
+        size.failed(PER_PAGE, NOW)
+        assert size.most == 10
+
+    @given(st.integers(1, 12))
+    def test_more_are_tried_after_a_time_that_doubles_with_each_failure(
+        self, failures: int
+    ) -> None:
+        size = AnswerSize()
+        for _ in range(failures):
+            size.failed(8, NOW)
+        wait = min(LAST_GROWTH_SECONDS, FIRST_GROWTH_SECONDS * 2 ** (failures - 1))
+        size.worked(size.most, NOW + wait - 1)
+        assert size.most == 4
+        size.worked(size.most, NOW + wait)
+        assert size.most == 8
+
+    def test_it_grows_up_to_a_full_page_and_no_further(self) -> None:
+        size = AnswerSize()
+        size.failed(PER_PAGE, NOW)
+        size.left_out(NOW)
+        for _ in range(3):
+            size.worked(size.most, NOW)
+        assert size.most == PER_PAGE
+
+    def test_an_answer_of_few_rows_says_nothing_of_many(self) -> None:
+        size = AnswerSize()
+        size.failed(80, NOW)
+        size.left_out(NOW)
+        size.worked(20, NOW)
+        assert size.most == 40
+        size.worked(21, NOW)
+        assert size.most == 80
+
+    def test_a_full_page_that_came_forgets_the_failures(self) -> None:
+        size = AnswerSize()
+        for _ in range(3):
+            size.failed(PER_PAGE, NOW)
+        size.left_out(NOW)
+        size.worked(PER_PAGE, NOW)
+        size.failed(PER_PAGE, NOW)
+        size.worked(50, NOW + FIRST_GROWTH_SECONDS - 1)
+        assert size.most == 50
+        size.worked(50, NOW + FIRST_GROWTH_SECONDS)
+        assert size.most == PER_PAGE
