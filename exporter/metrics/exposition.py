@@ -1,6 +1,6 @@
 """Turns the registry into the bytes of a scrape."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from exporter.metrics.collector import ReadingCollector
 from exporter.metrics.negotiation import Format, negotiate
 from exporter.metrics.reading import Reading
+from exporter.metrics.text import TextKind, TextRenderer
 
 PLAIN_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -53,6 +54,10 @@ class Page:
         asked: Callable[[], AsAsked] = lambda: lambda reading: reading,
     ) -> None:
         self._registry = registry
+        self._renderers: Final[Mapping[TextKind, TextRenderer]] = {
+            "openmetrics": TextRenderer("openmetrics"),
+            "text": TextRenderer("text"),
+        }
         self.read: Final = read
         self.asked: Final = asked
 
@@ -64,19 +69,32 @@ class Page:
         # A reading is gathered once, before any of it is rendered.
         return self.rendered(self.read(), negotiate(accept))
 
+    def families(self, reading: Reading) -> Collector:
+        """Everything that the page of one reading shows, for prometheus-client to render."""
+        return _Together(self._registry, ReadingCollector(lambda: reading))
+
     def rendered(self, reading: Reading, kind: Format) -> Exposition:
         """The page of one reading."""
-        families = _Together(self._registry, ReadingCollector(lambda: reading))
-        escaping = kind.escaping or openmetrics.UNDERSCORES
         said = "" if kind.escaping is None else f"; escaping={kind.escaping}"
         match kind.kind:
             case "openmetrics":
-                body = openmetrics.generate_latest(families, escaping, "1.0.0")  # type: ignore[no-untyped-call]
+                body = self._body(reading, "openmetrics", kind.escaping)
                 return Exposition(openmetrics.CONTENT_TYPE_LATEST + said, body)
             case "text":
-                return Exposition(CONTENT_TYPE_LATEST + said, generate_latest(families, escaping))
+                body = self._body(reading, "text", kind.escaping)
+                return Exposition(CONTENT_TYPE_LATEST + said, body)
             case _:
-                return Exposition(PLAIN_TEXT, generate_latest(families))
+                return Exposition(PLAIN_TEXT, self._body(reading, "text", None))
+
+    def _body(self, reading: Reading, kind: TextKind, escaping: str | None) -> bytes:
+        # Names of ours are the same by the two ways of escaping that scrapers ask for.
+        if escaping in {None, openmetrics.UNDERSCORES, openmetrics.ALLOWUTF8}:
+            return self._renderers[kind].render(self._registry, reading)
+        families = self.families(reading)
+        if kind == "openmetrics":
+            body: bytes = openmetrics.generate_latest(families, escaping)  # type: ignore[no-untyped-call]
+            return body
+        return generate_latest(families, escaping or openmetrics.UNDERSCORES)
 
 
 class _Together(Collector):
