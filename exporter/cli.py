@@ -23,6 +23,7 @@ from exporter.commands.flags import (
 )
 from exporter.logs import configure
 from exporter.metrics.announcements import HOLD_SECONDS
+from exporter.plurals import counted
 from exporter.signals import EndSignals, ReloadSignal
 from exporter.web.listening import ListenError, handed_in, listen_on, parse_listen_address
 
@@ -186,7 +187,13 @@ def _migrate_storage(arguments: argparse.Namespace) -> int:
     except (MigrationError, OpenLedgerError, LedgerInUseError) as error:
         say(str(error))
         return EXIT_BAD_INPUT
-    told = f"{done.accounts} accounts, {done.workflows:,} workflows, {done.series:,} series"
+    told = ", ".join(
+        (
+            counted(done.accounts, "account"),
+            counted(done.workflows, "workflow"),
+            f"{done.series:,} series",
+        )
+    )
     if arguments.dry_run:
         say(f"it would be copied: {told}; nothing was changed", sys.stdout)
     else:
@@ -297,7 +304,10 @@ def _backup(arguments: argparse.Namespace) -> int:
     except BackupError as error:
         say(str(error))
         return EXIT_BAD_INPUT
-    say(f"{arguments.file.absolute()}: a copy of the ledger, {count:,} workflows", sys.stdout)
+    say(
+        f"{arguments.file.absolute()}: a copy of the ledger, {counted(count, 'workflow')}",
+        sys.stdout,
+    )
     return EXIT_OK
 
 

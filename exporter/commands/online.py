@@ -25,6 +25,7 @@ from exporter.comfycontrol import (
 from exporter.config import Account, Config, RateLimit, TokenUnreadableError
 from exporter.config.token_shapes import shape_of
 from exporter.following.answers import is_of_wrong_address, reason_of
+from exporter.plurals import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def _taken(account: Account, total: int | None) -> str:
         return f"{text}, and its ids are followed without a list"
     if total is None:
         return text
-    return f"{text}, and lists {total:,} {'workflow' if total == 1 else 'workflows'}"
+    return f"{text}, and lists {counted(total, 'workflow')}"
 
 
 def _refused(account: Account, error: ServiceError | TokenUnreadableError) -> OnlineCheck:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from exporter.comfycontrol.text import clean
 from exporter.interfaces.views import AccountView, Overview, Plot, Problem
+from exporter.plurals import counted
 
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 _UNKNOWN: Final = "·"
@@ -83,7 +84,7 @@ def _facts(account: AccountView, now: float) -> Iterator[tuple[str, Text]]:
         parts = [f"{count} {clean(status)}" for status, count in account.open.items()]
         if account.unseen:
             parts.append(f"{account.unseen} not seen yet")
-        yield "open", Text(", ".join(parts) + f"; {account.streams} streams")
+        yield "open", Text(", ".join(parts) + f"; {counted(account.streams, 'stream')}")
     else:
         yield "open", Text("not known while it cannot be seen")
     if account.longest_waiting_id is not None and account.longest_waiting_since is not None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from pydantic_core import PydanticCustomError
 
+from exporter.plurals import counted
+
 FAULT: str = "fault"
 """The type of every pydantic error that this package raises: its context is ready to be shown."""
 
@@ -57,7 +59,7 @@ class ConfigError(Exception):
         self.faults: tuple[Fault, ...] = tuple(faults)
         # A path may hold bytes that are no text, which a terminal's encoder would choke on.
         self.source: str = source.encode("utf-8", "backslashreplace").decode("utf-8")
-        count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
+        count = counted(len(self.faults), "fault")
         lines = [f"  {fault}" for fault in self.faults[:MOST_TOLD]]
         if len(self.faults) > MOST_TOLD:
             lines.append(f"  … and {len(self.faults) - MOST_TOLD:,} more")

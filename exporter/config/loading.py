@@ -1,6 +1,6 @@
 """From a file or the environment to a `Config`, or to every fault at once."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +15,7 @@ from exporter.config.models import Config
 from exporter.config.storage import DsnUnreadableError, Postgres, Storage, read_dsn
 from exporter.config.tokens import TokenSource, TokenUnreadableError
 from exporter.files.plain import UnreadableError, read_plain
+from exporter.plurals import counted
 
 _LARGEST: Final = 1024 * 1024
 
@@ -152,7 +153,7 @@ def check(path: Path, environ: Mapping[str, str]) -> tuple[int, str]:
     except ConfigError as error:
         return 1, str(error)
     names = ", ".join(account.name for account in config.accounts)
-    count = "1 account" if len(config.accounts) == 1 else f"{len(config.accounts)} accounts"
+    count = counted(len(config.accounts), "account")
     warnings = (f"  warning: {warning}" for warning in config.warnings())
     return 0, "\n".join([f"{path}: valid, {count}: {names}", *warnings, *_of_id_files(config)])
 
@@ -170,7 +171,8 @@ def _of_id_files(config: Config) -> Iterator[str]:
             file = read_ids(path)
             ids |= file.ids or set()
             faults.append((path, file.faults))
-        yield f"  {account.name}: {_counted(ids, 'id')} in {_counted(paths, 'workflow file')}"
+        files = counted(len(paths), "workflow file")
+        yield f"  {account.name}: {counted(len(ids), 'id')} in {files}"
         if len(ids) > account.max_open_workflows:
             yield (
                 f"  warning: accounts[{index}] follows {account.max_open_workflows:,} of these at "
@@ -187,11 +189,8 @@ def _of_id_files(config: Config) -> Iterator[str]:
                 f"  warning: workflow file {path}: {fault}" for fault in of_file[:MOST_TOLD]
             )
             if len(of_file) > MOST_TOLD:
-                yield f"  warning: workflow file {path}: {len(of_file) - MOST_TOLD:,} more faults"
-
-
-def _counted(things: Sized, name: str) -> str:
-    return f"{len(things):,} {name}{'' if len(things) == 1 else 's'}"
+                more = counted(len(of_file) - MOST_TOLD, "more fault")
+                yield f"  warning: workflow file {path}: {more}"
 
 
 def _validated(document: Document, loading: Loading) -> tuple[Config | None, list[Fault]]:

@@ -121,7 +121,8 @@ def _of_account(state: AccountState, now: float) -> Iterator[Problem]:
         yield Problem(
             "warning",
             name,
-            f"{words.times(state.open_limit, 'workflow')} are open, which is the limit: others "
+            f"{words.times(state.open_limit, 'workflow')} "
+            f"{'is' if state.open_limit == 1 else 'are'} open, which is the limit: others "
             "are taken up once there is room.",
             "Raise max_open_workflows, or name fewer ids.",
         )

@@ -3,6 +3,7 @@
 import io
 import os
 import pty
+import re
 import threading
 import unicodedata
 from collections.abc import Iterator
@@ -42,6 +43,22 @@ ACCOUNT = AccountView(
 FINE = Overview(1000.0, "1.2.3", "abc", 0.0, (), (ACCOUNT,))
 STUCK = replace(FINE, problems=(Problem("critical", "studio", "Nothing starts.", "Look.", 700.0),))
 WARNED = replace(FINE, problems=(Problem("warning", None, "Few.", ""),))
+
+
+def test_one_of_each_is_told_in_the_singular() -> None:
+    single = replace(
+        ACCOUNT,
+        open={"queued": 1},
+        streams=1,
+        unseen=1,
+        outcomes={"failed": 1},
+        failures=(Failures("KSampler", "ValueError", 1, 1.0),),
+        budget=Budget("x", 1, 30, 40, 10.0, 0.0),
+        belief=Belief(1.0, 2.0, 1, 1),
+    )
+    text = printed(replace(FINE, accounts=(single,)))
+    assert "1 queued, 1 not seen yet; 1 stream" in text
+    assert re.findall(r"\b1 [a-z]+s\b", text) == []
 
 
 def printed(overview: Overview) -> str:

@@ -11,6 +11,7 @@ from exporter.config.document import Data, Document, KeyPath, read_document
 from exporter.config.faults import ConfigError, Fault
 from exporter.files.plain import UnreadableError
 from exporter.files.watching import Fingerprint
+from exporter.plurals import counted
 from exporter.web.security.files import FilesRead
 from exporter.web.security.models import NO_VALUE, ClientRateLimit, TlsServer, WebConfig
 from exporter.web.security.passwords import Users
@@ -49,8 +50,8 @@ class Security:
         parts = ["plain HTTP" if self.tls is None else "TLS"]
         if self.tls is not None and self.tls.context.verify_mode:
             parts[0] += " with client certificates"
-        count = len(self.users.hashes)
-        parts.append({0: "no passwords", 1: "1 user"}.get(count, f"{count} users"))
+        users = len(self.users.hashes)
+        parts.append(counted(users, "user") if users else "no passwords")
         if self.rate_limit.interval:
             parts.append("a rate limit")
         return ", ".join(parts)
