@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from exporter.budget.budget import RequestBudget
@@ -22,6 +22,7 @@ from exporter.following.poller import Poller
 from exporter.following.reconciler_thread import ReconcilerThread
 from exporter.following.reconciling import COMPARED, ListTerms, Pace, Reconciliation
 from exporter.following.runner_watch import RunnerTerms, RunnerWatch
+from exporter.following.stream_pool import StreamPool
 from exporter.following.supervisor import Supervisor
 from exporter.following.traits_reader import TraitsReader
 from exporter.history.outlook import Plan
@@ -60,6 +61,8 @@ class Dependencies:
     """How often the service's totals are compared with the ledger's; None: never."""
     bind: str | None = None
     """The local IP address to ask from; None: the one that the system chooses."""
+    pool: StreamPool = field(default_factory=lambda: StreamPool(None))
+    """The streams that descriptors allow."""
 
     def backoff(self) -> Backoff:
         """For one more part that tries again."""
@@ -137,6 +140,7 @@ class FollowedAccount:
             backoff=around.backoff,
             loop=around.streams,
             elsewhere=lambda: {known: lent.is_open for known, lent in self.lent.items()},
+            pool=around.pool,
         )
         self._asking = Asking(self._access, around.ledger, around.instruments, around.now)
         self._looker = Looker(self._asking, around.ledger, now=around.now, backoff=around.backoff())

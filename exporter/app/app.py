@@ -30,6 +30,7 @@ from exporter.files.watching import FileWatcher
 from exporter.following.choosing import StreamCapacity, listing_costs
 from exporter.following.loop import StreamLoop
 from exporter.following.reconciling import Pace
+from exporter.following.stream_pool import StreamPool, shared_out
 from exporter.history.history import History
 from exporter.history.live import AccountNow, LiveViews, Sources
 from exporter.interfaces.observations import Moment, Observation
@@ -160,6 +161,7 @@ class App:
             self._streams,
             reconciling,
             config.egress.bind,
+            StreamPool(stream_descriptors),
         )
         # One for each address that was ever asked: should one come back, the service has not
         # forgotten what was asked there.
@@ -445,7 +447,7 @@ class App:
         for account in config.accounts:
             if account.name in going_on:
                 going_on[account.name].change(
-                    account, tokens[account.name], self._capacity(account, config)
+                    account, tokens[account.name], _capacity(account, config)
                 )
         # An id that was dropped and is named again must not stay dropped after a crash.
         self._ledger.keep()
@@ -508,25 +510,16 @@ class App:
 
     def _make_account(self, account: Account, config: Config) -> FollowedAccount:
         return FollowedAccount(
-            account, self._budget(account), self._capacity(account, config), self._around
+            account, self._budget(account), _capacity(account, config), self._around
         )
-
-    def _capacity(self, account: Account, config: Config) -> StreamCapacity:
-        capacity = _capacity(account, config)
-        if self._stream_descriptors is None:
-            return capacity
-        share = max(1, self._stream_descriptors // len(config.accounts))
-        return replace(capacity, most=min(capacity.most, share))
 
     def _held_back(self, config: Config, ledger: LedgerSnapshot) -> int:
         """Streams that the accounts would have if there were more descriptors."""
+        if self._stream_descriptors is None:
+            return 0
         open_now = Counter(workflow.account for workflow in ledger.open_workflows)
-        return sum(
-            max(
-                0, min(open_now[a.name], _capacity(a, config).full) - self._capacity(a, config).full
-            )
-            for a in config.accounts
-        )
+        wanted = {a.name: min(open_now[a.name], _capacity(a, config).full) for a in config.accounts}
+        return sum(wanted.values()) - sum(shared_out(self._stream_descriptors, wanted).values())
 
     def _budget(self, account: Account) -> RequestBudget:
         budget = self._budgets.get(account.address)
@@ -559,7 +552,7 @@ class App:
         """The accounts that this replica holds, as they are configured now."""
         followed, config = self._accounts, self._following
         return {
-            account.name: (followed[account.name], account, self._capacity(account, config))
+            account.name: (followed[account.name], account, _capacity(account, config))
             for account in config.accounts
             if account.name in followed
         }

@@ -67,6 +67,8 @@ class BorrowedAccount:
             random=around.jitter,
             backoff=around.backoff,
             loop=around.streams,
+            pool=around.pool,
+            name=f"{config.name}, lent",
         )
 
     def start(self) -> None:

@@ -171,8 +171,8 @@ def _of_id_files(config: Config) -> Iterator[str]:
             file = read_ids(path)
             ids |= file.ids or set()
             faults.append((path, file.faults))
-        files = counted(len(paths), "workflow file")
-        yield f"  {account.name}: {counted(len(ids), 'id')} in {files}"
+        counts = f"{counted(len(ids), 'id')} in {counted(len(paths), 'workflow file')}"
+        yield f"  {account.name}: {counts}"
         if len(ids) > account.max_open_workflows:
             yield (
                 f"  warning: accounts[{index}] follows {account.max_open_workflows:,} of these at "

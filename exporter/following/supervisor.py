@@ -12,6 +12,7 @@ from exporter.following.choosing import StreamCapacity, choose_streams, priority
 from exporter.following.collecting import DebtCollector
 from exporter.following.follower import Follower
 from exporter.following.loop import StreamLoop, opening_threads
+from exporter.following.stream_pool import StreamPool
 from exporter.interfaces.observations import Moment, OpenWorkflow, WorkflowRegister
 from exporter.interfaces.telemetry import Telemetry
 from exporter.retrying import Backoff, RetryPolicy
@@ -54,6 +55,8 @@ class Supervisor:
         backoff: makes one for each follower.
         loop: where the streams are read.
         elsewhere: ids whose stream is another replica's, and whether it is open there.
+        pool: what all supervisors of the process share.
+        name: of this one there; usual is the account's.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -69,6 +72,8 @@ class Supervisor:
         backoff: Callable[[], Backoff],
         loop: StreamLoop,
         elsewhere: Callable[[], Mapping[str, bool]] = dict,
+        pool: StreamPool | None = None,
+        name: str | None = None,
     ) -> None:
         self._access = access
         self._account = access.account
@@ -80,6 +85,8 @@ class Supervisor:
         self._backoff = backoff
         self._loop = loop
         self._elsewhere = elsewhere
+        self._streams = pool if pool is not None else StreamPool(None)
+        self._name = self._account if name is None else name
         self.needed = 0
         """Streams that it has, or would have now."""
         self.beyond: Sequence[OpenWorkflow] = ()
@@ -135,6 +142,7 @@ class Supervisor:
             return self._join(timeout)
         finally:
             self._pool.shutdown(wait=False)
+            self._streams.leave(self._name)
 
     def _join(self, timeout: float) -> bool:
         deadline = self._now().monotonic + timeout
@@ -173,19 +181,22 @@ class Supervisor:
         workflows = self._register.open_workflows(self._account)
         with self._lock:
             current = set(self._followers)
-        full = self._capacity.full
+        elsewhere = self._elsewhere()
+        here = [workflow for workflow in workflows if workflow.workflow_id not in elsewhere]
+        # Those of settled ones, which are about to end, hold theirs too.
+        needed = current.union(workflow.workflow_id for workflow in here)
+        wanted = min(len(needed), self._capacity.full)
+        full = self._streams.room(self._name, wanted=wanted, held=len(current))
         if self._startable is not None and self._now().monotonic >= self._startable_until:
             self._startable = None
         room = full if self._startable is None else min(full, self._startable)
-        elsewhere = self._elsewhere()
-        here = [workflow for workflow in workflows if workflow.workflow_id not in elsewhere]
         chosen = choose_streams(here, current, room)
         # After refusals the share is smaller for minutes. What is open costs nothing until it
         # ends, so it stays; but no more is begun, and none waits to be opened again, than that.
         affordable = min(room, self._capacity.at(self._share()))
         still_open = {workflow.workflow_id for workflow in workflows}
         self._end_doubled({known for known, is_open in elsewhere.items() if is_open})
-        self._release(current - set(chosen), still_open)
+        self._release(current - set(chosen), still_open, at_once=min(wanted, len(current)) - full)
         self._call_off(current.intersection(chosen[affordable:]))
         by_id = {workflow.workflow_id: workflow for workflow in workflows}
         streaming = self.streaming()
@@ -215,8 +226,11 @@ class Supervisor:
             ]
         return set(waiting[self._share() :])
 
-    def _release(self, unwanted: set[str], still_open: set[str]) -> None:
-        """Stop those who lost their place to others, and those who wait for nothing any more."""
+    def _release(self, unwanted: set[str], still_open: set[str], *, at_once: int) -> None:
+        """Stop those who lost their place to others, and those who wait for nothing any more.
+
+        So many of them at once: other accounts wait for theirs.
+        """
         now = self._now().monotonic
         self._settled_since = {
             workflow_id: self._settled_since.get(workflow_id, now)
@@ -232,8 +246,9 @@ class Supervisor:
                     ended = now - follower.opened_at >= TENURE_SECONDS
                 else:
                     ended = now - self._settled_since[workflow_id] >= SETTLED_SECONDS
-                if ended or not follower.streaming:
+                if ended or not follower.streaming or at_once > 0:
                     follower.stop()
+                    at_once -= 1
 
     def _end_doubled(self, elsewhere: Collection[str]) -> None:
         """Stop those that another replica streams: a new holder learns of it after it began."""
