@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from exporter.ledger.slicing import SliceRule
-from exporter.ledger.totals import Exemplar, HistogramTotal, Labels
+from exporter.ledger.totals import Exemplar, HistogramTotal
 from exporter.metrics.catalogue import CATALOGUE, Metric
 from exporter.metrics.collector import family_of
 from exporter.metrics.reading import Reading, Sample
@@ -29,6 +29,7 @@ _EXPONENT_FROM: Final = 1e6
 """Go writes an exponent from here on, and so does prometheus-client."""
 _SEPARATE: Final = ("_created", "_gsum", "_gcount")
 """In the text format these samples have families of their own."""
+_Values = tuple[str, ...]
 _Labels = tuple[tuple[str, str], ...]
 
 
@@ -148,26 +149,31 @@ class TextRenderer:
 
 
 class _Kept:
-    """The text of one metric that stays as it is."""
+    """The text of one metric that stays as it is.
+
+    Its methods raise a TypeError where a sample has other labels than the catalogue says, or is of
+    another type.
+    """
 
     def __init__(self, metric: Metric, names: tuple[str, ...], header: str) -> None:
         self.metric: Final = metric
         self.names: Final = names
         self.header: Final = header
-        self._starts: dict[Labels, str] = {}
-        self._series: dict[Labels, _Series] = {}
+        self._starts: dict[_Values, str] = {}
+        self._series: dict[_Values, _Series] = {}
 
     def numbers(self, samples: Iterable[Sample], *, shows_exemplars: bool) -> Iterator[str]:
         """The lines of counters or gauges."""
-        starts: dict[Labels, str] = {}
+        starts: dict[_Values, str] = {}
         for sample in samples:
             labels, value = sample.labels, sample.value
+            key = self._key(labels)
             if isinstance(value, HistogramTotal):
                 raise TypeError("a histogram was read where a number belongs")
-            start = self._starts.get(labels)
+            start = self._starts.get(key)
             if start is None:
-                start = _start(self.metric.name, dict(zip(self.names, labels, strict=True)))
-            starts[labels] = start
+                start = _start(self.metric.name, labels)
+            starts[key] = start
             shown = _exemplar(sample.exemplar) if shows_exemplars else ""
             yield f"{start}{_number(value)}{shown}\n"
         self._starts = starts
@@ -175,21 +181,31 @@ class _Kept:
     def histograms(self, samples: Iterable[Sample], *, shows_exemplars: bool) -> Iterator[str]:
         """The lines of histograms."""
         name = self.metric.name
-        all_series: dict[Labels, _Series] = {}
+        all_series: dict[_Values, _Series] = {}
         for sample in samples:
             total = sample.value
             if not isinstance(total, HistogramTotal):
                 raise TypeError(f"{name} is a histogram and was read as a number")
-            series = self._series.get(sample.labels)
+            key = self._key(sample.labels)
+            series = self._series.get(key)
             if series is None:
-                series = _series(dict(zip(self.names, sample.labels, strict=True)))
-            all_series[sample.labels] = series
+                series = _series(sample.labels)
+            all_series[key] = series
             yield self._buckets(series, total, shows_exemplars=shows_exemplars)
             # As in the library: a sum of what may be negative is no counter.
             if not total.bounds or total.bounds[0] >= 0:
                 yield f"{name}_count{series.alone}{_number(total.count)}\n"
                 yield f"{name}_sum{series.alone}{_number(total.sum)}\n"
         self._series = all_series
+
+    def _key(self, labels: Mapping[str, str]) -> _Values:
+        """The values of a series' labels, by which it is known."""
+        if len(labels) == len(self.names):
+            try:
+                return tuple([labels[name] for name in self.names])
+            except KeyError:
+                pass
+        raise TypeError(f"{self.metric.name} has {sorted(self.names)}, not {sorted(labels)}")
 
     def _buckets(self, series: _Series, total: HistogramTotal, *, shows_exemplars: bool) -> str:
         kept = series.buckets

@@ -90,10 +90,10 @@ def metrics(draw: st.DrawFn) -> list[tuple[Metric, tuple[float, ...]]]:
 
 @st.composite
 def samples(
-    draw: st.DrawFn, metric: Metric, bounds: tuple[float, ...], labels: int
+    draw: st.DrawFn, metric: Metric, bounds: tuple[float, ...], names: tuple[str, ...]
 ) -> list[Sample]:
     found = {}
-    for values in draw(st.lists(st.tuples(*[TEXTS] * labels), max_size=4)):
+    for values in draw(st.lists(st.tuples(*[TEXTS] * len(names)), max_size=4)):
         value = draw(NUMBERS)
         exemplar = draw(EXEMPLARS)
         if metric.type == "histogram":
@@ -101,9 +101,9 @@ def samples(
             counts = draw(st.lists(st.sampled_from([0, 1, 7]), min_size=many, max_size=many))
             shown = draw(st.lists(EXEMPLARS, min_size=many, max_size=many))
             total = HistogramTotal(bounds, counts, value, shown)
-            found[values] = Sample(values, total)
+            found[values] = Sample(dict(zip(names, values, strict=True)), total)
         else:
-            found[values] = Sample(values, value, exemplar)
+            found[values] = Sample(dict(zip(names, values, strict=True)), value, exemplar)
     return list(found.values())
 
 
@@ -124,16 +124,21 @@ def test_every_page_of_several_is_the_librarys(
             SliceRule(label, "tag", compiled("(.*)"), 9, "none") for label in data.draw(SLICES)
         )
         for metric, bounds in catalogue:
-            many = len(metric.labels) + (len(slices) if metric.sliced else 0)
+            names = (*metric.labels, *(rule.label for rule in slices if metric.sliced))
             before = now.get(metric.name, [])
-            if page and before and len(before[0].labels) == many and data.draw(st.booleans()):
+            if (
+                page
+                and before
+                and before[0].labels.keys() == set(names)
+                and data.draw(st.booleans())
+            ):
                 event("as it was, but for a count or an exemplar")
                 for sample in before:
                     if isinstance(sample.value, HistogramTotal):
                         sample.value.counts[0] += data.draw(st.integers(0, 1))
                         sample.value.exemplars[-1] = data.draw(EXEMPLARS)
                 continue
-            now[metric.name] = data.draw(samples(metric, bounds, many))
+            now[metric.name] = data.draw(samples(metric, bounds, names))
         shown = reading(slices=slices)
         families = Given(*(family_of(m, now[m.name], slices) for m, _ in catalogue))
         for kind, renderer in renderers.items():
