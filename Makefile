@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo demo-monitoring test unit property integration e2e soak simulate mutations mutants lint format types docs alerts dashboards pictures lock lint-packaging check-package check-image check-chart chart sbom build clean check help
+.PHONY: demo demo-monitoring test unit property integration e2e goldens soak simulate mutations mutants lint format types docs alerts dashboards pictures lock lint-packaging check-package check-image check-chart chart sbom build clean check help
 
 help:  ## say what there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -38,6 +38,9 @@ test: $(VENV)/.dev  ## every tier of tests; those whose programs are missing say
 
 unit property integration e2e: $(VENV)/.dev  ## one tier of tests
 	$(PYTEST) tests/$@ $(ARGS)
+
+goldens: $(VENV)/.dev  ## write the kept messages again from the code; then look at the difference
+	REWRITE_GOLDENS=1 $(PYTEST) tests/unit/config/test_bad_files.py tests/unit/web/test_bad_files.py $(ARGS)
 
 lint: $(VENV)/.dev  ## format and lint, changing nothing
 	$(BIN)/ruff format --check .

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from exporter.config import ConfigError, check, load
+from tests.goldens import check_golden
 
 BAD = Path(__file__).parent / "testdata" / "bad"
 ENVIRON = {"COMFYCONTROL_TOKEN": "cfc_test"}
@@ -12,11 +13,10 @@ ENVIRON = {"COMFYCONTROL_TOKEN": "cfc_test"}
 
 @pytest.mark.parametrize("path", sorted(BAD.glob("*.yml")), ids=lambda path: path.stem)
 def test_message_of_a_bad_file(path: Path) -> None:
-    expected = path.with_suffix(".txt").read_text("utf-8").replace("{folder}", str(BAD))
     with pytest.raises(ConfigError) as caught:
         load(path, ENVIRON)
     (fault,) = caught.value.faults
-    assert f"{fault}\n" == expected
+    check_golden(path.with_suffix(".txt"), f"{fault}\n".replace(str(BAD), "{folder}"))
     assert str(caught.value) == f"{path}: 1 fault\n  {fault}"
     assert check(path, ENVIRON) == (1, str(caught.value))
 

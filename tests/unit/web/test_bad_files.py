@@ -8,6 +8,7 @@ import pytest
 from exporter.config import ConfigError
 from exporter.web.security import WatchedSecurity, check
 from exporter.web.security.loading import read
+from tests.goldens import check_golden
 
 BAD = Path(__file__).parent / "testdata" / "bad"
 
@@ -21,9 +22,8 @@ def bad(request: pytest.FixtureRequest, certificates: Path) -> Path:
 
 
 def test_message_of_a_bad_file(bad: Path) -> None:
-    expected = (BAD / bad.name).with_suffix(".txt").read_text("utf-8")
     (fault,) = read(bad).faults
-    assert f"{fault}\n" == expected
+    check_golden((BAD / bad.name).with_suffix(".txt"), f"{fault}\n")
     assert check(bad) == (1, f"{bad}: 1 fault\n  {fault}")
 
 
