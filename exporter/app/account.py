@@ -24,6 +24,7 @@ from exporter.following.reconciling import COMPARED, ListTerms, Pace, Reconcilia
 from exporter.following.runner_watch import RunnerTerms, RunnerWatch
 from exporter.following.stream_pool import StreamPool
 from exporter.following.supervisor import Supervisor
+from exporter.following.tempo import Tempo
 from exporter.following.traits_reader import TraitsReader
 from exporter.history.outlook import Plan
 from exporter.interfaces.observations import Moment, OpenWorkflow, Source
@@ -63,6 +64,7 @@ class Dependencies:
     """The local IP address to ask from; None: the one that the system chooses."""
     pool: StreamPool = field(default_factory=lambda: StreamPool(None))
     """The streams that descriptors allow."""
+    tempo: Tempo = field(default_factory=Tempo)
 
     def backoff(self) -> Backoff:
         """For one more part that tries again."""
@@ -141,6 +143,9 @@ class FollowedAccount:
             loop=around.streams,
             elsewhere=lambda: {known: lent.is_open for known, lent in self.lent.items()},
             pool=around.pool,
+            settled=around.tempo.settled_stream,
+            without_threads=around.tempo.without_threads,
+            cause=around.tempo.cause,
         )
         self._asking = Asking(self._access, around.ledger, around.instruments, around.now)
         self._looker = Looker(self._asking, around.ledger, now=around.now, backoff=around.backoff())
@@ -351,6 +356,7 @@ class FollowedAccount:
             streaming=self._streaming,
             list_horizon=None if listing is None else listing.lookback,
             now=around.now,
+            every=around.tempo.poll,
         )
         traits = TraitsReader(
             self._access,
@@ -371,6 +377,10 @@ class FollowedAccount:
             poller=poller,
             now=around.now,
             backoff=around.backoff(),
+            open_look=around.tempo.open_look,
+            sweep=around.tempo.sweep,
+            overlap=around.tempo.list_overlap,
+            least_wait=around.tempo.list_retry,
         )
         return (poller, traits, lister, *reconciler)
 

@@ -31,6 +31,7 @@ from exporter.following.choosing import StreamCapacity, listing_costs
 from exporter.following.loop import StreamLoop
 from exporter.following.reconciling import Pace
 from exporter.following.stream_pool import StreamPool, shared_out
+from exporter.following.tempo import Tempo
 from exporter.history.history import History
 from exporter.history.live import AccountNow, LiveViews, Sources
 from exporter.interfaces.observations import Moment, Observation
@@ -84,6 +85,7 @@ class App:
             files; None: as many as they like.
         collectors: which series of the process itself are shown.
         expiry: seconds from one look for what expires in the ledger to the next.
+        tempo: how long the parts that follow an account wait.
 
     Raises:
         TokenUnreadableError: a token cannot be read.
@@ -106,6 +108,7 @@ class App:
         stream_descriptors: int | None = None,
         collectors: Collection[str] = ALL_COLLECTORS,
         expiry: float = EXPIRY_SECONDS,
+        tempo: Tempo = Tempo(),  # noqa: B008 - a constant
     ) -> None:
         if config.egress.bind is not None:
             check_bind(config.egress.bind)
@@ -162,6 +165,7 @@ class App:
             reconciling,
             config.egress.bind,
             StreamPool(stream_descriptors),
+            tempo,
         )
         # One for each address that was ever asked: should one come back, the service has not
         # forgotten what was asked there.

@@ -45,9 +45,10 @@ class DebtCollector:
         now: both clocks.
         random: numbers from 0 to 1, for the waits.
         on_end: called from a thread of ours when a place has become free.
+        at_most: seconds that one answer may take.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts it joins
         self,
         asking: Asking,
         register: WorkflowRegister,
@@ -55,6 +56,7 @@ class DebtCollector:
         now: Callable[[], Moment],
         random: Callable[[], float],
         on_end: Callable[[], None],
+        at_most: float = CAUSE_SECONDS,
     ) -> None:
         self._asking = asking
         self._account = asking.account
@@ -62,6 +64,7 @@ class DebtCollector:
         self._now = now
         self._random = random
         self._on_end = on_end
+        self._at_most = at_most
         self._lock = threading.Lock()
         self._order = DebtOrder()
         self._tries: dict[str, _Try] = {}
@@ -119,7 +122,7 @@ class DebtCollector:
                 Priority.CAUSE,
                 one.stop,
                 wanted=self._wanted(one),
-                at_most=CAUSE_SECONDS,
+                at_most=self._at_most,
             )
         except StoppedError:
             pass

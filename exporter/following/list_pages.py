@@ -70,6 +70,7 @@ class ListPages:
             new is not to wait until a night's backlog is read.
         now: both clocks.
         backoff: of this list.
+        least_wait: seconds to wait at least after a request that failed.
         turns: which turns the first page, and any other, waits for.
     """
 
@@ -84,6 +85,7 @@ class ListPages:
         now: Callable[[], Moment],
         backoff: Backoff,
         turns: tuple[Priority, Priority] = (Priority.LIST_FIRST_PAGE, Priority.LIST_DEEPER_PAGE),
+        least_wait: float = LEAST_WAIT_SECONDS,
     ) -> None:
         self._access = access
         self._account = access.account
@@ -93,6 +95,7 @@ class ListPages:
         self._top_again = top_again
         self._now = now
         self._backoff = backoff
+        self._least_wait = least_wait
         self._first_turn, self._other_turn = turns
         self._top_read = -inf
         self.top_shown_at = now()
@@ -375,7 +378,7 @@ class ListPages:
             extra={"account": self._account, "code": error.code, "reason": reason},
         )
         self._failing = reason
-        return max(self._backoff.failed(error.retry_after), LEAST_WAIT_SECONDS)
+        return max(self._backoff.failed(error.retry_after), self._least_wait)
 
     def worked(self) -> None:
         """Note that all is well."""

@@ -16,15 +16,16 @@ from exporter.comfycontrol import (
     WorkflowSummary,
 )
 from exporter.following.access import AccountAccess
-from exporter.following.list_pages import ListPages
+from exporter.following.list_pages import LEAST_WAIT_SECONDS, ListPages
 from exporter.following.list_stamps import counting_line
 from exporter.following.listing_pass import (
     FIRST_LOOK_SECONDS,
+    OVERLAP_SECONDS,
     ListingPass,
     PageToRead,
     PassBefore,
 )
-from exporter.following.looks import sweep_is_due
+from exporter.following.looks import LEAST_LOOK_SECONDS, SWEEP_SECONDS, sweep_is_due
 from exporter.following.open_looks import OpenLooks
 from exporter.following.page_observations import observations_of
 from exporter.following.poller import Poller
@@ -82,6 +83,10 @@ class Lister(Worker):
         poller: asks for a workflow that is not where the list must have it.
         now: both clocks.
         backoff: after requests that failed.
+        open_look: seconds between two looks at what is open, while the budget has room.
+        sweep: seconds between two pages of the sweep, while the budget has room.
+        overlap: how far above the frontier everything is read again, in seconds.
+        least_wait: seconds to wait at least after a request that failed.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -95,6 +100,10 @@ class Lister(Worker):
         poller: Poller,
         now: Callable[[], Moment],
         backoff: Backoff,
+        open_look: float = LEAST_LOOK_SECONDS,
+        sweep: float = SWEEP_SECONDS,
+        overlap: float = OVERLAP_SECONDS,
+        least_wait: float = LEAST_WAIT_SECONDS,
     ) -> None:
         super().__init__(
             f"lister {access.account}", self._one_round, task="listing", account=access.account
@@ -108,6 +117,8 @@ class Lister(Worker):
         self._poller = poller
         self._now = now
         self._backoff = backoff
+        self._sweep_seconds = sweep
+        self._overlap = overlap
         self.next_pass: float | None = None
         """Monotonic time of the next pass; None while one is under way."""
         self._repeats = 0
@@ -123,8 +134,11 @@ class Lister(Worker):
             top_again=max(TOP_AGAIN_SECONDS, terms.interval),
             now=now,
             backoff=self._backoff,
+            least_wait=least_wait,
         )
-        self._looks = OpenLooks(self._pages, take=self._take, is_new=self._is_new, now=now)
+        self._looks = OpenLooks(
+            self._pages, take=self._take, is_new=self._is_new, now=now, least=open_look
+        )
 
     def _one_round(self) -> float:
         self.next_pass = None
@@ -249,6 +263,7 @@ class Lister(Worker):
             latest=self._pages.clock.latest(self._now()),
             is_repeated=is_repeated,
             totals=self._pages.totals,
+            overlap=self._overlap,
         )
 
     def _horizon(self, seconds: float) -> float:
@@ -311,7 +326,9 @@ class Lister(Worker):
     def _sweep_on(self) -> None:
         """Read the next page of that way, if it is time for it."""
         sweep, now = self._sweep, self._now().monotonic
-        if sweep is None or not sweep_is_due(now - self._swept, self._access.load()):
+        if sweep is None or not sweep_is_due(
+            now - self._swept, self._access.load(), self._sweep_seconds
+        ):
             return
         self._swept, self._sweep = now, None
         page, shown = self._next_page(sweep)

@@ -90,6 +90,7 @@ class ListingPass:
         is_repeated: whether it is one of many that read the same over and over. It goes on where
             no row of a page tells how old it is, and leaves to the next one what is uncertain.
         totals: what is known of the totals of the account's lists; it learns from this one.
+        overlap: how far above the frontier everything is read again, in seconds.
     """
 
     def __init__(  # noqa: PLR0913 - all by name
@@ -103,8 +104,9 @@ class ListingPass:
         latest: float = inf,
         is_repeated: bool = False,
         totals: PageTotals | None = None,
+        overlap: float = OVERLAP_SECONDS,
     ) -> None:
-        self._until = horizon if frontier is None else max(horizon, frontier - OVERLAP_SECONDS)
+        self._until = horizon if frontier is None else max(horizon, frontier - overlap)
         self._wanted = {
             workflow_id: created for workflow_id, created in wanted if created >= horizon
         }

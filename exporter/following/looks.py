@@ -46,23 +46,30 @@ FILTER_AGAIN_SECONDS: Final = 3600.0
 """After so long, a filter that the service did not know is tried again."""
 
 
-def look_is_due(since: float, load: float, pages: int) -> bool:
+def look_is_due(since: float, load: float, pages: int, least: float = LEAST_LOOK_SECONDS) -> bool:
     """Whether to look at what is open.
 
     Args:
         since: seconds since the last whole look.
         load: part of the allowed requests in use.
         pages: how many that one took.
+        least: seconds between two looks while there is room.
     """
     if load < SPARE_LOAD:
-        return since >= LEAST_LOOK_SECONDS
+        return since >= least
     if load < SOME_LOAD:
         return since >= max(SOME_LOOK_SECONDS, SOME_SECONDS_A_PAGE * pages)
     return since >= max(MOST_LOOK_SECONDS, SECONDS_A_PAGE * pages)
 
 
-def sweep_is_due(since: float, load: float) -> bool:
-    """Whether the sweep reads its next page, so many seconds after the last one."""
+def sweep_is_due(since: float, load: float, least: float = SWEEP_SECONDS) -> bool:
+    """Whether the sweep reads its next page, so many seconds after the last one.
+
+    Args:
+        since: seconds since the last page.
+        load: part of the allowed requests in use.
+        least: seconds between two pages while there is room.
+    """
     if load < SPARE_LOAD:
-        return since >= SWEEP_SECONDS
+        return since >= least
     return since >= (SOME_SWEEP_SECONDS if load < SOME_LOAD else BUSY_SWEEP_SECONDS)

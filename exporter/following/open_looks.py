@@ -16,7 +16,7 @@ from exporter.comfycontrol import (
     WorkflowSummary,
 )
 from exporter.following.list_pages import ListPages
-from exporter.following.looks import FILTER_AGAIN_SECONDS, look_is_due
+from exporter.following.looks import FILTER_AGAIN_SECONDS, LEAST_LOOK_SECONDS, look_is_due
 from exporter.interfaces.observations import Moment, Status, known_status
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ class OpenLooks:
         take: takes what they show.
         is_new: whether one was not known to be open.
         now: both clocks.
+        least: seconds between two looks while the budget has room.
     """
 
     def __init__(
@@ -51,11 +52,13 @@ class OpenLooks:
         take: Callable[[Iterable[WorkflowSummary]], None],
         is_new: Callable[[WorkflowSummary], bool],
         now: Callable[[], Moment],
+        least: float = LEAST_LOOK_SECONDS,
     ) -> None:
         self._pages = pages
         self._take = take
         self._is_new = is_new
         self._now = now
+        self._least = least
         self._filters = [_Filter(status) for status in OPEN_FILTERS]
         self._looked = -inf
         self._pages_read = 0
@@ -76,8 +79,8 @@ class OpenLooks:
             ServiceError: a filter that the service documents is not answered.
         """
         since, pages = self._now().monotonic - self._looked, self._pages_read
-        if look_is_due(since, load(), pages):
-            self.look(lambda: look_is_due(since, load(), pages))
+        if look_is_due(since, load(), pages, self._least):
+            self.look(lambda: look_is_due(since, load(), pages, self._least))
 
     def look(self, goes_on: Callable[[], bool] = lambda: True) -> bool:
         """Read what the list shows under each open status; whether anything was new.

@@ -39,6 +39,7 @@ class Poller(Worker):
         list_horizon: nothing created before this many seconds ago is shown by the list; None
             where the account is not listed.
         now: both clocks.
+        every: seconds from one round to the next.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -50,6 +51,7 @@ class Poller(Worker):
         streaming: Callable[[], Collection[str]],
         list_horizon: float | None,
         now: Callable[[], Moment],
+        every: float = ROUND_SECONDS,
     ) -> None:
         super().__init__(
             f"poller {access.account}", self._one_round, task="polling", account=access.account
@@ -61,6 +63,7 @@ class Poller(Worker):
         self._streaming = streaming
         self._list_horizon = list_horizon
         self._now = now
+        self._every = every
         self._order = PollOrder()
         # Those whose answer could not be read, such as one with a graph of many megabytes.
         self._unreadable: set[str] = set()
@@ -119,7 +122,7 @@ class Poller(Worker):
 
     def _one_round(self) -> float:
         """Wait a moment, then ask for all who are due, one after the other, until nobody is."""
-        self._stop.sleep(ROUND_SECONDS)
+        self._stop.sleep(self._every)
         while (workflow_id := self._next_due()) is not None:
             try:
                 self._ask(workflow_id, self._stop, Priority.POLL)

@@ -9,7 +9,7 @@ from exporter.budget.sliding_window import Priority
 from exporter.following.access import AccountAccess
 from exporter.following.asking import Asking
 from exporter.following.choosing import StreamCapacity, choose_streams, priority_of, rest_of
-from exporter.following.collecting import DebtCollector
+from exporter.following.collecting import CAUSE_SECONDS, DebtCollector
 from exporter.following.follower import Follower
 from exporter.following.loop import StreamLoop, opening_threads
 from exporter.following.stream_pool import StreamPool
@@ -57,6 +57,9 @@ class Supervisor:
         elsewhere: ids whose stream is another replica's, and whether it is open there.
         pool: what all supervisors of the process share.
         name: of this one there; usual is the account's.
+        settled: seconds that a stream may stay after its workflow has settled.
+        without_threads: seconds after which more threads are tried again.
+        cause: seconds that one answer about a cause may take.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -74,6 +77,9 @@ class Supervisor:
         elsewhere: Callable[[], Mapping[str, bool]] = dict,
         pool: StreamPool | None = None,
         name: str | None = None,
+        settled: float = SETTLED_SECONDS,
+        without_threads: float = WITHOUT_THREADS_SECONDS,
+        cause: float = CAUSE_SECONDS,
     ) -> None:
         self._access = access
         self._account = access.account
@@ -87,6 +93,8 @@ class Supervisor:
         self._elsewhere = elsewhere
         self._streams = pool if pool is not None else StreamPool(None)
         self._name = self._account if name is None else name
+        self._settled_seconds = settled
+        self._without_threads_seconds = without_threads
         self.needed = 0
         """Streams that it has, or would have now."""
         self.beyond: Sequence[OpenWorkflow] = ()
@@ -105,6 +113,7 @@ class Supervisor:
             now=now,
             random=random,
             on_end=self.look,
+            at_most=cause,
         )
         self._look = threading.Event()
         self._worker = Worker(
@@ -245,7 +254,7 @@ class Supervisor:
                     # Else it is young, and nothing is gained by another one in its place.
                     ended = now - follower.opened_at >= TENURE_SECONDS
                 else:
-                    ended = now - self._settled_since[workflow_id] >= SETTLED_SECONDS
+                    ended = now - self._settled_since[workflow_id] >= self._settled_seconds
                 if ended or not follower.streaming or at_once > 0:
                     follower.stop()
                     at_once -= 1
@@ -268,7 +277,7 @@ class Supervisor:
         """No thread can be started: how many streams there may be for now."""
         with self._lock:
             self._startable = max(1, len(self._followers) - SPARE_THREADS)
-        self._startable_until = self._now().monotonic + WITHOUT_THREADS_SECONDS
+        self._startable_until = self._now().monotonic + self._without_threads_seconds
         log.error(
             "no thread for another stream",
             extra={"account": self._account, "streams": self._startable},

@@ -15,6 +15,7 @@ from exporter.comfycontrol import Timeouts
 from exporter.config import Account, Config
 from exporter.config.accounts import Listing
 from exporter.following.reconciling import Pace
+from exporter.following.tempo import Tempo
 from exporter.interfaces.observations import Moment
 from exporter.simulator import Simulator, parse_scenario
 
@@ -180,6 +181,7 @@ class Bench:
         lookback: float | None = None,
         hold: float = 0,
         expiry: float = EXPIRY_SECONDS,
+        tempo: Tempo = Tempo(),  # noqa: B008 - a constant
     ) -> Exporter:
         """Start an exporter; without storage its ledger is in memory.
 
@@ -200,6 +202,7 @@ class Bench:
             reconciling=reconciling,
             fresh_services=fresh_services,
             expiry=expiry,
+            tempo=tempo,
         )
         app.start()
         # By a clock that is hurried, what takes a moment takes long.

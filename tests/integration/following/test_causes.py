@@ -7,7 +7,7 @@ from time import time as clock
 import pytest
 
 from exporter.app.keeper import EXPIRY_SECONDS
-from exporter.following import collecting, poller, supervisor
+from exporter.following.tempo import Tempo
 from exporter.interfaces.observations import Observation
 from exporter.ledger.ledger import Ledger
 from tests.integration.following.exporting import LISTED, Bench, Exporter, Metrics, hurried
@@ -29,7 +29,12 @@ def causes(metrics: Metrics, count: int) -> bool:
 
 
 def watching(
-    bench: Bench, service: StandIn, *, haste: float = 1, expiry: float = EXPIRY_SECONDS
+    bench: Bench,
+    service: StandIn,
+    *,
+    haste: float = 1,
+    expiry: float = EXPIRY_SECONDS,
+    tempo: Tempo = Tempo(),  # noqa: B008 - a constant
 ) -> Exporter:
     """Whose only stream is taken: the rest is watched by the list."""
     stays = service.create(status="running")
@@ -37,6 +42,7 @@ def watching(
         service.account(workflows=[stays], max_streams=1, **LISTED),
         now=hurried(haste),
         expiry=expiry,
+        tempo=tempo,
     )
     exporter.until(lambda m: m("streams", account="studio") == 1)
     exporter.until_listed()
@@ -57,11 +63,8 @@ def stale(service: StandIn, workflow: str) -> Reply:
     )
 
 
-def test_a_stale_stream_holds_up_no_other_cause(
-    bench: Bench, service: StandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(collecting, "CAUSE_SECONDS", 0.3)
-    exporter = watching(bench, service)
+def test_a_stale_stream_holds_up_no_other_cause(bench: Bench, service: StandIn) -> None:
+    exporter = watching(bench, service, tempo=Tempo(cause=0.3))
     behind: set[str] = set()
     service.instead = {
         "subscribe": lambda workflow: stale(service, workflow) if workflow in behind else None,
@@ -80,11 +83,8 @@ def test_a_stale_stream_holds_up_no_other_cause(
     exporter.until(lambda m: causes(m, 11))
 
 
-def test_a_stream_that_says_nothing_holds_up_no_other_cause(
-    bench: Bench, service: StandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(collecting, "CAUSE_SECONDS", 0.3)
-    exporter = watching(bench, service)
+def test_a_stream_that_says_nothing_holds_up_no_other_cause(bench: Bench, service: StandIn) -> None:
+    exporter = watching(bench, service, tempo=Tempo(cause=0.3))
     silent = {fail(service) for _ in range(4)}
 
     def nothing() -> Iterator[bytes]:
@@ -152,13 +152,11 @@ def test_what_neither_way_can_tell_costs_eight_requests_and_is_unknown(
 
 
 def test_a_stale_stream_of_a_followed_workflow_does_not_keep_its_cause(
-    bench: Bench, service: StandIn, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, service: StandIn
 ) -> None:
-    monkeypatch.setattr(supervisor, "SETTLED_SECONDS", 0.3)
-    monkeypatch.setattr(collecting, "CAUSE_SECONDS", 0.3)
     workflow = service.create(status="running")
     service.instead = {"subscribe": lambda workflow: stale(service, workflow)}
-    exporter = bench.export(service.account(**LISTED))
+    exporter = bench.export(service.account(**LISTED), tempo=Tempo(settled_stream=0.3, cause=0.3))
     exporter.until(lambda m: m("streams", account="studio") == 1)
     service.end(workflow, "failed")
     exporter.until_finished(1)
@@ -182,13 +180,16 @@ def test_a_stream_that_begins_with_the_end_is_counted_in_whatever_case_it_is_wri
 
 
 def test_an_end_that_can_only_be_read_from_a_stream_is_found_without_a_place_for_one(
-    bench: Bench, service: StandIn, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, service: StandIn
 ) -> None:
-    monkeypatch.setattr(poller, "ROUND_SECONDS", 0.05)
     workflows = [service.create(status="running") for _ in range(2)]
     # As where the graph within makes the answer larger than is taken.
     service.instead = {"get": lambda _: Reply(b'{"status":"running","workflow_json":NaN}')}
-    exporter = bench.export(service.account(workflows=workflows, max_streams=1), now=hurried(100))
+    exporter = bench.export(
+        service.account(workflows=workflows, max_streams=1),
+        now=hurried(100),
+        tempo=Tempo(poll=0.05),
+    )
     exporter.until(lambda m: m.total("workflows", status="running") == 2)
     for workflow in workflows:
         service.end(workflow, "failed")
@@ -200,7 +201,6 @@ def test_an_end_that_can_only_be_read_from_a_stream_is_found_without_a_place_for
 def test_what_is_seen_carries_the_services_clock(
     bench: Bench, service: StandIn, monkeypatch: pytest.MonkeyPatch, ahead: float | None
 ) -> None:
-    monkeypatch.setattr(poller, "ROUND_SECONDS", 0.05)
     service.date = lambda: None if ahead is None else clock() + ahead
     workflows = [service.create(status="running") for _ in range(2)]
     seen: list[Observation] = []
@@ -211,7 +211,11 @@ def test_what_is_seen_carries_the_services_clock(
         return observe(ledger, observation)
 
     monkeypatch.setattr(Ledger, "observe", note)
-    exporter = bench.export(service.account(workflows=workflows, max_streams=1), now=hurried(100))
+    exporter = bench.export(
+        service.account(workflows=workflows, max_streams=1),
+        now=hurried(100),
+        tempo=Tempo(poll=0.05),
+    )
     exporter.until(lambda m: m.total("workflows", status="running") == 2)
     assert {each.via for each in seen} == {"stream", "detail"}
     for each in seen:

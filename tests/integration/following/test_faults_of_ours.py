@@ -7,6 +7,7 @@ import pytest
 
 from exporter.budget.sliding_window import Priority
 from exporter.following.follower import Follower
+from exporter.following.tempo import Tempo
 from exporter.interfaces.observations import Observation
 from exporter.ledger.ledger import Ledger
 from exporter.retrying import Backoff
@@ -68,8 +69,7 @@ def test_threads_that_cannot_be_had_are_had_later(
         start(follower)
 
     monkeypatch.setattr(Follower, "start", fail_at_first)
-    monkeypatch.setattr("exporter.following.supervisor.WITHOUT_THREADS_SECONDS", 1.0)
-    bench.export(bench.account(simulator, workflows=workflows))
+    bench.export(bench.account(simulator, workflows=workflows), tempo=Tempo(without_threads=1.0))
     simulator.wait_until(lambda truth: truth.streams_open == 3, PATIENCE)
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from exporter.following import poller
 from exporter.following.poller import Poller
+from exporter.following.tempo import Tempo
 from exporter.history.outlook import STREAM_READ
 from exporter.simulator import Simulator
 from exporter.sources.files import WatchedFiles
@@ -195,14 +195,13 @@ def test_files_of_ids_are_followed_as_they_change(bench: Bench, tmp_path: Path) 
     assert exporter.scrape().total("workflows_dropped_total") == 1
 
 
-def test_more_ids_than_streams_are_asked_for_one_by_one_without_a_listing(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(poller, "ROUND_SECONDS", 0.05)
+def test_more_ids_than_streams_are_asked_for_one_by_one_without_a_listing(bench: Bench) -> None:
     simulator = bench.simulate(QUIET)
     workflows = [simulator.create(scripted=True) for _ in range(6)]
     exporter = bench.export(
-        bench.account(simulator, workflows=workflows, max_streams=2), now=hurried(100)
+        bench.account(simulator, workflows=workflows, max_streams=2),
+        now=hurried(100),
+        tempo=Tempo(poll=0.05),
     )
     streaming(simulator, 2)
     for workflow in workflows:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from exporter.app.app import clocks
-from exporter.following import list_pages, listing_pass, looks, poller
+from exporter.following import list_pages
+from exporter.following.tempo import Tempo
 from exporter.interfaces.observations import Moment
 from exporter.simulator import Truth, service
 from exporter.simulator.malformed import LIST_VARIANTS
@@ -212,10 +213,9 @@ def test_one_missing_workflow_that_cannot_be_asked_for_stops_no_listing(bench: B
     exporter.until_finished(1)
 
 
-def test_no_malformed_page_loses_anything(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(looks, "LEAST_LOOK_SECONDS", 0.0)
+def test_no_malformed_page_loses_anything(bench: Bench) -> None:
     simulator = bench.simulate()
-    exporter = bench.export(bench.account(simulator, **LISTED))
+    exporter = bench.export(bench.account(simulator, **LISTED), tempo=Tempo(open_look=0.0))
     for count, variant in enumerate(LIST_VARIANTS, start=1):
         simulator.set_faults({"kind": "malformed_list", "variant": variant, "times": 1})
         workflow = simulator.create(scripted=True)
@@ -228,13 +228,10 @@ def test_no_malformed_page_loses_anything(bench: Bench, monkeypatch: pytest.Monk
     assert metrics("account_up", account="studio") == 1
 
 
-def test_a_new_entry_that_cannot_be_read_is_read_again_though_it_has_ended(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_entry_that_cannot_be_read_is_read_again_though_it_has_ended(bench: Bench) -> None:
     # Nothing is read twice by chance, and the filters would not show what has ended.
-    monkeypatch.setattr(listing_pass, "OVERLAP_SECONDS", 0.0)
     simulator = bench.simulate()
-    exporter = bench.export(bench.account(simulator, **LISTED))
+    exporter = bench.export(bench.account(simulator, **LISTED), tempo=Tempo(list_overlap=0.0))
     exporter.until(lambda m: m("account_up", account="studio") == 1)
     simulator.set_faults({"kind": "status", "code": 503, "endpoints": ["list"]})
     exporter.until(lambda m: m.total("api_requests_total", endpoint="list", code="503") >= 1)
@@ -358,12 +355,9 @@ def test_every_finished_workflow_costs_one_stream(bench: Bench) -> None:
     assert simulator.truth().requests.get("get", 0) == 0
 
 
-def test_a_failure_does_not_have_a_backlog_read_again(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(list_pages, "LEAST_WAIT_SECONDS", 0.0)
+def test_a_failure_does_not_have_a_backlog_read_again(bench: Bench) -> None:
     simulator = bench.simulate()
-    exporter = bench.export(bench.account(simulator, **LISTED))
+    exporter = bench.export(bench.account(simulator, **LISTED), tempo=Tempo(list_retry=0.0))
     exporter.until_listed()
     simulator.set_faults({"kind": "status", "code": 503, "endpoints": ["list"]})
     exporter.until(lambda m: m.total("api_requests_total", endpoint="list", code="503") >= 1)
@@ -429,10 +423,7 @@ def test_an_old_workflow_that_nothing_can_run_is_found_by_its_own_filter(
     assert metrics("workflows", account="studio", status="uploaded") == 1
 
 
-def test_an_id_beyond_the_lookback_is_asked_for_by_itself(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(poller, "ROUND_SECONDS", 0.05)
+def test_an_id_beyond_the_lookback_is_asked_for_by_itself(bench: Bench) -> None:
     simulator = bench.simulate(f"{QUIET}\nstart: {{finished: 300, finished_age: 1h}}")
     streamed, old = simulator.create(scripted=True), simulator.create(scripted=True)
     simulator.workflow(old).advance("running", created_at="2024-01-15T14:30:05Z")
@@ -444,6 +435,7 @@ def test_an_id_beyond_the_lookback_is_asked_for_by_itself(
             listing={"interval": "1s", "lookback": "1m"},
         ),
         now=hurried(40),
+        tempo=Tempo(poll=0.05),
     )
     exporter.until(lambda m: m("workflows", account="studio", status="running") == 1)
     for workflow in (streamed, old):

@@ -8,7 +8,7 @@ import pytest
 
 from exporter.app.app import clocks
 from exporter.comfycontrol import Timeouts
-from exporter.following import list_pages, looks
+from exporter.following.tempo import Tempo
 from exporter.interfaces.observations import Moment
 from tests.integration.following.exporting import LISTED, NO_LIMIT, Bench, Exporter, Metrics
 from tests.integration.following.odd_service import OddService, Row, iso
@@ -165,11 +165,8 @@ def test_a_row_that_is_too_large_by_itself_costs_that_row(
     assert some_passes(service, exporter).total("workflows_finished_total") == 119
 
 
-def test_pages_that_take_too_long_are_asked_for_in_parts(
-    bench: Bench, service: OddService, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(list_pages, "LEAST_WAIT_SECONDS", 0.0)
-    exporter = export(bench, service, timeouts=Timeouts(body=0.3))
+def test_pages_that_take_too_long_are_asked_for_in_parts(bench: Bench, service: OddService) -> None:
+    exporter = export(bench, service, timeouts=Timeouts(body=0.3), tempo=Tempo(list_retry=0.0))
     exporter.until_listed()
 
     def meanwhile() -> None:
@@ -199,16 +196,15 @@ def test_what_runs_again_far_down_the_list_is_seen_running(
     bench: Bench,
     service: OddService,
     deep: Row,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(looks, "LEAST_LOOK_SECONDS", 0.0)
+    tempo = Tempo(open_look=0.0)
     if filters is None:
         service.ignores_filters = True
-        monkeypatch.setattr(looks, "SWEEP_SECONDS", 0.0)
+        tempo = Tempo(open_look=0.0, sweep=0.0)
     elif filters == ():
         service.filters = ()
-        monkeypatch.setattr(looks, "SWEEP_SECONDS", 0.0)
-    exporter = export(bench, service)
+        tempo = Tempo(open_look=0.0, sweep=0.0)
+    exporter = export(bench, service, tempo=tempo)
     exporter.until_listed()
     service.change(deep, status="running", started_at=iso(time.time()), completed_at=None)
     exporter.until(lambda m: m("workflows", account="studio", status="running") == 1)
@@ -218,10 +214,9 @@ def test_what_runs_again_far_down_the_list_is_seen_running(
 
 
 def test_what_ran_again_between_two_looks_is_found_by_the_sweep(
-    bench: Bench, service: OddService, deep: Row, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, service: OddService, deep: Row
 ) -> None:
-    monkeypatch.setattr(looks, "SWEEP_SECONDS", 0.0)
-    exporter = export(bench, service)
+    exporter = export(bench, service, tempo=Tempo(sweep=0.0))
     exporter.until_listed()
     some_passes(service, exporter, 10)
     # In the same status as before: no total tells of it.
@@ -230,15 +225,14 @@ def test_what_ran_again_between_two_looks_is_found_by_the_sweep(
     assert exporter.until_finished(1).total("workflows_finished_total") == 1
 
 
-def test_the_extra_looks_keep_to_the_share(
-    bench: Bench, service: OddService, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(looks, "LEAST_LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(looks, "SWEEP_SECONDS", 0.0)
+def test_the_extra_looks_keep_to_the_share(bench: Bench, service: OddService) -> None:
     for age in range(700, 100, -1):
         service.add("running" if age % 2 else "completed", age=age)
     exporter = export(
-        bench, service, rate_limit={"requests": 40, "per": "1s", "cooldown": "1s", "reserve": 0.25}
+        bench,
+        service,
+        rate_limit={"requests": 40, "per": "1s", "cooldown": "1s", "reserve": 0.25},
+        tempo=Tempo(open_look=0.0, sweep=0.0),
     )
     exporter.until_listed()
     began, before = time.monotonic(), service.count()

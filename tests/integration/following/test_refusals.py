@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from exporter.following import poller
+from exporter.following.tempo import Tempo
 from exporter.simulator import Simulator
 from tests.integration.following.exporting import (
     LISTED,
@@ -50,14 +50,15 @@ EVERYTHING = {
 @pytest.mark.parametrize("fault", EVERYTHING.values(), ids=EVERYTHING)
 @pytest.mark.parametrize("how", [{}, LISTED], ids=["named", "listed"])
 def test_what_everything_gets_for_a_while_loses_no_id(
-    bench: Bench, fault: dict[str, Any], how: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    bench: Bench, fault: dict[str, Any], how: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(poller, "ROUND_SECONDS", 0.05)
     simulator = bench.simulate()
     workflows = [simulator.create(scripted=True) for _ in range(5)]
     # More of them than streams, so that some are polled, or looked for in the list.
     exporter = bench.export(
-        bench.account(simulator, workflows=workflows, max_streams=3, **how), now=hurried(HASTE)
+        bench.account(simulator, workflows=workflows, max_streams=3, **how),
+        now=hurried(HASTE),
+        tempo=Tempo(poll=0.05),
     )
     exporter.until(lambda m: m.total("workflows", status="accepted") == 5)
     simulator.set_faults(fault, {"kind": "drop", "after": 0})

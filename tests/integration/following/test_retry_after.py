@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from exporter.following import poller
+from exporter.following.tempo import Tempo
 from exporter.simulator import Simulator
 from tests.integration.following.exporting import LISTED, PATIENCE, Bench, Exporter, hurried
 
@@ -86,14 +86,13 @@ def test_causes(bench: Bench) -> None:
     assert metrics.total("workflow_failures_total", node_type="unknown") == 0
 
 
-def test_polls(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(poller, "ROUND_SECONDS", 0.05)
+def test_polls(bench: Bench) -> None:
     simulator = bench.simulate()
     simulator.set_faults(away("get", seconds=3600))
     workflows = [simulator.create(scripted=True) for _ in range(5)]
     # Who is young is not polled; so time flies.
     account = bench.account(simulator, workflows=workflows, max_streams=1)
-    exporter = bench.export(account, now=hurried(20))
+    exporter = bench.export(account, now=hurried(20), tempo=Tempo(poll=0.05))
     exporter.until(lambda m: m.total("api_requests_total", endpoint="get", code="503") >= 1)
     time.sleep(0.5)
     assert simulator.truth().requests["get"] == 1
