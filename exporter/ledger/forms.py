@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
 from exporter.interfaces.observations import DOCUMENTED_ENDS, DropReason, Source
-from exporter.ledger.facts import IgnoreReason
+from exporter.ledger.facts import Discovered, Dropped, Ignored, IgnoreReason, PlainFact, Recovered
 from exporter.ledger.phases import PHASES
 from exporter.ledger.slicing import SliceLabels, values_of
 
@@ -43,11 +43,14 @@ class Form:
             are kept.
         known: Values known beforehand, in the same order: their series stand at 0 from the start.
         sliced: Whether slices divide it.
+        fact: Each fact of this type counts 1, by its fields of the names of the labels; None: what
+            counts is said in `exporter.ledger.totals`.
     """
 
     labels: Mapping[str, str] = field(default_factory=dict)
     known: Sequence[Labels] = ()
     sliced: bool = False
+    fact: type[PlainFact] | None = None
 
     def kept(self, account: str, slices: SliceLabels = (), /, **labels: str) -> Labels:
         """The labels of one series, as they are kept.
@@ -75,13 +78,13 @@ def _each(values: Sequence[str]) -> list[Labels]:
 _ENDS: Final = [status.value for status in DOCUMENTED_ENDS]
 
 COUNTERS: Final[Mapping[CounterName, Form]] = {
-    "discovered": Form({"source": "source"}, _each(get_args(Source))),
+    "discovered": Form({"source": "source"}, _each(get_args(Source)), fact=Discovered),
     "finished": Form({"status": "status"}, _each(_ENDS), sliced=True),
     "failures": Form({"node_type": "node_type", "exception_type": "exception_type"}, sliced=True),
     "outputs": Form(known=[()], sliced=True),
-    "dropped": Form({"reason": "drop reason"}, _each(get_args(DropReason))),
-    "recovered": Form(known=[()]),
-    "ignored": Form({"reason": "ignore reason"}, _each(get_args(IgnoreReason))),
+    "dropped": Form({"reason": "drop reason"}, _each(get_args(DropReason)), fact=Dropped),
+    "recovered": Form(known=[()], fact=Recovered),
+    "ignored": Form({"reason": "ignore reason"}, _each(get_args(IgnoreReason)), fact=Ignored),
     "label_overflow": Form({"label": "capped label"}, [("node_type",), ("exception_type",)]),
     "slice_overflow": Form({"label": "slice"}),
     "failed_in_a_row": Form(known=[()]),
@@ -95,6 +98,9 @@ HISTOGRAMS: Final[Mapping[HistogramName, Form]] = {
         {"phase": "status"}, _each([phase.value for phase in PHASES]), sliced=True
     ),
 }
+
+COUNTER_OF_FACT: Final = {form.fact: name for name, form in COUNTERS.items() if form.fact}
+"""The counter to which each fact of a type adds 1."""
 
 
 def form_of(name: CounterName | HistogramName) -> Form:

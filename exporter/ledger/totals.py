@@ -6,24 +6,21 @@ The names here are the ledger's own; `exporter.metrics.catalogue` gives them the
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, assert_never
+from typing import Final
 
 from exporter.interfaces.observations import Status
 from exporter.ledger.facts import (
-    Discovered,
-    Dropped,
     EnteredQueue,
     Fact,
     Failed,
     Finished,
-    Ignored,
     OutputsMade,
     PhasePassed,
     Ran,
-    Recovered,
     Started,
 )
 from exporter.ledger.forms import (
+    COUNTER_OF_FACT,
     COUNTERS,
     HISTOGRAMS,
     CounterName,
@@ -291,7 +288,7 @@ class Totals:
 
     # Counting ---------------------------------------------------------------------------------
 
-    def add(  # noqa: C901, PLR0912 - one arm a fact
+    def add(
         self,
         account: str,
         workflow_id: str,
@@ -305,8 +302,6 @@ class Totals:
             return Exemplar(workflow_id, value, wall)
 
         match fact:
-            case Discovered(source):
-                self._count("discovered", account, source=source)
             case EnteredQueue(position):
                 self._observe("entry_queue_position", account, slices, exemplar(position))
             case PhasePassed():
@@ -326,14 +321,10 @@ class Totals:
                 self._failure(account, fact, slices, exemplar(1.0))
             case OutputsMade(count):
                 self._count("outputs", account, slices, amount=count)
-            case Dropped(reason):
-                self._count("dropped", account, reason=reason)
-            case Recovered():
-                self._count("recovered", account)
-            case Ignored(why):
-                self._count("ignored", account, reason=why)
             case _:
-                assert_never(fact)
+                counter = COUNTER_OF_FACT[type(fact)]
+                labels = {label: getattr(fact, label) for label in COUNTERS[counter].labels}
+                self._count(counter, account, **labels)
 
     def copied(self, accounts: Collection[str]) -> "Totals":
         """A copy that later facts leave alone, for a scrape to render without haste."""
