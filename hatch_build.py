@@ -6,6 +6,13 @@ the sdist takes over the sdist's.
 
 README.md has links into the repository, which PyPI shows as they are and which lead nowhere there:
 in the metadata they lead to the tag of this version.
+
+Why not hatch-vcs and hatch-fancy-pypi-readme: the version is written by hand, in
+`exporter/__init__.py`, and what is told here is the revision, also for a container that is built
+without `.git`, and with `-dirty`, which hatch-vcs knows as part of a version alone. The other
+replaces by regular expressions in pyproject.toml; a picture within a link needs two that depend on
+each other, and here they have a test (`tests/unit/test_readme.py`). Both would be two more packages
+that run in each build.
 """
 
 import os
