@@ -5,14 +5,11 @@ from math import inf
 from typing import Final, Literal
 
 from exporter.interfaces.observations import Observation
-from exporter.ledger.runs import precision_of
+from exporter.ledger.runs import SLOW_CLOCK_SECONDS, precision_of
 from exporter.ledger.workflow import Workflow
 
 FIRST_LOOK_SECONDS: Final = 900.0
 """The first look reads the list back for this time: what was over then is known."""
-
-SLOW_CLOCK_SECONDS: Final = 3600.0
-"""No runner's clock is slower than this."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,9 @@ STALE_SECONDS: Final = 120.0
 ZONE_SECONDS: Final = 900.0
 """Zones of time differ by multiples of this."""
 
+SLOW_CLOCK_SECONDS: Final = 3600.0
+"""No runner's clock is off by more than this."""
+
 ENDS_KEPT: Final = 8
 """How many ends of earlier runs are remembered of a workflow."""
 
@@ -95,9 +98,7 @@ def _has_ended_again(
         return False  # an edit, or from a replica that lags
     if start is not None and is_later(start, end):
         # Cancelled before it started, and the start turned up afterwards: it tells nothing.
-        if not this_way:
-            return False
-        start = None
+        start, seen = None, replace(seen, started_at=None)
     if told is not None and not is_later(end, told):
         return (
             this_way
@@ -123,7 +124,11 @@ def _has_become_invalid(workflow: Workflow, seen: Observation) -> bool:
     told = (told_end(workflow, "stream"), told_end(workflow, "listing"))
     is_stamped = any(end is not None and run == workflow.run for end, run in told)
     has_become = known_status(seen.status) is Status.INVALID is not workflow.status
-    return has_become and is_stamped and seen.via != "stream" and _is_newer_than_end(workflow, seen)
+    if not (has_become and is_stamped) or seen.via == "stream":
+        return False
+    # Where no run came before and nobody told the time, it can only be one after it.
+    is_first = workflow.run == 1 and workflow.settled_at is None
+    return is_first or _is_newer_than_end(workflow, seen)
 
 
 def _is_restated(workflow: Workflow, seen: Observation, end: float) -> bool:
@@ -144,7 +149,8 @@ def _ran_on_slower_clock(
 
     Its end is another than any on record, and so is its start: an edit changes neither, and who
     puts one of them right leaves the other. A zone or a clock that is put right moves both by the
-    same. A row that was written before the end on record was seen is that of a run before it.
+    same, and to no time after the run on record was seen to be over. A row that was written before
+    the end on record was seen is that of a run before it.
     """
     (start, end), started = run, workflow.started_at
     updated, settled = seen.updated_at, workflow.settled_at
@@ -154,17 +160,19 @@ def _ran_on_slower_clock(
     wall = seen.service_wall
     if updated is None and wall is not None and settled and wall <= settled + STALE_SECONDS:
         return False  # it may be from a replica that lags, and of a run that nobody saw
+    has_ended_since = settled is not None and end > settled + CLOCK_SLACK_SECONDS
+    shift, unit = told - end, _coarsest(end, told)
+    by_zones = abs(shift - round(shift / ZONE_SECONDS) * ZONE_SECONDS) <= unit
     if start is None or started is None:
         # One of them started and the other did not. What is told later might be the missing stamp.
-        return is_dated and start is not started
+        return (is_dated and start is not started) or (has_ended_since and not by_zones)
     if not is_later(start, started) and not is_later(started, start):
         return False
-    shift, unit = told - end, _coarsest(start, end, started, told)
+    unit = max(unit, _coarsest(start, started))
     if abs((started - start) - shift) > unit:
         return True
     # To the second, many a run is as long as the one before.
-    by_zones = abs(shift - round(shift / ZONE_SECONDS) * ZONE_SECONDS) <= unit
-    return unit >= 1.0 and not by_zones
+    return (unit >= 1.0 or has_ended_since) and not by_zones
 
 
 def _lies_in_the_future(
@@ -190,34 +198,32 @@ def _has_ended_since(workflow: Workflow, seen: Observation, end: float) -> bool:
     start, settled_at = seen.started_at, workflow.settled_at
     other = _told_the_other_way(workflow, seen.via)
     if other is None:
-        if workflow.status is Status.INVALID and start is not None:
-            # What is invalid never starts.
+        if workflow.status is Status.INVALID:
+            # What is invalid never starts, and nothing else becomes of it.
             return known_status(seen.status) is not Status.INVALID
         return _is_past_unstamped_end(workflow, start, end)
-    if not is_later(end, other):
+    if not is_later(end, other) or _is_by_another_clock(workflow, seen, end, other):
         return False
     if settled_at is not None and end > settled_at + CLOCK_SLACK_SECONDS:
-        # It ended after we saw it over, or by a clock that is ahead of the other way's. With its
-        # old start, the stamp was only put right.
-        return not _is_by_faster_clock(workflow, seen, end, other) and (
-            start is None or _starts_after(workflow, start, None)
-        )
+        # It ended after we saw it over. With its old start, the stamp was only put right.
+        return start is None or _starts_after(workflow, start, None)
     if settled_at is None:
         return start is None or _starts_after(workflow, start, other)
     clocks_agree = abs(settled_at - other) <= SAME_CLOCK_SECONDS
     return clocks_agree and start is not None and _starts_after(workflow, start, other)
 
 
-def _is_by_faster_clock(workflow: Workflow, seen: Observation, end: float, other: float) -> bool:
-    """Whether a row tells the run on record, by a clock that is ahead of the stream's.
+def _is_by_another_clock(workflow: Workflow, seen: Observation, end: float, other: float) -> bool:
+    """Whether this tells the run on record, by a clock that is ahead of that of the other way.
 
-    It was written by the time we saw the end, and its run is as long: both stamps moved together.
+    The run is as long: both stamps moved together, by no more than a clock is off. Where the row
+    tells when it was written, that was by the time we saw the end.
     """
     settled, updated = workflow.settled_at, seen.updated_at
     start, started = seen.started_at, workflow.started_at
-    if settled is None or updated is None or start is None or started is None:
+    if start is None or started is None or end - other > SLOW_CLOCK_SECONDS:
         return False
-    if updated > settled + CLOCK_SLACK_SECONDS:
+    if settled is not None and updated is not None and updated > settled + CLOCK_SLACK_SECONDS:
         return False
     return abs((end - other) - (start - started)) <= _coarsest(start, end, started, other)
 
@@ -239,7 +245,7 @@ def _is_open_again(workflow: Workflow, seen: Observation, told: float | None) ->
         over_by = workflow.ended_at if workflow.settled_at is None else workflow.settled_at
     if seen.started_at is not None and _starts_after(workflow, seen.started_at, over_by):
         return True
-    if known_status(seen.status) is None or seen.via == "stream" or workflow.settled_at is None:
+    if known_status(seen.status) is None or seen.via == "stream":
         # A word that nobody knows may be what the service calls an old end; and a stream tells
         # nothing of when its snapshot is from.
         return False
@@ -248,11 +254,13 @@ def _is_open_again(workflow: Workflow, seen: Observation, told: float | None) ->
 
 def _is_newer_than_end(workflow: Workflow, seen: Observation) -> bool:
     """Whether a row was written after the end on record was seen, and not by a stale replica."""
-    if workflow.settled_at is None:
-        return False
-    if seen.updated_at is not None:
-        return seen.updated_at > workflow.settled_at + CLOCK_SLACK_SECONDS
-    return seen.service_wall is not None and seen.service_wall - workflow.settled_at > STALE_SECONDS
+    settled_at, since = workflow.settled_at, workflow.last_seen
+    if settled_at is not None and seen.updated_at is not None:
+        return seen.updated_at > settled_at + CLOCK_SLACK_SECONDS
+    if settled_at is not None and seen.service_wall is not None:
+        return seen.service_wall - settled_at > STALE_SECONDS
+    # By our own clock, which never steps: since we saw the end, or since a restart.
+    return since is not None and seen.at.monotonic - since.monotonic > STALE_SECONDS
 
 
 def is_about_earlier_run(workflow: Workflow, seen: Observation) -> bool:
@@ -272,6 +280,17 @@ def is_about_earlier_run(workflow: Workflow, seen: Observation) -> bool:
         return end < told and not _is_start_of(workflow, seen)
     over_by = workflow.ended_at if settled_at is None else settled_at
     return over_by is not None and end <= over_by + CLOCK_SLACK_SECONDS
+
+
+def may_be_about_earlier_run(workflow: Workflow, seen: Observation) -> bool:
+    """Whether an end without any time may be that of a run before the one that is open now.
+
+    What was invalid has no stamps, and a stream never tells when its snapshot was written.
+    """
+    if workflow.run == 1 or not seen.is_over or seen.completed_at is not None:
+        return False
+    over_by = workflow.ended_at if workflow.settled_at is None else workflow.settled_at
+    return seen.updated_at is None or (over_by is not None and seen.updated_at <= over_by)
 
 
 def is_earlier_end(workflow: Workflow, seen: Observation) -> bool:

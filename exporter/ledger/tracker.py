@@ -31,6 +31,7 @@ from exporter.ledger.runs import (
     is_earlier_end,
     is_later,
     is_new_run,
+    may_be_about_earlier_run,
     note_end,
     note_settled,
     settled_by,
@@ -140,7 +141,7 @@ def observe(workflow: Workflow | None, seen: Observation, rules: CountingRules) 
         workflow = replace(workflow, phase="open", ended_at=None)
         if counts(workflow, seen, rules):
             facts.append(Discovered(workflow.source))
-    elif is_about_earlier_run(workflow, seen):
+    elif is_about_earlier_run(workflow, seen) or may_be_about_earlier_run(workflow, seen):
         open_until = workflow.first_seen if workflow.last_seen is None else workflow.last_seen
         if seen.at.monotonic - open_until.monotonic <= STALE_SECONDS:
             return Change(workflow, (Ignored("late"),))

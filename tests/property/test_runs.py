@@ -53,6 +53,8 @@ class RealRun:
     ended: float
     status: str
     runner_ahead: float
+    late_start: float | None = None
+    """A start that turns up once it has ended, and lies after the end."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,14 @@ class Story:
         updated = max(s for s in (run.queued, run.started or -inf, run.ended) if s <= then)
         if self.edited and over and then > run.ended + 1:
             updated = then
-        complete = over and then >= run.ended + self.stamps_late_by
+        # What is invalid was never executed, so its execution has no end.
+        complete = over and then >= run.ended + self.stamps_late_by and run.status != "invalid"
 
         def by_runner(true: float | None) -> float | None:
             return None if true is None else telling.stamp(T0 + true + run.runner_ahead)
 
+        if over and run.started is None and run.late_start is not None:
+            has_started, run = then >= run.ended + 0.5, replace(run, started=run.late_start)
         is_document = via != "stream"
         return Observation(
             account="studio",
@@ -370,6 +375,107 @@ def test_runs_on_clocks_minutes_apart_count_once_each_though_none_is_seen_open(
         watching = [replace(seen, service_wall=None) for seen in watching]
     ends = [seen for seen in watching if seen.completed_at is not None]
     assert outcomes(follow(ends)) == [run.status for run in story.runs]
+
+
+@given(st.data())
+def test_one_run_that_a_stream_and_the_list_tell_by_clocks_apart_counts_once(
+    data: st.DataObject,
+) -> None:
+    """Whatever `updated_at` there is, and in whichever order they tell it."""
+    queued = 1000.0 + data.draw(st.floats(1, 4000))  # after the line, by any clock
+    started = queued + data.draw(st.floats(0.01, 300))
+    ended = started + data.draw(st.floats(0.05, 300))
+    status = data.draw(st.sampled_from(["completed", "failed", "cancelled"]))
+    clocks = st.sampled_from([0.0, 10.0, -10.0, 60.0, -60.0, 240.0, -600.0, 600.0])
+    ahead: dict[Via, float] = {"stream": data.draw(clocks), "listing": data.draw(clocks)}
+    ahead["detail"] = ahead["listing"]
+    run = RealRun(queued, started, ended, status, 0.0)
+    story = Story(
+        (run,), data.draw(tellings), data.draw(tellings), 0.0, edited=False, tells_updated=True
+    )
+    tells_updated = data.draw(st.booleans())
+    tells_time = data.draw(st.booleans())
+    vias: st.SearchStrategy[Via] = st.sampled_from(["stream", "listing", "detail"])
+    # Our first sight of it is while it is open, or soon after.
+    times = [ended + 0.1, *sorted(data.draw(st.lists(st.floats(queued, ended + 2000))))]
+    seen = []
+    for at in sorted(times):
+        via: Via = data.draw(vias)
+        told = replace(story, runs=(replace(run, runner_ahead=ahead[via]),)).tell(at, via, 0.0)
+        seen.append(
+            replace(
+                told,
+                updated_at=told.updated_at if tells_updated else None,
+                service_wall=told.service_wall if tells_time else None,
+            )
+        )
+    assert outcomes(follow(seen, listed=data.draw(st.booleans()))) == [status]
+
+
+@st.composite
+def runs_some_invalid(draw: st.DrawFn) -> tuple[RealRun, ...]:
+    """None is invalid after another that was: nothing but `updated_at` tells them apart."""
+    runs: list[RealRun] = []
+    free = 1.0
+    for _ in range(draw(st.integers(2, 4))):
+        queued = free + draw(st.floats(130, 4000))  # longer than a replica lags
+        ended = queued + draw(st.floats(5, 60))
+        was_invalid = bool(runs) and runs[-1].status == "invalid"
+        match draw(st.sampled_from(["started", "never"] + ["invalid"] * (not was_invalid))):
+            case "invalid":
+                runs.append(RealRun(queued, None, ended, "invalid", 0.0))
+            case "never":
+                status = draw(st.sampled_from(["failed", "cancelled"]))
+                late = draw(st.none() | st.floats(1.5, 5.0))
+                late = None if late is None else ended + late
+                runs.append(RealRun(queued, None, ended, status, 0.0, late))
+            case _:
+                status = draw(st.sampled_from(["completed", "failed", "cancelled"]))
+                started = queued + draw(st.floats(0.01, 4))
+                runs.append(RealRun(queued, started, ended, status, 0.0))
+        free = ended
+    return tuple(runs)
+
+
+@given(st.data())
+def test_what_was_invalid_and_runs_again_counts_once_a_run(data: st.DataObject) -> None:
+    """Replicas may lag where the service tells the time."""
+    runs = data.draw(runs_some_invalid())
+    tells_time = data.draw(st.booleans())
+    story = Story(
+        runs,
+        data.draw(tellings),
+        data.draw(tellings),
+        data.draw(st.sampled_from([0.0, 3.0])),
+        edited=False,
+        tells_updated=True,
+    )
+    told: list[tuple[float, Observation]] = []
+
+    def look(at: float, via: Via, lag: float, *, dated: bool) -> None:
+        seen = story.tell(at, via, lag)
+        if not tells_time:
+            seen = replace(seen, service_wall=None)
+        told.append((at, seen if dated else replace(seen, updated_at=None)))
+
+    for number, run in enumerate(runs):
+        until = min((later.queued for later in runs[number + 1 :]), default=run.ended + 300)
+        if tells_time:
+            # The list shows it open; what else is seen may be some time old.
+            look(run.queued + 3, "listing", 0.0, dated=True)
+        look(run.ended + 4, "listing", 0.0, dated=tells_time or data.draw(st.booleans()))
+        for _ in range(data.draw(st.integers(0, 4))):
+            at = data.draw(st.floats(run.queued, until))
+            via: Via = data.draw(st.sampled_from(["stream", "listing", "detail"]))
+            lag = data.draw(st.sampled_from([0.0, 5.0, 30.0])) if tells_time else 0.0
+            if at - lag >= runs[0].queued:
+                look(at, via, lag, dated=data.draw(st.booleans()))
+    told.sort(key=lambda each: each[0])
+    seen = [each for _, each in told]
+    if not tells_time:
+        # And nobody sees it open.
+        seen = [each for each in seen if each.is_over]
+    assert outcomes(follow(seen)) == [run.status for run in runs]
 
 
 @given(runs_of_other_lengths(), tellings, st.booleans(), st.booleans())

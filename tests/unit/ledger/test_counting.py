@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from exporter.interfaces.observations import Moment, Observation, Source
 from exporter.ledger.counting import (
     FIRST_LOOK_SECONDS,
-    SLOW_CLOCK_SECONDS,
     CountingRules,
     must_wait_for_list,
     why_not_counted,
 )
+from exporter.ledger.runs import SLOW_CLOCK_SECONDS
 from exporter.ledger.workflow import Workflow
 
 LINE = 1_700_000_000.0

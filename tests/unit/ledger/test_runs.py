@@ -13,6 +13,7 @@ from exporter.ledger.runs import (
     CLOCK_SLACK_SECONDS,
     FIRST_STAMP_SECONDS,
     SAME_CLOCK_SECONDS,
+    SLOW_CLOCK_SECONDS,
     STALE_SECONDS,
     ZONE_SECONDS,
     is_new_run,
@@ -144,7 +145,7 @@ class TestEndToldTheOtherWay:
 
     def test_it_is_new_where_it_ended_after_we_saw_the_end(self) -> None:
         later = SEEN_OVER + 300
-        assert is_new(settled("stream"), row(later - 60, later + FINE))
+        assert is_new(settled("stream"), row(later - 50, later + FINE))
         assert is_new(settled("stream"), row(None, later + FINE))
 
     def test_the_same_start_with_another_end_was_put_right(self) -> None:
@@ -193,10 +194,15 @@ class TestFasterClock:
         edge = SEEN_OVER + CLOCK_SLACK_SECONDS
         assert not is_new(settled("stream"), self.seen(updated=edge))
 
-    def test_it_is_another_where_the_row_is_newer_or_not_dated(self) -> None:
+    def test_it_is_another_where_the_row_is_newer(self) -> None:
         edge = SEEN_OVER + CLOCK_SLACK_SECONDS
         assert is_new(settled("stream"), self.seen(updated=edge + 1))
-        assert is_new(settled("stream"), self.seen(updated=None))
+
+    def test_undated_it_is_the_same_run_as_far_as_any_clock_is_off(self) -> None:
+        assert not is_new(settled("stream"), self.seen(updated=None))
+        furthest = SLOW_CLOCK_SECONDS
+        assert not is_new(settled("stream"), row(START + furthest, END + furthest))
+        assert is_new(settled("stream"), row(START + furthest + 1, END + furthest + 1))
 
     def test_it_is_another_where_its_length_differs(self) -> None:
         assert is_new(settled("stream"), self.seen(longer=0.5))
@@ -306,8 +312,10 @@ class TestSecondsAndZones:
         tenths = replace(
             self.COARSE, started_at=T0 + 5000.1, listed_ended_at=T0 + 5060.3, ended_at=T0 + 5060.3
         )
-        seen = row(T0 + 4760.1, T0 + 4820.3, updated=self.LATER)
-        assert not is_new(tenths, seen)
+        seen = row(T0 + 4760.1, T0 + 4820.3, updated=T0 + 5064)
+        assert not is_new(replace(tenths, settled_at=T0 + 5061), seen)
+        # Nobody puts an end right to a time after it was seen to be over.
+        assert is_new(tenths, seen)
 
     @pytest.mark.parametrize("coarse", ["start", "end", "started", "told"])
     def test_one_stamp_to_the_second_makes_lengths_equal_to_the_second(self, coarse: str) -> None:
@@ -369,7 +377,10 @@ class TestOpenAgain:
         timeless = replace(settled(), settled_at=None)
         row_of_now = row(None, None, status="queued", updated=SEEN_OVER + 9000)
         assert not is_new(timeless, row_of_now)
-        assert not is_new(timeless, replace(row_of_now, status="invalid"))
+        # Where no run came before it can only be one after it, else it may be from a replica.
+        assert is_new(timeless, replace(row_of_now, status="invalid"))
+        later = replace(settled(run=2), settled_at=None)
+        assert not is_new(later, replace(row_of_now, status="invalid"))
 
     def test_a_word_that_nobody_knows_may_be_that_of_the_old_end(self) -> None:
         later = SEEN_OVER + 9000

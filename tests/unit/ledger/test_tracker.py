@@ -579,6 +579,57 @@ class TestNewRuns:
         assert Finished(Status.FAILED, 1.0) in track.sees(failed)
         assert not any(isinstance(f, Finished) for f in track.sees(failed))
 
+    @pytest.mark.parametrize("status", ["cancelled", "failed", "timed_out"])
+    @pytest.mark.parametrize("started", [None, 63.0], ids=["never", "after its end"])
+    def test_what_was_invalid_and_ends_before_it_starts_is_a_new_run(
+        self, status: str, started: float | None
+    ) -> None:
+        track = Track()
+        track.sees(seen("invalid", 2, via="listing", created=0))
+        again = seen(status, 65, via="listing", created=0, completed=62, started=started)
+        assert any(isinstance(f, Finished) for f in track.sees(again))
+        assert not any(isinstance(f, Finished) for f in track.sees(again))
+
+    def test_what_has_run_and_is_invalid_is_a_new_run_though_nobody_told_the_time(self) -> None:
+        track = Track()
+        track.sees(seen("completed", 6, via="listing", created=0, started=1, completed=5))
+        invalid = seen("invalid", 60, via="listing", created=0)
+        assert Finished(Status.INVALID, None) in track.sees(invalid)
+
+    @pytest.mark.parametrize("via", ["stream", "listing"])
+    def test_an_end_without_a_time_may_be_that_of_the_run_before(self, via: Via) -> None:
+        track = Track()
+        track.sees(seen("invalid", 2, via="listing", created=0, updated=1))
+        track.sees(seen("running", 40, via="listing", created=0, started=39, updated=39))
+        assert track.sees(seen("invalid", 42, via=via)) == (Ignored("late"),)
+        ended = seen(
+            "completed", 50, via="listing", created=0, started=39, completed=45, updated=45
+        )
+        assert Finished(Status.COMPLETED, 6.0) in track.sees(ended)
+
+    def test_an_end_without_a_time_is_believed_once_no_replica_lags_so_much(self) -> None:
+        track = Track()
+        track.sees(
+            seen("completed", 6, via="listing", created=0, started=1, completed=5, updated=5)
+        )
+        track.sees(seen("queued", 40, via="listing", created=0, updated=39))
+        assert track.sees(seen("invalid", 45, via="listing")) == (Ignored("late"),)
+        assert Finished(Status.INVALID, None) in track.sees(seen("invalid", 165, via="listing"))
+
+    @pytest.mark.parametrize(
+        ("end", "counts"),
+        [(52.25, True), (4.0, False), (484.0 - 900.0, False)],
+        ids=["since", "perhaps the stamp put right", "a zone put right"],
+    )
+    def test_a_run_that_never_started_after_one_by_a_fast_clock(
+        self, end: float, *, counts: bool
+    ) -> None:
+        track = Track()
+        first = seen("failed", 6, via="listing", created=0, started=483, completed=484, updated=5)
+        track.sees(first)
+        again = seen("failed", 60, via="listing", created=0, completed=end)
+        assert any(isinstance(f, Finished) for f in track.sees(again)) is counts
+
     @pytest.mark.parametrize(
         ("updated", "service", "counts"),
         [(60, None, True), (5.5, None, False), (None, 300, True), (None, 60, False)],
