@@ -99,6 +99,11 @@ def _has_ended_again(
     if start is not None and is_later(start, end):
         # Cancelled before it started, and the start turned up afterwards: it tells nothing.
         start, seen = None, replace(seen, started_at=None)
+    if workflow.status is Status.INVALID and _is_unstamped(workflow):
+        # What is invalid never starts, and nothing else becomes of it.
+        return known_status(seen.status) is not Status.INVALID and not _was_written_before_end(
+            workflow, seen
+        )
     if told is not None and not is_later(end, told):
         return (
             this_way
@@ -115,14 +120,27 @@ def _has_ended_again(
     return this_way or _has_ended_since(workflow, seen, end)
 
 
+def _is_unstamped(workflow: Workflow) -> bool:
+    """Whether nobody has told a stamp of the end on record."""
+    told = (told_end(workflow, "stream"), told_end(workflow, "listing"))
+    return not any(end is not None and run == workflow.run for end, run in told)
+
+
+def _was_written_before_end(workflow: Workflow, seen: Observation) -> bool:
+    """Whether a row was written by the time the run on record was seen to be over."""
+    updated, settled = seen.updated_at, workflow.settled_at
+    if updated is None or settled is None:
+        return False
+    return updated <= settled + CLOCK_SLACK_SECONDS
+
+
 def _has_become_invalid(workflow: Workflow, seen: Observation) -> bool:
     """Whether an end without a stamp is that of a run that was found invalid, which has none.
 
     The end on record has one, and the row is plainly newer, as that of what is open again. Else it
     is the same end, before its stamp is told.
     """
-    told = (told_end(workflow, "stream"), told_end(workflow, "listing"))
-    is_stamped = any(end is not None and run == workflow.run for end, run in told)
+    is_stamped = not _is_unstamped(workflow)
     has_become = known_status(seen.status) is Status.INVALID is not workflow.status
     if not (has_become and is_stamped) or seen.via == "stream":
         return False
@@ -155,7 +173,7 @@ def _ran_on_slower_clock(
     (start, end), started = run, workflow.started_at
     updated, settled = seen.updated_at, workflow.settled_at
     is_dated = updated is not None and settled is not None
-    if updated is not None and settled is not None and updated <= settled + CLOCK_SLACK_SECONDS:
+    if _was_written_before_end(workflow, seen):
         return False
     wall = seen.service_wall
     if updated is None and wall is not None and settled and wall <= settled + STALE_SECONDS:
@@ -198,9 +216,6 @@ def _has_ended_since(workflow: Workflow, seen: Observation, end: float) -> bool:
     start, settled_at = seen.started_at, workflow.settled_at
     other = _told_the_other_way(workflow, seen.via)
     if other is None:
-        if workflow.status is Status.INVALID:
-            # What is invalid never starts, and nothing else becomes of it.
-            return known_status(seen.status) is not Status.INVALID
         return _is_past_unstamped_end(workflow, start, end)
     if not is_later(end, other) or _is_by_another_clock(workflow, seen, end, other):
         return False

@@ -411,8 +411,11 @@ def _settle_cause(settled: Workflow, seen: Observation, facts: list[Fact]) -> Wo
 def _lacks_stamps(workflow: Workflow, seen: Observation, *, had_run: bool) -> bool:
     """Whether the duration of a run must wait for a stamp that the end came without.
 
-    A run that never started has none; whether it did may be told later as well.
+    A run that never started has none; whether it did may be told later as well. What is invalid
+    never starts.
     """
+    if workflow.status is Status.INVALID:
+        return False
     if seen.completed_at is None:
         return True
     return workflow.started_at is None and (had_run or workflow.status is Status.COMPLETED)

@@ -478,6 +478,32 @@ def test_what_was_invalid_and_runs_again_counts_once_a_run(data: st.DataObject) 
     assert outcomes(follow(seen)) == [run.status for run in runs]
 
 
+@given(
+    st.lists(st.sampled_from([0.0, -240.0, 240.0, -600.0, 600.0]), min_size=2, max_size=2),
+    tellings,
+    st.tuples(st.booleans(), st.booleans(), st.booleans()),
+    st.booleans(),
+)
+def test_a_run_after_an_invalid_one_counts_by_whatever_clocks(
+    ahead: list[float], telling: Telling, dated: tuple[bool, bool, bool], tells_time: bool
+) -> None:
+    """The list shows the end of each, and nobody sees any of them open."""
+    first = RealRun(1000, 1001, 1004, "completed", ahead[0])
+    invalid = RealRun(1200, None, 1202, "invalid", 0.0)
+    last = RealRun(1400, 1401, 1407, "completed", ahead[1])
+    story = Story((first, invalid, last), telling, telling, 0.0, edited=False, tells_updated=True)
+    seen = [
+        replace(
+            told,
+            updated_at=told.updated_at if is_dated else None,
+            service_wall=told.service_wall if tells_time else None,
+        )
+        for run, is_dated in zip(story.runs, dated, strict=True)
+        for told in (story.tell(run.ended + 2, "listing", 0.0),) * 2
+    ]
+    assert outcomes(follow(seen)) == ["completed", "invalid", "completed"]
+
+
 @given(runs_of_other_lengths(), tellings, st.booleans(), st.booleans())
 def test_rows_of_earlier_runs_are_known_for_old_ones_by_whatever_clock(
     runs: tuple[RealRun, ...], telling: Telling, dated: bool, streamed: bool

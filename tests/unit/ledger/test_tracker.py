@@ -590,6 +590,20 @@ class TestNewRuns:
         assert any(isinstance(f, Finished) for f in track.sees(again))
         assert not any(isinstance(f, Finished) for f in track.sees(again))
 
+    def test_what_was_invalid_after_a_run_runs_by_a_clock_that_is_behind_both(self) -> None:
+        track = Track()
+        track.sees(seen("completed", 6, via="listing", created=0, started=1, completed=5))
+        track.sees(seen("invalid", 60, via="listing", created=0, updated=58))
+        again = seen("completed", 99, via="detail", started=-90, completed=-85, updated=97)
+        assert Finished(Status.COMPLETED, 5.0) in track.sees(again)
+        assert not any(isinstance(f, Finished | Ran) for f in track.sees(again))
+
+    def test_what_is_invalid_owes_no_duration(self) -> None:
+        track = Track()
+        track.sees(seen("invalid", 2, via="listing", created=0, updated=1))
+        assert track.workflow is not None
+        assert track.workflow.owed_since is None
+
     def test_what_has_run_and_is_invalid_is_a_new_run_though_nobody_told_the_time(self) -> None:
         track = Track()
         track.sees(seen("completed", 6, via="listing", created=0, started=1, completed=5))
