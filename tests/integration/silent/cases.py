@@ -250,7 +250,6 @@ def _streams() -> list[Case]:
         b'data: {"status":\r\ndata: "completed",' + told + b"}\r\n\r\n"
     )
     failed = ran(70, 130, "failed", updated_at=iso(130))
-    cause = {"node_type": "KSampler", "exception_type": "ValueError"}
     named = {"error_node": "KSampler", "exception_type": "ValueError"}
     known = {("KSampler", "ValueError"): 1}
     broken = b'data: {"status": "failed", "cause": {"exception_message": "\xff\xfe"\n\n'
@@ -267,13 +266,13 @@ def _streams() -> list[Case]:
             snapshots={2: [{"status": "completed", "completed_at": iso(130)}]},
         ),
         once(
-            "a cause that comes later",
+            "a cause that no stream tells",
             RUNNING,
             failed,
             failed,
             expected="failed",
             causes=known,
-            details={3: {"cause": cause, **named}},
+            details={2: named, 3: named},
         ),
         once(
             "a cause in no UTF-8",

@@ -10,6 +10,8 @@ from tests.integration.following.exporting import NO_LIMIT, Bench, Exporter, Met
 from tests.integration.silent.cases import cases
 from tests.integration.silent.service import Case, Service
 
+pytestmark = pytest.mark.timeout(900)
+
 LOOKS = 2
 """How often each account's list is read whole in a step, at least."""
 PATIENCE = 120.0
