@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import ssl
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import sseclient
@@ -89,8 +90,10 @@ class TakenConnection:
         self.unpacking = unpacking(response.headers.get("Content-Encoding"))
         self.head = b""
         self._file: RawIOBase | None = None
-        self.pending: Callable[[], int] | None = None
-        """How much is there that the system does not tell of; None: never anything."""
+        self.has_pending = False
+        """Whether some of the body may have been decrypted already, so that no poll tells of it."""
+        self.hides_more = False
+        """Whether that may be so after every read, until one finds nothing."""
         try:
             sock.setblocking(False)
             self._take_file(answer)
@@ -108,10 +111,11 @@ class TakenConnection:
             self.head = file.peek()
         self._file = file.detach()
         answer.fp = None  # type: ignore[assignment]
-        if isinstance(self._socket, ssl.SSLSocket):
-            # Within TLS to a proxy nothing tells what is pending: then it is read until it blocks.
-            is_inner = self._file.__dict__.get("_sock") is not self._socket
-            self.pending = (lambda: 1) if is_inner else self._socket.pending
+        # A read into our buffer takes whole TLS records, which are shorter, and OpenSSL reads no
+        # further than those. Only the smaller buffer of `http.client` may have left a part of one.
+        # Within TLS to a proxy it is the outer records that hold inner ones.
+        self.has_pending = isinstance(self._socket, ssl.SSLSocket)
+        self.hides_more = self._file.__dict__.get("_sock") is not self._socket
 
     def fileno(self) -> int:
         """The descriptor to wait on; negative: there is nothing more to read."""
@@ -124,10 +128,12 @@ class TakenConnection:
         """
         if self._file is None:
             return lambda _: 0
-        if self._file.__dict__.get("_sock") is self._socket:
-            # The file would only ask the socket, in many more steps.
-            return cast("Callable[[bytearray], int]", self._socket.recv_into)
-        return self._file.readinto
+        if self._file.__dict__.get("_sock") is not self._socket:
+            return self._file.readinto
+        # The file would only ask the socket, in many more steps.
+        if isinstance(self._socket, ssl.SSLSocket):
+            return cast("Callable[[bytearray], int]", partial(self._socket.read, len(_buffer)))
+        return cast("Callable[[bytearray], int]", self._socket.recv_into)
 
     def release(self) -> None:
         """The body was read to its very end: the connection may serve the next call."""
@@ -302,7 +308,7 @@ class LiveStream:
             return
         self._loop.add_reader(connection.fileno(), self._on_readable)
         self._timer = self._loop.call_later(min(self._silence, self._gap), self._on_time)
-        if connection.pending is not None:
+        if connection.has_pending:
             self._loop.call_soon(self._on_readable)
 
     def _on_readable(self) -> None:
@@ -322,14 +328,14 @@ class LiveStream:
             self._wake()
 
     def _read_socket(self, connection: TakenConnection) -> None:
-        for _ in range(_READS_AT_ONCE):
-            may_go_on = self._read_once(connection)
-            # What is left in the system, the loop tells of again.
-            if not may_go_on or connection.pending is None or not connection.pending():
+        # What is left in the system, the loop tells of again.
+        for _ in range(_READS_AT_ONCE if connection.hides_more else 1):
+            if not self._read_once(connection):
                 return
             if len(self._waiting) >= MOST_WAITING:
                 break
-        self._loop.call_soon(self._on_readable)
+        if connection.hides_more:
+            self._loop.call_soon(self._on_readable)
 
     def _read_once(self, connection: TakenConnection) -> bool:
         """Take what one read gives; whether another may give more."""
