@@ -14,10 +14,13 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Final, Literal, TextIO
 
-import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
-
 from exporter.log_lines import LineWriter, Repeats
+from exporter.spared_imports import without
+
+# For colours on a developer's terminal it loads these where they are installed: 5 MiB.
+with without("rich", "greenlet"):
+    import structlog
+    from structlog.typing import EventDict, Processor, WrappedLogger
 
 FLUSH_SECONDS: Final = 0.25
 """How long the end of the process waits for anyone who reads the log."""

@@ -3,6 +3,15 @@
 Knows the service alone, and no other part of the exporter.
 """
 
+import warnings
+
+from exporter.spared_imports import without
+
+# It guesses the encoding of text that tells none, for which nobody asks here: 2.5 MiB.
+with without("chardet", "charset_normalizer"), warnings.catch_warnings():
+    warnings.filterwarnings("ignore", message="Unable to find acceptable character detection")
+    import requests as _requests  # noqa: F401 - all modules of this package find it loaded
+
 from exporter.comfycontrol.answers import Endpoint
 from exporter.comfycontrol.client import Client, RequestRecord, Timeouts
 from exporter.comfycontrol.connections import Call

@@ -1,15 +1,19 @@
 """The `metrics.slices` of the file: labels that a user derives from tags or names."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-import re2
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from exporter.config.bounds import WholeNumber
 from exporter.config.faults import fault
 from exporter.config.section import Broken, Section
+
+if TYPE_CHECKING:
+    import re2
 
 MOST_SLICES: Final = 4
 MOST_VALUES: Final = 10_000
@@ -45,12 +49,18 @@ def compiled(pattern: str) -> re2._Regexp:
     """An expression in RE2's syntax, which takes time linear in the text whatever it says.
 
     Raises:
-        re2.error: it is none, or too large.
+        ValueError: it is none, or too large.
     """
+    # Only those who configure slices need its 2.5 MiB.
+    import re2  # noqa: PLC0415
+
     options = re2.Options()
     options.log_errors = False  # they would show the pattern on standard error
     options.max_mem = _MEMORY
-    return re2.compile(pattern, options)
+    try:
+        return re2.compile(pattern, options)
+    except re2.error as error:
+        raise ValueError("no regular expression of RE2, or too large") from error
 
 
 def _text(value: object) -> object:
@@ -82,7 +92,7 @@ def _match(pattern: str) -> str:
         raise fault(f"is longer than {MOST_PATTERN:,} characters", "Write a shorter expression.")
     try:
         groups = compiled(pattern).groups
-    except (re2.error, UnicodeError):
+    except ValueError:  # that of an encoding among them
         groups = None
     if groups is None:
         raise fault(

@@ -5,15 +5,19 @@ kept by the label's name, so that slices may come and go: what nothing was decid
 the default, and so does what matched nothing.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
-
-import re2
+from typing import TYPE_CHECKING, Final, Literal
 
 from exporter.comfycontrol.text import clean
-from exporter.interfaces.observations import Traits
+
+if TYPE_CHECKING:
+    import re2
+
+    from exporter.interfaces.observations import Traits
 
 log = logging.getLogger(__name__)
 
