@@ -8,6 +8,7 @@ import atexit
 import os
 import sys
 import time
+from array import array
 from pathlib import Path
 from typing import Final
 
@@ -19,9 +20,16 @@ _MARK: Final = '"sent":'
 
 
 def tell_delays(path: str) -> None:
-    """From now on, note each delay in this file."""
-    file = Path(path).open("a", buffering=1 << 16, encoding="ascii")  # noqa: SIM115 - to the end
-    atexit.register(file.close)
+    """From now on, note each delay, for this file."""
+    # Written at the end: formatting them meanwhile would be measured as well.
+    noted = array("d")
+
+    def write() -> None:
+        pairs = zip(noted[::2], noted[1::2], strict=True)
+        lines = (f"{now:.3f} {delay:.3f}\n" for now, delay in pairs)
+        Path(path).write_text("".join(lines), encoding="ascii")
+
+    atexit.register(write)
     read = EventReader.read
 
     def timed(
@@ -33,7 +41,8 @@ def tell_delays(path: str) -> None:
             begin += len(_MARK)
             now = time.time_ns()
             delay = (now - int(data[begin : data.index(",", begin)])) / 1e6
-            file.write(f"{now / 1e9:.3f} {delay:.3f}\n")
+            noted.append(now / 1e9)
+            noted.append(delay)
         return reading
 
     EventReader.read = timed  # type: ignore[method-assign]

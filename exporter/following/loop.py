@@ -16,7 +16,7 @@ does not hold up another. The service's limit allows fewer: no request that has 
 thread."""
 
 
-REST_SECONDS: Final = 0.03
+REST_SECONDS: Final = 0.035
 """Least time from one look at the sockets to the next. What arrives in between is handled together:
 waking for each event by itself costs more than the event."""
 

@@ -199,10 +199,16 @@ class Supervisor:
         if self._startable is not None and self._now().monotonic >= self._startable_until:
             self._startable = None
         room = full if self._startable is None else min(full, self._startable)
-        chosen = choose_streams(here, current, room)
         # After refusals the share is smaller for minutes. What is open costs nothing until it
         # ends, so it stays; but no more is begun, and none waits to be opened again, than that.
         affordable = min(room, self._capacity.at(self._share()))
+        if not elsewhere and self._all_have_theirs(workflows, current, affordable):
+            # The usual case, each second: ranking a thousand costs more than reading them.
+            self._settled_since = {}
+            self.without_thread, self.needed, self.beyond = 0, len(workflows), ()
+            self._debts.collect(current)
+            return
+        chosen = choose_streams(here, current, room)
         still_open = {workflow.workflow_id for workflow in workflows}
         self._end_doubled({known for known, is_open in elsewhere.items() if is_open})
         self._release(current - set(chosen), still_open, at_once=min(wanted, len(current)) - full)
@@ -223,6 +229,16 @@ class Supervisor:
             followed = set(self._followers)
         # The stream that tells the end most likely tells the cause.
         self._debts.collect(followed.union(elsewhere))
+
+    def _all_have_theirs(
+        self, workflows: Sequence[OpenWorkflow], current: set[str], affordable: int
+    ) -> bool:
+        """Whether each has its stream open, and nobody else has one: nothing is to be arranged."""
+        return (
+            len(workflows) == len(current) <= affordable
+            and all(workflow.workflow_id in current for workflow in workflows)
+            and len(self.streaming()) == len(current)
+        )
 
     def _late(self, chosen: Sequence[str]) -> set[str]:
         """Those that wait for more than a period until it is their turn, the least deserving."""
