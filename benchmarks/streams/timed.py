@@ -1,10 +1,10 @@
 """The exporter's own command line, where each new snapshot tells how late it was read.
 
 The server puts the time at which it made a snapshot into it. The delays, in milliseconds, go into
-the file that `BENCHMARK_DELAYS` names, each behind the Unix seconds at which it was seen.
+the file that `BENCHMARK_DELAYS` names, each behind the Unix seconds at which it was seen, as
+doubles.
 """
 
-import atexit
 import os
 import sys
 import time
@@ -18,18 +18,14 @@ from exporter.comfycontrol.stream import EventReader
 
 _MARK: Final = '"sent":'
 
+_WRITE_AT: Final = 64
+"""Numbers that are written at once: formatting each would be measured as well."""
+
 
 def tell_delays(path: str) -> None:
-    """From now on, note each delay, for this file."""
-    # Written at the end: formatting them meanwhile would be measured as well.
+    """From now on, note each delay in this file."""
+    file = Path(path).open("ab", buffering=0)  # noqa: SIM115 - to the end
     noted = array("d")
-
-    def write() -> None:
-        pairs = zip(noted[::2], noted[1::2], strict=True)
-        lines = (f"{now:.3f} {delay:.3f}\n" for now, delay in pairs)
-        Path(path).write_text("".join(lines), encoding="ascii")
-
-    atexit.register(write)
     read = EventReader.read
 
     def timed(
@@ -41,8 +37,10 @@ def tell_delays(path: str) -> None:
             begin += len(_MARK)
             now = time.time_ns()
             delay = (now - int(data[begin : data.index(",", begin)])) / 1e6
-            noted.append(now / 1e9)
-            noted.append(delay)
+            noted.extend((now / 1e9, delay))
+            if len(noted) >= _WRITE_AT:
+                noted.tofile(file)
+                del noted[:]
         return reading
 
     EventReader.read = timed  # type: ignore[method-assign]
