@@ -46,6 +46,8 @@ class Disk:
         self.dies_in_commit: int | None = None
         """In so many commits from now the process dies."""
         self.commits = 0
+        self.lost_a_note = False
+        """Something could not be written, so that the next start may know less."""
         self._synced: dict[str, bytes] = {}
         self._torn_log: bytes | None = None
 
@@ -65,6 +67,7 @@ class Disk:
             OSError: it does not.
         """
         if self.fault is not None:
+            self.lost_a_note = True
             _, text, number = _ERRORS[self.fault]
             raise OSError(number, text)
 
@@ -114,6 +117,7 @@ class Disk:
     def after_kill(self, *, power_cut: bool) -> None:
         """Go on with what the end of the process, or of the power, has left."""
         old = self.folder
+        self.lost_a_note = False
         self._number += 1
         # A copy: the dead process cannot close its files, and SQLite would still see them open.
         self.folder = self._root / str(self._number)

@@ -55,6 +55,10 @@ class Plan:
     """For so many seconds everything may go wrong."""
     settle: float = 150.0
     """So many seconds after all was right it must be so still."""
+    paces: list[float] = field(default_factory=lambda: [25.0, 50.0])
+    """Seconds between two scrapes of each server."""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """The configuration's `metrics`."""
     patience: float = HEALING_SECONDS
     """By so many seconds of fair weather everything must be right."""
     parts: list[str] = field(default_factory=list)
@@ -216,6 +220,7 @@ def draw(seed: int, without: Collection[str] = ()) -> Plan:
     plan.storm = random.choice((45.0, 60.0, 60.0, 90.0, 90.0, 150.0))
     # A failure's series stands at 0 for 65 s, and what is counted twice may come late.
     plan.settle = random.choice((10.0, 10.0, 20.0, 100.0))
+    plan.paces = list(random.choice(((25.0, 50.0), (25.0, 50.0), (6.0, 17.0))))
     plan.latency = random.choice((0.002, 0.02, 0.15))
     plan.eagerness = random.choice((0.0, 0.02, 0.2))
     plan.cost = random.choice((1e-6, 2e-5, 2e-4))
@@ -246,8 +251,11 @@ def draw(seed: int, without: Collection[str] = ()) -> Plan:
         "listing": {"interval": random.choice((5, 10, 20)), "lookback": 7200},
         "max_streams": random.choice((1, 4, 500)),
         "max_open_workflows": random.choice((6, 20_000, 20_000)),
-        "rate_limit": {"reserve": random.choice((0.25, 0.25, 0.5, 0.0))},
+        "rate_limit": {"reserve": random.choice((0.25, 0.25, 0.75, 0.0))},
     }
+    if has("slices", 0.15):
+        plan.metrics = {"slices": [{"label": "team", "from": "name", "match": r"^(\w+)"}]}
+        plan.settle = 100.0  # a value that is seen for the first time stands at 0 for 65 s
     _events(plan, random.choice((0.0, 0.5, 1.0, 2.0)), has, part)
     plan.events.sort(key=lambda event: event.at)
     return plan
@@ -290,6 +298,8 @@ _KINDS: Final = {
     "power-cut": (0.25, 60.0),
     "stop": (0.2, 60.0),
     "reload": (0.25, 0.0),
+    "push": (0.3, 0.0),
+    "withdraw": (0.15, 0.0),
     "away": (0.25, 60.0),
     "disk-full": (0.15, 60.0),
     "disk-read-only": (0.1, 60.0),

@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 import tempfile
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 from exporter.app.app import App
 from exporter.budget import journal
 from exporter.config import Config
+from exporter.interfaces.observations import NoRoomError, TrackError
 from exporter.ledger import witness
 from exporter.ledger.opening import OpenLedgerError
 from exporter.ledger.sqlite import LedgerInUseError
@@ -100,6 +103,7 @@ class Run:
         self._stop = virtual_threading.Event()
         self._has_lost_memory = False
         self._clock_was_put = False
+        self._forgot_at: list[float] = []
         self._begins: Life | None = None
         self._began_at = inf
         self._others = False
@@ -113,7 +117,7 @@ class Run:
         here, faults = self.scheduler, self.result.faults
         self.service.start()
         here.spawn(self._guarded(self._drive), "driver", self.driver)
-        for scraper, pace in zip(self.scrapers, (25.0, 50.0), strict=True):
+        for scraper, pace in zip(self.scrapers, self.plan.paces, strict=True):
             here.spawn(self._guarded(partial(self._scrape, scraper, pace)), "scraper", self.driver)
         try:
             here.run(lambda: self._is_over or bool(here.failures) or here.steps > MOST_STEPS)
@@ -158,7 +162,7 @@ class Run:
         life = self.life
         assert life is not None
         stop = self._stop
-        config = Config.model_validate({"accounts": [self._account]})
+        config = self._config()
         app = None
         while app is None:
             try:
@@ -194,6 +198,9 @@ class Run:
         self.network.sever(life)
         life.is_dead = True
 
+    def _config(self) -> Config:
+        return Config.model_validate({"accounts": [self._account], "metrics": self.plan.metrics})
+
     def _died(self, life: Life) -> None:
         self.network.sever(life)
         if self.app is not None and self.app._ledger._keeping.is_failing:
@@ -205,6 +212,8 @@ class Run:
         """The process is gone: bring it back."""
         here = self.scheduler
         self.disk.dies_in_commit = None
+        if power_cut or self.disk.lost_a_note:
+            self._forgot_at.append(here.monotonic())
         self.disk.after_kill(power_cut=power_cut)
         here.sleep(after)
         self._begin_life()
@@ -260,6 +269,8 @@ class Run:
                 self._restart(event.much)
             case "reload":
                 self._reload()
+            case "push" | "withdraw":
+                self._name_some(event.kind)
             case "away":
                 self._for(event.much, lambda on: setattr(self.network, "is_away", on))
             case "disk-full" | "disk-read-only" | "disk-failing":
@@ -305,9 +316,29 @@ class Run:
         listing = dict(self._account["listing"])
         listing["interval"] = self._dice.choice((5, 10, 20))
         self._account["listing"] = listing
-        config = Config.model_validate({"accounts": [self._account]})
+        config = self._config()
         assert self.life is not None
         self.scheduler.spawn(lambda: app.reload(config), "reload", self.life)
+
+    def _name_some(self, what: str) -> None:
+        """A program pushes what it has submitted, and an id that does not exist; or takes back."""
+        app = self.app
+        known = self.service.new_ids()
+        ids = self._dice.sample(known, min(len(known), 5))
+        if app is None or self.life is None:
+            return
+
+        def act() -> None:
+            # The sender of what was not taken is told, and pushes again; here the list tells it.
+            with suppress(NoRoomError, TrackError):
+                if what == "push":
+                    unknown = UUID(int=self._dice.getrandbits(128), version=4)
+                    app.pushed.push(ACCOUNT, [*ids, str(unknown)])
+                else:
+                    for each in ids:
+                        app.pushed.withdraw(ACCOUNT, each)
+
+        self.scheduler.spawn(act, what, self.life)
 
     def _clear_up(self) -> None:
         """From now on the weather is fair."""
@@ -358,6 +389,7 @@ class Run:
             clock_was_put=self._clock_was_put,
             age=here.now - self._began_at,
             list_age=here.now - known.listed_at,
+            has_slices=bool(self.plan.metrics),
             share=self._share,
             silence=here.now - known.heard_at,
         )
@@ -395,8 +427,11 @@ class Run:
         assert life is not None
         for scraper in self.scrapers:
             self._answer(app, scraper, self.lives)  # each has seen the end
+        faults += verdict.of_sums(self.scrapers[0].latest)
         faults += verdict.of_itself(self.scrapers[0].latest, here.wall())
-        faults += verdict.of_requests(self.service, self._share, others_ask=self._others)
+        faults += verdict.of_requests(
+            self.service, self._share, self._forgot_at, others_ask=self._others
+        )
         self.result.requests = len(self.service.asked_at())
         # What is counted is right: that was seen. So it is what must be seen to have grown.
         counted = verdict.counted(app)

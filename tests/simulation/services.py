@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from exporter.simulator.scenario import Scenario
 from tests.simulation import second_service
 from tests.simulation.first_service import FirstService
-from tests.simulation.scheduler import EPOCH, world
+from tests.simulation.scheduler import EPOCH, MONOTONIC, world
 from tests.simulation.second_server import SecondServer
 from tests.simulation.second_service import SecondService
 
@@ -54,6 +54,9 @@ class Simulated(Protocol):
 
     def is_idle(self) -> bool:
         """Whether nothing is open."""
+
+    def new_ids(self) -> list[str]:
+        """What was submitted since the start."""
 
     def calm(self) -> None:
         """No more faults, and no more work."""
@@ -113,6 +116,10 @@ class _First:
 
     def is_idle(self) -> bool:
         return not self._service.truth().open()
+
+    def new_ids(self) -> list[str]:
+        found = self._service.truth().workflows
+        return sorted({each.id for each in found if not each.final_at_start})
 
     def calm(self) -> None:
         self._engine.faults.replace(())
@@ -187,6 +194,11 @@ class _Second:
         self._service.advance(world().now)
         return not self._service.open_ids()
 
+    def new_ids(self) -> list[str]:
+        self._service.advance(world().now)
+        # What has ended may have done so before the cutoff.
+        return sorted(self._service.open_ids())
+
     def calm(self) -> None:
         self._service.quiet(world().now)
 
@@ -197,7 +209,7 @@ class _Second:
 
     def asked_at(self) -> list[float]:
         others = set(self._others)
-        return [at for at in self._service.requests_in(CLIENT) if at not in others]
+        return [MONOTONIC + at for at in self._service.requests_in(CLIENT) if at not in others]
 
     def refused(self) -> int:
         return self._service.refused_by_limit(CLIENT)

@@ -45,6 +45,7 @@ class Wire:
         self.faults: list[str] = []
         self._known: dict[Life, Known] = {}
         self._targets: dict[int, bytes] = {}
+        self._codes: dict[int, bytes] = {}
 
     def of(self, life: Life) -> Known:
         """What this life could know."""
@@ -69,10 +70,13 @@ class Wire:
         known, now = self.of(life), world().now
         known.heard_at = now
         head = _HEAD.match(data)
+        if head is not None:
+            self._codes[number] = head[1]
+        is_list = self._targets.get(number, b"").startswith(b"/v1/workflow?")
+        if is_list and self._codes.get(number) == b"200":
+            known.listed_at = now
         if head is None:
             return
-        if head[1] == b"200" and self._targets.get(number, b"").startswith(b"/v1/workflow?"):
-            known.listed_at = now
         if head[1] == b"429":
             wait = _retry_after(data)
             if wait is not None and now + wait > known.quiet_until:
