@@ -206,6 +206,11 @@ def _after_the_end(workflow: Workflow, seen: Observation, rules: CountingRules) 
         if after.cause_owed_since is not None and _is_cause_known(after, seen):
             facts.append(_failure(seen))
             after = replace(after, cause_owed_since=None)
+            was_untold = after.started_at is None and after.duration_owed_since is None
+            if was_untold and seen.started_at is not None:
+                # The end was told without a start, as that of one that never ran. It ran after
+                # all, so it has a duration. No request more is spent on finding that out.
+                after = replace(after, duration_owed_since=seen.at, start_observed=after.run > 1)
         if status is Status.COMPLETED and not after.outputs_counted and seen.outputs:
             facts.append(OutputsMade(seen.outputs))
             after = replace(after, outputs_counted=True)

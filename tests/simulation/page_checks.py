@@ -36,7 +36,7 @@ class Around:
     share: int
     """Requests a period."""
     silence: float
-    """Seconds since anything came from the service."""
+    """Seconds since anything came from the service, or an id was pushed."""
 
 
 def faults_of(page: Mapping[str, float], around: Around) -> Iterator[str]:

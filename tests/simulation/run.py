@@ -103,6 +103,7 @@ class Run:
         self._stop = virtual_threading.Event()
         self._has_lost_memory = False
         self._clock_was_put = False
+        self._named_at = -inf
         self._forgot_at: list[float] = []
         self._begins: Life | None = None
         self._began_at = inf
@@ -153,6 +154,7 @@ class Run:
         life = self.life = Life(f"exporter {self.lives}")
         life.on_death = lambda: self._died(life)
         self._begins, self._began_at = life, self.scheduler.now
+        self._named_at = self.scheduler.now
         self._stop = virtual_threading.Event()
         self.app = None
         self.scheduler.spawn(self._live, "main", life)
@@ -329,6 +331,7 @@ class Run:
             return
 
         def act() -> None:
+            self._named_at = inf  # until it is over, and from then on it is so old
             # The sender of what was not taken is told, and pushes again; here the list tells it.
             with suppress(NoRoomError, TrackError):
                 if what == "push":
@@ -337,6 +340,7 @@ class Run:
                 else:
                     for each in ids:
                         app.pushed.withdraw(ACCOUNT, each)
+            self._named_at = self.scheduler.now
 
         self.scheduler.spawn(act, what, self.life)
 
@@ -391,7 +395,7 @@ class Run:
             list_age=here.now - known.listed_at,
             has_slices=bool(self.plan.metrics),
             share=self._share,
-            silence=here.now - known.heard_at,
+            silence=here.now - max(known.heard_at, self._named_at),
         )
         at = f" at {here.now:.3f}"
         self.result.faults += [fault + at for fault in faults_of(page, around)]

@@ -850,6 +850,32 @@ class TestDurationsOwed:
         told = seen("completed", 8, via="detail", created=0.5, started=1.5, completed=6)
         assert track.sees(told) == (Started(1.0), Ran(Status.COMPLETED, 4.5))
 
+    def test_a_failure_whose_start_comes_with_its_cause_has_run_after_all(self) -> None:
+        # Found in simulated time (seed 30): the list told the end without the start.
+        track = Track()
+        track.sees(seen("failed", 6, via="listing", created=0.5, completed=6))
+        told = seen("failed", 8, started=1.5, completed=6, cause=TestCauses.OOM)
+        assert track.sees(told) == (
+            Failed("KSampler", "torch.OutOfMemoryError"),
+            Started(1.0),
+            Ran(Status.FAILED, 4.5),
+        )
+        assert track.sees(told) == (Ignored("duplicate"),)
+
+    def test_where_its_end_is_not_told_with_it_the_duration_is_owed(self) -> None:
+        track = Track()
+        track.sees(seen("failed", 6, via="listing", created=0.5, completed=6))
+        track.sees(seen("failed", 8, started=1.5, cause=TestCauses.OOM))
+        assert track.known.duration_owed_since == at(8)
+        told = seen("failed", 60, via="detail", created=0.5, started=1.5, completed=6)
+        assert track.sees(told) == (Started(1.0), Ran(Status.FAILED, 4.5))
+
+    def test_a_failure_that_never_ran_owes_none(self) -> None:
+        track = Track()
+        track.sees(seen("failed", 6, via="listing", created=0.5, completed=6))
+        track.sees(seen("failed", 8, completed=6, cause=TestCauses.OOM))
+        assert track.known.duration_owed_since is None
+
     def test_what_was_cancelled_before_it_started_owes_none(self) -> None:
         track = Track()
         track.sees(seen("queued", 2, created=0))
