@@ -16,7 +16,7 @@ import requests
 
 TOKEN: Final = "cfc_benchmark"
 ACCOUNT: Final = "studio"
-PATIENCE: Final = 30.0
+PATIENCE: Final = 120.0
 """Seconds that a program may take to start or to end."""
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -129,8 +129,8 @@ def wait_for_answer(url: str, program: Program) -> float:
         try:
             if requests.get(url, timeout=5).status_code == 200:
                 return time.monotonic() - program.started
-        except requests.ConnectionError:
-            pass
+        except requests.RequestException:
+            pass  # nobody listens yet, or the machine is busy
         time.sleep(0.01)
     raise TimeoutError(f"no answer from {url}")
 
@@ -166,7 +166,11 @@ class SimulatorProgram:
             },
             folder / f"{name}.log",
         )
-        wait_for_answer(f"{self.base_url}/_simulator", self.program)
+        try:
+            wait_for_answer(f"{self.base_url}/_simulator", self.program)
+        except BaseException:
+            self.program.end()
+            raise
 
     def token(self) -> str:
         """The first account's token."""
@@ -237,7 +241,11 @@ class ExporterProgram:
             environment,
             core=core,
         )
-        self.first_answer: Final = wait_for_answer(self.metrics_url, self.program)
+        try:
+            self.first_answer: Final = wait_for_answer(self.metrics_url, self.program)
+        except BaseException:
+            self.program.end()
+            raise
         """Seconds from the start to the first answer of /metrics."""
 
     def scrape(self) -> tuple[str, float]:

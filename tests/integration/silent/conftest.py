@@ -1,0 +1,5 @@
+"""What the cases stand on."""
+
+from tests.integration.following.conftest import bench
+
+__all__ = ["bench"]
