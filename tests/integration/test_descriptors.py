@@ -16,7 +16,7 @@ from exporter.simulator import Simulator, parse_scenario
 from tests.e2e.programs import EXPORTER, free_port
 from tests.integration.following.exporting import NO_LIMIT, Metrics
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 OPEN_FILES = 100
 OPEN_WORKFLOWS = 160
 SCENARIO = "{limit: {enabled: false}, accounts: [{name: studio, tokens: [cfc_token]}]}"
@@ -84,3 +84,50 @@ def test_with_few_descriptors_scrapes_are_answered_and_the_list_is_read(
     assert len([line for line in lines if "limit of open files" in line]) == 1
     assert not [line for line in lines if "cannot accept connections" in line]
     assert len(lines) < 40 + 2 * OPEN_WORKFLOWS
+
+
+def test_what_one_account_does_not_need_another_uses_until_it_does(
+    tmp_path: Path, ends: ExitStack
+) -> None:
+    names = ("studio", "agency")
+    accounts = ", ".join(f"{{name: {name}, tokens: [cfc_{name}]}}" for name in names)
+    scenario = f"{{limit: {{enabled: false}}, accounts: [{accounts}]}}"
+    simulator = ends.enter_context(Simulator(parse_scenario(scenario), seed=1))
+    for _ in range(OPEN_WORKFLOWS):
+        simulator.create(account="studio", scripted=True)
+    configured = [
+        {
+            "name": name, "token": f"cfc_{name}", "base_url": simulator.base_url,
+            "rate_limit": NO_LIMIT, "listing": {"interval": "1s"},
+        }
+        for name in names
+    ]  # fmt: skip
+    config, port = tmp_path / "config.yml", free_port()
+    config.write_text(json.dumps({"accounts": configured}))
+    process = subprocess.Popen(
+        [
+            "prlimit", f"--nofile={OPEN_FILES}:{OPEN_FILES}", "--",
+            EXPORTER, f"--config.file={config}", f"--web.listen-address=127.0.0.1:{port}",
+            f"--storage.path={tmp_path / 'data'}",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    ends.callback(process.wait, 20)
+    ends.callback(process.kill)
+    streams = shares(OPEN_FILES).streams
+
+    def have(**open_streams: int) -> bool:
+        metrics = scrape(port)
+        return all(metrics("streams", account=a) == n for a, n in open_streams.items())
+
+    until(lambda: have(studio=streams, agency=0))
+    for _ in range(5):
+        simulator.create(account="agency", scripted=True)
+    until(lambda: have(studio=streams - 5, agency=5))
+    for _ in range(OPEN_WORKFLOWS):
+        simulator.create(account="agency", scripted=True)
+    even = streams // 2
+    until(
+        lambda: have(studio=even, agency=streams - even) or have(studio=streams - even, agency=even)
+    )

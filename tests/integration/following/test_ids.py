@@ -1,5 +1,6 @@
 """Ids that somebody named: right ones, wrong ones, early ones, and ones taken back."""
 
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -259,3 +260,25 @@ def test_a_pushed_id_has_its_stream_at_once_behind_a_crowd_of_listed_ones(
     followed = next(iter(exporter.app._accounts.values())).reading
     exporter.until(lambda _: pushed in followed().followed, 6.0)
     assert len(followed().followed) < 100
+
+
+@pytest.mark.slow
+def test_a_pushed_id_has_its_stream_before_three_hundred_that_were_listed_before_it(
+    bench: Bench, push_token: dict[str, Any]
+) -> None:
+    simulator = bench.simulate("limit: {}", speed=1)
+    for _ in range(300):
+        simulator.create(scripted=True)
+    account = bench.account(simulator, listing={"interval": "5s"}, **push_token)
+    del account["rate_limit"]
+    exporter = bench.export(account)
+    exporter.until(lambda m: m.total("workflows") == 300)
+    workflow = simulator.create(scripted=True)
+    began = time.monotonic()
+    exporter.app.pushed.push("studio", [workflow])
+    followed = exporter.app._accounts["studio"]
+    exporter.until(lambda _: workflow in followed._streaming(), seconds=60)
+    # A place in the service's window comes free within its period of 10 s.
+    assert time.monotonic() - began < 15
+    assert simulator.truth().streams_open < 150
+    assert simulator.truth().refusals == {}
