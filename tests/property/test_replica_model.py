@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.model import shared_ledger as ledger
+from tests.model import shared_lending as lending
 from tests.model import shared_window as window
 from tests.model.exploring import Explored, explore
 
@@ -107,3 +108,43 @@ def test_a_grant_that_the_database_has_lost_is_one_request_more_and_no_further_o
     """So the share leaves a reserve. Only a standby that lacks commits can lose one."""
     assert ask(losses=1).wrong == "more than the share"
     assert not ask(losses=1, most=window.SHARE + 1).wrong
+
+
+# Lending --------------------------------------------------------------------------------------
+
+
+def lent(faults: int = 1, **rules: bool) -> Explored[lending.State]:
+    return explore(
+        lending.State(faults=faults),
+        lambda state: lending.moves(state, lending.Rules(**rules)),
+        lending.wrong,
+        lending.is_done,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_what_is_lent_is_counted_whatever_happens_twice_on_the_way() -> None:
+    found = lent(faults=2)
+    assert (found.wrong, found.trace) == ("", ())
+    assert f" {found.states:,} with two faults" in PAGE.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("rule", "wrong"),
+    [
+        ("clock_from_before", "one that is taken for dead streams it"),
+        ("takes_back_of_the_dead", "it never ends well"),
+        ("asks_again", "it never ends well"),
+    ],
+)
+def test_a_rule_of_lending_that_is_left_out_is_missed(rule: str, wrong: str) -> None:
+    found = lent(**{rule: False})
+    assert found.wrong == wrong
+    assert found.trace
+
+
+@pytest.mark.parametrize("rule", ["takes_under_its_lease", "puts_back", "asks_for_another_holder"])
+def test_what_is_lost_on_its_way_is_asked_for_again(rule: str) -> None:
+    """These make it sooner. Who asks again after a while stands for all of them."""
+    assert not lent(**{rule: False}).wrong
