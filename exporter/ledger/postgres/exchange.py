@@ -38,6 +38,10 @@ from exporter.ledger.store import StoreError
 UNTAKEN_SECONDS: Final = 600.0
 """What no holder has taken for so long is dropped: nobody counts its account."""
 
+UNHELD_SECONDS: Final = 60.0
+"""What is lent of an account that nobody has held for so long is given back: it is followed no
+more, and would take room from others. Holders that die are replaced sooner."""
+
 # Turns follow each other, so that two holders never fill the same room.
 _LOCK: Final = 0x6C656E64  # "lend"
 
@@ -123,6 +127,12 @@ class PostgresExchange:
             "DELETE FROM comfycontrol_told WHERE at < clock_timestamp() "
             "- make_interval(secs => %s)",
             (UNTAKEN_SECONDS,),
+        )
+        cursor.execute(
+            "DELETE FROM comfycontrol_assignment s USING comfycontrol_account a "
+            "WHERE a.account = s.account "
+            "AND a.until < clock_timestamp() - make_interval(secs => %s)",
+            (UNHELD_SECONDS,),
         )
 
     def _borrowed(self, cursor: Cursor) -> dict[str, dict[str, Borrowed]]:

@@ -28,6 +28,10 @@ CALL_SECONDS: Final = 4.0
 """How long one transaction may take, from its first statement to the answer to its last. A scrape
 waits for one, and for a connection before that."""
 
+STALE_SECONDS: Final = 1.0
+"""A connection that was ended while it rested says so at once. One that says nothing for longer is
+not made again within the same transaction: its caller waits."""
+
 OLDEST_SERVER: Final = 140_000
 """PostgreSQL 14, as `server_version_num` has it."""
 
@@ -64,6 +68,8 @@ _STATES: Final = {
     "57P01": "the server is shutting down",
     "57P02": "the server has crashed",
     "57P03": "the server is starting up, or does not accept connections",
+    "25P03": "the server has ended a transaction that waited for us",
+    "57P05": "the server has ended a connection that rested",
     "25006": "the server is a read-only standby",
     "42P01": "a table is missing",
 }
@@ -79,6 +85,7 @@ _SAYINGS: Final = (
     ("timeout expired", "the server does not answer in time"),
     ("no pg_hba.conf entry", "the server refuses this user or address (see its pg_hba.conf)"),
     ("does not support SSL", "the server has no TLS, and `sslmode` wants it"),
+    ("does not match host name", "the server's certificate is for another host name"),
     ("certificate verify failed", "the server's certificate is not trusted"),
     ("root certificate file", "`sslrootcert` names no certificate that can be read"),
     ("does not exist", "there is no such database or user"),
@@ -169,12 +176,13 @@ class Link:
         """
         if self._is_closed:
             raise StoreError("the ledger is closed")
+        was_open = self._connection is not None
         connection = self._ready()
         self._set_deadline(self._call_seconds)
         is_committing = False
         try:
+            connection = self._begin(connection, may_be_stale=was_open)
             with connection.cursor() as cursor:
-                cursor.execute(_limits(self._call_seconds).encode())
                 yield cursor
                 is_committing = True
                 self._commit(connection)
@@ -186,6 +194,25 @@ class Link:
             raise
         finally:
             self._set_deadline(None)
+
+    def _begin(self, connection: Connection, *, may_be_stale: bool) -> Connection:
+        """Begin a transaction, over another connection where this one was ended while it rested.
+
+        By `idle_session_timeout`, by a restart, or by whatever stands in between: nothing was
+        asked over it yet, so nothing is lost.
+        """
+        limits, began = _limits(self._call_seconds).encode(), time.monotonic()
+        try:
+            connection.execute(limits)
+        except psycopg.OperationalError:
+            is_late = time.monotonic() > began + STALE_SECONDS
+            if not may_be_stale or not connection.closed or is_late:
+                raise
+            self._let_go(keep=False)
+            connection = self._ready()
+            self._set_deadline(self._call_seconds)
+            connection.execute(limits)
+        return connection
 
     def _commit(self, connection: Connection) -> None:
         connection.commit()
