@@ -1,13 +1,16 @@
 """What PostgreSQL costs, and what several addresses hold in streams. See docs/performance.md.
 
 python -m benchmarks.replicas costs
-python -m benchmarks.replicas streams --addresses=1,2 --rates=10,30
+python -m benchmarks.replicas streams --addresses=1,2 --rates=10,30 --seconds=300 --lasting=300
+
+The address counts of a rate run beside each other: whatever else the machine does, it does to all.
 """
 
 import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -38,9 +41,6 @@ from tests.postgres import DURABLE, Server, serving
 FINISHED: Final[tuple[CounterName, Labels]] = ("finished", (ACCOUNT, "completed"))
 
 TRIES: Final = 300
-SECONDS: Final = 40.0
-"""How long workflows come in a run with streams."""
-
 WARM_SECONDS: Final = 10.0
 """What ends before is left out: streams are only being opened."""
 
@@ -51,13 +51,23 @@ def main() -> None:
     parser.add_argument("what", choices=["costs", "streams"])
     parser.add_argument("--addresses", default="1,2,4")
     parser.add_argument("--rates", default="10,30,100")
+    parser.add_argument("--seconds", type=float, default=40.0, help="how long workflows come")
+    parser.add_argument(
+        "--lasting", type=float, default=20.0, help="seconds for which a workflow runs, median"
+    )
     arguments = parser.parse_args()
     if arguments.what == "costs":
         costs()
         return
+    counts = [int(addresses) for addresses in arguments.addresses.split(",")]
     for rate in map(float, arguments.rates.split(",")):
-        for addresses in map(int, arguments.addresses.split(",")):
-            print(streams(addresses, rate), flush=True)
+        with ThreadPoolExecutor(len(counts)) as pool:
+            runs = [
+                pool.submit(streams, addresses, rate, arguments.seconds, arguments.lasting)
+                for addresses in counts
+            ]
+            for run in runs:
+                print(run.result(), flush=True)
 
 
 # What a settle and a grant cost -------------------------------------------------------------------
@@ -164,11 +174,18 @@ class Held:
         )
 
 
-def streams(addresses: int, rate: float) -> Held:
-    """One replica at each address, and a service that gets so many workflows a second."""
+def streams(addresses: int, rate: float, seconds: float, lasting: float) -> Held:
+    """One replica at each address, and a service that gets so many workflows a second.
+
+    Args:
+        addresses: how many.
+        rate: workflows a second.
+        seconds: for which they come.
+        lasting: seconds for which each runs, median.
+    """
     with serving(DURABLE) as server, tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        simulator = stack.enter_context(simulating(folder, rate))
+        simulator = stack.enter_context(simulating(folder, rate, lasting))
         ports = [
             stack.enter_context(replica(folder, server, simulator, f"127.0.0.{number + 2}"))
             for number in range(addresses)
@@ -181,7 +198,7 @@ def streams(addresses: int, rate: float) -> Held:
         began = time.time()
         counted: list[tuple[float, float]] = []
         most = (0, 0)
-        while time.time() < began + SECONDS:
+        while time.time() < began + seconds:
             at, shown = time.time(), [scrape(port) for port in ports]
             counted.append((at, total(shown, "comfycontrol_workflows_finished_total")))
             now_open = int(total(shown, "comfycontrol_workflows"))
@@ -200,7 +217,7 @@ def streams(addresses: int, rate: float) -> Held:
 
 
 @contextmanager
-def simulating(folder: Path, rate: float) -> Iterator[str]:
+def simulating(folder: Path, rate: float, lasting: float) -> Iterator[str]:
     """A service that waits to be told to go on; where it is."""
     scenario = folder / "scenario.yml"
     scenario.write_text(
@@ -208,14 +225,21 @@ def simulating(folder: Path, rate: float) -> Iterator[str]:
             {
                 "accounts": [{"name": ACCOUNT, "tokens": [TOKEN]}],
                 "arrivals": {"rate": rate},
-                "runners": [{"name": "gpu", "count": int(rate * 60)}],
+                "runners": [{"name": "gpu", "count": int(rate * lasting * 3)}],
                 "jobs": [
-                    {"name": "image", "duration": {"median": "20s", "sigma": 0.4, "min": "5s",
-                                                   "max": "60s"}}
+                    {
+                        "name": "image",
+                        "duration": {
+                            "median": f"{lasting}s",
+                            "sigma": 0.4,
+                            "min": f"{lasting / 4}s",
+                            "max": f"{lasting * 3}s",
+                        },
+                    }
                 ],
             }
         )
-    )  # fmt: skip
+    )
     port = free_port()
     command = ("exporter", "simulate")
     flags = {"scenario": scenario, "seed": 3, "listen-address": f"127.0.0.1:{port}"}
@@ -269,7 +293,7 @@ def total(shown: list[Samples], name: str) -> float:
     return sum(value for each in shown for found, value in each if found == name)
 
 
-def until(holds: Callable[[], Any], seconds: float = 60.0) -> None:
+def until(holds: Callable[[], Any], seconds: float = 180.0) -> None:
     """Ask again until it holds."""
     deadline = time.monotonic() + seconds
     while True:
