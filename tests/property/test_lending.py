@@ -11,7 +11,7 @@ counts, and who hears nothing of the database for as long as a lease lasts strea
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any, ClassVar, Final
@@ -44,6 +44,8 @@ EGRESSES: Final = ("nat-a", "nat-a", "nat-b", "nat-c")
 """By replica: two of them ask from one address."""
 ROOM: Final = 4
 """Streams that an address can hold."""
+EXCHANGE: Final = "exporter.ledger.postgres.exchange"
+LENDING: Final = "exporter.app.lending"
 SERVICE: Final = "https://service.example"
 
 replicas = st.sampled_from(range(len(EGRESSES)))
@@ -507,6 +509,73 @@ def test_an_account_that_is_unfollowed_gives_its_room_back(postgres: Server, acc
     assert account in {name for name, _ in machine._assigned()}
     machine.an_account_that_is_unfollowed_gives_its_room_back(account)
     machine.teardown()
+
+
+def busy(machine: LendingMachine) -> None:
+    for which, replica in enumerate(machine.replicas):
+        if not replica.accounts:
+            machine.need(which, ROOM)
+    machine.it_settles()
+
+
+def silent(machine: LendingMachine) -> None:
+    for which in borrowers(machine):
+        machine.cut_or_mend(which, is_cut=True)
+    machine.later(LEASE_SECONDS + 1)
+    for which in borrowers(machine):
+        machine.step(which)
+
+
+def dead(machine: LendingMachine) -> None:
+    for which in borrowers(machine):
+        machine.die(which)
+    machine.it_settles()
+
+
+def unfollowed(machine: LendingMachine) -> None:
+    machine.an_account_that_is_unfollowed_gives_its_room_back("studio")
+
+
+def reloaded(machine: LendingMachine) -> None:
+    machine.reload("studio", 1, "second")
+    machine.it_settles()
+
+
+def borrowers(machine: LendingMachine) -> list[int]:
+    return [which for which, replica in enumerate(machine.replicas) if replica.mine()]
+
+
+@pytest.mark.parametrize(
+    ("what", "instead", "then", "missed"),
+    [
+        (f"{EXCHANGE}.recalled", lambda *_: set(), busy, "more than an address can hold"),
+        (f"{EXCHANGE}._ALIVE", "SELECT replica FROM comfycontrol_replica", dead, "forgotten"),
+        (f"{EXCHANGE}.UNHELD_SECONDS", 1e6, unfollowed, "studio"),
+        (f"{LENDING}.BORROWED_SECONDS", 1e6, silent, "what others stream by now"),
+        (f"{LENDING}.Lending._go_along", lambda _: None, reloaded, "old configuration"),
+    ],
+    ids=lambda value: value.rpartition(".")[2] if isinstance(value, str) else "",
+)
+def test_a_rule_that_is_left_out_is_missed(
+    postgres: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    instead: object,
+    then: Callable[[LendingMachine], None],
+    missed: str,
+) -> None:
+    def go() -> None:
+        machine = LendingMachine()
+        machine.arrive("studio", 12)
+        machine.it_settles()
+        assert borrowers(machine)
+        then(machine)
+
+    LendingMachine.server = postgres
+    go()
+    monkeypatch.setattr(what, instead)
+    with pytest.raises(AssertionError, match=missed):
+        go()
 
 
 @pytest.mark.timeout(600)
