@@ -54,7 +54,7 @@ def _read_backlog(count: int, failing: float, at_most: float, seed: int) -> None
             fresh_services=True,
         )
         app._ledger.draw_line(name, time.time() - DAY)  # noqa: SLF001 - as an earlier run would
-        app._ledger.advance_list_frontier(name, time.time() - DAY)  # noqa: SLF001
+        app._ledger.advance_list_watermark(name, time.time() - DAY)  # noqa: SLF001
         app.start()
         began = time.monotonic()
         counted = 0.0

@@ -80,7 +80,7 @@ def _check_config(file: Path, *, series: bool, online: bool) -> int:
     try:
         make_tls_context()
     except TrustError as error:
-        # Not of the file, and the exporter would not start with it all the same.
+        # Not an error of the file, but the exporter would not start with it either.
         code, text = EXIT_BAD_INPUT, f"{text}\nenvironment: {error}"
     say(text, sys.stdout if code == EXIT_OK else sys.stderr)
     if series and code == EXIT_OK:
@@ -253,7 +253,7 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
     try:
         config = read_config()
         security = _security(arguments)
-        # Each client makes its own; here so that a fault is told before anything is written.
+        # Each client makes its own; this one reports an error before anything is written.
         make_tls_context()
     except (ConfigError, TrustError) as error:
         say(str(error))

@@ -1,4 +1,4 @@
-"""Which lines of the log are written, and how, so that nobody from outside can fill or stop it."""
+"""Decides which log lines are written, so that no client can fill or block the log."""
 
 import copy
 import logging
@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from typing import Final, TextIO
 
 WINDOW_SECONDS: Final = 60.0
-"""Repeated lines are told once in so long."""
+"""Repeated lines are summarized once in this time."""
 
 MOST_SAME: Final = 5
-"""Lines that say exactly the same, within one window."""
+"""Identical lines within one window."""
 
 MOST_ALIKE: Final = 100
-"""Warnings and errors that differ in their marks alone, within one window."""
+"""Warnings and errors that differ only in their fields, within one window."""
 
 MOST_KINDS: Final = 5_000
-"""Kinds of lines that are told apart within one window."""
+"""Distinct kinds of lines within one window."""
 
 MOST_PENDING: Final = 1_000
-"""Lines that wait for anyone who reads the log."""
+"""Lines that wait because the reader of the log is slow."""
 
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -37,11 +37,11 @@ class _Kind:
 
 
 class Repeats:
-    """Decides which lines are written. Pure, but for the records that it keeps.
+    """Decides which lines are written. Pure, except for the records that it stores.
 
     The first few lines that say the same are written, and so are the first hundred warnings that
-    differ in their marks alone. The others are counted, and told in one line with `repeated` once
-    the minute that began with the first is over. What is asked for with `debug` is written.
+    differ only in their fields. The others are counted, and reported in one line with `repeated`
+    once the minute that began with the first is over. What is asked for with `debug` is written.
     """
 
     def __init__(self) -> None:
@@ -75,10 +75,10 @@ class Repeats:
                 continue
             del self._kinds[key]
             if kind.last is not None:
-                told = copy.copy(kind.last)
-                told.__dict__["repeated"] = kind.suppressed
-                told.created = time.time()
-                yield told
+                summary = copy.copy(kind.last)
+                summary.__dict__["repeated"] = kind.suppressed
+                summary.created = time.time()
+                yield summary
 
     def _kind(self, key: Hashable, now: float) -> _Kind:
         kind = self._kinds.get(key)
@@ -110,24 +110,24 @@ class LineWriter:
 
     Args:
         stream: what they are written to; by its descriptor, if it has one.
-        told: a line that says how many were lost.
+        loss_line: makes the line that says how many were lost.
         monotonic: a clock that measures durations.
     """
 
     def __init__(
         self,
         stream: TextIO,
-        told: Callable[[int], str],
+        loss_line: Callable[[int], str],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.lost = 0
         """Lines that could not be written."""
         self._stream = stream
-        self._told = told
+        self._loss_line = loss_line
         self._monotonic = monotonic
         self._is_cut = False
         self._pending: deque[bytes] = deque()
-        self._untold = 0
+        self._unreported = 0
 
     def write(self, line: str) -> None:
         """Write a whole line, now or as soon as there is room."""
@@ -141,7 +141,7 @@ class LineWriter:
             return
         if len(self._pending) >= MOST_PENDING:
             self.lost += 1
-            self._untold += 1
+            self._unreported += 1
         else:
             start = "\n" if self._is_cut and not self._pending else ""
             self._is_cut = self._is_cut and not start
@@ -167,15 +167,15 @@ class LineWriter:
                 self._pending.appendleft(line[written:])
                 continue
             self._is_cut = False
-            if self._untold:
-                told, self._untold = self._told(self._untold), 0
-                self._pending.appendleft(told.encode())
+            if self._unreported:
+                lost, self._unreported = self._loss_line(self._unreported), 0
+                self._pending.appendleft(lost.encode())
 
     def _lose(self) -> None:
         self.lost += 1
-        self._untold += 1
+        self._unreported += 1
         if self._is_cut and self._pending:
-            # A part of it is there already: what follows begins a line of its own.
+            # A part of it is written already: the next text must begin on a new line.
             self._is_cut = False
             self._pending[0] = b"\n" + self._pending[0]
 

@@ -1,7 +1,7 @@
-"""Logs: logfmt or JSON, one line an event, and never what came with an exception.
+"""Logs: logfmt or JSON, one line per event, and never the text of an exception.
 
-An exception's message can hold what the service or a user sent, so a line names the exception's
-type and where it was raised, and no more.
+An exception's message can contain what the service or a user sent, so a line has only the
+exception's type and where it was raised.
 """
 
 import contextlib
@@ -131,7 +131,7 @@ class _Handler(logging.StreamHandler[TextIO]):
         try:
             if self._repeats.take(record, time.monotonic()):
                 self._write(self.format(record))
-        except Exception:  # noqa: BLE001 - a log must not end what it tells of
+        except Exception:  # noqa: BLE001 - an error in logging must not stop the program
             self.handleError(record)
 
     def tell(self, *, everything: bool) -> None:
@@ -142,7 +142,7 @@ class _Handler(logging.StreamHandler[TextIO]):
             self._lines.drain()
 
     def _lost(self, lines: int) -> str:
-        told = logging.makeLogRecord(
+        record = logging.makeLogRecord(
             {
                 "name": __name__,
                 "levelno": logging.WARNING,
@@ -151,7 +151,7 @@ class _Handler(logging.StreamHandler[TextIO]):
                 "lines": lines,
             }
         )
-        return self.format(told) + self.terminator
+        return self.format(record) + self.terminator
 
     def flush(self) -> None:
         """Have what waits written, if that takes no more than a moment."""
@@ -202,7 +202,7 @@ def _log_unraisable(failed: "sys.UnraisableHookArgs") -> None:
     # Not the object, nor Python's text about it: both show values.
     extra = {} if failed.exc_value else {"error": failed.exc_type.__name__}
     logging.getLogger("exporter").error(
-        "exception that nobody could catch", exc_info=failed.exc_value, extra=extra
+        "unraisable exception", exc_info=failed.exc_value, extra=extra
     )
 
 

@@ -1,8 +1,8 @@
-"""When to try again what has failed: the one policy for all who wait and try again. Pure.
+"""When to retry: the one policy for everything that waits and tries again. Pure.
 
 A `RetryPolicy` says how long to wait after the first failure in a row, after the second, and so
-on; a `Backoff` counts them. All policies stand here. The service may ask for a longer wait with
-`Retry-After`: then that holds.
+on; a `Backoff` counts them. All policies are in this file. If the service asks for a longer wait
+with `Retry-After`, that applies.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Which revision this is: what the build has noted, else what git says of a clone."""
+"""The revision of the code: recorded by the build, or else what git says of a clone."""
 
 import subprocess
 from functools import cache

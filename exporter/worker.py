@@ -1,7 +1,7 @@
-"""A thread that does one thing again and again until it is stopped: every background part is one.
+"""A thread that repeats one task until it is stopped. Every background part uses it.
 
-Stopping never waits for the thread: it wakes whatever the thread waits in, and `join` says whether
-it has ended within a bound.
+Stopping never waits for the thread: it wakes the thread from any wait, and `join` says whether it
+has ended within a time limit.
 """
 
 import logging
@@ -131,7 +131,7 @@ class Worker:
             rest = self._do_round()
         except StoppedError:
             raise
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the work
+        except Exception as error:  # noqa: BLE001 - a bug must not end the work
             log.error(  # noqa: TRY400 - a traceback shows values as well
                 "background task failed, retrying",
                 extra={**self._marks, "error": type(error).__name__},

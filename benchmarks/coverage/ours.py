@@ -18,7 +18,7 @@ import requests
 from benchmarks.coverage.counted import CAUSE, CountedLog
 from exporter.cli import main
 from exporter.following.lister import Lister
-from exporter.following.open_looks import OpenLooks
+from exporter.following.open_checks import OpenChecks
 from exporter.interfaces.observations import Observation, Recovery
 from exporter.ledger import tracker
 from exporter.ledger.counting import CountingRules
@@ -33,7 +33,7 @@ ROWS_VARIABLE: Final = "ROWS_FILE"
 ASKED_VARIABLE: Final = "ASKED_FILE"
 
 _WAYS: Final[tuple[tuple[type, str, str], ...]] = (
-    (OpenLooks, "look", "open looks"),
+    (OpenChecks, "look", "open looks"),
     (Lister, "_sweep_on", "sweep"),
     (Ledger, "recover", "reconciling"),
 )

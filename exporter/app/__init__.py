@@ -1,1 +1,1 @@
-"""The life of the process: what is built at the start, what a reload swaps, and how it ends."""
+"""The life of the process: what is built at the start, what a reload replaces, and how it stops."""

@@ -1,4 +1,4 @@
-"""One configured account: everything that follows it, wired."""
+"""One configured account: all of its parts, connected."""
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -16,9 +16,9 @@ from exporter.following.asking import Asking
 from exporter.following.choosing import StreamCapacity
 from exporter.following.credentials import Credentials
 from exporter.following.lister import Lister, ListingTerms
-from exporter.following.looker import Looker
 from exporter.following.loop import StreamLoop
 from exporter.following.poller import Poller
+from exporter.following.rechecker import Rechecker
 from exporter.following.reconciler_thread import ReconcilerThread
 from exporter.following.reconciling import COMPARED, ListTerms, Pace, Reconciliation
 from exporter.following.runner_watch import RunnerTerms, RunnerWatch
@@ -148,8 +148,10 @@ class FollowedAccount:
             cause=around.tempo.cause,
         )
         self._asking = Asking(self._access, around.ledger, around.instruments, around.now)
-        self._looker = Looker(self._asking, around.ledger, now=around.now, backoff=around.backoff())
-        self._named = NamedIds(config.name, around.ledger, around.now, self.look_again)
+        self._rechecker = Rechecker(
+            self._asking, around.ledger, now=around.now, backoff=around.backoff()
+        )
+        self._named = NamedIds(config.name, around.ledger, around.now, self.check_again)
         # A reload and the end may come at the same time: parts are started and replaced under
         # this lock. Under it nobody reads a file or waits for a thread, since the end needs it.
         self._lock = threading.Lock()
@@ -199,17 +201,17 @@ class FollowedAccount:
         self._client.close()
 
     def _parts(self) -> tuple[_Part, ...]:
-        return (self._supervisor, self._looker, *self._listing, *self._runners, *self._files)
+        return (self._supervisor, self._rechecker, *self._listing, *self._runners, *self._files)
 
-    # What happens meanwhile -------------------------------------------------------------------
+    # While it runs ----------------------------------------------------------------------------
 
     def look(self) -> None:
         """The set of open workflows has changed."""
         self._supervisor.look()
 
-    def look_again(self, workflow_ids: Collection[str], source: Source) -> None:
+    def check_again(self, workflow_ids: Collection[str], source: Source) -> None:
         """These have ended, and were named again: they may run once more."""
-        self._looker.look_again(workflow_ids, source)
+        self._rechecker.check_again(workflow_ids, source)
 
     def note_withdrawn(self, workflow_id: str) -> None:
         """Somebody has withdrawn this id, no matter who names it."""
@@ -221,11 +223,11 @@ class FollowedAccount:
             self._access.token_changed()
 
     def look_at_ids(self) -> None:
-        """Take up what the configuration names and could not be taken up before."""
+        """Track the configured ids that could not be tracked before."""
         self._named.look()
 
     def is_out_of_sight(self) -> bool:
-        """Whether the service has told nothing usable of it for a while."""
+        """Whether the service has given no usable answer about it for a while."""
         return self._access.health().is_blind(self._around.now().monotonic)
 
     def is_ready(self) -> bool:

@@ -1,4 +1,4 @@
-"""Wires the parts, starts, changes and stops them. The only place that knows them all."""
+"""Connects the parts; starts, changes and stops them. The only place that knows them all."""
 
 import logging
 import platform
@@ -275,7 +275,7 @@ class App:
             ledger=ledger,
             requests=requests,
             streams=self._open_streams(followed, ledger),
-            # Of an account whose lease is over nothing is shown: another replica may show it.
+            # Nothing is shown of an account whose lease is over: another replica may show it.
             accounts={
                 name: account.reading()
                 for name, account in followed.items()
@@ -353,7 +353,7 @@ class App:
         return {
             account.name: reading.holder_of(account.name)
             for account in self._config.accounts
-            # Of one that is followed on, while the database is away, nothing is told.
+            # While the database is away, nothing is reported of an account that stays.
             if account.name not in held or account.name not in reading.held
         }
 
@@ -598,7 +598,7 @@ class App:
         return frozenset(w.workflow_id for w in self._ledger.open_workflows(account))
 
     def observe(self, seen: Observation) -> None:
-        """Count what another replica's stream has told."""
+        """Count observations of another replica's stream."""
         self._ledger.observe(seen)
 
     # Threads ----------------------------------------------------------------------------------
@@ -610,7 +610,7 @@ class App:
     def _look_again(self, account: str, workflow_ids: Collection[str]) -> None:
         followed = self._accounts.get(account)
         if followed is not None:  # else a reload has just taken it away
-            followed.look_again(workflow_ids, "pushed")
+            followed.check_again(workflow_ids, "pushed")
 
     def _note_withdrawn(self, account: str, workflow_id: str) -> None:
         followed = self._accounts.get(account)
@@ -620,7 +620,7 @@ class App:
     def _note_stream_ended(
         self, account: str, reason: StreamEnd, workflow_id: str, seconds: float | None
     ) -> None:
-        if account in self._accounts:  # else its holder tells its story
+        if account in self._accounts:  # otherwise its holder has its history
             self._history.stream_ended(account, reason, workflow_id, seconds)
 
     def _away(self) -> list[str]:
@@ -657,7 +657,7 @@ class _OwnAccounts:
 def _tell_ledger(ledger: Ledger, store: Store | None) -> None:
     """Say which ledger this is: one in another folder would begin at 0 without a word."""
     if not isinstance(store, SqliteStore | None):
-        return  # each account tells of itself when it is taken over
+        return  # each account logs this itself when it is taken over
     if store is None:
         log.info("the ledger is in memory only: counters start at 0 and are lost at exit")
         return

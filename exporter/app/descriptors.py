@@ -1,4 +1,4 @@
-"""How many files the process may have open, and who gets how many of them."""
+"""The limit of open files of the process, and how it is divided between streams and clients."""
 
 import logging
 import resource

@@ -1,6 +1,6 @@
-"""What a borrowed stream told, as it is handed back to the holder of its account. Pure.
+"""Observations of a borrowed stream, in the form in which the holder gets them. Pure.
 
-Replicas need not have one clock: how long ago something was seen is written, not when.
+Replicas may have different clocks, so the age of an observation is written, not its time.
 """
 
 from collections.abc import Iterable

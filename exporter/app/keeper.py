@@ -1,4 +1,4 @@
-"""Writes the ledger down, again and again: the counts, the history, and what time alone changes."""
+"""Writes the ledger periodically: the counts, the history, and what changes with time alone."""
 
 import logging
 from collections.abc import Callable, Collection, Mapping

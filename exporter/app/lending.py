@@ -1,7 +1,7 @@
 """Lends workflows that get no stream here to replicas on other addresses, and borrows theirs.
 
-Counting stays with the holder of an account: what a borrowed stream tells enters its ledger as if
-a stream of its own had told it.
+Only the holder of an account counts: observations of a borrowed stream enter its ledger like those
+of its own streams.
 """
 
 import logging

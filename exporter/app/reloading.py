@@ -1,4 +1,4 @@
-"""Reads the configuration again while the exporter runs: when told to, or when it has changed."""
+"""Reloads the configuration of a running exporter: on request, or when the file has changed."""
 
 import logging
 import threading
@@ -106,7 +106,7 @@ class Reloading:
             faults = tuple(str(fault) for fault in error.faults)
         except TokenUnreadableError as error:
             faults = (str(error),)
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the exporter
+        except Exception as error:  # noqa: BLE001 - a bug must not end the exporter
             # Only the type: the text could hold what was read.
             self._is_half_done = True
             faults = (f"{type(error).__name__} while it was taken over; restart the exporter",)

@@ -1,4 +1,4 @@
-"""The life of the process: start, serve until told to end, stop."""
+"""The life of the process: start, serve until a stop is requested, stop."""
 
 import contextlib
 import gc
@@ -119,7 +119,7 @@ def run(  # noqa: PLR0913 - what a process is made of
     )
     served = make_app(parts, web.secured)
     app.start()
-    # Modules, models and the catalogue stay to the end: no collection need look at them again.
+    # Modules, models and the catalogue stay to the end: garbage collection can skip them.
     gc.freeze()
     log.info(
         "started",

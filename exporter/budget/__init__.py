@@ -1,1 +1,1 @@
-"""The request budget: our policy for the rate limit. Imports no other part of it."""
+"""The request budget: our policy for the rate limit. Imports no other part of the exporter."""

@@ -1,4 +1,4 @@
-"""The request budget: everyone who asks the service waits here first."""
+"""The request budget: every request to the service waits here first."""
 
 import logging
 import threading
@@ -113,7 +113,7 @@ class RequestBudget:
         monotonic: seconds.
         wall: Unix seconds.
         file: what earlier processes asked, and where this one notes what it asks.
-        fresh: nobody asked there before, save what `file` tells. Else what it does not tell is
+        fresh: nobody sent requests there before, except what `file` has. Otherwise what it lacks is
             assumed.
         shared_window: what other processes ask from the same address counts as well; None: there
             are none.
@@ -141,7 +141,7 @@ class RequestBudget:
         self._notes: deque[Callable[[], object]] = deque()
         # Who has its place, and waits for its note to be written.
         self._noting: Permit | None = None
-        # Whether refusals have cut our share, and nobody was told yet that it is whole again.
+        # Whether refusals have reduced our share, and its restoration was not logged yet.
         self._is_cut = False
         self._go_on(limit, fresh=fresh)
         self._waiting: dict[Priority, deque[Permit]] = {p: deque() for p in Priority}
@@ -359,7 +359,7 @@ class RequestBudget:
                 now = self._monotonic()
                 waiting = self._who_waits()
                 if not waiting:
-                    # The one who waited has given up meanwhile.
+                    # The caller has stopped waiting in the meantime.
                     if self._shared_window is not None and shared is not None:
                         self._shared_window.unused(shared)
                     continue
@@ -379,7 +379,7 @@ class RequestBudget:
             finally:
                 self._changed.acquire()
             if self._noting is not permit:
-                # Cancelled meanwhile.
+                # Cancelled in the meantime.
                 self._withdraw(slot)
                 if self._shared_window is not None and shared is not None:
                     self._shared_window.unused(shared)

@@ -1,14 +1,14 @@
-"""What of the request window outlives the process.
+"""The request journal: the part of the request window that survives the process.
 
 The service remembers the last ten seconds of our requests even if we are killed. So each request
-is noted in a small file, by one write that the system has taken before the request is sent: it is
-there after a `kill -9`. (Not mapped into memory: on a full disk of some kinds, touching a mapped
-page kills the process.) Times are those of the monotonic clock, which goes on from process to
-process until the machine is restarted, whatever is done to its date; the file says in which life
-of the machine it was written.
+is recorded in a small file, by one write that returns before the request is sent: the record
+survives a `kill -9`. (The file is not mapped into memory: on some kinds of full disk, writing to a
+mapped page kills the process.) Times are those of the monotonic clock, which continues from process
+to process until the machine is restarted, whatever happens to its date; the file says during which
+boot of the machine it was written.
 
-A file in which a request is missing is worse than none, as it would be believed. So it says from
-when on it is whole, and is emptied when something cannot be noted.
+A file in which a request is missing is worse than none, because it would be trusted. So the file
+says since when it is complete, and it is emptied when a request cannot be recorded.
 """
 
 import logging
@@ -129,7 +129,7 @@ class RequestJournal:
     def sent(self, moment: float) -> int:
         """Note that a request is about to be sent; the number of its record."""
         if self._file is None:
-            # What was asked meanwhile is missing.
+            # Requests that were sent in the meantime are missing.
             with suppress(OSError):
                 self._lay_out(b"", moment)
         while (number := self._next % self._records) in self._under_way:
@@ -153,7 +153,7 @@ class RequestJournal:
             self._lose(error)
 
     def _lose(self, error: OSError) -> None:
-        """Something will be missing in it: rather have a file that tells nothing."""
+        """Something will be missing in it: an empty file is better than an incomplete one."""
         with suppress(OSError):
             handle = open_ours(self._path, os.O_WRONLY | os.O_TRUNC)
             os.close(handle)
@@ -216,7 +216,7 @@ def _place(number: int) -> int:
 
 
 def _memory_in(content: bytes, boot: bytes) -> WindowMemory | None:
-    """What such a file tells; None where it is none of ours, of this boot, and whole."""
+    """The content of such a file; None if it is not ours, of another boot, or incomplete."""
     if len(content) < _HEADER.size:
         return None
     magic, its_boot, records, since, closed_until, share = _HEADER.unpack_from(content)

@@ -1,11 +1,14 @@
-"""Where several processes that ask from one address agree on who asks: the interface."""
+"""The interface by which several processes at one address share the request window."""
 
 from dataclasses import dataclass
 from typing import Protocol
 
 
 class SharedWindowUnavailableError(Exception):
-    """Whether a request may be sent cannot be told now. The text is a reason, without secrets."""
+    """It is not known at the moment whether a request may be sent.
+
+    The text is a reason, without secrets.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class SharedWindow(Protocol):
         """Hold a place for a request that is about to be sent.
 
         Raises:
-            SharedWindowUnavailableError: it cannot be told.
+            SharedWindowUnavailableError: it is not known.
         """
 
     def answered(self, slot: SharedSlot) -> None:

@@ -1,13 +1,13 @@
-"""The arithmetic of the service's rate limit. Pure: the time is handed in, nobody waits here.
+"""The arithmetic of the service's rate limit. Pure: times are arguments, and nothing waits here.
 
-The service allows 40 requests per 10 s and address; past it, it refuses everything for 10 s
+The service allows 40 requests per 10 s and address; after that it refuses everything for 10 s
 (docs/design.md, "Asking"). We do not know when it counts a request, only that it does so between
-our sending and its answer. So a request holds its place from before it is sent until one whole
-period after its answer began: then, whatever the latency, no period of the service's can hold
-more of ours than we allow.
+our sending and its answer. So a request keeps its slot from before it is sent until one full
+period after its answer began. Then, whatever the latency, no period on the service's side contains
+more requests than we allow.
 
-The service also remembers what earlier processes asked. Where we do not, they are assumed to have
-used their whole share until then, and to have been counted by then.
+The service also remembers requests of earlier processes. If we have no record of them, we assume
+that they used their whole share until now.
 
 Times are seconds of one monotonic clock.
 """
@@ -26,7 +26,7 @@ class Priority(IntEnum):
     LIST_FIRST_PAGE = 0
     LIST_DEEPER_PAGE = 1
     POLL = 2
-    """One workflow of which neither a stream nor the list tells."""
+    """One workflow that neither a stream nor the list shows."""
     CAUSE = 3
     NAMED_STREAM = 4
     """The first stream of a workflow that somebody named: before all that only the list shows."""
@@ -95,7 +95,7 @@ SPARE_PART: Final = 0.9
 MOST_POLLING_PART: Final = 0.5
 """The part of the share (0 to 1) that polling may take, evenly; one request a period at least.
 
-Each answer tells of a single workflow, and there is always another one to ask for: without a
+Each answer is about a single workflow, and there is always another one to ask for: without a
 bound, polling would leave to causes and streams no more than their guarantees, for good.
 """
 
@@ -129,7 +129,7 @@ class WindowMemory:
 def believed(memory: WindowMemory, now: float) -> WindowMemory:
     """What to go on with at this moment: a memory that cannot be right is none.
 
-    That is one that tells of what is still to come: by another clock than this, or damaged.
+    That is one with times in the future: it has another clock than this one, or is damaged.
     """
     if not _can_be_right(memory, now):
         return WindowMemory(since=now)
@@ -302,7 +302,7 @@ class SlidingWindow:
         A period of the service's that begins before it may hold the whole share of an earlier
         process, so there is only the rest of the limit. One goes at once, as the first page tells
         what was over by then, and the others evenly from the second place on: then processes that
-        end and begin in a hurry, and know nothing of each other, take no more than that together.
+        end and start in quick succession, and know nothing of each other, together take no more.
         Periods of the service's that begin later hold nothing that we do not know.
         """
         until = self._known_since + self._limit.per

@@ -1,6 +1,6 @@
-"""The service: its calls, its event streams, and what they can come to.
+"""The client for the service: its calls, its event streams, and their errors.
 
-Knows the service alone, and no other part of the exporter.
+It knows only the service, and no other part of the exporter.
 """
 
 import warnings

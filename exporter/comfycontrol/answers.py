@@ -1,7 +1,7 @@
-"""Whether an answer can be read; if not, the error that it is.
+"""Whether an answer can be used; if not, the error that it stands for.
 
-Its status and headers tell, and for a refusal the beginning of its body: in front of the service
-stands an edge that refuses by itself, with pages of its own and the same statuses.
+This is decided by its status and headers, and for a refusal by the beginning of its body: an edge
+in front of the service also refuses requests, with its own pages and the same statuses.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _failure(
         return _refusal(endpoint, response, read_start)
     content_type = _content_type(response)
     expected = _STREAM_TYPE if endpoint == "subscribe" else _JSON_TYPE
-    # Without a type, a document is judged by itself; a stream could be anything.
+    # Without a type, a document is judged by its content; a stream could be anything.
     if expected.fullmatch(content_type) is None and (content_type or endpoint == "subscribe"):
         return UnusableError(f"{endpoint}: an answer of another content type", code=code)
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
@@ -89,7 +89,7 @@ def is_of_service(content_type: str, start: bytes) -> bool:
     """Whether the body of a refusal is the service's own, rather than that of an edge before it.
 
     The service refuses with a JSON object. An edge has pages, lines of plain text, or nothing. What
-    is told to be JSON need not be whole: it may be long, or cut off.
+    claims to be JSON need not be complete: it may be long, or truncated.
 
     Args:
         content_type: without parameters, in lower case; empty where there is none.
@@ -140,7 +140,7 @@ def retry_after(response: requests.Response, now: Callable[[], float]) -> float 
         date = parse_http_date(value)
         if date is None:
             return None
-        # By the clock that wrote the date, where it tells the time.
+        # By the clock that wrote the date, if the answer has its time.
         told = parse_http_date(response.headers.get("Date"))
         seconds = date - (now() if told is None else told)
     return min(max(seconds, 0.0), MAX_RETRY_AFTER)

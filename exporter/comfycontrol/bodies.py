@@ -1,6 +1,6 @@
-"""The body of an HTTP/1.1 response as bytes arrive: without its framing and its compression. Pure.
+"""Decodes the body of an HTTP/1.1 response as bytes arrive: framing and compression. Pure.
 
-For sockets that are read without blocking, where `http.client` cannot take part.
+For sockets that are read without blocking, which `http.client` does not support.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The service's calls: list workflows, get one, subscribe to one.
 
-Each call asks exactly once. Waiting for the rate limit and trying again are the caller's.
+Each call sends exactly one request. Waiting for the rate limit and retrying is up to the caller.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class Client:
             base_url: where the service is: scheme, host, and a path to put before its own.
             credentials: gives the token, at each call. What it raises is passed on.
             max_streams: how many connections are kept for further use.
-            on_request: told of each request exactly once, from the thread that makes it, when its
+            on_request: called once for each request, from the thread that makes it, when its
                 headers are there or it has failed. Must not raise.
             timeouts: how long things may take.
             bind: the local IP address to ask from; None: the one that the system chooses.
@@ -264,10 +264,10 @@ class Client:
         return self._base_url
 
     def service_wall(self) -> float | None:
-        """Seconds since the epoch by the service's clock; None where it never told the time.
+        """Seconds since the epoch by the service's clock; None if it never gave the time.
 
         By the Date header of its latest usable answer, which is to the second, and the time that
-        has passed since. The page of an edge tells the time of the edge.
+        has passed since. The page of an edge gives the time of the edge.
         """
         told = self._told_time
         if told is None:
@@ -360,7 +360,7 @@ class Client:
     def _exchange(
         self, request: requests.PreparedRequest, call: Call
     ) -> requests.Response | Failure:
-        # Straight through the adapter: a session would, of a redirect that it is told not to
+        # Directly through the adapter: a session would, with a redirect that it must not
         # follow, still read the body to its end, however long that is.
         url = request.url or ""
         environment = self._session.merge_environment_settings(url, {}, True, None, None)

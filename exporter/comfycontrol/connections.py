@@ -1,9 +1,9 @@
-"""Connections that can be cut from another thread, in any phase, at any moment.
+"""Connections that another thread can end in any phase, at any moment.
 
-Neither ``response.close()`` (it waits for the reader) nor ``socket.close()`` (the reader sleeps on)
-ends a call from outside; ``shutdown`` on its socket does, at once. So the connections here tell the
-call in whose name they work which socket it is that they use now: while it connects, through a
-proxy's tunnel and the TLS handshake, waiting for headers, reading, and out of the pool again.
+Neither ``response.close()`` (it waits for the reader) nor ``socket.close()`` (the reader keeps
+waiting) ends a call from outside; ``shutdown`` on its socket does, at once. So each connection here
+always tells its call which socket it uses: while it connects, through a proxy's tunnel and the TLS
+handshake, while it waits for headers and reads, and when it comes out of the pool again.
 """
 
 from __future__ import annotations
@@ -349,7 +349,7 @@ def _trust(context: ssl.SSLContext, name: str, path: str) -> None:
         else:
             _trust_file(context, path)
     except UnreadableError as error:
-        # The folder of the process tells where a relative path leads.
+        # The working directory of the process decides where a relative path leads.
         whole = os.path.abspath(path) if os.pathsep not in path else path  # noqa: PTH100 - as above
         reason = f"{name} names {whole!r}, which {error.reason}"
     else:

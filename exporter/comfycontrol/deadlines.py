@@ -1,7 +1,7 @@
 """Deadlines for calls: one thread that ends every call whose time is up.
 
-A socket's timeout is the gap between two bytes. A peer that sends one byte now and then never
-trips it, in the headers as little as in a body or in a stream. These deadlines hold whatever
+A socket's timeout applies to the gap between two bytes. A peer that sends one byte now and then
+never exceeds it, neither in the headers nor in a body or a stream. These deadlines apply whatever
 arrives.
 """
 

@@ -1,7 +1,7 @@
-"""JSON documents of the service, read with suspicion: sizes, depths and types are all checked.
+"""JSON documents of the service, not trusted: sizes, depths and types are all checked.
 
-A document that cannot be used at all raises; a single field that cannot be used is noted by name
-and left out, and the rest of the document counts.
+A document that cannot be used at all raises an error. A single field that cannot be used is
+recorded by name and left out, and the rest of the document is used.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Everything that a call to the service can come to, other than an answer.
+"""All results of a call to the service other than an answer.
 
-The text of these errors is made of fixed phrases and of numbers: it never holds a token, a URL, or
+The text of these errors consists of fixed phrases and numbers: it never contains a token, a URL, or
 anything that a peer wrote.
 """
 

@@ -1,4 +1,4 @@
-"""What went wrong below HTTP, in words of ours: an error of a library holds URLs and headers."""
+"""Describes errors below HTTP in our own words: errors of libraries contain URLs and headers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Failure:
     text: str
 
 
-# The first that fits tells the most: a refused connection is also one that broke.
+# The first match is the most specific: a refused connection is also one that broke.
 _KINDS: tuple[tuple[tuple[type[BaseException], ...], str, str], ...] = (
     (
         (requests.exceptions.InvalidSchema,),

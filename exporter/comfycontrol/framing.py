@@ -1,10 +1,10 @@
-r"""The framing of an event stream: bytes in, whole event blocks out.
+r"""The framing of an event stream: bytes in, complete event blocks out.
 
-Stands in front of ``sseclient.SSEClient``, which splits fields and lines well but, as it stands,
-loses the first event behind a byte-order mark, merges events at blank lines of mixed line ends,
-dies of one invalid byte, believes an event that was cut off, and collects without limit. Every
-block that comes out of here is UTF-8, ends its lines with ``\n`` and itself with the only blank
-line in it, so none of that can happen.
+It runs before ``sseclient.SSEClient``, which splits fields and lines well, but loses the first
+event after a byte-order mark, merges events at blank lines with mixed line ends, stops at one
+invalid byte, accepts an event that was cut off, and buffers without limit. Every block that comes
+out of here is UTF-8, ends its lines with ``\n``, and ends with the only blank line in it, so none
+of that can happen.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class EventFraming:
             max_event_size: bytes that one event may have, its line ends among them.
         """
         self._max_size = max_event_size
-        self._line = bytearray()  # of the line that has not ended yet
+        self._line = bytearray()  # bytes of the line that has not ended yet
         self._lines: list[bytes] = []  # of the event that has not ended yet
         self._size = 0  # bytes in these lines
         self._at_start = True

@@ -31,7 +31,7 @@ class MalformedDetailError(MalformedDocumentError):
 
 @dataclass(frozen=True, slots=True)
 class WorkflowSummary:
-    """A workflow as the list tells it.
+    """A workflow as the list shows it.
 
     Attributes:
         id: its UUID, in lower case.

@@ -1,7 +1,7 @@
 """A workflow's event stream on an event loop: its socket is read without blocking.
 
-`requests` has opened it: proxies, certificates, TLS and the status are settled. From there on the
-socket alone is left, with a few hundred bytes of state, so that thousands fit into one thread.
+`requests` has opened it: proxies, certificates, TLS and the status are done. From then on only the
+socket is left, with a few hundred bytes of state, so one thread can read thousands.
 """
 
 from __future__ import annotations

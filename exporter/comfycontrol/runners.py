@@ -1,7 +1,7 @@
 """Pages of the account's runners, as typed values.
 
 A runner's `headers` are its user's secrets, and its `endpoint` is where they are used. Neither is
-read here, so neither can get any further than this file.
+read here, so neither can reach any other part.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Runner:
     """One runner, as a page shows it.
 
     Attributes:
-        id: tells runners apart where a page is shown twice; None where the service gave none.
+        id: identifies a runner if a page is shown twice; None if the service gave none.
         status: ``active`` or ``disabled`` as documented, in lower case; any other word is possible.
         tags: cleaned, each once.
     """

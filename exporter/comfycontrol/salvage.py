@@ -1,13 +1,13 @@
-"""What can be read of a JSON document that is none, at the cost of what cannot be read alone.
+"""Reads the valid parts of a malformed JSON document.
 
-Used only where the parser refuses a document as a whole. A value that is no JSON (a lone
-surrogate, an invalid byte, NaN, a number without bounds, a raw control character) or that is
-nested too deeply costs itself. A row that is broken beyond that costs itself as well: the next one
-is where the next row begins.
+Used only if the parser refuses a document as a whole. A value that is not JSON (a lone surrogate,
+an invalid byte, NaN, an unbounded number, a raw control character) or that is nested too deeply is
+left out. A row that is broken in another way is left out as well; the next one begins where the
+next row begins.
 
-Reads from left to right, string by string and bracket by bracket, and builds only the upper
-levels, in which all lies that anyone asks for. The steps of one document are bounded, and so are
-its time and its memory, whatever it holds.
+It reads from left to right, string by string and bracket by bracket, and builds only the upper
+levels, which contain everything that is used. The steps for one document are bounded, and so are
+its time and its memory, whatever the document contains.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ class _Reader:
                 return self._object(at, depth)
             return self._array(at, depth)
         except _BrokenError:
-            # Where its end can be told, what follows it is not touched.
+            # If its end can be found, what follows it is not changed.
             return self._lost(), self._skip(at, depth)[0]
 
     def _opaque(self, at: int, depth: int, opener: str) -> tuple[object, int]:
@@ -322,7 +322,7 @@ class _Reader:
         """Where the comma is before the next row that can be read and has an id."""
         begin, found = self._searched
         if begin <= at and (found is None or at <= found):
-            return found  # each place is looked at once
+            return found  # each place is read once
         found = self._search_row(at)
         self._searched = at, found
         return found

@@ -1,4 +1,4 @@
-"""One event of a stream as a typed snapshot: all that is counted, nothing that is private."""
+"""One event of a stream as a typed snapshot: everything that is counted, nothing private."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The state of a workflow, whole, as one event of its stream tells it.
+    """The complete state of a workflow, as one event of its stream shows it.
 
     Attributes:
         status: as the service says it, cleaned; not necessarily one that is known.

@@ -35,7 +35,7 @@ _KEEP_ALIVE = frozenset({"ping", "heartbeat", "keepalive", "keep-alive", "keep_a
 
 
 class StreamEnding(enum.Enum):
-    """How the bytes of a stream ended. What it means for the workflow is not told by it."""
+    """How the bytes of a stream ended. It does not say what that means for the workflow."""
 
     EOF = "eof"
     """Cleanly, between two events. A stream without a length that was cut there looks the same."""
@@ -82,7 +82,7 @@ SnapshotReading = NewSnapshot | RepeatedSnapshot | MalformedReading
 
 
 class EventReader:
-    """Makes readings of events: tells what is new from what is repeated.
+    """Turns events into readings: new ones, and repeated ones.
 
     Attributes:
         updates: how many snapshots have come, malformed ones among them.

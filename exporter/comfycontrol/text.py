@@ -1,4 +1,4 @@
-"""Cleaning of the service's strings: the one place where a foreign string becomes one of ours."""
+"""Cleans strings from the service: the only place where untrusted strings become trusted."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the command line offers besides running the exporter, and its flags."""
+"""The flags and subcommands of the command line."""

@@ -1,4 +1,4 @@
-"""`comfycontrol-exporter demo`: the exporter at work on a local ComfyControl."""
+"""`comfycontrol-exporter demo`: the exporter with a local ComfyControl."""
 
 import sys
 import threading

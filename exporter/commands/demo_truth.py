@@ -1,8 +1,9 @@
-"""What the demo's exporter has counted, against what its local ComfyControl knows.
+"""Compares what the demo's exporter has counted with what its local ComfyControl knows.
 
-What was over before an account was first looked at is not the exporter's to count. Nobody outside
-sees that instant, so of what ended up to the end of the first pass over the list, and of that
-alone, the exporter is asked whether it was so. All that ends later must be counted.
+What had ended before the first start of an account is not counted. Nobody outside knows that exact
+moment. So for workflows that ended before the end of the first pass over the list, and only for
+those, the exporter is asked whether they had ended before. Everything that ends later must be
+counted.
 """
 
 import time
@@ -91,7 +92,7 @@ class AgainstTruth:
         self._monotonic = monotonic
         self._latest: Comparison | None = None
         self._due = -inf
-        # By account, the executions that were over before it was first looked at.
+        # By account, the executions that were over before its first pass.
         self._before_us: dict[str, Collection[tuple[str, int]]] = {}
 
     def look(self, *, again: bool = True) -> Comparison | None:

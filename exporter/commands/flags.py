@@ -1,4 +1,4 @@
-"""The flags and subcommands, and what is right for each."""
+"""The flags and subcommands, and the valid values of each."""
 
 import argparse
 import platform

@@ -1,7 +1,7 @@
-"""`comfycontrol-exporter health`: asks a running exporter whether it lives.
+"""`comfycontrol-exporter health`: asks a running exporter whether it is alive.
 
-For a container's health check, where there is neither a shell nor curl. The standard library does,
-so that it costs little each time.
+For a container's health check, without a shell or curl. It uses only the standard library, so that
+each check is cheap.
 """
 
 import ipaddress

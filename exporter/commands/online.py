@@ -1,7 +1,7 @@
-"""`check-config --online`: whether the service takes each account's address and token.
+"""`check-config --online`: whether the service accepts each account's address and token.
 
-Each account asks once, for one row of its list, by the client that the exporter uses: same proxy,
-same authorities, same token file.
+Each account sends one request, for one row of its list, with the exporter's own client: same proxy,
+same certificate authorities, same token file.
 """
 
 import time

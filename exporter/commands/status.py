@@ -65,7 +65,7 @@ def show_status(way: Way, out: TextIO | None = None) -> int:
         else:
             console(out).print(page(overview))
     except ShowStatusError as error:
-        print(clean(str(error)), file=sys.stderr)  # noqa: T201 - for the one who typed the command
+        print(clean(str(error)), file=sys.stderr)  # noqa: T201 - for the user of the command
         return EXIT_NO_ANSWER
     return EXIT_PROBLEMS if is_critical(overview) else EXIT_OK
 

@@ -1,7 +1,7 @@
-"""The first page in a terminal: what `status` and `demo` show.
+"""The first page in a terminal, for `status` and `demo`.
 
-Whatever comes from the service, a file or another exporter is cleaned: nothing in it can be an
-escape of the terminal's, or turn the direction of what follows.
+Text from the service, a file or another exporter is cleaned: it can contain neither terminal
+escapes nor characters that change the direction of text.
 """
 
 from collections.abc import Iterator, Mapping
@@ -120,7 +120,7 @@ def _belief(account: AccountView) -> str:
     if belief.difference is not None:
         parts.append(f"{belief.difference} not counted of the service's totals")
     if belief.dropped:
-        parts.append(f"{belief.dropped} given up")
+        parts.append(f"{belief.dropped} dropped")
     return "; ".join(parts) or _DASH
 
 

@@ -2,7 +2,7 @@
 
     config = load(Path("config.yml"), os.environ)     # or from_environment(os.environ)
 
-Both raise `ConfigError`, which lists every fault at once with key, line, reason and remedy.
+Both raise `ConfigError`, which lists all errors at once with key, line, reason and hint.
 """
 
 from exporter.config.faults import ConfigError, Fault

@@ -1,4 +1,4 @@
-"""The `accounts` of the file: whom to ask, how often, and for which workflows."""
+"""The `accounts` of the file: which service to ask, how often, and for which workflows."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -104,7 +104,7 @@ class Listing(Section):
     )
     tags: tuple[Annotated[str, AfterValidator(_tag)], ...] = Field(
         default=(),
-        description="Only workflows with all of these tags are taken up. Empty: every workflow.",
+        description="Only workflows with all of these tags are followed. Empty: every workflow.",
         examples=[["production"]],
     )
     reconcile: bool = Field(
@@ -160,7 +160,7 @@ class Runners(Section):
     )
     tags: Annotated[int, WholeNumber(1, 1000)] = Field(
         default=50,
-        description="Distinct tags that are told apart with `by_tag`; the rest is `other`.",
+        description="Distinct tags shown with `by_tag`; others are `other`.",
         examples=[50],
     )
 
@@ -245,12 +245,12 @@ class Account(Section):
         WholeNumber(
             1,
             200_000,
-            "Each takes about 2 KiB of memory. Those beyond are taken up once there is room.",
+            "Each takes about 2 KiB of memory. Those beyond are followed once there is room.",
         ),
     ] = Field(
         default=DEFAULT_MOST_OPEN,
         description="Most workflows of this account that are open at once in the exporter, each "
-        "about 2 KiB of memory. Those beyond are taken up from the list once there is room; their "
+        "about 2 KiB of memory. Those beyond are followed once there is room; their "
         "outcomes count all the same.",
         examples=[20_000],
     )
@@ -295,7 +295,7 @@ class Account(Section):
     @classmethod
     def _exactly_one(cls, token: TokenSource, info: ValidationInfo) -> TokenSource:
         if "token_file" not in info.data:
-            # It was given, and its own fault is told.
+            # It was given, and its own error is reported.
             return token
         path = info.data["token_file"]
         if path is None:

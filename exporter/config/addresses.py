@@ -1,4 +1,4 @@
-"""The service's address: checked, and written in one way, so that equals are equal texts."""
+"""The service's address: checked and normalized, so that equal addresses are equal texts."""
 
 import ipaddress
 import re

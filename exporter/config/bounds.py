@@ -1,7 +1,7 @@
-"""Numbers with bounds, checked more strictly than pydantic does by itself.
+"""Numbers with bounds, checked more strictly than pydantic does.
 
-Pydantic takes `true` for 1, and its messages say the input. These do neither. A text of digits is
-taken for a number, because that is what `${VAR}` leaves behind.
+Pydantic accepts `true` for 1, and its messages repeat the input. These do neither. A text of digits
+is accepted as a number, because `${VAR}` produces one.
 """
 
 import math

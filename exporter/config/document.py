@@ -1,6 +1,6 @@
-"""YAML as plain data, with the line of every key and every fault of its form.
+"""YAML as plain data, with the line of every key and all errors of its form.
 
-PyYAML's own loader keeps no lines, takes a key that is there twice, builds objects for tags, and
+PyYAML's own loader has no lines, accepts a key that occurs twice, builds objects for tags, and
 expands aliases without limit. This one reads PyYAML's tree of nodes instead.
 """
 
@@ -73,7 +73,7 @@ class Document:
         data: The content; `None` for a document without any, and for one that is no YAML.
         faults: What is wrong with its form.
         lines: Line, from 1, of each key and each entry of a list.
-        faulty: Places that a fault was already told about.
+        faulty: Places with an error that was already reported.
     """
 
     data: Data = None

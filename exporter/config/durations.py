@@ -12,7 +12,7 @@ from exporter.config.faults import fault
 
 # It also matches nothing at all, so check the shortest length. Nine digits are 31 years in seconds:
 # past any use, and short of what an integer parser minds.
-# The pattern is kept to what Go's regular expressions know, because Helm checks values with them.
+# The pattern uses only what Go's regular expressions support, because Helm checks values with them.
 PATTERN: str = r"^([0-9]{1,9}d)?([0-9]{1,9}h)?([0-9]{1,9}m)?([0-9]{1,9}s)?([0-9]{1,9}ms)?$"
 _SHORTEST = 2
 _PATTERN = re.compile(PATTERN)

@@ -1,4 +1,4 @@
-"""From where the service is asked, as its limit sees it."""
+"""The address from which requests are sent, as the service's limit sees it."""
 
 import re
 from ipaddress import ip_address

@@ -17,8 +17,8 @@ BASE_URL: str = "COMFYCONTROL_BASE_URL"
 
 _DOLLAR = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\})?")
 
-# What stands where a fault was told: later rules see that the key is there, and their faults of the
-# same place are not told.
+# A placeholder where an error was reported: later rules see that the key exists, and their errors
+# at the same place are not reported.
 _STAND_IN = ""
 
 

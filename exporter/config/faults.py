@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, said so that a person can fix it."""
+"""Errors of a configuration, with hints how to fix them."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Files that a configuration names, seen from the folder of its own file."""
+"""Files that a configuration names, relative to the folder of its own file."""
 
 import glob
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One number for a configuration, by which replicas are seen to agree on it."""
+"""A hash of a configuration, by which replicas can be compared."""
 
 import hashlib
 import json

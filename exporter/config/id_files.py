@@ -1,4 +1,4 @@
-"""Files of workflow ids, one by one: which there are, and what each of them says."""
+"""Files of workflow ids: which files there are, and the content of each."""
 
 import glob
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""From a file or the environment to a `Config`, or to every fault at once."""
+"""From a file or the environment to a `Config`, or to all errors at once."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -194,7 +194,7 @@ def _of_id_files(config: Config) -> Iterator[str]:
 
 
 def _validated(document: Document, loading: Loading) -> tuple[Config | None, list[Fault]]:
-    """The models, or the faults of places that no fault was told about before."""
+    """The models, or the errors of places without an earlier error."""
     try:
         return Config.model_validate(document.data, context=loading), []
     except ValidationError as error:

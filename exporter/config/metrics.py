@@ -1,4 +1,4 @@
-"""The `metrics` of the file: how fine they are."""
+"""The `metrics` of the file: limits, buckets and slices."""
 
 import itertools
 from collections.abc import Iterator, Mapping

@@ -1,6 +1,6 @@
-"""The configuration as models. What they say is also the reference page and the JSON schema.
+"""The configuration as models, from which the reference page and the JSON schema are generated.
 
-Here is the file as a whole, and what holds between its sections: `accounts`, `metrics`, `storage`.
+This file has the whole file and the rules between its sections: `accounts`, `metrics`, `storage`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -131,7 +131,7 @@ class Config(Section):
             try:
                 token = account.token.read()
             except TokenUnreadableError:
-                # It was there a moment ago; anyone who needs it tells that it is not.
+                # It existed a moment ago; the code that needs it reports if it does not.
                 continue
             key = "token" if account.token_file is None else "token_file"
             shape = shape_of(token)

@@ -1,4 +1,4 @@
-"""The reference page of the configuration, written from the models.
+"""The reference page of the configuration, generated from the models.
 
 python -m exporter.config.reference > docs/configuration.md
 """
@@ -144,7 +144,7 @@ stays unseen: the line number says where to look. A name that could itself be a 
 
 A running exporter reads its configuration again on **SIGHUP**; on **`POST /-/reload`**, where it
 was started with `--web.enable-lifecycle`; and, with **`--config.watch`**, whenever the file has
-changed. It looks every 2 s and waits until the file was the same twice, so a change takes up to
+changed. It checks every 2 s and waits until the file was the same twice, so a change needs up to
 some 4 s.
 
 - What stays the same goes on undisturbed. Accounts and ids come and go, tokens, limits, `listing`

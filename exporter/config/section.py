@@ -1,4 +1,4 @@
-"""What every section of the file has in common: it tells all its faults, and no values."""
+"""What all sections of the file share: they report all errors, and never a value."""
 
 import difflib
 from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ def absent_by_default(schema: JsonDict) -> None:
 class Section(BaseModel):
     """A frozen mapping of known keys.
 
-    Pydantic runs a rule over several fields only when each of them is right. Here both are told at
+    Pydantic runs a rule over several fields only if each of them is valid. Both are reported at
     once, in our words, and without the input, which pydantic's own errors carry along.
     """
 
@@ -49,7 +49,7 @@ class Section(BaseModel):
 
     @classmethod
     def broken_rules(cls, given: Mapping[str, object]) -> Iterator[Broken]:
-        """Rules over several keys, told even where single values are wrong.
+        """Rules over several keys, reported even if single values are wrong.
 
         Args:
             given: The section as it was written, not yet checked.

@@ -1,4 +1,4 @@
-"""Where the ledger is kept, for who wants it elsewhere than in a folder."""
+"""Where the ledger is stored, if not in a folder."""
 
 from pathlib import Path
 from typing import Annotated, Final

@@ -1,7 +1,7 @@
-"""What a text that was given as a token looks like, where that is no token. Pure.
+"""What a text that was given as a token looks like, if it is not a token. Pure.
 
-Most tokens that are refused for ever were copied with something around them. No answer here
-repeats any of the text.
+Most tokens that are always refused were copied with something around them. The result never
+repeats any part of the text.
 """
 
 import re

@@ -164,6 +164,6 @@ class TokenSource:
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """A string that tools are told to hide."""
+        """A string that tools must hide."""
         del schema, handler
         return {"type": "string", "minLength": 1, "format": "password", "writeOnly": True}

@@ -10,7 +10,7 @@ from exporter.config.faults import Fault, fault, key_path
 from exporter.uuids import UUID_PATTERN, normalize_workflow_id
 
 _UUID = re.compile(UUID_PATTERN)
-# A word in which YAML sees nothing of its own: the id, or what stands in its place by mistake.
+# A word without a special meaning in YAML: the id, or what was written instead by mistake.
 _WORD = r"""(?P<quote>["']?)(?P<word>\w[\w.-]*(?: \w[\w.-]*)*)(?P=quote)"""
 _PLAIN_LINE = re.compile(rf"(?P<indent> *)- +{_WORD}[ \t]*(?:[ \t]#.*)?", re.ASCII)
 _PLAIN_ITEM = re.compile(rf"\s*{_WORD}\s*", re.ASCII)

@@ -1,6 +1,6 @@
-"""The one way in which files that a user names are read: regular files alone, and bounded.
+"""Reads files that a user names: only regular files, and only up to a limit.
 
-A pipe or a device would block for good, or give something else when it is read again by a reload.
+A pipe or a device would block for ever, or give different content when a reload reads it again.
 """
 
 import os

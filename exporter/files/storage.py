@@ -1,7 +1,7 @@
-"""Files of our own in the storage folder: never reached through a link, and for whom they are.
+"""Our own files in the storage folder: never reached through a link, with the right owner and mode.
 
-Others may be able to write to that folder. A link planted there must not lead us to overwrite, or
-believe, what it names. The folder itself may be a link: mounts of Kubernetes are.
+Others may be able to write to that folder. A link that they create there must not make us
+overwrite, or trust, its target. The folder itself may be a link, as with mounts in Kubernetes.
 """
 
 import os
@@ -32,7 +32,7 @@ def check_ours(path: Path) -> bool:
 
     Raises:
         NotOursError: it is a link, or no regular file.
-        OSError: that cannot be told.
+        OSError: that cannot be determined.
     """
     try:
         status = path.lstat()

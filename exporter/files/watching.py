@@ -1,7 +1,7 @@
-"""Files that others write: how a change is noticed, and how often they are looked at.
+"""Watches files that others write: how a change is detected, and how often they are checked.
 
-They are looked at instead of asking the kernel for events, since mounted secrets, config maps and
-network file systems do not send any.
+They are polled. The kernel's events are not used, because mounted secrets, config maps and network
+file systems do not send them.
 """
 
 import os

@@ -1,1 +1,1 @@
-"""Who is followed by a stream, who is watched through the list, and how both go on."""
+"""Which workflows are followed by a stream, which are watched through the list, and both ways."""

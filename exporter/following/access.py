@@ -1,8 +1,7 @@
 """One account's way to the service: through its gate, then the budget, then the client.
 
-Everyone who asks on behalf of an account asks here, so that a refused token stops them all and
-one of them tries for all, so that all wait where the service asks for it (`HeldBack`), and so that
-no request escapes the budget.
+All requests of an account are sent here. So a refused token stops all of them while one tries for
+all, all wait when the service asks for it (`HeldBack`), and no request bypasses the budget.
 """
 
 import asyncio
@@ -97,7 +96,7 @@ class AccountAccess:
         self._next_try = 0.0
         self._someone_tries = False
         self._answers = Answers()
-        # What wakes those who wait at the gate on an event loop.
+        # Wakes the tasks that wait at the gate on an event loop.
         self._wakers: set[Callable[[], object]] = set()
         self._misled_in_a_row = 0
 
@@ -432,7 +431,7 @@ class AccountAccess:
             until = self._held_back.until(about_one=about_one)
             are_all = now < self._held_back.until(about_one=False)
         if before <= now < until:
-            # Those that were under way are told the same: once is enough.
+            # Requests that were under way get the same answer: one line is enough.
             log.warning(
                 "the service asks us to wait",
                 extra={

@@ -1,8 +1,8 @@
-"""How many rows are asked for at once, where answers are too large or take too long. Pure.
+"""How many rows to ask for at once, if answers are too large or too slow. Pure.
 
-An answer that is too large is asked for again with half as many rows, down to one. After a while
-twice as many are tried again, later and later where that fails. A single row that cannot be read
-is left out; what followed is asked for in pages that grow at once, for the reason is known.
+After an answer that is too large, half as many rows are asked for, down to one. After a while twice
+as many are tried again, at growing intervals if that fails. A single row that cannot be read is
+skipped; the rows after it are asked for in pages that grow at once, because the reason is known.
 """
 
 from math import inf

@@ -1,12 +1,11 @@
-"""What the service's answers say of an account as a whole: whether it is up, and why not. Pure.
+"""Whether an account is up, according to the service's answers, and if not, why. Pure.
 
-An account is up while it gets what it needs. That is its list, where it is listed: new workflows
-and outcomes come from there, and streams add liveness alone. Without a list it is any way to ask
-about one workflow: polls tell outcomes while streams are refused, and the other way round.
+An account is up while it gets what it needs. If it is listed, that is its list: new workflows and
+outcomes come from there, and streams add only liveness. Without a list it is any request about one
+workflow: polls give outcomes while streams are refused, and streams while polls are.
 
-Neither one bad answer nor one good answer among bad ones decides (`GRACE_SECONDS`,
-`SETTLED_SECONDS`), so that nothing that hangs on it goes to and fro. A refused token does: nothing
-else is asked then.
+Neither a single bad answer nor a single good one decides (`GRACE_SECONDS`, `SETTLED_SECONDS`), so
+that the state does not flap. A refused token decides at once: nothing else is asked then.
 
 Times are seconds of one monotonic clock.
 """

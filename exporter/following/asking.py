@@ -1,4 +1,4 @@
-"""Asks for one workflow, once: by a request of its own, or by the beginning of its stream."""
+"""Asks for one workflow, once: by a single request, or by the beginning of its stream."""
 
 import threading
 from collections.abc import Callable, Iterator

@@ -1,9 +1,8 @@
-"""Reads an account's whole list now and then, however well the totals agree.
+"""Reads an account's whole list now and then, even if the totals agree.
 
-A total tells only how many. An outcome that was not counted does not show in it where, within the
-same comparison, a workflow of its status was deleted or ran again; nor where a run ended as the run
-before it did. Within the lookback the lister's sweep finds such a run. Older rows are read by
-nobody else.
+A total is only a number. It does not show an outcome that was not counted if, within the same
+comparison, a workflow of its status was deleted or ran again, or if a run ended like the run before
+it. Within the lookback the lister's sweep finds such a run. Only the audit reads older rows.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """The workflows of one account that another replica counts, and that are streamed here.
 
-Nothing is counted or decided here: what streams tell is put aside, to be handed back.
+Nothing is counted or decided here: observations are collected, to be handed back.
 """
 
 import threading
@@ -9,11 +9,11 @@ from math import inf
 from typing import Final
 
 from exporter.interfaces.observations import (
-    GivenUp,
     Moment,
     Observation,
     OpenWorkflow,
-    TakenUp,
+    Removed,
+    Tracked,
 )
 
 AGAIN_SECONDS: Final = 10.0
@@ -44,7 +44,7 @@ class BorrowedWorkflows:
         with self._lock:
             self._lent = workflows
             if epoch != self._epoch:
-                # Another holder may not have heard what the one before was told.
+                # A new holder may not have the observations of the one before.
                 self._quiet_until.clear()
             self._epoch = epoch
             self._quiet_until = {
@@ -52,7 +52,7 @@ class BorrowedWorkflows:
             }
 
     def take_untold(self) -> list[Observation]:
-        """What was told since this was last called."""
+        """The observations since the last call."""
         with self._lock:
             untold, self._untold = self._untold, []
             return untold
@@ -74,7 +74,7 @@ class BorrowedWorkflows:
                 self._be_quiet(observation.workflow_id, AGAIN_SECONDS)
             return not observation.is_over and observation.workflow_id in self._lent
 
-    def give_up(self, given: GivenUp) -> None:
+    def drop(self, given: Removed) -> None:
         """Leave it to its holder, who finds out by itself."""
         with self._lock:
             self._be_quiet(given.workflow_id, REFUSED_SECONDS)
@@ -103,10 +103,10 @@ class BorrowedWorkflows:
 
     # What is the holder's alone ---------------------------------------------------------------
 
-    def take_up(self, taken: TakenUp) -> bool:  # noqa: ARG002, D102
+    def track(self, taken: Tracked) -> bool:  # noqa: ARG002, D102
         return False
 
-    def withdraw(self, withdrawn: GivenUp) -> None:  # noqa: D102
+    def untrack(self, withdrawn: Removed) -> None:  # noqa: D102
         pass
 
     def draw_line(  # noqa: D102
@@ -132,8 +132,8 @@ class BorrowedWorkflows:
     def created_after(self, account: str, created_at: float) -> int:  # noqa: ARG002, D102
         return 0
 
-    def list_frontier(self, account: str) -> float | None:  # noqa: ARG002, D102
+    def list_watermark(self, account: str) -> float | None:  # noqa: ARG002, D102
         return None
 
-    def advance_list_frontier(self, account: str, created_at: float) -> None:  # noqa: D102
+    def advance_list_watermark(self, account: str, created_at: float) -> None:  # noqa: D102
         pass

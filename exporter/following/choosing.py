@@ -1,8 +1,8 @@
-"""Who has a stream now. Pure.
+"""Which workflows have a stream now. Pure.
 
-A stream tells what only it can: live positions, causes, seconds of latency. It costs a request
-every four minutes, so where there are more open workflows than streams, the rest is watched
-through the list and loses nothing but that.
+Only a stream gives live positions, causes, and latencies of seconds. It costs a request every four
+minutes. So if there are more open workflows than streams, the others are watched through the list,
+and lose only these.
 """
 
 from collections.abc import Collection, Iterable
@@ -89,7 +89,7 @@ def choose_streams(
 
 
 def rest_of(workflows: Iterable[OpenWorkflow], besides: Collection[str]) -> list[OpenWorkflow]:
-    """Those that the service has told of, `besides` these ids, the most deserving first."""
+    """Those that the service has reported, except the ids in `besides`, by priority."""
     rest = [w for w in workflows if w.workflow_id not in besides and not _is_unseen(w)]
     order = {name: n for n, name in enumerate(choose_streams(rest, (), len(rest)))}
     return sorted(rest, key=lambda workflow: order[workflow.workflow_id])

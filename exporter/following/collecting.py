@@ -1,4 +1,4 @@
-"""Asks for what ended workflows of one account still lack, a few at a time."""
+"""Asks for the pending causes and durations of one account's ended workflows, a few at a time."""
 
 import logging
 import threading
@@ -8,7 +8,7 @@ from typing import Final
 from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import ServiceError
 from exporter.following.asking import Asking, Way
-from exporter.following.debts import DebtOrder
+from exporter.following.pending import PendingOrder
 from exporter.interfaces.observations import Moment, WorkflowRegister
 from exporter.worker import Stop, StoppedError
 
@@ -34,7 +34,7 @@ class _Try:
         )
 
 
-class DebtCollector:
+class PendingCollector:
     """Has a few places, and gives them to those who wait longest.
 
     One that cannot be read now makes room for the next, and is asked for again later.
@@ -66,7 +66,7 @@ class DebtCollector:
         self._on_end = on_end
         self._at_most = at_most
         self._lock = threading.Lock()
-        self._order = DebtOrder()
+        self._order = PendingOrder()
         self._tries: dict[str, _Try] = {}
         self._is_stopping = False
 
@@ -137,7 +137,7 @@ class DebtCollector:
                     "reason": str(error),
                 },
             )
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the asking
+        except Exception as error:  # noqa: BLE001 - a bug must not end the collecting
             log.error(  # noqa: TRY400 - a traceback shows values as well
                 "reading a cause failed",
                 extra={

@@ -1,4 +1,4 @@
-"""What the end of a stream means, and when a refusal of one id is believed. Pure."""
+"""What the end of a stream means, and when a refusal of one id is final. Pure."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -52,7 +52,7 @@ class StreamLife:
 class Next:
     """What to do after a stream."""
 
-    action: Literal["done", "reconnect", "back_off", "give_up"]
+    action: Literal["done", "reconnect", "back_off", "drop"]
     drop_reason: DropReason | None = None
     at_least: float | None = None
     """Seconds that the service asked us to wait."""
@@ -140,7 +140,7 @@ def is_believed(refusal: Refusal, *, seen: bool, answering: Answering | None, no
 
     Args:
         refusal: the refusals of it so far, the latest included.
-        seen: whether the service ever told anything of it.
+        seen: whether the service ever gave news of it.
         answering: how the account was answered, refusals not counted.
         now: monotonic seconds.
     """
@@ -178,7 +178,7 @@ def after_refusal(error: ServiceError, *, believed: bool) -> Next:
             return Next("reconnect")
     reason = refused_because(error)
     if reason is not None and believed:
-        return Next("give_up", drop_reason=reason)
+        return Next("drop", drop_reason=reason)
     return Next("back_off", at_least=error.retry_after)
 
 

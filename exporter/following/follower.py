@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class Follower:
-    """Follows one workflow in a task of its own until it settles, is given up, or is stopped.
+    """Follows one workflow in its own task until it settles, is dropped, or is stopped.
 
     Args:
         access: the account's way to the service.
@@ -139,7 +139,7 @@ class Follower:
         priority = self.priority
         while True:
             then = await self._one_attempt(priority)
-            if then.action in ("done", "give_up"):
+            if then.action in ("done", "drop"):
                 return
             if then.action == "back_off":
                 seconds = self._backoff.failed(then.at_least)
@@ -153,7 +153,7 @@ class Follower:
             return await self._one_stream(priority)
         except StoppedError:
             raise
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the workflow
+        except Exception as error:  # noqa: BLE001 - a bug must not end the following
             # Only the type: the text could hold what the service sent.
             log.error(  # noqa: TRY400 - a traceback shows values as well
                 "following failed",

@@ -1,4 +1,4 @@
-"""Until when nothing is asked, because the service asked us to stay away. Pure."""
+"""How long nothing is asked, because the service sent `Retry-After`. Pure."""
 
 from math import inf
 
@@ -31,7 +31,7 @@ class HeldBack:
             # A 429 closes the budget, for all accounts of the address.
             return
         if about_one and isinstance(error, BadRequestError | NotFoundError | ForbiddenError):
-            # Said of one id by a service that is well: the one who asked for it waits.
+            # About one id, from a service that works: only the caller waits.
             return
         until = now + error.retry_after
         if about_one and not isinstance(error, UnauthorizedError):

@@ -1,4 +1,4 @@
-"""Reads pages of one account's list, as often as each of them takes."""
+"""Reads pages of one account's list, and retries them."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -118,7 +118,7 @@ class ListPages:
         return self._size.most
 
     def service_wall(self) -> float:
-        """Unix seconds by the service's clock, as its last answer told it; else by our own.
+        """Unix seconds by the service's clock in its last answer; otherwise by our own.
 
         What the list says is compared with this: a clock of ours that is slow by minutes would
         have each pass read these minutes again.
@@ -300,8 +300,8 @@ class ListPages:
 
         None: the list of all.
 
-        Pages may show rows again. The first one tells how many there are in all, as far as the
-        service tells; `most` is how many rows it has at the most. Unless it is repeated over and
+        Pages may show rows again. The first one gives their total number, if the
+        service does; `most` is how many rows it has at the most. Unless it is repeated over and
         over, it goes on until the end is certain.
 
         Raises:
@@ -311,9 +311,9 @@ class ListPages:
             ServiceError: no answer.
         """
         if self._top_read == -inf:
-            self.first()  # it tells by which number
+            self.first()  # it shows by which number
         listing = ListingPass(
-            frontier=None,
+            watermark=None,
             horizon=-inf,
             wanted=(),
             before=PassBefore(),
@@ -465,7 +465,7 @@ class ListPages:
         self._telemetry.page_read(self._account)
         self.clock.note(shown, self._now())
         if shown.total is not None:
-            # Any other may count no more than what was shown.
+            # Any other total may count only what was shown.
             is_length = shown.total > page.first + shown.entries
             if is_length or page.number == 1:
                 self._lengths[status] = shown.total if is_length else None

@@ -1,6 +1,6 @@
-"""What the stamps of a page tell beyond each row: its order, its time, who is older than whom.
+"""What the stamps of a page show together: its order, its time, and which rows are older. Pure.
 
-Pure. All times are Unix seconds by the service's clock, unless they are said to be of another.
+All times are Unix seconds by the service's clock, unless they are said to be of another.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,17 +19,17 @@ ODD_ROWS: Final = 1
 """Rows with an odd stamp that a page may have without being sorted otherwise."""
 
 AHEAD_SECONDS: Final = 60.0
-"""A stamp may lie so far ahead of the time at which the service told it."""
+"""Seconds by which a stamp may be ahead of the service's time in the same answer."""
 
 AHEAD_OF_OURS_SECONDS: Final = 86_400.0
-"""A stamp may lie so far ahead of our own clock, where the service tells no time."""
+"""Seconds by which a stamp may be ahead of our own clock, if the service gives no time."""
 
 
 def latest_believed(date: float | None, ours: float) -> float:
     """The latest stamp that is believed.
 
     Args:
-        date: when the service told it, by its own clock; None where it tells no time.
+        date: when the service answered, by its own clock; None if it gives no time.
         ours: our own clock. Nothing else is decided by it.
     """
     return ours + AHEAD_OF_OURS_SECONDS if date is None else date + AHEAD_SECONDS
@@ -54,11 +54,11 @@ def newest_stamps(workflows: Iterable[WorkflowSummary], latest: float) -> list[f
 def counting_line(workflows: Iterable[WorkflowSummary], date: float | None, ours: float) -> float:
     """Where the counting begins, by the first page that was ever read.
 
-    0 where nothing tells a time: all that is to come is ours to count.
+    0 if nothing gives a time: everything that follows is counted.
 
     Args:
         workflows: of that page.
-        date: when it was answered, by the service's clock; None where it tells no time.
+        date: when it was answered, by the service's clock; None if it gives no time.
         ours: our own clock.
     """
     newest = newest_stamps(workflows, latest_believed(date, ours))

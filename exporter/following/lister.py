@@ -16,6 +16,7 @@ from exporter.comfycontrol import (
     WorkflowSummary,
 )
 from exporter.following.access import AccountAccess
+from exporter.following.list_checks import LEAST_CHECK_SECONDS, SWEEP_SECONDS, sweep_is_due
 from exporter.following.list_pages import LEAST_WAIT_SECONDS, ListPages
 from exporter.following.list_stamps import counting_line
 from exporter.following.listing_pass import (
@@ -25,8 +26,7 @@ from exporter.following.listing_pass import (
     PageToRead,
     PassBefore,
 )
-from exporter.following.looks import LEAST_LOOK_SECONDS, SWEEP_SECONDS, sweep_is_due
-from exporter.following.open_looks import OpenLooks
+from exporter.following.open_checks import OpenChecks
 from exporter.following.page_observations import observations_of
 from exporter.following.poller import Poller
 from exporter.interfaces.observations import (
@@ -44,7 +44,7 @@ MOST_REPEATS: Final = 2
 """How many passes in a row read the same again because something in it was not as it should be."""
 
 TOP_AGAIN_SECONDS: Final = 30.0
-"""A pass that takes long looks at the first page again this often: what is new is not to wait
+"""A long pass reads the first page again at this interval, so that new workflows do not wait
 until a night's backlog is read."""
 
 FIRST_LOOKS: Final = 3
@@ -56,7 +56,7 @@ MOST_LOOK_UPS: Final = 5
 were seen the longest ago. The others are missing again in the next one, or turn up."""
 
 LINE_TOLERANCE_SECONDS: Final = 1.0
-"""The service tells its time in whole seconds, and so may its stamps."""
+"""The service gives its time in whole seconds, and its stamps may be so as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class ListingTerms:
     lookback: float
     """Seconds; what was created earlier is not looked for."""
     tags: frozenset[str]
-    """Only workflows with all of these are taken up."""
+    """Only workflows with all of these are tracked."""
 
 
 class Lister(Worker):
@@ -85,7 +85,7 @@ class Lister(Worker):
         backoff: after requests that failed.
         open_look: seconds between two looks at what is open, while the budget has room.
         sweep: seconds between two pages of the sweep, while the budget has room.
-        overlap: how far above the frontier everything is read again, in seconds.
+        overlap: how far above the watermark everything is read again, in seconds.
         least_wait: seconds to wait at least after a request that failed.
     """
 
@@ -100,7 +100,7 @@ class Lister(Worker):
         poller: Poller,
         now: Callable[[], Moment],
         backoff: Backoff,
-        open_look: float = LEAST_LOOK_SECONDS,
+        open_look: float = LEAST_CHECK_SECONDS,
         sweep: float = SWEEP_SECONDS,
         overlap: float = OVERLAP_SECONDS,
         least_wait: float = LEAST_WAIT_SECONDS,
@@ -136,7 +136,7 @@ class Lister(Worker):
             backoff=self._backoff,
             least_wait=least_wait,
         )
-        self._looks = OpenLooks(
+        self._open_checks = OpenChecks(
             self._pages, take=self._take, is_new=self._is_new, now=now, least=open_look
         )
 
@@ -165,23 +165,23 @@ class Lister(Worker):
         return left_of_interval(self._now().monotonic - began, self._terms.interval)
 
     def _read_list(self) -> None:
-        frontier = self._register.list_frontier(self._account)
-        listing = self._look_first() if frontier is None else self._follow_up(frontier)
+        watermark = self._register.list_watermark(self._account)
+        listing = self._look_first() if watermark is None else self._follow_up(watermark)
         self._before = listing.learnt
         newest = listing.newest
-        if frontier is not None and self._must_read_again(listing):
-            newest = frontier
-        elif newest is None and frontier is None:
+        if watermark is not None and self._must_read_again(listing):
+            newest = watermark
+        elif newest is None and watermark is None:
             passed = self._pages.clock.at_least(self._now())
             newest = 0.0 if passed is None else passed - FIRST_LOOK_SECONDS
         if newest is not None:
-            # No stamp may lead the frontier into the future, from where nothing would be new.
+            # No stamp may lead the watermark into the future, from where nothing would be new.
             told = self._pages.clock.told(self._now())
             newest = newest if told is None else min(newest, told)
-            self._register.advance_list_frontier(self._account, newest)
+            self._register.advance_list_watermark(self._account, newest)
         self._telemetry.list_completed(self._account, self._now().wall)
         self._look_up(listing.missing)
-        self._looks.look_if_due(self._access.load)
+        self._open_checks.check_if_due(self._access.load)
         self._sweep_on()
 
     def _must_read_again(self, listing: ListingPass) -> bool:
@@ -211,7 +211,7 @@ class Lister(Worker):
         page, top = self._pages.first()
         # What ends while something else is asked is not on this page, and is ours to count.
         now = self._pages.top_shown_at
-        # By the service's own clock, as its stamps are compared with the line.
+        # By the service's own clock, because its stamps are compared with the cutoff.
         line = counting_line(top.workflows, self._pages.clock.told(now), now.wall)
         over = self._seen(top.workflows, inf)
         is_first = self._register.draw_line(self._account, line, over)
@@ -223,7 +223,7 @@ class Lister(Worker):
         listing.read(page, top, now.monotonic)
         self._read_on(listing, line + LINE_TOLERANCE_SECONDS if is_first else None)
         for _ in range(FIRST_LOOKS):
-            if not self._looks.look():
+            if not self._open_checks.check():
                 break
         return listing
 
@@ -232,7 +232,7 @@ class Lister(Worker):
 
     # Every other time -------------------------------------------------------------------------
 
-    def _follow_up(self, frontier: float) -> ListingPass:
+    def _follow_up(self, watermark: float) -> ListingPass:
         streaming = self._streaming()
         wanted = {
             workflow.workflow_id: workflow.created_at
@@ -240,14 +240,14 @@ class Lister(Worker):
             if workflow.created_at is not None and workflow.workflow_id not in streaming
         }
         listing = self._new_pass(
-            frontier, self._horizon(self._terms.lookback), self._before, wanted.items()
+            watermark, self._horizon(self._terms.lookback), self._before, wanted.items()
         )
         self._read_on(listing)
         return listing
 
     def _new_pass(
         self,
-        frontier: float | None,
+        watermark: float | None,
         horizon: float,
         before: PassBefore,
         wanted: Iterable[tuple[str, float]] = (),
@@ -255,7 +255,7 @@ class Lister(Worker):
         is_repeated: bool = False,
     ) -> ListingPass:
         return ListingPass(
-            frontier=frontier,
+            watermark=watermark,
             horizon=horizon,
             wanted=wanted,
             before=before,
@@ -360,7 +360,7 @@ class Lister(Worker):
         return (
             not self._terms.tags
             or self._terms.tags.issubset(workflow.tags)
-            # Named by somebody, or taken up when it had the tag.
+            # Named by somebody, or tracked when it had the tag.
             or self._register.is_open(self._account, workflow.id)
         )
 

@@ -1,13 +1,12 @@
 """Which page of the list to read next. Pure.
 
-The list is newest first. A pass reads it from the top until it has met everything that is new
-since the last complete pass; from there on only the pages on which a workflow must be that is
-open and has no stream.
+The list is newest first. A pass reads it from the top until it has reached everything that is new
+since the last complete pass; after that it reads only pages with an open workflow without a stream.
 
-Ranks count from the top: the newest workflow has rank 0. They grow as workflows are added, and
-the busier the list, the more of a page is what was on the one before. So a pass keeps the height
-of workflows, which counts from the bottom and does not change while the list grows, and reads
-where they must have got to by now.
+Ranks count from the top: the newest workflow has rank 0. They grow as workflows are added, and in
+a busy list rows move to the next page while a pass reads. So a pass stores the height of workflows,
+which counts from the bottom and does not change while the list grows, and computes from it where
+they are now.
 """
 
 from collections import deque
@@ -31,7 +30,7 @@ from exporter.interfaces.observations import known_status
 __all__ = ["PER_PAGE", "ListingPass", "PageToRead", "PassBefore", "page_from"]
 
 OVERLAP_SECONDS: Final = 10.0
-"""A workflow may show in the list a little after its creation; so far above the frontier
+"""A workflow may show in the list a little after its creation; so far above the watermark
 everything is read again."""
 
 FIRST_LOOK_SECONDS: Final = 900.0
@@ -39,7 +38,7 @@ FIRST_LOOK_SECONDS: Final = 900.0
 except for workflows that are not queued yet, and those are young."""
 
 LAST_ROWS: Final = 3
-"""How far down a page is, is told by its last rows together: one of them may have an odd stamp."""
+"""The last rows of a page together show its age: one of them may have an odd stamp."""
 
 AGELESS_ROWS: Final = 50
 """So many rows in a row without a stamp, where others have one, hide how far down it is."""
@@ -60,7 +59,7 @@ class PassBefore:
 
     heights: Mapping[str, int] = field(default_factory=dict)
     """How many stand below each workflow that is open or was looked for, and it itself. Below
-    zero where the service tells no total."""
+    zero if the service gives no total."""
     total: int | None = None
     """How long the list was when the pass began."""
     began: float = 0.0
@@ -79,7 +78,7 @@ class ListingPass:
     """One pass, fed page by page. Its times, where nothing else is said, are monotonic seconds.
 
     Args:
-        frontier: the list has been read whole for all that was created up to here (Unix
+        watermark: the list has been read whole for all that was created up to here (Unix
             seconds); None on the first start.
         horizon: nothing created before this (Unix seconds) is looked for.
         wanted: creation times of the open workflows that only the list can tell of, by id.
@@ -88,15 +87,15 @@ class ListingPass:
             creation time.
         latest: no stamp beyond this (Unix seconds) is believed.
         is_repeated: whether it is one of many that read the same over and over. It goes on where
-            no row of a page tells how old it is, and leaves to the next one what is uncertain.
+            no row of a page shows how old it is, and leaves to the next one what is uncertain.
         totals: what is known of the totals of the account's lists; it learns from this one.
-        overlap: how far above the frontier everything is read again, in seconds.
+        overlap: how far above the watermark everything is read again, in seconds.
     """
 
     def __init__(  # noqa: PLR0913 - all by name
         self,
         *,
-        frontier: float | None,
+        watermark: float | None,
         horizon: float,
         wanted: Iterable[tuple[str, float]],
         before: PassBefore,
@@ -106,7 +105,7 @@ class ListingPass:
         totals: PageTotals | None = None,
         overlap: float = OVERLAP_SECONDS,
     ) -> None:
-        self._until = horizon if frontier is None else max(horizon, frontier - overlap)
+        self._until = horizon if watermark is None else max(horizon, watermark - overlap)
         self._wanted = {
             workflow_id: created for workflow_id, created in wanted if created >= horizon
         }
@@ -145,8 +144,8 @@ class ListingPass:
         self._next_rank = 0
         self.newest: float | None = None
         """Creation of the newest workflow seen, or its change where the list is sorted by that:
-        the frontier once the pass is complete. None where the list must be read again from the
-        old frontier, or is empty."""
+        the watermark once the pass is complete. None where the list must be read again from the
+        old watermark, or is empty."""
         self.unreadable = 0
         """Entries that could not be read, among those that may be new."""
         self.missing: list[str] = []
@@ -164,7 +163,7 @@ class ListingPass:
 
     @property
     def contradicted(self) -> bool:
-        """Whether what was read contradicts the total that the list tells."""
+        """Whether the rows that were read contradict the total of the list."""
         return self._reach.contradicted
 
     @property
@@ -221,7 +220,7 @@ class ListingPass:
         ages = [age for age in map(self._age, fresh) if age is not None]
         self._ageless = 0 if ages else self._ageless + len(fresh) + shown.malformed
         if self._ageless >= AGELESS_ROWS and self._last_rows and not self._is_repeated:
-            # How far down it is cannot be told: the next pass begins where this one did.
+            # The age of the page is unknown: the next pass begins where this one did.
             self.newest = None
             self._over = True
             return False

@@ -1,7 +1,7 @@
 """Whether a list's pages are counted from 1 or from 0. Pure.
 
-The service's documents do not say. Where page 1 shows the whole list, it does not matter; else
-the page before it tells, once: it shows what stands above, or there is none.
+The service's documents do not say. If page 1 shows the whole list, it does not matter. Otherwise
+the page before it is asked for once: either it shows the rows above, or there is none.
 """
 
 from math import inf
@@ -39,7 +39,7 @@ class PageNumbers:
         """
         if self.first == 0:
             if shown is None or (not shown.entries and shown.total):
-                # It was not so, or is so no more; or the service refuses everything for a while.
+                # That was wrong, or has changed; or the service refuses everything for a while.
                 self.first, self._until = 1, now
             return False
         # Where it shows the whole list, its number does not matter.

@@ -1,4 +1,4 @@
-"""What rows of the list said, as observations."""
+"""Converts rows of the list to observations."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +11,7 @@ from exporter.interfaces.observations import Moment, Observation, Traits
 def observations_of(
     account: str, rows: Sequence[WorkflowSummary], clock: ServiceClock, at: Moment
 ) -> Iterator[Observation]:
-    """One for each row of a page, in its order, as it was told at this moment.
+    """One observation for each row of a page, in its order, at this moment.
 
     The list is newest first: where a row does not tell when it was created, one below that does
     bounds it.

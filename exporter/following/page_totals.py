@@ -1,8 +1,8 @@
 """What a list's `total` counts: the rows of the list, or those that were shown. Pure.
 
-The service's documents do not say. A total that tells of rows below the page is that of the list.
-One that does not may be so because the list ends there; or the service gives no more at once, and
-counts what it gives. Which it is, a page further down tells.
+The service's documents do not say. A total that counts rows below the page is that of the list.
+If it does not, either the list ends there, or the service returns no more at once and counts what
+it returns. A page further down shows which it is.
 """
 
 from dataclasses import replace

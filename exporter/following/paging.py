@@ -1,11 +1,10 @@
 """How a list is cut into pages, and how far down it has been read without a gap. Pure.
 
-The service's documents leave much open: how many rows it gives whatever is asked, whether it
-counts pages by what was asked or by what it gives, what it shows beyond the end, whether its
-total is true. So nothing here trusts the arithmetic of pages. What has been read reaches as far as
-its rows tell: a page continues it where it shows again the last row that was read, and a short
-page is the end of the list only where the total agrees, or nothing follows. A total agrees only if
-it cannot be that of the page.
+The service's documents leave much open: how many rows it returns whatever is asked, whether it
+counts pages by the requested size or by the size that it returns, what it shows beyond the end,
+and whether its total is true. So nothing here relies on the arithmetic of pages. A page continues
+the previous one if it repeats the last row that was read. A short page is the end of the list only
+if the total agrees, or nothing follows. A total agrees only if it cannot be that of the page.
 
 Ranks count from the top: the newest workflow has rank 0.
 """
@@ -25,13 +24,13 @@ MOST_SLIPS: Final = 10
 than it thought."""
 
 FIRST_STEP_BACK: Final = 8
-"""Rows by which it steps back where nobody tells how many were deleted; twice as many each time."""
+"""Rows by which it steps back if the number of deleted rows is unknown; doubled each time."""
 
 MOST_MARGIN: Final = 20
 """Rows of the page before that a page shows again, at the most."""
 
 REMEMBERED: Final = 2000
-"""Rows by which it is told where a page is: the last ones that were read."""
+"""Rows that identify the place of a page: the last ones that were read."""
 
 TAIL_READS: Final = 3
 """Pages in a row that show nothing but the end of what was read: the list ends there, and the
@@ -202,7 +201,7 @@ class Reach:
             # It gives as many as it likes, and most likely counts its pages by that.
             self._stride = entries
         elif page.stride is not None and entries == page.size < page.stride:
-            # It does as it is told, after all.
+            # It does respect the requested size, after all.
             self._stride = None
         return PageToRead(page.number, page.size, self._stride if entries else page.stride)
 
@@ -390,7 +389,7 @@ class Reach:
             self.at_end = is_last or self._stalls >= MOST_STALLS
             self.doubtful |= self.at_end and not is_last
         if is_short and page.stride is None:
-            # The end, or all that it gives at once: what stands below tells.
+            # The end, or the most that it gives at once: the rows below decide.
             self._note_short(shown.entries)
         elif page.size >= self._most and not self._is_firm:
             self._most = min(PER_PAGE, 2 * self._most)

@@ -1,10 +1,9 @@
-"""Whom to ask for next, among those of whom neither a stream nor the list tells. Pure.
+"""Which workflow to poll next, among those that neither a stream nor the list shows. Pure.
 
-What has just changed may change again soon; what has stayed as it is for an hour will most likely
-stay so for a while. So each is due again after a part of the time for which it has not changed.
-Ids that nobody ever saw wait behind those that were seen: a crowd of wrong ones must not keep
-anybody from the news of a workflow that exists.
-Where more are due than may be asked for, all wait longer in the same proportion.
+A workflow that has just changed may change again soon; one that has not changed for an hour most
+likely will not soon. So each is due again after a fraction of the time since its last change. Ids
+that nobody ever saw wait behind those that were seen: many wrong ids must not delay the news of
+workflows that exist. If more are due than may be asked for, all wait longer in the same proportion.
 
 Times are seconds of one monotonic clock.
 """
@@ -38,7 +37,7 @@ class _Known:
     changed: float
     """When its status was seen to change; before that, when we first knew of it."""
     is_seen: bool
-    """Whether the service has ever told of it."""
+    """Whether the service has ever reported it."""
     asked: float = -inf
     """When it was asked for, whatever came of it."""
 
@@ -77,7 +76,7 @@ class PollOrder:
         return _told(workflow, known) + interval(now - known.changed)
 
     def asked(self, workflow_id: str, now: float) -> None:
-        """It was asked for: one that cannot be told of must not keep the others waiting."""
+        """It was asked for: one without an answer must not keep the others waiting."""
         known = self._known.get(workflow_id)
         if known is not None:
             known.asked = now

@@ -1,9 +1,8 @@
-"""Asks one by one for open workflows that neither a stream nor the list can tell of.
+"""Polls, one by one, open workflows that neither a stream nor the list shows.
 
-Those are ids that were configured or pushed, have no stream because there are more of them than
-streams, and belong to an account that is not listed or lie further back than its list is read.
-Mostly there is none; where there are hundreds, `poll_order.py` says whose turn it is, and the
-budget how fast it goes.
+Those are ids that were configured or pushed, have no stream because there are too many of them, and
+belong to an account that is not listed or are older than its lookback. Usually there is none. If
+there are hundreds, `poll_order.py` decides which is next, and the budget how fast.
 """
 
 import logging
@@ -65,7 +64,7 @@ class Poller(Worker):
         self._now = now
         self._every = every
         self._order = PollOrder()
-        # Those whose answer could not be read, such as one with a graph of many megabytes.
+        # Workflows whose answer could not be read, for example because its graph is too large.
         self._unreadable: set[str] = set()
 
     def due_at(self, workflow_id: str) -> float | None:
@@ -117,7 +116,7 @@ class Poller(Worker):
             raise
         finally:
             if by_stream and not told:
-                # The two ways take turns until one of them tells something.
+                # The two ways take turns until one of them gives an answer.
                 self._unreadable.discard(workflow_id)
 
     def _one_round(self) -> float:

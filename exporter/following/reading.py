@@ -1,4 +1,4 @@
-"""What the service says of one workflow, as observations: by its stream, or by itself."""
+"""Reads one workflow, by its stream or by a single answer, and makes observations of it."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -22,16 +22,16 @@ from exporter.interfaces.telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 TELL_SECONDS: Final = 20.0
-"""How long it may take until a snapshot that says what the last one did is told to the register."""
+"""How long a repeated snapshot may wait before it is reported to the register."""
 
 
 class StreamReading:
-    """Reads one open stream, and tells of its events. For one thread, and once.
+    """Reads one open stream, and reports its events. For one thread, and once.
 
     Args:
         stream: the one who opened it closes it.
         access: the account's way to the service, which knows the time there.
-        telemetry: is told of each event.
+        telemetry: gets each event.
         workflow_id: whose stream it is.
         now: both clocks.
     """
@@ -69,7 +69,7 @@ class StreamReading:
             yield from self.take(reading)
 
     def take(self, reading: SnapshotReading) -> Iterator[Observation | None]:
-        """What an event says, after what those before it said that was not told yet."""
+        """The observations of an event, after those of earlier events that are not reported yet."""
         account = self._account
         if isinstance(reading, MalformedReading):
             self.malformed += 1
@@ -119,7 +119,7 @@ class StreamReading:
         )
 
     def untold(self) -> Iterator[Observation]:
-        """That the last snapshot was seen again, where that was not told yet."""
+        """That the last snapshot was seen again, if that was not reported yet."""
         if self._seen_again is not None and self._last is not None:
             at, self._seen_again = self._seen_again, None
             self._told_at = at.monotonic

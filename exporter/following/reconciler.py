@@ -1,4 +1,4 @@
-"""Compares the service's own totals with what was counted, and has what is missing looked for."""
+"""Compares the service's own totals with what was counted, and searches for what is missing."""
 
 import logging
 from collections.abc import Callable
@@ -44,7 +44,7 @@ MOST_ROUNDS: Final = 10
 """A comparison that takes longer than so many intervals is dropped: the list is not read."""
 
 CLOCK_SECONDS: Final = 2.0
-"""The service tells its time in whole seconds, and the last of them maybe a second late."""
+"""The service gives its time in whole seconds, perhaps a second late."""
 
 MOST_ELSEWHERE: Final = 10_000
 """Workflows that are remembered for being on record under another status."""
@@ -406,7 +406,7 @@ class Reconciler:
                 shortfall.recovered += recovery == "recovered"
                 shortfall.missing -= 1
             elif recovery == "elsewhere" and workflow_id not in self._elsewhere:
-                # Counted by the end that was told first, and the service tells another one now.
+                # Counted by the end that was shown first, and the service shows another one now.
                 if len(self._elsewhere) < MOST_ELSEWHERE:
                     self._elsewhere.add(workflow_id)
                 self._raise_baseline(shortfall.status, 1)

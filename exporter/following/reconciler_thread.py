@@ -1,4 +1,4 @@
-"""Reconciles one account in a thread of its own."""
+"""Reconciles one account in its own thread."""
 
 from collections.abc import Callable
 from math import inf
@@ -48,7 +48,7 @@ class ReconcilerThread(Worker):
             retry=RetryPolicy((max(1.0, pace.page),)),
             account=access.account,
         )
-        # With turns, sizes and numbers of its own: nothing that it tries disturbs the lister.
+        # With its own permits, page sizes and page numbers, so it cannot disturb the lister.
         lists = ListPages(
             access,
             telemetry,

@@ -1,18 +1,18 @@
-"""Whether the service has ended workflows that were never counted, and which page to look at. Pure.
+"""Whether the service has ended workflows that were never counted, and which page to read. Pure.
 
-For a final status the service tells a total T: how many workflows it has in it now. The ledger
-tells E: how many outcomes it ever counted in it. What is in T and not in E is the baseline B:
-what was over before anything counted. An end adds one to T and to E. A workflow that is deleted,
-or runs again, takes one from T alone, so T - E falls and B follows it down. T - E rises for one
-reason only: an outcome that was not counted. (Or for a workflow that was hidden and shows again:
-then the whole list is read, all of it is known, and B is put right.)
+For a final status the service gives a total T: how many workflows it has in it now. The ledger
+has E: how many outcomes it ever counted in it. What is in T and not in E is the baseline B:
+what was over before anything was counted. An end adds one to T and to E. A workflow that is
+deleted, or runs again, takes one from T alone, so T - E falls and B follows it down. T - E rises
+for one reason only: an outcome that was not counted. (Or because a hidden workflow appears again:
+then the whole list is read, all of it is known, and B is corrected.)
 
-No clock stands still meanwhile: an outcome is counted a while after the service has it in its
-total, and that total may itself be a while old. So E is read twice, long enough before the request
-and long enough after its answer. T - E was no more than T less the first, and no less than T less
-the second. B only follows the former, a difference only shows by the latter, and either only where
-two comparisons in a row agree. What is under way can hide a difference on a busy account; it can
-never make one.
+The two numbers are not from the same moment: an outcome is counted some time after the service has
+it in its total, and that total may itself be old. So E is read twice, long enough before the
+request and long enough after its answer. T - E was at most T less the first, and at least T less
+the second. B only follows the former, a difference is only shown by the latter, and both only if
+two comparisons in a row agree. Outcomes that are not counted yet can hide a difference on a busy
+account; they never create one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,13 +33,13 @@ DOCUMENTED: Final = (*SHOWN, Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 """The statuses for which the service documents a filter."""
 
 PASSES: Final = 2
-"""So many complete passes over the list after a total was told, the last of them began after it."""
+"""Complete passes over the list after which every earlier end was read: the last began after it."""
 
 FIRST_SECONDS: Final = 3600.0
 """For so long after its line an account is taken for one that is followed for the first time."""
 
 UNEXPLAINED_SECONDS: Final = 3600.0
-"""A difference that is older than this is told as one that cannot be explained."""
+"""A difference that is older than this is reported as one that cannot be explained."""
 
 MOST_PROVEN: Final = 100_000
 """Rows of a list that are remembered while it is read, so that it is known to be read whole. Of a
@@ -143,7 +143,7 @@ class ListWalk:
         self.broken_off = False
         """Whether it is over because a page of it could not be had."""
         self.unreadable = 0
-        """Rows that could not be read, or whose fate could not be told."""
+        """Rows that could not be read, or about which nothing could be decided."""
         self.passed_over: set[str] = set()
         """Rows that ended too late to be among those that are looked for, by their stamps."""
         self._is_first = True
@@ -225,7 +225,7 @@ class Shortfall:
     passed_over: frozenset[str] | None = None
     """What the last reading did not look at, if it was whole; None: it was not."""
     is_told: bool = False
-    """Whether somebody was told that it cannot be explained."""
+    """Whether it was logged that it cannot be explained."""
 
     def note(self, missing: int, ended_by: float, now: float) -> None:
         """The next comparison says so many. More than before: the list has something new."""

@@ -1,7 +1,7 @@
-"""What the service refuses to tell of single ids, and what becomes of them.
+"""Refusals of single ids by the service, and their consequences.
 
-Everyone who asks for a single id judges its refusals here: the rule is in `ending.py`, and what
-it needs to know of earlier refusals is shared by streams, polls and looks.
+Every request about a single id reports its refusals here. The rule is in `ending.py`; earlier
+refusals are shared by streams, polls and checks.
 """
 
 import threading
@@ -19,7 +19,7 @@ from exporter.following.ending import (
     refused_again,
     refused_because,
 )
-from exporter.interfaces.observations import GivenUp, Moment, WorkflowRegister
+from exporter.interfaces.observations import Moment, Removed, WorkflowRegister
 
 PRUNE_AT: Final = 1000
 """From so many records on, those of ids that are not open any more are dropped."""
@@ -86,7 +86,7 @@ class Refusals:
         )
         if then.drop_reason is not None:
             self.told(workflow_id)
-            register.give_up(GivenUp(account, workflow_id, then.drop_reason, now))
+            register.drop(Removed(account, workflow_id, then.drop_reason, now))
         self._prune(lambda known: register.is_open(account, known))
         return then
 

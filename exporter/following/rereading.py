@@ -1,4 +1,4 @@
-"""Has the ledger look again at rows of the list, for what was missed when they were read first."""
+"""Passes rows of the list to the ledger again, to find what was missed at their first reading."""
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -40,7 +40,7 @@ class StatusLists(Protocol):
         """The service's."""
 
     def service_wall(self) -> float:
-        """Unix seconds by that clock where it tells the time, else by our own."""
+        """Unix seconds by that clock if it is known, otherwise by our own."""
 
     def total(self, status: str) -> WorkflowPage:
         """One row of the list of one status, and how many it has.
@@ -77,7 +77,7 @@ def reread(  # noqa: PLR0913 - all but two by name
     """Have the ledger look at the rows of a page that can tell of something missed.
 
     Args:
-        walk: the reading that the page belongs to; it is told what was not looked at.
+        walk: the reading that the page belongs to; rows that were skipped are added to it.
         rows: of the page.
         account: its configured name.
         books: takes the rows.

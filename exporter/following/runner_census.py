@@ -70,7 +70,7 @@ def take_census(
         runners: of all pages.
         at: monotonic seconds.
         wall: Unix seconds.
-        tags: which tags are told apart; None: none is counted.
+        tags: the tags that are counted; None: none.
     """
     each = _each_once(runners)
     by_status = Counter(dict.fromkeys(DOCUMENTED, 0))
@@ -78,7 +78,7 @@ def take_census(
     if tags is None:
         return RunnerCensus(at, wall, by_status)
     tags.admit(tag for runner in each for tag in runner.tags)
-    # A tag whose last runner is gone stands at 0: an absent series would raise no alert.
+    # A tag whose last runner is gone shows 0: an absent series would raise no alert.
     by_tag = Counter({(tag, status): 0 for tag in tags.known() for status in DOCUMENTED})
     for runner in each:
         status = _shown_status(runner)

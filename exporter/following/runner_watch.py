@@ -1,4 +1,4 @@
-"""Reads one account's runners every so often, after all else that the budget must carry."""
+"""Reads one account's runners at an interval, with low priority in the budget."""
 
 import logging
 from collections.abc import Callable
@@ -39,7 +39,7 @@ class RunnerTerms:
     interval: float
     """Seconds from one reading to the next."""
     tags: int | None
-    """How many tags are told apart; None: none is counted."""
+    """How many distinct tags are counted; None: none."""
 
 
 class RunnerWatch(Worker):

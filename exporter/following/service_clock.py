@@ -1,4 +1,4 @@
-"""The service's clock, as its answers tell it: by their Date header, or else by their stamps."""
+"""The service's clock, taken from its answers: from their Date header or their stamps."""
 
 from typing import Final
 
@@ -20,7 +20,7 @@ class ServiceClock:
         self._passed: float | None = None
 
     def note(self, shown: WorkflowPage, at: Moment) -> None:
-        """Take what a page tells of the time."""
+        """Take the time from a page."""
         if shown.service_time is not None:
             self._told = shown.service_time - at.monotonic
         newest = newest_stamps(shown.workflows, self.latest(at))[: ODD_STAMPS + 1]
@@ -29,11 +29,11 @@ class ServiceClock:
             self._passed = passed if self._passed is None else max(self._passed, passed)
 
     def told(self, at: Moment) -> float | None:
-        """The time now (Unix seconds), where the service tells it; to the second."""
+        """The time now (Unix seconds), if the service gives it; to the second."""
         return None if self._told is None else self._told + at.monotonic
 
     def at_least(self, at: Moment) -> float | None:
-        """A time (Unix seconds) that has come by now; None where nothing tells it."""
+        """A time (Unix seconds) that is certainly past; None if nothing shows one."""
         told = self.told(at)
         if told is not None:
             return told

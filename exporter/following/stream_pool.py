@@ -1,7 +1,7 @@
-"""Who gets how many of the streams that the process' descriptors allow.
+"""How the streams that the process' descriptors allow are divided among accounts.
 
-All accounts share them: what one does not need, others may use, and each gets its even part as soon
-as it needs it.
+All accounts share them: streams that one does not need can be used by others, and each gets its
+equal part as soon as it needs it.
 """
 
 import threading

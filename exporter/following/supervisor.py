@@ -1,4 +1,4 @@
-"""Decides, for one account, who has a stream, and starts and stops the followers."""
+"""Decides which workflows of one account have a stream, and starts and stops the followers."""
 
 import logging
 import threading
@@ -9,7 +9,7 @@ from exporter.budget.sliding_window import Priority
 from exporter.following.access import AccountAccess
 from exporter.following.asking import Asking
 from exporter.following.choosing import StreamCapacity, choose_streams, priority_of, rest_of
-from exporter.following.collecting import CAUSE_SECONDS, DebtCollector
+from exporter.following.collecting import CAUSE_SECONDS, PendingCollector
 from exporter.following.follower import Follower
 from exporter.following.loop import StreamLoop, opening_threads
 from exporter.following.stream_pool import StreamPool
@@ -21,7 +21,7 @@ from exporter.worker import Worker
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 1.0
-"""How often it looks again when nothing has told it to."""
+"""How often it checks without being woken."""
 
 SETTLE_SECONDS: Final = 0.2
 """After something changed, how long it waits for more of the same before it looks."""
@@ -107,7 +107,7 @@ class Supervisor:
         """Streams that are held back, since no thread can be started for them."""
         self._followers: dict[str, Follower] = {}
         self._settled_since: dict[str, float] = {}
-        self._debts = DebtCollector(
+        self._debts = PendingCollector(
             Asking(access, register, telemetry, now),
             register,
             now=now,
@@ -227,7 +227,7 @@ class Supervisor:
         self.beyond = rest_of(here, current.union(chosen[:affordable]) - late)
         with self._lock:
             followed = set(self._followers)
-        # The stream that tells the end most likely tells the cause.
+        # The stream that shows the end most likely shows the cause.
         self._debts.collect(followed.union(elsewhere))
 
     def _all_have_theirs(
@@ -312,7 +312,7 @@ class Supervisor:
                 return True
             if (
                 self._worker.is_stopping
-                # Those that were told to end still hold a stream for a moment.
+                # Followers that were asked to stop still hold a stream for a moment.
                 or len(self._followers) >= at_most
             ):
                 return True

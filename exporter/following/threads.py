@@ -1,4 +1,4 @@
-"""Threads for calls that block: as many as are needed at once, and none when nothing is asked."""
+"""Threads for blocking calls: as many as are needed at once, and none while there are no calls."""
 
 import threading
 from collections import deque
@@ -109,7 +109,7 @@ def _work(future: Future[_T], call: Callable[[], _T]) -> None:
         return
     try:
         result = call()
-    except BaseException as error:  # noqa: BLE001 - it is for the one who asked
+    except BaseException as error:  # noqa: BLE001 - it belongs to the caller
         future.set_exception(error)
     else:
         future.set_result(result)

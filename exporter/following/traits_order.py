@@ -1,6 +1,6 @@
-"""When whose name and tags are asked for. Pure.
+"""Which workflow's name and tags to ask for next, and when. Pure.
 
-The list tells both within seconds, where it shows a workflow at all: an account that is listed
+The list shows both within seconds, if it shows a workflow at all: an account that is listed
 waits for that. Times are seconds of one monotonic clock.
 """
 

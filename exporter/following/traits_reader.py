@@ -1,8 +1,8 @@
-"""Asks for the name and the tags of workflows of which only a stream has told.
+"""Asks for the name and the tags of workflows that only a stream has reported.
 
-They decide the slices under which a workflow is counted. Each takes one `GET /v1/workflow/{id}`, in
-what the request budget has to spare. Most of the time there is nobody to ask for: the list tells
-both along with everything else.
+They decide the slices under which a workflow is counted. Each takes one `GET /v1/workflow/{id}`,
+from what the request budget has to spare. Usually there is nothing to ask for, because the list
+shows both along with everything else.
 """
 
 import logging

@@ -1,1 +1,1 @@
-"""What has happened to each workflow, and how the accounts are: for people and programs to read."""
+"""The history of each workflow and the state of the accounts, for people and programs to read."""

@@ -1,4 +1,4 @@
-"""What is open and has ended recently by each value of a slice. Pure."""
+"""Open and recently ended workflows by each value of a slice. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,7 +1,7 @@
-"""The history: what the ledger takes and how streams end, remembered within bounds.
+"""The history: what the ledger has accepted and how streams ended, stored within bounds.
 
-Those who count only put aside what they have taken (`note`, `stream_ended`). Anyone who keeps the
-ledger, or reads, has it worked off (`digest`), and gives the ledger what is to be kept of it.
+The counting parts only queue entries (`note`, `stream_ended`). Writing the ledger, or reading,
+processes the queue (`digest`), and gives the ledger the part that it must store.
 """
 
 import logging
@@ -116,7 +116,7 @@ class History:
         except (ValueError, TypeError, LookupError):
             self._pending[key] = None
 
-    # What those who count call ----------------------------------------------------------------
+    # Called by the counting parts ------------------------------------------------------------
 
     def note(self, taken: Taken) -> None:
         """The ledger has taken this. Never waits."""
@@ -128,7 +128,7 @@ class History:
         """A stream is over after so long, or could not be opened (None). Never waits."""
         self._inbox.append(((account, workflow_id), self._now().wall, reason, seconds))
 
-    # What those who keep the ledger call ------------------------------------------------------
+    # Called while the ledger is written -------------------------------------------------------
 
     def digest(self, accounts: Iterable[str] = ()) -> None:
         """Work off what was put aside. Minutes of these accounts are known, be they empty."""
@@ -153,7 +153,7 @@ class History:
                 else:
                     key, at, reason, seconds = told
                     self._note_stream(key, at, reason, seconds)
-            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the keeping
+            except Exception as error:  # noqa: BLE001 - a bug must not end the writing
                 log.error(  # noqa: TRY400 - a traceback shows values as well
                     "recording the history failed", extra={"error": type(error).__name__}
                 )
@@ -257,7 +257,7 @@ class History:
         self._pending[key[0], _STORY, story.number] = None
         story.number = 0
 
-    # What those who read call -----------------------------------------------------------------
+    # Called by readers ------------------------------------------------------------------------
 
     def closed(self) -> list[Story]:
         """Those that have ended. Not to be changed."""

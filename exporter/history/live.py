@@ -1,4 +1,4 @@
-"""What the pages, the JSON interface and `status` show, of a running exporter."""
+"""The state of a running exporter, for the pages, the JSON interface and `status`."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -186,7 +186,7 @@ class LiveViews:
         if query.phase == "settled":
             return closed_table(self._closed(), query, now.wall, self._ledger.slice_defaults())
         plans = {name: account.plan for name, account in self._sources.accounts().items()}
-        # Of an account that another replica may count by now nothing is told.
+        # Nothing is shown of an account that another replica may count by now.
         known = [w for w in self._ledger.glance().open_workflows if w.account in plans]
         return open_table(known, query, plans, now, self._ledger.slice_defaults())
 
@@ -260,7 +260,7 @@ def _why_not(known: Workflow, story: Story) -> str:
 
 
 def _story_of(known: Workflow, line: float | None) -> Story:
-    """What its row in the ledger tells, where no more is remembered."""
+    """What its row in the ledger says, if nothing else is remembered."""
     story = Story(known.account, known.workflow_id)
     story.note_row(known, ended_before=line)
     text = f"Found in {words.SOURCES[known.source]}."

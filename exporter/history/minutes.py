@@ -1,6 +1,6 @@
 """The last hour, minute by minute: outcomes, starts, and what failed. Pure, and bounded.
 
-Of times to start a minute keeps how many fell into steps of a logarithmic scale, 19 % apart.
+A minute stores its times to start as counts per step of a logarithmic scale, 19 % apart.
 """
 
 from collections import Counter
@@ -21,10 +21,10 @@ BUCKETS: Final = 60
 """An hour."""
 
 MOST_CAUSES: Final = 100
-"""Causes that a minute tells apart; more are `other`."""
+"""Distinct causes in one minute; more are `other`."""
 
 MOST_SLICES: Final = 500
-"""Values of slices that a minute tells apart; more are `other`."""
+"""Distinct values of slices in one minute; more are `other`."""
 
 FAILED: Final = frozenset({"failed", "invalid"})
 
@@ -161,7 +161,7 @@ def _failures(known: Iterable[Minute], ended: int) -> tuple[Failures, ...]:
             node_type=node,
             exception_type=exception,
             count=count,
-            # A cause may be told minutes after its outcome was counted.
+            # A cause may become known minutes after its outcome was counted.
             share=min(1.0, count / ended) if ended else 1.0,
             latest_workflow_id=latest or None,
         )

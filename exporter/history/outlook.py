@@ -1,4 +1,4 @@
-"""What the exporter will do next about one workflow, and when, in words for people. Pure.
+"""What the exporter will do next about one workflow, and when, in words. Pure.
 
 Times are seconds of one monotonic clock.
 """

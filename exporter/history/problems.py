@@ -1,4 +1,4 @@
-"""What is wrong now, in words, most urgent first. Pure."""
+"""The current problems, in words, most urgent first. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -46,7 +46,7 @@ class AccountState:
     advice: str
     """What to do while it is down."""
     is_blind: bool
-    """It has been down for long enough to withdraw what is shown."""
+    """It has been down for so long that its live values are no longer shown."""
     progress_at: float
     """When something last started or ended, or the exporter began to look; Unix seconds."""
     share: int
@@ -123,7 +123,7 @@ def _of_account(state: AccountState, now: float) -> Iterator[Problem]:
             name,
             f"{words.times(state.open_limit, 'workflow')} "
             f"{'is' if state.open_limit == 1 else 'are'} open, which is the limit: others "
-            "are taken up once there is room.",
+            "are followed once there is room.",
             "Raise max_open_workflows, or name fewer ids.",
         )
     yield from _of_workflows(state, now)

@@ -1,4 +1,4 @@
-"""What is remembered of one workflow, and the rules by which it grows. Pure."""
+"""The history of one workflow, and the rules by which it grows. Pure."""
 
 from dataclasses import dataclass, field
 from math import inf
@@ -41,7 +41,7 @@ Via = Literal["stream", "list", "poll", ""]
 
 VIAS: Final[dict[str, Via]] = {"stream": "stream", "listing": "list", "detail": "poll"}
 
-_WAITS_FOR_LIST: Final = "Its stream shows it as over: only the list tells whether it counts."
+_WAITS_FOR_LIST: Final = "Its stream shows it as over: only the list can show whether it counts."
 
 
 @dataclass(slots=True)
@@ -220,7 +220,7 @@ class Story:
                 self.node_type, self.exception_type = words.name(node), words.name(exception)
                 text = f"Failed in {self.node_type} with {self.exception_type}."
                 if node is None and exception is None:
-                    text = "No cause was told: it counts as unknown."
+                    text = "No cause is known: it counts as unknown."
                 self._add(at, "cause", text, via)
             case OutputsMade(count):
                 self._add(at, "changed", f"It made {words.times(count, 'output')}.", via)
@@ -267,7 +267,7 @@ class Story:
         """
         self._copy(known)
         if known.phase == "dropped":
-            self.not_counted = "It was given up; the log says why."
+            self.not_counted = "It was dropped; the log says why."
         elif known.phase == "settled" and known.ended_at is not None:
             if ended_before is not None and known.ended_at <= ended_before:
                 self.not_counted = words.NOT_COUNTED["before_line"]

@@ -1,4 +1,4 @@
-"""Which workflows a table shows, in which order, and which page of it. Pure."""
+"""The rows of a table: filter, order and page. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -160,7 +160,7 @@ class _Pages:
     ) -> list[_T]:
         """This page's rows; those without a value stand last, whichever way it goes."""
         # Sorting is stable: what is equal goes by its id, so that no page shows a row twice. Each
-        # is asked for its value once: that may change meanwhile.
+        # is asked for its value once: it may change during the sort.
         keyed = [(key(row), row) for row in sorted(rows, key=name)]
         known = [(value, row) for value, row in keyed if value is not None]
         known.sort(key=itemgetter(0), reverse=self.query.descending)

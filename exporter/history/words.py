@@ -1,6 +1,6 @@
-"""What happened, in short sentences of our own words. Pure.
+"""What happened, in our own short sentences. Pure.
 
-Nothing of the service's gets in but cleaned names of statuses, nodes and exceptions.
+The only text from the service is cleaned names of statuses, nodes and exceptions.
 """
 
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ NOT_COUNTED: Final[Mapping[NotCounted, str]] = {
     "before_line": "It had ended before the exporter first looked at this account.",
     "no_line": "It was over before the exporter had read the account's list for the first time.",
     "pruned": "It is older than what the ledger keeps, and may have been counted then.",
-    "untold": "The service told neither when it was created nor when it ended, so it is taken for "
+    "untold": "The service gave neither its creation nor its end, so it is assumed to be "
     "an old one.",
 }
 DROPPED: Final[Mapping[DropReason, str]] = {
     "not_found": "The service does not know it (404): deleted, another account's, or never there.",
     "malformed": "The service takes its id for malformed (400).",
     "forbidden": "The service forbids to read it (403).",
-    "expired": "Nobody told anything of it for as long as the listing looks back.",
+    "expired": "There was no news of it for as long as the listing looks back.",
     "withdrawn": "Its source no longer names it.",
 }
 RAN_AGAIN_WRONG: Final = "That it ran again was wrong: the service shows the end of the run before."

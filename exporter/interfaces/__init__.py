@@ -1,5 +1,5 @@
-"""The interfaces between the parts. Read these first: who tells whom what.
+"""The interfaces between the parts. Read these first: they show what each part gives the others.
 
-What was observed and who takes it (`observations`), what those who ask tell of themselves
-(`telemetry`), and what the pages show (`views`).
+`observations`: what was observed and who accepts it; `telemetry`: what the parts that send requests
+report about themselves; `views`: what the pages show.
 """

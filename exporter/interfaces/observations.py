@@ -1,6 +1,6 @@
-"""What flows from those who ask the service to those who count: observations, and nothing else.
+"""What the parts that ask the service pass to the part that counts: observations, and nothing else.
 
-The followers and the lister make these, the ledger takes them. Neither knows the other.
+The followers and the lister make them, the ledger accepts them. Neither knows the other.
 """
 
 from collections.abc import Iterable
@@ -16,10 +16,10 @@ Source = Literal[NamedBy, "listing", "pushed"]
 """Where an id came from."""
 
 Via = Literal["stream", "listing", "detail"]
-"""How an observation was made. A stream tells causes and outputs, the list does not."""
+"""How an observation was made. A stream shows causes and outputs, the list does not."""
 
 DropReason = Literal["not_found", "malformed", "forbidden", "expired", "withdrawn"]
-"""Why a workflow was given up unsettled."""
+"""Why a workflow was dropped before its outcome was known."""
 
 Recovery = Literal["recovered", "counted", "known", "elsewhere", "old", "open", "untold"]
 """What became of a row that was looked at again because something may have been missed.
@@ -27,7 +27,7 @@ Recovery = Literal["recovered", "counted", "known", "elsewhere", "old", "open", 
 - `recovered`: its outcome is counted now, and nobody was going to find it;
 - `counted`: its outcome is counted now; it was open, so it would have been found;
 - `known`: it is on record as over, in this status;
-- `elsewhere`: it is on record as over, in another status than the service tells now;
+- `elsewhere`: it is recorded with another final status than the service shows now;
 - `old`: it was over before anything counted, and nothing is kept of it;
 - `open`: it is not over;
 - `untold`: the store cannot be read, so nobody knows.
@@ -74,7 +74,7 @@ def known_status(text: str) -> Status | None:
 
 
 class TrackError(Exception):
-    """Whether an id is known already cannot be told now; try again later."""
+    """It is not known at the moment whether an id is new; try again later."""
 
 
 class NoRoomError(TrackError):
@@ -98,9 +98,9 @@ class Traits:
     """What a workflow's slices are derived from, cleaned. Never kept."""
 
     name: str | None = field(default=None, repr=False)
-    """Empty where it has none; None: not told."""
+    """Empty if it has none; None: not given."""
     tags: tuple[str, ...] | None = None
-    """None: not told."""
+    """None: not given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +127,14 @@ class Observation:
     first_look: bool = False
     """Whether this is from the account's very first look, ever: what it shows as over, was."""
     service_wall: float | None = None
-    """The service's clock when it said this, where it tells the time; Unix seconds."""
+    """The service's clock at this answer, if it was given; Unix seconds."""
     created_no_earlier: float | None = None
     """Where `created_at` is missing: the list is newest first, so it was created no earlier than
     the next row below that has a stamp; Unix seconds."""
     cause_unreadable: bool = False
     """Whether a cause was there and could not be read: another way may tell it."""
     traits: Traits | None = None
-    """Name and tags, where this way of asking tells them: a stream does not."""
+    """Name and tags, if the answer has them: a stream does not."""
 
     @property
     def said_at(self) -> float:
@@ -166,7 +166,7 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True)
-class TakenUp:
+class Tracked:
     """A source named this id: follow it from now on."""
 
     account: str
@@ -174,13 +174,13 @@ class TakenUp:
     source: Source
     at: Moment
     again: bool = False
-    """Whether it is named now and was not before: one that was given up gets another try."""
+    """Whether it is named now and was not before: a dropped one gets another try."""
     traits: Traits | None = None
-    """Name and tags, where the source tells them."""
+    """Name and tags, if the source gives them."""
 
 
 @dataclass(frozen=True, slots=True)
-class GivenUp:
+class Removed:
     """Nothing more will be learnt of this id; it never settled."""
 
     account: str
@@ -210,7 +210,7 @@ class OpenWorkflow(Protocol):
 
     @property
     def created_at(self) -> float | None:
-        """When it was created, Unix seconds, where the list told."""
+        """When it was created, Unix seconds, if the list has shown it."""
 
     @property
     def first_seen(self) -> Moment:
@@ -218,13 +218,13 @@ class OpenWorkflow(Protocol):
 
     @property
     def last_seen(self) -> Moment | None:
-        """When the service last told anything of it; None before the first observation."""
+        """When the service last gave news of it; None before the first observation."""
 
 
 class WorkflowRegister(Protocol):
     """The ledger, as those see it who ask the service."""
 
-    def take_up(self, taken: TakenUp) -> bool:
+    def track(self, taken: Tracked) -> bool:
         """Begin to keep an id; False when it was known already.
 
         Raises:
@@ -234,10 +234,10 @@ class WorkflowRegister(Protocol):
     def observe(self, observation: Observation) -> bool:
         """Take what was seen; True while the workflow is open or owes its cause."""
 
-    def give_up(self, given: GivenUp) -> None:
+    def drop(self, given: Removed) -> None:
         """Drop an id that cannot be followed."""
 
-    def withdraw(self, withdrawn: GivenUp) -> None:
+    def untrack(self, withdrawn: Removed) -> None:
         """Its source no longer names this id."""
 
     def draw_line(self, account: str, wall: float, shown: Iterable[Observation] = ()) -> bool:
@@ -273,8 +273,8 @@ class WorkflowRegister(Protocol):
     def created_after(self, account: str, created_at: float) -> int:
         """How many of the account's workflows are known to be younger (Unix seconds)."""
 
-    def list_frontier(self, account: str) -> float | None:
+    def list_watermark(self, account: str) -> float | None:
         """The list was read whole down to this creation time (Unix seconds); None: never yet."""
 
-    def advance_list_frontier(self, account: str, created_at: float) -> None:
+    def advance_list_watermark(self, account: str, created_at: float) -> None:
         """The list was now read whole for all that was created up to this time."""

@@ -1,4 +1,4 @@
-"""What those who ask the service tell of themselves, without knowing who counts it."""
+"""What the parts that send requests report about themselves, without knowing who counts it."""
 
 from typing import Literal, Protocol
 

@@ -1,7 +1,8 @@
-"""What the pages, the JSON interface and `status` show. One shape for all three.
+"""The data of the pages, the JSON interface and `status`, in one form for all three.
 
-Who fills these (`exporter/history/`) knows nothing of HTML, and who renders them
-(`exporter/web/`) knows nothing of the ledger. All stamps are Unix seconds, all spans are seconds.
+The part that fills these (`exporter/history/`) knows nothing of HTML, and the part that renders
+them (`exporter/web/`) knows nothing of the ledger. All stamps are Unix seconds, all spans are
+seconds.
 """
 
 from collections.abc import Mapping

@@ -1,1 +1,1 @@
-"""What has been counted: pure rules, running totals, and where both are kept."""
+"""What has been counted: pure rules, running totals, and the stores of both."""

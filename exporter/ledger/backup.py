@@ -1,8 +1,8 @@
-"""A copy of the ledger, as it is at one instant, while another process writes it.
+"""A consistent copy of the ledger, while another process writes it.
 
-That process holds SQLite's lock for as long as it lives, so no second one can open the file. But
-what it has written is complete at any time, as it would be after a `kill -9`: the file with its
-log, both of one round of the log. Those are copied, and SQLite makes one file of them.
+That process holds SQLite's lock as long as it runs, so no other one can open the file. But what it
+has written is complete at any time, as after a `kill -9`: the file with its log, both from one
+round of the log. Those are copied, and SQLite makes one file of them.
 """
 
 import os

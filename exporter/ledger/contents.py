@@ -1,6 +1,6 @@
 """What a process reads from the ledger's tables at its start, and what it writes to them.
 
-Nothing is believed that does not prove itself: a row by its checksum, a table by its seal.
+Everything is verified before it is used: a row by its checksum, a table by its seal.
 """
 
 import sqlite3
@@ -173,7 +173,7 @@ class _Reader:
 
     def closed(self, unsettled_open: int) -> tuple[int, dict[str, float]]:
         """How many workflows are closed, and each account's latest end."""
-        # Counting a whole table reads its smallest index and looks at no row.
+        # Counting a whole table reads only its smallest index, no rows.
         counted = list(self._rows("workflows", "SELECT count(*) FROM workflows"))
         workflows = counted[0][0] if counted else 0
         if counted and self._seal is not None:
@@ -242,7 +242,7 @@ class _Reader:
 
 
 def _series(row: Row) -> str:
-    """A series, as far as its row tells."""
+    """The name of a series, as far as its row is readable."""
     name, labels = (str(value).encode("ascii", "replace").decode() for value in row[:2])
     return f"{name[:40]} {labels[:200]}"
 

@@ -1,4 +1,4 @@
-"""Which outcomes are ours to count: those since the first start, and none a second time. Pure."""
+"""Which outcomes are counted: those since the first start, and none twice. Pure."""
 
 from dataclasses import dataclass
 from math import inf
@@ -34,7 +34,7 @@ NotCounted = Literal["first_look", "before_line", "no_line", "pruned", "untold"]
 - `before_line`: by its stamps it had ended by then;
 - `no_line`: nobody knew yet when that was;
 - `pruned`: it may have been counted long ago, by a row that is gone;
-- `untold`: no stamp tells when it was created or ended.
+- `untold`: no stamp shows when it was created or ended.
 """
 
 
@@ -75,7 +75,7 @@ def why_not_counted(
 def must_wait_for_list(workflow: Workflow, seen: Observation, rules: CountingRules) -> bool:
     """Whether only the list can tell if an end is ours to count, and is about to.
 
-    A stream tells no creation, and its stamp of the end may be missing, or be by the clock of a
+    A stream shows no creation, and its stamp of the end may be missing, or be by the clock of a
     runner that is slow by some minutes.
     """
     return (
@@ -108,7 +108,7 @@ def _is_after_line(created: float | None, seen: Observation, line: float) -> boo
 
 
 def _may_be_after(stamp: float, line: float) -> bool:
-    """Whether a stamp may be from after the line: told to the second, it is up to one too early.
+    """Whether a stamp may be after the cutoff: with seconds only, it is up to one second too early.
 
     What was over at the first look is known from there, whatever its stamps. Where the line is the
     newest stamp that the service gave, a stamp to the millisecond that equals it has drawn it.

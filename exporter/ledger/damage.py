@@ -1,4 +1,4 @@
-"""What is damage to the ledger's file, and what is a failure that passes."""
+"""Distinguishes damage of the ledger's file from temporary failures."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ _DAMAGE: Final = (
     sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_NOTADB,
     sqlite3.SQLITE_FORMAT,
-    # A length that no row of ours has.
+    # A length that none of our rows has.
     sqlite3.SQLITE_TOOBIG,
 )
 _PASSING: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_NOMEM)

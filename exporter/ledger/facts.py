@@ -1,4 +1,4 @@
-"""What the tracker concludes. Each fact is counted once; nothing else ever changes a total."""
+"""The conclusions of the tracker. Each fact is counted once; nothing else ever changes a total."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -10,7 +10,7 @@ IgnoreReason = Literal["duplicate", "late", "unknown_status", "anomalous_duratio
 
 @dataclass(frozen=True, slots=True)
 class Discovered:
-    """A workflow was taken up."""
+    """A workflow is followed from now on."""
 
     source: Source
 
@@ -70,7 +70,7 @@ class OutputsMade:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """It was given up unsettled."""
+    """It was dropped before its outcome was known."""
 
     reason: DropReason
 

@@ -1,4 +1,4 @@
-"""The ledger's file: locked, opened, migrated, set aside when damaged, started over."""
+"""The ledger's file: locked, opened, migrated, set aside when damaged, and created again."""
 
 import logging
 import os
@@ -94,7 +94,7 @@ class LedgerFile:
         # The last call failed: the connection may never work again, or not be to blame.
         self._is_suspect = False
         self._is_synced = True
-        # Some file systems may not allow one: then each transaction waits for the disk by itself.
+        # Some file systems may not allow one: then each transaction waits for the disk separately.
         self._has_log = True
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -175,7 +175,7 @@ class LedgerFile:
             except sqlite3.Error as error:
                 log.debug("rolling back failed", extra={"reason": str(error)})
                 return
-        # A commit that failed may have been taken all the same.
+        # A commit that reported a failure may still have been made.
         with suppress(sqlite3.Error, DamagedError), reading():
             self.seal = read_seal(database)
 
@@ -240,7 +240,7 @@ class LedgerFile:
         return OpenLedgerError(f"cannot use {self._folder}: {error.strerror}")
 
     def _check_first(self) -> None:
-        """A start is the first one where nothing tells of an earlier."""
+        """A start is the first one if nothing shows an earlier one."""
         earlier = None if self.path.exists() else self._witness.earlier_life(FILE_NAME)
         if earlier is not None:
             raise DamagedError(f"it is not there, and {earlier} is")
@@ -267,7 +267,7 @@ class LedgerFile:
         database = connect(self.path, BUSY_SECONDS)
         try:
             with reading():
-                # Nobody else may write, so no memory need be shared, nor looked at for changes.
+                # No other process may write, so no shared memory is needed.
                 database.execute("PRAGMA locking_mode = EXCLUSIVE")
                 mode = database.execute("PRAGMA journal_mode = WAL").fetchone()[0]
                 # Safe against the end of the process at any moment; `sync` is for the power.
@@ -393,7 +393,7 @@ class LedgerFile:
 
         Raises:
             _GoneError: it is not the one that was open before.
-            OSError: that cannot be told.
+            OSError: that cannot be determined.
         """
         try:
             inode = self._inode_now()

@@ -1,8 +1,8 @@
-"""What each total is counted by: the one place that says so, for counting, storing and showing.
+"""The labels of each total: the only definition, for counting, storing and showing.
 
-A series is known by the names of its labels. The ledger keeps their values alone, in the order of
-these forms, the account before them and the slices behind them; nothing else knows that order. The
-form of a total that was released is never changed: `exporter.ledger.words` holds on to it.
+A series is identified by the names of its labels. The ledger stores only their values, in the order
+of these forms, with the account before them and the slices after them; no other part knows that
+order. The form of a released total never changes: `exporter.ledger.words` relies on it.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
 """The history's rows in the ledger's file. They are for people: no count depends on them.
 
-So they are not in the seal. A row that is damaged is left out, and the ledger is none the worse.
+So they are not in the seal. A damaged row is left out, and the ledger is not affected.
 """
 
 import sqlite3

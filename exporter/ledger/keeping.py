@@ -1,4 +1,4 @@
-"""How the ledger's memory gets into the store, and what becomes of it while the store fails."""
+"""Writes the ledger's memory to the store, and handles a store that fails."""
 
 import logging
 import threading
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 class Keeping:
     """Has the store keep what has changed in memory, and tries again where it could not.
 
-    A failure loses nothing: it is counted, told of once, and its batch goes back into memory.
+    A failure loses nothing: it is counted, logged once, and its batch goes back into memory.
 
     Args:
         store: what nobody else uses from now on.
@@ -89,19 +89,19 @@ class Keeping:
                     self._note_failure(error)
         return None
 
-    def forget_ended_before(self, account: str, ended_at: float) -> None:
+    def prune_ended_before(self, account: str, ended_at: float) -> None:
         """Drop closed workflows that ended before this (Unix seconds), unless the store fails."""
         with self.turn:
             if not self._flush():
                 return
             try:
-                forgotten = self._store.forget_ended_before(account, ended_at)
+                forgotten = self._store.prune_ended_before(account, ended_at)
             except StoreError as error:
                 self._note_failure(error)
                 return
             if forgotten.rows:
                 with self._lock:
-                    self._memory.forget_ended_before(account, ended_at, forgotten)
+                    self._memory.prune_ended_before(account, ended_at, forgotten)
 
     def close(self) -> None:
         """Keep what is left, and close the store."""
@@ -119,7 +119,7 @@ class Keeping:
 
         Raises:
             StoreLostError: nothing is known of it any more; ask again.
-            StoreError: it cannot be told.
+            StoreError: it is not known.
         """
         try:
             return self._store.find_closed(key)

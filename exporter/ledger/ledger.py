@@ -1,4 +1,4 @@
-"""The ledger: applies the tracker's rules to all workflows at once and keeps what follows."""
+"""The ledger: applies the tracker's rules to all workflows and stores the results."""
 
 import logging
 import threading
@@ -12,14 +12,14 @@ from typing import Final
 from exporter.interfaces.observations import (
     DOCUMENTED_ENDS,
     Baseline,
-    GivenUp,
     Moment,
     NoRoomError,
     Observation,
     OpenWorkflow,
     Recovery,
+    Removed,
     Status,
-    TakenUp,
+    Tracked,
     TrackError,
     Traits,
     known_status,
@@ -51,7 +51,7 @@ from exporter.ledger.workflow import Workflow
 log = logging.getLogger(__name__)
 
 STATUSES_TOLD: Final = 100
-"""Unknown statuses that get a line in the log; whatever invents more has been told of enough."""
+"""Unknown statuses that get a line in the log; more of them are not logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Glance:
     accounts: tuple[str, ...]
     open_workflows: tuple[Workflow, ...]
     dropped: Mapping[str, int]
-    """By account, how many were given up since the ledger began."""
+    """By account, how many were dropped since the ledger began."""
     errors: int
     """How often the store failed."""
     is_failing: bool
@@ -144,7 +144,7 @@ class Ledger:
         self._rooms = Rooms()
         # By account whose limit of open workflows is reached, how far the list was read
         # meanwhile: what is kept stays where it was then.
-        self._frontiers: dict[str, float] = {}
+        self._watermarks: dict[str, float] = {}
         # Monotonic time until which an account was out of sight as a whole.
         self._in_sight_since: dict[str, float] = {}
         self.on_change: Callable[[], None] = lambda: None
@@ -237,22 +237,22 @@ class Ledger:
             release()
             with self._lock:
                 self._memory.drop(account)
-                self._frontiers.pop(account, None)
+                self._watermarks.pop(account, None)
                 self._missed.discard(account)
 
-    # What those who ask the service call ------------------------------------------------------
+    # Called by the parts that ask the service -------------------------------------------------
 
-    def take_up(self, taken: TakenUp) -> bool:
+    def track(self, taken: Tracked) -> bool:
         """Begin to keep an id; False when it was known already.
 
         Raises:
             NoRoomError: the account has as many as it may have.
-            TrackError: whether it is known cannot be told while the store cannot be read.
+            TrackError: it is unknown whether the id is new, because the store cannot be read.
         """
         key = (taken.account, taken.workflow_id)
 
         def rule(known: Workflow | None) -> Change:
-            change = tracker.take_up(known, taken)
+            change = tracker.track(known, taken)
             if self._opens(key, change):
                 self._refuse_what_is_beyond(taken)
             return change
@@ -267,7 +267,7 @@ class Ledger:
     def observe(self, observation: Observation) -> bool:
         """Take what was seen; True while anyone who saw it may see more.
 
-        That is while the workflow is open, or owes what its end may still be told with.
+        That is while the workflow is open, or something about its end is still pending.
         """
         key = (observation.account, observation.workflow_id)
         before: Workflow | None = None
@@ -286,7 +286,7 @@ class Ledger:
             return False
         if before is None or before.phase != after.phase or before.status is not after.status:
             self.on_change()
-        # A stream that has told the end has told all that it will.
+        # A stream that has shown the end has shown everything.
         told_all = observation.via == "stream" and observation.is_over
         return after.phase == "open" or (after.owed_since is not None and not told_all)
 
@@ -307,17 +307,17 @@ class Ledger:
             self.on_change()
         return told
 
-    def give_up(self, given: GivenUp) -> None:
+    def drop(self, given: Removed) -> None:
         """Drop an id that cannot be followed."""
-        self._part_with(given, tracker.give_up)
+        self._part_with(given, tracker.drop)
 
-    def withdraw(self, withdrawn: GivenUp) -> None:
+    def untrack(self, withdrawn: Removed) -> None:
         """Its source no longer names this id."""
         listed = self._terms[withdrawn.account].listed
-        self._part_with(withdrawn, partial(tracker.withdraw, listed=listed))
+        self._part_with(withdrawn, partial(tracker.untrack, listed=listed))
 
     def _part_with(
-        self, given: GivenUp, rule: Callable[[Workflow | None, GivenUp], Change]
+        self, given: Removed, rule: Callable[[Workflow | None, Removed], Change]
     ) -> None:
         key = (given.account, given.workflow_id)
         change = self._apply(key, given.at, lambda known: rule(known, given))
@@ -415,24 +415,24 @@ class Ledger:
             for w in known
         )
 
-    def list_frontier(self, account: str) -> float | None:
+    def list_watermark(self, account: str) -> float | None:
         """The list was read whole down to this creation time (Unix seconds); None: never yet."""
         with self._lock:
             again = self._rooms.look(account, self._memory.open_counts[account])
             if again:
-                # What was turned away meanwhile is in what is read again now.
-                self._frontiers.pop(account, None)
-            frontier = self._memory.marks(account).frontier
-            meanwhile = self._frontiers.get(account)
+                # Workflows that were refused in the meantime are in what is read again now.
+                self._watermarks.pop(account, None)
+            watermark = self._memory.marks(account).watermark
+            meanwhile = self._watermarks.get(account)
             limit = self._rooms.room(account).limit
         if again:
             log.info(
                 "room for open workflows again: reading the list back to where it stopped",
                 extra={"account": account, "limit": limit},
             )
-        return frontier if meanwhile is None or frontier is None else max(meanwhile, frontier)
+        return watermark if meanwhile is None or watermark is None else max(meanwhile, watermark)
 
-    def advance_list_frontier(self, account: str, created_at: float) -> None:
+    def advance_list_watermark(self, account: str, created_at: float) -> None:
         """The list was now read whole for all that was created up to this time."""
         with self._lock:
             if account in self._missed:
@@ -443,10 +443,12 @@ class Ledger:
             if self._rooms.is_reached(account):
                 # Nothing that was turned away may be passed for good. The first look is over all
                 # the same: what ends from now on counts.
-                self._frontiers[account] = max(created_at, self._frontiers.get(account, created_at))
+                self._watermarks[account] = max(
+                    created_at, self._watermarks.get(account, created_at)
+                )
                 created_at = 0.0
-            if marks.frontier is None or created_at > marks.frontier:
-                self._memory.mark(account, replace(marks, frontier=created_at))
+            if marks.watermark is None or created_at > marks.watermark:
+                self._memory.mark(account, replace(marks, watermark=created_at))
 
     def finished(self, account: str) -> dict[Status, int]:
         """How many outcomes of the account were ever counted, by the documented final statuses."""
@@ -498,7 +500,7 @@ class Ledger:
         with self._lock:
             self._memory.keep_baseline((account, status), baseline)
 
-    # What those who read call -----------------------------------------------------------------
+    # Called by readers ------------------------------------------------------------------------
 
     def snapshot(self) -> LedgerSnapshot:
         """Everything at this instant; later changes do not touch it."""
@@ -657,12 +659,12 @@ class Ledger:
         for workflow in due:
             self._apply((workflow.account, workflow.workflow_id), now, _forgive)
         for workflow in unseen:
-            self.give_up(GivenUp(workflow.account, workflow.workflow_id, "expired", now))
+            self.drop(Removed(workflow.account, workflow.workflow_id, "expired", now))
         for account, terms in followed.items():
             with self._lock:
                 latest = self._memory.latest_end(account)
             if latest is not None:
-                self._keeping.forget_ended_before(
+                self._keeping.prune_ended_before(
                     account, min(now.wall, latest) - 2 * terms.lookback
                 )
 
@@ -754,7 +756,7 @@ class Ledger:
         self._turn_away(key[0])
         return Change(None)
 
-    def _refuse_what_is_beyond(self, taken: TakenUp) -> None:
+    def _refuse_what_is_beyond(self, taken: Tracked) -> None:
         """Raises `NoRoomError` where the account has no room for this id."""
         account = taken.account
         if not self._has_room(account):

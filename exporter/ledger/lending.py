@@ -1,8 +1,7 @@
-"""Which workflows have their stream at which replica, where one address cannot hold them all. Pure.
+"""Which replica has the stream of which workflow, if one address cannot hold them all. Pure.
 
-The holder of an account opens streams on its own address first. What is beyond that it lends to
-replicas that ask from other addresses: they hold the streams and hand back what those tell, and
-the holder counts it.
+The holder of an account first opens streams at its own address. The rest it lends to replicas at
+other addresses: they hold the streams and hand back the observations, and the holder counts them.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What the ledger holds in memory, and which part of that the store has not kept yet."""
+"""The ledger in memory, and which part of it is not stored yet."""
 
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Mapping, MutableMapping
@@ -214,7 +214,7 @@ class Memory:
         """When the last of the account's settled workflows ended, by the service's stamps."""
         return self._latest_ends.get(account)
 
-    def forget_ended_before(self, account: str, ended_at: float, forgotten: Forgotten) -> None:
+    def prune_ended_before(self, account: str, ended_at: float, forgotten: Forgotten) -> None:
         """The store has dropped closed workflows that ended before this."""
         self._closed[account] -= forgotten.rows
         # The store has them in its own already.
@@ -303,7 +303,7 @@ class Memory:
         than `line` (Unix seconds), where nothing of an earlier life could be read.
         """
         if line is not None:
-            # What ended unseen before the line will never be counted: no loss to be looked for.
+            # What ended unseen before the cutoff is never counted, so it is not searched for.
             self._baselines.clear()
         self._batch.baselines.update(self._baselines)
         for known in (self._open, self._owing, self._holding, self._recently_closed):

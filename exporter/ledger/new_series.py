@@ -1,7 +1,7 @@
 """Series whose labels could not be known in advance: numbered as they appear, until announced.
 
-A new series is shown at 0 until it is announced (`exporter.metrics.announcements` says when).
-Numbers only rise, so one of them says which series are announced: all up to it.
+A new series shows 0 until it is announced (`exporter.metrics.announcements` says when). Numbers
+only rise, so one number says which series are announced: all up to it.
 """
 
 from collections.abc import Collection

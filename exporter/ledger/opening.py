@@ -1,4 +1,4 @@
-"""Whether a file is a ledger of ours, and how a fresh one comes into its place."""
+"""Whether a file is one of our ledgers, and how a new one replaces it."""
 
 import os
 import sqlite3
@@ -46,7 +46,7 @@ def connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
         check_same_thread=False,
         cached_statements=64,
     )
-    # What is no text must not hide the rows behind it: its checksum tells.
+    # Invalid text must not hide the rows behind it: its checksum detects it.
     database.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
     return database
 

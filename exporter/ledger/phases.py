@@ -1,14 +1,14 @@
 """How long a workflow stayed in each phase before it ran. Pure.
 
-A change of phase lies between our last sight of the phase before and our first of the one after.
-Where these are at most `APART_SECONDS` apart, it is placed halfway between them; several changes
-that lie between the same two sights are spread evenly. A phase is measured where its beginning and
-its end can both be placed that way. It begins with the service's own stamp where it is the first:
+A change of phase lies between the last observation of the phase before and the first of the one
+after. If these are at most `APART_SECONDS` apart, it is assumed halfway between them; several
+changes between the same two observations are spread evenly. A phase is measured if its beginning
+and its end are both known in this way. The first phase begins with the service's own stamp, because
 nothing comes before `accepted`. Everything else is uncertain, and is counted as that.
 
-What happens in an outage of ours has no sights close to it, and so is never measured. A phase that
-began before a restart is, if it is seen again in the same phase before it ends: then only the end
-matters, and how long ago the beginning was is told by the wall clock.
+A change during an outage has no observations close to it, so it is never measured. A phase that
+began before a restart is measured if it is seen again in the same phase before it ends: then only
+the end matters, and the wall clock measures how long ago the beginning was.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ LONGEST_SECONDS: Final = 30 * 86_400.0
 """No phase lasts longer; what says so is wrong."""
 
 DATE_SECONDS: Final = 0.5
-"""The service tells its clock in whole seconds, cut off: on average it is half a second later."""
+"""The service gives its clock in whole seconds, truncated: on average it is half a second later."""
 
 CLOCK_SLACK_SECONDS: Final = 2.0
 """A workflow may seem to be created later than it was seen, by so much, and no more."""
@@ -77,7 +77,7 @@ class Progress:
 def created_by_clocks(
     created_at: float | None, service_wall: float | None, at: Moment
 ) -> Entry | None:
-    """When a workflow was created, by our clocks; None: that cannot be told.
+    """When a workflow was created, by our clocks; None: unknown.
 
     Args:
         created_at: the service's stamp, Unix seconds.
@@ -94,7 +94,7 @@ def created_by_clocks(
 
 
 def follow(before: PhaseSight, reached: Status, at: Moment, created: Entry | None) -> Progress:
-    """What a sight of a workflow tells of its phases.
+    """What an observation of a workflow says about its phases.
 
     Args:
         before: what was known.

@@ -1,6 +1,6 @@
-"""The tracker's rules for a row that was looked at again because something may have been missed.
+"""The tracker's rules for a row that is read because an outcome may have been missed.
 
-Pure. Whether, and how, it counts is decided by the same rules as ever (`exporter.ledger.tracker`).
+Pure. The normal rules decide whether, and how, it counts (`exporter.ledger.tracker`).
 """
 
 from dataclasses import replace

@@ -1,7 +1,7 @@
-"""How many workflows of an account may be open at once, and which are held where there are more.
+"""How many workflows of an account may be open at once, and which are kept if there are more. Pure.
 
-Pure. A service that invents workflows, or a program that pushes ids without end, must cost neither
-the memory of the process nor the other accounts.
+A service that invents workflows, or a program that pushes ids without end, must not use up the
+memory of the process, nor affect other accounts.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""How the ledger's values stand in its rows, and come back from them."""
+"""How the ledger's values are stored in its rows, and read from them."""
 
 import json
 from collections.abc import Callable
@@ -79,7 +79,7 @@ def workflow_of(account: str, row: Row, monotonic: float) -> Workflow:
         earlier_ends,
     ) = row  # fmt: skip
     # What another process measured by its monotonic clock means nothing here: a wait that it saw
-    # begin is never guessed, and being out of sight or in debt counts from now.
+    # begin is never guessed, and the time-outs of unseen or pending workflows start now.
     return Workflow(
         account=account,
         workflow_id=_unpacked(packed),

@@ -1,10 +1,10 @@
-"""Which run of a workflow an observation is about: the last one on record, or a new one. Pure.
+"""Which run of a workflow an observation is about: the last recorded one, or a new one. Pure.
 
 The service can execute an id again. A new run must be counted, and the same end must not be
-counted twice, though the service may tell it with other stamps: a stream to the second and the
-list to the millisecond, or each by another clock. So what one way of asking (streams, or the list
-and single answers) has told of an end is compared with what the same way tells now. Where only the
-other way has told it, time decides: what we saw as over cannot end later than when we saw it.
+counted twice, although the service may show it with other stamps: with seconds in a stream and
+milliseconds in the list, or by different clocks. So what one way of asking (streams, or the list
+and single answers) has shown of an end is compared with what the same way shows now. If only the
+other way has shown it, time decides: what we saw as over cannot end later than when we saw it.
 
 Stamps are Unix seconds; `settled_at` and `updated_at` are by the service's clock, the start and the
 end of a run may be by a runner's.
@@ -17,7 +17,7 @@ from exporter.interfaces.observations import Observation, Status, Via, known_sta
 from exporter.ledger.workflow import Workflow
 
 CLOCK_SLACK_SECONDS: Final = 2.0
-"""The service tells its clock in whole seconds (the Date header), and answers take a moment."""
+"""The service gives its clock in whole seconds (the Date header), and answers take a moment."""
 
 SAME_CLOCK_SECONDS: Final = 5.0
 """An end that was seen within this time of its stamp was stamped by the service's own clock, or by
@@ -36,13 +36,13 @@ ENDS_KEPT: Final = 8
 """How many ends of earlier runs are remembered of a workflow."""
 
 FIRST_STAMP_SECONDS: Final = 30.0
-"""An end may be told without its stamp at first; one that is told within this time is its own."""
+"""An end may be shown without its stamp at first; a stamp within this time belongs to it."""
 
 _DIGITS: Final = (0, 1, 2, 3)
 
 
 def precision_of(stamp: float) -> float:
-    """The unit, in seconds, in which a stamp was told: 1, 0.1, 0.01, 0.001 or a microsecond.
+    """The unit of a stamp's precision, in seconds: 1, 0.1, 0.01, 0.001 or a microsecond.
 
     A precise stamp that happens to be round is taken for a coarse one: that errs on the side of
     "the same end", and is rare.
@@ -66,7 +66,7 @@ def _coarsest(*stamps: float) -> float:
 
 
 def told_end(workflow: Workflow, via: Via) -> tuple[float | None, int]:
-    """The latest end that this way of asking has told, and which run it was of; 0: of none."""
+    """The latest end that this way of asking has shown, and the run it belongs to; 0: none."""
     if via == "stream":
         return workflow.stream_ended_at, workflow.stream_ended_run
     return workflow.listed_ended_at, workflow.listed_ended_run
@@ -76,7 +76,7 @@ def is_new_run(workflow: Workflow, seen: Observation, *, listed: bool) -> bool:
     """Whether this shows that a settled workflow was executed again.
 
     `listed`: the account's list is read, so nothing need be concluded from a stream that has not
-    told the last end as well: its clock may be another than that of the list.
+    shown the last end as well: its clock may be another than that of the list.
     """
     told, told_run = told_end(workflow, seen.via)
     this_way = told is not None and told_run == workflow.run
@@ -97,7 +97,7 @@ def _has_ended_again(
     if _is_restated(workflow, seen, end) or _is_on_record(workflow, end):
         return False  # an edit, or from a replica that lags
     if start is not None and is_later(start, end):
-        # Cancelled before it started, and the start turned up afterwards: it tells nothing.
+        # Cancelled before it started, and the start came afterwards: it proves nothing.
         start, seen = None, replace(seen, started_at=None)
     if workflow.status is Status.INVALID and _is_unstamped(workflow):
         # What is invalid never starts, and nothing else becomes of it.
@@ -138,7 +138,7 @@ def _has_become_invalid(workflow: Workflow, seen: Observation) -> bool:
     """Whether an end without a stamp is that of a run that was found invalid, which has none.
 
     The end on record has one, and the row is plainly newer, as that of what is open again. Else it
-    is the same end, before its stamp is told.
+    is the same end, before its stamp is known.
     """
     is_stamped = not _is_unstamped(workflow)
     has_become = known_status(seen.status) is Status.INVALID is not workflow.status
@@ -182,7 +182,7 @@ def _ran_on_slower_clock(
     shift, unit = told - end, _coarsest(end, told)
     by_zones = abs(shift - round(shift / ZONE_SECONDS) * ZONE_SECONDS) <= unit
     if start is None or started is None:
-        # One of them started and the other did not. What is told later might be the missing stamp.
+        # One of them started and the other did not. A later answer may bring the missing stamp.
         return (is_dated and start is not started) or (has_ended_since and not by_zones)
     if not is_later(start, started) and not is_later(started, start):
         return False
@@ -212,7 +212,7 @@ def _lies_in_the_future(
 
 
 def _has_ended_since(workflow: Workflow, seen: Observation, end: float) -> bool:
-    """Whether an end is a new one, where this way of asking never told that of the last run."""
+    """Whether an end is new, if this way of asking never showed the end of the last run."""
     start, settled_at = seen.started_at, workflow.settled_at
     other = _told_the_other_way(workflow, seen.via)
     if other is None:
@@ -244,7 +244,7 @@ def _is_by_another_clock(workflow: Workflow, seen: Observation, end: float, othe
 
 
 def _is_past_unstamped_end(workflow: Workflow, start: float | None, end: float) -> bool:
-    """The end on record has no stamp. The first that is told is most likely its own."""
+    """The recorded end has no stamp. The first stamp that comes most likely belongs to it."""
     settled_at = workflow.settled_at
     if settled_at is None:
         return start is not None and _starts_after(workflow, start, workflow.ended_at)
@@ -324,7 +324,7 @@ def _is_same(stamp: float, other: float) -> bool:
 
 
 def note_end(workflow: Workflow, seen: Observation) -> Workflow:
-    """Remember the end as this way of asking tells it, unless it is that of another run."""
+    """Remember the end as this way of asking shows it, unless it belongs to another run."""
     end = seen.completed_at
     told, told_run = told_end(workflow, seen.via)
     if end is None or not seen.is_over or _is_on_record(workflow, end):
@@ -341,7 +341,7 @@ def note_end(workflow: Workflow, seen: Observation) -> Workflow:
 
 
 def note_settled(workflow: Workflow, seen: Observation) -> Workflow:
-    """Remember by when the run was over, where those who told its end told no time of their own.
+    """Remember by when the run was over, if the answers that showed its end had no time themselves.
 
     A row with that very end was written by then.
     """
@@ -373,7 +373,7 @@ def _is_start_of(workflow: Workflow, seen: Observation) -> bool:
 
 
 def settled_by(workflow: Workflow, via: Via, end: float | None) -> Workflow:
-    """Remember that this way of asking has told this end of the run on record."""
+    """Remember that this way of asking has shown this end of the recorded run."""
     if end is None:
         return workflow
     if via == "stream":

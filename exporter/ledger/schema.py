@@ -1,4 +1,4 @@
-"""The tables of the ledger on disk: the steps by which they came to be, and how each is read."""
+"""The tables of the ledger on disk: the steps of their schema, and how each table is read."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -186,8 +186,13 @@ class Table:
         )
 
 
+_MARKS: Final = {"watermark": "frontier"}
+"""Columns with another name than the field of the marks."""
+
 ACCOUNTS: Final = Table(
-    "accounts", ("account",), ("account", "name", *(mark.name for mark in fields(AccountMarks)))
+    "accounts",
+    ("account",),
+    ("account", "name", *(_MARKS.get(mark.name, mark.name) for mark in fields(AccountMarks))),
 )
 WORKFLOWS: Final = Table("workflows", ("account", "workflow"), WORKFLOW_COLUMNS)
 COUNTERS: Final = Table(

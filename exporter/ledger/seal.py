@@ -1,9 +1,9 @@
-"""Checksums of what the ledger keeps, by which damage shows. Pure.
+"""Checksums of the stored ledger, to detect damage. Pure.
 
-Each row carries a checksum of what it holds. The seal, a row of its own that is written with every
-transaction, carries for each table how many rows it has and the sum of their checksums: by that a
-row that is missing, doubled, or left from an earlier time shows. The seal also says which ledger
-this is and how many transactions it has taken, which the witness beside the file knows as well.
+Each row has a checksum of its content. The seal is one row that is written with every transaction.
+It has, for each table, the number of rows and the sum of their checksums, so a row that is missing,
+doubled, or older than the rest is detected. The seal also identifies the ledger and says how many
+transactions it has taken; the witness beside the file records the same.
 """
 
 import json

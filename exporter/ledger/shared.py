@@ -1,6 +1,6 @@
 """A ledger that several replicas share: its parts, opened together.
 
-What speaks to the database is imported only when it is used: `psycopg` is an extra.
+The modules for the database are imported only when they are used: `psycopg` is an extra.
 """
 
 from collections.abc import Callable, Collection

@@ -1,8 +1,8 @@
 """Which slices a workflow belongs to: labels that a user derives from its tags or its name. Pure.
 
-A slice of a workflow is decided once, before anything of it is counted, and kept in its row. It is
-kept by the label's name, so that slices may come and go: what nothing was decided about belongs to
-the default, and so does what matched nothing.
+The slices of a workflow are decided once, before anything about it is counted, and stored in its
+row by the label's name, so that slices can be added and removed. A label without a decision gets
+the default, and so does a label that matched nothing.
 """
 
 from __future__ import annotations

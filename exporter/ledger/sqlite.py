@@ -1,4 +1,4 @@
-"""The ledger on disk: what is read from its file, and written to it."""
+"""The ledger on disk: reads and writes its file."""
 
 import logging
 import sqlite3
@@ -55,7 +55,7 @@ class SqliteStore:
     def __init__(self, folder: Path, now: Callable[[], Moment]) -> None:
         # What comes back from the disk was last seen before anything that is seen from now on.
         self._began = now().monotonic
-        # Their numbers. One that was given in a transaction that is undone is no more.
+        # Their numbers. A number from a transaction that was rolled back does not exist.
         self._accounts: dict[str, int] = {}
         self._file = LedgerFile(folder, now, on_undone=self._accounts.clear)
         self._walk = Walk()
@@ -172,7 +172,7 @@ class SqliteStore:
         """See to it that what was kept outlives a power cut as well."""
         self._file.sync()
 
-    def forget_ended_before(self, account: str, ended_at: float) -> Forgotten:
+    def prune_ended_before(self, account: str, ended_at: float) -> Forgotten:
         """Drop closed workflows that ended before this (Unix seconds) and owe nothing."""
         with self._writing() as (database, draft):
             number = self._account(database, account)

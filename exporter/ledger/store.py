@@ -1,7 +1,7 @@
-"""Where the ledger is kept between two lives of the process: the interface, and the one in memory.
+"""Where the ledger is stored between two processes: the interface, and a store in memory.
 
-Everything that one batch holds is kept together or not at all: that is what makes "counted
-exactly once" survive a `kill -9` at any moment.
+A batch is stored completely or not at all. So "counted exactly once" survives a `kill -9` at any
+moment.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -62,7 +62,7 @@ class AccountMarks:
     line: float | None = None
     """What was over by then and is not known does not count (see `CountingRules`). It only ever
     moves forward."""
-    frontier: float | None = None
+    watermark: float | None = None
     """The list was read whole down to this creation time."""
     pruned_created: float | None = None
     """The latest creation among the settled rows that were pruned."""
@@ -155,7 +155,7 @@ class Store(Protocol):
     def created_after(self, account: str, created_at: float) -> int:
         """How many workflows of an account are younger (Unix seconds). Raises StoreError."""
 
-    def forget_ended_before(self, account: str, ended_at: float) -> Forgotten:
+    def prune_ended_before(self, account: str, ended_at: float) -> Forgotten:
         """Drop closed workflows that ended before this (Unix seconds) and owe nothing.
 
         The oldest first, and not all at once where they are many. The account's marks of what was
@@ -212,7 +212,7 @@ class MemoryStore:
         stamps = self._created.get(account, [])
         return len(stamps) - bisect_right(stamps, created_at)
 
-    def forget_ended_before(self, account: str, ended_at: float) -> Forgotten:
+    def prune_ended_before(self, account: str, ended_at: float) -> Forgotten:
         """Drop closed workflows that ended before this (Unix seconds) and owe nothing."""
         old = [
             (key, workflow)

@@ -1,7 +1,7 @@
-"""What the ledger tells anyone who listens to it: each thing taken that changed something.
+"""What the ledger reports to its listeners: each observation or request that changed something.
 
-Counting does not wait for listeners: they get this under the ledger's lock, and should only put it
-aside.
+Counting does not wait for listeners: they are called under the ledger's lock, and should only
+queue it.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Taken:
     facts: tuple[Fact, ...]
     at: Moment
     seen: Observation | None
-    """What the service said; None: nobody asked it, as when an id is named or given up."""
+    """What the service said; None: it was not asked, for example when an id is named or dropped."""
     marks: AccountMarks
     """What was remembered of its account at that moment."""
     listed: bool

@@ -384,7 +384,7 @@ class Totals:
         return True
 
     def counters_named(self, name: CounterName) -> Iterator[tuple[Labels, CounterTotal]]:
-        """The series of one counter; its `Form` tells what its labels are."""
+        """The series of one counter; its `Form` defines the labels."""
         return ((labels, t) for (of, labels), t in self.counters.items() if of == name)
 
     def histograms_named(self, name: HistogramName) -> Iterator[tuple[Labels, HistogramTotal]]:

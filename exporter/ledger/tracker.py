@@ -1,15 +1,15 @@
 """The rules by which observations become facts.
 
-Pure: no clock, no socket, no metric, no state of its own. Each function takes what is kept of
-one workflow and what was learnt of it, and answers what is kept from then on and which facts
-follow. The rules are those of docs/design.md, "Observing", "Durations" and "Counting once".
+Pure: no clock, no socket, no metric, no state. Each function takes the stored state of one
+workflow and a new observation of it, and returns the state to store and the facts that follow. The
+rules are those of docs/design.md, "Observing", "Durations" and "Counting once".
 """
 
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
 
-from exporter.interfaces.observations import GivenUp, Observation, Status, TakenUp, known_status
+from exporter.interfaces.observations import Observation, Removed, Status, Tracked, known_status
 from exporter.ledger.counting import CountingRules, counts, must_wait_for_list
 from exporter.ledger.facts import (
     Discovered,
@@ -66,8 +66,8 @@ class Change:
     facts: tuple[Fact, ...] = ()
 
 
-def take_up(workflow: Workflow | None, taken: TakenUp) -> Change:
-    """A source named an id: new ones are taken up, and a dropped one that is named again."""
+def track(workflow: Workflow | None, taken: Tracked) -> Change:
+    """A source named an id: new ids are tracked, and dropped ones that are named again."""
     if workflow is None:
         fresh = Workflow(
             account=taken.account,
@@ -86,12 +86,12 @@ def take_up(workflow: Workflow | None, taken: TakenUp) -> Change:
         return Change(revived, (Discovered(taken.source),))
     if workflow.phase == "open" and (workflow.source == "listing" or taken.source == "pushed"):
         # Somebody cares for this one by name: that is what earns it a stream before others. One
-        # that was pushed is not withdrawn when the configuration names it no more.
+        # that was pushed is not untracked when the configuration no longer names it.
         return Change(replace(workflow, source=taken.source))
     return Change(workflow)
 
 
-def give_up(workflow: Workflow | None, given: GivenUp) -> Change:
+def drop(workflow: Workflow | None, given: Removed) -> Change:
     """The service will tell nothing more of this id."""
     if workflow is None:
         return Change(None)
@@ -101,13 +101,13 @@ def give_up(workflow: Workflow | None, given: GivenUp) -> Change:
     return forgive(workflow)
 
 
-def withdraw(workflow: Workflow | None, withdrawn: GivenUp, *, listed: bool) -> Change:
+def untrack(workflow: Workflow | None, withdrawn: Removed, *, listed: bool) -> Change:
     """Its source no longer names this id: the list goes on with it, or nobody does."""
     if workflow is None or workflow.phase != "open" or workflow.source == "listing":
         return Change(workflow)
     if listed and workflow.created_at is not None:
         return Change(replace(workflow, source="listing"))
-    return give_up(workflow, withdrawn)
+    return drop(workflow, withdrawn)
 
 
 def forgive(workflow: Workflow) -> Change:
@@ -222,7 +222,7 @@ def _after_the_end(workflow: Workflow, seen: Observation, rules: CountingRules) 
 
 
 def _is_cause_known(workflow: Workflow, seen: Observation) -> bool:
-    """Whether this tells the cause, or is a full answer that there is none, some time later."""
+    """Whether this shows the cause, or is a full answer, some time later, that there is none."""
     if seen.cause is not None and (seen.cause.node_type or seen.cause.exception_type):
         return True
     if seen.cause_unreadable:
@@ -292,7 +292,7 @@ def _while_open(
 
 
 def _latest_start(known: float | None, told: float | None) -> float | None:
-    """A run that was requeued starts again; the same start told otherwise is the same start."""
+    """A requeued run starts again; the same start with another stamp is the same start."""
     if known is None or told is None:
         return told if known is None else known
     return told if is_later(told, known) else known
@@ -401,7 +401,7 @@ def _settle(
 
 def _settle_cause(settled: Workflow, seen: Observation, facts: list[Fact]) -> Workflow:
     if seen.via == "listing":
-        # The list shows no cause: one request is owed for it, whenever there is room.
+        # The list shows no cause: it is pending, and asked for when there is room.
         return replace(settled, cause_owed_since=seen.at, ask_from=-inf)
     if seen.cause is None or not (seen.cause.node_type or seen.cause.exception_type):
         return replace(
@@ -416,8 +416,8 @@ def _settle_cause(settled: Workflow, seen: Observation, facts: list[Fact]) -> Wo
 def _lacks_stamps(workflow: Workflow, seen: Observation, *, had_run: bool) -> bool:
     """Whether the duration of a run must wait for a stamp that the end came without.
 
-    A run that never started has none; whether it did may be told later as well. What is invalid
-    never starts.
+    A run that never started has none; whether it did may become known later as well. An invalid
+    workflow never starts.
     """
     if workflow.status is Status.INVALID:
         return False
@@ -427,7 +427,7 @@ def _lacks_stamps(workflow: Workflow, seen: Observation, *, had_run: bool) -> bo
 
 
 def _run_duration(workflow: Workflow, seen: Observation, facts: list[Fact]) -> float | None:
-    """By the start and the end that were told together, where they were."""
+    """By the start and the end from one answer, if there is one with both."""
     start = workflow.started_at if seen.started_at is None else seen.started_at
     if start is None or seen.completed_at is None:
         return None
@@ -457,7 +457,7 @@ def _note_start(
     if workflow.start_observed or not (has_started or workflow.phase == "settled"):
         return workflow
     if not has_started:
-        # Whether it ever started may be told later, with the stamps of its run.
+        # Whether it ever started may become known later, with the stamps of its run.
         return replace(workflow, start_observed=workflow.duration_owed_since is None)
     if workflow.created_at is not None:
         if workflow.started_at is None:

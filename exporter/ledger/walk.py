@@ -1,4 +1,4 @@
-"""Looks over every workflow's row once after the start, a little at a time."""
+"""Checks every workflow's row once after the start, a few at a time."""
 
 import sqlite3
 import time

@@ -1,9 +1,9 @@
-"""What stands beside the ledger's file and tells that it was there, and how far it had got.
+"""The witness file beside the ledger: it records that there is a ledger, and how far it had got.
 
-A file that is missing, or older than it was, is in itself without fault. So the lock file notes
-which ledger is in the folder and how many transactions it has taken. It is written after each
-transaction, by one write that the system has taken when it returns: it outlives a `kill -9`. After
-a power cut only what was synced can be asked of the file.
+A missing file, or an older one, looks correct in itself. So the lock file records which ledger is
+in the folder and how many transactions it has taken. It is written after each transaction, by one
+write that returns only when the system has it: the record survives a `kill -9`. After a power cut
+only what was synced can be expected of the file.
 """
 
 import fcntl
@@ -143,7 +143,7 @@ class Witness:
             until = 0
         self._last = LastNote(ledger, self._boot, commits, until)
         packed = self._last.packed()
-        # Where it cannot be written, less can be told of the file at the next start: no more.
+        # If it cannot be written, the next start can only verify less of the file.
         with suppress(OSError):
             os.pwrite(self._handle, packed, 0)
             if self._size != len(packed):

@@ -1,8 +1,8 @@
-"""The words that the ledger keeps on disk, and which step of the schema brought each.
+"""The words that the ledger stores on disk, and which step of the schema introduced each.
 
-An older version cannot know what a word means that was added after it. So no word is stored
-without a step of the schema: by that, an older version refuses the file before it reads a row. A
-word that it meets all the same, in a row whose checksum is right, tells it the same.
+An older version cannot know a word that was added after it. So a word is stored only if a step of
+the schema has introduced it: because of that step, an older version refuses the file before it
+reads a row. An unknown word in a row with a correct checksum means the same.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What is kept of one workflow."""
+"""The stored state of one workflow."""
 
 from dataclasses import dataclass
 from math import inf
@@ -52,16 +52,16 @@ class Workflow:
     ended_at: float | None = None
     """When the last settled run ended, by the best stamp there was."""
     stream_ended_at: float | None = None
-    """The latest end that a stream told: its stamps may be of another precision and another clock
+    """The latest end that a stream has shown: its stamps may have another precision and clock
     than those of the list."""
     stream_ended_run: int = 0
     """Which run that was the end of; 0: of none."""
     listed_ended_at: float | None = None
-    """The latest end that the list, or a single answer, told."""
+    """The latest end that the list, or a single answer, has shown."""
     listed_ended_run: int = 0
     """Which run that was the end of; 0: of none."""
     earlier_ends: tuple[float, ...] = ()
-    """The ends of the runs before, as they were told: by these, the row of a replica that lags is
+    """The ends of earlier runs, as they were shown: by these, the row of a replica that lags is
     known for an old one, whatever its clock. The last few of them."""
     settled_at: float | None = None
     """When the service first said that the last settled run was over, by the service's clock; None
@@ -69,7 +69,7 @@ class Workflow:
     queue_position: int | None = None
     """Only while queued."""
     position_at: float | None = None
-    """Monotonic time at which the position was told: a list goes on without it."""
+    """Monotonic time at which the position was last seen: the list does not show it."""
     entered_queue: bool = False
     """Whether the position at which it was first seen queued was observed."""
     waiting_from: float | None = None
@@ -85,7 +85,7 @@ class Workflow:
     start_observed: bool = False
     """Whether time to start is dealt with: observed, or known never to be."""
     outputs_counted: bool = False
-    """Whether a stream has told how many outputs it made, or nobody needs to."""
+    """Whether a stream has shown how many outputs it made, or that is not needed."""
     cause_owed_since: Moment | None = None
     """When it was counted as failed without its cause; None: nothing owed."""
     duration_owed_since: Moment | None = None

@@ -1,10 +1,10 @@
-"""When a new series may show its value: once it has stood at 0 for long enough.
+"""When a new series may show its value: after it has been 0 for long enough.
 
 `increase()` sees the first step of a counter only after a sample that is 0. A series whose labels
-could not be known in advance appears with its first count already made. So it stands at 0 for a
-while, which every server that scrapes at least once a minute sees, no matter who else asks. After
-that it is old, and shows its value to everybody: a server that comes later must not take an hour of
-counts for one step. Time alone decides, so no server has to be told from another.
+could not be known in advance appears with its first count already made. So it shows 0 for a while,
+long enough for every server that scrapes at least once a minute, however many scrape. After that it
+is old, and shows its value to everybody: a server that comes later must not take an hour of counts
+for one step. Only time decides, so different servers need not be distinguished.
 """
 
 from collections import deque

@@ -1,7 +1,7 @@
-"""Every metric, as data: the one place that says what exists.
+"""The catalogue of all metrics, as data.
 
-The collector renders these, the instruments are made of them, `docs/metrics.md` is generated
-from them, and the checks of dashboards and alerts know no other names. To add a metric, add an
+The collector and the instruments use it, `docs/metrics.md` is generated from it, and the checks
+of dashboards and alerts accept no other names. To add a metric, add an
 entry here (and, if it is a new fact, a total in `exporter.ledger.totals`).
 
 The names are public: none is ever renamed or dropped.
@@ -36,13 +36,13 @@ class Metric:
     unit: str
     """What one of it is, for the reference page: `seconds`, `Unix seconds`, `workflows` …"""
     read: Callable[[Reading], Iterable[Sample]] | None = None
-    """How to read it at a scrape; None for what the process itself counts as it goes."""
+    """How to read it at a scrape; None if an instrument of the process counts it."""
     exemplars: bool = False
     """Whether OpenMetrics shows the `workflow_id` behind it."""
     absent: str = ""
-    """When there is no series, where that can be; empty: there always is one."""
+    """When there is no series; empty: there always is one."""
     values: Mapping[str, LabelValues] = field(default_factory=dict)
-    """By label, what its values mean, where they are known beforehand."""
+    """By label, the meaning of its values, if they are known beforehand."""
     sliced: bool = False
     """Whether the labels of `metrics.slices` follow its own."""
 
@@ -81,10 +81,10 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "gauge",
         "workflows",
         ("account", "workflow_id"),
-        "Place of a workflow in its queue, only while it is queued.",
+        "Position of a workflow in its queue, only while it is queued.",
         "places",
         reading.queue_positions,
-        absent="it is not queued, its place has not been told for 30 s, it is beyond the cap "
+        absent="it is not queued, its position was not reported for 30 s, it is beyond the limit "
         "`metrics.per_workflow_series`, or the account is down",
         sliced=True,
     ),
@@ -93,10 +93,10 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "gauge",
         "workflows",
         ("account",),
-        "Deepest place in a queue now held.",
+        "Highest current position in a queue.",
         "places",
         reading.deepest_positions,
-        absent="none is queued at a known place",
+        absent="none is queued at a known position",
         sliced=True,
     ),
     Metric(
@@ -104,7 +104,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "histogram",
         "workflows",
         ("account",),
-        "Place at which a workflow was first seen queued.",
+        "Position at which a workflow was first seen queued.",
         "places",
         partial(reading.histogram, name="entry_queue_position"),
         sliced=True,
@@ -114,7 +114,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "gauge",
         "workflows",
         ("account", "status"),
-        "When the oldest open workflow in this status was created; first seen, where unknown.",
+        "When the oldest open workflow in this status was created (first seen, if unknown).",
         "Unix seconds",
         reading.oldest_created,
         absent="none is in this status, or the account is down",
@@ -126,10 +126,10 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "gauge",
         "workflows",
         ("account",),
-        "When the longest of the runs that go on now started, by the service's own stamp.",
+        "When the longest current run started, by the service's own stamp.",
         "Unix seconds",
         reading.oldest_started,
-        absent="none runs, the service has not told when it started, or the account is down",
+        absent="none runs, the service has not given its start, or the account is down",
         sliced=True,
     ),
     Metric(
@@ -137,7 +137,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "counter",
         "workflows",
         ("account", "source"),
-        "Workflows taken up, by where their id came from.",
+        "Workflows that are or were followed, by the source of their id.",
         "workflows",
         partial(reading.counter, name="discovered"),
         values={"source": label_values.SOURCE},
@@ -169,11 +169,11 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "counter",
         "workflows",
         ("account", "node_type", "exception_type"),
-        "Failed workflows by cause; unknown where the service gave none.",
+        "Failed workflows by cause; unknown if the service gave none.",
         "workflows",
         partial(reading.counter, name="failures"),
         exemplars=True,
-        absent="nothing has failed that way yet; a [new series](#new-series) stands at 0 first",
+        absent="nothing has failed that way yet; a [new series](#new-series) is 0 at first",
         sliced=True,
     ),
     Metric(
@@ -202,8 +202,8 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "histogram",
         "workflows",
         ("account", "phase"),
-        "How long a workflow stayed in a phase before it ran, where both ends of the phase were "
-        "seen with at most 5 s between the sights. The buckets are those of the time to start.",
+        "How long a workflow stayed in a phase before it ran, if both ends of the phase were "
+        "observed with at most 5 s between the observations.",
         "seconds",
         partial(reading.histogram, name="phase_duration"),
         exemplars=True,
@@ -226,7 +226,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "gauge",
         "workflows",
         ("account",),
-        "When it became known that a workflow has started, completed or failed, the last time.",
+        "When a start, completion or failure of a workflow was last observed.",
         "Unix seconds",
         reading.last_progress,
         absent="none was counted yet",
@@ -248,7 +248,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "counter",
         "workflows",
         ("account",),
-        "Outputs of completed workflows, where a stream told them.",
+        "Outputs of completed workflows, if a stream has shown them.",
         "outputs",
         partial(reading.counter, name="outputs"),
         sliced=True,
@@ -258,7 +258,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "counter",
         "workflows",
         ("account", "reason"),
-        "Workflows given up before they settled.",
+        "Workflows that were dropped before their outcome was known.",
         "workflows",
         partial(reading.counter, name="dropped"),
         values={"reason": label_values.DROPPED},
@@ -278,7 +278,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "counter",
         "workflows",
         ("account", "label"),
-        "Label values counted as other, because the cap of distinct ones was reached.",
+        "Label values counted as other, because the limit of distinct values was reached.",
         "values",
         reading.label_overflow,
         values={"label": label_values.CAPPED_LABEL},
@@ -288,7 +288,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "gauge",
         "workflows",
         ("account",),
-        "Known queue positions that have no series because of the cap.",
+        "Known queue positions without a series, because the limit was reached.",
         "workflows",
         reading.omitted_workflow_series,
     ),
@@ -311,7 +311,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Workflows that the service says it has in this status.",
         "workflows",
         reading.service_workflows,
-        absent="it was not asked yet, does not tell it for this status, the account's totals are "
+        absent="it was not asked yet, has no total for this status, the account's totals are "
         "not compared (no `listing`, `listing.tags`, or `listing.reconcile: false`), or it is down",
         values={"status": label_values.SERVICE_STATUS},
     ),
@@ -331,7 +331,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "gauge",
         "reconciling",
         ("account",),
-        "When the service's totals were last compared whole.",
+        "When all of the service's totals were last compared.",
         "Unix seconds",
         reading.reconciliation_completed,
         absent="they were not compared since the start, or are not compared",
@@ -361,7 +361,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "gauge",
         "service",
         ("account", "cause"),
-        "1: the account is down, and this is what the latest bad answer says of why.",
+        "1: the account is down for this cause, according to the latest bad answer.",
         "0 or 1",
         reading.account_down,
         values={"cause": label_values.DOWN},
@@ -381,11 +381,11 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "counter",
         "service",
         ("account", "endpoint", "code"),
-        "Requests to the service; code is the HTTP status, or error where there was none.",
+        "Requests to the service; code is the HTTP status, or error if there was none.",
         "requests",
         reading.api_requests,
-        absent="a rare code has not come since the process began; a [new series](#new-series) "
-        "stands at 0 first",
+        absent="a rare code has not occurred since the process began; a [new series](#new-series) "
+        "is 0 at first",
         values={"endpoint": label_values.ENDPOINT},
     ),
     Metric(
@@ -438,8 +438,8 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "gauge",
         "service",
         ("account",),
-        "Open event streams of this process. Of several replicas, one may hold some of an account "
-        "that another one counts.",
+        "Open event streams of this process. With several replicas, these include streams that it "
+        "holds for an account that another replica counts.",
         "streams",
         reading.streams,
     ),
@@ -457,7 +457,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "gauge",
         "exporter",
         ("reason",),
-        "Streams that are not opened for want of descriptors, threads or memory of the process.",
+        "Streams that are not opened because the process lacks descriptors, threads or memory.",
         "streams",
         reading.streams_held_back,
         values={"reason": label_values.HELD_BACK},
@@ -467,7 +467,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "gauge",
         "service",
         ("account",),
-        "Most workflows that are open at once in the exporter (max_open_workflows).",
+        "Largest number of workflows that may be open at once (max_open_workflows).",
         "workflows",
         reading.open_limits,
     ),
@@ -476,7 +476,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "gauge",
         "service",
         ("account",),
-        "Whether (1) or not (0) open workflows were turned away, and there was no room since.",
+        "1: open workflows were refused because of the limit, and there was no room since.",
         "0 or 1",
         reading.open_limits_reached,
     ),
@@ -485,8 +485,8 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "counter",
         "service",
         ("account",),
-        "How often an open workflow was seen or named, and turned away for want of room. The same "
-        "one may be turned away many times.",
+        "How often an open workflow was seen or named, and refused because of the limit. The same "
+        "one may be refused many times.",
         "times",
         reading.open_beyond_limit,
     ),
@@ -495,7 +495,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "counter",
         "service",
         ("account", "reason"),
-        "Event streams that ended, or could not be opened, by why.",
+        "Event streams that ended, or could not be opened, by reason.",
         "streams",
         values={"reason": label_values.STREAM_END},
     ),
@@ -513,7 +513,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "gauge",
         "service",
         ("account",),
-        "1: the account's list is asked for; 0: it follows named ids alone.",
+        "1: the account's list is read; 0: only named ids are followed.",
         "0 or 1",
         reading.listed,
     ),
@@ -540,7 +540,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "counter",
         "service",
         ("account",),
-        "Rows of those pages that could not be read, or lost a field. A row counts each time.",
+        "Malformed rows of those pages, or rows with a malformed field, each time they are read.",
         "rows",
     ),
     Metric(
@@ -560,7 +560,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "service",
         ("account", "tag", "status"),
         "The account's runners by tag. One with several tags counts in each, so do not add them "
-        "up. Tags beyond the bound are other.",
+        "up. Tags beyond the limit are other.",
         "runners",
         reading.runners_by_tag,
         absent=_NO_RUNNERS + ", or `by_tag` is not set",
@@ -639,7 +639,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "gauge",
         "exporter",
         ("slice", "source"),
-        "The slices that are configured; always 1. Boards find their labels by it.",
+        "The configured slices; always 1. The dashboards find their labels by it.",
         "1",
         reading.slice_info,
         absent="no slice is configured",
@@ -650,7 +650,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "gauge",
         "exporter",
         ("account", "state"),
-        "Files of workflow ids that are there; the log and `check-config` say what is wrong with "
+        "Files of workflow ids that were found; the log and `check-config` say what is wrong with "
         "a faulty one.",
         "files",
         reading.workflow_files,
@@ -662,7 +662,8 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "gauge",
         "exporter",
         ("label",),
-        "Distinct values that a label may have in each account; the rest is other, or left out.",
+        "Largest number of distinct values of a label in each account; others count as other, or "
+        "are left out.",
         "values",
         reading.label_values_caps,
         values={"label": label_values.CAP},
@@ -682,7 +683,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "counter",
         "exporter",
         ("account",),
-        "Times the replica that counts the account changed, told by the one that does.",
+        "How often the holder of the account changed, shown by the current holder.",
         "changes",
         reading.lease_changes,
         absent="the ledger is not in PostgreSQL",

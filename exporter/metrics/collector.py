@@ -1,4 +1,4 @@
-"""Renders the catalogue from one reading: nothing in a scrape is older than anything else."""
+"""Renders the catalogue from one reading: all values of a scrape are from the same moment."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate

@@ -87,7 +87,7 @@ class Page:
                 return Exposition(PLAIN_TEXT, self._body(reading, "text", None))
 
     def _body(self, reading: Reading, kind: TextKind, escaping: str | None) -> bytes:
-        # Names of ours are the same by the two ways of escaping that scrapers ask for.
+        # Our names are the same with both kinds of escaping that scrapers ask for.
         if escaping in {None, openmetrics.UNDERSCORES, openmetrics.ALLOWUTF8}:
             return self._renderers[kind].render(self._registry, reading)
         families = self.families(reading)

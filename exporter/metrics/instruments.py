@@ -1,6 +1,6 @@
-"""What the process counts of itself as it goes: requests, streams, pages.
+"""What the process itself counts: requests, streams, pages.
 
-These start at 0 with the process, unlike the totals of workflows, which the ledger keeps.
+These start at 0 with the process, unlike the totals of workflows, which the ledger stores.
 """
 
 import threading

@@ -1,6 +1,6 @@
-"""What the values of labels mean, where they are known beforehand: for the reference page.
+"""The meaning of label values that are known beforehand: for the reference page.
 
-The values themselves are those of the types that the code counts by; a test holds both together.
+The values themselves come from the types that the code counts by; a test compares the two.
 """
 
 from collections.abc import Mapping
@@ -91,7 +91,7 @@ ENDPOINT: Final[LabelValues] = {
     "subscribe": "a stream, or a cause that is owed",
     "list": "a page of the list",
     "runners": "a page of the account's runners",
-    "get": "one workflow by itself: neither a stream nor the list tells of it",
+    "get": "a single workflow that neither a stream nor the list shows",
 }
 SLICE_SOURCE: Final[LabelValues] = {
     "tag": "one of the workflow's tags",
@@ -123,7 +123,7 @@ FILE_STATE: Final[LabelValues] = {
 
 LEDGER_STATE: Final[LabelValues] = {
     "open": "not settled yet",
-    "settled": "counted, or given up; kept for twice as long as the listing looks back",
+    "settled": "counted, or dropped; stored for twice as long as the listing looks back",
 }
 HELD_BACK: Final[LabelValues] = {
     "descriptors": "the limit of open files: see the line `limit of open files` of the log",

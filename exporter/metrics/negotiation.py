@@ -1,4 +1,4 @@
-"""What a client takes, by its `Accept` and `Accept-Encoding`; whatever they say, it is answered."""
+"""What a client accepts, by its `Accept` and `Accept-Encoding`; any values get an answer."""
 
 from dataclasses import dataclass
 from typing import Final, Literal

@@ -1,4 +1,4 @@
-"""What the process tells of its clients and of its log, beside what the accounts are about."""
+"""Metrics of the process itself: its clients and its log."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator

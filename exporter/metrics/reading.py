@@ -1,4 +1,4 @@
-"""Everything that one scrape shows, gathered at one instant, and the samples made of it. Pure."""
+"""Everything that one scrape shows, read at one moment, and the samples made from it. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -240,7 +240,7 @@ def oldest_created(reading: Reading) -> Iterator[Sample]:
 def oldest_started(reading: Reading) -> Iterator[Sample]:
     """Start of each account's longest run, where there is one.
 
-    By the service's stamp alone: a running workflow whose start was not told, or told absurdly, is
+    Only by the service's stamp: a running workflow without a start, or with an absurd one, is
     left out, for any other moment would be a guess.
     """
     oldest: dict[_Key, float] = {}

@@ -1,4 +1,4 @@
-"""How Prometheus scrapes several replicas as one: what belongs to an account, and what does not."""
+"""How Prometheus scrapes several replicas as one: which series belong to an account."""
 
 from typing import Final
 
@@ -18,7 +18,7 @@ _PREFIX: Final = "comfycontrol_"
 def of_accounts() -> list[str]:
     """Metrics that belong to an account, whichever replica shows them: one at a time does.
 
-    What a process counts as it goes (requests, ends of streams) starts over with each, and is told
+    What a process counts itself (requests, ends of streams) starts over with each, and is shown
     apart by its `instance`.
     """
     return [

@@ -1,6 +1,6 @@
-"""How many series a configuration can make at most, metric by metric. Pure.
+"""The largest number of series of a configuration, metric by metric. Pure.
 
-For anyone who decides about slices before the first of them is made: `check-config --series`.
+For `check-config --series`: to decide about slices before the first series exists.
 """
 
 from collections.abc import Callable, Iterator, Mapping

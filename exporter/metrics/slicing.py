@@ -1,8 +1,8 @@
 """Totals and workflows by the slices that are configured now. Pure.
 
-Totals are kept by the names of the slices that were configured when they were counted. What was
-counted under slices that are configured no more, or before those that are, is added up: so every
-series of a metric has the same labels, and no sum changes when slices do.
+Totals are stored by the names of the slices that were configured when they were counted. Values of
+slices that are not configured any more, or were not yet, are added up. So every series of a metric
+has the same labels, and no sum changes when slices do.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,8 +1,9 @@
 """Renders a reading as text, byte for byte as prometheus-client does, in a fraction of the time.
 
-Between two scrapes most of a page stays as it was: labels always, and most histograms. So the text
-of labels is made once for each series, and that of a histogram's buckets once for each change. A
-series that is not shown any more is forgotten, so the page itself bounds what is kept.
+Between two scrapes most of a page does not change: the labels never, and most histograms do not.
+So the text of labels is rendered once for each series, and that of a histogram's buckets once for
+each change. The text of a series that is not shown any more is removed, so the page itself bounds
+the memory.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -110,7 +111,7 @@ class TextRenderer:
                 or any(native)
                 or name.endswith(_SEPARATE)
             ):
-                # None of ours has these. Should one, it is right all the same.
+                # None of our metrics has these. If one had, the result would still be right.
                 parts[begun:] = [self._by_the_library(family)]
                 return
             items = tuple(labels.items())

@@ -1,4 +1,4 @@
-"""Ids in files that others write: lists of ids, watched for change."""
+"""Ids in files that others write: lists of ids, watched for changes."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -70,7 +70,7 @@ class WatchedFiles(FileWatcher):
         """Read what has changed, and say who is named."""
         ids = self.read()
         if not self.is_stopping:
-            # Else reading took so long that somebody else may have said so meanwhile.
+            # Otherwise reading took so long that another source may have said so in the meantime.
             self._named.replace({"file": ids}, again=self._written)
         self._written = set()
 

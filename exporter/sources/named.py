@@ -1,14 +1,14 @@
-"""Ids that the configuration names, by themselves or by way of files: who names which."""
+"""Ids that the configuration names, directly or in files: which source names which id."""
 
 import threading
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, get_args
 
 from exporter.interfaces.observations import (
-    GivenUp,
     Moment,
     NamedBy,
-    TakenUp,
+    Removed,
+    Tracked,
     TrackError,
     WorkflowRegister,
 )
@@ -19,14 +19,14 @@ _SOURCES: Final[tuple[NamedBy, ...]] = get_args(NamedBy)
 class NamedIds:
     """The named ids of one account.
 
-    An id is taken up when somebody begins to name it, and withdrawn when nobody does any more: one
+    An id is tracked when somebody begins to name it, and untracked when nobody does any more: one
     that moves from one place to another stays.
 
     Args:
         account: the configured name.
         register: is notified of ids that come and go.
         now: both clocks.
-        look_again: has ids looked at that are named again and have ended.
+        check_again: has ids looked at that are named again and have ended.
     """
 
     def __init__(
@@ -34,29 +34,29 @@ class NamedIds:
         account: str,
         register: WorkflowRegister,
         now: Callable[[], Moment],
-        look_again: Callable[[Collection[str], NamedBy], None] = lambda _, __: None,
+        check_again: Callable[[Collection[str], NamedBy], None] = lambda _, __: None,
     ) -> None:
         self._account = account
         self._register = register
         self._now = now
-        self._look_again = look_again
+        self._look_again = check_again
         self._lock = threading.Lock()
         self._by_source: dict[NamedBy, frozenset[str]] = {}
         self._withdrawn: set[str] = set()
         """Ids that are named, and that somebody has withdrawn all the same."""
         self._not_taken: dict[str, tuple[NamedBy, bool]] = {}
-        """Ids that could not be taken up yet: who named them, and whether again."""
+        """Ids that could not be tracked yet: who named them, and whether again."""
 
     def begin(self, configured: Collection[str], *, has_files: bool, again: bool) -> None:
         """What the configuration names at the start.
 
-        What an earlier process was told to follow, and this one is not, is withdrawn. Not so
+        Ids that an earlier process followed by name, and this one does not, are untracked. Not so
         with files: their volume may not be there yet.
 
         Args:
             configured: these ids.
             has_files: it names files as well, of which nothing is known yet.
-            again: it names them now, and did not before: those that were dropped are taken up.
+            again: it names them now, and did not before: those that were dropped are tracked again.
         """
         ids = frozenset(configured)
         left = {
@@ -78,7 +78,7 @@ class NamedIds:
         Args:
             ids: by source.
             again: those of them that were written again, maybe as they were: one that somebody
-                has withdrawn is taken up once more.
+                has withdrawn is tracked again.
         """
         with self._lock:
             before = self._by_source
@@ -102,7 +102,7 @@ class NamedIds:
                 self._withdrawn.add(workflow_id)
 
     def look(self) -> None:
-        """Try again to take up what could not be taken up before."""
+        """Try again to track ids that could not be tracked before."""
         with self._lock:
             for workflow_id, (source, again) in list(self._not_taken.items()):
                 self._take_up(source, (workflow_id,), again=again)
@@ -112,9 +112,9 @@ class NamedIds:
     def _take_up(self, source: NamedBy, ids: Collection[str], *, again: bool) -> None:
         ended = []
         for workflow_id in sorted(ids):
-            taken = TakenUp(self._account, workflow_id, source, self._now(), again=again)
+            taken = Tracked(self._account, workflow_id, source, self._now(), again=again)
             try:
-                is_new = self._register.take_up(taken)
+                is_new = self._register.track(taken)
             except TrackError:
                 self._not_taken[workflow_id] = source, again
                 continue
@@ -130,14 +130,14 @@ class NamedIds:
             return
         for workflow_id in ids:
             self._not_taken.pop(workflow_id, None)
-        # Those that were pushed as well are not ours to withdraw.
+        # Those that were pushed as well are not ours to untrack.
         ours = {
             workflow.workflow_id
             for workflow in self._register.open_workflows(self._account)
             if workflow.source in _SOURCES
         }
         for workflow_id in sorted(ours.intersection(ids)):
-            self._register.withdraw(GivenUp(self._account, workflow_id, "withdrawn", self._now()))
+            self._register.untrack(Removed(self._account, workflow_id, "withdrawn", self._now()))
 
 
 def _all(by_source: Mapping[NamedBy, frozenset[str]]) -> frozenset[str]:

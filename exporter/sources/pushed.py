@@ -1,4 +1,4 @@
-"""Ids that a user's own program pushes right after it has submitted a workflow."""
+"""Ids that a user's own program pushes after it has submitted a workflow."""
 
 import hmac
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from exporter.config import TokenSource, TokenUnreadableError
 from exporter.interfaces.observations import (
-    GivenUp,
     Moment,
     NoRoomError,
     OpenWorkflow,
-    TakenUp,
+    Removed,
+    Tracked,
     Traits,
     WorkflowRegister,
 )
@@ -35,7 +35,7 @@ class TooManyPushedError(NoRoomError):
     """
 
     def __init__(self, reason: str, taken_up: int) -> None:
-        """Say why, and how many were taken up."""
+        """Say why, and how many were tracked."""
         super().__init__(reason)
         self.taken_up = taken_up
 
@@ -47,8 +47,8 @@ class PushedIds:
         tokens: of each account that allows pushing, what a pusher must show.
         register: is notified of the ids.
         now: both clocks.
-        look_again: has ids of an account looked at that have ended.
-        on_withdrawn: is told which id of an account was withdrawn.
+        check_again: has ids of an account looked at that have ended.
+        on_withdrawn: called with the account and the id that was withdrawn.
     """
 
     def __init__(
@@ -56,13 +56,13 @@ class PushedIds:
         tokens: Mapping[str, TokenSource],
         register: WorkflowRegister,
         now: Callable[[], Moment],
-        look_again: Callable[[str, Collection[str]], None],
+        check_again: Callable[[str, Collection[str]], None],
         on_withdrawn: Callable[[str, str], None] = lambda _, __: None,
     ) -> None:
         self._tokens: Mapping[str, TokenSource] = dict(tokens)
         self._register = register
         self._now = now
-        self._look_again = look_again
+        self._look_again = check_again
         self._on_withdrawn = on_withdrawn
 
     def change(self, tokens: Mapping[str, TokenSource]) -> None:
@@ -92,7 +92,7 @@ class PushedIds:
     ) -> Pushed:
         """Take these ids up; have those that have ended looked at again.
 
-        `traits` are what was told of the names and tags of some.
+        `traits` are the names and tags that were given for some.
 
         Raises:
             TooManyPushedError: there was no room for all of them.
@@ -102,7 +102,7 @@ class PushedIds:
         ended: list[str] = []
         try:
             for workflow_id in ids:
-                taken = TakenUp(
+                taken = Tracked(
                     account,
                     workflow_id,
                     "pushed",
@@ -110,7 +110,7 @@ class PushedIds:
                     again=True,
                     traits=None if traits is None else traits.get(workflow_id),
                 )
-                if self._register.take_up(taken):
+                if self._register.track(taken):
                     taken_up += 1
                 elif self._register.is_open(account, workflow_id):
                     known += 1
@@ -123,11 +123,11 @@ class PushedIds:
                 self._look_again(account, ended)
         return Pushed(taken_up=taken_up, known=known, looked_at=len(ended))
 
-    def withdraw(self, account: str, workflow_id: str) -> bool:
+    def untrack(self, account: str, workflow_id: str) -> bool:
         """Follow this id no more; whether it was open."""
         was_open = self._register.is_open(account, workflow_id)
         if was_open:
-            self._register.withdraw(GivenUp(account, workflow_id, "withdrawn", self._now()))
+            self._register.untrack(Removed(account, workflow_id, "withdrawn", self._now()))
             self._on_withdrawn(account, workflow_id)
         return was_open
 

@@ -1,7 +1,7 @@
-"""Takes in clients from a listening socket.
+"""Accepts clients from a listening socket.
 
-asyncio's own way has no bound on how many there are, holds 256 KiB for each TLS connection before
-its first byte, and tries again at once, with a line in the log, where descriptors have run out.
+asyncio's own way has no limit for their number, allocates 256 KiB for each TLS connection before
+its first byte, and retries at once, with a log line each time, when there are no descriptors left.
 """
 
 import asyncio

@@ -6,7 +6,7 @@ from starlette.responses import JSONResponse
 
 _HEADERS: Final = {
     401: {"WWW-Authenticate": "Bearer"},
-    # By then ids that the service does not know have been given up.
+    # By then ids that the service does not know have been dropped.
     429: {"Retry-After": "30"},
     503: {"Retry-After": "10"},
 }

@@ -1,8 +1,8 @@
-"""Who is connected, and who has to go when there is no room for another.
+"""The connected clients, and which of them is disconnected when there is no room for another.
 
 A client is one accepted connection, from before its TLS handshake to its end. It is *waiting* while
-it is up to the client to go on (a handshake, a request, a body), *answered* while it is up to us,
-and *unread* while an answer waits for the client to read it.
+the client must do something (a handshake, a request, a body), *answered* while we must, and
+*unread* while an answer waits for the client to read it.
 """
 
 import asyncio
@@ -91,7 +91,7 @@ class Clients:
         self.handshake_seconds: Final = handshake_seconds
         self._most = most
         self.counts: Final = counts
-        # By state, those who have been in it for longest first, with since when.
+        # By state: clients, and since when they are in it, longest first.
         self._in: Final[dict[State, dict[WebClient, float]]] = {
             "waiting": {},
             "answered": {},
@@ -108,7 +108,7 @@ class Clients:
         return client in self._states
 
     def take_in(self) -> WebClient | None:
-        """Room for one more, for which another may have to go; None: there is none."""
+        """Accept one more client, if necessary in place of another; None: there is no room."""
         if len(self._states) >= self._most and not self.make_room():
             self.counts.closed("limit")
             return None
@@ -117,7 +117,7 @@ class Clients:
         return client
 
     def make_room(self) -> bool:
-        """Let one go that keeps us waiting; whether there was one."""
+        """Disconnect one client that is idle or slow; return whether there was one."""
         for client in self._in["waiting"]:
             self.let_go(client, "limit")
             return True
@@ -131,7 +131,7 @@ class Clients:
     def note(self, client: WebClient, state: State) -> None:
         """The client is in this state from now on."""
         before = self._states.get(client)
-        # One that was let go may have a last word.
+        # A client that was disconnected may still cause one last event.
         if before is None or before == state:
             return
         del self._in[before][client]

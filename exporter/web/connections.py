@@ -1,4 +1,4 @@
-"""Deadlines for clients: uvicorn's own begins with the first answer."""
+"""Deadlines for clients: uvicorn's own deadline begins only with the first answer."""
 
 import asyncio
 import logging

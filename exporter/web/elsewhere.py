@@ -1,4 +1,4 @@
-"""What a replica says of accounts that another one counts: which, and not that nothing is there."""
+"""What a replica answers about accounts that another one counts: the name of that replica."""
 
 from collections.abc import Collection, Mapping
 

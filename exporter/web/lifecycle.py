@@ -1,10 +1,9 @@
-"""The endpoint by which a running exporter is told to read its configuration again.
+"""The endpoint that makes a running exporter reload its configuration.
 
-    POST /-/reload        also PUT, as Prometheus takes both
+    POST /-/reload        also PUT, as in Prometheus
 
-It answers 200, or 500 with what is wrong, one fault a line, and then nothing has changed; 503 while
-another one is under way. Only there with `--web.enable-lifecycle`; otherwise 403, as
-Prometheus has it.
+It answers 200; or 500 with the errors, one per line, and then nothing has changed; 503 while
+another reload is under way. Only with `--web.enable-lifecycle`; otherwise 403, as in Prometheus.
 """
 
 import asyncio
@@ -87,7 +86,7 @@ async def _in_thread(
     try:
         threading.Thread(target=run, name="reload by HTTP", daemon=True).start()
     except RuntimeError:
-        # There may be no more threads just now.
+        # At the moment no more threads may be available.
         under_way.release()
         raise NoThreadError from None
     return await done

@@ -1,4 +1,4 @@
-"""What the web side listens on, opened or taken over before anything else starts."""
+"""The sockets of the web side: opened, or taken from systemd, before anything else starts."""
 
 import errno
 import ipaddress

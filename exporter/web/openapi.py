@@ -1,4 +1,4 @@
-"""The description of the JSON interface, made of the models that its endpoints use."""
+"""The description of the JSON interface, generated from the models of its endpoints."""
 
 from functools import cache
 from typing import Any, Final
@@ -35,7 +35,7 @@ _REFUSALS: Final = {
     404: "Nothing is known of it; or no account takes pushed ids.",
     413: "The body is larger than 1 MiB.",
     429: "More requests than `rate_limit` of the web side's file allows.",
-    503: "It cannot be told now: ask again after `Retry-After`.",
+    503: "Not known at the moment: ask again after `Retry-After`.",
 }
 _OF_WEB_SIDE: Final = (401, 429, 503)
 """Answered before the endpoint, in plain text."""

@@ -1,4 +1,4 @@
-"""The configuration that is in force, for people to read, and what the pages link to."""
+"""The page with the configuration in use, and the links of the pages."""
 
 import re
 from collections.abc import Iterable, Mapping

@@ -2,11 +2,11 @@
 
     POST /api/v1/workflows            {"workflows": ["<id>", …], "account": "<name>"}
                                       instead of an id: {"id": …, "name": …, "tags": [ … ]}
-    DELETE /api/v1/workflows/{id}     follow it no more
-    DELETE /api/v1/workflows          the same of several, in a body as that of POST
+    DELETE /api/v1/workflows/{id}     stop following it
+    DELETE /api/v1/workflows          the same for several, with a body like that of POST
 
-Each needs `Authorization: Bearer <push token>`. The account may be left out where the token is
-that of one account only.
+Each needs `Authorization: Bearer <push token>`. The account may be left out if the token belongs
+to one account only.
 """
 
 import logging
@@ -74,7 +74,7 @@ class PushBody(BaseModel):
     tags: Annotated[list[str], Field(max_length=MAX_TAGS)] | None = None
 
     def named(self) -> list[Named]:
-        """All of them with what is told of each."""
+        """All ids, each with its name and tags if given."""
         return [self._whole(one) for one in self.workflows]
 
     def _whole(self, one: str | Named) -> Named:
@@ -201,7 +201,7 @@ class PushEndpoints:
         if wrong:
             raise RefusedError(400, "not a workflow id")
         refuse_those(self._elsewhere(), [account])
-        if not await self._workers.run(self._pushed.withdraw, account, ids[0]):
+        if not await self._workers.run(self._pushed.untrack, account, ids[0]):
             raise RefusedError(404, "no such open workflow")
         return Response(status_code=204)
 
@@ -214,11 +214,11 @@ class PushEndpoints:
         return JSONResponse({"withdrawn": withdrawn, "not_open": len(ids) - withdrawn})
 
     def _withdraw_all(self, account: str, ids: list[str]) -> int:
-        return sum(self._pushed.withdraw(account, workflow_id) for workflow_id in ids)
+        return sum(self._pushed.untrack(account, workflow_id) for workflow_id in ids)
 
 
 async def _named(request: Request, accounts: list[str]) -> tuple[str, list[Named]]:
-    """The account and the ids that the body names, with what it tells of each."""
+    """The account and the ids in the body, each with its name and tags if given."""
     body = _parsed(await _body(request))
     account = _account(body.account or request.query_params.get("account"), accounts)
     named = body.named()
@@ -250,7 +250,7 @@ def _parsed(body: bytes) -> PushBody:
     except ValueError:
         raise RefusedError(400, f"the body is not JSON; {_RIGHT}") from None
     if isinstance(document, list):
-        # The ids alone will do.
+        # The ids alone are accepted.
         document = {"workflows": document}
     if not isinstance(document, dict):
         raise RefusedError(400, f"the body is not an object; {_RIGHT}")

@@ -2,10 +2,10 @@
 
     GET /api/v1/accounts              the first page
     GET /api/v1/workflows             a table of workflows, open ones or those that have ended
-    GET /api/v1/workflows/{id}        what has happened to one
+    GET /api/v1/workflows/{id}        the history of one
 
-They ask for what the pages ask for: the passwords of the web side, where it has any. The two last
-take a push token as well, and then show the accounts of that token alone.
+They need the same password as the pages, if there is one. The last two accept a push token as
+well, and then show only the accounts of that token.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -45,7 +45,7 @@ class WorkflowParameters(BaseModel):
     account: _Text | None = None
     """Those of this account."""
     phase: Literal["open", "settled"] = "open"
-    """Those that are open, or that have ended recently, the ones that were given up included."""
+    """Open workflows, or those that ended recently, including dropped ones."""
     status: _Text | None = None
     """Those in this status; `other`: in one that the exporter does not know."""
     node_type: _Text | None = None

@@ -1,4 +1,4 @@
-"""How a request is refused: as JSON under `/api/`, else as a line of text."""
+"""The form of a refused request: JSON under `/api/`, otherwise a line of text."""
 
 from collections.abc import Mapping
 from http import HTTPStatus

@@ -1,4 +1,4 @@
-"""Answers scrapes: those that wait share one rendering, and rendering leaves time for following."""
+"""Answers scrapes: waiting scrapes share one rendering, and rendering leaves time for following."""
 
 import asyncio
 import gzip
@@ -80,7 +80,7 @@ class Scrapes:
     async def _render(self) -> None:
         try:
             while self._next is not None:
-                # Those who ask meanwhile join in.
+                # Scrapes that arrive now join this rendering.
                 await asyncio.sleep(max(0.0, self._not_before - self._monotonic()))
                 rendering, self._next = self._next, None
                 began = self._monotonic()
@@ -96,7 +96,7 @@ class Scrapes:
         except Exception as error:  # noqa: BLE001 - it is for all who asked
             for future in rendering.answers.values():
                 future.set_exception(error)
-                # The one who asked may be gone: nobody need look at it.
+                # The client may be gone: then the result is not needed.
                 future.exception()
             return
         for wanted, future in rendering.answers.items():

@@ -1,4 +1,4 @@
-"""Serves the web application from the main thread until the process is told to end."""
+"""Serves the web application from the main thread until a stop is requested."""
 
 import asyncio
 import socket
@@ -38,7 +38,7 @@ def serve(  # noqa: PLR0913 - what a server is made of
     def end() -> None:
         server.should_exit = True
 
-    # Uvicorn has handlers of its own while it serves, and raises what it caught once more for
+    # Uvicorn has its own handlers while it serves, and raises what it caught again for
     # those that it found. Only a signal in the moment before comes to ours alone.
     signals.pass_on(end)
     if not signals.asked:
@@ -72,7 +72,7 @@ def make_server(
         lifespan="off",
         server_header=False,
         # Who asks is who connects: the header would let a local client pass for any number of
-        # them, each with wrong passwords of its own.
+        # them, each with different wrong passwords.
         proxy_headers=False,
         ws="none",
     )

@@ -1,4 +1,4 @@
-"""A few threads that are there from the start: none is needed when no more are available."""
+"""A few threads that exist from the start, so that none is needed when no more can be started."""
 
 import asyncio
 import contextlib

@@ -75,7 +75,7 @@ def kept(folder: Path, now: Clocks) -> Path:
     ledger = ledger_on_disk(folder, now)
     settle(ledger, now, range(90))
     ledger.observe(seen(200, "running", now(), created=201))
-    ledger.take_up(pushed(201, now()))
+    ledger.track(pushed(201, now()))
     ledger.snapshot()
     ledger.close()
     return folder

@@ -210,7 +210,7 @@ class TestReadOnly:
             for again in range(3):
                 settle(ledger, now, range(5))
                 ledger.observe(seen(9, "queued", now()))
-                assert ledger.take_up(pushed(20, now())) == (again == 0)
+                assert ledger.track(pushed(20, now())) == (again == 0)
                 now.pass_(60)
                 snapshot = ledger.snapshot()
                 assert finished(snapshot) == 5

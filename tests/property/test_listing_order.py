@@ -58,9 +58,9 @@ class Day:
         )
 
 
-def run(day: Day, frontier: float | None, before: PassBefore) -> tuple[set[str], ListingPass, int]:
+def run(day: Day, watermark: float | None, before: PassBefore) -> tuple[set[str], ListingPass, int]:
     listing = ListingPass(
-        frontier=frontier, horizon=0.0, wanted=(), before=before, rank_of=lambda _: 0
+        watermark=watermark, horizon=0.0, wanted=(), before=before, rank_of=lambda _: 0
     )
     seen: set[str] = set()
     pages = 0
@@ -90,19 +90,19 @@ def test_every_pass_shows_what_was_created_since_the_one_before(
     day = Day(random.Random(seed), order, jitter, stamps)
     day.live(3600.0, 400, 0)
     seen, listing, _ = run(day, 0.0, PassBefore())
-    frontier = listing.newest or 0.0
+    watermark = listing.newest or 0.0
     for arrivals, changes in bursts:
         day.live(60.0, arrivals, changes)
         there = day.created_until(day.now)
         changed = day.changed_since(day.now - 60.0)
-        shown, listing, pages = run(day, frontier, listing.learnt)
+        shown, listing, pages = run(day, watermark, listing.learnt)
         seen |= shown
         assert there <= seen
         if order == "updated" and stamps == "u":
             assert changed <= shown
         # What is new, what is changed, and what the overlap and the list's movement add.
         assert pages <= (arrivals + changes + 60) // 60 + 4
-        frontier = max(frontier, listing.newest or 0.0)
+        watermark = max(watermark, listing.newest or 0.0)
 
 
 @settings(deadline=None, max_examples=60)

@@ -47,10 +47,10 @@ def test_nothing_new_escapes_and_nothing_wanted_is_forgotten(
     # The youngest is created last; its id is its time of creation.
     ids = list(range(length, 0, -1))
     top = length
-    frontier = float(length - new)
+    watermark = float(length - new)
     wanted = {str(ids[place]): float(ids[place]) for place in places if place < length}
     listing = ListingPass(
-        frontier=frontier,
+        watermark=watermark,
         horizon=-1000.0,
         wanted=wanted.items(),
         before=PassBefore(
@@ -79,6 +79,6 @@ def test_nothing_new_escapes_and_nothing_wanted_is_forgotten(
                     deleted.add(ids.pop(place))
             ids[:0] = range(top + arrivals, top, -1)
             top += arrivals
-    assert {i for i in range(1, length + 1) if i > frontier} - deleted <= seen
+    assert {i for i in range(1, length + 1) if i > watermark} - deleted <= seen
     # Anyone who is not found is said to be missing, and will be asked for by itself.
     assert set(wanted) == (set(wanted) & set(listing.learnt.heights)) | set(listing.missing)

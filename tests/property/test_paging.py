@@ -75,16 +75,16 @@ def test_everything_new_is_read_in_a_bounded_number_of_pages(
 ) -> None:
     length = len(server.rows)
     note(f"at first: {length=}")
-    frontier = float(length - new)
+    watermark = float(length - new)
     fits = fits if server.always is None else 100
     listing = ListingPass(
-        frontier=frontier, horizon=-1000.0, wanted=(), before=PassBefore(), rank_of=lambda _: 0
+        watermark=watermark, horizon=-1000.0, wanted=(), before=PassBefore(), rank_of=lambda _: 0
     )
     given_rows = server.always or min(server.cap or PER_PAGE, fits)
     # More than a page of arrivals between two reads would never be read to an end.
     changes = [(min(arrivals, given_rows // 2), gone) for arrivals, gone in changes]
     certain = is_certain(server, min(given_rows, fits), any(gone for _, gone in changes))
-    wanted = {number for number in range(1, length + 1) if number > frontier}
+    wanted = {number for number in range(1, length + 1) if number > watermark}
     seen: set[int] = set()
     todo = list(changes)
     reads = 0
@@ -114,7 +114,7 @@ def test_every_wanted_workflow_is_read_or_said_to_be_missing(
     # From the bottom, or else from the top.
     heights = {each: int(each) - (length if server.total == "absent" else 0) for each in ids}
     listing = ListingPass(
-        frontier=float(length),
+        watermark=float(length),
         horizon=-1000.0,
         wanted=[(each, float(each)) for each in ids],
         before=PassBefore(heights if known else {}),
@@ -155,11 +155,11 @@ MANNERS = st.builds(
 
 
 def read_whole(
-    server: ServedList, frontier: float, before: PassBefore, totals: PageTotals, now: float
+    server: ServedList, watermark: float, before: PassBefore, totals: PageTotals, now: float
 ) -> tuple[set[int], ListingPass, int]:
     """Make a pass; which rows it has shown, and in how many pages."""
     listing = ListingPass(
-        frontier=frontier,
+        watermark=watermark,
         horizon=-1000.0,
         wanted=(),
         before=before,

@@ -14,7 +14,7 @@ from exporter.comfycontrol import (
     ServiceError,
 )
 from exporter.following.refusals import Refusals
-from exporter.interfaces.observations import DropReason, GivenUp, Moment, OpenWorkflow, Status
+from exporter.interfaces.observations import DropReason, Moment, OpenWorkflow, Removed, Status
 from exporter.ledger.workflow import Workflow
 
 ID = "00000000-0000-4000-8000-000000000001"
@@ -33,7 +33,7 @@ class Register:
     """Knows one workflow, and notes when it is dropped."""
 
     last_seen: Moment | None = None
-    dropped: list[GivenUp] = field(default_factory=list)
+    dropped: list[Removed] = field(default_factory=list)
 
     def open_workflow(self, account: str, workflow_id: str) -> OpenWorkflow:
         return Workflow(
@@ -48,7 +48,7 @@ class Register:
     def is_open(self, account: str, workflow_id: str) -> bool:
         return not self.dropped
 
-    def give_up(self, given: GivenUp) -> None:
+    def drop(self, given: Removed) -> None:
         self.dropped.append(given)
 
 
@@ -87,10 +87,10 @@ def test_what_was_seen_goes_only_on_what_lasts_and_is_its_own(
                 assert then.action == "back_off"
                 continue
             refused_at.append(now)
-            assert (then.action == "give_up") is bool(register.dropped)
+            assert (then.action == "drop") is bool(register.dropped)
         if not register.dropped:
             continue
-        assert register.dropped == [GivenUp("studio", ID, reason, at)]
+        assert register.dropped == [Removed("studio", ID, reason, at)]
         lasted = now - refused_at[0]
         if register.last_seen is None:
             assert lasted >= 30

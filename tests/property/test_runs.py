@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from exporter.comfycontrol import Cause
 from exporter.interfaces.observations import (
-    GivenUp,
     Moment,
     Observation,
-    TakenUp,
+    Removed,
+    Tracked,
     Via,
 )
 from exporter.ledger import tracker
@@ -162,7 +162,7 @@ def watched(data: st.DataObject, story: Story, *, open_ones: bool) -> list[Obser
 def follow(observations: list[Observation], *, listed: bool = True) -> list[Fact]:
     rules = CountingRules(line=T0, listed=listed)
     first = observations[0]
-    change = tracker.take_up(None, TakenUp("studio", "w1", "configured", first.at))
+    change = tracker.track(None, Tracked("studio", "w1", "configured", first.at))
     facts: list[Fact] = [*change.facts]
     for observation in observations:
         change = tracker.observe(change.workflow, observation, rules)
@@ -321,15 +321,15 @@ def test_what_was_created_after_the_line_is_ours(
 def test_an_id_that_vanishes_and_returns_is_counted_once_a_run(data: st.DataObject) -> None:
     story = data.draw(stories(one_clock=True))
     rules = CountingRules(line=T0, listed=True)
-    given = TakenUp("studio", "w1", "configured", Moment(T0, 0.0))
-    change = tracker.take_up(None, given)
+    given = Tracked("studio", "w1", "configured", Moment(T0, 0.0))
+    change = tracker.track(None, given)
     facts: list[Fact] = [*change.facts]
     for seen in watched(data, story, open_ones=False):
         change = tracker.observe(change.workflow, seen, rules)
         facts.extend(change.facts)
         if data.draw(st.booleans()):
-            lost = GivenUp("studio", "w1", "not_found", seen.at)
-            change = tracker.give_up(change.workflow, lost)
+            lost = Removed("studio", "w1", "not_found", seen.at)
+            change = tracker.drop(change.workflow, lost)
             facts.extend(change.facts)
     dropped = sum(isinstance(f, Dropped) for f in facts)
     assert outcomes(facts) == [run.status for run in story.runs]

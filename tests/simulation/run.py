@@ -271,7 +271,7 @@ class Run:
                 self._restart(event.much)
             case "reload":
                 self._reload()
-            case "push" | "withdraw":
+            case "push" | "untrack":
                 self._name_some(event.kind)
             case "away":
                 self._for(event.much, lambda on: setattr(self.network, "is_away", on))
@@ -339,7 +339,7 @@ class Run:
                     app.pushed.push(ACCOUNT, [*ids, str(unknown)])
                 else:
                     for each in ids:
-                        app.pushed.withdraw(ACCOUNT, each)
+                        app.pushed.untrack(ACCOUNT, each)
             self._named_at = self.scheduler.now
 
         self.scheduler.spawn(act, what, self.life)

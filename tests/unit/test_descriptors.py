@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from exporter.app.app import App
 from exporter.app.descriptors import KEPT_FREE, raise_limit, shares
 from exporter.config import Config
-from exporter.interfaces.observations import TakenUp
+from exporter.interfaces.observations import Tracked
 
 
 @given(st.integers(0, 1 << 20))
@@ -52,7 +52,7 @@ def test_streams_that_descriptors_do_not_allow_are_told() -> None:
     try:
         for number in range(30):
             workflow_id = f"00000000-0000-4000-8000-{number:012x}"
-            app._ledger.take_up(TakenUp("a", workflow_id, "pushed", app._now()))
+            app._ledger.track(Tracked("a", workflow_id, "pushed", app._now()))
         # The other account needs none of the 20.
         assert app.read().streams_held_back["descriptors"] == 10
     finally:

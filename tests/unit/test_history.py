@@ -8,7 +8,7 @@ import pytest
 
 from exporter.history.history import FAILURES_SURE, MOST_CLOSED, History
 from exporter.history.story import MOST_BYTES, MOST_EVENTS, Story
-from exporter.interfaces.observations import GivenUp
+from exporter.interfaces.observations import Removed
 from exporter.ledger.store import Batch, HistoryKey, HistoryRow, MemoryStore
 from tests.unit.ledger.ledgers import CAUSE, Clocks, ledger_on_disk, make_ledger, seen, uuid
 
@@ -94,7 +94,7 @@ def test_a_cause_that_comes_later_is_told_after_the_count() -> None:
 
 @pytest.mark.parametrize(
     ("created", "completed", "why"),
-    [(-500.0, -10.0, "before the exporter first looked"), (None, None, "neither when")],
+    [(-500.0, -10.0, "before the exporter first looked"), (None, None, "neither its creation")],
 )
 def test_what_is_not_counted_says_why(
     created: float | None, completed: float | None, why: str
@@ -110,7 +110,7 @@ def test_what_is_not_counted_says_why(
 def test_a_workflow_that_is_given_up_says_why() -> None:
     it = Remembered()
     it.see(1, "running", started=2)
-    it.ledger.give_up(GivenUp("studio", uuid(1), "not_found", it.now()))
+    it.ledger.drop(Removed("studio", uuid(1), "not_found", it.now()))
     story = it.story(1)
     assert story.phase == "dropped"
     assert "404" in story.not_counted

@@ -62,11 +62,11 @@ def test_a_spread_makes_waits_longer_only() -> None:
 
 BY_POLICY = {
     "following.access": "a refused token",
-    "following.debts": "what ended ones still owe",
+    "following.pending": "what ended ones still owe",
     "following.follower": "streams",
     "following.list_pages": "pages",
     "following.lister": "passes over the list",
-    "following.looker": "looks at settled ones",
+    "following.rechecker": "looks at settled ones",
     "following.runner_watch": "runners",
     "following.traits_order": "names and tags",
     "ledger.keeping": "writes of the ledger",
@@ -75,8 +75,8 @@ BY_POLICY = {
 
 OTHERWISE = {
     "following.asking": "hands the error on",
-    "following.collecting": "debts.py says when",
-    "following.open_looks": "the lister says when",
+    "following.collecting": "pending.py says when",
+    "following.open_checks": "the lister says when",
     "following.poller": "rounds of 5 s, and poll_order.py for each workflow",
     "following.reconciler": "rounds of its own, far apart",
     "following.reconciling": "hands the error on",

@@ -18,7 +18,7 @@ from exporter.following.runner_census import RunnerCensus
 from exporter.history.history import History
 from exporter.history.live import AccountNow, LiveViews, Sources
 from exporter.history.outlook import Plan, next_step
-from exporter.interfaces.observations import Moment, Status, TakenUp, Traits, Via
+from exporter.interfaces.observations import Moment, Status, Tracked, Traits, Via
 from exporter.interfaces.views import SliceView, SortKey, WorkflowQuery
 from exporter.ledger.counting import CountingRules, counts, why_not_counted
 from exporter.ledger.ledger import AccountTerms
@@ -156,7 +156,7 @@ def test_a_limit_of_open_workflows_that_is_reached_is_told() -> None:
     for number in range(3):
         it.see(number, "running", started=2)
     assert it.problems() == [
-        "warning: 2 workflows are open, which is the limit: others are taken up once there is room."
+        "warning: 2 workflows are open, which is the limit: others are followed once there is room."
     ]
 
 
@@ -452,7 +452,7 @@ def test_what_is_open_and_ended_is_told_by_slice() -> None:
 
 def test_a_named_workflow_that_nobody_told_of_has_no_status_yet() -> None:
     it = Shown()
-    it.ledger.take_up(TakenUp("studio", uuid(1), "pushed", it.now()))
+    it.ledger.track(Tracked("studio", uuid(1), "pushed", it.now()))
     it.see(2, "running", started=2)
     (account,) = it.views.overview().accounts
     assert account.unseen == 1

@@ -1,1 +1,1 @@
-"""The ledger in PostgreSQL, for several replicas: one holds an account, the others stand by."""
+"""The ledger in PostgreSQL, for several replicas: one holds an account, others are on standby."""

@@ -1,4 +1,4 @@
-"""A whole ledger into the database at once, and out of it: for those who move."""
+"""Copies a whole ledger into the database, or out of it, for a migration."""
 
 from collections.abc import Collection, Iterable, Iterator
 from itertools import count

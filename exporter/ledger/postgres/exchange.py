@@ -1,12 +1,12 @@
-"""Workflows that replicas lend to each other, and what their streams have told, in the database.
+"""Workflows that replicas lend each other, and the observations of their streams, in the database.
 
-A replica that borrows is one that lives, as `comfycontrol_replica` has it: when it has said nothing
-for as long as a lease lasts, what it borrowed is lent to others. Holders write in transactions
-that look for their lease, as all that changes an account.
+A borrower must be alive, according to `comfycontrol_replica`: if it has not renewed its lease in
+time, what it borrowed is lent to others. Holders write in transactions that check their lease, like
+every change of an account.
 
-What was told is taken out of the database by the holder before it is counted. Where the holder
-dies in between it is told again: its successor lends in an epoch of its own, and the borrower then
-asks once more for what it took to be over.
+The holder removes observations from the database before it counts them. If the holder dies in
+between, they are sent again: its successor lends in its own epoch, and the borrower then asks once
+more about workflows that it believed to be over.
 """
 
 from collections import Counter

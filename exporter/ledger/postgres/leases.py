@@ -1,7 +1,7 @@
 """Who holds an account: one replica at a time, for some seconds, by the database's clock.
 
-Each other holder gets an epoch of its own. Every transaction that changes an account looks for
-both (`exporter.ledger.postgres.store`), so a holder that comes back late changes nothing.
+Every new holder gets its own epoch. Every transaction that changes an account checks both
+(`exporter.ledger.postgres.store`), so a holder that comes back late changes nothing.
 """
 
 from collections.abc import Collection

@@ -1,7 +1,7 @@
-"""One connection to the database: made when needed, bounded in time, and silent about secrets.
+"""One connection to the database: opened when needed, with time limits, no secrets in errors.
 
-What libpq says of a failure may hold parts of the connection string, so none of it is passed on:
-failures are told in our own words, and by SQLSTATE.
+libpq's messages may contain parts of the connection string, so none of them is passed on: failures
+are described in our own words, by SQLSTATE.
 """
 
 import os
@@ -74,7 +74,7 @@ _STATES: Final = {
     "42P01": "a table is missing",
 }
 
-# What libpq says where there is no SQLSTATE: by a part of it, what is told.
+# Messages of libpq without a SQLSTATE: a part of the message, and our text for it.
 _SAYINGS: Final = (
     ("password authentication failed", "the server refuses the password"),
     ("no password supplied", "the server wants a password, and none is given"),
@@ -117,9 +117,9 @@ def reason_of(error: psycopg.Error) -> str:
         # Of the driver itself, such as for a value that it cannot send.
         return f"the driver refuses a statement ({type(error).__name__})"
     said = str(error)
-    for part, told in _SAYINGS:
+    for part, text in _SAYINGS:
         if part in said:
-            return told
+            return text
     return "no connection to the server"
 
 

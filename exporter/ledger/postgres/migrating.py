@@ -117,7 +117,7 @@ def into_sqlite(
         finally:
             target.close()
         if not dry_run:
-            # The witness first: it tells whose the file is.
+            # The witness first: it shows to which ledger the file belongs.
             for name in (LOCK_NAME, FILE_NAME):
                 if (scratch / name).exists():
                     (scratch / name).replace(folder / name)

@@ -1,10 +1,10 @@
-"""The request window that all replicas share which ask from one address, timed by the database.
+"""The request window that replicas at one address share, timed by the database.
 
-A request holds its place from before it is sent until one whole period after its answer began, as
-in `exporter.budget.sliding_window`. That an answer has begun is told with the next request, or soon
-after: later than it did, and never earlier. What a replica that died had under way is held for as
-long as the service could need to count it. A database that was away may have lost the last of
-them: each replica knows its own, and holds their places once more.
+A request keeps its slot from before it is sent until one full period after its answer began, as in
+`exporter.budget.sliding_window`. The begin of an answer is reported with the next request, or soon
+after: late, but never early. Requests of a replica that died keep their slots for as long as the
+service could need to count them. A database that was unreachable may have lost the latest slots:
+each replica remembers its own, and takes them again.
 """
 
 import logging
@@ -28,7 +28,7 @@ LONGEST_NOT_YET: Final = 1.0
 SHORTEST_NOT_YET: Final = 0.02
 
 TOLD_WITHIN: Final = 0.25
-"""Seconds within which it is told that an answer has begun, where no request follows."""
+"""Seconds within which the begin of an answer is reported, if no request follows."""
 
 _ALLOWED: Final = (
     "least(%(share)s, share + greatest(0, extract(epoch FROM clock_timestamp() - closed_until) "
@@ -65,7 +65,7 @@ class PostgresPermits:
         self._address = address
         self._limit = (limit.requests, limit.share, limit.per, limit.cooldown)
         self._rest = rest
-        # Guards the connection: the budget's thread takes, and another tells of answers.
+        # Guards the connection: the budget's thread takes permits, and another one reports answers.
         self._turn = threading.Lock()
         self._lock = threading.Lock()
         self._answered: list[int] = []

@@ -1,13 +1,13 @@
-"""One replica among others: which accounts it holds, takes over and hands on.
+"""One replica among others: which accounts it holds, takes over and releases.
 
-It says every two seconds that it lives, renews what it holds, and looks for accounts that nobody
-holds. By its own monotonic clock it knows how long it may believe that it holds one: counted from
-before it asked, so never longer than the database does.
+Every two seconds it renews its own lease on being alive and the leases that it holds, and looks
+for accounts without a holder. Its own monotonic clock limits how long it may assume that it holds
+one: counted from before the request, so never longer than in the database.
 
-Where the database is away for longer than that, nothing is shown, and what is known of an account
-stays in memory: if nobody else has come to hold it when the database is back, its holder goes on
-from there. So it can give the database again what that has lost. Who was away as well waits a
-while before it takes over: the last holder comes first.
+If the database is unreachable for longer than that, nothing is shown, but what is known of an
+account stays in memory. If nobody else holds the account when the database is back, its holder
+continues from there, and can write to the database what that has lost. A replica that was also cut
+off waits a moment before it takes over, so that the last holder comes first.
 """
 
 import logging
@@ -147,7 +147,7 @@ class Replica:
         return dict(self._leases)
 
     def note_lost(self, account: str) -> None:
-        """The store was told that another replica holds this account. From any thread."""
+        """The store has seen that another replica holds this account. From any thread."""
         self._fenced.add(account)
 
     # One look ---------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ class Replica:
         began = self._now().monotonic
         fenced, self._fenced = self._fenced, set()
         for account in fenced:
-            # The one who has it, or whatever has happened: it is begun afresh, or left.
+            # Whoever holds it now, and whatever has happened: start the account again, or leave it.
             self._leases.pop(account, None)
         made = self._store.commits()
         try:
@@ -328,7 +328,7 @@ class Replica:
                 self._regressions += lost
                 log.error(
                     "the database has lost commits that another replica had made: counters step "
-                    "back, and the list tells what is missing",
+                    "back, and the list shows what is missing",
                     extra={"account": lease.account, "commits": lost},
                 )
         self._seen.update(found.commits)

@@ -1,7 +1,7 @@
-"""How totals stand in the tables of PostgreSQL, and come back from them.
+"""How totals are stored in the tables of PostgreSQL, and read from them.
 
-What is written of a total is what was added to it. Its value is a decimal number without end
-there, so that adding is exact: the sum of all that was added is the very number in memory.
+Only differences are written. The value there is a decimal number without limit, so that adding is
+exact: the sum of the differences equals the number in memory.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""The tables of the ledger in PostgreSQL, and the steps by which they came to be.
+"""The tables of the ledger in PostgreSQL, and the steps of their schema.
 
-All stand in the first schema of the search path, under names of their own: the database may be
-used by others as well.
+All are in the first schema of the search path, with names of their own, because others may use the
+database too.
 """
 
 from typing import Final

@@ -1,7 +1,7 @@
 """Which replica should hold which account. Pure.
 
-Every replica comes to the same answer from the same list, so none need ask another. As few
-accounts as can be move when a replica comes or goes, and none has more than its share.
+Every replica computes the same answer from the same list, so none has to ask another. When a
+replica comes or goes, as few accounts as possible move, and none has more than its share.
 """
 
 from collections import Counter

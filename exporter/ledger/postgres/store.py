@@ -1,12 +1,11 @@
-"""The ledger in PostgreSQL: what is read of the accounts that this replica holds, and written.
+"""The ledger in PostgreSQL: reads and writes the accounts that this replica holds.
 
-Each account is written by its holder alone, in transactions of its own. Each of them looks at the
-account's row first, and locks it: is it still held by this replica in this epoch, and has it seen
-as many commits as this replica has made? The one who comes late is told so, and changes nothing.
+Each account is written only by its holder, in its own transactions. Each transaction first locks
+the account's row and checks it: is it still held by this replica in this epoch, and has it as many
+commits as this replica has made? A late writer gets an error, and changes nothing.
 
-What is added to the totals is what they are more than at the last commit. Where a connection
-breaks while it commits, the count of commits tells afterwards whether it did, before anything is
-added once more.
+Totals are added as differences to the last commit. If a connection breaks during a commit, the
+count of commits shows afterwards whether it was made, before anything is added again.
 """
 
 import logging
@@ -94,7 +93,7 @@ class _Held:
     """What was shown before the database lost commits, until it has been given all again."""
     doubt: _Doubt | None = None
     forgotten: Forgotten | None = None
-    """What was dropped without anybody having been told."""
+    """What was dropped, and not reported to anybody yet."""
 
 
 class PostgresStore:
@@ -328,7 +327,7 @@ class PostgresStore:
     def sync(self) -> None:
         """Each commit waits for the disk, or for a standby, as the database is set up."""
 
-    def forget_ended_before(self, account: str, ended_at: float) -> Forgotten:
+    def prune_ended_before(self, account: str, ended_at: float) -> Forgotten:
         """Drop closed workflows that ended before this (Unix seconds) and owe nothing."""
         held = self._held.get(account)
         if held is None:
@@ -461,7 +460,7 @@ class PostgresStore:
         doubt, held.doubt = held.doubt, None
         if doubt is not None and commits == held.commits + 1:
             held.commits = commits
-            # As what was announced then is not known, all that ever appeared is told again.
+            # What was announced then is not known, so all series are announced again.
             self._note_kept(held, doubt.batch, 0)
             held.forgotten = _joined(held.forgotten, doubt.forgotten)
 
@@ -508,7 +507,7 @@ class PostgresStore:
                 "pruned_ended = greatest(pruned_ended, %s) WHERE account = %s",
                 (
                     marks.line,
-                    marks.frontier,
+                    marks.watermark,
                     marks.pruned_created,
                     marks.pruned_ended,
                     held.number,

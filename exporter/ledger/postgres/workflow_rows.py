@@ -1,4 +1,4 @@
-"""Rows of workflows into the database: all of a batch in one statement, and no more than differ."""
+"""Writes rows of workflows: those of a batch in one statement, and only those that differ."""
 
 from collections.abc import Sequence
 from typing import Any, Final

@@ -1,7 +1,7 @@
 """The pages for people: the first page, the tables of workflows, and the history of one.
 
-They are rendered on the server from `exporter/interfaces/views.py`, so that they are whole without
-a script and in a text browser. A few lines of script fetch the parts that change, as HTML.
+They are rendered on the server from `exporter/interfaces/views.py`, so they are complete without a
+script and in a text browser. A small script fetches the parts that change, as HTML.
 
     routes = html_routes(HtmlParts(views, links))
 """

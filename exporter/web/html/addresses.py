@@ -1,4 +1,4 @@
-"""A table's query in the address of its page, and back: what is seen can be sent to a colleague.
+"""Converts a table's query to its URL and back, so that a view can be sent to a colleague.
 
 /workflows?phase=settled&account=studio&status=failed&slice.team=a&id=a1b2&sort=-ended&page=2
 """

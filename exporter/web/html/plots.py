@@ -1,4 +1,4 @@
-"""Small plots as paths of inline SVG, and the same in words."""
+"""Small plots as paths of inline SVG, and as text."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -1,4 +1,4 @@
-"""The templates, filled."""
+"""Renders the templates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

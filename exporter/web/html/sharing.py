@@ -1,4 +1,4 @@
-"""What several people look at is rendered once for all of them, and no oftener than it may cost."""
+"""Renders once what several people look at, and no more often than its cost allows."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""The three answers at the top of the first page: what fails, what waits, whether to believe it."""
+"""The three answers at the top of the first page: what fails, what waits, whether to trust it."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable

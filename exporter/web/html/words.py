@@ -1,4 +1,4 @@
-"""Numbers, spans, stamps and foreign strings, as a page shows them."""
+"""Formats numbers, time spans, stamps and untrusted strings for a page."""
 
 import unicodedata
 from datetime import UTC, datetime

@@ -1,6 +1,6 @@
-"""TLS, passwords, headers and the rate limit of the web side: what `--web.config.file` says.
+"""TLS, passwords, headers and the rate limit of the web side: the content of `--web.config.file`.
 
-    security = WatchedSecurity(Path("web.yml"))     # raises ConfigError with every fault at once
+    security = WatchedSecurity(Path("web.yml"))     # raises ConfigError with all errors at once
 
 The file has the format of Prometheus' exporter-toolkit.
 """

@@ -1,4 +1,4 @@
-"""The files that one reading of the configuration looks into, and by which a change is noticed."""
+"""The files that one reading of the configuration uses, to detect their changes."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

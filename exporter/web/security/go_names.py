@@ -1,4 +1,4 @@
-"""Go's names for what TLS is made of, as the exporter-toolkit's format has them, and OpenSSL's."""
+"""Go's names for TLS versions, ciphers and curves, as in the exporter-toolkit, and OpenSSL's."""
 
 import ssl
 from collections.abc import Sequence

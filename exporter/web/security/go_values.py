@@ -1,4 +1,4 @@
-"""Values as a Go program reads them from YAML: what a plain scalar means depends on its key."""
+"""Values as a Go program reads them from YAML: the meaning of a plain scalar depends on its key."""
 
 import re
 from typing import Final

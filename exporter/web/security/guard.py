@@ -1,4 +1,4 @@
-"""Stands before every endpoint: headers, the rate limit and passwords."""
+"""The middleware in front of every endpoint: headers, the rate limit and passwords."""
 
 import base64
 import math
@@ -37,7 +37,7 @@ class AuthMiddleware:
         app: What it guards.
         security: What holds now; asked again for each request.
         probes: Paths for which it asks no password and counts no rate: an orchestrator has none,
-            and must not be told that the exporter is dead because others ask too much.
+            and must not conclude that the exporter is dead because others send too many requests.
         own_tokens: Paths, with all below them, that ask for a token of their own in the header in
             which a password would be. Those who read there with no such token need a password.
         passwords: How passwords are checked.

@@ -1,4 +1,4 @@
-"""`hash-password`: a hash for `basic_auth_users`, for who has no htpasswd."""
+"""`hash-password`: a hash for `basic_auth_users`, for users without htpasswd."""
 
 import getpass
 import sys

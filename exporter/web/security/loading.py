@@ -1,4 +1,4 @@
-"""From the file to a `Security`, or to every fault at once."""
+"""From the file to a `Security`, or to all errors at once."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -136,7 +136,7 @@ def _without_empty(document: Document, data: Data, path: KeyPath) -> Data:
         if not document.is_faulty(path):
             nothing = "; `{}` is nothing at all." if len(path) == 1 else "."
             document.tell(path, "has no value", f"Write one, or take the key out{nothing}")
-        # Later rules see that the key is there, and their faults of the same place are not told.
+        # Later rules see that the key exists, and their errors at the same place are not reported.
         return ""
     return data
 

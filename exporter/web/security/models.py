@@ -1,4 +1,4 @@
-"""The file's sections, as the exporter-toolkit has them."""
+"""The sections of the file, as in the exporter-toolkit."""
 
 import difflib
 import re

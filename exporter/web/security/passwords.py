@@ -1,4 +1,4 @@
-"""Checks of passwords: bcrypt, remembered, at the same cost for everybody, one at a time."""
+"""Checks passwords with bcrypt: cached, at the same cost for everybody, one at a time."""
 
 import asyncio
 import hashlib

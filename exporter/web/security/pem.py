@@ -39,7 +39,7 @@ def _file(value: object, info: ValidationInfo) -> bytes:
         return info.context.content(value)
     except UnreadableError as error:
         reason = error.reason
-    # The path is not told: some write the key where its file should be named.
+    # The path is not shown: some users write the key itself instead of its file name.
     raise fault(f"names a file that {reason}", "Name a PEM file that this user can read.")
 
 

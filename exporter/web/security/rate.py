@@ -1,4 +1,4 @@
-"""The bucket of `rate_limit`."""
+"""The token bucket of `rate_limit`."""
 
 import time
 from collections.abc import Callable

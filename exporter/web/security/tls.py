@@ -1,4 +1,4 @@
-"""TLS: from what the configuration says to what the listening socket uses."""
+"""TLS: from the configuration to the context of the listening socket."""
 
 import ipaddress
 import os
@@ -28,7 +28,7 @@ class ServeError(Exception):
     """OpenSSL does not take certificate and key.
 
     Attributes:
-        key: Of which of the two the fault is told.
+        key: The one of the two that errors refer to.
         reason: What is wrong, continuing the key as a sentence does.
         remedy: What fixes it, in full sentences.
     """
@@ -123,7 +123,7 @@ def _verify_clients(context: ssl.SSLContext, config: TlsServer) -> None:
     if config.authority is None or context.verify_mode == ssl.CERT_NONE:
         return
     context.load_verify_locations(cadata=config.authority.decode())
-    # As in Go, each of these is trusted by itself, be it a root or not.
+    # As in Go, each of these is trusted, whether it is a root or not.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     # A resumed session would not be verified again: each connection shows its certificate.
     context.options |= ssl.OP_NO_TICKET
@@ -156,7 +156,7 @@ class Handshake(ssl.SSLObject):
     _answered = False
 
     def do_handshake(self) -> None:
-        """Go on with it; a client that may not come in, or does not speak TLS, is told so."""
+        """Continue the handshake; a refused client, or one without TLS, is answered so."""
         if self._answered:
             raise ssl.SSLError("no TLS, or none that will do, and told so")
         try:

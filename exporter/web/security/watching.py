@@ -75,7 +75,7 @@ class WatchedSecurity:
         return ()
 
     def take_over(self, reading: LoadedSecurity) -> tuple[Fault, ...]:
-        """Use what was read, unless there are faults, which it returns and the log tells.
+        """Use what was read, unless there are errors, which are returned and logged.
 
         Should a newer one be in use meanwhile, the next look finds that the files have changed.
         """

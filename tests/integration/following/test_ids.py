@@ -165,7 +165,7 @@ def test_a_pushed_id_that_is_taken_back_is_let_go(bench: Bench, push_token: dict
     exporter = bench.export(bench.account(simulator, **push_token))
     exporter.app.pushed.push("studio", [workflow])
     streaming(simulator)
-    assert exporter.app.pushed.withdraw("studio", workflow)
+    assert exporter.app.pushed.untrack("studio", workflow)
     streaming(simulator, 0)
     dropped(exporter, "withdrawn")
     assert exporter.scrape().total("workflows") == 0

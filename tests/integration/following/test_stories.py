@@ -110,7 +110,7 @@ def test_one_that_is_deleted_or_taken_back_says_so(bench: Bench, tmp_path: Path)
     exporter = bench.export(bench.account(simulator, workflows=[str(uuid.uuid4())], **push))
     exporter.app.pushed.push("studio", [taken_back])
     simulator.wait_until(lambda truth: truth.streams_open == 1, PATIENCE)
-    assert exporter.app.pushed.withdraw("studio", taken_back)
+    assert exporter.app.pushed.untrack("studio", taken_back)
     assert told(exporter, taken_back, why="no longer names it").row.phase == "dropped"
 
 

@@ -180,10 +180,10 @@ PLANTED: Final = (
         "        return shown.entries <= (page.stride or page.size)\n",
     ),
     Mutation(
-        "the frontier runs ahead",
+        "the watermark runs ahead",
         "following/listing_pass.py",
-        "max(horizon, frontier - OVERLAP_SECONDS)",
-        "max(horizon, frontier + 40)",
+        "max(horizon, watermark - OVERLAP_SECONDS)",
+        "max(horizon, watermark + 40)",
     ),
     Mutation(
         "open workflows are not looked for in the list",

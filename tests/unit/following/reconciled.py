@@ -239,7 +239,7 @@ class World:
         for observation in observations_of("studio", news, ServiceClock(), at):
             self.ledger.observe(observation)
         if rows and rows[0].created_at is not None:
-            self.ledger.advance_list_frontier("studio", rows[0].created_at)
+            self.ledger.advance_list_watermark("studio", rows[0].created_at)
         self._list_read_at = at.wall
 
     def pass_(self, seconds: float, *, listing: bool = True) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from exporter.app.handing_back import read, written
 from exporter.comfycontrol import Cause
 from exporter.following.borrowing import AGAIN_SECONDS, BorrowedWorkflows
-from exporter.interfaces.observations import GivenUp, Moment, Observation, Status
+from exporter.interfaces.observations import Moment, Observation, Removed, Status
 from exporter.ledger.lending import Borrowed
 
 ONE, TWO = "a1b2c3d4-e5f6-7890-abcd-ef1234567890", "a1b2c3d4-e5f6-7890-abcd-ef1234567891"
@@ -78,7 +78,7 @@ def test_what_is_lent_no_more_is_wanted_no_more() -> None:
 def test_an_id_that_is_refused_for_good_is_left_to_its_holder() -> None:
     clock = Clock()
     workflows = borrowed(clock)
-    workflows.give_up(GivenUp("studio", ONE, "not_found", clock()))
+    workflows.drop(Removed("studio", ONE, "not_found", clock()))
     clock.monotonic += AGAIN_SECONDS
     assert not workflows.is_open("studio", ONE)
     assert not workflows.take_untold()

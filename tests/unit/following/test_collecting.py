@@ -9,7 +9,7 @@ import pytest
 
 from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import ServerFaultError, UnusableError
-from exporter.following.collecting import CAUSE_SECONDS, CAUSES_AT_ONCE, DebtCollector
+from exporter.following.collecting import CAUSE_SECONDS, CAUSES_AT_ONCE, PendingCollector
 from exporter.interfaces.observations import Moment
 from exporter.worker import Stop, StoppedError
 
@@ -69,7 +69,7 @@ class Bench:
         self.monotonic = 0.0
         self.ended = threading.Semaphore(0)
         parts: Any = (self.asking, self.register)
-        self.collector = DebtCollector(
+        self.collector = PendingCollector(
             *parts,
             now=lambda: Moment(0.0, self.monotonic),
             random=lambda: 0.0,

@@ -93,14 +93,14 @@ NOTHING = PassBefore()
 
 def a_pass(
     *,
-    frontier: float | None = NOW,
+    watermark: float | None = NOW,
     horizon: float = 0.0,
     wanted: Iterable[tuple[str, float]] = (),
     rank: int = 0,
     before: PassBefore = NOTHING,
 ) -> ListingPass:
     return ListingPass(
-        frontier=frontier,
+        watermark=watermark,
         horizon=horizon,
         wanted=wanted,
         before=before,
@@ -116,40 +116,40 @@ def wanted(*ranks: int) -> list[tuple[str, float]]:
 
 
 def test_an_empty_list_is_one_page() -> None:
-    listing = a_pass(frontier=None)
+    listing = a_pass(watermark=None)
     assert read(listing, ServiceList()).pages == [1]
     assert listing.newest is None
 
 
 def test_a_list_that_ends_with_a_full_page_is_read_to_the_empty_one_after_it() -> None:
-    listing = a_pass(frontier=None)
+    listing = a_pass(watermark=None)
     assert read(listing, ServiceList.of(100)).pages == [1, 2]
     assert listing.newest == NOW
 
 
 def test_where_nothing_is_new_one_page_is_enough() -> None:
-    assert read(a_pass(frontier=NOW), ServiceList.of(20_000)).pages == [1]
+    assert read(a_pass(watermark=NOW), ServiceList.of(20_000)).pages == [1]
 
 
 def test_the_first_look_ends_at_the_horizon() -> None:
-    reading = read(a_pass(frontier=None, horizon=NOW - 900), ServiceList.of(20_000))
+    reading = read(a_pass(watermark=None, horizon=NOW - 900), ServiceList.of(20_000))
     assert reading.pages == list(range(1, 11))
     assert "n900" in reading.seen
 
 
 def test_it_reads_down_to_what_the_last_pass_knew_and_a_little_further() -> None:
-    reading = read(a_pass(frontier=NOW - 250), ServiceList.of(20_000))
+    reading = read(a_pass(watermark=NOW - 250), ServiceList.of(20_000))
     assert reading.pages == [1, 2, 3]
     assert f"n{250 + int(OVERLAP_SECONDS)}" in reading.seen
 
 
-def test_a_frontier_beyond_the_horizon_does_not_matter() -> None:
-    assert read(a_pass(frontier=0.0, horizon=NOW - 150), ServiceList.of(20_000)).pages == [1, 2]
+def test_a_watermark_beyond_the_horizon_does_not_matter() -> None:
+    assert read(a_pass(watermark=0.0, horizon=NOW - 150), ServiceList.of(20_000)).pages == [1, 2]
 
 
-def test_the_frontier_of_the_next_pass_is_the_top_of_this_one() -> None:
+def test_the_watermark_of_the_next_pass_is_the_top_of_this_one() -> None:
     service = ServiceList.of(1000)
-    listing = a_pass(frontier=NOW - 250)
+    listing = a_pass(watermark=NOW - 250)
     read(listing, service, lambda _: service.arrive(3))
     # What arrived while we read on lies above it, and is new the next time.
     assert listing.newest == NOW
@@ -158,7 +158,7 @@ def test_the_frontier_of_the_next_pass_is_the_top_of_this_one() -> None:
 def test_a_burst_created_in_one_second_is_read_whole() -> None:
     service = ServiceList([Entry(f"b{n}", NOW) for n in range(250)])
     service.entries += ServiceList.of(500).entries[20:]
-    reading = read(a_pass(frontier=NOW - 30), service)
+    reading = read(a_pass(watermark=NOW - 30), service)
     assert {f"b{n}" for n in range(250)} <= reading.seen
 
 
@@ -167,14 +167,14 @@ def test_a_burst_created_in_one_second_is_read_whole() -> None:
 
 def test_arrivals_between_two_pages_hide_nothing() -> None:
     service = ServiceList.of(1000)
-    listing = a_pass(frontier=NOW - 300)
+    listing = a_pass(watermark=NOW - 300)
     reading = read(listing, service, lambda _: service.arrive(17))
     assert {f"n{n}" for n in range(300)} <= reading.seen
 
 
 def test_deletions_between_two_pages_hide_nothing() -> None:
     service = ServiceList.of(1000)
-    listing = a_pass(frontier=NOW - 300)
+    listing = a_pass(watermark=NOW - 300)
 
     def delete(page: int) -> None:
         if page == 1:
@@ -193,7 +193,7 @@ def test_deletions_that_arrivals_make_up_for_cost_nothing() -> None:
             service.delete("n3")
             service.arrive(1)
 
-    reading = read(a_pass(frontier=NOW - 250), service, change)
+    reading = read(a_pass(watermark=NOW - 250), service, change)
     assert {f"n{n}" for n in range(250)} <= reading.seen
     assert reading.pages == [1, 2, 3]
 
@@ -202,7 +202,7 @@ def test_in_a_busy_list_little_is_read_twice() -> None:
     service = ServiceList.of(5000)
     # The pass before began ten seconds ago: a hundred a second.
     before = PassBefore(total=4000, began=-10.0)
-    listing = a_pass(frontier=NOW - 2000, before=before)
+    listing = a_pass(watermark=NOW - 2000, before=before)
     reading = read(listing, service, lambda _: service.arrive(50))
     assert {f"n{n}" for n in range(2000)} <= reading.seen
     # Twenty pages if it stood still; forty if every second one were read twice.
@@ -211,7 +211,7 @@ def test_in_a_busy_list_little_is_read_twice() -> None:
 
 def test_a_busy_list_that_falls_silent_hides_nothing() -> None:
     service = ServiceList.of(5000)
-    listing = a_pass(frontier=NOW - 2000, before=PassBefore(total=4000, began=-10.0))
+    listing = a_pass(watermark=NOW - 2000, before=PassBefore(total=4000, began=-10.0))
     reading = read(listing, service)
     assert {f"n{n}" for n in range(2000)} <= reading.seen
 
@@ -230,13 +230,13 @@ def test_a_list_that_shrinks_at_every_read_is_still_read_to_an_end() -> None:
     def delete(_: int) -> None:
         service.delete(service.entries[0].id)
 
-    assert len(read(a_pass(frontier=NOW - 1500), service, delete).pages) <= 40
+    assert len(read(a_pass(watermark=NOW - 1500), service, delete).pages) <= 40
 
 
 def test_a_service_that_tells_no_total_is_read_all_the_same() -> None:
     service = ServiceList.of(1000)
     service.tells_total = False
-    assert read(a_pass(frontier=NOW - 250), service).pages == [1, 2, 3]
+    assert read(a_pass(watermark=NOW - 250), service).pages == [1, 2, 3]
 
 
 # Malformed entries ------------------------------------------------------------------------------
@@ -246,18 +246,18 @@ def test_a_page_with_malformed_entries_is_not_taken_for_the_last() -> None:
     service = ServiceList.of(1000)
     for entry in service.entries[10:60]:
         entry.readable = False
-    assert read(a_pass(frontier=NOW - 150), service).pages == [1, 2]
+    assert read(a_pass(watermark=NOW - 150), service).pages == [1, 2]
 
 
 @pytest.mark.parametrize("readable", [True, False])
-def test_a_page_whose_age_cannot_be_told_ends_the_pass_and_moves_no_frontier(
+def test_a_page_whose_age_cannot_be_told_ends_the_pass_and_moves_no_watermark(
     readable: bool,
 ) -> None:
     service = ServiceList.of(1000)
     for entry in service.entries[100:200]:
         entry.created_at = None
         entry.readable = readable
-    listing = a_pass(frontier=NOW - 500, wanted=wanted(700))
+    listing = a_pass(watermark=NOW - 500, wanted=wanted(700))
     assert read(listing, service).pages == [1, 2]
     assert listing.newest is None
     assert listing.missing == []
@@ -267,7 +267,7 @@ def test_a_single_odd_stamp_ends_no_pass() -> None:
     service = ServiceList.of(1000)
     service.entries[50].created_at = 0.0
     service.entries[51].created_at = None
-    assert read(a_pass(frontier=NOW - 250), service).pages == [1, 2, 3]
+    assert read(a_pass(watermark=NOW - 250), service).pages == [1, 2, 3]
 
 
 # Open workflows that only the list can tell of --------------------------------------------------
@@ -294,7 +294,7 @@ def test_what_was_found_once_is_found_again_at_once() -> None:
     first = a_pass(wanted=wanted(15_050), rank=0)
     read(first, service)
     service.arrive(230)
-    second = a_pass(frontier=NOW + 60, wanted=wanted(15_050), before=first.learnt)
+    second = a_pass(watermark=NOW + 60, wanted=wanted(15_050), before=first.learnt)
     assert len(read(second, service).pages) == 2
     assert second.missing == []
 

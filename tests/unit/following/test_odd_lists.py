@@ -30,11 +30,11 @@ def rows(count: int) -> list[WorkflowSummary]:
 
 
 def read(
-    listed: Listed, frontier: float = 0.0, before: PassBefore | None = None
+    listed: Listed, watermark: float = 0.0, before: PassBefore | None = None
 ) -> tuple[set[int], ListingPass]:
     """Make a pass; which rows it has shown."""
     listing = ListingPass(
-        frontier=frontier,
+        watermark=watermark,
         horizon=-1e9,
         wanted=(),
         before=before or PassBefore(),
@@ -75,7 +75,7 @@ def test_wherever_the_numbers_begin_and_whatever_is_beyond_all_is_read(
 def test_page_0_is_asked_for_once(before: Any) -> None:
     listed = Listed(ServedList(rows(305), before=before))
     for _ in range(10):
-        assert read(listed, frontier=305.0)[0] == set(range(206, 306))
+        assert read(listed, watermark=305.0)[0] == set(range(206, 306))
         listed.now += 1
     assert [number for number, _ in listed.asked].count(0) == 1
 
@@ -87,9 +87,9 @@ def test_page_0_that_is_not_answered_is_asked_for_again() -> None:
         if listed.asked[-1][0] == 0 and listed.now < 30
         else None
     )
-    assert 305 not in read(listed, frontier=305.0)[0]
+    assert 305 not in read(listed, watermark=305.0)[0]
     listed.now += 61
-    assert 305 in read(listed, frontier=305.0)[0]
+    assert 305 in read(listed, watermark=305.0)[0]
 
 
 def test_a_list_that_fits_on_a_page_is_asked_for_its_numbers_and_what_its_total_counts_once() -> (
@@ -125,7 +125,7 @@ def test_a_service_that_refuses_everything_for_a_while_begins_to_count_where_it_
         listed.now += 5
     listed.outage = lambda: None
     listed.now += 60
-    assert 305 in read(listed, frontier=305.0)[0]
+    assert 305 in read(listed, watermark=305.0)[0]
 
 
 def test_a_refusal_of_all_pages_is_not_the_end_of_the_list() -> None:
@@ -231,19 +231,19 @@ def test_rows_that_are_too_large_together_are_asked_for_in_halves() -> None:
     assert sum(size > 41 for size in sizes) == 4, "two tries at the top, two below it"
     assert len(sizes) <= 4 + 2 + 305 // 20
     listed.asked.clear()
-    read(listed, frontier=305.0)
+    read(listed, watermark=305.0)
     assert listed.asked == [(1, 25)], "it remembers"
 
 
 def test_more_are_tried_again_later() -> None:
     listed = Listed(ServedList(rows(305), most_at_once=41))
-    read(listed, frontier=305.0)
+    read(listed, watermark=305.0)
     listed.served.most_at_once = 1000
     for _ in range(3):
         listed.now += FIRST_GROWTH_SECONDS
-        read(listed, frontier=305.0)
+        read(listed, watermark=305.0)
     listed.asked.clear()
-    read(listed, frontier=305.0)
+    read(listed, watermark=305.0)
     assert listed.asked == [(1, 100)]
 
 
@@ -276,12 +276,12 @@ def test_a_row_that_is_too_large_by_itself_costs_that_row(
     ]
 
 
-def test_the_row_at_the_top_does_not_hold_up_the_frontier() -> None:
+def test_the_row_at_the_top_does_not_hold_up_the_watermark() -> None:
     listed = Listed(ServedList(rows(305), weights={"305": 99_999}))
     _, listing = read(listed)
     assert listing.newest == 304.0
     listed.asked.clear()
-    read(listed, frontier=304.0)
+    read(listed, watermark=304.0)
     assert len(listed.asked) <= 12
 
 
@@ -308,7 +308,7 @@ def test_answers_that_are_all_too_large_cost_no_row() -> None:
     with pytest.raises(ServiceError):
         listed.pages.below(
             lambda _: ListingPass(
-                frontier=None, horizon=0, wanted=(), before=PassBefore(), rank_of=lambda _: 0
+                watermark=None, horizon=0, wanted=(), before=PassBefore(), rank_of=lambda _: 0
             ).next_page(0.0, listed.pages.most)
         )
     assert listed.malformed == 0

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from exporter.comfycontrol import Cause
-from exporter.interfaces.observations import Moment, Observation, TakenUp, Traits, Via
+from exporter.interfaces.observations import Moment, Observation, Tracked, Traits, Via
 from exporter.ledger.forms import CounterName, HistogramName
 from exporter.ledger.ledger import AccountTerms, Ledger, LedgerSnapshot
 from exporter.ledger.slicing import SliceRule
@@ -160,9 +160,9 @@ def ended(
     )
 
 
-def pushed(number: int, at: Moment) -> TakenUp:
+def pushed(number: int, at: Moment) -> Tracked:
     """Somebody has pushed the id of workflow `number`."""
-    return TakenUp("studio", uuid(number), "pushed", at)
+    return Tracked("studio", uuid(number), "pushed", at)
 
 
 def counter(snapshot: LedgerSnapshot, name: CounterName, *labels: str) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.interfaces.observations import GivenUp, Observation, TakenUp, TrackError
+from exporter.interfaces.observations import Observation, Removed, Tracked, TrackError
 from exporter.ledger import memory
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.sqlite import SqliteStore
@@ -59,8 +59,8 @@ class TestApplying:
         assert not ledger.observe(ended(2, now()))
 
     def test_take_up_is_true_once(self, ledger: Ledger, now: Clocks) -> None:
-        assert ledger.take_up(pushed(1, now()))
-        assert not ledger.take_up(pushed(1, now()))
+        assert ledger.track(pushed(1, now()))
+        assert not ledger.track(pushed(1, now()))
         assert ledger.is_open("studio", uuid(1))
         assert [w.workflow_id for w in ledger.open_workflows("studio")] == [uuid(1)]
 
@@ -135,11 +135,11 @@ class TestApplying:
     def test_changes_are_told_without_the_lock(self, ledger: Ledger, now: Clocks) -> None:
         told: list[int] = []
         ledger.on_change = lambda: told.append(ledger.snapshot().settled)
-        ledger.take_up(pushed(1, now()))
+        ledger.track(pushed(1, now()))
         ledger.observe(seen(1, "queued", now()))
         ledger.observe(seen(1, "queued", now()))
         ledger.observe(ended(1, now()))
-        ledger.give_up(GivenUp("studio", uuid(2), "not_found", now()))
+        ledger.drop(Removed("studio", uuid(2), "not_found", now()))
         assert told == [0, 0, 1, 1]
 
     def test_an_unknown_status_is_told_once(
@@ -200,7 +200,7 @@ class TestTheLine:
         # Our clock is slow: by it, none of these had ended yet.
         ledger = Ledger(TERMS, BUCKETS, CAPS, now)
         for number in range(5):
-            ledger.take_up(TakenUp("studio", uuid(number), "configured", now()))
+            ledger.track(Tracked("studio", uuid(number), "configured", now()))
             ledger.observe(ended(number, now(), completed=200, via="stream"))
         assert ledger.draw_line("studio", T0 + 300)
         ledger.observe(ended(5, now(), completed=299))
@@ -209,7 +209,7 @@ class TestTheLine:
 
     def test_what_a_stream_has_shown_open_counts_before_it_is_drawn(self, now: Clocks) -> None:
         ledger = Ledger(TERMS, BUCKETS, CAPS, now)
-        ledger.take_up(TakenUp("studio", uuid(1), "configured", now()))
+        ledger.track(Tracked("studio", uuid(1), "configured", now()))
         ledger.observe(seen(1, "running", now(), via="stream"))
         ledger.observe(ended(1, now(), completed=-100, via="stream"))
         assert finished(ledger.snapshot()) == 1
@@ -217,7 +217,7 @@ class TestTheLine:
     def test_a_pushed_id_counts_before_it_is_drawn(self, now: Clocks) -> None:
         # Anyone who pushes has just submitted it: its list may be refused while its stream is not.
         ledger = Ledger(TERMS, BUCKETS, CAPS, now)
-        ledger.take_up(pushed(1, now()))
+        ledger.track(pushed(1, now()))
         ledger.observe(ended(1, now(), via="stream"))
         assert finished(ledger.snapshot()) == 1
 
@@ -225,7 +225,7 @@ class TestTheLine:
 class TestOutOfSight:
     def test_when_it_was_seen_stays_what_it_was(self, ledger: Ledger, now: Clocks) -> None:
         # Polls go by it, and one of them may be what finds the account up again.
-        ledger.take_up(pushed(1, now()))
+        ledger.track(pushed(1, now()))
         ledger.observe(seen(2, "running", now()))
         before = ledger.snapshot().open_workflows
         now.pass_(100)
@@ -235,7 +235,7 @@ class TestOutOfSight:
     def test_nothing_is_dropped_nor_forgiven_while_an_account_is_down(
         self, ledger: Ledger, now: Clocks
     ) -> None:
-        ledger.take_up(pushed(1, now()))
+        ledger.track(pushed(1, now()))
         ledger.observe(seen(2, "running", now()))
         ledger.observe(ended(3, now(), status="failed"))
         for _ in range(3):
@@ -259,28 +259,28 @@ class TestTakingUp:
     ) -> None:
         store.finds_with = StoreError("the disk is away")
         with pytest.raises(TrackError, match="cannot be read"):
-            ledger.take_up(pushed(1, now()))
+            ledger.track(pushed(1, now()))
         store.finds_with = None
-        assert ledger.take_up(pushed(1, now()))
-        assert not ledger.take_up(pushed(1, now()))
+        assert ledger.track(pushed(1, now()))
+        assert not ledger.track(pushed(1, now()))
 
 
 class TestTheFrontier:
     def test_it_only_moves_forward(self, ledger: Ledger) -> None:
-        assert ledger.list_frontier("studio") is None
-        ledger.advance_list_frontier("studio", T0 + 5)
-        ledger.advance_list_frontier("studio", T0 + 3)
-        assert ledger.list_frontier("studio") == T0 + 5
+        assert ledger.list_watermark("studio") is None
+        ledger.advance_list_watermark("studio", T0 + 5)
+        ledger.advance_list_watermark("studio", T0 + 3)
+        assert ledger.list_watermark("studio") == T0 + 5
 
     def test_it_is_kept_together_with_what_was_read(
         self, ledger: Ledger, store: FailingStore, now: Clocks
     ) -> None:
         ledger.keep()
         ledger.observe(seen(1, "queued", now()))
-        ledger.advance_list_frontier("studio", T0 + 5)
+        ledger.advance_list_watermark("studio", T0 + 5)
         ledger.keep()
         last = store.batches[-1]
-        assert last.accounts["studio"].frontier == T0 + 5
+        assert last.accounts["studio"].watermark == T0 + 5
         assert ("studio", uuid(1)) in last.workflows
 
     def test_it_stays_when_something_that_was_read_could_not_be_taken(
@@ -289,11 +289,11 @@ class TestTheFrontier:
         store.finds_with = StoreError("input/output error")
         assert not ledger.observe(seen(1, "queued", now()))
         store.finds_with = None
-        ledger.advance_list_frontier("studio", T0 + 5)
-        assert ledger.list_frontier("studio") is None
+        ledger.advance_list_watermark("studio", T0 + 5)
+        assert ledger.list_watermark("studio") is None
         ledger.observe(seen(1, "queued", now()))
-        ledger.advance_list_frontier("studio", T0 + 5)
-        assert ledger.list_frontier("studio") == T0 + 5
+        ledger.advance_list_watermark("studio", T0 + 5)
+        assert ledger.list_watermark("studio") == T0 + 5
 
 
 class TestKeeping:
@@ -412,12 +412,12 @@ class TestAFailingStore:
         self, ledger: Ledger, store: FailingStore, now: Clocks
     ) -> None:
         store.keeps_with = StoreError("disk full")
-        ledger.advance_list_frontier("studio", T0 + 5)
+        ledger.advance_list_watermark("studio", T0 + 5)
         store.keeps_with = None
         now.pass_(60)
         ledger.keep()
         last = store.batches[-1]
-        assert last.accounts["studio"].frontier == T0 + 5
+        assert last.accounts["studio"].watermark == T0 + 5
 
     def test_it_is_given_time(self, ledger: Ledger, store: FailingStore, now: Clocks) -> None:
         store.keeps_with = StoreError("disk full")
@@ -473,11 +473,11 @@ class TestAFailingStore:
     ) -> None:
         store.finds_with = StoreError("input/output error")
         with pytest.raises(TrackError):
-            ledger.take_up(pushed(1, now()))
+            ledger.track(pushed(1, now()))
         assert not ledger.observe(ended(2, now()))
         assert ledger.snapshot().errors == 2
         store.finds_with = None
-        assert ledger.take_up(pushed(1, now()))
+        assert ledger.track(pushed(1, now()))
         ledger.observe(ended(2, now()))
         assert finished(ledger.snapshot()) == 1
 
@@ -500,7 +500,7 @@ class TestALoss:
         ledger.observe(ended(1, now()))
         ledger.observe(seen(2, "running", now()))
         ledger.observe(ended(3, now(), status="failed"))
-        ledger.advance_list_frontier("studio", T0 + 9)
+        ledger.advance_list_watermark("studio", T0 + 9)
         ledger.keep()
         store.finds_with = StoreLostError("damaged")
         ledger.observe(seen(4, "queued", now()))
@@ -509,7 +509,7 @@ class TestALoss:
         last = store.batches[-1]
         assert {key[1] for key in last.workflows} == {uuid(n) for n in (1, 2, 3, 4)}
         assert last.counters["finished", ("studio", "completed")].value == 1
-        assert last.accounts["studio"].frontier == T0 + 9
+        assert last.accounts["studio"].watermark == T0 + 9
 
     def test_what_only_the_lost_one_knew_is_not_counted_again(
         self,
@@ -607,7 +607,7 @@ class TestOverARestart:
         ledger.observe(ended(1, now()))
         ledger.observe(seen(2, "queued", now(), via="stream", position=3))
         ledger.observe(ended(3, now(), status="failed"))
-        ledger.advance_list_frontier("studio", T0 + 9)
+        ledger.advance_list_watermark("studio", T0 + 9)
         before = ledger.snapshot()
         ledger.close()
         now.pass_(100)
@@ -616,7 +616,7 @@ class TestOverARestart:
         assert after.totals.counters == before.totals.counters
         assert after.totals.histograms == before.totals.histograms
         assert (after.settled, len(after.open_workflows)) == (2, 1)
-        assert ledger.list_frontier("studio") == T0 + 9
+        assert ledger.list_watermark("studio") == T0 + 9
         assert ledger.causes_owed("studio") == [uuid(3)]
         ledger.observe(ended(1, now()))
         ledger.observe(replace(ended(3, now(), status="failed", via="stream"), cause=CAUSE))
@@ -661,7 +661,7 @@ class TestOverARestart:
             )
 
         ledger = ledger_on_disk(folder, now)
-        ledger.take_up(pushed(1, now()))
+        ledger.track(pushed(1, now()))
         ledger.observe(bare("queued"))
         now.pass_(4)
         ledger.observe(bare("running", started=4.0))
@@ -678,7 +678,7 @@ class TestOverARestart:
         self, folder: Path, now: Clocks
     ) -> None:
         ledger = ledger_on_disk(folder, now)
-        ledger.take_up(pushed(1, now()))
+        ledger.track(pushed(1, now()))
         ledger.observe(seen(1, "queued", now(), via="stream", created=None))
         ledger.close()
         now.pass_(1)
@@ -696,7 +696,7 @@ class TestOverARestart:
         ledger = ledger_on_disk(folder, now)
         now.pass_(1e6)
         ledger.observe(seen(1, "queued", now(), via="stream", position=5))
-        ledger.give_up(GivenUp("studio", uuid(1), "not_found", now()))
+        ledger.drop(Removed("studio", uuid(1), "not_found", now()))
         ledger.close()
         # The machine was restarted: its monotonic clock begins again.
         now.monotonic = 10.0

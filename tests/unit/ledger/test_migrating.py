@@ -58,7 +58,7 @@ def folder(tmp_path: Path, now: Clocks) -> Path:
             ledger.observe(ended(number, now(), completed=20.3, status="failed", cause=CAUSE))
         elif number % 3:
             ledger.observe(ended(number, now(), completed=20.7, via="stream"))
-    ledger.take_up(pushed(50, now()))
+    ledger.track(pushed(50, now()))
     ledger.observe(seen(60, "dreaming", now(), account="agency"))
     ledger.keep_baseline("studio", Status.FAILED, Baseline(7, 1.5, 0.5))
     ledger.announce(1)

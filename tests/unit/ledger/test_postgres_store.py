@@ -78,7 +78,7 @@ class TestAHolderThatComesLate:
         other.keep(outcome(2, 2.0))
         store.keep(outcome(3, 3.0))
         assert (lost, finished(keeper)) == (["studio"], 2.0)
-        assert store.forget_ended_before("studio", T0 + 99).rows == 0
+        assert store.prune_ended_before("studio", T0 + 99).rows == 0
         with pytest.raises(NotHeldError):
             store.find_closed(("studio", uuid(1)))
         other.close()
@@ -121,7 +121,7 @@ class TestALedgerThatHoldsNothing:
     def test_it_takes_nothing_up_and_nothing_has_failed(self, keeper: PostgresKeeper) -> None:
         ledger = Ledger({}, BUCKETS, CAPS, Clocks(), keeper.make())
         with pytest.raises(TrackError):
-            ledger.take_up(pushed(1, Clocks()()))
+            ledger.track(pushed(1, Clocks()()))
         snapshot = ledger.snapshot()
         assert (snapshot.errors, snapshot.accounts, snapshot.open_workflows) == (0, (), ())
         ledger.close()
@@ -255,8 +255,8 @@ class TestAConnectionThatBreaksWhileCommitting:
         store.keep(outcome(1, 1.0))
         link.breaks = breaks
         with pytest.raises(StoreError):
-            store.forget_ended_before("studio", T0 + 99)
-        told = store.forget_ended_before("studio", T0 + 99)
+            store.prune_ended_before("studio", T0 + 99)
+        told = store.prune_ended_before("studio", T0 + 99)
         assert (told.rows, told.latest_created, told.latest_end) == (1, T0 + 1, T0 + 20)
 
 

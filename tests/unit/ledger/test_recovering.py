@@ -6,7 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from exporter.interfaces.observations import Baseline, GivenUp, Status
+from exporter.interfaces.observations import Baseline, Removed, Status
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.sqlite import FILE_NAME, SqliteStore
 from exporter.ledger.store import MemoryStore, StoreError
@@ -59,8 +59,8 @@ class TestRecovering:
         assert ledger.finished("studio")[Status.FAILED] == 1
 
     def test_one_that_was_given_up(self, ledger: Ledger, now: Clocks) -> None:
-        ledger.take_up(pushed(1, now()))
-        ledger.give_up(GivenUp("studio", uuid(1), "not_found", now()))
+        ledger.track(pushed(1, now()))
+        ledger.drop(Removed("studio", uuid(1), "not_found", now()))
         assert ledger.recover(ended(1, now())) == "recovered"
 
     def test_the_end_that_was_told_first_stays(self, ledger: Ledger, now: Clocks) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.interfaces.observations import Moment, NoRoomError, TakenUp
+from exporter.interfaces.observations import Moment, NoRoomError, Tracked
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.room import MOST_WAITING, MostWanted
 from exporter.ledger.sqlite import SqliteStore
@@ -60,14 +60,14 @@ def test_it_is_told_once(now: Clocks, caplog: pytest.LogCaptureFixture) -> None:
 
 def test_other_accounts_are_not_affected(now: Clocks) -> None:
     ledger = full(now)
-    assert ledger.take_up(TakenUp("agency", uuid(99), "pushed", now(), again=True))
+    assert ledger.track(Tracked("agency", uuid(99), "pushed", now(), again=True))
 
 
 def test_those_that_are_open_go_on(now: Clocks) -> None:
     ledger = full(now)
     assert ledger.observe(seen(3, "running", now()))
     # Nor does naming one need more room.
-    assert not ledger.take_up(pushed(3, now()))
+    assert not ledger.track(pushed(3, now()))
 
 
 def test_what_ends_beyond_the_limit_counts_all_the_same(now: Clocks) -> None:
@@ -82,51 +82,51 @@ def test_what_ends_beyond_the_limit_counts_all_the_same(now: Clocks) -> None:
 def test_an_id_beyond_the_limit_cannot_be_taken_up_yet(now: Clocks) -> None:
     ledger = full(now)
     with pytest.raises(NoRoomError, match="20 workflows of the account are open"):
-        ledger.take_up(pushed(99, now()))
+        ledger.track(pushed(99, now()))
     for number in range(5):
         ledger.observe(ended(number, now()))
-    assert ledger.take_up(pushed(99, now()))
+    assert ledger.track(pushed(99, now()))
 
 
 def test_once_there_is_room_the_list_is_read_as_far_back_as_before(now: Clocks) -> None:
     ledger = make_ledger(now, terms=FEW)
-    ledger.advance_list_frontier("studio", T0)
+    ledger.advance_list_watermark("studio", T0)
     for number in range(40):
         ledger.observe(seen(number, "queued", now()))
-    ledger.advance_list_frontier("studio", T0 + 60)
+    ledger.advance_list_watermark("studio", T0 + 60)
     # Meanwhile it is not read whole each time: that is many pages.
-    assert ledger.list_frontier("studio") == T0 + 60
+    assert ledger.list_watermark("studio") == T0 + 60
     now.pass_(10)
     ledger.observe(ended(0, now()))
-    assert ledger.list_frontier("studio") == T0 + 60
+    assert ledger.list_watermark("studio") == T0 + 60
     ledger.observe(ended(1, now()))
-    assert ledger.list_frontier("studio") == T0
+    assert ledger.list_watermark("studio") == T0
     assert not ledger.snapshot().rooms["studio"].reached
     ledger.observe(seen(30, "queued", now()))
-    ledger.advance_list_frontier("studio", T0 + 70)
-    assert ledger.list_frontier("studio") == T0 + 70
+    ledger.advance_list_watermark("studio", T0 + 70)
+    assert ledger.list_watermark("studio") == T0 + 70
 
 
 def test_where_the_first_look_is_beyond_the_limit_it_is_a_look_all_the_same(now: Clocks) -> None:
     ledger = full(now)
-    ledger.advance_list_frontier("studio", T0 + 60)
-    assert ledger.list_frontier("studio") == T0 + 60
+    ledger.advance_list_watermark("studio", T0 + 60)
+    assert ledger.list_watermark("studio") == T0 + 60
     for number in range(5):
         ledger.observe(ended(number, now()))
     # Not None: what a first look shows as over does not count.
-    assert ledger.list_frontier("studio") == 0.0
+    assert ledger.list_watermark("studio") == 0.0
 
 
 def test_a_crowd_of_pushed_ids_that_nobody_sees_is_bounded(now: Clocks) -> None:
     ledger = make_ledger(now)
     for number in range(MOST_WAITING):
-        assert ledger.take_up(pushed(number, now()))
+        assert ledger.track(pushed(number, now()))
     with pytest.raises(NoRoomError, match="10,000 pushed ids of the account wait to be seen"):
-        ledger.take_up(pushed(MOST_WAITING, now()))
+        ledger.track(pushed(MOST_WAITING, now()))
     # Those that are known are no more than there were.
-    assert not ledger.take_up(pushed(3, now()))
+    assert not ledger.track(pushed(3, now()))
     ledger.observe(seen(3, "queued", now()))
-    assert ledger.take_up(pushed(MOST_WAITING, now()))
+    assert ledger.track(pushed(MOST_WAITING, now()))
 
 
 class TestOverRestarts:
@@ -135,7 +135,7 @@ class TestOverRestarts:
     ) -> None:
         terms = {"studio": AccountTerms(LOOKBACK, listed=True)}
         ledger = make_ledger(now, SqliteStore(tmp_path, now), terms=terms)
-        ledger.take_up(TakenUp("studio", uuid(0), "configured", now()))
+        ledger.track(Tracked("studio", uuid(0), "configured", now()))
         for number in range(1, 40):
             now.pass_(1)
             ledger.observe(seen(number, "queued", now(), via="listing"))

@@ -115,7 +115,7 @@ class TestUndecided:
     """Only a stream has reported it: it knows neither name nor tags."""
 
     def stream_tells_the_end(self, ledger: Ledger, now: Clocks) -> None:
-        ledger.take_up(pushed(1, now()))
+        ledger.track(pushed(1, now()))
         ledger.observe(seen(1, "queued", now(), via="stream", created=None, position=3))
         ledger.observe(ended(1, now(), via="stream", created=None, completed=90))
 
@@ -172,7 +172,7 @@ class TestUndecided:
     def test_a_push_can_tell_it(self, now: Clocks) -> None:
         ledger = make_ledger(now, slices=[TEAM])
         taken = pushed(1, now())
-        ledger.take_up(type(taken)(taken.account, taken.workflow_id, "pushed", now(), True, VIDEO))
+        ledger.track(type(taken)(taken.account, taken.workflow_id, "pushed", now(), True, VIDEO))
         ledger.observe(ended(1, now(), via="stream", created=None, completed=90))
         assert by_slices(ledger.snapshot()) == {("video",): 1}
 

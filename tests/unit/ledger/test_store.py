@@ -94,7 +94,7 @@ class TestAll:
         assert (list(kept.unsettled), kept.accounts, kept.closed, kept.lost) == ([], {}, 0, False)
         assert store.find_closed(("studio", uuid(1))) is None
         assert store.created_after("studio", T0) == 0
-        assert store.forget_ended_before("studio", T0) == Forgotten()
+        assert store.prune_ended_before("studio", T0) == Forgotten()
 
     @pytest.mark.parametrize("phase", ["settled", "dropped"])
     def test_a_closed_workflow_is_found(self, store: Store, phase: Phase) -> None:
@@ -140,18 +140,18 @@ class TestAll:
             workflow(4, "open"),
             workflow(5, ended=5, account="agency"),
         )
-        assert store.forget_ended_before("studio", T0 + 20) == Forgotten(1, T0 + 1, T0 + 10)
+        assert store.prune_ended_before("studio", T0 + 20) == Forgotten(1, T0 + 1, T0 + 10)
         assert store.find_closed(("studio", uuid(1))) is None
         assert store.find_closed(("studio", uuid(2))) is not None
         assert store.find_closed(("studio", uuid(3))) is not None
         assert store.find_closed(("agency", uuid(5))) is not None
         assert store.created_after("studio", T0) == 3
-        assert store.forget_ended_before("studio", T0 + 20) == Forgotten()
+        assert store.prune_ended_before("studio", T0 + 20) == Forgotten()
 
     def test_a_dropped_workflow_does_not_move_the_line(self, store: Store) -> None:
         # Its end was never counted: should it show up after all, it must be.
         keep(store, workflow(1, "dropped", ended=10))
-        assert store.forget_ended_before("studio", T0 + 20) == Forgotten(1, None)
+        assert store.prune_ended_before("studio", T0 + 20) == Forgotten(1, None)
 
     def test_syncing_and_closing(self, store: Store) -> None:
         keep(store, workflow(1))
@@ -367,7 +367,7 @@ class TestThatLast:
     def test_marks_only_move_forward(self, keeper: Keeper) -> None:
         store, _ = keeper.begin()
         keep(store, workflow(1, ended=10))
-        store.forget_ended_before("studio", T0 + 20)
+        store.prune_ended_before("studio", T0 + 20)
         # A batch that was made before the row was dropped.
         store.keep(Batch(accounts={"studio": AccountMarks(T0, T0 + 3)}))
         store.close()
@@ -402,7 +402,7 @@ class TestThatLast:
         monkeypatch.setattr(postgres_store, "FORGET_AT_ONCE", 2)
         store, _ = keeper.begin()
         keep(store, *(workflow(number, ended=number) for number in range(5)))
-        goes = [store.forget_ended_before("studio", T0 + 99) for _ in range(4)]
+        goes = [store.prune_ended_before("studio", T0 + 99) for _ in range(4)]
         store.close()
         assert goes == [
             Forgotten(2, T0 + 1, T0 + 1),

@@ -7,12 +7,12 @@ import pytest
 from exporter.comfycontrol import Cause
 from exporter.interfaces.observations import (
     DropReason,
-    GivenUp,
     Moment,
     Observation,
+    Removed,
     Source,
     Status,
-    TakenUp,
+    Tracked,
     Via,
 )
 from exporter.ledger import tracker
@@ -89,7 +89,7 @@ class Track:
         self.facts: list[Fact] = []
         self.phases: list[PhasePassed] = []
         if source is not None:
-            self.apply(tracker.take_up(None, TakenUp("studio", "w1", source, at(0))))
+            self.apply(tracker.track(None, Tracked("studio", "w1", source, at(0))))
 
     def apply(self, change: tracker.Change) -> tuple[Fact, ...]:
         """The facts that follow; those of phases apart, as they say nothing of the others."""
@@ -291,8 +291,8 @@ class TestCauses:
     def test_a_workflow_deleted_meanwhile_is_unknown(self) -> None:
         track = Track()
         track.sees(seen("failed", 2, via="listing", created=0, started=1, completed=2))
-        gone = GivenUp("studio", "w1", "not_found", at(5))
-        assert track.apply(tracker.give_up(track.workflow, gone)) == (Failed(None, None),)
+        gone = Removed("studio", "w1", "not_found", at(5))
+        assert track.apply(tracker.drop(track.workflow, gone)) == (Failed(None, None),)
         assert track.known.phase == "settled"
 
 
@@ -900,35 +900,30 @@ class TestDurationsOwed:
 class TestTakingUpAndGivingUp:
     def test_taken_up_once(self) -> None:
         track = Track(source="configured")
-        again = tracker.take_up(track.workflow, TakenUp("studio", "w1", "file", at(1)))
+        again = tracker.track(track.workflow, Tracked("studio", "w1", "file", at(1)))
         assert again.facts == ()
         assert track.facts == [Discovered("configured")]
 
     def test_naming_a_listed_one_moves_it_forward_without_counting_it_twice(self) -> None:
         track = Track()
         track.sees(seen("queued", 1, via="listing", created=0))
-        facts = track.apply(
-            tracker.take_up(track.workflow, TakenUp("studio", "w1", "pushed", at(2)))
-        )
+        facts = track.apply(tracker.track(track.workflow, Tracked("studio", "w1", "pushed", at(2))))
         assert facts == ()
         assert track.known.source == "pushed"
 
     @pytest.mark.parametrize("reason", ["not_found", "malformed", "forbidden", "expired"])
     def test_given_up(self, reason: DropReason) -> None:
         track = Track(source="configured")
-        facts = track.apply(
-            tracker.give_up(track.workflow, GivenUp("studio", "w1", reason, at(40)))
-        )
+        facts = track.apply(tracker.drop(track.workflow, Removed("studio", "w1", reason, at(40))))
         assert facts == (Dropped(reason),)
         assert track.known.phase == "dropped"
         assert (
-            track.apply(tracker.give_up(track.workflow, GivenUp("studio", "w1", reason, at(41))))
-            == ()
+            track.apply(tracker.drop(track.workflow, Removed("studio", "w1", reason, at(41)))) == ()
         )
 
     def test_a_dropped_one_that_shows_up_is_open_again(self) -> None:
         track = Track(source="pushed")
-        track.apply(tracker.give_up(track.workflow, GivenUp("studio", "w1", "not_found", at(40))))
+        track.apply(tracker.drop(track.workflow, Removed("studio", "w1", "not_found", at(40))))
         track.sees(seen("queued", 50, via="listing", created=1))
         assert track.known.phase == "open"
         track.sees(seen("completed", 60, started=55, completed=59))
@@ -936,28 +931,28 @@ class TestTakingUpAndGivingUp:
 
     def test_a_dropped_one_is_taken_up_again_when_it_is_named_anew(self) -> None:
         track = Track(source="pushed")
-        track.apply(tracker.give_up(track.workflow, GivenUp("studio", "w1", "not_found", at(40))))
-        again = tracker.take_up(track.workflow, TakenUp("studio", "w1", "configured", at(50)))
+        track.apply(tracker.drop(track.workflow, Removed("studio", "w1", "not_found", at(40))))
+        again = tracker.track(track.workflow, Tracked("studio", "w1", "configured", at(50)))
         assert again.facts == ()
-        renamed = TakenUp("studio", "w1", "pushed", at(50), again=True)
-        pushed = tracker.take_up(track.workflow, renamed)
+        renamed = Tracked("studio", "w1", "pushed", at(50), again=True)
+        pushed = tracker.track(track.workflow, renamed)
         assert pushed.facts == (Discovered("pushed"),)
 
     def test_giving_up_the_unknown_is_nothing(self) -> None:
-        gone = GivenUp("studio", "w1", "not_found", at(0))
-        assert tracker.give_up(None, gone) == tracker.Change(None)
+        gone = Removed("studio", "w1", "not_found", at(0))
+        assert tracker.drop(None, gone) == tracker.Change(None)
 
     def test_withdrawn_where_the_list_goes_on_with_it(self) -> None:
         track = Track(source="file")
         track.sees(seen("queued", 1, via="listing", created=0))
-        withdrawn = GivenUp("studio", "w1", "withdrawn", at(2))
-        assert track.apply(tracker.withdraw(track.workflow, withdrawn, listed=True)) == ()
+        withdrawn = Removed("studio", "w1", "withdrawn", at(2))
+        assert track.apply(tracker.untrack(track.workflow, withdrawn, listed=True)) == ()
         assert track.known.source == "listing"
         assert track.known.phase == "open"
 
     def test_withdrawn_where_nobody_does(self) -> None:
         track = Track(UNLISTED, source="file")
-        withdrawn = GivenUp("studio", "w1", "withdrawn", at(2))
-        assert track.apply(tracker.withdraw(track.workflow, withdrawn, listed=False)) == (
+        withdrawn = Removed("studio", "w1", "withdrawn", at(2))
+        assert track.apply(tracker.untrack(track.workflow, withdrawn, listed=False)) == (
             Dropped("withdrawn"),
         )

@@ -6,7 +6,7 @@ from math import inf
 import pytest
 
 from exporter.comfycontrol import Cause
-from exporter.interfaces.observations import GivenUp, Source, Status, TakenUp, Via
+from exporter.interfaces.observations import Removed, Source, Status, Tracked, Via
 from exporter.ledger import tracker
 from exporter.ledger.facts import (
     Discovered,
@@ -34,12 +34,12 @@ CAUSE = Cause("KSampler", "ValueError")
 
 def named(workflow: Workflow, source: Source, *, again: bool = False) -> tracker.Change:
     """A source names it."""
-    return tracker.take_up(workflow, TakenUp("studio", "w1", source, at(50), again=again))
+    return tracker.track(workflow, Tracked("studio", "w1", source, at(50), again=again))
 
 
-def given_up(seconds: float = 40) -> GivenUp:
+def given_up(seconds: float = 40) -> Removed:
     """The service will tell nothing more of it."""
-    return GivenUp("studio", "w1", "not_found", at(seconds))
+    return Removed("studio", "w1", "not_found", at(seconds))
 
 
 def settled_early() -> Track:
@@ -75,7 +75,7 @@ class TestWhoNamesIt:
 
     def test_a_dropped_one_that_is_named_again_begins_as_a_new_one(self) -> None:
         track = Track(source="pushed")
-        track.apply(tracker.give_up(track.workflow, given_up()))
+        track.apply(tracker.drop(track.workflow, given_up()))
         assert track.known.ended_at == at(40).wall
         assert named(track.known, "file").workflow == track.known
         revived = named(track.known, "file", again=True)
@@ -87,50 +87,50 @@ class TestWhoNamesIt:
     def test_what_is_given_up_has_no_position_any_more(self) -> None:
         track = Track()
         track.sees(seen("queued", 2, position=3))
-        track.apply(tracker.give_up(track.workflow, given_up()))
+        track.apply(tracker.drop(track.workflow, given_up()))
         assert (track.known.phase, track.known.queue_position) == ("dropped", None)
 
     def test_what_has_settled_is_neither_given_up_nor_withdrawn(self) -> None:
         track = Track(source="file")
         track.sees(seen("completed", 6, via="listing", created=0, started=1, completed=5))
         for change in (
-            tracker.give_up(track.known, given_up()),
-            tracker.withdraw(track.known, given_up(), listed=False),
+            tracker.drop(track.known, given_up()),
+            tracker.untrack(track.known, given_up(), listed=False),
         ):
             assert change == tracker.Change(track.known)
 
     def test_withdrawn_is_what_the_list_has_shown_and_goes_on_with(self) -> None:
         unseen = Track(source="file")
-        dropped = tracker.withdraw(unseen.known, given_up(), listed=True)
+        dropped = tracker.untrack(unseen.known, given_up(), listed=True)
         assert dropped.facts == (Dropped("not_found"),)
-        unlisted = tracker.withdraw(replace(unseen.known, created_at=T0), given_up(), listed=False)
+        unlisted = tracker.untrack(replace(unseen.known, created_at=T0), given_up(), listed=False)
         assert unlisted.facts == (Dropped("not_found"),)
 
     def test_what_nobody_named_is_not_withdrawn(self) -> None:
         track = Track()
         track.sees(seen("queued", 1, via="listing"))
-        change = tracker.withdraw(track.known, given_up(), listed=False)
+        change = tracker.untrack(track.known, given_up(), listed=False)
         assert change == tracker.Change(track.known)
-        assert tracker.withdraw(None, given_up(), listed=True) == tracker.Change(None)
+        assert tracker.untrack(None, given_up(), listed=True) == tracker.Change(None)
 
 
 class TestDropped:
     def test_the_last_word_of_its_stream_does_not_open_it_again(self) -> None:
         track = Track(source="pushed")
-        track.apply(tracker.give_up(track.workflow, given_up()))
+        track.apply(tracker.drop(track.workflow, given_up()))
         assert track.sees(seen("running", 41, started=1)) == (Ignored("late"),)
         assert track.known.phase == "dropped"
 
     def test_one_that_shows_up_is_discovered_again_and_no_longer_over(self) -> None:
         track = Track(source="pushed")
-        track.apply(tracker.give_up(track.workflow, given_up()))
+        track.apply(tracker.drop(track.workflow, given_up()))
         facts = track.sees(seen("queued", 50, via="listing", created=1))
         assert facts == (Discovered("pushed"),)
         assert track.known.ended_at is None
 
     def test_one_that_shows_up_as_over_long_ago_is_not_counted(self) -> None:
         track = Track(source="file")
-        track.apply(tracker.give_up(track.workflow, given_up()))
+        track.apply(tracker.drop(track.workflow, given_up()))
         old = seen("completed", 50, via="listing", created=-9000, started=-8000, completed=-7000)
         assert track.sees(old) == ()
 
@@ -139,7 +139,7 @@ class TestDropped:
         old = seen("failed", 6, via="listing", created=0, started=1, completed=5, updated=5)
         track.sees(old)
         track.sees(seen("running", 30, via="listing", created=0, started=25, updated=25))
-        track.apply(tracker.give_up(track.workflow, given_up()))
+        track.apply(tracker.drop(track.workflow, given_up()))
         assert track.sees(replace(old, at=at(400))) == (Ignored("late"),)
 
 

@@ -73,7 +73,7 @@ def test_an_id_that_was_withdrawn_comes_back_when_its_file_is_written_again(
     write(tmp_path / "two.yml", C)
     assert watch.look() == {A, B, C}
     for each in (A, C):
-        assert pushed.withdraw("studio", each)
+        assert pushed.untrack("studio", each)
     # Files that stay as they are say nothing, nor does another one.
     assert watch.look() == watch.look() == {B}
     write(tmp_path / "two.yml", B)
@@ -81,7 +81,7 @@ def test_an_id_that_was_withdrawn_comes_back_when_its_file_is_written_again(
     write(tmp_path / "one.yml", A, B)
     assert watch.look() == {A, B}
     # Once: what was named again is as any other.
-    assert pushed.withdraw("studio", A)
+    assert pushed.untrack("studio", A)
     assert watch.look() == {B}
     write(tmp_path / "two.yml", B, C)
     assert watch.look() == {B, C}
@@ -92,7 +92,7 @@ def test_one_that_was_withdrawn_comes_back_when_it_is_pushed(tmp_path: Path) -> 
     pushed = PushedIds({}, watch.ledger, watch.now, lambda *_: None, watch.note_withdrawn)
     write(tmp_path / "one.yml", A)
     watch.look()
-    assert pushed.withdraw("studio", A)
+    assert pushed.untrack("studio", A)
     assert pushed.push("studio", [A]).taken_up == 1
     assert watch.look() == {A}
 

@@ -1,6 +1,6 @@
 """Ids that the configuration names, while the ledger cannot always take them."""
 
-from exporter.interfaces.observations import GivenUp, Moment, OpenWorkflow, TakenUp, TrackError
+from exporter.interfaces.observations import Moment, OpenWorkflow, Removed, Tracked, TrackError
 from exporter.sources.named import NamedIds
 
 ONE, TWO, THREE = (f"00000000-0000-4000-8000-{number:012x}" for number in (1, 2, 3))
@@ -11,15 +11,15 @@ class Register:
 
     def __init__(self) -> None:
         self.readable = True
-        self.taken: list[TakenUp] = []
+        self.taken: list[Tracked] = []
 
-    def take_up(self, taken: TakenUp) -> bool:
+    def track(self, taken: Tracked) -> bool:
         if not self.readable:
             raise TrackError
         self.taken.append(taken)
         return True
 
-    def withdraw(self, withdrawn: GivenUp) -> None:
+    def untrack(self, withdrawn: Removed) -> None:
         raise AssertionError(withdrawn)
 
     def open_workflows(self, account: str) -> list[OpenWorkflow]:

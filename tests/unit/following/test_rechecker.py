@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.following import looker
-from exporter.following.looker import LEAST_SECONDS, LookOrder
+from exporter.following import rechecker
+from exporter.following.rechecker import LEAST_SECONDS, CheckOrder
 
 
-def looks(order: LookOrder, until: float, *, opens_at: float = 1e9) -> list[float]:
+def looks(order: CheckOrder, until: float, *, opens_at: float = 1e9) -> list[float]:
     """When the ids are looked at until then."""
     now, looked = 0.0, []
     while (following := order.next()) is not None and following[2] <= until:
@@ -21,7 +21,7 @@ def looks(order: LookOrder, until: float, *, opens_at: float = 1e9) -> list[floa
 
 
 def test_it_is_looked_at_at_once_and_twice_more() -> None:
-    order = LookOrder()
+    order = CheckOrder()
     assert order.add("a", "pushed", 0.0) is None
     assert order.next() == ("a", "pushed", 0.0)
     assert looks(order, 1000.0) == [0.0, 5.0, 30.0]
@@ -29,14 +29,14 @@ def test_it_is_looked_at_at_once_and_twice_more() -> None:
 
 
 def test_once_it_is_seen_open_it_is_not_looked_at_any_more() -> None:
-    order = LookOrder()
+    order = CheckOrder()
     order.add("a", "pushed", 0.0)
     assert looks(order, 1000.0, opens_at=5.0) == [0.0, 5.0]
     assert order.next() is None
 
 
 def test_one_that_is_named_again_gets_all_its_looks_again() -> None:
-    order = LookOrder()
+    order = CheckOrder()
     order.add("a", "pushed", 0.0)
     assert looks(order, 6.0) == [0.0, 5.0]
     order.add("a", "file", 12.0)
@@ -48,7 +48,7 @@ def test_one_that_is_named_again_gets_all_its_looks_again() -> None:
 def test_however_often_it_is_named_it_is_not_looked_at_more_often_than_that(
     pauses: list[float],
 ) -> None:
-    order = LookOrder()
+    order = CheckOrder()
     now, looked = 0.0, []
     for pause in pauses:
         order.add("a", "pushed", now)
@@ -63,7 +63,7 @@ def test_however_often_it_is_named_it_is_not_looked_at_more_often_than_that(
 
 
 def test_without_an_answer_the_same_look_is_due_again_for_an_hour() -> None:
-    order = LookOrder()
+    order = CheckOrder()
     order.add("a", "pushed", 0.0)
     order.failed("a", 1.0, 7.0)
     assert order.next() == ("a", "pushed", 8.0)
@@ -74,8 +74,8 @@ def test_without_an_answer_the_same_look_is_due_again_for_an_hour() -> None:
 
 
 def test_the_oldest_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(looker, "MOST_WAITING", 3)
-    order = LookOrder()
+    monkeypatch.setattr(rechecker, "MOST_WAITING", 3)
+    order = CheckOrder()
     assert [order.add(each, "pushed", 0.0) for each in "abc"] == [None, None, None]
     assert order.add("a", "pushed", 1.0) is None
     assert order.add("d", "pushed", 1.0) == "b"

@@ -1,4 +1,4 @@
-"""Looks at what the list shows under each open status, wherever it stands."""
+"""Reads the list under each open status, to find open workflows wherever they stand in it."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -15,8 +15,8 @@ from exporter.comfycontrol import (
     WorkflowPage,
     WorkflowSummary,
 )
+from exporter.following.list_checks import FILTER_AGAIN_SECONDS, LEAST_CHECK_SECONDS, check_is_due
 from exporter.following.list_pages import ListPages
-from exporter.following.looks import FILTER_AGAIN_SECONDS, LEAST_LOOK_SECONDS, look_is_due
 from exporter.interfaces.observations import Moment, Status, known_status
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class _Filter:
     not_before: float = -inf
 
 
-class OpenLooks:
+class OpenChecks:
     """Reads the filtered lists of one account. For one thread.
 
     Args:
@@ -52,7 +52,7 @@ class OpenLooks:
         take: Callable[[Iterable[WorkflowSummary]], None],
         is_new: Callable[[WorkflowSummary], bool],
         now: Callable[[], Moment],
-        least: float = LEAST_LOOK_SECONDS,
+        least: float = LEAST_CHECK_SECONDS,
     ) -> None:
         self._pages = pages
         self._take = take
@@ -60,7 +60,7 @@ class OpenLooks:
         self._now = now
         self._least = least
         self._filters = [_Filter(status) for status in OPEN_FILTERS]
-        self._looked = -inf
+        self._checked = -inf
         self._pages_read = 0
         # Of a look that was cut short: what is left, when it began, and how many pages it took.
         self._left: list[_Filter] = []
@@ -68,21 +68,21 @@ class OpenLooks:
         self._began = -inf
         self._count = 0
 
-    def look_if_due(self, load: Callable[[], float]) -> None:
-        """Look, as often as the budget has room (`load` is the part of it in use, 0 to 1).
+    def check_if_due(self, load: Callable[[], float]) -> None:
+        """Check as often as the budget has room (`load` is the part of it in use, 0 to 1).
 
-        A look that is due only for the room there is ends where that is used up. The next one goes
+        A check that is due only because there is room stops when that is used up. The next one goes
         on there, and the whole look counts from its first page.
 
         Raises:
             Stopped: asked to end.
             ServiceError: a filter that the service documents is not answered.
         """
-        since, pages = self._now().monotonic - self._looked, self._pages_read
-        if look_is_due(since, load(), pages, self._least):
-            self.look(lambda: look_is_due(since, load(), pages, self._least))
+        since, pages = self._now().monotonic - self._checked, self._pages_read
+        if check_is_due(since, load(), pages, self._least):
+            self.check(lambda: check_is_due(since, load(), pages, self._least))
 
-    def look(self, goes_on: Callable[[], bool] = lambda: True) -> bool:
+    def check(self, goes_on: Callable[[], bool] = lambda: True) -> bool:
         """Read what the list shows under each open status; whether anything was new.
 
         Args:
@@ -113,7 +113,7 @@ class OpenLooks:
                     each.not_before = now + FILTER_AGAIN_SECONDS
             self._reading = None
             del self._left[0]
-        self._looked, self._pages_read = self._began, self._count
+        self._checked, self._pages_read = self._began, self._count
         return found
 
     def _read(self, each: _Filter, now: float) -> WorkflowPage | None:

@@ -1,7 +1,7 @@
-"""Looks again at settled workflows that somebody has named again: they may run once more.
+"""Checks settled workflows that somebody has named again: they may be running once more.
 
-Anyone who pushes an id, or writes it into the configuration or a file, has a reason. Most likely it
-was executed again; the service may show that a little later.
+Somebody who pushes an id, or adds it to the configuration or a file, most likely has executed it
+again. The service may show that a little later.
 """
 
 import logging
@@ -14,31 +14,31 @@ from typing import Final
 from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import ServiceError
 from exporter.following.asking import Asking
-from exporter.interfaces.observations import Moment, Source, TakenUp, TrackError, WorkflowRegister
+from exporter.interfaces.observations import Moment, Source, Tracked, TrackError, WorkflowRegister
 from exporter.retrying import Backoff
 from exporter.worker import StoppedError, Worker
 
 log = logging.getLogger(__name__)
 
-LOOK_TIMES: Final = (0.0, 5.0, 30.0)
-"""Seconds from when an id was named to each look. Replicas of the service may be behind."""
+CHECK_TIMES: Final = (0.0, 5.0, 30.0)
+"""Seconds from the naming of an id to each check. Replicas of the service may lag."""
 
 LEAST_SECONDS: Final = 5.0
-"""Between two looks at the same id, however often it is named."""
+"""Minimum seconds between two checks of the same id, however often it is named."""
 
 MOST_WAITING: Final = 1000
-"""How many ids wait for their looks; anyone who names more has the oldest left out."""
+"""Largest number of ids that wait for checks; with more, the oldest are left out."""
 
 WAKE_SECONDS: Final = 1.0
-"""How often the clock is looked at while somebody waits."""
+"""Longest wait in seconds before the clock is read again."""
 
 PATIENCE_SECONDS: Final = 3600.0
-"""How long a look is tried for while the service does not answer."""
+"""How long a check is retried while the service does not answer."""
 
 
 @dataclass(slots=True)
-class _Look:
-    """One id that is looked at. Monotonic seconds."""
+class _Check:
+    """One id that waits for checks. Monotonic seconds."""
 
     source: Source
     named: float
@@ -46,24 +46,24 @@ class _Look:
     looks: int = 0
 
 
-class LookOrder:
-    """Who is looked at, and when. Pure: times are handed in, in seconds of one monotonic clock."""
+class CheckOrder:
+    """Which ids are checked, and when. Pure: times are seconds of one monotonic clock."""
 
     def __init__(self) -> None:
-        self._looks: dict[str, _Look] = {}
-        # When those that are not waiting any more were last looked at, for a moment.
+        self._looks: dict[str, _Check] = {}
+        # When ids that do not wait any more were last checked, for `LEAST_SECONDS`.
         self._recent: dict[str, float] = {}
 
     def add(self, workflow_id: str, source: Source, now: float) -> str | None:
-        """An id was named: all its looks begin again. The id that had to give way, if any did."""
+        """Schedule all checks of an id that was named; return the id that was left out, if any."""
         self._recent = {w: at for w, at in self._recent.items() if now < at + LEAST_SECONDS}
         before = self._looks.pop(workflow_id, None)
-        due = now + LOOK_TIMES[0]
+        due = now + CHECK_TIMES[0]
         if before is not None and before.looks == 0:
             due = before.due
         elif workflow_id in self._recent:
             due = max(due, self._recent[workflow_id] + LEAST_SECONDS)
-        self._looks[workflow_id] = _Look(source, now, due)
+        self._looks[workflow_id] = _Check(source, now, due)
         if len(self._looks) <= MOST_WAITING:
             return None
         oldest = next(iter(self._looks))
@@ -71,7 +71,7 @@ class LookOrder:
         return oldest
 
     def next(self) -> tuple[str, Source, float] | None:
-        """Who is looked at next, who named it, and when; None: nobody waits."""
+        """The next id, its source, and when it is due; None: nothing waits."""
         if not self._looks:
             return None
         workflow_id = min(self._looks, key=lambda w: self._looks[w].due)
@@ -79,19 +79,19 @@ class LookOrder:
         return workflow_id, look.source, look.due
 
     def looked(self, workflow_id: str, now: float, *, is_open: bool) -> None:
-        """It was looked at, and is open, or not (any more, or yet)."""
+        """Note that an id was checked, and whether it is open."""
         self._recent[workflow_id] = now
         look = self._looks.get(workflow_id)
         if look is None:
             return
         look.looks += 1
-        if is_open or look.looks >= len(LOOK_TIMES):
+        if is_open or look.looks >= len(CHECK_TIMES):
             del self._looks[workflow_id]
         else:
-            look.due = max(look.named + LOOK_TIMES[look.looks], now + LEAST_SECONDS)
+            look.due = max(look.named + CHECK_TIMES[look.looks], now + LEAST_SECONDS)
 
     def failed(self, workflow_id: str, now: float, wait: float) -> None:
-        """The service gave no answer about it: the same look is due again after so long."""
+        """The service gave no answer: the same check is due again after `wait` seconds."""
         look = self._looks.get(workflow_id)
         if look is None:
             return
@@ -101,14 +101,14 @@ class LookOrder:
             look.due = now + wait
 
 
-class Looker(Worker):
-    """Looks, for one account, in a thread of its own; mostly there is nobody to look at.
+class Rechecker(Worker):
+    """Checks the ids of one account in its own thread, which is idle most of the time.
 
-    What waits is not kept over a restart.
+    Waiting ids are not stored over a restart.
 
     Args:
         asking: asks, and observes the answers.
-        register: knows who is open.
+        register: knows which workflows are open.
         now: both clocks.
         backoff: after requests that failed.
     """
@@ -122,7 +122,7 @@ class Looker(Worker):
         backoff: Backoff,
     ) -> None:
         super().__init__(
-            f"looker {asking.account}",
+            f"rechecker {asking.account}",
             self._one_round,
             task="checking workflows again",
             account=asking.account,
@@ -133,10 +133,10 @@ class Looker(Worker):
         self._now = now
         self._backoff = backoff
         self._lock = threading.Lock()
-        self._order = LookOrder()
+        self._order = CheckOrder()
         self._named = threading.Event()
 
-    def look_again(self, workflow_ids: Iterable[str], source: Source) -> None:
+    def check_again(self, workflow_ids: Iterable[str], source: Source) -> None:
         """These were named, and have settled. From any thread, never blocks for long."""
         now = self._now().monotonic
         with self._lock:
@@ -176,7 +176,7 @@ class Looker(Worker):
         except ServiceError as error:
             at_least = error.retry_after
             fault, level = {"code": error.code, "reason": str(error)}, logging.DEBUG
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not end the looking
+        except Exception as error:  # noqa: BLE001 - a bug must not end the checks
             fault, level = {"error": type(error).__name__}, logging.ERROR
         else:
             self._backoff.worked()
@@ -198,10 +198,10 @@ class Looker(Worker):
             workflow_id, "detail", Priority.POLL, self._stop, wanted=lambda: not is_open()
         )
         if is_open():
-            # From now on it is followed as any other that is named.
+            # From now on it is followed like any other named id.
             with suppress(TrackError):
-                self._register.take_up(
-                    TakenUp(self._account, workflow_id, source, self._now(), again=True)
+                self._register.track(
+                    Tracked(self._account, workflow_id, source, self._now(), again=True)
                 )
         with self._lock:
             self._order.looked(workflow_id, self._now().monotonic, is_open=is_open())

@@ -1,10 +1,10 @@
-"""When an account's list is looked at beyond what is new: open ones, and old ones. Pure.
+"""When to read an account's list beyond its newest rows, for open workflows and for old ones. Pure.
 
-A workflow that has settled and runs again shows nowhere near the top. While it runs, the list
-filtered by its status shows it, wherever it stands. One that ran again between two such looks is
-found by a sweep, which reads the whole list down to its horizon, page by page, for ever.
+A settled workflow that runs again is not near the top of the list. While it runs, the list
+filtered by its status shows it, wherever it stands. One that ran again between two such checks is
+found by a sweep, which reads the whole list down to the lookback, page by page, again and again.
 
-Both live from what the budget has to spare. Numbers are those of docs/performance.md.
+Both use only what the budget has to spare. The costs are in docs/performance.md.
 """
 
 from typing import Final
@@ -15,19 +15,18 @@ SPARE_LOAD: Final = 0.5
 SOME_LOAD: Final = 0.8
 """The same, below which it has a little."""
 
-LEAST_LOOK_SECONDS: Final = 4.0
-"""Between two looks at what is open, while there is room: one with each pass, at the default
-interval of 5 s."""
+LEAST_CHECK_SECONDS: Final = 4.0
+"""Seconds between two checks of open workflows, while the budget has room: one with each pass, at
+the default interval of 5 s."""
 
-SOME_LOOK_SECONDS: Final = 9.0
+SOME_CHECK_SECONDS: Final = 9.0
 """The same, while there is a little: one with each second pass."""
 
-MOST_LOOK_SECONDS: Final = 30.0
+MOST_CHECK_SECONDS: Final = 30.0
 """The same, while there is none."""
 
 SOME_SECONDS_A_PAGE: Final = 2.5
-"""With little room, a look that takes many pages comes the more seldom: one page in so many
-seconds."""
+"""Seconds per page with little room: a check with many pages is done less often."""
 
 SECONDS_A_PAGE: Final = 10.0
 """The same, without room."""
@@ -46,20 +45,20 @@ FILTER_AGAIN_SECONDS: Final = 3600.0
 """After so long, a filter that the service did not know is tried again."""
 
 
-def look_is_due(since: float, load: float, pages: int, least: float = LEAST_LOOK_SECONDS) -> bool:
-    """Whether to look at what is open.
+def check_is_due(since: float, load: float, pages: int, least: float = LEAST_CHECK_SECONDS) -> bool:
+    """Whether to check open workflows now.
 
     Args:
-        since: seconds since the last whole look.
+        since: seconds since the last complete check.
         load: part of the allowed requests in use.
-        pages: how many that one took.
-        least: seconds between two looks while there is room.
+        pages: how many pages that check took.
+        least: seconds between two checks while there is room.
     """
     if load < SPARE_LOAD:
         return since >= least
     if load < SOME_LOAD:
-        return since >= max(SOME_LOOK_SECONDS, SOME_SECONDS_A_PAGE * pages)
-    return since >= max(MOST_LOOK_SECONDS, SECONDS_A_PAGE * pages)
+        return since >= max(SOME_CHECK_SECONDS, SOME_SECONDS_A_PAGE * pages)
+    return since >= max(MOST_CHECK_SECONDS, SECONDS_A_PAGE * pages)
 
 
 def sweep_is_due(since: float, load: float, least: float = SWEEP_SECONDS) -> bool:

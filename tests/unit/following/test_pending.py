@@ -5,13 +5,13 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.following.debts import DebtOrder
+from exporter.following.pending import PendingOrder
 
 CAUSE, DURATION = True, False
 
 
 def tries(
-    order: DebtOrder, until: float, *, jitter: float = 0.0, answered: bool = True
+    order: PendingOrder, until: float, *, jitter: float = 0.0, answered: bool = True
 ) -> list[tuple[float, str]]:
     """When the one debt is asked for until then, and by which way, when nothing ever pays it."""
     now = 0.0
@@ -26,8 +26,8 @@ def tries(
     return asked
 
 
-def noted(*owed: tuple[str, bool]) -> DebtOrder:
-    order = DebtOrder()
+def noted(*owed: tuple[str, bool]) -> PendingOrder:
+    order = PendingOrder()
     order.note(owed, 0.0)
     return order
 

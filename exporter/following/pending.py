@@ -1,9 +1,9 @@
-"""When, and by which way, what ended workflows still lack is asked for. Pure.
+"""When, and how, the pending causes and durations of ended workflows are asked for. Pure.
 
 A failure that only the list has shown lacks its cause, and an end without its stamps a duration.
 A cause is asked for by a stream first, whose first snapshot is small, and then by the two ways in
-turn: what cannot be read once is most likely never readable by the same way. A duration is told by
-`GET /v1/workflow/{id}` alone, which has all stamps.
+turn: what cannot be read once is most likely never readable by the same way. Only
+`GET /v1/workflow/{id}` gives a duration, because it has all stamps.
 
 Times are seconds of one monotonic clock.
 """
@@ -17,15 +17,15 @@ from exporter.following.asking import Way
 from exporter.retrying import CAUSES, DURATIONS
 
 FIRST_SECONDS: Final = 10.0
-"""How long a duration is owed before it is asked for: the stamps may turn up by themselves."""
+"""How long a duration is pending before it is asked for: the list may show the stamps earlier."""
 
 DURATION_ANSWERS: Final = 3
 """Answers without the stamps after which a duration is not asked for any more."""
 
 
 @dataclass(slots=True)
-class _Debt:
-    """What is known of one workflow that owes something."""
+class _Pending:
+    """What is known of one workflow with something pending."""
 
     cause: bool
     not_before: float
@@ -33,27 +33,27 @@ class _Debt:
     answers: int = 0
 
 
-class DebtOrder:
-    """Remembers what was asked for, and says who is next."""
+class PendingOrder:
+    """Remembers what was asked for, and decides which workflow is next."""
 
     def __init__(self) -> None:
-        self._debts: dict[str, _Debt] = {}
+        self._debts: dict[str, _Pending] = {}
 
     def note(self, owed: Iterable[tuple[str, bool]], now: float) -> None:
-        """Look at all that is owed, the most urgent first; the others are forgotten.
+        """Take all that is pending, the most urgent first; earlier ones are removed.
 
-        Each is an id, and whether it owes its cause; else it owes its duration alone.
+        Each is an id, and whether its cause is pending; otherwise it is only its duration.
         """
         before = self._debts
         self._debts = {}
         for workflow_id, cause in owed:
             debt = before.get(workflow_id)
             if debt is None or debt.cause is not cause:
-                debt = _Debt(cause, now if cause else now + FIRST_SECONDS)
+                debt = _Pending(cause, now if cause else now + FIRST_SECONDS)
             self._debts[workflow_id] = debt
 
     def next_due(self, busy: Collection[str], now: float) -> tuple[str, Way] | None:
-        """Who is to be asked for now, and how; None: nobody. Not one of the `busy`."""
+        """Which workflow to ask for now, and how; None: none. Not one of the `busy`."""
         for workflow_id, debt in self._debts.items():
             if debt.not_before <= now and workflow_id not in busy:
                 return workflow_id, _way(debt)
@@ -68,10 +68,10 @@ class DebtOrder:
         jitter: float,
         at_least: float | None = None,
     ) -> None:
-        """One try is over. Nothing, where it is owed no more.
+        """One try is over. No effect if nothing is pending any more.
 
         Args:
-            workflow_id: who was asked for.
+            workflow_id: the workflow that was asked for.
             now: when it was over.
             answered: whether the service said anything of this one.
             jitter: from 0 to 1.
@@ -88,5 +88,5 @@ class DebtOrder:
             debt.not_before = inf
 
 
-def _way(debt: _Debt) -> Way:
+def _way(debt: _Pending) -> Way:
     return "stream" if debt.cause and debt.tries % 2 == 0 else "detail"

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.following import looker
-from exporter.following.looker import Looker
+from exporter.following import rechecker
+from exporter.following.rechecker import Rechecker
 from exporter.simulator import Simulator
 from exporter.sources.files import WatchedFiles
 from exporter.sources.pushed import Pushed
@@ -100,7 +100,7 @@ def test_one_that_does_not_run_again_is_looked_at_three_times_and_counted_once(
     exporter.app.pushed.push("studio", [workflow])
     exporter.until(lambda _: service.asked["get", workflow] == 3)
     assert exporter.app._now().monotonic - began >= 30
-    exporter.until(lambda _: exporter.watched_by(Looker)._order.next() is None)
+    exporter.until(lambda _: exporter.watched_by(Rechecker)._order.next() is None)
     metrics = exporter.scrape()
     assert metrics.total("workflows_finished_total") == 1
     assert metrics.total("workflows_dropped_total") == 0
@@ -141,7 +141,7 @@ def test_what_the_configuration_goes_on_naming_is_not_looked_at(
     other = service.create()
     second = bench.export({**account, "workflows": [workflow, other]}, storage=tmp_path)
     second.until(lambda m: m("streams", account="studio") == 1)
-    assert second.watched_by(Looker)._order.next() is None
+    assert second.watched_by(Rechecker)._order.next() is None
     assert service.asked["get", workflow] == 0
 
 
@@ -162,7 +162,7 @@ def test_too_many_are_not_all_looked_at_and_that_is_told(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(looker, "MOST_WAITING", 2)
+    monkeypatch.setattr(rechecker, "MOST_WAITING", 2)
     workflows = [service.create() for _ in range(5)]
     exporter = bench.export(service.account(**push))
     exporter.app.pushed.push("studio", workflows)

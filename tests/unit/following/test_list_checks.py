@@ -2,14 +2,14 @@
 
 import pytest
 
-from exporter.following.looks import (
+from exporter.following.list_checks import (
     BUSY_SWEEP_SECONDS,
-    LEAST_LOOK_SECONDS,
-    MOST_LOOK_SECONDS,
-    SOME_LOOK_SECONDS,
+    LEAST_CHECK_SECONDS,
+    MOST_CHECK_SECONDS,
+    SOME_CHECK_SECONDS,
     SOME_SWEEP_SECONDS,
     SWEEP_SECONDS,
-    look_is_due,
+    check_is_due,
     sweep_is_due,
 )
 
@@ -19,22 +19,22 @@ from exporter.following.looks import (
     [
         (5.0, 0.0, 2, True),
         (5.0, 0.49, 40, True),  # while there is room, as many as it takes
-        (LEAST_LOOK_SECONDS - 0.1, 0.0, 2, False),
-        (SOME_LOOK_SECONDS - 1, 0.5, 2, False),
-        (SOME_LOOK_SECONDS, 0.5, 2, True),
+        (LEAST_CHECK_SECONDS - 0.1, 0.0, 2, False),
+        (SOME_CHECK_SECONDS - 1, 0.5, 2, False),
+        (SOME_CHECK_SECONDS, 0.5, 2, True),
         (19.0, 0.79, 8, False),  # four pages in ten seconds, while there is a little
         (20.0, 0.79, 8, True),
         (29.0, 0.8, 2, False),
-        (MOST_LOOK_SECONDS, 0.8, 2, True),
-        (MOST_LOOK_SECONDS, 1.0, 3, True),
-        (MOST_LOOK_SECONDS, 1.0, 4, False),  # a page in ten seconds, at the most
+        (MOST_CHECK_SECONDS, 0.8, 2, True),
+        (MOST_CHECK_SECONDS, 1.0, 3, True),
+        (MOST_CHECK_SECONDS, 1.0, 4, False),  # a page in ten seconds, at the most
         (40.0, 1.0, 4, True),
     ],
 )
 def test_open_ones_are_looked_at_with_each_pass_while_there_is_room(
     since: float, load: float, pages: int, due: bool
 ) -> None:
-    assert look_is_due(since, load, pages) is due
+    assert check_is_due(since, load, pages) is due
 
 
 @pytest.mark.parametrize(
