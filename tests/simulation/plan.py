@@ -299,7 +299,7 @@ _KINDS: Final = {
     "stop": (0.2, 60.0),
     "reload": (0.25, 0.0),
     "push": (0.3, 0.0),
-    "untrack": (0.15, 0.0),
+    "withdraw": (0.15, 0.0),
     "away": (0.25, 60.0),
     "disk-full": (0.15, 60.0),
     "disk-read-only": (0.1, 60.0),

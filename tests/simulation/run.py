@@ -271,7 +271,7 @@ class Run:
                 self._restart(event.much)
             case "reload":
                 self._reload()
-            case "push" | "untrack":
+            case "push" | "withdraw":
                 self._name_some(event.kind)
             case "away":
                 self._for(event.much, lambda on: setattr(self.network, "is_away", on))

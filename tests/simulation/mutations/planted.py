@@ -182,7 +182,7 @@ PLANTED: Final = (
     Mutation(
         "the watermark runs ahead",
         "following/listing_pass.py",
-        "max(horizon, watermark - OVERLAP_SECONDS)",
+        "max(horizon, watermark - overlap)",
         "max(horizon, watermark + 40)",
     ),
     Mutation(
