@@ -15,6 +15,8 @@ import requests
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from exporter.ledger.postgres.replica import SETTLED_SECONDS
+from exporter.ledger.postgres.spreading import spread
 from tests.e2e.programs import EXPORTER, Process, Stage, free_port, with_hold
 from tests.postgres import Server
 
@@ -138,11 +140,22 @@ class Story:
         holders = [name for name in self.processes if self.shown(name).get(held)]
         return holders[0] if len(holders) == 1 else None
 
+    def is_settled(self) -> bool:
+        """Whether the account stays where it is: all replicas have been there for a while."""
+        settled = self.rows(
+            "SELECT replica FROM comfycontrol_replica "
+            f"WHERE since < clock_timestamp() - make_interval(secs => {SETTLED_SECONDS})"
+        )
+        held = self.rows("SELECT holder FROM comfycontrol_account WHERE until > clock_timestamp()")
+        plan = spread(["studio"], [replica for (replica,) in settled])
+        return len(settled) == len(ADDRESSES) and held == [(plan["studio"],)]
+
     def begin(self) -> None:
         """Two replicas, each on its address; the line is drawn, and workflows come."""
         for name, address in ADDRESSES.items():
             self.start(name, address)
         self.stage.until("the account is held", self.holder)
+        self.stage.until("the account is where it stays", self.is_settled)
         self.stage.until(
             "the line is drawn",
             lambda: self.rows("SELECT FROM comfycontrol_account WHERE frontier IS NOT NULL"),
