@@ -245,7 +245,7 @@ def _pay_duration(
     seconds = _plausible(seen.completed_at - start, facts)
     if seconds is not None and workflow.status is not None:
         facts.append(Ran(workflow.status, seconds))
-    return replace(workflow, start_observed=True)
+    return workflow
 
 
 def _status_of(seen: Observation) -> Status | None:

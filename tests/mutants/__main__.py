@@ -115,7 +115,7 @@ def _is_named(module: Module, names: list[str]) -> bool:
 
 def _survived(folder: Path, module: Module) -> list[str]:
     meta = json.loads((folder / "mutants" / f"{module.path}.meta").read_text("utf-8"))
-    return [name for name, code in meta["exit_code_by_key"].items() if code in (0, 33, None)]
+    return [name for name, code in meta["exit_code_by_key"].items() if code not in (1, 3, 37)]
 
 
 def _configuration(module: Module) -> str:
@@ -128,6 +128,7 @@ def _configuration(module: Module) -> str:
         "pytest_add_cli_args": [*_PYTEST, *(f"--deselect={test}" for test in module.without)],
         "pytest_add_cli_args_test_selection": list(module.tests),
         "type_check_command": checker,
+        "timeout_multiplier": 40.0,  # by the clock on the wall, on a machine that may be busy
     }
     lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
     return f"\n[tool.mutmut]\n{lines}"

@@ -206,6 +206,56 @@ def test_an_unterminated_tail_is_reported(stream: bytes, unterminated: bool) -> 
     assert frame([bytes([byte]) for byte in stream])[1].unterminated is unterminated
 
 
+@pytest.mark.parametrize(
+    ("stream", "between"),
+    [
+        (b"", False),  # a byte-order mark may follow
+        (b"\xef\xbb", False),
+        (b"\xef\xbb\xbf", True),
+        (b"data: a\n\n", True),
+        (b"data: a\n", False),
+        (b"data: a\n\nd", False),
+        (b"data: a\n\n: a comment", False),
+        (b"data: a\n\n: a comment\n", True),
+        (b"data: a\n\r", False),  # a line feed may follow
+        (b"data: a\n\r\n", True),
+        (b"data: much too long for this cap\n\n", False),
+    ],
+)
+def test_between_events_nothing_of_what_was_fed_matters_any_more(
+    stream: bytes, between: bool
+) -> None:
+    framing = EventFraming(20)
+    framing.feed(stream)
+    assert framing.between_events is between
+
+
+@given(stream=LEGAL_STREAMS, more=LEGAL_STREAMS)
+def test_between_events_any_other_reader_could_go_on(stream: bytes, more: bytes) -> None:
+    used, fresh = EventFraming(), EventFraming()
+    used.feed(stream)
+    fresh.feed(b"\n")  # past its start
+    if used.between_events:
+        assert used.feed(more) == fresh.feed(more)
+
+
+@pytest.mark.parametrize(
+    ("stream", "held"),
+    [(b"data: a\nda", 10), (b"data: a\n\n", 0), (b"foo: a\n", 0), (b": hi", 4), (b"\xef", 1)],
+)
+def test_what_is_held_back_is_counted_to_the_byte(stream: bytes, held: int) -> None:
+    framing = EventFraming()
+    framing.feed(stream)
+    assert framing.held == held
+
+
+def test_an_empty_chunk_changes_nothing() -> None:
+    framing = EventFraming()
+    assert framing.feed(b"data: a\r") == []
+    assert framing.feed(b"") == []
+    assert framing.feed(b"\n\r") == [b"data: a\n\n"]
+
+
 def test_the_cap_is_for_one_event_and_exact() -> None:
     fits, does_not = b"data: 678\n\n", b"data: 6789\n\n"
     blocks, framing = frame([fits * 100], 9)

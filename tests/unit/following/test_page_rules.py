@@ -52,6 +52,7 @@ class TestWhetherAPageStandsAboveAnother:
         assert not stands_above(shown, shown)
         assert not stands_above(page("x", "y", "a", "b"), shown)
         assert stands_above(page("x", "y", "z", "a"), shown)
+        assert stands_above(page("x", "y", "z", "a", "b"), page("a", "b", "c", "d", "e"))
 
     def test_half_of_the_shorter_one_is_enough(self) -> None:
         assert not stands_above(page("w", "x", "y", "z", "a"), page("a", "b"))

@@ -1,0 +1,181 @@
+"""What is remembered of the ends of a workflow, and what is known for one of an earlier run."""
+
+from dataclasses import replace
+
+import pytest
+
+from exporter.interfaces.observations import Observation, Status, Via
+from exporter.ledger.runs import (
+    CLOCK_SLACK_SECONDS,
+    ENDS_KEPT,
+    SAME_CLOCK_SECONDS,
+    ends_with_those_of_this_run,
+    is_about_earlier_run,
+    note_end,
+    note_settled,
+)
+from exporter.ledger.workflow import Workflow
+from tests.unit.ledger.test_runs import END, SEEN_OVER, START, T0, row, settled
+
+
+class TestRememberingAnEnd:
+    """The same end is told by each way with its own stamps; that of another run is not kept."""
+
+    def test_the_other_way_tells_it_with_its_own_stamp(self) -> None:
+        told = row(START, END + 0.5, via="stream")
+        noted = note_end(settled("listing"), told)
+        assert (noted.stream_ended_at, noted.stream_ended_run) == (END + 0.5, 1)
+        assert (noted.listed_ended_at, noted.listed_ended_run) == (END, 1)
+        noted = note_end(settled("stream"), replace(told, via="listing"))
+        assert (noted.listed_ended_at, noted.listed_ended_run) == (END + 0.5, 1)
+
+    def test_without_a_start_it_is_the_same_where_it_is_not_earlier(self) -> None:
+        told = row(None, END + 0.5, via="stream")
+        for workflow in (settled("listing"), replace(settled("listing"), settled_at=None)):
+            assert note_end(workflow, told).stream_ended_at == END + 0.5
+
+    def test_an_earlier_end_by_a_clock_that_agrees_is_of_another_run(self) -> None:
+        earlier = row(None, END - 0.5, via="stream")
+        for seen_over in (SEEN_OVER, END + SAME_CLOCK_SECONDS, None):
+            workflow = replace(settled("listing"), settled_at=seen_over)
+            assert note_end(workflow, earlier) == workflow
+        apart = replace(settled("listing"), settled_at=END + SAME_CLOCK_SECONDS + 1)
+        assert note_end(apart, earlier).stream_ended_at == END - 0.5
+
+    def test_with_another_start_it_is_of_another_run(self) -> None:
+        workflow = settled("listing")
+        assert note_end(workflow, row(START - 50, END + 0.5, via="stream")) == workflow
+
+    def test_what_a_stream_tells_of_later_than_we_saw_the_end_waits_for_the_list(self) -> None:
+        edge = SEEN_OVER + CLOCK_SLACK_SECONDS
+        workflow = settled("listing")
+        assert note_end(workflow, row(START, edge, via="stream")).stream_ended_at == edge
+        assert note_end(workflow, row(START, edge + 1, via="stream")) == workflow
+        timeless = replace(workflow, settled_at=None)
+        assert note_end(timeless, row(START, edge + 1, via="stream")).stream_ended_at == edge + 1
+        by_list = note_end(settled("stream"), row(START, edge + 1))
+        assert by_list.listed_ended_at == edge + 1
+
+    def test_a_later_stamp_by_the_same_way_puts_it_right_and_an_earlier_one_does_not(self) -> None:
+        assert note_end(settled(), row(START, END + 1)).listed_ended_at == END + 1
+        assert note_end(settled(), row(START, END - 1)) == settled()
+
+    def test_the_end_of_a_run_before_is_not_that_of_this_one(self) -> None:
+        second = replace(settled(run=2), listed_ended_run=1, earlier_ends=(END - 500,))
+        assert note_end(second, row(None, END)) == second
+        assert note_end(second, row(None, END - 500)) == second
+        # By a slower clock, but with the start of this run.
+        assert note_end(second, row(START, END - 90)).listed_ended_at == END - 90
+        assert note_end(second, row(START + 5, END - 90)) == second
+
+    @pytest.mark.parametrize("told", [row(START, None), row(START, END + 1, status="running")])
+    def test_what_is_no_end_is_not_remembered(self, told: Observation) -> None:
+        assert note_end(settled(), told) == settled()
+
+
+class TestSeenOver:
+    """Where those who told the end told no time, the first row with that very end tells it."""
+
+    TIMELESS = replace(settled(), settled_at=None)
+
+    def test_by_when_it_was_written_or_else_by_when_it_was_told(self) -> None:
+        told = row(START, END, updated=END + 5, service=END + 60)
+        assert note_settled(self.TIMELESS, told).settled_at == END + 5
+        told = row(START, END, service=END + 60)
+        assert note_settled(self.TIMELESS, told).settled_at == END + 60
+
+    def test_it_is_told_once(self) -> None:
+        assert note_settled(settled(), row(START, END, updated=END + 5)) == settled()
+
+    @pytest.mark.parametrize(
+        "told",
+        [
+            row(START, END + 1, updated=END + 5),
+            row(START, None, updated=END + 5),
+            row(START, END, updated=END + 5, status="running"),
+            row(START, END, service=END + 5, via="stream"),
+        ],
+        ids=["another end", "no end", "not over", "told by the other way"],
+    )
+    def test_only_by_a_row_with_that_very_end(self, told: Observation) -> None:
+        assert note_settled(self.TIMELESS, told) == self.TIMELESS
+
+    def test_not_by_the_end_of_a_run_before(self) -> None:
+        second = replace(self.TIMELESS, run=2)
+        assert note_settled(second, row(START, END, updated=END + 5)) == second
+
+
+class TestEarlierRuns:
+    """A replica that lags shows old things: the end of the run before does not end this one."""
+
+    @staticmethod
+    def again(told_by: Via | None = "listing") -> Workflow:
+        """One that has run before and is open now."""
+        return replace(
+            settled(told_by),
+            phase="open",
+            status=Status.RUNNING,
+            run=2,
+            started_at=START + 1000,
+            earlier_ends=(END - 500,),
+        )
+
+    def test_the_first_run_has_none_before_it(self) -> None:
+        assert not is_about_earlier_run(replace(self.again(), run=1), row(None, END - 500))
+
+    def test_nor_has_what_is_not_over(self) -> None:
+        assert not is_about_earlier_run(self.again(), row(START, None, status="running"))
+        assert not is_about_earlier_run(self.again(), row(START, END, status="running"))
+
+    def test_an_end_that_is_on_record_is_old_whenever_its_row_was_written(self) -> None:
+        late = SEEN_OVER + 5000
+        assert is_about_earlier_run(self.again(), row(START, END, updated=late))
+        assert is_about_earlier_run(self.again(), row(None, END - 500, updated=late))
+        by_other_way = row(START, END, updated=late, via="stream")
+        assert is_about_earlier_run(self.again(), by_other_way)
+
+    def test_a_row_that_was_written_by_the_time_we_saw_the_end_is_old(self) -> None:
+        new_end = END + 2000
+        assert is_about_earlier_run(self.again(), row(None, new_end, updated=SEEN_OVER))
+        assert not is_about_earlier_run(self.again(), row(None, new_end, updated=SEEN_OVER + 1))
+
+    def test_an_end_before_the_one_on_record_is_old_unless_this_run_has_that_start(self) -> None:
+        assert is_about_earlier_run(self.again(), row(START, END - 20))
+        assert is_about_earlier_run(self.again(), row(None, END - 20))
+        # By the clock of a runner that is behind.
+        assert not is_about_earlier_run(self.again(), row(START + 1000, END - 20))
+        assert not is_about_earlier_run(self.again(), row(START + 1000, END + 2000))
+
+    def test_where_the_other_way_told_the_end_time_decides(self) -> None:
+        workflow = self.again("stream")
+        edge = SEEN_OVER + CLOCK_SLACK_SECONDS
+        assert is_about_earlier_run(workflow, row(None, edge))
+        assert not is_about_earlier_run(workflow, row(None, edge + 1))
+
+    def test_or_the_best_stamp_where_nobody_told_the_time(self) -> None:
+        workflow = replace(self.again("stream"), settled_at=None)
+        edge = END + CLOCK_SLACK_SECONDS
+        assert is_about_earlier_run(workflow, row(None, edge))
+        assert not is_about_earlier_run(workflow, row(None, edge + 1))
+        assert not is_about_earlier_run(replace(workflow, ended_at=None), row(None, edge))
+
+    def test_an_end_without_a_stamp_is_that_of_the_run_that_is_open(self) -> None:
+        assert not is_about_earlier_run(self.again(), row(None, None, status="invalid"))
+
+    def test_what_was_told_of_an_older_run_is_not_that_of_the_one_before(self) -> None:
+        third = replace(self.again(), run=3)
+        # The list has not told the end of the second run.
+        assert is_about_earlier_run(third, row(None, SEEN_OVER - 0.5))
+
+    def test_the_ends_of_both_ways_are_remembered_each_once(self) -> None:
+        workflow = replace(settled(), stream_ended_at=T0 + 160, stream_ended_run=1)
+        assert ends_with_those_of_this_run(workflow) == (T0 + 160, END)
+        same = replace(settled(), stream_ended_at=END, stream_ended_run=1, earlier_ends=(1.0,))
+        assert ends_with_those_of_this_run(same) == (1.0, END)
+        of_before = replace(settled(), listed_ended_run=0)
+        assert ends_with_those_of_this_run(of_before) == ()
+
+    def test_only_the_last_few_are(self) -> None:
+        before = tuple(float(n) for n in range(ENDS_KEPT))
+        kept = ends_with_those_of_this_run(replace(settled(), earlier_ends=before))
+        assert kept == (*before[1:], END)
