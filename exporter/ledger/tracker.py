@@ -9,7 +9,14 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
 
-from exporter.interfaces.observations import Observation, Removed, Status, Tracked, known_status
+from exporter.interfaces.observations import (
+    Moment,
+    Observation,
+    Removed,
+    Status,
+    Tracked,
+    known_status,
+)
 from exporter.ledger.counting import CountingRules, counts, must_wait_for_list
 from exporter.ledger.facts import (
     Discovered,
@@ -203,7 +210,8 @@ def _after_the_end(workflow: Workflow, seen: Observation, rules: CountingRules) 
     facts: list[Fact] = []
     after = note_settled(note_end(workflow, seen), seen)
     if status is workflow.status and seen.via != "listing":
-        if after.cause_owed_since is not None and _is_cause_known(after, seen):
+        since = after.cause_owed_since
+        if since is not None and _is_cause_known(seen, since):
             facts.append(_failure(seen))
             after = replace(after, cause_owed_since=None)
             was_untold = after.started_at is None and after.duration_owed_since is None
@@ -221,15 +229,12 @@ def _after_the_end(workflow: Workflow, seen: Observation, rules: CountingRules) 
     return Change(after, tuple(facts))
 
 
-def _is_cause_known(workflow: Workflow, seen: Observation) -> bool:
+def _is_cause_known(seen: Observation, since: Moment) -> bool:
     """Whether this shows the cause, or is a full answer, some time later, that there is none."""
     if seen.cause is not None and (seen.cause.node_type or seen.cause.exception_type):
         return True
     if seen.cause_unreadable:
         return False  # there is one, and another way of asking may tell it
-    since = workflow.cause_owed_since
-    if since is None:
-        return False
     enough = SECOND_TELLING_SECONDS if seen.via == "detail" else LAST_TELLING_SECONDS
     return seen.at.monotonic - since.monotonic >= enough
 

@@ -178,6 +178,12 @@ class TestRunningAgain:
         ):
             assert getattr(after, name) == getattr(before, name), name
 
+    def test_a_stream_that_shows_the_new_run_leaves_the_creation(self) -> None:
+        track = Track(UNLISTED)
+        track.sees(seen("completed", 6, via="listing", created=0, started=2, completed=5))
+        track.sees(seen("running", 500, started=490))
+        assert (track.known.run, track.known.created_at) == (2, T0)
+
     def test_the_ends_that_streams_told_are_remembered_as_well(self) -> None:
         track = Track()
         track.sees(seen("running", 3, created=0, started=2))
@@ -208,13 +214,15 @@ class TestRunningAgain:
         old = seen("expired", 6, via="listing", created=0, started=1, completed=5, updated=5)
         track.sees(old)
         track.sees(seen("queued", 30, via="listing", created=0, updated=25))
-        track.sees(seen("queued", 31, position=4))
-        track.sees(seen("paused", 32))
-        track.sees(replace(old, at=at(400)))
-        known = track.known
-        assert (known.phase, known.run, known.status) == ("settled", 1, Status.OTHER)
-        assert (known.unknown_status, known.queue_position) == (None, None)
-        assert known.outputs_counted
+        for latest in (seen("queued", 31, position=4), seen("paused", 32)):
+            track.sees(latest)
+            again = Track()
+            again.workflow = track.known
+            again.sees(replace(old, at=at(400)))
+            known = again.known
+            assert (known.phase, known.run, known.status) == ("settled", 1, Status.OTHER)
+            assert (known.unknown_status, known.queue_position) == (None, None)
+            assert known.outputs_counted
 
     def test_the_phases_of_the_second_run_are_not_measured_from_the_creation(self) -> None:
         track = Track()
