@@ -15,6 +15,10 @@ log = logging.getLogger(__name__)
 KEEP_ALIVE_SECONDS: Final = 120
 """Prometheus keeps its connection from scrape to scrape, up to a minute and more."""
 
+AT_ONCE_BYTES: Final = 16 * 1024
+"""What of a client's bytes is parsed before others have their turn. 256 KiB may arrive at once, and
+chunks of one byte take the parser much longer than a body in one piece."""
+
 Awaited = Literal["header", "body", "reading"]
 
 
@@ -33,6 +37,7 @@ class Connection(H11Protocol):
     the last there is.
     """
 
+    _is_taking = False
     _has_begun = False
     _is_unread = False
     _awaited: Awaited | None = None
@@ -42,6 +47,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
         super().connection_made(transport)
+        self._arrived = bytearray()
         if self.slot is not None:
             self.slot.ends_handshake()
             self.slot.connected(transport.abort)
@@ -52,15 +58,35 @@ class Connection(H11Protocol):
         """Wait no more."""
         self._wait_for(None)
         self._read()
+        self._arrived.clear()
         if self.slot is not None:
             self.slot.gone()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take up a part of a request."""
+        """Take up a part of a request, and leave time for others in between."""
         self._has_begun = True
-        super().data_received(data)
+        self._arrived += data
+        if not self._is_taking:
+            self._take()
+
+    def _take(self) -> None:
+        self._is_taking = False
+        if not self._arrived:
+            # It has gone. For the parser nothing is the end.
+            return
+        part = bytes(self._arrived[:AT_ONCE_BYTES])
+        del self._arrived[:AT_ONCE_BYTES]
+        super().data_received(part)
         self._look()
+        if self.transport.is_closing():
+            self._arrived.clear()
+        elif self._arrived:
+            self._is_taking = True
+            self.transport.pause_reading()
+            self.loop.call_soon(self._take)
+        elif not self.flow.read_paused:
+            self.transport.resume_reading()
 
     def on_response_complete(self) -> None:
         """Go on with what came meanwhile."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import h11
 import pytest
 import trustme
 from starlette.applications import Starlette
@@ -14,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from exporter.web.connections import Connection
+from exporter.web.connections import AT_ONCE_BYTES, Connection
 from exporter.web.listening import listen, parse_listen_address
 from exporter.web.security import WatchedSecurity
 from exporter.web.server import make_server
@@ -207,3 +208,25 @@ def test_whoever_reads_gets_all_of_a_large_answer(
     client = served.connect()
     client.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert read(client) > LARGE
+
+
+def test_chunks_of_one_byte_leave_others_their_turn(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[int] = []
+    receive = h11.Connection.receive_data
+
+    def noted(connection: h11.Connection, data: bytes) -> None:
+        parsed.append(len(data))
+        receive(connection, data)
+
+    monkeypatch.setattr(h11.Connection, "receive_data", noted)
+    monkeypatch.setattr(Connection, "seconds", dict.fromkeys(Connection.seconds, PATIENCE))
+    client = served.connect()
+    client.sendall(b"POST /small HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    client.sendall(b"1\r\nx\r\n" * 50_000 + b"0\r\n\r\n")
+    assert answer(client).startswith(b"HTTP/1.1 200")
+    assert max(parsed) <= AT_ONCE_BYTES
+    # The next one on the same connection is none the worse for it.
+    client.sendall(GET)
+    assert answer(client).startswith(b"HTTP/1.1 200")
