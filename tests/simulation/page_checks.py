@@ -15,9 +15,9 @@ BLIND_SECONDS: Final = 180.0
 may ask for a minute of patience, the budget may be closed for as long, a request fails after 15 s,
 and 30 s of failures are grace."""
 
-CLOCK_SECONDS: Final = 15.0
+CLOCK_SECONDS: Final = 45.0
 """What is said may be so much later than what it rests on: a pass over the list is over when what
-it has shown was looked at, and that may wait in the budget."""
+it has shown was looked at. That may wait in the budget, and fail after 15 s without an answer."""
 
 
 @dataclass(frozen=True)

@@ -300,6 +300,7 @@ _KINDS: Final = {
     "reload": (0.25, 0.0),
     "push": (0.3, 0.0),
     "withdraw": (0.15, 0.0),
+    "id-file": (0.3, 0.0),
     "away": (0.25, 60.0),
     "disk-full": (0.15, 60.0),
     "disk-read-only": (0.1, 60.0),

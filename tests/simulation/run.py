@@ -95,6 +95,9 @@ class Run:
             "base_url": "http://service",
             **plan.account,
         }
+        self._id_file = folder / "ids.yml"
+        if any(event.kind == "id-file" for event in plan.events):
+            self._account["workflow_files"] = [str(self._id_file)]
         self.life: Life | None = None
         self.app: App | None = None
         self.lives = 0
@@ -273,6 +276,8 @@ class Run:
                 self._reload()
             case "push" | "withdraw":
                 self._name_some(event.kind)
+            case "id-file":
+                self._write_ids()
             case "away":
                 self._for(event.much, lambda on: setattr(self.network, "is_away", on))
             case "disk-full" | "disk-read-only" | "disk-failing":
@@ -343,6 +348,23 @@ class Run:
             self._named_at = self.scheduler.now
 
         self.scheduler.spawn(act, what, self.life)
+
+    def _write_ids(self) -> None:
+        """A file of ids is written, half written, or gone."""
+        known = self.service.new_ids()
+        ids = self._dice.sample(known, min(len(known), 5))
+        text = "".join(f"- {each}\n" for each in ids) or "[]\n"
+        fate = self._dice.random()
+        if fate < 0.2:
+            self._id_file.unlink(missing_ok=True)
+            return
+        if fate < 0.4:
+            text = text[: len(text) // 2]
+        # As a careful program does: another file of the same name.
+        fresh = self._id_file.with_suffix(".new")
+        fresh.write_text(text, "ascii")
+        fresh.replace(self._id_file)
+        self._named_at = self.scheduler.now + 15.0  # it is read by then
 
     def _clear_up(self) -> None:
         """From now on the weather is fair."""
@@ -432,7 +454,8 @@ class Run:
         for scraper in self.scrapers:
             self._answer(app, scraper, self.lives)  # each has seen the end
         faults += verdict.of_sums(self.scrapers[0].latest)
-        faults += verdict.of_itself(self.scrapers[0].latest, here.wall())
+        age = here.now - self._began_at
+        faults += verdict.of_itself(self.scrapers[0].latest, here.wall(), age)
         faults += verdict.of_requests(
             self.service, self._share, self._forgot_at, others_ask=self._others
         )

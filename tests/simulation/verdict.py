@@ -90,14 +90,17 @@ def of_sums(latest: dict[str, float]) -> Iterator[str]:
         yield f"discovered {discovered:g} is not finished {finished:g} + dropped {dropped:g}"
 
 
-def of_itself(latest: dict[str, float], wall: float) -> Iterator[str]:
-    """What the page says of the exporter, when all has been right for a while."""
+def of_itself(latest: dict[str, float], wall: float, age: float) -> Iterator[str]:
+    """What the page says of the exporter, when all has been right for a while.
+
+    `age` is that of the process: a young one may still be at its first pass.
+    """
     label = f'{{account="{ACCOUNT}"}}'
     up = latest.get(f"comfycontrol_account_up{label}")
     if up != 1:
         yield f"the account is up, and account_up says {up}"
     at = latest.get(f"comfycontrol_listing_last_success_timestamp_seconds{label}")
-    if at is None or wall - at > LIST_SECONDS:
+    if age > LIST_SECONDS and (at is None or wall - at > LIST_SECONDS):
         yield f"the list was read {wall - (at or 0):.0f} s ago, it says"
     for series, value in latest.items():
         if series.startswith("comfycontrol_exporter_ledger_regressions_total") and value:
@@ -119,7 +122,7 @@ def of_requests(
         while window[0] <= at - PERIOD:
             window.popleft()
         has_forgotten = any(window[0] <= each <= at for each in forgot_at)
-        allowed = LIMIT if has_forgotten else share
+        allowed = share + min(share, LIMIT - share) * has_forgotten
         if len(window) > allowed:
             yield f"{len(window)} requests in the period until {at:.3f}, {allowed} are allowed"
             break
