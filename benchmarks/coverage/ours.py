@@ -33,7 +33,7 @@ ROWS_VARIABLE: Final = "ROWS_FILE"
 ASKED_VARIABLE: Final = "ASKED_FILE"
 
 _WAYS: Final[tuple[tuple[type, str, str], ...]] = (
-    (OpenChecks, "look", "open looks"),
+    (OpenChecks, "check", "open checks"),
     (Lister, "_sweep_on", "sweep"),
     (Ledger, "recover", "reconciling"),
 )

@@ -120,8 +120,7 @@ class Poller(Worker):
                 self._unreadable.discard(workflow_id)
 
     def _one_round(self) -> float:
-        """Wait a moment, then ask for all who are due, one after the other, until nobody is."""
-        self._stop.sleep(self._every)
+        """Ask for all who are due, one after the other, until nobody is."""
         while (workflow_id := self._next_due()) is not None:
             try:
                 self._ask(workflow_id, self._stop, Priority.POLL)
@@ -135,10 +134,10 @@ class Poller(Worker):
                         "reason": str(error),
                     },
                 )
-                return 0.0
+                return self._every
             finally:
                 self._order.asked(workflow_id, self._now().monotonic)
-        return 0.0
+        return self._every
 
     def _next_due(self) -> str | None:
         """Who is to be asked for now: looked for again each time, as the last turn came late."""

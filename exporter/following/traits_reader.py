@@ -60,8 +60,7 @@ class TraitsReader(Worker):
         self._order = TraitsOrder(listed=listed)
 
     def _one_round(self) -> float:
-        """Wait a moment, then ask for all who are due, one after the other, until nobody is."""
-        self._stop.sleep(ROUND_SECONDS)
+        """Ask for all who are due, one after the other, until nobody is."""
         while (workflow_id := self._next_due()) is not None:
             at_least: float | None = None
             try:
@@ -80,7 +79,7 @@ class TraitsReader(Worker):
                 )
             finally:
                 self._order.asked(workflow_id, self._now().monotonic, at_least=at_least)
-        return 0.0
+        return ROUND_SECONDS
 
     def _ask(self, workflow_id: str) -> None:
         self._asking.ask(

@@ -65,7 +65,6 @@ BY_POLICY = {
     "following.pending": "what ended ones still owe",
     "following.follower": "streams",
     "following.list_pages": "pages",
-    "following.lister": "passes over the list",
     "following.rechecker": "looks at settled ones",
     "following.runner_watch": "runners",
     "following.traits_order": "names and tags",
@@ -76,6 +75,7 @@ BY_POLICY = {
 OTHERWISE = {
     "following.asking": "hands the error on",
     "following.collecting": "pending.py says when",
+    "following.lister": "list_pages.py says when",
     "following.open_checks": "the lister says when",
     "following.poller": "rounds of 5 s, and poll_order.py for each workflow",
     "following.reconciler": "rounds of its own, far apart",
