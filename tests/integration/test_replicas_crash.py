@@ -40,8 +40,10 @@ WORKFLOWS = 8 * (KILLS + CRASHES)
 SHARE = 30
 """Of the 40 requests that the service allows, a quarter is left to others."""
 SOURCES = ("127.0.0.2", "127.0.0.2", "127.0.0.3")
-REMEMBERED = 900
-"""Workflows of an account whose stories are looked at: who holds both remembers 2,000."""
+REMEMBERED = 600
+"""The latest workflows of an account whose stories are checked. A replica that holds both accounts
+remembers 2,000 stories; only the latest 500 failures are sure to be among them, and three in ten
+workflows fail here."""
 STALLED = 150
 """Seconds without anything new after which the rest is lost. How long it takes in all is up to the
 service, which is hostile, and to the machine: failures owe their causes by then."""
