@@ -92,9 +92,9 @@ def _burning(reason: str, long: str, short: str) -> Rule:
         when=f"starts later than [[objective.starts_within]] s use up the allowance of "
         f"1 - [[objective.share]] more than [[{path}.burn]] times too fast, over {long} and "
         f"{short} (if any start fell into it), of at least [[{path}.at_least]]",
-        summary="Workflows of {{ $labels.account }} wait too long for their start",
+        summary="Workflows of {{ $labels.account }} wait too long to start",
         description=f"{{{{ $value | humanizePercentage }}}} of the workflows that started within "
-        f"the last {long} had waited for longer; promised is that {_PROMISE}.",
+        f"the last {long} had waited longer than the objective, which is that {_PROMISE}.",
     )
 
 
@@ -119,10 +119,10 @@ def _burning_of_slice() -> Rule:
         f"  sum by ({_OF_SLICE}) (increase({started}[1h])) >= [[{path}.at_least]]",
         when="as `fast`, of one value of the slice in `settings.slice`: more than "
         f"[[{path}.burn]] times too fast, of at least [[{path}.at_least]]",
-        summary=f"Workflows of {_WHOSE} wait too long for their start",
+        summary=f"Workflows of {_WHOSE} wait too long to start",
         description=f"{{{{ $value | humanizePercentage }}}} of the workflows of {_SLICE} "
-        f"{{{{ $labels.{_SLICE} }}}} that started within the last 1h had waited for longer; "
-        f"promised is that {_PROMISE}.",
+        f"{{{{ $labels.{_SLICE} }}}} that started within the last 1h had waited longer than the "
+        f"objective, which is that {_PROMISE}.",
     )
 
 
@@ -198,7 +198,7 @@ def _node_type_fails(reason: str, window: str, recent: str = "") -> Rule:
         + (f", also over {recent} (if any ended in it)" if recent else ""),
         summary="{{ $labels.node_type }} fails in {{ $labels.account }}",
         # %q quotes as PromQL does, whatever a node's author has called it.
-        description="{{ $value | printf `%.0f` }} workflows failed in this type of node "
+        description="{{ $value | printf `%.0f` }} workflows failed in this node type "
         f"within the last {_WORDS[window]}"
         "{{ with printf `topk(1, sum by (exception_type) "
         "(increase(comfycontrol_workflow_failures_total"
@@ -240,10 +240,10 @@ ALERTS: Final = (
                 expr="max by (job, instance, account) (comfycontrol_workflows_failed_in_a_row)"
                 f" >= [[{_FAILING}.few.in_a_row]]",
                 when=f"the last [[{_FAILING}.few.in_a_row]] that ran to an end all failed, "
-                "whatever time that took",
+                "over whatever time",
                 summary="The last {{ $value }} workflows of {{ $labels.account }} have failed",
                 description="None of the last {{ $value }} workflows that ran to an end has "
-                "completed, however seldom they run.",
+                "completed, however long ago the first of them ended.",
             ),
         ),
     ),
@@ -279,7 +279,7 @@ ALERTS: Final = (
                 f"[[{_STUCK}.too_old.above_seconds]] s ago",
                 summary="A workflow of {{ $labels.account }} has waited for "
                 "{{ $value | humanizeDuration }}",
-                description="The oldest workflow that is {{ $labels.status }} was created "
+                description="The oldest workflow in status {{ $labels.status }} was created "
                 "{{ $value | humanizeDuration }} ago and has not started.",
             ),
         ),
@@ -336,9 +336,9 @@ ALERTS: Final = (
                 when=f"a run started more than [[{_RUN}.above_seconds]] s ago, and more than "
                 f"[[{_RUN}.times_usual]] times the day's 99th percentile, of at least "
                 f"[[{_RUN}.at_least]] completed",
-                summary="A workflow of {{ $labels.account }} runs far beyond the usual",
+                summary="A workflow of {{ $labels.account }} runs far longer than usual",
                 description="The longest run started {{ $value | humanizeDuration }} ago: more "
-                f"than [[{_RUN}.times_usual]] times what 99 in 100 took within a day.",
+                f"than [[{_RUN}.times_usual]] times the 99th percentile of the last day.",
             ),
         ),
     ),
@@ -362,7 +362,8 @@ ALERTS: Final = (
                 f"[[{_NOTHING}.last_day]] of the week",
                 summary="No workflow of {{ $labels.account }} has completed for an hour",
                 description="In the usual hours ([[alerts.ComfyControlNothingFinished.from_hour]] "
-                "to [[alerts.ComfyControlNothingFinished.to_hour]] h UTC) some always do.",
+                "to [[alerts.ComfyControlNothingFinished.to_hour]] h UTC) some "
+                "workflows always complete.",
             ),
         ),
         follows_account_down=True,
@@ -383,8 +384,8 @@ ALERTS: Final = (
                 "  or\n"
                 "    sum by (job, account) (increase(comfycontrol_api_requests_total[10m]))\n"
                 ") > 0",
-                when="the service gives no answer that is usable and that the account needs: its "
-                "list, or where it has none, its workflows",
+                when="the service gives no usable answer to the requests that the account needs: "
+                "its list, or its workflows if it is not listed",
                 summary=f"{CAUSE}{DOWN_SHORT}",
                 description=f"{CAUSE}{DOWN_LONG} {LAST_ANSWER} {MEANWHILE}",
             ),
@@ -399,10 +400,11 @@ ALERTS: Final = (
                 '(increase(comfycontrol_api_requests_total{code="429"}[15m]))'
                 f" >= [[{_RATE}.at_least]]",
                 when=f"at least [[{_RATE}.at_least]] answers were 429 in 15 min",
-                summary="The service refuses requests of {{ $labels.account }}: too many",
+                summary="The service refuses requests of {{ $labels.account }}: "
+                "rate limit exceeded",
                 description="{{ $value | printf `%.0f` }} requests were answered with 429 within "
-                "the last 15 minutes. The exporter keeps within the limit by itself, so something "
-                "else on its address asks as well.",
+                "the last 15 minutes. The exporter alone stays within the limit, so another client "
+                "sends requests from the same address.",
             ),
         ),
     ),
@@ -415,8 +417,8 @@ ALERTS: Final = (
                 f" > [[{_STALE}.above_seconds]]",
                 when="some open workflow has not been seen for more than "
                 f"[[{_STALE}.above_seconds]] s",
-                summary="What is shown of {{ $labels.account }} is out of date",
-                description="Nothing was heard of some open workflow for "
+                summary="Open workflows of {{ $labels.account }} are out of date",
+                description="At least one open workflow has not been seen for "
                 "{{ $value | humanizeDuration }}: numbers of open workflows may be wrong.",
             ),
         ),
@@ -429,11 +431,12 @@ ALERTS: Final = (
             Rule(
                 expr="account:comfycontrol_listing_last_success:age_seconds"
                 f" > [[{_LISTING}.above_seconds]]",
-                when="the account's list was last read whole more than "
+                when="the account's list was last read completely more than "
                 f"[[{_LISTING}.above_seconds]] s ago, or never since the start",
-                summary="The list of {{ $labels.account }} is not read to its end",
+                summary="The list of {{ $labels.account }} is not read completely",
                 description="The last complete pass ended {{ $value | humanizeDuration }} ago, or "
-                "that was the start: new workflows and outcomes are told late.",
+                "the exporter started then and none is complete yet: new workflows and outcomes "
+                "are seen late.",
             ),
         ),
         follows_account_down=True,
@@ -450,8 +453,8 @@ ALERTS: Final = (
                 f"than [[{_TOTALS}.above]], and its list does not show which",
                 summary="Outcomes of {{ $labels.account }} are missing: {{ $labels.status }}",
                 description="The service has more workflows in status {{ $labels.status }} than "
-                "were counted, {{ $value }} by its total, and reading its list has not shown "
-                "which: counts of outcomes may be too low.",
+                "were counted ({{ $value }} more by its total), and its list has not shown "
+                "them: counts of outcomes may be too low.",
             ),
         ),
         follows_account_down=True,
@@ -465,11 +468,12 @@ ALERTS: Final = (
                 expr="sum by (job, instance, account, label) "
                 "(increase(comfycontrol_label_overflow_total[1h])) > 0",
                 when="a node or exception type beyond the cap was counted as `other` within 1 h",
-                summary="New values of {{ $labels.label }} in {{ $labels.account }} count as other",
+                summary="New values of {{ $labels.label }} in {{ $labels.account }} "
+                "are counted as other",
                 description="The cap `metrics.{{ $labels.label }}s`"
                 f"{{{{ with {cap_of('$labels.label')} }}}} of "
                 "{{ . | first | value }} values{{ end }} is reached: "
-                "failures of new kinds can no longer be told apart.",
+                "new kinds of failures can no longer be distinguished.",
             ),
             Rule(
                 reason="positions",
@@ -484,12 +488,12 @@ ALERTS: Final = (
                 ") > 0",
                 when="queue positions have no series because of `metrics.per_workflow_series` "
                 "(not where that is 0)",
-                summary="Queue positions of {{ $labels.account }} are left out",
-                description="{{ $value }} workflows have a known place in their queue and no "
+                summary="Some queue positions of {{ $labels.account }} have no series",
+                description="{{ $value }} workflows have a known queue position and no "
                 "series: the cap `metrics.per_workflow_series`"
                 f"{{{{ with {cap_of('`workflow_id`')} }}}}"
                 " of {{ . | first | value }}{{ end }} is reached. "
-                "Everything else counts them.",
+                "All other metrics include them.",
             ),
         ),
     ),
@@ -498,19 +502,20 @@ ALERTS: Final = (
         HEALTH,
         (
             Rule(
-                # What was withdrawn, somebody took back.
+                # Withdrawn workflows were removed on purpose.
                 expr="sum by (job, instance, account) (increase(\n"
                 '  comfycontrol_workflows_dropped_total{reason!="withdrawn"}[1h]\n'
                 f")) > [[{_DROPPED}.above]]",
-                when=f"more than [[{_DROPPED}.above]] workflows were given up unsettled within "
-                "1 h, and nobody had taken them back",
-                summary="Workflows of {{ $labels.account }} were given up",
-                description="{{ $value | printf `%.0f` }} within the last hour, most of them as "
+                when=f"more than [[{_DROPPED}.above]] workflows were dropped unsettled within "
+                "1 h, not counting withdrawn ones",
+                summary="Workflows of {{ $labels.account }} were dropped",
+                description="{{ $value | printf `%.0f` }} were dropped within the last hour, "
+                "most of them as "
                 "{{ with printf `topk(1, sum by (reason) "
                 "(increase(comfycontrol_workflows_dropped_total"
                 '{job=%q, instance=%q, account=%q, reason!="withdrawn"}[1h])))` '
                 f"{OF_ACCOUNT} | query }}}}"
-                "{{ . | first | label `reason` }}{{ end }}: how they end is not counted.",
+                "{{ . | first | label `reason` }}{{ end }}: their outcomes are not counted.",
             ),
         ),
     ),
@@ -520,10 +525,10 @@ ALERTS: Final = (
         (
             Rule(
                 expr=missing(),
-                when="an exporter is up, and a series that alerts are made of does not arrive from "
-                "it: it was dropped, renamed, or turned into a native histogram",
+                when="an exporter is up, and does not deliver a series that alerts need: it was "
+                "dropped, renamed, or turned into a native histogram",
                 summary="{{ $labels.instance }} is scraped without {{ $labels.series }}",
-                description="Alerts that are made of {{ $labels.series }} cannot fire for "
+                description="Alerts that use {{ $labels.series }} cannot fire for "
                 "{{ $labels.instance }} of the job {{ $labels.job }}.",
             ),
         ),
@@ -538,10 +543,11 @@ ALERTS: Final = (
                 "(increase(comfycontrol_exporter_ledger_errors_total[15m])) > 0\n"
                 "unless on (job, instance) "
                 "min_over_time(comfycontrol_exporter_replicas[15m]) == 0",
-                when="the ledger could not be read or kept on disk within 15 min",
-                summary="The ledger of {{ $labels.instance }} cannot be kept",
-                description="{{ $value | printf `%.0f` }} errors within the last 15 minutes. It "
-                "goes on in memory; a restart now would lose, or count again, what is not on disk.",
+                when="the ledger could not be read from disk or written to it within 15 min",
+                summary="The ledger of {{ $labels.instance }} cannot be read or written",
+                description="{{ $value | printf `%.0f` }} errors within the last 15 minutes. The "
+                "exporter goes on in memory; a restart now would lose, or count again, what is not "
+                "on disk.",
             ),
         ),
     ),
@@ -555,8 +561,8 @@ ALERTS: Final = (
                 "and on (job) max by (job) (comfycontrol_exporter_replicas) > 0",
                 when="no replica that is scraped holds the account, while one reaches the database",
                 summary="No replica counts {{ $labels.account }}",
-                description="None of the replicas that are scraped holds the account: nothing is "
-                "shown of it, and what ends meanwhile is counted once one does.",
+                description="None of the replicas that are scraped holds the account: it is not "
+                "shown, and workflows that end now are counted once a replica holds it.",
             ),
         ),
     ),
@@ -568,8 +574,8 @@ ALERTS: Final = (
                 expr="sum by (job, account) (comfycontrol_account_held) > 1",
                 when="more than one replica holds the account",
                 summary="{{ $value }} replicas count {{ $labels.account }}",
-                description="Replicas of the job {{ $labels.job }} that share one database cannot: "
-                "they have different ones, and sums over them count twice.",
+                description="This cannot happen if all replicas of the job {{ $labels.job }} share "
+                "one database: they use different ones, and sums over them count twice.",
             ),
         ),
     ),
@@ -582,8 +588,8 @@ ALERTS: Final = (
                 expr="max by (job) (comfycontrol_exporter_replicas) == 0",
                 when="no replica reaches the database",
                 summary="No replica of {{ $labels.job }} reaches its database",
-                description="No account is counted until one does. What ends meanwhile is counted "
-                "then, from the lists.",
+                description="No account is counted until one does. Workflows that end now are "
+                "counted then, from the lists.",
             ),
             Rule(
                 reason="one",
@@ -591,7 +597,7 @@ ALERTS: Final = (
                 "and on (job) max by (job) (comfycontrol_exporter_replicas) > 0",
                 when="one replica cannot reach the database, and another one can",
                 summary="{{ $labels.instance }} cannot reach its database",
-                description="Other replicas have taken over what it held.",
+                description="Other replicas have taken over its accounts.",
             ),
             Rule(
                 reason="lost",
@@ -599,9 +605,10 @@ ALERTS: Final = (
                 "(increase(comfycontrol_exporter_ledger_regressions_total[1h])) > 0",
                 when="the database has lost commits that it had acknowledged, within 1 h",
                 summary="The database of {{ $labels.job }} has lost commits",
-                description="{{ $value | printf `%.0f` }} that it had acknowledged to "
-                "{{ $labels.instance }} within the last hour, as a standby that lags behind does "
-                "when it takes over. Those that this replica had made were given to it again.",
+                description="{{ $value | printf `%.0f` }} commits of {{ $labels.instance }}, which "
+                "the database had acknowledged, were lost within the last hour. This happens when "
+                "a standby takes over that lags behind. This replica has written its own commits "
+                "again.",
             ),
         ),
     ),
@@ -613,8 +620,8 @@ ALERTS: Final = (
                 expr="max by (job) (comfycontrol_exporter_config_hash)\n"
                 "!= min by (job) (comfycontrol_exporter_config_hash)",
                 when="replicas have different configurations",
-                summary="Replicas of {{ $labels.job }} differ in their configuration",
-                description="What is counted depends on which replica holds the account.",
+                summary="Replicas of {{ $labels.job }} have different configurations",
+                description="What is counted depends on the replica that holds the account.",
             ),
         ),
     ),
@@ -627,13 +634,13 @@ ALERTS: Final = (
                 expr="max by (job, instance) "
                 "(comfycontrol_exporter_config_last_reload_successful) == 0",
                 when="the file of `--config.file` was read again and refused",
-                summary="{{ $labels.instance }} runs on an old configuration",
-                description="What is in its configuration file now was refused. "
-                "{{ $labels.instance }} goes on with what it read"
+                summary="{{ $labels.instance }} runs with an old configuration",
+                description="The present content of its configuration file was refused. "
+                "{{ $labels.instance }} keeps the configuration that it read"
                 "{{ with printf `comfycontrol_exporter_config_last_reload_success_timestamp_seconds"
                 "{job=%q, instance=%q}` $labels.job $labels.instance | query }}"
-                " at {{ . | first | value | humanizeTimestamp }}{{ end }}, and would not start "
-                "again with what is there.",
+                " at {{ . | first | value | humanizeTimestamp }}{{ end }}. It would not start "
+                "again with the present file.",
             ),
             Rule(
                 reason="web",
@@ -641,9 +648,9 @@ ALERTS: Final = (
                 "(comfycontrol_exporter_web_config_last_reload_successful) == 0",
                 when="the file of `--web.config.file`, or one that it names, was read again and "
                 "refused",
-                summary="{{ $labels.instance }} runs on old certificates and passwords",
-                description="What is in its web configuration file, or in a file that this names, "
-                "was refused. {{ $labels.instance }} goes on with the certificate and the "
+                summary="{{ $labels.instance }} runs with old certificates and passwords",
+                description="The present content of its web configuration file, or of a file that "
+                "it names, was refused. {{ $labels.instance }} keeps the certificate and the "
                 "passwords that it had; this certificate may be about to expire.",
             ),
         ),
@@ -660,7 +667,7 @@ ALERTS: Final = (
                 description="No target of the job [[settings.job]] is up ("
                 '{{ with query `count(up{job="[[settings.job]]"})` }}'
                 "{{ . | first | value }} known{{ else }}none is known{{ end }}): "
-                "every other alert of ComfyControl is blind.",
+                "no other ComfyControl alert can fire.",
             ),
             Rule(
                 reason="one",
@@ -669,7 +676,8 @@ ALERTS: Final = (
                 when="one exporter is down while another one of the job is up",
                 summary="The exporter {{ $labels.instance }} is down",
                 description="Prometheus cannot scrape {{ $labels.instance }} of the job "
-                "{{ $labels.job }}: its accounts are unseen, unless another exporter follows them.",
+                "{{ $labels.job }}: its accounts are not watched, "
+                "unless another exporter follows them.",
             ),
         ),
     ),

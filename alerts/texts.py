@@ -61,33 +61,33 @@ DOWN_SHORT: Final = _by_cause(
     {
         "token_refused": "The service refuses the token of {{ $labels.account }}",
         "not_listed": "The service refuses the list of {{ $labels.account }}",
-        "server_errors": "The service fails for {{ $labels.account }}",
+        "server_errors": "The service answers {{ $labels.account }} with 5xx",
         "no_answer": "The service does not answer for {{ $labels.account }}",
     },
     "The service gives no usable answer for {{ $labels.account }}",
 )
 DOWN_LONG: Final = _by_cause(
     {
-        "token_refused": "Its token is refused: nothing is known of the account until it has one "
-        "that is accepted.",
-        "not_listed": "Its list is answered with 403 or 404: what is new and what has ended is "
+        "token_refused": "Its token is refused: the account cannot be followed until it has a "
+        "token that is accepted.",
+        "not_listed": "Its list is answered with 403 or 404: new workflows and outcomes are "
         "not seen.",
-        "server_errors": "What it needs is answered with errors of the service (5xx).",
-        "no_answer": "No answer arrives at all: the name, the connection, the proxy or the "
-        "certificate.",
-        "unusable": "What answers is not the service itself, or not in its words.",
+        "server_errors": "Its requests are answered with errors of the service (5xx).",
+        "no_answer": "No answer arrives at all: check the host name, the connection, the proxy and "
+        "the certificate.",
+        "unusable": "The answers are not from the service itself, or not in its format.",
     },
-    "What it needs was not answered.",
+    "Its requests were not answered.",
 )
 LAST_ANSWER: Final = (
     "{{ with "
     + _of_account("time() - comfycontrol_account_last_usable_answer_timestamp_seconds@")
     + " }}The last usable answer came {{ . | first | value | humanizeDuration }} ago."
-    "{{ else }}There was no usable answer since the exporter started.{{ end }}"
+    "{{ else }}No usable answer came since the exporter started.{{ end }}"
 )
 MEANWHILE: Final = (
     "{{ with "
     + _of_account("comfycontrol_account_listed@ == 1")
-    + " }}What ends meanwhile is counted later, from the list."
-    "{{ else }}Its ids are kept, and each is asked for again.{{ end }}"
+    + " }}Workflows that end now are counted later, from the list."
+    "{{ else }}Its ids are kept, and each is requested again.{{ end }}"
 )
