@@ -1,8 +1,9 @@
 """A consistent copy of the ledger, while another process writes it.
 
 That process holds SQLite's lock as long as it runs, so no other one can open the file. But what it
-has written is complete at any time, as after a `kill -9`: the file with its log, both from one
-round of the log. Those are copied, and SQLite makes one file of them.
+has written is complete at any time, as after a `kill -9`: the file together with its log, if both
+are from the same round (the time between two resets of the log). These two are copied, and SQLite
+combines the copies into one file.
 """
 
 import os
@@ -20,14 +21,17 @@ from exporter.ledger.opening import look_at_header
 from exporter.ledger.schema import read_seal
 
 TRIES: Final = 100
-"""A round of the log takes seconds, and a copy of it less."""
+"""How often copying is tried. A round of the log takes seconds, and copying takes less."""
 
 _ROUND_BYTES: Final = 32
-"""The header of the log: another one begins each round."""
+"""Size of the log's header in bytes. Each round begins with a different header."""
 
 
 class BackupError(Exception):
-    """There is no copy. The text is one line for a person; what was at its place is untouched."""
+    """No copy was made.
+
+    The text is one line for a person; a file that existed at the target is unchanged.
+    """
 
 
 def back_up(storage: Path, target: Path) -> int:
@@ -50,7 +54,8 @@ def back_up(storage: Path, target: Path) -> int:
             raise BackupError(f"no ledger is in {storage.absolute()}")
         if check_ours(target) and target.samefile(source):
             raise BackupError(f"{target} is the ledger itself")
-        # Beside the target, so that it can be moved there at once; for nobody else to reach.
+        # The folder is next to the target, so that the copy can be renamed into place. Other users
+        # cannot read it.
         with tempfile.TemporaryDirectory(prefix=".ledger-copy-", dir=target.parent) as folder:
             made = Path(folder) / "copy"
             count = _copied(source, Path(folder) / FILE_NAME, made)
@@ -82,7 +87,7 @@ def _copied(source: Path, raw: Path, made: Path) -> int:
         reading(),
     ):
         database.backup(copy)
-        # It is one file, which needs no log beside it.
+        # The copy is a single file, without a log.
         copy.execute("PRAGMA journal_mode = DELETE")
         said = str(copy.execute("PRAGMA integrity_check").fetchone()[0])
         if said != "ok":
@@ -94,10 +99,10 @@ def _copied(source: Path, raw: Path, made: Path) -> int:
 
 
 def _copy_round(source: Path, raw: Path) -> bool:
-    """Copy the file and its log; whether both are of one round."""
+    """Copy the file and its log; return whether both are from the same round."""
     log = source.with_name(source.name + "-wal")
     if check_ours(source.with_name(source.name + "-journal")):
-        # Where a file system allows no log, the file itself is not whole in the meantime.
+        # If the file system does not allow a log, the file may be incomplete during a transaction.
         raise BackupError(f"{source} has no log, and can only be copied with the exporter stopped")
     before = _round_of(source, log)
     _copy(source, raw)
@@ -112,12 +117,12 @@ def _copy_round(source: Path, raw: Path) -> bool:
 
 
 def _round_of(source: Path, log: Path) -> tuple[object, ...]:
-    """What stays as it is during a round, in which the log only grows."""
+    """Values that do not change during a round, because the log only grows."""
     status = source.lstat()
     try:
         handle = open_ours(log, os.O_RDONLY)
     except FileNotFoundError:
-        # Without a log nobody writes, or all is in the file.
+        # If there is no log, nobody writes, or everything is in the file.
         return status.st_ino, status.st_mtime_ns, status.st_size
     try:
         return status.st_ino, os.fstat(handle).st_ino, os.read(handle, _ROUND_BYTES)

@@ -46,11 +46,11 @@ from exporter.ledger.words import words_of_held, words_of_total, words_of_workfl
 from exporter.ledger.workflow import Workflow
 
 QUICK_CHECKED_PAGES: Final = 2_048
-"""Files up to this size (8 MiB, some 40,000 workflows) have their structure checked by SQLite at
-the start, which cannot be done in parts. Larger ones would keep others waiting for it."""
+"""In pages: SQLite checks the structure of files up to this size (8 MiB, some 40,000 workflows) at
+the start. This cannot be done in parts, and would take too long for larger files."""
 
 _TOLD: Final = 3
-"""Damaged rows of a table that are named one by one."""
+"""How many damaged rows of a table are named one by one."""
 
 
 # Reading ------------------------------------------------------------------------------------------
@@ -61,9 +61,9 @@ class Found:
     """What was read."""
 
     kept: RestoredState = field(default_factory=RestoredState)
-    """All that has proved itself."""
+    """All rows with a correct checksum."""
     damage: list[str] = field(default_factory=list)
-    """Everything else, for people."""
+    """Descriptions of everything else, for messages."""
 
 
 def load(
@@ -72,7 +72,7 @@ def load(
     monotonic: float,
     most_open: Callable[[str], int],
 ) -> Found:
-    """Everything but the settled workflows, and of each account no more open ones than its limit.
+    """Read everything except settled workflows, and open ones beyond each account's limit.
 
     The others stay in the file, where `find` finds them.
 
@@ -95,10 +95,11 @@ def load(
         if number in accounts or reader.miss(f"baselines: account {number} is not there")
     }
     unsettled = MostWanted(most_open)
-    # Closed here, whatever happens: the file may be closed next.
+    # Close the cursor here in any case, because the file may be closed next.
     with closing(reader.unsettled()) as rows:
         for row in rows:
-            # Each is read, held or not: a word of a newer version in any of them refuses the file.
+            # Every row is read, even if it is not held: if any of them has a word of a newer
+            # version, the file is refused.
             if row[0] in accounts or reader.miss(f"workflows: account {row[0]} is not there"):
                 unsettled.add(workflow_of(accounts[row[0]][0], row, monotonic))
     closed, latest_ends = reader.closed(unsettled.open)
@@ -126,7 +127,7 @@ _T = TypeVar("_T")
 
 
 class _Reader:
-    """Reads table after table, whatever is wrong with one of them."""
+    """Reads table after table, even if one of them is damaged."""
 
     def __init__(self, database: sqlite3.Connection, seal: Seal | None) -> None:
         self._database = database
@@ -134,14 +135,14 @@ class _Reader:
         self.damage: list[str] = []
 
     def miss(self, damage: str) -> bool:
-        """Note some damage; False."""
+        """Note some damage; return False."""
         self.damage.append(damage)
         return False
 
     def read(
         self, table: Table, parse: Callable[[Row], _T], name: Callable[[Row], str]
     ) -> list[_T]:
-        """All rows of a table that prove themselves; `name` says which one it is to people."""
+        """All rows of a table with a correct checksum; `name` names a row in messages."""
         statement = f"SELECT {table.listed} FROM {table.name}"  # noqa: S608 - constants
         rows = list(self._proven(table.name, table, statement, name))
         parsed = []
@@ -153,7 +154,7 @@ class _Reader:
         return parsed
 
     def check_names(self, names: Mapping[int, str]) -> None:
-        """Whether the index by which accounts are found has all of them."""
+        """Check that the index by which accounts are found contains all of them."""
         statement = "SELECT account, name FROM accounts INDEXED BY sqlite_autoindex_accounts_1"
         known = len(self.damage)
         found: dict[int, str] = dict(self._rows("accounts", statement))
@@ -173,7 +174,7 @@ class _Reader:
 
     def closed(self, unsettled_open: int) -> tuple[int, dict[str, float]]:
         """How many workflows are closed, and each account's latest end."""
-        # Counting a whole table reads only its smallest index, no rows.
+        # Counting a whole table reads only its smallest index, not the rows.
         counted = list(self._rows("workflows", "SELECT count(*) FROM workflows"))
         workflows = counted[0][0] if counted else 0
         if counted and self._seal is not None:
@@ -191,7 +192,7 @@ class _Reader:
         }
 
     def check_structure(self) -> None:
-        """Have SQLite look over a file that is not large."""
+        """Let SQLite check the structure of a file that is not large."""
         pages = list(self._rows("the file", "PRAGMA page_count"))
         if not pages or pages[0][0] > QUICK_CHECKED_PAGES:
             return
@@ -200,7 +201,7 @@ class _Reader:
             self.damage.extend(str(line).replace("\n", " ") for line in found)
 
     def _rows(self, name: str, statement: str) -> Iterator[Row]:
-        """What a statement gives, up to the first damage."""
+        """The rows that a statement returns, up to the first damage."""
         try:
             yield from self._database.execute(statement)
         except UNREADABLE as error:
@@ -213,9 +214,9 @@ class _Reader:
     def _proven(
         self, name: str, table: Table, statement: str, told: Callable[[Row], str]
     ) -> Generator[Row]:
-        """The rows that a statement gives and that prove themselves, by themselves and in sum.
+        """The rows of a statement that have a correct checksum; their sum is checked too.
 
-        One after the other: what is wrong in sum is noted at the end.
+        They are returned one after the other; a wrong sum is noted at the end.
         """
         known = len(self.damage)
         found = Digest()
@@ -232,7 +233,7 @@ class _Reader:
             more = f" and {len(damaged) - _TOLD} more" if len(damaged) > _TOLD else ""
             self.miss(f"{name}: the checksum is wrong of {', '.join(damaged[:_TOLD])}{more}")
         if self._seal is None or len(self.damage) > known:
-            # What is wrong with the rows explains what is wrong with their sum.
+            # Damaged rows already explain a wrong sum.
             return
         expected = self._seal.digest(name)
         if found.rows != expected.rows:
@@ -253,7 +254,7 @@ def _series(row: Row) -> str:
 def write(
     database: sqlite3.Connection, draft: Draft, batch: Batch, number_of: Callable[[str], int]
 ) -> None:
-    """Write a batch, within a transaction; `number_of` makes accounts that are not there."""
+    """Write a batch, within a transaction; `number_of` creates missing accounts."""
     for name, marks in batch.accounts.items():
         _change_marks(database, draft, number_of(name), partial(_moved, marks=marks))
     _keep_workflows(
@@ -280,7 +281,7 @@ def write(
 
 
 def make_account(database: sqlite3.Connection, draft: Draft, name: str) -> int:
-    """A new account; its number."""
+    """Create an account; return its number."""
     number = int(database.execute("SELECT coalesce(max(account), 0) FROM accounts").fetchone()[0])
     _keep(database, draft, ACCOUNTS, account_row(number + 1, name, AccountMarks()))
     return number + 1
@@ -293,7 +294,7 @@ def prune(
     created: float | None,
     ended: float | None,
 ) -> None:
-    """Settled workflows of an account were dropped: none was created or ended later than this."""
+    """Note that workflows of an account were deleted, none created or ended later than this."""
     _change_marks(
         database,
         draft,
@@ -318,7 +319,7 @@ def _change_marks(
 
 
 def _moved(kept: AccountMarks, marks: AccountMarks) -> AccountMarks:
-    """The marks as given, but those that only ever move forward."""
+    """The new marks; those that may only move forward keep the later value."""
     return replace(
         marks,
         line=_latest(kept.line, marks.line),
@@ -334,7 +335,7 @@ def _latest(*stamps: float | None) -> float | None:
 def forget(
     database: sqlite3.Connection, draft: Draft, number: int, ended_at: float, most: int
 ) -> list[Workflow]:
-    """Drop the workflows of an account that ended before this, the oldest first; which."""
+    """Delete the workflows of an account that ended before this, the oldest first; return them."""
     rows = [
         intact(WORKFLOWS, row)
         for row in database.execute(
@@ -358,7 +359,7 @@ def forget(
 def find(
     database: sqlite3.Connection, number: int | None, account: str, workflow: bytes, began: float
 ) -> Workflow | None:
-    """A workflow that is settled or dropped, or open and was beyond what the start has loaded.
+    """Find a workflow that is settled or dropped, or open but not loaded at the start.
 
     Raises:
         UnknownWord: a newer version wrote it.
@@ -375,7 +376,7 @@ def find(
 
 
 def every_workflow(database: sqlite3.Connection, began: float) -> Iterator[Workflow]:
-    """All workflows, by their key.
+    """All workflows, in the order of their keys.
 
     Raises:
         UnknownWord: a newer version wrote one of them.

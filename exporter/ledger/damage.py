@@ -9,7 +9,7 @@ _DAMAGE: Final = (
     sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_NOTADB,
     sqlite3.SQLITE_FORMAT,
-    # A length that none of our rows has.
+    # The row has a length that none of our rows has.
     sqlite3.SQLITE_TOOBIG,
 )
 _PASSING: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_NOMEM)
@@ -22,8 +22,8 @@ UNREADABLE: Final = (
     RecursionError,
     MemoryError,
 )
-"""What Python raises for a value that we never wrote. SQLite's own messages quote the schema: where
-that is no text any more, they end in a UnicodeDecodeError, which is a ValueError."""
+"""The exceptions that Python raises for a value that we never wrote. SQLite's messages quote the
+schema. If that is no longer valid text, they end in a UnicodeDecodeError, which is a ValueError."""
 
 
 class DamagedError(Exception):
@@ -31,28 +31,28 @@ class DamagedError(Exception):
 
 
 def code_of(error: sqlite3.Error) -> int | None:
-    """SQLite's own primary code, where the error is SQLite's."""
+    """SQLite's primary error code; None if the error is not from SQLite."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
     return None if code is None else code & 0xFF
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the file is to blame, and no second try will help."""
+    """Whether the file is damaged, so that trying again does not help."""
     code = code_of(error)
-    # Without a code an operational error is about text that is no text.
+    # An operational error without a code is about invalid text.
     return code in _DAMAGE or (code is None and isinstance(error, sqlite3.OperationalError))
 
 
 def is_passing(error: sqlite3.Error) -> bool:
-    """Whether the connection is as good as before."""
+    """Whether the error is temporary, and the connection still usable."""
     return code_of(error) in _PASSING
 
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Around statements that are right and values that we wrote: whatever fails is damage.
+    """Use this around correct statements and values that we wrote: any failure means damage.
 
-    SQLite finds damage only where it hurts its own structure; the rest shows in the values.
+    SQLite finds damage only in its own structure; other damage shows in the values.
     """
     try:
         yield
@@ -60,6 +60,6 @@ def reading() -> Iterator[None]:
         raise DamagedError(f"a row is not what was written ({type(error).__name__})") from error
     except sqlite3.Error as error:
         if is_damage(error) or code_of(error) == sqlite3.SQLITE_ERROR:
-            # Our statements are right: it is the tables that are not ours.
+            # Our statements are correct, so the tables are damaged.
             raise DamagedError(str(error)) from error
         raise

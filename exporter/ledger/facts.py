@@ -10,28 +10,31 @@ IgnoreReason = Literal["duplicate", "late", "unknown_status", "anomalous_duratio
 
 @dataclass(frozen=True, slots=True)
 class Discovered:
-    """A workflow is followed from now on."""
+    """A workflow was discovered, and is followed from now on."""
 
     source: Source
 
 
 @dataclass(frozen=True, slots=True)
 class EnteredQueue:
-    """It was first seen queued, at this place."""
+    """A workflow was first seen in the queue, at this position."""
 
     position: int
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """It has started, this many seconds after its creation."""
+    """A workflow has started, this many seconds after its creation."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class PhasePassed:
-    """It has left a phase before its run. `seconds` is how long that took; None: uncertain."""
+    """A workflow has left a phase before its run.
+
+    `seconds` is the length of the phase; None: uncertain.
+    """
 
     phase: Status
     seconds: float | None
@@ -39,7 +42,7 @@ class PhasePassed:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """It ended. `seconds` is how long it ran, where both stamps are known and make sense."""
+    """A workflow ended. `seconds` is how long it ran, if both stamps are known and plausible."""
 
     status: Status
     seconds: float | None
@@ -47,7 +50,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How long a workflow ran that was counted as finished before both stamps were known."""
+    """The run duration of a workflow that was counted as finished before both stamps were known."""
 
     status: Status
     seconds: float
@@ -70,14 +73,14 @@ class OutputsMade:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """It was dropped before its outcome was known."""
+    """A workflow was dropped before its outcome was known."""
 
     reason: DropReason
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """It had ended unseen, and only comparing with the service's own totals has shown it."""
+    """A workflow had ended unseen; only the comparison with the service's totals showed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +91,11 @@ class Ignored:
 
 
 SLICED: Final = (EnteredQueue, PhasePassed, Started, Finished, Ran, Failed, OutputsMade)
-"""What is counted under the slices of its workflow, and so waits until they are decided."""
+"""The facts that are counted by slice, so they wait until the workflow's slices are decided."""
 
 SlicedFact = EnteredQueue | PhasePassed | Started | Finished | Ran | Failed | OutputsMade
 
 PlainFact = Discovered | Dropped | Recovered | Ignored
-"""What only adds 1 to a counter of its own, by labels that are its fields."""
+"""The facts that only add 1 to their own counter; their fields are its labels."""
 
 Fact = SlicedFact | PlainFact

@@ -30,11 +30,12 @@ log = logging.getLogger(__name__)
 FILE_NAME: Final = "ledger.sqlite3"
 
 PROBE_NAME: Final = "writable.probe"
-"""Written and removed to see whether the folder takes anything. Never the ledger itself: to close
-a second handle of it would give SQLite's locks away."""
+"""This file is written and removed to test whether the folder is writable. The ledger itself is
+never used for this test: closing a second handle of it would release SQLite's locks."""
 
 BUSY_SECONDS: Final = 2.0
-"""How long another program may hold the file when we open it; from then on it is ours alone."""
+"""Seconds to wait for another program that holds the file while we open it. Once the file is open,
+only this process can use it."""
 
 
 _ENDINGS: Final = ("", "-wal", "-shm", "-journal")
@@ -46,21 +47,20 @@ class LedgerInUseError(Exception):
 
 
 class _GoneError(Exception):
-    """The file is not there any more, or another one is in its place."""
+    """The file no longer exists, or another file has replaced it."""
 
 
 class LedgerFile:
     """An SQLite file in WAL mode in a folder of its own, for one process at a time.
 
-    A file that turns out to be damaged is set aside under a new name, and a fresh one begun.
-    While that cannot be done, or the disk fails, every call raises StoreError and tries again
-    the next time.
+    A file that turns out to be damaged is renamed, and a new one is created. As long as that is not
+    possible, or the disk fails, every call raises StoreError, and the next call tries again.
 
     Args:
         folder: made if it is not there.
         now: both clocks.
-        on_undone: called when the file was opened, or a transaction rolled back: what was read
-            or written before may be there no more.
+        on_undone: called when the file was opened or a transaction was rolled back: data that was
+            read or written before may no longer exist.
 
     Raises:
         LedgerInUseError: another process has it open.
@@ -73,28 +73,29 @@ class LedgerFile:
     ) -> None:
         self.path: Final = folder / FILE_NAME
         self.losses = 0
-        """How many files were set aside, or found gone."""
+        """How many files were renamed because of damage, or had disappeared."""
         self.doubt: str | None = None
-        """What speaks against the file that was there at the start, though it can be read: then
-        nothing in it is believed that does not prove itself."""
+        """Why the file that existed at the start is not trusted although it can be read. In that
+        case only rows with a correct checksum are used."""
         self.is_new = False
-        """Whether the open file was begun by this process."""
+        """Whether this process created the open file."""
         self.seal: Seal | None = None
-        """What the open file says of itself; None: it does not, or not credibly."""
+        """The seal stored in the open file; None: it has no seal, or an invalid one."""
         self._folder = folder
         self._now = now
         self._on_undone = on_undone
         self._database: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
-        # What was kept is gone, and the fresh file could not be begun yet; whether the old one
-        # is out of its way.
+        # Whether the stored data is lost and a new file could not be created yet, and whether the
+        # old file has already been renamed.
         self._is_lost = False
         self._is_aside = False
         self._is_closed = False
-        # The last call failed: the connection may never work again, or not be to blame.
+        # Whether the last call failed: the connection may be broken, or the cause may be elsewhere.
         self._is_suspect = False
         self._is_synced = True
-        # Some file systems may not allow one: then each transaction waits for the disk separately.
+        # Some file systems do not allow a write-ahead log. Without it, each transaction waits for
+        # the disk.
         self._has_log = True
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -116,14 +117,14 @@ class LedgerFile:
 
     @property
     def is_lost(self) -> bool:
-        """What was kept is gone, and the fresh file could not be begun yet."""
+        """Whether the stored data is lost and a new file could not be created yet."""
         return self._is_lost and not self._is_closed
 
     # Calls ------------------------------------------------------------------------------------
 
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
-        """The database, for one call; every failure comes out as one of the store's."""
+        """Give the database for one call; every failure is raised as a StoreError."""
         database = self._ready()
         try:
             yield database
@@ -134,7 +135,7 @@ class LedgerFile:
                 self._is_suspect = True
             raise StoreError(str(error)) from error
         except UnicodeDecodeError:
-            # SQLite quotes a schema that is no text.
+            # SQLite's message quotes the schema, which is not valid text here.
             self.lose("its schema is damaged")
         except (DamagedError, _GoneError) as error:
             self.lose(str(error))
@@ -143,9 +144,10 @@ class LedgerFile:
 
     @contextmanager
     def transaction(self) -> Iterator[tuple[sqlite3.Connection, Draft]]:
-        """The database, for a transaction: all that is done with it is kept, or nothing.
+        """Give the database for one transaction: everything done with it is committed, or nothing.
 
-        The one who writes a row tells the draft of the next seal, which is kept with it.
+        Code that writes a row must also note it in the draft of the next seal, which is committed
+        in the same transaction.
         """
         with self.connection() as database:
             self._check_place()
@@ -168,7 +170,7 @@ class LedgerFile:
 
     def _roll_back(self, database: sqlite3.Connection) -> None:
         self._on_undone()
-        # A full disk may have rolled it back already.
+        # If the disk is full, SQLite may have rolled the transaction back already.
         if database.in_transaction:
             try:
                 database.execute("ROLLBACK")
@@ -180,11 +182,11 @@ class LedgerFile:
             self.seal = read_seal(database)
 
     def sync(self) -> None:
-        """See to it that what was kept outlives a power cut as well."""
+        """Make stored data safe against a power cut."""
         if self._is_synced or not self._has_log:
             return
         with self.connection():
-            # SQLite locks the other file, so closing this one gives no lock away.
+            # SQLite's locks are on the database file, so closing this file releases none of them.
             for name in (FILE_NAME + "-wal", "."):
                 try:
                     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -200,7 +202,7 @@ class LedgerFile:
         self._is_synced = True
 
     def close(self) -> None:
-        """Let go of the file, and of the folder. Calling it again does nothing."""
+        """Close the file and unlock the folder. Calling it again does nothing."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -208,7 +210,10 @@ class LedgerFile:
         self._witness.close()
 
     def contradiction(self) -> str | None:
-        """What speaks against the open file, which is without fault in itself."""
+        """Why the open file is not trusted, although it is consistent in itself.
+
+        None: it is trusted.
+        """
         if self.seal is None:
             return None
         return self._witness.contradicts(self.seal.ledger, self.seal.commits)
@@ -232,7 +237,7 @@ class LedgerFile:
             raise OpenLedgerError(f"cannot open {self.path}: {error}") from error
 
     def _unusable(self, error: OSError) -> OpenLedgerError:
-        """Why the folder cannot be used, by the file that is to blame where there is one."""
+        """Say why the folder cannot be used, and name the file that caused it, if there is one."""
         if isinstance(error, NotOursError):
             return OpenLedgerError(f"cannot use the ledger: {error.reason}")
         if isinstance(error, PermissionError) and (reason := unwritable(self._folder, _NAMES)):
@@ -240,17 +245,20 @@ class LedgerFile:
         return OpenLedgerError(f"cannot use {self._folder}: {error.strerror}")
 
     def _check_first(self) -> None:
-        """A start is the first one if nothing shows an earlier one."""
+        """Find out whether this is the first start.
+
+        It is, unless something shows an earlier one.
+        """
         earlier = None if self.path.exists() else self._witness.earlier_life(FILE_NAME)
         if earlier is not None:
             raise DamagedError(f"it is not there, and {earlier} is")
 
     def _open_file(self, *, begin: bool) -> sqlite3.Connection:
-        """Open the file; to `begin`, any that is there, or a fresh one.
+        """Open the file; with `begin`, accept any existing file, or create a new one.
 
         Raises:
-            DamagedError: it is no ledger.
-            _GoneError: it is not the one that was open before.
+            DamagedError: the file is not a ledger.
+            _GoneError: it is not the file that was open before.
             OpenLedgerError: a newer version of the exporter wrote it.
             sqlite3.Error: anything else.
         """
@@ -270,10 +278,11 @@ class LedgerFile:
                 # No other process may write, so no shared memory is needed.
                 database.execute("PRAGMA locking_mode = EXCLUSIVE")
                 mode = database.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-                # Safe against the end of the process at any moment; `sync` is for the power.
+                # This is safe if the process ends at any moment; `sync` also protects against a
+                # power cut.
                 database.execute("PRAGMA synchronous = NORMAL")
                 database.execute("PRAGMA journal_size_limit = 16777216")
-                # Takes the lock, and shows whether it may be written at all.
+                # Takes the lock, and shows whether the file is writable at all.
                 database.execute("BEGIN IMMEDIATE")
                 database.execute("ROLLBACK")
             verdict = examine(database, self.path, len(MIGRATIONS), self._migrate)
@@ -284,7 +293,7 @@ class LedgerFile:
                 raise DamagedError(str(error)) from error
             raise
         if verdict.doubt is not None and not begin:
-            # Memory has all of it, and needs nothing to be saved.
+            # The ledger's memory has all the data, so nothing needs to be saved from this file.
             database.close()
             raise DamagedError(verdict.doubt)
         self._has_log = mode == "wal"
@@ -300,7 +309,7 @@ class LedgerFile:
         migrate(database, taken, MIGRATIONS)
 
     def _begin_anew(self, reason: str) -> sqlite3.Connection:
-        """Set the file aside, if there is one, and begin a fresh one."""
+        """Rename the file, if there is one, and create a new one."""
         if not self._is_aside:
             aside = self._set_aside()
             log.error(
@@ -321,7 +330,7 @@ class LedgerFile:
             raise
 
     def _set_aside(self) -> str | None:
-        """Give the file another name; which, or None where there is none."""
+        """Rename the file; return the new name, or None if there is no file."""
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._now().wall))
         aside = f"{FILE_NAME}.damaged-{stamp}"
         for number in count(2):
@@ -329,8 +338,9 @@ class LedgerFile:
                 break
             aside = f"{FILE_NAME}.damaged-{stamp}-{number}"
         found = self.path.exists()
-        # Renamed before it is closed: closing would write to it, and take its log away. The log
-        # first: one that is left behind must never meet a fresh file.
+        # The file is renamed before it is closed, because closing would write to it and delete its
+        # log. The log is renamed first: a log that is left behind must never be used with a new
+        # file.
         for ending in ("-wal", ""):
             path = self.path.with_name(FILE_NAME + ending)
             if path.exists():
@@ -351,7 +361,7 @@ class LedgerFile:
             )
 
     def _ready(self) -> sqlite3.Connection:
-        """The open file; opened again where a failure has closed it."""
+        """Return the open file; open it again if a failure has closed it."""
         if self._is_closed:
             raise StoreError("the ledger is closed")
         if self._database is not None and self._is_suspect and self._may_be_opened_again():
@@ -368,11 +378,11 @@ class LedgerFile:
             raise StoreError(f"cannot open it again: {error}") from error
 
     def _may_be_opened_again(self) -> bool:
-        """Whether there is anything to win by it.
+        """Whether opening the file again may help.
 
-        A connection on a disk that was away may never work again, so a new one is tried. Not
-        while nothing can be written: then none could be opened, and this one still reads, which
-        tells the workflows that are new from those that were counted long ago.
+        A connection may never work again after its disk was unavailable, so a new one is tried. But
+        not while nothing can be written: a new one could not be opened then, and this one can still
+        read. Reading shows which workflows are new and which were counted long ago.
         """
         if self._database is not None and self._database.in_transaction:
             return True
@@ -389,11 +399,13 @@ class LedgerFile:
         return status.st_dev, status.st_ino
 
     def _check_place(self) -> None:
-        """A file that was deleted can still be written, and nobody would ever read it.
+        """Make sure that the open file is still the one in the folder.
+
+        A deleted file can still be written, but the data would be lost.
 
         Raises:
-            _GoneError: it is not the one that was open before.
-            OSError: that cannot be determined.
+            _GoneError: it is not the file that was open before.
+            OSError: this cannot be determined.
         """
         try:
             inode = self._inode_now()
@@ -403,7 +415,7 @@ class LedgerFile:
             raise _GoneError("another file is in its place")
 
     def lose(self, reason: str) -> NoReturn:
-        """What was kept is gone: start over, now or as soon as it can be done."""
+        """Start over with a new file, now or as soon as possible: the stored data is lost."""
         self._is_lost = True
         self._is_aside = False
         try:

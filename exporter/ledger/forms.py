@@ -31,20 +31,20 @@ HistogramName = Literal["entry_queue_position", "time_to_start", "run_duration",
 PhaseResult = Literal["measured", "uncertain"]
 
 Labels = tuple[str, ...]
-"""Label values as they are kept: the account, those of the form, then `SliceLabels`."""
+"""Label values as they are stored: the account, those of the form, then `SliceLabels`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """By what one total is counted.
+    """The labels by which one total is counted.
 
     Attributes:
-        labels: By name, what its values are (`exporter.ledger.words`), in the order in which they
-            are kept.
-        known: Values known beforehand, in the same order: their series stand at 0 from the start.
-        sliced: Whether slices divide it.
-        fact: Each fact of this type counts 1, by its fields of the names of the labels; None: what
-            counts is said in `exporter.ledger.totals`.
+        labels: By label name: the kind of its values (`exporter.ledger.words`), in the order in
+            which they are stored.
+        known: Values known in advance, in the same order: their series show 0 from the start.
+        sliced: Whether the total is divided by slices.
+        fact: Each fact of this type counts 1, under the labels that its fields of the same names
+            give; None: `exporter.ledger.totals` says what counts.
     """
 
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Form:
     fact: type[PlainFact] | None = None
 
     def kept(self, account: str, slices: SliceLabels = (), /, **labels: str) -> Labels:
-        """The labels of one series, as they are kept.
+        """The labels of one series, as they are stored.
 
         Raises:
             TypeError: these are not the labels of this total.

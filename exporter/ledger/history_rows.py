@@ -12,11 +12,11 @@ from exporter.ledger.damage import UNREADABLE, code_of, is_damage
 from exporter.ledger.store import HistoryKey, HistoryRow
 
 MOST_ROWS: Final = 20_000
-"""What is read at a start, the latest rows of it. The one who writes them keeps far fewer."""
+"""How many rows are read at a start, the latest ones. The history normally stores far fewer."""
 
 
 def read_history(database: sqlite3.Connection) -> tuple[tuple[HistoryKey, HistoryRow], ...]:
-    """All rows that are as they were written, the oldest first.
+    """All undamaged rows, the oldest first.
 
     Raises:
         sqlite3.Error: the disk fails.
@@ -33,7 +33,7 @@ def read_history(database: sqlite3.Connection) -> tuple[tuple[HistoryKey, Histor
     except UNREADABLE:
         return tuple(reversed(found))
     except sqlite3.Error as error:
-        # Our statement is right: where it is wrong, the table is not ours any more.
+        # Our statement is correct: if SQLite rejects it, the table is damaged.
         if not is_damage(error) and code_of(error) != sqlite3.SQLITE_ERROR:
             raise
     return tuple(reversed(found))
@@ -42,7 +42,7 @@ def read_history(database: sqlite3.Connection) -> tuple[tuple[HistoryKey, Histor
 def write_history(
     database: sqlite3.Connection, rows: Mapping[HistoryKey, HistoryRow | None]
 ) -> None:
-    """Write these rows, and drop those that are None, within a transaction."""
+    """Write these rows, and delete those that are None, within a transaction."""
     if not rows:
         return
     database.executemany(

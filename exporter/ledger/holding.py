@@ -10,12 +10,13 @@ from exporter.ledger.slicing import Cap, SliceRule, decide, is_decided
 from exporter.ledger.workflow import Held, Workflow
 
 PATIENCE_SECONDS: Final = 60.0
-"""How long a fact waits for the name and the tags of its workflow; then it has the defaults."""
+"""Seconds for which a fact waits for the name and the tags of its workflow; after that it gets the
+default slices."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A workflow, and what is to be counted of it now."""
+    """A workflow, and the facts to count now."""
 
     workflow: Workflow
     facts: tuple[tuple[Fact, float], ...]
@@ -31,16 +32,16 @@ def take(  # noqa: PLR0913, PLR0917 - what there is to know of it
     rules: Sequence[SliceRule],
     capped: Cap,
 ) -> Counted:
-    """What to count now of facts that have just become known, and what to hold.
+    """Decide which of the facts that have just become known to count now, and which to hold.
 
     Args:
         before: the workflow as it was; None: it is new.
         workflow: as it is now.
-        facts: that follow from what was learnt.
-        at: when.
-        traits: of the workflow, where they are known now.
+        facts: the new facts.
+        at: when they became known.
+        traits: the name and tags of the workflow, if they are known now.
         rules: the slices that are configured.
-        capped: gives a value, or `other` where the account has too many of them.
+        capped: returns a value, or `other` if the account has too many values.
     """
     new = tuple([(fact, at.wall) for fact in facts])
     if is_decided(workflow.slices, rules):
@@ -50,7 +51,8 @@ def take(  # noqa: PLR0913, PLR0917 - what there is to know of it
     )
     was_over = before is not None and before.phase == "settled" and before.held is None
     if workflow.phase == "settled" and was_over:
-        # Its outcome was counted before there were these slices. What follows goes with it.
+        # Its outcome was counted before these slices were configured. Later facts are counted in
+        # the same way.
         if sliced:
             workflow = replace(workflow, slices=decide(workflow.slices, None, rules, capped))
     elif traits is not None and (workflow.phase == "open" or sliced or workflow.held):
@@ -66,7 +68,7 @@ def take(  # noqa: PLR0913, PLR0917 - what there is to know of it
 def release(
     workflow: Workflow, monotonic: float, rules: Sequence[SliceRule], capped: Cap
 ) -> Counted | None:
-    """What is counted of a workflow whose facts have waited long enough; None: they wait on."""
+    """Count the facts of a workflow that have waited long enough; None: they must still wait."""
     if workflow.held is None:
         return None
     if not is_decided(workflow.slices, rules):

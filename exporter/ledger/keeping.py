@@ -26,14 +26,14 @@ log = logging.getLogger(__name__)
 
 
 class Keeping:
-    """Has the store keep what has changed in memory, and tries again where it could not.
+    """Writes changes in memory to the store, and tries again if that fails.
 
     A failure loses nothing: it is counted, logged once, and its batch goes back into memory.
 
     Args:
-        store: what nobody else uses from now on.
-        memory: what is to be kept.
-        lock: guards the memory. Only ever taken after `turn`.
+        store: the store; nothing else uses it from now on.
+        memory: the data to be stored.
+        lock: protects the memory. Always acquired after `turn`.
         now: both clocks.
     """
 
@@ -41,20 +41,20 @@ class Keeping:
         self, store: Store, memory: Memory, lock: threading.Lock, now: Callable[[], Moment]
     ) -> None:
         self.turn: Final = threading.Lock()
-        """Held while the store is in use. Those who must do more than one thing at once take
-        it themselves, the others call a method that does."""
+        """The lock that is held while the store is in use. Code that needs several steps acquires
+        it itself; other code calls a method that does."""
         self.errors = 0
         """How often the store failed."""
         self.history_rows: Callable[[], Mapping[HistoryKey, HistoryRow | None]] = dict
-        """Called under the lock when a batch is taken: what the history says of all that is in
-        it. What was learnt while others had their turn must not be kept without its story."""
+        """Called under the lock when a batch is taken. It returns the history rows for everything
+        in the batch, so that no change is stored without its history."""
         self._store: Final = store
         self._memory: Final = memory
         self._lock: Final = lock
         self._now = now
         self._is_failing = False
         self._begun: set[str] = set()
-        """Accounts whose counting cutoff outlives a power cut."""
+        """Accounts whose counting cutoff is safe on disk, even after a power cut."""
         self._backoff = Backoff(policy=LEDGER_WRITES)
         self._retry_at: float | None = None
 
@@ -66,9 +66,9 @@ class Keeping:
     # A turn of their own ----------------------------------------------------------------------
 
     def keep(self, *, at_once: bool = False) -> None:
-        """Have the store keep whatever it has not kept yet, and look after what it has.
+        """Store everything that is not stored yet, and continue the check of stored rows.
 
-        At once: be it that it has just failed, for there is no later.
+        With `at_once`, try even if the store has just failed, because there is no later chance.
         """
         with self.turn:
             if at_once:
@@ -80,7 +80,7 @@ class Keeping:
                     self._note_failure(error)
 
     def created_after(self, account: str, created_at: float) -> int | None:
-        """How many of the account's workflows are younger (Unix seconds); None: no telling."""
+        """How many workflows were created after this time (Unix seconds); None: unknown."""
         with self.turn:
             if self._flush():
                 try:
@@ -90,7 +90,7 @@ class Keeping:
         return None
 
     def prune_ended_before(self, account: str, ended_at: float) -> None:
-        """Drop closed workflows that ended before this (Unix seconds), unless the store fails."""
+        """Delete closed workflows that ended before this (Unix seconds), unless the store fails."""
         with self.turn:
             if not self._flush():
                 return
@@ -104,7 +104,7 @@ class Keeping:
                     self._memory.prune_ended_before(account, ended_at, forgotten)
 
     def close(self) -> None:
-        """Keep what is left, and close the store."""
+        """Store what is not stored yet, and close the store."""
         with self.turn:
             self._retry_at = None
             with self._lock:
@@ -115,26 +115,26 @@ class Keeping:
     # Within a turn ----------------------------------------------------------------------------
 
     def find_closed(self, key: WorkflowKey) -> Workflow | None:
-        """A workflow that is settled or dropped, as the store knows it. Within a turn.
+        """A settled or dropped workflow from the store. Call it while holding `turn`.
 
         Raises:
-            StoreLostError: nothing is known of it any more; ask again.
-            StoreError: it is not known.
+            StoreLostError: the stored data is lost; ask again.
+            StoreError: the store cannot be read.
         """
         try:
             return self._store.find_closed(key)
         except NotHeldError:
-            # Nothing has failed: others know.
+            # This is not a failure of the store: another replica holds the account.
             raise
         except StoreError as error:
             self._note_failure(error)
             raise
 
     def take_batch(self) -> Batch | None:
-        """What the store is to keep now; None while it is given time after a failure.
+        """What to store now; None while the store rests after a failure.
 
-        Within a turn, and under the memory's lock: whatever else is read under it is what the
-        batch holds.
+        Call it while holding `turn` and the memory's lock: whatever else is read under that lock
+        agrees with the batch.
         """
         if self._retry_at is not None and self._now().monotonic < self._retry_at:
             return None
@@ -142,16 +142,19 @@ class Keeping:
         return self._memory.take_batch()
 
     def write_through(self, batch: Batch | None) -> None:
-        """Keep a batch so that it outlives a power cut, or take it back. Within a turn."""
+        """Store a batch safely against a power cut, or put it back.
+
+        Call it while holding `turn`.
+        """
         if self._write(batch):
             self._sync()
 
     def committed(self) -> Shown | None:
-        """What may be shown; None: all that is known. Within a turn."""
+        """What may be shown; None: everything known. Call it while holding `turn`."""
         return self._store.committed()
 
     def _flush(self) -> bool:
-        """Have the store keep what has changed; whether everything is kept now."""
+        """Store all changes; return whether everything is stored now."""
         with self._lock:
             batch = self.take_batch()
         return self._write(batch)
@@ -177,8 +180,8 @@ class Keeping:
             self._backoff.worked()
             begun = {name for name, marks in batch.accounts.items() if marks.line is not None}
             if was_failing or not begun <= self._begun:
-                # What was shown meanwhile could not be synced before, and no scrape may come
-                # before a power cut does. A cutoff that is lost would be drawn again, later.
+                # What was shown during the failure is not synced yet, and a power cut may come
+                # before the next scrape. If a counting cutoff were lost, a later one would be set.
                 self._sync()
                 self._begun |= begun
             return True
@@ -199,12 +202,12 @@ class Keeping:
     # Failures ---------------------------------------------------------------------------------
 
     def note_lost_before(self) -> None:
-        """The store started over when it was loaded: count that, and give it all that is known."""
+        """Count that the store started over when it was loaded, and give it all known data."""
         self.errors += 1
         self._memory.keep_everything_again(line=self._now().wall)
 
     def _note_failure(self, error: StoreError) -> None:
-        """Count it, and after a loss have the fresh store keep everything that is in memory."""
+        """Count a failure; after a loss, store everything that is in memory again."""
         with self._lock:
             first, self._is_failing = not self._is_failing, True
             self.errors += 1

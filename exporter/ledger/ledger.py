@@ -51,15 +51,15 @@ from exporter.ledger.workflow import Workflow
 log = logging.getLogger(__name__)
 
 STATUSES_TOLD: Final = 100
-"""Unknown statuses that get a line in the log; more of them are not logged."""
+"""How many different unknown statuses are logged; further ones are not."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccountTerms:
-    """What the configuration says of an account that matters for counting."""
+    """The settings of an account that matter for counting."""
 
     lookback: float
-    """Seconds that its listing looks back."""
+    """How far back its list is read, in seconds."""
     listed: bool
     most_open: int = DEFAULT_MOST_OPEN
     """How many of its workflows may be open at once."""
@@ -67,58 +67,60 @@ class AccountTerms:
 
 @dataclass(frozen=True, slots=True)
 class LedgerSnapshot:
-    """Everything at one instant, and nothing that a crash could take back."""
+    """Everything at one moment, without anything that a crash could undo."""
 
     accounts: tuple[str, ...]
     open_workflows: tuple[Workflow, ...]
     settled: int
     totals: Totals
     announced: int = 0
-    """Series up to this number show their value; those that appeared later show 0."""
+    """New series are numbered as they appear. Those up to this number show their value; later ones
+    show 0."""
     errors: int = 0
     """How often the store failed."""
     rooms: Mapping[str, Room] = field(default_factory=dict)
-    """By account, how many workflows may be open, and what is beyond that."""
+    """By account: how many workflows may be open, and how many were turned away."""
     slices: tuple[SliceRule, ...] = ()
-    """The slices that are configured: all totals are shown by these."""
+    """The configured slices: all totals are divided by these."""
 
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """What is open at one instant; a crash may take the newest of it back."""
+    """What is open at one moment; a crash may undo the newest changes."""
 
     accounts: tuple[str, ...]
     open_workflows: tuple[Workflow, ...]
     dropped: Mapping[str, int]
-    """By account, how many were dropped since the ledger began."""
+    """By account: how many workflows were dropped since the ledger was created."""
     errors: int
     """How often the store failed."""
     is_failing: bool
-    """Whether it fails now."""
+    """Whether the store is failing now."""
     full: Mapping[str, int]
-    """By account that has turned open workflows away, and has no room yet, how many may be open."""
+    """The limit of open workflows, for each account that turned workflows away and still has no
+    room."""
 
 
 FIND_SECONDS: Final = 1.0
-"""How long a page waits for the store."""
+"""How long a web page waits for the store, in seconds."""
 
 
 class Ledger:
     """Takes observations from any thread, one at a time.
 
-    Facts are counted in memory and kept by the store in batches, each of which holds the
-    workflows together with the totals that they changed. A snapshot first keeps what it shows, so
-    that no scrape ever shows what a crash could take back: unless the store fails, for then the
-    ledger goes on in memory and shows that.
+    Facts are counted in memory, and stored in batches. Each batch holds the workflows together with
+    the totals that they changed. A snapshot first stores what it shows, so that no scrape ever
+    shows anything that a crash could undo. If the store fails, the ledger continues in memory and
+    shows that instead.
 
     Args:
-        accounts: every account that is followed, by its configured name. What is kept of others
-            stays where it is, and is not shown.
+        accounts: every followed account, by its configured name. Stored data of other accounts is
+            kept, but not shown.
         buckets: of the histograms.
-        caps: of labels that come from the service.
+        caps: the limits for labels whose values come from the service.
         now: both clocks.
-        store: where it is kept; in memory by default.
-        slices: labels that tags and names of workflows give.
+        store: where the data is stored; in memory by default.
+        slices: labels that are derived from the tags and names of workflows.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the parts it joins
@@ -131,35 +133,35 @@ class Ledger:
         slices: Sequence[SliceRule] = (),
     ) -> None:
         self._accounts: tuple[str, ...] = ()
-        # Of every account that was ever followed: the last word of one that is no more may come
-        # after its end, and is as true as any.
+        # For every account that was ever followed: the last observation of a removed account may
+        # arrive after its removal, and is still valid.
         self._terms: dict[str, AccountTerms] = {}
         self._now = now
-        # Guards the memory. Always taken after the turn to use the store.
+        # Protects the memory. It is always acquired after the lock for using the store.
         self._lock = threading.Lock()
         self._followed_since: dict[str, float] = {}
         self._statuses_told: set[str] = set()
-        # Accounts of which something was seen that could not be taken.
+        # Accounts with an observation that could not be accepted.
         self._missed: set[str] = set()
         self._rooms = Rooms()
-        # By account whose limit of open workflows is reached, how far the list was read
-        # meanwhile: what is kept stays where it was then.
+        # For each account that reached its limit of open workflows: how far the list was read
+        # since. The stored watermark stays where it was at that moment.
         self._watermarks: dict[str, float] = {}
-        # Monotonic time until which an account was out of sight as a whole.
+        # By account: monotonic time until which nothing could be seen of the whole account.
         self._in_sight_since: dict[str, float] = {}
         self.on_change: Callable[[], None] = lambda: None
         """Called, without the lock, when the set of open workflows has changed or a cause is
-        owed: anyone who decides about streams should look again."""
+        pending: the code that assigns streams should check again."""
         self.on_taken: Callable[[Taken], None] = lambda _: None
-        """Called under the lock with whatever has changed a workflow: it must not wait."""
+        """Called under the lock with each change of a workflow, so it must not block."""
         self.before_keeping: Callable[[], None] = lambda: None
-        """Called, without the lock, before anything is kept."""
+        """Called, without the lock, before anything is stored."""
         store = MemoryStore() if store is None else store
         kept = store.load(
             lambda name: accounts[name].most_open if name in accounts else DEFAULT_MOST_OPEN
         )
         self.kept_history: Final = tuple(kept.history)
-        """What an earlier life of the process has left in the history."""
+        """The history that an earlier process stored."""
         self._slices = tuple(slices)
         self._memory: Final = Memory(kept, Totals(buckets, caps, slices))
         self._keeping: Final = Keeping(store, self._memory, self._lock, now)
@@ -179,7 +181,10 @@ class Ledger:
         caps: LabelCaps,
         slices: Sequence[SliceRule] = (),
     ) -> None:
-        """Follow these accounts from now on, in this way; the others are kept and not shown."""
+        """Follow these accounts from now on, with these settings.
+
+        Other accounts are kept but not shown.
+        """
         with self._lock:
             begun_anew = self._memory.totals.change(buckets, caps, slices)
             before, self._slices = self._slices, tuple(slices)
@@ -203,16 +208,17 @@ class Ledger:
     def adopt(
         self, account: str, read: Callable[[], RestoredState]
     ) -> tuple[tuple[HistoryKey, HistoryRow], ...]:
-        """Go on from what the store has of an account, which is about to be followed.
+        """Continue from the stored data of an account that is about to be followed.
 
-        What the store has of its history.
+        The return value is the account's stored history.
 
         Args:
-            account: by its name.
-            read: has the store read it; called in the store's turn.
+            account: its name.
+            read: makes the store read the account; called while the lock for using the store is
+                held.
 
         Raises:
-            StoreError: it cannot be read. Then nothing has changed.
+            StoreError: it cannot be read, and nothing has changed.
         """
         with self._keeping.turn:
             kept = read()
@@ -222,16 +228,17 @@ class Ledger:
         return tuple(kept.history)
 
     def let_go(self, account: str, release: Callable[[], None]) -> None:
-        """Keep what is left of an account that is followed no more, and forget all of it.
+        """Store what is left of an account that is no longer followed, and remove it from memory.
 
         Args:
-            account: by its name.
-            release: has the store write nothing of it any more; called in the store's turn.
+            account: its name.
+            release: makes the store stop writing the account; called while the lock for using the
+                store is held.
         """
         self.before_keeping()
         self._keeping.keep(at_once=True)
         if self._keeping.is_failing:
-            # A store that has lost commits takes all that is known with the next batch.
+            # A store that has lost commits receives all known data with the next batch.
             self._keeping.keep()
         with self._keeping.turn:
             release()
@@ -243,10 +250,10 @@ class Ledger:
     # Called by the parts that ask the service -------------------------------------------------
 
     def track(self, taken: Tracked) -> bool:
-        """Begin to keep an id; False when it was known already.
+        """Begin to track an id; return False if it was known already.
 
         Raises:
-            NoRoomError: the account has as many as it may have.
+            NoRoomError: the account has reached its limit.
             TrackError: it is unknown whether the id is new, because the store cannot be read.
         """
         key = (taken.account, taken.workflow_id)
@@ -265,7 +272,7 @@ class Ledger:
         return bool(change.facts)
 
     def observe(self, observation: Observation) -> bool:
-        """Take what was seen; True while anyone who saw it may see more.
+        """Apply an observation; return True while the same source may still show something new.
 
         That is while the workflow is open, or something about its end is still pending.
         """
@@ -286,12 +293,12 @@ class Ledger:
             return False
         if before is None or before.phase != after.phase or before.status is not after.status:
             self.on_change()
-        # A stream that has shown the end has shown everything.
+        # A stream that has shown the end has nothing more to show.
         told_all = observation.via == "stream" and observation.is_over
         return after.phase == "open" or (after.owed_since is not None and not told_all)
 
     def recover(self, observation: Observation) -> Recovery:
-        """Take what was looked at again because something may have been missed."""
+        """Apply a row that was read again because an outcome may have been missed."""
         told: Recovery = "untold"
 
         def rule(known: Workflow | None) -> Change:
@@ -308,11 +315,11 @@ class Ledger:
         return told
 
     def drop(self, given: Removed) -> None:
-        """Drop an id that cannot be followed."""
+        """Stop tracking an id that cannot be followed."""
         self._part_with(given, tracker.drop)
 
     def untrack(self, withdrawn: Removed) -> None:
-        """Its source no longer names this id."""
+        """Stop tracking an id that its source no longer names."""
         listed = self._terms[withdrawn.account].listed
         self._part_with(withdrawn, partial(tracker.untrack, listed=listed))
 
@@ -322,7 +329,7 @@ class Ledger:
         key = (given.account, given.workflow_id)
         change = self._apply(key, given.at, lambda known: rule(known, given))
         if Dropped(given.reason) in change.facts:
-            # What somebody wanted is no warning.
+            # The user asked for this, so it is not a warning.
             log.log(
                 logging.INFO if given.reason == "withdrawn" else logging.WARNING,
                 "workflow dropped",
@@ -335,13 +342,15 @@ class Ledger:
         self.on_change()
 
     def draw_line(self, account: str, wall: float, shown: Iterable[Observation] = ()) -> bool:
-        """Say when this account was first looked at, and what was shown then.
+        """Set the counting cutoff, and store what the list showed then.
 
-        Whether this is the first call, ever; else nothing of it is taken.
+        The cutoff is the time when this account's list was first read. Return whether this is the
+        first call ever; any later call has no effect.
 
-        It is on the disk at once: drawn again after a crash, it would pass over what ended since.
-        What was shown is there no later: after a crash, a row that was over by then could not be
-        told from one that ended since, if it was edited.
+        The cutoff is written to disk immediately: if it were set again after a crash, outcomes in
+        between would not be counted. The rows that were shown are written with it: after a crash,
+        an edited row that had ended before the cutoff could not be distinguished from one that
+        ended after it.
         """
         with self._lock:
             if self._memory.marks(account).line is not None:
@@ -355,12 +364,12 @@ class Ledger:
         return is_first
 
     def is_open(self, account: str, workflow_id: str) -> bool:
-        """Whether this id is kept and not settled."""
-        # One look into a dict, for each event of each stream: it needs no lock.
+        """Whether this id is tracked and not settled."""
+        # This is a single dict lookup for each stream event, so it needs no lock.
         return self._memory.is_open((account, workflow_id))
 
     def open_workflow(self, account: str, workflow_id: str) -> OpenWorkflow | None:
-        """This workflow, where it is kept and not settled."""
+        """This workflow, if it is tracked and not settled; otherwise None."""
         key = (account, workflow_id)
         with self._lock:
             return self._memory.find(key) if self._memory.is_open(key) else None
@@ -372,9 +381,9 @@ class Ledger:
         return [w for w in workflows if w.account == account]
 
     def causes_owed(self, account: str) -> list[str]:
-        """Ids of settled workflows that owe their cause or duration, longest waiting first.
+        """Ids of settled workflows whose cause or duration is pending, longest waiting first.
 
-        Those whose time to be asked for has come.
+        Only those that may be asked for now.
         """
         monotonic = self._now().monotonic
         with self._lock:
@@ -389,7 +398,7 @@ class Ledger:
         return [workflow_id for _, workflow_id in sorted(debts)]
 
     def owes_traits(self, account: str, workflow_id: str) -> bool:
-        """Whether the name and the tags of this id are wanted."""
+        """Whether the name and the tags of this workflow are still needed."""
         with self._lock:
             known = self._memory.find((account, workflow_id))
             if known is None or is_decided(known.slices, self._slices):
@@ -403,11 +412,12 @@ class Ledger:
         return known is not None and known.cause_owed_since is not None
 
     def created_after(self, account: str, created_at: float) -> int:
-        """How many of the account's workflows are known to be younger (Unix seconds)."""
+        """How many known workflows of the account were created after this time (Unix seconds)."""
         younger = self._keeping.created_after(account, created_at)
         if younger is not None:
             return younger
-        # Without the store, by what is in memory: the caller only estimates by it.
+        # If the store cannot be used, the answer comes from memory: the caller only needs an
+        # estimate.
         with self._lock:
             known = (*self._memory.open_workflows(), *self._memory.recently_closed())
         return sum(
@@ -416,11 +426,15 @@ class Ledger:
         )
 
     def list_watermark(self, account: str) -> float | None:
-        """The list was read whole down to this creation time (Unix seconds); None: never yet."""
+        """The creation time (Unix seconds) down to which the list was read completely.
+
+        None: never yet.
+        """
         with self._lock:
             again = self._rooms.look(account, self._memory.open_counts[account])
             if again:
-                # Workflows that were refused in the meantime are in what is read again now.
+                # Workflows that were turned away in the meantime are among the rows that are now
+                # read again.
                 self._watermarks.pop(account, None)
             watermark = self._memory.marks(account).watermark
             meanwhile = self._watermarks.get(account)
@@ -433,16 +447,16 @@ class Ledger:
         return watermark if meanwhile is None or watermark is None else max(meanwhile, watermark)
 
     def advance_list_watermark(self, account: str, created_at: float) -> None:
-        """The list was now read whole for all that was created up to this time."""
+        """Note that the list was read completely up to this creation time (Unix seconds)."""
         with self._lock:
             if account in self._missed:
-                # Not all that was read could be taken: let it be read again.
+                # Not every row could be accepted, so the list must be read again.
                 self._missed.discard(account)
                 return
             marks = self._memory.marks(account)
             if self._rooms.is_reached(account):
-                # Nothing that was turned away may be passed for good. The first look is over all
-                # the same: what ends from now on counts.
+                # Rows that were turned away must be read again later. The first reading is complete
+                # nevertheless: what ends from now on counts.
                 self._watermarks[account] = max(
                     created_at, self._watermarks.get(account, created_at)
                 )
@@ -451,7 +465,7 @@ class Ledger:
                 self._memory.mark(account, replace(marks, watermark=created_at))
 
     def finished(self, account: str) -> dict[Status, int]:
-        """How many outcomes of the account were ever counted, by the documented final statuses."""
+        """How many outcomes of the account were ever counted, by documented final status."""
         with self._lock:
             counted = dict.fromkeys(DOCUMENTED_ENDS, 0)
             for labels, total in self._memory.totals.counters_named("finished"):
@@ -461,14 +475,15 @@ class Ledger:
             for workflow in self._memory.holding():
                 for fact, _ in () if workflow.held is None else workflow.held.facts:
                     if workflow.account == account and isinstance(fact, Finished):
-                        # It is known and will be counted, so nobody need look for it.
+                        # This outcome is known and will be counted, so no search for it is needed.
                         counted[fact.status] = counted.get(fact.status, 0) + 1
             return {status: counted[status] for status in DOCUMENTED_ENDS}
 
     def traits_owed(self, account: str) -> list[str]:
-        """Ids whose name and tags are wanted for their slices, those that hold facts back first.
+        """Ids whose name and tags are needed for their slices.
 
-        Of open workflows and of ended ones that are not counted for want of them.
+        Those with facts that wait for them come first. They belong to open workflows, and to ended
+        ones that cannot be counted before these are known.
         """
         with self._lock:
             held, rules = self._memory.holding(), self._slices
@@ -486,26 +501,29 @@ class Ledger:
         return [workflow_id for _, workflow_id in (*waiting, *sorted(others))]
 
     def line(self, account: str) -> float | None:
-        """When the account was first looked at, by the service's clock (Unix seconds)."""
+        """The counting cutoff of an account (Unix seconds).
+
+        It is the time when the account's list was first read, by the service's clock.
+        """
         with self._lock:
             return self._memory.marks(account).line
 
     def baselines(self, account: str) -> dict[Status, Baseline]:
-        """What the account's comparisons with the service's totals stand on, by final status."""
+        """The baselines of the account's comparisons with the service's totals, by final status."""
         with self._lock:
             return self._memory.baselines(account)
 
     def keep_baseline(self, account: str, status: Status, baseline: Baseline | None) -> None:
-        """Compare with this from now on; None: with whatever the next comparison draws."""
+        """Use this baseline from now on; None: the next comparison sets a new one."""
         with self._lock:
             self._memory.keep_baseline((account, status), baseline)
 
     # Called by readers ------------------------------------------------------------------------
 
     def snapshot(self) -> LedgerSnapshot:
-        """Everything at this instant; later changes do not touch it."""
-        # As it is now: a disk that is slow must not let a series show its value to somebody who
-        # asked in time to see its 0.
+        """Everything at this moment; later changes do not affect the snapshot."""
+        # The number is taken now. Otherwise, after a slow write, a reader who asked early enough to
+        # see a new series at 0 would see its value.
         self.before_keeping()
         with self._lock:
             announced = self._memory.announced
@@ -536,12 +554,12 @@ class Ledger:
             )
 
     def announced(self) -> int:
-        """Series up to this number show their value now."""
+        """The number of the last new series that shows its value now."""
         with self._lock:
             return self._memory.announced
 
     def glance(self) -> Glance:
-        """What is open and what goes wrong now, without waiting for the store."""
+        """What is open and what fails now, without waiting for the store."""
         with self._lock:
             accounts = self._accounts
             open_workflows = self._memory.open_workflows()
@@ -563,16 +581,16 @@ class Ledger:
         )
 
     def find(self, workflow_id: str) -> list[Workflow]:
-        """What is kept of this id in any account that is followed, open or not.
+        """The workflows with this id in all followed accounts, open or not.
 
-        What the store cannot tell now is left out.
+        What the store cannot read now is left out.
         """
         found = []
         for account in self._accounts:
             key = (account, workflow_id)
             with self._lock:
                 known = self._memory.find(key)
-            # Not waited for without an end: a page must not hang where a disk does.
+            # The wait is limited: a page must not hang if the disk does.
             if known is None and self._keeping.turn.acquire(timeout=FIND_SECONDS):
                 try:
                     with suppress(StoreError):
@@ -584,19 +602,19 @@ class Ledger:
         return found
 
     def slice_defaults(self) -> dict[str, str]:
-        """The labels of the slices that are configured, and what is shown where none matches."""
+        """The labels of the configured slices, each with its value if nothing matches."""
         return {rule.label: rule.default for rule in self._slices}
 
     def newest_series(self) -> int:
-        """The highest number of a series that is visible and not announced; 0: there is none."""
+        """The highest number of a series that is visible but not announced; 0: there is none."""
         with self._lock:
             return self._memory.totals.newest_series(self._accounts)
 
     def announce(self, series: int) -> None:
-        """Let visible series up to this number show their value, once the store has kept that.
+        """Let visible series up to this number show their value, once the store has recorded that.
 
-        Not before: after a crash none of them must be shown at 0 once more. While the store
-        fails they stay at 0.
+        Not earlier, because after a crash none of them may show 0 again. While the store fails they
+        stay at 0.
         """
         with self._lock:
             self._memory.announce(series, self._accounts)
@@ -604,24 +622,24 @@ class Ledger:
     # What time does ---------------------------------------------------------------------------
 
     def keep(self) -> None:
-        """Count what has waited long enough for its slices, and have the store keep all."""
+        """Count facts that have waited long enough for their slices, and store everything."""
         self._release_held()
         self.before_keeping()
         self._keeping.keep()
 
     def keep_history(self, take: Callable[[], Mapping[HistoryKey, HistoryRow | None]]) -> None:
-        """Have the store keep these rows of the history, or drop those that are None.
+        """Store these rows of the history, and delete those that are None.
 
-        They are taken under the lock, so that a later call never brings older rows.
+        `take` is called under the lock, so that a later call never brings older rows.
         """
         with self._lock:
             self._memory.keep_history(take())
 
     def tell_history(self, rows: Callable[[], Mapping[HistoryKey, HistoryRow | None]]) -> None:
-        """Take the latest rows of the history with each batch.
+        """Store the latest rows of the history with each batch.
 
         Args:
-            rows: gives those since its last call; called under the lock, so it must not wait.
+            rows: returns the rows since its last call; called under the lock, so it must not block.
         """
         self._keeping.history_rows = rows
 
@@ -635,13 +653,15 @@ class Ledger:
                     self._count((known.account, known.workflow_id), known, counted)
 
     def expire(self, out_of_sight: Collection[str] = ()) -> None:
-        """Let time do its work: forgive what is owed too long, drop what nobody sees any more.
+        """Apply all time limits.
 
-        For accounts that are `out_of_sight` as a whole it stands still, and starts over
-        afterwards: an outage, or a token revoked over a weekend, says nothing of a workflow.
+        Stop waiting for pending causes and durations, and drop workflows that were not seen for too
+        long. For accounts that are `out_of_sight` as a whole these times do not run, and start
+        again afterwards: an outage, or a token that was revoked over a weekend, says nothing about
+        a single workflow.
 
-        Rows of settled workflows are kept twice as long as the listing looks back, by the
-        service's own clock as well as by ours, so that no step of ours drops them early.
+        Rows of settled workflows are kept for twice the lookback, by the service's clock and by
+        ours, so that a step of our clock does not remove them early.
         """
         now = self._now()
         with self._lock:
@@ -669,7 +689,7 @@ class Ledger:
                 )
 
     def close(self) -> None:
-        """Keep what is left, and close the store."""
+        """Store what is not stored yet, and close the store."""
         self.before_keeping()
         self._keeping.close()
 
@@ -683,27 +703,27 @@ class Ledger:
         traits: Traits | None = None,
         seen: Observation | None = None,
     ) -> Change:
-        """Find what is kept of a workflow, ask the rule, and keep what it answers."""
+        """Find the stored state of a workflow, apply the rule, and keep the result."""
         while True:
             with self._lock:
                 known = self._memory.find(key)
                 if known is not None:
                     return self._take(key, known, rule(known), at, traits=traits, seen=seen)
-            # Not in memory: it is new, or was settled a while ago, as the store knows.
+            # It is not in memory: it is new, or it settled some time ago, which the store knows.
             with self._keeping.turn:
                 try:
                     known = self._keeping.find_closed(key)
                 except StoreLostError:
                     continue
                 except StoreError:
-                    # It may be new, or have been counted long ago: not to be guessed. Whatever
-                    # is true of it will be seen again.
+                    # It may be new, or counted long ago. This must not be guessed. It will be
+                    # observed again later.
                     with self._lock:
                         self._missed.add(key[0])
                     return Change(None)
                 with self._lock:
                     if self._memory.find(key) is not None:
-                        continue  # somebody else has just learnt of it
+                        continue  # another thread has just added it
                     if known is not None and known.phase != "open":
                         self._memory.remember(key, known)
                     return self._take(key, known, rule(known), at, traits=traits, seen=seen)
@@ -745,19 +765,22 @@ class Ledger:
     # How many may be open --------------------------------------------------------------------
 
     def _opens(self, key: WorkflowKey, change: Change) -> bool:
-        """Whether one more would be open. Under the lock."""
+        """Whether this change makes one more workflow open. Called under the lock."""
         after = change.workflow
         return after is not None and after.phase == "open" and not self._memory.is_open(key)
 
     def _within_limit(self, key: WorkflowKey, change: Change) -> Change:
-        """What is kept of it: nothing, where the account has no room for one more."""
+        """Check a change against the account's limit; return the change to apply.
+
+        It is an empty change if the account has no room for one more open workflow.
+        """
         if not self._opens(key, change) or self._has_room(key[0]):
             return change
         self._turn_away(key[0])
         return Change(None)
 
     def _refuse_what_is_beyond(self, taken: Tracked) -> None:
-        """Raises `NoRoomError` where the account has no room for this id."""
+        """Raise `NoRoomError` if the account has no room for this id."""
         account = taken.account
         if not self._has_room(account):
             self._turn_away(account)
@@ -779,13 +802,13 @@ class Ledger:
             )
 
     def _rules(self, observation: Observation) -> CountingRules:
-        """The rules as they are at this instant. Under the lock."""
+        """The rules as they are at this moment. Called under the lock."""
         account = observation.account
         marks, listed = self._memory.marks(account), self._terms[account].listed
         line = marks.line
         if line is None and listed:
-            # Its list will draw the line, by the service's own clock. What a stream shows as over
-            # before that was not seen open by anybody.
+            # The first reading of its list will set the counting cutoff, by the service's clock. A
+            # workflow that a stream shows as ended before that was never seen open.
             line = inf
         elif line is None:
             # When we began to follow it, by the service's clock.

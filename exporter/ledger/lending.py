@@ -19,14 +19,14 @@ class Room:
 
     service: str
     most: int
-    """What the share of its egress address can keep reopening."""
+    """How many streams the budget share of its egress address can keep reopening."""
     own: int
-    """Of these, what the accounts need that it holds itself."""
+    """How many of these the accounts need that the replica itself holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoomOf:
-    """The room of one replica that is alive."""
+    """The room of one live replica."""
 
     replica: str
     egress: str
@@ -36,16 +36,16 @@ class RoomOf:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the holder of an account would have others stream."""
+    """What the holder of an account wants other replicas to stream."""
 
     lease: Lease
     service: str
     most: int
-    """Streams that the account may have at each egress address."""
+    """How many streams the account may have at each egress address."""
     at_once: int
-    """Streams that an egress address can open in a period: more would only wait there."""
+    """How many streams an egress address can open in a period: more would only wait there."""
     workflows: Sequence[OpenWorkflow]
-    """Those without a stream, the most deserving first."""
+    """The workflows without a stream, highest priority first."""
     is_open: Callable[[str], bool]
     """Whether a workflow is not settled."""
 
@@ -70,17 +70,17 @@ class Borrowed:
     created_at: float | None
     first_seen: Moment
     epoch: int
-    """Of the holder that lent it."""
+    """The epoch of the holder that lent it."""
 
     @property
     def last_seen(self) -> Moment | None:
-        """When the service last told anything of it: its holder lends only what was seen."""
+        """When the service last reported it; the holder lends only workflows that were seen."""
         return self.first_seen
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a replica hands back of what its streams told of an account."""
+    """Observations of an account's workflows that a replica hands back."""
 
     account: str
     said: str
@@ -90,19 +90,19 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Mine:
-    """What a replica brings to a turn."""
+    """What a replica contributes to a turn."""
 
     rooms: Sequence[Room] = ()
     wanted: Sequence[Wanted] = ()
     told: Sequence[tuple[str, str]] = ()
-    """By account, what is handed back to its holder."""
+    """Account and observations, to be handed back to the account's holder."""
     open: frozenset[tuple[str, str]] = frozenset()
     """Account and id of borrowed workflows whose stream is open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What a replica has after a turn."""
+    """What a replica receives in a turn."""
 
     lent: Mapping[str, Mapping[str, Lent]]
     borrowed: Mapping[str, Mapping[str, Borrowed]]
@@ -113,23 +113,24 @@ class Exchange(Protocol):
     """Where replicas lend workflows to each other."""
 
     def turn(self, mine: Mine) -> Turn:
-        """Say what this replica has, and learn what the others have for it. Raises StoreError."""
+        """Report what this replica has, and fetch what others have for it. Raises StoreError."""
 
     def leave(self) -> None:
-        """Give all back that was borrowed."""
+        """Give back everything that was borrowed."""
 
 
 def free_at(rooms: Collection[RoomOf], taken: Mapping[str, int]) -> dict[str, int]:
-    """How many more streams each egress address can hold; below zero: so many too many.
+    """How many more streams each egress address can hold; negative: it has too many.
 
     Args:
-        rooms: of all replicas that are alive, at one service address.
+        rooms: the rooms of all live replicas, at one service address.
         taken: how many workflows each of these replicas has borrowed.
     """
     most: dict[str, int] = {}
     used: Counter[str] = Counter()
     for room in rooms:
-        # They share one budget: what two of them have room for is the same room.
+        # Replicas at one address share one budget, so their rooms are the same room and are not
+        # added.
         most[room.egress] = min(most.get(room.egress, room.most), room.most)
         used[room.egress] += room.own + taken.get(room.replica, 0)
     return {egress: most[egress] - used[egress] for egress in most}
@@ -141,12 +142,12 @@ def lend(
     taken: Mapping[str, int],
     most: Mapping[str, int],
 ) -> list[str]:
-    """The replicas of the first of so many workflows, in their order.
+    """Assign replicas to workflows in their order, as long as there is room.
 
     Args:
-        count: how many want a stream.
-        rooms: of the replicas that may be lent to, at this service address.
-        taken: how many workflows each has borrowed, of whichever account.
+        count: how many workflows want a stream.
+        rooms: the rooms of the replicas that may borrow, at this service address.
+        taken: how many workflows each has borrowed, of all accounts.
         most: how many more of this account each egress address may have.
     """
     free = free_at(rooms, taken)
@@ -154,7 +155,7 @@ def lend(
     load = {room.replica: taken.get(room.replica, 0) + room.own for room in rooms}
     lent: list[str] = []
     while len(lent) < count:
-        # The emptiest address, and on it the replica that has least to do.
+        # Choose the address with the most room, and there the replica with the least to do.
         egress = max(left, key=lambda name: (left[name], name), default=None)
         if egress is None or left[egress] <= 0:
             break
@@ -169,7 +170,7 @@ def lend(
 def recalled(
     given: Iterable[tuple[str, Lent]], egresses: Mapping[str, str], free: Mapping[str, int]
 ) -> set[str]:
-    """Ids that are to be taken back, since their address has too many: those not open first."""
+    """Ids to take back because their address has too many streams: those not open come first."""
     too_many = {egress: -room for egress, room in free.items() if room < 0}
     back: set[str] = set()
     for workflow_id, lent in sorted(given, key=lambda one: (one[1].is_open, one[0])):

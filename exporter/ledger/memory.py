@@ -23,46 +23,48 @@ from exporter.ledger.totals import Totals
 from exporter.ledger.workflow import Workflow
 
 CLOSED_REMEMBERED: Final = 20_000
-"""Settled workflows held in memory, so that the pages of the list that are read again and again
-need no look at the store."""
+"""How many settled workflows are held in memory. With them, the pages of the list that are read
+repeatedly need no lookup in the store."""
 
 
 class Memory:
-    """Open workflows, debts, the youngest of the closed ones, marks and totals.
+    """Open workflows, workflows with something pending, recently closed ones, marks and totals.
 
-    Plain data: it decides nothing, asks nobody, and is not safe to share between threads.
+    Plain data, without decisions or requests. Not safe to share between threads.
 
     Args:
-        kept: what an earlier life of the process has left, also of accounts that are not
-            configured now: they may come back.
+        kept: what an earlier process has stored, also for accounts that are not configured now:
+            they may be configured again.
         totals: empty ones.
     """
 
     def __init__(self, kept: RestoredState, totals: Totals) -> None:
         self.totals: Final = totals
-        # By account; what an earlier life has left of all of them together stands under none.
+        # By account; the key "" has the number left by an earlier process for all accounts
+        # together.
         self._closed: Counter[str] = Counter({"": kept.closed})
         self.announced = kept.announced
-        """Series up to this number may show their value: the store has kept that."""
+        """New series up to this number may show their value, because the store has recorded
+        them."""
         self._marks = dict(kept.accounts)
         self._baselines = dict(kept.baselines)
         self._batch = Batch()
         self._open: dict[WorkflowKey, Workflow] = {}
         self.open_counts: Final[Counter[str]] = Counter()
-        """By account, how many workflows are open."""
+        """By account: how many workflows are open."""
         self.waiting_counts: Final[Counter[str]] = Counter()
-        """By account, how many ids were pushed and never seen."""
+        """By account: how many ids were pushed and never seen."""
         self._owing: dict[WorkflowKey, Workflow] = {}
         self._holding: dict[WorkflowKey, Workflow] = {}
         self._recently_closed: OrderedDict[WorkflowKey, Workflow] = OrderedDict()
-        # By account, the latest end of a settled workflow: of any, and of those that only the
-        # store knows.
+        # By account: the latest end of any settled workflow, and the latest end of those that only
+        # the store knows.
         self._latest_ends = dict(kept.latest_ends)
         self._latest_ends_elsewhere = dict(kept.latest_ends)
         self.begun_anew: list[HistogramName] = totals.restore(
             kept.counters, kept.histograms, appeared=kept.appeared, announced=kept.announced
         )
-        """Histograms whose buckets were changed meanwhile."""
+        """Histograms that restart from 0 because their configured buckets have changed."""
         self._restore(kept.unsettled)
 
     def _restore(self, unsettled: Iterable[Workflow]) -> None:
@@ -79,13 +81,13 @@ class Memory:
 
     @property
     def closed(self) -> int:
-        """How many workflows are settled or dropped, those of the store included."""
+        """How many workflows are settled or dropped, including those that only the store has."""
         return self._closed.total()
 
     def adopt(self, account: str, kept: RestoredState) -> list[HistogramName]:
-        """An account is held from now on: what the store has of it, in place of what was known.
+        """Replace what is known of an account by the stored data; it is held from now on.
 
-        Histograms whose buckets were changed meanwhile, which restart from 0.
+        Return the histograms that restart from 0 because their buckets have changed.
         """
         self.drop(account)
         self._closed[account] = kept.closed
@@ -98,7 +100,7 @@ class Memory:
         return begun_anew
 
     def drop(self, account: str) -> None:
-        """An account is held no more: nothing is known of it, and nothing of it is to be kept."""
+        """Remove an account that is no longer held; nothing of it is stored any more."""
         workflows = (
             self._open,
             self._owing,
@@ -129,10 +131,10 @@ class Memory:
         self.totals.drop(account)
 
     def open_account(self, account: str, monotonic: float) -> None:
-        """An account is followed from now on, maybe again.
+        """Follow an account from now on, perhaps again.
 
-        What was open when it was last followed has not been looked for since: its time to be
-        seen, or to have its cause told, starts over.
+        Workflows that were open when it was last followed were not looked for since: the time
+        limits for seeing them, and for their causes, start again.
         """
         self.totals.open_account(account)
         for known in (self._open, self._owing, self._holding):
@@ -156,12 +158,12 @@ class Memory:
             or self._owing.get(key)
             or self._holding.get(key)
             or self._recently_closed.get(key)
-            # Not kept yet, and out of the others' memory already.
+            # It is not stored yet, and no longer among the remembered ones.
             or self._batch.workflows.get(key)
         )
 
     def put(self, key: WorkflowKey, before: Workflow | None, workflow: Workflow) -> None:
-        """Hold a workflow as it is now, and have it kept."""
+        """Hold a workflow in its new state, and store it with the next batch."""
         self._closed[key[0]] += _is_closed(workflow) - _is_closed(before)
         self._count_open(self._open.get(key), workflow)
         if workflow.phase == "open":
@@ -183,7 +185,7 @@ class Memory:
             self._batch.workflows[key] = workflow
 
     def remember(self, key: WorkflowKey, closed: Workflow) -> None:
-        """Hold a closed workflow for a while, as it is kept."""
+        """Hold a closed workflow for a while, in its stored state."""
         self._recently_closed[key] = closed
         self._recently_closed.move_to_end(key)
         if len(self._recently_closed) > CLOSED_REMEMBERED:
@@ -191,23 +193,23 @@ class Memory:
             self._note_end(self._latest_ends_elsewhere, oldest)
 
     def is_open(self, key: WorkflowKey) -> bool:
-        """Whether it is known and open."""
+        """Whether this workflow is known and open."""
         return key in self._open
 
     def open_workflows(self) -> tuple[Workflow, ...]:
-        """All that are open."""
+        """All open workflows."""
         return tuple(self._open.values())
 
     def owing(self) -> tuple[Workflow, ...]:
-        """All that owe their cause or their duration."""
+        """All workflows whose cause or duration is pending."""
         return tuple(self._owing.values())
 
     def holding(self) -> tuple[Workflow, ...]:
-        """All that have facts which are not counted yet."""
+        """All workflows with facts that are not counted yet."""
         return tuple(self._holding.values())
 
     def recently_closed(self) -> tuple[Workflow, ...]:
-        """Those of the closed ones that are in memory."""
+        """The closed workflows that are in memory."""
         return tuple(self._recently_closed.values())
 
     def latest_end(self, account: str) -> float | None:
@@ -215,9 +217,9 @@ class Memory:
         return self._latest_ends.get(account)
 
     def prune_ended_before(self, account: str, ended_at: float, forgotten: Forgotten) -> None:
-        """The store has dropped closed workflows that ended before this."""
+        """Note that the store has deleted closed workflows that ended before this time."""
         self._closed[account] -= forgotten.rows
-        # The store has them in its own already.
+        # The store has already changed its own marks.
         self._marks[account] = _pruned(
             self.marks(account), forgotten.latest_created, forgotten.latest_end
         )
@@ -240,32 +242,32 @@ class Memory:
     # Marks ------------------------------------------------------------------------------------
 
     def marks(self, account: str) -> AccountMarks:
-        """What is remembered of an account as a whole."""
+        """The marks of an account."""
         return self._marks.get(account, AccountMarks())
 
     def mark(self, account: str, marks: AccountMarks) -> None:
-        """Remember it from now on, and have it kept."""
+        """Set the marks of an account, and store them with the next batch."""
         self._marks[account] = self._batch.accounts[account] = marks
 
     def baselines(self, account: str) -> dict[Status, Baseline]:
-        """What the account's comparisons with the service's totals stand on."""
+        """The baselines of the account's comparisons with the service's totals, by final status."""
         return {status: b for (of, status), b in self._baselines.items() if of == account}
 
     def keep_baseline(self, key: BaselineKey, baseline: Baseline | None) -> None:
-        """Compare with this from now on; None: with whatever the next comparison draws."""
+        """Use this baseline from now on; None: the next comparison sets a new one."""
         if baseline is not None:
             self._baselines[key] = self._batch.baselines[key] = baseline
         elif self._baselines.pop(key, None) is not None:
             self._batch.baselines[key] = None
 
     def keep_history(self, rows: Mapping[HistoryKey, HistoryRow | None]) -> None:
-        """Have these rows of the history kept, or dropped where they are None."""
+        """Store these rows of the history, or delete those that are None, with the next batch."""
         self._batch.history.update(rows)
 
     def announce(self, series: int, accounts: Collection[str]) -> None:
-        """Series up to this number may show their value once the store has kept that.
+        """Let series up to this number show their value, once the store has recorded that.
 
-        Only those of these accounts, which are the ones that are shown.
+        Only series of these accounts, which are the shown ones.
         """
         if self.totals.announce(series, accounts):
             self._batch.announced = series
@@ -273,18 +275,21 @@ class Memory:
     # What the store has not kept yet ----------------------------------------------------------
 
     def take_batch(self) -> Batch:
-        """What has changed since this was last called; nothing that follows changes it."""
+        """Return all changes since the last call; later changes do not affect the batch."""
         batch, self._batch = self._batch, Batch()
         batch.counters, batch.histograms = self.totals.take_changed()
         return batch
 
     def note_kept(self, batch: Batch) -> None:
-        """All of the batch was kept."""
+        """Note that the whole batch was stored."""
         if batch.announced is not None:
             self.announced = batch.announced
 
     def take_back(self, batch: Batch) -> None:
-        """Nothing of the batch was kept: it goes into the next one, unless newer is there."""
+        """Put a batch back that was not stored.
+
+        The next batch contains it, except for newer values.
+        """
         newer = self._batch
         self._batch = Batch(
             workflows={**batch.workflows, **newer.workflows},
@@ -296,11 +301,11 @@ class Memory:
         self.totals.take_back(batch.counters, batch.histograms)
 
     def keep_everything_again(self, line: float | None = None) -> None:
-        """The store is empty: it must be given everything that is known.
+        """Put everything known into the next batch, because the store is empty.
 
-        Which of the workflows that are not in memory were counted is not known any more: they are
-        like rows that were pruned. None of them ended later than those that had to give way; or
-        than `line` (Unix seconds), where nothing of an earlier life could be read.
+        It is no longer known which workflows outside memory were counted: they are treated like
+        pruned rows. None of them ended later than the workflows that were removed from memory, or
+        than `line` (Unix seconds) if nothing of an earlier process could be read.
         """
         if line is not None:
             # What ended unseen before the cutoff is never counted, so it is not searched for.
@@ -318,7 +323,7 @@ class Memory:
         self._batch.announced = max(self.announced, self._batch.announced or 0)
 
     def keep_again(self, account: str) -> None:
-        """The store has lost the latest of an account: it must be given all that is known of it."""
+        """Put all data of an account into the next batch, because the store has lost its latest."""
         for known in (self._open, self._owing, self._holding, self._recently_closed):
             self._batch.workflows.update({k: w for k, w in known.items() if k[0] == account})
         self._batch.accounts[account] = self.marks(account)

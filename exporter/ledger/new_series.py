@@ -12,20 +12,21 @@ SeriesKey = tuple[str, tuple[str, ...]]
 
 
 class Numbered(Protocol):
-    """A series that can be told from newer ones."""
+    """A series with a number that orders it among new series."""
 
     appeared: int
-    """When it appeared, as a number that rises with each; 0: its labels were always known."""
+    """Its number among the new series, which rises with each; 0: its labels were known in
+    advance."""
 
 
 class NewSeries:
-    """Those that are not announced yet. Not safe to share between threads.
+    """The series that are not announced yet. Not safe to share between threads.
 
-    Series of an account that is not followed are not shown, so nobody can see them at 0. While
-    that is so they are not announced: they keep a number above all that are.
+    Series of an account that is not followed are not shown, so no scrape can see them at 0. Until
+    they are shown they are not announced: their numbers stay above all announced ones.
 
     Args:
-        last: the highest number that was ever given.
+        last: the highest number that was ever assigned.
     """
 
     def __init__(self, last: int = 0) -> None:
@@ -33,23 +34,23 @@ class NewSeries:
         self._waiting: dict[SeriesKey, Numbered] = {}
 
     def appear(self, key: SeriesKey, series: Numbered) -> None:
-        """A series is new, or is shown again after it was not."""
+        """Give a number to a series that is new, or that is shown again."""
         self._last += 1
         series.appeared = self._last
         self._waiting[key] = series
 
     def restore(self, key: SeriesKey, series: Numbered) -> None:
-        """A series was numbered in an earlier life of the process, and not announced."""
+        """Restore a series that an earlier process numbered and did not announce."""
         self._waiting[key] = series
         self._last = max(self._last, series.appeared)
 
     def newest(self, shown: Collection[str]) -> int:
-        """The highest number among the series of the accounts that are shown; 0: none waits."""
+        """The highest number among the series of shown accounts; 0: no series waits."""
         waiting = (s.appeared for key, s in self._waiting.items() if key[1][0] in shown)
         return max(waiting, default=0)
 
     def announce(self, up_to: int, shown: Collection[str]) -> set[SeriesKey] | None:
-        """Series up to this number need wait no more.
+        """Announce the series up to this number.
 
         Returns:
             Those of accounts that are not shown, which have a higher number now; None where none
@@ -66,12 +67,12 @@ class NewSeries:
         return hidden
 
     def appear_again(self, account: str) -> set[SeriesKey]:
-        """An account is shown from now on: its series that wait, which begin to wait now."""
+        """Show an account from now on; return its waiting series, which begin to wait now."""
         again = {key: s for key, s in self._waiting.items() if key[1][0] == account}
         for key, series in again.items():
             self.appear(key, series)
         return set(again)
 
     def forget(self, account: str) -> None:
-        """The series of an account are no more."""
+        """Remove the series of an account."""
         self._waiting = {k: s for k, s in self._waiting.items() if k[1][0] != account}

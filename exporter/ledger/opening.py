@@ -14,10 +14,11 @@ from exporter.ledger.seal import Seal
 from exporter.ledger.words import unknown_of
 
 SCRATCH_NAME: Final = "fresh-ledger.sqlite3"
-"""A fresh ledger until it is whole: whatever has the ledger's own name was whole once."""
+"""The name of a new ledger until it is complete: a file with the ledger's own name was complete
+once."""
 
 LAST_STEP: Final = 255
-"""The schema never gets further. A file that says so is damaged; it was not written by a newer
+"""No schema ever has more steps. A file with a higher number is damaged, not written by a newer
 version."""
 
 _HEADER_BYTES: Final = 100
@@ -30,7 +31,7 @@ class OpenLedgerError(Exception):
 
 
 def newer(path: Path, word: str) -> OpenLedgerError:
-    """The refusal of a file in which a word is found that this version does not know."""
+    """The error for a file that holds a word that this version does not know."""
     return OpenLedgerError(
         f"{path} was written by a newer version of the exporter: this one does not know "
         f"{word[:100]!r}"
@@ -38,7 +39,7 @@ def newer(path: Path, word: str) -> OpenLedgerError:
 
 
 def connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
-    """A connection for all threads: the ledger lets in one at a time."""
+    """Open a connection for all threads: the ledger allows only one at a time to use it."""
     database = sqlite3.connect(
         path,
         timeout=busy_seconds,
@@ -52,11 +53,11 @@ def connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
 
 
 def put_in_place(path: Path, migrate: Callable[[sqlite3.Connection, int], None]) -> None:
-    """Make a fresh ledger, which appears in its place whole.
+    """Create a new ledger; the file appears under its final name only when it is complete.
 
     Args:
-        path: where it is to be; nothing is there.
-        migrate: takes the steps of the schema that follow a number of them.
+        path: the place of the new file; nothing exists there.
+        migrate: applies the steps of the schema after the given number of steps.
 
     Raises:
         OSError, sqlite3.Error: it cannot be written.
@@ -65,7 +66,7 @@ def put_in_place(path: Path, migrate: Callable[[sqlite3.Connection, int], None])
     try:
         for ending in ("", "-journal"):
             scratch.with_name(SCRATCH_NAME + ending).unlink(missing_ok=True)
-        # SQLite would let everybody read it. Its log takes over the mode.
+        # SQLite would make the file readable for all users. Its log inherits the mode.
         os.close(make_ours(scratch))
         database = connect(scratch, 0.0)
         try:
@@ -79,13 +80,13 @@ def put_in_place(path: Path, migrate: Callable[[sqlite3.Connection, int], None])
 
 
 def look_at_header(path: Path) -> None:
-    """Find what SQLite would not call damage.
+    """Find damage in the header that SQLite does not report.
 
-    Only while this process has the file not open: to close a second handle of it would give
-    SQLite's locks away.
+    Call this only while this process does not have the file open: closing a second handle of it
+    would release SQLite's locks.
 
     Raises:
-        DamagedError: it is no file of SQLite's.
+        DamagedError: it is not an SQLite file.
         OSError: it cannot be read.
     """
     handle = open_ours(path, os.O_RDONLY)
@@ -94,24 +95,24 @@ def look_at_header(path: Path) -> None:
     finally:
         os.close(handle)
     if not header:
-        # SQLite would make a database of it.
+        # SQLite would create a database in it.
         raise DamagedError("it is empty")
     if not header.startswith(_MAGIC) or len(header) < _HEADER_BYTES:
         raise DamagedError("it is no database")
     if max(header[18:20]) > _WAL_FORMAT:
-        # SQLite would only read it.
+        # SQLite would open it read-only.
         raise DamagedError("its header is damaged")
 
 
 @dataclass(frozen=True, slots=True)
 class OpeningVerdict:
-    """What an open file is."""
+    """What the check of an open file has shown."""
 
     seal: Seal | None
-    """What it says of itself; None: it does not, or not credibly."""
+    """The seal stored in the file; None: it has no seal, or an invalid one."""
     doubt: str | None = None
-    """What speaks against it, though it can be read: then nothing in it is believed that does not
-    prove itself, and nothing more is written to it."""
+    """Why the file is not trusted although it can be read. In that case only rows with a correct
+    checksum are used, and nothing more is written to it."""
 
 
 def examine(
@@ -120,18 +121,18 @@ def examine(
     steps: int,
     migrate: Callable[[sqlite3.Connection, int], None],
 ) -> OpeningVerdict:
-    """Tell whether it is a ledger, and ours; bring one that is older up to date.
+    """Check whether the file is one of our ledgers; migrate an older one.
 
     Args:
         database: the open file.
-        path: its name, for people.
+        path: its name, for messages.
         steps: how many steps of the schema this version knows.
-        migrate: takes those that follow a number of them.
+        migrate: applies the steps after the given number of steps.
 
     Raises:
-        DamagedError: it is none, and has nothing to be saved.
+        DamagedError: it is not a ledger, and holds nothing that can be saved.
         OpenLedgerError: a newer version of the exporter wrote it.
-        sqlite3.Error: the disk fails, or a step cannot be taken.
+        sqlite3.Error: the disk fails, or a step cannot be applied.
     """
     with reading():
         taken = int(database.execute("PRAGMA user_version").fetchone()[0])

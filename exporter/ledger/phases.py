@@ -19,33 +19,35 @@ from exporter.interfaces.observations import Moment, Status
 from exporter.ledger.facts import PhasePassed
 
 PHASES: Final = (Status.ACCEPTED, Status.UPLOADED, Status.QUEUED)
-"""The phases before a run, in their order."""
+"""The phases before a run, in order."""
 
 APART_SECONDS: Final = 5.0
-"""How far apart the sights before and after a change may be. Streams tell something every 2 s."""
+"""Largest number of seconds between the observations before and after a change. Streams send
+something every 2 s."""
 
 LONGEST_SECONDS: Final = 30 * 86_400.0
-"""No phase lasts longer; what says so is wrong."""
+"""Seconds. No phase lasts longer; a longer value is wrong."""
 
 DATE_SECONDS: Final = 0.5
-"""The service gives its clock in whole seconds, truncated: on average it is half a second later."""
+"""Seconds. The service truncates its clock to whole seconds, so the true time is half a second
+later on average."""
 
 CLOCK_SLACK_SECONDS: Final = 2.0
-"""A workflow may seem to be created later than it was seen, by so much, and no more."""
+"""Seconds by which a workflow may seem to be created after it was seen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """When a workflow came into the phase that it is in."""
+    """When a workflow entered its present phase."""
 
     wall: float
     """Unix seconds, by our clock."""
     monotonic: float | None
-    """The same by the clock that never steps; None: in an earlier process, of which it says
-    nothing to this one."""
+    """The same time in seconds of the monotonic clock; None: it was in an earlier process, whose
+    monotonic times are useless now."""
 
     def seconds_until(self, moment: Moment) -> float | None:
-        """From then to a moment; None where a clock must have stepped between them."""
+        """Seconds from this entry to a moment; None if a clock must have stepped in between."""
         if self.monotonic is None:
             seconds = moment.wall - self.wall
         else:
@@ -58,11 +60,12 @@ class PhaseSight:
     """What was known of a workflow before the present observation."""
 
     phase: Status | None
-    """The phase that it was in; None: it was not seen yet."""
+    """The phase that the workflow was in; None: it was not seen yet."""
     entered: Entry | None = None
-    """When it came into it; None: uncertain."""
+    """When it entered that phase; None: uncertain."""
     last_seen: float | None = None
-    """Monotonic time of the last sight of it in that phase; None: not since the process began."""
+    """Monotonic time at which it was last seen in that phase; None: not since this process
+    started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ class Progress:
     """What follows from an observation."""
 
     entered: Entry | None
-    """When it came into the phase that it is in now; None: uncertain."""
+    """When it entered its present phase; None: uncertain."""
     facts: tuple[PhasePassed, ...] = ()
 
 
@@ -81,8 +84,8 @@ def created_by_clocks(
 
     Args:
         created_at: the service's stamp, Unix seconds.
-        service_wall: the service's clock, Unix seconds in whole ones.
-        at: the same instant by our clocks.
+        service_wall: the service's clock, in whole Unix seconds.
+        at: the same moment by our clocks.
     """
     if created_at is None or service_wall is None:
         return None
@@ -94,13 +97,13 @@ def created_by_clocks(
 
 
 def follow(before: PhaseSight, reached: Status, at: Moment, created: Entry | None) -> Progress:
-    """What an observation of a workflow says about its phases.
+    """Work out what an observation of a workflow says about its phases.
 
     Args:
-        before: what was known.
-        reached: the status that it has now, or `running` where it has run and is over.
+        before: what was known before.
+        reached: the status that it has now, or `running` if it ran and has ended.
         at: when this was seen.
-        created: when it was created; None: that is not known, or of an earlier run.
+        created: when it was created; None: unknown, or the creation belongs to an earlier run.
     """
     if before.phase is reached:
         entered = before.entered
@@ -120,7 +123,7 @@ def follow(before: PhaseSight, reached: Status, at: Moment, created: Entry | Non
 
 
 def _spread(left: Sequence[Status], since: Entry | None, apart: float, at: Moment) -> Progress:
-    """The changes out of these phases, the first of which began at `since`, lie in one gap."""
+    """Spread the ends of these phases evenly over one gap; the first phase began at `since`."""
     facts = []
     for number, phase in enumerate(left, start=1):
         change = _before(at, apart * (1 - number / (len(left) + 1)))

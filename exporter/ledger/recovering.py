@@ -14,21 +14,21 @@ from exporter.ledger.workflow import Workflow
 
 
 def observe(workflow: Workflow | None, seen: Observation, rules: CountingRules) -> Change:
-    """The service said this of a workflow, and nobody but the comparison has asked."""
+    """Apply a row that was read only for the comparison of totals."""
     change = tracker.observe(workflow, seen, rules)
     if _has_finished(change):
         if workflow is None or workflow.phase != "open":
             return replace(change, facts=(*change.facts, Recovered()))
         return change
     if workflow is None and change.workflow is not None and change.workflow.phase == "settled":
-        # Over before anything counted. A list goes back for years: a row for each that was read
-        # again would only fill the ledger, for it would be judged alike the next time.
+        # It had ended before counting began. A list goes back for years: storing such rows would
+        # only fill the ledger, and reading them again gives the same result.
         return Change(None)
     return change
 
 
 def recovery_of(workflow: Workflow | None, change: Change, seen: Observation) -> Recovery:
-    """What became of it, for anyone who looks for a difference."""
+    """What became of the row, for the search for missing outcomes."""
     after = change.workflow
     if _has_finished(change):
         return "counted" if workflow is not None and workflow.phase == "open" else "recovered"

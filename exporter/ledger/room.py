@@ -13,24 +13,24 @@ from typing import Final
 from exporter.ledger.workflow import Workflow
 
 DEFAULT_MOST_OPEN: Final = 20_000
-"""Open workflows of an account that are held in memory, where nothing else is said."""
+"""How many open workflows of an account are held in memory, unless configured otherwise."""
 
 MOST_WAITING: Final = 10_000
-"""Pushed ids of an account that nobody ever saw, at most."""
+"""The largest number of pushed ids of an account that the service has never reported."""
 
 AGAIN_PART: Final = 0.9
-"""Once a workflow was turned away, there is room again when no more of the limit (0 to 1) than
-this is used. Then the list is read again as far back as when the limit was reached, which costs
-many pages: not each time when a single workflow has ended."""
+"""Part (0 to 1) of the limit. After a workflow was turned away, there is room again only when no
+more than this part is used. Then the list is read again as far back as when the limit was reached.
+That costs many pages, so it must not happen each time a single workflow ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What an account's limit of open workflows has done."""
+    """The effect of an account's limit of open workflows."""
 
     limit: int
     reached: bool = False
-    """Something was turned away, and there was not room again since."""
+    """Whether a workflow was turned away, and there was no room again since."""
     beyond: int = 0
     """How often an open workflow was turned away since the start."""
 
@@ -42,22 +42,25 @@ class Rooms:
         self._rooms: dict[str, Room] = {}
 
     def change(self, account: str, limit: int) -> None:
-        """So many workflows of this account may be open from now on; those that are stay so."""
+        """Set how many workflows of this account may be open; those open now are kept."""
         before = self._rooms.get(account, Room(limit))
         self._rooms[account] = Room(limit, before.reached, before.beyond)
 
     def has_room(self, account: str, open_now: int) -> bool:
-        """Whether one more may be open."""
+        """Whether one more workflow may be open."""
         return open_now < self._room(account).limit
 
     def turn_away(self, account: str) -> bool:
-        """There was no room for one; whether it is the first since there was room."""
+        """Note that a workflow was turned away.
+
+        Return whether it is the first since there was room.
+        """
         before = self._room(account)
         self._rooms[account] = Room(before.limit, reached=True, beyond=before.beyond + 1)
         return not before.reached
 
     def look(self, account: str, open_now: int) -> bool:
-        """Whether there is room again, where there was none until now."""
+        """Check whether there is room again, if there was none until now."""
         room = self._room(account)
         if not room.reached or open_now > min(room.limit - 1, int(AGAIN_PART * room.limit)):
             return False
@@ -65,11 +68,11 @@ class Rooms:
         return True
 
     def is_reached(self, account: str) -> bool:
-        """Whether something was turned away, and there was not room again since."""
+        """Whether a workflow was turned away, and there was no room again since."""
         return self._room(account).reached
 
     def room(self, account: str) -> Room:
-        """What the account's limit has done."""
+        """The effect of the account's limit so far."""
         return self._room(account)
 
     def _room(self, account: str) -> Room:
@@ -77,7 +80,7 @@ class Rooms:
 
 
 def waits_to_be_seen(workflow: Workflow | None) -> bool:
-    """Whether it was pushed, and the service has never reported it."""
+    """Whether a workflow was pushed and the service has never reported it."""
     return (
         workflow is not None
         and workflow.phase == "open"
@@ -89,13 +92,13 @@ def waits_to_be_seen(workflow: Workflow | None) -> bool:
 
 
 class MostWanted:
-    """Holds unsettled workflows, of which no more are open in each account than its limit.
+    """Holds unsettled workflows, with no more open ones in each account than its limit.
 
-    Ids that somebody named are held first, then those that were seen last. Workflows come one
-    after the other, so that all that there are need never be in memory at once.
+    Ids that a user named are kept first, then those that were seen last. Workflows are added one by
+    one, so they are never all in memory at once.
 
     Args:
-        most_open: the limit of an account.
+        most_open: returns the limit of an account.
     """
 
     def __init__(self, most_open: Callable[[str], int]) -> None:
@@ -104,10 +107,10 @@ class MostWanted:
         self._others: list[Workflow] = []
         self._number = count()
         self.open = 0
-        """How many open ones there were in all."""
+        """How many open workflows were added in all."""
 
     def add(self, workflow: Workflow) -> None:
-        """Hold it, or the one that is wanted least gives way."""
+        """Add a workflow; if there is no room, the one with the lowest priority is removed."""
         if workflow.phase != "open":
             self._others.append(workflow)
             return
@@ -120,9 +123,9 @@ class MostWanted:
             heappushpop(held, entry)
 
     def __iter__(self) -> Iterator[Workflow]:
-        """All that are held."""
+        """All workflows that are held."""
         for held in self._open.values():
-            # As they came.
+            # In the order in which they were added.
             yield from (entry[2] for entry in sorted(held, key=lambda entry: entry[1]))
         yield from self._others
 

@@ -16,7 +16,7 @@ from exporter.ledger.words import UnknownWordError, unknown_of, words_of_total
 from exporter.ledger.workflow import Held, Phase, Workflow
 
 Row = tuple[Any, ...]
-"""What SQLite keeps, in the order of the table's columns."""
+"""The values that SQLite stores, in the order of the table's columns."""
 
 WORKFLOW_COLUMNS: Final = (
     "account", "workflow", "source", "phase", "run", "status", "unknown_status", "first_seen",
@@ -69,7 +69,7 @@ def workflow_of(account: str, row: Row, monotonic: float) -> Workflow:
 
     Raises:
         UnknownWordError: a newer version wrote it.
-        ValueError, TypeError: nobody did.
+        ValueError, TypeError: it is damaged.
     """
     (
         _, packed, source, phase, run, status, unknown_status, first_seen, last_seen, created_at,
@@ -78,8 +78,8 @@ def workflow_of(account: str, row: Row, monotonic: float) -> Workflow:
         listed_ended_run, settled_at, duration_owed_since, slices, held, entered,
         earlier_ends,
     ) = row  # fmt: skip
-    # What another process measured by its monotonic clock means nothing here: a wait that it saw
-    # begin is never guessed, and the time-outs of unseen or pending workflows start now.
+    # Monotonic times of another process are useless here. The length of a wait that began there is
+    # never guessed, and the time limits for unseen or pending workflows start now.
     return Workflow(
         account=account,
         workflow_id=_unpacked(packed),
@@ -138,12 +138,12 @@ def _held(text: str, monotonic: float) -> Held:
 
 
 _WITH_STATUS: Final = {"Finished", "Ran", "PhasePassed"}
-"""Facts whose first part is a status."""
+"""Facts whose first field is a status."""
 _HELD_FACTS: Final[dict[str, Callable[..., SlicedFact]]] = {fact.__name__: fact for fact in SLICED}
 
 
 def packed(workflow_id: str) -> bytes:
-    """An id as it stands in its column."""
+    """An id as it is stored in its column."""
     return bytes.fromhex(workflow_id.replace("-", ""))
 
 
@@ -167,7 +167,7 @@ def account_of(row: Row) -> tuple[int, str, AccountMarks]:
 
 
 def baseline_row(number: int, status: Status, baseline: Baseline) -> Row:
-    """The row of what an account's comparisons stand on; of the account with this number."""
+    """The row of a baseline, for the account with this number."""
     return (
         number,
         status.value,
@@ -178,11 +178,11 @@ def baseline_row(number: int, status: Status, baseline: Baseline) -> Row:
 
 
 def baseline_of(row: Row) -> tuple[int, Status, Baseline]:
-    """Number of the account, status, and what its comparisons stand on.
+    """A baseline from its row: number of the account, status, and baseline.
 
     Raises:
         UnknownWordError: a newer version wrote it.
-        ValueError, TypeError: nobody did.
+        ValueError, TypeError: it is damaged.
     """
     number, status, value, compared_at, since = row
     known = Status(_one_of("status", tuple(Status), status))
@@ -203,7 +203,7 @@ def counter_of(row: Row) -> tuple[tuple[CounterName, Labels], CounterTotal]:
 
     Raises:
         UnknownWordError: a newer version wrote it.
-        ValueError, TypeError, LookupError: nobody did.
+        ValueError, TypeError, LookupError: it is damaged.
     """
     name, labels, value, appeared, exemplar = row
     key = _known("counter", name, labels)
@@ -229,7 +229,7 @@ def histogram_of(row: Row) -> tuple[tuple[HistogramName, Labels], HistogramTotal
 
     Raises:
         UnknownWordError: a newer version wrote it.
-        ValueError, TypeError, LookupError: nobody did.
+        ValueError, TypeError, LookupError: it is damaged.
     """
     name, labels, bounds, counts, total, exemplars, appeared = row
     key = _known("histogram", name, labels)
@@ -247,7 +247,7 @@ def histogram_of(row: Row) -> tuple[tuple[HistogramName, Labels], HistogramTotal
 
 
 def _known(kind: str, name: str, labels: str) -> Labels:
-    """The labels of a total whose words are all known."""
+    """The labels of a total; fails if one of its words is unknown."""
     key = tuple(map(str, json.loads(labels)))
     unknown = unknown_of(words_of_total(kind, name, key))
     if unknown is not None:
@@ -267,7 +267,7 @@ def mark_of(row: Row) -> tuple[str, int]:
 
     Raises:
         UnknownWordError: a newer version wrote it.
-        ValueError, TypeError: nobody did.
+        ValueError, TypeError: it is damaged.
     """
     name, value = row
     return _one_of("mark", ("announced",), name), int(value)
@@ -289,7 +289,10 @@ def _number(value: Any) -> float | None:  # noqa: ANN401 - SQLite gives what is 
 
 
 def _real(value: float | None) -> float | None:
-    """A number as a column of reals gives it back: minus zero is zero there, not a number NULL."""
+    """A number as SQLite returns it from a REAL column.
+
+    Minus zero becomes zero, and NaN becomes NULL.
+    """
     return None if value is None or value != value else float(value) + 0.0  # noqa: PLR0124
 
 

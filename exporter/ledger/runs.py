@@ -17,26 +17,28 @@ from exporter.interfaces.observations import Observation, Status, Via, known_sta
 from exporter.ledger.workflow import Workflow
 
 CLOCK_SLACK_SECONDS: Final = 2.0
-"""The service gives its clock in whole seconds (the Date header), and answers take a moment."""
+"""Tolerance in seconds: the service gives its clock in whole seconds (the Date header), and answers
+take a moment."""
 
 SAME_CLOCK_SECONDS: Final = 5.0
-"""An end that was seen within this time of its stamp was stamped by the service's own clock, or by
-one that agrees with it."""
+"""Seconds. An end that was seen within this time of its stamp was stamped by the service's own
+clock, or by one that agrees with it."""
 
 STALE_SECONDS: Final = 120.0
-"""A replica of the service may lag behind, but not for longer than this."""
+"""Seconds. A replica of the service may lag behind, but not for longer than this."""
 
 ZONE_SECONDS: Final = 900.0
-"""Zones of time differ by multiples of this."""
+"""Seconds. Time zones differ by multiples of this."""
 
 SLOW_CLOCK_SECONDS: Final = 3600.0
-"""No runner's clock is off by more than this."""
+"""Seconds. No runner's clock is wrong by more than this."""
 
 ENDS_KEPT: Final = 8
-"""How many ends of earlier runs are remembered of a workflow."""
+"""How many ends of earlier runs are stored for a workflow."""
 
 FIRST_STAMP_SECONDS: Final = 30.0
-"""An end may be shown without its stamp at first; a stamp within this time belongs to it."""
+"""Seconds. An end may be shown without its stamp at first; a stamp that arrives within this time
+belongs to it."""
 
 _DIGITS: Final = (0, 1, 2, 3)
 
@@ -44,12 +46,12 @@ _DIGITS: Final = (0, 1, 2, 3)
 def precision_of(stamp: float) -> float:
     """The unit of a stamp's precision, in seconds: 1, 0.1, 0.01, 0.001 or a microsecond.
 
-    A precise stamp that happens to be round is taken for a coarse one: that errs on the side of
-    "the same end", and is rare.
+    A precise stamp that happens to be round is treated as a coarse one. This is rare, and makes
+    "the same end" more likely, which is the safe side.
     """
     for digits in _DIGITS:
         scaled = stamp * 10**digits
-        # A Unix time in a float is good to a quarter of a microsecond.
+        # A Unix time in a float is accurate to a quarter of a microsecond.
         if abs(scaled - round(scaled)) < 5e-7 * 10**digits:
             return float(10.0**-digits)
     return 1e-6
@@ -61,22 +63,25 @@ def is_later(stamp: float, than: float) -> bool:
 
 
 def _coarsest(*stamps: float) -> float:
-    """The coarsest precision of these: spans between them that differ by less are equal."""
+    """The coarsest precision of these stamps.
+
+    Durations between them that differ by less are equal.
+    """
     return max(map(precision_of, stamps))
 
 
 def told_end(workflow: Workflow, via: Via) -> tuple[float | None, int]:
-    """The latest end that this way of asking has shown, and the run it belongs to; 0: none."""
+    """The latest end shown by this source (`via`), and the number of its run; 0: none."""
     if via == "stream":
         return workflow.stream_ended_at, workflow.stream_ended_run
     return workflow.listed_ended_at, workflow.listed_ended_run
 
 
 def is_new_run(workflow: Workflow, seen: Observation, *, listed: bool) -> bool:
-    """Whether this shows that a settled workflow was executed again.
+    """Whether this observation shows that a settled workflow was executed again.
 
-    `listed`: the account's list is read, so nothing need be concluded from a stream that has not
-    shown the last end as well: its clock may be another than that of the list.
+    `listed`: the account's list is read. Then a stream that has not shown the last end proves
+    nothing, because its stamps may come from another clock than those of the list.
     """
     told, told_run = told_end(workflow, seen.via)
     this_way = told is not None and told_run == workflow.run
@@ -95,12 +100,13 @@ def _has_ended_again(
 ) -> bool:
     start = seen.started_at
     if _is_restated(workflow, seen, end) or _is_on_record(workflow, end):
-        return False  # an edit, or from a replica that lags
+        return False  # an edit, or an answer of a lagging replica
     if start is not None and is_later(start, end):
-        # Cancelled before it started, and the start came afterwards: it proves nothing.
+        # It was cancelled before it started, and the start stamp came afterwards: such a start
+        # proves nothing.
         start, seen = None, replace(seen, started_at=None)
     if workflow.status is Status.INVALID and _is_unstamped(workflow):
-        # What is invalid never starts, and nothing else becomes of it.
+        # An invalid run never starts, and never gets another status.
         return known_status(seen.status) is not Status.INVALID and not _was_written_before_end(
             workflow, seen
         )
@@ -111,7 +117,7 @@ def _has_ended_again(
             and _ran_on_slower_clock(workflow, seen, (start, end), told)
         )
     if this_way and told is not None and start is not None:
-        # Both stamps are new ones: a run on another runner, be its clock fast or not.
+        # Both stamps are new: this is a run on another runner, whether its clock is fast or not.
         return _starts_after(workflow, start, told) or _ran_on_slower_clock(
             workflow, seen, (start, end), told
         )
@@ -121,13 +127,13 @@ def _has_ended_again(
 
 
 def _is_unstamped(workflow: Workflow) -> bool:
-    """Whether nobody has told a stamp of the end on record."""
+    """Whether no source has shown a stamp of the recorded end."""
     told = (told_end(workflow, "stream"), told_end(workflow, "listing"))
     return not any(end is not None and run == workflow.run for end, run in told)
 
 
 def _was_written_before_end(workflow: Workflow, seen: Observation) -> bool:
-    """Whether a row was written by the time the run on record was seen to be over."""
+    """Whether a row was written before or when the recorded run was seen to have ended."""
     updated, settled = seen.updated_at, workflow.settled_at
     if updated is None or settled is None:
         return False
@@ -135,24 +141,25 @@ def _was_written_before_end(workflow: Workflow, seen: Observation) -> bool:
 
 
 def _has_become_invalid(workflow: Workflow, seen: Observation) -> bool:
-    """Whether an end without a stamp is that of a run that was found invalid, which has none.
+    """Whether an end without a stamp belongs to a new run that was found invalid.
 
-    The end on record has one, and the row is plainly newer, as that of what is open again. Else it
-    is the same end, before its stamp is known.
+    It does if the recorded end has a stamp and the row is clearly newer. Otherwise it is the same
+    end, shown before its stamp is known.
     """
     is_stamped = not _is_unstamped(workflow)
     has_become = known_status(seen.status) is Status.INVALID is not workflow.status
     if not (has_become and is_stamped) or seen.via == "stream":
         return False
-    # Where no run came before and nobody told the time, it can only be one after it.
+    # If there was no earlier run and the time of the recorded end is unknown, this can only be a
+    # later run.
     is_first = workflow.run == 1 and workflow.settled_at is None
     return is_first or _is_newer_than_end(workflow, seen)
 
 
 def _is_restated(workflow: Workflow, seen: Observation, end: float) -> bool:
-    """Whether the end has only moved along with the creation, as when a zone is put right.
+    """Whether the end only moved together with the creation time, as when a time zone is corrected.
 
-    No new run changes when a workflow was created.
+    A new run does not change the creation time of a workflow.
     """
     before, now, ended = workflow.created_at, seen.created_at, workflow.ended_at
     if before is None or now is None or ended is None or not is_later(now, before):
@@ -163,12 +170,12 @@ def _is_restated(workflow: Workflow, seen: Observation, end: float) -> bool:
 def _ran_on_slower_clock(
     workflow: Workflow, seen: Observation, run: tuple[float | None, float], told: float
 ) -> bool:
-    """Whether a row shows a new run by the clock of a runner that is behind the one before.
+    """Whether a row shows a new run on a runner whose clock is behind that of the earlier runner.
 
-    Its end is another than any on record, and so is its start: an edit changes neither, and who
-    puts one of them right leaves the other. A zone or a clock that is put right moves both by the
-    same, and to no time after the run on record was seen to be over. A row that was written before
-    the end on record was seen is that of a run before it.
+    Both its end and its start differ from all recorded ones. An edit changes neither of them, and a
+    correction of one leaves the other. A corrected time zone or clock moves both by the same
+    amount, and never beyond the time at which the recorded run was seen to have ended. A row that
+    was written before the recorded end was seen belongs to an earlier run.
     """
     (start, end), started = run, workflow.started_at
     updated, settled = seen.updated_at, workflow.settled_at
@@ -177,28 +184,29 @@ def _ran_on_slower_clock(
         return False
     wall = seen.service_wall
     if updated is None and wall is not None and settled and wall <= settled + STALE_SECONDS:
-        return False  # it may be from a replica that lags, and of a run that nobody saw
+        return False  # it may come from a lagging replica, and belong to a run that we never saw
     has_ended_since = settled is not None and end > settled + CLOCK_SLACK_SECONDS
     shift, unit = told - end, _coarsest(end, told)
     by_zones = abs(shift - round(shift / ZONE_SECONDS) * ZONE_SECONDS) <= unit
     if start is None or started is None:
-        # One of them started and the other did not. A later answer may bring the missing stamp.
+        # One of the two runs has a start and the other has none. A later answer may bring the
+        # missing stamp.
         return (is_dated and start is not started) or (has_ended_since and not by_zones)
     if not is_later(start, started) and not is_later(started, start):
         return False
     unit = max(unit, _coarsest(start, started))
     if abs((started - start) - shift) > unit:
         return True
-    # To the second, many a run is as long as the one before.
+    # In whole seconds, many runs are as long as the one before.
     return (unit >= 1.0 or has_ended_since) and not by_zones
 
 
 def _lies_in_the_future(
     workflow: Workflow, seen: Observation, end: float, told: float | None
 ) -> bool:
-    """Whether an end is by another clock than what it would be compared with.
+    """Whether an end was stamped by another clock than the stamp it would be compared with.
 
-    Nothing ends later than now. A clock that stamped the end on record may be fast, though.
+    Nothing ends later than now. But the clock that stamped the recorded end may be fast.
     """
     if seen.service_wall is None:
         return False
@@ -206,13 +214,14 @@ def _lies_in_the_future(
     if told is not None and workflow.settled_at is not None:
         lead = told - workflow.settled_at
         if lead > CLOCK_SLACK_SECONDS:
-            # By less than it really is: the end was seen a while after it.
+            # This is less than the real difference, because the end was seen some time after it
+            # happened.
             ahead = lead + STALE_SECONDS
     return end > seen.service_wall + ahead
 
 
 def _has_ended_since(workflow: Workflow, seen: Observation, end: float) -> bool:
-    """Whether an end is new, if this way of asking never showed the end of the last run."""
+    """Whether an end is new, if this source never showed the end of the last run."""
     start, settled_at = seen.started_at, workflow.settled_at
     other = _told_the_other_way(workflow, seen.via)
     if other is None:
@@ -220,7 +229,8 @@ def _has_ended_since(workflow: Workflow, seen: Observation, end: float) -> bool:
     if not is_later(end, other) or _is_by_another_clock(workflow, seen, end, other):
         return False
     if settled_at is not None and end > settled_at + CLOCK_SLACK_SECONDS:
-        # It ended after we saw it over. With its old start, the stamp was only put right.
+        # This end is later than when we saw the run as ended. If the start is the old one, only the
+        # stamp was corrected.
         return start is None or _starts_after(workflow, start, None)
     if settled_at is None:
         return start is None or _starts_after(workflow, start, other)
@@ -229,10 +239,10 @@ def _has_ended_since(workflow: Workflow, seen: Observation, end: float) -> bool:
 
 
 def _is_by_another_clock(workflow: Workflow, seen: Observation, end: float, other: float) -> bool:
-    """Whether this tells the run on record, by a clock that is ahead of that of the other way.
+    """Whether this is the recorded run, stamped by a clock ahead of that of the other source.
 
-    The run is as long: both stamps moved together, by no more than a clock is off. Where the row
-    tells when it was written, that was by the time we saw the end.
+    The run is equally long: both stamps moved together, by no more than a clock may be wrong. If
+    the row says when it was written, that was not after we saw the end.
     """
     settled, updated = workflow.settled_at, seen.updated_at
     start, started = seen.started_at, workflow.started_at
@@ -244,7 +254,7 @@ def _is_by_another_clock(workflow: Workflow, seen: Observation, end: float, othe
 
 
 def _is_past_unstamped_end(workflow: Workflow, start: float | None, end: float) -> bool:
-    """The recorded end has no stamp. The first stamp that comes most likely belongs to it."""
+    """Whether a stamp belongs to a later run, when the recorded end has no stamp yet."""
     settled_at = workflow.settled_at
     if settled_at is None:
         return start is not None and _starts_after(workflow, start, workflow.ended_at)
@@ -254,32 +264,32 @@ def _is_past_unstamped_end(workflow: Workflow, start: float | None, end: float) 
 
 
 def _is_open_again(workflow: Workflow, seen: Observation, told: float | None) -> bool:
-    """Whether an open status is plainly newer than the end, and not that of a stale replica."""
+    """Whether an open status is clearly newer than the end, and not from a stale replica."""
     over_by = told
     if over_by is None:
         over_by = workflow.ended_at if workflow.settled_at is None else workflow.settled_at
     if seen.started_at is not None and _starts_after(workflow, seen.started_at, over_by):
         return True
     if known_status(seen.status) is None or seen.via == "stream":
-        # A word that nobody knows may be what the service calls an old end; and a stream tells
-        # nothing of when its snapshot is from.
+        # An unknown status may be the service's word for an old end, and a stream does not say when
+        # its snapshot was written.
         return False
     return _is_newer_than_end(workflow, seen)
 
 
 def _is_newer_than_end(workflow: Workflow, seen: Observation) -> bool:
-    """Whether a row was written after the end on record was seen, and not by a stale replica."""
+    """Whether a row was written after the recorded end was seen, and not by a stale replica."""
     settled_at, since = workflow.settled_at, workflow.last_seen
     if settled_at is not None and seen.updated_at is not None:
         return seen.updated_at > settled_at + CLOCK_SLACK_SECONDS
     if settled_at is not None and seen.service_wall is not None:
         return seen.service_wall - settled_at > STALE_SECONDS
-    # By our own clock, which never steps: since we saw the end, or since a restart.
+    # This is measured with our monotonic clock: from when we saw the end, or from a restart.
     return since is not None and seen.at.monotonic - since.monotonic > STALE_SECONDS
 
 
 def is_about_earlier_run(workflow: Workflow, seen: Observation) -> bool:
-    """Whether an end is that of a run before the one that is open now, as a replica may tell."""
+    """Whether an end belongs to a run before the open one, as a lagging replica may show."""
     if workflow.run == 1 or not seen.is_over:
         return False
     end, settled_at = seen.completed_at, workflow.settled_at
@@ -291,16 +301,17 @@ def is_about_earlier_run(workflow: Workflow, seen: Observation) -> bool:
         return False
     told, told_run = told_end(workflow, seen.via)
     if told is not None and told_run == workflow.run - 1:
-        # That of a run before, or by a runner whose clock is behind: its start may tell, or time.
+        # It is the end of an earlier run, or was stamped by a runner whose clock is behind. The
+        # start may show which, or a later answer.
         return end < told and not _is_start_of(workflow, seen)
     over_by = workflow.ended_at if settled_at is None else settled_at
     return over_by is not None and end <= over_by + CLOCK_SLACK_SECONDS
 
 
 def may_be_about_earlier_run(workflow: Workflow, seen: Observation) -> bool:
-    """Whether an end without any time may be that of a run before the one that is open now.
+    """Whether an end without any stamp may belong to a run before the open one.
 
-    What was invalid has no stamps, and a stream never tells when its snapshot was written.
+    An invalid run has no stamps, and a stream never shows when its snapshot was written.
     """
     if workflow.run == 1 or not seen.is_over or seen.completed_at is not None:
         return False
@@ -309,7 +320,7 @@ def may_be_about_earlier_run(workflow: Workflow, seen: Observation) -> bool:
 
 
 def is_earlier_end(workflow: Workflow, seen: Observation) -> bool:
-    """Whether this is the very end of the run before the one that is open now."""
+    """Whether this is exactly the end of the run before the open one."""
     end = seen.completed_at
     if end is None or not seen.is_over:
         return False
@@ -324,7 +335,7 @@ def _is_same(stamp: float, other: float) -> bool:
 
 
 def note_end(workflow: Workflow, seen: Observation) -> Workflow:
-    """Remember the end as this way of asking shows it, unless it belongs to another run."""
+    """Record the end as this source shows it, unless it belongs to another run."""
     end = seen.completed_at
     told, told_run = told_end(workflow, seen.via)
     if end is None or not seen.is_over or _is_on_record(workflow, end):
@@ -341,9 +352,9 @@ def note_end(workflow: Workflow, seen: Observation) -> Workflow:
 
 
 def note_settled(workflow: Workflow, seen: Observation) -> Workflow:
-    """Remember by when the run was over, if the answers that showed its end had no time themselves.
+    """Record by when the run had ended, if the answers that showed its end gave no time.
 
-    A row with that very end was written by then.
+    A row with exactly that end was written by then.
     """
     told, run = told_end(workflow, seen.via)
     if workflow.settled_at is not None or seen.completed_at is None or not seen.is_over:
@@ -357,7 +368,7 @@ def note_settled(workflow: Workflow, seen: Observation) -> Workflow:
 
 
 def ends_with_those_of_this_run(workflow: Workflow) -> tuple[float, ...]:
-    """The ends to remember when the run on record becomes an earlier one."""
+    """The ends to store when the recorded run becomes an earlier one."""
     told = (told_end(workflow, "stream"), told_end(workflow, "listing"))
     of_this_run = [end for end, run in told if end is not None and run == workflow.run]
     return tuple(dict.fromkeys((*workflow.earlier_ends, *of_this_run)))[-ENDS_KEPT:]
@@ -373,7 +384,7 @@ def _is_start_of(workflow: Workflow, seen: Observation) -> bool:
 
 
 def settled_by(workflow: Workflow, via: Via, end: float | None) -> Workflow:
-    """Remember that this way of asking has shown this end of the recorded run."""
+    """Record that this source has shown this end of the recorded run."""
     if end is None:
         return workflow
     if via == "stream":
@@ -384,9 +395,9 @@ def settled_by(workflow: Workflow, via: Via, end: float | None) -> Workflow:
 def _is_of_other_run(workflow: Workflow, seen: Observation, end: float, other: float) -> bool:
     settled_at = workflow.settled_at
     if seen.via == "stream" and settled_at is not None and end > settled_at + CLOCK_SLACK_SECONDS:
-        return True  # of a new run, which the list is about to tell
+        return True  # it belongs to a new run, which the list will soon show
     if workflow.started_at is not None and seen.started_at is not None:
-        # With another start it is no better stamp of the same end.
+        # If the start differs, this is not a better stamp of the same end.
         return not _is_same(workflow.started_at, seen.started_at)
     return is_later(other, end) and (
         settled_at is None or abs(settled_at - other) <= SAME_CLOCK_SECONDS

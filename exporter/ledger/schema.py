@@ -138,18 +138,18 @@ MIGRATIONS: Final = (
     ALTER TABLE workflows ADD COLUMN earlier_ends TEXT;  -- JSON list: ends of the runs before
     """,
 )
-"""The schema, step by step: `PRAGMA user_version` says how many were taken. Never edit one that
-was released; add another. So for each word that is stored: see `exporter.ledger.words`."""
+"""The steps of the schema. `PRAGMA user_version` says how many were applied. Never edit a released
+step; add another one. A new stored word needs a new step too: see `exporter.ledger.words`."""
 
 SEALED_FROM: Final = 2
-"""The step that brought the checksums. A later one that adds a column to a table below must let it
-be NULL, and say so in `exporter.ledger.seal`."""
+"""The step that added the checksums. A later step that adds a column to one of the tables below
+must allow NULL in it, and must be noted in `exporter.ledger.seal`."""
 
 UNSETTLED: Final = (
     "(phase = 'open' OR cause_owed_since IS NOT NULL OR duration_owed_since IS NOT NULL "
     "OR held IS NOT NULL)"
 )
-"""The rows that are held in memory, as the index of the same name has them."""
+"""The condition for rows that are held in memory; the index of the same name uses it too."""
 
 INDEXES: Final = ("unsettled", "created", "ended")
 
@@ -160,23 +160,23 @@ class Table:
 
     name: str
     key: tuple[str, ...]
-    """The first of the columns."""
+    """The columns of the key, which are the first ones."""
     columns: tuple[str, ...]
 
     @property
     def listed(self) -> str:
-        """Its columns, the checksum last."""
+        """The names of its columns, with the checksum last."""
         return ", ".join((*self.columns, "checksum"))
 
     @property
     def is_key(self) -> str:
-        """The condition for the row of one key."""
+        """The SQL condition that selects the row with one key."""
         return " AND ".join(f"{column} = ?" for column in self.key)
 
     @property
     def kept(self) -> str:
-        """The statement that writes a row and its checksum, over any with the same key."""
-        # Nothing but this row is ever touched, whatever an index may say.
+        """The statement that writes a row and its checksum; it replaces an existing row."""
+        # Only this row is ever changed, even if an index is damaged.
         written = (*self.columns[len(self.key) :], "checksum")
         return (
             f"INSERT INTO {self.name} ({self.listed}) "  # noqa: S608 - constants
@@ -187,7 +187,7 @@ class Table:
 
 
 _MARKS: Final = {"watermark": "frontier"}
-"""Columns with another name than the field of the marks."""
+"""Columns whose name differs from that of the field in the marks."""
 
 ACCOUNTS: Final = Table(
     "accounts",
@@ -213,10 +213,10 @@ TABLES: Final = (ACCOUNTS, WORKFLOWS, COUNTERS, HISTOGRAMS, MARKS, BASELINES)
 
 
 def intact(table: Table, found: Row) -> Row:
-    """A row without its checksum, which stands last.
+    """Check a row, and return it without its checksum, the last value.
 
     Raises:
-        ValueError: it is not what was written.
+        ValueError: the row is damaged.
     """
     row = found[:-1]
     if checksum(table.name, row) != found[-1]:
@@ -228,10 +228,10 @@ def intact(table: Table, found: Row) -> Row:
 
 
 def read_seal(database: sqlite3.Connection) -> Seal:
-    """What the ledger says of itself.
+    """Read the ledger's seal.
 
     Raises:
-        ValueError, TypeError, LookupError: it is damaged, or not there.
+        ValueError, TypeError, LookupError: it is damaged or missing.
         sqlite3.Error: it cannot be read.
     """
     rows = database.execute("SELECT part, content, checksum FROM seal ORDER BY part").fetchall()
@@ -240,7 +240,7 @@ def read_seal(database: sqlite3.Connection) -> Seal:
 
 
 def write_seal(database: sqlite3.Connection, seal: Seal, before: Seal | None = None) -> None:
-    """Keep it in place of the one before, within the transaction that it seals."""
+    """Replace the previous seal, within the transaction that it seals."""
     content, words = seal.parts()
     parts = [(1, content)] if before and before.words == seal.words else [(1, content), (2, words)]
     database.executemany(
@@ -250,7 +250,7 @@ def write_seal(database: sqlite3.Connection, seal: Seal, before: Seal | None = N
 
 
 def schema_checksum(database: sqlite3.Connection) -> int:
-    """The checksum of the text of the schema: damage to it need not be an error of SQLite's."""
+    """The checksum of the schema's text, because SQLite does not detect all damage to it."""
     names = ("seal", "history", *(table.name for table in TABLES), *INDEXES)
     rows = database.execute(
         "SELECT name, type, tbl_name, sql FROM sqlite_schema "  # noqa: S608 - constants
@@ -264,11 +264,11 @@ def schema_checksum(database: sqlite3.Connection) -> int:
 
 
 def migrate(database: sqlite3.Connection, taken: int, steps: tuple[str, ...]) -> None:
-    """Take the steps that were not taken yet, all of them or none.
+    """Apply the missing steps of the schema, all of them or none.
 
     Raises:
-        DamagedError: what is there is not what the steps before have made.
-        sqlite3.Error: a step cannot be taken.
+        DamagedError: the existing tables are not those that the earlier steps create.
+        sqlite3.Error: a step cannot be applied.
     """
     if not _holds(database, steps[:taken]):
         raise DamagedError(f"it does not hold the tables of schema {taken}")
@@ -291,7 +291,7 @@ def migrate(database: sqlite3.Connection, taken: int, steps: tuple[str, ...]) ->
 
 
 def _holds(database: sqlite3.Connection, steps: tuple[str, ...]) -> bool:
-    """Whether it has the tables, columns and indexes that these steps make; after none, nothing."""
+    """Whether it has exactly the tables, columns and indexes that these steps create."""
     model = sqlite3.connect(":memory:", isolation_level=None)
     try:
         model.executescript(";".join(steps))
@@ -315,7 +315,7 @@ def _shape(database: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
 def _seal_rows(
     database: sqlite3.Connection, known: frozenset[str]
 ) -> tuple[dict[str, Digest], set[str]]:
-    """Give every row of an older ledger its checksum; one that nobody wrote gets none."""
+    """Give every row of an older ledger its checksum; a damaged row gets none."""
     words: set[str] = set()
     digests = {
         table.name: digest_of(
@@ -335,7 +335,7 @@ _AT_ONCE: Final = 5_000
 
 
 def _all_rows(database: sqlite3.Connection, table: Table) -> Iterator[Row]:
-    """All rows, by their key, while they are being changed."""
+    """All rows, in the order of their keys, while they are being changed."""
     columns, key = ", ".join(table.columns), ", ".join(table.key)
     order = f"ORDER BY {key} LIMIT {_AT_ONCE}"
     condition, after = "", ()
@@ -359,7 +359,7 @@ def _seal_row(
         found = _words(table, row)
     except (UnknownWordError, *UNREADABLE):
         found = None
-    # Left without one, it is found damaged when it is read.
+    # A row without a checksum is reported as damaged when it is read.
     if found is not None and found <= known:
         words.update(found)
         database.execute(
@@ -370,7 +370,7 @@ def _seal_row(
 
 
 def _words(table: Table, row: Row) -> frozenset[str]:
-    """The words of a row; fails where a row of an older version cannot have these values."""
+    """The words of a row; fails if a row of an older version cannot have these values."""
     if table is WORKFLOWS:
         workflow = workflow_of("", row, 0.0)
         return words_of_workflow(workflow.source, workflow.phase, workflow.status) | words_of_held(

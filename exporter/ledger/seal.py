@@ -13,7 +13,8 @@ from hashlib import blake2b
 from typing import Final
 
 Value = str | bytes | int | float | None
-"""What SQLite keeps. A truth value is an integer there, so it must be one for the checksum."""
+"""A value that SQLite stores. It stores a boolean as an integer, so the checksum needs an integer
+too."""
 
 _TURNS_AT: Final = 2**64
 
@@ -21,13 +22,13 @@ _json: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 _FIRST_COLUMNS: Final = {"workflows": 24}
-"""How many columns a table had when rows got their checksums, where more came later. While those
-at the end hold nothing, a row has the checksum that it had without them: so a step that adds some
-need not touch a million rows."""
+"""For tables that got more columns later: how many columns they had when checksums were added.
+While the later columns are NULL, a row's checksum is the same as without them, so a step that adds
+columns need not change a million rows."""
 
 
 def checksum(table: str, row: Sequence[Value]) -> int:
-    """64 bits, with a sign as SQLite has it, of the values of a row of this table."""
+    """The checksum of a row of this table: 64 bits, as a signed integer for SQLite."""
     first = _FIRST_COLUMNS.get(table, len(row))
     while len(row) > first and row[-1] is None:
         row = row[:-1]
@@ -38,19 +39,19 @@ def checksum(table: str, row: Sequence[Value]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """What a set of rows comes to, in whatever order."""
+    """The combined checksum of a set of rows; their order does not matter."""
 
     rows: int = 0
     total: int = 0
-    """The sum of their checksums, modulo 2 to the 64."""
+    """The sum of the rows' checksums, modulo 2 to the power of 64."""
 
     def plus(self, checksum: int, rows: int = 1) -> "Digest":
-        """With one more row, or with -1 one less."""
+        """The digest with one row more, or with one row less if `rows` is -1."""
         return Digest(self.rows + rows, (self.total + rows * checksum) % _TURNS_AT)
 
 
 def digest_of(checksums: Iterable[int]) -> Digest:
-    """What rows of these checksums come to."""
+    """The digest of rows with these checksums."""
     digest = Digest()
     for one in checksums:
         digest = digest.plus(one)
@@ -59,33 +60,36 @@ def digest_of(checksums: Iterable[int]) -> Digest:
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """What the ledger says of itself as a whole."""
+    """The seal of a ledger: its id, its version and the digests of its tables."""
 
     ledger: str
-    """Tells this ledger from all others; 32 hexadecimal digits."""
+    """The id of this ledger; 32 hexadecimal digits."""
     step: int
-    """The step of the schema, as `PRAGMA user_version` has it."""
+    """The step of the schema, the same as `PRAGMA user_version`."""
     schema: int
     """The checksum of the text of the schema."""
     commits: int = 0
-    """How many transactions it has taken."""
+    """How many transactions the ledger has taken."""
     digests: Mapping[str, Digest] = field(default_factory=dict)
-    """By table, and of `unsettled` workflows once more by themselves."""
+    """The digest of each table, and a separate one of `unsettled` workflows."""
     words: frozenset[str] = frozenset()
     """Every word that any of its rows may hold."""
 
     def parts(self) -> tuple[str, str]:
-        """As it is kept: what changes with each transaction, and the words, which hardly do."""
+        """The stored form, in two parts.
+
+        The first part changes with each transaction. The second part, the words, rarely changes.
+        """
         digests = {name: [digest.rows, digest.total] for name, digest in self.digests.items()}
         content = [self.ledger, self.step, self.schema, self.commits, digests]
         return _json(content), _json(sorted(self.words))
 
     @classmethod
     def parse(cls, content: str, words: str) -> "Seal":
-        """From what was kept.
+        """A seal from its stored form.
 
         Raises:
-            ValueError, TypeError, LookupError: it is none.
+            ValueError, TypeError, LookupError: it is not a seal.
         """
         ledger, step, schema, commits, digests = json.loads(content)
         return cls(
@@ -100,12 +104,12 @@ class Seal:
         )
 
     def digest(self, name: str) -> Digest:
-        """That of one table."""
+        """The digest of one table."""
         return self.digests.get(name, Digest())
 
 
 class Draft:
-    """The next seal, while a transaction goes on."""
+    """Collects the changes for the next seal during a transaction."""
 
     def __init__(self, seal: Seal) -> None:
         self._seal = seal
@@ -113,11 +117,14 @@ class Draft:
         self._totals: dict[str, int] = {}
         self._words: set[str] = set()
         self.changes: list[tuple[tuple[int, bytes], int | None, int | None]] = []
-        """The workflows that were written, as account and id with the checksums that their rows
-        had before and have now; None: there was none, or there is none now."""
+        """The workflows that were written: account and id, and the checksums of the row before and
+        now. None: there was no row before, or there is none now."""
 
     def change(self, name: str, before: int | None, after: int | None) -> None:
-        """A row has another checksum now; None: there was none, or there is none now."""
+        """Note that a row's checksum changed.
+
+        None: there was no row before, or there is none now.
+        """
         rows, total = self._rows.get(name, 0), self._totals.get(name, 0)
         if before is not None:
             rows, total = rows - 1, total - before
@@ -126,11 +133,11 @@ class Draft:
         self._rows[name], self._totals[name] = rows, total
 
     def use(self, words: Iterable[str]) -> None:
-        """Rows hold these words now."""
+        """Note that rows hold these words now."""
         self._words.update(words)
 
     def sealed(self) -> Seal:
-        """The seal that is to be kept with what was written; the same where nothing was."""
+        """The seal to store with what was written; unchanged if nothing was written."""
         if not self._rows:
             return self._seal
         digests = dict(self._seal.digests)

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """That a replica holds an account, as the database has it."""
+    """The lease of an account, as recorded in the database."""
 
     account: str
     holder: str
     epoch: int
-    """Rises with each other holder."""
+    """A number that rises with each change of holder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +35,22 @@ class ReplicasReading:
     """What a replica knows of itself and of the others."""
 
     replicas: int = 0
-    """Seen alive; 0 while the database is away."""
+    """How many replicas are alive; 0 while the database is unreachable."""
     accounts: frozenset[str] = frozenset()
-    """All that are configured."""
+    """All configured accounts."""
     held: frozenset[str] = frozenset()
-    """Those that this one holds."""
+    """The accounts that this replica holds."""
     epochs: dict[str, int] = field(default_factory=dict)
-    """By account, how many holders there were."""
+    """By account: the number of its current lease."""
     holders: dict[str, str] = field(default_factory=dict)
-    """By account, which other replica holds it; absent where none is known to."""
+    """By account: the other replica that holds it; absent if none is known."""
     is_failing: bool = False
     """Whether the database could not be reached when it was last asked."""
     regressions: int = 0
-    """Commits that the database had acknowledged to this one, and lost."""
+    """How many commits the database acknowledged to this replica and then lost."""
 
     def holder_of(self, account: str) -> str:
-        """Which other replica holds it; empty where none is known to."""
+        """Which other replica holds the account; empty if none is known."""
         return self.holders.get(account, "")
 
 
@@ -58,14 +58,15 @@ class SharedStore(Store, Protocol):
     """Keeps the accounts that this replica holds."""
 
     def adopt(self, lease: Lease, most_open: int = DEFAULT_MOST_OPEN) -> RestoredState:
-        """Everything that is kept of an account that is held from now on. Raises StoreError."""
+        """Read everything stored of an account that is held from now on. Raises StoreError."""
 
     def release(self, account: str) -> None:
-        """Write nothing of it any more."""
+        """Stop writing this account."""
 
 
 Hold = Callable[[Collection[Lease], Collection[str]], Collection[str]]
-"""Begins to count some accounts, and ends to count others; gives those that were begun."""
+"""Begins to count the first accounts, and stops counting the second; returns those that it could
+begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +76,9 @@ class Shared:
     store: SharedStore
     replica: "Replica"
     permits: Callable[[str, Limit], SharedWindow]
-    """The places of a service address, as asked from the egress address of this process."""
+    """Gives the request slots of a service address, for the egress address of this process."""
     exchange: "Exchange"
-    """Where workflows are lent to replicas on other addresses."""
+    """Through which workflows are lent to replicas at other addresses."""
 
     def reading(self) -> ReplicasReading:
         """What this replica knows of itself and of the others."""
@@ -85,7 +86,7 @@ class Shared:
 
 
 def driver_is_missing(error: ImportError) -> str:
-    """What to say where what speaks to the database cannot be imported."""
+    """The message if the database driver cannot be imported."""
     return (
         "a ledger in PostgreSQL needs psycopg: pip install 'comfycontrol-exporter[postgres]' "
         f"({error.name} cannot be imported)"
@@ -99,14 +100,14 @@ def join(
     hold: Hold,
     egress: str = "",
 ) -> Shared:
-    """Open the ledger in a PostgreSQL, and be one of its replicas. Nothing is held yet.
+    """Open the ledger in a PostgreSQL database as one of its replicas. No account is held yet.
 
     Args:
         dsn_file: file with the connection string.
-        accounts: those that are configured now.
+        accounts: the accounts that are configured now.
         now: both clocks.
-        hold: begins and ends to count accounts.
-        egress: the address from which this process asks, as the configuration names it.
+        hold: called to begin and to stop counting accounts.
+        egress: the address from which this process sends requests, as configured.
 
     Raises:
         OpenLedgerError: the database cannot be used. The text is one line for a person.

@@ -22,16 +22,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OTHER: Final = "other"
-"""The value of whatever comes after a slice has as many values as it may have."""
+"""The value for everything beyond the maximum number of values of a slice."""
 
 Cap = Callable[["SliceRule", str], str]
-"""Gives a value, or `other` where the account has too many of them."""
+"""Returns a value, or `other` if the account has too many values."""
 
 Slices = tuple[tuple[str, str | None], ...]
-"""What was decided of a workflow: label and value, ordered by label. None: nothing matched."""
+"""The decided slices of a workflow: label and value, ordered by label. Value None: nothing
+matched."""
 
 SliceLabels = tuple[str, ...]
-"""The slices of a total: `label=value`, ordered, of those alone that matched."""
+"""The slices of a total: `label=value`, ordered; only those that matched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +42,26 @@ class SliceRule:
     label: str
     origin: Literal["tag", "name"]
     pattern: re2._Regexp
-    """With one group."""
+    """A regular expression with one group."""
     values: int
     """How many distinct values an account may have; `default` and `other` come on top."""
     default: str
-    """What is shown where nothing matched."""
+    """The value that is shown if nothing matched."""
 
     @property
     def terms(self) -> tuple[str, str, str, int, str]:
-        """All that is configured of it, to be compared: compiled expressions differ."""
+        """All its settings, for comparisons: compiled expressions are never equal."""
         return self.label, self.origin, str(self.pattern.pattern), self.values, self.default
 
     def is_told_by(self, traits: Traits) -> bool:
-        """Whether these hold what it is derived from."""
+        """Whether these traits contain what the slice is derived from."""
         return (traits.tags if self.origin == "tag" else traits.name) is not None
 
     def value_of(self, traits: Traits) -> str | None:
-        """What the first text that matches gives; None: none does, or it gives nothing."""
+        """The value from the first text that matches.
+
+        None: no text matches, or the value is empty.
+        """
         texts = traits.tags if self.origin == "tag" else (traits.name,)
         for text in filter(None, texts or ()):
             found = self.pattern.search(text)
@@ -69,12 +73,12 @@ class SliceRule:
 def tell_changes(
     labels: Collection[str], before: Sequence[SliceRule], now: Sequence[SliceRule]
 ) -> None:
-    """Say in the log how the slices differ from those before; nothing where they do not.
+    """Log how the slices differ from those before; log nothing if they do not differ.
 
     Args:
-        labels: of the slices before.
-        before: as they were configured, where that is known.
-        now: as they are configured.
+        labels: the labels of the slices before.
+        before: how they were configured, if that is known.
+        now: how they are configured now.
     """
     known = {rule.label: rule.terms for rule in before}
     told = {
@@ -103,13 +107,13 @@ def decide(
     rules: Sequence[SliceRule],
     capped: Cap,
 ) -> Slices:
-    """What was decided, and what is from now on. What was decided once stays.
+    """Decide the slices of a workflow. A slice that was decided once stays the same.
 
     Args:
-        slices: what was decided before.
-        traits: of the workflow; None: nobody knows them, and nobody will.
-        rules: as they are configured.
-        capped: gives a value, or `other` where the account has too many of them.
+        slices: the slices that were decided before.
+        traits: the name and tags of the workflow; None: they are unknown and will stay so.
+        rules: how they are configured now.
+        capped: returns a value, or `other` if the account has too many values.
     """
     decided = dict(slices)
     for rule in rules:
@@ -120,7 +124,7 @@ def decide(
 
 
 def matched(slices: Slices) -> dict[str, str]:
-    """The values by label, of those alone that matched."""
+    """The values by label; only of slices that matched."""
     return {label: value for label, value in slices if value is not None}
 
 
@@ -137,7 +141,7 @@ def values_of(labels: Sequence[str]) -> Mapping[str, str]:
 def shown(slices: Mapping[str, str | None], rules: Sequence[SliceRule]) -> dict[str, str]:
     """The slices that are configured now, by label, in their order.
 
-    Whatever nothing was decided about, or matched nothing, has the default. What was decided about
-    labels that are configured no more is left out.
+    A slice that was not decided, or that matched nothing, has the default. Labels that are no
+    longer configured are left out.
     """
     return {rule.label: slices.get(rule.label) or rule.default for rule in rules}

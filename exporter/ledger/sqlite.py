@@ -34,13 +34,13 @@ from exporter.ledger.workflow import Workflow
 log = logging.getLogger(__name__)
 
 FORGET_AT_ONCE: Final = 2_000
-"""Old rows dropped in one transaction: others wait for it."""
+"""How many old rows one transaction deletes at most: others wait for it."""
 
 
 class SqliteStore:
     """Keeps the ledger in a folder.
 
-    `LedgerFile` says what becomes of one that is damaged, gone, or on a disk that fails.
+    `LedgerFile` explains what happens if the file is damaged or missing, or if the disk fails.
 
     Args:
         folder: made if it is not there.
@@ -53,27 +53,27 @@ class SqliteStore:
     """
 
     def __init__(self, folder: Path, now: Callable[[], Moment]) -> None:
-        # What comes back from the disk was last seen before anything that is seen from now on.
+        # Loaded workflows count as last seen at this moment, before any new observation.
         self._began = now().monotonic
-        # Their numbers. A number from a transaction that was rolled back does not exist.
+        # The accounts' numbers. A number from a transaction that was rolled back is not valid.
         self._accounts: dict[str, int] = {}
         self._file = LedgerFile(folder, now, on_undone=self._accounts.clear)
         self._walk = Walk()
 
     @property
     def path(self) -> Path:
-        """The whole path of the file."""
+        """The full path of the file."""
         return self._file.path.absolute()
 
     @property
     def is_new(self) -> bool:
-        """Whether the file was begun by this process: counters begin at 0."""
+        """Whether this process created the file: then counters begin at 0."""
         return self._file.is_new
 
     # Reading ----------------------------------------------------------------------------------
 
     def load(self, most_open: Callable[[str], int] = lambda _: DEFAULT_MOST_OPEN) -> RestoredState:
-        """Everything but the settled workflows. Begins again when the file is damaged.
+        """Read everything except settled workflows. If the file is damaged, start over.
 
         Raises:
             OpenLedgerError: the file cannot be read, or a newer version of the exporter wrote
@@ -96,7 +96,7 @@ class SqliteStore:
         if damage:
             with suppress(StoreLostError):
                 self._file.lose("; ".join(damage))
-            # Which workflows were closed is not known any more.
+            # It is no longer known which workflows were closed.
             return replace(found.kept, closed=0, latest_ends={}, lost=True)
         if contradiction is not None:
             log.error(
@@ -109,7 +109,7 @@ class SqliteStore:
         )
 
     def everything(self) -> Iterator[Workflow]:
-        """All workflows, the settled ones among them, a few thousand rows at a time.
+        """All workflows, including settled ones, read a few thousand rows at a time.
 
         Raises:
             StoreError: the file cannot be read, or a row in it is damaged.
@@ -118,10 +118,11 @@ class SqliteStore:
             yield from every_workflow(database, self._began)
 
     def find_closed(self, key: WorkflowKey) -> Workflow | None:
-        """A workflow that is settled or dropped, or that the start has left on disk."""
+        """A workflow that is settled or dropped, or that was not loaded at the start."""
         if self._file.is_lost:
             return None
-        # Outside: what cannot be an id is a fault of the caller's, and no damage.
+        # This is outside the block: an invalid id is an error of the caller, not damage of the
+        # file.
         id_ = packed(key[1])
         with self._reading() as database:
             number = self._account(database, key[0])
@@ -136,24 +137,24 @@ class SqliteStore:
             raise StoreError(str(newer(self._file.path, str(error)))) from error
 
     def committed(self) -> Shown | None:
-        """Nobody else shows it."""
+        """Return None: no other process shows this data."""
         return None
 
     @property
     def verifying(self) -> bool:
-        """Whether there are rows that nobody has looked at since the start."""
-        # A fresh one that was begun after a loss holds what this process has written.
+        """Whether there are rows that were not checked since the start."""
+        # A new file after a loss holds only what this process has written, so it needs no check.
         return not (self._walk.is_done or self._file.seal is None or self._file.losses)
 
     def verify(self) -> None:
-        """Look over some of the rows that nobody has looked at since the start."""
+        """Check some of the rows that were not checked since the start."""
         seal = self._file.seal
         if seal is not None and self.verifying:
             with self._reading() as database:
                 self._walk.go_on(database, seal, SLICE_SECONDS)
 
     def created_after(self, account: str, created_at: float) -> int:
-        """How many workflows of an account are younger (Unix seconds)."""
+        """How many workflows of an account were created after this time (Unix seconds)."""
         with self._file.connection() as database:
             younger: int = database.execute(
                 "SELECT count(*) FROM workflows WHERE account = ? AND created_at > ?",
@@ -164,16 +165,16 @@ class SqliteStore:
     # Writing ----------------------------------------------------------------------------------
 
     def keep(self, batch: Batch) -> None:
-        """Keep all of a batch, or none of it."""
+        """Store all of a batch, or none of it."""
         with self._writing() as (database, draft):
             write(database, draft, batch, partial(self._account_made, database, draft))
 
     def sync(self) -> None:
-        """See to it that what was kept outlives a power cut as well."""
+        """Make stored data safe against a power cut."""
         self._file.sync()
 
     def prune_ended_before(self, account: str, ended_at: float) -> Forgotten:
-        """Drop closed workflows that ended before this (Unix seconds) and owe nothing."""
+        """Delete closed workflows that ended before this (Unix seconds), except pending ones."""
         with self._writing() as (database, draft):
             number = self._account(database, account)
             if number is None:
@@ -199,13 +200,13 @@ class SqliteStore:
         self._walk.note(draft.changes)
 
     def close(self) -> None:
-        """Let go of the file, and of the folder."""
+        """Close the file and unlock the folder."""
         self._file.close()
 
     # Accounts ---------------------------------------------------------------------------------
 
     def _account(self, database: sqlite3.Connection, name: str) -> int | None:
-        """An account's number; None while nothing is kept of it."""
+        """An account's number; None while nothing is stored of it."""
         number = self._accounts.get(name)
         if number is None:
             row = database.execute(
@@ -217,7 +218,7 @@ class SqliteStore:
         return number
 
     def _account_made(self, database: sqlite3.Connection, draft: Draft, name: str) -> int:
-        """An account's number, given now if it has none. Inside a transaction."""
+        """An account's number; a new one if it has none. Call it inside a transaction."""
         number = self._account(database, name)
         if number is None:
             number = self._accounts[name] = make_account(database, draft, name)

@@ -23,31 +23,31 @@ BaselineKey = tuple[str, Status]
 """Account and final status."""
 
 HistoryKey = tuple[str, str, int]
-"""An account, a kind, and a number that grows: what is new is written beside what is new.
+"""An account, a kind, and a rising number: new rows are stored next to each other.
 
-No two rows of one process have the same number. A store that nobody shares need not know the
-account: it may come back empty."""
+No two rows of one process have the same number. A store that is not shared need not store the
+account: it may be returned as an empty string."""
 
 HistoryRow = bytes
-"""Only the history knows how that is written."""
+"""The format is known only to the history."""
 
 
 class StoreError(Exception):
-    """Nothing of the batch was kept: the disk is full, gone, or read-only. Worth another try."""
+    """The batch was not stored: the disk is full, missing, or read-only. Trying again may help."""
 
 
 class StoreLostError(StoreError):
-    """What was kept before is gone: the store is empty, and starts over as soon as it can."""
+    """The stored data is lost: the store is empty, and starts over as soon as it can."""
 
 
 class NotHeldError(StoreError):
-    """Another replica holds the account, or nobody does any more: nothing of it can be told."""
+    """This replica does not hold the account, so nothing about it can be read."""
 
 
 class StoreBehindError(StoreError):
     """The store has lost commits that it had acknowledged, of one account.
 
-    What is known of that account, be it long kept, must be given to it again.
+    All known data of that account must be stored again, even if it was stored long ago.
     """
 
     def __init__(self, reason: str, account: str) -> None:
@@ -57,13 +57,13 @@ class StoreBehindError(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class AccountMarks:
-    """What is remembered of an account as a whole. Unix seconds."""
+    """What is stored about an account as a whole. Times are Unix seconds."""
 
     line: float | None = None
-    """What was over by then and is not known does not count (see `CountingRules`). It only ever
-    moves forward."""
+    """The counting cutoff: an unknown workflow that had ended by then does not count (see
+    `CountingRules`). It only ever moves forward."""
     watermark: float | None = None
-    """The list was read whole down to this creation time."""
+    """The creation time down to which the list was read completely."""
     pruned_created: float | None = None
     """The latest creation among the settled rows that were pruned."""
     pruned_ended: float | None = None
@@ -72,22 +72,22 @@ class AccountMarks:
 
 @dataclass(slots=True)
 class Batch:
-    """What has changed since the batch before, as it is now."""
+    """Everything that has changed since the last batch, in its present state."""
 
     workflows: dict[WorkflowKey, Workflow] = field(default_factory=dict)
     accounts: dict[str, AccountMarks] = field(default_factory=dict)
     counters: dict[tuple[CounterName, Labels], CounterTotal] = field(default_factory=dict)
     histograms: dict[tuple[HistogramName, Labels], HistogramTotal] = field(default_factory=dict)
     announced: int | None = None
-    """Series up to this number may show their value (see `NewSeries`)."""
+    """New series up to this number may show their value (see `NewSeries`)."""
     baselines: dict[BaselineKey, Baseline | None] = field(default_factory=dict)
-    """None: it does not hold any more, and the next comparison draws another."""
+    """None: it is no longer valid, and the next comparison sets a new one."""
     history: dict[HistoryKey, HistoryRow | None] = field(default_factory=dict)
-    """None: it is dropped. Nothing that is counted depends on it."""
+    """None: the row is deleted. No count depends on these rows."""
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to keep."""
+        """Whether there is nothing to store."""
         return (
             not (self.workflows or self.accounts or self.counters or self.histograms)
             and not self.baselines
@@ -98,86 +98,96 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class RestoredState:
-    """What an earlier life of the process has left."""
+    """What an earlier process has stored."""
 
     unsettled: Iterable[Workflow] = ()
-    """Workflows that are open, owe their cause or their duration, or are not counted yet."""
+    """Workflows that are open, have a pending cause or duration, or are not counted yet."""
     accounts: Mapping[str, AccountMarks] = field(default_factory=dict)
     counters: Mapping[tuple[CounterName, Labels], CounterTotal] = field(default_factory=dict)
     histograms: Mapping[tuple[HistogramName, Labels], HistogramTotal] = field(default_factory=dict)
     announced: int = 0
     appeared: int = 0
-    """The highest number of a counter series, be it of an account that is here no more."""
+    """The highest number of a new series, even of an account that no longer exists."""
     closed: int = 0
     """How many workflows are settled or dropped."""
     latest_ends: Mapping[str, float] = field(default_factory=dict)
-    """By account, the latest end of a settled workflow; Unix seconds."""
+    """By account: the latest end of a settled workflow; Unix seconds."""
     baselines: Mapping[BaselineKey, Baseline] = field(default_factory=dict)
     history: Iterable[tuple[HistoryKey, HistoryRow]] = ()
-    """The oldest first."""
+    """Rows of the history, the oldest first."""
     lost: bool = False
-    """What was kept is damaged, and the store starts over, empty: this is what could be saved."""
+    """Whether the stored data was damaged, so that the store starts over, empty: this object holds
+    what could be saved."""
     faults: int = 0
-    """What was wrong with it, and told, and still left all of this to go on from."""
+    """How many faults were found and logged that did not prevent loading this data."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What dropping old rows has done."""
+    """The result of pruning old rows."""
 
     rows: int = 0
     latest_created: float | None = None
-    """The latest creation among them, infinite where one had no stamp: by it the account's marks
-    tell what a pruned row could be."""
+    """The latest creation time among them, infinite if one had no stamp. The account's marks need
+    it, to recognise workflows whose rows may have been pruned."""
     latest_end: float | None = None
     """The latest end of a settled workflow among them."""
 
 
 class Store(Protocol):
-    """Keeps the ledger. Only ever called by one thread at a time."""
+    """Stores the ledger. Called by only one thread at a time."""
 
     def load(self, most_open: Callable[[str], int] = lambda _: DEFAULT_MOST_OPEN) -> RestoredState:
-        """Everything but the settled workflows, which may be a million.
+        """Read everything except settled workflows, of which there may be a million.
 
-        Of an account no more open ones than its limit: the others stay where they are, and
-        `find_closed` finds them.
+        Of an account's open workflows, no more than its limit are read: the others stay in the
+        store, and `find_closed` finds them.
         """
 
     def find_closed(self, key: WorkflowKey) -> Workflow | None:
-        """A workflow that is settled or dropped, or that `load` has left. Raises StoreError."""
+        """A workflow that is settled or dropped, or that `load` did not read. Raises StoreError."""
 
     def keep(self, batch: Batch) -> None:
-        """Keep all of a batch, or none of it. Lines move forward only. Raises StoreError."""
+        """Store all of a batch, or none of it. Counting cutoffs only move forward.
+
+        Raises StoreError.
+        """
 
     def sync(self) -> None:
-        """See to it that what was kept outlives a power cut as well. Raises StoreError."""
+        """Make stored data safe against a power cut. Raises StoreError."""
 
     def created_after(self, account: str, created_at: float) -> int:
-        """How many workflows of an account are younger (Unix seconds). Raises StoreError."""
+        """How many workflows of an account were created after this (Unix seconds).
+
+        Raises StoreError.
+        """
 
     def prune_ended_before(self, account: str, ended_at: float) -> Forgotten:
-        """Drop closed workflows that ended before this (Unix seconds) and owe nothing.
+        """Delete closed workflows that ended before this (Unix seconds), except pending ones.
 
-        The oldest first, and not all at once where they are many. The account's marks of what was
-        pruned move together with their rows. Raises StoreError.
+        The oldest are deleted first, and not all at once if there are many. The account's marks of
+        pruned rows change together with the rows. Raises StoreError.
         """
 
     def committed(self) -> Shown | None:
-        """What may be shown, where nothing may that is not kept.
+        """What may be shown, if only stored data may be shown.
 
-        None: what is known is shown even while the store fails. So it is where nobody else could
-        count and show the same meanwhile.
+        None: all known data may be shown even while the store fails. This is so if no other process
+        could count and show the same meanwhile.
         """
 
     def verify(self) -> None:
-        """Look for damage for some milliseconds, where that is not done yet. Raises StoreError."""
+        """Check stored rows for damage for some milliseconds, until all are checked.
+
+        Raises StoreError.
+        """
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the store."""
 
 
 class MemoryStore:
-    """Keeps the ledger for as long as the process lives: for tests, and for those who say so."""
+    """Keeps the ledger while the process lives: for tests, and if configured so."""
 
     def __init__(self) -> None:
         self._closed: dict[WorkflowKey, Workflow] = {}
@@ -185,7 +195,7 @@ class MemoryStore:
         self._known: dict[WorkflowKey, float] = {}
 
     def load(self, most_open: Callable[[str], int] = lambda _: DEFAULT_MOST_OPEN) -> RestoredState:
-        """Nothing: there was no earlier life."""
+        """Return nothing: there was no earlier process."""
         del most_open
         return RestoredState()
 
@@ -194,7 +204,7 @@ class MemoryStore:
         return self._closed.get(key)
 
     def keep(self, batch: Batch) -> None:
-        """Keep the workflows; the rest is in the ledger's own memory."""
+        """Store the workflows; the rest is in the ledger's own memory."""
         for key, workflow in batch.workflows.items():
             if workflow.created_at is not None and key not in self._known:
                 self._known[key] = workflow.created_at
@@ -205,15 +215,15 @@ class MemoryStore:
                 self._closed[key] = workflow
 
     def sync(self) -> None:
-        """Nothing outlives the process here."""
+        """Do nothing: no data outlives the process."""
 
     def created_after(self, account: str, created_at: float) -> int:
-        """How many workflows of an account are younger (Unix seconds)."""
+        """How many workflows of an account were created after this time (Unix seconds)."""
         stamps = self._created.get(account, [])
         return len(stamps) - bisect_right(stamps, created_at)
 
     def prune_ended_before(self, account: str, ended_at: float) -> Forgotten:
-        """Drop closed workflows that ended before this (Unix seconds) and owe nothing."""
+        """Delete closed workflows that ended before this (Unix seconds), except pending ones."""
         old = [
             (key, workflow)
             for key, workflow in self._closed.items()
@@ -236,11 +246,11 @@ class MemoryStore:
         )
 
     def committed(self) -> Shown | None:
-        """Nobody else shows it."""
+        """Return None: no other process shows this data."""
         return None
 
     def verify(self) -> None:
-        """Memory is not doubted."""
+        """Do nothing: data in memory is not checked."""
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing: there is nothing to close."""

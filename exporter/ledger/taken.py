@@ -17,20 +17,20 @@ class Taken:
     """One change of one workflow."""
 
     before: Workflow | None
-    """None: it was not known."""
+    """The state before the change; None: it was not known."""
     after: Workflow
     facts: tuple[Fact, ...]
     at: Moment
     seen: Observation | None
     """What the service said; None: it was not asked, for example when an id is named or dropped."""
     marks: AccountMarks
-    """What was remembered of its account at that moment."""
+    """The marks of its account at that moment."""
     listed: bool
     """Whether the account's list is read."""
 
 
 def is_news(before: Workflow | None, after: Workflow, facts: tuple[Fact, ...]) -> bool:
-    """Whether anything has changed that is worth telling; being seen once more is not."""
+    """Whether anything has changed that listeners need to know; being seen once more is not."""
     return (
         before is None
         or before.status is not after.status

@@ -33,21 +33,24 @@ from exporter.ledger.new_series import NewSeries, SeriesKey
 from exporter.ledger.slicing import OTHER, SliceLabels, SliceRule, Slices, labels_of
 
 UNKNOWN: Final = "unknown"
-"""The label value where the service gave none."""
+"""The label value if the service gave none."""
 MOST_IN_A_ROW: Final = 100
-"""Failures in a row are counted up to this: more say no more."""
+"""Failures in a row are counted up to this number; higher numbers have no use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
-    """Upper bounds of the histograms' buckets, without the infinite one. Strictly rising."""
+    """Upper bounds of the histograms' buckets in rising order, without the infinite one."""
 
     entry_queue_position: tuple[float, ...]
     time_to_start: tuple[float, ...]
     run_duration: tuple[float, ...]
 
     def of(self, name: HistogramName) -> tuple[float, ...]:
-        """The bounds of one histogram. Phases are parts of the time to start, and have its."""
+        """The bounds of one histogram.
+
+        Phases are parts of the time to start, so they use its bounds.
+        """
         if name == "phase_duration":
             return self.time_to_start
         bounds: tuple[float, ...] = getattr(self, name)
@@ -64,7 +67,7 @@ class LabelCaps:
 
 @dataclass(frozen=True, slots=True)
 class Exemplar:
-    """The workflow that made a total what it is: the place for an id, where no label may be."""
+    """The workflow that last changed a total. It carries the id, which must not be a label."""
 
     workflow_id: str
     value: float
@@ -79,10 +82,10 @@ class CounterTotal:
     value: float = 0.0
     exemplar: Exemplar | None = None
     appeared: int = 0
-    """Its number among the new series; 0: its labels were always known. See `NewSeries`."""
+    """Its number among the new series; 0: its labels were known in advance. See `NewSeries`."""
 
     def copied(self) -> "CounterTotal":
-        """A copy that later counts leave alone."""
+        """A copy that later counts do not change."""
         return CounterTotal(self.value, self.exemplar, self.appeared)
 
     def at_zero(self) -> "CounterTotal":
@@ -92,14 +95,17 @@ class CounterTotal:
 
 @dataclass(slots=True)
 class HistogramTotal:
-    """One histogram series. `counts` are per bucket, not cumulative; the last is the rest."""
+    """One histogram series.
+
+    `counts` are per bucket, not cumulative; the last one is above all bounds.
+    """
 
     bounds: tuple[float, ...]
     counts: list[int] = field(default_factory=list)
     sum: float = 0.0
     exemplars: list[Exemplar | None] = field(default_factory=list)
     appeared: int = 0
-    """Its number among the new series; 0: its labels were always known. See `NewSeries`."""
+    """Its number among the new series; 0: its labels were known in advance. See `NewSeries`."""
 
     def __post_init__(self) -> None:
         if not self.counts:
@@ -109,7 +115,7 @@ class HistogramTotal:
 
     @property
     def count(self) -> int:
-        """How many were observed."""
+        """How many values were observed."""
         return sum(self.counts)
 
     def observe(self, value: float, exemplar: Exemplar) -> None:
@@ -120,7 +126,7 @@ class HistogramTotal:
         self.exemplars[bucket] = exemplar
 
     def copied(self) -> "HistogramTotal":
-        """A copy that later observations leave alone."""
+        """A copy that later observations do not change."""
         return HistogramTotal(
             self.bounds, list(self.counts), self.sum, list(self.exemplars), self.appeared
         )
@@ -132,7 +138,7 @@ class HistogramTotal:
 
 @dataclass(slots=True)
 class Shown:
-    """What of the totals may be shown, where nothing may that the store has not kept."""
+    """The part of the totals that may be shown if only stored values may be shown."""
 
     accounts: frozenset[str] = frozenset()
     counters: dict[tuple[CounterName, Labels], CounterTotal] = field(default_factory=dict)
@@ -147,9 +153,9 @@ class Totals:
         self._caps = caps
         self._slices = tuple(slices)
         self._new = NewSeries()
-        # By account and label: the values that take part in the caps.
+        # By account and label: the values that count towards the cap.
         self._values: dict[tuple[str, str], set[str]] = {}
-        # By account and slice: the same.
+        # By account and slice: the values that count towards the cap.
         self._slice_values: dict[tuple[str, str], set[str]] = {}
         self.counters: dict[tuple[CounterName, Labels], CounterTotal] = {}
         self.histograms: dict[tuple[HistogramName, Labels], HistogramTotal] = {}
@@ -164,12 +170,12 @@ class Totals:
         appeared: int = 0,
         announced: int = 0,
     ) -> list[HistogramName]:
-        """Go on from earlier totals; the names of histograms that restart from 0.
+        """Continue from stored totals; return the names of histograms that restart from 0.
 
-        Those are the ones whose buckets were changed in the configuration meanwhile: what was
-        counted in other buckets cannot be told in the new ones. Series are numbered on from
-        `appeared`, which may belong to one that is not restored; those after `announced` still
-        wait.
+        These are the histograms whose configured buckets have changed: old counts cannot be
+        converted to the new buckets. The numbers of new series continue after `appeared`, which may
+        belong to a series that is not restored. Series with numbers above `announced` are not
+        announced yet.
         """
         self._new = NewSeries(max(appeared, announced))
         self.counters.update(counters)
@@ -190,9 +196,10 @@ class Totals:
         histograms: Mapping[tuple[HistogramName, Labels], HistogramTotal],
         announced: int,
     ) -> list[HistogramName]:
-        """Go on from the totals of an account; the names of histograms that restart from 0.
+        """Continue from the stored totals of an account.
 
-        Those that are numbered higher than `announced` wait, and are numbered afresh.
+        Return the names of histograms that restart from 0. Series with numbers above `announced`
+        are not announced yet, and get new numbers.
         """
         self.counters.update(counters)
         self.histograms.update(histograms)
@@ -211,7 +218,7 @@ class Totals:
             total.appeared = 0
 
     def drop(self, account: str) -> None:
-        """Forget all totals of an account."""
+        """Remove all totals of an account."""
         self.counters = {k: t for k, t in self.counters.items() if k[1][0] != account}
         self.histograms = {k: t for k, t in self.histograms.items() if k[1][0] != account}
         self._changed_counters = {k for k in self._changed_counters if k[1][0] != account}
@@ -223,14 +230,17 @@ class Totals:
     def change(
         self, buckets: Buckets, caps: LabelCaps, slices: Sequence[SliceRule] = ()
     ) -> list[HistogramName]:
-        """Go on with other terms; the names of histograms that restart from 0 for it."""
+        """Use other settings from now on.
+
+        Return the names of histograms that restart from 0 because of that.
+        """
         self._buckets, self._caps, self._slices = buckets, caps, tuple(slices)
         return self._begin_anew()
 
     def open_account(self, account: str) -> None:
-        """Let every series of an account that can be known beforehand stand at 0.
+        """Create all series of an account whose labels are known in advance, with the value 0.
 
-        Those of its others that are not announced are visible from now on.
+        Its other series that are not announced become visible from now on.
         """
         for counter, form in COUNTERS.items():
             for labels in form.known:
@@ -244,7 +254,7 @@ class Totals:
     # Slices -----------------------------------------------------------------------------------
 
     def capped_slice(self, account: str, rule: SliceRule, value: str) -> str:
-        """A slice's value, or `other` once the account has as many others as it may have."""
+        """The slice's value, or `other` if the account already has too many other values."""
         known = self._slice_values.setdefault((account, rule.label), set())
         if value in known or value in {OTHER, rule.default}:
             return value
@@ -255,13 +265,13 @@ class Totals:
         return OTHER
 
     def open_overflows(self, account: str) -> None:
-        """Let the overflow of every slice of an account stand at 0."""
+        """Create the series `other` of every slice of an account, with the value 0."""
         for rule in self._slices:
             labels = COUNTERS["slice_overflow"].kept(account, label=rule.label)
             self.counters.setdefault(("slice_overflow", labels), CounterTotal())
 
     def open_slices(self, account: str, slices: Slices) -> None:
-        """A workflow has these: let the counts that they will have appear, at 0."""
+        """Create the series that a workflow with these slices will change, with the value 0."""
         self._note_slices(account, dict(slices))
         labels = labels_of(slices)
         if not labels or ("outputs", COUNTERS["outputs"].kept(account, labels)) in self.counters:
@@ -270,12 +280,12 @@ class Totals:
             for known in form.known if form.sliced else ():
                 self._add(counter, (account, *known, *labels), 0.0)
         for histogram, form in HISTOGRAMS.items():
-            # How long runs last by slices has a series once there was a run.
+            # The run duration by slice gets its series only after the first run.
             for known in form.known if form.sliced and histogram != "run_duration" else ():
                 self._histogram(histogram, (account, *known, *labels))
 
     def sliced_by(self) -> set[str]:
-        """The labels of all slices under which anything was ever counted."""
+        """The labels of all slices by which anything was ever counted."""
         return {label for _, label in self._slice_values}
 
     def _note_slices(self, account: str, values: Mapping[str, str | None]) -> None:
@@ -296,7 +306,10 @@ class Totals:
         wall: float,
         slices: SliceLabels = (),
     ) -> None:
-        """Count one fact, of a workflow in these slices, known since `wall` (Unix seconds)."""
+        """Count one fact of a workflow in these slices.
+
+        It has been known since `wall` (Unix seconds).
+        """
 
         def exemplar(value: float) -> Exemplar:
             return Exemplar(workflow_id, value, wall)
@@ -327,7 +340,7 @@ class Totals:
                 self._count(counter, account, **labels)
 
     def copied(self, accounts: Collection[str]) -> "Totals":
-        """A copy that later facts leave alone, for a scrape to render without haste."""
+        """A copy that later facts do not change; a scrape can render it without a lock."""
         copy_ = Totals(self._buckets, self._caps)
         copy_.counters = {
             key: total.copied() for key, total in self.counters.items() if key[1][0] in accounts
@@ -351,7 +364,7 @@ class Totals:
         return counters, histograms
 
     def show_committed(self, shown: "Shown") -> None:
-        """Show what the store has kept, and nothing that it has not. Only of a copy."""
+        """Reduce this to what the store has recorded. Only call it on a copy."""
         for key, counter in self.counters.items():
             kept = shown.counters.get(key, CounterTotal())
             counter.value, counter.exemplar = kept.value, kept.exemplar
@@ -367,16 +380,22 @@ class Totals:
         counters: Iterable[tuple[CounterName, Labels]],
         histograms: Iterable[tuple[HistogramName, Labels]],
     ) -> None:
-        """Let these series be taken again the next time."""
+        """Mark these series as changed, so that the next call returns them again."""
         self._changed_counters.update(counters)
         self._changed_histograms.update(histograms)
 
     def newest_series(self, accounts: Collection[str]) -> int:
-        """The highest number of a series of these accounts that is not announced; 0: none is."""
+        """The highest number of a series of these accounts that is not announced.
+
+        0: there is none.
+        """
         return self._new.newest(accounts)
 
     def announce(self, series: int, accounts: Collection[str]) -> bool:
-        """Series of these accounts up to this number need wait no more; False: none waits."""
+        """Announce the series of these accounts up to this number.
+
+        Return False if there are none.
+        """
         renumbered = self._new.announce(series, accounts)
         if renumbered is None:
             return False
@@ -392,9 +411,10 @@ class Totals:
         return ((labels, t) for (of, labels), t in self.histograms.items() if of == name)
 
     def _note_row(self, account: str, status: Status) -> None:
-        """How many failed since the last that completed: the one total that can fall.
+        """Note how many workflows failed since the last completed one.
 
-        In the order in which they were counted. Others say nothing of what a workflow would do.
+        Only this total can decrease. The order is that of counting. Other outcomes do not change
+        it: they do not show whether workflows fail.
         """
         if status not in {Status.COMPLETED, Status.FAILED}:
             return
@@ -431,7 +451,7 @@ class Totals:
             self._observe("phase_duration", account, slices, seen, phase=passed.phase.value)
 
     def _capped(self, account: str, label: str, value: str, cap: int) -> str:
-        """The value itself, or `other` once the account has shown `cap` other values of it."""
+        """The value itself, or `other` if the account already has `cap` other values."""
         known = self._values.get((account, label), ())
         if value in known or value in {UNKNOWN, OTHER} or len(known) < cap:
             return value
@@ -491,7 +511,7 @@ class Totals:
         return total
 
     def _begin_anew(self) -> list[HistogramName]:
-        """Let histograms with other buckets than the configured ones start at 0; their names."""
+        """Reset histograms whose buckets differ from the configured ones; return their names."""
         begun_anew: dict[HistogramName, None] = {}
         for (name, labels), total in self.histograms.items():
             if total.bounds != self._buckets.of(name):
@@ -499,11 +519,11 @@ class Totals:
                 fresh = self.histograms[name, labels] = HistogramTotal(self._buckets.of(name))
                 if total.appeared:
                     self._new.appear((name, labels), fresh)
-                # The old ones must not come back, should the buckets be changed back.
+                # The old counts must not come back if the buckets are changed back later.
                 self._changed_histograms.add((name, labels))
         return list(begun_anew)
 
     def _note_numbered(self, keys: Collection[SeriesKey]) -> None:
-        """These have another number, which is to be kept."""
+        """Note that these series have new numbers, which must be stored."""
         self._changed_counters.update(key for key in self.counters if key in keys)
         self._changed_histograms.update(key for key in self.histograms if key in keys)

@@ -46,30 +46,32 @@ from exporter.ledger.runs import (
 from exporter.ledger.workflow import Workflow
 
 ABSURD_SECONDS: Final = 30 * 86_400.0
-"""No wait and no run lasts longer; a stamp that says so is wrong."""
+"""Seconds. No wait and no run lasts longer; a stamp that says so is wrong."""
 
 START_UNCERTAINTY_SECONDS: Final = 30.0
-"""Where a start is placed between two sights of ours, they must lie no further apart than this."""
+"""Seconds. A start is estimated between two of our observations only if they are no further apart
+than this."""
 
 CAUSE_PATIENCE_SECONDS: Final = 3600.0
-"""How long a failure waits for its cause before it is counted under `unknown`, and an outcome for
-the stamps of its run before its duration is left out."""
+"""Seconds for which a failure waits for its cause before it is counted under `unknown`, and an
+outcome waits for the stamps of its run before its duration is left out."""
 
 SECOND_TELLING_SECONDS: Final = 10.0
-"""What the last snapshot lacks, a cause or a stamp, may be there a moment later, or another way: it
-is asked for after this time. There is no cause where the workflow by itself is told without one."""
+"""Seconds. If the last snapshot lacks a cause or a stamp, it is asked for after this time: it may
+be available a moment later, or from another endpoint. If the full answer about the single workflow
+has no cause, there is none."""
 
 LAST_TELLING_SECONDS: Final = 30.0
-"""A stream that still tells no cause after this time is believed as well: where every other
-request fails, the answer of the workflow by itself may be hours away."""
+"""Seconds. After this time a stream without a cause is believed too: if other requests fail, the
+full answer about the single workflow may take hours."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What follows from one thing learnt."""
+    """What follows from one observation or request."""
 
     workflow: Workflow | None
-    """What is kept from now on; None: nothing was kept, and nothing is."""
+    """The new state of the workflow; None: it was not tracked, and still is not."""
     facts: tuple[Fact, ...] = ()
 
 
@@ -84,7 +86,7 @@ def track(workflow: Workflow | None, taken: Tracked) -> Change:
         )
         return Change(fresh, (Discovered(taken.source),))
     if workflow.phase == "settled" and taken.source == "pushed":
-        # Should it run again, that is somebody's who cares for it by name.
+        # If it runs again, the new run counts as pushed.
         return Change(replace(workflow, source=taken.source))
     if workflow.phase == "dropped" and taken.again:
         revived = replace(
@@ -92,14 +94,14 @@ def track(workflow: Workflow | None, taken: Tracked) -> Change:
         )
         return Change(revived, (Discovered(taken.source),))
     if workflow.phase == "open" and (workflow.source == "listing" or taken.source == "pushed"):
-        # Somebody cares for this one by name: that is what earns it a stream before others. One
-        # that was pushed is not untracked when the configuration no longer names it.
+        # This id was named by a user, so it gets a stream before others. A pushed id is not
+        # untracked when the configuration no longer names it.
         return Change(replace(workflow, source=taken.source))
     return Change(workflow)
 
 
 def drop(workflow: Workflow | None, given: Removed) -> Change:
-    """The service will tell nothing more of this id."""
+    """Drop an id about which the service gives no more answers."""
     if workflow is None:
         return Change(None)
     if workflow.phase == "open":
@@ -109,7 +111,7 @@ def drop(workflow: Workflow | None, given: Removed) -> Change:
 
 
 def untrack(workflow: Workflow | None, withdrawn: Removed, *, listed: bool) -> Change:
-    """Its source no longer names this id: the list goes on with it, or nobody does."""
+    """Untrack an id that its source no longer names; the list may continue to track it."""
     if workflow is None or workflow.phase != "open" or workflow.source == "listing":
         return Change(workflow)
     if listed and workflow.created_at is not None:
@@ -118,7 +120,7 @@ def untrack(workflow: Workflow | None, withdrawn: Removed, *, listed: bool) -> C
 
 
 def forgive(workflow: Workflow) -> Change:
-    """Wait no longer for what is owed: a failure's cause is `unknown`, a duration is left out."""
+    """Stop waiting: a pending cause becomes `unknown`, and a pending duration is left out."""
     if workflow.owed_since is None:
         return Change(workflow)
     settled = replace(
@@ -128,7 +130,7 @@ def forgive(workflow: Workflow) -> Change:
 
 
 def observe(workflow: Workflow | None, seen: Observation, rules: CountingRules) -> Change:
-    """The service said something of a workflow."""
+    """Apply an observation of a workflow."""
     facts: list[Fact] = []
     if workflow is None:
         workflow = _newly_listed(seen)
@@ -142,9 +144,9 @@ def observe(workflow: Workflow | None, seen: Observation, rules: CountingRules) 
         workflow = _next_run(workflow)
     elif workflow.phase == "dropped":
         if seen.via == "stream" or is_about_earlier_run(workflow, seen):
-            # A last word of the stream that it had until it was dropped, or nothing new.
+            # This is a late event of the stream that it had until it was dropped, or nothing new.
             return Change(workflow, (Ignored("late"),))
-        # It exists after all: too early for the service when we asked, or hidden for a while.
+        # It exists after all: the service did not know it yet when we asked, or hid it for a while.
         workflow = replace(workflow, phase="open", ended_at=None)
         if counts(workflow, seen, rules):
             facts.append(Discovered(workflow.source))
@@ -182,15 +184,15 @@ def _next_run(workflow: Workflow) -> Workflow:
         settled_at=workflow.settled_at,
         slices=workflow.slices,
         held=workflow.held,
-        # `created_at` is that of the first run, which says nothing of how long this one waited.
+        # `created_at` belongs to the first run, so it does not show how long this run waited.
         start_observed=True,
     )
 
 
 def _never_ran_again(workflow: Workflow, seen: Observation) -> Change:
-    """An open workflow is shown with the end of its earlier run, for longer than a replica lags.
+    """Undo a new run: the end of the earlier run was shown for longer than a replica lags.
 
-    So it is the word that it runs again that was wrong.
+    So the report that the workflow runs again was wrong.
     """
     settled = replace(
         workflow,
@@ -205,7 +207,10 @@ def _never_ran_again(workflow: Workflow, seen: Observation) -> Change:
 
 
 def _after_the_end(workflow: Workflow, seen: Observation, rules: CountingRules) -> Change:
-    """What may still be added to an end: the cause, the outputs, the stamps of the run."""
+    """Add to a recorded end what is still missing.
+
+    That may be the cause, the outputs, or the stamps of the run.
+    """
     status = _status_of(seen)
     facts: list[Fact] = []
     after = note_settled(note_end(workflow, seen), seen)
@@ -216,8 +221,8 @@ def _after_the_end(workflow: Workflow, seen: Observation, rules: CountingRules) 
             after = replace(after, cause_owed_since=None)
             was_untold = after.started_at is None and after.duration_owed_since is None
             if was_untold and seen.started_at is not None:
-                # The end was told without a start, as that of one that never ran. It ran after
-                # all, so it has a duration. No request more is spent on finding that out.
+                # The end was reported without a start, as if it never ran. But it did run, so it
+                # has a duration. No extra request is made for that.
                 after = replace(after, duration_owed_since=seen.at, start_observed=after.run > 1)
         if status is Status.COMPLETED and not after.outputs_counted and seen.outputs:
             facts.append(OutputsMade(seen.outputs))
@@ -230,11 +235,11 @@ def _after_the_end(workflow: Workflow, seen: Observation, rules: CountingRules) 
 
 
 def _is_cause_known(seen: Observation, since: Moment) -> bool:
-    """Whether this shows the cause, or is a full answer, some time later, that there is none."""
+    """Whether this shows the cause, or is a later full answer that shows there is none."""
     if seen.cause is not None and (seen.cause.node_type or seen.cause.exception_type):
         return True
     if seen.cause_unreadable:
-        return False  # there is one, and another way of asking may tell it
+        return False  # there is a cause, and the other endpoint may show it
     enough = SECOND_TELLING_SECONDS if seen.via == "detail" else LAST_TELLING_SECONDS
     return seen.at.monotonic - since.monotonic >= enough
 
@@ -254,7 +259,7 @@ def _pay_duration(
 
 
 def _status_of(seen: Observation) -> Status | None:
-    """The status as we count it; None: one that nobody knows, without an end."""
+    """The status as we count it; None: an unknown status without an end."""
     status = known_status(seen.status)
     return Status.OTHER if status is None and seen.is_over else status
 
@@ -297,7 +302,10 @@ def _while_open(
 
 
 def _latest_start(known: float | None, told: float | None) -> float | None:
-    """A requeued run starts again; the same start with another stamp is the same start."""
+    """The later of two starts: a requeued run starts again.
+
+    The same start in another precision is the same.
+    """
     if known is None or told is None:
         return told if known is None else known
     return told if is_later(told, known) else known
@@ -308,7 +316,7 @@ def _advance(
 ) -> Workflow:
     if status is Status.RUNNING:
         if workflow.status is status and workflow.queue_position is None:
-            return workflow  # thousands of snapshots a second say this
+            return workflow  # this is the case for thousands of snapshots a second
         return replace(workflow, status=status, queue_position=None)
     at = seen.at.monotonic
     workflow = replace(
@@ -329,20 +337,20 @@ def _advance(
 def _note_phases(
     workflow: Workflow, reached: Status, seen: Observation, facts: list[Fact]
 ) -> Workflow:
-    """Count the phases that it has left, which are as long as it was seen in them or less."""
+    """Count the phases that it has left."""
     created = None
-    if workflow.run == 1:  # else the stamp is that of another run
+    if workflow.run == 1:  # otherwise the stamp belongs to another run
         created = created_by_clocks(workflow.created_at, seen.service_wall, seen.at)
     before = PhaseSight(workflow.status, workflow.entered, workflow.waiting_until)
     progress = follow(before, reached, seen.at, created)
     facts.extend(progress.facts)
     if progress.entered == workflow.entered:
-        return workflow  # making another one is most of what an observation costs
+        return workflow  # creating a new object is most of the cost of an observation
     return replace(workflow, entered=progress.entered)
 
 
 def _has_run(workflow: Workflow, end: Status) -> bool:
-    """Whether a workflow that has come to this end ran, as far as is known by then."""
+    """Whether a workflow with this end has run, as far as is known."""
     return (
         workflow.status is Status.RUNNING
         or workflow.started_at is not None
@@ -376,8 +384,9 @@ def _settle(
         queue_position=None,
         entered=None,
         ended_at=seen.ended_at or seen.at.wall,
-        # By the Date header or the last stamp, whichever is later: that of an edge may be slow, and
-        # then an older sight of this very run would look newer than its end. Never by our clock.
+        # The later of the Date header and the last stamp: the clock of a proxy in front of the
+        # service may be slow, and then an older observation of the same run would look newer than
+        # its end. Our own clock is never used.
         settled_at=max(
             (each for each in (seen.service_wall, seen.updated_at) if each is not None),
             default=None,
@@ -406,7 +415,7 @@ def _settle(
 
 def _settle_cause(settled: Workflow, seen: Observation, facts: list[Fact]) -> Workflow:
     if seen.via == "listing":
-        # The list shows no cause: it is pending, and asked for when there is room.
+        # The list shows no cause. It is pending, and is asked for when the budget allows.
         return replace(settled, cause_owed_since=seen.at, ask_from=-inf)
     if seen.cause is None or not (seen.cause.node_type or seen.cause.exception_type):
         return replace(
@@ -419,10 +428,10 @@ def _settle_cause(settled: Workflow, seen: Observation, facts: list[Fact]) -> Wo
 
 
 def _lacks_stamps(workflow: Workflow, seen: Observation, *, had_run: bool) -> bool:
-    """Whether the duration of a run must wait for a stamp that the end came without.
+    """Whether the duration of a run must wait for a stamp that was missing with the end.
 
-    A run that never started has none; whether it did may become known later as well. An invalid
-    workflow never starts.
+    A run that never started has no duration; whether it started may also become known later. An
+    invalid workflow never starts.
     """
     if workflow.status is Status.INVALID:
         return False
@@ -432,7 +441,10 @@ def _lacks_stamps(workflow: Workflow, seen: Observation, *, had_run: bool) -> bo
 
 
 def _run_duration(workflow: Workflow, seen: Observation, facts: list[Fact]) -> float | None:
-    """By the start and the end from one answer, if there is one with both."""
+    """The duration in seconds, from a start and an end in the same answer.
+
+    None: no answer has both.
+    """
     start = workflow.started_at if seen.started_at is None else seen.started_at
     if start is None or seen.completed_at is None:
         return None
@@ -441,8 +453,8 @@ def _run_duration(workflow: Workflow, seen: Observation, facts: list[Fact]) -> f
 
 def _plausible(seconds: float, facts: list[Fact]) -> float | None:
     if 0 <= seconds <= ABSURD_SECONDS:
-        # A Unix time in a float is good to a quarter of a microsecond: what is below the
-        # microsecond is noise, and it would add up in the sums.
+        # A Unix time in a float is accurate to a quarter of a microsecond. Digits below a
+        # microsecond are noise, which would add up in the sums.
         return round(seconds, 6)
     facts.append(Ignored("anomalous_duration"))
     return None
@@ -457,23 +469,26 @@ def _failure(seen: Observation) -> Failed:
 def _note_start(
     workflow: Workflow, seen: Observation, rules: CountingRules, facts: list[Fact]
 ) -> Workflow:
-    """Observe time to start, once: by the service's stamps, else by our own first sight."""
+    """Observe the time to start, once.
+
+    It comes from the service's stamps, or else from our own observations.
+    """
     has_started = workflow.status is Status.RUNNING or workflow.started_at is not None
     if workflow.start_observed or not (has_started or workflow.phase == "settled"):
         return workflow
     if not has_started:
-        # Whether it ever started may become known later, with the stamps of its run.
+        # It may become known later, with the stamps of its run, whether it ever started.
         return replace(workflow, start_observed=workflow.duration_owed_since is None)
     if workflow.created_at is not None:
         if workflow.started_at is None:
-            # Running without its stamp yet; a later observation brings it.
+            # It runs, but its start stamp is not known yet; a later observation brings it.
             return workflow
         seconds = _plausible(workflow.started_at - workflow.created_at, facts)
     else:
         if workflow.start_wait is None:
             workflow = replace(workflow, start_wait=_wait_by_our_sights(workflow, seen))
         if rules.listed and workflow.phase == "open":
-            # The list may still tell when it was created, which is better than our sights.
+            # The list may still show when it was created, which is better than our observations.
             return workflow
         seconds = workflow.start_wait
     if seconds is not None:
@@ -482,10 +497,10 @@ def _note_start(
 
 
 def _wait_by_our_sights(workflow: Workflow, seen: Observation) -> float | None:
-    """Seconds from our first sight of it waiting to its start, or None rather than a guess.
+    """Seconds from when we first saw it waiting to its start; None if this is uncertain.
 
-    Its start lies between our last sight of it waiting and this one of it started. Seen at the
-    end of its run, the run's own stamps say how long ago it started.
+    Its start lies between our last observation of it waiting and this one. If we first see it at
+    the end of its run, the run's stamps show how long ago it started.
     """
     if workflow.waiting_from is None or workflow.waiting_until is None or workflow.waiting_lost:
         return None

@@ -11,11 +11,11 @@ from exporter.ledger.schema import WORKFLOWS, intact
 from exporter.ledger.seal import Digest, Seal
 
 FIRST_SECONDS: Final = 0.03
-"""How long it goes on at the start, before anything is observed: some 4,000 workflows are done by
-then."""
+"""Seconds of checking at the start, before anything is observed. That is enough for about 4,000
+workflows."""
 
 SLICE_SECONDS: Final = 0.004
-"""How long it may keep others from the store at a time, afterwards."""
+"""After the start: seconds for which it may block other uses of the store at a time."""
 
 ROWS_AT_ONCE: Final = 100
 
@@ -36,20 +36,21 @@ _Key = tuple[int, bytes]
 
 
 class Walk:
-    """By their key, all rows: each with its checksum, its entries in the indexes, and in sum.
+    """Checks all rows in the order of their keys: checksum, index entries, and the sum of all.
 
-    Meanwhile rows are written: those that lie behind are added to the sum as they change.
+    Rows are also written meanwhile. A row that was already checked changes the sum when it is
+    written.
     """
 
     def __init__(self) -> None:
         self.is_done = False
         self._behind: _Key = (-1, b"")
         self._digest = Digest()
-        # Words that were met before, and are known.
+        # Combinations of words that were already checked and are known.
         self._read: set[tuple[object, ...]] = set()
 
     def first(self, database: sqlite3.Connection, seal: Seal) -> list[str]:
-        """Look at as many rows as the start has time for; what damage there is.
+        """Check as many rows as the start has time for; return the damage found.
 
         Raises:
             UnknownWord: a newer version wrote one of them.
@@ -63,10 +64,10 @@ class Walk:
         return []
 
     def go_on(self, database: sqlite3.Connection, seal: Seal, seconds: float) -> None:
-        """Look at some more rows for about so long.
+        """Check more rows for about this many seconds.
 
         Raises:
-            DamagedError: something is wrong with one of them, or with all together.
+            DamagedError: a row is damaged, or the sum of all is wrong.
             UnknownWord: a newer version wrote one of them.
             sqlite3.Error: they cannot be read.
         """
@@ -92,7 +93,7 @@ class Walk:
                 return
 
     def note(self, changes: Iterable[tuple[_Key, int | None, int | None]]) -> None:
-        """Rows were written, with these checksums before and after."""
+        """Note that rows were written, with their checksums before and after."""
         if self.is_done:
             return
         for key, before, after in changes:

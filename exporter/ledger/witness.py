@@ -22,18 +22,20 @@ LOCK_NAME: Final = "ledger.lock"
 _BEGINNING: Final = b"No ledger was begun here yet.\n"
 _MAGIC: Final = b"ccledg01"
 _RECORD: Final = struct.Struct("<8s16s16sQQ")
-"""Magic, the ledger, the machine's boot, transactions taken, and how many of them were synced."""
+"""Magic bytes, id of the ledger, id of the machine's boot, number of transactions, and how many of
+them were synced."""
 _CHECK: Final = struct.Struct("<I")
 _MOST_BYTES: Final = 4096
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _UNKNOWN_BOOT: Final = bytes(16)
-"""Elsewhere than on Linux: then each start may be one after a power cut."""
+"""Used where there is no boot id (not Linux): then every start is treated as one after a power
+cut."""
 
 
 @dataclass(frozen=True, slots=True)
 class LastNote:
-    """What was noted last."""
+    """The last record in the file."""
 
     ledger: str
     boot: bytes
@@ -41,16 +43,19 @@ class LastNote:
     synced: int
 
     def contradicts(self, ledger: str, commits: int, boot: bytes) -> str | None:
-        """What is wrong with a file that is this ledger and has taken so many transactions."""
+        """What is wrong with a file that has this ledger id and this many transactions.
+
+        None: nothing.
+        """
         if ledger != self.ledger:
             return "it is another ledger than the one that was here"
-        # Of what was not synced, a power cut may have taken any.
+        # A power cut may have removed any transaction that was not synced.
         is_same_boot = boot == self.boot != _UNKNOWN_BOOT
         missing = (self.commits if is_same_boot else self.synced) - commits
         return f"it lacks the last {missing} transactions" if missing > 0 else None
 
     def packed(self) -> bytes:
-        """As it is kept."""
+        """The record as bytes."""
         record = _RECORD.pack(
             _MAGIC, bytes.fromhex(self.ledger), self.boot, self.commits, self.synced
         )
@@ -58,7 +63,7 @@ class LastNote:
 
     @classmethod
     def unpacked(cls, content: bytes) -> "LastNote | None":
-        """From what was kept; None: it is none, or damaged."""
+        """A record from its bytes; None: it is missing or damaged."""
         if len(content) != _RECORD.size + _CHECK.size:
             return None
         record, check = content[: _RECORD.size], content[_RECORD.size :]
@@ -75,7 +80,7 @@ class Witness:
         folder: where the ledger is.
 
     Raises:
-        OSError: it cannot be opened or read; a BlockingIOError: another process holds it.
+        OSError: it cannot be opened or read. BlockingIOError, a subclass: another process holds it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -95,7 +100,7 @@ class Witness:
             os.close(self._handle)
             raise
         if is_fresh and not content:
-            # Ended before a ledger is in place, the next start is still the first.
+            # If the process ends before a ledger is in place, the next start is still a first one.
             content = _BEGINNING
             with suppress(OSError):
                 os.pwrite(self._handle, content, 0)
@@ -104,9 +109,9 @@ class Witness:
         self._size = len(content)
 
     def earlier_life(self, ledger_name: str) -> str | None:
-        """What shows that there was a ledger in this folder; None: this is a first start.
+        """The file that shows that there was a ledger in this folder; None: this is a first start.
 
-        Files of other programs (`lost+found`, for one) say nothing of it.
+        Files of other programs, such as `lost+found`, do not matter.
         """
         if self._was_begun:
             return LOCK_NAME
@@ -121,18 +126,21 @@ class Witness:
         )
 
     def contradicts(self, ledger: str, commits: int) -> str | None:
-        """What is wrong with a file that is this ledger and has taken so many transactions."""
+        """What is wrong with a file that has this ledger id and this many transactions.
+
+        None: nothing.
+        """
         if self._last is None:
             return None
         return self._last.contradicts(ledger, commits, self._boot)
 
     def note(self, ledger: str, commits: int, *, synced: bool = False) -> None:
-        """The ledger in place is this one, and has taken so many transactions.
+        """Record that this ledger is in place, with this many transactions.
 
         Args:
-            ledger: which.
-            commits: how many.
-            synced: whether all of them outlive a power cut.
+            ledger: its id.
+            commits: how many transactions it has taken.
+            synced: whether all of them are safe against a power cut.
         """
         known = self._last
         if synced:
@@ -151,7 +159,7 @@ class Witness:
                 self._size = len(packed)
 
     def close(self) -> None:
-        """Let go of the folder; without a trace, where no ledger was begun."""
+        """Unlock the folder; remove the file if no ledger was created."""
         if not self._was_begun and self._last is None:
             with suppress(OSError):
                 self._path.unlink()
@@ -159,7 +167,7 @@ class Witness:
 
 
 def _boot() -> bytes:
-    """Sixteen bytes that tell this life of the machine from others."""
+    """Sixteen bytes that identify the machine's present boot."""
     try:
         boot = bytes.fromhex(_BOOT_ID.read_text("ascii").strip().replace("-", ""))
     except (OSError, ValueError):

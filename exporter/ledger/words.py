@@ -50,9 +50,9 @@ KEPT_WORDS: Final[tuple[Mapping[str, list[str]], ...]] = (
     },
     {},
 )  # fmt: skip
-"""By step of the schema, the words that it brought, written down once more: a test compares them
-with what the code stores. Words of a step that was released are never changed; a new one needs a
-new step, be its SQL empty."""
+"""The words that each step of the schema added, listed here a second time: a test compares them
+with what the code stores. The words of a released step never change; a new word needs a new step,
+even one without SQL."""
 
 _VALUES: Final[Mapping[str, tuple[str, ...]]] = {
     "source": get_args(Source),
@@ -69,18 +69,18 @@ _VALUES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 class UnknownWordError(Exception):
-    """A row is as it was written, and holds a word that this version does not know."""
+    """A row is undamaged, and holds a word that this version does not know."""
 
 
 @cache
 def words_of_workflow(source: Source, phase: Phase, status: Status | None) -> frozenset[str]:
-    """The words that a workflow's row holds, save those of what it holds back."""
+    """The words in a workflow's row, except those in its facts that are not counted yet."""
     words = [f"source {source}", f"phase {phase}"]
     return frozenset(words if status is None else [*words, f"status {status.value}"])
 
 
 def words_of_held(held: Held | None) -> frozenset[str]:
-    """The words in what a workflow's row holds back."""
+    """The words in the facts of a workflow's row that are not counted yet."""
     facts = [] if held is None else [fact for fact, _ in held.facts]
     statuses = [fact.status for fact in facts if isinstance(fact, Finished | Ran)]
     statuses += [fact.phase for fact in facts if isinstance(fact, PhasePassed)]
@@ -92,9 +92,10 @@ def words_of_held(held: Held | None) -> frozenset[str]:
 
 @lru_cache(maxsize=10_000)
 def words_of_total(kind: str, name: str, labels: Labels) -> frozenset[str]:
-    """The words that a `counter` or a `histogram` holds: its name with its kinds of labels first.
+    """The words in a `counter` or a `histogram`.
 
-    Of one that this version does not know, only that.
+    The first one is its name with its kinds of labels. If this version does not know the name, only
+    this first word is returned.
     """
     form = _FORMS.get((kind, name))
     kinds = () if form is None else tuple(form.labels.values())
@@ -125,11 +126,11 @@ WORDS: Final = frozenset(
     [f"{kind} {value}" for kind, values in _VALUES.items() for value in values]
     + [f"{kind} {_word(name, form)}" for (kind, name), form in _FORMS.items()]
 )
-"""Every word that this version stores, with what it is: `source pushed`."""
+"""Every word that this version stores, with its kind before it, for example `source pushed`."""
 
 
 def words_until(step: int) -> frozenset[str]:
-    """Every word that a ledger may hold that has taken so many steps of the schema."""
+    """Every word that a ledger may hold after this many steps of the schema."""
     return frozenset(
         f"{kind} {word}"
         for brought in KEPT_WORDS[:step]
@@ -139,5 +140,5 @@ def words_until(step: int) -> frozenset[str]:
 
 
 def unknown_of(words: frozenset[str]) -> str | None:
-    """The first of these words that this version does not know."""
+    """The first of these words that this version does not know; None: it knows all."""
     return min(words - WORDS, default=None)

@@ -12,7 +12,8 @@ from exporter.ledger.slicing import Slices
 Phase = Literal["open", "settled", "dropped"]
 
 SIGHT_KEPT_SECONDS: Final = 60.0
-"""How often it is kept when a workflow was last seen, where nothing else has changed."""
+"""Seconds between two writes of the time when a workflow was last seen, if nothing else has
+changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Held:
     """Facts that are not counted yet, because the workflow's slices are not decided."""
 
     since: Moment
-    """When the first of them became known."""
+    """When the first of these facts became known."""
     facts: tuple[tuple[SlicedFact, float], ...]
     """Each with the Unix time at which it became known."""
 
@@ -29,8 +30,7 @@ class Held:
 class Workflow:
     """A row of the ledger. All stamps are Unix seconds by the service's clock.
 
-    Immutable: the tracker answers an observation with a new one, so the one who holds a workflow
-    holds a consistent one.
+    Immutable: for each observation the tracker returns a new object, so each object is consistent.
     """
 
     account: str
@@ -43,81 +43,84 @@ class Workflow:
     status: Status | None = None
     """The furthest documented status seen; the outcome once settled."""
     unknown_status: str | None = None
-    """The status last seen, while it is one that we do not know."""
+    """The status last seen, if it is not a documented one."""
     last_seen: Moment | None = None
     last_via: str = ""
-    """By which way that was; empty before, and after a restart. It is not kept."""
+    """How the workflow was last seen (list, stream, single answer); empty before the first time and
+    after a restart, because it is not stored."""
     created_at: float | None = None
     started_at: float | None = None
     ended_at: float | None = None
-    """When the last settled run ended, by the best stamp there was."""
+    """When the last settled run ended, by the best available stamp (Unix seconds)."""
     stream_ended_at: float | None = None
     """The latest end that a stream has shown: its stamps may have another precision and clock
     than those of the list."""
     stream_ended_run: int = 0
-    """Which run that was the end of; 0: of none."""
+    """The number of the run with that end; 0: none."""
     listed_ended_at: float | None = None
     """The latest end that the list, or a single answer, has shown."""
     listed_ended_run: int = 0
-    """Which run that was the end of; 0: of none."""
+    """The number of the run with that end; 0: none."""
     earlier_ends: tuple[float, ...] = ()
-    """The ends of earlier runs, as they were shown: by these, the row of a replica that lags is
-    known for an old one, whatever its clock. The last few of them."""
+    """The last few ends of earlier runs, as they were shown. With these, an outdated row of a
+    lagging replica is recognised, whatever its clock."""
     settled_at: float | None = None
-    """When the service first said that the last settled run was over, by the service's clock; None
-    where it did not tell the time."""
+    """When the service first reported that the last settled run had ended, by the service's clock;
+    None if it did not give its time."""
     queue_position: int | None = None
-    """Only while queued."""
+    """The position in the queue; None unless queued."""
     position_at: float | None = None
-    """Monotonic time at which the position was last seen: the list does not show it."""
+    """Monotonic time at which the position was last seen (the list does not show it)."""
     entered_queue: bool = False
-    """Whether the position at which it was first seen queued was observed."""
+    """Whether the first queue position was already counted."""
     waiting_from: float | None = None
-    """Monotonic time of our first sight of it before it ran."""
+    """Monotonic time at which we first saw it before it ran."""
     waiting_until: float | None = None
-    """Monotonic time of our last sight of it before it ran."""
+    """Monotonic time at which we last saw it before it ran."""
     waiting_lost: bool = False
-    """It was waiting in an earlier process, whose monotonic clock means nothing to this one."""
+    """Whether it waited during an earlier process, whose monotonic times are useless now."""
     entered: Entry | None = None
-    """When it came into the phase that it is in, until it runs; None: uncertain."""
+    """When it entered its present phase, until it runs; None: uncertain."""
     start_wait: float | None = None
-    """Seconds from our first sight to its start, kept while `created_at` can still turn up."""
+    """Seconds from when we first saw it to its start, kept while `created_at` may still arrive."""
     start_observed: bool = False
-    """Whether time to start is dealt with: observed, or known never to be."""
+    """Whether the time to start is settled: it was observed, or it is known that it never will
+    be."""
     outputs_counted: bool = False
-    """Whether a stream has shown how many outputs it made, or that is not needed."""
+    """Whether the number of outputs was counted from a stream, or is not needed."""
     cause_owed_since: Moment | None = None
-    """When it was counted as failed without its cause; None: nothing owed."""
+    """When it was counted as failed without its cause; None: no cause is pending."""
     duration_owed_since: Moment | None = None
-    """When it was counted without the stamps that its run's duration takes; None: nothing owed."""
+    """When it was counted without the stamps needed for the run's duration; None: no duration is
+    pending."""
     slices: Slices = ()
-    """What was decided of its slices; those that are not in it are not decided."""
+    """The decided slices; a slice that is missing here is not decided."""
     held: Held | None = None
-    """What is counted as soon as its slices are decided."""
+    """The facts that are counted as soon as its slices are decided."""
     ask_from: float = -inf
-    """Monotonic time before which nobody need ask for what is owed: it is likely to turn up."""
+    """Monotonic time before which the pending cause or duration is not asked for: it will probably
+    arrive by itself."""
 
     @property
     def owed_since(self) -> Moment | None:
-        """Since when anything that a settled workflow still lacks is owed; None: nothing is."""
+        """Since when a cause or a duration is pending; None: nothing is pending."""
         return self.cause_owed_since or self.duration_owed_since
 
     @property
     def is_unsettled(self) -> bool:
-        """Whether there is anything left to do about it."""
+        """Whether anything is left to do for this workflow."""
         return self.phase == "open" or self.owed_since is not None or self.held is not None
 
     @property
     def age_from(self) -> float:
-        """When it was created, or first seen where that is unknown; Unix seconds."""
+        """When it was created, or first seen if that is unknown; Unix seconds."""
         return self.first_seen.wall if self.created_at is None else self.created_at
 
     def is_kept_like(self, other: "Workflow") -> bool:
-        """Whether a store would keep the same of both, or what differs is not worth a write.
+        """Whether both would be stored alike, or differ only in something not worth a write.
 
-        Each snapshot of each stream refreshes `last_seen`: kept every time, that would be a
-        thousand rows in two seconds, for a stamp that the next observation after a restart
-        refreshes anyway.
+        Each snapshot of each stream updates `last_seen`. Writing it every time would be a thousand
+        rows in two seconds, for a time that the next observation after a restart updates anyway.
         """
         return (
             self.phase == other.phase

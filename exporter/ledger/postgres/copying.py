@@ -22,15 +22,15 @@ AT_ONCE: Final = 2_000
 
 
 class InUseError(StoreError):
-    """Replicas are at work on it."""
+    """Replicas are using the database."""
 
 
 class NotEmptyError(StoreError):
-    """It holds a ledger already."""
+    """The database already holds a ledger."""
 
 
 class RehearsedError(Exception):
-    """All went well, and nothing is kept of it."""
+    """The rehearsal succeeded, and nothing is stored."""
 
     def __init__(self, workflows: int) -> None:
         super().__init__()
@@ -38,10 +38,10 @@ class RehearsedError(Exception):
 
 
 def reserve(cursor: Cursor) -> None:
-    """Let nobody begin to use it before the end of the transaction.
+    """Make sure that no replica begins to use the database before the end of the transaction.
 
     Raises:
-        InUseError: somebody does.
+        InUseError: a replica is using it.
     """
     cursor.execute("LOCK TABLE comfycontrol_account IN EXCLUSIVE MODE")
     cursor.execute(
@@ -62,19 +62,19 @@ def fill(
     *,
     dry_run: bool,
 ) -> int:
-    """Write a whole ledger into an empty database; how many workflows it had.
+    """Write a whole ledger into an empty database; return the number of its workflows.
 
     Args:
-        cursor: of a transaction in which it is reserved.
+        cursor: of a transaction in which the database is reserved.
         store: of that database.
         accounts: all of them.
-        batches: what there is of them. Each total comes once.
-        dry_run: end with `RehearsedError`, so that nothing is kept.
+        batches: the content of the ledger. Each total comes once.
+        dry_run: end with `RehearsedError`, so that nothing is stored.
 
     Raises:
-        RehearsedError: all would have come in.
-        NotEmptyError: it holds a ledger already.
-        StoreError: not all has come in as it was.
+        RehearsedError: everything could be written.
+        NotEmptyError: the database already holds a ledger.
+        StoreError: what was written differs from the source.
     """
     cursor.execute(
         "SELECT EXISTS (SELECT FROM comfycontrol_workflow) "
@@ -97,7 +97,10 @@ def fill(
 
 
 def marks_and_totals(cursor: Cursor) -> RestoredState:
-    """All that is kept but the workflows. Series that wait have `appeared` set."""
+    """Everything that is stored except the workflows.
+
+    Series that are not announced have `appeared` set.
+    """
     accounts = _accounts(cursor)
     cursor.execute(f"SELECT {TOTAL_COLUMNS} FROM comfycontrol_total")  # noqa: S608 - constants
     totals = read_totals(cursor.fetchall())
@@ -122,7 +125,7 @@ def marks_and_totals(cursor: Cursor) -> RestoredState:
 
 
 def every_workflow(cursor: Cursor) -> Iterator[Workflow]:
-    """All workflows, by their key."""
+    """All workflows, ordered by their key."""
     names = {number: name for number, (name, _) in _accounts(cursor).items()}
     behind: tuple[Any, ...] = (-1, b"")
     while True:

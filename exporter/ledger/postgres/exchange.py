@@ -36,13 +36,14 @@ from exporter.ledger.rows import packed
 from exporter.ledger.store import StoreError
 
 UNTAKEN_SECONDS: Final = 600.0
-"""What no holder has taken for so long is dropped: nobody counts its account."""
+"""Seconds. Observations that no holder has fetched for this long are deleted: nobody counts their
+account."""
 
 UNHELD_SECONDS: Final = 60.0
-"""What is lent of an account that nobody has held for so long is given back: it is followed no
-more, and would take room from others. Holders that die are replaced sooner."""
+"""Seconds. Workflows of an account without a holder for this long are given back: the account is no
+longer followed, and they would take room from others. A holder that dies is replaced sooner."""
 
-# Turns follow each other, so that two holders never fill the same room.
+# This lock lets only one turn run at a time, so that two holders never fill the same room.
 _LOCK: Final = 0x6C656E64  # "lend"
 
 _ALIVE: Final = (
@@ -55,9 +56,9 @@ class PostgresExchange:
     """One replica's part in lending.
 
     Args:
-        link: to the database; this one's alone.
-        replica: this one, in this life.
-        egress: the address from which it asks, as the configuration names it.
+        link: the connection to the database, used only by this object.
+        replica: the name of this replica's process, different after each restart.
+        egress: the address from which this process sends requests, as configured.
         now: both clocks.
     """
 
@@ -161,7 +162,7 @@ class PostgresExchange:
 
     @staticmethod
     def _held(cursor: Cursor, wanted: Collection[Wanted]) -> dict[str, int]:
-        """Of the accounts that this replica holds, those that it does; nobody else takes them."""
+        """The accounts in `wanted` that this replica really holds, locked against other holders."""
         leases = {(w.lease.account, w.lease.holder, w.lease.epoch) for w in wanted}
         return {
             str(name): int(number)

@@ -7,8 +7,8 @@ from exporter.ledger.postgres.link import Cursor
 from exporter.ledger.store import HistoryKey, HistoryRow
 
 MOST_ROWS: Final = 5_000
-"""Of one account: what is read by its next holder, the latest rows of it. The one who writes them
-keeps fewer."""
+"""How many rows of one account its next holder reads, the latest ones. The history normally stores
+fewer."""
 
 
 def read_history(
@@ -29,7 +29,7 @@ def read_history(
 def write_history(
     cursor: Cursor, account: int, rows: Mapping[HistoryKey, HistoryRow | None]
 ) -> None:
-    """Write these rows of an account, and drop those that are None, within a transaction."""
+    """Write these rows of an account, and delete those that are None, within a transaction."""
     dropped = [(account, *key[1:]) for key, row in rows.items() if row is None]
     written = [(account, *key[1:], row) for key, row in rows.items() if row is not None]
     if dropped:

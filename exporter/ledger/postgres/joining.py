@@ -25,7 +25,7 @@ def joined(
     hold: Hold,
     egress: str,
 ) -> Shared:
-    """The parts of this process; see `exporter.ledger.shared.join`."""
+    """Open this process's parts of the shared ledger; see `exporter.ledger.shared.join`."""
 
     def dsn() -> str:
         try:
@@ -39,13 +39,13 @@ def joined(
     except (ConnectionStringError, StoreError) as error:
         raise OpenLedgerError(f"cannot use {dsn_file}: {error}") from None
     store = PostgresStore(Link(dsn), place, now)
-    # Unlike that of any other process, of this machine's next one as well.
+    # A name that no other process has, including the next one on this machine.
     name = f"{socket.gethostname()[:60]} {uuid4().hex[:12]}"
     replica = Replica(Link(dsn), name, accounts, now, hold, store)
     store.on_lost = replica.note_lost
 
     def permits(address: str, limit: Limit) -> PostgresPermits:
-        # No address of a service has a space in it.
+        # The addresses of services contain no space, so the combined name is unambiguous.
         return PostgresPermits(Link(dsn), f"{address} {egress}".strip(), limit)
 
     exchange = PostgresExchange(Link(dsn), name, egress, now)

@@ -11,15 +11,16 @@ from exporter.ledger.postgres.link import Cursor
 from exporter.ledger.shared import Lease
 
 LEASE_SECONDS: Final = 9.0
-"""How long an account is held without a word from its holder. With the time in which others look
-(`RENEW_SECONDS`) and the start of another holder it is less than 15 s."""
+"""Seconds for which a lease is valid if its holder does not renew it. Together with the time in
+which others check (`RENEW_SECONDS`) and the start of a new holder, a change of holder takes less
+than 15 s."""
 
 RENEW_SECONDS: Final = 2.0
-"""How often a holder renews, and the others look."""
+"""Seconds between two renewals by a holder, and between two checks by the others."""
 
 
 def know(cursor: Cursor, accounts: Collection[str]) -> None:
-    """Let these accounts be there, to be held."""
+    """Add rows for these accounts, so that they can be held."""
     cursor.executemany(
         "INSERT INTO comfycontrol_account (name) SELECT %s "
         "WHERE NOT EXISTS (SELECT FROM comfycontrol_account WHERE name = %s) "
@@ -35,18 +36,18 @@ def take(
     seconds: float = LEASE_SECONDS,
     known: Lease | None = None,
 ) -> Lease | None:
-    """Hold an account for so long from now on; None while another replica does.
+    """Acquire or renew the lease of an account; return None while another replica has it.
 
-    The one who holds it already goes on in the same epoch, even after its time, as long as nobody
-    else came.
+    A replica that already has the lease continues in the same epoch, even after its expiry, unless
+    another replica acquired it since.
 
     Args:
         cursor: of a transaction.
-        account: by its name.
-        holder: this replica, in this life.
-        seconds: from the database's now on.
-        known: what this replica believes to hold. A database that has lost commits would give its
-            epoch once more, and nobody could tell what was written between the two.
+        account: its name.
+        holder: the name of this replica's process, different after each restart.
+        seconds: duration of the lease from now on, by the database's clock.
+        known: the leases that this replica believes to have. A database that has lost commits would
+            otherwise give out the same epoch twice, and late writes could not be recognised.
     """
     cursor.execute(
         "UPDATE comfycontrol_account SET epoch = CASE WHEN holder IS DISTINCT FROM %(me)s "
@@ -66,7 +67,7 @@ def take(
 
 
 def give_back(cursor: Cursor, accounts: Collection[str], holder: str) -> None:
-    """Hold these accounts no more; nothing of those that another replica holds."""
+    """Release these accounts; has no effect on those that another replica holds."""
     cursor.execute(
         "UPDATE comfycontrol_account SET holder = NULL, until = clock_timestamp() "
         "WHERE name = ANY(%s) AND holder = %s",

@@ -21,16 +21,17 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 CONNECT_SECONDS: Final = 2
-"""How long each address of the server may take to answer, where the connection string says
-nothing else. More than a lease can wait for would be of no use."""
+"""Seconds for connecting to each address of the server, unless the connection string says
+otherwise. A longer time would be useless, because a lease would expire meanwhile."""
 
 CALL_SECONDS: Final = 4.0
-"""How long one transaction may take, from its first statement to the answer to its last. A scrape
-waits for one, and for a connection before that."""
+"""Seconds that one transaction may take, from its first statement to the answer to its last. A
+scrape may wait for one transaction, and for a connection before that."""
 
 STALE_SECONDS: Final = 1.0
-"""A connection that was ended while it rested says so at once. One that says nothing for longer is
-not made again within the same transaction: its caller waits."""
+"""Seconds. A connection that was closed by the other side while idle fails at once. If it fails
+later than this, it is not opened again within the same transaction, because its caller is
+waiting."""
 
 OLDEST_SERVER: Final = 140_000
 """PostgreSQL 14, as `server_version_num` has it."""
@@ -46,7 +47,8 @@ _DEFAULTS: Final = {
 
 
 def _limits(seconds: float) -> str:
-    # A pooler in transaction mode takes these with the transaction, and nothing at the start.
+    # A pooler in transaction mode accepts these settings in the transaction, but none at connection
+    # time.
     milliseconds = int(seconds * 1000)
     return (
         f"SET LOCAL statement_timeout = {milliseconds}; "
@@ -96,25 +98,25 @@ _SAYINGS: Final = (
 
 
 class ConnectionStringError(ValueError):
-    """What is given is no connection string. The text never quotes it."""
+    """The given text is not a connection string. The message never quotes it."""
 
 
 class CommitUnknownError(StoreError):
-    """The connection broke while it was committing: it may have been, or not."""
+    """The connection broke during a commit: the transaction may or may not be committed."""
 
 
 def all_rows(cursor: Cursor, statement: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401 - as SQL takes them
-    """What a statement finds."""
+    """All rows that a statement returns."""
     return cursor.execute(statement, values).fetchall()
 
 
 def reason_of(error: psycopg.Error) -> str:
-    """A failure in our words: nothing of the connection string can be in them."""
+    """A description of a failure that cannot contain parts of the connection string."""
     state = error.sqlstate
     if state is not None:
         return f"{_STATES.get(state, 'the server refuses a statement')} (SQLSTATE {state})"
     if not isinstance(error, psycopg.OperationalError):
-        # Of the driver itself, such as for a value that it cannot send.
+        # This is an error of the driver itself, for example a value that it cannot send.
         return f"the driver refuses a statement ({type(error).__name__})"
     said = str(error)
     for part, text in _SAYINGS:
@@ -124,16 +126,16 @@ def reason_of(error: psycopg.Error) -> str:
 
 
 def parameters(dsn: str) -> dict[str, Any]:
-    """What libpq is given: our defaults, and the connection string over them.
+    """The parameters for libpq: our defaults, overridden by the connection string.
 
     Raises:
-        ConnectionStringError: it is none.
+        ConnectionStringError: it is not a connection string.
     """
     try:
         given = conninfo_to_dict(dsn.strip())
     except psycopg.Error:
         given = None
-    # Outside of the handler: the cause would quote the string.
+    # This is raised outside the handler, because the original exception quotes the string.
     if given is None:
         raise ConnectionStringError(
             "it is no connection string, such as postgresql://user@host/database "
@@ -143,17 +145,17 @@ def parameters(dsn: str) -> dict[str, Any]:
 
 
 def place_of(dsn: str) -> str:
-    """Where the database is, for people: host, port and database alone."""
+    """The location of the database for messages: only host, port and database name."""
     given = parameters(dsn)
     host = given.get("host") or given.get("hostaddr") or "the local socket"
     return f"{host}:{given.get('port') or 5432}/{given.get('dbname') or given.get('user') or ''}"
 
 
 class Link:
-    """A connection that is made again after a failure. For one thread at a time.
+    """A connection that is opened again after a failure. For one thread at a time.
 
     Args:
-        dsn: gives the connection string; asked each time, for a password may be rotated.
+        dsn: returns the connection string; called each time, because the password may be rotated.
         call_seconds: how long one transaction may take.
     """
 
@@ -168,10 +170,10 @@ class Link:
 
     @contextmanager
     def transaction(self) -> Iterator[Cursor]:
-        """A transaction: all that is done in it is committed, or nothing.
+        """Run a transaction: everything done in it is committed, or nothing.
 
         Raises:
-            CommitUnknownError: the connection broke while it was committing.
+            CommitUnknownError: the connection broke during the commit.
             StoreError: anything else went wrong, and nothing was committed.
         """
         if self._is_closed:
@@ -196,10 +198,10 @@ class Link:
             self._set_deadline(None)
 
     def _begin(self, connection: Connection, *, may_be_stale: bool) -> Connection:
-        """Begin a transaction, over another connection where this one was ended while it rested.
+        """Begin a transaction; open a new connection if the old one was closed while idle.
 
-        By `idle_session_timeout`, by a restart, or by whatever stands in between: nothing was
-        asked over it yet, so nothing is lost.
+        The reason may be `idle_session_timeout`, a restart, or a proxy in between. No statement was
+        sent over it yet, so nothing is lost.
         """
         limits, began = _limits(self._call_seconds).encode(), time.monotonic()
         try:
@@ -218,7 +220,7 @@ class Link:
         connection.commit()
 
     def close(self) -> None:
-        """End the connection. Calling it again does nothing."""
+        """Close the connection. Calling it again does nothing."""
         self._is_closed = True
         self._let_go(keep=False)
         with self._watching:
@@ -249,7 +251,8 @@ class Link:
         with suppress(psycopg.Error):
             connection.close()
 
-    # A server that takes a statement and never answers would hold its caller for ever.
+    # Without a timeout, a server that accepts a statement and never answers would block the caller
+    # for ever.
 
     def _set_deadline(self, seconds: float | None) -> None:
         with self._watching:
@@ -278,10 +281,12 @@ def _socket_of(connection: Connection) -> socket.socket:
 
 
 def connect(dsn: str) -> Connection:
-    """A connection that keeps nothing in the session: a pooler may give each transaction another.
+    """Open a connection that keeps no state in the session.
+
+    A pooler may use another session for each transaction.
 
     Raises:
-        ConnectionStringError: it is no connection string.
-        psycopg.Error: there is no connection.
+        ConnectionStringError: it is not a connection string.
+        psycopg.Error: connecting failed.
     """
     return psycopg.connect(**parameters(dsn), prepare_threshold=None)

@@ -26,7 +26,7 @@ from exporter.ledger.witness import LOCK_NAME
 from exporter.ledger.workflow import Workflow
 
 LONGEST_SECONDS: Final = 3600.0
-"""How long a statement may take: an index over millions of rows is slow."""
+"""Seconds that a statement may take: building an index over millions of rows is slow."""
 
 _SCRATCH: Final = "migrating"
 
@@ -50,14 +50,14 @@ def into_postgres(
     """Copy the ledger of a folder into an empty database.
 
     Args:
-        folder: of the SQLite ledger; nobody may have it open.
+        folder: the folder of the SQLite ledger; no process may have it open.
         dsn_file: file with the connection string of the database.
         now: both clocks.
-        dry_run: do all of it, and keep nothing.
+        dry_run: do everything, but store nothing.
 
     Raises:
-        MigrationError: either is in use, cannot be read, or is not as it should be.
-        LedgerInUseError, OpenLedgerError: the same, of the one in the folder.
+        MigrationError: one of the two ledgers is in use, cannot be read, or is not as expected.
+        LedgerInUseError, OpenLedgerError: the same problems with the ledger in the folder.
     """
     if not (folder / FILE_NAME).exists():
         raise MigrationError(f"there is no ledger in {folder}")
@@ -89,14 +89,14 @@ def into_sqlite(
     """Copy the ledger of a database into a folder without one.
 
     Args:
-        dsn_file: file with the connection string of the database; no replica may be at work.
+        dsn_file: file with the connection string of the database; no replica may be running.
         folder: made if it is not there.
         now: both clocks.
-        dry_run: do all of it, and keep nothing.
+        dry_run: do everything, but store nothing.
 
     Raises:
-        MigrationError: either is in use, cannot be read, or is not as it should be.
-        LedgerInUseError, OpenLedgerError: the same, of the folder.
+        MigrationError: one of the two ledgers is in use, cannot be read, or is not as expected.
+        LedgerInUseError, OpenLedgerError: the same problems with the ledger in the folder.
     """
     if (folder / FILE_NAME).exists():
         raise MigrationError(f"there is a ledger in {folder} already")
@@ -117,7 +117,7 @@ def into_sqlite(
         finally:
             target.close()
         if not dry_run:
-            # The witness first: it shows to which ledger the file belongs.
+            # The witness file is moved first: it shows to which ledger the file belongs.
             for name in (LOCK_NAME, FILE_NAME):
                 if (scratch / name).exists():
                     (scratch / name).replace(folder / name)

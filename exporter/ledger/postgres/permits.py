@@ -23,7 +23,7 @@ from exporter.worker import StoppedError, Worker
 log = logging.getLogger(__name__)
 
 LONGEST_NOT_YET: Final = 1.0
-"""Seconds after which to ask again in any case: a place may come free that nobody foresaw."""
+"""Longest wait in seconds before asking again: a slot may become free unexpectedly."""
 
 SHORTEST_NOT_YET: Final = 0.02
 
@@ -34,7 +34,8 @@ _ALLOWED: Final = (
     "least(%(share)s, share + greatest(0, extract(epoch FROM clock_timestamp() - closed_until) "
     "/ %(per)s))"
 )
-"""What is allowed a period: after a refusal half of it, and one more for each period without."""
+"""The number of requests allowed in a period, as SQL: a refusal halves it, and each period without
+a refusal adds one."""
 
 _CLOSE: Final = (
     "UPDATE comfycontrol_budget SET "  # noqa: S608 - constants
@@ -45,13 +46,13 @@ _CLOSE: Final = (
 
 
 class PostgresPermits:
-    """The places of one service address, as asked from one egress address.
+    """The slots of one service address, for requests from one egress address.
 
     Args:
-        link: to the database; the permits' alone.
-        address: of the service and of the egress, as one name.
-        limit: of the service address.
-        rest: lets so many seconds pass, in tests at once.
+        link: the connection to the database, used only by this object.
+        address: the service address and the egress address, combined to one name.
+        limit: the request limit of the service address.
+        rest: waits for so many seconds; tests do not really wait.
     """
 
     def __init__(
@@ -65,13 +66,15 @@ class PostgresPermits:
         self._address = address
         self._limit = (limit.requests, limit.share, limit.per, limit.cooldown)
         self._rest = rest
-        # Guards the connection: the budget's thread takes permits, and another one reports answers.
+        # Protects the connection: the budget's thread takes permits, and another thread reports
+        # answers.
         self._turn = threading.Lock()
         self._lock = threading.Lock()
         self._answered: list[int] = []
         self._unused: list[int] = []
         self._refused: list[float] = []
-        # What it holds itself, by number: until when (monotonic), and for ever while under way.
+        # The slots of this replica, by number: the monotonic time until which each is held,
+        # infinite while its request is running.
         self._own: dict[int, float] = {}
         self._is_failing = False
         self._is_closed = False
@@ -80,37 +83,37 @@ class PostgresPermits:
         self._worker.start()
 
     def take(self) -> SharedSlot | NotYet:
-        """Hold a place for a request that is about to be sent."""
+        """Take a slot for a request that is about to be sent."""
         with self._turn:
             return self._ask(take=True)
 
     def answered(self, permit: SharedSlot) -> None:
-        """Its answer has begun, or it failed."""
+        """Report that the answer to a request has begun, or that the request failed."""
         with self._lock:
             self._answered.append(permit.number)
             self._own[permit.number] = time.monotonic() + self._limit[2]
         self._has_news.set()
 
     def unused(self, permit: SharedSlot) -> None:
-        """It was never sent."""
+        """Give back the slot of a request that was never sent."""
         with self._lock:
             self._unused.append(permit.number)
             self._own.pop(permit.number, None)
         self._has_news.set()
 
     def refused(self, retry_after: float | None) -> None:
-        """The service answered 429."""
+        """Report that the service answered 429."""
         with self._lock:
             self._refused.append(self._limit[3] if retry_after is None else retry_after)
         self._has_news.set()
 
     def change(self, requests: int, share: int, per: float, cooldown: float) -> None:
-        """The limit is another from now on."""
+        """Use another limit from now on."""
         with self._lock:
             self._limit = (requests, share, per, cooldown)
 
     def close(self) -> None:
-        """Ask no more."""
+        """Close the connection; nothing can be taken any more."""
         self._is_closed = True
         self._has_news.set()
 
@@ -170,7 +173,7 @@ class PostgresPermits:
             )
 
     def _hold_address(self, cursor: Cursor, requests: int, share: int, per: float) -> None:
-        """Let nobody else look at the address' places until the end of the transaction."""
+        """Lock the slots of the address until the end of the transaction."""
         lock = "SELECT FROM comfycontrol_budget WHERE address = %s FOR UPDATE"
         cursor.execute(lock, (self._address,))
         if cursor.fetchone() is not None:
@@ -181,7 +184,7 @@ class PostgresPermits:
             (self._address, share),
         )
         if cursor.fetchone() is not None:
-            # What was asked before is not known. An earlier exporter may have taken its share.
+            # Earlier requests are not known. An earlier exporter may have used its whole share.
             before = max(0, 2 * share - requests)
             cursor.execute(
                 "INSERT INTO comfycontrol_permit (address, per, taken, answered) "
@@ -191,7 +194,7 @@ class PostgresPermits:
         cursor.execute(lock, (self._address,))
 
     def _hold_again(self, cursor: Cursor, per: float) -> None:
-        """Hold the places of which a database that was away knows no more."""
+        """Take again the slots that the database has lost while it was unreachable."""
         monotonic = time.monotonic()
         with self._lock:
             own = [number for number, until in self._own.items() if until > monotonic]
@@ -219,7 +222,8 @@ class PostgresPermits:
         if unused:
             cursor.execute("DELETE FROM comfycontrol_permit WHERE id = ANY(%s)", (unused,))
         for seconds in refused:
-            # Only the first of several that were under way says anything new of our share.
+            # Of several refused requests that were running together, only the first says anything
+            # new about our share.
             cursor.execute(
                 _CLOSE,
                 {"seconds": seconds, "address": self._address, "share": share, "per": per},
@@ -255,5 +259,5 @@ class PostgresPermits:
 
 
 def _not_yet(seconds: float) -> NotYet:
-    # Not finer than by a millisecond, and not so that all who wait ask at once.
+    # Rounded up to a millisecond, and never so short that all waiting replicas ask at once.
     return NotYet(min(max(SHORTEST_NOT_YET, ceil(seconds * 1000) / 1000), LONGEST_NOT_YET))

@@ -29,44 +29,45 @@ from exporter.worker import Worker
 log = logging.getLogger(__name__)
 
 SETTLED_SECONDS: Final = 6.0
-"""A replica that came less than this ago is not given accounts that others hold: while many start
-at once, or one starts again and again, nothing moves. Nor does it take one over from a holder that
-is silent, nor does one to which the database was back less than this ago: the holder may be back
-only now as well."""
+"""Seconds. A replica that started less than this ago is not given accounts that others hold: while
+many replicas start at once, or one restarts again and again, nothing moves. It also does not take
+over an account from a holder that is silent. Nor does a replica whose own database connection came
+back less than this ago: the holder's connection may be coming back just now as well."""
 
 UNCLAIMED_SECONDS: Final = 4.0
-"""An account that nobody holds for so long is taken by anyone who sees it, no matter who should."""
+"""Seconds. An account that has had no holder for this long is taken by any replica that sees it,
+even if it should belong to another one."""
 
 FORGOTTEN_SECONDS: Final = 3600.0
-"""Replicas that were not seen for so long are dropped from their table."""
+"""Seconds. Replicas that were not seen for this long are deleted from their table."""
 
 
 @dataclass(slots=True)
 class _Round:
-    """What one look at the database has shown and done."""
+    """What one round of checks in the database has shown and done."""
 
     replicas: int
     held: dict[str, Lease] = field(default_factory=dict)
-    """Renewed, or taken."""
+    """The leases that were renewed or acquired."""
     unwanted: list[str] = field(default_factory=list)
-    """Held, and to be handed on."""
+    """Accounts that this replica holds and should hand over."""
     epochs: dict[str, int] = field(default_factory=dict)
     holders: dict[str, str] = field(default_factory=dict)
-    """Other replicas, by the accounts that they hold."""
+    """By account: the other replica that holds it."""
     commits: dict[str, int] = field(default_factory=dict)
-    """As the database has them."""
+    """By account: the number of its commits in the database."""
 
 
 class Replica:
     """Keeps the leases of one process.
 
     Args:
-        link: to the database; the replica's alone.
-        name: of this process in this life, unlike any other.
-        accounts: those that are configured now.
+        link: the connection to the database, used only by this object.
+        name: the name of this process, different from all others and after each restart.
+        accounts: the accounts that are configured now.
         now: both clocks.
-        hold: begins and ends to count accounts.
-        store: knows until when they are held.
+        hold: called to begin and to stop counting accounts.
+        store: the store, which is told until when each lease is valid.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the parts it joins
@@ -88,14 +89,14 @@ class Replica:
         self._until: dict[str, float] = {}
         self._fenced: set[str] = set()
         self._reading = ReplicasReading()
-        # By account, the most commits that were ever seen of it.
+        # By account: the highest number of commits ever seen.
         self._seen: dict[str, int] = {}
         self._regressions = 0
         self._reason = ""
-        # Monotonic time at which the database was back after a failure.
+        # Monotonic time at which the database was reachable again after a failure.
         self._back_at = -inf
         self.has_looked = False
-        """Whether the database was reached, ever."""
+        """Whether the database was ever reached."""
         self._worker = Worker(
             "replica", self._one_round, task="lease renewal", retry=RetryPolicy((RENEW_SECONDS,))
         )
@@ -103,16 +104,16 @@ class Replica:
     # Life -------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to take part."""
+        """Start the thread that renews leases."""
         self._worker.start()
 
     def stop(self, within: float) -> bool:
-        """Take no more, within so many seconds; whether it has ended. Nothing is handed on yet."""
+        """Acquire no more leases; return whether the thread ended within so many seconds."""
         self._worker.stop()
         return self._worker.join(within)
 
     def leave(self) -> None:
-        """Hand on everything that is held: it was counted to the end. After `stop`."""
+        """Release all leases, after `stop`: these accounts have been counted to the end."""
         try:
             with self._link.transaction() as cursor:
                 give_back(cursor, self._leases, self.name)
@@ -131,9 +132,9 @@ class Replica:
     # What it knows ----------------------------------------------------------------------------
 
     def reading(self) -> ReplicasReading:
-        """What it knows now.
+        """What this replica knows now.
 
-        A lease is over at its time, be it that a look has not come to an end since.
+        A lease counts as expired at its end, even if a round of checks is still running.
         """
         reading, monotonic = self._reading, self._now().monotonic
         return replace(
@@ -143,21 +144,27 @@ class Replica:
         )
 
     def leases(self) -> dict[str, Lease]:
-        """What it holds, as far as it knows. From any thread."""
+        """The leases that it believes to have, by account. May be called by any thread."""
         return dict(self._leases)
 
     def note_lost(self, account: str) -> None:
-        """The store has seen that another replica holds this account. From any thread."""
+        """Note that another replica holds this account, as the store has seen.
+
+        Any thread may call it.
+        """
         self._fenced.add(account)
 
     # One look ---------------------------------------------------------------------------------
 
     def look(self) -> None:
-        """Say that it lives, renew what it holds, and take and hand on what is due."""
+        """Run one round.
+
+        Report that this replica is alive, renew its leases, acquire and hand over.
+        """
         began = self._now().monotonic
         fenced, self._fenced = self._fenced, set()
         for account in fenced:
-            # Whoever holds it now, and whatever has happened: start the account again, or leave it.
+            # No matter who holds the account now: it must be started again here, or given up.
             self._leases.pop(account, None)
         made = self._store.commits()
         try:
@@ -170,7 +177,7 @@ class Replica:
             return
         lost = [name for name in (*self._leases, *fenced) if name not in found.held]
         gained = [lease for name, lease in found.held.items() if self._leases.get(name) != lease]
-        # Taken afresh: what is known of it is from before.
+        # The lease was acquired again, so what is known of the account may be outdated.
         known = {*self._leases, *fenced}
         lost += [lease.account for lease in gained if lease.account in known]
         until = began + LEASE_SECONDS
@@ -200,7 +207,7 @@ class Replica:
         cursor.execute(
             "INSERT INTO comfycontrol_replica AS r (replica, seen) "
             "VALUES (%s, clock_timestamp()) ON CONFLICT (replica) DO UPDATE "
-            # One that was away for longer than the others believed in it has come only now.
+            # A replica that was away for longer than its lease counts as started now.
             "SET since = CASE WHEN r.seen < clock_timestamp() - make_interval(secs => %s) "
             "THEN clock_timestamp() ELSE r.since END, seen = clock_timestamp()",
             (self.name, LEASE_SECONDS),
@@ -237,14 +244,14 @@ class Replica:
             )
             found.epochs[account], found.commits[account] = epoch, commits
             is_ours = plan.get(account) == self.name
-            # Not before the database has been given again what it has lost.
+            # Accounts move only after the database has received again what it lost.
             moves = settled and not is_ours and commits >= made.get(account, 0)
             if holder == self.name and account in self._leases and in_time and moves:
-                # Kept until it was counted to the end.
+                # The lease is kept until the account has been counted to the end.
                 found.unwanted.append(account)
                 wants = True
             elif holder == self.name or (account in self._leases and not in_time):
-                # Of the second nobody but this replica knows, for the database has lost it.
+                # Only this replica knows of the second one, because the database has lost it.
                 wants = True
             else:
                 is_free = holder is None or takes_over
@@ -281,7 +288,7 @@ class Replica:
         self._store.extend(accounts, until)
 
     def _give_back(self, accounts: Collection[str]) -> None:
-        """What was counted to the end here, or could not be begun, others may begin at once."""
+        """Release accounts that were counted to the end here, or could not be started."""
         if not accounts:
             return
         try:
@@ -291,9 +298,10 @@ class Replica:
             log.debug("releasing accounts failed", extra={"reason": str(error)})
 
     def _note_failure(self, error: StoreError, fenced: Collection[str]) -> None:
-        """While the database is away, what is held is held to the end of its time.
+        """Note that the database cannot be reached: leases stay valid until they expire.
 
-        After that it is shown no more, and remembered: maybe nobody else can come.
+        After that the accounts are not shown any more, but stay in memory: perhaps no other replica
+        can take over.
         """
         monotonic = self._now().monotonic
         in_time = {name for name in self._leases if self._until.get(name, 0.0) > monotonic}
@@ -321,7 +329,7 @@ class Replica:
         )
 
     def _note_commits(self, found: _Round, gained: Collection[Lease]) -> None:
-        """Tell of those that are gone, and were not this replica's to give again."""
+        """Log lost commits that this replica cannot write again."""
         for lease in gained:
             lost = self._seen.get(lease.account, 0) - found.commits[lease.account]
             if lost > 0:

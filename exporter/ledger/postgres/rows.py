@@ -19,7 +19,7 @@ Kind = Literal["counter", "histogram"]
 SeriesKey = tuple[Kind, str, Labels]
 
 _json: Final = json.JSONEncoder(separators=(",", ":")).encode
-"""In ASCII alone: what no text of the database can hold stands as an escape."""
+"""Only ASCII: characters that the database cannot store in text are escaped."""
 
 TOTAL_COLUMNS: Final = (
     "account, series, kind, name, labels, waiting, value, bounds, counts, exemplars"
@@ -39,19 +39,19 @@ ADD: Final = f"""
         exemplars = excluded.exemplars,
         waiting = excluded.waiting
 """  # noqa: S608 - constants
-"""Adds to a total. A histogram with other buckets starts over."""
+"""Adds to a total. A histogram whose buckets have changed starts at 0."""
 
 
 @dataclass(slots=True)
 class StoredTotals:
-    """What the database holds of an account's totals, as far as this replica has put it there."""
+    """An account's totals in the database, as this replica last wrote them."""
 
     counters: dict[tuple[CounterName, Labels], CounterTotal] = field(default_factory=dict)
     histograms: dict[tuple[HistogramName, Labels], HistogramTotal] = field(default_factory=dict)
 
 
 def series_of(kind: Kind, name: str, labels: Labels) -> bytes:
-    """The key of a total: labels may be longer than an index takes."""
+    """The key of a total, a hash: labels may be longer than an index allows."""
     return blake2b(_json([kind, name, labels]).encode(), digest_size=16).digest()
 
 
@@ -64,7 +64,7 @@ def counter_added(  # noqa: PLR0913
     *,
     waiting: bool,
 ) -> Row:
-    """What was added to a counter since it was `before`."""
+    """The difference between a counter and its earlier state `before`."""
     added = Decimal(total.value) - Decimal(0 if before is None else before.value)
     exemplar = None if total.exemplar is None else _json(astuple(total.exemplar))
     return (
@@ -82,7 +82,10 @@ def histogram_added(  # noqa: PLR0913
     *,
     waiting: bool,
 ) -> Row:
-    """What was added to a histogram since it was `before`; all of it where its buckets changed."""
+    """The difference between a histogram and its earlier state `before`.
+
+    All of it if its buckets changed.
+    """
     if before is None or before.bounds != total.bounds:
         before = HistogramTotal(total.bounds)
     return (
@@ -100,11 +103,13 @@ def histogram_added(  # noqa: PLR0913
 
 
 def read_totals(rows: list[tuple[Any, ...]]) -> StoredTotals:
-    """Totals from their rows; `appeared` is 1 for those that wait, and 0 for the others.
+    """Totals from their rows.
+
+    `appeared` is 1 for series that are not announced, and 0 for the others.
 
     Raises:
         UnknownWordError: a newer version wrote one of them.
-        ValueError, TypeError, LookupError: nobody did.
+        ValueError, TypeError, LookupError: a row is damaged.
     """
     found = StoredTotals()
     for _, _, kind, name, labels, waiting, value, bounds, counts, exemplars in rows:
@@ -130,7 +135,7 @@ def read_totals(rows: list[tuple[Any, ...]]) -> StoredTotals:
 
 
 def plain(row: Row) -> Row:
-    """A row without what no text of the database can hold."""
+    """A row without the characters that the database cannot store in text."""
     return tuple(_plain(value) if isinstance(value, str) else value for value in row)
 
 

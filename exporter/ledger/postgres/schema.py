@@ -145,9 +145,9 @@ MIGRATIONS: Final = (
 """The schema, step by step. Never edit one that was released; add another."""
 
 WRITES_FROM: Final = 1
-"""The oldest step that this version can work with: what later ones added may be left alone. A
-replica of an older version goes on beside a newer one, while they are replaced one by one, as
-long as the newer one's `WRITES_FROM` allows it."""
+"""The oldest schema step with which this version can write: it can ignore what later steps add. A
+replica of an older version continues beside a newer one during a rolling update, as long as the
+newer one's `WRITES_FROM` allows it."""
 
 UNSETTLED: Final = (
     "(phase = 'open' OR cause_owed_since IS NOT NULL OR duration_owed_since IS NOT NULL "
@@ -157,19 +157,20 @@ UNSETTLED: Final = (
 
 COLUMNS: Final = ", ".join(WORKFLOW_COLUMNS)
 
-# Replicas that start at the same moment take the steps one after the other.
+# Replicas that start at the same moment apply the steps one after the other, by means of this lock.
 _LOCK: Final = 0x636F6D66  # "comf"
 
 
 def migrate(cursor: Cursor, place: str) -> bool:
-    """Take the steps that were not taken yet, within a transaction; whether it was empty.
+    """Apply the missing schema steps within a transaction; return whether the database was empty.
 
     Args:
         cursor: of a transaction.
-        place: where the database is, for people.
+        place: the location of the database, for messages.
 
     Raises:
-        OpenLedgerError: it cannot hold a ledger, or a newer version of the exporter wrote it.
+        OpenLedgerError: the database cannot hold a ledger, or a newer version of the exporter wrote
+            it.
     """
     cursor.execute(
         "SELECT current_setting('server_version_num')::int, "
@@ -215,7 +216,7 @@ def migrate(cursor: Cursor, place: str) -> bool:
 
 
 def _steps(cursor: Cursor) -> tuple[int, int]:
-    """How many steps were taken, and from which on a version may write."""
+    """How many steps were applied, and the oldest step whose version may still write."""
     cursor.execute("SELECT to_regclass('comfycontrol_meta')")
     if cursor.fetchone() == (None,):
         cursor.execute(

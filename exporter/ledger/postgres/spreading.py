@@ -10,7 +10,7 @@ from hashlib import blake2b
 
 
 def spread(accounts: Collection[str], replicas: Collection[str]) -> Mapping[str, str]:
-    """The replica of each account; nothing where there are no replicas."""
+    """Assign a replica to each account; the result is empty if there are no replicas."""
     if not replicas:
         return {}
     most = -(-len(accounts) // len(replicas))

@@ -53,7 +53,7 @@ from exporter.ledger.workflow import Workflow
 log = logging.getLogger(__name__)
 
 FORGET_AT_ONCE: Final = 2_000
-"""Old rows dropped in one transaction: others wait for it."""
+"""How many old rows one transaction deletes at most: others wait for it."""
 
 _FORGET: Final = (
     "DELETE FROM comfycontrol_workflow w USING (SELECT account, workflow "  # noqa: S608
@@ -66,12 +66,12 @@ _FORGET: Final = (
 
 
 class NotInTimeError(StoreError):
-    """The account's lease is over, and nobody else has it yet: this replica may renew it."""
+    """The account's lease has expired, and no other replica has it: this one may renew it."""
 
 
 @dataclass(slots=True)
 class _Doubt:
-    """A commit of which nobody knows whether it was made."""
+    """A commit whose result is unknown."""
 
     batch: Batch = field(default_factory=Batch)
     forgotten: Forgotten | None = None
@@ -86,24 +86,25 @@ class _Held:
     commits: int
     totals: StoredTotals
     waiting: dict[tuple[Kind, str, Labels], int] = field(default_factory=dict)
-    """Series that the database has as waiting, by their numbers in this process."""
+    """The numbers, in this process, of series that are not announced in the database."""
     until: float = inf
-    """Monotonic time at which the lease is over, unless it is renewed."""
+    """Monotonic time at which the lease expires unless it is renewed."""
     shown: StoredTotals | None = None
-    """What was shown before the database lost commits, until it has been given all again."""
+    """The totals shown before the database lost commits; kept until it has received everything
+    again."""
     doubt: _Doubt | None = None
     forgotten: Forgotten | None = None
-    """What was dropped, and not reported to anybody yet."""
+    """What was pruned and not reported to the caller yet."""
 
 
 class PostgresStore:
-    """Keeps the accounts that this replica holds. Only ever called by one thread at a time.
+    """Keeps the accounts that this replica holds. Called by only one thread at a time.
 
     Args:
-        link: to the database; the store's alone.
-        place: where that is, for people.
+        link: the connection to the database, used only by the store.
+        place: the location of the database, for messages.
         now: both clocks.
-        on_lost: called with the name of an account that is held no more.
+        on_lost: called with the name of an account that is no longer held.
 
     Raises:
         OpenLedgerError: the database cannot be reached or cannot hold a ledger, or a newer
@@ -126,7 +127,7 @@ class PostgresStore:
         self._suspects: set[str] = set()
         self.on_lost = on_lost
         self.regressions = 0
-        """Commits that the database had acknowledged to this replica and has no more."""
+        """How many commits the database acknowledged to this replica and then lost."""
         try:
             with link.transaction() as cursor:
                 self.is_new = migrate(cursor, place)
@@ -140,13 +141,13 @@ class PostgresStore:
     # Accounts ---------------------------------------------------------------------------------
 
     def adopt(self, lease: Lease, most_open: int = DEFAULT_MOST_OPEN) -> RestoredState:
-        """Everything that is kept of an account that this replica holds from now on.
+        """Read everything stored of an account that this replica holds from now on.
 
-        But its settled workflows, and of the open ones no more than `most_open`. Of its series,
-        those that were not announced yet have `appeared` set.
+        Settled workflows are left out, and open ones beyond `most_open`. Series that were not
+        announced yet have `appeared` set.
 
         Raises:
-            NotHeldError: it does not hold it.
+            NotHeldError: this replica does not hold it.
             StoreError: it cannot be read, or a newer version of the exporter wrote it.
         """
         name = lease.account
@@ -198,28 +199,34 @@ class PostgresStore:
         )
 
     def release(self, account: str) -> None:
-        """Write nothing of it any more."""
+        """Stop writing this account."""
         self._held.pop(account, None)
 
     def extend(self, accounts: Collection[str], until: float) -> None:
-        """These are held until then (monotonic seconds), and longer if renewed. By any thread."""
+        """Note that these leases are valid until then (monotonic seconds).
+
+        Any thread may call it.
+        """
         for account in accounts:
             held = self._held.get(account)
             if held is not None:
                 held.until = until
 
     def commits(self) -> dict[str, int]:
-        """By account, how many commits it has for sure. By any thread."""
+        """By account: how many commits are certain. Any thread may call it."""
         return {name: held.commits for name, held in list(self._held.items())}
 
     def suspect(self, account: str) -> None:
-        """The database seems to have lost commits of it: `verify` will see. By any thread."""
+        """Note that commits of an account seem lost; `verify` will check.
+
+        Any thread may call it.
+        """
         self._suspects.add(account)
 
     def committed(self) -> Shown:
-        """The accounts that are held, and their totals as the database has them.
+        """The held accounts, and their totals as they are in the database.
 
-        Not those whose lease is over: another replica may be showing them.
+        Accounts whose lease has expired are left out: another replica may be showing them.
         """
         monotonic = self._now().monotonic
         in_time = [held for held in list(self._held.values()) if held.until > monotonic]
@@ -251,12 +258,15 @@ class PostgresStore:
     # Reading ----------------------------------------------------------------------------------
 
     def load(self, most_open: Callable[[str], int] = lambda _: DEFAULT_MOST_OPEN) -> RestoredState:
-        """Nothing: accounts are adopted one by one, as this replica comes to hold them."""
+        """Return nothing.
+
+        Accounts are adopted one by one, when this replica acquires their leases.
+        """
         del most_open
         return RestoredState()
 
     def find_closed(self, key: WorkflowKey) -> Workflow | None:
-        """A workflow that is settled or dropped, or that was left where it is."""
+        """A workflow that is settled or dropped, or that `adopt` left in the database."""
         held = self._held.get(key[0])
         if held is None:
             raise NotHeldError("the account is not held")
@@ -271,7 +281,7 @@ class PostgresStore:
             return workflow_of(key[0], rows[0], self._now().monotonic) if rows else None
 
     def created_after(self, account: str, created_at: float) -> int:
-        """How many workflows of an account are younger (Unix seconds)."""
+        """How many workflows of an account were created after this time (Unix seconds)."""
         held = self._held.get(account)
         if held is None:
             raise NotHeldError("the account is not held")
@@ -285,28 +295,28 @@ class PostgresStore:
             return int(younger)
 
     def verify(self) -> None:
-        """See whether commits were lost, where it seems so.
+        """Check accounts that seem to have lost commits.
 
         Raises:
-            StoreBehindError: they were, and the database must be given everything again.
+            StoreBehindError: commits were lost, and the database must receive everything again.
         """
         while self._suspects:
             held = self._held.get(self._suspects.pop())
             if held is not None:
-                # What does not come to the end is found out by the next batch.
+                # If this check fails, the next batch finds out.
                 with suppress(NotHeldError), self._changing(held, _Doubt()):
                     pass
 
     # Writing ----------------------------------------------------------------------------------
 
     def keep(self, batch: Batch) -> None:
-        """Keep a batch, each account in a transaction of its own.
+        """Store a batch, each account in its own transaction.
 
-        What belongs to accounts that are not held is left out: their holder will learn of it.
+        Data of accounts that are not held is left out: their holder will see it from the service.
 
         Raises:
-            StoreBehindError: the database has lost commits, and must be given everything again.
-            StoreError: not all accounts were kept.
+            StoreBehindError: the database has lost commits, and must receive everything again.
+            StoreError: not all accounts were stored.
         """
         if batch.announced is not None:
             self._announced = max(self._announced, batch.announced)
@@ -325,10 +335,13 @@ class PostgresStore:
             raise late
 
     def sync(self) -> None:
-        """Each commit waits for the disk, or for a standby, as the database is set up."""
+        """Do nothing.
+
+        Each commit waits for the disk or a standby, as the database is configured.
+        """
 
     def prune_ended_before(self, account: str, ended_at: float) -> Forgotten:
-        """Drop closed workflows that ended before this (Unix seconds) and owe nothing."""
+        """Delete closed workflows that ended before this (Unix seconds), except pending ones."""
         held = self._held.get(account)
         if held is None:
             return Forgotten()
@@ -352,15 +365,14 @@ class PostgresStore:
         return told
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the connection."""
         self._held.clear()
         self._link.close()
 
     def write_first(self, cursor: Cursor, batch: Batch) -> None:
-        """Write what a ledger elsewhere holds, into one that holds nothing yet of its accounts.
+        """Write the content of another ledger; this one must hold nothing of its accounts yet.
 
-        Each total comes once. Within a transaction of a caller that has seen to it that nobody
-        else writes.
+        Each total comes once. The caller's transaction must make sure that nobody else writes.
         """
         if batch.announced is not None:
             self._announced = max(self._announced, batch.announced)
@@ -390,14 +402,14 @@ class PostgresStore:
             return
         self._words |= words
         self._note_kept(held, part, self._announced)
-        # The first batch after a loss has all that is known.
+        # The first batch after a loss contains all known data.
         held.shown = None
         for key in due:
             held.waiting.pop(key, None)
 
     @staticmethod
     def _note_kept(held: _Held, part: Batch, announced: int) -> None:
-        """The database has this; series up to `announced` as such that need not wait."""
+        """Note that this part is now in the database, with series announced up to `announced`."""
         held.totals.counters.update(part.counters)
         held.totals.histograms.update(part.histograms)
         for (counter, labels), total in part.counters.items():
@@ -409,12 +421,13 @@ class PostgresStore:
 
     @contextmanager
     def _changing(self, held: _Held, doubt: _Doubt) -> Iterator[Cursor]:
-        """A transaction that changes an account: kept whole while it is held, or not at all.
+        """Run a transaction that changes an account; it commits only while this replica holds it.
 
         Raises:
-            NotHeldError: it is not. Nothing was changed.
+            NotHeldError: the account is not held. Nothing was changed.
             StoreBehindError: the database has lost commits. Nothing was changed.
-            CommitUnknownError: it may have been changed: the next one will know, and count on.
+            CommitUnknownError: it may have been changed. The next transaction finds out, and
+                continues from there.
         """
         lost = 0
         try:
@@ -426,7 +439,7 @@ class PostgresStore:
                     with _reading():
                         totals = self._totals(cursor, held.number)
                 elif lost < 0:
-                    # Nobody else may write in this epoch.
+                    # No other replica may write in this epoch.
                     raise NotHeldError("the account was changed by somebody else")
                 else:
                     totals = held.totals
@@ -456,17 +469,17 @@ class PostgresStore:
         raise StoreBehindError(f"{lost} commits are gone", held.lease.account)
 
     def _settle_doubt(self, held: _Held, commits: int) -> None:
-        """Tell by the count of commits whether the one in doubt was made."""
+        """Find out by the number of commits whether the uncertain commit was made."""
         doubt, held.doubt = held.doubt, None
         if doubt is not None and commits == held.commits + 1:
             held.commits = commits
-            # What was announced then is not known, so all series are announced again.
+            # It is unknown what that commit announced, so all series are announced again.
             self._note_kept(held, doubt.batch, 0)
             held.forgotten = _joined(held.forgotten, doubt.forgotten)
 
     @staticmethod
     def _lock(cursor: Cursor, lease: Lease) -> tuple[int, int]:
-        """The account's number and commits; nobody else changes or takes it until the end.
+        """Lock the account's row until the end of the transaction; return its number and commits.
 
         Raises:
             NotHeldError: this replica does not hold it.
@@ -492,7 +505,7 @@ class PostgresStore:
     # Rows -------------------------------------------------------------------------------------
 
     def _write(self, cursor: Cursor, held: _Held, part: Batch) -> set[str]:
-        """Write what a batch holds of an account; the words that it holds."""
+        """Write the part of a batch that belongs to an account; return the words in it."""
         words = _words_of(part)
         new = words - self._words
         if new:
@@ -518,7 +531,7 @@ class PostgresStore:
             for key, workflow in sorted(part.workflows.items())
         ]
         if held.shown is not None:
-            # All that is known comes once more, and most of it was not lost.
+            # The batch contains all known data again, and most of it was not lost.
             rows = differing(cursor, held.number, rows)
         write_workflows(cursor, rows)
         added = [
@@ -567,7 +580,7 @@ def _write_baseline(cursor: Cursor, number: int, status: Status, baseline: Basel
 
 
 def _by_account(batch: Batch) -> dict[str, Batch]:
-    """What a batch holds of each account."""
+    """Split a batch by account."""
     parts: dict[str, Batch] = {}
 
     def part(account: str) -> Batch:
@@ -625,7 +638,10 @@ def _latest(*stamps: float | None) -> float | None:
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """Whatever a row holds that this version cannot read leaves the account to others."""
+    """Raise StoreError for rows that this version cannot read.
+
+    Then this replica does not take the account.
+    """
     try:
         yield
     except UnknownWordError as error:

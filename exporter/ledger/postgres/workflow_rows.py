@@ -16,7 +16,7 @@ TYPES: Final = {
         ("source", "phase", "status", "unknown_status", "slices", "held", "earlier_ends"), "text"
     ),
 }
-"""Those of all other columns are stamps."""
+"""The SQL types of the columns; all other columns are timestamps."""
 
 _KEY: Final = ("account", "workflow")
 _KEEP: Final = (
@@ -28,17 +28,17 @@ _KEEP: Final = (
 
 
 def write_workflows(cursor: Cursor, rows: Sequence[Row]) -> None:
-    """Write rows in place of those that are there; each key comes once."""
+    """Insert rows or replace existing ones; each key comes once."""
     if rows:
         values = [plain(row) for row in rows]
         cursor.execute(_KEEP, [list(column) for column in zip(*values, strict=True)])
 
 
 def differing(cursor: Cursor, account: int, rows: Sequence[Row]) -> list[Row]:
-    """Those of the rows of an account that are not there, or not so.
+    """The rows of an account that are missing in the database or differ there.
 
-    Reading twenty thousand takes a tenth of the time of writing them, in which nobody else can
-    renew a lease.
+    Reading twenty thousand rows takes a tenth of the time of writing them, and during a write
+    nobody else can renew a lease.
     """
     place = WORKFLOW_COLUMNS.index("workflow")
     keys: list[Any] = [row[place] for row in rows]
