@@ -1,1 +1,1 @@
-"""Which workflows are followed by a stream, which are watched through the list, and both ways."""
+"""Follows workflows by streams and through the list, and decides which of them have a stream."""

@@ -1,7 +1,8 @@
 """One account's way to the service: through its gate, then the budget, then the client.
 
-All requests of an account are sent here. So a refused token stops all of them while one tries for
-all, all wait when the service asks for it (`HeldBack`), and no request bypasses the budget.
+All requests of an account are sent here. If the token is refused, all requests stop, and one at a
+time tests whether the token works again. All requests wait when the service asks for it
+(`HeldBack`), and none bypasses the budget.
 """
 
 import asyncio
@@ -44,28 +45,28 @@ log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 MISLED_IN_A_ROW: Final = 3
-"""So many answers as of a wrong address, and no usable one, before the address is suspected in the
-log: an edge in front of the service gives one such page now and then."""
+"""How many answers in a row that look like those of a wrong address, without any usable one, before
+the log suspects the address. A proxy in front of the service gives such a page now and then."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Wait:
-    """The gate is closed for so many seconds at most; None: until something changes."""
+    """How long to wait at the closed gate, in seconds at most; None: until something changes."""
 
     seconds: float | None
 
 
 class AccountAccess:
-    """The gate of one account, and the way through.
+    """The gate of one account: makes its requests, or lets them wait.
 
     Args:
         account: the configured name.
-        client: asks the service.
+        client: the client for the service.
         budget: of the service's address, shared with other accounts.
-        reload_token: read the token again from where it comes from; False when that failed.
-        monotonic: seconds.
-        backoff: between tries of a refused token.
-        token_shape: what the token in use looks like, where that is no token.
+        reload_token: reads the token again from its source; returns False if that failed.
+        monotonic: the clock, in monotonic seconds.
+        backoff: the wait between tries of a refused token.
+        token_shape: what the token in use looks like, if that cannot be a token.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -82,7 +83,7 @@ class AccountAccess:
         self.account: Final = account
         self.client: Final = client
         self.refusals: Final = Refusals()
-        """Of single ids, no matter who asked for them."""
+        """Refusals of single ids, from all requests about them."""
         self._budget = budget
         self._reload_token = reload_token
         self._token_shape = token_shape
@@ -90,7 +91,7 @@ class AccountAccess:
         self._backoff = backoff
         self._held_back = HeldBack()
         self.last_error: LastError | None = None
-        """Of the latest request that failed."""
+        """The error of the latest request that failed."""
         self._changed = threading.Condition()
         self._refused = False
         self._next_try = 0.0
@@ -101,21 +102,27 @@ class AccountAccess:
         self._misled_in_a_row = 0
 
     def health(self) -> AccountHealth:
-        """What is known of the account now."""
+        """The present health of the account."""
         with self._changed:
             return self._answers.health(self._monotonic())
 
     def need_list(self, *, needed: bool) -> None:
-        """Whether the account's list is asked for: then it cannot be up without."""
+        """Set whether the account's list is read.
+
+        If it is, the account is up only if the list is answered.
+        """
         with self._changed:
             self._answers.need_list(needed=needed)
 
     def service_wall(self) -> float | None:
-        """Unix seconds by the service's clock, as its answers to this account tell it; or None."""
+        """Unix seconds by the service's clock, taken from answers to this account.
+
+        None: unknown.
+        """
         return self.client.service_wall()
 
     def token_changed(self) -> None:
-        """There is another token: where the old one was refused, try it now."""
+        """Note that there is another token; if the old one was refused, try the new one now."""
         with self._changed:
             self._next_try = self._monotonic()
             self._notify()
@@ -134,15 +141,15 @@ class AccountAccess:
         about_one: bool = False,
         is_extra: bool = False,
     ) -> Answer:
-        """Make one request when it is its turn; blocks until its answer.
+        """Make one request when its turn comes; block until its answer.
 
-        `about_one`: it names a workflow, though its priority is one of the list's, so a 403 is
-        about that one alone. `is_extra`: a token may be good without being good for this, so a
-        refusal says nothing of the account.
+        `about_one`: the request names a workflow, although its priority is one of the list's, so a
+        403 concerns only that workflow. `is_extra`: a valid token may lack permission for this
+        request, so a refusal says nothing about the account.
 
         Raises:
             StoppedError: asked to end, or no longer wanted when its turn came.
-            ServiceError: the service refused, failed or was out of reach.
+            ServiceError: the service refused, failed or could not be reached.
         """
         about_one = about_one or priority not in LISTING
         while True:
@@ -160,8 +167,8 @@ class AccountAccess:
                         about_one=about_one,
                         is_extra=is_extra,
                     )
-                # The gate was closed while this one queued up: back to it, without spending a
-                # request on the same answer.
+                # The gate was closed while this request waited for its turn. It goes back to the
+                # gate, because sending it would only bring the same refusal.
                 permit.unused()
             finally:
                 if for_all:
@@ -178,12 +185,12 @@ class AccountAccess:
     ) -> Answer:
         """Do the same as `ask` about one workflow, for a task of an event loop.
 
-        Only the request itself takes a thread of the pool. Anyone who waits is ended by cancelling
-        the task; an answer that comes later than that is handed to `discard`, in that thread.
+        Only the request itself uses a thread of the pool. Cancelling the task ends its wait; an
+        answer that comes after that is passed to `discard`, in the thread of the pool.
 
         Raises:
             StoppedError: no longer wanted when its turn came, or the budget is closed.
-            ServiceError: the service refused, failed or was out of reach.
+            ServiceError: the service refused, failed or could not be reached.
         """
         while True:
             for_all = await self._pass_gate_on_loop()
@@ -312,7 +319,7 @@ class AccountAccess:
             ):
                 raise
             if for_all and isinstance(error, ForbiddenError):
-                # While the whole account is refused, this says nothing of the one id.
+                # While the whole account is refused, this says nothing about the single id.
                 error = UnauthorizedError(
                     str(error), code=error.code, retry_after=error.retry_after
                 )
@@ -331,7 +338,10 @@ class AccountAccess:
     # The gate ---------------------------------------------------------------------------------
 
     def _pass_gate(self, stop: Stop, *, about_one: bool) -> bool:
-        """Wait while it is closed; True for the one who tries a refused token on behalf of all."""
+        """Wait while the gate is closed.
+
+        Return True if this request tests a refused token for all.
+        """
         with stop.interrupting(self._wake), self._changed:
             while not stop.asked:
                 passed = self._try_gate(about_one=about_one)
@@ -341,7 +351,7 @@ class AccountAccess:
         raise StoppedError
 
     def _try_gate(self, *, about_one: bool) -> "bool | _Wait":
-        """Pass the gate if it is open, as above; else how long to wait for a change. Locked."""
+        """Pass the gate if it is open; otherwise return how long to wait. Called under the lock."""
         now = self._monotonic()
         held_back = self._held_back.until(about_one=about_one) - now
         if held_back > 0:
@@ -397,8 +407,8 @@ class AccountAccess:
             about_one
             or (isinstance(error, BadRequestError) and priority is not Priority.LIST_FIRST_PAGE)
         ):
-            # Said of one id, or of a parameter, by a service that knew who asked: no error of the
-            # account's.
+            # The refusal concerns one id or a parameter, and the service accepted the token: the
+            # account itself has no error.
             self._note_success(priority, is_refusal=True)
             return
         else:
@@ -431,7 +441,7 @@ class AccountAccess:
             until = self._held_back.until(about_one=about_one)
             are_all = now < self._held_back.until(about_one=False)
         if before <= now < until:
-            # Requests that were under way get the same answer: one line is enough.
+            # Other running requests get the same answer, so one log line is enough.
             log.warning(
                 "the service asks us to wait",
                 extra={
@@ -447,7 +457,8 @@ class AccountAccess:
             first = not self._refused
             self._refused = True
             if first or self._someone_tries:
-                # Streams that were under way together are refused together: one step, not many.
+                # Requests that run at the same time are refused together: this counts as one
+                # backoff step.
                 self._next_try = self._monotonic() + self._backoff.failed()
             self._answers.failed(priority, error, self._monotonic(), refused=True)
             self._notify()
@@ -462,5 +473,8 @@ class AccountAccess:
 
 
 def _asked_for(priority: Priority, *, about_one: bool) -> Priority:
-    """What was really asked for: one workflow may be looked up in the place of a page."""
+    """The priority class of what was really asked for.
+
+    A request may read one workflow instead of a page.
+    """
     return Priority.POLL if about_one and priority in LISTING else priority

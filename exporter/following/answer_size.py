@@ -11,8 +11,8 @@ from typing import Final
 from exporter.following.paging import PER_PAGE
 
 FIRST_GROWTH_SECONDS: Final = 60.0
-"""How long fewer rows are asked for before more are tried again; twice as long each time, up to
-the next one."""
+"""Seconds for which fewer rows are requested before more are tried again; doubled each time, up to
+the next constant."""
 LAST_GROWTH_SECONDS: Final = 3600.0
 
 
@@ -26,21 +26,21 @@ class AnswerSize:
 
     @property
     def most(self) -> int:
-        """Rows to ask for at the most."""
+        """The largest number of rows to request."""
         return self._most
 
     def failed(self, size: int, now: float) -> None:
-        """An answer of so many rows could not be had."""
+        """Note that an answer with so many rows failed."""
         self._most = max(1, min(self._most, size // 2))
         self._wait = min(LAST_GROWTH_SECONDS, 2 * self._wait)
         self._grow_at = now + self._wait
 
     def left_out(self, now: float) -> None:
-        """The row for which it failed is not asked for any more."""
+        """Note that the row that caused the failure is no longer requested."""
         self._grow_at = now
 
     def worked(self, size: int, now: float) -> None:
-        """An answer of so many rows came."""
+        """Note that an answer with so many rows came."""
         if 2 * size > self._most and now >= self._grow_at:
             self._most = min(PER_PAGE, 2 * self._most)
         if size >= PER_PAGE:

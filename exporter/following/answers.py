@@ -30,22 +30,22 @@ from exporter.comfycontrol import (
 from exporter.comfycontrol.errors import NO_STATUS, RedirectedError, TooLargeError
 
 DownReason = Literal["token_refused", "not_listed", "server_errors", "no_answer", "unusable"]
-"""Why an account is down, as its latest bad answer says."""
+"""Why an account is down, according to its latest bad answer."""
 
 CAUSES: Final[tuple[DownReason, ...]] = get_args(DownReason)
 
 GRACE_SECONDS: Final = 30.0
-"""For so long what an account needs must have failed before the account is down. What is shown of
-its workflows is then withdrawn: a gap says "cannot see", a frozen number lies. No time counts
-against its workflows either, from then on."""
+"""Seconds for which the requests that an account needs must have failed before the account is down.
+Then its workflows are no longer shown: a gap means "cannot see", but a frozen number would be
+wrong. The time limits of its workflows do not run either while it is down."""
 
 SETTLED_SECONDS: Final = 10.0
-"""One usable answer ends an outage when no bad one followed it for this long; two in a row do at
-once."""
+"""Seconds. One usable answer ends an outage if no bad answer follows for this long; two usable
+answers in a row end it at once."""
 
 HOLD_SECONDS: Final = 150.0
-"""A usable answer speaks for its way for this long. Polls of one workflow are at most two minutes
-apart."""
+"""Seconds for which a usable answer shows that its kind of request works. Polls of one workflow are
+at most two minutes apart."""
 
 _Way = Literal["list", "poll", "cause", "stream", "reconcile"]
 
@@ -64,24 +64,24 @@ _WAYS: Final[Mapping[Priority, _Way]] = {
 
 @dataclass(frozen=True, slots=True)
 class AccountHealth:
-    """What the service's answers said of an account."""
+    """The state of an account according to the service's answers."""
 
     up: bool | None
-    """It gets what it needs; None before there was anything to answer."""
+    """Whether it gets what it needs; None before the first answer was due."""
     answered: bool
-    """There was an answer at all since the start, and not only such as a wrong address gives."""
+    """Whether there was any answer since the start other than those of a wrong address."""
     down_since: float | None
-    """Monotonic time since which what it needs has failed; None while up."""
+    """Monotonic time since which the needed requests have failed; None while up."""
     cause: DownReason | None = None
-    """Why it is down, as the latest bad answer says; None while up."""
+    """Why it is down, according to the latest bad answer; None while up."""
     usable_at: float | None = None
     """Monotonic time of the latest usable answer; None: there was none yet."""
     reason: str | None = None
-    """Why it is down, in words for a person: no URL, no token and nothing that a peer wrote. None
-    while up."""
+    """Why it is down, as a readable text without URL, token or text from the service. None while
+    up."""
 
     def is_blind(self, now: float) -> bool:
-        """Whether nothing has been known of its workflows for a while."""
+        """Whether nothing has been known about its workflows for some time."""
         return self.down_since is not None and now - self.down_since > GRACE_SECONDS
 
 
@@ -90,13 +90,13 @@ class LastError:
     """The latest request that failed."""
 
     text: str
-    """The status of its answer, or the class of fault; never a message."""
+    """The status of its answer, or the class of the error; never a message."""
     at: float
-    """Monotonic seconds."""
+    """The time of the failure; monotonic seconds."""
 
 
 def class_of(error: ServiceError) -> str:
-    """The status of an answer and the class of its fault, in our own words alone."""
+    """The status of an answer and the class of its error, only in our own words."""
     what = _CLASSES.get(type(error), "unusable answer")
     if isinstance(error, UnreachableError):
         what = f"{what} ({_REASONS.get(error.reason, 'connection')})"
@@ -127,22 +127,25 @@ _REASONS: Final[Mapping[str, str]] = {
 
 @dataclass(slots=True)
 class _Record:
-    """What one way has brought."""
+    """The results of one kind of request."""
 
     usable_at: float = -inf
     usable_since: float = -inf
-    """The first of its usable answers with no bad one after it."""
+    """When the first usable answer came that no bad one has followed; monotonic seconds."""
     usable_in_a_row: int = 0
     failing_since: float | None = None
 
     def ceased(self) -> float:
-        """When it ceased to be well, or will."""
+        """When this kind of request stopped working, or will count as stopped.
+
+        Monotonic seconds.
+        """
         if self.failing_since is not None:
             return self.failing_since
         return self.usable_at + HOLD_SECONDS
 
     def has_settled(self, now: float) -> bool:
-        """Whether it is well by more than one lucky answer."""
+        """Whether it works reliably, not only by one lucky answer."""
         return self.usable_in_a_row > 1 or now - self.usable_since >= SETTLED_SECONDS
 
 
@@ -161,18 +164,18 @@ class Answers:
         self._usable_at: float | None = None
 
     def need_list(self, *, needed: bool) -> None:
-        """Whether the account's list is asked for."""
+        """Set whether the account's list is read."""
         self._listed = needed
 
     def refused_for_now(self) -> None:
-        """There was an answer, which says nothing but that there were too many requests."""
+        """Note an answer that says only that there were too many requests."""
         self._answered = True
 
     def usable(self, priority: Priority, now: float, *, is_refusal: bool = False) -> None:
-        """The service knew who asked, and answered.
+        """Note an answer from a service that accepted the token.
 
-        `is_refusal`: it refused one id. So does a wrong address, for all of them: where the list
-        is asked for as well, that says nothing before the list was answered.
+        `is_refusal`: it refused one id. A wrong address refuses all ids too, so if the list is read
+        as well, a refusal proves nothing before the list was answered.
         """
         self._judge(now)
         self._refused = False
@@ -190,7 +193,10 @@ class Answers:
     def failed(
         self, priority: Priority, error: ServiceError, now: float, *, refused: bool = False
     ) -> None:
-        """There was no usable answer. `refused`: of no way of asking, as the token is refused."""
+        """Note that there was no usable answer.
+
+        `refused`: the token was refused, for all requests.
+        """
         self._judge(now)
         way = _WAYS[priority]
         is_misled = way == "list" and not self._was_listed and is_of_wrong_address(error)
@@ -206,7 +212,7 @@ class Answers:
         self._judge(now)
 
     def health(self, now: float) -> AccountHealth:
-        """What is known of the account now."""
+        """The present health of the account."""
         self._judge(now)
         is_down = self._down_since is not None
         return AccountHealth(
@@ -220,12 +226,15 @@ class Answers:
 
     @property
     def _was_listed(self) -> bool:
-        """Whether the list was ever answered usably."""
+        """Whether the list ever had a usable answer."""
         record = self._ways.get("list")
         return record is not None and record.usable_at > -inf
 
     def _needed(self) -> dict[_Way, _Record]:
-        """What the account needs, of the ways that were used; all, before any of those was."""
+        """The kinds of requests that the account needs and has used.
+
+        All, before any of them was used.
+        """
         needed: dict[_Way, _Record] = {
             way: record
             for way, record in self._ways.items()
@@ -234,10 +243,10 @@ class Answers:
         return needed or self._ways
 
     def _judge(self, now: float) -> None:
-        """Go down or up, if it is time to."""
+        """Set the account down or up, if it is time."""
         needed = self._needed().values()
         fails = any(record.failing_since is not None for record in needed)
-        # Where nothing was asked since, nothing speaks against what was answered last.
+        # If no request was sent since, the last answer is still valid.
         well = [
             record
             for record in needed
@@ -257,7 +266,7 @@ class Answers:
 
 
 def cause_of(error: ServiceError) -> DownReason:
-    """What a bad answer says of an account."""
+    """The reason that a bad answer gives for an account to be down."""
     match error:
         case UnauthorizedError():
             return "token_refused"
@@ -271,7 +280,7 @@ def cause_of(error: ServiceError) -> DownReason:
 
 
 def is_of_wrong_address(error: ServiceError) -> bool:
-    """Whether an answer about the list is one that another address than the service's gives."""
+    """Whether an answer about the list looks like one from a wrong address."""
     match error:
         case NotFoundError() | RedirectedError():
             return True
@@ -283,11 +292,12 @@ def is_of_wrong_address(error: ServiceError) -> bool:
 
 
 def reason_of(error: ServiceError, *, is_misled: bool = False) -> str:
-    """Why there is no usable answer, in words.
+    """Say why there is no usable answer.
 
     Args:
         error: the latest bad answer.
-        is_misled: it is one that a wrong address gives, and the right one was never seen.
+        is_misled: whether it looks like one from a wrong address, and no usable answer was ever
+            seen.
     """
     match error:
         case UnauthorizedError(code=code) if code == NO_STATUS:
@@ -305,6 +315,6 @@ def reason_of(error: ServiceError, *, is_misled: bool = False) -> str:
         case ServerFaultError():
             reason = f"something before the service refuses ({error.code})"
         case _:
-            # Fixed phrases, after what was asked.
+            # The message is the request, a colon, and a fixed phrase.
             reason = str(error).partition(": ")[2] or f"no usable answer ({error.code})"
     return f"{reason}; is base_url right?" if is_misled else reason

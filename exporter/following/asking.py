@@ -15,12 +15,12 @@ from exporter.interfaces.telemetry import Telemetry
 from exporter.worker import Stop, StoppedError
 
 Way = Literal["stream", "detail"]
-"""`stream`: `GET /v1/workflow/{id}/subscribe`; `detail`: `GET /v1/workflow/{id}`. Each tells the
-status, the stamps and the cause of one workflow. What one cannot tell, the other may."""
+"""`stream`: `GET /v1/workflow/{id}/subscribe`; `detail`: `GET /v1/workflow/{id}`. Both show the
+status, the stamps and the cause of one workflow. If one cannot show them, the other may."""
 
 
 class Asking:
-    """One account's questions about single workflows; for any number of threads.
+    """Sends one account's requests about single workflows; for any number of threads.
 
     Args:
         access: the account's way to the service.
@@ -52,22 +52,23 @@ class Asking:
         wanted: Callable[[], bool],
         at_most: float | None = None,
     ) -> bool:
-        """Ask, and observe what is answered; whether anything was.
+        """Send the request, and pass the answer on as observations.
 
-        A refusal of this id is judged by the rule for all refusals, and may drop it.
+        Return whether there was an answer. A refusal of this id is judged by the rule for all
+        refusals, and may drop it.
 
         Args:
-            workflow_id: whom to ask for.
-            way: how. A stream is left as soon as the answer is no longer wanted.
-            priority: which turn it waits for.
+            workflow_id: the workflow to ask for.
+            way: which endpoint. A stream is closed as soon as the answer is no longer wanted.
+            priority: its priority in the request budget.
             stop: ends the wait, and the request.
-            wanted: whether the answer is wanted still, when the turn has come and after each
-                observation of a stream.
+            wanted: returns whether the answer is still wanted; called when the turn has come, and
+                after each observation of a stream.
             at_most: seconds from the request to the end of its answer; after that it is broken off.
 
         Raises:
             StoppedError: asked to end meanwhile.
-            ServiceError: no answer about this id.
+            ServiceError: there was no answer about this id.
         """
         if not wanted():
             return False
@@ -79,7 +80,7 @@ class Asking:
         except StoppedError:
             if stop.asked:
                 raise
-            return False  # when its turn came, it was not wanted any more
+            return False  # when its turn came, the answer was no longer wanted
         except ServiceError as error:
             self._access.refusals.judge(
                 self._register, self.account, workflow_id, error, self._now()
@@ -141,13 +142,13 @@ class Asking:
     def _read(
         self, stream: Stream, workflow_id: str, stop: Stop, wanted: Callable[[], bool]
     ) -> bool:
-        """Read until the answer is no longer wanted; whether there was one."""
+        """Read until the answer is no longer wanted; return whether there was one."""
         began = self._now().monotonic
         reading = StreamReading(stream, self._access, self._telemetry, workflow_id, self._now)
         told = False
         for seen in reading:
             if seen is None:
-                break  # nor would the next one be readable: another way may tell
+                break  # the next snapshot would not be readable either; the other endpoint may be
             self._register.observe(seen)
             if not wanted():
                 told = True
@@ -166,7 +167,7 @@ class Asking:
 
 @contextmanager
 def _breaking_off(call: Call, seconds: float | None) -> Iterator[None]:
-    """While inside, the call is aborted when so much time has passed; None: never."""
+    """Abort the call if the block takes longer than so many seconds; None: never."""
     if seconds is None:
         yield
         return

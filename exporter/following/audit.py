@@ -15,15 +15,16 @@ from exporter.interfaces.observations import Moment, Recovery, Status, known_sta
 
 
 class Audit:
-    """Reads a page when it is asked to, and says when the next one is due. For one thread.
+    """Reads one page at each call, and says when the next one is due. For one thread.
 
     Args:
         account: its configured name.
-        lists: of the account, read in what the budget has to spare.
-        books: what was counted.
-        terms: of the account's list.
-        pace: how often the list is read whole.
-        list_read_at: when the lister last read it whole, Unix seconds; None: never since the start.
+        lists: the account's lists, read with the spare requests of the budget.
+        books: the ledger, which knows what was counted.
+        terms: how the account's list is read.
+        pace: how often the whole list is read.
+        list_read_at: returns when the lister last read it completely, Unix seconds; None: not since
+            the start.
         now: both clocks.
     """
 
@@ -51,7 +52,7 @@ class Audit:
 
     @property
     def due_at(self) -> float:
-        """From when on a page should be read; monotonic seconds."""
+        """When the next page should be read; monotonic seconds."""
         return self._due_at
 
     def read(self) -> list[tuple[Status | None, str, Recovery]]:
@@ -63,12 +64,13 @@ class Audit:
 
         Raises:
             Stopped: asked to end.
-            ServiceError: there is no going on. The next audit begins at the top.
+            ServiceError: reading cannot continue. The next audit begins at the top.
         """
         now = self._now().monotonic
         baselines = self._books.baselines(self._account)
         if not baselines:
-            # Nothing was compared yet, so nobody knows what was there before anything counted.
+            # Nothing was compared yet, so it is unknown which outcomes are from before counting
+            # began.
             self._due_at = now + self._pace.settle
             return []
         if self._walk is None:
@@ -87,9 +89,11 @@ class Audit:
             return []
         wall = self._lists.service_wall()
         read_at, now_wall = self._list_read_at(), self._now().wall
-        # What ended since the lister's last pass, or the last comparison but one, is found as ever.
+        # Outcomes since the lister's last pass, or since the last comparison but one, are found in
+        # the normal way.
         found_as_ever = 2 * self._pace.every + max(0.0, now_wall - (read_at or 0.0))
-        # What cannot be compared has no baseline: the latest of the others is on the safe side.
+        # A status that cannot be compared has no baseline: the latest time of the others is the
+        # safe choice.
         latest = max(each.since for each in baselines.values())
         since = {status: each.since for status, each in baselines.items()}
         rows = shown.workflows

@@ -17,18 +17,19 @@ from exporter.interfaces.observations import (
 )
 
 AGAIN_SECONDS: Final = 10.0
-"""A stream has told the end, and the workflow is still lent so long after: its holder has not heard
-of it, or knows better. It is asked once more."""
+"""Seconds. If a stream has shown the end and the workflow is still lent after this time, its holder
+has not received it, or knows better. The service is asked once more."""
 
 REFUSED_SECONDS: Final = 600.0
-"""After the service has refused an id for good, it is left to its holder for so long."""
+"""Seconds for which an id is left to its holder after the service has finally refused it."""
 
 MOST_UNTOLD: Final = 20_000
-"""Observations that wait to be handed back. From so many on, each workflow's latest is kept."""
+"""How many observations may wait to be handed back. Above this number, only the latest of each
+workflow is kept."""
 
 
 class BorrowedWorkflows:
-    """A `WorkflowRegister` of what is lent. Any thread may use it."""
+    """A `WorkflowRegister` of borrowed workflows. Any thread may use it."""
 
     def __init__(self, account: str, now: Callable[[], Moment]) -> None:
         self._account = account
@@ -40,11 +41,11 @@ class BorrowedWorkflows:
         self._untold: list[Observation] = []
 
     def lend(self, workflows: Mapping[str, OpenWorkflow], epoch: int) -> None:
-        """These are lent now, by the holder of this epoch."""
+        """Set which workflows are lent now, by the holder of this epoch."""
         with self._lock:
             self._lent = workflows
             if epoch != self._epoch:
-                # A new holder may not have the observations of the one before.
+                # A new holder may not have the observations of the previous one.
                 self._quiet_until.clear()
             self._epoch = epoch
             self._quiet_until = {
@@ -52,13 +53,13 @@ class BorrowedWorkflows:
             }
 
     def take_untold(self) -> list[Observation]:
-        """The observations since the last call."""
+        """Return the observations since the last call."""
         with self._lock:
             untold, self._untold = self._untold, []
             return untold
 
     def put_back(self, untold: list[Observation]) -> None:
-        """This could not be handed back yet."""
+        """Put back observations that could not be handed back yet."""
         with self._lock:
             self._untold = untold + self._untold
             if len(self._untold) > MOST_UNTOLD:
@@ -67,7 +68,7 @@ class BorrowedWorkflows:
     # What followers ask and tell --------------------------------------------------------------
 
     def observe(self, observation: Observation) -> bool:
-        """Put aside what was seen; whether more is wanted."""
+        """Collect an observation; return whether more are wanted."""
         with self._lock:
             self._untold.append(observation)
             if observation.is_over:
@@ -75,22 +76,22 @@ class BorrowedWorkflows:
             return not observation.is_over and observation.workflow_id in self._lent
 
     def drop(self, given: Removed) -> None:
-        """Leave it to its holder, who finds out by itself."""
+        """Leave an id to its holder, which will find out by itself."""
         with self._lock:
             self._be_quiet(given.workflow_id, REFUSED_SECONDS)
 
     def is_open(self, account: str, workflow_id: str) -> bool:
-        """Whether it is to be streamed."""
+        """Whether this workflow must be streamed."""
         return self.open_workflow(account, workflow_id) is not None
 
     def open_workflow(self, account: str, workflow_id: str) -> OpenWorkflow | None:
-        """This workflow, where it is to be streamed."""
+        """This workflow, if it must be streamed; otherwise None."""
         del account
         with self._lock:
             return None if self._is_quiet(workflow_id) else self._lent.get(workflow_id)
 
     def open_workflows(self, account: str) -> list[OpenWorkflow]:
-        """All that are to be streamed."""
+        """All workflows that must be streamed."""
         del account
         with self._lock:
             return [w for known, w in self._lent.items() if not self._is_quiet(known)]

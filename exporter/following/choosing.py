@@ -17,7 +17,8 @@ STREAM_SECONDS: Final = 240.0
 """The service closes a stream after 120 updates of about 2 s."""
 
 SUSTAINED_PART: Final = 0.8
-"""Of the share left after listing, what reopening may take: broken streams need the rest."""
+"""Part (0 to 1) of the budget share left after listing that regular reopening may use: broken
+streams need the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +26,24 @@ class StreamCapacity:
     """How many streams one account may have."""
 
     most: int
-    """As configured."""
+    """The configured maximum."""
     limit: Limit
-    """Of the service's address."""
+    """The request limit of the service's address."""
     listing_interval: float | None = None
-    """Seconds; None where the account is not listed."""
+    """Seconds between two passes over the list; None: the account is not listed."""
     sharing: int = 1
-    """How many accounts there are on the address."""
+    """How many accounts share the address."""
 
     @property
     def full(self) -> int:
-        """What the whole share of the limit can keep reopening."""
+        """How many streams the whole share of the limit can keep reopening."""
         return self.at(self.limit.share)
 
     def at(self, share: int) -> int:
-        """What so many requests a period can keep reopening: after refusals it is less."""
+        """How many streams so many requests in a period can keep reopening.
+
+        Fewer after refusals.
+        """
         per_second = share / self.limit.per / max(1, self.sharing)
         if self.listing_interval is not None:
             per_second -= 1 / self.listing_interval
@@ -47,15 +51,16 @@ class StreamCapacity:
 
 
 def listing_costs(interval: float) -> int:
-    """How many streams could be kept reopening instead of reading a list every so many seconds."""
+    """How many streams could be reopened with the requests that listing at this interval needs."""
     return ceil(STREAM_SECONDS * SUSTAINED_PART / interval)
 
 
 UNSEEN_PART: Final = 0.25
-"""Of all streams, what named ids that the service has never reported may take before others.
+"""Part (0 to 1) of all streams that named ids may take before others if the service has never
+reported them.
 
-An id just pushed is one of those, and has its stream at once. A crowd of them is most likely wrong,
-and must not take the streams of workflows that are known to exist."""
+An id that was just pushed is such an id, and gets its stream at once. A large number of them is
+most likely wrong, and must not take the streams of workflows that are known to exist."""
 
 
 _CLASSES: Final = {Status.QUEUED: 0, Status.RUNNING: 1}
@@ -64,11 +69,11 @@ _CLASSES: Final = {Status.QUEUED: 0, Status.RUNNING: 1}
 def choose_streams(
     workflows: Iterable[OpenWorkflow], streaming: Collection[str], capacity: int
 ) -> list[str]:
-    """The ids that should have a stream, the most deserving first.
+    """The ids that should have a stream, highest priority first.
 
-    Ids that somebody named come first, then the queued, then the running, then the oldest. Named
-    ids that nobody ever saw come last, but for a part of the streams (`UNSEEN_PART`).
-    Within a class the one who has a stream keeps it, so that nothing moves without a reason.
+    Named ids come first, then queued workflows, then running ones, then the oldest. Named ids that
+    the service has never reported come last, except for a part of the streams (`UNSEEN_PART`).
+    Within a class, a workflow that has a stream keeps it, so that nothing moves without a reason.
     """
 
     def rank(workflow: OpenWorkflow) -> tuple[bool, int, bool, float]:
@@ -89,14 +94,14 @@ def choose_streams(
 
 
 def rest_of(workflows: Iterable[OpenWorkflow], besides: Collection[str]) -> list[OpenWorkflow]:
-    """Those that the service has reported, except the ids in `besides`, by priority."""
+    """Workflows that the service has reported, except the ids in `besides`, by priority."""
     rest = [w for w in workflows if w.workflow_id not in besides and not _is_unseen(w)]
     order = {name: n for n, name in enumerate(choose_streams(rest, (), len(rest)))}
     return sorted(rest, key=lambda workflow: order[workflow.workflow_id])
 
 
 def priority_of(workflow: OpenWorkflow) -> Priority:
-    """What its first stream waits as in the request budget."""
+    """The priority of its first stream in the request budget."""
     return Priority.NEW_STREAM if workflow.source == "listing" else Priority.NAMED_STREAM
 
 

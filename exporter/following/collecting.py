@@ -15,15 +15,15 @@ from exporter.worker import Stop, StoppedError
 log = logging.getLogger(__name__)
 
 CAUSES_AT_ONCE: Final = 4
-"""How many are asked for at the same time; each takes one request and a moment."""
+"""How many workflows are asked for at the same time; each takes one request and a short time."""
 
 CAUSE_SECONDS: Final = 5.0
-"""How long one of them may take from its request on: one that tells nothing new, such as the stream
-of a replica that is behind, must not hold up the others."""
+"""Seconds that one of them may take from its request on. An answer without anything new, such as
+the stream of a lagging replica, must not delay the others."""
 
 
 class _Try:
-    """One question, in a thread of its own."""
+    """One try to get a cause or a duration, in its own thread."""
 
     def __init__(self, workflow_id: str, way: Way, run: Callable[["_Try"], None]) -> None:
         self.workflow_id: Final = workflow_id
@@ -35,17 +35,17 @@ class _Try:
 
 
 class PendingCollector:
-    """Has a few places, and gives them to those who wait longest.
+    """Asks for a few workflows at once, those that have waited longest.
 
-    One that cannot be read now makes room for the next, and is asked for again later.
+    A workflow that cannot be read now makes room for the next, and is asked for again later.
 
     Args:
         asking: the account's questions.
-        register: knows what is owed.
+        register: knows what is pending.
         now: both clocks.
         random: numbers from 0 to 1, for the waits.
-        on_end: called from a thread of ours when a place has become free.
-        at_most: seconds that one answer may take.
+        on_end: called from one of these threads when a try has ended.
+        at_most: the largest number of seconds that one answer may take.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -71,9 +71,9 @@ class PendingCollector:
         self._is_stopping = False
 
     def collect(self, followed: Collection[str]) -> None:
-        """Ask for what may be asked for now; never blocks.
+        """Start all tries that may start now; never blocks.
 
-        Not for those that are `followed`: their streams are about to tell it.
+        Workflows in `followed` are left out: their streams will soon show it.
         """
         owed = [
             (workflow_id, self._register.owes_cause(self._account, workflow_id))
@@ -91,7 +91,7 @@ class PendingCollector:
                 try:
                     one.thread.start()
                 except RuntimeError:
-                    # No thread is available: it must not hold its place for ever.
+                    # No thread is available, so this try must not keep its place for ever.
                     del self._tries[one.workflow_id]
                     raise
 
@@ -104,7 +104,7 @@ class PendingCollector:
             one.stop.ask()
 
     def join(self, timeout: float) -> bool:
-        """Wait for the end of all, together that many seconds; whether it came."""
+        """Wait for all tries to end, for that many seconds in total; return whether they ended."""
         deadline = self._now().monotonic + timeout
         with self._lock:
             threads = [one.thread for one in self._tries.values()]

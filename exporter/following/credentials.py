@@ -11,19 +11,19 @@ log = logging.getLogger(__name__)
 
 
 class Credentials:
-    """Read once, and again when its file changes or the service refuses it.
+    """An account's token: read once, and again when its file changes or the service refuses it.
 
     Args:
         account: the configured name.
         source: where the token comes from.
 
     Raises:
-        TokenUnreadableError: it cannot be read.
+        TokenUnreadableError: the token cannot be read.
     """
 
     def __init__(self, account: str, source: TokenSource) -> None:
         self._account = account
-        # Held while the source and its token change together; never while a file is read.
+        # Held while the source and its token change together, but not while a file is read.
         self._changing = threading.Lock()
         self._source = source
         self._file = _watched(source)
@@ -34,7 +34,10 @@ class Credentials:
         return self._token
 
     def reload(self) -> bool:
-        """Read it again from where it comes from; False when that failed, and the old one stays."""
+        """Read the token again from its source.
+
+        Return False, and keep the old one, if that failed.
+        """
         if self._file is not None:
             self._file.note_read()
         source = self._source
@@ -48,12 +51,15 @@ class Credentials:
             return False
         with self._changing:
             if source is self._source:
-                # Else another source was taken over while this one was read.
+                # Otherwise another source was set while this one was read.
                 self._token = token
         return True
 
     def look(self) -> bool:
-        """Read it again if its file has changed; whether there is another token now."""
+        """Read the token again if its file has changed.
+
+        Return whether the token is different now.
+        """
         if self._file is None or not self._file.has_changed():
             return False
         before = self._token
@@ -63,10 +69,13 @@ class Credentials:
         return True
 
     def change(self, source: TokenSource, token: str) -> bool:
-        """Go on with another source, of which `token` was read; whether that is another token."""
+        """Use another source, from which `token` was read.
+
+        Return whether the token is different.
+        """
         file = _watched(source)
-        # Once more: a change of the file before it was watched would never be noticed. It could
-        # be read a moment ago, so where it cannot now, what was read then is as good.
+        # Read it once more, because a change before the file was watched would never be noticed. It
+        # was readable a moment ago: if it is not now, the token from then is used.
         with suppress(TokenUnreadableError):
             token = source.read()
         with self._changing:

@@ -22,14 +22,15 @@ LIMIT_UPDATES: Final = 110
 LIMIT_SECONDS: Final = 225.0
 """The same limit in time: 120 updates of about 2 s each."""
 GRACE_SECONDS: Final = 30.0
-"""How long an id that nobody ever saw may be refused: we may have asked a moment too early."""
+"""Seconds for which an id that was never seen may be refused before it is dropped: we may have
+asked a moment too early."""
 LASTING_SECONDS: Final = 600.0
-"""How long the refusal of an id that was seen must last before it is believed."""
+"""Seconds for which the refusal of an id that was seen must last before it is believed."""
 LEAST_REFUSALS: Final = 3
-"""How many refusals that takes: two that lie far apart may be two short outages."""
+"""How many refusals are needed as well: two that are far apart may be two short outages."""
 ANSWERING_GAP_SECONDS: Final = 300.0
-"""An account without a usable answer for longer than this is not being answered. A list is read
-more often, and so is one that has only polls (120 s) or streams (240 s)."""
+"""Seconds. An account without a usable answer for longer than this counts as unanswered. Requests
+are normally more frequent: lists, polls (120 s), streams (240 s)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +38,15 @@ class StreamLife:
     """What a stream did until it ended."""
 
     ending: StreamEnding | None
-    """None: we left it before it ended."""
+    """How the stream ended; None: we closed it before its end."""
     settled: bool
-    """Nothing more is wanted of this workflow: a final status was seen."""
+    """Whether a final status was seen, so nothing more is needed from this workflow."""
     updates: int
-    """Snapshots that were read, repeated ones included, malformed ones not."""
+    """How many snapshots were read, including repeated ones, without malformed ones."""
     malformed: int
     seconds: float
     stopped: bool
-    """We were asked to end it."""
+    """Whether we were asked to end the stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +56,11 @@ class Next:
     action: Literal["done", "reconnect", "back_off", "drop"]
     drop_reason: DropReason | None = None
     at_least: float | None = None
-    """Seconds that the service asked us to wait."""
+    """Seconds that the service asked us to wait; None: it did not ask."""
 
 
 def reason_of(life: StreamLife) -> StreamEnd:
-    """How users see the end of a stream that was open."""
+    """The reason for the end of an open stream, as metrics show it."""
     if life.settled:
         return "finished"
     if life.stopped or life.ending is StreamEnding.ABORTED:
@@ -68,14 +69,14 @@ def reason_of(life: StreamLife) -> StreamEnd:
         return "malformed"
     if life.ending is StreamEnding.SILENT:
         return "silent"
-    # A clean end proves nothing, a cut one neither: what was seen until then decides.
+    # Neither a clean end nor a broken connection proves anything: what was seen before decides.
     if life.updates >= LIMIT_UPDATES or life.seconds >= LIMIT_SECONDS:
         return "limit"
     return "dropped"
 
 
 def after_stream(reason: StreamEnd) -> Next:
-    """What follows the end of a stream that was open."""
+    """What to do after the end of an open stream."""
     match reason:
         case "finished" | "shutdown":
             return Next("done")
@@ -87,7 +88,7 @@ def after_stream(reason: StreamEnd) -> Next:
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """The time over which an account was answered usably, without a long gap.
+    """The period in which an account got usable answers without a long gap.
 
     Monotonic seconds.
     """
@@ -96,12 +97,12 @@ class Answering:
     latest: float
 
     def still_at(self, now: float) -> bool:
-        """Whether it goes on at this time."""
+        """Whether the period still continues at this time."""
         return now - self.latest <= ANSWERING_GAP_SECONDS
 
 
 def answered_usably(before: Answering | None, now: float) -> Answering:
-    """What is known after one more usable answer."""
+    """The period after one more usable answer."""
     if before is None or not before.still_at(now):
         return Answering(since=now, latest=now)
     return Answering(since=before.since, latest=now)
@@ -109,14 +110,14 @@ def answered_usably(before: Answering | None, now: float) -> Answering:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Refusals of one id in a row, with no sight of it in between. Monotonic seconds."""
+    """Consecutive refusals of one id, which was not seen in between. Monotonic seconds."""
 
     since: float
     latest: float
     count: int = 1
 
     def quiet_until(self) -> float:
-        """When it is worth asking again for one that the list would show as well.
+        """When to ask again for an id that the list would also show.
 
         Hundreds may be deleted together: four requests for each, over the time that a refusal has
         to last, are enough.
@@ -125,23 +126,23 @@ class Refusal:
 
 
 def refused_again(before: Refusal | None, last_seen: float | None, now: float) -> Refusal:
-    """What is known after one more refusal of an id that was last seen then, by any way."""
+    """The refusals after one more, for an id that was last seen at `last_seen` by any source."""
     if before is None or (last_seen is not None and last_seen >= before.since):
         return Refusal(since=now, latest=now)
     return Refusal(since=before.since, latest=now, count=before.count + 1)
 
 
 def is_believed(refusal: Refusal, *, seen: bool, answering: Answering | None, now: float) -> bool:
-    """Whether an id is to be dropped because the service refuses to tell of it.
+    """Whether to drop an id because the service refuses requests about it.
 
-    One that nobody ever saw: after a grace. One that was seen exists, or did: a refusal of it is
-    believed only when it lasts, and only while the account is answered otherwise. What every id
-    gets at once says nothing of any.
+    An id that was never seen is dropped after a short grace period. An id that was seen exists or
+    did exist: a refusal of it is believed only if it lasts, and only while other requests of the
+    account are answered. If all ids are refused at once, that says nothing about a single one.
 
     Args:
         refusal: the refusals of it so far, the latest included.
-        seen: whether the service ever gave news of it.
-        answering: how the account was answered, refusals not counted.
+        seen: whether the service ever reported it.
+        answering: the period of usable answers of the account, without refusals.
         now: monotonic seconds.
     """
     if not seen:
@@ -153,7 +154,7 @@ def is_believed(refusal: Refusal, *, seen: bool, answering: Answering | None, no
 
 
 def refused_because(error: ServiceError) -> DropReason | None:
-    """What the service itself says is wrong with the id that was asked for; None: nothing."""
+    """What is wrong with the requested id, as the service says; None: nothing."""
     match error:
         case BadRequestError():
             return "malformed"
@@ -166,15 +167,16 @@ def refused_because(error: ServiceError) -> DropReason | None:
 
 
 def after_refusal(error: ServiceError, *, believed: bool) -> Next:
-    """What follows a request about one id that brought no answer of use.
+    """What to do after a request about one id without a usable answer.
 
-    `believed`: where it is about the id, whether it is believed (see `is_believed`).
+    `believed`: whether a refusal of the id is believed (see `is_believed`).
     """
     match error:
         case AbortedError():
             return Next("done")
         case RateLimitedError() | UnauthorizedError():
-            # The budget, or the account's gate, holds everyone back: no need for more.
+            # The budget or the account's gate already delays all requests, so no extra wait is
+            # needed.
             return Next("reconnect")
     reason = refused_because(error)
     if reason is not None and believed:
@@ -183,7 +185,7 @@ def after_refusal(error: ServiceError, *, believed: bool) -> Next:
 
 
 def reason_of_refusal(error: ServiceError) -> StreamEnd:
-    """How users see a stream that could not be opened."""
+    """The reason why a stream could not be opened, as metrics show it."""
     match error:
         case AbortedError():
             return "shutdown"

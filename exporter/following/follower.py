@@ -1,4 +1,4 @@
-"""One workflow's stream: connect, read, reconnect, end."""
+"""Follows one workflow's stream: connect, read, reconnect, end."""
 
 import asyncio
 import logging
@@ -36,12 +36,12 @@ class Follower:
         access: the account's way to the service.
         register: takes the observations.
         telemetry: is notified of streams and snapshots.
-        workflow_id: whom to follow.
-        priority: what its first stream is for.
+        workflow_id: the workflow to follow.
+        priority: the priority of its first stream.
         now: both clocks.
-        backoff: after requests that failed.
-        on_end: called from the loop's thread when it is over.
-        loop: where its task runs.
+        backoff: the wait after failed requests.
+        on_end: called from the loop's thread when this follower has ended.
+        loop: the event loop in which its task runs.
         pool: the threads in which its streams are opened.
     """
 
@@ -64,9 +64,9 @@ class Follower:
         self.opened_at: float = -inf
         """Monotonic time at which its latest stream was opened."""
         self.retry_at: float | None = None
-        """Monotonic time until which it backs off; None: it does not."""
+        """Monotonic time until which it waits after a failure; None: it does not wait."""
         self.waits_for_first_turn = True
-        """Nothing was asked for it yet: ending it now costs no request."""
+        """Whether no request was sent yet, so that ending it now costs nothing."""
         self._access = access
         self._account = access.account
         self._register = register
@@ -79,7 +79,8 @@ class Follower:
         self._task: asyncio.Task[None] | None = None
         self._is_stopping = False
         self._streaming = False
-        # Held until it is over. Thousands of events would take their room.
+        # Held until the follower has ended. A lock needs less memory than an event, for thousands
+        # of followers.
         self._running = threading.Lock()
         self._running.acquire()
 
@@ -89,7 +90,7 @@ class Follower:
         return self._streaming
 
     def start(self) -> None:
-        """Begin.
+        """Start the task.
 
         Raises:
             RuntimeError: the loop has ended.
@@ -97,13 +98,13 @@ class Follower:
         self._loop.call(self._begin)
 
     def stop(self) -> None:
-        """End soon, from any thread, without waiting for it."""
+        """Ask it to end soon, without waiting for it. Any thread may call it."""
         self._is_stopping = True
-        with suppress(RuntimeError):  # the loop has ended, and all that ran on it
+        with suppress(RuntimeError):  # the loop has ended, with all its tasks
             self._loop.call(self._cancel)
 
     def join(self, timeout: float) -> bool:
-        """Wait that many seconds for the end; whether it came."""
+        """Wait that many seconds for the end; return whether it came."""
         ended = self._running.acquire(timeout=timeout)
         if ended:
             self._running.release()
@@ -154,12 +155,12 @@ class Follower:
         except StoppedError:
             raise
         except Exception as error:  # noqa: BLE001 - a bug must not end the following
-            # Only the type: the text could hold what the service sent.
+            # Only the type is logged: the text could contain what the service sent.
             log.error(  # noqa: TRY400 - a traceback shows values as well
                 "following failed",
                 extra=self._marks(error=type(error).__name__),
             )
-            # Ending here would have it restarted at once, and ask again at once.
+            # If the follower ended here, it would be restarted and send a request immediately.
             return Next("back_off")
 
     async def _one_stream(self, priority: Priority) -> Next:
@@ -220,7 +221,7 @@ class Follower:
         return reason_of(life), seconds
 
     async def _tell(self, observations: Iterable[Observation | None]) -> bool:
-        """Have what was seen taken; whether more is wanted after the last of it."""
+        """Report observations; return whether more are wanted after the last one."""
         is_wanted = True
         for seen in observations:
             if seen is None:
@@ -228,7 +229,7 @@ class Follower:
             if self._is_open():
                 is_wanted = self._register.observe(seen)
             else:
-                # What is not open may have to be read from the disk, or wait for it.
+                # A workflow that is not open may have to be read from disk, which can block.
                 loop = asyncio.get_running_loop()
                 is_wanted = await loop.run_in_executor(self._pool, self._register.observe, seen)
         return is_wanted

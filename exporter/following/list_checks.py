@@ -10,20 +10,20 @@ Both use only what the budget has to spare. The costs are in docs/performance.md
 from typing import Final
 
 SPARE_LOAD: Final = 0.5
-"""Part (0 to 1) of the allowed requests below which the budget has room."""
+"""Part (0 to 1) of the allowed requests in use, below which the budget has room."""
 
 SOME_LOAD: Final = 0.8
-"""The same, below which it has a little."""
+"""Part (0 to 1) of the allowed requests in use, below which the budget has a little room."""
 
 LEAST_CHECK_SECONDS: Final = 4.0
 """Seconds between two checks of open workflows, while the budget has room: one with each pass, at
 the default interval of 5 s."""
 
 SOME_CHECK_SECONDS: Final = 9.0
-"""The same, while there is a little: one with each second pass."""
+"""The same, while there is little room: one with each second pass."""
 
 MOST_CHECK_SECONDS: Final = 30.0
-"""The same, while there is none."""
+"""The same, while there is no room."""
 
 SOME_SECONDS_A_PAGE: Final = 2.5
 """Seconds per page with little room: a check with many pages is done less often."""
@@ -32,17 +32,18 @@ SECONDS_A_PAGE: Final = 10.0
 """The same, without room."""
 
 SWEEP_SECONDS: Final = 4.0
-"""Between two pages of the sweep, while there is room: one with each pass, at the default interval
-of 5 s, or 72,000 workflows an hour."""
+"""Seconds between two pages of the sweep, while there is room: one page with each pass, at the
+default interval of 5 s, or 72,000 workflows an hour."""
 
 SOME_SWEEP_SECONDS: Final = 19.0
-"""The same, while there is a little: one with each fourth pass, or 18,000 workflows an hour."""
+"""The same, while there is little room: one page with each fourth pass, or 18,000 workflows an
+hour."""
 
 BUSY_SWEEP_SECONDS: Final = 300.0
-"""The same, while there is none: 1,200 workflows an hour."""
+"""The same, while there is no room: 1,200 workflows an hour."""
 
 FILTER_AGAIN_SECONDS: Final = 3600.0
-"""After so long, a filter that the service did not know is tried again."""
+"""Seconds after which a filter that the service did not know is tried again."""
 
 
 def check_is_due(since: float, load: float, pages: int, least: float = LEAST_CHECK_SECONDS) -> bool:
@@ -62,7 +63,7 @@ def check_is_due(since: float, load: float, pages: int, least: float = LEAST_CHE
 
 
 def sweep_is_due(since: float, load: float, least: float = SWEEP_SECONDS) -> bool:
-    """Whether the sweep reads its next page, so many seconds after the last one.
+    """Whether the sweep should read its next page now.
 
     Args:
         since: seconds since the last page.

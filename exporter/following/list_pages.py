@@ -33,45 +33,48 @@ from exporter.worker import Stop
 log = logging.getLogger(__name__)
 
 MOST_TRIES: Final = 5
-"""How often in a row a page is tried that is not answered while the first page is."""
+"""How often in a row a page is tried that gets no answer although the first page does."""
 
 LESS_TRIES: Final = 2
-"""The same, once fewer rows are asked for because of that."""
+"""The same, after fewer rows are requested because of that."""
 
 LEAST_WAIT_SECONDS: Final = 0.5
-"""The least between a failure and the next try."""
+"""Shortest wait in seconds between a failure and the next try."""
 
 BESIDE: Final = (1, 2, 5, 10)
-"""How far below a row that cannot be read others are tried, to tell it from an outage."""
+"""Offsets, in rows below an unreadable row, of other rows that are tried, to distinguish it from an
+outage."""
 
 BEYOND_CODES: Final = frozenset({"400", "404", "410", "416", "422"})
-"""What a service may answer that has no such page."""
+"""Codes that a service may answer if the page does not exist."""
 
 END_REFUSALS: Final = 2
-"""How often a page is refused while the first one is answered, before that is the list's end."""
+"""How often a page must be refused, while the first one is answered, before this counts as the end
+of the list."""
 
 TOLD_AGAIN_SECONDS: Final = 600.0
-"""A list of which parts cannot be read, or only in small parts, is logged again after so long."""
+"""Seconds after which it is logged again that parts of a list cannot be read, or only in small
+pages."""
 
 PageChoice = Callable[[float], PageToRead]
-"""Names the page to read, if it is asked for at this moment of the monotonic clock. Of no more
-rows than `ListPages.most`, or what is too large cannot be asked for in parts."""
+"""Chooses the page to request at this moment (monotonic seconds). It must have no more rows than
+`ListPages.most`; otherwise pages that are too large cannot be requested in parts."""
 
 
 class ListPages:
-    """The way to the pages of a list. For one thread.
+    """Requests the pages of an account's lists. For one thread.
 
     Args:
         access: the account's way to the service.
         telemetry: is notified of pages.
         stop: ends every wait.
-        take_top: takes what the first page shows, where it is looked at between others.
-        top_again: seconds after which the first page is looked at again between others: what is
-            new is not to wait until a night's backlog is read.
+        take_top: receives the rows of the first page when it is read between others.
+        top_again: seconds after which the first page is read again between others, so that new
+            workflows do not wait until a long backlog is read.
         now: both clocks.
-        backoff: of this list.
+        backoff: the wait after failed requests of this list.
         least_wait: seconds to wait at least after a request that failed.
-        turns: which turns the first page, and any other, waits for.
+        turns: the priorities of the first page and of the others.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -99,29 +102,29 @@ class ListPages:
         self._first_turn, self._other_turn = turns
         self._top_read = -inf
         self.top_shown_at = now()
-        """When the first page was as it was last shown: other requests may have waited since."""
+        """When the first page was last read: other requests may have waited since."""
         self._failing: str | None = None
         self.clock: Final = ServiceClock()
         self.totals: Final = PageTotals()
         self._numbers = PageNumbers()
-        # The first page is read over and over, and must not fail each time that more is tried.
+        # The first page is read regularly, and must not fail each time that more rows are tried.
         self._top_size = AnswerSize()
         self._size = AnswerSize()
         self._asked = PageToRead(1)
-        # How long the list of each status is, as told by a page that does not show all of it.
+        # The length of the list of each status, from a page that does not show all of it.
         self._lengths: dict[str | None, int | None] = {}
         self._malformed_told = self._smaller_told = -inf
 
     @property
     def most(self) -> int:
-        """How many rows to ask for at the most, below the first page."""
+        """The largest number of rows to request below the first page."""
         return self._size.most
 
     def service_wall(self) -> float:
         """Unix seconds by the service's clock in its last answer; otherwise by our own.
 
-        What the list says is compared with this: a clock of ours that is slow by minutes would
-        have each pass read these minutes again.
+        The stamps of the list are compared with this: if our clock were some minutes slow, each
+        pass would read these minutes again.
         """
         now = self._now()
         told = self.clock.told(now)
@@ -130,11 +133,11 @@ class ListPages:
     def first(self) -> tuple[PageToRead, WorkflowPage]:
         """Read the first page.
 
-        Of fewer rows where more are too large, and without a row that is too large by itself.
+        It has fewer rows if more would be too large, and skips a row that alone is too large.
 
         Raises:
             Stopped: asked to end.
-            ServiceError: no answer.
+            ServiceError: there was no usable answer.
         """
         while True:
             page = PageToRead(1, self._top_size.most)
@@ -153,7 +156,7 @@ class ListPages:
                 return page, shown
 
     def _first(self, page: PageToRead) -> WorkflowPage:
-        """Read the first page, whatever its number is."""
+        """Read the first page, whether its number is 0 or 1."""
         now = self._top_read = self._now().monotonic
         shown: WorkflowPage | None = None
         refusal: ServiceError | None = None
@@ -175,7 +178,7 @@ class ListPages:
     def _above(
         self, page: PageToRead, shown: WorkflowPage | None, now: float
     ) -> WorkflowPage | None:
-        """The page before the one that was taken for the first, where that is the first."""
+        """The page before the assumed first page, if that one is really the first."""
         above: WorkflowPage | None = None
         try:
             _, above = self._read(
@@ -194,14 +197,14 @@ class ListPages:
     ) -> tuple[PageToRead, WorkflowPage]:
         """Read a page below the first one, or one of a filtered list.
 
-        What has been read before it stands, whatever fails meanwhile: a backlog of hundreds of
-        pages that started over with each failure might never be read to its end.
+        Rows read before stay valid if this fails: if a backlog of hundreds of pages started over
+        with each failure, it might never be read completely.
 
         Raises:
             Stopped: asked to end.
-            BadRequestError: there is no such filter, or no such page.
-            NotFoundError: the same.
-            ServiceError: this page is not answered, though the first one is; or it is too large.
+            BadRequestError: the filter or the page does not exist.
+            NotFoundError: the filter or the page does not exist.
+            ServiceError: this page gets no answer although the first one does, or it is too large.
         """
 
         def chosen(now: float) -> PageToRead:
@@ -217,7 +220,7 @@ class ListPages:
             except (BadRequestError, NotFoundError):
                 raise
             except (RateLimitedError, UnauthorizedError):
-                continue  # the budget, or the account's gate, holds the next try back
+                continue  # the budget or the account's gate delays the next try
             except ServiceError as error:
                 failures = self._outlast(error, failures + 1, tries)
             else:
@@ -227,7 +230,7 @@ class ListPages:
                 return answer
 
     def _outlast(self, error: ServiceError, failures: int, tries: int) -> int:
-        """Wait for the next try, if there is one; how often it has failed by then."""
+        """Wait for the next try, if there is one; return how often it has failed so far."""
         if _is_for_its_size(error):
             raise error
         if failures >= tries:
@@ -240,16 +243,16 @@ class ListPages:
     def below(
         self, choose: PageChoice, status: str | None = None
     ) -> tuple[PageToRead, WorkflowPage]:
-        """Read a page as `deeper` does; or what can be read of it.
+        """Read a page as `deeper` does, or the part of it that can be read.
 
-        Where it cannot be read, fewer rows are asked for, and at last a single row is left out: it
-        counts as malformed. A page that there is not is an empty one.
+        If it cannot be read, fewer rows are requested, and finally a single row is skipped, which
+        counts as malformed. A page that does not exist is returned as an empty one.
 
         Raises:
             Stopped: asked to end.
-            BadRequestError: there is no such filter.
-            NotFoundError: the same.
-            ServiceError: it is not answered, in whatever size.
+            BadRequestError: the filter does not exist.
+            NotFoundError: the filter does not exist.
+            ServiceError: it gets no answer, in any size.
         """
         refusals, tries = 0, MOST_TRIES
         while True:
@@ -272,16 +275,16 @@ class ListPages:
                 return page, shown
 
     def _refused(self, error: ServiceError, refusals: int) -> int:
-        """How often a page was refused while the first one was answered."""
+        """How often this page was refused while the first one was answered, including this time."""
         if refusals >= END_REFUSALS or self._look_at_top():
             return refusals
         self._stop.sleep(self.failed(error))
         return 0
 
     def _ask_for_less(self, error: ServiceError, choose: PageChoice, status: str | None) -> bool:
-        """Ask for fewer rows from now on; whether a single one is left, which cannot be read."""
+        """Request fewer rows from now on; return whether only a single, unreadable row is left."""
         page = self._asked
-        # The service answers otherwise: it is this page that fails.
+        # The service answers other requests, so only this page fails.
         self._backoff.worked()
         self._note_too_large(self._size, page, error)
         if page.size > 1:
@@ -296,22 +299,21 @@ class ListPages:
     def filtered(
         self, status: str | None, most: int = PER_PAGE, *, is_repeated: bool = True
     ) -> Iterator[WorkflowPage]:
-        """Read the list of one status from its newest on, for as long as the caller goes on.
+        """Read the list of one status, newest first, as long as the caller continues.
 
-        None: the list of all.
+        Status None: the list of all workflows.
 
-        Pages may show rows again. The first one gives their total number, if the
-        service does; `most` is how many rows it has at the most. Unless it is repeated over and
-        over, it goes on until the end is certain.
+        Pages may repeat rows. The first one gives the total number of rows, if the service does;
+        `most` limits its rows. Unless `is_repeated`, reading continues until the end is certain.
 
         Raises:
             Stopped: asked to end.
-            BadRequestError: there is no such filter.
-            NotFoundError: the same.
-            ServiceError: no answer.
+            BadRequestError: the filter does not exist.
+            NotFoundError: the filter does not exist.
+            ServiceError: there was no usable answer.
         """
         if self._top_read == -inf:
-            self.first()  # it shows by which number
+            self.first()  # it shows the number of the first page
         listing = ListingPass(
             watermark=None,
             horizon=-inf,
@@ -331,20 +333,20 @@ class ListPages:
             yield shown
 
     def total(self, status: str) -> WorkflowPage:
-        """One row of the list of one status, and how many it has. Asked for once.
+        """Read one row of the list of one status, with the number of all its rows. One try only.
 
-        Where the total may count that one row alone, a second one is asked for. It is left out
-        where it does.
+        If the total may count only that row, a second row is requested. The total is removed if it
+        does.
 
         Raises:
             Stopped: asked to end.
-            ServiceError: no answer.
+            ServiceError: there was no usable answer.
         """
         length = self._lengths.get(status)
         _, shown = self._read(_just(PageToRead(1, 1)), self._other_turn, status)
         now = self._now().monotonic
         self.totals.note(shown, 0, now, is_new=True)
-        # One row where there were many: the service may have changed.
+        # There is one row where there were many, so the service may have changed.
         is_known = self.totals.count_what_was_shown or (
             self.totals.count_the_list(now) and length is None
         )
@@ -353,11 +355,11 @@ class ListPages:
         return self.totals.understood(shown)
 
     def _tell_totals_by(self, first: WorkflowPage, status: str) -> None:
-        """Read the second row of a list whose total says that it has one."""
+        """Read the second row of a list whose total is one, to see what totals count."""
         try:
             _, second = self._read(_just(PageToRead(2, 1)), self._other_turn, status)
         except (BadRequestError, NotFoundError):
-            return  # there is none
+            return  # there is no second row
         ids = {workflow.id for workflow in first.workflows}
         is_another = bool(second.workflows) and ids.isdisjoint(w.id for w in second.workflows)
         if is_another:
@@ -366,11 +368,11 @@ class ListPages:
             self.totals.note(second, 1, self._now().monotonic, is_new=False)
 
     def failed(self, error: ServiceError) -> float:
-        """Note a failure, and tell of it once for each reason: an outage lasts for many tries.
+        """Note a failure, and log each reason once: an outage lasts for many tries.
 
-        How many seconds to wait.
+        Return how many seconds to wait.
         """
-        reason = str(error)  # our own words: it holds nothing that was sent
+        reason = str(error)  # our own words, without anything that the service sent
         level = logging.DEBUG if reason == self._failing else logging.WARNING
         log.log(
             level,
@@ -381,13 +383,13 @@ class ListPages:
         return max(self._backoff.failed(error.retry_after), self._least_wait)
 
     def worked(self) -> None:
-        """Note that all is well."""
+        """Note a success."""
         if self._failing is not None:
             log.info("listing works again", extra={"account": self._account})
         self._failing = None
 
     def _look_at_top(self) -> bool:
-        """Take what the first page shows now; whether it was answered."""
+        """Read the first page and pass on its rows; return whether it was answered."""
         try:
             _, shown = self.first()
         except ServiceError:
@@ -396,12 +398,12 @@ class ListPages:
         return True
 
     def _is_beyond(self, page: PageToRead, status: str | None) -> bool:
-        """Whether the list's total agrees that it has no such page."""
+        """Whether the list's total also says that this page does not exist."""
         total = self._lengths.get(status)
         return total is not None and page.first >= total
 
     def _is_answered_below(self, page: PageToRead, status: str | None) -> bool:
-        """Whether rows below this one can be read: then it is this row that cannot."""
+        """Whether rows below this one can be read: then only this row is unreadable."""
         for distance in BESIDE:
             other = _just(PageToRead(page.number + distance, 1))
             try:
@@ -447,7 +449,7 @@ class ListPages:
         *,
         is_probe: bool = False,
     ) -> tuple[PageToRead, WorkflowPage]:
-        """Read the page that `choose` names when its turn has come."""
+        """Read the page that `choose` returns when the request's turn has come."""
 
         def read(call: Call) -> tuple[PageToRead, WorkflowPage]:
             page = choose(self._now().monotonic)
@@ -465,7 +467,7 @@ class ListPages:
         self._telemetry.page_read(self._account)
         self.clock.note(shown, self._now())
         if shown.total is not None:
-            # Any other total may count only what was shown.
+            # Other totals may count only the shown rows.
             is_length = shown.total > page.first + shown.entries
             if is_length or page.number == 1:
                 self._lengths[status] = shown.total if is_length else None
@@ -475,7 +477,7 @@ class ListPages:
 
 
 def _is_for_its_size(error: ServiceError) -> bool:
-    """Whether fewer rows may be had where these could not: it was too long, or took too long."""
+    """Whether fewer rows may succeed: the answer was too large, or took too long."""
     if isinstance(error, TooLargeError):
         return True
     return isinstance(error, UnreachableError) and error.reason == "timeout" and error.code == "200"

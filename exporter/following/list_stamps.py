@@ -1,6 +1,6 @@
 """What the stamps of a page show together: its order, its time, and which rows are older. Pure.
 
-All times are Unix seconds by the service's clock, unless they are said to be of another.
+All times are Unix seconds by the service's clock, unless stated otherwise.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,10 +13,10 @@ Order = Literal["created", "updated"]
 """By which stamp a list is sorted, newest first. The service documents the former."""
 
 DISORDER_SECONDS: Final = 10.0
-"""Rows may stand in another order than their stamps by so much."""
+"""Seconds by which the order of rows may differ from that of their stamps."""
 
 ODD_ROWS: Final = 1
-"""Rows with an odd stamp that a page may have without being sorted otherwise."""
+"""How many rows of a page may have a wrong stamp while the page still counts as sorted."""
 
 AHEAD_SECONDS: Final = 60.0
 """Seconds by which a stamp may be ahead of the service's time in the same answer."""
@@ -30,16 +30,16 @@ def latest_believed(date: float | None, ours: float) -> float:
 
     Args:
         date: when the service answered, by its own clock; None if it gives no time.
-        ours: our own clock. Nothing else is decided by it.
+        ours: our own clock, Unix seconds. It is used for nothing else.
     """
     return ours + AHEAD_OF_OURS_SECONDS if date is None else date + AHEAD_SECONDS
 
 
 def newest_stamps(workflows: Iterable[WorkflowSummary], latest: float) -> list[float]:
-    """The stamps that the service itself gave, up to `latest`, the newest first.
+    """The stamps made by the service itself, up to `latest`, newest first.
 
-    Creation and change are stamped by the service. Start and end are those of a runner, and count
-    only where there is nothing else.
+    Creation and change are stamped by the service. Start and end come from a runner's clock, and
+    are used only if there is nothing else.
     """
     rows = list(workflows)
     own = [stamp for w in rows for stamp in (w.created_at, w.updated_at)]
@@ -52,23 +52,23 @@ def newest_stamps(workflows: Iterable[WorkflowSummary], latest: float) -> list[f
 
 
 def counting_line(workflows: Iterable[WorkflowSummary], date: float | None, ours: float) -> float:
-    """Where the counting begins, by the first page that was ever read.
+    """The counting cutoff, according to the first page that was ever read.
 
-    0 if nothing gives a time: everything that follows is counted.
+    It is 0 if nothing gives a time: then everything that follows is counted.
 
     Args:
-        workflows: of that page.
+        workflows: the rows of that page.
         date: when it was answered, by the service's clock; None if it gives no time.
-        ours: our own clock.
+        ours: our own clock, Unix seconds.
     """
     newest = newest_stamps(workflows, latest_believed(date, ours))
     return max(date or 0.0, newest[0] if newest else 0.0)
 
 
 def newest_of(ages: Sequence[float]) -> float | None:
-    """The newest of these; None where there are none.
+    """The newest of these stamps; None if there are none.
 
-    Not much newer than the third: two odd stamps of the future lead nobody astray.
+    It is not much newer than the third newest, so that two wrong stamps in the future do no harm.
     """
     if not ages:
         return None
@@ -77,7 +77,7 @@ def newest_of(ages: Sequence[float]) -> float | None:
 
 
 def created_at_the_latest(workflow: WorkflowSummary) -> float | None:
-    """When it was created, or had been by then; None where it has no stamp at all."""
+    """The creation time, or an upper bound for it; None if the row has no stamp at all."""
     if workflow.created_at is not None:
         return workflow.created_at
     stamps = (workflow.updated_at, workflow.started_at, workflow.completed_at)
@@ -85,7 +85,7 @@ def created_at_the_latest(workflow: WorkflowSummary) -> float | None:
 
 
 def changed_at_the_latest(workflow: WorkflowSummary) -> float | None:
-    """When it was changed last, as far as its stamps tell."""
+    """The time of the last change, as far as its stamps show."""
     created, updated = created_at_the_latest(workflow), workflow.updated_at
     if created is None or updated is None:
         return created if updated is None else updated
@@ -93,7 +93,7 @@ def changed_at_the_latest(workflow: WorkflowSummary) -> float | None:
 
 
 def order_told(workflows: Iterable[WorkflowSummary]) -> Order | None:
-    """By which stamp these rows are sorted, where they are sorted by one and not by the other."""
+    """The stamp by which these rows are sorted; None if both or none are in order."""
     rows = [
         (workflow.created_at, workflow.updated_at)
         for workflow in workflows
@@ -107,14 +107,14 @@ def order_told(workflows: Iterable[WorkflowSummary]) -> Order | None:
 
 
 def _disorders(stamps: Sequence[float]) -> int:
-    """How often a row has a stamp that is later than the one above it."""
+    """How many rows have a later stamp than the row above."""
     return sum(below > above + DISORDER_SECONDS for above, below in pairwise(stamps))
 
 
 def created_no_earlier(workflows: Sequence[WorkflowSummary], latest: float) -> list[float | None]:
-    """For each row without a creation time, that of the nearest row below it that has one.
+    """For each row without a creation time, the creation time of the next row below that has one.
 
-    None for the others; and for all of a page that is not sorted by creation. Stamps beyond
+    None for the other rows, and for all rows if the page is not sorted by creation. Stamps after
     `latest` are not believed.
     """
     if order_told(workflows) == "updated":

@@ -41,22 +41,23 @@ from exporter.worker import Worker
 log = logging.getLogger(__name__)
 
 MOST_REPEATS: Final = 2
-"""How many passes in a row read the same again because something in it was not as it should be."""
+"""How many passes in a row read the same rows again because something in them was wrong."""
 
 TOP_AGAIN_SECONDS: Final = 30.0
 """A long pass reads the first page again at this interval, so that new workflows do not wait
 until a night's backlog is read."""
 
 FIRST_LOOKS: Final = 3
-"""On the first start, how often the filtered pages are read until they bring nothing new: their
-contents shift while they are read, as workflows start and end."""
+"""On the first start, how often the filtered pages are read at most until they bring nothing new:
+their rows move while they are read, because workflows start and end."""
 
 MOST_LOOK_UPS: Final = 5
-"""Workflows that are asked for by themselves after a pass, as they were missing in it: those that
-were seen the longest ago. The others are missing again in the next one, or turn up."""
+"""How many workflows that were missing in a pass are requested by id after it: those that were seen
+longest ago. The others will be missing again in the next pass, or appear in it."""
 
 LINE_TOLERANCE_SECONDS: Final = 1.0
-"""The service gives its time in whole seconds, and its stamps may be so as well."""
+"""Tolerance in seconds: the service gives its time in whole seconds, and its stamps may also be in
+whole seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,26 +67,26 @@ class ListingTerms:
     interval: float
     """Seconds between the starts of two passes."""
     lookback: float
-    """Seconds; what was created earlier is not looked for."""
+    """How far back the list is read, in seconds; older workflows are not searched for."""
     tags: frozenset[str]
     """Only workflows with all of these are tracked."""
 
 
 class Lister(Worker):
-    """Lists one account in a thread of its own.
+    """Lists one account in its own thread.
 
     Args:
         access: the account's way to the service.
         register: takes the observations.
         telemetry: is notified of pages and passes.
-        terms: how often, how far, and which.
-        streaming: ids with an open stream, for which the list need not be read.
-        poller: asks for a workflow that is not where the list must have it.
+        terms: how often and how far back the list is read, and which workflows are tracked.
+        streaming: returns ids with an open stream, for which the list need not be read.
+        poller: asks for a workflow that is missing where the list must have it.
         now: both clocks.
-        backoff: after requests that failed.
-        open_look: seconds between two looks at what is open, while the budget has room.
+        backoff: the wait after failed requests.
+        open_look: seconds between two checks of open workflows, while the budget has room.
         sweep: seconds between two pages of the sweep, while the budget has room.
-        overlap: how far above the watermark everything is read again, in seconds.
+        overlap: how far before the watermark the list is read again, in seconds.
         least_wait: seconds to wait at least after a request that failed.
     """
 
@@ -120,7 +121,7 @@ class Lister(Worker):
         self._sweep_seconds = sweep
         self._overlap = overlap
         self.next_pass: float | None = None
-        """Monotonic time of the next pass; None while one is under way."""
+        """Monotonic time of the next pass; None while one is running."""
         self._repeats = 0
         self._before = PassBefore()
         self._is_contradiction_told = False
@@ -147,13 +148,13 @@ class Lister(Worker):
         return seconds
 
     def _one_pass(self) -> float:
-        """Read the list once; how many seconds to wait before the next time."""
+        """Read the list once; return how many seconds to wait before the next pass."""
         began = self._now().monotonic
         try:
             self._read_list()
         except (RateLimitedError, UnauthorizedError):
-            # The budget and the account's gate hold the next pass back as long as is right; it
-            # only must not begin sooner than any other.
+            # The budget and the account's gate already delay the next pass; it only must not begin
+            # earlier than normal.
             return self._left_of_interval(began)
         except ServiceError as error:
             return self._pages.failed(error)
@@ -175,7 +176,7 @@ class Lister(Worker):
             passed = self._pages.clock.at_least(self._now())
             newest = 0.0 if passed is None else passed - FIRST_LOOK_SECONDS
         if newest is not None:
-            # No stamp may lead the watermark into the future, from where nothing would be new.
+            # No stamp may move the watermark into the future, because then nothing would be new.
             told = self._pages.clock.told(self._now())
             newest = newest if told is None else min(newest, told)
             self._register.advance_list_watermark(self._account, newest)
@@ -185,9 +186,10 @@ class Lister(Worker):
         self._sweep_on()
 
     def _must_read_again(self, listing: ListingPass) -> bool:
-        """Whether what could not be read may be new: then the next pass reads as far again.
+        """Whether unreadable rows may be new: then the next pass reads as far again.
 
-        Not for ever: an entry that is never right must not keep the lister at the same place.
+        This is limited: an entry that is always unreadable must not keep the lister at the same
+        place.
         """
         self._tell_contradiction(listing)
         is_uncertain = bool(listing.unreadable) or listing.doubtful or listing.contradicted
@@ -201,15 +203,15 @@ class Lister(Worker):
                 "the list's total contradicts its pages: going by the pages",
                 extra={"account": self._account},
             )
-        # Whether it is over shows only where a pass gets to the end of the list.
+        # Only a pass that reaches the end of the list shows whether the contradiction is over.
         self._is_contradiction_told = self._before.contradicted or is_of_no_use
 
     # The first time, ever ---------------------------------------------------------------------
 
     def _look_first(self) -> ListingPass:
-        """Draw the line, and find what is open however long the history is."""
+        """Set the counting cutoff, and find open workflows, however long the history is."""
         page, top = self._pages.first()
-        # What ends while something else is asked is not on this page, and is ours to count.
+        # What ends during the later requests is not on this page as ended, and must be counted.
         now = self._pages.top_shown_at
         # By the service's own clock, because its stamps are compared with the cutoff.
         line = counting_line(top.workflows, self._pages.clock.told(now), now.wall)
@@ -267,7 +269,10 @@ class Lister(Worker):
         )
 
     def _horizon(self, seconds: float) -> float:
-        """So long ago by the service's clock: earlier rather, where it does not tell the time."""
+        """The time so many seconds ago by the service's clock.
+
+        A bit earlier if it gives no time.
+        """
         passed = self._pages.clock.at_least(self._now())
         return -inf if passed is None else passed - seconds
 
@@ -284,7 +289,8 @@ class Lister(Worker):
             try:
                 self._poller.look_up(workflow_id, self._stop, Priority.LIST_DEEPER_PAGE)
             except ServiceError as error:
-                # The pass itself was good; those that are missing still will be at the next.
+                # The pass itself was good; workflows that are missing will still be missing in the
+                # next one.
                 log.warning(
                     "reading a workflow that the list does not show failed",
                     extra={
@@ -312,7 +318,7 @@ class Lister(Worker):
     # All of it, for ever ----------------------------------------------------------------------
 
     def _begin_sweep(self, page: PageToRead, top: WorkflowPage) -> None:
-        """Begin another way down the whole list, at the page that was read anyway."""
+        """Begin another sweep of the whole list, at the page that was read anyway."""
         if self._sweep is None:
             sweep = self._new_pass(
                 None,
@@ -324,7 +330,7 @@ class Lister(Worker):
             self._sweep = None if sweep.complete else sweep
 
     def _sweep_on(self) -> None:
-        """Read the next page of that way, if it is time for it."""
+        """Read the next page of the sweep, if it is due."""
         sweep, now = self._sweep, self._now().monotonic
         if sweep is None or not sweep_is_due(
             now - self._swept, self._access.load(), self._sweep_seconds
@@ -339,9 +345,10 @@ class Lister(Worker):
     # What is seen -----------------------------------------------------------------------------
 
     def _take(self, workflows: Iterable[WorkflowSummary], over_by: float | None = None) -> None:
-        """Observe these. What had ended by `over_by` (Unix seconds) was over at the first look.
+        """Observe these rows.
 
-        What has ended since counts, however long that look takes.
+        What had ended by `over_by` (Unix seconds) had ended at the first reading. What has ended
+        since counts, however long the first reading takes.
         """
         for seen in self._seen(workflows, over_by):
             self._register.observe(seen)
@@ -360,16 +367,17 @@ class Lister(Worker):
         return (
             not self._terms.tags
             or self._terms.tags.issubset(workflow.tags)
-            # Named by somebody, or tracked when it had the tag.
+            # It was named by a user, or was tracked when it had the tag.
             or self._register.is_open(self._account, workflow.id)
         )
 
 
 def left_of_interval(took: float, interval: float) -> float:
-    """How many seconds to wait after a pass that took so long.
+    """How many seconds to wait after a pass that took `took` seconds.
 
-    One that took longer than an interval leaves the rest of the second one to others, such as the
-    causes that it has shown to be owed. One that took longer still has no time to give.
+    A pass that took longer than one interval waits until the end of the second one, so that other
+    requests get a turn, such as those for pending causes. A pass that took even longer does not
+    wait.
     """
     intervals = 1 if took <= interval else 2
     return max(0.0, intervals * interval - took)

@@ -30,42 +30,46 @@ from exporter.interfaces.observations import known_status
 __all__ = ["PER_PAGE", "ListingPass", "PageToRead", "PassBefore", "page_from"]
 
 OVERLAP_SECONDS: Final = 10.0
-"""A workflow may show in the list a little after its creation; so far above the watermark
-everything is read again."""
+"""Seconds. A workflow may appear in the list a little after its creation, so the list is read again
+down to this much before the watermark."""
 
 FIRST_LOOK_SECONDS: Final = 900.0
-"""On the first start, how far the unfiltered list is read: the status filters find the rest,
-except for workflows that are not queued yet, and those are young."""
+"""Seconds for which the unfiltered list is read back on the first start. The status filters find
+the rest, except workflows that are not queued yet, and those are young."""
 
 LAST_ROWS: Final = 3
-"""The last rows of a page together show its age: one of them may have an odd stamp."""
+"""How many of the last rows of a page together show its age, because one of them may have a wrong
+stamp."""
 
 AGELESS_ROWS: Final = 50
-"""So many rows in a row without a stamp, where others have one, hide how far down it is."""
+"""After this many consecutive rows without a stamp, while others have one, it is unknown how old
+the rows are."""
 
 MOST_BLIND_PAGES: Final = 10
-"""Pages that are read where no row has a stamp and none is known from the pass before."""
+"""How many pages are read if no row has a stamp and none is known from the previous pass."""
 
 TOP_ROWS: Final = 200
-"""Rows at the top by which the next pass knows, without stamps, that it has got to this one."""
+"""How many rows at the top are remembered, so that the next pass recognises them even without
+stamps."""
 
 MOST_STEPS: Final = 30
-"""Pages that are read between two bounds for one workflow; it is asked for by itself then."""
+"""How many pages are read between two bounds to find one workflow; after that it is requested by
+its id."""
 
 
 @dataclass(frozen=True, slots=True)
 class PassBefore:
-    """What a pass has learnt that helps the next one."""
+    """What a pass has learnt and passes on to the next one."""
 
     heights: Mapping[str, int] = field(default_factory=dict)
-    """How many stand below each workflow that is open or was looked for, and it itself. Below
-    zero if the service gives no total."""
+    """For each workflow that is open or was searched for: how many rows are below it, including
+    itself. Negative if the service gives no total."""
     total: int | None = None
-    """How long the list was when the pass began."""
+    """The length of the list when the pass began; None: unknown."""
     began: float = 0.0
-    """When that was, in seconds of the monotonic clock."""
+    """When the pass began, in monotonic seconds."""
     top: frozenset[str] = frozenset()
-    """Which workflows stood at the top."""
+    """Ids of the workflows at the top of the list."""
     order: Order = "created"
     """By which stamp the list is sorted, as far as it has shown."""
     contradicted: bool = False
@@ -75,21 +79,21 @@ class PassBefore:
 
 
 class ListingPass:
-    """One pass, fed page by page. Its times, where nothing else is said, are monotonic seconds.
+    """One pass; it learns from each page. Times are monotonic seconds unless stated otherwise.
 
     Args:
         watermark: the list has been read whole for all that was created up to here (Unix
             seconds); None on the first start.
-        horizon: nothing created before this (Unix seconds) is looked for.
-        wanted: creation times of the open workflows that only the list can tell of, by id.
-        before: what the pass before has learnt.
-        rank_of: about how many workflows stand above one of which no height is known, by its
-            creation time.
-        latest: no stamp beyond this (Unix seconds) is believed.
-        is_repeated: whether it is one of many that read the same over and over. It goes on where
-            no row of a page shows how old it is, and leaves to the next one what is uncertain.
-        totals: what is known of the totals of the account's lists; it learns from this one.
-        overlap: how far above the watermark everything is read again, in seconds.
+        horizon: nothing created before this (Unix seconds) is searched for.
+        wanted: by id: creation times of the open workflows that only the list can show.
+        before: what the previous pass has learnt.
+        rank_of: estimates from a creation time how many workflows are above one whose height is
+            unknown.
+        latest: no stamp after this (Unix seconds) is believed.
+        is_repeated: whether this pass is repeated regularly. Then it continues if no row of a page
+            shows its age, and leaves what is uncertain to the next pass.
+        totals: what is known of the totals of the account's lists; it also learns from this pass.
+        overlap: how far before the watermark the list is read again, in seconds.
     """
 
     def __init__(  # noqa: PLR0913 - all by name
@@ -122,34 +126,36 @@ class ListingPass:
         )
         self._pages = 0
         self._caught_up = False
-        """Everything new has been met, though older pages may be left."""
+        """Whether everything new has been read, although older pages may be left."""
         self._over = False
         self._began: float | None = None
         self._total_at_begin: int | None = None
         self._heights: dict[str, int] = {}
         self._top: list[str] = []
-        # The stamps of the last rows read; empty as long as no row has had one.
+        # The stamps of the last rows read; empty until a row has a stamp.
         self._last_rows: deque[float] = deque(maxlen=LAST_ROWS)
-        # How many rows in a row have had none.
+        # How many consecutive rows had no stamp.
         self._ageless = 0
-        # The list when a page of it was last read: how long it was, when, and how fast it grows.
+        # The state of the list when a page was last read: its length, the time, and its growth per
+        # second.
         self._total = 0
         self._read_at = 0.0
         self._per_second = 0.0
-        # Anyone who is looked for in the depth stands at these ranks.
+        # The bounds of the rank of the workflow that is searched for further down.
         self._sought: str | None = None
         self._steps = 0
         self._above = 0
         self._below: int | None = None
         self._next_rank = 0
         self.newest: float | None = None
-        """Creation of the newest workflow seen, or its change where the list is sorted by that:
-        the watermark once the pass is complete. None where the list must be read again from the
-        old watermark, or is empty."""
+        """The creation time of the newest workflow seen (or its change time, if the list is sorted
+        by that), in Unix seconds: the watermark once the pass is complete. None if the list must be
+        read again from the old watermark, or is empty."""
         self.unreadable = 0
-        """Entries that could not be read, among those that may be new."""
+        """How many entries that may be new could not be read."""
         self.missing: list[str] = []
-        """Open workflows that are not where the list must have them: deleted, most likely."""
+        """Ids of open workflows that are missing where the list must have them: most likely
+        deleted."""
 
     @property
     def complete(self) -> bool:
@@ -158,7 +164,7 @@ class ListingPass:
 
     @property
     def doubtful(self) -> bool:
-        """Whether something new may have been missed: the list would not hold still."""
+        """Whether something new may have been missed, because the list kept changing."""
         return self._reach.doubtful
 
     @property
@@ -168,12 +174,12 @@ class ListingPass:
 
     @property
     def at_top(self) -> bool:
-        """Whether the next page is the first one."""
+        """Whether the next page to read is the first one."""
         return self._reach.end == 0 and not self._caught_up
 
     @property
     def learnt(self) -> PassBefore:
-        """What the next pass should know of this one."""
+        """What this pass passes on to the next one."""
         return PassBefore(
             self._heights,
             self._total_at_begin,
@@ -185,19 +191,19 @@ class ListingPass:
         )
 
     def next_page(self, now: float, most: int = PER_PAGE) -> PageToRead:
-        """The page to read, of no more rows than `most`, if it is asked for at this moment."""
-        # What has been added meanwhile has pushed everything down. Rather too few are left out,
-        # which reads some twice, than too many, which costs another page.
+        """The page to request at this moment, with at most `most` rows."""
+        # Rows that were added meanwhile have moved everything down. It is better to skip too few
+        # rows, so that some are read twice, than too many, which costs another page.
         added = self._per_second * max(0.0, now - self._read_at)
         pushed = max(0, int(added - 2 * sqrt(added)) - 2)
         if self._caught_up:
-            # Step by step between two bounds.
+            # The search continues step by step between two bounds.
             pushed = 0 if self._below is not None else pushed
             return self._reach.page(self._next_rank + pushed, most)
         return self._reach.next_page(most, pushed if self._reach.steady else 0)
 
     def read(self, page: PageToRead, shown: WorkflowPage, now: float) -> None:
-        """Take a page that was read; afterwards `next_page` and `complete` are up to date."""
+        """Add a page that was read; then `next_page` and `complete` are up to date."""
         took = now - self._read_at
         shown = self._reach.understood(page, shown, now)
         self._note_total(shown.total, now)
@@ -213,14 +219,14 @@ class ListingPass:
         self._go_deeper(placed, shown)
 
     def _catch_up(self, page: PageToRead, shown: WorkflowPage, took: float) -> bool:
-        """Read on from the top; whether everything new has been met."""
+        """Continue from the top; return whether everything new has been read."""
         self._pages += 1
         self.unreadable += shown.malformed
         fresh = [each for each in shown.workflows if not self._reach.has_read(each.id)]
         ages = [age for age in map(self._age, fresh) if age is not None]
         self._ageless = 0 if ages else self._ageless + len(fresh) + shown.malformed
         if self._ageless >= AGELESS_ROWS and self._last_rows and not self._is_repeated:
-            # The age of the page is unknown: the next pass begins where this one did.
+            # The age of the page is unknown, so the next pass starts from the same watermark.
             self.newest = None
             self._over = True
             return False
@@ -236,13 +242,13 @@ class ListingPass:
         return self._reach.at_end or self._is_past(ids)
 
     def _age(self, workflow: WorkflowSummary) -> float | None:
-        """The stamp by which the list is sorted; a later one where it is missing."""
+        """The stamp by which the list is sorted; if it is missing, a later one."""
         if self._order == "updated":
             return changed_at_the_latest(workflow)
         return created_at_the_latest(workflow)
 
     def _is_past(self, ids: list[str]) -> bool:
-        """Whether all below the page just read is known from the passes before."""
+        """Whether everything below the page just read is known from earlier passes."""
         if self._last_rows:
             return max(self._last_rows) < self._until
         if not self._before.top.isdisjoint(ids):
@@ -250,7 +256,7 @@ class ListingPass:
         return self._pages >= MOST_BLIND_PAGES and not self._is_repeated
 
     def _note_total(self, total: int | None, now: float) -> None:
-        """Learn how fast the list grows: since the pass before began, to have it steady."""
+        """Learn how fast the list grows, averaged since the previous pass began."""
         if self._began is None:
             self._began, self._total_at_begin = now, total
         self._read_at = now
@@ -264,14 +270,15 @@ class ListingPass:
     # In the depth -----------------------------------------------------------------------------
 
     def _go_deeper(self, page: PageToRead, shown: WorkflowPage) -> None:
-        """Look for the youngest of the wanted, then for the next; whose page we were at or near.
+        """Search for the youngest wanted workflow, then for the next one.
 
-        The rank is a guess. Between a page that is too high and one that is too low, those in
-        the middle are tried. A list that is sorted by change shows at its top what changes.
+        The rank is an estimate. Between a page that is too high and one that is too low, the page
+        in the middle is tried. A list that is sorted by change time shows changed workflows at its
+        top.
         """
         if self._order == "updated":
             self._wanted.clear()
-        # In the list's own order, so that a single odd stamp seldom matters.
+        # The stamps stay in the list's order, so that a single wrong stamp rarely matters.
         stamps = [w.created_at for w in shown.workflows if w.created_at is not None]
         newest, oldest = (stamps[0], stamps[-1]) if stamps else (-inf, -inf)
         bottom = page.first + shown.entries
@@ -291,8 +298,7 @@ class ListingPass:
                     return
                 if created >= newest and page.first > self._above:
                     self._below = page.first
-                    # A page from there reaches down to where this one began, or lies in the
-                    # middle.
+                    # A page from there reaches down to where this one began, or is in the middle.
                     middle = (self._above + page.first - page.size) // 2
                     self._next_rank = max(self._above, middle)
                     return
@@ -307,7 +313,7 @@ class ListingPass:
         return is_short and (shown.total is None or page.first + shown.entries >= shown.total)
 
     def _guess(self, workflow_id: str, created: float) -> int:
-        """The rank at which this workflow stood when a page was last read."""
+        """The estimated rank of this workflow when a page was last read."""
         height = self._before.heights.get(workflow_id)
         if height is None:
             return self._rank_of(created)

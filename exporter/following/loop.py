@@ -11,18 +11,18 @@ from typing import Final
 from exporter.following.threads import CallThreads
 
 OPENING_AT_ONCE: Final = 64
-"""Requests for streams that are under way together, for each account, so that one account's outage
-does not hold up another. The service's limit allows fewer: no request that has its turn waits for a
+"""How many requests for streams may run at once for each account, so that one account's outage does
+not delay another. The service's limit allows fewer, so no request that has its turn waits for a
 thread."""
 
 
 REST_SECONDS: Final = 0.035
-"""Least time from one look at the sockets to the next. What arrives in between is handled together:
-waking for each event by itself costs more than the event."""
+"""Shortest time in seconds between two checks of the sockets. Everything that arrives in between is
+handled together: waking up for each event costs more than handling it."""
 
 
 class _CalmSelector(selectors.DefaultSelector):
-    """Looks at the sockets every so often at most, unless there is something to do already."""
+    """Checks the sockets at a limited rate, unless there is already something to do."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,18 +41,18 @@ class _CalmSelector(selectors.DefaultSelector):
 
 
 class StreamLoop:
-    """Runs from `start` to `stop`; any thread may hand it work."""
+    """The event loop's thread. It runs from `start` to `stop`; any thread may give it work."""
 
     def __init__(self) -> None:
         self._loop = asyncio.SelectorEventLoop(_CalmSelector())
         self._thread = threading.Thread(target=self._run, name="streams", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def call(self, function: Callable[[], object]) -> None:
-        """Have the loop call this soon.
+        """Make the loop call this function soon.
 
         Raises:
             RuntimeError: the loop has ended.
@@ -60,7 +60,7 @@ class StreamLoop:
         self._loop.call_soon_threadsafe(function)
 
     def stop(self, timeout: float) -> bool:
-        """Cancel what is left, and wait that many seconds for the end; whether it came."""
+        """Cancel all tasks, and wait that many seconds for the end; return whether it came."""
         if self._thread.ident is None:
             self._loop.close()
             return True

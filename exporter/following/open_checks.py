@@ -23,9 +23,10 @@ log = logging.getLogger(__name__)
 
 DOCUMENTED_FILTERS: Final = (Status.RUNNING.value, Status.QUEUED.value)
 OPEN_FILTERS: Final = (*DOCUMENTED_FILTERS, Status.ACCEPTED.value, Status.UPLOADED.value)
-"""The statuses under which open workflows may be shown. The service documents a filter for two of
-them. What is accepted or uploaded is young as a rule, and found at the top of the unfiltered list;
-where nothing can run it, it grows old, and then only its own filter finds it on the first start."""
+"""The statuses whose filtered lists may show open workflows. The service documents a filter for two
+of them. Accepted and uploaded workflows are usually young, and found at the top of the unfiltered
+list. If nothing can run them, they become old, and on the first start only their own filter finds
+them."""
 
 
 @dataclass(slots=True)
@@ -38,11 +39,11 @@ class OpenChecks:
     """Reads the filtered lists of one account. For one thread.
 
     Args:
-        pages: the way to them.
-        take: takes what they show.
-        is_new: whether one was not known to be open.
+        pages: requests the pages.
+        take: receives their rows.
+        is_new: returns whether a workflow was not known to be open.
         now: both clocks.
-        least: seconds between two looks while the budget has room.
+        least: seconds between two checks while the budget has room.
     """
 
     def __init__(
@@ -62,7 +63,8 @@ class OpenChecks:
         self._filters = [_Filter(status) for status in OPEN_FILTERS]
         self._checked = -inf
         self._pages_read = 0
-        # Of a look that was cut short: what is left, when it began, and how many pages it took.
+        # The state of an interrupted check: which filters are left, when it began, and how many
+        # pages it took.
         self._left: list[_Filter] = []
         self._reading: Iterator[WorkflowPage] | None = None
         self._began = -inf
@@ -71,26 +73,26 @@ class OpenChecks:
     def check_if_due(self, load: Callable[[], float]) -> None:
         """Check as often as the budget has room (`load` is the part of it in use, 0 to 1).
 
-        A check that is due only because there is room stops when that is used up. The next one goes
-        on there, and the whole look counts from its first page.
+        A check that is due only because the budget has room stops when that is used up. The next
+        one continues there, and its interval counts from the first page.
 
         Raises:
             Stopped: asked to end.
-            ServiceError: a filter that the service documents is not answered.
+            ServiceError: a documented filter got no answer.
         """
         since, pages = self._now().monotonic - self._checked, self._pages_read
         if check_is_due(since, load(), pages, self._least):
             self.check(lambda: check_is_due(since, load(), pages, self._least))
 
     def check(self, goes_on: Callable[[], bool] = lambda: True) -> bool:
-        """Read what the list shows under each open status; whether anything was new.
+        """Read the list of each open status; return whether anything was new.
 
         Args:
-            goes_on: asked before each page but the first; False ends it.
+            goes_on: called before each page except the first; False ends the check.
 
         Raises:
             Stopped: asked to end.
-            ServiceError: a filter that the service documents is not answered.
+            ServiceError: a documented filter got no answer.
         """
         now = self._now().monotonic
         if not self._left:
@@ -109,7 +111,7 @@ class OpenChecks:
                     self._take(shown.workflows)
                     if not any(_has_ended(workflow) for workflow in shown.workflows):
                         continue
-                    # The service does not know this filter, and shows all there ever was.
+                    # The service does not know this filter, and shows all workflows.
                     each.not_before = now + FILTER_AGAIN_SECONDS
             self._reading = None
             del self._left[0]
@@ -117,7 +119,7 @@ class OpenChecks:
         return found
 
     def _read(self, each: _Filter, now: float) -> WorkflowPage | None:
-        """Read the next page of the list of one status; None: there is none."""
+        """Read the next page of the list of one status; None: there is no further page."""
         if self._reading is None:
             self._reading = self._pages.filtered(each.status)
         reading, self._reading = self._reading, None
@@ -130,7 +132,7 @@ class OpenChecks:
             each.not_before = now + FILTER_AGAIN_SECONDS
             return None
         except ServiceError:
-            # Whatever a service makes of a filter that it does not document.
+            # The service may answer anything to a filter that it does not document.
             if each.status in DOCUMENTED_FILTERS:
                 self._left = []
                 raise

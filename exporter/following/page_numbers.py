@@ -11,43 +11,48 @@ from exporter.comfycontrol import WorkflowPage
 from exporter.following.list_stamps import created_at_the_latest
 
 AGAIN_SECONDS: Final = 3600.0
-"""How long it is taken for granted that there is no page before page 1, where none was shown."""
+"""Seconds for which we assume that there is no page before page 1, after the service showed
+none."""
 
 SOON_SECONDS: Final = 60.0
-"""After so long it is looked for again where that was not answered, or where page 1 was not there
-either; after twice as long each time, up to the above."""
+"""Seconds after which that page is asked for again if there was no answer, or if page 1 did not
+exist either. The wait doubles each time, up to `AGAIN_SECONDS`."""
 
 
 class PageNumbers:
-    """What is known of the numbers. Times are monotonic seconds."""
+    """What is known of the page numbers. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self.first = 1
-        """The number of the first page, as far as is known."""
+        """The number of the first page, as far as known."""
         self._until = -inf
         self._unanswered = 0
 
     def is_doubtful(
         self, shown: WorkflowPage | None, now: float, *, is_total_the_lists: bool
     ) -> bool:
-        """Whether to look at the page before this one, which was taken for the first.
+        """Whether to read the page before this one, which was assumed to be the first.
 
         Args:
-            shown: what it shows; None where it was refused.
-            now: when.
+            shown: what this page shows; None if it was refused.
+            now: monotonic seconds.
             is_total_the_lists: whether its total is known to count the list's rows.
         """
         if self.first == 0:
             if shown is None or (not shown.entries and shown.total):
-                # That was wrong, or has changed; or the service refuses everything for a while.
+                # The number was wrong or has changed, or the service refuses everything for a
+                # while.
                 self.first, self._until = 1, now
             return False
-        # Where it shows the whole list, its number does not matter.
+        # If the page shows the whole list, its number does not matter.
         is_whole = is_total_the_lists and shown is not None and shown.total == shown.entries
         return not is_whole and now >= self._until
 
     def settle(self, above: WorkflowPage | None, shown: WorkflowPage | None, now: float) -> bool:
-        """Take what the page before it shows (None: nothing); whether that one is the first."""
+        """Learn from the page before (None: it shows nothing).
+
+        Return whether that one is the first.
+        """
         is_first = above is not None and stands_above(above, shown)
         if not is_first and shown is None:
             self.unanswered(now)
@@ -57,13 +62,13 @@ class PageNumbers:
         return is_first
 
     def unanswered(self, now: float) -> None:
-        """The page before it was not answered, nor was that itself."""
+        """Note that neither the page before nor the first page was answered."""
         self._until = now + min(AGAIN_SECONDS, SOON_SECONDS * 2.0 ** min(self._unanswered, 10))
         self._unanswered += 1
 
 
 def stands_above(above: WorkflowPage, shown: WorkflowPage | None) -> bool:
-    """Whether a page shows what stands above another, and not the same, or the end of the list."""
+    """Whether a page shows the rows above another page, not the same rows or the list's end."""
     if shown is None:
         return True
     if not above.workflows:

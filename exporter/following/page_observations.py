@@ -11,10 +11,10 @@ from exporter.interfaces.observations import Moment, Observation, Traits
 def observations_of(
     account: str, rows: Sequence[WorkflowSummary], clock: ServiceClock, at: Moment
 ) -> Iterator[Observation]:
-    """One observation for each row of a page, in its order, at this moment.
+    """Convert each row of a page to an observation at this moment, in the page's order.
 
-    The list is newest first: where a row does not tell when it was created, one below that does
-    bounds it.
+    The list is newest first: if a row has no creation time, the next row below that has one gives a
+    lower bound.
     """
     bounds = created_no_earlier(rows, clock.latest(at))
     for workflow, bound in zip(rows, bounds, strict=True):

@@ -12,8 +12,8 @@ from typing import Final, Literal
 from exporter.comfycontrol import WorkflowPage
 
 FRESH_SECONDS: Final = 600.0
-"""How long it is taken for granted that totals count the list, since a page last showed it. A
-service may change; and where lists are longer than a page, each of them shows it again."""
+"""Seconds for which we assume that totals count the list, after a page last showed it. A service
+may change, and if lists are longer than a page, each list shows it again."""
 
 
 class PageTotals:
@@ -28,11 +28,11 @@ class PageTotals:
 
     @property
     def count_what_was_shown(self) -> bool:
-        """Whether they count rows of the page, or down to its end, and say nothing of the list."""
+        """Whether totals count only the shown rows, or all rows so far, and not the whole list."""
         return self._of in ("page", "so far")
 
     def count_the_list(self, now: float) -> bool:
-        """Whether they are known to count the list's rows, and that was shown not long ago."""
+        """Whether totals are known to count the list's rows, as shown not long ago."""
         return self._of == "list" and now - self._proven_at < FRESH_SECONDS
 
     def note(self, shown: WorkflowPage, first: int, now: float, *, is_new: bool) -> None:
@@ -40,14 +40,14 @@ class PageTotals:
 
         Args:
             shown: what it shows.
-            first: rows above it in the list.
-            now: when.
+            first: how many rows are above it in the list.
+            now: monotonic seconds.
             is_new: whether any row of it was not on the pages above it.
         """
         if shown.total is None:
             return
         tells_of_more = shown.total > first + shown.entries
-        # Of rows above this page, and it is the last one.
+        # The total counts rows above this page, and this is the last page.
         tells_of_others = shown.total > shown.entries and not is_new and self._of != "so far"
         if tells_of_more or tells_of_others:
             self._of, self._proven_at = "list", now
@@ -57,7 +57,7 @@ class PageTotals:
 
         Args:
             shown: what it shows.
-            first: rows above it in the list.
+            first: how many rows are above it in the list.
         """
         if shown.total == shown.entries:
             self._of = "page"
@@ -65,5 +65,5 @@ class PageTotals:
             self._of = "so far"
 
     def understood(self, shown: WorkflowPage) -> WorkflowPage:
-        """The same page, without a total that says nothing of the list."""
+        """The same page; its total is removed if it says nothing about the list."""
         return replace(shown, total=None) if self.count_what_was_shown else shown

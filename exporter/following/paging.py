@@ -17,37 +17,37 @@ from exporter.comfycontrol import WorkflowPage
 from exporter.following.page_totals import PageTotals
 
 PER_PAGE: Final = 100
-"""The most that the service gives at once, as its documents say."""
+"""The largest number of rows in one answer, according to the service's documents."""
 
 MOST_SLIPS: Final = 10
-"""How often in a row a pass steps back to what it may have missed, as the list moved otherwise
-than it thought."""
+"""How often in a row a pass steps back to rows that it may have missed because the list moved in an
+unexpected way."""
 
 FIRST_STEP_BACK: Final = 8
-"""Rows by which it steps back if the number of deleted rows is unknown; doubled each time."""
+"""How many rows it steps back if the number of deleted rows is unknown; doubled each time."""
 
 MOST_MARGIN: Final = 20
-"""Rows of the page before that a page shows again, at the most."""
+"""The largest number of rows of the previous page that a page repeats."""
 
 REMEMBERED: Final = 2000
-"""Rows that identify the place of a page: the last ones that were read."""
+"""How many of the last rows are remembered, to find out where a page continues."""
 
 TAIL_READS: Final = 3
-"""Pages in a row that show nothing but the end of what was read: the list ends there, and the
-service shows its last page again."""
+"""After this many pages in a row that show only the last rows that were read, the list ends there:
+the service repeats its last page."""
 
 MOST_STALLS: Final = 10
-"""Pages in a row that show nothing new at all: it makes no sense to go on."""
+"""After this many pages in a row without anything new, reading stops."""
 
 EMPTY_READS: Final = 2
-"""How often a page is read that is empty though there must be something on it."""
+"""How often a page is read that is empty although it must have rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageToRead:
-    """A page of the list, by its number and by how many workflows it holds.
+    """A page of the list: its number, and how many workflows it holds.
 
-    `stride` is how many each page holds where the service gives as many as it likes.
+    `stride` is how many rows each page holds if the service ignores the requested size.
     """
 
     number: int
@@ -61,15 +61,16 @@ class PageToRead:
 
     @property
     def end(self) -> int:
-        """The first rank below it."""
+        """The first rank below this page."""
         return self.number * (self.stride or self.size)
 
 
 def page_from(rank: int, most: int = PER_PAGE, floor: int = 0) -> PageToRead:
-    """The page that holds this rank and the most of what follows it.
+    """The page that contains this rank and as many of the following ranks as possible.
 
-    Pages begin only at multiples of their size, and the rank lies anywhere within a full one. Of
-    smaller sizes, one nearly always begins where it should. None of them begins above `floor`.
+    Pages begin only at multiples of their size, so the rank may be anywhere within a page of full
+    size. With a smaller size, a page nearly always begins close to the rank. The page never begins
+    above `floor`.
     """
     sizes = range(most, 0 if floor else most // 2, -1)
     allowed = [size for size in sizes if rank - rank % size >= floor]
@@ -84,13 +85,13 @@ def page_at(rank: int, most: int) -> PageToRead:
 
 
 class Reach:
-    """How far down a list has been read without a gap, fed page by page.
+    """How far down a list has been read without a gap; it learns from each page.
 
     Args:
         trusts_total: whether the list's total has been right so far.
-        is_repeated: whether the same is read over and over, so that its end need not be certain
-            where no total tells it.
-        totals: what is known of this list's totals, and others'. It is told what this one shows.
+        is_repeated: whether the list is read repeatedly, so that its end need not be certain if no
+            total shows it.
+        totals: what is known of the totals of this and other lists. It also learns from this list.
         ended_with: the last row of the list, when its end was last seen.
     """
 
@@ -106,77 +107,78 @@ class Reach:
         self._is_repeated = is_repeated
         self._totals = PageTotals() if totals is None else totals
         self._ended_with = ended_with
-        # The total is known to be the list's: from others, not long ago; or it told of more rows
-        # than had been read.
+        # Whether the total is known to count the whole list: from other lists, not long ago; or
+        # because it counted more rows than had been read.
         self._is_the_lists = self._told_more = False
         self.end = 0
         """The first rank below what was read, as the list was when a page was last read."""
         self.at_end = False
-        """Whether the list ends there."""
+        """Whether the list ends at `end`."""
         self.doubtful = False
-        """Whether there may be a gap after all: the list would not hold still."""
+        """Whether there may be a gap, because the list kept changing."""
         self.contradicted = False
         """Whether the list is longer or shorter than its total says."""
         self.agreed = False
-        """Whether it ends where its total says."""
+        """Whether the list ends where its total says."""
         self.pushed: int | None = None
-        """How many rows were added above between the last two pages, where their rows tell."""
-        # It gives no more at once; and of how many rows the last short page was, and whether that
-        # was so more than once.
+        """How many rows were added above between the last two pages; None if their rows do not show
+        it."""
+        # The largest number of rows that the service returns at once; the size of the last short
+        # page; and whether that size occurred more than once.
         self._most = PER_PAGE
         self._short: int | None = None
         self._is_firm = False
-        # It has given so many when it was asked for them.
+        # The largest number of rows that was requested and also returned.
         self._proven = 0
         self._stride: int | None = None
         self._total: int | None = None
-        # The last rows that were read, each with its number from the top on.
+        # The last rows that were read, each with its number counted from the top.
         self._rows: dict[str, int] = {}
         self._count = 0
-        # The number of the first row of the page that last showed none of those before.
+        # The number of the first row of the last page that repeated no earlier row.
         self._joined = 0
         self._margin = 1
         self._slips = 0
         self._stalls = 0
         self._tails = 0
         self._empty_reads = 0
-        # Nothing stands below what was read, where that has not moved since.
+        # Whether there seems to be no row below those that were read, unless they have moved since.
         self._seems_over = False
-        # No page may begin above this rank: what stands there cannot be read.
+        # No page may begin above this rank, because the rows there cannot be read.
         self._floor = 0
-        # The next page begins just below what was read.
+        # Whether the next page begins directly below the last row that was read.
         self._looks_below = False
-        # The page asked for is to show again what was read last.
+        # Whether the requested page should repeat the last row that was read.
         self._shows_again = False
 
     @property
     def steady(self) -> bool:
-        """Whether the last page was where it was thought to be."""
+        """Whether the last page was at the expected place."""
         return not self._slips
 
     @property
     def ends_with(self) -> str | None:
-        """The last row of the list, as far as its end has ever been seen."""
+        """The id of the list's last row; None if its end was never seen."""
         if self.at_end and not self.doubtful and self._rows:
             return next(reversed(self._rows))
         return self._ended_with
 
     def has_read(self, workflow_id: str) -> bool:
-        """Whether this one is among the last that were read."""
+        """Whether this id is among the last rows that were read."""
         return workflow_id in self._rows
 
     def page(self, rank: int, most: int) -> PageToRead:
-        """The page that holds this rank and what follows it, of no more rows than `most`."""
+        """The page that contains this rank and the following ones, with at most `most` rows."""
         if self._stride is not None:
             return PageToRead(rank // self._stride + 1, min(self._stride, PER_PAGE), self._stride)
         return page_from(rank, min(most, self._most), self._floor if rank >= self._floor else 0)
 
     def next_page(self, most: int, pushed: int) -> PageToRead:
-        """The page that continues what was read.
+        """The page that continues the rows read so far.
 
         Args:
             most: how many rows an answer may hold.
-            pushed: how many rows were added above since a page was last read, as it is thought.
+            pushed: the estimated number of rows that were added above since the last page was read.
         """
         self._shows_again = False
         if self.end == 0:
@@ -196,27 +198,28 @@ class Reach:
         return self.page(rank, most)
 
     def placed(self, page: PageToRead, entries: int) -> PageToRead:
-        """Learn from how many rows a page has; where it stands, as far as is known now."""
+        """Learn from the number of rows on a page; return its place, as far as known now."""
         if entries > page.size and entries > (self._stride or 0):
-            # It gives as many as it likes, and most likely counts its pages by that.
+            # The service ignores the requested size, and most likely numbers its pages by its own
+            # size.
             self._stride = entries
         elif page.stride is not None and entries == page.size < page.stride:
-            # It does respect the requested size, after all.
+            # The service does respect the requested size.
             self._stride = None
         return PageToRead(page.number, page.size, self._stride if entries else page.stride)
 
     def understood(self, page: PageToRead, shown: WorkflowPage, now: float) -> WorkflowPage:
-        """A page as it is to be read: without its total, where that counts what was shown alone.
+        """The page to use: without its total, if that counts only the shown rows.
 
         Args:
-            page: which one.
-            shown: what it shows.
-            now: when, in monotonic seconds.
+            page: which page.
+            shown: what the page shows.
+            now: monotonic seconds.
         """
         first = self.placed(page, shown.entries).first
         is_fresh = [workflow.id not in self._rows for workflow in shown.workflows]
-        # The list has as many rows as the page, it says, but more have been read; or it was to end
-        # where it goes on.
+        # The total says that the list has as many rows as the page, but more have been read; or the
+        # list was said to end where it continues.
         is_longer = shown.total == shown.entries < self._count + sum(is_fresh)
         goes_on = self._total == self.end and is_fresh[-1:] == [True]
         if page.number > 1 and (is_longer or goes_on):
@@ -229,9 +232,9 @@ class Reach:
         return self._totals.understood(shown)
 
     def read(self, page: PageToRead, shown: WorkflowPage) -> bool:
-        """Take a page, as it is understood; whether it continues what was read.
+        """Add a page from `understood`; return whether it continues the rows read so far.
 
-        If not, there may be a gap above it.
+        If it does not, there may be a gap above it.
         """
         before, self._total = self._total, shown.total
         added: int | None = None
@@ -243,11 +246,12 @@ class Reach:
             return self._read_nothing(page, added)
         if not self._continues(page, shown, added, is_placed=is_placed):
             if not is_placed and shown.entries < page.size:
-                # More than it gives. What came instead may be from anywhere.
+                # More rows were requested than the service returns. What came instead may be from
+                # anywhere.
                 self._note_short(shown.entries)
                 return False
             if added and added > 0 and page.end <= self.end + added:
-                # All of it was added since, and what was read stands further down.
+                # All rows of this page were added since, and the rows read before are further down.
                 self.end += added
                 return False
             self._step_back(page, added or 0)
@@ -257,16 +261,17 @@ class Reach:
         was_steady, self._slips = self.steady, 0
         bottom = self._add(page, shown, added)
         if not was_steady:
-            self.pushed = None  # it was counted from where it stepped back to
+            self.pushed = None  # it was counted from the place after the step back
         self._look_for_end(page, shown, bottom)
         if page.size == shown.entries == shown.malformed == 1:
             self._floor = self.end
         return True
 
     def _is_placed(self, page: PageToRead, entries: int) -> bool:
-        """Whether a page stands where its number says.
+        """Whether a page is at the place that its number says.
 
-        Of one that is shorter than any before, nobody knows by which size it was counted.
+        If a page is shorter than all before, it is unknown which size the service used for
+        numbering it.
         """
         if entries == page.size:
             self._proven = max(self._proven, entries)
@@ -275,7 +280,7 @@ class Reach:
     def _read_nothing(self, page: PageToRead, added: int | None) -> bool:
         total = self._total
         if self.end == 0:
-            # Not believed at once where there must be something.
+            # An empty page is not believed at once if it must have rows.
             self._empty_reads += 1
             if total and self._empty_reads < EMPTY_READS:
                 return False
@@ -303,7 +308,8 @@ class Reach:
         if not is_placed:
             return False
         if page.first == self.end or not shown.workflows:
-            # Just below, and shows no row again: the total is all that there is to go by.
+            # The page is directly below, and repeats no row: only the total can show whether rows
+            # are missing.
             hidden = added is None and self._shows_again and bool(shown.workflows)
             return page.first <= self.end and not added and not hidden
         return False
@@ -317,7 +323,7 @@ class Reach:
             self.end = max(0, self.end - (-added if self._slips == 1 and added < 0 else rows))
 
     def _add(self, page: PageToRead, shown: WorkflowPage, added: int | None) -> int:
-        """Join a page to what was read; the first rank below it, as far as its rows tell."""
+        """Join a page to the rows read so far; return the first rank below it, as its rows show."""
         ids = [workflow.id for workflow in shown.workflows]
         bottom = page.first + shown.entries
         known = [index for index, each in enumerate(ids) if each in self._rows]
@@ -330,7 +336,7 @@ class Reach:
             stood = bottom - len(new) + (0 if new else self._below(ids, known))
             pushed = stood - self.end
             is_full = page.number == 1 or shown.entries == (page.stride or page.size)
-            # A short one is the last, or it is shorter than what it stands for.
+            # A short page is the last one, or the service returned fewer rows than the page has.
             is_last = bool(new) if added is None else pushed == added
             if is_full or (page.size <= self._proven and is_last):
                 self.pushed = pushed
@@ -347,11 +353,11 @@ class Reach:
         return bottom
 
     def _below(self, ids: list[str], known: list[int]) -> int:
-        """How many of the rows that were read stand below the last one that is shown again.
+        """How many of the rows read before are below the last one that this page repeats.
 
         None, unless all are shown in the order in which they were read, and each page since has
-        shown some of those before it. Else what was taken for following may have been new, and
-        stand above.
+        repeated some rows before it. Otherwise rows that seemed to follow may be new ones from
+        above.
         """
         first, last = self._rows[ids[known[0]]], self._rows[ids[known[-1]]]
         if last - first != known[-1] - known[0] or last == first or first < self._joined:
@@ -359,18 +365,18 @@ class Reach:
         return self._count - 1 - last
 
     def _look_for_end(self, page: PageToRead, shown: WorkflowPage, bottom: int) -> None:
-        """Whether this was the end; and if that is open, how to find out."""
+        """Find out whether this was the end of the list, or how to find it out."""
         total, was_below = self._total, self._looks_below
         self._looks_below = False
         is_short = shown.entries < (page.stride or page.size)
-        # Whether it ends with the last row that was read, or has nothing else.
+        # Whether the page ends with the last row that was read, or has nothing else.
         ends = bool(shown.workflows) and self._rows[shown.workflows[-1].id] == self._count - 1
         is_tail = ends and self._stalls > 0
         self._tails = self._tails + 1 if is_tail else 0
-        # More was asked for than it ever gave.
+        # More rows were requested than the service ever returned.
         is_probe = page.size > self._proven > 0
         is_longer = self._trusts_total and total is not None and total > bottom
-        # Where all of the list is shown again, beyond its end, the page stands not where it seems.
+        # If a page beyond the end repeats the whole list, the page is not where it seems to be.
         is_whole = is_tail and total == shown.entries
         self.contradicted |= total is not None and total < bottom and not is_whole
         self._told_more |= total is not None and total > page.first + shown.entries
@@ -384,22 +390,24 @@ class Reach:
             self.contradicted |= total is not None and not self.agreed
         elif self._stalls:
             self._looks_below = is_tail and (was_below or (is_short and not is_probe))
-            # What was added above may have pushed the same rows here again.
+            # Rows that were added above may have moved the same rows here again.
             is_last = self._tails >= TAIL_READS and not is_longer
             self.at_end = is_last or self._stalls >= MOST_STALLS
             self.doubtful |= self.at_end and not is_last
         if is_short and page.stride is None:
-            # The end, or the most that it gives at once: the rows below decide.
+            # This is the end of the list, or the most that the service returns at once: the rows
+            # below decide.
             self._note_short(shown.entries)
         elif page.size >= self._most and not self._is_firm:
             self._most = min(PER_PAGE, 2 * self._most)
         self._seems_over = False
 
     def _believes(self, shown: WorkflowPage) -> bool:
-        """Whether a total that says that this page is the last one must be the list's.
+        """Whether a total that makes this page the last one must count the whole list.
 
-        It may be that of the page, unless it has reported rows below before, or this page was read
-        for them and shows none. Of what is read over and over, what others have shown will do.
+        It may count only the page, unless it counted rows below before, or this page was read to
+        find such rows and shows none. For a list that is read repeatedly, what other lists have
+        shown is enough.
         """
         return self._trusts_total and (
             self._told_more

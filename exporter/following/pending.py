@@ -17,10 +17,11 @@ from exporter.following.asking import Way
 from exporter.retrying import CAUSES, DURATIONS
 
 FIRST_SECONDS: Final = 10.0
-"""How long a duration is pending before it is asked for: the list may show the stamps earlier."""
+"""Seconds for which a duration is pending before it is asked for: the list may show the stamps
+earlier."""
 
 DURATION_ANSWERS: Final = 3
-"""Answers without the stamps after which a duration is not asked for any more."""
+"""Number of answers without the stamps after which a duration is no longer asked for."""
 
 
 @dataclass(slots=True)
@@ -68,13 +69,13 @@ class PendingOrder:
         jitter: float,
         at_least: float | None = None,
     ) -> None:
-        """One try is over. No effect if nothing is pending any more.
+        """Note that a try has ended. This has no effect if nothing is pending any more.
 
         Args:
             workflow_id: the workflow that was asked for.
-            now: when it was over.
-            answered: whether the service said anything of this one.
-            jitter: from 0 to 1.
+            now: when it ended.
+            answered: whether the service gave an answer about this workflow.
+            jitter: a random number from 0 to 1.
             at_least: seconds that the service asked us to wait.
         """
         debt = self._debts.get(workflow_id)

@@ -16,30 +16,31 @@ from typing import Final
 from exporter.interfaces.observations import OpenWorkflow, Status
 
 UNCHANGED_PART: Final = 0.25
-"""Of the time for which a workflow has not changed: after so long it is due again."""
+"""Part of the time since its last change after which a workflow is due again."""
 
 SHORTEST_SECONDS: Final = 5.0
-"""No workflow is due sooner than this after it was last seen or asked for."""
+"""Seconds. No workflow is due sooner than this after it was last seen or asked for."""
 
 LONGEST_SECONDS: Final = 120.0
-"""Every workflow is due after this at the latest."""
+"""Seconds. Every workflow is due after this at the latest."""
 
 
 SEEN_IN_A_ROW: Final = 3
-"""After so many that were seen it is the turn of one that was not, so that none waits for good."""
+"""After this many polls of workflows that were seen, one that was never seen is polled, so that
+none waits for ever."""
 
 
 @dataclass(slots=True)
 class _Known:
-    """What is remembered of one open workflow."""
+    """What is known of one open workflow."""
 
     status: Status | None
     changed: float
-    """When its status was seen to change; before that, when we first knew of it."""
+    """When its status last changed, or when we first learnt of it; monotonic seconds."""
     is_seen: bool
     """Whether the service has ever reported it."""
     asked: float = -inf
-    """When it was asked for, whatever came of it."""
+    """When it was last asked for, with or without success; monotonic seconds."""
 
 
 class PollOrder:
@@ -50,13 +51,13 @@ class PollOrder:
         self._seen_in_a_row = 0
 
     def note(self, workflows: Iterable[OpenWorkflow], now: float) -> None:
-        """Look at all open workflows; those that are not among them are forgotten."""
+        """Take all open workflows; others are removed."""
         self._known = {w.workflow_id: self._looked_at(w, now) for w in workflows}
 
     def next_due(self, candidates: Iterable[OpenWorkflow], now: float) -> str | None:
-        """The one that is overdue the most, in proportion to its interval; None: nobody is due.
+        """The workflow that is most overdue, relative to its interval; None: none is due.
 
-        The candidates are among those that were last noted.
+        The candidates must be among the workflows that were last noted.
         """
         chosen: dict[bool, str] = {}
         most = {True: 1.0, False: 1.0}
@@ -69,14 +70,14 @@ class PollOrder:
         return chosen.get(first, chosen.get(not first))
 
     def due_at(self, workflow: OpenWorkflow, now: float) -> float | None:
-        """When it is due; None: it was not noted. From any thread."""
+        """When a workflow is due; None: it was not noted. Any thread may call it."""
         known = self._known.get(workflow.workflow_id)
         if known is None:
             return None
         return _told(workflow, known) + interval(now - known.changed)
 
     def asked(self, workflow_id: str, now: float) -> None:
-        """It was asked for: one without an answer must not keep the others waiting."""
+        """Note that it was asked for: a workflow without an answer must not delay the others."""
         known = self._known.get(workflow_id)
         if known is not None:
             known.asked = now
@@ -91,17 +92,17 @@ class PollOrder:
         known.is_seen = workflow.last_seen is not None
         if workflow.status is not known.status:
             if known.status is not None:
-                # Else it was seen for the first time, and may have been so for long.
+                # Otherwise it was seen for the first time, and may have had this status for long.
                 known.changed = now
             known.status = workflow.status
         return known
 
 
 def _told(workflow: OpenWorkflow, known: _Known) -> float:
-    """When it was last seen, or asked for without success."""
+    """When it was last seen, or last asked for without success."""
     return max((workflow.last_seen or workflow.first_seen).monotonic, known.asked)
 
 
 def interval(unchanged: float) -> float:
-    """Seconds from one look at a workflow to the next, when it has not changed for that long."""
+    """Seconds between two polls of a workflow that has not changed for that long."""
     return min(max(unchanged * UNCHANGED_PART, SHORTEST_SECONDS), LONGEST_SECONDS)

@@ -21,22 +21,22 @@ from exporter.worker import Stop, Worker
 log = logging.getLogger(__name__)
 
 ROUND_SECONDS: Final = 5.0
-"""Between two looks at who needs to be asked for, where nobody is due or asking has failed."""
+"""Seconds between two rounds, if no workflow is due or a request has failed."""
 
 STREAM_SECONDS: Final = 5.0
-"""How long one may take of which only a stream can tell."""
+"""Seconds that one poll by stream may take, for a workflow whose plain answer cannot be read."""
 
 
 class Poller(Worker):
-    """Polls in a thread of its own; most of the time there is nobody to ask for.
+    """Polls in its own thread; most of the time there is nothing to poll.
 
     Args:
         access: the account's way to the service.
-        register: knows who is open.
+        register: knows which workflows are open.
         asking: asks, and observes the answers.
-        streaming: ids with an open stream, which need no asking.
-        list_horizon: nothing created before this many seconds ago is shown by the list; None
-            where the account is not listed.
+        streaming: returns ids with an open stream, which need no polls.
+        list_horizon: the list shows nothing that was created more than this many seconds ago; None:
+            the account is not listed.
         now: both clocks.
         every: seconds from one round to the next.
     """
@@ -68,23 +68,23 @@ class Poller(Worker):
         self._unreadable: set[str] = set()
 
     def due_at(self, workflow_id: str) -> float | None:
-        """When one is due to be asked for, in monotonic seconds; None: it is not looked at yet."""
+        """When a workflow is due for a poll, in monotonic seconds; None: it is not known yet."""
         workflow = self._register.open_workflow(self._account, workflow_id)
         return None if workflow is None else self._order.due_at(workflow, self._now().monotonic)
 
     def look_up(self, workflow_id: str, stop: Stop, priority: Priority) -> None:
         """Ask for one workflow that the list should show, and observe the answer.
 
-        Nothing is asked where it is not open any more, or was refused a moment ago.
+        No request is sent if it is no longer open, or was refused a moment ago.
 
         Args:
-            workflow_id: whom to ask for.
+            workflow_id: the workflow to ask for.
             stop: ends the wait for its turn.
-            priority: which turn it waits for.
+            priority: its priority in the request budget.
 
         Raises:
             StoppedError: asked to end meanwhile.
-            ServiceError: no answer about this id.
+            ServiceError: there was no answer about this id.
         """
         if not self._refusals.is_quiet(workflow_id, self._now().monotonic):
             self._ask(workflow_id, stop, priority)
@@ -116,11 +116,11 @@ class Poller(Worker):
             raise
         finally:
             if by_stream and not told:
-                # The two ways take turns until one of them gives an answer.
+                # The two endpoints alternate until one of them gives a readable answer.
                 self._unreadable.discard(workflow_id)
 
     def _one_round(self) -> float:
-        """Ask for all who are due, one after the other, until nobody is."""
+        """Poll all due workflows, one after the other."""
         while (workflow_id := self._next_due()) is not None:
             try:
                 self._ask(workflow_id, self._stop, Priority.POLL)
@@ -140,7 +140,10 @@ class Poller(Worker):
         return self._every
 
     def _next_due(self) -> str | None:
-        """Who is to be asked for now: looked for again each time, as the last turn came late."""
+        """The workflow to poll now.
+
+        This is decided again before each request, because waiting for the last turn took time.
+        """
         streaming = self._streaming()
         workflows = self._register.open_workflows(self._account)
         now = self._now()
@@ -157,7 +160,7 @@ class Poller(Worker):
 
     def _needs_asking(self, workflow: OpenWorkflow, now: Moment) -> bool:
         if now.monotonic - workflow.first_seen.monotonic < GRACE_SECONDS:
-            # Young: a stream is on its way to it, or it is not there quite yet.
+            # It is young: its stream will open soon, or the service does not know it yet.
             return False
         if self._list_horizon is None or workflow.created_at is None:
             return True

@@ -22,16 +22,16 @@ from exporter.interfaces.telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 TELL_SECONDS: Final = 20.0
-"""How long a repeated snapshot may wait before it is reported to the register."""
+"""Seconds for which a repeated snapshot may wait before it is reported to the register."""
 
 
 class StreamReading:
-    """Reads one open stream, and reports its events. For one thread, and once.
+    """Reads one open stream, and reports its events. For one thread; use each object once.
 
     Args:
-        stream: the one who opened it closes it.
+        stream: the open stream; the caller that opened it closes it.
         access: the account's way to the service, which knows the time there.
-        telemetry: gets each event.
+        telemetry: is notified of each event.
         workflow_id: whose stream it is.
         now: both clocks.
     """
@@ -46,12 +46,12 @@ class StreamReading:
     ) -> None:
         self.stream: Final = stream
         self.updates = 0
-        """Snapshots that were read, repeated ones included."""
+        """How many snapshots were read, including repeated ones."""
         self.malformed = 0
-        """Events that could not be read."""
+        """How many events could not be read."""
         self._malformed_fields: tuple[str, ...] = ()
         self.is_open: Callable[[], bool] = _always
-        """Whether anybody wants to know that the last snapshot came again."""
+        """Whether a repeated snapshot still needs to be reported."""
         self._access = access
         self._account = access.account
         self._telemetry = telemetry
@@ -63,7 +63,7 @@ class StreamReading:
         self._seen_again: Moment | None = None
 
     def __iter__(self) -> Iterator[Observation | None]:
-        """What each event says; None: it could not be read."""
+        """The observation from each event; None: the event could not be read."""
         assert isinstance(self.stream, Stream)  # noqa: S101 - a live one is iterated over in a task
         for reading in self.stream:
             yield from self.take(reading)
@@ -78,7 +78,7 @@ class StreamReading:
             return
         if self._last is None or reading.snapshot.status != self._last.status:
             yield from self.untold()
-        # Else this one says all that the last one did, and later.
+        # Otherwise this snapshot says everything that the last one did, at a later time.
         self._seen_again = None
         self.updates += 1
         if isinstance(reading, NewSnapshot):
@@ -94,11 +94,11 @@ class StreamReading:
         yield self._observation(reading.snapshot, at)
 
     def is_news(self, new: NewSnapshot | None) -> bool:
-        """Whether a snapshot is to be taken; None: it equals the last one byte for byte.
+        """Whether a snapshot must be reported now; None: it equals the last one byte for byte.
 
-        It is not where all that it says is that the workflow was seen again. That is told with the
-        next one that says more, and every few seconds. One that has ended, or that an unknown
-        status may have ended, is told each time.
+        It need not be if it says only that the workflow was seen again. That is reported with the
+        next snapshot that says more, or after some seconds. A snapshot of a workflow that has
+        ended, or whose unknown status may be an end, is reported each time.
         """
         if not self._may_repeat or (new is not None and not self._is_as_before(new)):
             return True
@@ -119,7 +119,7 @@ class StreamReading:
         )
 
     def untold(self) -> Iterator[Observation]:
-        """That the last snapshot was seen again, if that was not reported yet."""
+        """The observation that the last snapshot was seen again, if it was not reported yet."""
         if self._seen_again is not None and self._last is not None:
             at, self._seen_again = self._seen_again, None
             self._told_at = at.monotonic
@@ -162,10 +162,10 @@ def _always() -> bool:
 
 
 def says_the_same(one: Snapshot, other: Snapshot) -> bool:
-    """Whether two snapshots say the same of a workflow. Pure.
+    """Whether two snapshots say the same about a workflow. Pure.
 
-    While it runs, the progress of its nodes changes with each, and nothing of that is counted. A
-    position in the queue means nothing unless it is queued.
+    While a workflow runs, the progress of its nodes changes in each snapshot, but that is not
+    counted. A queue position has a meaning only while the workflow is queued.
     """
     return (
         one.status == other.status
@@ -187,7 +187,7 @@ def observation_of_detail(
     at: Moment,
     service_wall: float | None = None,
 ) -> Observation:
-    """What `GET /v1/workflow/{id}` said, as an observation."""
+    """Convert an answer of `GET /v1/workflow/{id}` to an observation."""
     cause = None
     if detail.error_node is not None or detail.exception_type is not None:
         cause = Cause(detail.error_node, detail.exception_type)

@@ -38,7 +38,7 @@ PATIENCE_SECONDS: Final = 3600.0
 
 @dataclass(slots=True)
 class _Check:
-    """One id that waits for checks. Monotonic seconds."""
+    """One id that waits for checks. Times are monotonic seconds."""
 
     source: Source
     named: float
@@ -110,7 +110,7 @@ class Rechecker(Worker):
         asking: asks, and observes the answers.
         register: knows which workflows are open.
         now: both clocks.
-        backoff: after requests that failed.
+        backoff: the wait after failed requests.
     """
 
     def __init__(
@@ -137,7 +137,10 @@ class Rechecker(Worker):
         self._named = threading.Event()
 
     def check_again(self, workflow_ids: Iterable[str], source: Source) -> None:
-        """These were named, and have settled. From any thread, never blocks for long."""
+        """Schedule checks of settled ids that were named again.
+
+        Any thread may call it; it does not block.
+        """
         now = self._now().monotonic
         with self._lock:
             left_out = [self._order.add(each, source, now) for each in workflow_ids]
@@ -198,7 +201,7 @@ class Rechecker(Worker):
             workflow_id, "detail", Priority.POLL, self._stop, wanted=lambda: not is_open()
         )
         if is_open():
-            # From now on it is followed like any other named id.
+            # From now on the id is followed like any other named id.
             with suppress(TrackError):
                 self._register.track(
                     Tracked(self._account, workflow_id, source, self._now(), again=True)

@@ -38,21 +38,22 @@ from exporter.interfaces.observations import Baseline, Moment, Recovery, Status
 log = logging.getLogger(__name__)
 
 NOT_OFFERED_SECONDS: Final = 3600.0
-"""A status by which the service does not filter is asked for again after this."""
+"""Seconds after which a status is tried again for which the service has no filter."""
 
 MOST_ROUNDS: Final = 10
-"""A comparison that takes longer than so many intervals is dropped: the list is not read."""
+"""A comparison that takes longer than so many intervals is dropped, because the list is not being
+read."""
 
 CLOCK_SECONDS: Final = 2.0
-"""The service gives its time in whole seconds, perhaps a second late."""
+"""Tolerance in seconds: the service gives its time in whole seconds, perhaps a second late."""
 
 MOST_ELSEWHERE: Final = 10_000
-"""Workflows that are remembered for being on record under another status."""
+"""How many workflows are remembered that are recorded under another status."""
 
 
 @dataclass(slots=True)
 class _Round:
-    """One comparison, from its first look at the ledger to its second. Monotonic seconds."""
+    """One comparison, from its first reading of the ledger to its second. Monotonic seconds."""
 
     began: float
     ask_at: float
@@ -60,23 +61,24 @@ class _Round:
     totals: dict[Status, int] = field(default_factory=dict)
     is_whole: bool = True
     asked_at: float = inf
-    """Unix seconds by the service's clock, and no earlier than the last answer."""
+    """Unix seconds by the service's clock: not earlier than the last answer."""
     judge_at: float = inf
-    """Infinite until the totals were asked for."""
+    """When to compare; infinite until the totals were requested."""
     passes: int = 0
     passed_at: float | None = None
 
 
 class Reconciler:
-    """Does whatever is due at each step, and says when the next one is. For one thread.
+    """Does what is due at each step, and says when the next one is. For one thread.
 
     Args:
         account: its configured name.
-        lists: of single statuses, read when there is room for it.
-        books: what was counted.
-        terms: of the account's list.
-        pace: how often, and how fast.
-        list_read_at: when the list was last read whole, Unix seconds; None: never since the start.
+        lists: the lists of single statuses, read when the budget has room.
+        books: the ledger, which knows what was counted.
+        terms: how the account's list is read.
+        pace: how often totals are compared, and how fast lists are read.
+        list_read_at: returns when the list was last read completely, Unix seconds; None: not since
+            the start.
         now: both clocks.
     """
 
@@ -101,8 +103,8 @@ class Reconciler:
         self._round: _Round | None = None
         self._round_at = -inf
         self._before: dict[Status, Sight] = {}
-        # Statuses that were not shown when they were last asked for, and until when they need not
-        # be asked for again.
+        # Statuses whose lists were last refused, and until when they are not requested again
+        # (monotonic seconds).
         self._refused: dict[Status, float] = {}
         self._shortfalls: dict[Status, Shortfall] = {}
         self._elsewhere: set[str] = set()
@@ -113,17 +115,17 @@ class Reconciler:
         self._shown = Reconciliation()
 
     def reading(self) -> Reconciliation:
-        """What was seen last. From any thread."""
+        """The latest results. Any thread may call it."""
         return self._shown
 
     def step(self) -> float:
-        """Do what is due; seconds until the next step.
+        """Do what is due; return the seconds until the next step.
 
         Raises:
             Stopped: asked to end.
         """
         if self._list_read_at() is None:
-            # Until it was read whole, all that is missing is the backlog.
+            # Until the list was read completely, everything missing may simply be in the backlog.
             return self._pace.settle / 10
         try:
             self._compare()
@@ -138,7 +140,7 @@ class Reconciler:
         return max(0.0, min(self._next_look_at(), self._next_page_at(now)) - now)
 
     def _failed(self, error: ServiceError) -> None:
-        # The list is asked for by others as well, and they tell of an outage.
+        # Other parts also read the list, and they report an outage.
         log.debug("comparing totals failed", extra={"account": self._account, "code": error.code})
 
     # Comparing --------------------------------------------------------------------------------
@@ -192,21 +194,25 @@ class Reconciler:
             self._drop_round()
 
     def _ask_total(self, status: Status) -> WorkflowPage | None:
-        """The first row of the list of one status, and its total; None: there is no such list."""
+        """Read the first row of the list of one status, with its total.
+
+        None: there is no such list.
+        """
         try:
             return self._lists.total(status.value)
         except (BadRequestError, NotFoundError, ForbiddenError):
             return None
         except ServerFaultError:
-            # Whatever a service makes of a filter that it does not document.
+            # The service may answer anything to a filter that it does not document.
             if status in DOCUMENTED:
                 raise
             return None
 
     def _note_refused(self, status: Status, *, is_wrong: bool) -> None:
-        """Its list was not shown. Twice in a row: the service has none, for now.
+        """Note that the list of a status was refused.
 
-        `is_wrong`: what was shown was another list, so no total of it means anything.
+        After twice in a row, it is not tried for a while. `is_wrong`: another list was shown, so
+        its total means nothing.
         """
         if status not in self._refused:
             self._refused[status] = -inf
@@ -256,7 +262,7 @@ class Reconciler:
         )
 
     def _still_good(self, status: Status, baseline: Baseline | None) -> Baseline | None:
-        """The baseline, unless so much time has passed that outcomes do not count."""
+        """The baseline; None if so much time has passed that missing outcomes would not count."""
         if baseline is None or self._now().wall - baseline.compared_at <= self._terms.lookback:
             return baseline
         log.warning(
@@ -333,7 +339,7 @@ class Reconciler:
         return max(self._page_at, due)
 
     def _read_if_due(self) -> None:
-        """Read a page of the list of a status of which some are missing, else one of the whole."""
+        """Read a page: of a status with missing outcomes, or otherwise of the whole list."""
         now = self._now().monotonic
         if now < self._next_page_at(now):
             return
@@ -352,7 +358,7 @@ class Reconciler:
         status = shortfall.status
         baseline = self._books.baselines(self._account).get(status)
         if baseline is None:
-            # A reload has ended the comparison.
+            # A reload of the configuration has ended this comparison.
             del self._shortfalls[status]
             return
         if shortfall.walk is None:
@@ -369,7 +375,7 @@ class Reconciler:
         finally:
             is_over = walk.over or not shortfall.missing
             if is_over and shortfall.end(self._now().monotonic, self._pace):
-                # Some were hidden when the baseline was drawn, or since.
+                # Some workflows were hidden when the baseline was determined, or later.
                 self._raise_baseline(status, shortfall.missing)
                 shortfall.corrected += shortfall.missing
                 shortfall.missing = 0
@@ -406,7 +412,8 @@ class Reconciler:
                 shortfall.recovered += recovery == "recovered"
                 shortfall.missing -= 1
             elif recovery == "elsewhere" and workflow_id not in self._elsewhere:
-                # Counted by the end that was shown first, and the service shows another one now.
+                # It was counted by the end that was shown first, and the service now shows another
+                # one.
                 if len(self._elsewhere) < MOST_ELSEWHERE:
                     self._elsewhere.add(workflow_id)
                 self._raise_baseline(shortfall.status, 1)

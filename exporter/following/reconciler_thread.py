@@ -16,17 +16,18 @@ from exporter.worker import Worker
 
 
 class ReconcilerThread(Worker):
-    """Runs a reconciler in what the budget has to spare.
+    """Runs a reconciler with the spare requests of the budget.
 
     Args:
         access: the account's way to the service.
-        books: what was counted.
+        books: the ledger, which knows what was counted.
         telemetry: is notified of pages.
-        terms: of the account's list.
-        pace: how often, and how fast.
-        list_read_at: when the list was last read whole, Unix seconds; None: never since the start.
+        terms: how the account's list is read.
+        pace: how often totals are compared, and how fast lists are read.
+        list_read_at: returns when the list was last read completely, in Unix seconds; None: not
+            since the start.
         now: both clocks.
-        backoff: after requests that failed.
+        backoff: the wait after failed requests.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -70,7 +71,7 @@ class ReconcilerThread(Worker):
         )
 
     def reading(self) -> Reconciliation:
-        """What was seen last. From any thread."""
+        """The latest results. Any thread may call it."""
         return self._reconciler.reading()
 
     def _one_step(self) -> float:

@@ -27,7 +27,7 @@ COMPARED: Final = DOCUMENTED_ENDS
 """The final statuses. The service documents a filter for all of them but `invalid`."""
 
 SHOWN: Final = (Status.QUEUED, Status.RUNNING)
-"""Open statuses whose totals are only shown."""
+"""Open statuses whose totals are shown but not compared."""
 
 DOCUMENTED: Final = (*SHOWN, Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 """The statuses for which the service documents a filter."""
@@ -36,14 +36,15 @@ PASSES: Final = 2
 """Complete passes over the list after which every earlier end was read: the last began after it."""
 
 FIRST_SECONDS: Final = 3600.0
-"""For so long after its line an account is taken for one that is followed for the first time."""
+"""Seconds after its counting cutoff for which an account is treated as followed for the first
+time."""
 
 UNEXPLAINED_SECONDS: Final = 3600.0
-"""A difference that is older than this is reported as one that cannot be explained."""
+"""Seconds. A difference that is older than this is reported as unexplained."""
 
 MOST_PROVEN: Final = 100_000
-"""Rows of a list that are remembered while it is read, so that it is known to be read whole. Of a
-longer one it is never known."""
+"""How many rows of a list are remembered while it is read, to prove that it was read completely.
+For a longer list there is no such proof."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +54,19 @@ class Pace:
     every: float = 120.0
     """From one comparison to the next."""
     settle: float = 30.0
-    """The longest that an outcome takes to be counted, and a total to be right, on a good day. Two
-    complete passes over the list must lie in it as well, however long they take."""
+    """The longest time until an outcome is counted and a total is correct, under normal conditions.
+    It is extended until two complete passes over the list lie within it."""
     page: float = 6.0
-    """The least between two pages of what is read again: 600 an hour at most."""
+    """The shortest time between two pages that are read again: 600 pages an hour at most."""
     again: float = 900.0
-    """From a reading that has explained nothing to the next one; twice as long after each more."""
+    """From a reading that explained nothing to the next one; doubled after each further one."""
     soon: float = 60.0
-    """From a reading that was broken off to the next one; twice as long after each more, up to
+    """From an interrupted reading to the next one; doubled after each further one, up to
     `again`."""
     longest_again: float = 6 * 3600.0
     audit: float = 600.0
-    """From the beginning of one reading of the whole list to the next, where nothing is missing."""
+    """From the start of one reading of the whole list to the start of the next, if nothing is
+    missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,43 +79,43 @@ class ListTerms:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """One status, asked for once."""
+    """The total of one status from one request, and what was counted around it."""
 
     total: int
     counted_before: int
-    """Outcomes that were counted long enough before the request."""
+    """How many outcomes had been counted long enough before the request."""
     counted_after: int
-    """Outcomes that were counted long enough after its answer."""
+    """How many outcomes had been counted long enough after its answer."""
     asked_at: float = inf
-    """Whatever is in the total had ended by then, by the service's clock; Unix seconds."""
+    """Everything in the total had ended by this time; Unix seconds by the service's clock."""
 
     @property
     def most(self) -> int:
-        """The service has no more than this that was not counted."""
+        """Upper bound for the number of uncounted outcomes that the service has."""
         return self.total - self.counted_before
 
     @property
     def least(self) -> int:
-        """The service has no less than this that was not counted."""
+        """Lower bound for the number of uncounted outcomes that the service has."""
         return self.total - self.counted_after
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a comparison says of one status."""
+    """The result of a comparison for one status."""
 
     baseline: int
     missing: int | None
-    """Outcomes that were not counted; None: the next comparison must agree first."""
+    """How many outcomes were not counted; None: the next comparison must confirm it first."""
 
 
 def judge(baseline: int | None, sight: Sight, before: Sight | None) -> Verdict:
-    """Compare.
+    """Compare a total with the counts.
 
     Args:
-        baseline: what is known to be in the total and not counted; None: draw it now.
-        sight: what was seen now.
-        before: what the comparison before has seen; None: there was none since the start.
+        baseline: how much of the total is known not to be counted; None: determine it now.
+        sight: the present total and counts.
+        before: the values of the previous comparison; None: there was none since the start.
     """
     if baseline is None:
         return Verdict(sight.most, 0)
@@ -130,35 +132,36 @@ class ListWalk:
     """A list read from its top to its end, page by page.
 
     Args:
-        pages: of the list, from its top on. They may show rows again.
-        is_proof: whether it must be known that it was read whole. That takes the ids of its rows.
+        pages: the pages of the list, from its top. They may repeat rows.
+        is_proof: whether it must be provable that the list was read completely. That needs the ids
+            of its rows.
     """
 
     def __init__(self, pages: Iterator[WorkflowPage], *, is_proof: bool = True) -> None:
         self._pages = pages
         self._ids: set[str] | None = set() if is_proof else None
         self.total: int | None = None
-        """How long the list was when it was begun, as the service said."""
+        """The length of the list when the reading began, according to the service."""
         self.over = False
         self.broken_off = False
-        """Whether it is over because a page of it could not be had."""
+        """Whether the reading ended because a page could not be read."""
         self.unreadable = 0
-        """Rows that could not be read, or about which nothing could be decided."""
+        """How many rows could not be read or decided."""
         self.passed_over: set[str] = set()
-        """Rows that ended too late to be among those that are looked for, by their stamps."""
+        """Ids of rows whose stamps say that they ended too late to be searched for."""
         self._is_first = True
 
     @property
     def rows(self) -> int | None:
-        """How many different rows were read; None where they were too many to remember."""
+        """How many different rows were read; None if there were too many to remember."""
         return None if self._ids is None else len(self._ids)
 
     @property
     def was_whole(self) -> bool:
-        """Whether every workflow was read that the list had when its first page was.
+        """Whether all workflows were read that were in the list when its first page was read.
 
-        Where rows move up because others are deleted, one may slip through between two pages:
-        then fewer were read than there were.
+        If rows are deleted, others move up, and a row may be missed between two pages. Then fewer
+        rows were read than the list had.
         """
         return (
             self.over
@@ -169,11 +172,11 @@ class ListWalk:
         )
 
     def read(self) -> WorkflowPage | None:
-        """The next page, without the rows that were read before; None: that was all.
+        """The next page, without the rows that were read before; None: the list has ended.
 
         Raises:
             Stopped: asked to end.
-            ServiceError: there is no going on.
+            ServiceError: reading cannot continue.
         """
         try:
             shown = next(self._pages, None)
@@ -201,34 +204,35 @@ class ListWalk:
 
 @dataclass(slots=True)
 class Shortfall:
-    """Outcomes of one status that the service has and the ledger has not."""
+    """Outcomes of one status that the service has but the ledger does not."""
 
     status: Status
     missing: int
     since: float
-    """Monotonic time at which it was first seen."""
+    """Monotonic time at which the shortfall was first seen."""
     ended_by: float
-    """All of them had ended by then, by the service's clock; Unix seconds."""
+    """All missing outcomes had ended by this time; Unix seconds by the service's clock."""
     wait: float
-    """Seconds until its list is read again, should the reading under way explain nothing."""
+    """Seconds until the list is read again if the present reading explains nothing."""
     broken_off: int = 0
-    """How many readings in a row could not be brought to an end."""
+    """How many readings in a row were interrupted."""
     read_at: float = field(default=0.0)
-    """Monotonic time from which its list may be read."""
+    """Monotonic time from which the list may be read."""
     walk: ListWalk | None = None
     recovered: int = 0
     elsewhere: int = 0
     corrected: int = 0
-    """How much of it was no loss: the whole list was read, and all of it known."""
+    """How many of the missing outcomes were no loss: the whole list was read, and all of it was
+    known."""
     last_walk: ListWalk | None = None
-    """The last reading that was over."""
+    """The last reading that has ended."""
     passed_over: frozenset[str] | None = None
-    """What the last reading did not look at, if it was whole; None: it was not."""
+    """Ids that the last reading skipped, if it was complete; None: it was not complete."""
     is_told: bool = False
-    """Whether it was logged that it cannot be explained."""
+    """Whether it was logged that the shortfall cannot be explained."""
 
     def note(self, missing: int, ended_by: float, now: float) -> None:
-        """The next comparison says so many. More than before: the list has something new."""
+        """Note the number from the next comparison. If it has grown, the list has something new."""
         if missing > self.missing and self.walk is None:
             self.read_at = now
         self.missing = missing
@@ -236,17 +240,18 @@ class Shortfall:
             self.ended_by = ended_by
 
     def due_at(self, now: float) -> float:
-        """From when on a page of its list should be read; monotonic seconds."""
+        """When the next page of its list should be read; monotonic seconds."""
         if not self.missing:
             return inf
         return now if self.walk is not None else self.read_at
 
     def end(self, now: float, pace: Pace) -> bool:
-        """The reading is over; whether it has shown that what is missing is no loss.
+        """Note the end of a reading; return whether it showed that the difference is no loss.
 
-        That is so where the whole list was read, and nothing in it was missed. What its stamps
-        call too young is looked at by a second reading: they may be by another clock than we think.
-        If something is still missing and may be in the list, it is read again after a while.
+        It is no loss if the whole list was read and nothing in it was missing. A second reading
+        also checks rows that seem too young by their stamps: the stamps may come from another clock
+        than we think. If something is still missing and may be in the list, it is read again after
+        a while.
         """
         walk, self.walk = self.walk, None
         self.last_walk = walk
@@ -269,37 +274,38 @@ class Shortfall:
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """What comparing has shown last, for a scrape."""
+    """The latest results of the comparison, for a scrape."""
 
     service: Mapping[Status, int] = field(default_factory=dict)
     """How many workflows the service has, by status."""
     differences: Mapping[Status, int] = field(default_factory=dict)
-    """How many of those cannot be accounted for, by the final statuses that were compared."""
+    """How many of these were not counted, by final status that was compared."""
     completed_at: float | None = None
-    """When all that can be compared last was; Unix seconds."""
+    """When everything that can be compared was last compared; Unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """Which rows are looked at again. Unix seconds by the service's clock.
+    """Which rows are checked again. Unix seconds by the service's clock.
 
-    What ended just now will be found as ever, and who counts it first would be chance. What ended
-    longer ago than the listing looks back does not count any more.
+    Outcomes of the last moments will be found in the normal way, so they are skipped. Outcomes that
+    ended before the lookback do not count any more.
     """
 
     since: float
-    """What had ended by then was not ours to count, or is not looked for."""
+    """Outcomes before this time must not be counted, or are not searched for."""
     oldest: float
     youngest: float
 
     def is_young(self, workflow: WorkflowSummary) -> bool:
-        """Whether it has ended so late that it will be found as ever."""
-        # Either may be wrong: an edit moves the one, a runner's clock the other.
+        """Whether it ended so late that it will be found in the normal way."""
+        # Either stamp may be wrong: an edit changes `updated_at`, and a runner's clock gives
+        # `completed_at`.
         ends = _known(workflow.completed_at, workflow.updated_at)
         return _has_ended(workflow) and bool(ends) and min(ends) > self.youngest
 
     def is_old(self, workflow: WorkflowSummary) -> bool:
-        """Whether it has ended so early that it does not count."""
+        """Whether it ended so early that it does not count."""
         stamps = _known(
             workflow.created_at, workflow.started_at, workflow.completed_at, workflow.updated_at
         )
@@ -318,25 +324,25 @@ def _known(*stamps: float | None) -> list[float]:
 
 
 def next_audit(began: float, now: float, pace: Pace, *, broken_off: bool) -> float:
-    """When the whole list is read the next time; monotonic seconds.
+    """When to read the whole list next; monotonic seconds.
 
     Args:
-        began: when the last reading did.
-        now: when it was over.
-        pace: how often.
-        broken_off: whether a page of it could not be had.
+        began: when the last reading began.
+        now: when the last reading ended.
+        pace: how often lists are read.
+        broken_off: whether a page of it could not be read.
     """
     return now + pace.again if broken_off else max(now + pace.page, began + pace.audit)
 
 
 def counts_since(line: float | None, now: float) -> float:
-    """Since when outcomes are looked for, where there is no baseline; Unix seconds.
+    """The time from which outcomes are searched for if there is no baseline; Unix seconds.
 
-    From the line on, where it was drawn just now. Otherwise from now on: until now the account was
-    counted by other rules (not listed, by tags), or its baseline does not hold any more.
+    It is the counting cutoff, if that was set just now. Otherwise it is the present: until now the
+    account was counted by other rules (not listed, or by tags), or its baseline is no longer valid.
 
     Args:
-        line: when the account was first looked at.
+        line: the counting cutoff.
         now: the service's clock.
     """
     return now if line is None or now - line > FIRST_SECONDS else line
@@ -345,7 +351,7 @@ def counts_since(line: float | None, now: float) -> float:
 def contradicts(status: Status, shown: WorkflowPage) -> bool:
     """Whether a page of one status shows others: the service seems not to know this filter.
 
-    One of many may have moved on while the page was made.
+    One of many rows may have changed its status while the page was created.
     """
     others = sum(known_status(workflow.status) is not status for workflow in shown.workflows)
     return others > (len(shown.workflows) > 1)

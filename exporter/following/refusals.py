@@ -22,13 +22,13 @@ from exporter.following.ending import (
 from exporter.interfaces.observations import Moment, Removed, WorkflowRegister
 
 PRUNE_AT: Final = 1000
-"""From so many records on, those of ids that are not open any more are dropped."""
+"""When there are this many records, those of ids that are no longer open are removed."""
 
 
 class Refusals:
-    """Remembers, for one account, which ids are refused, and how the others are answered.
+    """Remembers for one account which ids are refused, and whether other requests are answered.
 
-    A restart begins with nothing: then the time that a refusal has to last begins again.
+    Nothing is stored over a restart: after it, the time that a refusal must last starts again.
     """
 
     def __init__(self) -> None:
@@ -38,17 +38,17 @@ class Refusals:
         self._prune_at = PRUNE_AT
 
     def answered(self, now: float) -> None:
-        """A request of the account was answered usably (monotonic seconds)."""
+        """Note a usable answer to a request of the account (monotonic seconds)."""
         with self._lock:
             self._answering = answered_usably(self._answering, now)
 
     def told(self, workflow_id: str) -> None:
-        """The service knows this id: what it refused before means nothing."""
+        """Note that the service knows this id, so earlier refusals are void."""
         with self._lock:
             self._by_id.pop(workflow_id, None)
 
     def is_quiet(self, workflow_id: str, now: float) -> bool:
-        """Whether it was refused a moment ago, and need not be asked for again just yet."""
+        """Whether an id was refused a moment ago, and should not be asked for again yet."""
         with self._lock:
             refusal = self._by_id.get(workflow_id)
         return refusal is not None and now < refusal.quiet_until()
@@ -61,7 +61,7 @@ class Refusals:
         error: ServiceError,
         now: Moment,
     ) -> Next:
-        """What follows a request about one id that failed; drops the id where that is it."""
+        """Decide what follows a failed request about one id; drop the id if that is the result."""
         if refused_because(error) is None:
             return after_refusal(error, believed=False)
         workflow = register.open_workflow(account, workflow_id)
@@ -78,7 +78,7 @@ class Refusals:
             error,
             believed=is_believed(
                 refusal,
-                # What has settled was seen.
+                # A settled workflow was seen.
                 seen=workflow is None or last_seen is not None,
                 answering=answering,
                 now=now.monotonic,

@@ -14,52 +14,55 @@ log = logging.getLogger(__name__)
 
 
 class Books(Protocol):
-    """The ledger, as those see it who look for what is missing in it."""
+    """The part of the ledger that the search for missing outcomes uses."""
 
     def finished(self, account: str) -> dict[Status, int]:
-        """How many outcomes were ever counted, by the documented final statuses."""
+        """How many outcomes were ever counted, by documented final status."""
 
     def line(self, account: str) -> float | None:
-        """When the account was first looked at, by the service's clock; Unix seconds."""
+        """The counting cutoff: when the account's list was first read.
+
+        Unix seconds by the service's clock.
+        """
 
     def baselines(self, account: str) -> dict[Status, Baseline]:
-        """What comparisons stand on, by final status."""
+        """The baselines of the comparisons, by final status."""
 
     def keep_baseline(self, account: str, status: Status, baseline: Baseline | None) -> None:
-        """Compare with this from now on; None: with whatever the next comparison draws."""
+        """Use this baseline from now on; None: the next comparison sets a new one."""
 
     def recover(self, observation: Observation) -> Recovery:
-        """Take a row that was looked at again; what became of it."""
+        """Apply a row that was read again; return what became of it."""
 
 
 class StatusLists(Protocol):
-    """The lists of single statuses, as `ListPages` has them."""
+    """The lists of single statuses, as `ListPages` provides them."""
 
     @property
     def clock(self) -> ServiceClock:
-        """The service's."""
+        """The service's clock."""
 
     def service_wall(self) -> float:
         """Unix seconds by that clock if it is known, otherwise by our own."""
 
     def total(self, status: str) -> WorkflowPage:
-        """One row of the list of one status, and how many it has.
+        """Read one row of the list of one status, with the number of all its rows.
 
         Raises:
             Stopped: asked to end.
-            ServiceError: no answer.
+            ServiceError: there was no usable answer.
         """
 
     def filtered(self, status: str | None, *, is_repeated: bool) -> Iterator[WorkflowPage]:
-        """The pages of the list of one status, from its newest on. They may show rows again.
+        """Read the pages of the list of one status, newest first. They may repeat rows.
 
-        None: the list of all.
+        Status None: the list of all workflows.
 
-        Unless it is repeated over and over, it goes on until the end is certain.
+        Unless `is_repeated`, reading continues until the end of the list is certain.
 
         Raises:
             Stopped: asked to end.
-            ServiceError: there is no going on.
+            ServiceError: reading cannot continue.
         """
 
 
@@ -74,20 +77,20 @@ def reread(  # noqa: PLR0913 - all but two by name
     sought: Callable[[WorkflowSummary], Sought],
     however_young: Collection[str] = (),
 ) -> list[tuple[str, Recovery]]:
-    """Have the ledger look at the rows of a page that can tell of something missed.
+    """Pass those rows of a page to the ledger that may show a missed outcome.
 
     Args:
         walk: the reading that the page belongs to; rows that were skipped are added to it.
-        rows: of the page.
+        rows: the rows of the page.
         account: its configured name.
-        books: takes the rows.
-        clock: the service's.
+        books: the ledger, which takes the rows.
+        clock: the service's clock.
         now: both clocks.
-        sought: what a row must be like.
-        however_young: ids of rows that are looked at though they seem too young.
+        sought: which rows are passed on.
+        however_young: ids of rows that are passed on although they seem too young.
 
     Returns:
-        What became of each, by id.
+        What became of each row, by id.
     """
     found: list[tuple[str, Recovery]] = []
     for workflow, seen in zip(rows, observations_of(account, rows, clock, now()), strict=True):

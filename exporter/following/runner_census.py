@@ -9,7 +9,7 @@ from exporter.comfycontrol import Runner
 
 DOCUMENTED: Final = ("active", "disabled")
 OTHER: Final = "other"
-"""For a status that the service does not document, and for tags beyond the bound."""
+"""The label value for undocumented statuses, and for tags beyond the bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,19 +17,21 @@ class RunnerCensus:
     """How many runners there were when they were last read."""
 
     at: float
-    """Monotonic seconds: when the last page was there."""
+    """When the last page arrived; monotonic seconds."""
     wall: float
-    """Unix seconds of the same moment."""
+    """The same moment in Unix seconds."""
     by_status: Mapping[str, int]
-    """The documented statuses are always there; `other` only where one has it."""
+    """Number of runners by status. The documented statuses are always present; `other` only if a
+    runner has such a status."""
     by_tag: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """By tag and status. A runner counts once for each of its tags."""
+    """Number of runners by tag and status. A runner counts once for each of its tags."""
     tags_beyond: int = 0
-    """Tags that were counted as `other`, for there were more than the bound allows."""
+    """How many distinct tags were counted as `other`, because there were more than the bound
+    allows."""
 
 
 class TagBound:
-    """Which tags have series of their own: the first so many that were ever seen.
+    """Which tags have their own series: the first ones that were ever seen, up to a limit.
 
     A tag keeps its place until the process ends, so that no series changes its meaning.
     """
@@ -41,11 +43,11 @@ class TagBound:
 
     @property
     def beyond(self) -> int:
-        """Distinct tags for which there was no room. No more than the bound are remembered."""
+        """How many distinct tags had no room. This number stops at the limit, too."""
         return len(self._beyond)
 
     def admit(self, tags: Iterable[str]) -> None:
-        """Give places to new tags, in the order of the alphabet, for the list has none."""
+        """Give places to new tags, in alphabetical order, because the list has no fixed order."""
         for tag in sorted(set(tags) - self._known - {OTHER}):
             if len(self._known) < self._most:
                 self._known.add(tag)
@@ -64,13 +66,13 @@ class TagBound:
 def take_census(
     runners: Iterable[Runner], *, at: float, wall: float, tags: TagBound | None
 ) -> RunnerCensus:
-    """Count runners. One that two pages have shown counts once.
+    """Count runners. A runner that two pages have shown counts once.
 
     Args:
-        runners: of all pages.
+        runners: the runners of all pages.
         at: monotonic seconds.
         wall: Unix seconds.
-        tags: the tags that are counted; None: none.
+        tags: the tags that are counted; None: tags are not counted.
     """
     each = _each_once(runners)
     by_status = Counter(dict.fromkeys(DOCUMENTED, 0))

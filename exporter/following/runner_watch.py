@@ -22,11 +22,12 @@ log = logging.getLogger(__name__)
 
 PER_PAGE: Final = 100
 MOST_PAGES: Final = 50
-"""Pages of one reading. A service that shows ever more runners must not use up the budget."""
+"""The largest number of pages in one reading. A service that shows more and more runners must not
+use up the budget."""
 
 SMALL_PAGE: Final = 10
-"""A page of fewer entries is the last: no service shows so few where it has more. A longer one may
-be cut at some size that it does not tell, with a `total` that counts the page alone."""
+"""A page with fewer entries than this is the last one: no service would use such small pages. A
+longer page may be cut at an unknown size, with a `total` that counts only this page."""
 
 FRESH_INTERVALS: Final = 3
 """A census older than this many intervals is not shown: its runners may be gone."""
@@ -39,7 +40,7 @@ class RunnerTerms:
     interval: float
     """Seconds from one reading to the next."""
     tags: int | None
-    """How many distinct tags are counted; None: none."""
+    """How many distinct tags are counted; None: tags are not counted."""
 
 
 class RunnerWatch(Worker):
@@ -47,9 +48,9 @@ class RunnerWatch(Worker):
 
     Args:
         access: the account's way to the service.
-        terms: how often, and what is counted.
+        terms: how often the runners are read, and what is counted.
         now: both clocks.
-        backoff: after requests that failed.
+        backoff: the wait after failed requests.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class RunnerWatch(Worker):
         self._has_failed = False
 
     def census(self) -> RunnerCensus | None:
-        """The latest, from any thread; None: there is none, or it is too old to be shown."""
+        """The latest census; None: there is none, or it is too old. Any thread may call it."""
         census = self._census
         if census is None:
             return None
@@ -84,7 +85,7 @@ class RunnerWatch(Worker):
         return census if age <= FRESH_INTERVALS * self._terms.interval else None
 
     def _one_reading(self) -> float:
-        """Read all pages; seconds until the next reading."""
+        """Read all pages; return the seconds until the next reading."""
         try:
             runners = self._read()
         except ServiceError as error:
@@ -111,7 +112,7 @@ class RunnerWatch(Worker):
 
         Raises:
             StoppedError: asked to end.
-            ServiceError: there is no going on. What was read by then is not the whole.
+            ServiceError: reading cannot continue. What was read so far is not complete.
         """
         runners: list[Runner] = []
         known: set[str | None] = {None}
@@ -120,7 +121,7 @@ class RunnerWatch(Worker):
             runners += page.runners
             ids = {runner.id for runner in page.runners}
             if number == 1 and not page.entries and page.total:
-                # Pages that count from 0: this was the second of one.
+                # The pages are numbered from 0, so this was the second page.
                 return [*self._page(0).runners]
             if ids <= known or (page.total is not None and page.entries < SMALL_PAGE):
                 break
@@ -136,5 +137,5 @@ class RunnerWatch(Worker):
         def request(call: Call) -> RunnerPage:
             return self._access.client.list_runners(page=number, per_page=PER_PAGE, call=call)
 
-        # A token that may not list runners is not refused for the rest.
+        # A token without permission to list runners may still be valid for other requests.
         return self._access.ask(Priority.RUNNERS, self._stop, request, is_extra=True)

@@ -7,20 +7,23 @@ from exporter.following.list_stamps import latest_believed, newest_stamps
 from exporter.interfaces.observations import Moment
 
 ODD_STAMPS: Final = 2
-"""So many of the newest stamps may be odd without leading the clock astray."""
+"""How many of the newest stamps may be wrong without making the clock wrong."""
 
 
 class ServiceClock:
-    """Goes on from what was told. Nothing is ever decided by our own clock but what is absurd."""
+    """The service's clock, which continues from the times in its answers.
+
+    Our own clock is only used to reject absurd stamps.
+    """
 
     def __init__(self) -> None:
-        # What to add to the monotonic clock for the time that was told, and for one that has
-        # passed for sure.
+        # Offsets from the monotonic clock to the time that the service gave, and to a time that has
+        # certainly passed.
         self._told: float | None = None
         self._passed: float | None = None
 
     def note(self, shown: WorkflowPage, at: Moment) -> None:
-        """Take the time from a page."""
+        """Learn the time from a page."""
         if shown.service_time is not None:
             self._told = shown.service_time - at.monotonic
         newest = newest_stamps(shown.workflows, self.latest(at))[: ODD_STAMPS + 1]

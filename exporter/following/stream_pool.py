@@ -11,14 +11,14 @@ from typing import Final
 
 
 def shared_out(total: int, wanted: Mapping[str, int]) -> dict[str, int]:
-    """So many streams, by who wants how many. Pure.
+    """Divide `total` streams among those that want them. Pure.
 
-    Nobody gets more than it wants, and nobody that wants more has fewer than another. Each that
-    wants any gets one at least, even where there are not enough.
+    No name gets more than it wants, and a name that wants more than another never gets fewer. Each
+    name that wants any gets at least one, even if there are not enough.
     """
     found: dict[str, int] = {}
     left = total
-    # Those that want the least first: what they leave is for the others.
+    # Those that want the least come first: the rest is for the others.
     for place, name in enumerate(sorted(wanted, key=lambda name: (wanted[name], name))):
         even = max(1, left // (len(wanted) - place))
         found[name] = min(wanted[name], even)
@@ -36,7 +36,7 @@ class StreamPool:
     """The streams that all accounts of the process may have together. For many threads.
 
     Args:
-        most: how many; None: descriptors are no limit.
+        most: how many; None: descriptors do not limit them.
     """
 
     def __init__(self, most: int | None) -> None:
@@ -45,16 +45,16 @@ class StreamPool:
         self._parts: dict[str, _Part] = {}
 
     def room(self, name: str, *, wanted: int, held: int) -> int:
-        """How many this one may have now; to be asked again about once a second.
+        """How many streams this name may have now; must be called about once a second.
 
-        One that has more than that is to end the others at once. Until it has, those who get them
-        wait: together they never hold more than there are, but for the one stream that each may
-        have in any case.
+        A caller that has more must end the surplus at once. Until then the others wait for these.
+        So all together never hold more than there are, except for the one stream that each may
+        always have.
 
         Args:
-            name: who asks.
-            wanted: how many it would have.
-            held: how many it has, those that are being opened or closed included.
+            name: the caller.
+            wanted: how many streams it wants.
+            held: how many it has, including those that are being opened or closed.
         """
         if self.most is None:
             return wanted
@@ -63,11 +63,11 @@ class StreamPool:
             part = shared_out(self.most, {n: each.wanted for n, each in self._parts.items()})
             taken = sum(each.held for n, each in self._parts.items() if n != name)
             found = max(min(1, wanted), min(part[name], self.most - taken))
-            # It may open all of these before it asks again.
+            # The caller may open all of these before its next call.
             self._parts[name] = _Part(wanted, max(held, found))
             return found
 
     def leave(self, name: str) -> None:
-        """This one has ended, and holds no more streams."""
+        """Note that this name has ended, and holds no more streams."""
         with self._lock:
             self._parts.pop(name, None)

@@ -21,24 +21,26 @@ from exporter.worker import Worker
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 1.0
-"""How often it checks without being woken."""
+"""Seconds between two checks if nothing wakes it."""
 
 SETTLE_SECONDS: Final = 0.2
-"""After something changed, how long it waits for more of the same before it looks."""
+"""Seconds to wait for further changes after a change, before it checks."""
 
 TENURE_SECONDS: Final = 30.0
-"""A stream is not given to another workflow before it has lasted this long."""
+"""Seconds that a stream must have lasted before its place is given to another workflow."""
 
 SETTLED_SECONDS: Final = 5.0
-"""A stream whose workflow has settled by the list is about to tell the same, with the cause or the
-outputs, and to end. One that has not done so by then is that of a replica far behind."""
+"""Seconds. If the list shows that a workflow has settled, its stream will soon show the same, with
+the cause or the outputs, and end. A stream that has not done so after this time comes from a
+replica that is far behind."""
 
 
 WITHOUT_THREADS_SECONDS: Final = 60.0
-"""After a thread could not be started, how long before more streams are tried again."""
+"""Seconds after a thread could not be started before more streams are tried again."""
 
 SPARE_THREADS: Final = 8
-"""So many fewer streams there are meanwhile than could be started: others need threads too."""
+"""During that time there are this many fewer streams than could be started, because other parts
+need threads too."""
 
 
 class Supervisor:
@@ -46,17 +48,17 @@ class Supervisor:
 
     Args:
         access: the account's way to the service.
-        register: knows the open workflows and takes the observations.
-        telemetry: is handed to the followers.
+        register: knows the open workflows and receives the observations.
+        telemetry: passed on to the followers.
         capacity: how many streams there may be.
         share: how many requests a period the budget allows now.
         now: both clocks.
-        random: numbers from 0 to 1, for tries for what is owed.
-        backoff: makes one for each follower.
+        random: returns numbers from 0 to 1, for the waits between tries for pending causes.
+        backoff: creates a backoff for each follower.
         loop: where the streams are read.
-        elsewhere: ids whose stream is another replica's, and whether it is open there.
-        pool: what all supervisors of the process share.
-        name: of this one there; usual is the account's.
+        elsewhere: returns ids whose stream another replica has, and whether it is open there.
+        pool: the streams that all supervisors of the process share.
+        name: the name of this supervisor in the pool; by default the account's.
         settled: seconds that a stream may stay after its workflow has settled.
         without_threads: seconds after which more threads are tried again.
         cause: seconds that one answer about a cause may take.
@@ -96,15 +98,15 @@ class Supervisor:
         self._settled_seconds = settled
         self._without_threads_seconds = without_threads
         self.needed = 0
-        """Streams that it has, or would have now."""
+        """How many streams it has or wants now."""
         self.beyond: Sequence[OpenWorkflow] = ()
-        """Workflows that get none here, the most deserving first."""
+        """Workflows that get no stream here, highest priority first."""
         self._pool = opening_threads(self._account)
         self._lock = threading.Lock()
         self._startable: int | None = None
         self._startable_until = 0.0
         self.without_thread = 0
-        """Streams that are held back, since no thread can be started for them."""
+        """How many streams are held back because no thread can be started for them."""
         self._followers: dict[str, Follower] = {}
         self._settled_since: dict[str, float] = {}
         self._debts = PendingCollector(
@@ -125,16 +127,16 @@ class Supervisor:
         )
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._worker.start()
 
     def change(self, capacity: StreamCapacity) -> None:
-        """From now on there may be so many streams."""
+        """Set how many streams there may be."""
         self._capacity = capacity
         self.look()
 
     def look(self) -> None:
-        """Something changed: look again soon. From any thread, never blocks."""
+        """Check again soon, because something changed. Any thread may call it; it never blocks."""
         self._look.set()
 
     def stop(self) -> None:
@@ -146,7 +148,7 @@ class Supervisor:
             follower.stop()
 
     def join(self, timeout: float) -> bool:
-        """Wait for the end of all, together that many seconds; whether it came."""
+        """Wait for everything to end, for that many seconds in total; return whether it ended."""
         try:
             return self._join(timeout)
         finally:
@@ -168,9 +170,9 @@ class Supervisor:
             return {f.workflow_id for f in self._followers.values() if f.streaming}
 
     def opening(self) -> dict[str, float | None]:
-        """Ids that are to have a stream, by the monotonic time at which it is tried again.
+        """Ids that wait for their stream, each with the monotonic time of the next try.
 
-        None: it waits for its turn.
+        None: the request waits for its turn.
         """
         with self._lock:
             return {f.workflow_id: f.retry_at for f in self._followers.values() if not f.streaming}
@@ -192,18 +194,19 @@ class Supervisor:
             current = set(self._followers)
         elsewhere = self._elsewhere()
         here = [workflow for workflow in workflows if workflow.workflow_id not in elsewhere]
-        # Those of settled ones, which are about to end, hold theirs too.
+        # Streams of settled workflows, which will end soon, still count.
         needed = current.union(workflow.workflow_id for workflow in here)
         wanted = min(len(needed), self._capacity.full)
         full = self._streams.room(self._name, wanted=wanted, held=len(current))
         if self._startable is not None and self._now().monotonic >= self._startable_until:
             self._startable = None
         room = full if self._startable is None else min(full, self._startable)
-        # After refusals the share is smaller for minutes. What is open costs nothing until it
-        # ends, so it stays; but no more is begun, and none waits to be opened again, than that.
+        # After refusals the share is smaller for some minutes. Open streams cost nothing until they
+        # end, so they stay. But no more streams than this are opened, or wait to be opened again.
         affordable = min(room, self._capacity.at(self._share()))
         if not elsewhere and self._all_have_theirs(workflows, current, affordable):
-            # The usual case, each second: ranking a thousand costs more than reading them.
+            # This is the usual case, each second: ranking a thousand streams would cost more than
+            # reading them.
             self._settled_since = {}
             self.without_thread, self.needed, self.beyond = 0, len(workflows), ()
             self._debts.collect(current)
@@ -227,13 +230,13 @@ class Supervisor:
         self.beyond = rest_of(here, current.union(chosen[:affordable]) - late)
         with self._lock:
             followed = set(self._followers)
-        # The stream that shows the end most likely shows the cause.
+        # The stream that shows an end usually shows its cause too.
         self._debts.collect(followed.union(elsewhere))
 
     def _all_have_theirs(
         self, workflows: Sequence[OpenWorkflow], current: set[str], affordable: int
     ) -> bool:
-        """Whether each has its stream open, and nobody else has one: nothing is to be arranged."""
+        """Whether exactly these have open streams, so that nothing must be changed."""
         return (
             len(workflows) == len(current) <= affordable
             and all(workflow.workflow_id in current for workflow in workflows)
@@ -241,7 +244,10 @@ class Supervisor:
         )
 
     def _late(self, chosen: Sequence[str]) -> set[str]:
-        """Those that wait for more than a period until it is their turn, the least deserving."""
+        """Ids that would wait longer than a period for their turn.
+
+        These have the lowest priority.
+        """
         with self._lock:
             waiting = [
                 workflow_id
@@ -252,9 +258,9 @@ class Supervisor:
         return set(waiting[self._share() :])
 
     def _release(self, unwanted: set[str], still_open: set[str], *, at_once: int) -> None:
-        """Stop those who lost their place to others, and those who wait for nothing any more.
+        """Stop followers that lost their place to others, and those that no longer have a purpose.
 
-        So many of them at once: other accounts wait for theirs.
+        At most `at_once` are stopped together, because other accounts wait for their streams.
         """
         now = self._now().monotonic
         self._settled_since = {
@@ -267,7 +273,7 @@ class Supervisor:
                 if follower is None:
                     continue
                 if workflow_id in still_open:
-                    # Else it is young, and nothing is gained by another one in its place.
+                    # Otherwise the stream is young, and replacing it would gain nothing.
                     ended = now - follower.opened_at >= TENURE_SECONDS
                 else:
                     ended = now - self._settled_since[workflow_id] >= self._settled_seconds
@@ -276,13 +282,16 @@ class Supervisor:
                     at_once -= 1
 
     def _end_doubled(self, elsewhere: Collection[str]) -> None:
-        """Stop those that another replica streams: a new holder learns of it after it began."""
+        """Stop streams that another replica also has.
+
+        A new holder learns of them after its start.
+        """
         with self._lock:
             for workflow_id in self._followers.keys() & elsewhere:
                 self._followers[workflow_id].stop()
 
     def _call_off(self, unaffordable: set[str]) -> None:
-        """Stop those whose stream is not open, and cannot soon be."""
+        """Stop followers whose stream is not open, and cannot be opened soon."""
         with self._lock:
             for workflow_id in unaffordable:
                 follower = self._followers.get(workflow_id)
@@ -290,7 +299,7 @@ class Supervisor:
                     follower.stop()
 
     def _do_with_fewer(self) -> int:
-        """No thread can be started: how many streams there may be for now."""
+        """How many streams there may be for now, because no thread can be started."""
         with self._lock:
             self._startable = max(1, len(self._followers) - SPARE_THREADS)
         self._startable_until = self._now().monotonic + self._without_threads_seconds
@@ -301,13 +310,16 @@ class Supervisor:
         return self._startable
 
     def _follow(self, workflow_id: str, priority: Priority, at_most: int) -> bool:
-        """Follow it, if there is room; whether a thread could be started where one was needed."""
+        """Follow a workflow if there is room.
+
+        Return False if a needed thread could not be started.
+        """
         with self._lock:
             present = self._followers.get(workflow_id)
             if present is not None:
                 if priority is Priority.NAMED_STREAM and _waits_as_unnamed(present):
-                    # Named meanwhile. It gives its turn up, and the next look has it wait again
-                    # among those that were named.
+                    # It was named meanwhile. This follower ends, and the next check starts one with
+                    # the priority of named ids.
                     present.stop()
                 return True
             if (
@@ -321,7 +333,7 @@ class Supervisor:
         try:
             follower.start()
         except RuntimeError:
-            # It must not hold its place for ever.
+            # This follower must not keep its place for ever.
             with self._lock:
                 del self._followers[workflow_id]
             return False

@@ -11,20 +11,20 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 IDLE_SECONDS: Final = 2.0
-"""How long a thread waits for more to do before it ends."""
+"""Seconds for which a thread waits for more work before it ends."""
 
 
 class CallThreads(Executor):
-    """Runs calls in the order in which they come, so many at once.
+    """Runs calls in the order in which they come, with a limited number at once.
 
-    Its threads are daemons: one that waits for the resolver of names holds up no end. Unlike a
-    `ThreadPoolExecutor`, it lets threads go that are not needed, and a call for which there is no
-    thread is available is not kept.
+    Its threads are daemons, so a thread that waits for name resolution does not delay the end of
+    the process. Unlike a `ThreadPoolExecutor`, it ends threads that are not needed, and rejects a
+    call if no thread can be started for it.
 
     Args:
-        most: threads at once.
-        name: theirs.
-        idle: seconds that a thread waits for more to do.
+        most: the largest number of threads at once.
+        name: the name of the threads.
+        idle: seconds for which a thread waits for more work.
     """
 
     def __init__(self, most: int, name: str, idle: float = IDLE_SECONDS) -> None:
@@ -48,8 +48,8 @@ class CallThreads(Executor):
         """Have the function called as soon as a thread is free.
 
         Raises:
-            RuntimeError: there is no thread is available, or the pool has been shut down. The
-                function will not be called.
+            RuntimeError: no thread is available, or the pool has been shut down. The function will
+                not be called.
         """
         future: Future[_T] = Future()
         job = partial(_work, future, partial(function, *arguments, **named))
@@ -73,10 +73,10 @@ class CallThreads(Executor):
             self._alive += 1
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as inherited
-        """Take no more calls, and let the threads end once those that were taken are done.
+        """Accept no more calls; the threads end when the accepted calls are done.
 
-        With `cancel_futures` those that have not begun are never called, nor are their futures
-        told: the one who shuts down knows that nobody waits for them.
+        With `cancel_futures`, calls that have not begun are never made, and their futures never
+        complete: the caller knows that nothing waits for them.
         """
         with self._changed:
             self._is_closed = True
@@ -89,10 +89,10 @@ class CallThreads(Executor):
     def _run(self) -> None:
         while (job := self._next()) is not None:
             job()
-            del job  # what it was about may be large
+            del job  # its arguments may be large
 
     def _next(self) -> Callable[[], None] | None:
-        """Wait for the next one; None: nothing more is asked of this thread."""
+        """Wait for the next call; None: this thread should end."""
         with self._changed:
             self._idle += 1
             self._changed.wait_for(lambda: self._jobs or self._is_closed, self._idle_seconds)

@@ -11,7 +11,7 @@ from typing import Final
 from exporter.retrying import TRAITS
 
 LISTED_SECONDS: Final = 10.0
-"""How long the list has to tell them."""
+"""Seconds for which the list may show name and tags before they are asked for."""
 
 
 @dataclass(slots=True)
@@ -21,7 +21,7 @@ class _Wanted:
 
 
 class TraitsOrder:
-    """Remembers what was asked for, and says who is next.
+    """Remembers what was asked for, and decides which workflow is next.
 
     Args:
         listed: whether the account's list is read.
@@ -32,7 +32,7 @@ class TraitsOrder:
         self._wanted: dict[str, _Wanted] = {}
 
     def note(self, owed: Iterable[str], now: float) -> None:
-        """Look at all that are wanted, the most urgent first; the others are forgotten."""
+        """Take all ids whose traits are needed, the most urgent first; others are removed."""
         before = self._wanted
         self._wanted = {
             workflow_id: before.get(workflow_id) or _Wanted(now + self._first_wait)
@@ -40,12 +40,15 @@ class TraitsOrder:
         }
 
     def next_due(self, now: float) -> str | None:
-        """Who is to be asked for now; None: nobody."""
+        """The id to ask for now; None: no id is due."""
         due = (one for one, wanted in self._wanted.items() if wanted.not_before <= now)
         return next(due, None)
 
     def asked(self, workflow_id: str, now: float, *, at_least: float | None = None) -> None:
-        """One try is over; `at_least` is how many seconds the service asked us to wait."""
+        """Note that a try has ended.
+
+        `at_least` is how many seconds the service asked us to wait.
+        """
         wanted = self._wanted.get(workflow_id)
         if wanted is not None:
             wanted.tries += 1

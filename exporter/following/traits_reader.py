@@ -20,18 +20,18 @@ from exporter.worker import Worker
 log = logging.getLogger(__name__)
 
 ROUND_SECONDS: Final = 1.0
-"""Between two looks at who is to be asked for."""
+"""Seconds between two checks of which workflows must be asked for."""
 
 ANSWER_SECONDS: Final = 5.0
-"""How long one answer may take: it may carry a graph of many megabytes."""
+"""Seconds that one answer may take: it may contain a graph of many megabytes."""
 
 
 class TraitsReader(Worker):
-    """Asks in a thread of its own, for one after the other.
+    """Asks for one workflow after the other, in its own thread.
 
     Args:
         access: the account's way to the service.
-        register: knows whose name and tags are wanted.
+        register: knows which workflows still need their name and tags.
         asking: asks, and observes the answers.
         listed: whether the account's list is read.
         now: both clocks.
@@ -60,7 +60,7 @@ class TraitsReader(Worker):
         self._order = TraitsOrder(listed=listed)
 
     def _one_round(self) -> float:
-        """Ask for all who are due, one after the other, until nobody is."""
+        """Ask for all due workflows, one after the other."""
         while (workflow_id := self._next_due()) is not None:
             at_least: float | None = None
             try:
@@ -92,7 +92,10 @@ class TraitsReader(Worker):
         )
 
     def _next_due(self) -> str | None:
-        """Who is to be asked for now: looked for again each time, as the last turn came late."""
+        """The workflow to ask for now.
+
+        This is decided again before each request, because waiting for the last turn took time.
+        """
         now = self._now().monotonic
         self._order.note(self._register.traits_owed(self._account), now)
         return self._order.next_due(now)

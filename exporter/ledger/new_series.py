@@ -53,8 +53,9 @@ class NewSeries:
         """Announce the series up to this number.
 
         Returns:
-            Those of accounts that are not shown, which have a higher number now; None where none
-            waits at all, and there is nothing to announce.
+            The series of accounts that are not shown, which now have higher numbers; None if no
+                series
+            waits, so there is nothing to announce.
         """
         due = [key for key, series in self._waiting.items() if series.appeared <= up_to]
         if not due:
