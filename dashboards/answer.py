@@ -64,10 +64,10 @@ def alerts() -> AnyPanel:
     return stats(
         About(
             "Alerts",
-            "How many alerts fire and how many are about to (pending: what they look for holds, "
-            "not yet for long enough). Green: none fires, nothing stands still, and the rules are "
-            "evaluated. Of all accounts, whatever is chosen at the top. Without the alerting "
-            "rules, nothing can be said here.",
+            "How many alerts fire and how many are pending (the condition holds, but not yet for "
+            "long enough). Green: none fires, no queue is stuck, and the rules are evaluated. "
+            "This covers all accounts, independent of the selection at the top. Without the "
+            "alerting rules this panel cannot show anything.",
             COUNT,
             width=4,
             height=7,
@@ -117,9 +117,10 @@ def firing(*, exporter: bool) -> AnyPanel:
     return rows(
         About(
             "What fires",
-            "Every alert that fires or is pending, the worst first. Its name leads to its runbook: "
-            "what it means, how to find the cause, and what to do. The last column is since when "
-            "what it looks for holds. Of all accounts, whatever is chosen at the top.",
+            "Every alert that fires or is pending, the most severe first. Its name links to its "
+            "runbook: what it means, how to find the cause, and what to do. The last column "
+            "shows how long the condition has held. This covers all accounts, independent of the "
+            "selection at the top.",
             COUNT,
             width=13,
             height=7,
@@ -155,9 +156,9 @@ def stands_still(limits: Limits) -> AnyPanel:
     return stats(
         About(
             "Stands still",
-            "For how long something has waited while nothing started or ended, of the account "
-            "where that is longest. Orange: look whether anything runs there; a long run with "
-            "others behind it stands still as well. Red: the alerts on a queue are due.",
+            "For how long workflows have waited while nothing started or ended, in the account "
+            "where that is longest. Orange: check whether anything runs there; a long run with "
+            "others waiting behind it looks the same. Red: the queue alerts are about to fire.",
             CLOCK,
             width=3,
             height=7,
@@ -188,11 +189,11 @@ def accounts(width: int) -> AnyPanel:
     return stats(
         About(
             "Accounts",
-            "Up: the service gives the usable answers that the account needs. Down ones are named "
-            "with the cause, four at most, and so is an exporter that is not scraped. Once an "
-            "account has been down for 30 s, its open workflows are shown no more; what ends "
-            "meanwhile is counted when it is back. Nothing asked yet: it waits for its first id. "
-            "Gone: no exporter tells of any account.",
+            "Up: the service gives the usable answers that the account needs. Accounts that are "
+            "down are listed with the cause, at most four, and so is an exporter that is not "
+            "scraped. Once an account has been down for 30 s, its open workflows are no longer "
+            "shown; workflows that end in this time are counted when it is back. Nothing asked "
+            "yet: the account waits for its first id. Gone: no exporter reports any account.",
             COUNT,
             width=width,
             height=7,

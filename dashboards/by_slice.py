@@ -68,11 +68,11 @@ def _table(at: Marks) -> AnyPanel:
     return rows(
         About(
             "Who waits and who fails, by $by",
-            "Every team, template or whatever *By* chooses at the top, the one that fails most "
-            f"first. *Fails*: as the alert counts it, within {FAILURES_OVER} or, where fewer than "
-            f"{at.enough} ended then, within {LONGER}. *Wait p95*: 95 of 100 that started recently "
-            "had waited no longer. *Fails in*: the node type that failed most within the time "
-            "range. Without slices in the configuration, it is by account.",
+            "Every team, template or other choice in *By* at the top; the one that fails most is "
+            f"first. *Fails*: as the alert counts it, within {FAILURES_OVER} or, if fewer than "
+            f"{at.enough} ended then, within {LONGER}. *Wait p95*: 95 of 100 that started "
+            "recently had waited no longer. *Fails in*: the node type that failed most within "
+            "the time range. Without slices in the configuration, rows are by account.",
             COUNT,
             width=24,
             height=8,
@@ -112,9 +112,9 @@ def _over_time(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Failure ratio by $by",
-                f"The {_MOST} with most failures in the time range, as the alert counts them. "
-                "A step in one of them is theirs: a template or a model was changed. A step in "
-                "all is the platform. Gaps: too few ended for a share.",
+                f"The {_MOST} with most failures in the time range, as the alert counts them. A "
+                "step in only one of them is its own problem: a template or a model was changed. "
+                "A step in all is a problem of the platform. Gaps: too few ended for a share.",
                 SHARE,
                 width=8,
                 height=8,
@@ -132,8 +132,9 @@ def _over_time(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Time to start by $by, p95",
-                f"Of the {_MOST} with most workflows in the time range. One that waits while the "
-                "others do not: its tags have too few runners, or it came with very many at once.",
+                f"The {_MOST} with most workflows in the time range. If one waits while the "
+                "others do not, there are too few runners for its tags, or very many of its "
+                "workflows arrived at once.",
                 CLOCK,
                 width=8,
                 height=8,
@@ -152,8 +153,9 @@ def _over_time(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Open workflows by $by",
-                f"What is on its way, of the {_MOST} with most workflows in the time range. Look "
-                "for whose band grows: they wait, or they send more than the runners carry.",
+                f"Open workflows of the {_MOST} with most workflows in the time range. Look for a "
+                "band that grows: its workflows wait, or more arrive than the runners can "
+                "handle.",
                 COUNT,
                 width=8,
                 height=8,

@@ -117,9 +117,9 @@ def _answer(at: Marks) -> list[AnyPanel]:
         stats(
             About(
                 "Exporters",
-                "How many exporters Prometheus reaches, and by name those that it has known in the "
-                "last day and does not reach. Down: everything on both boards is what was seen "
-                "before.",
+                "How many exporters Prometheus can scrape, and the names of those that it "
+                "scraped within the last day but cannot scrape now. Down: both boards show only "
+                "what was seen before.",
                 COUNT,
                 width=3,
                 height=7,
@@ -135,9 +135,9 @@ def _answer(at: Marks) -> list[AnyPanel]:
         stats(
             About(
                 "Stalest observation",
-                "How long nobody has told us anything of the open workflow that was seen least "
-                "recently, and whose it is. It stays below the listing's interval and the time "
-                "that a pass takes; beyond a minute, the overview tells of what was.",
+                "How long ago the open workflow that was seen least recently was last seen, and "
+                "its account. It normally stays below the listing interval plus the time of a "
+                "pass. Above a minute, the overview shows old data.",
                 SECONDS,
                 width=4,
                 height=4,
@@ -156,9 +156,9 @@ def _answer(at: Marks) -> list[AnyPanel]:
         stats(
             About(
                 "Listing lag",
-                "Since the last complete pass over an account's list, of the account that is "
-                "furthest behind; since the exporter's start, where no pass has been complete yet. "
-                "The list is what makes sure that nothing is lost.",
+                "Time since the last complete pass over an account's list, for the account that "
+                "is furthest behind; since the exporter's start, if no pass is complete yet. The "
+                "list makes sure that nothing is lost.",
                 SECONDS,
                 width=4,
                 height=4,
@@ -176,9 +176,9 @@ def _answer(at: Marks) -> list[AnyPanel]:
         stats(
             About(
                 "Budget used",
-                "Of the requests that we allow ourselves in a window, the share used now, at the "
-                "address where it is most. At 100 % requests wait: nothing is lost, but positions "
-                "and causes come later.",
+                "The share of the requests allowed in a window that is used now, at the address "
+                "where it is highest. At 100 % requests wait: nothing is lost, but positions and "
+                "causes come later.",
                 SHARE,
                 width=4,
                 height=4,
@@ -196,8 +196,9 @@ def _answer(at: Marks) -> list[AnyPanel]:
         stats(
             About(
                 "Refused in 24 h",
-                "Requests that the service refused with 429. The exporter never exceeds the "
-                "limit, so that any refusal means that others use it from the same address.",
+                "Requests that the service refused with 429. The exporter alone never exceeds "
+                "the limit, so any refusal means that other clients use the service from the "
+                "same address.",
                 COUNT,
                 width=4,
                 height=4,
@@ -215,9 +216,9 @@ def _answer(at: Marks) -> list[AnyPanel]:
         stats(
             About(
                 "Faults in 24 h",
-                "What loses truth: errors of the ledger, workflows given up before they settled, "
-                "label values beyond a cap, and configurations (also of the web side) that were "
-                "refused when they were last read.",
+                "Problems that make the numbers wrong: ledger errors, workflows dropped before "
+                "they settled, label values beyond a cap, and configurations (also of the web "
+                "server) that were refused when they were last read.",
                 COUNT,
                 width=8,
                 height=4,
@@ -259,9 +260,9 @@ def _following(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Open workflows with and without a stream",
-                "Streams tell live positions, causes and outputs; the list alone tells the status. "
-                "Many without a stream: a burst, `max_streams`, or a budget that cannot keep more "
-                "streams open. Their outcomes are counted all the same.",
+                "Streams show live positions, causes and outputs; the list shows only the "
+                "status. Many without a stream: a burst, `max_streams`, or a budget that cannot "
+                "keep more streams open. Their outcomes are counted anyway.",
                 COUNT,
                 width=8,
             ),
@@ -276,8 +277,8 @@ def _following(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Streams by account",
-                "Open streams of each account. Look for one at 0 while its workflows are open: "
-                "its token, its proxy, or its turn in the budget.",
+                "Open streams of each account. Look for an account at 0 while its workflows are "
+                "open: check its token, its proxy, or its turn in the budget.",
                 COUNT,
                 width=8,
             ),
@@ -286,9 +287,10 @@ def _following(at: Marks) -> list[AnyPanel]:
         counts(
             About(
                 "How streams ended",
-                "Finished: the workflow settled. Limit: the service's own, after about 120 "
-                "updates; reopened at once. Dropped, silent, malformed: the way to the service or "
-                "the service itself. Refused: it gave an error instead of a stream.",
+                "Finished: the workflow settled. Limit: the service's own limit, after about 120 "
+                "updates; the stream is reopened at once. Dropped, silent, malformed: a problem "
+                "of the network or of the service. Refused: the service answered with an error "
+                "instead of a stream.",
                 COUNT,
                 width=8,
             ),
@@ -307,10 +309,10 @@ def _following(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Stalest observation",
-                "Age of what we know of the open workflow that was seen least recently, by "
-                "account, at most within each step; 0 where none is open. Up to the listing's "
-                "interval and a scrape is healthy; a line that rises with the clock is a workflow "
-                "that nobody tells of any more.",
+                "Age of the last observation of the open workflow that was seen least recently, "
+                "by account, the maximum within each step; 0 if none is open. Up to the listing "
+                "interval plus one scrape is healthy. A line that rises steadily is a workflow "
+                "that is no longer seen.",
                 CLOCK,
                 width=8,
                 links=[places.runbook("ComfyControlObservationsStale")],
@@ -327,9 +329,9 @@ def _following(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Listing lag",
-                "Since the last complete pass over each account's list; since the exporter's "
-                "start, where no pass has been complete yet. A lag beyond the interval is many "
-                "pages, a budget used up, or a service that fails.",
+                "Time since the last complete pass over each account's list; since the "
+                "exporter's start, if no pass is complete yet. A lag beyond the interval means "
+                "many pages, a used-up budget, or a service that fails.",
                 CLOCK,
                 width=8,
                 links=[places.runbook("ComfyControlListingBehind")],
@@ -341,8 +343,9 @@ def _following(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Snapshots read",
-                "What streams told, each minute. Most repeat the one before; new ones are changes. "
-                "Malformed ones cannot be read: the service, or something between, changed.",
+                "Snapshots received from streams, per minute. Most repeat the one before; new "
+                "ones are changes. Malformed ones cannot be read: the service, or a proxy in "
+                "between, has changed.",
                 PER_MINUTE,
                 width=8,
             ),
@@ -357,8 +360,8 @@ def _following(at: Marks) -> list[AnyPanel]:
         counts(
             About(
                 "Workflows taken up, by source",
-                "Where ids came from: the configuration, files, pushes, or the list. A source that "
-                "falls silent has lost its sender.",
+                "Where ids came from: the configuration, files, pushes, or the list. If a source "
+                "stops, check the program that sends its ids.",
                 COUNT,
                 width=6,
             ),
@@ -370,7 +373,7 @@ def _following(at: Marks) -> list[AnyPanel]:
         counts(
             About(
                 "Workflows given up",
-                "Workflows that were left before they settled, by reason: outcomes that are "
+                "Workflows that were dropped before they settled, by reason: their outcomes are "
                 "missing on the overview. Withdrawn ones were withdrawn by their source.",
                 COUNT,
                 width=6,
@@ -385,10 +388,10 @@ def _following(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Observations ignored",
-                "What was told and changed nothing. Duplicates and late ones are the everyday of "
-                "two ways of asking. Unknown statuses and anomalous durations mean that the "
-                "service tells something new, or that its clock is off. Duplicates are many, and "
-                "have the axis on the right.",
+                "Observations that changed nothing. Duplicates and late ones are normal, because "
+                "workflows are seen in two ways. Unknown statuses and anomalous durations mean "
+                "that the service sends something new, or that its clock is wrong. Duplicates "
+                "are many, and use the axis on the right.",
                 PER_MINUTE,
                 width=6,
             ),
@@ -402,9 +405,9 @@ def _following(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Pages and outputs",
-                "Pages of lists read, rows of them that could not be read in whole, and outputs of "
-                "completed workflows that streams told. Pages that multiply: open workflows lie "
-                "deep in a long list.",
+                "Pages of lists read, rows that could not be read completely, and outputs of "
+                "completed workflows that streams reported. If pages increase strongly, open "
+                "workflows are deep in a long list.",
                 PER_MINUTE,
                 width=6,
             ),
@@ -432,10 +435,10 @@ def _reconciling(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Outcomes not accounted for",
-                "Workflows that the service has in a status by its own total, and that were "
-                "neither counted nor there before; of each account, the status with most. A step "
-                "that is gone within ten minutes was missed and is counted now; one that stays "
-                "cannot be found in its list.",
+                "Workflows that the service counts in a status, and that were neither counted "
+                "here nor present before; for each account, the status with most of them. A step "
+                "that goes away within ten minutes was missed and is counted now. One that stays "
+                "cannot be found in the service's list.",
                 COUNT,
                 width=6,
                 links=[places.runbook("ComfyControlTotalsDiffer")],
@@ -450,8 +453,8 @@ def _reconciling(at: Marks) -> list[AnyPanel]:
         counts(
             About(
                 "Outcomes that only reconciling found",
-                "Counted late, because no stream and no reading of the list had shown them. A few "
-                "now and then are what it is for. Many: runs end between two looks, or the "
+                "These are counted late, because no stream and no reading of the list had shown "
+                "them. A few now and then are normal. Many: runs end between two checks, or the "
                 "service's list leaves workflows out.",
                 COUNT,
                 width=6,
@@ -466,8 +469,8 @@ def _reconciling(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Workflows at the service",
-                "How many workflows the service says it has in each status. Completed ones are "
-                "many, and have the axis on the right. A step down: some were deleted.",
+                "How many workflows the service reports in each status. Completed ones are many, "
+                "and use the axis on the right. A step down: some were deleted.",
                 COUNT,
                 width=6,
             ),
@@ -482,9 +485,9 @@ def _reconciling(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Last compared",
-                "Since the service's totals were last compared with the ledger's, by account, at "
-                "most: some two minutes, and more where the budget is used up. A line that "
-                "rises: the list is not read, or the service does not tell totals.",
+                "Time since the service's totals were last compared with the ledger's, by "
+                "account, the maximum: some two minutes, and more if the budget is used up. A "
+                "line that rises: the list is not read, or the service does not report totals.",
                 CLOCK,
                 width=6,
             ),
@@ -506,9 +509,9 @@ def _service() -> list[AnyPanel]:
         lines(
             About(
                 "Requests by code",
-                "Answers by HTTP status; `error`: there was no answer. 401: the token is refused. "
-                "429: somebody else uses this address. 5xx and errors: the service or the way to "
-                "it.",
+                "Answers by HTTP status; `error`: there was no answer. 401: the token is "
+                "refused. 429: another client uses this address. 5xx and errors: a problem of "
+                "the service or of the network.",
                 PER_MINUTE,
                 width=8,
                 links=[
@@ -528,8 +531,8 @@ def _service() -> list[AnyPanel]:
         lines(
             About(
                 "Requests by endpoint",
-                "What we ask: streams (subscribe), pages of lists (list) and single workflows "
-                "(get).",
+                "Which requests are sent: streams (subscribe), pages of lists (list) and single "
+                "workflows (get).",
                 PER_MINUTE,
                 width=8,
             ),
@@ -539,8 +542,8 @@ def _service() -> list[AnyPanel]:
         lines(
             About(
                 "Share of requests that fail, by account",
-                "Answers other than 200 and 404, and requests without an answer. One account "
-                "alone: its token. All: the service.",
+                "Answers other than 200 and 404, and requests without an answer. Only one "
+                "account: check its token. All accounts: check the service.",
                 SHARE,
                 width=8,
                 links=[places.runbook("ComfyControlAccountDown")],
@@ -559,8 +562,8 @@ def _service() -> list[AnyPanel]:
             About(
                 "Latency, p95 by endpoint",
                 "From sending a request to the headers of its answer. Look for all endpoints "
-                "rising together: the service or the way to it is slow. Waiting for the budget "
-                "is not in here.",
+                "rising together: the service or the network is slow. Waiting for the budget is "
+                "not included.",
                 SECONDS,
                 width=8,
             ),
@@ -575,8 +578,8 @@ def _service() -> list[AnyPanel]:
         buckets(
             About(
                 "Latency",
-                "Requests each minute by how long their answer took. A second band above the "
-                "first is one endpoint, or one of several servers, that is slower.",
+                "Requests per minute by the time until their answer. A second band above the "
+                "first is one slower endpoint, or one slower server of several.",
                 SECONDS,
                 width=8,
             ),
@@ -590,9 +593,9 @@ def _service() -> list[AnyPanel]:
         lines(
             About(
                 "Request budget",
-                "Requests used in the sliding window now, against what we allow ourselves, by "
-                "address of the service. The limit halves after a 429 and recovers by one for "
-                "each quiet period. Used at the limit for long: too many workflows for one "
+                "Requests used in the sliding window now, compared with what is allowed, by "
+                "address of the service. The limit is halved after a 429 and grows back by one "
+                "for each quiet period. At the limit for a long time: too many workflows for one "
                 "address.",
                 COUNT,
                 width=8,
@@ -605,9 +608,9 @@ def _service() -> list[AnyPanel]:
         lines(
             About(
                 "Waiting for the budget",
-                "How many requests wait for their turn, on average. Some waiting after a burst is "
-                "what the budget is for. Waiting that only grows: fewer streams "
-                "(`max_streams`), a longer listing interval, or another address.",
+                "How many requests wait for their turn, on average. Some waiting after a burst "
+                "is normal. If it only grows: use fewer streams (`max_streams`), a longer "
+                "listing interval, or another address.",
                 COUNT,
                 width=12,
                 height=6,
@@ -622,7 +625,7 @@ def _service() -> list[AnyPanel]:
         states(
             About(
                 "Cooldowns",
-                "When nothing was asked because the service had refused a request with 429.",
+                "When no requests were sent because the service had refused one with 429.",
                 COUNT,
                 width=12,
                 height=6,
@@ -644,7 +647,7 @@ def _series() -> list[AnyPanel]:
             About(
                 "Series of each exporter",
                 "Samples in a scrape. It grows with accounts, open workflows, and kinds of "
-                "failures, each of them capped; it must not grow with time.",
+                "failures, each of them capped; it must not grow over time.",
                 COUNT,
                 width=6,
             ),
@@ -653,9 +656,9 @@ def _series() -> list[AnyPanel]:
         lines(
             About(
                 "Series of single workflows",
-                "Queue positions with a series of their own, and those that the cap "
-                "`metrics.per_workflow_series` leaves out. The dashed line is that cap, times the "
-                "accounts.",
+                "Queue positions that have their own series, and those that the cap "
+                "`metrics.per_workflow_series` leaves out. The dashed line is that cap, times "
+                "the number of accounts.",
                 COUNT,
                 width=6,
                 links=[places.runbook("ComfyControlCardinalityCapReached")],
@@ -680,9 +683,9 @@ def _series() -> list[AnyPanel]:
         lines(
             About(
                 "Distinct causes of failure",
-                "Node types and exception types that each account has shown, against the caps "
-                "`metrics.node_types` and `metrics.exception_types` (dashed); what comes after "
-                "counts as `other`.",
+                "Node types and exception types that each account has shown, compared with the "
+                "caps `metrics.node_types` and `metrics.exception_types` (dashed). New ones "
+                "beyond the cap count as `other`.",
                 COUNT,
                 width=6,
                 links=[places.runbook("ComfyControlCardinalityCapReached")],
@@ -700,7 +703,7 @@ def _series() -> list[AnyPanel]:
             About(
                 "Beyond the caps",
                 "Failures that are counted under `other`, because a cap of distinct label values "
-                "was reached. Not 0: raise the cap, or find out what makes names up.",
+                "was reached. If not 0: raise the cap, or find out what generates the names.",
                 COUNT,
                 width=6,
                 links=[places.runbook("ComfyControlCardinalityCapReached")],
@@ -718,8 +721,8 @@ def _bounds() -> list[AnyPanel]:
         lines(
             About(
                 "Clients connected",
-                "Connections to each exporter's web side. Near `--web.max-connections` the oldest "
-                "idle one is let go for each that comes.",
+                "Connections to each exporter's web server. Near `--web.max-connections` the "
+                "oldest idle connection is closed for each new one.",
                 COUNT,
                 width=6,
             ),
@@ -728,8 +731,9 @@ def _bounds() -> list[AnyPanel]:
         counts(
             About(
                 "Clients let go",
-                "Connections that the exporter closed, by why: `idle` ones are usual. `limit` and "
-                "`handshake` in numbers: somebody floods it, or a probe speaks no TLS.",
+                "Connections that the exporter closed, by reason: `idle` ones are normal. Many "
+                "`limit` and `handshake` ones: a client floods the exporter, or a probe does not "
+                "use TLS.",
                 COUNT,
                 width=6,
             ),
@@ -742,8 +746,8 @@ def _bounds() -> list[AnyPanel]:
         counts(
             About(
                 "Log lines suppressed",
-                "Lines that repeated an earlier one within a minute: they are counted and told "
-                "once. Many: look at what the log repeats.",
+                "Lines that repeated an earlier one within a minute: they are counted and "
+                "reported once. If there are many, check which line the log repeats.",
                 COUNT,
                 width=6,
             ),
@@ -755,8 +759,8 @@ def _bounds() -> list[AnyPanel]:
         lines(
             About(
                 "Limits reached",
-                "Accounts at their limit of open workflows, how often one was turned away for "
-                "that, and files of ids that are faulty. All are 0 where all is well.",
+                "Accounts at their limit of open workflows, how often a workflow was refused "
+                "because of it, and faulty files of ids. All are 0 if everything is well.",
                 COUNT,
                 width=6,
             ),
@@ -796,8 +800,8 @@ def _replicas() -> list[AnyPanel]:
         counts(
             About(
                 "Accounts taken over",
-                "How often the replica that counts an account changed. Once for each restart is "
-                "usual.",
+                "How often an account moved to another replica for counting. Once for each "
+                "restart is normal.",
                 COUNT,
                 width=6,
             ),
@@ -809,7 +813,8 @@ def _replicas() -> list[AnyPanel]:
         lines(
             About(
                 "Replicas alive",
-                "As each of them sees it. 0: it cannot reach the database.",
+                "The number of live replicas, as each of them sees it. 0: it cannot reach the "
+                "database.",
                 COUNT,
                 width=6,
             ),
@@ -818,8 +823,8 @@ def _replicas() -> list[AnyPanel]:
         lines(
             About(
                 "Streams by replica",
-                "Replicas on other addresses hold those that the address of an account's holder "
-                "has no room for.",
+                "If an account's holder has no room for more streams on its address, replicas on "
+                "other addresses hold them.",
                 COUNT,
                 width=6,
             ),
@@ -831,8 +836,9 @@ def _replicas() -> list[AnyPanel]:
         lines(
             About(
                 "Configurations in use",
-                "How many different ones the replicas have. More than one for longer than an "
-                "update takes: what is counted depends on which of them holds the account.",
+                "How many different configurations the replicas have. More than one for longer "
+                "than an update takes: what is counted depends on the replica that holds the "
+                "account.",
                 COUNT,
                 width=6,
                 links=[places.runbook("ComfyControlReplicasDisagree")],
@@ -846,8 +852,8 @@ def _replicas() -> list[AnyPanel]:
         counts(
             About(
                 "Commits lost by the database",
-                "That it had acknowledged, and has no more after a failover. They were given to "
-                "it again.",
+                "Commits that the database had acknowledged, and has lost after a failover. The "
+                "replicas have written them again.",
                 COUNT,
                 width=6,
             ),
@@ -864,8 +870,8 @@ def _process() -> list[AnyPanel]:
         lines(
             About(
                 "Memory",
-                "Resident memory of each exporter. It follows open streams, some 100 KiB each, "
-                "and workflows in the ledger. Growth without either is a leak.",
+                "Resident memory of each exporter. It grows with open streams, some 100 KiB "
+                "each, and with workflows in the ledger. Growth without either is a leak.",
                 units.BytesIEC,
                 width=6,
             ),
@@ -874,8 +880,8 @@ def _process() -> list[AnyPanel]:
         lines(
             About(
                 "CPU",
-                "Part of one core that each exporter uses. Near 100 % it falls behind its "
-                "streams: fewer streams, or accounts on another exporter.",
+                "Share of one core that each exporter uses. Near 100 % it falls behind its "
+                "streams: use fewer streams, or move accounts to another exporter.",
                 SHARE,
                 width=6,
             ),
@@ -885,7 +891,8 @@ def _process() -> list[AnyPanel]:
         lines(
             About(
                 "Open files",
-                "File descriptors in use against the process's limit; each stream needs one.",
+                "File descriptors in use, as a share of the process's limit; each stream needs "
+                "one.",
                 SHARE,
                 width=6,
             ),
@@ -897,7 +904,7 @@ def _process() -> list[AnyPanel]:
             About(
                 "Scrape duration",
                 "How long a scrape takes. Near the scrape timeout, Prometheus will soon miss "
-                "some: look at the number of series.",
+                "some: check the number of series.",
                 SECONDS,
                 width=6,
             ),
@@ -906,8 +913,9 @@ def _process() -> list[AnyPanel]:
         lines(
             About(
                 "Workflows in the ledger",
-                "Open ones, and those that settled within twice the listing's look-back, kept so "
-                "that none counts twice. It levels out after that time.",
+                "Open workflows, and those that settled within twice the listing's look-back, "
+                "which are kept so that none is counted twice. The number levels out after that "
+                "time.",
                 COUNT,
                 width=6,
                 links=[places.runbook("ComfyControlLedgerFailing")],
@@ -919,8 +927,8 @@ def _process() -> list[AnyPanel]:
         counts(
             About(
                 "Errors of the ledger",
-                "How often the ledger could not be read or kept on disk. Not 0: the disk is full "
-                "or gone, and what a crash would take back is not shown.",
+                "How often the ledger could not be read from disk or written to it. If not 0: "
+                "the disk is full or gone, and everything that a crash would undo is not shown.",
                 COUNT,
                 width=6,
                 links=[places.runbook("ComfyControlLedgerFailing")],
@@ -933,9 +941,10 @@ def _process() -> list[AnyPanel]:
         rows(
             About(
                 "What runs",
-                "Version of each exporter, the age of its process and of its configuration, and "
-                "whether both files are those last read. An age that restarts again and again: "
-                "it is restarted, look at its log. `-`: it has no web file.",
+                "The version of each exporter, the age of its process and of its configuration, "
+                "and whether both files are those last read. If an age starts at 0 again and "
+                "again, the exporter keeps restarting: look at its log. `-`: it has no web "
+                "configuration file.",
                 SECONDS,
                 width=12,
                 links=[places.runbook("ComfyControlConfigReloadFailed")],

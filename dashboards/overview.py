@@ -81,10 +81,10 @@ def _answer(at: Marks) -> list[AnyPanel]:
         stats(
             About(
                 "Open workflows",
-                "Workflows on their way now, by the status last seen. Look for many accepted or "
-                "uploaded ones (nothing takes them) and for queued ones with none running "
-                "(nothing starts). An account that has been down for 30 s is left out, as nobody "
-                "can see it.",
+                "Open workflows now, by the status last seen. Look for many accepted or uploaded "
+                "ones (no runner takes them) and for queued ones with none running (nothing "
+                "starts). An account that has been down for 30 s is left out, because it cannot "
+                "be seen.",
                 COUNT,
                 width=5,
                 height=4,
@@ -102,11 +102,12 @@ def _answer(at: Marks) -> list[AnyPanel]:
         stats(
             About(
                 "Success ratio",
-                "Of the workflows that completed or failed, the share that completed: of the "
-                "account, or whatever *By* chooses, where it is least, over the last hour; where "
-                f"fewer than {at.enough} ended then, over six hours or a day. Beside it the one "
-                "where it is least over seven days. Accounts that are down are left out, and so "
-                "are cancelled and invalid ones: somebody's decision, and somebody's mistake.",
+                "Of the workflows that completed or failed, the share that completed, for the "
+                "account (or the choice in *By*) where it is lowest, over the last hour. If "
+                f"fewer than {at.enough} ended then: over six hours or a day. Beside it is the "
+                "one where it is lowest over seven days. Accounts that are down are left out. "
+                "Cancelled and invalid workflows are left out too: the first were a user's "
+                "decision, the second a client's mistake.",
                 SHARE,
                 width=5,
                 height=4,
@@ -124,10 +125,9 @@ def _answer(at: Marks) -> list[AnyPanel]:
         stats(
             About(
                 "Fails most",
-                "The type of node in which most workflows failed within 30 minutes, and whose they "
-                "were. "
-                "Orange: as many as the alert on a node asks for; it fires where they are also a "
-                "share of what ended.",
+                "The node type in which most workflows failed within 30 minutes, and their "
+                "account. Orange: as many as the node alert requires; it fires if they are also "
+                "a large enough share of all that ended.",
                 COUNT,
                 width=4,
                 height=4,
@@ -148,9 +148,9 @@ def _answer(at: Marks) -> list[AnyPanel]:
             About(
                 "Time to start, p95",
                 "95 of 100 workflows that started within the window had waited no longer than "
-                "this, from their creation: of the account, or whatever *By* chooses, where they "
-                "wait longest. A growing "
-                "queue shows here only once its workflows start: see *Stands still*.",
+                "this, from their creation, for the account (or the choice in *By*) where they "
+                "wait longest. A growing queue is visible here only once its workflows start: "
+                "see *Stands still*.",
                 SECONDS,
                 width=4,
                 height=4,
@@ -173,8 +173,9 @@ def _answer(at: Marks) -> list[AnyPanel]:
         stats(
             About(
                 "Deepest queue",
-                "The largest place in a queue that any workflow holds now, and whose. 0: none is "
-                "queued. Unknown: some are queued, but no stream has told a place within 30 s.",
+                "The largest queue position of any workflow now, and its account. 0: none is "
+                "queued. Unknown: some are queued, but no stream has shown a position within 30 "
+                "s.",
                 COUNT,
                 width=3,
                 height=4,
@@ -195,7 +196,7 @@ def _answer(at: Marks) -> list[AnyPanel]:
             About(
                 "Oldest queued",
                 "How long ago the oldest workflow that still waits in a queue was created, and "
-                "whose it is. 0: none is queued. It should rise and fall; if it only rises, the "
+                "its account. 0: none is queued. It should rise and fall; if it only rises, the "
                 "queue is stuck.",
                 CLOCK,
                 width=3,
@@ -222,8 +223,9 @@ def _queue(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Open workflows by status",
-                "What is on its way, stacked: at most within each step. Look for a yellow band "
-                "that grows while the blue one does not: more arrives than the runners carry.",
+                "Open workflows, stacked; the maximum within each step. Look for a yellow band "
+                "that grows while the blue one does not: more workflows arrive than the runners "
+                "can handle.",
                 COUNT,
                 width=8,
             ),
@@ -242,10 +244,10 @@ def _queue(at: Marks) -> list[AnyPanel]:
         counts(
             About(
                 "Arrivals against starts",
-                "How many workflows came, started and ended, step by step. More "
-                "arrivals than starts: the queue grows. No starts with something queued: nothing "
-                "runs it. Ends without starts are workflows that were cancelled or failed while "
-                "they waited.",
+                "How many workflows arrived, started and ended in each step. More arrivals than "
+                "starts: the queue grows. No starts while some are queued: nothing runs them. "
+                "Ends without starts are workflows that were cancelled or failed while they "
+                "waited.",
                 COUNT,
                 width=8,
                 links=[places.runbook("ComfyControlNothingStarts")],
@@ -264,10 +266,10 @@ def _queue(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Age of the oldest, by status",
-                "How long ago the oldest workflow of each status was created; 0 where there is "
-                "none. A line that rises with the clock is one workflow that does not move: "
-                "queued, and the queue is stuck or its tags have no runner; running, and it hangs "
-                "or is just long. Dashed: the longest run since its own start, without its wait.",
+                "How long ago the oldest workflow of each status was created; 0 if there is "
+                "none. A line that rises steadily is one workflow that does not move. Queued: "
+                "the queue is stuck, or no runner has its tags. Running: it hangs or is just "
+                "long. Dashed: the longest run since its own start, without its wait.",
                 CLOCK,
                 width=8,
                 links=[
@@ -296,8 +298,8 @@ def _queue(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Places in the queue",
-                "The deepest place that is held, by account; 0 where none is queued. It falls "
-                "while nothing joins, unless the queue is stuck.",
+                "The largest queue position in use, by account; 0 if none is queued. It falls "
+                "while no workflow joins, unless the queue is stuck.",
                 COUNT,
                 width=6,
                 links=[places.runbook("ComfyControlQueueStuck")],
@@ -314,9 +316,9 @@ def _queue(at: Marks) -> list[AnyPanel]:
         counts(
             About(
                 "Places on joining",
-                "At which place workflows joined a queue, as shares of each bar; the legend has "
-                "their numbers. Those that join at 1 hardly wait. It needs the bounds 1 and 5 in "
-                "`metrics.entry_queue_position_buckets`.",
+                "The positions at which workflows joined a queue, as shares of each bar; the "
+                "legend shows their numbers. Those that join at 1 hardly wait. This needs the "
+                "bounds 1 and 5 in `metrics.entry_queue_position_buckets`.",
                 COUNT,
                 width=6,
                 links=[places.runbook("ComfyControlTimeToStartTooLong")],
@@ -334,9 +336,9 @@ def _queue(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Time to start, quantiles",
-                "Half, 95 and 99 of 100 workflows waited no longer than this. A p99 far above the "
-                "rest is few workflows that wait for something rare. Gaps: none started within the "
-                "window.",
+                "Half, 95 and 99 of 100 workflows waited no longer than this. If p99 is far "
+                "above the rest, a few workflows wait for a rare resource. Gaps: none started "
+                "within the window.",
                 CLOCK,
                 width=6,
                 links=[places.runbook("ComfyControlTimeToStartTooLong")],
@@ -352,8 +354,8 @@ def _queue(at: Marks) -> list[AnyPanel]:
         buckets(
             About(
                 "Time to start",
-                "How many workflows started each minute, by how long they had waited. Look for a "
-                "band that climbs (the queue grows for all) or a second one above the first (one "
+                "How many workflows started per minute, by how long they had waited. Look for a "
+                "band that rises (the queue grows for all) or a second one above the first (one "
                 "kind of workflow waits for its own runners). The dots are exemplars: single "
                 "workflows, with their id.",
                 SECONDS,
@@ -380,8 +382,9 @@ def _runners() -> list[AnyPanel]:
             About(
                 "Runners",
                 "The runners that the service lists as active, by account; the disabled ones of "
-                "all accounts are dashed. No active one with something open: nothing can start. "
-                "Only accounts with a `runners` block in the configuration are here.",
+                "all accounts are dashed. If none is active while workflows are open, nothing "
+                "can start. This shows only accounts with a `runners` block in the "
+                "configuration.",
                 COUNT,
                 width=12,
                 height=6,
@@ -401,8 +404,9 @@ def _runners() -> list[AnyPanel]:
         lines(
             About(
                 "Active runners by tag",
-                "A runner counts in each of its tags. A tag that falls to 0 while its workflows "
-                "stay accepted is what they wait for. Only with `runners: {by_tag: true}`.",
+                "A runner counts for each of its tags. If a tag falls to 0 while its workflows "
+                "stay accepted, they wait for such a runner. Only with `runners: "
+                "{by_tag: true}`.",
                 COUNT,
                 width=12,
                 height=6,
@@ -422,10 +426,11 @@ def _runs() -> list[AnyPanel]:
         counts(
             About(
                 "Outcomes",
-                "How many workflows ended how, bar by bar; the legend has the totals. Look for red "
-                "that grows with the whole standing still, for a burst of grey (somebody cancels: "
-                "why?) and orange (a client sends graphs that the service does not take). The dots "
-                "are exemplars: single workflows that did not complete, with their id.",
+                "How many workflows ended with which outcome, in each bar; the legend shows the "
+                "totals. Look for red that grows while the total stays the same, for a burst of "
+                "grey (a user cancels: why?), and for orange (a client sends graphs that the "
+                "service does not accept). The dots are exemplars: single workflows that did not "
+                "complete, with their id.",
                 COUNT,
                 width=8,
                 links=[places.runbook("ComfyControlFailureRatioHigh")],
@@ -447,10 +452,10 @@ def _runs() -> list[AnyPanel]:
         lines(
             About(
                 "Run duration, quantiles by outcome",
-                "From start to end, median and p95. Failures that become short fail at once "
-                "(a node or a model is missing); failures that become long run out of time or "
-                "memory. Cancelled ones that ran for long: somebody lost patience. Gaps: none "
-                "ended that way within the window.",
+                "From start to end, median and p95. If failures become short, workflows fail at "
+                "once (a node or a model is missing). If they become long, workflows run out of "
+                "time or memory. Cancelled ones that ran for long: a user did not want to wait. "
+                "Gaps: none ended that way within the window.",
                 CLOCK,
                 width=8,
                 links=[places.runbook("ComfyControlRunTooLong")],
@@ -480,8 +485,8 @@ def _runs() -> list[AnyPanel]:
         buckets(
             About(
                 "Run duration",
-                "How many runs ended each minute, by how long they took, whatever their outcome. "
-                "Each band is a kind of workflow. Look for a band that climbs: the same work takes "
+                "How many runs ended per minute, by how long they took, with any outcome. Each "
+                "band is a kind of workflow. Look for a band that rises: the same work takes "
                 "longer. The dots are exemplars: single workflows, with their id.",
                 SECONDS,
                 width=8,
@@ -515,8 +520,8 @@ def _failures(at: Marks) -> list[AnyPanel]:
         stats(
             About(
                 "Invalid",
-                "Graphs that the service refused to run within the time range. These are a "
-                "client's mistake, and never cost a runner's time.",
+                "Graphs that the service refused to run within the time range. They are a "
+                "client's mistake, and use no runner time.",
                 COUNT,
                 width=6,
                 height=4,
@@ -529,7 +534,8 @@ def _failures(at: Marks) -> list[AnyPanel]:
             About(
                 "Causes of failure",
                 "Different pairs of node type and exception type that failed within the time "
-                "range. Many at once is the platform; one is a node, a model or a graph.",
+                "range. Many at once: a problem of the platform. One: a problem of a node, a "
+                "model or a graph.",
                 COUNT,
                 width=6,
                 height=4,
@@ -545,8 +551,8 @@ def _failures(at: Marks) -> list[AnyPanel]:
         stats(
             About(
                 "New since yesterday",
-                "Causes that failed in an account in the last 24 hours and not in the week before. "
-                "They are listed below.",
+                "Causes that occurred in an account in the last 24 hours and not in the week "
+                "before. They are listed below.",
                 COUNT,
                 width=6,
                 height=4,
@@ -560,7 +566,7 @@ def _failures(at: Marks) -> list[AnyPanel]:
             About(
                 "Failure ratio",
                 "Of the workflows of an account that completed or failed, the share that failed, "
-                f"as the alert counts them: within {FAILURES_OVER}; where fewer than {at.enough} "
+                f"as the alert counts them: within {FAILURES_OVER}; if fewer than {at.enough} "
                 f"ended then, within {LONGER}. Gaps: too few for a share, see *Outcomes*. Dashed: "
                 "a week ago. Look for a step: something was changed then.",
                 SHARE,
@@ -577,10 +583,10 @@ def _failures(at: Marks) -> list[AnyPanel]:
         counts(
             About(
                 "Failures by node type",
-                "The ten node types that failed most within the time range. One that stands out: "
-                "its model file is gone, it is broken, or it runs out of memory; the exception "
-                "types tell which. `unknown`: the service gave no cause. The dots are exemplars: "
-                "single workflows, with their id.",
+                "The ten node types that failed most within the time range. If one stands out, "
+                "its model file is missing, it is broken, or it runs out of memory; the "
+                "exception types show which. `unknown`: the service gave no cause. The dots are "
+                "exemplars: single workflows, with their id.",
                 COUNT,
                 width=12,
                 height=9,
@@ -594,9 +600,9 @@ def _failures(at: Marks) -> list[AnyPanel]:
             About(
                 "Failures by exception type",
                 "The ten exception types that were raised most within the time range. Out of "
-                "memory in many nodes: the runners are too small for these graphs. File not found: "
-                "a model is missing on a runner. Type and attribute errors: an update broke it. "
-                "The dots are exemplars: single workflows, with their id.",
+                "memory in many nodes: the runners are too small for these graphs. File not "
+                "found: a model is missing on a runner. Type and attribute errors: an update "
+                "broke something. The dots are exemplars: single workflows, with their id.",
                 COUNT,
                 width=12,
                 height=9,
@@ -610,7 +616,7 @@ def _failures(at: Marks) -> list[AnyPanel]:
             About(
                 "What fails",
                 "The twenty causes that failed most within the time range, by account. A node's "
-                "name leads to the runbook, which tells how each kind of exception reads.",
+                "name links to the runbook, which explains each kind of exception.",
                 COUNT,
                 width=12,
                 height=9,
@@ -627,8 +633,8 @@ def _failures(at: Marks) -> list[AnyPanel]:
         rows(
             About(
                 "What is new since yesterday",
-                "Causes that failed in the last 24 hours and not in the seven days before, by "
-                "account, whatever the time range of the board. On the first day of a new "
+                "Causes that occurred in the last 24 hours and not in the seven days before, by "
+                "account, independent of the time range of the board. On the first day of a new "
                 "Prometheus, everything is new.",
                 COUNT,
                 width=12,
@@ -662,11 +668,11 @@ def _open_workflows(at: Marks) -> list[AnyPanel]:
         rows(
             About(
                 "Queued workflows",
-                "Every queued workflow whose place is known: its place now and five minutes ago, "
-                "and for how long its place has been known (up to six hours, to the minute). Look "
-                "for a long time at the same place; an id leads to its history. There is no row "
-                "for what `metrics.per_workflow_series` leaves out, and none at all where it is "
-                "0.",
+                "Every queued workflow whose position is known: its position now and five "
+                "minutes ago, and how long the workflow has had a known position (up to six "
+                "hours, to the minute). Look for a long time at the same position; an id links "
+                "to its history. Workflows left out by `metrics.per_workflow_series` have no "
+                "row; if that is 0, there are no rows.",
                 COUNT,
                 width=14,
                 height=10,
@@ -691,9 +697,9 @@ def _open_workflows(at: Marks) -> list[AnyPanel]:
         lines(
             About(
                 "Places over time",
-                "The fifteen workflows that are nearest to their turn now, and how they came "
-                "there. Lines that fall: the queue moves. Flat lines: it is stuck, or what runs "
-                "is long.",
+                "The fifteen workflows with the lowest positions now, and their positions over "
+                "time. Lines that fall: the queue moves. Flat lines: the queue is stuck, or the "
+                "present runs are long.",
                 COUNT,
                 width=10,
                 height=10,

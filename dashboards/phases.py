@@ -25,11 +25,12 @@ def panels() -> list[AnyPanel]:
         lines(
             About(
                 "Where the wait goes",
-                "The mean time to start, by what workflows waited for: *upload* until the inputs "
-                "are on a runner (accepted), *placing* until it queues them (uploaded), *queue* "
-                "until it runs them. A thick yellow band: too few runners for what arrives. A "
-                "thick blue one: uploads are slow, or no runner has the tags. Of those phases "
-                "alone that were measured; how many is beside it.",
+                "The mean time to start, split by what workflows waited for: *upload* until the "
+                "inputs are on a runner (accepted), *placing* until the runner queues them "
+                "(uploaded), *queue* until it runs them. A thick yellow band: too few runners "
+                "for the workflows that arrive. A thick blue one: uploads are slow, or no runner "
+                "has the tags. It uses only measured phases; the panel beside it shows how many "
+                "were measured.",
                 CLOCK,
                 width=12,
                 height=7,
@@ -43,9 +44,9 @@ def panels() -> list[AnyPanel]:
         lines(
             About(
                 "Measured phases",
-                "The share of phases whose beginning and end were both seen closely enough, within "
-                "5 s. It falls where there are more workflows than streams, and after restarts. "
-                "Below a half, do not read much into *Where the wait goes*.",
+                "The share of phases whose start and end were both seen closely enough, within 5 "
+                "s. It falls if there are more workflows than streams, and after restarts. Below "
+                "a half, *Where the wait goes* is not reliable.",
                 SHARE,
                 width=12,
                 height=7,

@@ -99,8 +99,8 @@ def _totals() -> list[AnyPanel]:
         stats(
             About(
                 "Runner hours",
-                "How long workflows ran in all, in hours. *Before*: in the time range before this "
-                "one, which is as long: with the range of 7 days, the week before.",
+                "How long workflows ran in total, in hours. *Before*: in the previous time range "
+                "of the same length; with the range of 7 days, this is the week before.",
                 HOURS,
                 width=6,
                 height=5,
@@ -113,8 +113,8 @@ def _totals() -> list[AnyPanel]:
         stats(
             About(
                 "Wasted share",
-                "Of the runner hours, the share that workflows took which then failed or were "
-                "cancelled. Below it is by whom.",
+                "The share of the runner hours used by workflows that failed or were cancelled. "
+                "The table below shows whose they were.",
                 SHARE,
                 width=6,
                 height=5,
@@ -128,7 +128,7 @@ def _totals() -> list[AnyPanel]:
         stats(
             About(
                 "Runs",
-                "How many workflows ended, however they did. Estimated from recorded hours: the "
+                "How many workflows ended, with any outcome. Estimated from recorded hours: the "
                 "exact numbers are on *Overview*.",
                 COUNT,
                 width=6,
@@ -141,8 +141,8 @@ def _totals() -> list[AnyPanel]:
         stats(
             About(
                 "Outputs",
-                "How many pictures and videos completed workflows brought, as far as streams told "
-                "them.",
+                "How many pictures and videos completed workflows produced, as far as streams "
+                "reported them.",
                 COUNT,
                 width=6,
                 height=5,
@@ -160,9 +160,9 @@ def _by_slice() -> list[AnyPanel]:
         rows(
             About(
                 "Usage by $by",
-                "Whose hours they were, and how many of them went into workflows that failed or "
-                "were cancelled: *wasted* is the share of both. *Change* compares the hours with "
-                "the time range before. To export it: panel menu, *Inspect*, *Data*, *Download "
+                "Who used the hours, and how many of them went into workflows that failed or "
+                "were cancelled; *wasted* is the share of both. *Change* compares the hours with "
+                "the previous time range. To export it: panel menu, *Inspect*, *Data*, *Download "
                 "CSV*.",
                 HOURS,
                 width=24,
@@ -206,8 +206,8 @@ def _over_time() -> list[AnyPanel]:
         _bars(
             About(
                 "Runner hours by outcome",
-                "Bar by bar, what became of the hours. Red that grows with the rest standing "
-                "still: runs fail later, or more of them do.",
+                "The hours in each bar, by outcome. Red that grows while the rest stays the "
+                "same: runs fail later, or more of them fail.",
                 HOURS,
                 width=12,
                 height=9,
@@ -218,7 +218,7 @@ def _over_time() -> list[AnyPanel]:
         _bars(
             About(
                 "Runner hours by $by",
-                "The twelve that used most in this time range; everybody else is left out.",
+                "The twelve that used most in this time range; all others are left out.",
                 HOURS,
                 width=12,
                 height=9,
@@ -231,7 +231,7 @@ def _over_time() -> list[AnyPanel]:
         _bars(
             About(
                 "Wasted hours by $by",
-                "The hours of workflows that failed or were cancelled, of the twelve that lost "
+                "The hours of workflows that failed or were cancelled, for the twelve that lost "
                 "most.",
                 HOURS,
                 width=12,
@@ -249,7 +249,7 @@ def _over_time() -> list[AnyPanel]:
         _bars(
             About(
                 "Completed runs by $by",
-                "How many completed, of the twelve with most runs.",
+                "How many workflows completed, for the twelve with most runs.",
                 COUNT,
                 width=12,
                 height=9,
