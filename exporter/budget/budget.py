@@ -29,34 +29,35 @@ from exporter.worker import StoppedError, Worker
 log = logging.getLogger(__name__)
 
 WINDOWS_REMEMBERED: Final = 4
-"""Periods of the rate limit whose requests are remembered over a restart: those that wait long
-for their answer must not give way to younger ones."""
+"""How many periods of requests are remembered over a restart. Requests that wait long for their
+answer must not be replaced by younger ones."""
 
 AWAY_SECONDS: Final = 1.0
-"""How long to wait where nobody can tell whether a request may be sent."""
+"""Seconds to wait if it is unknown whether a request may be sent."""
 
 CLOSING_SECONDS: Final = 0.5
-"""How long the last notes may take in the end. What is not written counts as under way."""
+"""Seconds for the last writes to the journal at the end. A request whose answer is not written
+counts as still running."""
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetReading:
-    """The state of a budget at one instant."""
+    """The state of a budget at one moment."""
 
     address: str
     allowed: int
     used: int
     waited_seconds: float
-    """Summed over all who ever waited, those who wait now included."""
+    """The total waiting time in seconds of all requests, including those that wait now."""
     cooldown_until: float
-    """Unix seconds; 0 when there is none."""
+    """The end of the cooldown in Unix seconds; 0 if there is none."""
     share: int = 0
-    """What is allowed when nothing was refused for long enough; more than `allowed`: refusals
-    have cut it."""
+    """How many requests per period are allowed if nothing was refused for long enough. If it is
+    more than `allowed`, refusals have reduced the share."""
 
 
 class Permit:
-    """One wait for a request, and then the place that this request holds."""
+    """First the wait of a request for its turn, then the slot that it holds."""
 
     def __init__(
         self,
@@ -72,51 +73,54 @@ class Permit:
         self.slot: Slot | None = None
         self.shared: SharedSlot | None = None
         self.over = threading.Event()
-        """Set when the turn has come, or will never come."""
+        """Set when the wait has ended: the turn has come, or will never come."""
 
     def wait(self) -> bool:
-        """Block until this request may be sent: True; or until it is cancelled: False."""
+        """Block until this request may be sent (return True) or is cancelled (return False)."""
         self.over.wait()
         return self.slot is not None
 
     def end_wait(self) -> None:
-        """The wait is over. For the budget alone."""
+        """End the wait. Called only by the budget."""
         self.over.set()
         if self._on_over is not None:
             self._on_over()
 
     def cancel(self) -> None:
-        """End the wait at once, from any thread. Nothing, when the turn has come already."""
+        """End the wait at once, from any thread. Has no effect if the turn has already come."""
         self._budget.cancel(self)
 
     def answered(self) -> None:
-        """The answer has begun, or the request failed. Must follow a `wait` that said True."""
+        """Note that the answer has begun, or the request failed.
+
+        Only after `wait` returned True.
+        """
         self._budget.answered(self)
 
     def refused(self, retry_after: float | None) -> None:
-        """The answer was 429: close the budget for everyone (`retry_after` in seconds)."""
+        """Note an answer 429: close the budget for all requests (`retry_after` in seconds)."""
         self._budget.refused(self, retry_after)
 
     def unused(self) -> None:
-        """No request was sent after all: give the place back."""
+        """Return the slot, because no request was sent."""
         self._budget.unused(self)
 
 
 class RequestBudget:
-    """One service address' limit, shared by all accounts, streams and pages on it.
+    """The request limit of one service address, shared by all accounts, streams and pages on it.
 
-    First come, first served within a priority; between priorities as the window chooses.
+    First come, first served within a priority; between priorities, the window chooses.
 
     Args:
-        address: of the service.
-        limit: of that address.
-        monotonic: seconds.
-        wall: Unix seconds.
-        file: what earlier processes asked, and where this one notes what it asks.
-        fresh: nobody sent requests there before, except what `file` has. Otherwise what it lacks is
-            assumed.
-        shared_window: what other processes ask from the same address counts as well; None: there
-            are none.
+        address: the service's address.
+        limit: the limit of that address.
+        monotonic: the clock, in monotonic seconds.
+        wall: the clock, in Unix seconds.
+        file: the journal: has the requests of earlier processes, and records those of this one.
+        fresh: no other process sent requests to the address before, except those in `file`. If
+            False, requests that may be missing there are assumed.
+        shared_window: the window that is shared with other processes at the same address; None:
+            there are none.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -136,10 +140,10 @@ class RequestBudget:
         self._window = SlidingWindow(limit)
         self._file = file
         self._shared_window = shared_window
-        # What is to be written to the file, by the thread that hands out turns: a disk that does
-        # not answer must not stop those whose streams go on.
+        # Pending writes to the file. The thread that gives out turns does them: a disk that does
+        # not answer must not block the threads of open streams.
         self._notes: deque[Callable[[], object]] = deque()
-        # Who has its place, and waits for its note to be written.
+        # The permit that has its slot, and waits until its request is recorded.
         self._noting: Permit | None = None
         # Whether refusals have reduced our share, and its restoration was not logged yet.
         self._is_cut = False
@@ -154,7 +158,7 @@ class RequestBudget:
         self._worker.start()
 
     def _go_on(self, limit: Limit, *, fresh: bool) -> None:
-        """Take over what is known of the time before."""
+        """Take over what is known of earlier requests."""
         now = self._monotonic()
         nothing_known = WindowMemory() if fresh else WindowMemory(since=now)
         memory = nothing_known
@@ -175,7 +179,7 @@ class RequestBudget:
             )
 
     def change(self, limit: Limit) -> None:
-        """Go on under another limit."""
+        """Use another limit from now on."""
         with self._changed:
             self._window.change(limit)
             if self._file is not None:
@@ -185,9 +189,9 @@ class RequestBudget:
             self._changed.notify_all()
 
     def enter(self, priority: Priority, on_over: Callable[[], object] | None = None) -> Permit:
-        """Queue up for one request.
+        """Queue for one request.
 
-        `on_over` is called from any thread when the wait is over, for those who do not block in
+        `on_over` is called from any thread when the wait is over, for callers that do not block in
         `Permit.wait`. It must neither block nor raise.
         """
         permit = Permit(self, priority, self._monotonic(), on_over)
@@ -202,7 +206,7 @@ class RequestBudget:
         return permit
 
     def close(self) -> None:
-        """Cancel everyone who waits; nobody gets a turn any more."""
+        """Cancel all waiting permits; no further turns are given."""
         with self._changed:
             self._closed = True
             now = self._monotonic()
@@ -221,18 +225,18 @@ class RequestBudget:
         self._worker.join(CLOSING_SECONDS)
 
     def allowed(self) -> int:
-        """Requests that it allows in a period now."""
+        """How many requests it allows in a period now."""
         with self._changed:
             return self._window.allowed(self._monotonic())
 
     def load(self) -> float:
-        """The part (0 to 1) of these that is in use now."""
+        """The part (0 to 1) of the allowed requests that is in use now."""
         with self._changed:
             now = self._monotonic()
             return self._window.used(now) / self._window.allowed(now)
 
     def reading(self) -> BudgetReading:
-        """The state now."""
+        """The present state."""
         with self._changed:
             now = self._monotonic()
             waiting = sum(now - permit.since for q in self._waiting.values() for permit in q)
@@ -263,7 +267,7 @@ class RequestBudget:
         with self._changed:
             if not permit.over.is_set():
                 if permit is self._noting:
-                    # Its place is given back once the note is written.
+                    # Its slot is returned when the write has finished.
                     self._noting = None
                 else:
                     self._waiting[permit.priority].remove(permit)
@@ -299,7 +303,8 @@ class RequestBudget:
             self._shared_window.answered(permit.shared)
             self._shared_window.refused(retry_after)
         if after < before:
-            # Refused though we kept to the limit: something else asks from this address.
+            # We kept to the limit and were refused: something else sends requests from this
+            # address.
             log.warning(
                 "refused with 429: request share reduced, streams beyond it wait",
                 extra={
@@ -320,7 +325,7 @@ class RequestBudget:
             self._shared_window.unused(permit.shared)
 
     def _is_whole_again(self, now: float) -> bool:
-        """Whether the share is whole, and was cut when this was last called."""
+        """Whether the share is complete again, and was reduced at the last call."""
         was_cut, self._is_cut = self._is_cut, self._window.allowed(now) < self._window.share
         return was_cut and not self._is_cut
 
@@ -333,7 +338,10 @@ class RequestBudget:
         self._note_answer(slot, -inf)
 
     def _note_answer(self, slot: Slot, moment: float) -> None:
-        """Until it is written, the request counts as under way: a kill forgets nothing."""
+        """Record an answer.
+
+        Until that is written, a restart counts the request as still running.
+        """
         if self._file is not None and slot.record is not None:
             self._notes.append(partial(self._file.answered, slot.record, moment))
 
@@ -359,7 +367,7 @@ class RequestBudget:
                 now = self._monotonic()
                 waiting = self._who_waits()
                 if not waiting:
-                    # The caller has stopped waiting in the meantime.
+                    # The caller has stopped waiting meanwhile.
                     if self._shared_window is not None and shared is not None:
                         self._shared_window.unused(shared)
                     continue
@@ -371,7 +379,7 @@ class RequestBudget:
         slot = self._window.begin(permit.priority, now)
         self._waited += now - permit.since
         if self._file is not None:
-            # Before the request is sent, so that a kill finds it there.
+            # It is recorded before the request is sent, so that it is there after a kill.
             self._noting = permit
             self._changed.release()
             try:
@@ -379,7 +387,7 @@ class RequestBudget:
             finally:
                 self._changed.acquire()
             if self._noting is not permit:
-                # Cancelled in the meantime.
+                # It was cancelled meanwhile.
                 self._withdraw(slot)
                 if self._shared_window is not None and shared is not None:
                     self._shared_window.unused(shared)
@@ -401,9 +409,9 @@ class RequestBudget:
         return {priority for priority, queue in self._waiting.items() if queue}
 
     def _take_shared(self, shared_window: SharedWindow) -> SharedSlot | None:
-        """A place among those of all processes; None: none now, and some time has passed.
+        """Take a slot shared by all processes; None: there is none now, and some time has passed.
 
-        Others come and go meanwhile.
+        Meanwhile other requests may be queued or cancelled.
         """
         self._changed.release()
         try:

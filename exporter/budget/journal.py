@@ -27,29 +27,29 @@ log = logging.getLogger(__name__)
 
 _MAGIC: Final = b"ccxwin03"
 _HEADER: Final = struct.Struct("<8s16sQddd")
-"""Magic, the machine's boot, how many records there are, the moment from which on none is missing,
-the end of the cooldown, and the share that was left by then."""
+"""Magic bytes, id of the machine's boot, number of records, time from which no record is missing,
+end of the cooldown, and the share left at that time."""
 _REFUSAL: Final = struct.Struct("<dd")
 _RECORD: Final = struct.Struct("<dd")
-"""When a request was sent, and when its answer began (not a number: it has not)."""
+"""When a request was sent, and when its answer began (NaN: it has not begun)."""
 _MOMENT: Final = struct.Struct("<d")
 _NO_RECORD: Final = _RECORD.pack(-math.inf, -math.inf)
 
 _MOST_BYTES: Final = 1 << 23
-"""No file of ours is larger."""
+"""The largest valid size of the file in bytes."""
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class RequestJournal:
-    """The file of one address' window. Nothing is noted before `begin`.
+    """The journal of one address' request window. Nothing is recorded before `begin`.
 
-    Where a note cannot be written, that is said once, and the exporter goes on: the next start
-    knows nothing of what was asked before, and asks less at first.
+    If a record cannot be written, that is logged once, and the exporter continues: the next start
+    does not know the earlier requests, and sends fewer at first.
 
     Args:
-        path: made if it is not there; whatever else it held is overwritten.
-        boot: sixteen bytes that tell this life of the machine from others.
+        path: the file; created if it does not exist. Other content is overwritten.
+        boot: sixteen bytes that identify the machine's present boot.
     """
 
     def __init__(self, path: Path, boot: bytes) -> None:
@@ -60,34 +60,35 @@ class RequestJournal:
         self._is_told = False
         self._records = 0
         self._next = 0
-        # Numbers of requests that are under way. Many younger ones may come and go before a slow
-        # one is answered, and must not take its record.
+        # Record numbers of running requests. Many younger requests may be sent and answered before
+        # a slow one is answered, and must not reuse its record.
         self._under_way: set[int] = set()
         self._closed_until, self._share = -math.inf, math.inf
         self.memory: Final = self._read()
-        """What earlier processes left; None where there is nothing that can be read whole."""
+        """The requests of earlier processes; None if the file has no complete record of them."""
 
     @classmethod
     def on_this_machine(cls, path: Path) -> Self:
-        """The file, for this life of the machine."""
+        """Open the file for the machine's present boot."""
         try:
             boot = bytes.fromhex(_BOOT_ID.read_text("ascii").strip().replace("-", ""))
         except (OSError, ValueError):
-            # Elsewhere than on Linux a restart of the machine shows in times that lie ahead. Where
-            # it does not, what they tell of only seems younger than it is.
+            # Without a boot id (not Linux), a restart of the machine shows itself by recorded times
+            # in the future. If there are none, old requests only seem more recent than they are,
+            # which is harmless.
             boot = bytes(16)
         return cls(path, boot)
 
     def begin(self, memory: WindowMemory, records: int) -> bool:
-        """Go on from this memory.
+        """Start recording, continuing from this memory.
 
         Args:
-            memory: what the process goes on with.
-            records: how many requests are remembered; the oldest give way.
+            memory: the requests that the process knows.
+            records: how many requests are remembered; the oldest are replaced.
 
         Returns:
-            Whether it could be written. Where it cannot, an earlier process may have had the same
-            trouble, and what was read is not to be believed.
+            Whether the file could be written. If not, an earlier process may have had the same
+            problem, and what was read must not be trusted.
         """
         kept = sorted(memory.requests, key=lambda each: each.sent)[-records:]
         self._records, self._next = records, len(kept)
@@ -104,11 +105,11 @@ class RequestJournal:
         return True
 
     def grow(self, records: int) -> None:
-        """From now on remember so many requests at least."""
+        """Remember at least so many requests from now on."""
         if records <= self._records:
             return
         before, self._records = self._records, records
-        # Those that come next get new records, and nobody's record changes its number.
+        # New requests get new records, and existing records keep their numbers.
         self._next = before
         if self._file is None:
             return
@@ -122,14 +123,14 @@ class RequestJournal:
             self._lose(error)
 
     def refused(self, closed_until: float, share: float) -> None:
-        """Note a cooldown, and the share from its end on."""
+        """Record a cooldown, and the share after its end."""
         self._closed_until, self._share = closed_until, share
         self._write(_REFUSAL.pack(closed_until, share), _HEADER.size - _REFUSAL.size)
 
     def sent(self, moment: float) -> int:
-        """Note that a request is about to be sent; the number of its record."""
+        """Record that a request is about to be sent; return the number of its record."""
         if self._file is None:
-            # Requests that were sent in the meantime are missing.
+            # Requests that were sent meanwhile are missing.
             with suppress(OSError):
                 self._lay_out(b"", moment)
         while (number := self._next % self._records) in self._under_way:
@@ -140,7 +141,7 @@ class RequestJournal:
         return number
 
     def answered(self, number: int, moment: float) -> None:
-        """Note that its answer has begun, or that it was never sent (minus infinity)."""
+        """Record that its answer has begun, or that it was never sent (minus infinity)."""
         self._under_way.discard(number)
         self._write(_MOMENT.pack(moment), _place(number) + _MOMENT.size)
 
@@ -153,7 +154,10 @@ class RequestJournal:
             self._lose(error)
 
     def _lose(self, error: OSError) -> None:
-        """Something will be missing in it: an empty file is better than an incomplete one."""
+        """Empty the file, because a record will be missing.
+
+        An incomplete file is worse than an empty one.
+        """
         with suppress(OSError):
             handle = open_ours(self._path, os.O_WRONLY | os.O_TRUNC)
             os.close(handle)
@@ -172,10 +176,10 @@ class RequestJournal:
         self._closing = None if file is None else weakref.finalize(self, os.close, file)
 
     def _lay_out(self, records: bytes, since: float) -> None:
-        """Write the file whole, in place of what there is: a kill leaves the one or the other.
+        """Replace the whole file atomically: a kill leaves either the old or the new one.
 
         Raises:
-            OSError: it cannot be made or written, and what there was stays.
+            OSError: it cannot be created or written, and the old file stays.
         """
         header = _HEADER.pack(
             _MAGIC, self._boot, self._records, since, self._closed_until, self._share
@@ -216,7 +220,7 @@ def _place(number: int) -> int:
 
 
 def _memory_in(content: bytes, boot: bytes) -> WindowMemory | None:
-    """The content of such a file; None if it is not ours, of another boot, or incomplete."""
+    """Read such a file's content; None if it is not ours, from another boot, or incomplete."""
     if len(content) < _HEADER.size:
         return None
     magic, its_boot, records, since, closed_until, share = _HEADER.unpack_from(content)
@@ -228,6 +232,6 @@ def _memory_in(content: bytes, boot: bytes) -> WindowMemory | None:
         for sent, answered in sorted(noted)
     )
     if requests and len(requests) == records:
-        # Older ones have given way.
+        # Older records were overwritten.
         since = max(since, requests[0].sent)
     return WindowMemory(requests, since, closed_until, share)

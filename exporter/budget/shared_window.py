@@ -5,7 +5,7 @@ from typing import Protocol
 
 
 class SharedWindowUnavailableError(Exception):
-    """It is not known at the moment whether a request may be sent.
+    """It is unknown at the moment whether a request may be sent.
 
     The text is a reason, without secrets.
     """
@@ -13,40 +13,46 @@ class SharedWindowUnavailableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SharedSlot:
-    """One request may be sent."""
+    """The permission to send one request."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """None may be sent now."""
+    """No request may be sent now."""
 
     seconds: float
-    """After which to ask again."""
+    """Seconds after which to ask again."""
 
 
 class SharedWindow(Protocol):
-    """The places of one service address' window, for all who ask from the same egress address."""
+    """The request slots of one service address, shared by all processes at one egress address."""
 
     def take(self) -> SharedSlot | NotYet:
-        """Hold a place for a request that is about to be sent.
+        """Take a slot for a request that is about to be sent.
 
         Raises:
-            SharedWindowUnavailableError: it is not known.
+            SharedWindowUnavailableError: it is unknown whether there is a slot.
         """
 
     def answered(self, slot: SharedSlot) -> None:
-        """Its answer has begun, or it failed. Never waits; from any thread."""
+        """Note that the answer has begun, or the request failed.
+
+        Never blocks; any thread may call it.
+        """
 
     def unused(self, slot: SharedSlot) -> None:
-        """It was never sent. Never waits; from any thread."""
+        """Return the slot of a request that was never sent.
+
+        Never blocks; any thread may call it.
+        """
 
     def refused(self, retry_after: float | None) -> None:
-        """The service answered 429: nobody may ask for a while. Never waits; from any thread."""
+        """Note an answer 429: all requests must wait. Never blocks; any thread may call it."""
 
     def change(self, requests: int, share: int, per: float, cooldown: float) -> None:
-        """The limit is another from now on. Never waits; from any thread."""
+        """Use another limit from now on. Never blocks; any thread may call it."""
 
     def close(self) -> None:
-        """Ask no more."""
+        """Close the window; no slots can be taken any more."""

@@ -26,16 +26,16 @@ class Priority(IntEnum):
     LIST_FIRST_PAGE = 0
     LIST_DEEPER_PAGE = 1
     POLL = 2
-    """One workflow that neither a stream nor the list shows."""
+    """Polling one workflow that neither a stream nor the list shows."""
     CAUSE = 3
     NAMED_STREAM = 4
-    """The first stream of a workflow that somebody named: before all that only the list shows."""
+    """The first stream of a workflow that a user named: before all that only the list shows."""
     NEW_STREAM = 5
     RECONNECT = 6
     RUNNERS = 7
-    """How many runners there are: once a minute or so, which a busy budget must not starve."""
+    """Reading the runners, about once a minute; a busy budget must not prevent it for long."""
     RECONCILE = 8
-    """Whether anything was missed: only when nobody else waits, and never the last places."""
+    """Searching for missed outcomes: only if nothing else waits, and never with the last slots."""
 
 
 LISTING: Final = frozenset({Priority.LIST_FIRST_PAGE, Priority.LIST_DEEPER_PAGE})
@@ -43,7 +43,7 @@ LISTING: Final = frozenset({Priority.LIST_FIRST_PAGE, Priority.LIST_DEEPER_PAGE}
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The service's limit and how much of it is left to others.
+    """The service's limit, and how much of it is left to others.
 
     `requests` per `per` seconds, then refusals for `cooldown` seconds. `reserve` is the part
     (0 to 1) that we leave to the user's own programs on the same address.
@@ -54,22 +54,22 @@ class Limit:
     cooldown: float = 10.0
     reserve: float = 0.25
     at_once: float = 0.5
-    """The part of our share (0 to 1) that streams and causes may take in one moment; beyond it,
-    they go one by one."""
+    """The part of our share (0 to 1) that streams and causes may use at one moment; further ones
+    are sent one by one."""
 
     @property
     def share(self) -> int:
-        """Requests that we allow ourselves per period; at least one."""
-        # 10 x (1 - 0.9) is 0.9999999999999998 in binary, and was meant to be 1.
+        """How many requests we allow ourselves per period; at least one."""
+        # 10 x (1 - 0.9) is 0.9999999999999998 in floating point, but should be 1.
         return max(1, floor(self.requests * (1 - self.reserve) + 1e-9))
 
 
 MAX_EARLIER_COOLDOWN_SECONDS: Final = 3600.0
-"""A cooldown of an earlier process that would last longer is a fault of its file."""
+"""Seconds. A cooldown of an earlier process that would last longer is an error in its file."""
 
 UNDER_WAY_SECONDS: Final = 15.0
-"""The service has counted a request by then, answered or not: the client waits no longer for the
-headers of an answer (`client.Timeouts.headers`)."""
+"""Seconds after sending by which the service has counted a request, answered or not: the client
+does not wait longer for the headers of an answer (`client.Timeouts.headers`)."""
 
 GUARANTEED_PART: Final = {
     Priority.LIST_FIRST_PAGE: 0.1,
@@ -82,26 +82,28 @@ GUARANTEED_PART: Final = {
     Priority.RUNNERS: 0.01,
     Priority.RECONCILE: 0.0,
 }
-"""The part of the share that each priority is sure of, whatever the others want; one request at
-least, unless it is 0.
+"""The part of the share (0 to 1) that each priority is guaranteed, whatever the others want; at
+least one request, unless it is 0.
 
-Together half of it. Where streams have to wait for theirs, there are too many workflows for
-streams to matter.
+Together these are half of the share. If streams have to wait for their part, there are too many
+workflows for streams to matter.
 """
 
 SPARE_PART: Final = 0.9
 """The part of the share (0 to 1) up to which reconciling may use it; one request at least."""
 
 MOST_POLLING_PART: Final = 0.5
-"""The part of the share (0 to 1) that polling may take, evenly; one request a period at least.
+"""The part of the share (0 to 1) that polling may use, evenly distributed; at least one request per
+period.
 
-Each answer is about a single workflow, and there is always another one to ask for: without a
-bound, polling would leave to causes and streams no more than their guarantees, for good.
+Each answer is about a single workflow, and there is always another one to poll. Without a limit,
+causes and streams would never get more than their guarantees.
 """
 
 
 FORGOTTEN_REMEMBERED: Final = 1000
-"""Requests older than a period that are remembered, in case a reload makes the period longer."""
+"""How many requests older than a period are remembered, in case a reload makes the period
+longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,26 +112,27 @@ class EarlierRequest:
 
     sent: float
     answered: float | None
-    """None: it was under way when that process ended. Minus infinity: it was never sent."""
+    """When the answer began. None: the request was still running when that process ended. Minus
+    infinity: it was never sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class WindowMemory:
-    """What is known of all that was asked before this process; the default: nothing was."""
+    """What is known of requests before this process; the default: there were none."""
 
     requests: tuple[EarlierRequest, ...] = ()
     since: float = -inf
-    """None of the requests sent from then on is missing in `requests`."""
+    """`requests` has all requests that were sent after this time."""
     closed_until: float = -inf
-    """End of a cooldown; minus infinity when there was none."""
+    """End of a cooldown; minus infinity if there was none."""
     share: float = inf
-    """What refusals had left of our share by `closed_until`; infinity when there was none."""
+    """Our share at `closed_until`, after refusals; infinity if there were none."""
 
 
 def believed(memory: WindowMemory, now: float) -> WindowMemory:
-    """What to go on with at this moment: a memory that cannot be right is none.
+    """The memory to use at this moment: an impossible memory is ignored.
 
-    That is one with times in the future: it has another clock than this one, or is damaged.
+    A memory with times in the future is from another clock, or damaged.
     """
     if not _can_be_right(memory, now):
         return WindowMemory(since=now)
@@ -143,7 +146,7 @@ def believed(memory: WindowMemory, now: float) -> WindowMemory:
 
 
 def _can_be_right(memory: WindowMemory, now: float) -> bool:
-    # Written so that what is not a number fails.
+    # The comparisons are written so that NaN fails them.
     return (
         memory.since <= now
         and memory.closed_until <= now + MAX_EARLIER_COOLDOWN_SECONDS
@@ -153,7 +156,8 @@ def _can_be_right(memory: WindowMemory, now: float) -> bool:
             and (
                 each.answered is None
                 or each.answered == -inf
-                # Later than now: an earlier process found it under way.
+                # The time may be later than now: an earlier process found the request still
+                # running.
                 or each.sent <= each.answered <= now + UNDER_WAY_SECONDS
             )
             for each in memory.requests
@@ -163,19 +167,19 @@ def _can_be_right(memory: WindowMemory, now: float) -> bool:
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """One request's place in the window."""
+    """One request's slot in the window."""
 
     priority: Priority
     begun: float = -inf
     before: float = -inf
-    """When the request before it was begun."""
+    """When the previous request was begun; monotonic seconds."""
     answered: float | None = None
     record: int | None = None
-    """Its number in the file that outlives the process."""
+    """The number of its record in the journal; None: it has none."""
 
 
 class SlidingWindow:
-    """Who may ask now. Not safe to share between threads."""
+    """Decides which request may be sent now. Not safe to share between threads."""
 
     def __init__(self, limit: Limit) -> None:
         self._limit = limit
@@ -192,9 +196,9 @@ class SlidingWindow:
         self._share_changed = -inf
 
     def go_on(self, memory: WindowMemory, now: float) -> None:
-        """Take over what was asked before: the service has not forgotten it either.
+        """Take over earlier requests, because the service remembers them too.
 
-        `memory` is one that is believed, and nothing was asked of this window yet.
+        `memory` comes from `believed`, and this window was not used yet.
         """
         self._known_since = memory.since
         sent = [each.sent for each in memory.requests if each.answered != -inf]
@@ -208,24 +212,24 @@ class SlidingWindow:
         if now < memory.closed_until:
             self._closed_until = memory.closed_until
         if memory.share < self._share:
-            # Others on the address still do.
+            # Other programs on the address still use it.
             self._share, self._share_changed = memory.share, memory.closed_until
 
     def change(self, limit: Limit) -> None:
-        """Go on under another limit: what was asked, and what was refused, still counts."""
+        """Use another limit; earlier requests and refusals still count."""
         if self._share >= self._limit.share or self._share > limit.share:
             self._share = float(limit.share)
         if limit.per > self._limit.per:
-            # Those that lie within the longer period; `_forget` lets go of the rest.
+            # Restore requests within the longer period; `_forget` removes the rest.
             while self._forgotten:
                 self._hold_earlier(self._forgotten.pop())
         self._limit = limit
 
     def allowed(self, now: float) -> int:
-        """Requests per period that we allow ourselves now: less than our share after refusals.
+        """How many requests per period we allow ourselves now: after refusals, less than our share.
 
-        A refusal that we did not cause means that others use the address, so it halves what we
-        take; one request a period comes back for every period without another.
+        A refusal that we did not cause means that others use the address, so it halves what we use.
+        Each period without another refusal adds one request per period.
         """
         if self._share < self._limit.share:
             periods = max(0.0, (now - self._share_changed) / self._limit.per)
@@ -233,32 +237,32 @@ class SlidingWindow:
         return self._limit.share
 
     def used(self, now: float) -> int:
-        """Places held now."""
+        """How many slots are held now."""
         self._forget(now)
         return self._in_flight + len(self._answered)
 
     @property
     def share(self) -> int:
-        """Requests per period that we allow ourselves when nothing was refused."""
+        """How many requests per period we allow ourselves if nothing was refused."""
         return self._limit.share
 
     @property
     def per(self) -> float:
-        """Seconds of a period."""
+        """Length of a period in seconds."""
         return self._limit.per
 
     @property
     def share_after_refusal(self) -> float:
-        """Requests a period from the end of the latest cooldown on, as `go_on` takes it."""
+        """Requests per period from the end of the latest cooldown on, for `WindowMemory`."""
         return self._share
 
     @property
     def closed_until(self) -> float:
-        """End of the cooldown; minus infinity when there never was one."""
+        """End of the cooldown; minus infinity if there never was one."""
         return self._closed_until
 
     def delay(self, now: float, waiting: Collection[Priority] = ()) -> float:
-        """Seconds until the next of those that wait may go; infinity where only an answer helps."""
+        """Seconds until the next waiting request may be sent; infinity if only an answer helps."""
         delay = max(self._delay(now, waiting), self._next_in_first_period(now) - now)
         if not waiting or set(waiting) - {Priority.POLL, Priority.RECONCILE}:
             return delay
@@ -280,14 +284,15 @@ class SlidingWindow:
         just_opened = now < self._closed_until + self._limit.per
         evenly = used >= self._limit.at_once * allowed and LISTING.isdisjoint(waiting)
         if just_opened or evenly:
-            # One by one. What goes in one moment comes free in one moment, and then those who
-            # wait in crowds would take it all before the one that asks for page after page has
-            # its answer. Pages go in one go: the list moves while it is read.
+            # These are sent one by one. Slots that are taken together become free together, and
+            # then many waiting requests would take them all before the reader of the list has the
+            # answer for its next page. Pages are sent without gaps, because the list moves while it
+            # is read.
             return max(0.0, self._last_begun + self._limit.per / allowed - now)
         return 0.0
 
     def _until_fewer_than(self, places: int, now: float) -> float:
-        """Seconds until fewer places are held; infinity where only an answer helps."""
+        """Seconds until fewer slots are held; infinity if only an answer helps."""
         surplus = self.used(now) - places
         if surplus < 0:
             return 0.0
@@ -297,18 +302,18 @@ class SlidingWindow:
         return max(0.0, (blocking or 0.0) + self._limit.per - now)
 
     def _next_in_first_period(self, now: float) -> float:
-        """The earliest time for another request in the period after that of which we know.
+        """The earliest time for the next request in the first period after an unknown past.
 
-        A period of the service's that begins before it may hold the whole share of an earlier
-        process, so there is only the rest of the limit. One goes at once, as the first page tells
-        what was over by then, and the others evenly from the second place on: then processes that
-        end and start in quick succession, and know nothing of each other, together take no more.
-        Periods of the service's that begin later hold nothing that we do not know.
+        A period of the service that began earlier may contain the whole share of an earlier
+        process, so only the rest of the limit is free. One request is sent at once, because the
+        first page shows what had already ended. The others are evenly spaced from the second slot
+        on: then processes that end and start in quick succession, without knowledge of each other,
+        together use no more. Later periods of the service contain only known requests.
         """
         until = self._known_since + self._limit.per
         if now >= until:
             return now
-        # Earlier processes had the limit that this one began with. A reload may have made the
+        # Earlier processes had the limit with which this one began. A reload may have made the
         # period longer.
         theirs = self._first_limit.share * ceil(self._limit.per / self._first_limit.per)
         left = self._limit.requests - theirs
@@ -322,17 +327,17 @@ class SlidingWindow:
     def _next_poll(self, now: float) -> float:
         """The earliest time for another poll.
 
-        Evenly: a crowd of them in one moment would come free in one moment, and leave no poll for
-        the rest of the period.
+        Polls are evenly spaced: many at one moment would become free at one moment, and leave no
+        poll for the rest of the period.
         """
         polls = max(1, floor(self.allowed(now) * MOST_POLLING_PART))
         return self._last_granted[Priority.POLL] + self._limit.per / polls
 
     def choose(self, waiting: set[Priority], now: float) -> Priority:
-        """Which priority goes next: first one below its guarantee, then the most urgent."""
+        """Choose the next priority: first one below its guarantee, then the most urgent."""
         allowed = self.allowed(now)
         if now < self._next_poll(now):
-            # Where it is the only one, anyone who asks has waited for it.
+            # If polls are the only ones waiting, `delay` has already enforced their spacing.
             waiting = waiting - {Priority.POLL} or waiting
         neglected = [
             p
@@ -340,12 +345,12 @@ class SlidingWindow:
             if GUARANTEED_PART[p] and self._held[p] < max(1, floor(allowed * GUARANTEED_PART[p]))
         ]
         if neglected:
-            # The one that waits longest for its turn, so that a tiny share goes round as well.
+            # The one that has waited longest for its turn, so that even a tiny share reaches all.
             return min(neglected, key=lambda p: (self._last_granted[p], p))
         return min(waiting)
 
     def begin(self, priority: Priority, now: float) -> Slot:
-        """A request is about to be sent."""
+        """Take a slot for a request that is about to be sent."""
         self._in_flight += 1
         self._held[priority] += 1
         slot = Slot(priority, begun=now, before=self._last_begun)
@@ -354,18 +359,22 @@ class SlidingWindow:
         return slot
 
     def answer(self, slot: Slot, now: float) -> None:
-        """Its answer has begun, or it failed: the service has counted it by now."""
+        """Note that the answer has begun, or the request failed.
+
+        The service has counted it by now.
+        """
         if slot.answered is None:
             slot.answered = now
             self._in_flight -= 1
-            # Those that an earlier process left under way hold theirs until after now.
+            # Requests that were still running when an earlier process ended hold their slots until
+            # a time after now.
             index = len(self._answered)
             while index and (self._answered[index - 1].answered or 0.0) > now:
                 index -= 1
             self._answered.insert(index, slot)
 
     def withdraw(self, slot: Slot) -> None:
-        """It was never sent, so it holds no place."""
+        """Free the slot of a request that was never sent."""
         if slot.answered is None:
             slot.answered = -inf
             self._in_flight -= 1
@@ -374,10 +383,10 @@ class SlidingWindow:
                 self._last_begun = slot.before
 
     def refuse(self, now: float, retry_after: float | None, begun: float = inf) -> None:
-        """The service answered 429: close for everyone, and take less afterwards.
+        """Note an answer 429: close for all requests, and use less afterwards.
 
-        `begun` is when the refused request was: one that was under way already when another was
-        refused says nothing that was not known.
+        `begun` is when the refused request was begun: one that was already running when another was
+        refused says nothing new.
         """
         if now >= self._closed_until and begun >= self._share_changed:
             self._share = max(1.0, self.allowed(now) / 2)
@@ -395,6 +404,6 @@ class SlidingWindow:
             self._forgotten.append(first.answered)
 
     def _hold_earlier(self, answered: float) -> None:
-        """Hold the place of a request that was answered before all that are held."""
+        """Hold the slot of a request that was answered before all held ones."""
         self._held[Priority.RECONNECT] += 1
         self._answered.appendleft(Slot(Priority.RECONNECT, answered=answered))

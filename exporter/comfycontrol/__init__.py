@@ -7,7 +7,8 @@ import warnings
 
 from exporter.spared_imports import without
 
-# It guesses the encoding of text that tells none, for which nobody asks here: 2.5 MiB.
+# These packages guess the encoding of text, which is not needed here; without them the process
+# needs 2.5 MiB less.
 with without("chardet", "charset_normalizer"), warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="Unable to find acceptable character detection")
     import requests as _requests  # noqa: F401 - all modules of this package find it loaded

@@ -1,6 +1,6 @@
-"""Whether an answer can be used; if not, the error that it stands for.
+"""Whether an answer can be used; if not, which error it means.
 
-This is decided by its status and headers, and for a refusal by the beginning of its body: an edge
+This is decided by its status and headers, and for a refusal by the beginning of its body: a proxy
 in front of the service also refuses requests, with its own pages and the same statuses.
 """
 
@@ -29,18 +29,19 @@ if TYPE_CHECKING:
     import requests
 
 Endpoint = Literal["subscribe", "list", "get", "runners"]
-"""What was asked."""
+"""The endpoint of a request."""
 
 MAX_RETRY_AFTER = 3600.0
-"""Seconds: no answer makes us wait longer."""
+"""In seconds: no answer makes us wait longer than this."""
 
 MAX_REFUSAL_SIZE = 4096
-"""Bytes of a refusal's body that are looked at. The service's own has some fifty."""
+"""How many bytes of a refusal's body are read. The service's own refusals have about fifty."""
 
 _JSON_TYPE = re.compile(r"application/json|text/json|application/[\w.+-]+\+json", re.ASCII)
 _STREAM_TYPE = re.compile(r"text/event-stream", re.ASCII)
 
-# What the reader unpacks within bounds. An encoding that it does not know it would take for data.
+# The encodings that the reader can decompress within limits. It would treat data in an unknown
+# encoding as plain data.
 _ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 
 _SECONDS = re.compile(r"\d{1,18}(?:\.\d{1,18})?", re.ASCII)
@@ -52,12 +53,12 @@ def judge(
     now: Callable[[], float],
     read_start: Callable[[], bytes],
 ) -> ServiceError | None:
-    """Say why an answer cannot be read; None: it can.
+    """Return the error that an unusable answer means; None: it is usable.
 
     Args:
-        endpoint: what was asked.
-        response: its body is not touched.
-        now: the clock that dates are compared with, in seconds since the epoch.
+        endpoint: which endpoint was requested.
+        response: the answer; its body is not read.
+        now: the clock for comparisons with dates, in seconds since the epoch.
         read_start: reads the beginning of its body, up to ``MAX_REFUSAL_SIZE``. Called at most
             once, and never for an answer that can be read.
     """
@@ -76,7 +77,7 @@ def _failure(
         return _refusal(endpoint, response, read_start)
     content_type = _content_type(response)
     expected = _STREAM_TYPE if endpoint == "subscribe" else _JSON_TYPE
-    # Without a type, a document is judged by its content; a stream could be anything.
+    # Without a content type, a document is checked by its content; but a stream could be anything.
     if expected.fullmatch(content_type) is None and (content_type or endpoint == "subscribe"):
         return UnusableError(f"{endpoint}: an answer of another content type", code=code)
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
@@ -86,13 +87,13 @@ def _failure(
 
 
 def is_of_service(content_type: str, start: bytes) -> bool:
-    """Whether the body of a refusal is the service's own, rather than that of an edge before it.
+    """Whether the body of a refusal comes from the service, not from a proxy in front of it.
 
-    The service refuses with a JSON object. An edge has pages, lines of plain text, or nothing. What
-    claims to be JSON need not be complete: it may be long, or truncated.
+    The service refuses with a JSON object. A proxy sends a page, a line of plain text, or nothing.
+    The JSON need not be complete: it may be long, or truncated.
 
     Args:
-        content_type: without parameters, in lower case; empty where there is none.
+        content_type: without parameters, in lower case; empty if there is none.
         start: the body, or as much of it as was read.
     """
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -140,7 +141,7 @@ def retry_after(response: requests.Response, now: Callable[[], float]) -> float 
         date = parse_http_date(value)
         if date is None:
             return None
-        # By the clock that wrote the date, if the answer has its time.
+        # The date is compared with the time in the Date header, which is from the same clock.
         told = parse_http_date(response.headers.get("Date"))
         seconds = date - (now() if told is None else told)
     return min(max(seconds, 0.0), MAX_RETRY_AFTER)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LONGEST_CHUNK_LINE: Final = 4096
-"""Bytes that the line with the size of a chunk may have, its extensions included."""
+"""The largest length in bytes of the line with a chunk's size, including extensions."""
 
 _UNPACKED_AT_ONCE: Final = 65536
 
@@ -20,38 +20,43 @@ _HEX_DIGITS: Final = frozenset(b"0123456789abcdefABCDEF")
 
 
 class BrokenBodyError(Exception):
-    """What arrived is not compressed as it should be."""
+    """The compressed data is invalid."""
 
 
 class Body(Protocol):
-    """Takes the framing off."""
+    """Removes the framing of a body."""
 
     ended: bool
-    """Whether the body is complete. What follows is not part of it."""
+    """Whether the body is complete. Bytes after it are not part of it."""
 
     @property
     def at_boundary(self) -> bool:
-        """Whether what was fed so far leaves no trace in how the next bytes are read."""
+        """Whether the bytes so far have no influence on how the next bytes are read."""
 
     reusable: bool
-    """Whether the body ended exactly where the bytes did: the connection may be used again."""
+    """Whether the body ended exactly at the end of the bytes, so that the connection can be used
+    again."""
 
     def feed(self, data: bytes) -> bytes:
-        """Return the content in the next bytes. Where they break off, the body has `ended`."""
+        """Return the content in the next bytes.
+
+        If their framing is invalid, the body has `ended`.
+        """
 
     def is_whole(self) -> bool:
         """Whether the body would be complete if the connection ended here."""
 
 
 class ChunkedBody:
-    """`Transfer-Encoding: chunked`. Trailers are not waited for."""
+    """A body with `Transfer-Encoding: chunked`. It does not wait for trailers."""
 
     __slots__ = ("_is_broken", "_left", "_line", "ended", "reusable")
 
     def __init__(self) -> None:
         """Begin at the head of the first chunk."""
         self.ended = self.reusable = self._is_broken = False
-        # Of the chunk that is being read; 0: its head is; negative: its line end is.
+        # How many bytes of the present chunk are left; 0: its head is read next; negative: its line
+        # end.
         self._left = 0
         self._line = b""
 
@@ -73,19 +78,21 @@ class ChunkedBody:
                 if self._left == 0:
                     self._left = -2
             elif self._left < 0:
-                # The line end behind the content; not checked, as `http.client` does not either.
+                # The line end after the content. It is not checked; `http.client` does not check it
+                # either.
                 step = min(-self._left, len(data) - begin)
                 begin += step
                 self._left += step
             else:
                 begin = self._read_head(data, begin)
         if self.ended:
-            # With trailers, or where the last line end is late, it is not used again.
+            # With trailers, or if the last line end arrives later, the connection is not used
+            # again.
             self.reusable = data[begin:] == b"\r\n"
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _read_head(self, data: bytes, begin: int) -> int:
-        """Read the line with the size of a chunk, or a part of it; where to read on."""
+        """Read the line with a chunk's size, or a part of it; return where to continue."""
         end = data.find(b"\n", begin)
         self._line += data[begin:] if end < 0 else data[begin:end]
         if len(self._line) > LONGEST_CHUNK_LINE:
@@ -110,12 +117,12 @@ class ChunkedBody:
 
 
 class LengthBody:
-    """`Content-Length`."""
+    """A body with `Content-Length`."""
 
     __slots__ = ("_left", "at_boundary", "ended", "reusable")
 
     def __init__(self, length: int) -> None:
-        """Begin with so many bytes to come."""
+        """Begin with so many bytes left."""
         self._left = length
         self.ended = self.reusable = length == 0
         self.at_boundary = False
@@ -134,7 +141,7 @@ class LengthBody:
 
 
 class EndlessBody:
-    """Ends with the connection."""
+    """A body that ends with the connection."""
 
     __slots__ = ("at_boundary", "ended", "reusable")
 
@@ -153,7 +160,7 @@ class EndlessBody:
 
 
 class Unpacking:
-    """Takes the compression off, a bounded part at a time."""
+    """Decompresses a body, a bounded part at a time."""
 
     def __init__(self, coding: str) -> None:
         """Begin; `coding` is `gzip` or `deflate`."""
@@ -162,12 +169,12 @@ class Unpacking:
         self._may_be_raw = not self._is_gzip
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Give the content of the next bytes in parts. Raises BrokenBodyError."""
+        """Return the content of the next bytes in parts. Raises BrokenBodyError."""
         while data:
             if self._unpacker.eof:
                 if not self._is_gzip:
                     return
-                # Another member.
+                # Another gzip member begins.
                 self._unpacker = zlib.decompressobj(31)
             part = self._unpack(data)
             data = self._unpacker.unconsumed_tail or self._unpacker.unused_data
@@ -180,7 +187,7 @@ class Unpacking:
         except zlib.error:
             if not self._may_be_raw:
                 raise BrokenBodyError("what is compressed cannot be unpacked") from None
-            # "deflate" means zlib's format; some servers leave its header out.
+            # "deflate" means the zlib format; some servers omit its header.
             self._may_be_raw = False
             self._unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
             return self._unpack(data)
@@ -189,7 +196,7 @@ class Unpacking:
 
 
 def unpacking(content_encoding: str | None) -> Unpacking | None:
-    """What unpacks a body with this header; None: it is read as it is."""
+    """The decompressor for a body with this header; None: the body is not compressed."""
     match (content_encoding or "").strip().lower():
         case "gzip" | "x-gzip":
             return Unpacking("gzip")

@@ -52,7 +52,7 @@ _TOKEN = re.compile(r"[\x21-\x7e]+", re.ASCII)
 _READ_SIZE = 65536
 
 _REFUSAL_SECONDS = 2.0
-"""How long the beginning of a refusal's body may take."""
+"""Seconds for reading the beginning of a refusal's body."""
 
 _OVERDUE = Failure("timeout", "took too long as a whole")
 
@@ -61,14 +61,14 @@ _Document = TypeVar("_Document")
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long things may take, in seconds.
+    """The time limits of a call, in seconds.
 
     Attributes:
-        connect: to one address.
-        read: between two bytes.
-        headers: from the start of a call to the end of its headers, whatever dribbles in.
-        body: from there to the end of the body of a list or of one workflow.
-        silence: in a stream, without a well-formed snapshot, whatever else arrives.
+        connect: connecting to one address.
+        read: the gap between two bytes.
+        headers: from the start of a call to the end of its headers, even if some bytes arrive.
+        body: from the end of the headers to the end of the body of a list or of one workflow.
+        silence: the time without a well-formed snapshot in a stream, even if other bytes arrive.
     """
 
     connect: float = 5.0
@@ -80,12 +80,12 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """One request as it went.
+    """The outcome of one request.
 
     Attributes:
-        endpoint: what was asked.
+        endpoint: which endpoint was requested.
         code: the status of the answer, or ``error`` where there was none.
-        seconds: until the headers were there, or it had failed.
+        seconds: the time until the headers arrived or the request failed.
     """
 
     endpoint: Endpoint
@@ -94,7 +94,10 @@ class RequestRecord:
 
 
 class _BearerToken(requests.auth.AuthBase):
-    """Sets the token. As an `auth`, for a header alone would be replaced by an entry of netrc."""
+    """Sets the token.
+
+    This is an `auth` object, because an entry in netrc would replace a plain header.
+    """
 
     def __init__(self, token: str) -> None:
         self._token = token
@@ -105,10 +108,10 @@ class _BearerToken(requests.auth.AuthBase):
 
 
 class Client:
-    """A client of the service for one account, for use by any number of threads.
+    """A client of the service for one account. Any number of threads may use it.
 
-    Every call raises a ``ServiceError`` where it brings no answer, and nothing else for what the
-    service or the network does. Proxies and certificate authorities come from the environment.
+    Every call without a usable answer raises a ``ServiceError``; the service and the network never
+    cause another exception. Proxies and certificate authorities come from the environment.
     """
 
     def __init__(  # noqa: PLR0913 - all but two by name, and most with a default
@@ -123,18 +126,18 @@ class Client:
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Prepare, without connecting.
+        """Create the client, without connecting.
 
         Args:
-            base_url: where the service is: scheme, host, and a path to put before its own.
-            credentials: gives the token, at each call. What it raises is passed on.
-            max_streams: how many connections are kept for further use.
-            on_request: called once for each request, from the thread that makes it, when its
-                headers are there or it has failed. Must not raise.
-            timeouts: how long things may take.
-            bind: the local IP address to ask from; None: the one that the system chooses.
-            monotonic: the clock that durations are measured by, in seconds.
-            now: the clock that dates are compared with, in seconds since the epoch.
+            base_url: the URL of the service: scheme, host, and a prefix for its paths.
+            credentials: returns the token, at each call. Its exceptions are passed on.
+            max_streams: how many connections are kept in the pool.
+            on_request: called once for each request, by the thread that sends it, when its headers
+                have arrived or it has failed. Must not raise.
+            timeouts: the time limits.
+            bind: the local IP address of the connections; None: the system chooses one.
+            monotonic: the clock for durations, in seconds.
+            now: the clock for comparisons with dates, in seconds since the epoch.
 
         Raises:
             ValueError: the URL cannot be used, or the certificate authorities that the environment
@@ -146,7 +149,7 @@ class Client:
         self._timeouts = timeouts or Timeouts()
         self._monotonic = monotonic
         self._now = now
-        # Beside the streams, for a list and a workflow at the same time.
+        # Two more than the streams: for a list and a single workflow at the same time.
         self._adapter = Adapter(make_tls_context(), max_streams + 2, bind)
         self._session = requests.Session()
         self._session.mount("https://", self._adapter)
@@ -179,13 +182,13 @@ class Client:
         """Read one page of the account's workflows, newest first.
 
         Args:
-            page: from 1 on, as most services count; from 0 on, as others do.
+            page: the page number; some services count from 1, others from 0.
             per_page: from 1 to 100.
-            status: only those in this status.
-            call: by which another thread can abort this.
+            status: return only workflows in this status; None: all.
+            call: lets another thread abort this call.
 
         Raises:
-            ServiceError: it brought no page.
+            ServiceError: there was no usable answer.
         """
         if page < 0 or not 1 <= per_page <= 100:
             raise ValueError("pages count from 0 or 1, and hold from 1 to 100 workflows")
@@ -204,11 +207,11 @@ class Client:
 
         Args:
             workflow_id: its UUID.
-            call: by which another thread can abort this.
+            call: lets another thread abort this call.
 
         Raises:
-            ServiceError: it brought no workflow.
-            ValueError: the id is no UUID; nothing was asked.
+            ServiceError: there was no usable answer.
+            ValueError: the id is not a UUID; no request was sent.
         """
         path = f"/v1/workflow/{normalize_workflow_id(workflow_id)}"
         call = call or Call()
@@ -220,12 +223,12 @@ class Client:
         """Read one page of the account's runners.
 
         Args:
-            page: from 1 on, as most services count; from 0 on, as others do.
+            page: the page number; some services count from 1, others from 0.
             per_page: from 1 to 100.
-            call: by which another thread can abort this.
+            call: lets another thread abort this call.
 
         Raises:
-            ServiceError: it brought no page.
+            ServiceError: there was no usable answer.
         """
         if page < 0 or not 1 <= per_page <= 100:
             raise ValueError("pages count from 0 or 1, and hold from 1 to 100 runners")
@@ -239,11 +242,11 @@ class Client:
 
         Args:
             workflow_id: its UUID.
-            call: by which another thread can abort this, and the stream.
+            call: lets another thread abort this call and the stream.
 
         Raises:
-            ServiceError: it brought no stream.
-            ValueError: the id is no UUID; nothing was asked.
+            ServiceError: there was no usable answer.
+            ValueError: the id is not a UUID; no request was sent.
         """
         path = f"/v1/workflow/{normalize_workflow_id(workflow_id)}/subscribe"
         call = call or Call()
@@ -260,14 +263,14 @@ class Client:
 
     @property
     def base_url(self) -> str:
-        """Where the service is, without user, password or query."""
+        """The URL of the service, without user, password or query."""
         return self._base_url
 
     def service_wall(self) -> float | None:
         """Seconds since the epoch by the service's clock; None if it never gave the time.
 
-        By the Date header of its latest usable answer, which is to the second, and the time that
-        has passed since. The page of an edge gives the time of the edge.
+        It is the Date header of its latest usable answer, in whole seconds, plus the time that has
+        passed since. Pages of a proxy are not used, because they have the proxy's time.
         """
         told = self._told_time
         if told is None:
@@ -291,9 +294,9 @@ class Client:
     def _open(
         self, endpoint: Endpoint, path: str, parameters: Mapping[str, str], call: Call
     ) -> requests.Response:
-        """Ask, and return the answer, unread, if it is one that can be read.
+        """Send a request; return the answer with its body unread, if it is usable.
 
-        The call is under way then, and the one who gets the answer ends it by ``_let_go``.
+        The call is still running then: the caller must end it with ``_let_go``.
         """
         request = self._prepare(endpoint, path, parameters)
         with self._lock:
@@ -342,7 +345,7 @@ class Client:
     def _send(
         self, endpoint: Endpoint, request: requests.PreparedRequest, call: Call
     ) -> tuple[requests.Response, float]:
-        """Send a request, wait for its headers, and report on it; also say when they were there."""
+        """Send a request, wait for its headers, and report it; also return when they arrived."""
         code = "error"
         begin = self._monotonic()
         self._watchdog.watch(call, self._timeouts.headers)
@@ -360,8 +363,8 @@ class Client:
     def _exchange(
         self, request: requests.PreparedRequest, call: Call
     ) -> requests.Response | Failure:
-        # Directly through the adapter: a session would, with a redirect that it must not
-        # follow, still read the body to its end, however long that is.
+        # This uses the adapter directly: a session would read the whole body of a redirect, however
+        # long, even if it must not follow it.
         url = request.url or ""
         environment = self._session.merge_environment_settings(url, {}, True, None, None)
         try:
@@ -373,18 +376,18 @@ class Client:
                     proxies=environment["proxies"],
                 )
         except CALL_ERRORS as error:
-            # Described here, and raised elsewhere: an error of ours never has one of theirs as its
-            # cause or context, for those hold headers, URLs and connections.
+            # The error is described here and raised elsewhere, so that our exceptions never have a
+            # library's exception as cause or context: those contain headers, URLs and connections.
             return describe_failure(error)
         if call.aborted or call.expired:
-            # Headers that end with the connection, even within a line, are taken for whole ones.
+            # The library accepts headers as complete if the connection ends, even within a line.
             call.finish()
             response.close()
             return _OVERDUE
         return response
 
     def _fail(self, endpoint: Endpoint, call: Call, failure: Failure, code: str) -> NoReturn:
-        """Raise for a call that was broken off, by us or by the network."""
+        """Raise the error of a call that was aborted by us or broken by the network."""
         if call.aborted:
             raise AbortedError(f"{endpoint}: aborted", code=code)
         if call.expired:
@@ -413,7 +416,7 @@ class Client:
         body = bytearray()
         while True:
             chunk = _read_chunk(response)
-            # A socket that was shut down looks like one at its clean end.
+            # A socket that was shut down looks like a clean end.
             if call.aborted or call.expired:
                 chunk = _OVERDUE
             if isinstance(chunk, Failure):
@@ -432,7 +435,7 @@ class Client:
         return UnusableError(message, code="200", retry_after=retry_after(response, self._now))
 
     def _read_start(self, response: requests.Response, call: Call) -> bytes:
-        """Read the beginning of a refusal's body: as much of it as comes in time."""
+        """Read the beginning of a refusal's body: as much as arrives in time."""
         self._watchdog.watch(call, min(_REFUSAL_SECONDS, self._timeouts.body))
         start = bytearray()
         while len(start) < MAX_REFUSAL_SIZE:
@@ -453,9 +456,9 @@ class Client:
 
 
 def _read_chunk(response: requests.Response, size: int = _READ_SIZE) -> bytes | Failure:
-    """Read what has arrived of a body; nothing: it is over."""
+    """Read what has arrived of a body; empty bytes mean its end."""
     try:
-        # Never more than a bounded part is unpacked at a time, and never all that was sent.
+        # Only a bounded part is decompressed at a time, never everything that was sent.
         chunk: bytes = response.raw.read1(size, decode_content=True)
     except CALL_ERRORS as error:
         return describe_failure(error)
@@ -463,10 +466,11 @@ def _read_chunk(response: requests.Response, size: int = _READ_SIZE) -> bytes | 
 
 
 def _check_base_url(base_url: str) -> str:
-    """Return a base URL without the slash at its end.
+    """Return a base URL without its trailing slash.
 
     Raises:
-        ValueError: it is none. What it holds is not in the text, for it may be a password.
+        ValueError: it is not a base URL. The message does not quote it, because it may contain a
+            password.
     """
     parts = urlsplit(base_url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:

@@ -1,9 +1,10 @@
 """Connections that another thread can end in any phase, at any moment.
 
-Neither ``response.close()`` (it waits for the reader) nor ``socket.close()`` (the reader keeps
-waiting) ends a call from outside; ``shutdown`` on its socket does, at once. So each connection here
-always tells its call which socket it uses: while it connects, through a proxy's tunnel and the TLS
-handshake, while it waits for headers and reads, and when it comes out of the pool again.
+Another thread cannot end a call with ``response.close()`` (it waits for the reader) or
+``socket.close()`` (the reader keeps waiting), but ``shutdown`` on the socket ends it at once. So
+each connection here always tells its call which socket it uses: while it connects, during a proxy's
+tunnel and the TLS handshake, while it waits for headers and reads, and when it is taken from the
+pool again.
 """
 
 from __future__ import annotations
@@ -38,24 +39,24 @@ _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 
 
 class TrustError(ValueError):
-    """The authorities that the environment names cannot be read.
+    """The certificate authorities that the environment names cannot be read.
 
-    The text is for a person: the variable, the path and what is wrong.
+    The message is for users: the variable, the path and what is wrong.
     """
 
 
 class CannotBindError(ValueError):
-    """The local address to ask from cannot be used.
+    """The configured local address cannot be used.
 
-    The text is for a person: the key, the address, what is wrong and what would be right.
+    The message is for users: the key, the address, what is wrong and what would be right.
     """
 
 
 def check_bind(address: str) -> None:
-    """See to it that connections can be made from this local IP address.
+    """Check that connections can be made from this local IP address.
 
     Raises:
-        CannotBindError: this machine does not let us.
+        CannotBindError: the system does not allow it.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
@@ -74,17 +75,18 @@ def check_bind(address: str) -> None:
         ) from None
 
 
-# Held for a few system calls that do not block: the one who shuts a socket down knows by it that
-# the descriptor is still that socket's, and that the socket still works for the call that is meant.
-# Re-entrant, for a collection within it may close sockets that nobody holds any longer.
+# Held for a few system calls that do not block. With it, the thread that shuts a socket down knows
+# that the descriptor still belongs to that socket, and that the socket still works for that call.
+# The lock is re-entrant, because garbage collection while it is held may close unreferenced
+# sockets.
 _guard = threading.RLock()
 
 
 class Call:
     """One call to the service, which any thread can abort.
 
-    May serve for one call after another, but never for two at once. Once aborted it stays so, and
-    further calls with it end before they begin.
+    It can be used for several calls in sequence, but never for two at once. After an abort it stays
+    aborted, and further calls with it end before they begin.
     """
 
     __slots__ = ("__weakref__", "_aborted", "_expired", "_socket", "due", "ticket")
@@ -103,26 +105,27 @@ class Call:
 
     @property
     def expired(self) -> bool:
-        """Whether its deadline has ended it."""
+        """Whether the call was ended by its deadline."""
         return self._expired
 
     @property
     def socket(self) -> socket.socket | None:
-        """The socket that works for it now."""
+        """The socket that the call uses now; None: it uses none."""
         return self._socket
 
     def abort(self) -> None:
-        """End the call, from any thread, at any moment. Never blocks; again is nothing.
+        """End the call, from any thread, at any moment.
 
-        Anyone who waits in it comes back at once, unless he waits for the resolver of names: no
-        system lets that be interrupted, and he comes back right after it.
+        Never blocks; calling it again does nothing. A thread that waits in the call returns at
+        once, unless it waits for name resolution: that cannot be interrupted, and the thread
+        returns right after it.
         """
         with _guard:
             self._aborted = True
             self._interrupt()
 
     def expire(self, now: float) -> None:
-        """End the call because its deadline has come, unless it was put off or lifted."""
+        """End the call because its deadline has come, unless the deadline was moved or removed."""
         with _guard:
             if self.due is None or self.due > now:
                 return
@@ -130,13 +133,13 @@ class Call:
             self._interrupt()
 
     def begin(self) -> None:
-        """Begin the next use of this call."""
+        """Begin the next request with this call."""
         with _guard:
             self._expired = False
             self.due = None
 
     def finish(self) -> None:
-        """End this use: what comes later finds nothing to end."""
+        """End this request: a later abort or deadline finds nothing to end."""
         with _guard:
             self.due = None
             if self._socket is not None and self._socket.call is self:
@@ -144,10 +147,10 @@ class Call:
             self._socket = None
 
     def adopt(self, sock: _InterruptibleSocket) -> bool:
-        """Take a socket as the one that works for this call now.
+        """Set the socket that this call uses now.
 
         Returns:
-            Whether the call still goes on; where it does not, the socket is not to be used.
+            Whether the call still continues; if not, the socket must not be used.
         """
         with _guard:
             if self._aborted or self._expired:
@@ -157,20 +160,23 @@ class Call:
             return True
 
     def _interrupt(self) -> None:
-        # A socket that went back to the pool may be at work for another call already.
+        # A socket that went back to the pool may already be used by another call.
         if self._socket is not None and self._socket.call is self:
             self._socket.interrupt()
 
 
 class _InterruptibleSocket(socket.socket):
-    """A socket that can be shut down while another thread uses it, or closes it."""
+    """A socket that can be shut down while another thread uses or closes it."""
 
     call: Call | None = None
 
     def interrupt(self) -> None:
-        """Wake anyone who waits on it; he finds it at its end. To be called under the guard."""
-        # Not `self.shutdown`: that of a TLS socket also drops the TLS layer, and a reader would
-        # take what is left for plain text. An error means that it is closed.
+        """Wake a thread that waits for this socket; it reads the end of data.
+
+        Call it under the guard.
+        """
+        # `self.shutdown` is not used: on a TLS socket it also removes the TLS layer, and a reader
+        # would treat the remaining bytes as plain text. An error means that the socket is closed.
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self, socket.SHUT_RDWR)
 
@@ -184,7 +190,7 @@ class _InterruptibleSocket(socket.socket):
 
 
 class _InterruptibleTLSSocket(_InterruptibleSocket, ssl.SSLSocket):
-    """The same over TLS, from before its handshake on."""
+    """The same for TLS, from before the handshake."""
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - as inherited
         call = _current_call()
@@ -202,11 +208,14 @@ def _current_call() -> Call | None:
 
 
 class _InterruptibleConnection(urllib3.connection.HTTPConnection):
-    """What the two kinds of connection have in common."""
+    """The common part of the two kinds of connection."""
 
     def _new_conn(self) -> socket.socket:
-        """Connect. Unlike the inherited method, hands the socket to the call before it connects."""
-        # The errors are those of the inherited method, which urllib3 builds upon.
+        """Connect.
+
+        Unlike the inherited method, it gives the socket to the call before connecting.
+        """
+        # It raises the same errors as the inherited method, because urllib3 relies on them.
         try:
             addresses = socket.getaddrinfo(
                 self._dns_host.strip("[]"), self.port, allowed_gai_family(), socket.SOCK_STREAM
@@ -240,7 +249,7 @@ class _InterruptibleConnection(urllib3.connection.HTTPConnection):
         """Connect to one address.
 
         Raises:
-            ConnectionAbortedError: the call is over.
+            ConnectionAbortedError: the call was aborted.
             TimeoutError: the address did not answer in time.
             OSError: it refused, or cannot be reached.
         """
@@ -261,8 +270,8 @@ class _InterruptibleConnection(urllib3.connection.HTTPConnection):
         call = _current_call()
         sock.setblocking(False)
         with _guard:
-            # Adopting and setting out must not be parted: a socket that has not set out yet cannot
-            # be shut down, and an abort in between would be lost.
+            # Adopting the socket and starting to connect must happen under one lock: a socket that
+            # has not started to connect cannot be shut down, and an abort in between would be lost.
             if call is not None and not call.adopt(sock):
                 raise ConnectionAbortedError("the call is over")
             refusal = sock.connect_ex(address)
@@ -277,11 +286,11 @@ class _InterruptibleConnection(urllib3.connection.HTTPConnection):
 
     @property
     def is_connected(self) -> bool:
-        """Whether a connection out of the pool can still be used.
+        """Whether a connection from the pool can still be used.
 
-        urllib3 asks this of every connection that it takes out of its pool. So the call takes it
-        over here, before all else: if the call that had it last was aborted a moment ago, that
-        shows below, and from now on that call has no power over it.
+        urllib3 calls this for every connection that it takes from its pool. So the call adopts it
+        here, first of all: if the previous call was aborted a moment ago, the check below shows it,
+        and from now on that call can no longer end this connection.
         """
         call = _current_call()
         sock: object = self.sock
@@ -300,7 +309,7 @@ class _TLSConnection(_InterruptibleConnection, urllib3.connection.HTTPSConnectio
     pass
 
 
-# What `connect_ex` says of a connection that is still being made.
+# The results of `connect_ex` for a connection that is still being established.
 _ON_ITS_WAY = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY})
 
 
@@ -316,15 +325,15 @@ _POOLS = {"http": _PlainPool, "https": _TLSPool}
 
 
 def make_tls_context(environment: Mapping[str, str] | None = None) -> ssl.SSLContext:
-    """Make the TLS context that all connections of a client share.
+    """Create the TLS context that all connections of a client share.
 
-    The authorities that it trusts are those of the first of these that is set:
+    It trusts the authorities named by the first of these variables that is set:
     ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE`` (each a file or a directory), ``SSL_CERT_FILE`` and
-    ``SSL_CERT_DIR`` together; else the bundle that comes with ``requests``. Building one costs some
-    25 ms, which is why no connection does it by itself.
+    ``SSL_CERT_DIR`` together; otherwise the bundle that comes with ``requests``. Creating a context
+    takes about 25 ms, so connections do not create their own.
 
     Raises:
-        TrustError: what the environment names cannot be read as certificates.
+        TrustError: the files that the environment names cannot be read as certificates.
     """
     environment = os.environ if environment is None else environment
     context = create_urllib3_context()
@@ -349,7 +358,7 @@ def _trust(context: ssl.SSLContext, name: str, path: str) -> None:
         else:
             _trust_file(context, path)
     except UnreadableError as error:
-        # The working directory of the process decides where a relative path leads.
+        # A relative path starts at the working directory of the process.
         whole = os.path.abspath(path) if os.pathsep not in path else path  # noqa: PTH100 - as above
         reason = f"{name} names {whole!r}, which {error.reason}"
     else:
@@ -392,9 +401,9 @@ class Adapter(requests.adapters.HTTPAdapter):
         """Start without connections.
 
         Args:
-            tls_context: for all connections, to the service as to a proxy.
-            pool_size: how many connections are kept for further use, per server.
-            bind: the local IP address of all connections; None: the one that the system chooses.
+            tls_context: the context of all connections, to the service and to a proxy.
+            pool_size: how many connections are kept in the pool, per server.
+            bind: the local IP address of all connections; None: the system chooses one.
         """
         self._source: dict[str, Any] = {} if bind is None else {"source_address": (bind, 0)}
         self._tls_context = tls_context
@@ -403,7 +412,7 @@ class Adapter(requests.adapters.HTTPAdapter):
 
     @contextlib.contextmanager
     def working_for(self, call: Call) -> Iterator[None]:
-        """Have what this thread asks in the meantime work for a call."""
+        """While inside, all requests of this thread belong to this call."""
         _working.call = call
         try:
             yield
@@ -417,7 +426,7 @@ class Adapter(requests.adapters.HTTPAdapter):
         block: bool = False,  # noqa: FBT001, FBT002 - as inherited
         **pool_kwargs: Any,  # noqa: ANN401 - as inherited
     ) -> None:
-        """Make the pools for direct connections."""
+        """Create the pools for direct connections."""
         super().init_poolmanager(
             connections,
             maxsize,
@@ -429,8 +438,9 @@ class Adapter(requests.adapters.HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:  # noqa: ANN401
-        """Make the pools for connections through a proxy, or return those that there are."""
-        # Under a lock, for others can use the manager as soon as the inherited method knows it.
+        """Create the pools for connections through a proxy, or return existing ones."""
+        # A lock is needed, because other threads can use the manager as soon as the inherited
+        # method has stored it.
         with self._proxy_lock:
             manager = super().proxy_manager_for(
                 proxy,
@@ -445,6 +455,6 @@ class Adapter(requests.adapters.HTTPAdapter):
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:  # noqa: ANN401
         """Do nothing: the shared context verifies.
 
-        The inherited method would set a path of certificates on the pool, to be read into the
-        context again for each connection.
+        The inherited method would set a certificate path on the pool, which would be loaded into
+        the context again for each connection.
         """

@@ -15,23 +15,23 @@ from typing import Protocol
 
 
 class Expiring(Protocol):
-    """What can be given a deadline."""
+    """A call that can have a deadline."""
 
     due: float | None
-    """When it expires, by ``time.monotonic``; None: not at all. May be put off at any time."""
+    """When it expires, by ``time.monotonic``; None: never. May be moved later at any time."""
 
     ticket: int
-    """Which of the watchdog's entries counts; the watchdog's own."""
+    """The number of the valid entry in the watchdog's schedule; used only by the watchdog."""
 
     def expire(self, now: float) -> None:
-        """End it, unless its deadline has been put off or lifted in the meantime."""
+        """End the call, unless its deadline was moved or removed in the meantime."""
 
 
 class Watchdog:
-    """Ends what is overdue, from one thread for all.
+    """Ends overdue calls; one thread serves all of them.
 
-    Putting a deadline off is no more than writing ``due``: the thread looks at it when the earlier
-    deadline comes, and comes back later. So a stream may do it at every snapshot.
+    To move a deadline later, it is enough to write ``due``: the thread checks it at the earlier
+    deadline, and schedules the later one. So a stream can do this at every snapshot.
     """
 
     def __init__(self) -> None:
@@ -42,14 +42,14 @@ class Watchdog:
         self._stopped = False
 
     def watch(self, expiring: Expiring, seconds: float) -> None:
-        """Give a deadline that many seconds from now, in place of the one that it had."""
+        """Set a deadline that many seconds from now, which replaces the earlier one."""
         due = time.monotonic() + seconds
         with self._condition:
             expiring.due = due
             if self._stopped:
                 return
-            # Earlier entries for it are void from now on, or one that is used again and again would
-            # gather them.
+            # Earlier entries become void; otherwise a call object that is used repeatedly would
+            # collect entries.
             expiring.ticket = next(self._order)
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -61,7 +61,7 @@ class Watchdog:
                 self._condition.notify()
 
     def stop(self) -> None:
-        """Stop the thread. Deadlines that are still out never come."""
+        """Stop the thread. Deadlines that have not come yet are ignored."""
         with self._condition:
             self._stopped = True
             self._schedule.clear()
@@ -75,12 +75,12 @@ class Watchdog:
             expiring.expire(time.monotonic())
 
     def _wait(self) -> Expiring | None:
-        """Wait for the next that is overdue; None: stopped."""
+        """Wait for the next overdue call; None: the thread must stop."""
         with self._condition:
             while not self._stopped:
                 now = time.monotonic()
-                # Those of calls that are over: waking for each of a thousand would cost more than
-                # all streams do.
+                # Remove entries of calls that have ended: waking up for each of a thousand would
+                # cost more than all streams.
                 while self._schedule and self._is_void(self._schedule[0]):
                     heapq.heappop(self._schedule)
                 if not self._schedule:
@@ -91,7 +91,7 @@ class Watchdog:
                     _, ticket, expiring = heapq.heappop(self._schedule)
                     due = expiring.due
                     if due is None:
-                        continue  # lifted a moment ago
+                        continue  # its deadline was removed a moment ago
                     if due <= now:
                         return expiring
                     heapq.heappush(self._schedule, (due, ticket, expiring))

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_DEPTH = 64
-"""Levels of objects and arrays that a document may have."""
+"""The largest nesting depth of objects and arrays in a document."""
 
 MAX_QUEUE_NUMBER = 2**31 - 1
 """The largest queue position that is believed."""
 
 MAX_TAGS = 64
-"""Tags of one workflow that are kept."""
+"""The largest number of tags that are kept of one workflow."""
 
 
 class MalformedDocumentError(ValueError):
@@ -35,16 +35,16 @@ class MalformedDocumentError(ValueError):
 def load_object(data: str | bytes, max_size: int, rows: str | None = None) -> dict[str, object]:
     """Parse a JSON object.
 
-    What is no JSON within it (NaN, infinities, lone surrogates, invalid bytes), or nested too
-    deeply, is there as ``UNREADABLE``, and costs no more than itself.
+    A value in it that is not JSON (NaN, infinity, a lone surrogate, an invalid byte) or is nested
+    too deeply becomes ``UNREADABLE``; all other values are kept.
 
     Args:
         data: the document.
-        max_size: bytes (characters of a string) that it may have.
-        rows: the name of the member whose elements are rows: one of them may be broken.
+        max_size: its largest size in bytes (for a string: characters).
+        rows: the name of the member whose elements are rows, each of which may be broken.
 
     Raises:
-        MalformedDocumentError: it is too long, no object, or broken as a whole.
+        MalformedDocumentError: it is too long, not an object, or broken as a whole.
     """
     if len(data) > max_size:
         raise MalformedDocumentError("the document is too long")
@@ -57,14 +57,14 @@ def load_object(data: str | bytes, max_size: int, rows: str | None = None) -> di
 
 
 def _parse(data: str | bytes) -> dict[str, object] | None:
-    """Parse an object that is JSON, and no deeper than it may be; else None."""
+    """Parse a JSON object; None if it is not valid or too deep."""
     try:
         document = orjson.loads(data)
     except orjson.JSONDecodeError:
         return None
     if not isinstance(document, dict):
         return None
-    # With fewer brackets it cannot be that deep, and nearly every document is spared the walk.
+    # With fewer brackets it cannot be that deep, so this check is not needed for most documents.
     if _brackets(data) > MAX_DEPTH and _is_too_deep(document):
         return None
     return document
@@ -83,8 +83,8 @@ def _is_too_deep(document: dict[str, object]) -> bool:
             container.values() if isinstance(container, dict) else cast("list[object]", container)
             for container in level
         )
-        # The parser makes these two and none derived from them; looking at the type itself takes
-        # half the time, which counts where a snapshot carries a whole graph.
+        # The parser creates exactly these two types, never subclasses. Comparing the type takes
+        # half the time, which matters for a snapshot with a large graph.
         level = [value for value in members if type(value) is dict or type(value) is list]
         if not level:
             return False
@@ -92,11 +92,10 @@ def _is_too_deep(document: dict[str, object]) -> bool:
 
 
 class Fields:
-    """The fields of one object, each read by its type; those that are wrong are noted by name.
+    """The fields of one object, each read with its type; the names of wrong ones are noted.
 
-    Fields that nobody asks for are noted as ``unread`` where they could not be read. An absent
-    field and a null one are None, and not malformed: the service leaves out and sets to null what
-    is not known yet.
+    Unreadable fields that are not used are noted as ``unread``. An absent field and a null one are
+    None, and not malformed: the service leaves out and sets to null what is not known yet.
     """
 
     __slots__ = ("_children", "_document", "_malformed")
@@ -124,7 +123,7 @@ class Fields:
 
         Args:
             name: the field.
-            label: what to call it where it is malformed, if not by its name.
+            label: the name to note if it is malformed; None: the field's name.
         """
         value = self._document.get(name)
         if value is None:
@@ -152,7 +151,7 @@ class Fields:
         value = self._document.get(name)
         if value is None:
             return None
-        # `True` is an int to Python, and no number to JSON.
+        # `True` is an int in Python, but not a number in JSON.
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= maximum:
             return value
         self.reject(name)

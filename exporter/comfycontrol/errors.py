@@ -7,15 +7,15 @@ anything that a peer wrote.
 from __future__ import annotations
 
 NO_STATUS = "error"
-"""The code of a call that was over before a status had arrived."""
+"""The code of a call that ended before a status had arrived."""
 
 
 class ServiceError(Exception):
     """A call to the service that brought no usable answer.
 
     Attributes:
-        code: the status of the answer as text, or ``error`` where there was none.
-        retry_after: seconds to wait, as the answer says; None where it does not.
+        code: the status of the answer as text, or ``error`` if there was none.
+        retry_after: seconds to wait, as the answer says; None if it does not say.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class BadRequestError(ServiceError):
 class UnauthorizedError(ServiceError):
     """401: the token is missing, wrong, expired or revoked.
 
-    With the code ``error``: the token cannot be put into a header, and nothing was asked.
+    With the code ``error``: the token cannot be put into a header, and no request was sent.
     """
 
 
@@ -50,27 +50,30 @@ class RateLimitedError(ServiceError):
 
 
 class ServerFaultError(ServiceError):
-    """5xx, and every other status that no document of the service knows.
+    """5xx, and every other status that the service's documents do not name.
 
-    A 400, 403 or 404 as well, where an edge in front of the service gave it: an HTML page, a line
-    of text, or nothing at all.
+    This includes a 400, 403 or 404 from a proxy in front of the service: an HTML page, a line of
+    text, or an empty body.
     """
 
 
 class RedirectedError(ServiceError):
-    """3xx: redirects are not followed, for they would carry the token elsewhere."""
+    """3xx: redirects are not followed, because they would send the token to another server."""
 
 
 class UnusableError(ServiceError):
-    """An answer that is none: another content type, a malformed document, or one too large."""
+    """An unusable answer.
+
+    A wrong content type, a malformed document, or a body that is too large.
+    """
 
 
 class TooLargeError(UnusableError):
-    """An answer whose body is longer than is taken."""
+    """An answer whose body is larger than the limit."""
 
 
 class UnreachableError(ServiceError):
-    """No whole answer arrived.
+    """No complete answer arrived.
 
     Attributes:
         reason: ``dns``, ``connect``, ``proxy``, ``tls``, ``timeout``, ``broken`` (reset, or cut

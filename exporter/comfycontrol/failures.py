@@ -23,18 +23,18 @@ CALL_ERRORS = (
     OSError,
     ValueError,
 )
-"""What asking and reading can raise.
+"""The exceptions that sending a request and reading its answer can raise.
 
-After any of these never read on: the next read would look like a clean end.
+After one of these, do not continue reading: the next read would look like a clean end.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why no whole answer arrived.
+    """Why no complete answer arrived.
 
     Attributes:
-        reason: one of those that ``Unreachable`` lists.
+        reason: one of those that ``UnreachableError`` lists.
         text: a phrase for a log.
     """
 
@@ -42,7 +42,7 @@ class Failure:
     text: str
 
 
-# The first match is the most specific: a refused connection is also one that broke.
+# The most specific kinds come first: a refused connection is also a broken one.
 _KINDS: tuple[tuple[tuple[type[BaseException], ...], str, str], ...] = (
     (
         (requests.exceptions.InvalidSchema,),
@@ -98,11 +98,11 @@ def describe_failure(error: BaseException) -> Failure:
     """Say what an error of `requests` or `urllib3` means. Nothing of its text is repeated."""
     errors = list(_walk(error))
     for one in errors:
-        # Python's error for a refused tunnel is of text alone, and the proxy wrote some of it.
+        # Python's error for a refused tunnel has only a text, and parts of it come from the proxy.
         if type(one) is OSError and (match := _TUNNEL.match(str(one))):
             return Failure("proxy", f"the proxy refused a tunnel with status {match[1]}")
         if isinstance(one, ssl.SSLCertVerificationError):
-            # OpenSSL's own words.
+            # This text comes from OpenSSL itself.
             return Failure("tls", f"the certificate cannot be verified: {one.verify_message}")
     for kinds, reason, text in _KINDS:
         if any(isinstance(one, kinds) for one in errors):
@@ -111,7 +111,7 @@ def describe_failure(error: BaseException) -> Failure:
 
 
 def _walk(error: BaseException) -> Iterator[BaseException]:
-    """Walk through an error and all that it holds or came from, each once."""
+    """Go through an error and all errors that it contains or that caused it, each once."""
     waiting, seen = [error], set[int]()
     while waiting:
         one = waiting.pop(0)
@@ -124,9 +124,9 @@ def _walk(error: BaseException) -> Iterator[BaseException]:
 
 
 def _system_reason(errors: list[BaseException]) -> str:
-    """Say why in the system's words, which hold nothing of ours or of the peer's."""
+    """Describe the failure in the system's words, which contain no text from the peer."""
     for error in errors:
-        # The errors of the resolver and of TLS have numbers of their own.
+        # Errors of name resolution and of TLS have their own error numbers.
         if isinstance(error, socket.gaierror | ssl.SSLError):
             return ""
         if isinstance(error, OSError) and isinstance(error.errno, int) and error.errno > 0:

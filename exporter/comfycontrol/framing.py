@@ -1,23 +1,24 @@
 r"""The framing of an event stream: bytes in, complete event blocks out.
 
-It runs before ``sseclient.SSEClient``, which splits fields and lines well, but loses the first
-event after a byte-order mark, merges events at blank lines with mixed line ends, stops at one
-invalid byte, accepts an event that was cut off, and buffers without limit. Every block that comes
-out of here is UTF-8, ends its lines with ``\n``, and ends with the only blank line in it, so none
-of that can happen.
+It runs before ``sseclient.SSEClient``. That parser splits fields and lines well, but it loses the
+first event after a byte-order mark, merges events at blank lines with mixed line ends, stops at one
+invalid byte, accepts an event that was cut off, and buffers without limit. Every block from this
+module is UTF-8, ends its lines with ``\n``, and ends with its only blank line, so none of these
+problems can occur.
 """
 
 from __future__ import annotations
 
 MAX_EVENT_SIZE = 1024 * 1024
-"""Bytes that one event may have."""
+"""The largest size of one event in bytes."""
 
 MAX_EVENT_LINES = 4096
-"""Lines that one event may have: the parser behind copies the event once for each of its lines."""
+"""The largest number of lines in one event: the parser that follows copies the event once for each
+line."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-# A line of any other field says nothing, and neither does a comment.
+# Lines with other fields, and comments, have no meaning and are ignored.
 _FIELDS = frozenset({b"data", b"event", b"id", b"retry"})
 _LONGEST_FIELD = len(b"retry:")
 
@@ -25,9 +26,9 @@ _LONGEST_FIELD = len(b"retry:")
 class EventFraming:
     r"""Cuts a stream of bytes into event blocks by the rules of the WHATWG event stream.
 
-    Comments and unknown fields are left out; they never add up. A block that never ends is not
-    collected: once an event is longer than the cap, ``oversized`` is set, nothing is kept, and
-    nothing more comes out. Never raises.
+    Comments and unknown fields are left out and use no memory. A block that never ends is not
+    collected: when an event is longer than the cap, ``oversized`` is set, nothing is kept, and no
+    more blocks are returned. Never raises.
     """
 
     __slots__ = (
@@ -44,11 +45,11 @@ class EventFraming:
         """Start at the beginning of a stream.
 
         Args:
-            max_event_size: bytes that one event may have, its line ends among them.
+            max_event_size: the largest size of one event in bytes, including line ends.
         """
         self._max_size = max_event_size
         self._line = bytearray()  # bytes of the line that has not ended yet
-        self._lines: list[bytes] = []  # of the event that has not ended yet
+        self._lines: list[bytes] = []  # lines of the event that has not ended yet
         self._size = 0  # bytes in these lines
         self._at_start = True
         self._after_carriage_return = False
@@ -56,17 +57,20 @@ class EventFraming:
 
     @property
     def oversized(self) -> bool:
-        """Whether an event was larger than the cap. The stream is of no more use then."""
+        """Whether an event was larger than the cap. Then the stream is no longer usable."""
         return self._oversized
 
     @property
     def unterminated(self) -> bool:
-        """Whether an event has begun and not ended. At the end of the stream: it was cut off."""
+        """Whether an event has begun but not ended.
+
+        At the end of the stream this means it was cut off.
+        """
         return bool(self._lines) or (bool(self._line) and not self._line.startswith(b":"))
 
     @property
     def between_events(self) -> bool:
-        """Whether what was fed so far leaves no trace in how the next bytes are read."""
+        """Whether the bytes so far have no influence on how the next bytes are read."""
         return not (
             self._lines
             or self._line
@@ -77,11 +81,11 @@ class EventFraming:
 
     @property
     def held(self) -> int:
-        """Bytes now held back."""
+        """How many bytes are buffered now."""
         return self._size + len(self._line)
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Take the next bytes of the stream, however they were split.
+        """Process the next bytes of the stream; they may be split anywhere.
 
         Returns:
             The event blocks that end in them, in order, each with its closing blank line.
@@ -90,8 +94,9 @@ class EventFraming:
             return []
         if self._at_start:
             chunk = self._skip_byte_order_mark(chunk)
-        # A carriage return ends its line at once, or an event that ends in one would wait for the
-        # next; a line feed that comes after it, even in the next chunk, belongs to it.
+        # A carriage return ends its line at once; otherwise an event that ends with one would wait
+        # for the next event. A line feed that follows, even in the next chunk, belongs to the same
+        # line end.
         ends_in_carriage_return = chunk.endswith(b"\r")
         if self._after_carriage_return and chunk:
             chunk = chunk.removeprefix(b"\n")
@@ -103,7 +108,10 @@ class EventFraming:
         return self._cut(chunk)
 
     def _skip_byte_order_mark(self, chunk: bytes) -> bytes:
-        """Drop one mark from the head of the stream; hold its first bytes until it is decided."""
+        """Remove a byte-order mark at the start of the stream.
+
+        Buffer its first bytes until that is decided.
+        """
         head = bytes(self._line) + chunk
         self._line.clear()
         if len(head) < len(_BYTE_ORDER_MARK) and _BYTE_ORDER_MARK.startswith(head):
@@ -134,8 +142,8 @@ class EventFraming:
                 self._size += len(line) + 1
         if begin < len(chunk):
             self._line += memoryview(chunk)[begin:]
-            # What is too much already will not be less when its line has ended: the verdict does
-            # not hang on how the stream was split, only how soon it falls.
+            # A line that is already too long will not become shorter. So the result does not depend
+            # on how the stream was split, only the moment does.
             self._is_too_much(len(self._line))
         return blocks
 
@@ -143,12 +151,12 @@ class EventFraming:
         block = b"\n".join([*self._lines, b"", b""])
         self._lines = []
         self._size = 0
-        # Line ends are never part of a longer character, so that decoding block by block gives what
-        # decoding the stream as a whole would give.
+        # Line ends are never part of a longer character, so decoding block by block gives the same
+        # as decoding the whole stream.
         return block.decode("utf-8", "replace").encode("utf-8")
 
     def _is_too_much(self, line_size: int) -> bool:
-        """Judge a line on top of those that the event has; when it is too much, let go of all."""
+        """Check whether the event is too large with this line; if it is, drop all its lines."""
         if self._size + line_size <= self._max_size and len(self._lines) < MAX_EVENT_LINES:
             return False
         self._oversized = True
@@ -161,7 +169,8 @@ class EventFraming:
 def only_data(block: bytes) -> str | None:
     """The data of a block that has one line and no other field; None: it is any other block.
 
-    Nearly all are like that. For them this is what the parser behind says, in a tenth of its time.
+    Nearly all blocks are like that. For them this gives the same result as the parser that follows,
+    in a tenth of the time.
     """
     if not block.startswith(b"data:") or block.find(b"\n") != len(block) - 2:
         return None

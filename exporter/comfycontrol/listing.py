@@ -12,21 +12,21 @@ from exporter.comfycontrol.documents import (
 from exporter.uuids import normalize_workflow_id
 
 MAX_BODY_SIZE = 8 * 1024 * 1024
-"""Bytes that the body of an answer may have, unpacked."""
+"""The largest size of an answer's body in bytes, after decompression."""
 
 MOST_ROWS = 1000
-"""Rows of one page that are taken; the service's documents allow for 100. What is beyond them
-counts as malformed."""
+"""The largest number of rows that are used of one page; the service's documents allow 100. Further
+rows count as malformed."""
 
 _MAX_TOTAL = 2**53
 
 
 class MalformedListingError(MalformedDocumentError):
-    """A page that is no list of workflows. Its text says why, and quotes nothing."""
+    """A page that is not a list of workflows. The message says why, and quotes nothing."""
 
 
 class MalformedDetailError(MalformedDocumentError):
-    """An answer that is no workflow. Its text says why, and quotes nothing."""
+    """An answer that is not a workflow. The message says why, and quotes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class WorkflowSummary:
 
     Attributes:
         id: its UUID, in lower case.
-        status: as the service says it, cleaned; not necessarily one that is known.
-        name: cleaned. Users write there what they please: it is looked at, and neither kept nor
+        status: the service's word, cleaned; it may be an unknown status.
+        name: cleaned. Users may write anything there: it is used for slices, but neither stored nor
             shown.
         tags: cleaned.
         created_at: seconds since the epoch.
@@ -60,13 +60,13 @@ class WorkflowPage:
     """One page of the list, in the service's order: newest first by creation.
 
     Attributes:
-        workflows: those that could be read.
-        total: how many workflows the list has in all, as the service says.
+        workflows: the rows that could be read.
+        total: how many workflows the list has in all, according to the service.
         malformed: how many entries were dropped, or lost a field, because they could not be read.
-        entries: how many entries the page had, dropped ones among them. Fewer than were asked for:
-            it was the last page, or the service gives no more at once.
-        service_time: when the service answered, by its own clock (the Date header), in seconds
-            since the epoch and to the second.
+        entries: how many entries the page had, including dropped ones. If there are fewer than
+            requested, it is the last page, or the service returns no more at once.
+        service_time: when the service answered, by its own clock (the Date header), in whole
+            seconds since the epoch.
     """
 
     workflows: tuple[WorkflowSummary, ...]
@@ -81,17 +81,17 @@ class WorkflowDetail:
     """One workflow, of which only what is counted is kept: no prompts, graphs or messages.
 
     Attributes:
-        status: as the service says it, cleaned; not necessarily one that is known.
+        status: the service's word, cleaned; it may be an unknown status.
         queue_number: the position in the queue. Means nothing unless the status is ``queued``.
         error_node: the type of the node at which it failed.
         exception_type: the type of the exception with which it failed.
-        name: cleaned; looked at, and neither kept nor shown.
+        name: cleaned; used for slices, but neither stored nor shown.
         tags: cleaned.
         created_at: seconds since the epoch.
         updated_at: seconds since the epoch.
         started_at: seconds since the epoch.
         completed_at: seconds since the epoch.
-        malformed_fields: the names of those that could not be used and were left out.
+        malformed_fields: the names of fields that could not be used and were left out.
     """
 
     status: str
@@ -111,8 +111,8 @@ def parse_page(body: bytes, *, service_time: float | None = None) -> WorkflowPag
     """Read the body of one page. An entry without a usable id or status is dropped and counted.
 
     Raises:
-        MalformedListingError: it is no JSON object with a list of workflows, it is too long, or it
-            breaks off, so that nobody knows what is missing.
+        MalformedListingError: it is not a JSON object with a list of workflows, it is too long, or
+            it is cut off, so that it is unknown what is missing.
     """
     try:
         document = load_object(body, MAX_BODY_SIZE, rows="workflows")
@@ -121,7 +121,7 @@ def parse_page(body: bytes, *, service_time: float | None = None) -> WorkflowPag
     total = Fields(document).whole_number("total", _MAX_TOTAL)
     entries = document.get("workflows")
     if entries is None and (total == 0 or (total is None and "workflows" in document)):
-        entries = []  # as some serializers write an empty list
+        entries = []  # some serializers write an empty list as null
     if not isinstance(entries, list):
         raise MalformedListingError("the page has no list of workflows")
     workflows: list[WorkflowSummary] = []
@@ -142,7 +142,7 @@ def parse_page(body: bytes, *, service_time: float | None = None) -> WorkflowPag
 
 
 def _parse_entry(entry: object) -> tuple[WorkflowSummary | None, bool]:
-    """Read one entry; also say whether every field of it could be used."""
+    """Read one entry; also return whether all its fields could be used."""
     if not isinstance(entry, dict):
         return None, False
     fields = Fields(entry)
@@ -170,7 +170,7 @@ def parse_detail(body: bytes) -> WorkflowDetail:
     """Read one workflow in full. Unknown fields are ignored.
 
     Raises:
-        MalformedDetailError: it is no JSON object with a usable status, or too long.
+        MalformedDetailError: it is not a JSON object with a usable status, or it is too long.
     """
     try:
         document = load_object(body, MAX_BODY_SIZE)

@@ -1,7 +1,7 @@
 """A workflow's event stream on an event loop: its socket is read without blocking.
 
-`requests` has opened it: proxies, certificates, TLS and the status are done. From then on only the
-socket is left, with a few hundred bytes of state, so one thread can read thousands.
+`requests` opens it, and handles proxies, certificates, TLS and the status. After that only the
+socket is needed, with a few hundred bytes of state, so one thread can read thousands of streams.
 """
 
 from __future__ import annotations
@@ -45,32 +45,36 @@ if TYPE_CHECKING:
     from exporter.comfycontrol.stream import Stream
 
 _READS_AT_ONCE: Final = 8
-"""Reads from one socket before the others have their turn."""
+"""How many reads from one socket are made before the others get their turn."""
 
 _READINGS_AT_ONCE: Final = 32
-"""Events that one stream's owner is given before the others have their turn."""
+"""How many events of one stream are passed to its owner before the others get their turn."""
 
 MOST_WAITING: Final = 64
-"""While so many events wait for the owner, nothing more is read: the service has to wait."""
+"""While this many events wait for the owner, nothing more is read, so the service must wait."""
 
 _PATIENCE: Final = 0.05
-"""Seconds until it is judged again whether a stream is silent, while some of its events wait."""
+"""Seconds until it is checked again whether a stream is silent, while some of its events still
+wait."""
 
 _KEEP_WHOLE: Final = 16384
-"""Longer events are remembered by their digest."""
+"""In bytes. Of longer events only the digest is kept."""
 
 _WANTS = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError)
 
-# One for all streams of a thread: a read is copied out of it before the next one begins.
+# One buffer for all streams of a thread: the bytes of a read are copied out of it before the next
+# read.
 _buffer = bytearray(65536)
 _view = memoryview(_buffer)
 
 
 class TakenConnection:
-    """The connection of an answer whose body neither `http.client` nor urllib3 reads any more."""
+    """The connection of an answer whose body is no longer read by `http.client` and urllib3."""
 
     def __init__(self, response: requests.Response, call: Call) -> None:
-        """Take the socket, and what of the body was read ahead. Nothing else is left of the answer.
+        """Take the socket, and the part of the body that was read ahead.
+
+        Release the rest of the answer.
 
         Raises:
             OSError: the connection is broken, and was closed.
@@ -79,8 +83,8 @@ class TakenConnection:
         assert sock is not None  # noqa: S101 - for the type checker: its headers were read from it
         raw = response.raw
         answer = cast("http.client.HTTPResponse", raw._fp)  # noqa: SLF001 - see below
-        # There is no public way to the file that `http.client` reads, nor to keep a connection for
-        # the pool without the answer. Each of these is read once, here.
+        # There is no public way to get the file that `http.client` reads, or to return a connection
+        # to the pool without the answer. All private attributes are read once, here.
         self._pool: Any = raw._pool  # noqa: SLF001
         self._connection: Any = raw._connection  # noqa: SLF001
         raw._connection = None  # noqa: SLF001
@@ -91,9 +95,10 @@ class TakenConnection:
         self.head = b""
         self._file: RawIOBase | None = None
         self.has_pending = False
-        """Whether some of the body may have been decrypted already, so that no poll tells of it."""
+        """Whether a part of the body may already be decrypted, so that polling the socket does not
+        show it."""
         self.hides_more = False
-        """Whether that may be so after every read, until one finds nothing."""
+        """Whether this may be so after every read, until a read finds nothing."""
         try:
             sock.setblocking(False)
             self._take_file(answer)
@@ -106,37 +111,38 @@ class TakenConnection:
     def _take_file(self, answer: http.client.HTTPResponse) -> None:
         file = cast("BufferedReader | None", answer.fp)
         if file is None:
-            return  # the body was over with the headers
+            return  # the body ended with the headers
         with contextlib.suppress(*_WANTS):
             self.head = file.peek()
         self._file = file.detach()
         answer.fp = None  # type: ignore[assignment]
-        # A read into our buffer takes whole TLS records, which are shorter, and OpenSSL reads no
-        # further than those. Only the smaller buffer of `http.client` may have left a part of one.
-        # Within TLS to a proxy it is the outer records that hold inner ones.
+        # Our buffer is larger than a TLS record, so each read takes complete records, and OpenSSL
+        # reads no further. Only the smaller buffer of `http.client` may have left a part of a
+        # record. For TLS within TLS to a proxy, outer records contain inner ones.
         self.has_pending = isinstance(self._socket, ssl.SSLSocket)
         self.hides_more = self._file.__dict__.get("_sock") is not self._socket
 
     def fileno(self) -> int:
-        """The descriptor to wait on; negative: there is nothing more to read."""
+        """The file descriptor to wait on; negative: there is nothing more to read."""
         return -1 if self._file is None else self._file.fileno()
 
     def read_method(self) -> Callable[[bytearray], int | None]:
-        """What reads into a buffer that which has arrived; None: nothing has; 0: it has ended.
+        """A function that reads what has arrived into a buffer, and returns the number of bytes.
 
-        It raises OSError where the connection broke, or has nothing yet.
+        It returns None if nothing has arrived, and 0 at the end. It raises OSError if the
+        connection broke, or has nothing yet.
         """
         if self._file is None:
             return lambda _: 0
         if self._file.__dict__.get("_sock") is not self._socket:
             return self._file.readinto
-        # The file would only ask the socket, in many more steps.
+        # The file object would only call the socket, in many more steps.
         if isinstance(self._socket, ssl.SSLSocket):
             return cast("Callable[[bytearray], int]", partial(self._socket.read, len(_buffer)))
         return cast("Callable[[bytearray], int]", self._socket.recv_into)
 
     def release(self) -> None:
-        """The body was read to its very end: the connection may serve the next call."""
+        """Return the connection to the pool: the body was read completely."""
         connection, self._connection = self._connection, None
         if connection is None or connection.sock is None:
             self.close()
@@ -146,7 +152,7 @@ class TakenConnection:
         self._pool._put_conn(connection)  # noqa: SLF001
 
     def close(self) -> None:
-        """Let the connection go. Never blocks."""
+        """Close the connection. Never blocks."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -168,16 +174,17 @@ def _body_of(answer: http.client.HTTPResponse) -> Body:
 
 
 class LiveStream:
-    """The snapshots of one workflow as they arrive, for `async for`; once, in one task.
+    """The snapshots of one workflow as they arrive, for one `async for` in one task.
 
-    Made and used in the thread of a running event loop. Iterating never raises for what the
-    service or the network does, only for a fault of ours; it ends, and ``ending`` says how. Anyone
-    who makes it calls ``close()``. Any thread ends it by aborting its call.
+    It is created and used in the thread of a running event loop. Problems of the service or the
+    network never raise; the iteration ends, and ``ending`` says how. The code that creates it must
+    call ``close()``. Any thread can end it by aborting its call.
 
     Attributes:
-        ending: how it ended; None before that, and where the owner left off.
-        is_news: asked at each snapshot that nothing waits before: whether its owner is to be woken
-            for it. None stands for one that equals the last byte for byte. By default all are.
+        ending: how it ended; None before that, and if the owner stopped reading.
+        is_news: called for each snapshot while nothing else waits; returns whether to wake the
+            owner for it. The argument None means a snapshot that equals the last one byte for byte.
+            By default the owner is woken for all.
     """
 
     __slots__ = (
@@ -209,7 +216,7 @@ class LiveStream:
     )
 
     def __init__(self, stream: Stream) -> None:
-        """Go on with a stream that was opened and not read yet."""
+        """Continue a stream that was opened and not read yet."""
         taken = stream.take_over()
         self.ending: StreamEnding | None = None
         self.is_news: Callable[[NewSnapshot | None], bool] = _all_are
@@ -218,8 +225,8 @@ class LiveStream:
         self._silence, self._gap, self._on_end = taken.silence, taken.gap, taken.on_end
         self._framing = EventFraming()
         self._events = EventReader(keep_whole=0)
-        # For the owner: events, and blocks that came behind them and were not read yet, each with
-        # the whole read that brought it, where that was all of it.
+        # Waiting for the owner: events, and later blocks that were not parsed yet. A block has the
+        # bytes of its read with it, if that read contained nothing else.
         self._waiting: deque[SnapshotReading | tuple[bytes, bytes | None]] = deque()
         self._last_raw: bytes | None = None
         self._last_block: bytes | None = None
@@ -230,7 +237,7 @@ class LiveStream:
         self._closed = False
         self._fault: Exception | None = None
         self._is_paused = False
-        # Events given to the owner, and how many must be before silence is judged.
+        # How many events were passed to the owner, and how many must be before silence is checked.
         self._given = 0
         self._given_at_deadline: int | None = None
         self._heard = self._life = self._loop.time()
@@ -241,14 +248,14 @@ class LiveStream:
         except CALL_ERRORS:
             self._end(StreamEnding.CUT)
         except BaseException:
-            # Nobody else has this connection any more.
+            # No other code uses this connection any more.
             self.close()
             taken.response.close()
             raise
 
     @property
     def updates(self) -> int:
-        """How many snapshots have come, malformed ones among them."""
+        """How many snapshots have come, including malformed ones."""
         return self._events.updates
 
     def __aiter__(self) -> Self:
@@ -278,7 +285,7 @@ class LiveStream:
                 self._waiter = None
 
     def close(self) -> None:
-        """Let the connection go. Calling it again does nothing.
+        """Release the connection. Calling it again does nothing.
 
         It goes back to the pool only if the answer has been read to its very end.
         """
@@ -328,7 +335,7 @@ class LiveStream:
             self._wake()
 
     def _read_socket(self, connection: TakenConnection) -> None:
-        # What is left in the system, the loop tells of again.
+        # If bytes are left in the socket, the loop reports them again.
         for _ in range(_READS_AT_ONCE if connection.hides_more else 1):
             if not self._read_once(connection):
                 return
@@ -338,7 +345,7 @@ class LiveStream:
             self._loop.call_soon(self._on_readable)
 
     def _read_once(self, connection: TakenConnection) -> bool:
-        """Take what one read gives; whether another may give more."""
+        """Process one read; return whether another read may give more."""
         try:
             size = self._readinto(_buffer)
         except _WANTS:
@@ -360,32 +367,32 @@ class LiveStream:
             and not self._waiting
             and _buffer.startswith(last)
         ):
-            # The same bytes, read in the same state as before, mean the same.
+            # The same bytes, read in the same state as before, have the same meaning.
             self._repeat(self._heard)
         else:
             self._take(connection, bytes(_view[:size]))
         return self._ended is None
 
     def _resume(self) -> None:
-        """Read again, once the owner has taken all that waited."""
+        """Continue reading, after the owner has taken everything that waited."""
         if not self._is_paused or self._connection is None or self._ended is not None:
             return
         self._is_paused = False
-        # What came in the meantime could not be heard.
+        # What arrived in the meantime was not read, so this time does not count as silence.
         self._heard = self._loop.time()
         self._loop.add_reader(self._connection.fileno(), self._on_readable)
         self._loop.call_soon(self._on_readable)  # TLS may have something pending
 
     def _on_time(self) -> None:
         if self._is_overdue() and self._given_at_deadline is None:
-            # The loop may have been held up while something was waiting in the socket.
+            # The loop may have been busy while data was waiting in the socket.
             self._on_readable()
             self._given_at_deadline = self._given + len(self._waiting)
         if self._ended is not None or self._closed:
             return
         if self._is_overdue():
             if self._given_at_deadline is not None and self._given < self._given_at_deadline:
-                # One of those that wait may be a sign of life.
+                # One of the waiting events may be a snapshot, which shows that the stream is alive.
                 self._timer = self._loop.call_later(_PATIENCE, self._on_time)
             else:
                 self._end(StreamEnding.SILENT)
@@ -409,7 +416,8 @@ class LiveStream:
         )
         raw = data if was_clean and self._is_clean and len(blocks) == 1 else None
         for number, block in enumerate(blocks):
-            # A read can bring thousands: those that are left for the owner give others their turn.
+            # One read can bring thousands of events: the rest is left for the owner, so that other
+            # streams get their turn.
             if self._waiting or number >= _READINGS_AT_ONCE:
                 self._waiting.append((block, raw))
             else:
@@ -420,7 +428,7 @@ class LiveStream:
             self._end_of_bytes(connection)
 
     def _take_next(self, block: bytes, raw: bytes | None) -> None:
-        """Read an event that nothing waits before: most need not wake the owner."""
+        """Process an event while no other waits; most events need not wake the owner."""
         if _keep(block) == self._last_block:
             self._remember(block, raw)
             self._repeat(self._loop.time())
@@ -441,7 +449,7 @@ class LiveStream:
                 blocks += self._framing.feed(part)
                 size += len(part)
                 if size > MAX_EVENT_SIZE:
-                    # A few bytes that unpack to millions would hold up all other streams.
+                    # A few bytes that decompress to millions would delay all other streams.
                     self._end(StreamEnding.OVERSIZE)
                 if self._framing.oversized or self._ended is not None:
                     break
@@ -450,7 +458,7 @@ class LiveStream:
         return blocks
 
     def _remember(self, block: bytes, raw: bytes | None) -> None:
-        """Keep what tells that the next one is the same: the whole read, else the block."""
+        """Keep the whole read, or else the block, to recognise a repetition."""
         self._last_raw = raw if raw is not None and len(raw) <= _KEEP_WHOLE else None
         self._last_block = _keep(block) if self._last_raw is None else None
 
@@ -504,7 +512,7 @@ def _all_are(_: NewSnapshot | None) -> bool:
 
 
 def _keep(block: bytes) -> bytes:
-    """What to remember of a block, to tell whether the next one equals it."""
+    """What to keep of a block, to find out whether the next one equals it."""
     if len(block) <= _KEEP_WHOLE:
         return block
     return hashlib.blake2b(block, digest_size=32).digest()

@@ -15,7 +15,7 @@ _MAX_TOTAL = 2**53
 
 
 class MalformedRunnersError(MalformedDocumentError):
-    """A page that is no list of runners. Its text says why, and quotes nothing."""
+    """A page that is not a list of runners. The message says why, and quotes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ class RunnerPage:
     """One page of the account's runners.
 
     Attributes:
-        runners: those that could be read.
-        entries: how many entries the page had, with the unusable ones.
-        total: how many runners the service says there are; None where it did not say.
+        runners: the runners that could be read.
+        entries: how many entries the page had, including unusable ones.
+        total: how many runners there are, according to the service; None if it did not say.
     """
 
     runners: tuple[Runner, ...]
@@ -52,7 +52,7 @@ def parse_runners(body: bytes) -> RunnerPage:
     """Read the body of one page. An entry without a usable status is left out.
 
     Raises:
-        MalformedRunnersError: it is no JSON object with a list of runners, or it is too long.
+        MalformedRunnersError: it is not a JSON object with a list of runners, or it is too long.
     """
     try:
         document = load_object(body, MAX_BODY_SIZE, rows="runners")
@@ -61,7 +61,7 @@ def parse_runners(body: bytes) -> RunnerPage:
     total = Fields(document).whole_number("total", _MAX_TOTAL)
     entries = document.get("runners")
     if entries is None and (total == 0 or (total is None and "runners" in document)):
-        entries = []  # as some serializers write an empty list
+        entries = []  # some serializers write an empty list as null
     if not isinstance(entries, list):
         raise MalformedRunnersError("the page has no list of runners")
     read = (_parse_runner(entry) for entry in entries[:MOST_ROWS])

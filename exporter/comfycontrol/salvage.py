@@ -19,20 +19,21 @@ from typing import Final
 import orjson
 
 LEVELS: Final = 4
-"""Levels of objects and arrays that are read; below them nothing is kept. A page has its tags, a
-snapshot the parts of its cause, above that."""
+"""How many levels of objects and arrays are read; deeper values are not kept. The tags in a page,
+and the parts of a cause in a snapshot, are within these levels."""
 
 MOST_MEMBERS: Final = 10_000
-"""Members of one object or array that are read; one with more cannot be read."""
+"""The largest number of members of one object or array; one with more counts as unreadable."""
 
 MOST_STEPS: Final = 1_000_000
-"""Strings, brackets and values that are looked at in one document: two seconds' worth."""
+"""The largest number of strings, brackets and values that are read in one document; this takes two
+seconds."""
 
 _TAIL_SIZE: Final = 4096
 
 
 class BrokenText:
-    """What stands in the place of a value that cannot be read: of no type that JSON has."""
+    """Replaces a value that cannot be read; its type is none of JSON's."""
 
     def __repr__(self) -> str:
         return "UNREADABLE"
@@ -42,10 +43,10 @@ UNREADABLE: Final = BrokenText()
 
 
 class Salvaged(dict[str, object]):
-    """An object of which not all could be read.
+    """An object that could not be read completely.
 
     Attributes:
-        damaged: the names of its members that hold, anywhere within, what could not be read.
+        damaged: the names of its members that contain, at any level, an unreadable value.
     """
 
     def __init__(self) -> None:
@@ -56,8 +57,8 @@ class Salvaged(dict[str, object]):
 _SPACE = re.compile(r"[ \t\r\n]*+")
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _BARE = re.compile(r'[^ \t\r\n,:\[\]{}"]++')
-# A string that never ends is one to the end of the text.
-# Brackets that repeat are one step: a row can be nested a hundred thousand levels deep.
+# A string without an end extends to the end of the text. Repeated brackets count as one step: a row
+# can be nested a hundred thousand levels deep.
 _STRUCTURE = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|\[++|\]++|\{++|\}++', re.DOTALL)
 _NEXT_ROW = re.compile(r",[ \t\r\n]*+(?=\{)")
 # The end of the rows and of the document, with nothing but plain members in between.
@@ -67,11 +68,11 @@ _CLOSERS = {"{": "}", "[": "]"}
 
 
 class _BrokenError(Exception):
-    """Here is no JSON, nor anything that could be stepped over."""
+    """At this place is neither JSON nor anything that can be skipped."""
 
 
 class _EndlessError(Exception):
-    """More steps than are taken."""
+    """The document needs more steps than allowed."""
 
 
 def salvage_object(
@@ -81,9 +82,9 @@ def salvage_object(
 
     Args:
         data: the document. It may begin with a byte-order mark.
-        max_depth: levels that a value may reach; a deeper one cannot be read.
-        rows: the name of the member whose elements are rows, each of which may be broken. As many
-            are kept as members are read; the others are there as None.
+        max_depth: the largest nesting depth; a deeper value counts as unreadable.
+        rows: the name of the member whose elements are rows, each of which may be broken. Rows
+            beyond the largest number of members are returned as None.
 
     Returns:
         The object, with ``UNREADABLE`` for each value that cannot be read. None where it is no
@@ -125,7 +126,7 @@ class _Reader:
         return at if match is None else match.end()
 
     def _lost(self) -> object:
-        """Stand in for what cannot be read."""
+        """Return the replacement for an unreadable value."""
         self._losses += 1
         return UNREADABLE
 
@@ -137,7 +138,7 @@ class _Reader:
     # Values -----------------------------------------------------------------------------------
 
     def _value(self, at: int, depth: int) -> tuple[object, int]:
-        """Read the value that begins here; `depth` is how many levels it lies in."""
+        """Read the value that begins here; `depth` is its nesting depth."""
         self._step()
         match self._at(at):
             case '"':
@@ -169,7 +170,7 @@ class _Reader:
                 return self._object(at, depth)
             return self._array(at, depth)
         except _BrokenError:
-            # If its end can be found, what follows it is not changed.
+            # If the end of the value can be found, the values after it are not affected.
             return self._lost(), self._skip(at, depth)[0]
 
     def _opaque(self, at: int, depth: int, opener: str) -> tuple[object, int]:
@@ -180,7 +181,7 @@ class _Reader:
         return empty, end
 
     def _skip(self, at: int, depth: int, before: int | None = None) -> tuple[int, int]:
-        """Step over an object or array; where it ends, and how many levels it reaches."""
+        """Skip an object or array; return where it ends, and how deep it is."""
         text, closers = self._text, list[str]()
         deepest = depth
         for match in _STRUCTURE.finditer(text, at, len(text) if before is None else before):
@@ -201,7 +202,7 @@ class _Reader:
                     break
                 del closers[-closing:]
                 if not closers:
-                    # What closes more than that belongs to what lies around it.
+                    # Further closing brackets belong to the enclosing values.
                     return start + closing, deepest
         raise _BrokenError
 
@@ -228,7 +229,7 @@ class _Reader:
         return members, at + 1
 
     def _name(self, at: int) -> tuple[str, int]:
-        """Read a member's name and the colon behind it. One that cannot be read is empty."""
+        """Read a member's name and the colon after it. An unreadable name becomes empty."""
         name, at = self._string(at)
         at = self._space(at)
         if self._at(at) != ":":
@@ -247,7 +248,7 @@ class _Reader:
         return elements, at + 1
 
     def _after(self, at: int, closer: str) -> int:
-        """Step over the comma after a member, or stay at the bracket that closes them."""
+        """Skip the comma after a member, or stay at the closing bracket."""
         at = self._space(at)
         if self._at(at) == ",":
             return self._space(at + 1)
@@ -263,7 +264,7 @@ class _Reader:
         while self._at(at) != "]":
             row, at = self._row(at)
             rows.append(row if len(rows) < MOST_MEMBERS else None)
-            # A comma that is missing between two rows costs neither of them.
+            # If the comma between two rows is missing, both rows are still read.
             at = self._space(at)
             if self._at(at) == ",":
                 at = self._space(at + 1)
@@ -285,7 +286,7 @@ class _Reader:
             case "{":
                 row, end = self._object(at, 3)
             case "[":
-                raise _BrokenError  # it may hold all that follows
+                raise _BrokenError  # it may contain everything that follows
             case _:
                 row, end = self._value(at, 2)
         if self._at(self._space(end)) not in (",", "]", "{"):
@@ -293,18 +294,19 @@ class _Reader:
         return row, end
 
     def _end_of_broken(self, at: int) -> int:
-        """Where a broken row ends: by its brackets, but no further than where the next begins.
+        """Where a broken row ends: at its closing bracket, but before the next row begins.
 
-        A quote too many turns all that follows inside out, so brackets alone cannot be trusted.
+        An extra quote exchanges the inside and the outside of all later strings, so brackets alone
+        are not reliable.
         """
         following = self._next_row(at)
         end = self._end_by_brackets(at, following)
         if end is not None and self._space(end) == len(self._text):
-            raise _BrokenError  # the document was cut off behind this row
+            raise _BrokenError  # the document was cut off after this row
         if following is not None:
             by_brackets = end is not None and self._at(self._space(end)) == ","
             return end if end is not None and by_brackets else following
-        # It is the last one. If the document has an end, that is where the rows end.
+        # This is the last row. If the document has an end, the rows end there.
         tail = _TAIL.search(self._text, max(at, len(self._text) - _TAIL_SIZE))
         if tail is None:
             raise _BrokenError
@@ -319,10 +321,10 @@ class _Reader:
             return None
 
     def _next_row(self, at: int) -> int | None:
-        """Where the comma is before the next row that can be read and has an id."""
+        """The position of the comma before the next readable row with an id."""
         begin, found = self._searched
         if begin <= at and (found is None or at <= found):
-            return found  # each place is read once
+            return found  # each position is read only once
         found = self._search_row(at)
         self._searched = at, found
         return found

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from exporter.comfycontrol.documents import Fields, MalformedDocumentError, load_object
 
 MAX_SNAPSHOT_SIZE = 1024 * 1024
-"""Bytes that a snapshot may have; the same as an event may have."""
+"""The largest size of a snapshot in bytes, the same as for an event."""
 
 
 class MalformedSnapshotError(MalformedDocumentError):
-    """The data of an event that is no snapshot. Its text says why, and quotes nothing."""
+    """The data of an event is not a snapshot. The message says why, and quotes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a workflow failed. Never the message: it can hold prompts and paths of the user."""
+    """Why a workflow failed.
+
+    The message is left out: it can contain the user's prompts and paths.
+    """
 
     node_type: str | None
     exception_type: str | None
@@ -27,11 +30,11 @@ class Snapshot:
     """The complete state of a workflow, as one event of its stream shows it.
 
     Attributes:
-        status: as the service says it, cleaned; not necessarily one that is known.
+        status: the service's word, cleaned; it may be an unknown status.
         queue_number: the position in the queue. Means nothing unless the status is ``queued``.
-        outputs: how many there are; None where the snapshot does not say. Never what they are:
-            their URLs are signed.
-        cause: why it failed, where the service says so.
+        outputs: how many outputs there are; None if the snapshot does not say. Their content is
+            left out, because their URLs are signed.
+        cause: why it failed, if the service says so.
         started_at: seconds since the epoch.
         completed_at: seconds since the epoch.
     """
@@ -56,8 +59,8 @@ def parse_snapshot(data: str | bytes) -> ParsedSnapshot:
     """Read the data of one event. Unknown fields are ignored.
 
     Raises:
-        MalformedSnapshotError: it is no JSON object, it has no usable status, or it is too long. A
-            fault in any other field costs that field alone.
+        MalformedSnapshotError: it is not a JSON object, it has no usable status, or it is too long.
+            An error in another field affects only that field.
     """
     try:
         document = load_object(data, MAX_SNAPSHOT_SIZE)

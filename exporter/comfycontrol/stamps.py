@@ -12,7 +12,7 @@ _STAMP = re.compile(
     re.ASCII,
 )
 
-# Outside of these years a stamp is a zero value or a slip, never the time of a workflow.
+# A stamp outside these years is a zero value or an error, never the time of a workflow.
 _YEARS = range(2000, 2200)
 
 _NANOSECONDS = 1_000_000_000
@@ -22,12 +22,12 @@ _EPOCH = dt.date(1970, 1, 1).toordinal()
 def parse_stamp(text: str) -> float:
     """Read an ISO 8601 stamp as seconds since the epoch.
 
-    Takes ``Z``, offsets, and fractions of any length (those beyond nanoseconds are cut). A stamp
-    without a zone is UTC, as the service's documents say all its times are. The result is the
-    float nearest to the stamp, so that milliseconds are never lost.
+    Accepts ``Z``, offsets, and fractions of any length (digits beyond nanoseconds are cut). A stamp
+    without a zone is UTC, because the service's documents say that all its times are. The result is
+    the float nearest to the stamp, so that milliseconds are never lost.
 
     Raises:
-        ValueError: it is no time, or one in an absurd year. The text is not in the message.
+        ValueError: it is not a time, or its year is absurd. The message does not quote the text.
     """
     match = _STAMP.fullmatch(text)
     if match is None:
@@ -46,13 +46,13 @@ def parse_stamp(text: str) -> float:
         offset = _seconds(offset_hour, offset_minute or "0", "0")
         seconds += offset if sign == "-" else -offset
     nanoseconds = int(fraction[:9].ljust(9, "0")) if fraction else 0
-    # One division of whole numbers rounds once; adding a fraction to the seconds would round twice.
+    # One division of integers rounds once; adding a fraction to the seconds would round twice.
     return (seconds * _NANOSECONDS + nanoseconds) / _NANOSECONDS
 
 
 def _seconds(hour: str, minute: str, second: str) -> int:
     hours, minutes, seconds = int(hour), int(minute), int(second)
-    # A minute can have a sixty-first second: the leap second.
+    # A minute can have a 61st second, the leap second.
     if hours > 23 or minutes > 59 or seconds > 60:
         raise ValueError("not a time of day")
     return hours * 3600 + minutes * 60 + seconds
@@ -61,7 +61,7 @@ def _seconds(hour: str, minute: str, second: str) -> int:
 def parse_http_date(text: str | None) -> float | None:
     """Read the value of a ``Date`` or ``Retry-After`` header as seconds since the epoch.
 
-    Returns None where there is none, or none that can be read.
+    Returns None if the header is missing or unreadable.
     """
     if not text:
         return None

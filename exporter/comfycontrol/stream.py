@@ -23,43 +23,46 @@ if TYPE_CHECKING:
 
     from exporter.comfycontrol.connections import Call
 
-# A read returns what has arrived, up to this.
+# A read returns what has arrived, up to this number of bytes.
 _READ_SIZE = 65536
 
-# Longer data is remembered by its digest: what is kept between two events must stay small, however
-# many streams there are.
+# Of longer data only the digest is kept: with many streams, the memory between two events must stay
+# small.
 _KEEP_WHOLE = 16384
 
-# Names under which servers and proxies send events that only keep the connection alive.
+# Names of events by which servers and proxies only keep the connection alive.
 _KEEP_ALIVE = frozenset({"ping", "heartbeat", "keepalive", "keep-alive", "keep_alive"})
 
 
 class StreamEnding(enum.Enum):
-    """How the bytes of a stream ended. It does not say what that means for the workflow."""
+    """How a stream ended at the level of bytes.
+
+    It does not say what that means for the workflow.
+    """
 
     EOF = "eof"
     """Cleanly, between two events. A stream without a length that was cut there looks the same."""
 
     CUT = "cut"
-    """In the middle: reset, a broken transfer, or an event that was not finished."""
+    """In the middle: a reset, a broken transfer, or an unfinished event."""
 
     SILENT = "silent"
     """No snapshot for too long, whatever else arrived."""
 
     OVERSIZE = "oversize"
-    """An event was larger than is taken."""
+    """An event was larger than the limit."""
 
     ABORTED = "aborted"
-    """From our side."""
+    """We aborted it."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewSnapshot:
-    """A snapshot that differs from the one before.
+    """A snapshot that differs from the previous one.
 
     Attributes:
-        snapshot: what it says.
-        malformed_fields: the names of the fields that could not be used and were left out of it.
+        snapshot: its content.
+        malformed_fields: the names of fields that could not be used and were left out.
     """
 
     snapshot: Snapshot
@@ -75,7 +78,7 @@ class RepeatedSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class MalformedReading:
-    """An event that was no snapshot."""
+    """An event that was not a snapshot."""
 
 
 SnapshotReading = NewSnapshot | RepeatedSnapshot | MalformedReading
@@ -85,20 +88,20 @@ class EventReader:
     """Turns events into readings: new ones, and repeated ones.
 
     Attributes:
-        updates: how many snapshots have come, malformed ones among them.
+        updates: how many snapshots have come, including malformed ones.
     """
 
     __slots__ = ("_keep_whole", "_last", "_last_data", "updates")
 
     def __init__(self, keep_whole: int = _KEEP_WHOLE) -> None:
-        """Begin with nothing seen. Longer data than `keep_whole` is remembered by its digest."""
+        """Begin with no snapshot seen. Of data longer than `keep_whole` only a digest is kept."""
         self.updates = 0
         self._keep_whole = keep_whole
         self._last: Snapshot | None = None
         self._last_data: str | bytes = ""
 
     def read(self, name: str, data: str) -> SnapshotReading | None:
-        """Make a reading of an event; None: it was none, and is not to be counted."""
+        """Make a reading of an event; None: it is not a snapshot event, and is not counted."""
         kept = _keep(data, self._keep_whole)
         if self._last is not None and kept == self._last_data:
             self.updates += 1
@@ -115,7 +118,7 @@ class EventReader:
         return NewSnapshot(parsed.snapshot, parsed.malformed_fields)
 
     def repeated(self) -> RepeatedSnapshot:
-        """The last snapshot came once more."""
+        """Note that the last snapshot was repeated."""
         assert self._last is not None  # noqa: S101 - for the type checker: it was the last one
         self.updates += 1
         return RepeatedSnapshot(self._last)
@@ -123,14 +126,14 @@ class EventReader:
 
 @dataclass(frozen=True, slots=True)
 class TakenEvents:
-    """An open stream, for another reader.
+    """The parts of an open stream, for another reader.
 
     Attributes:
-        response: unread.
-        call: still under way.
+        response: the answer, with its body unread.
+        call: the call, which is still running.
         silence: seconds that may pass without a well-formed snapshot.
         gap: seconds that may pass without a byte.
-        on_end: to be called once, when the connection has been let go.
+        on_end: must be called once, when the connection was released.
     """
 
     response: requests.Response
@@ -141,14 +144,14 @@ class TakenEvents:
 
 
 class Stream:
-    """The snapshots of one workflow as they arrive; to be iterated over once, by one thread.
+    """The snapshots of one workflow as they arrive. One thread may iterate over it, once.
 
-    Iterating never raises for what the service or the network does; it ends, and ``ending`` says
-    how. Another thread ends it by ``call.abort()``. To stop earlier, call ``close()``.
+    Problems of the service or the network never raise; the iteration ends, and ``ending`` says how.
+    Another thread ends it by ``call.abort()``. To stop earlier, call ``close()``.
 
     Attributes:
-        opened_at: when the headers were there, by the client's monotonic clock.
-        ending: how it ended; None before that, and where the owner left off.
+        opened_at: when the headers had arrived, by the client's monotonic clock.
+        ending: how it ended; None before that, and if the owner stopped reading.
     """
 
     def __init__(  # noqa: PLR0913 - all but two by name
@@ -161,15 +164,16 @@ class Stream:
         opened_at: float,
         on_end: Callable[[], None],
     ) -> None:
-        """Take over an answer whose status and content type have been checked.
+        """Read an answer whose status and content type have been checked.
 
         Args:
             response: the answer, unread.
-            call: whose socket it reads; its deadline is already that for the first snapshot.
+            call: the call whose socket it reads; its deadline is already set for the first
+                snapshot.
             silence: seconds that may pass without a well-formed snapshot.
-            gap: seconds that may pass without a byte, which the socket watches over by itself.
-            opened_at: when the headers were there.
-            on_end: called once, when the connection has been let go.
+            gap: seconds that may pass without a byte; the socket's timeout checks this.
+            opened_at: when the headers had arrived.
+            on_end: called once, when the connection was released.
         """
         self.opened_at = opened_at
         self.ending: StreamEnding | None = None
@@ -205,7 +209,7 @@ class Stream:
             self.close()
 
     def close(self) -> None:
-        """Let the connection go, from the thread that reads. Calling it again does nothing.
+        """Release the connection, from the thread that reads. Calling it again does nothing.
 
         It goes back to the pool only if the answer has been read to its very end.
         """
@@ -220,12 +224,12 @@ class Stream:
     def updates(self) -> int:
         """How many snapshots have come, malformed ones among them.
 
-        It is what the service's limit of about 120 counts.
+        The service's limit of about 120 updates counts the same.
         """
         return self._events.updates
 
     def take_over(self) -> TakenEvents:
-        """Hand all of it to another reader. This stream is of no further use then."""
+        """Give everything to another reader. This stream cannot be used after that."""
         self._closed = True
         self._call.due = None
         return TakenEvents(self._response, self._call, self._silence, self._gap, self._on_end)
@@ -234,7 +238,7 @@ class Stream:
         self._call.due = time.monotonic() + self._silence
 
     def _read_blocks(self) -> Iterator[bytes]:
-        """Read event blocks until the stream is over, and say how it ended."""
+        """Read event blocks until the stream ends, and record how it ended."""
         framing = EventFraming()
         while not self._closed:
             try:
@@ -255,7 +259,7 @@ class Stream:
                 return
 
     def _end(self, ending: StreamEnding) -> None:
-        """Record the ending; what was done from our side goes before what it looked like."""
+        """Record the ending; if we ended it ourselves, that is recorded, not how it looked."""
         if self._call.aborted:
             ending = StreamEnding.ABORTED
         elif self._call.expired:

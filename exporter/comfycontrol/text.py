@@ -5,10 +5,10 @@ from __future__ import annotations
 import unicodedata
 
 MAX_LENGTH = 128
-"""Characters that a cleaned string has at most."""
+"""The largest length of a cleaned string in characters."""
 
-# Nothing beyond this can survive the cut to MAX_LENGTH unless it is preceded by thousands of
-# invisible characters, and a megabyte of those is not worth a pass over each.
+# Only this many characters are cleaned. Later ones could only remain after the cut to MAX_LENGTH if
+# thousands of invisible characters came first, and cleaning a megabyte of those would be slow.
 _LOOK_AT = 4096
 
 _SPACED = frozenset({"Cc", "Zl", "Zp"})
@@ -17,10 +17,10 @@ _SPACED = frozenset({"Cc", "Zl", "Zp"})
 def clean(text: str) -> str:
     """Make a string from the service safe for a label, a page and a log.
 
-    Control characters and line separators become spaces, invisible format characters (among them
-    those that turn the direction of writing) vanish, lone surrogates become U+FFFD, white space
-    around is dropped, and what is longer than ``MAX_LENGTH`` characters is cut. Cleaning twice is
-    cleaning once. Never raises; the result can be empty.
+    Control characters and line separators become spaces. Invisible format characters, such as those
+    that change the writing direction, are removed. Lone surrogates become U+FFFD. Surrounding white
+    space is removed, and the result is cut to ``MAX_LENGTH`` characters. Cleaning a cleaned string
+    does not change it. Never raises; the result can be empty.
     """
     if len(text) <= MAX_LENGTH and text.isprintable():
         return text.strip()

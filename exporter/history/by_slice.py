@@ -12,12 +12,12 @@ from exporter.ledger.workflow import Workflow
 def by_slice(
     workflows: Iterable[Workflow], hour: Hour, defaults: Mapping[str, str]
 ) -> tuple[SliceView, ...]:
-    """Every value of the labels that are configured, most failures first.
+    """All values of the configured labels, most failures first.
 
     Args:
-        workflows: those that are open.
-        hour: what ended in the last one.
-        defaults: by label, what is shown where nothing matched.
+        workflows: the open workflows.
+        hour: the last hour, with ended workflows.
+        defaults: by label, the value that is shown if nothing matched.
     """
     open_now = [matched(workflow.slices) for workflow in workflows]
     return tuple(
@@ -35,7 +35,7 @@ def _of_label(
 ) -> Iterator[SliceView]:
     is_open = Counter(each.get(label, default) for each in open_now)
     ended = {value: counts for (its, value), counts in hour.slices.items() if its == label}
-    # Where nothing matched is what the others leave.
+    # Workflows without a match are the rest of all ended ones.
     all_ended = sum(hour.outcomes.values())
     all_failed = sum(count for status, count in hour.outcomes.items() if status in FAILED)
     rest = (

@@ -22,17 +22,17 @@ from exporter.ledger.taken import Taken
 log = logging.getLogger(__name__)
 
 MOST_CLOSED: Final = 2_000
-"""Ended workflows that are remembered, in memory and in the ledger."""
+"""How many ended workflows are remembered, in memory and in the ledger."""
 
 FAILURES_SURE: Final = 500
-"""So many failures stay while others give way to newer ones."""
+"""How many failures are kept while other ended workflows are replaced by newer ones."""
 
 MOST_OPEN: Final = 20_000
-"""Open workflows whose events are remembered: there may be any number of open ones."""
+"""How many open workflows have their events remembered: the number of open ones has no limit."""
 
 MOST_WAITING: Final = 50_000
-"""What is put aside and not worked off yet: more than that, as while the disk stands still, is not
-remembered."""
+"""The largest number of queued entries. If there are more, the oldest are lost, for example while
+the disk does not respond."""
 
 _MINUTE: Final = "minute"
 _STORY: Final = "story"
@@ -41,11 +41,11 @@ _StreamEnded = tuple[WorkflowKey, float, StreamEnd, float | None]
 
 
 class History:
-    """Remembers. Safe to use from any thread.
+    """Remembers what happened to workflows. Safe to use from any thread.
 
     Args:
         now: both clocks.
-        kept: what an earlier life of the process has left, the oldest first.
+        kept: the rows that an earlier process stored, the oldest first.
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class History:
     ) -> None:
         self._now = now
         self._inbox: deque[Taken | _StreamEnded] = deque(maxlen=MOST_WAITING)
-        # Taken after the ledger's lock, where both are. Guards all that follows.
+        # Always acquired after the ledger's lock, if both are needed. It protects all fields below.
         self._lock = threading.Lock()
         self._open: OrderedDict[WorkflowKey, Story] = OrderedDict()
         self._others: OrderedDict[WorkflowKey, Story] = OrderedDict()
         self._failures: OrderedDict[WorkflowKey, Story] = OrderedDict()
         self._minutes: dict[str, dict[int, Minute]] = {}
         self._progress: dict[str, float] = {}
-        # Not given to the ledger yet.
+        # Stories that were not given to the ledger yet.
         self._changed_stories: dict[WorkflowKey, Story] = {}
         self._changed_minutes: dict[tuple[str, int], Minute] = {}
         self._pending: dict[HistoryKey, HistoryRow | None] = {}
@@ -72,7 +72,7 @@ class History:
     # Accounts that come from other replicas, and go to them -----------------------------------
 
     def adopt(self, account: str, kept: Iterable[tuple[HistoryKey, HistoryRow]]) -> None:
-        """Go on from what is kept of an account, in place of what was known."""
+        """Replace what is known of an account by its stored rows."""
         with self._lock:
             self._digest(())
             self._drop_account(account)
@@ -85,7 +85,7 @@ class History:
             self._make_room()
 
     def let_go(self, account: str) -> None:
-        """Forget an account that another replica counts from now on; its rows stay."""
+        """Remove an account that another replica counts from now on; its stored rows stay."""
         with self._lock:
             self._digest(())
             self._drop_account(account)
@@ -119,24 +119,27 @@ class History:
     # Called by the counting parts ------------------------------------------------------------
 
     def note(self, taken: Taken) -> None:
-        """The ledger has taken this. Never waits."""
+        """Queue a change that the ledger has accepted. Never blocks."""
         self._inbox.append(taken)
 
     def stream_ended(
         self, account: str, reason: StreamEnd, workflow_id: str, seconds: float | None
     ) -> None:
-        """A stream is over after so long, or could not be opened (None). Never waits."""
+        """Queue the end of a stream after so many seconds, or None if it was not opened.
+
+        Never blocks.
+        """
         self._inbox.append(((account, workflow_id), self._now().wall, reason, seconds))
 
     # Called while the ledger is written -------------------------------------------------------
 
     def digest(self, accounts: Iterable[str] = ()) -> None:
-        """Work off what was put aside. Minutes of these accounts are known, be they empty."""
+        """Process the queue. These accounts also get minutes without events."""
         with self._lock:
             self._digest(accounts)
 
     def take_pending(self) -> Mapping[HistoryKey, HistoryRow | None]:
-        """What is to be kept, or dropped where it is None, since this was last called."""
+        """Return the rows to store since the last call; None: the row must be deleted."""
         with self._lock:
             pending, self._pending = self._pending, {}
             return pending
@@ -164,7 +167,7 @@ class History:
         self._forget_minutes(now)
         changed_stories = list(self._changed_stories.values())
         changed_minutes = list(self._changed_minutes.values())
-        # Cleared first: one that cannot be packed must not be tried again for ever.
+        # This is cleared first: a story that cannot be packed must not be tried again for ever.
         self._changed_stories.clear()
         self._changed_minutes.clear()
         for story in changed_stories:
@@ -215,7 +218,7 @@ class History:
                 self._minute(account, number).take(workflow_id, fact, slices)
 
     def _minute(self, account: str, number: int) -> Minute:
-        """One that is about to change."""
+        """The minute with this number, which is about to change."""
         minutes = self._minutes.setdefault(account, {})
         if number not in minutes:
             minutes[number] = Minute(account, number, self._next_number())
@@ -228,7 +231,7 @@ class History:
 
     def _forget_minutes(self, now: int) -> None:
         for account, minutes in self._minutes.items():
-            # A clock that was set back leaves minutes in the future.
+            # If the clock was set back, there are minutes in the future.
             for number in [n for n in minutes if not now - BUCKETS < n <= now + BUCKETS]:
                 self._pending[account, _MINUTE, minutes.pop(number).key] = None
                 self._changed_minutes.pop((account, number), None)
@@ -242,7 +245,7 @@ class History:
         (self._failures if story.is_failure else self._others)[key] = story
 
     def _forget_closed(self, key: WorkflowKey) -> None:
-        """It is open again: what is kept of it is not true any more."""
+        """Remove the story of an ended workflow that is open again."""
         story = self._others.pop(key, None) or self._failures.pop(key, None)
         if story is not None:
             self._drop(key, story)
@@ -260,13 +263,13 @@ class History:
     # Called by readers ------------------------------------------------------------------------
 
     def closed(self) -> list[Story]:
-        """Those that have ended. Not to be changed."""
+        """The stories of ended workflows. They must not be changed."""
         with self._lock:
             self._digest(())
             return [*self._others.values(), *self._failures.values()]
 
     def story(self, key: WorkflowKey) -> Story | None:
-        """All that is remembered of one; a copy."""
+        """A copy of everything that is remembered of one workflow; None: nothing is."""
         with self._lock:
             self._digest(())
             story = self._find(key)
@@ -279,6 +282,6 @@ class History:
             return hour_of(self._minutes.get(account, {}), self._now().wall)
 
     def progress(self, account: str) -> float | None:
-        """When the last start or end became known; Unix seconds; None: not since the start."""
+        """When the last start or end became known, in Unix seconds; None: not since the start."""
         with self._lock:
             return self._progress.get(account)

@@ -38,23 +38,23 @@ _OTHER: Final = "other"
 
 @dataclass(frozen=True, slots=True)
 class AccountNow:
-    """One account, as those who follow it tell."""
+    """One account, according to the parts that follow it."""
 
     reading: AccountReading
     plan: Plan
     last_error: LastError | None
     address: str
     limit: int
-    """Requests that the service allows in a period."""
+    """How many requests the service allows in a period."""
     share: int
-    """Of those, what we allow ourselves."""
+    """How many of these we allow ourselves."""
     period: float
     """Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What is read. Each answers at once."""
+    """The parts of the exporter that are read. None of them blocks."""
 
     now: Callable[[], Moment]
     accounts: Callable[[], Mapping[str, AccountNow]]
@@ -63,7 +63,7 @@ class Sources:
     version: str
     revision: str
     elsewhere: Callable[[], Mapping[str, str]] = dict
-    """Accounts that this replica does not count; see `Views.elsewhere`."""
+    """Returns accounts that this replica does not count; see `Views.elsewhere`."""
 
 
 class LiveViews:
@@ -78,7 +78,7 @@ class LiveViews:
     # The first page ---------------------------------------------------------------------------
 
     def overview(self) -> Overview:
-        """The first page."""
+        """The content of the first page."""
         now, glance = self._sources.now(), self._ledger.glance()
         budgets = {budget.address: budget for budget in self._sources.budgets()}
         by_account: dict[str, list[Workflow]] = {}
@@ -138,7 +138,7 @@ class LiveViews:
         error = account.last_error
         view = AccountView(
             name=name,
-            # One that was not asked for anything yet is not down.
+            # An account without any request yet is not down.
             up=health.up is not False,
             down_reason=reason,
             down_since=_wall(health.down_since, now),
@@ -186,12 +186,12 @@ class LiveViews:
         if query.phase == "settled":
             return closed_table(self._closed(), query, now.wall, self._ledger.slice_defaults())
         plans = {name: account.plan for name, account in self._sources.accounts().items()}
-        # Nothing is shown of an account that another replica may count by now.
+        # Nothing is shown of an account that another replica may already count.
         known = [w for w in self._ledger.glance().open_workflows if w.account in plans]
         return open_table(known, query, plans, now, self._ledger.slice_defaults())
 
     def filters(self) -> Mapping[str, tuple[str, ...]]:
-        """The values to filter by."""
+        """The values that tables can be filtered by."""
         closed = self._closed()
         nodes = {story.node_type for story in closed if story.node_type}
         slices = {label: {value} for label, value in self._ledger.slice_defaults().items()}
@@ -214,11 +214,14 @@ class LiveViews:
     # One workflow -----------------------------------------------------------------------------
 
     def workflow(self, workflow_id: str) -> WorkflowStory | None:
-        """All of one; None: nothing is known of it. In several accounts: where it is open."""
+        """The story of a workflow; None: it is unknown.
+
+        If several accounts have it, the open one.
+        """
         try:
             workflow_id = normalize_workflow_id(workflow_id)
         except ValueError:
-            return None  # anything may be asked for
+            return None  # the request may contain anything
         now, accounts = self._sources.now(), self._sources.accounts()
         found = [w for w in self._ledger.find(workflow_id) if w.account in accounts]
         known = min(found, key=lambda w: w.phase != "open", default=None)
@@ -255,12 +258,12 @@ def _row(
 def _why_not(known: Workflow, story: Story) -> str:
     if known.phase != "open":
         return story.not_counted
-    # One that is open is counted when it ends, which such a status hides.
+    # An open workflow is counted when it ends, and an unknown status hides its end.
     return "" if known.unknown_status is None else words.UNKNOWN_STATUS
 
 
 def _story_of(known: Workflow, line: float | None) -> Story:
-    """What its row in the ledger says, if nothing else is remembered."""
+    """A story from its row in the ledger, if nothing else is remembered."""
     story = Story(known.account, known.workflow_id)
     story.note_row(known, ended_before=line)
     text = f"Found in {words.SOURCES[known.source]}."
@@ -302,5 +305,5 @@ def _belief(account: AccountNow, workflows: list[Workflow], dropped: int, now: M
 
 
 def _wall(monotonic: float | None, now: Moment) -> float | None:
-    """A moment of our monotonic clock in Unix seconds."""
+    """A time of our monotonic clock, converted to Unix seconds."""
     return None if monotonic is None else now.wall - (now.monotonic - monotonic)

@@ -18,13 +18,13 @@ from exporter.ledger.facts import Failed, Finished, Started
 
 BUCKET_SECONDS: Final = 60.0
 BUCKETS: Final = 60
-"""An hour."""
+"""How many minutes are kept: one hour."""
 
 MOST_CAUSES: Final = 100
-"""Distinct causes in one minute; more are `other`."""
+"""The largest number of distinct causes in one minute; further ones count as `other`."""
 
 MOST_SLICES: Final = 500
-"""Distinct values of slices in one minute; more are `other`."""
+"""The largest number of distinct slice values in one minute; further ones count as `other`."""
 
 FAILED: Final = frozenset({"failed", "invalid"})
 
@@ -40,16 +40,17 @@ class Minute:
 
     account: str
     number: int
-    """Of the minute, since 1970."""
+    """The number of the minute since 1970."""
     key: int = 0
-    """Under which it is kept."""
+    """The number under which the ledger stores it; 0: it is not stored."""
     outcomes: Counter[str] = field(default_factory=Counter)
     starts: Counter[int] = field(default_factory=Counter)
-    """By step of the scale."""
+    """How many starts there were, by step of the scale."""
     failures: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
-    """By node and exception: how many, and the latest workflow."""
+    """By node type and exception type: how many failures, and the id of the latest workflow."""
     slices: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
-    """By label and value of those that matched: how many ended, and how many of these failed."""
+    """By label and value of matching slices: how many workflows ended, and how many of these
+    failed."""
 
     def take(
         self, workflow_id: str, fact: Started | Finished | Failed, slices: Mapping[str, str]
@@ -80,7 +81,7 @@ class Minute:
         self.slices[key] = ended + 1, of_these + failed
 
     def packed(self) -> bytes:
-        """As it is kept."""
+        """The minute as stored bytes."""
         return orjson.dumps(
             [
                 self.account,
@@ -94,12 +95,12 @@ class Minute:
 
     @classmethod
     def unpacked(cls, content: bytes) -> "Minute":
-        """From what was kept.
+        """A minute from its stored bytes.
 
         Raises:
-            ValueError, TypeError, LookupError: it is none.
+            ValueError, TypeError, LookupError: the bytes are not a minute.
         """
-        # An earlier version kept no slices.
+        # An earlier version did not store slices.
         account, number, outcomes, starts, failures, *more = orjson.loads(content)
         return cls(
             str(account),
@@ -113,7 +114,7 @@ class Minute:
 
 
 def number_of(wall: float) -> int:
-    """The minute of a moment (Unix seconds)."""
+    """The number of the minute of a time (Unix seconds)."""
     return floor(wall / BUCKET_SECONDS)
 
 
@@ -125,18 +126,18 @@ class Hour:
     failures: tuple[Failures, ...]
     plots: tuple[Plot, ...]
     slices: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
-    """By label and value: how many ended, and how many of these failed."""
+    """By label and value: how many workflows ended, and how many of these failed."""
 
 
 def hour_of(minutes: Mapping[int, Minute], wall: float) -> Hour:
-    """Put the minutes together that ended less than an hour ago."""
+    """Combine the minutes that ended less than an hour ago."""
     last = number_of(wall)
     buckets = [minutes.get(number) for number in range(last - BUCKETS + 1, last + 1)]
     known = [minute for minute in buckets if minute is not None]
     outcomes = Counter[str]()
     for minute in known:
         outcomes.update(minute.outcomes)
-    # In one order for every account: people compare them.
+    # All accounts use the same order, so that they can be compared.
     ordered = {s.value: outcomes[s.value] for s in FINAL_STATUSES if outcomes[s.value]}
     failures = _failures(known, sum(outcomes.values()))
     return Hour(ordered, failures, tuple(_plots(buckets)), _slices(known))
@@ -185,7 +186,10 @@ def _plots(buckets: list[Minute | None]) -> Iterator[Plot]:
 
 
 def _quantile(starts: Mapping[int, int]) -> float | None:
-    """The upper end of the step in which it lies; None where nothing started."""
+    """The upper bound in seconds of the step that contains the quantile.
+
+    None if nothing started.
+    """
     rank = QUANTILE * sum(starts.values())
     passed = 0
     for step in sorted(starts):

@@ -24,35 +24,35 @@ ACCOUNT_DOWN: Final = "try the account again"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What those who follow one account are about to do."""
+    """What the parts that follow one account will do next."""
 
     streaming: frozenset[str] = frozenset()
     """Ids whose stream is open."""
     lent: Mapping[str, str] = field(default_factory=dict)
     """Ids whose stream another replica has open, by the replica's name."""
     opening: Mapping[str, float | None] = field(default_factory=dict)
-    """Ids that are to have a stream, and when it is tried again; None: it waits for its turn."""
+    """Ids that wait for a stream, with the time of the next try; None: it waits for its turn."""
     listed: bool = False
     lookback: float = 0.0
-    """Seconds that the list looks back."""
+    """How far back the list is read, in seconds."""
     next_pass: float | None = None
-    """When the list is read next; None: now."""
+    """When the list is read next; None: it is being read now."""
     poll_due: Callable[[str], float | None] = lambda _: None
-    """When a workflow is due to be asked for by itself; None: that is not planned yet."""
+    """When a workflow is due for a single request; None: that is not planned yet."""
     is_down: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What comes next; empty where nothing does."""
+    """The next step, in words; empty if there is none."""
 
     text: str
     seconds: float | None = None
-    """Until then; None: it goes on now, or depends on others."""
+    """Seconds until that step; None: it is happening now, or the time is unknown."""
 
 
 def next_step(workflow: Workflow, plan: Plan, now: Moment) -> Step:
-    """What comes next for this workflow."""
+    """The next step for this workflow."""
     if workflow.phase != "open":
         return _for_what_is_owed(workflow, now.monotonic)
     if plan.is_down:
@@ -71,7 +71,7 @@ def next_step(workflow: Workflow, plan: Plan, now: Moment) -> Step:
         steps = [Step(POLL) if due is None else _at(POLL, due, now)]
     if name in plan.opening:
         again = plan.opening[name]
-        # One that waits for its turn has waited for longer than any list takes.
+        # A workflow that waits for its turn for a stream waits longer than reading any list takes.
         steps.append(Step(STREAM_TURN) if again is None else _at(STREAM_AGAIN, again, now))
     return min(steps, key=lambda step: (step.seconds is None, step.seconds or 0.0))
 

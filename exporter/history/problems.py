@@ -9,19 +9,19 @@ from exporter.history import words
 from exporter.interfaces.views import AccountView, Problem
 
 BEHIND_SECONDS: Final = 300.0
-"""A list that was last read whole so long ago is behind; as the alerts have it."""
+"""Seconds after which a list that was not read completely is behind; the same as in the alerts."""
 
 STALE_SECONDS: Final = 300.0
-"""An open workflow that was not seen for so long; as the alerts have it."""
+"""Seconds after which an open workflow that was not seen is stale; the same as in the alerts."""
 
 STUCK_SECONDS: Final = 900.0
-"""Something has waited for so long, and nothing has started or ended for as long."""
+"""Seconds that a workflow must have waited, while nothing started or ended, to be called stuck."""
 
 FAILING_SHARE: Final = 0.2
-"""Of the outcomes of an hour."""
+"""The part (0 to 1) of failures in the outcomes of an hour that is a problem."""
 
 FAILING_LEAST: Final = 5
-"""Fewer failures than that are no problem of the account."""
+"""Fewer failures in an hour than this are not a problem."""
 
 _UNSUCCESSFUL: Final = ("failed", "invalid")
 
@@ -33,38 +33,38 @@ class ExporterState:
     ledger_is_failing: bool = False
     ledger_errors: int = 0
     reloaded: bool = True
-    """Whether the latest configuration is in force."""
+    """Whether the latest configuration is in use."""
     web_reloaded: bool | None = None
-    """Whether the web side's latest file is; None: it has none."""
+    """Whether the latest web configuration file is in use; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccountState:
-    """An account, and what its view does not show."""
+    """An account, with facts that its view does not show."""
 
     view: AccountView
     advice: str
     """What to do while it is down."""
     is_blind: bool
-    """It has been down for so long that its live values are no longer shown."""
+    """Whether it has been down for so long that its live values are no longer shown."""
     progress_at: float
-    """When something last started or ended, or the exporter began to look; Unix seconds."""
+    """When a workflow last started or ended, or else when the exporter started; Unix seconds."""
     share: int
-    """Requests that its address allows in a period, when nothing was refused."""
+    """How many requests its address allows in a period if nothing was refused."""
     active_runners: int | None = None
-    """None: they are not asked for, or could not be read for a while."""
+    """How many runners are active; None: they are not read, or could not be read for a while."""
     faulty_files: Mapping[str, str] = field(default_factory=dict)
-    """Of each of its workflow files that is faulty, the first fault, by path."""
+    """The first error of each faulty workflow file, by path."""
     unmatched_files: tuple[str, ...] = ()
-    """Of its `workflow_files`, those for which there is no file."""
+    """Entries of its `workflow_files` that match no file."""
     open_limit: int | None = None
-    """How many workflows may be open, where others were turned away for it; else None."""
+    """The limit of open workflows, if workflows were turned away because of it; otherwise None."""
 
 
 def problems(
     exporter: ExporterState, accounts: Iterable[AccountState], now: float
 ) -> tuple[Problem, ...]:
-    """Everything that is wrong at this moment (Unix seconds)."""
+    """List everything that is wrong at this moment (Unix seconds)."""
     found = [*_of_exporter(exporter)]
     for account in accounts:
         found.extend(_of_account(account, now))
@@ -115,7 +115,7 @@ def _of_account(state: AccountState, now: float) -> Iterator[Problem]:
         )
     yield from _of_files(state)
     if state.is_blind and not view.up:
-        # What is known of its workflows is old, and so would be what follows.
+        # What is known of its workflows is outdated, so the problems below would be too.
         return
     if state.open_limit is not None:
         yield Problem(

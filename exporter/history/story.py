@@ -31,10 +31,10 @@ from exporter.ledger.taken import Taken
 from exporter.ledger.workflow import Workflow
 
 MOST_EVENTS: Final = 40
-"""Events of one workflow that are remembered: the first, and the latest."""
+"""How many events of one workflow are remembered: the first one, and the latest."""
 
 MOST_BYTES: Final = 8_000
-"""A story takes no more in the ledger: its oldest events give way, the first one excepted."""
+"""The largest size of a stored story in bytes: its oldest events are removed, except the first."""
 
 What = Literal["found", "changed", "stream", "counted", "not_counted", "cause", "dropped"]
 Via = Literal["stream", "list", "poll", ""]
@@ -61,9 +61,9 @@ class Story:
     started_at: float | None = None
     ended_at: float | None = None
     closed_at: float | None = None
-    """When we learnt of its end; None while it is open."""
+    """When we learnt of its end, in Unix seconds; None while it is open."""
     number: int = 0
-    """Under which it is kept; 0: it is not."""
+    """The number under which the ledger stores it; 0: it is not stored."""
     run_seconds: float | None = None
     wait_seconds: float | None = None
     node_type: str = ""
@@ -74,15 +74,15 @@ class Story:
     not_counted: str = ""
     slices: dict[str, str] = field(default_factory=dict)
     _place_from: int | None = None
-    """The place at which the latest move up the queue began; None: the latest event is no move."""
+    """The queue position at which the latest move began; None: the latest event is not a move."""
 
     @property
     def is_failure(self) -> bool:
-        """Whether it is one that people look for."""
+        """Whether the outcome is a failure, which users search for."""
         return self.status in {Status.FAILED.value, Status.INVALID.value, Status.OTHER.value}
 
     def row(self, now: float) -> WorkflowRow:
-        """Its row in a table of those that have ended."""
+        """Its row in the table of ended workflows."""
         age_from = self.first_seen if self.created_at is None else self.created_at
         return WorkflowRow(
             id=self.workflow_id,
@@ -105,14 +105,14 @@ class Story:
     # Growing ----------------------------------------------------------------------------------
 
     def take(self, taken: Taken) -> None:
-        """Go on with what the ledger has taken."""
+        """Add a change that the ledger has accepted."""
         before, after = taken.before, taken.after
         via: Via = "" if taken.seen is None else VIAS[taken.seen.via]
         if not self.events:
             self._begin(taken)
         if taken.seen is not None:
             self.seen_by, self.seen_at = via, taken.at.wall
-        # What comes before it is about the run before.
+        # Events before this one belong to the previous run.
         begins = [type(fact) for fact in taken.facts]
         cut = begins.index(Discovered) + 1 if Discovered in begins else 0
         for fact in taken.facts[:cut]:
@@ -261,9 +261,9 @@ class Story:
         self._add(taken.at.wall, "not_counted", self.not_counted, via)
 
     def note_row(self, known: Workflow, *, ended_before: float | None) -> None:
-        """All that is left of it is its row in the ledger.
+        """Build the story from the ledger's row, because nothing else is left.
 
-        What ended by `ended_before` (Unix seconds) did not count.
+        An end at or before `ended_before` (Unix seconds) was not counted.
         """
         self._copy(known)
         if known.phase == "dropped":
@@ -275,7 +275,7 @@ class Story:
                 self.counted_as = self.status
 
     def stream_ended(self, at: float, reason: StreamEnd, seconds: float | None) -> None:
-        """One of its streams is over, or could not be opened."""
+        """Add the end of one of its streams, or that it could not be opened."""
         if seconds is None:
             text = f"A stream could not be opened: {words.STREAM_ENDS[reason]}."
         else:
@@ -293,7 +293,7 @@ class Story:
     # In the ledger ----------------------------------------------------------------------------
 
     def packed(self) -> bytes:
-        """As it is kept, within `MOST_BYTES`."""
+        """The story as stored bytes, within `MOST_BYTES`."""
         events = [(e.at, e.what, e.text, e.via) for e in self.events]
         left_out = self.left_out
         fields = [self.account, self.workflow_id, *(getattr(self, name) for name in _FIELDS)]
@@ -306,10 +306,10 @@ class Story:
 
     @classmethod
     def unpacked(cls, content: bytes) -> "Story":
-        """From what was kept.
+        """A story from its stored bytes.
 
         Raises:
-            ValueError, TypeError, LookupError: it is none.
+            ValueError, TypeError, LookupError: the bytes are not a story.
         """
         (account, workflow_id, *fields), left_out, events = orjson.loads(content)
         story = cls(str(account), str(workflow_id), left_out=int(left_out))
@@ -330,14 +330,14 @@ _FIELDS: Final = (
 
 
 def shown_status(workflow: Workflow) -> str:
-    """Its status for people: the service's own word, cleaned, where we do not know it."""
+    """Its status as readable text: an unknown status is the service's own word, cleaned."""
     if workflow.unknown_status is not None:
         return clean(workflow.unknown_status) or Status.OTHER.value
     return "" if workflow.status is None else workflow.status.value
 
 
 def _unseen(workflow: Workflow) -> Workflow:
-    """What was known of it before its first sight."""
+    """The state of a workflow before it was first seen."""
     return Workflow(
         account=workflow.account,
         workflow_id=workflow.workflow_id,

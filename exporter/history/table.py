@@ -1,4 +1,4 @@
-"""The rows of a table: filter, order and page. Pure."""
+"""Filters, sorts and pages the rows of a table. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -29,11 +29,11 @@ def open_table(
     now: Moment,
     defaults: Mapping[str, str] = NO_SLICES,
 ) -> WorkflowTable:
-    """A page of those that are open. `defaults` are the slices where nothing matched."""
+    """A page of open workflows. `defaults` are the slice values if nothing matched."""
     chosen = [w for w in workflows if _is_open_chosen(w, query, defaults)]
     keys = _open_keys(now.wall)
     pages = _Pages(len(chosen), query)
-    # Rows are made for one page alone: there may be ten thousand.
+    # Rows are created only for one page, because there may be ten thousand.
     shown = pages.of(chosen, keys[query.sort], lambda w: w.workflow_id)
     return pages.table(open_row(w, plans.get(w.account, Plan()), now, defaults) for w in shown)
 
@@ -41,7 +41,7 @@ def open_table(
 def open_row(
     workflow: Workflow, plan: Plan, now: Moment, defaults: Mapping[str, str] = NO_SLICES
 ) -> WorkflowRow:
-    """One that is open, as a row."""
+    """The row of an open workflow."""
     step = next_step(workflow, plan, now)
     created, started = workflow.created_at, workflow.started_at
     seen = workflow.last_seen
@@ -74,7 +74,7 @@ def closed_table(
     now: float,
     defaults: Mapping[str, str] = NO_SLICES,
 ) -> WorkflowTable:
-    """A page of those that have ended. `defaults` are the slices where nothing matched."""
+    """A page of ended workflows. `defaults` are the slice values if nothing matched."""
     chosen = [story for story in stories if _is_closed_chosen(story, query, defaults)]
     pages = _Pages(len(chosen), query)
     shown = pages.of(chosen, _CLOSED_KEYS[query.sort], lambda story: story.workflow_id)
@@ -82,7 +82,7 @@ def closed_table(
 
 
 def closed_row(story: Story, now: float, defaults: Mapping[str, str] = NO_SLICES) -> WorkflowRow:
-    """One that has ended, as a row."""
+    """The row of an ended workflow."""
     return replace(story.row(now), slices={**defaults, **story.slices})
 
 
@@ -158,9 +158,9 @@ class _Pages:
     def of(
         self, rows: list[_T], key: Callable[[_T], _Sortable | None], name: Callable[[_T], str]
     ) -> list[_T]:
-        """This page's rows; those without a value stand last, whichever way it goes."""
-        # Sorting is stable: what is equal goes by its id, so that no page shows a row twice. Each
-        # is asked for its value once: it may change during the sort.
+        """This page's rows; rows without a value come last in both directions."""
+        # Sorting is stable: equal rows are ordered by id, so that no page repeats a row. The key of
+        # each row is computed once, because it may change during the sort.
         keyed = [(key(row), row) for row in sorted(rows, key=name)]
         known = [(value, row) for value, row in keyed if value is not None]
         known.sort(key=itemgetter(0), reverse=self.query.descending)

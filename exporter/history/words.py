@@ -1,4 +1,4 @@
-"""What happened, in our own short sentences. Pure.
+"""Describes what happened, in our own short sentences. Pure.
 
 The only text from the service is cleaned names of statuses, nodes and exceptions.
 """
@@ -71,12 +71,12 @@ DOWN: Final[Mapping[DownReason, tuple[str, str]]] = {
 
 
 def name(text: str | None) -> str:
-    """A name of the service's, cleaned; `unknown` where it gave none."""
+    """A name from the service, cleaned; `unknown` if it gave none."""
     return clean(text or "") or "unknown"
 
 
 def seconds(value: float) -> str:
-    """A span for people."""
+    """A duration as readable text."""
     if value < 60:
         return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
     minutes, rest = divmod(round(value), 60)
@@ -87,7 +87,7 @@ def seconds(value: float) -> str:
 
 
 def clock(wall: float) -> str:
-    """A moment for people, in UTC."""
+    """A time as readable text, in UTC."""
     try:
         return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (OverflowError, OSError, ValueError):
@@ -95,5 +95,5 @@ def clock(wall: float) -> str:
 
 
 def times(count: int, one: str, many: str = "") -> str:
-    """A count of things."""
+    """A number with its noun in singular or plural."""
     return f"{count} {one if count == 1 else many or one + 's'}"

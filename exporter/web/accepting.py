@@ -20,28 +20,30 @@ from exporter.web.connections import Connection
 log = logging.getLogger(__name__)
 
 AT_A_TIME: Final = 8
-"""Clients that are taken in before others of the event loop have their turn. Whom they replace has
-a descriptor until then, and for a turn or two more: `descriptors.KEPT_FREE` has room for those."""
+"""How many clients are accepted before other tasks of the event loop get their turn. A client that
+they replace keeps its descriptor until then, and for a turn or two more: `descriptors.KEPT_FREE`
+reserves room for these."""
 
 PAUSE_SECONDS: Final = 1.0
-"""How long nobody is taken in after that failed."""
+"""Seconds without accepting clients after accepting failed."""
 
 LET_GO_AT_A_TIME: Final = 16
 SHORT_PAUSE_SECONDS: Final = 0.05
-"""Where so many could be let go, their descriptors are free in a moment."""
+"""The same in seconds, if enough clients could be disconnected: their descriptors are free in a
+moment."""
 
 TELL_SECONDS: Final = 60.0
-"""A line in the log at most so often, however often it fails."""
+"""The shortest time in seconds between two log lines about failures."""
 
 SHUTDOWN_SECONDS: Final = 5.0
-"""How long a TLS connection that we close waits for the client's goodbye."""
+"""Seconds that a TLS connection that we close waits for the client's close message."""
 
 _GONE_AGAIN: Final = (errno.ECONNABORTED, errno.EPROTO, errno.EINTR, errno.EPERM)
-"""The client, not the machine."""
+"""Errors that are caused by the client, not by the machine."""
 
 
 class _Tls(SSLProtocol):
-    """asyncio's TLS, with a buffer of one record, as clients that say nothing have one as well."""
+    """asyncio's TLS with a small buffer of one record, because idle clients need one too."""
 
     max_size = 16 * 1024
 
@@ -58,14 +60,14 @@ class _Tls(SSLProtocol):
 
 
 class Listener:
-    """Accepts from one socket until it is closed. uvicorn takes it for a server of asyncio's.
+    """Accepts clients from one socket until it is closed. uvicorn uses it like a server of asyncio.
 
     Args:
-        sock: that listens.
-        clients: who is connected, over all sockets.
-        make: the protocol of a client.
-        context: None: plain HTTP.
-        accept: of the socket.
+        sock: the listening socket.
+        clients: the connected clients of all sockets.
+        make: creates the protocol of a client.
+        context: the TLS context; None: plain HTTP.
+        accept: accepts a connection from the socket.
     """
 
     def __init__(
@@ -84,7 +86,7 @@ class Listener:
         self._loop = clients.loop
         self._told_at: float | None = None
         self._pause: asyncio.TimerHandle | None = None
-        # An event loop holds its tasks weakly.
+        # An event loop has only weak references to its tasks, so they are held here.
         self._beginning: set[asyncio.Task[object]] = set()
         self._is_open = True
         sock.setblocking(False)
@@ -92,11 +94,11 @@ class Listener:
 
     @property
     def sockets(self) -> tuple[socket.socket, ...]:
-        """What it listens on."""
+        """The sockets on which it listens."""
         return (self._sock,) if self._is_open else ()
 
     def close(self) -> None:
-        """Take nobody in any more, nor wait for handshakes."""
+        """Accept no more clients, and do not wait for handshakes."""
         if self._is_open:
             self._is_open = False
             if self._pause is not None:
@@ -105,7 +107,7 @@ class Listener:
             self._clients.cut_handshakes()
 
     async def wait_closed(self) -> None:
-        """It is."""
+        """Return at once: it is already closed."""
 
     def _listen(self) -> None:
         self._pause = None
@@ -130,7 +132,7 @@ class Listener:
             self._begin(sock, client)
 
     def _have_a_pause(self, error: OSError) -> None:
-        # Who waits may hold what is missing.
+        # Waiting clients may hold the descriptors that are missing.
         let_go = [self._clients.make_room() for _ in range(LET_GO_AT_A_TIME)]
         self._loop.remove_reader(self._sock)
         pause = SHORT_PAUSE_SECONDS if any(let_go) else PAUSE_SECONDS
@@ -176,7 +178,7 @@ class Listener:
             self._context,
             None,  # type: ignore[arg-type]  # nobody waits for it
             server_side=True,
-            # The client's own is shorter, and counted.
+            # Our own time limit for the client is shorter, and its expiry is counted.
             ssl_handshake_timeout=int(self._clients.handshake_seconds) + 1,
             ssl_shutdown_timeout=SHUTDOWN_SECONDS,
         )

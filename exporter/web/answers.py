@@ -6,14 +6,14 @@ from starlette.responses import JSONResponse
 
 _HEADERS: Final = {
     401: {"WWW-Authenticate": "Bearer"},
-    # By then ids that the service does not know have been dropped.
+    # By then, ids that the service does not know have been dropped.
     429: {"Retry-After": "30"},
     503: {"Retry-After": "10"},
 }
 
 
 class RefusedError(Exception):
-    """The request gets this answer. No message repeats what was sent."""
+    """The request is refused with this answer. No message repeats what was sent."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)

@@ -23,7 +23,10 @@ def api_routes(pushed: PushedIds, views: Views, workers: Workers) -> list[Route]
     reading = RequestBody(views, workers)
 
     async def readers_accounts(request: Request) -> list[str] | None:
-        """Those of the push token that is shown; None: the web side knows its caller."""
+        """The accounts of the push token in the request.
+
+        None: there is no push token in it, so the password applies, if there is one.
+        """
         if request.headers.get("authorization", "")[:7].lower() == "bearer ":
             return await push.accounts_of(request)
         return None

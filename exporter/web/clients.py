@@ -12,60 +12,61 @@ from typing import Final, Literal
 from exporter.metrics.process import ProcessCounts, Reason
 
 HANDSHAKE_SECONDS: Final = 5.0
-"""How long a TLS handshake may take."""
+"""Seconds that a TLS handshake may take."""
 
 UNREAD_SECONDS: Final = 5.0
-"""An answer that was not read for so long makes room for others, if nothing else does."""
+"""Seconds after which a client that does not read its answer may be disconnected to make room, if
+no other client can be."""
 
 State = Literal["waiting", "answered", "unread"]
 
 
 class WebClient:
-    """One connection. To be ended by `Clients` alone."""
+    """One connection. Only `Clients` may end it."""
 
     def __init__(self, clients: "Clients") -> None:
         self._clients = clients
         self._handshake: asyncio.TimerHandle | None = None
         self.abort: Callable[[], None] = lambda: None
-        """Cuts the connection at once."""
+        """Closes the connection at once."""
 
     @property
     def is_gone(self) -> bool:
-        """Whether it was let go, or has ended."""
+        """Whether it was disconnected or has ended."""
         return not self._clients.knows(self)
 
     def connected(self, abort: Callable[[], None]) -> None:
-        """The connection can be cut this way from now on, and is if it should have been."""
+        """Set how to close the connection; close it now if that was requested before."""
         self.abort = abort
         if self.is_gone:
             abort()
 
     def becomes(self, state: State) -> None:
-        """Note whose turn it is; the same state again changes nothing."""
+        """Note the state of the client; repeating the same state changes nothing."""
         self._clients.note(self, state)
 
     def begins_handshake(self) -> None:
-        """Give its TLS handshake the usual time."""
+        """Start the time limit of its TLS handshake."""
         self._handshake = self._clients.loop.call_later(
             self._clients.handshake_seconds, self.let_go, "handshake"
         )
 
     def ends_handshake(self) -> None:
-        """It is there, or failed."""
+        """End the time limit of the handshake: it has succeeded or failed."""
         if self._handshake is not None:
             self._handshake.cancel()
             self._handshake = None
 
     def let_go(self, reason: Reason) -> None:
-        """Cut the connection, and count that."""
+        """Close the connection, and count that."""
         self._clients.let_go(self, reason)
 
     def idled(self) -> None:
-        """It is closed in the usual way, as no further request came."""
+        """Note a normal close, because no further request came."""
         self._clients.counts.closed("idle")
 
     def gone(self) -> None:
-        """The connection is no more; safe to say twice."""
+        """Note that the connection has ended; may be called twice."""
         self.ends_handshake()
         self._clients.forget(self)
 
@@ -74,10 +75,10 @@ class Clients:
     """All clients of an event loop.
 
     Args:
-        loop: that serves them.
-        most: how many there may be.
-        counts: where those who were let go are counted.
-        handshake_seconds: how long a TLS handshake may take.
+        loop: the event loop that serves them.
+        most: how many clients there may be.
+        counts: counts the clients that were disconnected.
+        handshake_seconds: seconds that a TLS handshake may take.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Clients:
         self.handshake_seconds: Final = handshake_seconds
         self._most = most
         self.counts: Final = counts
-        # By state: clients, and since when they are in it, longest first.
+        # By state: clients, and since when they are in that state, longest first.
         self._in: Final[dict[State, dict[WebClient, float]]] = {
             "waiting": {},
             "answered": {},
@@ -104,7 +105,7 @@ class Clients:
         return len(self._states)
 
     def knows(self, client: WebClient) -> bool:
-        """Whether the client is still there."""
+        """Whether the client is still connected."""
         return client in self._states
 
     def take_in(self) -> WebClient | None:
@@ -129,7 +130,7 @@ class Clients:
         return False
 
     def note(self, client: WebClient, state: State) -> None:
-        """The client is in this state from now on."""
+        """Set the state of a client."""
         before = self._states.get(client)
         # A client that was disconnected may still cause one last event.
         if before is None or before == state:
@@ -142,7 +143,7 @@ class Clients:
         self._in[state][client] = self.loop.time()
 
     def let_go(self, client: WebClient, reason: Reason) -> None:
-        """Cut the client's connection, and count that."""
+        """Close the client's connection, and count that."""
         if client not in self._states:
             return
         self.counts.closed(reason)
@@ -150,12 +151,15 @@ class Clients:
         client.abort()
 
     def forget(self, client: WebClient) -> None:
-        """The client is gone."""
+        """Remove a client that has gone."""
         state = self._states.pop(client, None)
         if state is not None:
             del self._in[state][client]
 
     def cut_handshakes(self) -> None:
-        """Abort the one who has not come as far as a request: the end must not wait for them."""
+        """Close connections without a request yet.
+
+        The end of the process must not wait for them.
+        """
         for client in list(self._in["waiting"]):
             client.abort()

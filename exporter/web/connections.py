@@ -13,11 +13,12 @@ from exporter.web.clients import WebClient
 log = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS: Final = 120
-"""Prometheus keeps its connection from scrape to scrape, up to a minute and more."""
+"""Seconds that an idle connection is kept: Prometheus keeps its connection between scrapes, for a
+minute or more."""
 
 AT_ONCE_BYTES: Final = 16 * 1024
-"""What of a client's bytes is parsed before others have their turn. 256 KiB may arrive at once, and
-chunks of one byte take the parser much longer than a body in one piece."""
+"""How many bytes of a client are parsed before other clients get their turn. 256 KiB may arrive at
+once, and chunks of one byte take the parser much longer than a body in one piece."""
 
 Awaited = Literal["header", "body", "reading"]
 
@@ -25,16 +26,16 @@ Awaited = Literal["header", "body", "reading"]
 class Connection(H11Protocol):
     """uvicorn's protocol, which also closes the connections of clients that keep it waiting.
 
-    Each is a file descriptor, of which the streams need theirs.
+    Each connection uses a file descriptor, and the streams need descriptors too.
     """
 
     slot: WebClient | None = None
-    """What is known of it among all clients."""
+    """The record of this client in `Clients`."""
 
     seconds: ClassVar[Mapping[Awaited, float]] = {"header": 15.0, "body": 60.0, "reading": 60.0}
-    """How long a client may take for the header of a request, from the beginning of the connection
-    or from its first byte on; for the body; and to read what waits for it, where that is much or
-    the last there is.
+    """Seconds that a client may take for the header of a request, from the start of the connection
+    or from the header's first byte; for the body; and for reading a waiting answer, if that is
+    large or the last one.
     """
 
     _is_taking = False
@@ -55,7 +56,7 @@ class Connection(H11Protocol):
         self._wait_for("header")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
+        """Stop all waiting."""
         self._wait_for(None)
         self._read()
         self._arrived.clear()
@@ -64,7 +65,7 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take up a part of a request, and leave time for others in between."""
+        """Process a part of a request, and let other clients have their turn in between."""
         self._has_begun = True
         self._arrived += data
         if not self._is_taking:
@@ -73,7 +74,7 @@ class Connection(H11Protocol):
     def _take(self) -> None:
         self._is_taking = False
         if not self._arrived:
-            # It has gone. For the parser nothing is the end.
+            # The client has gone. The parser would treat empty bytes as the end of data.
             return
         part = bytes(self._arrived[:AT_ONCE_BYTES])
         del self._arrived[:AT_ONCE_BYTES]
@@ -89,28 +90,28 @@ class Connection(H11Protocol):
             self.transport.resume_reading()
 
     def on_response_complete(self) -> None:
-        """Go on with what came meanwhile."""
+        """Continue with the bytes that arrived meanwhile."""
         super().on_response_complete()
         self._look()
         if self.transport.is_closing():
             self._wait_for_reading()
 
     def timeout_keep_alive_handler(self) -> None:
-        """No further request came."""
+        """Close the connection, because no further request came."""
         if self.slot is not None and not self.transport.is_closing():
             self.slot.idled()
         super().timeout_keep_alive_handler()
         self._wait_for_reading()
 
     def pause_writing(self) -> None:
-        """The client does not read as fast as it is answered."""
+        """Note that the client reads its answer too slowly."""
         super().pause_writing()
         self._is_unread = True
         self._wait_for_reading()
         self._tell()
 
     def resume_writing(self) -> None:
-        """It does read."""
+        """Note that the client reads again."""
         super().resume_writing()
         self._is_unread = False
         if not self.transport.is_closing():
@@ -118,7 +119,7 @@ class Connection(H11Protocol):
         self._tell()
 
     def _wait_for_reading(self) -> None:
-        # What is closed first sends what it has, however long nobody reads that.
+        # A closed connection first sends what it has, even if the client does not read it for long.
         if self._reading_deadline is None:
             self._reading_deadline = self._timer("reading")
 
@@ -134,12 +135,12 @@ class Connection(H11Protocol):
         elif state is h11.IDLE and self.conn.trailing_data[0]:
             self._wait_for("header")
         else:
-            # It is our turn; or, between two requests, uvicorn has a deadline.
+            # It is our turn, or the client is between two requests, where uvicorn has a deadline.
             self._wait_for(None)
         self._tell()
 
     def _tell(self) -> None:
-        """Say whose turn it is."""
+        """Report whose turn it is."""
         if self.slot is None:
             return
         if self._is_unread:
@@ -154,7 +155,7 @@ class Connection(H11Protocol):
             self.slot.becomes("answered")
 
     def _wait_for(self, awaited: Awaited | None) -> None:
-        # What comes bit by bit moves no deadline.
+        # Bytes that arrive one by one do not move the deadline.
         if awaited == self._awaited:
             return
         self._awaited = awaited
@@ -167,7 +168,7 @@ class Connection(H11Protocol):
 
     def _end(self, awaited: Awaited) -> None:
         log.debug("client timed out", extra={"waited_for": awaited})
-        # Closing would wait for it once more.
+        # A normal close would wait for the client again.
         if self.slot is None:
             self.transport.abort()
         else:
@@ -175,9 +176,9 @@ class Connection(H11Protocol):
 
 
 class _OfClient(logging.LoggerAdapter[logging.Logger]):
-    """uvicorn's lines about a client do not say whose fault it was."""
+    """Adjusts uvicorn's log lines about a client, which do not say that the client caused them."""
 
     @property
     def level(self) -> int:
-        """Of the logger: uvicorn asks for it."""
+        """The logger's level, which uvicorn reads."""
         return self.logger.level

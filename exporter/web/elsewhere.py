@@ -6,11 +6,11 @@ from exporter.web.answers import RefusedError
 
 
 def refuse_those(elsewhere: Mapping[str, str], accounts: Collection[str] | None) -> None:
-    """Refuse what only the replicas that count these accounts can answer.
+    """Refuse a request that only the replicas that count these accounts can answer.
 
     Args:
-        elsewhere: as `exporter.views.Views.elsewhere` says.
-        accounts: those that are asked for; None: all.
+        elsewhere: the result of `exporter.views.Views.elsewhere`.
+        accounts: the requested accounts; None: all.
 
     Raises:
         RefusedError: 503, naming the replicas: some of these accounts are not counted here.
@@ -23,7 +23,7 @@ def refuse_those(elsewhere: Mapping[str, str], accounts: Collection[str] | None)
 
 
 def said_of(elsewhere: Mapping[str, str]) -> str:
-    """In words, which replicas count these accounts."""
+    """A text that says which replicas count these accounts."""
     return ", ".join(
         f"{name} is counted by the replica {holder}"
         if holder

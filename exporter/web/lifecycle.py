@@ -20,11 +20,11 @@ RELOAD_PATH: Final = "/-/reload"
 
 
 class NoThreadError(Exception):
-    """There are no more threads for now."""
+    """No thread can be started at the moment."""
 
 
 def lifecycle_routes(reload: Callable[[], tuple[str, ...]] | None) -> list[Route]:
-    """The route; `reload` answers with what is wrong, line by line; None: it is not enabled."""
+    """The route; `reload` returns the errors, one per line; None: reloading is not enabled."""
     under_way = threading.Lock()
 
     async def endpoint(_: Request) -> Response:
@@ -54,11 +54,11 @@ def lifecycle_routes(reload: Callable[[], tuple[str, ...]] | None) -> list[Route
 async def _in_thread(
     reload: Callable[[], tuple[str, ...]], under_way: threading.Lock
 ) -> tuple[str, ...]:
-    """Run it in a thread of its own, which lets go of the lock in the end.
+    """Run a reload in its own thread, which releases the lock at the end.
 
-    It may be reading from a disk that does not answer: a daemon thread holds up neither the
-    scrapes, which share the others, nor the end of the process. And the one who asked may be gone
-    before it is done, so the lock is the thread's.
+    The reload may wait for a disk that does not answer. A separate daemon thread then delays
+    neither the scrapes, which use the other threads, nor the end of the process. The client may go
+    before the reload has finished, so the thread releases the lock.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[tuple[str, ...]] = loop.create_future()
@@ -79,14 +79,14 @@ async def _in_thread(
             failed = error
         finally:
             under_way.release()
-        # The loop has ended where the process is ending.
+        # The loop may have ended because the process is ending.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(tell, faults, failed)
 
     try:
         threading.Thread(target=run, name="reload by HTTP", daemon=True).start()
     except RuntimeError:
-        # At the moment no more threads may be available.
+        # No thread may be available at the moment.
         under_way.release()
         raise NoThreadError from None
     return await done

@@ -10,38 +10,39 @@ from dataclasses import dataclass
 from typing import Final
 
 MOST_CLIENTS: Final = 512
-"""Clients at a time, where nothing else is said."""
+"""The default for the largest number of clients at a time."""
 
 BACKLOG: Final = 1024
-"""Connections that wait to be taken in: a flood of them must not make a scrape try again."""
+"""How many connections may wait to be accepted: many of them must not make a scrape fail."""
 
 _NO_IPV6: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
-"""What a kernel says that was started without IPv6."""
+"""The errors of a kernel that was started without IPv6."""
 
 
 _FIRST_HANDED_IN: Final = 3
-"""The lowest file descriptor that systemd hands in: those below are the standard streams."""
+"""The first file descriptor that systemd passes: lower ones are the standard streams."""
 
 _HANDED_IN: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
-"""Variables by which systemd says so. They are for this process alone: see sd_listen_fds(3)."""
+"""Environment variables by which systemd announces passed sockets. They are only for this process:
+see sd_listen_fds(3)."""
 
 
 class ListenError(Exception):
-    """The address is in use, not ours or not allowed, or no socket of use was handed in.
+    """The address is in use, not local or not allowed, or no usable socket was passed.
 
-    The text is one line for a person.
+    The message is one line for users.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
-    """Where to listen. An empty host is every address of the machine, IPv6 and IPv4."""
+    """An address to listen on. An empty host means all addresses of the machine, IPv6 and IPv4."""
 
     host: str
     port: int
 
     def __str__(self) -> str:
-        """As it is written on the command line."""
+        """The address as written on the command line."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
@@ -49,7 +50,7 @@ def parse_listen_address(text: str) -> ListenAddress:
     """Read `:10871`, `127.0.0.1:10871` or `[::1]:10871`.
 
     Raises:
-        ValueError: it is none of these; the text says what is right.
+        ValueError: the text has another form; the message says which forms are valid.
     """
     host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
@@ -84,7 +85,7 @@ def listen(address: ListenAddress) -> socket.socket:
     except socket.gaierror as error:
         raise ListenError(f"cannot listen on {address}: the host is not known") from error
     except OSError as error:
-        # By the number: the text that comes along names the address once more.
+        # The reason is taken from the error number, because the error's text repeats the address.
         reason = os.strerror(error.errno) if error.errno else str(error)
         is_taken = error.errno == errno.EADDRINUSE
         remedy = "; name another with --web.listen-address" if is_taken else ""
@@ -95,15 +96,16 @@ def handed_in(environ: MutableMapping[str, str]) -> tuple[socket.socket, ...]:
     """Take over the sockets that systemd has opened for this process.
 
     Args:
-        environ: where systemd says so. What it says is taken out, so that no program that this one
-            starts believes that it is meant.
+        environ: the environment variables. Those from systemd are removed, so that programs started
+            by this one do not use them.
 
     Raises:
-        ListenError: none was handed in, or one that is of no use here.
+        ListenError: no socket was passed, or one that cannot be used here.
     """
     said = {name: environ.pop(name, "") for name in _HANDED_IN}
     count = said["LISTEN_FDS"]
-    # A service that a shell or a wrapper starts is another process than the one that was meant.
+    # If a shell or a wrapper starts the exporter, it is not the process for which the sockets were
+    # meant.
     if said["LISTEN_PID"] != str(os.getpid()) or not (count.isascii() and count.isdigit()):
         count = "0"
     last = _FIRST_HANDED_IN + int(count)
@@ -133,10 +135,10 @@ def _taken_over(number: int) -> socket.socket:
 
 
 def listen_on(addresses: Iterable[ListenAddress]) -> tuple[socket.socket, ...]:
-    """Open a socket for each, or none at all.
+    """Open a socket for each address, or none at all.
 
     Raises:
-        ListenError: with the first that cannot be read, and the reason.
+        ListenError: with the first address that cannot be used, and the reason.
     """
     with ExitStack() as opened:
         sockets = tuple(opened.enter_context(listen(address)) for address in addresses)
@@ -152,13 +154,14 @@ def _is_every(host: object) -> bool:
 
 
 def _bound(family: socket.AddressFamily | int, where: tuple[object, ...]) -> socket.socket:
-    # The protocol is named: asyncio turns Nagle's algorithm off only where it reads TCP there, and
-    # with it on an answer in two writes waits for the client's delayed acknowledgement.
+    # The protocol is given explicitly: asyncio disables Nagle's algorithm only if the socket says
+    # TCP. With Nagle's algorithm, an answer in two writes waits for the client's delayed
+    # acknowledgement.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # Every address is those of IPv4 as well, as other programs of Prometheus have it.
+            # "All addresses" includes IPv4, as in other Prometheus programs.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not _is_every(where[0]))
         sock.bind(where)
         sock.listen(BACKLOG)

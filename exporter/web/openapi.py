@@ -38,12 +38,12 @@ _REFUSALS: Final = {
     503: "Not known at the moment: ask again after `Retry-After`.",
 }
 _OF_WEB_SIDE: Final = (401, 429, 503)
-"""Answered before the endpoint, in plain text."""
+"""Statuses that are returned before the endpoint is called, in plain text."""
 
 
 @cache
 def openapi() -> _Json:
-    """The document, OpenAPI 3.1."""
+    """The OpenAPI 3.1 document."""
     schemas: _Json = {}
     parameters = _collected(schemas, WorkflowParameters, mode="validation")
     del schemas["WorkflowParameters"]
@@ -154,7 +154,7 @@ _SLICES: Final = {
 
 
 def _collected(schemas: _Json, model: Any, mode: str) -> _Json:  # noqa: ANN401 - any type
-    """The schema of a model; those that it is made of are put among the others."""
+    """The schema of a model; schemas of its parts are added to `schemas`."""
     schema = TypeAdapter(model).json_schema(ref_template=_MODEL, mode=mode)  # type: ignore[arg-type]
     schemas.update(schema.pop("$defs", {}))
     title = schema.get("title")
@@ -181,7 +181,10 @@ def _parameters(schema: _Json) -> list[_Json]:
 
 
 def _given(described: _Json) -> _Json:
-    """What may be sent: null is the same as leaving it out, which a query cannot say."""
+    """The schema of a parameter without null.
+
+    Null means that it is left out, which a query cannot express otherwise.
+    """
     for choice in described.get("anyOf", ()):
         if choice.get("type") != "null":
             return dict(choice)

@@ -19,11 +19,12 @@ _USERINFO: Final = re.compile(r"(?<=://)[^/?#\s]*@")
 
 
 def config_page(config: Config) -> str:
-    """The configuration in force as YAML, with its defaults, and `<secret>` for each secret."""
+    """The configuration in use as YAML, with defaults, and `<secret>` for each secret."""
     data = config.model_dump(mode="json", exclude_none=True)
     for dumped, account in zip(data["accounts"], config.accounts, strict=True):
         if account.token_file is not None:
-            # The model derives it from the file; a file with both would be refused.
+            # The model reads the token from its file; a configuration with both keys would be
+            # refused.
             del dumped["token"]
     text = yaml.dump(
         masked(data),
@@ -37,10 +38,10 @@ def config_page(config: Config) -> str:
 
 
 def masked(data: object, key: str = "") -> object:
-    """Plain data without what could be a secret.
+    """Plain data without anything that could be a secret.
 
-    Secrets have a type of their own, which dumps as a mask: this is the second lock, for a key
-    that is given another type one day, and for what a person hides in a URL.
+    Secrets have their own type, which is dumped as a mask. This is a second protection: for a key
+    that may get another type one day, and for secrets in URLs.
     """
     if isinstance(data, Mapping):
         return {name: masked(value, str(name)) for name, value in data.items()}
@@ -54,7 +55,7 @@ def masked(data: object, key: str = "") -> object:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Lists of numbers on one line, 60.0 as 60, and no anchors for what is there twice."""
+    """Writes lists of numbers on one line, 60.0 as 60, and no anchors for repeated values."""
 
     def ignore_aliases(self, data: object) -> bool:
         del data

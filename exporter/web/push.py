@@ -42,19 +42,19 @@ ID_SCHEMA: Final = {
     "format": "uuid",
     "pattern": "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
 }
-"""As a workflow's id is described. It is checked elsewhere, for all of a push at once."""
+"""How the API describes a workflow's id. Ids are checked elsewhere, all ids of a push at once."""
 
 _Id = Annotated[str, WithJsonSchema(ID_SCHEMA)]
 
 TOLD_AGAIN_SECONDS: Final = 60.0
-"""Refused tokens leave one line in so much time, however many there are."""
+"""Seconds in which refused tokens cause only one log line, however many there are."""
 
 
 _RIGHT: Final = 'right would be {"workflows": ["<id>"], "account": "<name>"}, or ["<id>"]'
 
 
 class Named(BaseModel):
-    """An id with what its pusher knows of it, for its slices."""
+    """An id with the name and tags that its sender knows, for its slices."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -64,7 +64,7 @@ class Named(BaseModel):
 
 
 class PushBody(BaseModel):
-    """The body of a push. Its name and tags are those of all that have none of their own."""
+    """The body of a push. Its name and tags apply to all ids that have none of their own."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -99,12 +99,12 @@ class PushAnswer(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     taken_up: int
-    """So many are followed from now on that were not."""
+    """How many ids were not followed before and are followed from now on."""
     known: int
-    """So many were known and are open."""
+    """How many ids were known and are open."""
     looked_at: int | None = None
-    """So many were known and have ended: the service is asked whether they run again. Not there
-    where it would be 0."""
+    """How many ids were known and have ended: the service is asked whether they run again. Left out
+    if it is 0."""
 
 
 class Withdrawn(BaseModel):
@@ -113,17 +113,17 @@ class Withdrawn(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     withdrawn: int
-    """So many were open, and are followed no more."""
+    """How many ids were open and are no longer followed."""
     not_open: int
-    """So many were not open."""
+    """How many ids were not open."""
 
 
 class ToldRefusals:
-    """Tells of refusals of one kind in the log, now and then.
+    """Logs refusals of one kind at a limited rate.
 
     Args:
-        message: of the line.
-        monotonic: Seconds.
+        message: The text of the log line.
+        monotonic: The clock, in seconds.
     """
 
     def __init__(self, message: str, monotonic: Callable[[], float]) -> None:
@@ -133,7 +133,7 @@ class ToldRefusals:
         self._refused = 0
 
     def note(self, request: Request, **more: str) -> None:
-        """One was refused; `more` goes into its line."""
+        """Note a refusal; `more` is added to its log line."""
         self._refused += 1
         now = self._monotonic()
         if now - self._told < TOLD_AGAIN_SECONDS:
@@ -144,7 +144,7 @@ class ToldRefusals:
 
 
 class PushEndpoints:
-    """The handlers; each is given the accounts for which its caller may speak."""
+    """The handlers; each receives the accounts that its caller may use."""
 
     def __init__(
         self,
@@ -160,13 +160,13 @@ class PushEndpoints:
         self._workers = workers
 
     async def accounts_of(self, request: Request) -> list[str]:
-        """For which accounts the caller may speak; raises `RefusedError`.
+        """The accounts that the caller may use; raises `RefusedError`.
 
-        404 while no account allows pushing: a reload may change that.
+        It is a 404 while no account allows pushing; a reload may change that.
         """
         if not self._pushed.allowed:
             raise RefusedError(404, "no account takes pushed ids")
-        # Comparing reads the tokens' files.
+        # This comparison reads the tokens' files, so it runs in a worker thread.
         accounts = await self._workers.run(self._pushed.accounts_of, _token(request))
         if not accounts:
             self._refused_tokens.note(request)
@@ -174,7 +174,7 @@ class PushEndpoints:
         return accounts
 
     async def push(self, request: Request, accounts: list[str]) -> Response:
-        """Take ids up."""
+        """Track the ids in the request."""
         account, named = await _named(request, accounts)
         refuse_those(self._elsewhere(), [account])
         told = {one.id: _traits(one) for one in named}
@@ -195,7 +195,7 @@ class PushEndpoints:
         return JSONResponse(answer, 202)
 
     async def withdraw(self, request: Request, accounts: list[str]) -> Response:
-        """Follow an id no more."""
+        """Stop following an id."""
         account = _account(request.query_params.get("account"), accounts)
         ids, wrong = _ids([request.path_params["workflow_id"]])
         if wrong:
@@ -206,7 +206,7 @@ class PushEndpoints:
         return Response(status_code=204)
 
     async def withdraw_several(self, request: Request, accounts: list[str]) -> Response:
-        """Follow several no more."""
+        """Stop following several ids."""
         account, named = await _named(request, accounts)
         refuse_those(self._elsewhere(), [account])
         ids = [one.id for one in named]
@@ -250,7 +250,7 @@ def _parsed(body: bytes) -> PushBody:
     except ValueError:
         raise RefusedError(400, f"the body is not JSON; {_RIGHT}") from None
     if isinstance(document, list):
-        # The ids alone are accepted.
+        # A plain list of ids is accepted too.
         document = {"workflows": document}
     if not isinstance(document, dict):
         raise RefusedError(400, f"the body is not an object; {_RIGHT}")
@@ -263,7 +263,7 @@ def _parsed(body: bytes) -> PushBody:
 
 
 def _known_place(place: str) -> str:
-    """A place in the body, but for names that only the sender knows: no message repeats those."""
+    """A place in the body, without names chosen by the sender: no message repeats those."""
     return place if place.partition(".")[0] in PushBody.model_fields else "a key"
 
 

@@ -25,7 +25,7 @@ from exporter.web.workers import Workers
 ACCOUNTS_PATH: Final = "/api/v1/accounts"
 
 SLICE: Final = "slice."
-"""Before the label of a slice, in the name of a parameter."""
+"""The prefix of a slice's label in the name of a parameter."""
 
 MOST_PER_PAGE: Final = 1_000
 
@@ -38,30 +38,30 @@ _Sort = Literal[
 
 
 class WorkflowParameters(BaseModel):
-    """What may stand in the query of `GET /api/v1/workflows`."""
+    """The parameters of `GET /api/v1/workflows`."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     account: _Text | None = None
-    """Those of this account."""
+    """Only workflows of this account."""
     phase: Literal["open", "settled"] = "open"
     """Open workflows, or those that ended recently, including dropped ones."""
     status: _Text | None = None
-    """Those in this status; `other`: in one that the exporter does not know."""
+    """Only workflows in this status; `other`: in a status that the exporter does not know."""
     node_type: _Text | None = None
-    """Those that have failed in a node of this type."""
+    """Only workflows that failed in a node of this type."""
     id: _Text = ""
-    """Those whose id begins like this."""
+    """Only workflows whose id begins with this text."""
     sort: _Sort | None = None
-    """By what they are sorted, `-`: the largest first. Usual is `-age`, and `-ended` for those that
-    have ended."""
+    """The sort key; with `-`, the largest value comes first. The default is `-age`, and `-ended`
+    for ended workflows."""
     page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    """From 1; beyond the last one, it is the last one."""
+    """The page number, from 1; a number beyond the last page returns the last page."""
     per_page: Annotated[int, Field(ge=1, le=MOST_PER_PAGE)] = 100
-    """Rows of a page."""
+    """The number of rows per page."""
 
     def query(self, slices: dict[str, str]) -> WorkflowQuery:
-        """The same for the views."""
+        """Convert the parameters to a query for the views."""
         sort = self.sort or ("-ended" if self.phase == "settled" else "-age")
         key = sort.removeprefix("-")
         return WorkflowQuery(
@@ -84,12 +84,12 @@ class Workflows:
 
     workflows: tuple[WorkflowRow, ...]
     total: int
-    """Workflows on all pages."""
+    """The number of workflows on all pages."""
     page: int
     pages: int
     elsewhere: Mapping[str, str] = field(default_factory=dict)
-    """Accounts of which nothing is shown, for other replicas count them: by name, which one;
-    empty where none is known to. Only with several replicas."""
+    """Accounts that are not shown because other replicas count them: by account, the name of the
+    replica; empty if it is unknown. Only with several replicas."""
 
 
 OVERVIEW: Final = TypeAdapter(Overview)
@@ -98,18 +98,18 @@ STORY: Final = TypeAdapter(WorkflowStory)
 
 
 class RequestBody:
-    """The handlers; `accounts` are those of a push token, None where there was none."""
+    """The handlers; `accounts` are those of a push token, or None if there was none."""
 
     def __init__(self, views: Views, workers: Workers) -> None:
         self._views = views
         self._workers = workers
 
     async def overview(self, _: Request) -> Response:
-        """The first page."""
+        """Answer with the content of the first page."""
         return await self._answered(OVERVIEW, self._views.overview)
 
     async def workflows(self, request: Request, accounts: Collection[str] | None) -> Response:
-        """A table."""
+        """Answer with a table of workflows."""
         query = _query(request.query_params.multi_items(), accounts)
 
         def show() -> Workflows:
@@ -125,7 +125,7 @@ class RequestBody:
         return await self._answered(WORKFLOWS, show)
 
     async def workflow(self, request: Request, accounts: Collection[str] | None) -> Response:
-        """What has happened to one."""
+        """Answer with the history of one workflow."""
         try:
             workflow_id = parse_workflow_id(request.path_params["workflow_id"])
         except ValueError:
@@ -142,7 +142,7 @@ class RequestBody:
         return await self._answered(STORY, show)
 
     async def _answered(self, adapter: TypeAdapter[_T], show: Callable[[], _T]) -> Response:
-        # The ledger is read, which waits for its lock, and ten thousand rows take their time.
+        # Reading the ledger waits for its lock, and ten thousand rows take some time.
         body = await self._workers.run(lambda: adapter.dump_json(show()))
         return Response(body, media_type="application/json")
 
@@ -166,7 +166,7 @@ def _query(pairs: Iterable[tuple[str, str]], accounts: Collection[str] | None) -
 
 
 def _within(query: WorkflowQuery, accounts: Collection[str]) -> WorkflowQuery:
-    """The same of the account that the token is for."""
+    """Restrict a query to the accounts of the token."""
     if query.account is None and len(accounts) > 1:
         raise RefusedError(400, "name the account: the token is that of several")
     account = next(iter(accounts)) if query.account is None else query.account

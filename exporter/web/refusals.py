@@ -14,7 +14,7 @@ API_PREFIX: Final = "/api/"
 def refusal(
     path: str, status: int, message: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The answer; `message` is one line without an end."""
+    """The answer; `message` is one line without a newline."""
     if is_api(path):
         return JSONResponse({"status": status, "message": message}, status, headers=headers)
     return PlainTextResponse(f"{message}\n", status, headers=headers)
@@ -26,11 +26,11 @@ def is_api(path: str) -> bool:
 
 
 async def refused_by_routes(request: Request, error: Exception) -> Response:
-    """The answer to a path that there is not, or a method that it does not take."""
+    """The answer for an unknown path, or a method that the path does not allow."""
     assert isinstance(error, HTTPException)  # noqa: S101 - as it is registered
     path = request.url.path
     if not is_api(path):
-        # As Starlette has it.
+        # The same answer as Starlette's own.
         return PlainTextResponse(error.detail, error.status_code, headers=error.headers)
     message = HTTPStatus(error.status_code).phrase.lower()
     allowed = (error.headers or {}).get("Allow")

@@ -35,7 +35,7 @@ HEALTHY_PATH = "/-/healthy"
 READY_PATH = "/-/ready"
 
 WORKERS = 4
-"""Threads for pages and for pushed ids; scrapes have one of their own."""
+"""How many threads serve pages and pushed ids; scrapes have their own thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,13 @@ class WebParts:
     is_ready: Callable[[], bool]
     telemetry_path: str
     config: Callable[[], Config]
-    """The configuration in force now: a reload gives another."""
+    """Returns the configuration in use; a reload changes it."""
     views: Views
     """What the pages and the JSON interface show."""
     external_url: str | None = None
-    """Where links of the pages lead; None: they are relative."""
+    """The base URL of links in the pages; None: links are relative."""
     reload: Callable[[], tuple[str, ...]] | None = None
-    """Reads it again, and answers with what is wrong; None where that is not allowed."""
+    """Reloads the configuration, and returns the errors; None if reloading is not enabled."""
 
 
 def make_app(parts: WebParts, security: Callable[[], Security] = lambda: UNSECURED) -> ASGIApp:
@@ -75,13 +75,14 @@ def _endpoints(parts: WebParts) -> ASGIApp:
         return PlainTextResponse("waiting for the first answer of every account\n", 503)
 
     async def config(_: Request) -> Response:
-        # As text: it can be read, compared and checked with `check-config` as it is.
+        # The answer is plain text, so that it can be read, compared and checked with `check-config`
+        # directly.
         return PlainTextResponse(await workers.run(show_config))
 
     def show_config() -> str:
         return config_page(parts.config())
 
-    # Relative: a proxy may put a path in front of them.
+    # The links are relative, because a proxy may add a path prefix.
     links = (
         PageLink(_relative(parts.telemetry_path), "Metrics", "for Prometheus"),
         PageLink(_relative(CONFIG_PATH), "Configuration", "what is in force, without its secrets"),
@@ -112,7 +113,7 @@ def _endpoints(parts: WebParts) -> ASGIApp:
         routes=routes,
         exception_handlers={Exception: _fault, HTTPException: refused_by_routes},
     )
-    # For a path with a slash too many it would send clients to whatever host they name.
+    # For a path with an extra slash, it would redirect clients to any host that the path names.
     app.router.redirect_slashes = False
     return _compressed(app)
 
@@ -137,7 +138,7 @@ def _takes_gzip(headers: Headers) -> bool:
 
 
 def _compressed(app: ASGIApp) -> ASGIApp:
-    """Compress answers for those who take it. Pages are small: no thread is needed for one."""
+    """Compress answers for clients that accept it. Pages are small, so this needs no thread."""
     compressing = GZipMiddleware(
         app, minimum_size=1000, compresslevel=4, thread_minimum_size=sys.maxsize
     )
@@ -154,6 +155,6 @@ def _relative(path: str) -> str:
 
 
 async def _fault(request: Request, error: Exception) -> Response:
-    # Only the type: the text could hold what the service sent.
+    # Only the type is logged: the text could contain what the service sent.
     log.error("request failed", extra={"error": type(error).__name__})
     return refusal(request.url.path, 500, "internal error")

@@ -11,23 +11,23 @@ from exporter.metrics.negotiation import Format
 from exporter.web.workers import Workers
 
 REST: Final = 1.0
-"""After a rendering nothing is rendered for so many times as long as it
-took: Python runs one thread at a time, and the other half is for following."""
+"""After a rendering, nothing is rendered for this many times its duration: Python runs one thread
+at a time, and the rest of the time is for following workflows."""
 
 MOST_REST_SECONDS: Final = 0.25
 
 COMPRESSED_FROM: Final = 1000
-"""Bytes; less is not worth it."""
+"""The smallest size in bytes that is compressed."""
 
 _Wanted = tuple[Format, bool]
 
 
 class _Rendering:
-    """One reading, and who waits for it.
+    """One rendering, and the scrapes that wait for it.
 
-    It begins after the last of them asked, so that nobody gets what is older than the question. It
-    shows what was announced when the first asked, so that each who was in time to see the 0 of a
-    new series does.
+    It begins after the last of them arrived, so that no scrape gets a result older than its
+    request. It uses the announced series of the moment at which the first arrived, so that each
+    scrape that came in time to see a new series at 0 does see that.
     """
 
     def __init__(self, page: Page) -> None:
@@ -51,10 +51,10 @@ class _Rendering:
 
 
 class Scrapes:
-    """Of one event loop.
+    """The scrapes of one event loop.
 
     Args:
-        page: what is rendered.
+        page: renders the metrics.
         monotonic: a clock that measures durations.
     """
 
@@ -67,14 +67,14 @@ class Scrapes:
         self._task: asyncio.Task[None] | None = None
 
     async def answer(self, kind: Format, *, compressed: bool) -> Exposition:
-        """The page as it is once this was asked."""
+        """Return the page, rendered after this call."""
         if self._next is None:
             self._next = _Rendering(self._page)
         loop = asyncio.get_running_loop()
         answer = self._next.answers.setdefault((kind, compressed), loop.create_future())
         if self._task is None:
             self._task = loop.create_task(self._render())
-        # Who goes takes nothing from the others.
+        # If one scrape is cancelled, the others still get the answer.
         return await asyncio.shield(answer)
 
     async def _render(self) -> None:
@@ -96,7 +96,7 @@ class Scrapes:
         except Exception as error:  # noqa: BLE001 - it is for all who asked
             for future in rendering.answers.values():
                 future.set_exception(error)
-                # The client may be gone: then the result is not needed.
+                # The client may have gone, and then the result is not needed.
                 future.exception()
             return
         for wanted, future in rendering.answers.items():

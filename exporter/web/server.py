@@ -17,7 +17,7 @@ from exporter.web.connections import KEEP_ALIVE_SECONDS, Connection
 from exporter.web.listening import MOST_CLIENTS
 
 GRACE_SECONDS = 1
-"""How long answers under way may take once the end is near; SIGTERM ends all within 3 s."""
+"""Seconds that running answers may take at shutdown; after SIGTERM the process ends within 3 s."""
 
 
 def serve(  # noqa: PLR0913 - what a server is made of
@@ -29,17 +29,17 @@ def serve(  # noqa: PLR0913 - what a server is made of
     counts: ProcessCounts | None = None,
     most_clients: int = MOST_CLIENTS,
 ) -> None:
-    """Serve until a signal ends the process; with a context, over TLS.
+    """Serve until a signal ends the process; use TLS if there is a context.
 
-    Slow clients and idle connections have deadlines of ours and of uvicorn's.
+    Slow clients and idle connections have deadlines, some of ours and some of uvicorn.
     """
     server = make_server(app, context, counts=counts, most_clients=most_clients)
 
     def end() -> None:
         server.should_exit = True
 
-    # Uvicorn has its own handlers while it serves, and raises what it caught again for
-    # those that it found. Only a signal in the moment before comes to ours alone.
+    # While it serves, uvicorn uses its own signal handlers; afterwards it raises the caught signal
+    # again for the previous handlers. Only a signal just before that reaches our handler alone.
     signals.pass_on(end)
     if not signals.asked:
         server.run(sockets=sockets)
@@ -56,11 +56,11 @@ def make_server(
     """The server, not yet serving.
 
     Args:
-        app: what answers.
-        context: for TLS; None: plain HTTP.
-        counts: where clients are counted; None: nowhere.
-        most_clients: how many there may be at a time.
-        handshake_seconds: how long a TLS handshake may take.
+        app: the application that answers requests.
+        context: the TLS context; None: plain HTTP.
+        counts: counts the clients; None: they are not counted.
+        most_clients: how many clients there may be at a time.
+        handshake_seconds: seconds that a TLS handshake may take.
     """
     config = uvicorn.Config(
         app,
@@ -71,12 +71,13 @@ def make_server(
         log_config=None,
         lifespan="off",
         server_header=False,
-        # Who asks is who connects: the header would let a local client pass for any number of
-        # them, each with different wrong passwords.
+        # The client is the peer of the connection. A forwarding header would let a local client
+        # claim to be many clients, each with different wrong passwords.
         proxy_headers=False,
         ws="none",
     )
-    # Uvicorn would read a certificate itself, once; ours is another at each handshake.
+    # Uvicorn would read the certificate once. Our TLS context may change, so each handshake uses
+    # the present one.
     config.load()
     config.ssl = context
     return _Server(
@@ -85,7 +86,7 @@ def make_server(
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's, with a way of its own to take clients in."""
+    """uvicorn's server, with our own code for accepting clients."""
 
     def __init__(
         self,
@@ -100,7 +101,7 @@ class _Server(uvicorn.Server):
         self._handshake_seconds: Final = handshake_seconds
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to take clients in from these sockets."""
+        """Begin to accept clients from these sockets."""
         await self.lifespan.startup()
         loop = asyncio.get_running_loop()
         clients = Clients(loop, self._most_clients, self._counts, self._handshake_seconds)
@@ -123,7 +124,10 @@ class _Server(uvicorn.Server):
         self.started = True
 
     async def on_tick(self, counter: int) -> bool:
-        """What uvicorn does ten times a second; and once a second, the log's counted lines."""
+        """Do uvicorn's work ten times a second.
+
+        Once a second, also write the log's counted lines.
+        """
         if counter % 10 == 0:
             logs.tell_suppressed()
         return await super().on_tick(counter)

@@ -12,17 +12,17 @@ _T = TypeVar("_T")
 
 
 Run = Callable[..., Awaitable[Any]]
-"""Calls a function with its arguments in another thread, and gives what it gives."""
+"""Calls a function with its arguments in another thread, and returns its result."""
 
 
 class Workers:
-    """Runs what would hold up the event loop.
+    """Runs functions that would block the event loop.
 
-    Its threads are daemons, and so hold up no end: they may be waiting for a disk.
+    Its threads are daemons, so they do not delay the end of the process if they wait for a disk.
 
     Args:
         count: how many threads.
-        name: theirs.
+        name: the name of the threads.
     """
 
     def __init__(self, count: int, name: str) -> None:
@@ -31,7 +31,7 @@ class Workers:
             threading.Thread(target=self._run, name=name, daemon=True).start()
 
     async def run(self, function: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
-        """Call the function in one of the threads, after those that were asked for before."""
+        """Call the function in one of the threads, after earlier calls."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[_T] = loop.create_future()
 
@@ -49,7 +49,7 @@ class Workers:
                 result = function(*arguments, **named)
             except Exception as error:  # noqa: BLE001 - it is for who asked
                 failed = error
-            # The loop has ended where the process is ending.
+            # The loop may have ended because the process is ending.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(tell, result, failed)
 

@@ -1,4 +1,4 @@
-"""The pages for people: the first page, the tables of workflows, and the history of one.
+"""The HTML pages: the first page, the tables of workflows, and the history of one workflow.
 
 They are rendered on the server from `exporter/interfaces/views.py`, so they are complete without a
 script and in a text browser. A small script fetches the parts that change, as HTML.

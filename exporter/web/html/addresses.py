@@ -18,11 +18,11 @@ _LONGEST: Final = 200
 _MOST_SLICES: Final = 20
 _SORT_KEYS: Final = frozenset(get_args(SortKey))
 _FALLING: Final = frozenset({"age", "run", "seen", "ended"})
-"""By these, what is largest is what one looks for."""
+"""Columns that are sorted with the largest value first, because that is what users search for."""
 
 
 def parse(pairs: Iterable[tuple[str, str]]) -> WorkflowQuery:
-    """The query that an address asks for; what makes no sense is as if it were not there."""
+    """Read a query from a URL; invalid parts are ignored."""
     given: dict[str, str] = {}
     slices: dict[str, str] = {}
     for name, text in pairs:
@@ -54,7 +54,7 @@ def parse(pairs: Iterable[tuple[str, str]]) -> WorkflowQuery:
 
 
 def unparse(query: WorkflowQuery) -> str:
-    """The part of an address after `?`; what is usual is left out."""
+    """The part of a URL after `?`; default values are left out."""
     usual = parse([("phase", query.phase)])
     pairs: list[tuple[str, str]] = []
     if query.phase == "settled":
@@ -80,7 +80,7 @@ def unparse(query: WorkflowQuery) -> str:
 
 
 def turned(query: WorkflowQuery, key: SortKey) -> WorkflowQuery:
-    """The same table sorted by `key`: the other way round where it is sorted by that already."""
+    """The same table sorted by `key`; reversed if it is already sorted by it."""
     falling = not query.descending if query.sort == key else key in _FALLING
     return replace(query, sort=key, descending=falling, page=1)
 
@@ -91,21 +91,21 @@ def at_page(query: WorkflowQuery, page: int) -> WorkflowQuery:
 
 
 def in_phase(query: WorkflowQuery, *, settled: bool) -> WorkflowQuery:
-    """The same question about those that are open, or that have ended."""
+    """The same query for open workflows, or for ended ones."""
     return replace(
         query,
         phase="settled" if settled else "open",
         sort="ended" if settled else "age",
         descending=True,
         page=1,
-        # Hardly any status is of both: keeping it would show an empty table.
+        # Hardly any status occurs in both tables, so keeping it would show an empty table.
         status=None,
         node_type=None,
     )
 
 
 def fields(query: WorkflowQuery) -> Mapping[str, str]:
-    """What a form has to hand on, beside what can be chosen in it."""
+    """Values that a form must pass on in addition to its own choices."""
     kept: dict[str, str] = {}
     if query.phase == "settled":
         kept["phase"] = query.phase

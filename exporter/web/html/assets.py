@@ -14,11 +14,12 @@ _TYPES: Final = {"css": "text/css", "js": "text/javascript"}
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file that a page asks for.
+    """A file that a page loads.
 
     Attributes:
-        path: Relative to the first page, with a hash of the content: it may be kept for ever.
-        integrity: For the attribute of that name.
+        path: Relative to the first page, with a hash of the content, so browsers may cache it for
+            ever.
+        integrity: The value of the HTML attribute of that name.
     """
 
     path: str
@@ -28,7 +29,7 @@ class Asset:
 
 
 def load_assets() -> Mapping[str, Asset]:
-    """All of them, by the names of their files."""
+    """All assets, by file name."""
     return {name: _asset(name) for name in ("style.css", "live.js")}
 
 

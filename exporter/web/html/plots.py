@@ -16,12 +16,12 @@ class Drawn:
 
     Attributes:
         name: What it shows.
-        figure: The one number that sums it up, in words.
-        alternative: All of it in one sentence, for those who do not see it.
-        values: One bar for each bucket of which something is known.
-        unknown: A line at the bottom where nothing is known.
-        top: What the height of the plot stands for.
-        reach: How far back it goes.
+        figure: The number that summarises the plot, as text.
+        alternative: The content in one sentence, for screen readers.
+        values: One bar for each bucket with a known value.
+        unknown: A line at the bottom for buckets without a known value.
+        top: The value at the top of the plot.
+        reach: How far back the plot goes.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Drawn:
 
 
 def draw(plot: Plot) -> Drawn:
-    """Bars of at most `HEIGHT`, the highest value as high as the plot."""
+    """Draw bars of at most `HEIGHT`; the highest value fills the plot."""
     known = [value for value in plot.values if value is not None]
     top = max(known, default=0.0)
     step = WIDTH / max(1, len(plot.values))
@@ -46,7 +46,7 @@ def draw(plot: Plot) -> Drawn:
         if value is None:
             unknown += f"M{left} {HEIGHT - 1}h{width}"
         elif value > 0:
-            # One pixel at least: something is not nothing.
+            # At least one pixel, so that a small value differs from zero.
             height = max(1.0, value / top * (HEIGHT - 2))
             values += f"M{left} {HEIGHT}v-{height:.3g}h{width}v{height:.3g}z"
     return Drawn(

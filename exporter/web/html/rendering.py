@@ -37,7 +37,7 @@ SETTLED_COLUMNS: Final[Sequence[tuple[str, SortKey | None]]] = (
 
 _CHOICES: Final = ("account", "status", "node_type")
 _HIDDEN_FIRST: Final = 500
-"""Values that a list of choices shows."""
+"""How many values a list of choices shows."""
 
 MARKS: Final = {
     "completed": "✓",
@@ -46,12 +46,12 @@ MARKS: Final = {
     "cancelled": "\N{EN DASH}",
     "running": "▶",
 }
-"""Beside the word, never alone."""
+"""Symbols that are shown next to a word, never alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageLink:
-    """A link of the foot: relative to the first page, or elsewhere."""
+    """A link in the footer: relative to the first page, or to another site."""
 
     target: str
     title: str
@@ -59,13 +59,13 @@ class PageLink:
 
     @property
     def elsewhere(self) -> bool:
-        """Whether it leads out of the exporter."""
+        """Whether it leads to another site."""
         return "://" in self.target
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A list of values to filter by."""
+    """A list of values that a table can be filtered by."""
 
     field: str
     label: str
@@ -74,13 +74,13 @@ class Choice:
 
 
 class Pages:
-    """Renders pages and the parts of them that change.
+    """Renders pages, and the changing parts of pages.
 
     Args:
         views: What is shown.
         assets: The stylesheet and the script.
-        links: Of the foot.
-        home: Whether the first page is available: the metrics may be in its place.
+        links: The links in the footer.
+        home: Whether the first page is available: `/` may show the metrics instead.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Pages:
         )
 
         for name in self._environment.list_templates():
-            # Compiled now: it would be taken for the cost of what is rendered first.
+            # The template is compiled now; otherwise the first rendering would seem too expensive.
             self._environment.get_template(name)
 
     def page(  # noqa: PLR0913 - what a page is made of
@@ -143,17 +143,18 @@ class Pages:
         above: str = "",
         live: bool = True,
     ) -> str:
-        """A whole page.
+        """Render a whole page.
 
         Args:
-            body: The part that changes, rendered.
-            root: Where links begin: the way to the first page, or its whole address.
-            near: The way to the first page from this one, for what is no link.
+            body: The rendered part that changes.
+            root: The prefix of links: the relative path to the first page, or its full URL.
+            near: The relative path from this page to the first one, for addresses that are not
+                links.
             at: When the body was rendered, in Unix seconds.
-            title: Of the page.
-            current: Which entry of the navigation it is.
-            above: What stands above the body and does not change.
-            live: Whether there is anything to fetch again.
+            title: The title of the page.
+            current: The entry of the navigation for this page.
+            above: The part above the body, which does not change.
+            live: Whether the script fetches the body again regularly.
         """
         return self._template("page.html").render(
             body=Markup(body),  # noqa: S704 - our own templates' work
@@ -167,14 +168,14 @@ class Pages:
         )
 
     def overview(self, root: str) -> str:
-        """The part of the first page that changes, which is all of it."""
+        """The changing part of the first page, which is its whole content."""
         overview = self._views.overview()
         return self._template("overview.html").render(
             root=root, overview=overview, now=overview.at, summary=summarize(overview)
         )
 
     def workflows(self, root: str, query: WorkflowQuery, now: float) -> str:
-        """The part of a table's page that changes: the table."""
+        """The changing part of a table's page: the table."""
         table = self._views.workflows(query)
         settled = query.phase == "settled"
         other = addresses.in_phase(query, settled=not settled)
@@ -188,12 +189,12 @@ class Pages:
             turned=addresses.turned,
             at_page=addresses.at_page,
             other=other,
-            # Somebody has an id and does not know whether it has ended.
+            # The user has an id and does not know whether the workflow has ended.
             in_other=0 if table.total or not query.prefix else self._views.workflows(other).total,
         )
 
     def filters(self, root: str, query: WorkflowQuery) -> str:
-        """What stands above the table, and stays as it is while that changes."""
+        """The part above the table, which does not change with the table."""
         known = self._views.filters()
         given: dict[str, str | None] = {
             "account": query.account,
@@ -237,7 +238,7 @@ class Pages:
         return None if story is None else self._story(root, story, now)
 
     def unknown(self, root: str, workflow_id: str) -> str:
-        """What is said of an id of which nothing is known."""
+        """The text for an unknown id."""
         return self._template("unknown.html").render(
             root=root, workflow_id=workflow_id, elsewhere=self._views.elsewhere()
         )
@@ -254,6 +255,6 @@ class Pages:
 def _choice(field: str, label: str, values: Sequence[str], chosen: str) -> Choice:
     shown = tuple(values[:_HIDDEN_FIRST])
     if chosen and chosen not in shown:
-        # What the address asks for is shown as chosen, even where nothing has it.
+        # The value in the URL is shown as selected, even if no workflow has it.
         shown = (chosen, *shown)
     return Choice(field, label, shown, chosen)

@@ -5,8 +5,8 @@
     GET /workflows/{id}      the history of one
     GET /static/…            the stylesheet and the script, which never change under their names
 
-With `live=1` in its address a page answers with the part that changes, and with 304 where the
-caller has that already. All links are relative: a proxy may put a path in front of them.
+With `live=1` in its URL, a page returns only the part that changes, or 304 if the caller already
+has that. All links are relative, because a proxy may add a path prefix.
 """
 
 import time
@@ -32,23 +32,23 @@ POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""Of the pages: a script or a style that is in a page itself does nothing."""
+"""The content security policy of the pages: inline scripts and styles are not executed."""
 
 _LONGEST_ID: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
 class HtmlParts:
-    """What the pages need.
+    """The parts of the exporter that the pages need.
 
     Attributes:
-        views: What they show.
-        links: Of their foot, relative to the first page or elsewhere.
-        home: Whether `/` is the first page; the metrics may be there.
-        external_url: Where links lead, without a slash at the end; None: they are relative.
-        shared: What is rendered for several at once.
-        wall: Unix seconds.
-        run: Calls what takes a while in another thread.
+        views: What the pages show.
+        links: The links in the footer, relative to the first page or to another site.
+        home: Whether `/` is the first page; it may show the metrics instead.
+        external_url: The base URL of links, without a trailing slash; None: links are relative.
+        shared: The rendering that is shared by several requests.
+        wall: The clock, in Unix seconds.
+        run: Calls a slow function in another thread.
     """
 
     views: Views
@@ -83,7 +83,7 @@ class _Endpoints:
         self._external_url = parts.external_url
 
     def _root(self, request: Request) -> str:
-        """Where links begin."""
+        """The prefix of links."""
         return _near(request) if self._external_url is None else f"{self._external_url}/"
 
     async def overview(self, request: Request) -> Response:
@@ -98,7 +98,7 @@ class _Endpoints:
     async def workflows(self, request: Request) -> Response:
         root, query = self._root(request), parse(request.query_params.multi_items())
         if not _is_live(request) and (found := await self._the_one(query)) is not None:
-            # A relative address, for the prefix of a proxy is not known here.
+            # The address is relative, because a proxy's path prefix is unknown here.
             return RedirectResponse(f"{_near(request)}workflows/{found}", 303)
         key = ("workflows", root, str(query))
         part = await self._shared.get(
@@ -128,7 +128,7 @@ class _Endpoints:
         return await self._whole(request, part, title)
 
     async def _the_one(self, query: WorkflowQuery) -> str | None:
-        """The part of an address of the workflow whose whole id was searched for."""
+        """The URL part of the workflow whose complete id was searched for; None: there is none."""
         if not query.prefix:
             return None
         story = await self._run(self._views.workflow, query.prefix)
@@ -184,7 +184,7 @@ def _is_live(request: Request) -> bool:
 
 
 def _near(request: Request) -> str:
-    """The way from this page to the first one, whatever a proxy has put in front of both."""
+    """The relative path from this page to the first one, independent of a proxy's prefix."""
     raw = request.scope.get("raw_path") or request.scope["path"].encode()
     before = request.scope.get("root_path", "").encode()
     path: bytes = raw.removeprefix(before).partition(b"?")[0]
@@ -192,5 +192,5 @@ def _near(request: Request) -> str:
 
 
 def _encodable(html: str) -> str:
-    # A lone surrogate is no text: anyone who fills the views should have no such thing.
+    # A lone surrogate cannot be encoded; the views should not contain any.
     return html.encode("utf-8", "replace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""Renders once what several people look at, and no more often than its cost allows."""
+"""Renders what several users view only once, and only as often as its cost allows."""
 
 import asyncio
 import hashlib
@@ -12,13 +12,13 @@ from starlette.concurrency import run_in_threadpool
 from exporter.web.workers import Run
 
 FRESH_SECONDS: Final = 2.0
-"""How old a part of a page may be, where rendering costs little."""
+"""Seconds for which a part of a page is reused if rendering costs little."""
 
 OLDEST_SECONDS: Final = 30.0
-"""How old it may be, whatever rendering costs."""
+"""The largest age of a part in seconds, whatever rendering costs."""
 
 PART_OF_A_CORE: Final = 0.01
-"""What rendering for pages that are left open may use."""
+"""The part of a CPU core (0 to 1) that rendering for open pages may use."""
 
 _MOST: Final = 64
 _ASKED_WITHIN_SECONDS: Final = 60.0
@@ -29,8 +29,8 @@ class Rendered:
     """A part of a page.
 
     Attributes:
-        html: What it is now; None: what it was about is not known (any more).
-        etag: For conditional requests.
+        html: The present content; None: its subject is unknown (now).
+        etag: The ETag for conditional requests.
         at: When it was rendered, in Unix seconds.
     """
 
@@ -53,10 +53,10 @@ class SharedRendering:
     Used from one event loop; only `render` runs in another thread.
 
     Args:
-        monotonic: Seconds by which ages are measured.
-        wall: Unix seconds.
-        spent: Seconds of CPU that the calling thread has used.
-        run: Calls what takes a while in another thread.
+        monotonic: The clock for ages, in seconds.
+        wall: The clock, in Unix seconds.
+        spent: Returns the CPU seconds that the calling thread has used.
+        run: Calls a slow function in another thread.
     """
 
     def __init__(
@@ -76,12 +76,12 @@ class SharedRendering:
     async def get(
         self, key: Hashable, render: Callable[[], str | None], *, fresh: bool = False
     ) -> Rendered:
-        """The part under this key, rendered now unless it was recently.
+        """The part with this key, rendered now unless it was rendered recently.
 
         Args:
-            key: Of what it shows; the same key is the same part.
-            render: Makes it; None: there is no such thing.
-            fresh: Somebody has just opened the page: what is kept will not do.
+            key: Identifies the part.
+            render: Creates the part; returns None if its subject does not exist.
+            fresh: The user has just opened the page, so a stored part must not be used.
         """
         now = self._monotonic()
         entry = self._entries.get(key)
@@ -94,7 +94,7 @@ class SharedRendering:
             task = asyncio.create_task(self._render(key, render))
             self._under_way[key] = task
             task.add_done_callback(lambda _: self._under_way.pop(key, None))
-        # Others wait for it too: it goes on when one of them has gone.
+        # Other requests wait for the task too, so it continues if one of them is cancelled.
         return await asyncio.shield(task)
 
     async def _render(self, key: Hashable, render: Callable[[], str | None]) -> Rendered:
@@ -116,7 +116,7 @@ class SharedRendering:
         return rendered
 
     def _lifetime(self, now: float) -> float:
-        """So long that everything that is being looked at costs no more than it may."""
+        """Seconds to reuse a part, so that all viewed parts together cost no more than allowed."""
         cost = sum(
             entry.cost
             for entry in self._entries.values()

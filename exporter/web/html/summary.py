@@ -9,7 +9,7 @@ from exporter.interfaces.views import AccountView, Overview
 from exporter.web.html.words import count, foreign, share, span
 
 STALE_SECONDS: Final = 300
-"""From when on what was seen last is doubted; as the alerts have it."""
+"""Seconds after which the last observation is doubted; the same as in the alerts."""
 
 BEHIND_SECONDS: Final = 300
 
@@ -31,7 +31,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class FailureLine:
-    """What fails most."""
+    """The most frequent failure."""
 
     node_type: str
     exception_type: str
@@ -44,18 +44,18 @@ class Summary:
     """All accounts together.
 
     Attributes:
-        ended: Outcomes of the last hour.
-        failed: Those of them that failed or were invalid.
-        failed_share: That as a share of 0 to 1; None where nothing has ended.
-        causes: What failed, most frequent first; three at most.
-        waiting: None: nothing waits, or we cannot see it.
-        unreached: Accounts that are down: what ends meanwhile is known later.
-        waiting_unknown: Accounts of which it is not known what waits.
-        waiting_count: How many are accepted, uploaded or queued.
-        running: How many run.
-        believable: None: not known yet.
-        doubts: Why not, in words, most urgent first.
-        grounds: Why, in words, where there is no doubt.
+        ended: How many workflows ended in the last hour.
+        failed: How many of these failed or were invalid.
+        failed_share: The same as a share from 0 to 1; None if nothing has ended.
+        causes: The causes of failures, most frequent first; at most three.
+        waiting: The workflow that has waited longest; None: nothing waits, or it cannot be seen.
+        unreached: Accounts that are down: outcomes during this time become known later.
+        waiting_unknown: Accounts whose waiting workflows are unknown.
+        waiting_count: How many workflows are accepted, uploaded or queued.
+        running: How many workflows are running.
+        believable: Whether the numbers can be trusted; None: not known yet.
+        doubts: Reasons not to trust the numbers, as text, most urgent first.
+        grounds: The reason to trust the numbers, as text, if there is no doubt.
     """
 
     ended: int
@@ -73,7 +73,7 @@ class Summary:
 
 
 def summarize(overview: Overview) -> Summary:
-    """Put the accounts together."""
+    """Summarise all accounts."""
     accounts = overview.accounts
     outcomes = Counter[str]()
     for account in accounts:
@@ -112,13 +112,13 @@ def summarize(overview: Overview) -> Summary:
 
 
 def is_unseen(account: AccountView) -> bool:
-    """Whether the account is up and nothing of it was seen yet, as in the first seconds."""
+    """Whether the account is up but nothing of it was seen yet, as in the first seconds."""
     belief = account.belief
     return belief.stalest_seconds is None and belief.listing_lag_seconds is None
 
 
 def doubts(account: AccountView, now: float) -> tuple[str, ...]:
-    """Why the numbers of an account may be wrong: sentences without a beginning and an end."""
+    """Why the numbers of an account may be wrong: parts of sentences."""
     belief = account.belief
     found: list[str] = []
     if not account.up:
@@ -129,7 +129,7 @@ def doubts(account: AccountView, now: float) -> tuple[str, ...]:
         missing = count(belief.difference, "outcome")
         found.append(f"{missing} of the service not counted yet")
     if not account.up:
-        # That it was not seen recently says nothing more.
+        # The age of the last observation adds nothing in this case.
         return tuple(found)
     if (lag := belief.listing_lag_seconds) is not None and lag > BEHIND_SECONDS:
         found.append(f"the list was last read whole {span(lag)} ago")
@@ -139,12 +139,12 @@ def doubts(account: AccountView, now: float) -> tuple[str, ...]:
 
 
 def waiting_of(account: AccountView) -> int:
-    """How many wait, for their files, their place or a runner."""
+    """How many workflows wait for their files, their place in the queue or a runner."""
     return sum(account.open.get(status, 0) for status in ("accepted", "uploaded", "queued"))
 
 
 def failed_of(account: AccountView) -> tuple[int, str]:
-    """How many failed in the last hour, and their share in words."""
+    """How many workflows failed in the last hour, and their share as text."""
     ended = sum(account.outcomes.values())
     failed = sum(account.outcomes.get(status, 0) for status in _UNSUCCESSFUL)
     return failed, share(failed / ended) if ended else ""
@@ -166,7 +166,7 @@ def _waiting(accounts: Iterable[AccountView], now: float) -> Waiting | None:
 
 
 def _grounds(accounts: Collection[AccountView]) -> str:
-    """The weakest of what speaks for the numbers."""
+    """The weakest reason to trust the numbers."""
     beliefs = [account.belief for account in accounts]
     parts = []
     stalest = [b.stalest_seconds for b in beliefs if b.stalest_seconds is not None]

@@ -6,10 +6,10 @@ from typing import Final
 from urllib.parse import quote
 
 LONGEST: Final = 120
-"""Characters of a foreign string that a page shows."""
+"""How many characters of an untrusted string a page shows."""
 
 _MOST_MARKS: Final = 3
-"""Combining marks that one character may carry: more of them cover the lines above and below."""
+"""How many combining marks a character may have: more would cover the lines above and below."""
 
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
@@ -18,14 +18,14 @@ _HIDDEN: Final = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn"})
 _UNSENT: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 _LAST_STAMP: Final = 253_402_300_799.0
-"""The end of the year 9999."""
+"""The end of the year 9999 in Unix seconds."""
 
 
 def span(seconds: float | None) -> str:
-    """A span in at most two units: `45 s`, `3 min 20 s`, `2 h 5 min`; a dash for None."""
+    """A duration in at most two units: `45 s`, `3 min 20 s`, `2 h 5 min`; a dash for None."""
     if seconds is None or seconds != seconds:  # noqa: PLR0124 - not a number
         return "\N{EN DASH}"
-    # A clock may have been set back in between.
+    # A clock may have been set back meanwhile.
     rest = round(min(max(0.0, seconds), _LAST_STAMP))
     parts: list[str] = []
     for size, unit in _UNITS:
@@ -41,12 +41,12 @@ def span(seconds: float | None) -> str:
 
 
 def stamp(wall: float) -> str:
-    """A stamp for machines, in UTC."""
+    """A time in machine-readable form, in UTC."""
     return _moment(wall).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def clock(wall: float, now: float) -> str:
-    """A stamp for people: the time of day, with the date where that is not today's; in UTC."""
+    """A time as readable text: the time of day, with the date if it is not today; in UTC."""
     moment, today = _moment(wall), _moment(now)
     same_day = moment.date() == today.date()
     return moment.strftime("%H:%M:%S" if same_day else "%Y-%m-%d %H:%M:%S")
@@ -66,17 +66,17 @@ def share(part: float) -> str:
 
 
 def number(value: float) -> str:
-    """A number with its thousands apart."""
+    """A number with its thousands separated."""
     text = f"{value:,.0f}" if value == round(value) or abs(value) >= 100 else f"{value:,.1f}"
     return text.replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def foreign(text: str, longest: int = LONGEST) -> str:
-    """A string that comes from the service or a file, fit to be looked at.
+    """A string from the service or a file, made safe to display.
 
-    What cannot be seen, or turns the direction of what follows, is shown as a replacement
-    character; piled up marks are cut down, and so is what is too long. The templates escape and
-    isolate it.
+    Invisible characters, and those that change the writing direction, become a replacement
+    character. Too many combining marks are removed, and long strings are cut. The templates escape
+    and isolate the result.
     """
     shown: list[str] = []
     marks = 0
@@ -95,8 +95,8 @@ def foreign(text: str, longest: int = LONGEST) -> str:
 def path_part(text: str) -> str | None:
     """A string as one part of a relative address; None: it cannot be one.
 
-    Browsers take dots for steps up, however they are written; control characters and lone
-    surrogates would come back as something else.
+    Browsers treat dots as parent folders, even if they are escaped. Control characters and lone
+    surrogates would come back changed.
     """
     odd = any(unicodedata.category(character) in _UNSENT for character in text)
     return None if odd or text in ("", ".", "..") else quote(text, safe="")

@@ -16,7 +16,7 @@ class FilesRead:
 
     Attributes:
         folder: Where relative paths start.
-        stamps: Of every file that was looked at, whether it could be read or not.
+        stamps: The state of every file that was opened, whether it could be read or not.
     """
 
     folder: Path
@@ -24,7 +24,7 @@ class FilesRead:
     _contents: dict[Path, bytes | UnreadableError] = field(default_factory=dict, repr=False)
 
     def content(self, name: str | Path) -> bytes:
-        """What is in the file.
+        """The content of the file.
 
         Raises:
             UnreadableError: with the reason, and without the name.

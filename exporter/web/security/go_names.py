@@ -7,7 +7,7 @@ from typing import Final
 VERSIONS: Final = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 
 REFUSED_VERSIONS: Final = ("TLS10", "TLS11")
-"""Known to Go, and no longer offered by OpenSSL 3 at its usual level of security."""
+"""Versions that Go knows, but OpenSSL 3 no longer offers at its default security level."""
 
 CIPHER_SUITES: Final = {
     "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -21,19 +21,19 @@ CIPHER_SUITES: Final = {
     "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA": "ECDHE-ECDSA-AES256-SHA",
     "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
 }
-"""Suites of TLS 1.2 that Go counts as secure: those that the toolkit takes."""
+"""TLS 1.2 suites that Go considers secure; the toolkit accepts exactly these."""
 
 DEFAULT_CIPHER_SUITES: Final = tuple(
     name for name in CIPHER_SUITES if "GCM" in name or "CHACHA20" in name
 )
-"""With forward secrecy and authenticated encryption."""
+"""The default suites: those with forward secrecy and authenticated encryption."""
 
 TLS13_CIPHER_SUITES: Final = (
     "TLS_AES_128_GCM_SHA256",
     "TLS_AES_256_GCM_SHA384",
     "TLS_CHACHA20_POLY1305_SHA256",
 )
-"""Always on, in Go as here: nobody can choose among these."""
+"""The TLS 1.3 suites. They are always enabled, in Go and here, and cannot be selected."""
 
 CURVES: Final = {
     "X25519": "X25519",
@@ -44,7 +44,7 @@ CURVES: Final = {
 
 
 def offered_curve(curves: Sequence[str]) -> str:
-    """The one of these that is offered, as Python can name one only: P-256 is what all have."""
+    """The curve to offer: Python can set only one, and all clients support P-256."""
     return "CurveP256" if "CurveP256" in curves else curves[0]
 
 
@@ -57,7 +57,8 @@ CLIENT_AUTH_TYPES: Final = {
 UNVERIFIED_CLIENT_AUTH_TYPES: Final = (
     "RequestClientCert",
     "RequireAnyClientCert",
-    # The toolkit's former name of the one above.
+    # The toolkit's former name for the type above.
     "RequireClientCert",
 )
-"""Those that take any certificate, which OpenSSL does only with a callback Python has not."""
+"""Types that accept any certificate. OpenSSL needs a callback for that, which Python does not
+have."""

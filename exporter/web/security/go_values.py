@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 MOST: Final = 2**63 - 1
-"""The largest of Go's usual whole numbers; durations are such, in nanoseconds."""
+"""The largest 64-bit integer of Go; durations are such integers, in nanoseconds."""
 
 _TRUE: Final = frozenset(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"))
 _FALSE: Final = frozenset(
@@ -12,7 +12,8 @@ _FALSE: Final = frozenset(
 )
 
 _LONGEST: Final = 400
-"""Characters of a number: past that it is none that fits, and Python takes long to read it."""
+"""The largest length of a number in characters: longer numbers do not fit, and Python needs long to
+parse them."""
 
 _WHOLE: Final = re.compile(
     r"(?P<sign>[-+]?)(?:0[xX](?P<x>[0-9a-fA-F]+)|0[bB](?P<b>[01]+)|0[oO]?(?P<o>[0-7]+)"
@@ -38,14 +39,14 @@ _PART: Final = re.compile(
 
 
 def boolean(text: str) -> bool | None:
-    """What YAML 1.1 calls true or false; None for anything else."""
+    """The boolean for a YAML 1.1 word for true or false; None for anything else."""
     return True if text in _TRUE else False if text in _FALSE else None
 
 
 def whole_number(text: str) -> int | None:
     """A whole number, also `0x1f`, `0o17`, `017`, `0b101`, `1_000` and `1e3`; 2.9 is cut to 2.
 
-    None for what is no number, or past `MOST`.
+    None if it is not a number, or is greater than `MOST`.
     """
     if not text or text[0] not in "+-.0123456789":
         return None
@@ -64,9 +65,9 @@ def whole_number(text: str) -> int | None:
 
 
 def nanoseconds(text: str) -> int | None:
-    """A duration such as `1.5s`, `100us`, `1h30m` or `-5s`; None for what is none.
+    """A duration such as `1.5s`, `100us`, `1h30m` or `-5s`; None if it is not one.
 
-    Units may come in any order and several times. Without one, only `0` is a duration.
+    Units may occur in any order and several times. Without a unit, only `0` is a duration.
     """
     sign, rest = (-1, text[1:]) if text.startswith("-") else (1, text.removeprefix("+"))
     if rest == "0":

@@ -24,7 +24,7 @@ _DEFAULT_HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-"""Of every answer that does not say otherwise itself."""
+"""Headers of every answer that does not set them itself."""
 
 
 _READING: Final = frozenset({"GET", "HEAD"})
@@ -34,13 +34,13 @@ class AuthMiddleware:
     """An ASGI application around the exporter's.
 
     Args:
-        app: What it guards.
-        security: What holds now; asked again for each request.
-        probes: Paths for which it asks no password and counts no rate: an orchestrator has none,
-            and must not conclude that the exporter is dead because others send too many requests.
-        own_tokens: Paths, with all below them, that ask for a token of their own in the header in
-            which a password would be. Those who read there with no such token need a password.
-        passwords: How passwords are checked.
+        app: The application that it protects.
+        security: Returns the settings in use; called for each request.
+        probes: Paths without password and rate limit: an orchestrator has no password, and must not
+            conclude that the exporter is dead because others send too many requests.
+        own_tokens: Paths, including all below them, that accept their own token in the header that
+            normally has the password. Reading them without a token needs the password.
+        passwords: Checks the passwords.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class AuthMiddleware:
         self._bucket: Bucket | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or have it answered."""
+        """Answer a request, or pass it on to the application."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -76,7 +76,7 @@ class AuthMiddleware:
         if refusal is not None:
             await refusal(scope, receive, send_with_headers)
         elif security.users and not self._has_own_token(scope):
-            # Nothing behind this needs the password, so nothing can tell it.
+            # No other part needs the password, so it is removed and cannot leak.
             rest = [pair for pair in scope["headers"] if pair[0] != b"authorization"]
             await self._app({**scope, "headers": rest}, receive, send_with_headers)
         else:
@@ -109,10 +109,10 @@ class AuthMiddleware:
         path: str = scope["path"]
         if not any(path == own or path.startswith(f"{own}/") for own in self._own_tokens):
             return False
-        # Who reads there may show either.
+        # To read these paths, a client may send either a token or the password.
         if scope["method"] not in _READING:
             return True
-        # Of several, the endpoint could read another one than this.
+        # If there are several headers, the endpoint might read another one than this check.
         given = [value for name, value in scope["headers"] if name == b"authorization"]
         return len(given) == 1 and given[0][:7].lower() == b"bearer "
 
@@ -127,7 +127,7 @@ def _add_headers(headers: MutableHeaders, security: Security) -> None:
     for name, value in _DEFAULT_HEADERS.items():
         headers.setdefault(name, value)
     for name, value in security.headers.items():
-        # The format has an empty one unset it.
+        # In this file format, an empty value removes the header.
         if value:
             headers[name] = value
         elif name in headers:
@@ -135,7 +135,7 @@ def _add_headers(headers: MutableHeaders, security: Security) -> None:
 
 
 def _credentials(scope: Scope) -> tuple[bytes, bytes] | None:
-    """Name and password; None for a request without, or with several."""
+    """Name and password; None for a request without a password header, or with several."""
     given = [value for name, value in scope["headers"] if name == b"authorization"]
     if len(given) != 1:
         return None

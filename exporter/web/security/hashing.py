@@ -8,18 +8,18 @@ import bcrypt
 
 COST: Final = 10
 LONGEST: Final = 72
-"""Bytes that bcrypt looks at."""
+"""How many bytes of a password bcrypt uses."""
 
 
 class HashError(Exception):
-    """The text says why, for a person, and nothing of the password."""
+    """No hash was made. The message says why, and contains nothing of the password."""
 
 
 def hash_password(stream: TextIO | None = None) -> str:
     """Ask twice for a password at a terminal, or read the first line of a pipe, and hash it.
 
     Raises:
-        HashError: it is empty, too long, or was typed in two ways.
+        HashError: the password is empty, too long, or was not repeated correctly.
     """
     stream = stream or sys.stdin
     if stream.isatty():

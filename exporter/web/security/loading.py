@@ -1,4 +1,4 @@
-"""From the file to a `Security`, or to all errors at once."""
+"""Reads the file: the result is a `Security`, or all errors at once."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from exporter.web.security.tls import ServeError, Tls, make_tls
 _TLS: Final = "tls_server_config"
 
 _CLOSING: Final = frozenset(((_TLS,), ("basic_auth_users",), (_TLS, "client_allowed_sans")))
-"""Keys that let in fewer. Cut short, they must not let in everybody."""
+"""Keys that restrict access. If their value is missing, they must not allow everybody."""
 
 _SECTIONS: Final = frozenset((("http_server_config",), ("rate_limit",)))
 """Mappings that may be left empty."""
@@ -37,7 +37,7 @@ Write what must be secured, such as:
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """What one reading of the file says. Without a file, nothing is secured."""
+    """The security settings from one reading of the file. Without a file, nothing is protected."""
 
     tls: Tls | None = None
     users: Users = field(default_factory=Users, repr=False)
@@ -46,7 +46,7 @@ class Security:
     warnings: tuple[Fault, ...] = ()
 
     def __str__(self) -> str:
-        """In a few words."""
+        """A short description."""
         parts = ["plain HTTP" if self.tls is None else "TLS"]
         if self.tls is not None and self.tls.context.verify_mode:
             parts[0] += " with client certificates"
@@ -62,12 +62,12 @@ UNSECURED: Final = Security()
 
 @dataclass(frozen=True, slots=True)
 class LoadedSecurity:
-    """What came of reading the file.
+    """The result of reading the file.
 
     Attributes:
-        security: What it says; None where there are faults.
-        faults: Everything that is wrong, in the order of the file.
-        stamps: Of every file that was looked at, to notice when one changes.
+        security: The settings; None if there are errors.
+        faults: All errors, in the order of the file.
+        stamps: The state of every file that was opened, to notice changes.
     """
 
     security: Security | None
@@ -76,12 +76,12 @@ class LoadedSecurity:
 
 
 def read(path: Path) -> LoadedSecurity:
-    """Read and check the file, and those that it names."""
+    """Read and check the file, and the files that it names."""
     files = FilesRead(path.parent)
     document = _document(path, files)
     security: Security | None = None
     if not document.faults and document.data is None:
-        # A file that is being written is empty for a moment. It must not open what was closed.
+        # A file that is being written is empty for a moment. That must not remove the protection.
         document.faults.append(Fault("", "is empty", _START))
     elif isinstance(document.data, dict):
         document.data = _without_empty(document, document.data, ())
@@ -94,7 +94,7 @@ def read(path: Path) -> LoadedSecurity:
 
 
 def check(path: Path) -> tuple[int, str]:
-    """What `check-web-config` answers.
+    """Check a file for `check-web-config`.
 
     Returns:
         The exit code, 0 for a file that can be used (with or without warnings) and 1 for one that
@@ -120,9 +120,9 @@ def _document(path: Path, files: FilesRead) -> Document:
 
 
 def _without_empty(document: Document, data: Data, path: KeyPath) -> Data:
-    """Put what stands for nothing where a key has no value, or tell of it.
+    """Insert an empty value for each key without a value, or report an error.
 
-    `basic_auth_users:` cut short must not mean nobody.
+    `basic_auth_users:` without a value must not mean that there are no users.
     """
     if isinstance(data, dict):
         return {k: _without_empty(document, v, (*path, k)) for k, v in data.items()}
@@ -142,12 +142,12 @@ def _without_empty(document: Document, data: Data, path: KeyPath) -> Data:
 
 
 def _must_have_value(path: KeyPath) -> bool:
-    """Whether silence there could open something, or means nothing at all."""
+    """Whether a missing value could remove protection, or has no meaning at all."""
     return path in _CLOSING or path[0] == "basic_auth_users" or isinstance(path[-1], int)
 
 
 def _checked(document: Document, files: FilesRead) -> Security | None:
-    """Every fault that the models find, and those of a pair of key and certificate."""
+    """Collect all errors that the models find, and those of the pair of key and certificate."""
     assert isinstance(document.data, dict)  # noqa: S101 - the caller has looked
     config: WebConfig | None = None
     try:
@@ -156,7 +156,8 @@ def _checked(document: Document, files: FilesRead) -> Security | None:
         for detail in error.errors(include_url=False, include_input=False):
             context = detail["ctx"]
             _tell(document, detail["loc"], context["reason"], context["remedy"])
-    # By itself, so that a fault elsewhere in the file does not hide one of the pair.
+    # This is checked separately, so that an error elsewhere in the file does not hide one of the
+    # pair.
     tls_config = _tls_config(document.data.get(_TLS, {}), files)
     tls: Tls | None = None
     if tls_config is not None and tls_config.is_on:
@@ -193,5 +194,5 @@ def _tell(document: Document, loc: KeyPath, reason: str, remedy: str) -> None:
 
 
 def _in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:
-    """Faults as one meets them when reading the file from the top, each once."""
+    """The errors in the order of the file, each only once."""
     return tuple(sorted(dict.fromkeys(faults), key=lambda fault: fault.line or 0))

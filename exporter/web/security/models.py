@@ -15,7 +15,7 @@ from exporter.web.security.passwords import MOST_COST, cost_of
 from exporter.web.security.pem import Certificates, CertificatesFile, PrivateKey, PrivateKeyFile
 
 _LEAST_COST_IN_USE: Final = 10
-"""Below this a stolen hash is soon guessed."""
+"""A stolen hash with a lower cost is soon guessed."""
 
 _HEADERS: Final[Mapping[str, tuple[str, ...]]] = {
     "Content-Security-Policy": (),
@@ -24,15 +24,15 @@ _HEADERS: Final[Mapping[str, tuple[str, ...]]] = {
     "X-XSS-Protection": (),
     "Strict-Transport-Security": (),
 }
-"""Headers that may be set, and their values where only some make sense."""
+"""Headers that may be set, and their allowed values if only some make sense."""
 
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 
 _SHORT: Final = 0.001
-"""Seconds. An interval below allows more than the exporter can answer."""
+"""Seconds. A shorter interval allows more requests than the exporter can answer."""
 
 NO_VALUE: Final = Plain()
-"""What stands for a key without a value: its type's zero, as in Go."""
+"""Represents a key without a value: the zero value of its type, as in Go."""
 
 _MAKE_A_HASH: Final = (
     "Make a hash with `comfycontrol-exporter hash-password`, which asks for the password."
@@ -57,7 +57,7 @@ def _is_missing(value: object) -> bool:
 
 
 def _blank_is_none(value: object) -> object:
-    # Anyone who fills in a template leaves keys with empty text behind.
+    # A filled-in template often contains keys with empty text.
     return None if value == "" else value
 
 
@@ -178,12 +178,12 @@ def _headers(value: object) -> dict[str, str]:
 
 
 def _as_sent(text: str) -> str:
-    """A value of several lines becomes one, as in Go."""
+    """Join a value of several lines to one line, as in Go."""
     return text.replace("\r", " ").replace("\n", " ").strip(" \t")
 
 
 Switch = Annotated[bool, PlainValidator(_boolean)]
-"""`true`, `false`, and what else YAML 1.1 has for them."""
+"""`true`, `false`, and the other YAML 1.1 words for them."""
 
 
 class TlsServer(Section):
@@ -274,17 +274,17 @@ class TlsServer(Section):
 
     @property
     def authority(self) -> bytes | None:
-        """Who signs the certificates of clients."""
+        """The certificates of the authorities that sign client certificates."""
         return self.client_ca_file or self.client_ca
 
     @property
     def certificates(self) -> bytes:
-        """What the server shows."""
+        """The server's certificates."""
         return self.cert_file or self.cert or b""
 
     @property
     def private_key(self) -> SecretBytes:
-        """What proves that it may."""
+        """The private key of the server's certificate."""
         return self.key_file or self.key or SecretBytes(b"")
 
 
@@ -359,7 +359,7 @@ class ClientRateLimit(Section):
     interval: Annotated[float, PlainValidator(_interval)] = Field(default=0.0, examples=["1s"])
     """Seconds; 0 is no limit."""
     burst: Annotated[int, PlainValidator(_burst)] = Field(default=1, examples=[20])
-    """As it was written. A bucket that holds nothing would let nobody in: see `size`."""
+    """The configured value. A bucket of size 0 would refuse all requests: see `size`."""
 
     @property
     def size(self) -> int:
@@ -368,7 +368,7 @@ class ClientRateLimit(Section):
 
 
 class WebConfig(Section):
-    """Everything that the file says."""
+    """The content of the file."""
 
     elsewhere: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(TlsServer.model_fields, "tls_server_config"),
@@ -391,7 +391,10 @@ class WebConfig(Section):
 
     @classmethod
     def broken_rules(cls, given: Mapping[str, object]) -> Iterator[Broken]:
-        """A name with a colon could never be given: what follows it is the password."""
+        """A user name must not contain a colon.
+
+        A client could never send it, because the password follows the colon.
+        """
         users = given.get("basic_auth_users")
         for user in users if isinstance(users, Mapping) else ():
             if ":" in user:
@@ -401,7 +404,7 @@ class WebConfig(Section):
                 )
 
     def warnings(self) -> tuple[Fault, ...]:
-        """What is allowed and yet seldom meant, or not done."""
+        """Settings that are allowed but probably not intended, or that have no effect."""
         found = []
         tls = self.tls_server_config
         if self.basic_auth_users and not tls.is_on:

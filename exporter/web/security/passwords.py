@@ -1,4 +1,4 @@
-"""Checks passwords with bcrypt: cached, at the same cost for everybody, one at a time."""
+"""Checks passwords with bcrypt: cached, with the same cost for all users, one at a time."""
 
 import asyncio
 import hashlib
@@ -14,21 +14,23 @@ import bcrypt
 from exporter.web.workers import Workers
 
 MOST_COST: Final = 14
-"""About a second; the process must be able to end in three, and a check cannot be broken off."""
+"""The highest bcrypt cost, about a second. A check cannot be interrupted, and the process must be
+able to end within three seconds."""
 
 MOST_WAITING: Final = 32
-"""Checks that may wait, of all clients; each holds up a scraper that was not seen before."""
+"""How many checks of all clients may wait; each one delays a scraper that was not seen before."""
 
 MOST_WAITING_OF_ONE: Final = 4
-"""Checks that may wait of one address: a flood from there leaves room for the others."""
+"""How many checks of one address may wait: a flood from one address leaves room for others."""
 
 REMEMBERED: Final = 1000
-"""Outcomes that are remembered, of each of the two kinds."""
+"""How many results are remembered, of each of the two kinds (right and wrong)."""
 
 _LONGEST: Final = 72
-"""Bytes of a password that bcrypt looks at. Others cut silently, and so must we to agree."""
+"""How many bytes of a password bcrypt uses. Other programs cut silently, so we must do the same to
+agree."""
 
-# Only such as a program writes: the unused bits of salt and digest are 0.
+# Only hashes that a program writes: the unused bits of salt and digest are 0.
 _HASH: Final = re.compile(
     rb"\$2[aby]\$(?P<cost>[0-9]{2})"
     rb"\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{30}[.CGKOSWaeimquy26]"
@@ -38,11 +40,11 @@ _MOST_COST_OF_BCRYPT: Final = 31
 
 
 class TooManyChecksError(Exception):
-    """Others wait already; it may be tried again."""
+    """Too many checks already wait; the client may try again."""
 
 
 def cost_of(hashed: bytes) -> int | None:
-    """The cost of a bcrypt hash; None for what is none."""
+    """The cost of a bcrypt hash; None if it is not one."""
     found = _HASH.fullmatch(hashed)
     if found is None:
         return None
@@ -51,13 +53,13 @@ def cost_of(hashed: bytes) -> int | None:
 
 
 def _filler(cost: int) -> bytes:
-    """A hash that is compared with for the time that it takes. No password is known for it."""
+    """A hash that is used only to spend the same time. No password for it is known."""
     return b"$2b$%02d$" % cost + b"." * 53
 
 
 @dataclass(frozen=True, slots=True)
 class Users:
-    """Names and hashes."""
+    """The users' names and password hashes."""
 
     hashes: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
 
@@ -65,10 +67,10 @@ class Users:
         return bool(self.hashes)
 
     def comparisons(self, user: bytes) -> tuple[bytes, ...]:
-        """Hashes to compare with, of which only the first, and of known users only, counts.
+        """The hashes to compare with. Only the first one counts, and only if the user is known.
 
-        All of a user's together cost what the dearest hash of all users costs, and so do those of a
-        name that nobody has: 2^c + 2^c + 2^(c+1) + … + 2^(m-1) = 2^m.
+        The hashes for each user together cost as much as the most expensive hash of all users, and
+        the same is true for an unknown name: 2^c + 2^c + 2^(c+1) + … + 2^(m-1) = 2^m.
         """
         highest = max(_cost(hashed) for hashed in self.hashes.values())
         if user not in self.hashes:
@@ -85,7 +87,7 @@ def _cost(hashed: bytes) -> int:
 
 
 class _Remembered:
-    """The latest keys of a kind."""
+    """Remembers the latest keys of one kind."""
 
     def __init__(self, most: int) -> None:
         self._keys: OrderedDict[bytes, None] = OrderedDict()
@@ -106,12 +108,14 @@ class _Remembered:
 class PasswordChecks:
     """Checks passwords for one event loop.
 
-    What it remembers are digests of name, hash and password under a key of this process: none of
-    the three can be derived from them, and a new hash makes the old outcome unreachable. Outcomes
-    of right and of wrong passwords are kept apart, so that wrong ones do not drive out a scraper's.
+    It remembers digests of name, hash and password, made with a secret key of this process. None of
+    the three can be derived from them, and a new hash makes the old result unreachable. Results of
+    right and wrong passwords are kept separately, so that wrong passwords do not displace a
+    scraper's right one.
 
     Args:
-        compare: Of password and hash, in a thread of its own; bcrypt lets the interpreter go on.
+        compare: Compares password and hash, in its own thread; bcrypt releases the interpreter
+            lock.
     """
 
     def __init__(
@@ -126,20 +130,20 @@ class PasswordChecks:
         self._wrong = _Remembered(remembered)
         self._under_way: dict[bytes, asyncio.Task[bool]] = {}
         self._waiting: Counter[str] = Counter()
-        # One: scrapes are rendered on the other cores.
+        # Only one thread, so that scrapes can be rendered on the other cores.
         self._thread = Workers(1, "passwords")
 
     async def is_right(self, users: Users, user: bytes, password: bytes, client: str) -> bool:
         """Whether this is the user's password.
 
         Args:
-            users: Who there is.
+            users: The known users.
             user: The name given.
             password: The password given.
-            client: Who asks, by address.
+            client: The address of the client.
 
         Raises:
-            TooManyChecksError: Too many others are being checked.
+            TooManyChecksError: Too many other checks are waiting.
         """
         password = password[:_LONGEST]
         key = self._key(user, users.hashes.get(user, b""), password)
@@ -156,7 +160,7 @@ class PasswordChecks:
             self._waiting[client] += 1
             check = asyncio.create_task(self._check(key, users, user, password, client))
             self._under_way[key] = check
-        # Another caller that waits for it wants the outcome even if this client has gone.
+        # Another caller may wait for the same check, so it continues even if this client has gone.
         return await asyncio.shield(check)
 
     async def _check(
@@ -170,18 +174,18 @@ class PasswordChecks:
         finally:
             del self._under_way[key]
             self._waiting[client] -= 1
-            # Not an entry for each address that ever asked.
+            # Remove addresses with a count of 0.
             self._waiting += Counter()
 
     def _compared(self, hashes: tuple[bytes, ...], password: bytes) -> bool:
-        # Every one, whatever the first says.
+        # All hashes are compared, whatever the first result is.
         first, *_ = [self._compare(password, hashed) for hashed in hashes]
         return first
 
     def _key(self, *parts: bytes) -> bytes:
         digest = hashlib.blake2b(key=self._secret, digest_size=32)
         for part in parts:
-            # With their lengths: "a", "bc" is not "ab", "c".
+            # The lengths are included: "a", "bc" must differ from "ab", "c".
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
         return digest.digest()

@@ -44,7 +44,7 @@ def _file(value: object, info: ValidationInfo) -> bytes:
 
 
 def _certificates(content: bytes) -> bytes:
-    """Every certificate of the text, one after the other, without what stands between."""
+    """All certificates of the text, one after the other, without the text in between."""
     found = b"\n".join(_CERTIFICATE.findall(content)) + b"\n"
     if not found.strip():
         raise fault(

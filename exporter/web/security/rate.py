@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 
 class Bucket:
-    """Full at first; each request takes a token, and one comes back with each interval.
+    """A token bucket. It is full at first; each request takes a token, and each interval adds one.
 
     Args:
-        interval: Seconds.
+        interval: Seconds between two new tokens.
         burst: Tokens in a full bucket.
         monotonic: A clock that measures durations.
     """
@@ -23,7 +23,7 @@ class Bucket:
         self._at = monotonic()
 
     def take(self) -> bool:
-        """Take a token; whether there was one."""
+        """Take a token; return whether there was one."""
         now = self._monotonic()
         self._tokens = min(self._burst, self._tokens + (now - self._at) / self._interval)
         self._at = now

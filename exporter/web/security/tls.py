@@ -25,12 +25,12 @@ _NOT_TLS: Final = (
 
 
 class ServeError(Exception):
-    """OpenSSL does not take certificate and key.
+    """OpenSSL does not accept the certificate and the key.
 
     Attributes:
-        key: The one of the two that errors refer to.
-        reason: What is wrong, continuing the key as a sentence does.
-        remedy: What fixes it, in full sentences.
+        key: The configuration key of the one that the error is about.
+        reason: What is wrong, as the rest of a sentence that begins with the key.
+        remedy: How to fix it, in full sentences.
     """
 
     def __init__(self, key: str, reason: str, remedy: str) -> None:
@@ -42,18 +42,19 @@ class ServeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """TLS as one reading of the configuration wants it."""
+    """The TLS settings from one reading of the configuration."""
 
     context: ssl.SSLContext
     allowed_sans: frozenset[str] | None
-    """Of which a client's certificate must have one; None: any that is verified will do."""
+    """A client's certificate must have one of these names; None: any verified certificate is
+    accepted."""
 
 
 def make_tls(config: TlsServer) -> Tls:
-    """Build it.
+    """Create the TLS settings.
 
     Raises:
-        ServeError: key and certificate do not belong together, or are too weak.
+        ServeError: key and certificate do not match, or are too weak.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.sslobject_class = Handshake
@@ -66,11 +67,11 @@ def make_tls(config: TlsServer) -> Tls:
     if suites:
         context.set_ciphers(":".join(suites))
     else:
-        # Only suites of TLS 1.3 are named: nothing is left to TLS 1.2.
+        # Only TLS 1.3 suites are named, so TLS 1.2 has none.
         lowest = ssl.TLSVersion.TLSv1_3
     context.minimum_version = lowest
     context.maximum_version = go_names.VERSIONS[config.max_version]
-    # A client that asks for one handshake after the other would be cheap for it and not for us.
+    # Repeated handshakes would be cheap for a client, but not for us.
     context.options |= ssl.OP_NO_RENEGOTIATION
     if config.prefer_server_cipher_suites:
         context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
@@ -90,7 +91,8 @@ def _load_certificate(context: ssl.SSLContext, config: TlsServer) -> None:
     reason = None
     try:
         with _as_file(content) as path:
-            # A password is never asked for at a terminal: keys with one were refused before.
+            # This must never prompt for a password at a terminal; keys with a password were refused
+            # before.
             context.load_cert_chain(path, password="")
     except ssl.SSLError as error:
         reason = error.reason or ""
@@ -111,7 +113,7 @@ def _load_certificate(context: ssl.SSLContext, config: TlsServer) -> None:
             "is too weak for OpenSSL",
             "Make one with a key of 2048 bits RSA or 256 bits EC at least, signed with SHA-256.",
         )
-    # The reason is a constant of OpenSSL's, such as UNSUPPORTED: nothing of the key.
+    # The reason is a constant of OpenSSL, such as UNSUPPORTED, and contains nothing of the key.
     says = reason and f", which says {reason.replace('_', ' ').lower()}"
     raise ServeError(
         key, f"is not taken by OpenSSL{says}", "Look at it with `openssl pkey -noout -check`."
@@ -123,18 +125,18 @@ def _verify_clients(context: ssl.SSLContext, config: TlsServer) -> None:
     if config.authority is None or context.verify_mode == ssl.CERT_NONE:
         return
     context.load_verify_locations(cadata=config.authority.decode())
-    # As in Go, each of these is trusted, whether it is a root or not.
+    # As in Go, each of these certificates is trusted, whether it is a root or not.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    # A resumed session would not be verified again: each connection shows its certificate.
+    # A resumed session would not be verified again, so each connection must show its certificate.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
 
 
 @contextmanager
 def _as_file(content: bytes) -> Iterator[str]:
-    """Python's OpenSSL takes certificate and key by path only, and ours may have none.
+    """Python's OpenSSL accepts certificate and key only by path, but ours may not be in files.
 
-    Where there is memory with a path, nothing touches a disk.
+    If the system has memory files with a path, nothing is written to disk.
     """
     if sys.platform == "linux":
         with os.fdopen(os.memfd_create("certificate"), "wb") as file:
@@ -149,14 +151,14 @@ def _as_file(content: bytes) -> Iterator[str]:
 
 
 class Handshake(ssl.SSLObject):
-    """One connection's TLS, with what OpenSSL does not do by itself at its beginning."""
+    """TLS of one connection, with additions to OpenSSL's handshake."""
 
     allowed_sans: frozenset[str] | None = None
     outgoing: ssl.MemoryBIO | None = None
     _answered = False
 
     def do_handshake(self) -> None:
-        """Continue the handshake; a refused client, or one without TLS, is answered so."""
+        """Continue the handshake; a client that is refused or does not use TLS gets an answer."""
         if self._answered:
             raise ssl.SSLError("no TLS, or none that will do, and told so")
         try:
@@ -171,8 +173,8 @@ class Handshake(ssl.SSLObject):
                 self.outgoing.write(_NOT_TLS)
             elif not self.outgoing.pending:
                 raise
-            # In the buffer is that answer, or OpenSSL's alert, which asyncio would drop. "Wants to
-            # read" sends it; whatever comes next ends it.
+            # The buffer contains that answer, or OpenSSL's alert, which asyncio would drop. The
+            # error "wants to read" makes asyncio send it; the next event ends the connection.
             self._answered = True
             raise ssl.SSLWantReadError from None
         if self.allowed_sans is not None and self.allowed_sans.isdisjoint(self._sans()):
@@ -190,7 +192,7 @@ class Handshake(ssl.SSLObject):
 
 
 def _as_compared(san: str) -> str:
-    """An IPv6 address can be written in many ways."""
+    """Normalise a name for comparison: an IPv6 address can be written in many ways."""
     try:
         return str(ipaddress.ip_address(san))
     except ValueError:
@@ -198,9 +200,9 @@ def _as_compared(san: str) -> str:
 
 
 class RenewedContext(ssl.SSLContext):
-    """What the listening socket is given: each handshake begins with the TLS of its moment.
+    """The context of the listening socket: each handshake uses the TLS settings of that moment.
 
-    `sni_callback` would change the certificate alone; neither versions nor authorities.
+    `sni_callback` could change only the certificate, not the versions and authorities.
     """
 
     def __new__(cls, current: Callable[[], Tls]) -> Self:

@@ -15,19 +15,19 @@ from exporter.web.security.tls import RenewedContext, Tls
 log = logging.getLogger(__name__)
 
 LEAVE_SECONDS: Final = 0.25
-"""How long a look that is under way has to end in the end."""
+"""Seconds that a running check may take at shutdown."""
 
 
 class WatchedSecurity:
-    """The web side's security as the file says it now, or last said it without a fault.
+    """The web security settings from the file's present version, or its last valid version.
 
-    As a context manager it looks after the files.
+    As a context manager it watches the files.
 
     Args:
-        path: The file of `--web.config.file`.
+        path: The path given by `--web.config.file`.
 
     Raises:
-        ConfigError: It cannot be used. It lists every fault by line, and never a value.
+        ConfigError: The file cannot be used. It lists every error by line, without values.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,28 +39,34 @@ class WatchedSecurity:
         self._files = WatchedState(())
         self._files.note_read(reading.stamps)
         self.last_reload_successful = True
-        """Whether the file as it is now is the one in use."""
+        """Whether the file's present version is the one in use."""
         self._reading = threading.Lock()
         self._watcher = FileWatcher("web configuration", self.look)
 
     def current(self) -> Security:
-        """What holds now."""
+        """The settings in use."""
         return self._security
 
     def context(self) -> ssl.SSLContext | None:
-        """For the listening socket, which keeps it over every change; None: no TLS."""
+        """The TLS context for the listening socket, which stays the same over all changes.
+
+        None: no TLS.
+        """
         return None if self._security.tls is None else RenewedContext(self._tls)
 
     def reload(self) -> tuple[Fault, ...]:
-        """Read everything again now; what is wrong, in which case the old stays in use."""
+        """Read everything again now; return the errors.
+
+        If there are any, the old settings stay in use.
+        """
         return self.take_over(self.read_again())
 
     def read_again(self) -> LoadedSecurity:
-        """Read everything again, and use nothing of it yet."""
+        """Read everything again, without using it yet."""
         return read(self._path)
 
     def faults_of(self, reading: LoadedSecurity) -> tuple[Fault, ...]:
-        """What is wrong with it, for this exporter as it runs."""
+        """The errors of a reading, for this running exporter."""
         security = reading.security
         if security is None:
             return reading.faults
@@ -75,9 +81,9 @@ class WatchedSecurity:
         return ()
 
     def take_over(self, reading: LoadedSecurity) -> tuple[Fault, ...]:
-        """Use what was read, unless there are errors, which are returned and logged.
+        """Use a reading, unless there are errors, which are returned and logged.
 
-        Should a newer one be in use meanwhile, the next look finds that the files have changed.
+        If a newer reading is already in use, the next check finds that the files have changed.
         """
         with self._reading:
             self._files.note_read(reading.stamps)
@@ -95,7 +101,7 @@ class WatchedSecurity:
         return faults
 
     def look(self) -> None:
-        """Reload if something has changed and has stayed so since the last look."""
+        """Reload if a file has changed, and has not changed again since the last check."""
         if self._files.has_changed():
             self.reload()
 
@@ -110,7 +116,8 @@ class WatchedSecurity:
         trace: TracebackType | None,
     ) -> None:
         self._watcher.stop()
-        # No longer: it may be reading from a disk that does not answer, and ends with the process.
+        # Do not wait longer: the thread may wait for a disk that does not answer. It ends with the
+        # process.
         self._watcher.join(LEAVE_SECONDS)
 
     def _use(self, security: Security) -> None:
