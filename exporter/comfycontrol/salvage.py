@@ -87,8 +87,8 @@ def salvage_object(
             beyond the largest number of members are returned as None.
 
     Returns:
-        The object, with ``UNREADABLE`` for each value that cannot be read. None where it is no
-        object, or where it does not end as one, for then nobody knows what is missing.
+        The object, with ``UNREADABLE`` for each value that cannot be read. None if it is not an
+        object, or has no proper end, because then it is unknown what is missing.
     """
     text = data if isinstance(data, str) else data.decode("utf-8", "surrogateescape")
     reader = _Reader(text.removeprefix("\ufeff"), max_depth, rows)

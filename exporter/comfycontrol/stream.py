@@ -41,13 +41,14 @@ class StreamEnding(enum.Enum):
     """
 
     EOF = "eof"
-    """Cleanly, between two events. A stream without a length that was cut there looks the same."""
+    """Cleanly, between two events. If a stream without a length is cut at that place, it looks the
+    same."""
 
     CUT = "cut"
     """In the middle: a reset, a broken transfer, or an unfinished event."""
 
     SILENT = "silent"
-    """No snapshot for too long, whatever else arrived."""
+    """No snapshot for too long, even if other bytes arrived."""
 
     OVERSIZE = "oversize"
     """An event was larger than the limit."""
@@ -249,7 +250,7 @@ class Stream:
             except CALL_ERRORS:
                 self._end(StreamEnding.CUT)
                 return
-            # A socket that was shut down looks like one at its clean end.
+            # A socket that was shut down looks like a clean end.
             if self._call.aborted or self._call.expired or not chunk:
                 self._end(StreamEnding.CUT if framing.unterminated else StreamEnding.EOF)
                 return

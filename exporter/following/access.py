@@ -148,7 +148,8 @@ class AccountAccess:
         request, so a refusal says nothing about the account.
 
         Raises:
-            StoppedError: asked to end, or no longer wanted when its turn came.
+            StoppedError: the caller was asked to end, or the answer was no longer wanted when its
+                turn came.
             ServiceError: the service refused, failed or could not be reached.
         """
         about_one = about_one or priority not in LISTING

@@ -2,7 +2,7 @@
 
 After an answer that is too large, half as many rows are asked for, down to one. After a while twice
 as many are tried again, at growing intervals if that fails. A single row that cannot be read is
-skipped; the rows after it are asked for in pages that grow at once, because the reason is known.
+skipped; the rows after it are requested in pages that grow immediately, because the cause is known.
 """
 
 from math import inf

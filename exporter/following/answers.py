@@ -4,8 +4,8 @@ An account is up while it gets what it needs. If it is listed, that is its list:
 outcomes come from there, and streams add only liveness. Without a list it is any request about one
 workflow: polls give outcomes while streams are refused, and streams while polls are.
 
-Neither a single bad answer nor a single good one decides (`GRACE_SECONDS`, `SETTLED_SECONDS`), so
-that the state does not flap. A refused token decides at once: nothing else is asked then.
+A single answer, bad or good, does not change the state (`GRACE_SECONDS`, `SETTLED_SECONDS`), so
+that it does not flap. A refused token changes it at once, because no other requests are sent then.
 
 Times are seconds of one monotonic clock.
 """

@@ -26,7 +26,7 @@ class Asking:
         access: the account's way to the service.
         register: takes the observations.
         telemetry: is notified of streams and snapshots.
-        now: both clocks.
+        now: returns the time of both clocks (wall and monotonic).
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Asking:
             at_most: seconds from the request to the end of its answer; after that it is broken off.
 
         Raises:
-            StoppedError: asked to end meanwhile.
+            StoppedError: this part was asked to end meanwhile.
             ServiceError: there was no answer about this id.
         """
         if not wanted():

@@ -25,7 +25,7 @@ class Audit:
         pace: how often the whole list is read.
         list_read_at: returns when the lister last read it completely, Unix seconds; None: not since
             the start.
-        now: both clocks.
+        now: returns the time of both clocks (wall and monotonic).
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -59,11 +59,11 @@ class Audit:
         """Read a page.
 
         Returns:
-            What became of its rows that were looked at: by status (None: one that nobody knows) and
-            id.
+            For each row that was checked again: its status (None: an unknown one), its id, and
+            what became of it.
 
         Raises:
-            Stopped: asked to end.
+            StoppedError: this part was asked to end.
             ServiceError: reading cannot continue. The next audit begins at the top.
         """
         now = self._now().monotonic

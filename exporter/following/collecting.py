@@ -42,7 +42,7 @@ class PendingCollector:
     Args:
         asking: the account's questions.
         register: knows what is pending.
-        now: both clocks.
+        now: returns the time of both clocks (wall and monotonic).
         random: numbers from 0 to 1, for the waits.
         on_end: called from one of these threads when a try has ended.
         at_most: the largest number of seconds that one answer may take.

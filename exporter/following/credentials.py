@@ -1,4 +1,4 @@
-"""An account's token in use, and when to read it again."""
+"""Holds an account's token, and reads it again when needed."""
 
 import logging
 import threading

@@ -38,7 +38,7 @@ class Follower:
         telemetry: is notified of streams and snapshots.
         workflow_id: the workflow to follow.
         priority: the priority of its first stream.
-        now: both clocks.
+        now: returns the time of both clocks (wall and monotonic).
         backoff: the wait after failed requests.
         on_end: called from the loop's thread when this follower has ended.
         loop: the event loop in which its task runs.

@@ -1,10 +1,10 @@
 """When to read an account's list beyond its newest rows, for open workflows and for old ones. Pure.
 
-A settled workflow that runs again is not near the top of the list. While it runs, the list
-filtered by its status shows it, wherever it stands. One that ran again between two such checks is
-found by a sweep, which reads the whole list down to the lookback, page by page, again and again.
+A settled workflow that runs again is not near the top of the list. While it runs, the list filtered
+by its status shows it, at any place. A workflow that ran again between two such checks is found by
+a sweep, which repeatedly reads the whole list down to the lookback, page by page.
 
-Both use only what the budget has to spare. The costs are in docs/performance.md.
+Both use only spare requests of the budget. The costs are in docs/performance.md.
 """
 
 from typing import Final

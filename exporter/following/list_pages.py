@@ -71,7 +71,7 @@ class ListPages:
         take_top: receives the rows of the first page when it is read between others.
         top_again: seconds after which the first page is read again between others, so that new
             workflows do not wait until a long backlog is read.
-        now: both clocks.
+        now: returns the time of both clocks (wall and monotonic).
         backoff: the wait after failed requests of this list.
         least_wait: seconds to wait at least after a request that failed.
         turns: the priorities of the first page and of the others.
@@ -136,7 +136,7 @@ class ListPages:
         It has fewer rows if more would be too large, and skips a row that alone is too large.
 
         Raises:
-            Stopped: asked to end.
+            StoppedError: this part was asked to end.
             ServiceError: there was no usable answer.
         """
         while True:
@@ -201,7 +201,7 @@ class ListPages:
         with each failure, it might never be read completely.
 
         Raises:
-            Stopped: asked to end.
+            StoppedError: this part was asked to end.
             BadRequestError: the filter or the page does not exist.
             NotFoundError: the filter or the page does not exist.
             ServiceError: this page gets no answer although the first one does, or it is too large.
@@ -249,7 +249,7 @@ class ListPages:
         counts as malformed. A page that does not exist is returned as an empty one.
 
         Raises:
-            Stopped: asked to end.
+            StoppedError: this part was asked to end.
             BadRequestError: the filter does not exist.
             NotFoundError: the filter does not exist.
             ServiceError: it gets no answer, in any size.
@@ -307,7 +307,7 @@ class ListPages:
         `most` limits its rows. Unless `is_repeated`, reading continues until the end is certain.
 
         Raises:
-            Stopped: asked to end.
+            StoppedError: this part was asked to end.
             BadRequestError: the filter does not exist.
             NotFoundError: the filter does not exist.
             ServiceError: there was no usable answer.
@@ -339,7 +339,7 @@ class ListPages:
         does.
 
         Raises:
-            Stopped: asked to end.
+            StoppedError: this part was asked to end.
             ServiceError: there was no usable answer.
         """
         length = self._lengths.get(status)

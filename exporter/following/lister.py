@@ -82,7 +82,7 @@ class Lister(Worker):
         terms: how often and how far back the list is read, and which workflows are tracked.
         streaming: returns ids with an open stream, for which the list need not be read.
         poller: asks for a workflow that is missing where the list must have it.
-        now: both clocks.
+        now: returns the time of both clocks (wall and monotonic).
         backoff: the wait after failed requests.
         open_look: seconds between two checks of open workflows, while the budget has room.
         sweep: seconds between two pages of the sweep, while the budget has room.

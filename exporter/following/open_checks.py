@@ -1,4 +1,4 @@
-"""Reads the list under each open status, to find open workflows wherever they stand in it."""
+"""Reads the list under each open status, to find open workflows at any place in it."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -42,7 +42,7 @@ class OpenChecks:
         pages: requests the pages.
         take: receives their rows.
         is_new: returns whether a workflow was not known to be open.
-        now: both clocks.
+        now: returns the time of both clocks (wall and monotonic).
         least: seconds between two checks while the budget has room.
     """
 
@@ -77,7 +77,7 @@ class OpenChecks:
         one continues there, and its interval counts from the first page.
 
         Raises:
-            Stopped: asked to end.
+            StoppedError: this part was asked to end.
             ServiceError: a documented filter got no answer.
         """
         since, pages = self._now().monotonic - self._checked, self._pages_read
@@ -91,7 +91,7 @@ class OpenChecks:
             goes_on: called before each page except the first; False ends the check.
 
         Raises:
-            Stopped: asked to end.
+            StoppedError: this part was asked to end.
             ServiceError: a documented filter got no answer.
         """
         now = self._now().monotonic

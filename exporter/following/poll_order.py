@@ -2,8 +2,9 @@
 
 A workflow that has just changed may change again soon; one that has not changed for an hour most
 likely will not soon. So each is due again after a fraction of the time since its last change. Ids
-that nobody ever saw wait behind those that were seen: many wrong ids must not delay the news of
-workflows that exist. If more are due than may be asked for, all wait longer in the same proportion.
+that the service has never reported wait behind those that it has: many wrong ids must not delay
+news of workflows that exist. If more are due than may be asked for, all wait longer in the same
+proportion.
 
 Times are seconds of one monotonic clock.
 """

@@ -37,7 +37,7 @@ class Poller(Worker):
         streaming: returns ids with an open stream, which need no polls.
         list_horizon: the list shows nothing that was created more than this many seconds ago; None:
             the account is not listed.
-        now: both clocks.
+        now: returns the time of both clocks (wall and monotonic).
         every: seconds from one round to the next.
     """
 
@@ -83,7 +83,7 @@ class Poller(Worker):
             priority: its priority in the request budget.
 
         Raises:
-            StoppedError: asked to end meanwhile.
+            StoppedError: this part was asked to end meanwhile.
             ServiceError: there was no answer about this id.
         """
         if not self._refusals.is_quiet(workflow_id, self._now().monotonic):

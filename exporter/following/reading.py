@@ -33,7 +33,7 @@ class StreamReading:
         access: the account's way to the service, which knows the time there.
         telemetry: is notified of each event.
         workflow_id: whose stream it is.
-        now: both clocks.
+        now: returns the time of both clocks (wall and monotonic).
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Checks settled workflows that somebody has named again: they may be running once more.
+"""Checks settled workflows that a user has named again: they may be running again.
 
-Somebody who pushes an id, or adds it to the configuration or a file, most likely has executed it
+A user who pushes an id, or adds it to the configuration or a file, has most likely executed it
 again. The service may show that a little later.
 """
 
@@ -109,7 +109,7 @@ class Rechecker(Worker):
     Args:
         asking: asks, and observes the answers.
         register: knows which workflows are open.
-        now: both clocks.
+        now: returns the time of both clocks (wall and monotonic).
         backoff: the wait after failed requests.
     """
 

@@ -79,7 +79,7 @@ class Reconciler:
         pace: how often totals are compared, and how fast lists are read.
         list_read_at: returns when the list was last read completely, Unix seconds; None: not since
             the start.
-        now: both clocks.
+        now: returns the time of both clocks (wall and monotonic).
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -122,7 +122,7 @@ class Reconciler:
         """Do what is due; return the seconds until the next step.
 
         Raises:
-            Stopped: asked to end.
+            StoppedError: this part was asked to end.
         """
         if self._list_read_at() is None:
             # Until the list was read completely, everything missing may simply be in the backlog.

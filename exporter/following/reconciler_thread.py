@@ -26,7 +26,7 @@ class ReconcilerThread(Worker):
         pace: how often totals are compared, and how fast lists are read.
         list_read_at: returns when the list was last read completely, in Unix seconds; None: not
             since the start.
-        now: both clocks.
+        now: returns the time of both clocks (wall and monotonic).
         backoff: the wait after failed requests.
     """
 

@@ -1,8 +1,8 @@
 """Whether the service has ended workflows that were never counted, and which page to read. Pure.
 
-For a final status the service gives a total T: how many workflows it has in it now. The ledger
-has E: how many outcomes it ever counted in it. What is in T and not in E is the baseline B:
-what was over before anything was counted. An end adds one to T and to E. A workflow that is
+For a final status the service gives a total T: how many workflows it has in it now. The ledger has
+E: how many outcomes it ever counted in it. The part of T that is not in E is the baseline B:
+workflows that had ended before counting began. An end adds one to T and to E. A workflow that is
 deleted, or runs again, takes one from T alone, so T - E falls and B follows it down. T - E rises
 for one reason only: an outcome that was not counted. (Or because a hidden workflow appears again:
 then the whole list is read, all of it is known, and B is corrected.)
@@ -10,9 +10,9 @@ then the whole list is read, all of it is known, and B is corrected.)
 The two numbers are not from the same moment: an outcome is counted some time after the service has
 it in its total, and that total may itself be old. So E is read twice, long enough before the
 request and long enough after its answer. T - E was at most T less the first, and at least T less
-the second. B only follows the former, a difference is only shown by the latter, and both only if
-two comparisons in a row agree. Outcomes that are not counted yet can hide a difference on a busy
-account; they never create one.
+the second. The first bound only lowers B, the second bound only shows a difference, and both count
+only if two comparisons in a row agree. Outcomes that are not counted yet can hide a difference on a
+busy account; they never create one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -175,7 +175,7 @@ class ListWalk:
         """The next page, without the rows that were read before; None: the list has ended.
 
         Raises:
-            Stopped: asked to end.
+            StoppedError: this part was asked to end.
             ServiceError: reading cannot continue.
         """
         try:

@@ -49,7 +49,7 @@ class StatusLists(Protocol):
         """Read one row of the list of one status, with the number of all its rows.
 
         Raises:
-            Stopped: asked to end.
+            StoppedError: this part was asked to end.
             ServiceError: there was no usable answer.
         """
 
@@ -61,7 +61,7 @@ class StatusLists(Protocol):
         Unless `is_repeated`, reading continues until the end of the list is certain.
 
         Raises:
-            Stopped: asked to end.
+            StoppedError: this part was asked to end.
             ServiceError: reading cannot continue.
         """
 
@@ -85,7 +85,7 @@ def reread(  # noqa: PLR0913 - all but two by name
         account: its configured name.
         books: the ledger, which takes the rows.
         clock: the service's clock.
-        now: both clocks.
+        now: returns the time of both clocks (wall and monotonic).
         sought: which rows are passed on.
         however_young: ids of rows that are passed on although they seem too young.
 

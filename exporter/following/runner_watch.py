@@ -44,12 +44,12 @@ class RunnerTerms:
 
 
 class RunnerWatch(Worker):
-    """Keeps the latest census of an account's runners, in a thread of its own.
+    """Keeps the latest census of an account's runners, in its own thread.
 
     Args:
         access: the account's way to the service.
         terms: how often the runners are read, and what is counted.
-        now: both clocks.
+        now: returns the time of both clocks (wall and monotonic).
         backoff: the wait after failed requests.
     """
 
@@ -111,7 +111,7 @@ class RunnerWatch(Worker):
         """Read pages until one brings nothing new.
 
         Raises:
-            StoppedError: asked to end.
+            StoppedError: this part was asked to end.
             ServiceError: reading cannot continue. What was read so far is not complete.
         """
         runners: list[Runner] = []

@@ -52,7 +52,7 @@ class Supervisor:
         telemetry: passed on to the followers.
         capacity: how many streams there may be.
         share: how many requests a period the budget allows now.
-        now: both clocks.
+        now: returns the time of both clocks (wall and monotonic).
         random: returns numbers from 0 to 1, for the waits between tries for pending causes.
         backoff: creates a backoff for each follower.
         loop: where the streams are read.

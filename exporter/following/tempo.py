@@ -12,7 +12,7 @@ from exporter.following.supervisor import SETTLED_SECONDS, WITHOUT_THREADS_SECON
 
 @dataclass(frozen=True, slots=True)
 class Tempo:
-    """Seconds; each field is explained where its default stands."""
+    """Waiting times in seconds; each field is explained at its default."""
 
     poll: float = ROUND_SECONDS
     cause: float = CAUSE_SECONDS

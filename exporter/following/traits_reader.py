@@ -34,7 +34,7 @@ class TraitsReader(Worker):
         register: knows which workflows still need their name and tags.
         asking: asks, and observes the answers.
         listed: whether the account's list is read.
-        now: both clocks.
+        now: returns the time of both clocks (wall and monotonic).
     """
 
     def __init__(

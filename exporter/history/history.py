@@ -44,7 +44,7 @@ class History:
     """Remembers what happened to workflows. Safe to use from any thread.
 
     Args:
-        now: both clocks.
+        now: returns the time of both clocks (wall and monotonic).
         kept: the rows that an earlier process stored, the oldest first.
     """
 

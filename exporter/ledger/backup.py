@@ -39,8 +39,8 @@ def back_up(storage: Path, target: Path) -> int:
 
     Args:
         storage: The folder.
-        target: The file that is to be the copy. An earlier copy is replaced once the new one is
-            whole and on the disk.
+        target: The file for the copy. An earlier copy is replaced once the new one is whole and on
+            the disk.
 
     Returns:
         How many workflows are in it.

@@ -77,7 +77,7 @@ def load(
     The others stay in the file, where `find` finds them.
 
     Raises:
-        UnknownWord: a newer version wrote it.
+        UnknownWordError: a newer version wrote it.
         sqlite3.Error: the disk fails.
     """
     reader = _Reader(database, seal)
@@ -362,7 +362,7 @@ def find(
     """Find a workflow that is settled or dropped, or open but not loaded at the start.
 
     Raises:
-        UnknownWord: a newer version wrote it.
+        UnknownWordError: a newer version wrote it.
         ValueError, TypeError: its row is damaged.
     """
     found = database.execute(
@@ -379,7 +379,7 @@ def every_workflow(database: sqlite3.Connection, began: float) -> Iterator[Workf
     """All workflows, in the order of their keys.
 
     Raises:
-        UnknownWord: a newer version wrote one of them.
+        UnknownWordError: a newer version wrote one of them.
         ValueError, TypeError, LookupError: a row is damaged.
     """
     names = dict(database.execute("SELECT account, name FROM accounts").fetchall())

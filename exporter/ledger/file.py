@@ -57,14 +57,14 @@ class LedgerFile:
     possible, or the disk fails, every call raises StoreError, and the next call tries again.
 
     Args:
-        folder: made if it is not there.
-        now: both clocks.
+        folder: created if it does not exist.
+        now: returns the time of both clocks (wall and monotonic).
         on_undone: called when the file was opened or a transaction was rolled back: data that was
             read or written before may no longer exist.
 
     Raises:
         LedgerInUseError: another process has it open.
-        OpenLedgerError: the folder cannot be made, read or written, or a newer version of the
+        OpenLedgerError: the folder cannot be created, read or written, or a newer version of the
             exporter wrote it.
     """
 

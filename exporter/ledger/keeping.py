@@ -34,7 +34,7 @@ class Keeping:
         store: the store; nothing else uses it from now on.
         memory: the data to be stored.
         lock: protects the memory. Always acquired after `turn`.
-        now: both clocks.
+        now: returns the time of both clocks (wall and monotonic).
     """
 
     def __init__(

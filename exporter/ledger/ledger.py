@@ -118,7 +118,7 @@ class Ledger:
             kept, but not shown.
         buckets: of the histograms.
         caps: the limits for labels whose values come from the service.
-        now: both clocks.
+        now: returns the time of both clocks (wall and monotonic).
         store: where the data is stored; in memory by default.
         slices: labels that are derived from the tags and names of workflows.
     """

@@ -323,7 +323,7 @@ class Memory:
         self._batch.announced = max(self.announced, self._batch.announced or 0)
 
     def keep_again(self, account: str) -> None:
-        """Put all data of an account into the next batch, because the store has lost its latest."""
+        """Put all data of an account into the next batch: the store has lost commits of it."""
         for known in (self._open, self._owing, self._holding, self._recently_closed):
             self._batch.workflows.update({k: w for k, w in known.items() if k[0] == account})
         self._batch.accounts[account] = self.marks(account)

@@ -1,10 +1,11 @@
 """How long a workflow stayed in each phase before it ran. Pure.
 
-A change of phase lies between the last observation of the phase before and the first of the one
-after. If these are at most `APART_SECONDS` apart, it is assumed halfway between them; several
-changes between the same two observations are spread evenly. A phase is measured if its beginning
-and its end are both known in this way. The first phase begins with the service's own stamp, because
-nothing comes before `accepted`. Everything else is uncertain, and is counted as that.
+A change of phase happens between the last observation of the earlier phase and the first
+observation of the later one. If these are at most `APART_SECONDS` apart, it is assumed halfway
+between them; several changes between the same two observations are spread evenly. A phase is
+measured if its beginning and its end are both known in this way. The first phase begins with the
+service's own stamp, because nothing comes before `accepted`. Everything else is uncertain, and is
+counted as that.
 
 A change during an outage has no observations close to it, so it is never measured. A phase that
 began before a restart is measured if it is seen again in the same phase before it ends: then only

@@ -105,7 +105,7 @@ def join(
     Args:
         dsn_file: file with the connection string.
         accounts: the accounts that are configured now.
-        now: both clocks.
+        now: returns the time of both clocks (wall and monotonic).
         hold: called to begin and to stop counting accounts.
         egress: the address from which this process sends requests, as configured.
 

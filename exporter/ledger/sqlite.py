@@ -43,12 +43,12 @@ class SqliteStore:
     `LedgerFile` explains what happens if the file is damaged or missing, or if the disk fails.
 
     Args:
-        folder: made if it is not there.
-        now: both clocks.
+        folder: created if it does not exist.
+        now: returns the time of both clocks (wall and monotonic).
 
     Raises:
         LedgerInUseError: another process has it open.
-        OpenLedgerError: the folder cannot be made, read or written, or a newer version of the
+        OpenLedgerError: the folder cannot be created, read or written, or a newer version of the
             exporter wrote it.
     """
 

@@ -387,7 +387,7 @@ class Totals:
     def newest_series(self, accounts: Collection[str]) -> int:
         """The highest number of a series of these accounts that is not announced.
 
-        0: there is none.
+        If there is none, the result is 0.
         """
         return self._new.newest(accounts)
 

@@ -53,7 +53,7 @@ class Walk:
         """Check as many rows as the start has time for; return the damage found.
 
         Raises:
-            UnknownWord: a newer version wrote one of them.
+            UnknownWordError: a newer version wrote one of them.
             sqlite3.Error: they cannot be read.
         """
         try:
@@ -68,7 +68,7 @@ class Walk:
 
         Raises:
             DamagedError: a row is damaged, or the sum of all is wrong.
-            UnknownWord: a newer version wrote one of them.
+            UnknownWordError: a newer version wrote one of them.
             sqlite3.Error: they cannot be read.
         """
         until = time.perf_counter() + seconds

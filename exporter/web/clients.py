@@ -1,4 +1,4 @@
-"""The connected clients, and which of them is disconnected when there is no room for another.
+"""The connected clients, and the choice of the one to disconnect if there is no room.
 
 A client is one accepted connection, from before its TLS handshake to its end. It is *waiting* while
 the client must do something (a handshake, a request, a body), *answered* while we must, and

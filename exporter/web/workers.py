@@ -1,4 +1,4 @@
-"""A few threads that exist from the start, so that none is needed when no more can be started."""
+"""A few threads that exist from the start, so that work continues when no thread can be started."""
 
 import asyncio
 import contextlib

@@ -59,7 +59,7 @@ class PostgresExchange:
         link: the connection to the database, used only by this object.
         replica: the name of this replica's process, different after each restart.
         egress: the address from which this process sends requests, as configured.
-        now: both clocks.
+        now: returns the time of both clocks (wall and monotonic).
     """
 
     def __init__(self, link: Link, replica: str, egress: str, now: Callable[[], Moment]) -> None:

@@ -52,7 +52,7 @@ def into_postgres(
     Args:
         folder: the folder of the SQLite ledger; no process may have it open.
         dsn_file: file with the connection string of the database.
-        now: both clocks.
+        now: returns the time of both clocks (wall and monotonic).
         dry_run: do everything, but store nothing.
 
     Raises:
@@ -90,8 +90,8 @@ def into_sqlite(
 
     Args:
         dsn_file: file with the connection string of the database; no replica may be running.
-        folder: made if it is not there.
-        now: both clocks.
+        folder: created if it does not exist.
+        now: returns the time of both clocks (wall and monotonic).
         dry_run: do everything, but store nothing.
 
     Raises:

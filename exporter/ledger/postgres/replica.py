@@ -65,7 +65,7 @@ class Replica:
         link: the connection to the database, used only by this object.
         name: the name of this process, different from all others and after each restart.
         accounts: the accounts that are configured now.
-        now: both clocks.
+        now: returns the time of both clocks (wall and monotonic).
         hold: called to begin and to stop counting accounts.
         store: the store, which is told until when each lease is valid.
     """
@@ -157,7 +157,7 @@ class Replica:
     # One look ---------------------------------------------------------------------------------
 
     def look(self) -> None:
-        """Run one round.
+        """Run one round of checks.
 
         Report that this replica is alive, renew its leases, acquire and hand over.
         """

@@ -1,7 +1,7 @@
 """The tables of the ledger in PostgreSQL, and the steps of their schema.
 
-All are in the first schema of the search path, with names of their own, because others may use the
-database too.
+All tables are in the first schema of the search path, with a common prefix, because other programs
+may use the database too.
 """
 
 from typing import Final

@@ -103,7 +103,7 @@ class PostgresStore:
     Args:
         link: the connection to the database, used only by the store.
         place: the location of the database, for messages.
-        now: both clocks.
+        now: returns the time of both clocks (wall and monotonic).
         on_lost: called with the name of an account that is no longer held.
 
     Raises:

@@ -53,7 +53,7 @@ def clock(wall: float, now: float) -> str:
 
 
 def share(part: float) -> str:
-    """A share of 0 to 1 as a percentage; never `0 %` of something, nor `100 %` of not quite all."""
+    """A share from 0 to 1 as a percentage; `0 %` and `100 %` only if exact."""
     percent = 100 * part
     if 0 < percent < 0.1:
         return "<\N{NO-BREAK SPACE}0.1\N{NO-BREAK SPACE}%"
