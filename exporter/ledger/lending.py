@@ -171,7 +171,7 @@ def recalled(
     given: Iterable[tuple[str, Lent]], egresses: Mapping[str, str], free: Mapping[str, int]
 ) -> set[str]:
     """Ids to take back because their address has too many streams: those not open come first."""
-    too_many = {egress: -room for egress, room in free.items() if room < 0}
+    too_many = {egress: -room for egress, room in free.items()}
     back: set[str] = set()
     for workflow_id, lent in sorted(given, key=lambda one: (one[1].is_open, one[0])):
         egress = egresses.get(lent.replica, "")

@@ -123,9 +123,7 @@ def forgive(workflow: Workflow) -> Change:
     """Stop waiting: a pending cause becomes `unknown`, and a pending duration is left out."""
     if workflow.owed_since is None:
         return Change(workflow)
-    settled = replace(
-        workflow, cause_owed_since=None, duration_owed_since=None, start_observed=True
-    )
+    settled = replace(workflow, cause_owed_since=None, duration_owed_since=None)
     return Change(settled, () if workflow.cause_owed_since is None else (Failed(None, None),))
 
 
@@ -163,7 +161,6 @@ def _newly_listed(seen: Observation) -> Workflow:
         workflow_id=seen.workflow_id,
         source="listing",
         first_seen=seen.at,
-        created_at=seen.created_at,
     )
 
 
@@ -315,7 +312,7 @@ def _advance(
     workflow: Workflow, status: Status, seen: Observation, facts: list[Fact], *, newest: bool
 ) -> Workflow:
     if status is Status.RUNNING:
-        if workflow.status is status and workflow.queue_position is None:
+        if workflow.status is status:
             return workflow  # this is the case for thousands of snapshots a second
         return replace(workflow, status=status, queue_position=None)
     at = seen.at.monotonic

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,6 +67,22 @@ def test_each_goes_to_the_emptiest_address_and_its_idlest_replica(
         assert load[replica] == min(load[name] for name in load if egress[name] == egress[replica])
         left[egress[replica]] -= 1
         load[replica] += 1
+
+
+@pytest.mark.parametrize(
+    ("own", "borrowed", "lent"),
+    [
+        ({"a": 3, "b": 0}, {}, ["b", "b", "b", "a", "b"]),
+        ({"a": 0, "b": 0}, {"a": 1}, ["b", "a", "b", "a", "b"]),
+        ({"a": 1, "b": 0}, {"b": 2}, ["a", "a", "b", "a", "b"]),
+        ({"a": 2, "b": 1}, {"a": 0, "b": 2}, ["a", "a", "b", "a", "b"]),
+    ],
+)
+def test_of_two_replicas_at_one_address_the_one_that_has_less_to_do_is_lent_to(
+    own: dict[str, int], borrowed: dict[str, int], lent: list[str]
+) -> None:
+    there = [RoomOf(name, "nat-a", 20, held) for name, held in own.items()]
+    assert lend(len(lent), there, borrowed, {"nat-a": 20}) == lent
 
 
 def test_every_holder_lends_alike_where_two_are_equally_empty() -> None:

@@ -118,6 +118,29 @@ class TestReadingAList:
             False,
         )
 
+    def test_a_row_that_could_not_be_read_is_remembered_whatever_the_pages_after_it(self) -> None:
+        def pages() -> Iterator[WorkflowPage]:
+            yield page("a", total=2, malformed=1)
+            yield page("b")
+            yield page("c", malformed=2)
+            raise ServerFaultError("503")
+
+        walk = ListWalk(pages())
+        counted = []
+        for _ in range(3):
+            walk.read()
+            counted.append(walk.unreadable)
+        with pytest.raises(ServiceError):
+            walk.read()
+        assert [*counted, walk.unreadable] == [1, 1, 3, 4]
+
+    def test_one_unreadable_row_on_an_earlier_page_is_enough_to_doubt_the_whole(self) -> None:
+        walk = ListWalk(iter([page("a", total=2, malformed=1), page("b")]))
+        while walk.read() is not None:
+            pass
+        assert walk.rows == walk.total
+        assert not walk.was_whole
+
     def test_without_a_proof_rows_are_not_remembered(self) -> None:
         walk = ListWalk(iter([page("a", total=1), page("a", total=1)]), is_proof=False)
         for _ in range(2):

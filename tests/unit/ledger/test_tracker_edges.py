@@ -4,6 +4,8 @@ from dataclasses import replace
 from math import inf
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from exporter.comfycontrol import Cause
 from exporter.interfaces.observations import Removed, Source, Status, Tracked, Via
@@ -267,6 +269,16 @@ class TestWhatAnEndStillOwes:
         assert track.sees(unreadable) == (Ignored("duplicate"),)
         assert track.known.cause_owed_since == at(2)
 
+    def test_a_later_run_that_turns_out_to_have_started_did_not_wait_since_the_creation(
+        self,
+    ) -> None:
+        track = Track()
+        track.sees(seen("completed", 3, via="listing", created=0, started=1, completed=2))
+        track.sees(seen("failed", 500, via="listing", created=0, completed=490))
+        assert (track.known.run, track.known.started_at) == (2, None)
+        told = seen("failed", 510, started=485, completed=490, cause=CAUSE)
+        assert track.sees(told) == (Failed("KSampler", "ValueError"), Ran(Status.FAILED, 5.0))
+
     def test_the_cause_of_another_end_pays_nothing(self) -> None:
         track = Track()
         track.sees(seen("failed", 2, via="listing", created=0, started=1, completed=2))
@@ -279,6 +291,12 @@ class TestWhatAnEndStillOwes:
         listed.sees(seen("failed", 2, via="listing", created=0, started=1, completed=2))
         assert listed.known.ask_from == -inf
         assert settled_early().known.ask_from == at(6 + SECOND_TELLING_SECONDS).monotonic
+
+    def test_a_cause_is_asked_for_at_once_even_if_the_row_lacks_stamps_as_well(self) -> None:
+        track = Track()
+        track.sees(seen("failed", 2, via="listing", created=0, started=1))
+        assert (track.known.cause_owed_since, track.known.duration_owed_since) == (at(2), at(2))
+        assert track.known.ask_from == -inf
 
     def test_outputs_count_once_and_only_of_what_completed(self) -> None:
         track = Track()
@@ -417,6 +435,25 @@ class TestTheEnd:
         assert known.settled_at == T0 + 8
         assert (known.listed_ended_at, known.listed_ended_run) == (T0 + 7, 1)
 
+    def test_one_that_ends_in_the_queue_has_no_place_and_no_phase_any_more(self) -> None:
+        track = Track()
+        track.sees(seen("accepted", 1, via="listing", created=0, service=1))
+        track.sees(seen("queued", 2, position=4))
+        assert (track.known.queue_position, track.known.entered is None) == (4, False)
+        track.sees(seen("cancelled", 3, completed=3))
+        assert (track.known.queue_position, track.known.entered) == (None, None)
+
+    @pytest.mark.parametrize("source", ["listing", "configured"])
+    @pytest.mark.parametrize("via", ["listing", "stream"])
+    def test_a_status_that_nobody_knows_is_reported_whether_or_not_the_end_counts(
+        self, source: Source, via: Via
+    ) -> None:
+        # Over the list it is old and does not count; over a stream it must wait for the list.
+        track = Track(source=source)
+        told = seen("archived", 2, via=via, started=-700, completed=-600)
+        assert track.sees(told) == (Ignored("unknown_status"),)
+        assert track.known.phase == ("settled" if via == "listing" else "open")
+
     def test_it_is_seen_at_the_later_of_the_two_times_that_the_service_told(self) -> None:
         for service, updated, settled in ((12, 8, 12), (8, 12, 12), (None, 8, 8), (8, None, 8)):
             track = Track()
@@ -467,11 +504,16 @@ class TestTheEnd:
         assert Finished(Status.COMPLETED, observed) in facts
         assert (Ignored("anomalous_duration") in facts) == (observed is None)
 
-    def test_noise_below_the_microsecond_is_cut_off(self) -> None:
+    @given(st.integers(0, 10**9), st.integers(0, 10**9))
+    @example(1_100_000, 2_200_000)
+    def test_of_stamps_to_the_microsecond_the_duration_is_exact(
+        self, start: int, length: int
+    ) -> None:
         track = Track()
-        track.sees(seen("running", 1, via="listing", created=0, started=1.1))
-        facts = track.sees(seen("completed", 9, started=1.1, completed=3.3))
-        assert Finished(Status.COMPLETED, 2.2) in facts
+        started, completed = start / 1e6, (start + length) / 1e6
+        track.sees(seen("running", 1, via="listing", created=0, started=started))
+        facts = track.sees(seen("completed", 9, started=started, completed=completed))
+        assert Finished(Status.COMPLETED, length / 1e6) in facts
 
     def test_start_and_end_that_were_told_together_make_the_duration(self) -> None:
         track = Track()
