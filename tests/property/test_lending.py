@@ -469,14 +469,26 @@ class LendingMachine(RuleBasedStateMachine):
         for egress in used:
             own = sum(r.rooms()[0].own for r in self.replicas if r.egress == egress)
             assert used[egress] <= max(ROOM, own), "more than an address can hold"
+        kept = self._kept_for_unfollowed()
         for name in world.configured:
             (holder,) = holders[name]
-            self._check_account(name, holder, used)
+            self._check_account(name, holder, used, kept)
         for streams in world.streams:
             assert streams.config.name in world.configured
             assert streams.config == world.account(streams.config.name), "an old configuration"
 
-    def _check_account(self, name: str, holder: Replica, used: Mapping[str, int]) -> None:
+    def _kept_for_unfollowed(self) -> Counter[str]:
+        """By address, the room of accounts that nobody follows: it is kept for a while."""
+        egresses = {replica.name: replica.egress for replica in self.replicas}
+        return Counter(
+            egresses[replica]
+            for name, replica in self._assigned()
+            if name not in self.world.configured and replica in egresses
+        )
+
+    def _check_account(
+        self, name: str, holder: Replica, used: Mapping[str, int], kept: Mapping[str, int]
+    ) -> None:
         world = self.world
         borrowed = [streams for streams in world.streams if streams.config.name == name]
         followed = Counter(holder.accounts[name].own())
@@ -491,7 +503,7 @@ class LendingMachine(RuleBasedStateMachine):
         assert max(at.values(), default=0) <= world.most[name], "more than the account may have"
         if world.open[name] - followed.keys():
             for egress in set(EGRESSES) - {holder.egress}:
-                has_room = used[egress] < ROOM and at[egress] < world.most[name]
+                has_room = used[egress] + kept[egress] < ROOM and at[egress] < world.most[name]
                 assert not has_room, "forgotten"
 
     def teardown(self) -> None:
@@ -508,6 +520,24 @@ def test_an_account_that_is_unfollowed_gives_its_room_back(postgres: Server, acc
     machine.it_settles()
     assert account in {name for name, _ in machine._assigned()}
     machine.an_account_that_is_unfollowed_gives_its_room_back(account)
+    machine.teardown()
+
+
+def test_the_room_of_an_account_that_is_unfollowed_is_kept_for_a_while(postgres: Server) -> None:
+    LendingMachine.server = postgres
+    machine = LendingMachine()
+    machine.arrive("agency", 12)
+    machine.it_settles()
+    machine.arrive("studio", 20)
+    machine.it_settles()
+    machine.unfollow_or_follow("agency", is_followed=False)
+    machine.it_settles()
+    before = sum(name == "studio" for name, _ in machine._assigned())
+    assert machine._kept_for_unfollowed()
+    machine.world.later(UNHELD_SECONDS + 1)
+    machine.it_settles()
+    assert not machine._kept_for_unfollowed()
+    assert sum(name == "studio" for name, _ in machine._assigned()) > before
     machine.teardown()
 
 
