@@ -191,6 +191,11 @@ def _ran_on_slower_clock(
     if start is None or started is None:
         # One of the two runs has a start and the other has none. A later answer may bring the
         # missing stamp.
+        if settled is None and start is not started:
+            # Nothing tells the service's time. But no replica lags for so long, and the first
+            # final status of a run stays.
+            is_other = known_status(seen.status) is not workflow.status
+            return is_other and not by_zones and _is_newer_than_end(workflow, seen)
         return (is_dated and start is not started) or (has_ended_since and not by_zones)
     if not is_later(start, started) and not is_later(started, start):
         return False

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.interfaces.observations import Observation
+from exporter.interfaces.observations import Moment, Observation
 from exporter.ledger.runs import (
     CLOCK_SLACK_SECONDS,
     SLOW_CLOCK_SECONDS,
@@ -118,6 +118,17 @@ class TestSlowerClock:
     def test_where_nobody_knows_when_the_end_was_seen_a_row_without_start_is_none(self) -> None:
         timeless = replace(settled(), settled_at=None)
         assert not is_new(timeless, row(None, END - 250, updated=self.LATER))
+
+    @pytest.mark.parametrize("seconds", [STALE_SECONDS - 1, STALE_SECONDS + 1])
+    @pytest.mark.parametrize("status", ["failed", "completed"])
+    def test_where_nothing_tells_the_time_another_status_is_that_of_another_run(
+        self, seconds: float, status: str
+    ) -> None:
+        """Once no replica can lag any more: the first final status of a run stays."""
+        seen = row(None, END - 200, updated=END - 200, status=status)
+        over_at = Moment(seen.at.wall - seconds, seen.at.monotonic - seconds)
+        workflow = replace(settled(), settled_at=None, last_seen=over_at)
+        assert is_new(workflow, seen) == (status == "failed" and seconds > STALE_SECONDS)
 
 
 class TestSecondsAndZones:
