@@ -191,12 +191,11 @@ def _ran_on_slower_clock(
     if start is None or started is None:
         # One of the two runs has a start and the other has none. A later answer may bring the
         # missing stamp.
-        if settled is None and start is not started:
-            # Nothing tells the service's time. But no replica lags for so long, and the first
-            # final status of a run stays.
-            is_other = known_status(seen.status) is not workflow.status
-            return is_other and not by_zones and _is_newer_than_end(workflow, seen)
-        return (is_dated and start is not started) or (has_ended_since and not by_zones)
+        has_other_start = start is not started
+        is_newer = is_dated or (
+            settled is None and not by_zones and _has_another_status(workflow, seen)
+        )
+        return (has_other_start and is_newer) or (has_ended_since and not by_zones)
     if not is_later(start, started) and not is_later(started, start):
         return False
     unit = max(unit, _coarsest(start, started))
@@ -204,6 +203,15 @@ def _ran_on_slower_clock(
         return True
     # In whole seconds, many runs are as long as the one before.
     return (unit >= 1.0 or has_ended_since) and not by_zones
+
+
+def _has_another_status(workflow: Workflow, seen: Observation) -> bool:
+    """Whether a row shows another final status, when no replica can lag any more.
+
+    The first final status of a run stays. This is used where nothing tells the service's time.
+    """
+    is_other = known_status(seen.status) is not workflow.status
+    return is_other and _is_newer_than_end(workflow, seen)
 
 
 def _lies_in_the_future(
