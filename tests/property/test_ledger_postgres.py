@@ -214,7 +214,7 @@ class PostgresMachine(LedgerMachine):
             self.keeper.execute(f"INSERT INTO comfycontrol_{table} TABLE then_{table}")
         self.keeper.execute(
             "UPDATE comfycontrol_account a SET commits = t.commits, line = t.line, "
-            "watermark = t.watermark FROM then_account t WHERE t.account = a.account"
+            "frontier = t.frontier FROM then_account t WHERE t.account = a.account"
         )
         if later is not None:
             with self._lease_over():
