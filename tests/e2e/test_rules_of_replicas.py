@@ -31,6 +31,7 @@ TOLD_APART = {
 """Tests in which one account is that of two exporters: without `instance` it is one."""
 
 
+@pytest.mark.timeout(600)  # promtool takes minutes for some where a machine is busy
 @pytest.mark.parametrize("file", FILES)
 def test_the_rules_work_where_accounts_have_no_instance(tmp_path: Path, file: str) -> None:
     thresholds = build.load()
