@@ -5,47 +5,23 @@ comparison, a workflow of its status was deleted or ran again, or if a run ended
 it. Within the lookback the lister's sweep finds such a run. Only the audit reads older rows.
 """
 
-from collections.abc import Callable
 from math import inf
 
 from exporter.comfycontrol import WorkflowSummary
-from exporter.following.reconciling import ListTerms, ListWalk, Pace, Sought, next_audit
-from exporter.following.rereading import Books, StatusLists, reread
-from exporter.interfaces.observations import Moment, Recovery, Status, known_status
+from exporter.following.reconciling import ListWalk, Sought, next_audit
+from exporter.following.rereading import ComparedAccount, reread
+from exporter.interfaces.observations import Recovery, Status, known_status
 
 
 class Audit:
     """Reads one page at each call, and says when the next one is due. For one thread.
 
     Args:
-        account: its configured name.
-        lists: the account's lists, read with the spare requests of the budget.
-        books: the ledger, which knows what was counted.
-        terms: how the account's list is read.
-        pace: how often the whole list is read.
-        list_read_at: returns when the lister last read it completely, Unix seconds; None: not since
-            the start.
-        now: returns the time of both clocks (wall and monotonic).
+        account: whose list it is, and what is needed to read it.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts it joins
-        self,
-        account: str,
-        lists: StatusLists,
-        books: Books,
-        *,
-        terms: ListTerms,
-        pace: Pace,
-        list_read_at: Callable[[], float | None],
-        now: Callable[[], Moment],
-    ) -> None:
+    def __init__(self, account: ComparedAccount) -> None:
         self._account = account
-        self._lists = lists
-        self._books = books
-        self._terms = terms
-        self._pace = pace
-        self._list_read_at = list_read_at
-        self._now = now
         self._walk: ListWalk | None = None
         self._began = -inf
         self._due_at = -inf
@@ -66,16 +42,18 @@ class Audit:
             StoppedError: this part was asked to end.
             ServiceError: reading cannot continue. The next audit begins at the top.
         """
-        now = self._now().monotonic
-        baselines = self._books.baselines(self._account)
+        now = self._account.now().monotonic
+        baselines = self._account.books.baselines(self._account.name)
         if not baselines:
             # Nothing was compared yet, so it is unknown which outcomes are from before counting
             # began.
-            self._due_at = now + self._pace.settle
+            self._due_at = now + self._account.pace.settle
             return []
         if self._walk is None:
             self._began = now
-            self._walk = ListWalk(self._lists.filtered(None, is_repeated=False), is_proof=False)
+            self._walk = ListWalk(
+                self._account.lists.filtered(None, is_repeated=False), is_proof=False
+            )
         walk = self._walk
         try:
             shown = walk.read()
@@ -83,15 +61,18 @@ class Audit:
             if walk.over:
                 self._walk = None
                 self._due_at = next_audit(
-                    self._began, self._now().monotonic, self._pace, broken_off=walk.broken_off
+                    self._began,
+                    self._account.now().monotonic,
+                    self._account.pace,
+                    broken_off=walk.broken_off,
                 )
         if shown is None:
             return []
-        wall = self._lists.service_wall()
-        read_at, now_wall = self._list_read_at(), self._now().wall
+        wall = self._account.lists.service_wall()
+        read_at, now_wall = self._account.list_read_at(), self._account.now().wall
         # Outcomes since the lister's last pass, or since the last comparison but one, are found in
         # the normal way.
-        found_as_ever = 2 * self._pace.every + max(0.0, now_wall - (read_at or 0.0))
+        found_as_ever = 2 * self._account.pace.every + max(0.0, now_wall - (read_at or 0.0))
         # A status that cannot be compared has no baseline: the latest time of the others is the
         # safe choice.
         latest = max(each.since for each in baselines.values())
@@ -103,17 +84,9 @@ class Audit:
             status = statuses[row.id]
             return Sought(
                 since=latest if status is None else since.get(status, latest),
-                oldest=wall - self._terms.lookback,
+                oldest=wall - self._account.terms.lookback,
                 youngest=wall - found_as_ever,
             )
 
-        found = reread(
-            walk,
-            rows,
-            account=self._account,
-            books=self._books,
-            clock=self._lists.clock,
-            now=self._now,
-            sought=sought,
-        )
+        found = reread(walk, rows, self._account, sought)
         return [(statuses[identity], identity, recovery) for identity, recovery in found]

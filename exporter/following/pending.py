@@ -38,26 +38,26 @@ class PendingOrder:
     """Remembers what was asked for, and decides which workflow is next."""
 
     def __init__(self) -> None:
-        self._debts: dict[str, _Pending] = {}
+        self._pending: dict[str, _Pending] = {}
 
     def note(self, owed: Iterable[tuple[str, bool]], now: float) -> None:
         """Take all that is pending, the most urgent first; earlier ones are removed.
 
         Each is an id, and whether its cause is pending; otherwise it is only its duration.
         """
-        before = self._debts
-        self._debts = {}
+        before = self._pending
+        self._pending = {}
         for workflow_id, cause in owed:
-            debt = before.get(workflow_id)
-            if debt is None or debt.cause is not cause:
-                debt = _Pending(cause, now if cause else now + FIRST_SECONDS)
-            self._debts[workflow_id] = debt
+            pending = before.get(workflow_id)
+            if pending is None or pending.cause is not cause:
+                pending = _Pending(cause, now if cause else now + FIRST_SECONDS)
+            self._pending[workflow_id] = pending
 
     def next_due(self, busy: Collection[str], now: float) -> tuple[str, Way] | None:
         """Which workflow to ask for now, and how; None: none. Not one of the `busy`."""
-        for workflow_id, debt in self._debts.items():
-            if debt.not_before <= now and workflow_id not in busy:
-                return workflow_id, _way(debt)
+        for workflow_id, pending in self._pending.items():
+            if pending.not_before <= now and workflow_id not in busy:
+                return workflow_id, _way(pending)
         return None
 
     def asked(
@@ -78,16 +78,16 @@ class PendingOrder:
             jitter: a random number from 0 to 1.
             at_least: seconds that the service asked us to wait.
         """
-        debt = self._debts.get(workflow_id)
-        if debt is None:
+        pending = self._pending.get(workflow_id)
+        if pending is None:
             return
-        debt.tries += 1
-        debt.answers += answered
-        policy = CAUSES if debt.cause else DURATIONS
-        debt.not_before = now + policy.wait(debt.tries, jitter, at_least)
-        if not debt.cause and debt.answers >= DURATION_ANSWERS:
-            debt.not_before = inf
+        pending.tries += 1
+        pending.answers += answered
+        policy = CAUSES if pending.cause else DURATIONS
+        pending.not_before = now + policy.wait(pending.tries, jitter, at_least)
+        if not pending.cause and pending.answers >= DURATION_ANSWERS:
+            pending.not_before = inf
 
 
-def _way(debt: _Pending) -> Way:
-    return "stream" if debt.cause and debt.tries % 2 == 0 else "detail"
+def _way(pending: _Pending) -> Way:
+    return "stream" if pending.cause and pending.tries % 2 == 0 else "detail"

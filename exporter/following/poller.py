@@ -134,7 +134,7 @@ class Poller(Worker):
                         "reason": str(error),
                     },
                 )
-                return self._every
+                break
             finally:
                 self._order.asked(workflow_id, self._now().monotonic)
         return self._every

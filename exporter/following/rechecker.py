@@ -43,62 +43,62 @@ class _Check:
     source: Source
     named: float
     due: float
-    looks: int = 0
+    times: int = 0
 
 
 class CheckOrder:
     """Which ids are checked, and when. Pure: times are seconds of one monotonic clock."""
 
     def __init__(self) -> None:
-        self._looks: dict[str, _Check] = {}
+        self._checks: dict[str, _Check] = {}
         # When ids that do not wait any more were last checked, for `LEAST_SECONDS`.
         self._recent: dict[str, float] = {}
 
     def add(self, workflow_id: str, source: Source, now: float) -> str | None:
         """Schedule all checks of an id that was named; return the id that was left out, if any."""
         self._recent = {w: at for w, at in self._recent.items() if now < at + LEAST_SECONDS}
-        before = self._looks.pop(workflow_id, None)
+        before = self._checks.pop(workflow_id, None)
         due = now + CHECK_TIMES[0]
-        if before is not None and before.looks == 0:
+        if before is not None and before.times == 0:
             due = before.due
         elif workflow_id in self._recent:
             due = max(due, self._recent[workflow_id] + LEAST_SECONDS)
-        self._looks[workflow_id] = _Check(source, now, due)
-        if len(self._looks) <= MOST_WAITING:
+        self._checks[workflow_id] = _Check(source, now, due)
+        if len(self._checks) <= MOST_WAITING:
             return None
-        oldest = next(iter(self._looks))
-        del self._looks[oldest]
+        oldest = next(iter(self._checks))
+        del self._checks[oldest]
         return oldest
 
     def next(self) -> tuple[str, Source, float] | None:
         """The next id, its source, and when it is due; None: nothing waits."""
-        if not self._looks:
+        if not self._checks:
             return None
-        workflow_id = min(self._looks, key=lambda w: self._looks[w].due)
-        look = self._looks[workflow_id]
-        return workflow_id, look.source, look.due
+        workflow_id = min(self._checks, key=lambda w: self._checks[w].due)
+        check = self._checks[workflow_id]
+        return workflow_id, check.source, check.due
 
-    def looked(self, workflow_id: str, now: float, *, is_open: bool) -> None:
+    def checked(self, workflow_id: str, now: float, *, is_open: bool) -> None:
         """Note that an id was checked, and whether it is open."""
         self._recent[workflow_id] = now
-        look = self._looks.get(workflow_id)
-        if look is None:
+        check = self._checks.get(workflow_id)
+        if check is None:
             return
-        look.looks += 1
-        if is_open or look.looks >= len(CHECK_TIMES):
-            del self._looks[workflow_id]
+        check.times += 1
+        if is_open or check.times >= len(CHECK_TIMES):
+            del self._checks[workflow_id]
         else:
-            look.due = max(look.named + CHECK_TIMES[look.looks], now + LEAST_SECONDS)
+            check.due = max(check.named + CHECK_TIMES[check.times], now + LEAST_SECONDS)
 
     def failed(self, workflow_id: str, now: float, wait: float) -> None:
         """The service gave no answer: the same check is due again after `wait` seconds."""
-        look = self._looks.get(workflow_id)
-        if look is None:
+        check = self._checks.get(workflow_id)
+        if check is None:
             return
-        if now - look.named >= PATIENCE_SECONDS:
-            del self._looks[workflow_id]
+        if now - check.named >= PATIENCE_SECONDS:
+            del self._checks[workflow_id]
         else:
-            look.due = now + wait
+            check.due = now + wait
 
 
 class Rechecker(Worker):
@@ -167,10 +167,10 @@ class Rechecker(Worker):
             if left > 0:
                 self._named.wait(min(left, WAKE_SECONDS))
                 return 0.0
-            self._look(workflow_id, source)
+            self._check(workflow_id, source)
             return 0.0
 
-    def _look(self, workflow_id: str, source: Source) -> None:
+    def _check(self, workflow_id: str, source: Source) -> None:
         at_least: float | None = None
         try:
             self._ask(workflow_id, source)
@@ -207,4 +207,4 @@ class Rechecker(Worker):
                     Tracked(self._account, workflow_id, source, self._now(), again=True)
                 )
         with self._lock:
-            self._order.looked(workflow_id, self._now().monotonic, is_open=is_open())
+            self._order.checked(workflow_id, self._now().monotonic, is_open=is_open())

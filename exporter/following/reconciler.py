@@ -1,7 +1,6 @@
 """Compares the service's own totals with what was counted, and searches for what is missing."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Final
@@ -21,9 +20,7 @@ from exporter.following.reconciling import (
     PASSES,
     SHOWN,
     UNEXPLAINED_SECONDS,
-    ListTerms,
     ListWalk,
-    Pace,
     Reconciliation,
     Shortfall,
     Sight,
@@ -32,8 +29,8 @@ from exporter.following.reconciling import (
     counts_since,
     judge,
 )
-from exporter.following.rereading import Books, StatusLists, reread
-from exporter.interfaces.observations import Baseline, Moment, Recovery, Status
+from exporter.following.rereading import ComparedAccount, reread
+from exporter.interfaces.observations import Baseline, Recovery, Status
 
 log = logging.getLogger(__name__)
 
@@ -72,34 +69,11 @@ class Reconciler:
     """Does what is due at each step, and says when the next one is. For one thread.
 
     Args:
-        account: its configured name.
-        lists: the lists of single statuses, read when the budget has room.
-        books: the ledger, which knows what was counted.
-        terms: how the account's list is read.
-        pace: how often totals are compared, and how fast lists are read.
-        list_read_at: returns when the list was last read completely, Unix seconds; None: not since
-            the start.
-        now: returns the time of both clocks (wall and monotonic).
+        account: whose list it is, and what is needed to read it.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts it joins
-        self,
-        account: str,
-        lists: StatusLists,
-        books: Books,
-        *,
-        terms: ListTerms,
-        pace: Pace,
-        list_read_at: Callable[[], float | None],
-        now: Callable[[], Moment],
-    ) -> None:
+    def __init__(self, account: ComparedAccount) -> None:
         self._account = account
-        self._lists = lists
-        self._books = books
-        self._terms = terms
-        self._pace = pace
-        self._list_read_at = list_read_at
-        self._now = now
         self._round: _Round | None = None
         self._round_at = -inf
         self._before: dict[Status, Sight] = {}
@@ -109,9 +83,7 @@ class Reconciler:
         self._shortfalls: dict[Status, Shortfall] = {}
         self._elsewhere: set[str] = set()
         self._page_at = -inf
-        self._audit = Audit(
-            account, lists, books, terms=terms, pace=pace, list_read_at=list_read_at, now=now
-        )
+        self._audit = Audit(account)
         self._shown = Reconciliation()
 
     def reading(self) -> Reconciliation:
@@ -124,9 +96,9 @@ class Reconciler:
         Raises:
             StoppedError: this part was asked to end.
         """
-        if self._list_read_at() is None:
+        if self._account.list_read_at() is None:
             # Until the list was read completely, everything missing may simply be in the backlog.
-            return self._pace.settle / 10
+            return self._account.pace.settle / 10
         try:
             self._compare()
         except ServiceError as error:
@@ -136,12 +108,14 @@ class Reconciler:
             self._read_if_due()
         except ServiceError as error:
             self._failed(error)
-        now = self._now().monotonic
+        now = self._account.now().monotonic
         return max(0.0, min(self._next_look_at(), self._next_page_at(now)) - now)
 
     def _failed(self, error: ServiceError) -> None:
         # Other parts also read the list, and they report an outage.
-        log.debug("comparing totals failed", extra={"account": self._account, "code": error.code})
+        log.debug(
+            "comparing totals failed", extra={"account": self._account.name, "code": error.code}
+        )
 
     # Comparing --------------------------------------------------------------------------------
 
@@ -150,32 +124,38 @@ class Reconciler:
             return self._round_at
         if not self._round.totals:
             return self._round.ask_at
-        return max(self._round.judge_at, self._now().monotonic + self._pace.settle / 10)
+        return max(
+            self._round.judge_at, self._account.now().monotonic + self._account.pace.settle / 10
+        )
 
     def _compare(self) -> None:
-        now = self._now().monotonic
+        now = self._account.now().monotonic
         round_ = self._round
         if round_ is None:
             if now >= self._round_at:
-                counted = self._books.finished(self._account)
-                self._round = _Round(now, now + self._pace.settle, counted)
-                self._round_at = now + self._pace.every
+                counted = self._account.books.finished(self._account.name)
+                self._round = _Round(now, now + self._account.pace.settle, counted)
+                self._round_at = now + self._account.pace.every
         elif not round_.totals:
             if now >= round_.ask_at:
                 self._ask_totals(round_)
         elif now >= round_.judge_at and self._has_settled(round_):
             self._round = None
             self._judge(round_)
-        elif now - round_.began > MOST_ROUNDS * max(self._pace.every, self._terms.interval):
+        elif now - round_.began > MOST_ROUNDS * max(
+            self._account.pace.every, self._account.terms.interval
+        ):
             self._drop_round()
 
     def _drop_round(self) -> None:
         self._round = None
-        self._round_at = max(self._round_at, self._now().monotonic + self._pace.settle)
+        self._round_at = max(
+            self._round_at, self._account.now().monotonic + self._account.pace.settle
+        )
 
     def _ask_totals(self, round_: _Round) -> None:
         for status in (*SHOWN, *COMPARED):
-            if self._refused.get(status, -inf) > self._now().monotonic:
+            if self._refused.get(status, -inf) > self._account.now().monotonic:
                 continue
             shown = self._ask_total(status)
             if shown is None or contradicts(status, shown):
@@ -187,9 +167,9 @@ class Reconciler:
                 round_.is_whole = False
             else:
                 round_.totals[status] = shown.total
-        round_.asked_at = self._lists.service_wall() + CLOCK_SECONDS
-        round_.judge_at = self._now().monotonic + self._pace.settle
-        round_.passed_at = self._list_read_at()
+        round_.asked_at = self._account.lists.service_wall() + CLOCK_SECONDS
+        round_.judge_at = self._account.now().monotonic + self._account.pace.settle
+        round_.passed_at = self._account.list_read_at()
         if not round_.totals:
             self._drop_round()
 
@@ -199,7 +179,7 @@ class Reconciler:
         None: there is no such list.
         """
         try:
-            return self._lists.total(status.value)
+            return self._account.lists.total(status.value)
         except (BadRequestError, NotFoundError, ForbiddenError):
             return None
         except ServerFaultError:
@@ -217,11 +197,11 @@ class Reconciler:
         if status not in self._refused:
             self._refused[status] = -inf
             return
-        self._refused[status] = self._now().monotonic + NOT_OFFERED_SECONDS
+        self._refused[status] = self._account.now().monotonic + NOT_OFFERED_SECONDS
         self._before.pop(status, None)
         self._shortfalls.pop(status, None)
         if is_wrong and status in COMPARED:
-            self._books.keep_baseline(self._account, status, None)
+            self._account.books.keep_baseline(self._account.name, status, None)
         self._shown = replace(
             self._shown,
             service={s: n for s, n in self._shown.service.items() if s is not status},
@@ -229,15 +209,15 @@ class Reconciler:
         )
 
     def _has_settled(self, round_: _Round) -> bool:
-        read_at = self._list_read_at()
+        read_at = self._account.list_read_at()
         if read_at != round_.passed_at:
             round_.passed_at = read_at
             round_.passes += 1
         return round_.passes >= PASSES
 
     def _judge(self, round_: _Round) -> None:
-        counted = self._books.finished(self._account)
-        baselines = self._books.baselines(self._account)
+        counted = self._account.books.finished(self._account.name)
+        baselines = self._account.books.baselines(self._account.name)
         differences = dict(self._shown.differences)
         for status in COMPARED:
             if status not in round_.totals:
@@ -258,41 +238,46 @@ class Reconciler:
         self._shown = Reconciliation(
             service={**self._shown.service, **round_.totals},
             differences=differences,
-            completed_at=self._now().wall if round_.is_whole else self._shown.completed_at,
+            completed_at=self._account.now().wall if round_.is_whole else self._shown.completed_at,
         )
 
     def _still_good(self, status: Status, baseline: Baseline | None) -> Baseline | None:
         """The baseline; None if so much time has passed that missing outcomes would not count."""
-        if baseline is None or self._now().wall - baseline.compared_at <= self._terms.lookback:
+        if (
+            baseline is None
+            or self._account.now().wall - baseline.compared_at <= self._account.terms.lookback
+        ):
             return baseline
         log.warning(
             "totals were not compared for longer than the lookback: uncounted outcomes of "
             "that time are not searched for",
-            extra={"account": self._account, "status": status.value},
+            extra={"account": self._account.name, "status": status.value},
         )
         return None
 
     def _counts_since(self) -> float:
-        return counts_since(self._books.line(self._account), self._lists.service_wall())
+        return counts_since(
+            self._account.books.line(self._account.name), self._account.lists.service_wall()
+        )
 
     def _keep_baseline(self, status: Status, value: int, since: float) -> None:
-        baseline = Baseline(value, self._now().wall, since)
-        self._books.keep_baseline(self._account, status, baseline)
+        baseline = Baseline(value, self._account.now().wall, since)
+        self._account.books.keep_baseline(self._account.name, status, baseline)
 
     def _raise_baseline(self, status: Status, by: int) -> None:
-        baseline = self._books.baselines(self._account).get(status)
+        baseline = self._account.books.baselines(self._account.name).get(status)
         if baseline is not None:
             self._keep_baseline(status, baseline.value + by, baseline.since)
 
     # What is missing --------------------------------------------------------------------------
 
     def _note_missing(self, status: Status, missing: int, ended_by: float) -> None:
-        now = self._now().monotonic
+        now = self._account.now().monotonic
         shortfall = self._shortfalls.get(status)
         if shortfall is None:
             if missing:
                 self._shortfalls[status] = Shortfall(
-                    status, missing, now, ended_by, wait=self._pace.again, read_at=now
+                    status, missing, now, ended_by, wait=self._account.pace.again, read_at=now
                 )
                 log.info(
                     "the service has more workflows in a status than were counted: searching "
@@ -329,7 +314,7 @@ class Reconciler:
 
     def _about(self, status: Status, **more: int | None) -> dict[str, object]:
         told = {key: value for key, value in more.items() if value is not None}
-        return {"account": self._account, "status": status.value, **told}
+        return {"account": self._account.name, "status": status.value, **told}
 
     # Reading ----------------------------------------------------------------------------------
 
@@ -340,10 +325,10 @@ class Reconciler:
 
     def _read_if_due(self) -> None:
         """Read a page: of a status with missing outcomes, or otherwise of the whole list."""
-        now = self._now().monotonic
+        now = self._account.now().monotonic
         if now < self._next_page_at(now):
             return
-        self._page_at = now + self._pace.page
+        self._page_at = now + self._account.pace.page
         for shortfall in self._shortfalls.values():
             if shortfall.due_at(now) <= now:
                 self._read_for(shortfall)
@@ -356,13 +341,13 @@ class Reconciler:
 
     def _read_for(self, shortfall: Shortfall) -> None:
         status = shortfall.status
-        baseline = self._books.baselines(self._account).get(status)
+        baseline = self._account.books.baselines(self._account.name).get(status)
         if baseline is None:
             # A reload of the configuration has ended this comparison.
             del self._shortfalls[status]
             return
         if shortfall.walk is None:
-            shortfall.walk = ListWalk(self._lists.filtered(status.value, is_repeated=False))
+            shortfall.walk = ListWalk(self._account.lists.filtered(status.value, is_repeated=False))
         walk = shortfall.walk
         try:
             shown = walk.read()
@@ -374,7 +359,7 @@ class Reconciler:
                 self._explain(shortfall, self._reread(shortfall, walk, shown, baseline))
         finally:
             is_over = walk.over or not shortfall.missing
-            if is_over and shortfall.end(self._now().monotonic, self._pace):
+            if is_over and shortfall.end(self._account.now().monotonic, self._account.pace):
                 # Some workflows were hidden when the baseline was determined, or later.
                 self._raise_baseline(status, shortfall.missing)
                 shortfall.corrected += shortfall.missing
@@ -390,18 +375,11 @@ class Reconciler:
     ) -> list[tuple[str, Recovery]]:
         sought = Sought(
             since=baseline.since,
-            oldest=self._lists.service_wall() - self._terms.lookback,
+            oldest=self._account.lists.service_wall() - self._account.terms.lookback,
             youngest=shortfall.ended_by,
         )
         return reread(
-            walk,
-            shown.workflows,
-            account=self._account,
-            books=self._books,
-            clock=self._lists.clock,
-            now=self._now,
-            sought=lambda _: sought,
-            however_young=shortfall.passed_over or (),
+            walk, shown.workflows, self._account, lambda _: sought, shortfall.passed_over or ()
         )
 
     def _explain(self, shortfall: Shortfall, found: list[tuple[str, Recovery]]) -> None:

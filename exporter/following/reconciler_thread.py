@@ -8,7 +8,7 @@ from exporter.following.access import AccountAccess
 from exporter.following.list_pages import ListPages
 from exporter.following.reconciler import Reconciler
 from exporter.following.reconciling import ListTerms, Pace, Reconciliation
-from exporter.following.rereading import Books
+from exporter.following.rereading import Books, ComparedAccount
 from exporter.interfaces.observations import Moment
 from exporter.interfaces.telemetry import Telemetry
 from exporter.retrying import Backoff, RetryPolicy
@@ -61,13 +61,15 @@ class ReconcilerThread(Worker):
             turns=(Priority.RECONCILE, Priority.RECONCILE),
         )
         self._reconciler = Reconciler(
-            access.account,
-            lists,
-            books,
-            terms=terms,
-            pace=pace,
-            list_read_at=list_read_at,
-            now=now,
+            ComparedAccount(
+                name=access.account,
+                lists=lists,
+                books=books,
+                terms=terms,
+                pace=pace,
+                list_read_at=list_read_at,
+                now=now,
+            )
         )
 
     def reading(self) -> Reconciliation:

@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from exporter.comfycontrol import WorkflowPage, WorkflowSummary
 from exporter.following.page_observations import observations_of
-from exporter.following.reconciling import ListWalk, Sought
+from exporter.following.reconciling import ListTerms, ListWalk, Pace, Sought
 from exporter.following.service_clock import ServiceClock
 from exporter.interfaces.observations import Baseline, Moment, Observation, Recovery, Status
 
@@ -66,14 +67,34 @@ class StatusLists(Protocol):
         """
 
 
-def reread(  # noqa: PLR0913 - all but two by name
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedAccount:
+    """An account whose counts are compared with the service's, and all that this needs.
+
+    Attributes:
+        name: as configured.
+        lists: the account's lists, read with the spare requests of the budget.
+        books: the ledger, which knows what was counted.
+        terms: how the account's list is read.
+        pace: how often totals are compared, and how fast lists are read.
+        list_read_at: returns when the lister last read the list completely, Unix seconds; None: not
+            since the start.
+        now: returns the time of both clocks (wall and monotonic).
+    """
+
+    name: str
+    lists: StatusLists
+    books: Books
+    terms: ListTerms
+    pace: Pace
+    list_read_at: Callable[[], float | None]
+    now: Callable[[], Moment]
+
+
+def reread(
     walk: ListWalk,
     rows: Sequence[WorkflowSummary],
-    *,
-    account: str,
-    books: Books,
-    clock: ServiceClock,
-    now: Callable[[], Moment],
+    account: ComparedAccount,
     sought: Callable[[WorkflowSummary], Sought],
     however_young: Collection[str] = (),
 ) -> list[tuple[str, Recovery]]:
@@ -82,10 +103,7 @@ def reread(  # noqa: PLR0913 - all but two by name
     Args:
         walk: the reading that the page belongs to; rows that were skipped are added to it.
         rows: the rows of the page.
-        account: its configured name.
-        books: the ledger, which takes the rows.
-        clock: the service's clock.
-        now: returns the time of both clocks (wall and monotonic).
+        account: whose list it is.
         sought: which rows are passed on.
         however_young: ids of rows that are passed on although they seem too young.
 
@@ -93,18 +111,19 @@ def reread(  # noqa: PLR0913 - all but two by name
         What became of each row, by id.
     """
     found: list[tuple[str, Recovery]] = []
-    for workflow, seen in zip(rows, observations_of(account, rows, clock, now()), strict=True):
+    told = observations_of(account.name, rows, account.lists.clock, account.now())
+    for workflow, seen in zip(rows, told, strict=True):
         terms = sought(workflow)
         if terms.is_young(workflow) and workflow.id not in however_young:
             walk.passed_over.add(workflow.id)
         elif not terms.is_old(workflow):
-            recovery = books.recover(seen)
+            recovery = account.books.recover(seen)
             walk.unreadable += recovery == "untold"
             found.append((workflow.id, recovery))
     recovered = sum(recovery == "recovered" for _, recovery in found)
     if recovered:
         log.info(
             "missed outcomes were found and counted",
-            extra={"account": account, "workflows": recovered},
+            extra={"account": account.name, "workflows": recovered},
         )
     return found

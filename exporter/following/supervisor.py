@@ -109,7 +109,7 @@ class Supervisor:
         """How many streams are held back because no thread can be started for them."""
         self._followers: dict[str, Follower] = {}
         self._settled_since: dict[str, float] = {}
-        self._debts = PendingCollector(
+        self._pending = PendingCollector(
             Asking(access, register, telemetry, now),
             register,
             now=now,
@@ -143,7 +143,7 @@ class Supervisor:
         """End everything soon, from any thread, without waiting for it."""
         self._worker.stop()
         self._look.set()
-        self._debts.stop()
+        self._pending.stop()
         for follower in self._everyone():
             follower.stop()
 
@@ -161,7 +161,7 @@ class Supervisor:
         for follower in self._everyone():
             if not follower.join(max(0.0, deadline - self._now().monotonic)):
                 return False
-        ended = self._debts.join(max(0.0, deadline - self._now().monotonic))
+        ended = self._pending.join(max(0.0, deadline - self._now().monotonic))
         return ended and scheduling_ended
 
     def streaming(self) -> set[str]:
@@ -209,7 +209,7 @@ class Supervisor:
             # reading them.
             self._settled_since = {}
             self.without_thread, self.needed, self.beyond = 0, len(workflows), ()
-            self._debts.collect(current)
+            self._pending.collect(current)
             return
         chosen = choose_streams(here, current, room)
         still_open = {workflow.workflow_id for workflow in workflows}
@@ -231,7 +231,7 @@ class Supervisor:
         with self._lock:
             followed = set(self._followers)
         # The stream that shows an end usually shows its cause too.
-        self._debts.collect(followed.union(elsewhere))
+        self._pending.collect(followed.union(elsewhere))
 
     def _all_have_theirs(
         self, workflows: Sequence[OpenWorkflow], current: set[str], affordable: int

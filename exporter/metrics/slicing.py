@@ -26,16 +26,14 @@ def slices_of(workflow: Workflow, rules: Sequence[SliceRule]) -> dict[str, str]:
 def known_slices(ledger: LedgerSnapshot) -> Iterator[dict[str, str]]:
     """Account and slices of all series that are always there: the defaults, and what was seen."""
     finished = COUNTERS["finished"]
-    defaults = [{"account": a, **shown({}, ledger.slices)} for a in ledger.accounts]
-    yield from defaults
+    default = tuple(shown({}, ledger.slices).items())
+    always = [(account, default) for account in ledger.accounts]
     seen = {
         (labels[0], tuple(shown(finished.slices(labels), ledger.slices).items()))
         for labels, _ in ledger.totals.counters_named("finished")
     }
-    for account, slices in sorted(seen):
-        known = {"account": account, **dict(slices)}
-        if known not in defaults:
-            yield known
+    for account, slices in (*always, *sorted(seen.difference(always))):
+        yield {"account": account, **dict(slices)}
 
 
 def added_up(

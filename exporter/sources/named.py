@@ -39,7 +39,7 @@ class NamedIds:
         self._account = account
         self._register = register
         self._now = now
-        self._look_again = check_again
+        self._check_again = check_again
         self._lock = threading.Lock()
         self._by_source: dict[NamedBy, frozenset[str]] = {}
         self._withdrawn: set[str] = set()
@@ -123,7 +123,7 @@ class NamedIds:
                 ended.append(workflow_id)
         if ended:
             # Somebody has a reason to name them now.
-            self._look_again(ended, source)
+            self._check_again(ended, source)
 
     def _withdraw(self, ids: Collection[str]) -> None:
         if not ids:

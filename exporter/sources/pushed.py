@@ -62,7 +62,7 @@ class PushedIds:
         self._tokens: Mapping[str, TokenSource] = dict(tokens)
         self._register = register
         self._now = now
-        self._look_again = check_again
+        self._check_again = check_again
         self._on_withdrawn = on_withdrawn
 
     def change(self, tokens: Mapping[str, TokenSource]) -> None:
@@ -120,7 +120,7 @@ class PushedIds:
             raise TooManyPushedError(str(error), taken_up) from None
         finally:
             if ended:
-                self._look_again(account, ended)
+                self._check_again(account, ended)
         return Pushed(taken_up=taken_up, known=known, looked_at=len(ended))
 
     def untrack(self, account: str, workflow_id: str) -> bool:

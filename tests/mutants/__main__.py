@@ -22,7 +22,7 @@ from tests.mutants.survivors import unexplained as without_reason
 ROOT: Final = Path(__file__).parents[2]
 FILES: Final = Path(__file__).parent / "modules"
 STUBS: Final = Path(__file__).parent / "stubs"
-"""What the type checker is told of mutmut: with its own word, it knows no mutated function."""
+"""A stub of mutmut for the type checker, which could not type mutated functions otherwise."""
 WORK: Final = ROOT / "build" / "mutants"
 
 _PYTEST: Final = [

@@ -1,4 +1,4 @@
-"""Whoever is lent to, no address has more streams than it can hold, and none is left out."""
+"""However workflows are lent: no address gets more streams than it holds, none is left out."""
 
 from collections import Counter
 
@@ -112,5 +112,5 @@ def test_what_is_taken_back_is_what_an_address_has_too_many_of_and_first_what_is
         assert len(taken_back) == min(len(there), max(0, -free.get(egress, 0)))
         if any(there[one].is_open for one in taken_back):
             assert all(there[one].is_open for one in there.keys() - taken_back)
-    # Whoever holds the account takes back the same ones.
+    # Each holder of the account takes back the same ones.
     assert recalled(reversed(list(given_.items())), egresses, free) == back

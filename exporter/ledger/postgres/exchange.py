@@ -239,10 +239,12 @@ class PostgresExchange:
         }
         taken.subtract(one.replica for name, (one, _, _) in lent.items() if name not in kept)
         given = Counter(egresses[one.replica] for one in kept.values())
-        allowed = {egress: want.most - given[egress] for egress in given}
-        for workflow_id in recalled(kept.items(), egresses, allowed):
-            taken[kept.pop(workflow_id).replica] -= 1
-        for workflow_id in recalled(kept.items(), egresses, free_at(rooms, taken)):
+        # Too many at an address: for its room, or for what the account may have there.
+        free = {
+            egress: min(room, want.most - given[egress])
+            for egress, room in free_at(rooms, taken).items()
+        }
+        for workflow_id in recalled(kept.items(), egresses, free):
             taken[kept.pop(workflow_id).replica] -= 1
         self._drop(cursor, number, lent.keys() - kept.keys())
         if any(epoch != want.lease.epoch for _, _, epoch in lent.values()):

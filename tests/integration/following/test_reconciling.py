@@ -25,22 +25,28 @@ HURRIED = Pace(every=0.6, settle=0.2, page=0.02, again=0.5)
 
 
 class Hidden:
-    """Workflows that a list shows only when it is asked for one status."""
+    """Workflows that a list shows only when they have ended, and it is asked for their status."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ids: set[str] = set()
+        self._is_making = False
         page, count = Register.page, Register.count
 
         def shown(
             register: Register, number: int, per_page: int, status: ServiceStatus | None = None
         ) -> list[Workflow]:
-            if status is not None:
+            if status is not None and status.final:
                 return page(register, number, per_page, status)
-            rows = [w for w in reversed(list(register)) if w.id not in self.ids]
+            # The open ones of one status are read too, now and then.
+            rows = [
+                w
+                for w in reversed(list(register))
+                if not self._hides(w) and status in {None, w.status}
+            ]
             return rows[(number - 1) * per_page : number * per_page]
 
         def total(register: Register, status: ServiceStatus | None = None) -> int:
-            hidden = 0 if status else sum(w.id in self.ids for w in register)
+            hidden = 0 if status else sum(map(self._hides, register))
             return count(register, status) - hidden
 
         monkeypatch.setattr(Register, "page", shown)
@@ -48,10 +54,15 @@ class Hidden:
 
     def ends(self, simulator: Simulator, status: str) -> None:
         """One ends, and no list that is read has ever shown it."""
+        self._is_making = True
         handle = simulator.workflow(simulator.create(scripted=True))
         self.ids.add(handle.id)
         handle.advance("running")
         handle.advance(status)
+        self._is_making = False
+
+    def _hides(self, workflow: Workflow) -> bool:
+        return workflow.id in self.ids or (self._is_making and not workflow.status.final)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from exporter.following.page_observations import observations_of
 from exporter.following.paging import PageToRead
 from exporter.following.reconciler import Reconciler
 from exporter.following.reconciling import ListTerms, Pace, Reconciliation
+from exporter.following.rereading import ComparedAccount
 from exporter.following.service_clock import ServiceClock
 from exporter.interfaces.observations import DOCUMENTED_ENDS, Moment
 from exporter.ledger.ledger import AccountTerms, Ledger
@@ -206,13 +207,15 @@ class World:
             turns=(Priority.RECONCILE, Priority.RECONCILE),
         )
         self.reconciler = Reconciler(
-            "studio",
-            self.lists,
-            self.ledger,
-            terms=ListTerms(LIST_EVERY, LOOKBACK),
-            pace=self.pace,
-            list_read_at=lambda: self._list_read_at,
-            now=self.moving,
+            ComparedAccount(
+                name="studio",
+                lists=self.lists,
+                books=self.ledger,
+                terms=ListTerms(LIST_EVERY, LOOKBACK),
+                pace=self.pace,
+                list_read_at=lambda: self._list_read_at,
+                now=self.moving,
+            )
         )
         self._step_at = self.clocks.monotonic
 

@@ -95,4 +95,4 @@ def test_what_is_owed_no_more_is_forgotten() -> None:
     order = noted(("a", CAUSE))
     order.note([], 1.0)
     order.asked("a", 2.0, answered=True, jitter=0.0)
-    assert not order._debts
+    assert not order._pending

@@ -16,7 +16,7 @@ def looks(order: CheckOrder, until: float, *, opens_at: float = 1e9) -> list[flo
     while (following := order.next()) is not None and following[2] <= until:
         now = max(now, following[2])
         looked.append(now)
-        order.looked(following[0], now, is_open=now >= opens_at)
+        order.checked(following[0], now, is_open=now >= opens_at)
     return looked
 
 
@@ -56,7 +56,7 @@ def test_however_often_it_is_named_it_is_not_looked_at_more_often_than_that(
         assert following is not None
         if following[2] <= now:
             looked.append(now)
-            order.looked("a", now, is_open=len(looked) % 2 == 0)
+            order.checked("a", now, is_open=len(looked) % 2 == 0)
         now += pause
     assert all(b - a >= LEAST_SECONDS for a, b in itertools.pairwise(looked))
     assert now < 3 * LEAST_SECONDS or len(looked) >= 2
@@ -67,7 +67,7 @@ def test_without_an_answer_the_same_look_is_due_again_for_an_hour() -> None:
     order.add("a", "pushed", 0.0)
     order.failed("a", 1.0, 7.0)
     assert order.next() == ("a", "pushed", 8.0)
-    order.looked("a", 8.0, is_open=False)
+    order.checked("a", 8.0, is_open=False)
     assert order.next() == ("a", "pushed", 13.0)
     order.failed("a", 3600.0, 7.0)
     assert order.next() is None
@@ -80,6 +80,6 @@ def test_the_oldest_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
     assert order.add("a", "pushed", 1.0) is None
     assert order.add("d", "pushed", 1.0) == "b"
     assert order.add("e", "pushed", 1.0) == "c"
-    order.looked("b", 2.0, is_open=True)
+    order.checked("b", 2.0, is_open=True)
     order.failed("c", 2.0, 1.0)
     assert order.next() == ("a", "pushed", 0.0)
