@@ -132,8 +132,11 @@ class Listener:
             self._begin(sock, client)
 
     def _have_a_pause(self, error: OSError) -> None:
-        # Waiting clients may hold the descriptors that are missing.
-        let_go = [self._clients.make_room() for _ in range(LET_GO_AT_A_TIME)]
+        # Waiting clients may hold the descriptors that are missing. The younger half stays: its
+        # requests may not be read yet. (Linux refuses to accept with no descriptor left even if
+        # nobody waits to be accepted, so the youngest can be the one that took the last.)
+        most = max(1, min(LET_GO_AT_A_TIME, len(self._clients) // 2))
+        let_go = [self._clients.make_room() for _ in range(most)]
         self._loop.remove_reader(self._sock)
         pause = SHORT_PAUSE_SECONDS if any(let_go) else PAUSE_SECONDS
         self._pause = self._loop.call_later(pause, self._listen)
