@@ -53,7 +53,7 @@ def _read_backlog(count: int, failing: float, at_most: float, seed: int) -> None
             storage=Path(folder),
             fresh_services=True,
         )
-        app._ledger.draw_line(name, time.time() - DAY)  # noqa: SLF001 - as an earlier run would
+        app._ledger.set_counting_cutoff(name, time.time() - DAY)  # noqa: SLF001 - as an earlier run would
         app._ledger.advance_list_watermark(name, time.time() - DAY)  # noqa: SLF001
         app.start()
         began = time.monotonic()

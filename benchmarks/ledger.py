@@ -130,7 +130,7 @@ def _our_cost(
     ledger = Ledger(TERMS, BUCKETS, CAPS, now, SqliteStore(folder, now))
     if with_history:
         _remember(ledger, now)
-    ledger.draw_line(ACCOUNT, now().wall - 1)
+    ledger.set_counting_cutoff(ACCOUNT, now().wall - 1)
     days = _lives(settles, random.Random(seed), now)
     per_keep = per_minute / 60.0 * KEEP_SECONDS
     keeps, scrapes = [0.0], [0.0]
@@ -236,7 +236,7 @@ def _fill(folder: Path, rows: int) -> None:
     chance = random.Random(1)
     at_once = 20_000
     for first in range(0, rows, at_once):
-        batch = Batch(accounts={ACCOUNT: AccountMarks(line=now().wall - 200_000)})
+        batch = Batch(accounts={ACCOUNT: AccountMarks(cutoff=now().wall - 200_000)})
         for number in range(first, min(first + at_once, rows)):
             workflow = _settled(number, rows, now, chance)
             batch.workflows[ACCOUNT, workflow.workflow_id] = workflow

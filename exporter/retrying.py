@@ -58,11 +58,11 @@ def after_requests(longest: float = LONGEST_SECONDS) -> RetryPolicy:
 REQUESTS: Final = after_requests()
 
 CAUSES: Final = RetryPolicy((2.0, 5.0, 10.0, 60.0, 120.0, 900.0, 1500.0), spread=(1.0, 1.25))
-"""For causes that are owed: at most 8 tries in any hour, as after an hour one is counted
+"""For pending causes: at most 8 tries in any hour, as after an hour one is counted
 as unknown, unless an outage makes that longer."""
 
 DURATIONS: Final = RetryPolicy((50.0, 540.0), spread=(1.0, 1.25))
-"""For durations that are owed."""
+"""For pending durations."""
 
 TRAITS: Final = RetryPolicy((5.0, 10.0, 20.0, 60.0, 120.0))
 """For names and tags."""

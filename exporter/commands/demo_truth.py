@@ -28,7 +28,9 @@ SHARE: Final = 0.05
 """The most of the time that looking takes: a day of 100,000 workflows is long to tell, and the
 simulator does nothing else meanwhile."""
 
-_BEFORE_US: Final = frozenset(NOT_COUNTED[why] for why in ("first_look", "before_line", "no_line"))
+_BEFORE_US: Final = frozenset(
+    NOT_COUNTED[why] for why in ("first_look", "before_cutoff", "no_cutoff")
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ class BorrowedWorkflows:
             if len(self._untold) > MOST_UNTOLD:
                 self._untold = list({seen.workflow_id: seen for seen in self._untold}.values())
 
-    # What followers ask and tell --------------------------------------------------------------
+    # Called by followers ---------------------------------------------------------------------
 
     def observe(self, observation: Observation) -> bool:
         """Collect an observation; return whether more are wanted."""
@@ -75,10 +75,10 @@ class BorrowedWorkflows:
                 self._be_quiet(observation.workflow_id, AGAIN_SECONDS)
             return not observation.is_over and observation.workflow_id in self._lent
 
-    def drop(self, given: Removed) -> None:
+    def drop(self, removed: Removed) -> None:
         """Leave an id to its holder, which will find out by itself."""
         with self._lock:
-            self._be_quiet(given.workflow_id, REFUSED_SECONDS)
+            self._be_quiet(removed.workflow_id, REFUSED_SECONDS)
 
     def is_open(self, account: str, workflow_id: str) -> bool:
         """Whether this workflow must be streamed."""
@@ -102,15 +102,15 @@ class BorrowedWorkflows:
     def _is_quiet(self, workflow_id: str) -> bool:
         return self._now().monotonic < self._quiet_until.get(workflow_id, -inf)
 
-    # What is the holder's alone ---------------------------------------------------------------
+    # Only the holder does these ---------------------------------------------------------------
 
-    def track(self, taken: Tracked) -> bool:  # noqa: ARG002, D102
+    def track(self, tracked: Tracked) -> bool:  # noqa: ARG002, D102
         return False
 
-    def untrack(self, withdrawn: Removed) -> None:  # noqa: D102
+    def untrack(self, removed: Removed) -> None:  # noqa: D102
         pass
 
-    def draw_line(  # noqa: D102
+    def set_counting_cutoff(  # noqa: D102
         self,
         account: str,  # noqa: ARG002
         wall: float,  # noqa: ARG002
@@ -118,16 +118,16 @@ class BorrowedWorkflows:
     ) -> bool:
         return False
 
-    def causes_owed(self, account: str) -> list[str]:  # noqa: ARG002, D102
+    def pending_causes(self, account: str) -> list[str]:  # noqa: ARG002, D102
         return []
 
-    def traits_owed(self, account: str) -> list[str]:  # noqa: ARG002, D102
+    def needed_traits(self, account: str) -> list[str]:  # noqa: ARG002, D102
         return []
 
-    def owes_traits(self, account: str, workflow_id: str) -> bool:  # noqa: ARG002, D102
+    def needs_traits(self, account: str, workflow_id: str) -> bool:  # noqa: ARG002, D102
         return False
 
-    def owes_cause(self, account: str, workflow_id: str) -> bool:  # noqa: ARG002, D102
+    def is_cause_pending(self, account: str, workflow_id: str) -> bool:  # noqa: ARG002, D102
         return False
 
     def created_after(self, account: str, created_at: float) -> int:  # noqa: ARG002, D102

@@ -75,13 +75,13 @@ class PendingCollector:
 
         Workflows in `followed` are left out: their streams will soon show it.
         """
-        owed = [
-            (workflow_id, self._register.owes_cause(self._account, workflow_id))
-            for workflow_id in self._register.causes_owed(self._account)
+        pending = [
+            (workflow_id, self._register.is_cause_pending(self._account, workflow_id))
+            for workflow_id in self._register.pending_causes(self._account)
         ]
         now = self._now().monotonic
         with self._lock:
-            self._order.note(owed, now)
+            self._order.note(pending, now)
             while len(self._tries) < CAUSES_AT_ONCE and not self._is_stopping:
                 due = self._order.next_due({*self._tries, *followed}, now)
                 if due is None:
@@ -150,9 +150,9 @@ class PendingCollector:
             self._ended(one, answered=answered, at_least=at_least)
 
     def _wanted(self, one: _Try) -> Callable[[], bool]:
-        if self._register.owes_cause(self._account, one.workflow_id):
-            return lambda: self._register.owes_cause(self._account, one.workflow_id)
-        return lambda: one.workflow_id in self._register.causes_owed(self._account)
+        if self._register.is_cause_pending(self._account, one.workflow_id):
+            return lambda: self._register.is_cause_pending(self._account, one.workflow_id)
+        return lambda: one.workflow_id in self._register.pending_causes(self._account)
 
     def _ended(self, one: _Try, *, answered: bool, at_least: float | None) -> None:
         with self._lock:

@@ -51,7 +51,7 @@ def newest_stamps(workflows: Iterable[WorkflowSummary], latest: float) -> list[f
     return []
 
 
-def counting_line(workflows: Iterable[WorkflowSummary], date: float | None, ours: float) -> float:
+def counting_cutoff(workflows: Iterable[WorkflowSummary], date: float | None, ours: float) -> float:
     """The counting cutoff, according to the first page that was ever read.
 
     It is 0 if nothing gives a time: then everything that follows is counted.

@@ -18,7 +18,7 @@ from exporter.comfycontrol import (
 from exporter.following.access import AccountAccess
 from exporter.following.list_checks import LEAST_CHECK_SECONDS, SWEEP_SECONDS, sweep_is_due
 from exporter.following.list_pages import LEAST_WAIT_SECONDS, ListPages
-from exporter.following.list_stamps import counting_line
+from exporter.following.list_stamps import counting_cutoff
 from exporter.following.listing_pass import (
     FIRST_LOOK_SECONDS,
     OVERLAP_SECONDS,
@@ -55,7 +55,7 @@ MOST_LOOK_UPS: Final = 5
 """How many workflows that were missing in a pass are requested by id after it: those that were seen
 longest ago. The others will be missing again in the next pass, or appear in it."""
 
-LINE_TOLERANCE_SECONDS: Final = 1.0
+CUTOFF_TOLERANCE_SECONDS: Final = 1.0
 """Tolerance in seconds: the service gives its time in whole seconds, and its stamps may also be in
 whole seconds."""
 
@@ -214,16 +214,16 @@ class Lister(Worker):
         # What ends during the later requests is not on this page as ended, and must be counted.
         now = self._pages.top_shown_at
         # By the service's own clock, because its stamps are compared with the cutoff.
-        line = counting_line(top.workflows, self._pages.clock.told(now), now.wall)
+        cutoff = counting_cutoff(top.workflows, self._pages.clock.told(now), now.wall)
         over = self._seen(top.workflows, inf)
-        is_first = self._register.draw_line(self._account, line, over)
+        is_first = self._register.set_counting_cutoff(self._account, cutoff, over)
         listing = self._new_pass(
             None, self._horizon(min(self._terms.lookback, FIRST_LOOK_SECONDS)), self._before
         )
         if not is_first:
             self._take(top.workflows)
         listing.read(page, top, now.monotonic)
-        self._read_on(listing, line + LINE_TOLERANCE_SECONDS if is_first else None)
+        self._read_on(listing, cutoff + CUTOFF_TOLERANCE_SECONDS if is_first else None)
         for _ in range(FIRST_LOOKS):
             if not self._open_checks.check():
                 break

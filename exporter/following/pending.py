@@ -40,14 +40,14 @@ class PendingOrder:
     def __init__(self) -> None:
         self._pending: dict[str, _Pending] = {}
 
-    def note(self, owed: Iterable[tuple[str, bool]], now: float) -> None:
+    def note(self, wanted: Iterable[tuple[str, bool]], now: float) -> None:
         """Take all that is pending, the most urgent first; earlier ones are removed.
 
         Each is an id, and whether its cause is pending; otherwise it is only its duration.
         """
         before = self._pending
         self._pending = {}
-        for workflow_id, cause in owed:
+        for workflow_id, cause in wanted:
             pending = before.get(workflow_id)
             if pending is None or pending.cause is not cause:
                 pending = _Pending(cause, now if cause else now + FIRST_SECONDS)

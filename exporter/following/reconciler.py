@@ -257,7 +257,8 @@ class Reconciler:
 
     def _counts_since(self) -> float:
         return counts_since(
-            self._account.books.line(self._account.name), self._account.lists.service_wall()
+            self._account.books.counting_cutoff(self._account.name),
+            self._account.lists.service_wall(),
         )
 
     def _keep_baseline(self, status: Status, value: int, since: float) -> None:

@@ -335,17 +335,17 @@ def next_audit(began: float, now: float, pace: Pace, *, broken_off: bool) -> flo
     return now + pace.again if broken_off else max(now + pace.page, began + pace.audit)
 
 
-def counts_since(line: float | None, now: float) -> float:
+def counts_since(cutoff: float | None, now: float) -> float:
     """The time from which outcomes are searched for if there is no baseline; Unix seconds.
 
     It is the counting cutoff, if that was set just now. Otherwise it is the present: until now the
     account was counted by other rules (not listed, or by tags), or its baseline is no longer valid.
 
     Args:
-        line: the counting cutoff.
+        cutoff: the counting cutoff.
         now: the service's clock.
     """
-    return now if line is None or now - line > FIRST_SECONDS else line
+    return now if cutoff is None or now - cutoff > FIRST_SECONDS else cutoff
 
 
 def contradicts(status: Status, shown: WorkflowPage) -> bool:

@@ -20,7 +20,7 @@ class Books(Protocol):
     def finished(self, account: str) -> dict[Status, int]:
         """How many outcomes were ever counted, by documented final status."""
 
-    def line(self, account: str) -> float | None:
+    def counting_cutoff(self, account: str) -> float | None:
         """The counting cutoff: when the account's list was first read.
 
         Unix seconds by the service's clock.

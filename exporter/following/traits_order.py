@@ -31,12 +31,12 @@ class TraitsOrder:
         self._first_wait = LISTED_SECONDS if listed else 0.0
         self._wanted: dict[str, _Wanted] = {}
 
-    def note(self, owed: Iterable[str], now: float) -> None:
+    def note(self, pending: Iterable[str], now: float) -> None:
         """Take all ids whose traits are needed, the most urgent first; others are removed."""
         before = self._wanted
         self._wanted = {
             workflow_id: before.get(workflow_id) or _Wanted(now + self._first_wait)
-            for workflow_id in owed
+            for workflow_id in pending
         }
 
     def next_due(self, now: float) -> str | None:

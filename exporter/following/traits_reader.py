@@ -87,7 +87,7 @@ class TraitsReader(Worker):
             "detail",
             Priority.RECONCILE,
             self._stop,
-            wanted=lambda: self._register.owes_traits(self._account, workflow_id),
+            wanted=lambda: self._register.needs_traits(self._account, workflow_id),
             at_most=ANSWER_SECONDS,
         )
 
@@ -97,5 +97,5 @@ class TraitsReader(Worker):
         This is decided again before each request, because waiting for the last turn took time.
         """
         now = self._now().monotonic
-        self._order.note(self._register.traits_owed(self._account), now)
+        self._order.note(self._register.needed_traits(self._account), now)
         return self._order.next_due(now)

@@ -228,7 +228,9 @@ class LiveViews:
         if known is None:
             return None
         key = known.account, known.workflow_id
-        story = self._history.story(key) or _story_of(known, self._ledger.line(known.account))
+        story = self._history.story(key) or _story_of(
+            known, self._ledger.counting_cutoff(known.account)
+        )
         account = accounts.get(known.account)
         return WorkflowStory(
             row=_row(
@@ -262,10 +264,10 @@ def _why_not(known: Workflow, story: Story) -> str:
     return "" if known.unknown_status is None else words.UNKNOWN_STATUS
 
 
-def _story_of(known: Workflow, line: float | None) -> Story:
+def _story_of(known: Workflow, cutoff: float | None) -> Story:
     """A story from its row in the ledger, if nothing else is remembered."""
     story = Story(known.account, known.workflow_id)
-    story.note_row(known, ended_before=line)
+    story.note_row(known, ended_before=cutoff)
     text = f"Found in {words.SOURCES[known.source]}."
     story.events.append(Event(known.first_seen.wall, "found", text))
     return story

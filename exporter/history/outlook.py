@@ -81,9 +81,9 @@ def _is_in_list(workflow: Workflow, lookback: float, wall: float) -> bool:
 
 
 def _for_what_is_owed(workflow: Workflow, monotonic: float) -> Step:
-    if workflow.owed_since is None:
+    if workflow.pending_since is None:
         return Step(GIVEN_UP)
-    text = DURATION if workflow.cause_owed_since is None else CAUSE
+    text = DURATION if workflow.cause_pending_since is None else CAUSE
     return Step(text, max(0.0, workflow.ask_from - monotonic))
 
 

@@ -240,17 +240,17 @@ class Story:
 
     def _note_end(self, taken: Taken, via: Via) -> None:
         after, seen = taken.after, taken.seen
-        if after.phase == "settled" and after.cause_owed_since is not None:
+        if after.phase == "settled" and after.cause_pending_since is not None:
             self._add(taken.at.wall, "cause", "Its cause is not known yet, and is asked for.", via)
-        if after.phase == "settled" and after.duration_owed_since is not None:
+        if after.phase == "settled" and after.duration_pending_since is not None:
             text = "The stamps of its run are not known yet, and are asked for."
             self._add(taken.at.wall, "changed", text, via)
         if self.counted_as or self.not_counted:
             return
-        why: NotCounted = "before_line"
+        why: NotCounted = "before_cutoff"
         if seen is not None:
             rules = CountingRules(
-                line=inf if taken.marks.line is None else taken.marks.line,
+                cutoff=inf if taken.marks.cutoff is None else taken.marks.cutoff,
                 listed=taken.listed,
                 pruned_created=taken.marks.pruned_created,
                 pruned_ended=taken.marks.pruned_ended,
@@ -270,7 +270,7 @@ class Story:
             self.not_counted = "It was dropped; the log says why."
         elif known.phase == "settled" and known.ended_at is not None:
             if ended_before is not None and known.ended_at <= ended_before:
-                self.not_counted = words.NOT_COUNTED["before_line"]
+                self.not_counted = words.NOT_COUNTED["before_cutoff"]
             else:
                 self.counted_as = self.status
 

@@ -15,8 +15,8 @@ from exporter.ledger.counting import NotCounted
 
 NOT_COUNTED: Final[Mapping[NotCounted, str]] = {
     "first_look": "It was over already when the exporter first looked at this account.",
-    "before_line": "It had ended before the exporter first looked at this account.",
-    "no_line": "It was over before the exporter had read the account's list for the first time.",
+    "before_cutoff": "It had ended before the exporter first looked at this account.",
+    "no_cutoff": "It was over before the exporter had read the account's list for the first time.",
     "pruned": "It is older than what the ledger keeps, and may have been counted then.",
     "untold": "The service gave neither its creation nor its end, so it is assumed to be "
     "an old one.",

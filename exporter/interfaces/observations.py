@@ -11,7 +11,7 @@ from typing import Final, Literal, Protocol
 from exporter.comfycontrol import Cause
 
 NamedBy = Literal["configured", "file"]
-"""By what the configuration names ids."""
+"""How the configuration names ids."""
 Source = Literal[NamedBy, "listing", "pushed"]
 """Where an id came from."""
 
@@ -22,15 +22,15 @@ DropReason = Literal["not_found", "malformed", "forbidden", "expired", "withdraw
 """Why a workflow was dropped before its outcome was known."""
 
 Recovery = Literal["recovered", "counted", "known", "elsewhere", "old", "open", "untold"]
-"""What became of a row that was looked at again because something may have been missed.
+"""The result of checking a row again because an outcome may have been missed.
 
-- `recovered`: its outcome is counted now, and nobody was going to find it;
-- `counted`: its outcome is counted now; it was open, so it would have been found;
-- `known`: it is on record as over, in this status;
+- `recovered`: its outcome is counted now; without this check it would have been missed;
+- `counted`: its outcome is counted now; it was open, so it would have been found anyway;
+- `known`: it is already recorded as ended, with this status;
 - `elsewhere`: it is recorded with another final status than the service shows now;
-- `old`: it was over before anything counted, and nothing is kept of it;
-- `open`: it is not over;
-- `untold`: the store cannot be read, so nobody knows.
+- `old`: it had ended before counting began, and nothing is stored about it;
+- `open`: it has not ended;
+- `untold`: the store cannot be read, so the result is unknown.
 """
 
 
@@ -46,7 +46,7 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
     INVALID = "invalid"
     OTHER = "other"
-    """Ended, in a status that this version does not know. Never the service's own word."""
+    """Ended, in a status that this version does not know. The service never sends this word."""
 
     @property
     def rank(self) -> int:
@@ -55,7 +55,7 @@ class Status(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether nothing leads out of it (`invalid` included, though its stream stays open)."""
+        """Whether it is final (so is `invalid`, although its stream stays open)."""
         return self in FINAL_STATUSES
 
 
@@ -78,7 +78,7 @@ class TrackError(Exception):
 
 
 class NoRoomError(TrackError):
-    """As many workflows are open, or ids wait to be seen, as may at once. The text says which."""
+    """Too many workflows are open, or too many ids wait to be seen. The text says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +95,22 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What a workflow's slices are derived from, cleaned. Never kept."""
+    """The cleaned values from which a workflow's slices are derived. Never stored."""
 
     name: str | None = field(default=None, repr=False)
-    """Empty if it has none; None: not given."""
+    """Empty if it has none; None: unknown."""
     tags: tuple[str, ...] | None = None
-    """None: not given."""
+    """None: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """At this moment the service said this of a workflow. Stamps are the service's, Unix seconds.
+    """What the service reported about a workflow at one moment.
 
+    Stamps are the service's, in Unix seconds.
     `status` is the service's own word, which may be one that we do not know. `queue_position` is
-    what was said, whatever the status: the tracker decides whether it counts. `outputs` is how
-    many, where a stream told.
+    the reported one, whatever the status: the tracker decides whether it counts. `outputs` is the
+    number of outputs, if a stream reported it.
     """
 
     account: str
@@ -125,31 +126,32 @@ class Observation:
     cause: Cause | None = None
     outputs: int | None = None
     first_look: bool = False
-    """Whether this is from the account's very first look, ever: what it shows as over, was."""
+    """Whether it comes from the very first reading of the account's list: what this shows as ended
+    had ended before we counted."""
     service_wall: float | None = None
-    """The service's clock at this answer, if it was given; Unix seconds."""
+    """The service's clock at this answer, if known; Unix seconds."""
     created_no_earlier: float | None = None
     """Where `created_at` is missing: the list is newest first, so it was created no earlier than
     the next row below that has a stamp; Unix seconds."""
     cause_unreadable: bool = False
-    """Whether a cause was there and could not be read: another way may tell it."""
+    """Whether the answer had a cause that could not be read: another request may show it."""
     traits: Traits | None = None
     """Name and tags, if the answer has them: a stream does not."""
 
     @property
     def said_at(self) -> float:
-        """When it was said, by the service's clock where that is known, else by ours."""
+        """When it was reported: by the service's clock if known, otherwise by ours."""
         return self.at.wall if self.service_wall is None else self.service_wall
 
     @property
     def is_over(self) -> bool:
-        """Whether it says that the run has ended: a status nobody knows needs a stamp."""
+        """Whether it says that the run has ended. An unknown status needs an end stamp for that."""
         status = known_status(self.status)
         return self.completed_at is not None if status is None else status.final
 
     @property
     def ended_at(self) -> float | None:
-        """The best stamp of its end, where it has ended and there is one; Unix seconds."""
+        """The best stamp of its end, if it has ended and has one; Unix seconds."""
         return self.updated_at if self.completed_at is None else self.completed_at
 
 
@@ -158,11 +160,12 @@ class Baseline:
     """How many workflows the service has in a final status that are not among those counted."""
 
     value: int
-    """Below zero where counted ones were deleted since."""
+    """Below zero if counted workflows were deleted since."""
     compared_at: float
     """When the service's total was last compared with it; Unix seconds."""
     since: float
-    """What had ended by then is in it, counted or not, and is not looked for; Unix seconds."""
+    """It includes everything that had ended by then, counted or not. No search looks further back;
+    Unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,14 +177,14 @@ class Tracked:
     source: Source
     at: Moment
     again: bool = False
-    """Whether it is named now and was not before: a dropped one gets another try."""
+    """Whether it is named now and was not before: then a dropped workflow gets another try."""
     traits: Traits | None = None
     """Name and tags, if the source gives them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """Nothing more will be learnt of this id; it never settled."""
+    """This id is not followed any more, before its outcome was known."""
 
     account: str
     workflow_id: str
@@ -190,7 +193,7 @@ class Removed:
 
 
 class OpenWorkflow(Protocol):
-    """What those who follow need to know of a workflow that is not settled."""
+    """What the following parts need to know about a workflow that is not settled."""
 
     @property
     def account(self) -> str:
@@ -202,7 +205,7 @@ class OpenWorkflow(Protocol):
 
     @property
     def source(self) -> Source:
-        """Who named it first."""
+        """Which source named it first."""
 
     @property
     def status(self) -> Status | None:
@@ -218,63 +221,68 @@ class OpenWorkflow(Protocol):
 
     @property
     def last_seen(self) -> Moment | None:
-        """When the service last gave news of it; None before the first observation."""
+        """When the service last reported it; None before the first observation."""
 
 
 class WorkflowRegister(Protocol):
-    """The ledger, as those see it who ask the service."""
+    """The ledger, as seen by the parts that ask the service."""
 
-    def track(self, taken: Tracked) -> bool:
-        """Begin to keep an id; False when it was known already.
+    def track(self, tracked: Tracked) -> bool:
+        """Begin to track an id; return False if it was known already.
 
         Raises:
-            TrackError: nothing was kept.
+            TrackError: nothing has changed.
         """
 
     def observe(self, observation: Observation) -> bool:
-        """Take what was seen; True while the workflow is open or owes its cause."""
+        """Apply an observation; return True while the workflow is open or its cause is pending."""
 
-    def drop(self, given: Removed) -> None:
-        """Drop an id that cannot be followed."""
+    def drop(self, removed: Removed) -> None:
+        """Stop tracking an id that cannot be followed."""
 
-    def untrack(self, withdrawn: Removed) -> None:
-        """Its source no longer names this id."""
+    def untrack(self, removed: Removed) -> None:
+        """Stop tracking an id that its source no longer names."""
 
-    def draw_line(self, account: str, wall: float, shown: Iterable[Observation] = ()) -> bool:
-        """Say when this account was first looked at (Unix seconds), and what was shown then.
+    def set_counting_cutoff(
+        self, account: str, wall: float, shown: Iterable[Observation] = ()
+    ) -> bool:
+        """Set the counting cutoff (Unix seconds), and store what the list showed then.
 
-        Only the first call ever counts, and takes what was shown; whether this was it.
+        Only the first call ever has an effect; return whether this was the first.
         """
 
     def is_open(self, account: str, workflow_id: str) -> bool:
-        """Whether this id is kept and not settled."""
+        """Whether this id is tracked and not settled."""
 
     def open_workflow(self, account: str, workflow_id: str) -> OpenWorkflow | None:
-        """This workflow, where it is kept and not settled."""
+        """This workflow, if it is tracked and not settled; otherwise None."""
 
     def open_workflows(self, account: str) -> list[OpenWorkflow]:
         """Every workflow of the account that is not settled."""
 
-    def causes_owed(self, account: str) -> list[str]:
-        """Ids that owe their cause or their duration, and may be asked for now.
+    def pending_causes(self, account: str) -> list[str]:
+        """Ids whose cause or duration is pending, and may be asked for now.
 
         Longest waiting first.
         """
 
-    def traits_owed(self, account: str) -> list[str]:
-        """Ids whose name and tags are wanted, those that hold facts back for them first."""
+    def needed_traits(self, account: str) -> list[str]:
+        """Ids whose name and tags are needed. Those with facts that wait for them come first."""
 
-    def owes_traits(self, account: str, workflow_id: str) -> bool:
-        """Whether the name and the tags of this id are wanted."""
+    def needs_traits(self, account: str, workflow_id: str) -> bool:
+        """Whether the name and the tags of this id are needed."""
 
-    def owes_cause(self, account: str, workflow_id: str) -> bool:
+    def is_cause_pending(self, account: str, workflow_id: str) -> bool:
         """Whether this id is settled and its cause is not known yet."""
 
     def created_after(self, account: str, created_at: float) -> int:
-        """How many of the account's workflows are known to be younger (Unix seconds)."""
+        """How many known workflows of the account were created after this (Unix seconds)."""
 
     def list_watermark(self, account: str) -> float | None:
-        """The list was read whole down to this creation time (Unix seconds); None: never yet."""
+        """The creation time (Unix seconds) down to which the list was read completely.
+
+        None: never yet.
+        """
 
     def advance_list_watermark(self, account: str, created_at: float) -> None:
-        """The list was now read whole for all that was created up to this time."""
+        """Note that the list was read completely up to this creation time (Unix seconds)."""

@@ -322,7 +322,7 @@ def _moved(kept: AccountMarks, marks: AccountMarks) -> AccountMarks:
     """The new marks; those that may only move forward keep the later value."""
     return replace(
         marks,
-        line=_latest(kept.line, marks.line),
+        cutoff=_latest(kept.cutoff, marks.cutoff),
         pruned_created=_latest(kept.pruned_created, marks.pruned_created),
         pruned_ended=_latest(kept.pruned_ended, marks.pruned_ended),
     )

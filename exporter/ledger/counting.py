@@ -16,7 +16,7 @@ FIRST_LOOK_SECONDS: Final = 900.0
 class CountingRules:
     """The properties of an account that decide whether and how its workflows count."""
 
-    line: float
+    cutoff: float
     """The counting cutoff in Unix seconds, by the service's clock: an unknown workflow that had
     ended by then is recorded but not counted. It is the time when this account's list was first
     read. Infinity: not set yet."""
@@ -28,12 +28,12 @@ class CountingRules:
     """The latest end of a settled workflow whose row was pruned; Unix seconds."""
 
 
-NotCounted = Literal["first_look", "before_line", "no_line", "pruned", "untold"]
+NotCounted = Literal["first_look", "before_cutoff", "no_cutoff", "pruned", "untold"]
 """Why the end of a workflow is recorded and not counted.
 
 - `first_look`: it had ended when the account's list was first read;
-- `before_line`: by its stamps it had ended before the counting cutoff;
-- `no_line`: the counting cutoff was not set yet;
+- `before_cutoff`: by its stamps it had ended before the counting cutoff;
+- `no_cutoff`: the counting cutoff was not set yet;
 - `pruned`: it may have been counted long ago, and its row was removed since;
 - `untold`: no stamp shows when it was created or ended.
 """
@@ -65,13 +65,13 @@ def why_not_counted(
     created = workflow.created_at if seen.created_at is None else seen.created_at
     if created is None:
         created = seen.created_no_earlier
-    if rules.line == inf:
-        return None if workflow.source == "pushed" else "no_line"
+    if rules.cutoff == inf:
+        return None if workflow.source == "pushed" else "no_cutoff"
     if created is None and seen.completed_at is None:
         return None if workflow.source == "pushed" else "untold"
     if _may_be_pruned(created, seen.completed_at, rules):
         return "pruned"
-    return None if _is_after_line(created, seen, rules.line) else "before_line"
+    return None if _is_after_cutoff(created, seen, rules.cutoff) else "before_cutoff"
 
 
 def must_wait_for_list(workflow: Workflow, seen: Observation, rules: CountingRules) -> bool:
@@ -82,23 +82,23 @@ def must_wait_for_list(workflow: Workflow, seen: Observation, rules: CountingRul
     """
     return (
         rules.listed
-        and rules.line < inf
+        and rules.cutoff < inf
         and seen.via == "stream"
-        and (seen.completed_at is None or rules.line - seen.completed_at < SLOW_CLOCK_SECONDS)
+        and (seen.completed_at is None or rules.cutoff - seen.completed_at < SLOW_CLOCK_SECONDS)
         and workflow.created_at is None
         and not counts(workflow, seen, rules)
     )
 
 
-def _is_after_line(created: float | None, seen: Observation, line: float) -> bool:
+def _is_after_cutoff(created: float | None, seen: Observation, cutoff: float) -> bool:
     """Whether a workflow that we never saw open ended only after the counting cutoff.
 
     It did if it was created after the cutoff, even if stamps of its end are missing or come from
     another clock. It also did if it ended after the cutoff by every clock that stamped its end.
     """
-    if created is not None and _may_be_after(created, line):
+    if created is not None and _may_be_after(created, cutoff):
         return True
-    if created is not None and created > line - FIRST_LOOK_SECONDS:
+    if created is not None and created > cutoff - FIRST_LOOK_SECONDS:
         # If it had ended by then, it would be known already, whatever a runner's clock says.
         ended = seen.completed_at if seen.updated_at is None else seen.updated_at
     elif seen.completed_at is None or seen.updated_at is None:
@@ -106,10 +106,10 @@ def _is_after_line(created: float | None, seen: Observation, line: float) -> boo
     else:
         # An old workflow may have been edited, so both stamps must be after the cutoff.
         ended = min(seen.completed_at, seen.updated_at)
-    return ended is not None and _may_be_after(ended, line)
+    return ended is not None and _may_be_after(ended, cutoff)
 
 
-def _may_be_after(stamp: float, line: float) -> bool:
+def _may_be_after(stamp: float, cutoff: float) -> bool:
     """Whether a stamp may be after the cutoff: with seconds only, it is up to one second too early.
 
     What had ended at the first reading is already known, whatever its stamps. If the cutoff is the
@@ -117,7 +117,7 @@ def _may_be_after(stamp: float, line: float) -> bool:
     itself.
     """
     precision = precision_of(stamp)
-    return stamp + (precision if precision >= 0.01 else 0.0) > line
+    return stamp + (precision if precision >= 0.01 else 0.0) > cutoff
 
 
 def _may_be_pruned(created: float | None, end: float | None, rules: CountingRules) -> bool:

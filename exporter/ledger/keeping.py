@@ -178,7 +178,7 @@ class Keeping:
                 self._memory.note_kept(batch)
             self._is_failing, self._retry_at = False, None
             self._backoff.worked()
-            begun = {name for name, marks in batch.accounts.items() if marks.line is not None}
+            begun = {name for name, marks in batch.accounts.items() if marks.cutoff is not None}
             if was_failing or not begun <= self._begun:
                 # What was shown during the failure is not synced yet, and a power cut may come
                 # before the next scrape. If a counting cutoff were lost, a later one would be set.
@@ -204,7 +204,7 @@ class Keeping:
     def note_lost_before(self) -> None:
         """Count that the store started over when it was loaded, and give it all known data."""
         self.errors += 1
-        self._memory.keep_everything_again(line=self._now().wall)
+        self._memory.keep_everything_again(cutoff=self._now().wall)
 
     def _note_failure(self, error: StoreError) -> None:
         """Count a failure; after a loss, store everything that is in memory again."""

@@ -249,22 +249,22 @@ class Ledger:
 
     # Called by the parts that ask the service -------------------------------------------------
 
-    def track(self, taken: Tracked) -> bool:
+    def track(self, tracked: Tracked) -> bool:
         """Begin to track an id; return False if it was known already.
 
         Raises:
             NoRoomError: the account has reached its limit.
             TrackError: it is unknown whether the id is new, because the store cannot be read.
         """
-        key = (taken.account, taken.workflow_id)
+        key = (tracked.account, tracked.workflow_id)
 
         def rule(known: Workflow | None) -> Change:
-            change = tracker.track(known, taken)
+            change = tracker.track(known, tracked)
             if self._opens(key, change):
-                self._refuse_what_is_beyond(taken)
+                self._refuse_what_is_beyond(tracked)
             return change
 
-        change = self._apply(key, taken.at, rule, taken.traits)
+        change = self._apply(key, tracked.at, rule, tracked.traits)
         if change.workflow is None:
             raise TrackError("the ledger cannot be read")
         if change.facts:
@@ -295,7 +295,7 @@ class Ledger:
             self.on_change()
         # A stream that has shown the end has nothing more to show.
         told_all = observation.via == "stream" and observation.is_over
-        return after.phase == "open" or (after.owed_since is not None and not told_all)
+        return after.phase == "open" or (after.pending_since is not None and not told_all)
 
     def recover(self, observation: Observation) -> Recovery:
         """Apply a row that was read again because an outcome may have been missed."""
@@ -314,34 +314,36 @@ class Ledger:
             self.on_change()
         return told
 
-    def drop(self, given: Removed) -> None:
+    def drop(self, removed: Removed) -> None:
         """Stop tracking an id that cannot be followed."""
-        self._part_with(given, tracker.drop)
+        self._part_with(removed, tracker.drop)
 
-    def untrack(self, withdrawn: Removed) -> None:
+    def untrack(self, removed: Removed) -> None:
         """Stop tracking an id that its source no longer names."""
-        listed = self._terms[withdrawn.account].listed
-        self._part_with(withdrawn, partial(tracker.untrack, listed=listed))
+        listed = self._terms[removed.account].listed
+        self._part_with(removed, partial(tracker.untrack, listed=listed))
 
     def _part_with(
-        self, given: Removed, rule: Callable[[Workflow | None, Removed], Change]
+        self, removed: Removed, rule: Callable[[Workflow | None, Removed], Change]
     ) -> None:
-        key = (given.account, given.workflow_id)
-        change = self._apply(key, given.at, lambda known: rule(known, given))
-        if Dropped(given.reason) in change.facts:
+        key = (removed.account, removed.workflow_id)
+        change = self._apply(key, removed.at, lambda known: rule(known, removed))
+        if Dropped(removed.reason) in change.facts:
             # The user asked for this, so it is not a warning.
             log.log(
-                logging.INFO if given.reason == "withdrawn" else logging.WARNING,
+                logging.INFO if removed.reason == "withdrawn" else logging.WARNING,
                 "workflow dropped",
                 extra={
-                    "account": given.account,
-                    "workflow_id": given.workflow_id,
-                    "reason": given.reason,
+                    "account": removed.account,
+                    "workflow_id": removed.workflow_id,
+                    "reason": removed.reason,
                 },
             )
         self.on_change()
 
-    def draw_line(self, account: str, wall: float, shown: Iterable[Observation] = ()) -> bool:
+    def set_counting_cutoff(
+        self, account: str, wall: float, shown: Iterable[Observation] = ()
+    ) -> bool:
         """Set the counting cutoff, and store what the list showed then.
 
         The cutoff is the time when this account's list was first read. Return whether this is the
@@ -353,12 +355,12 @@ class Ledger:
         ended after it.
         """
         with self._lock:
-            if self._memory.marks(account).line is not None:
+            if self._memory.marks(account).cutoff is not None:
                 return False
         for each in shown:
             self.observe(each)
         with self._lock:
-            is_first = self._draw_line(account, wall)
+            is_first = self._set_cutoff(account, wall)
         if is_first:
             self._keeping.keep()
         return is_first
@@ -380,24 +382,24 @@ class Ledger:
             workflows = self._memory.open_workflows()
         return [w for w in workflows if w.account == account]
 
-    def causes_owed(self, account: str) -> list[str]:
+    def pending_causes(self, account: str) -> list[str]:
         """Ids of settled workflows whose cause or duration is pending, longest waiting first.
 
         Only those that may be asked for now.
         """
         monotonic = self._now().monotonic
         with self._lock:
-            owing = self._memory.owing()
-        debts = [
-            (workflow.owed_since.wall, workflow.workflow_id)
-            for workflow in owing
+            pending = self._memory.pending()
+        waiting = [
+            (workflow.pending_since.wall, workflow.workflow_id)
+            for workflow in pending
             if workflow.account == account
-            and workflow.owed_since is not None
+            and workflow.pending_since is not None
             and workflow.ask_from <= monotonic
         ]
-        return [workflow_id for _, workflow_id in sorted(debts)]
+        return [workflow_id for _, workflow_id in sorted(waiting)]
 
-    def owes_traits(self, account: str, workflow_id: str) -> bool:
+    def needs_traits(self, account: str, workflow_id: str) -> bool:
         """Whether the name and the tags of this workflow are still needed."""
         with self._lock:
             known = self._memory.find((account, workflow_id))
@@ -405,11 +407,11 @@ class Ledger:
                 return False
             return known.phase == "open" or known.held is not None
 
-    def owes_cause(self, account: str, workflow_id: str) -> bool:
+    def is_cause_pending(self, account: str, workflow_id: str) -> bool:
         """Whether this id is settled and its cause is not known yet."""
         with self._lock:
             known = self._memory.find((account, workflow_id))
-        return known is not None and known.cause_owed_since is not None
+        return known is not None and known.cause_pending_since is not None
 
     def created_after(self, account: str, created_at: float) -> int:
         """How many known workflows of the account were created after this time (Unix seconds)."""
@@ -479,7 +481,7 @@ class Ledger:
                         counted[fact.status] = counted.get(fact.status, 0) + 1
             return {status: counted[status] for status in DOCUMENTED_ENDS}
 
-    def traits_owed(self, account: str) -> list[str]:
+    def needed_traits(self, account: str) -> list[str]:
         """Ids whose name and tags are needed for their slices.
 
         Those with facts that wait for them come first. They belong to open workflows, and to ended
@@ -500,13 +502,13 @@ class Ledger:
         ]
         return [workflow_id for _, workflow_id in (*waiting, *sorted(others))]
 
-    def line(self, account: str) -> float | None:
+    def counting_cutoff(self, account: str) -> float | None:
         """The counting cutoff of an account (Unix seconds).
 
         It is the time when the account's list was first read, by the service's clock.
         """
         with self._lock:
-            return self._memory.marks(account).line
+            return self._memory.marks(account).cutoff
 
     def baselines(self, account: str) -> dict[Status, Baseline]:
         """The baselines of the account's comparisons with the service's totals, by final status."""
@@ -668,9 +670,9 @@ class Ledger:
             self._in_sight_since.update(dict.fromkeys(out_of_sight, now.monotonic))
             since = dict(self._in_sight_since)
             followed = {account: self._terms[account] for account in self._accounts}
-            owing = [w for w in self._memory.owing() if w.account in followed]
+            pending = [w for w in self._memory.pending() if w.account in followed]
             open_ones = [w for w in self._memory.open_workflows() if w.account in followed]
-        due = [w for w in owing if _is_owed_too_long(w, now, since.get(w.account, -inf))]
+        due = [w for w in pending if _is_pending_too_long(w, now, since.get(w.account, -inf))]
         unseen = [
             w
             for w in open_ones
@@ -779,16 +781,16 @@ class Ledger:
         self._turn_away(key[0])
         return Change(None)
 
-    def _refuse_what_is_beyond(self, taken: Tracked) -> None:
+    def _refuse_what_is_beyond(self, tracked: Tracked) -> None:
         """Raise `NoRoomError` if the account has no room for this id."""
-        account = taken.account
+        account = tracked.account
         if not self._has_room(account):
             self._turn_away(account)
             raise NoRoomError(
                 f"{self._rooms.room(account).limit:,} workflows of the account are open"
             )
         waiting = self._memory.waiting_counts[account]
-        if taken.source == "pushed" and waiting >= MOST_WAITING:
+        if tracked.source == "pushed" and waiting >= MOST_WAITING:
             raise NoRoomError(f"{waiting:,} pushed ids of the account wait to be seen")
 
     def _has_room(self, account: str) -> bool:
@@ -805,27 +807,29 @@ class Ledger:
         """The rules as they are at this moment. Called under the lock."""
         account = observation.account
         marks, listed = self._memory.marks(account), self._terms[account].listed
-        line = marks.line
-        if line is None and listed:
+        cutoff = marks.cutoff
+        if cutoff is None and listed:
             # The first reading of its list will set the counting cutoff, by the service's clock. A
             # workflow that a stream shows as ended before that was never seen open.
-            line = inf
-        elif line is None:
+            cutoff = inf
+        elif cutoff is None:
             # When we began to follow it, by the service's clock.
-            line = observation.said_at - (observation.at.monotonic - self._followed_since[account])
-            self._draw_line(account, line)
+            cutoff = observation.said_at - (
+                observation.at.monotonic - self._followed_since[account]
+            )
+            self._set_cutoff(account, cutoff)
         return CountingRules(
-            line=line,
+            cutoff=cutoff,
             listed=listed,
             pruned_created=marks.pruned_created,
             pruned_ended=marks.pruned_ended,
         )
 
-    def _draw_line(self, account: str, wall: float) -> bool:
+    def _set_cutoff(self, account: str, wall: float) -> bool:
         marks = self._memory.marks(account)
-        if marks.line is not None:
+        if marks.cutoff is not None:
             return False
-        self._memory.mark(account, replace(marks, line=wall))
+        self._memory.mark(account, replace(marks, cutoff=wall))
         return True
 
     def _tell_unknown_status(self, observation: Observation, facts: tuple[Fact, ...]) -> None:
@@ -862,8 +866,8 @@ def _is_unseen(workflow: Workflow, terms: AccountTerms, now: Moment, in_sight: f
     return now.monotonic - max(last.monotonic, in_sight) > terms.lookback
 
 
-def _is_owed_too_long(workflow: Workflow, now: Moment, in_sight: float) -> bool:
-    since = workflow.owed_since
+def _is_pending_too_long(workflow: Workflow, now: Moment, in_sight: float) -> bool:
+    since = workflow.pending_since
     return (
         since is not None
         and now.monotonic - max(since.monotonic, in_sight) > tracker.CAUSE_PATIENCE_SECONDS

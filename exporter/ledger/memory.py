@@ -54,7 +54,7 @@ class Memory:
         """By account: how many workflows are open."""
         self.waiting_counts: Final[Counter[str]] = Counter()
         """By account: how many ids were pushed and never seen."""
-        self._owing: dict[WorkflowKey, Workflow] = {}
+        self._pending: dict[WorkflowKey, Workflow] = {}
         self._holding: dict[WorkflowKey, Workflow] = {}
         self._recently_closed: OrderedDict[WorkflowKey, Workflow] = OrderedDict()
         # By account: the latest end of any settled workflow, and the latest end of those that only
@@ -73,8 +73,8 @@ class Memory:
             if workflow.phase == "open":
                 self._open[key] = workflow
                 self._count_open(None, workflow)
-            if workflow.owed_since is not None:
-                self._owing[key] = workflow
+            if workflow.pending_since is not None:
+                self._pending[key] = workflow
             if workflow.held is not None:
                 self._holding[key] = workflow
             self.totals.open_slices(workflow.account, workflow.slices)
@@ -103,7 +103,7 @@ class Memory:
         """Remove an account that is no longer held; nothing of it is stored any more."""
         workflows = (
             self._open,
-            self._owing,
+            self._pending,
             self._holding,
             self._recently_closed,
             self._batch.workflows,
@@ -137,14 +137,16 @@ class Memory:
         limits for seeing them, and for their causes, start again.
         """
         self.totals.open_account(account)
-        for known in (self._open, self._owing, self._holding):
+        for known in (self._open, self._pending, self._holding):
             for key, workflow in known.items():
                 if workflow.account == account:
                     known[key] = replace(
                         workflow,
                         last_seen=_told_again(workflow.last_seen, monotonic),
-                        cause_owed_since=_told_again(workflow.cause_owed_since, monotonic),
-                        duration_owed_since=_told_again(workflow.duration_owed_since, monotonic),
+                        cause_pending_since=_told_again(workflow.cause_pending_since, monotonic),
+                        duration_pending_since=_told_again(
+                            workflow.duration_pending_since, monotonic
+                        ),
                         ask_from=-inf,
                         queue_position=None,
                     )
@@ -155,7 +157,7 @@ class Memory:
         """A workflow; None says only that it is not in memory."""
         return (
             self._open.get(key)
-            or self._owing.get(key)
+            or self._pending.get(key)
             or self._holding.get(key)
             or self._recently_closed.get(key)
             # It is not stored yet, and no longer among the remembered ones.
@@ -173,10 +175,10 @@ class Memory:
             self._open.pop(key, None)
             self.remember(key, workflow)
             self._note_end(self._latest_ends, workflow)
-        if workflow.owed_since is not None:
-            self._owing[key] = workflow
+        if workflow.pending_since is not None:
+            self._pending[key] = workflow
         else:
-            self._owing.pop(key, None)
+            self._pending.pop(key, None)
         if workflow.held is not None:
             self._holding[key] = workflow
         else:
@@ -200,9 +202,9 @@ class Memory:
         """All open workflows."""
         return tuple(self._open.values())
 
-    def owing(self) -> tuple[Workflow, ...]:
+    def pending(self) -> tuple[Workflow, ...]:
         """All workflows whose cause or duration is pending."""
-        return tuple(self._owing.values())
+        return tuple(self._pending.values())
 
     def holding(self) -> tuple[Workflow, ...]:
         """All workflows with facts that are not counted yet."""
@@ -300,31 +302,31 @@ class Memory:
         )
         self.totals.take_back(batch.counters, batch.histograms)
 
-    def keep_everything_again(self, line: float | None = None) -> None:
+    def keep_everything_again(self, cutoff: float | None = None) -> None:
         """Put everything known into the next batch, because the store is empty.
 
         It is no longer known which workflows outside memory were counted: they are treated like
         pruned rows. None of them ended later than the workflows that were removed from memory, or
-        than `line` (Unix seconds) if nothing of an earlier process could be read.
+        than `cutoff` (Unix seconds) if nothing of an earlier process could be read.
         """
-        if line is not None:
+        if cutoff is not None:
             # What ended unseen before the cutoff is never counted, so it is not searched for.
             self._baselines.clear()
         self._batch.baselines.update(self._baselines)
-        for known in (self._open, self._owing, self._holding, self._recently_closed):
+        for known in (self._open, self._pending, self._holding, self._recently_closed):
             self._batch.workflows.update(known)
         self._closed = Counter(
             key[0] for key, known in self._batch.workflows.items() if _is_closed(known)
         )
         for account in {*self._marks, *self._latest_ends_elsewhere}:
             marks = _pruned(self.marks(account), inf, self._latest_ends_elsewhere.get(account))
-            self.mark(account, replace(marks, line=_latest(marks.line, line)))
+            self.mark(account, replace(marks, cutoff=_latest(marks.cutoff, cutoff)))
         self.totals.take_back(self.totals.counters, self.totals.histograms)
         self._batch.announced = max(self.announced, self._batch.announced or 0)
 
     def keep_again(self, account: str) -> None:
         """Put all data of an account into the next batch: the store has lost commits of it."""
-        for known in (self._open, self._owing, self._holding, self._recently_closed):
+        for known in (self._open, self._pending, self._holding, self._recently_closed):
             self._batch.workflows.update({k: w for k, w in known.items() if k[0] == account})
         self._batch.accounts[account] = self.marks(account)
         self._batch.baselines.update({k: b for k, b in self._baselines.items() if k[0] == account})

@@ -70,7 +70,7 @@ def _coarsest(*stamps: float) -> float:
     return max(map(precision_of, stamps))
 
 
-def told_end(workflow: Workflow, via: Via) -> tuple[float | None, int]:
+def reported_end(workflow: Workflow, via: Via) -> tuple[float | None, int]:
     """The latest end shown by this source (`via`), and the number of its run; 0: none."""
     if via == "stream":
         return workflow.stream_ended_at, workflow.stream_ended_run
@@ -83,7 +83,7 @@ def is_new_run(workflow: Workflow, seen: Observation, *, listed: bool) -> bool:
     `listed`: the account's list is read. Then a stream that has not shown the last end proves
     nothing, because its stamps may come from another clock than those of the list.
     """
-    told, told_run = told_end(workflow, seen.via)
+    told, told_run = reported_end(workflow, seen.via)
     this_way = told is not None and told_run == workflow.run
     is_told_by_list = listed and workflow.listed_ended_run == workflow.run
     if seen.via == "stream" and is_told_by_list and not this_way:
@@ -128,7 +128,7 @@ def _has_ended_again(
 
 def _is_unstamped(workflow: Workflow) -> bool:
     """Whether no source has shown a stamp of the recorded end."""
-    told = (told_end(workflow, "stream"), told_end(workflow, "listing"))
+    told = (reported_end(workflow, "stream"), reported_end(workflow, "listing"))
     return not any(end is not None and run == workflow.run for end, run in told)
 
 
@@ -312,7 +312,7 @@ def is_about_earlier_run(workflow: Workflow, seen: Observation) -> bool:
         return seen.updated_at <= settled_at
     if end is None:
         return False
-    told, told_run = told_end(workflow, seen.via)
+    told, told_run = reported_end(workflow, seen.via)
     if told is not None and told_run == workflow.run - 1:
         # It is the end of an earlier run, or was stamped by a runner whose clock is behind. The
         # start may show which, or a later answer.
@@ -339,7 +339,7 @@ def is_earlier_end(workflow: Workflow, seen: Observation) -> bool:
         return False
     return any(
         told is not None and run == workflow.run - 1 and _is_same(end, told)
-        for told, run in (told_end(workflow, "stream"), told_end(workflow, "listing"))
+        for told, run in (reported_end(workflow, "stream"), reported_end(workflow, "listing"))
     )
 
 
@@ -350,7 +350,7 @@ def _is_same(stamp: float, other: float) -> bool:
 def note_end(workflow: Workflow, seen: Observation) -> Workflow:
     """Record the end as this source shows it, unless it belongs to another run."""
     end = seen.completed_at
-    told, told_run = told_end(workflow, seen.via)
+    told, told_run = reported_end(workflow, seen.via)
     if end is None or not seen.is_over or _is_on_record(workflow, end):
         return workflow
     is_by_slower_clock = told_run != workflow.run and _is_start_of(workflow, seen)
@@ -369,7 +369,7 @@ def note_settled(workflow: Workflow, seen: Observation) -> Workflow:
 
     A row with exactly that end was written by then.
     """
-    told, run = told_end(workflow, seen.via)
+    told, run = reported_end(workflow, seen.via)
     if workflow.settled_at is not None or seen.completed_at is None or not seen.is_over:
         return workflow
     if told is None or run != workflow.run or not _is_same(seen.completed_at, told):
@@ -382,7 +382,7 @@ def note_settled(workflow: Workflow, seen: Observation) -> Workflow:
 
 def ends_with_those_of_this_run(workflow: Workflow) -> tuple[float, ...]:
     """The ends to store when the recorded run becomes an earlier one."""
-    told = (told_end(workflow, "stream"), told_end(workflow, "listing"))
+    told = (reported_end(workflow, "stream"), reported_end(workflow, "listing"))
     of_this_run = [end for end, run in told if end is not None and run == workflow.run]
     return tuple(dict.fromkeys((*workflow.earlier_ends, *of_this_run)))[-ENDS_KEPT:]
 
@@ -424,7 +424,7 @@ def _starts_after(workflow: Workflow, start: float, end: float | None) -> bool:
 
 
 def _told_the_other_way(workflow: Workflow, via: Via) -> float | None:
-    other, run = told_end(workflow, _other_way(via))
+    other, run = reported_end(workflow, _other_way(via))
     return other if run == workflow.run else None
 
 

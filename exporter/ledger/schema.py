@@ -186,7 +186,7 @@ class Table:
         )
 
 
-_MARKS: Final = {"watermark": "frontier"}
+_MARKS: Final = {"cutoff": "line", "watermark": "frontier"}
 """Columns whose name differs from that of the field in the marks."""
 
 ACCOUNTS: Final = Table(

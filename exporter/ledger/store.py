@@ -59,7 +59,7 @@ class StoreBehindError(StoreError):
 class AccountMarks:
     """What is stored about an account as a whole. Times are Unix seconds."""
 
-    line: float | None = None
+    cutoff: float | None = None
     """The counting cutoff: an unknown workflow that had ended by then does not count (see
     `CountingRules`). It only ever moves forward."""
     watermark: float | None = None

@@ -75,56 +75,56 @@ class Change:
     facts: tuple[Fact, ...] = ()
 
 
-def track(workflow: Workflow | None, taken: Tracked) -> Change:
+def track(workflow: Workflow | None, tracked: Tracked) -> Change:
     """A source named an id: new ids are tracked, and dropped ones that are named again."""
     if workflow is None:
         fresh = Workflow(
-            account=taken.account,
-            workflow_id=taken.workflow_id,
-            source=taken.source,
-            first_seen=taken.at,
+            account=tracked.account,
+            workflow_id=tracked.workflow_id,
+            source=tracked.source,
+            first_seen=tracked.at,
         )
-        return Change(fresh, (Discovered(taken.source),))
-    if workflow.phase == "settled" and taken.source == "pushed":
+        return Change(fresh, (Discovered(tracked.source),))
+    if workflow.phase == "settled" and tracked.source == "pushed":
         # If it runs again, the new run counts as pushed.
-        return Change(replace(workflow, source=taken.source))
-    if workflow.phase == "dropped" and taken.again:
+        return Change(replace(workflow, source=tracked.source))
+    if workflow.phase == "dropped" and tracked.again:
         revived = replace(
-            workflow, phase="open", source=taken.source, first_seen=taken.at, ended_at=None
+            workflow, phase="open", source=tracked.source, first_seen=tracked.at, ended_at=None
         )
-        return Change(revived, (Discovered(taken.source),))
-    if workflow.phase == "open" and (workflow.source == "listing" or taken.source == "pushed"):
+        return Change(revived, (Discovered(tracked.source),))
+    if workflow.phase == "open" and (workflow.source == "listing" or tracked.source == "pushed"):
         # This id was named by a user, so it gets a stream before others. A pushed id is not
         # untracked when the configuration no longer names it.
-        return Change(replace(workflow, source=taken.source))
+        return Change(replace(workflow, source=tracked.source))
     return Change(workflow)
 
 
-def drop(workflow: Workflow | None, given: Removed) -> Change:
+def drop(workflow: Workflow | None, removed: Removed) -> Change:
     """Drop an id about which the service gives no more answers."""
     if workflow is None:
         return Change(None)
     if workflow.phase == "open":
-        dropped = replace(workflow, phase="dropped", queue_position=None, ended_at=given.at.wall)
-        return Change(dropped, (Dropped(given.reason),))
+        dropped = replace(workflow, phase="dropped", queue_position=None, ended_at=removed.at.wall)
+        return Change(dropped, (Dropped(removed.reason),))
     return forgive(workflow)
 
 
-def untrack(workflow: Workflow | None, withdrawn: Removed, *, listed: bool) -> Change:
+def untrack(workflow: Workflow | None, removed: Removed, *, listed: bool) -> Change:
     """Untrack an id that its source no longer names; the list may continue to track it."""
     if workflow is None or workflow.phase != "open" or workflow.source == "listing":
         return Change(workflow)
     if listed and workflow.created_at is not None:
         return Change(replace(workflow, source="listing"))
-    return drop(workflow, withdrawn)
+    return drop(workflow, removed)
 
 
 def forgive(workflow: Workflow) -> Change:
     """Stop waiting: a pending cause becomes `unknown`, and a pending duration is left out."""
-    if workflow.owed_since is None:
+    if workflow.pending_since is None:
         return Change(workflow)
-    settled = replace(workflow, cause_owed_since=None, duration_owed_since=None)
-    return Change(settled, () if workflow.cause_owed_since is None else (Failed(None, None),))
+    settled = replace(workflow, cause_pending_since=None, duration_pending_since=None)
+    return Change(settled, () if workflow.cause_pending_since is None else (Failed(None, None),))
 
 
 def observe(workflow: Workflow | None, seen: Observation, rules: CountingRules) -> Change:
@@ -212,19 +212,19 @@ def _after_the_end(workflow: Workflow, seen: Observation, rules: CountingRules) 
     facts: list[Fact] = []
     after = note_settled(note_end(workflow, seen), seen)
     if status is workflow.status and seen.via != "listing":
-        since = after.cause_owed_since
+        since = after.cause_pending_since
         if since is not None and _is_cause_known(seen, since):
             facts.append(_failure(seen))
-            after = replace(after, cause_owed_since=None)
-            was_untold = after.started_at is None and after.duration_owed_since is None
+            after = replace(after, cause_pending_since=None)
+            was_untold = after.started_at is None and after.duration_pending_since is None
             if was_untold and seen.started_at is not None:
                 # The end was reported without a start, as if it never ran. But it did run, so it
                 # has a duration. No extra request is made for that.
-                after = replace(after, duration_owed_since=seen.at, start_observed=after.run > 1)
+                after = replace(after, duration_pending_since=seen.at, start_observed=after.run > 1)
         if status is Status.COMPLETED and not after.outputs_counted and seen.outputs:
             facts.append(OutputsMade(seen.outputs))
             after = replace(after, outputs_counted=True)
-    if status is not None and status.final and after.duration_owed_since is not None:
+    if status is not None and status.final and after.duration_pending_since is not None:
         after = _pay_duration(after, seen, rules, facts)
     if not facts:
         facts.append(Ignored("duplicate" if status is workflow.status else "late"))
@@ -247,7 +247,7 @@ def _pay_duration(
     start = workflow.started_at if seen.started_at is None else seen.started_at
     if start is None or seen.completed_at is None:
         return workflow
-    workflow = replace(workflow, started_at=start, duration_owed_since=None)
+    workflow = replace(workflow, started_at=start, duration_pending_since=None)
     workflow = _note_start(workflow, seen, rules, facts)
     seconds = _plausible(seen.completed_at - start, facts)
     if seconds is not None and workflow.status is not None:
@@ -397,7 +397,7 @@ def _settle(
     if _lacks_stamps(settled, seen, had_run=workflow.status is Status.RUNNING):
         settled = replace(
             settled,
-            duration_owed_since=seen.at,
+            duration_pending_since=seen.at,
             ask_from=seen.at.monotonic + SECOND_TELLING_SECONDS,
         )
     settled = _note_start(settled, seen, rules, facts)
@@ -413,11 +413,11 @@ def _settle(
 def _settle_cause(settled: Workflow, seen: Observation, facts: list[Fact]) -> Workflow:
     if seen.via == "listing":
         # The list shows no cause. It is pending, and is asked for when the budget allows.
-        return replace(settled, cause_owed_since=seen.at, ask_from=-inf)
+        return replace(settled, cause_pending_since=seen.at, ask_from=-inf)
     if seen.cause is None or not (seen.cause.node_type or seen.cause.exception_type):
         return replace(
             settled,
-            cause_owed_since=seen.at,
+            cause_pending_since=seen.at,
             ask_from=seen.at.monotonic + SECOND_TELLING_SECONDS,
         )
     facts.append(_failure(seen))
@@ -475,7 +475,7 @@ def _note_start(
         return workflow
     if not has_started:
         # It may become known later, with the stamps of its run, whether it ever started.
-        return replace(workflow, start_observed=workflow.duration_owed_since is None)
+        return replace(workflow, start_observed=workflow.duration_pending_since is None)
     if workflow.created_at is not None:
         if workflow.started_at is None:
             # It runs, but its start stamp is not known yet; a later observation brings it.

@@ -88,9 +88,9 @@ class Workflow:
     be."""
     outputs_counted: bool = False
     """Whether the number of outputs was counted from a stream, or is not needed."""
-    cause_owed_since: Moment | None = None
+    cause_pending_since: Moment | None = None
     """When it was counted as failed without its cause; None: no cause is pending."""
-    duration_owed_since: Moment | None = None
+    duration_pending_since: Moment | None = None
     """When it was counted without the stamps needed for the run's duration; None: no duration is
     pending."""
     slices: Slices = ()
@@ -102,14 +102,14 @@ class Workflow:
     arrive by itself."""
 
     @property
-    def owed_since(self) -> Moment | None:
+    def pending_since(self) -> Moment | None:
         """Since when a cause or a duration is pending; None: nothing is pending."""
-        return self.cause_owed_since or self.duration_owed_since
+        return self.cause_pending_since or self.duration_pending_since
 
     @property
     def is_unsettled(self) -> bool:
         """Whether anything is left to do for this workflow."""
-        return self.phase == "open" or self.owed_since is not None or self.held is not None
+        return self.phase == "open" or self.pending_since is not None or self.held is not None
 
     @property
     def age_from(self) -> float:
@@ -137,8 +137,8 @@ class Workflow:
             and self.start_wait == other.start_wait
             and self.start_observed == other.start_observed
             and self.outputs_counted == other.outputs_counted
-            and self.cause_owed_since == other.cause_owed_since
-            and self.duration_owed_since == other.duration_owed_since
+            and self.cause_pending_since == other.cause_pending_since
+            and self.duration_pending_since == other.duration_pending_since
             and self.stream_ended_at == other.stream_ended_at
             and self.listed_ended_at == other.listed_ended_at
             and self.stream_ended_run == other.stream_ended_run

@@ -88,7 +88,7 @@ CAP: Final[LabelValues] = {
     "workflow_id": "`metrics.per_workflow_series`",
 }
 ENDPOINT: Final[LabelValues] = {
-    "subscribe": "a stream, or a cause that is owed",
+    "subscribe": "a stream, or a pending cause",
     "list": "a page of the list",
     "runners": "a page of the account's runners",
     "get": "a single workflow that neither a stream nor the list shows",

@@ -37,7 +37,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     now = Clocks()
     app = App(config, now=now, fresh_services=True)
     for account in ("studio", "agency"):
-        app._ledger.draw_line(account, T0)
+        app._ledger.set_counting_cutoff(account, T0)
     for number, account, status in (
         (1, "studio", "queued"),
         (2, "studio", "failed"),

@@ -157,7 +157,7 @@ class TestLost:
         leave(folder)
         ledger = Ledger(TERMS, BUCKETS, CAPS, now, SqliteStore(folder, now))
         # As the list does at its first look.
-        ledger.draw_line("studio", now().wall)
+        ledger.set_counting_cutoff("studio", now().wall)
         assert ledger.snapshot().errors == 1
         assert [r.levelname for r in caplog.records] == ["ERROR"]
         # What had ended by now may have been counted.

@@ -308,7 +308,7 @@ class TestDamagedAtTheStart:
         now.pass_(1000)
         store = SqliteStore(folder, now)
         ledger = make_ledger(now, store)
-        ledger.draw_line("studio", now().wall)
+        ledger.set_counting_cutoff("studio", now().wall)
         (kept,) = aside(folder)
         assert (folder / kept).read_bytes()[:16] == damaged[:16]
         assert any(r.levelname == "ERROR" for r in caplog.records)
@@ -324,7 +324,7 @@ class TestDamagedAtTheStart:
             ledger._terms, ledger._memory.totals._buckets, ledger._memory.totals._caps, now,
             SqliteStore(folder, now),
         )  # fmt: skip
-        ledger.draw_line("studio", now().wall)
+        ledger.set_counting_cutoff("studio", now().wall)
         settle(ledger, now, range(10))
         ledger.observe(ended(11, now(), completed=1001))
         snapshot = ledger.snapshot()

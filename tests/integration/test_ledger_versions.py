@@ -105,7 +105,7 @@ class TestAnOlderOne:
         assert finished(ledger.snapshot()) == 15
         ledger.observe(ended(21, now(), completed=60))
         assert finished(ledger.snapshot()) == 16
-        assert sorted(ledger.causes_owed("studio")) == [uuid(5), uuid(9)]
+        assert sorted(ledger.pending_causes("studio")) == [uuid(5), uuid(9)]
         ledger.close()
         ledger = opened(released, now)
         assert finished(ledger.snapshot()) == 16

@@ -79,7 +79,7 @@ class Exporters:
         )  # fmt: skip
         self._stage.until("it listens", self.series)
 
-    def draw_line(self) -> None:
+    def set_counting_cutoff(self) -> None:
         """Begin the first one: what is over by its first look does not count."""
         self.start()
         name = "comfycontrol_listing_last_success_timestamp_seconds"
@@ -218,7 +218,7 @@ def test_sums_over_slices_are_the_truth(
     service = Service(stage, people)
     exporters = Exporters(stage, service.url)
     exporters.write(changes[0])
-    exporters.draw_line()
+    exporters.set_counting_cutoff()
     before = service.slices(str(TEAM["match"]))
     service.post("resume")
     moments, turn = random.Random(7), 0
@@ -261,7 +261,7 @@ def test_ten_thousand_names_make_no_more_series_than_configured(stage: Stage) ->
     service = Service(stage, {"distinct": 10_000})
     exporters = Exporters(stage, service.url)
     exporters.write([FEW])
-    exporters.draw_line()
+    exporters.set_counting_cutoff()
     service.post("resume")
     while not service.is_done:
         exporters.series()

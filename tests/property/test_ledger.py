@@ -205,9 +205,9 @@ class LedgerMachine(RuleBasedStateMachine):
             "SELECT sum(value) FROM counters WHERE name = 'finished' AND labels LIKE '%\"failed\"%'"
         )
         causes = number("SELECT sum(value) FROM counters WHERE name = 'failures'")
-        owed = number("SELECT count(*) FROM workflows WHERE cause_owed_since IS NOT NULL")
+        pending = number("SELECT count(*) FROM workflows WHERE cause_owed_since IS NOT NULL")
         discovered = number("SELECT sum(value) FROM counters WHERE name = 'discovered'")
-        assert failed == causes + owed
+        assert failed == causes + pending
         if not self.has_forgotten:
             assert finished == number("SELECT sum(run - (phase != 'settled')) FROM workflows")
             assert discovered == number("SELECT sum(run) FROM workflows")

@@ -147,8 +147,8 @@ class PostgresMachine(LedgerMachine):
         causes = number(f"{totals} = 'failures'")
         discovered = number(f"{totals} = 'discovered'")
         rows = "FROM comfycontrol_workflow"
-        owed = number(f"SELECT count(*) {rows} WHERE cause_owed_since IS NOT NULL")
-        assert failed == causes + owed
+        pending = number(f"SELECT count(*) {rows} WHERE cause_owed_since IS NOT NULL")
+        assert failed == causes + pending
         if not self.has_forgotten:
             assert finished == number(f"SELECT sum(run - (phase <> 'settled')::int) {rows}")
             assert discovered == number(f"SELECT sum(run) {rows}")
@@ -262,7 +262,7 @@ def started(keeper: PostgresKeeper, store: PostgresStore, holder: str, now: Cloc
     ledger = Ledger({}, BUCKETS, CAPS, now, store)
     ledger.adopt("studio", lambda: keeper.hold(store, "studio", holder))
     ledger.change(TERMS, BUCKETS, CAPS)
-    ledger.draw_line("studio", T0)
+    ledger.set_counting_cutoff("studio", T0)
     return ledger
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 T0 = 1_700_000_000.0
 ID = str(UUID(int=1))
-RULES = CountingRules(line=T0, listed=True)
+RULES = CountingRules(cutoff=T0, listed=True)
 ORDER = (*PHASES, Status.RUNNING, Status.COMPLETED)
 DATE_ERROR = 0.5
 """The Date header is to the second, and we take the middle of it."""

@@ -160,7 +160,7 @@ def watched(data: st.DataObject, story: Story, *, open_ones: bool) -> list[Obser
 
 
 def follow(observations: list[Observation], *, listed: bool = True) -> list[Fact]:
-    rules = CountingRules(line=T0, listed=listed)
+    rules = CountingRules(cutoff=T0, listed=listed)
     first = observations[0]
     change = tracker.track(None, Tracked("studio", "w1", "configured", first.at))
     facts: list[Fact] = [*change.facts]
@@ -279,7 +279,7 @@ def test_an_edit_is_no_run(end: float, via: Via, moved: float, status: str) -> N
 def test_a_row_that_was_pruned_and_shows_itself_again_is_not_counted(
     created: float, moved: float, *, told: bool
 ) -> None:
-    rules = CountingRules(line=T0, listed=True, pruned_created=T0 + 5000, pruned_ended=T0 + 6000)
+    rules = CountingRules(cutoff=T0, listed=True, pruned_created=T0 + 5000, pruned_ended=T0 + 6000)
     seen = Observation(
         account="studio",
         workflow_id="w1",
@@ -320,7 +320,7 @@ def test_what_was_created_after_the_line_is_ours(
 @given(st.data())
 def test_an_id_that_vanishes_and_returns_is_counted_once_a_run(data: st.DataObject) -> None:
     story = data.draw(stories(one_clock=True))
-    rules = CountingRules(line=T0, listed=True)
+    rules = CountingRules(cutoff=T0, listed=True)
     given = Tracked("studio", "w1", "configured", Moment(T0, 0.0))
     change = tracker.track(None, given)
     facts: list[Fact] = [*change.facts]

@@ -14,7 +14,7 @@ from exporter.ledger.facts import Discovered, Fact, Failed, Finished, OutputsMad
 from exporter.ledger.workflow import Workflow
 
 T0 = 1_700_000_000.0
-RULES = CountingRules(line=T0, listed=True)
+RULES = CountingRules(cutoff=T0, listed=True)
 CAUSE = Cause("KSampler", "ValueError")
 
 VIAS: list[Via] = ["stream", "listing"]
@@ -121,7 +121,7 @@ def test_a_failure_has_its_cause_or_owes_it(
     life, seen = view
     facts, states = run(seen)
     causes = [f for f in facts if isinstance(f, Failed)]
-    owes = states[-1].cause_owed_since is not None
+    owes = states[-1].cause_pending_since is not None
     assert len(causes) + owes == (life[-1].status == "failed")
     assert all(c == Failed("KSampler", "ValueError") for c in causes)
 

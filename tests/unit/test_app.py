@@ -19,7 +19,7 @@ class Exporter:
         account = {"name": "studio", "token": "cfc_studio", "listing": {}}
         self._clocks = Clocks()
         self._app = App(Config.model_validate({"accounts": [account]}), now=self._clocks)
-        self._app._ledger.draw_line("studio", T0)
+        self._app._ledger.set_counting_cutoff("studio", T0)
 
     def fails(self) -> None:
         """A workflow fails, and a proxy answers the next request."""

@@ -387,7 +387,7 @@ LISTED = Plan(listed=True, lookback=3600, next_pass=2003.0)
         (OPEN, replace(LISTED, is_down=True), "try the account again", None),
         (replace(OPEN, phase="settled"), LISTED, "", None),
         (
-            replace(OPEN, phase="settled", cause_owed_since=NOW, ask_from=2010.0),
+            replace(OPEN, phase="settled", cause_pending_since=NOW, ask_from=2010.0),
             LISTED,
             "ask for its cause",
             10.0,

@@ -519,7 +519,7 @@ class PostgresStore:
                 "pruned_created = greatest(pruned_created, %s), "
                 "pruned_ended = greatest(pruned_ended, %s) WHERE account = %s",
                 (
-                    marks.line,
+                    marks.cutoff,
                     marks.watermark,
                     marks.pruned_created,
                     marks.pruned_ended,

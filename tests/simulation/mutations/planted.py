@@ -105,7 +105,7 @@ PLANTED: Final = (
     Mutation(
         "what is owed is not taken up again",
         "ledger/memory.py",
-        "            if workflow.owed_since is not None:\n                self._owing[key] = workflow\n"
+        "            if workflow.pending_since is not None:\n                self._pending[key] = workflow\n"
         "            if workflow.held is not None:\n                self._holding[key] = workflow\n"
         "            self.totals",
         "            self.totals",
@@ -114,13 +114,13 @@ PLANTED: Final = (
     Mutation(
         "a cause is paid twice",
         "ledger/tracker.py",
-        "            facts.append(_failure(seen))\n            after = replace(after, cause_owed_since=None)\n",
+        "            facts.append(_failure(seen))\n            after = replace(after, cause_pending_since=None)\n",
         "            facts.append(_failure(seen))\n",
     ),
     Mutation(
         "a cause is not owed",
         "ledger/tracker.py",
-        "        return replace(settled, cause_owed_since=seen.at, ask_from=-inf)\n",
+        "        return replace(settled, cause_pending_since=seen.at, ask_from=-inf)\n",
         "        return settled\n",
     ),
     Mutation(
@@ -138,14 +138,14 @@ PLANTED: Final = (
     Mutation(
         "what ended unseen is not counted",
         "ledger/counting.py",
-        "    if created is not None and _may_be_after(created, line):\n        return True\n",
-        "    if created is not None and _may_be_after(created, line):\n        return False\n",
+        "    if created is not None and _may_be_after(created, cutoff):\n        return True\n",
+        "    if created is not None and _may_be_after(created, cutoff):\n        return False\n",
     ),
     Mutation(
         "the line is drawn too late",
         "following/lister.py",
-        "        line = counting_line(top.workflows, self._pages.clock.told(now), now.wall)\n",
-        "        line = counting_line(top.workflows, self._pages.clock.told(now), now.wall) + 60\n",
+        "        cutoff = counting_cutoff(top.workflows, self._pages.clock.told(now), now.wall)\n",
+        "        cutoff = counting_cutoff(top.workflows, self._pages.clock.told(now), now.wall) + 60\n",
     ),
     Mutation(
         "a run ends when we look",

@@ -52,13 +52,13 @@ class Register:
     """Knows what is owed: by id, whether it is the cause."""
 
     def __init__(self) -> None:
-        self.owed: dict[str, bool] = {}
+        self.pending: dict[str, bool] = {}
 
-    def causes_owed(self, account: str) -> list[str]:
-        return list(self.owed)
+    def pending_causes(self, account: str) -> list[str]:
+        return list(self.pending)
 
-    def owes_cause(self, account: str, workflow_id: str) -> bool:
-        return self.owed.get(workflow_id, False)
+    def is_cause_pending(self, account: str, workflow_id: str) -> bool:
+        return self.pending.get(workflow_id, False)
 
 
 class Bench:
@@ -97,7 +97,7 @@ def bench() -> Iterator[Bench]:
 
 
 def test_a_few_at_a_time_and_the_longest_waiting_first(bench: Bench) -> None:
-    bench.register.owed = {str(number): True for number in range(9)}
+    bench.register.pending = {str(number): True for number in range(9)}
     bench.at(0.0)
     first = [bench.asked() for _ in range(CAUSES_AT_ONCE)]
     assert sorted(first) == [(str(number), "stream") for number in range(CAUSES_AT_ONCE)]
@@ -117,7 +117,7 @@ def test_a_few_at_a_time_and_the_longest_waiting_first(bench: Bench) -> None:
 def test_what_is_still_owed_is_asked_for_by_the_other_way_later(
     bench: Bench, answer: object
 ) -> None:
-    bench.register.owed = {"a": True}
+    bench.register.pending = {"a": True}
     bench.at(0.0)
     assert bench.asked() == ("a", "stream")
     bench.answer("a", answer)
@@ -128,7 +128,7 @@ def test_what_is_still_owed_is_asked_for_by_the_other_way_later(
 
 
 def test_a_wait_that_the_service_asks_for_is_kept(bench: Bench) -> None:
-    bench.register.owed = {"a": True}
+    bench.register.pending = {"a": True}
     bench.at(0.0)
     bench.asked()
     bench.answer("a", ServerFaultError("", code="503", retry_after=70.0))
@@ -139,17 +139,17 @@ def test_a_wait_that_the_service_asks_for_is_kept(bench: Bench) -> None:
 
 
 def test_what_was_paid_is_not_asked_for_again(bench: Bench) -> None:
-    bench.register.owed = {"a": True}
+    bench.register.pending = {"a": True}
     bench.at(0.0)
     bench.asked()
-    bench.register.owed = {}
+    bench.register.pending = {}
     bench.answer("a", answer=True)
     bench.at(4000.0)
     assert bench.asking.asked.empty()
 
 
 def test_a_duration_is_asked_for_by_itself_and_not_at_once(bench: Bench) -> None:
-    bench.register.owed = {"a": False}
+    bench.register.pending = {"a": False}
     for at in (0.0, 9.9):
         bench.at(at)
         assert bench.asking.asked.empty()
@@ -162,14 +162,14 @@ def test_a_duration_is_asked_for_by_itself_and_not_at_once(bench: Bench) -> None
 
 
 def test_those_that_are_followed_are_left_to_their_streams(bench: Bench) -> None:
-    bench.register.owed = {"a": True, "b": True}
+    bench.register.pending = {"a": True, "b": True}
     bench.at(0.0, "a")
     assert bench.asked() == ("b", "stream")
     assert bench.asking.asked.empty()
 
 
 def test_stopping_ends_all_and_begins_none(bench: Bench) -> None:
-    bench.register.owed = {str(number): True for number in range(9)}
+    bench.register.pending = {str(number): True for number in range(9)}
     bench.at(0.0)
     for _ in range(CAUSES_AT_ONCE):
         bench.asked()
@@ -182,7 +182,7 @@ def test_stopping_ends_all_and_begins_none(bench: Bench) -> None:
 def test_a_thread_that_cannot_be_had_gives_its_place_back(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench.register.owed = {"a": True}
+    bench.register.pending = {"a": True}
 
     def fail(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

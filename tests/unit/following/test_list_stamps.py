@@ -10,7 +10,7 @@ from exporter.following.list_stamps import (
     AHEAD_SECONDS,
     DISORDER_SECONDS,
     changed_at_the_latest,
-    counting_line,
+    counting_cutoff,
     created_at_the_latest,
     created_no_earlier,
     latest_believed,
@@ -63,14 +63,14 @@ def created(*stamps: float | None) -> list[WorkflowSummary]:
 def test_the_line_is_drawn_by_the_service(
     rows: list[WorkflowSummary], date: float | None, ours: float, line: float
 ) -> None:
-    assert counting_line(rows, date, ours) == line
+    assert counting_cutoff(rows, date, ours) == line
 
 
 @pytest.mark.parametrize(("date", "ahead"), [(NOW, AHEAD_SECONDS), (None, AHEAD_OF_OURS_SECONDS)])
 def test_a_stamp_is_believed_up_to_the_latest_one(date: float | None, ahead: float) -> None:
     assert latest_believed(date, ours=NOW) == NOW + ahead
-    assert counting_line(created(NOW + ahead), date, NOW) == NOW + ahead
-    assert counting_line(created(NOW + ahead + 1, NOW - 9), date, NOW) == (date or NOW - 9)
+    assert counting_cutoff(created(NOW + ahead), date, NOW) == NOW + ahead
+    assert counting_cutoff(created(NOW + ahead + 1, NOW - 9), date, NOW) == (date or NOW - 9)
 
 
 def test_the_newest_stamps_stand_first_and_a_runner_has_a_say_only_alone() -> None:

@@ -1,4 +1,4 @@
-"""Who is asked for what is owed, how, and when."""
+"""Who is asked for what is wanted, how, and when."""
 
 import itertools
 
@@ -26,9 +26,9 @@ def tries(
     return asked
 
 
-def noted(*owed: tuple[str, bool]) -> PendingOrder:
+def noted(*wanted: tuple[str, bool]) -> PendingOrder:
     order = PendingOrder()
-    order.note(owed, 0.0)
+    order.note(wanted, 0.0)
     return order
 
 

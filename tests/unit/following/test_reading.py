@@ -15,7 +15,7 @@ from exporter.ledger.counting import CountingRules
 from exporter.ledger.workflow import Workflow
 
 BEGAN = Moment(1_700_000_000.0, 100.0)
-RULES = CountingRules(line=0.0, listed=True)
+RULES = CountingRules(cutoff=0.0, listed=True)
 
 STATUSES = st.sampled_from(
     ["accepted", "queued", "Queued", "running", "completed", "failed", "invalid", "paused"]

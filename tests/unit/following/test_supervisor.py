@@ -55,7 +55,7 @@ class Register:
             for place, each in enumerate(self.ids)
         ]
 
-    def causes_owed(self, _: str) -> list[str]:
+    def pending_causes(self, _: str) -> list[str]:
         return []
 
 

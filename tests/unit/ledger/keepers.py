@@ -83,7 +83,9 @@ def _together(found: list[RestoredState]) -> RestoredState:
             name: marks
             for kept in found
             for name, marks in kept.accounts.items()
-            if any(value is not None for value in (marks.line, marks.watermark, marks.pruned_ended))
+            if any(
+                value is not None for value in (marks.cutoff, marks.watermark, marks.pruned_ended)
+            )
         },
         counters={key: total for kept in found for key, total in kept.counters.items()},
         histograms={key: total for kept in found for key, total in kept.histograms.items()},

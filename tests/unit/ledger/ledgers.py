@@ -89,7 +89,7 @@ def make_ledger(
     """A ledger whose line is drawn at T0."""
     ledger = Ledger(terms, buckets, caps, now, store, slices)
     for account in terms:
-        ledger.draw_line(account, T0)
+        ledger.set_counting_cutoff(account, T0)
     return ledger
 
 

@@ -22,7 +22,7 @@ from exporter.ledger.runs import SLOW_CLOCK_SECONDS
 from exporter.ledger.workflow import Workflow
 
 LINE = 1_700_000_000.0
-RULES = CountingRules(line=LINE, listed=True)
+RULES = CountingRules(cutoff=LINE, listed=True)
 PRUNED = replace(RULES, pruned_created=LINE + 1000, pruned_ended=LINE + 2000)
 NOW = Moment(LINE + 5000, 5000.0)
 LONG_AGO = LINE - 10 * FIRST_LOOK_SECONDS
@@ -51,52 +51,54 @@ def over(
 
 class TestTheLine:
     def test_what_was_created_long_ago_and_tells_no_end_is_not_counted(self) -> None:
-        assert why_not_counted(workflow(), over(LONG_AGO), RULES) == "before_line"
+        assert why_not_counted(workflow(), over(LONG_AGO), RULES) == "before_cutoff"
 
     def test_an_edit_of_an_old_row_without_an_end_does_not_count_it(self) -> None:
         row = over(LONG_AGO, updated=LINE + 100)
-        assert why_not_counted(workflow(), row, RULES) == "before_line"
+        assert why_not_counted(workflow(), row, RULES) == "before_cutoff"
 
     def test_an_old_row_counts_where_both_its_end_and_its_edit_are_after_the_line(self) -> None:
         assert why_not_counted(workflow(), over(LONG_AGO, LINE + 9, LINE + 10), RULES) is None
         assert why_not_counted(workflow(), over(LONG_AGO, LINE + 9), RULES) is None
         late_edit = over(LONG_AGO, LINE - 9, LINE + 10)
-        assert why_not_counted(workflow(), late_edit, RULES) == "before_line"
+        assert why_not_counted(workflow(), late_edit, RULES) == "before_cutoff"
         fast_clock = over(LONG_AGO, LINE + 9, LINE - 10)
-        assert why_not_counted(workflow(), fast_clock, RULES) == "before_line"
+        assert why_not_counted(workflow(), fast_clock, RULES) == "before_cutoff"
 
     def test_only_what_the_first_look_has_read_is_known_to_have_been_open(self) -> None:
         # By a runner's slow clock it ended before the line; the service wrote its row after it.
         edge = LINE - FIRST_LOOK_SECONDS
         read, unread = over(edge + 1, LINE - 60, LINE + 5), over(edge, LINE - 60, LINE + 5)
         assert why_not_counted(workflow(), read, RULES) is None
-        assert why_not_counted(workflow(), unread, RULES) == "before_line"
+        assert why_not_counted(workflow(), unread, RULES) == "before_cutoff"
 
     @pytest.mark.parametrize("unit", [1.0, 0.1, 0.01])
     def test_a_coarse_stamp_may_be_its_whole_unit_too_early(self, unit: float) -> None:
         created = LINE if unit == 1.0 else LINE + unit
-        rules = replace(RULES, line=created + unit / 2)
+        rules = replace(RULES, cutoff=created + unit / 2)
         assert why_not_counted(workflow(), over(created), rules) is None
 
     def test_a_stamp_to_the_millisecond_that_has_drawn_the_line_is_not_after_it(self) -> None:
         line = LINE + 0.125
-        assert why_not_counted(workflow(), over(line, line), replace(RULES, line=line)) is not None
+        assert (
+            why_not_counted(workflow(), over(line, line), replace(RULES, cutoff=line)) is not None
+        )
 
     def test_the_creation_that_a_row_tells_is_believed_of_an_id_that_was_named(self) -> None:
         assert why_not_counted(workflow("configured"), over(LINE + 10), RULES) is None
 
     def test_without_a_line_only_a_pushed_id_counts(self) -> None:
-        unknown = replace(RULES, line=inf)
+        unknown = replace(RULES, cutoff=inf)
         row = over(LINE, LINE + 1)
         assert why_not_counted(workflow("pushed"), row, unknown) is None
-        assert why_not_counted(workflow("configured"), row, unknown) == "no_line"
-        assert why_not_counted(workflow("listing"), row, unknown) == "no_line"
+        assert why_not_counted(workflow("configured"), row, unknown) == "no_cutoff"
+        assert why_not_counted(workflow("listing"), row, unknown) == "no_cutoff"
 
     @given(st.integers(2, 9))
     def test_a_later_run_counts_whatever_its_stamps(self, run: int) -> None:
         row = over(LONG_AGO, LONG_AGO + 1)
         assert why_not_counted(workflow(run=run), row, RULES) is None
-        assert why_not_counted(workflow(run=1), row, RULES) == "before_line"
+        assert why_not_counted(workflow(run=1), row, RULES) == "before_cutoff"
 
 
 class TestPruned:
@@ -139,5 +141,5 @@ class TestWaitingForTheList:
     def test_an_end_without_a_stamp_waits_only_once_there_is_a_line(self) -> None:
         unstamped = self.told_by_stream(None)
         assert must_wait_for_list(workflow("configured"), unstamped, RULES)
-        unknown = replace(RULES, line=inf)
+        unknown = replace(RULES, cutoff=inf)
         assert not must_wait_for_list(workflow("configured"), unstamped, unknown)

@@ -82,10 +82,10 @@ class TestApplying:
         for number in (3, 1, 2):
             now.pass_(1)
             ledger.observe(ended(number, now(), status="failed"))
-        assert ledger.causes_owed("studio") == [uuid(3), uuid(1), uuid(2)]
+        assert ledger.pending_causes("studio") == [uuid(3), uuid(1), uuid(2)]
         ledger.observe(replace(ended(1, now(), status="failed", via="stream"), cause=CAUSE))
-        assert ledger.causes_owed("studio") == [uuid(3), uuid(2)]
-        assert ledger.causes_owed("agency") == []
+        assert ledger.pending_causes("studio") == [uuid(3), uuid(2)]
+        assert ledger.pending_causes("agency") == []
 
     def test_time_does_nothing_to_an_account_that_is_not_followed(
         self, ledger: Ledger, now: Clocks
@@ -106,7 +106,7 @@ class TestApplying:
         ledger.change(TERMS, BUCKETS, CAPS)
         ledger.expire()
         assert ledger.is_open("studio", uuid(1))
-        assert ledger.causes_owed("studio") == [uuid(2)]
+        assert ledger.pending_causes("studio") == [uuid(2)]
         assert finished(ledger.snapshot()) == 1
         now.pass_(LOOKBACK + 1)
         ledger.expire()
@@ -174,16 +174,16 @@ class TestApplying:
 class TestTheLine:
     def test_only_the_first_one_counts(self, now: Clocks) -> None:
         ledger = make_ledger(now)
-        ledger.draw_line("studio", T0 + 1000)
+        ledger.set_counting_cutoff("studio", T0 + 1000)
         ledger.observe(ended(1, now(), completed=500))
         assert finished(ledger.snapshot()) == 1
 
     def test_it_is_on_the_disk_at_once(self, now: Clocks) -> None:
         store = FailingStore()
         ledger = Ledger(TERMS, BUCKETS, CAPS, now, store)
-        ledger.draw_line("studio", T0 + 1000)
+        ledger.set_counting_cutoff("studio", T0 + 1000)
         (batch,) = store.batches
-        assert batch.accounts["studio"].line == T0 + 1000
+        assert batch.accounts["studio"].cutoff == T0 + 1000
 
     def test_what_had_ended_is_recorded_and_not_counted(self, ledger: Ledger, now: Clocks) -> None:
         ledger.observe(ended(1, now(), completed=-5, created=-20))
@@ -202,7 +202,7 @@ class TestTheLine:
         for number in range(5):
             ledger.track(Tracked("studio", uuid(number), "configured", now()))
             ledger.observe(ended(number, now(), completed=200, via="stream"))
-        assert ledger.draw_line("studio", T0 + 300)
+        assert ledger.set_counting_cutoff("studio", T0 + 300)
         ledger.observe(ended(5, now(), completed=299))
         ledger.observe(ended(6, now(), completed=301))
         assert (finished(ledger.snapshot()), ledger.snapshot().settled) == (1, 7)
@@ -246,7 +246,7 @@ class TestOutOfSight:
         ledger.expire()
         snapshot = ledger.snapshot()
         assert len(snapshot.open_workflows) == 2
-        assert ledger.causes_owed("studio") == [uuid(3)]
+        assert ledger.pending_causes("studio") == [uuid(3)]
         now.pass_(2)
         ledger.expire()
         assert ledger.snapshot().open_workflows == ()
@@ -398,14 +398,14 @@ class TestAFailingStore:
             yield replace(ended(1, now()), first_look=True)
             ledger.keep()
 
-        assert ledger.draw_line("studio", T0, shown())
+        assert ledger.set_counting_cutoff("studio", T0, shown())
         rows: set[str] = set()
         for batch in store.batches:
             rows |= {workflow_id for _, workflow_id in batch.workflows}
-            has_line = any(marks.line is not None for marks in batch.accounts.values())
+            has_line = any(marks.cutoff is not None for marks in batch.accounts.values())
             assert rows or not has_line
         assert rows == {uuid(1)}
-        assert not ledger.draw_line("studio", T0, iter([seen(2, "queued", now())]))
+        assert not ledger.set_counting_cutoff("studio", T0, iter([seen(2, "queued", now())]))
         assert not ledger.is_open("studio", uuid(2))
 
     def test_marks_are_kept_later_as_well(
@@ -548,10 +548,10 @@ class TestTime:
         ledger.observe(ended(1, now(), status="failed"))
         now.pass_(CAUSE_PATIENCE_SECONDS)
         ledger.expire()
-        assert ledger.causes_owed("studio") == [uuid(1)]
+        assert ledger.pending_causes("studio") == [uuid(1)]
         now.pass_(1)
         ledger.expire()
-        assert ledger.causes_owed("studio") == []
+        assert ledger.pending_causes("studio") == []
         assert counter(ledger.snapshot(), "failures", "unknown", "unknown") == 1
 
     def test_who_is_out_of_sight_for_long_is_dropped(self, ledger: Ledger, now: Clocks) -> None:
@@ -586,7 +586,7 @@ class TestTime:
         ledger.observe(ended(1, now(), completed=10))
         snapshot = ledger.snapshot()
         assert (finished(snapshot), snapshot.settled) == (3, 3)
-        assert ledger.causes_owed("studio") == [uuid(2)]
+        assert ledger.pending_causes("studio") == [uuid(2)]
         assert ledger.is_open("studio", uuid(3))
         now.wall -= step
         ledger.expire()
@@ -617,7 +617,7 @@ class TestOverARestart:
         assert after.totals.histograms == before.totals.histograms
         assert (after.settled, len(after.open_workflows)) == (2, 1)
         assert ledger.list_watermark("studio") == T0 + 9
-        assert ledger.causes_owed("studio") == [uuid(3)]
+        assert ledger.pending_causes("studio") == [uuid(3)]
         ledger.observe(ended(1, now()))
         ledger.observe(replace(ended(3, now(), status="failed", via="stream"), cause=CAUSE))
         ledger.observe(ended(2, now(), completed=150))
@@ -635,7 +635,7 @@ class TestOverARestart:
         now.pass_(8 * 3600)
         ledger = ledger_on_disk(folder, now)
         ledger.expire()
-        assert ledger.causes_owed("studio") == [uuid(1)]
+        assert ledger.pending_causes("studio") == [uuid(1)]
         now.pass_(CAUSE_PATIENCE_SECONDS + 1)
         ledger.expire()
         assert counter(ledger.snapshot(), "failures", "unknown", "unknown") == 1

@@ -139,7 +139,7 @@ class TestAnAccountThatIsHandedOn:
         ledger = Ledger({}, BUCKETS, CAPS, clocks, store)
         ledger.adopt("studio", lambda: keeper.hold(store, "studio", "a"))
         ledger.change(TERMS, BUCKETS, CAPS)
-        ledger.draw_line("studio", T0)
+        ledger.set_counting_cutoff("studio", T0)
         return ledger
 
     def see_one(self, ledger: Ledger, number: int, clocks: Clocks) -> None:

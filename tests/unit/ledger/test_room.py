@@ -38,7 +38,7 @@ def now() -> Clocks:
 def full(now: Clocks) -> Ledger:
     """One in which twice as many were seen as may be open."""
     ledger = make_ledger(now, terms=FEW)
-    ledger.draw_line("agency", T0)
+    ledger.set_counting_cutoff("agency", T0)
     for number in range(40):
         ledger.observe(seen(number, "queued", now()))
     return ledger

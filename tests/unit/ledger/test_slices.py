@@ -123,12 +123,12 @@ class TestUndecided:
         ledger = make_ledger(now, slices=[TEAM])
         self.stream_tells_the_end(ledger, now)
         assert finished(ledger.snapshot()) == 0
-        assert ledger.traits_owed("studio") == [uuid(1)]
+        assert ledger.needed_traits("studio") == [uuid(1)]
         ledger.observe(ended(1, now(), via="detail", completed=90, traits=VIDEO))
         snapshot = ledger.snapshot()
         assert by_slices(snapshot) == {("video",): 1}
         assert snapshot.totals.histograms["entry_queue_position", ("studio", "team=video")].count
-        assert ledger.traits_owed("studio") == []
+        assert ledger.needed_traits("studio") == []
 
     def test_reconciling_counts_it_meanwhile(self, now: Clocks) -> None:
         ledger = make_ledger(now, slices=[TEAM])
@@ -155,7 +155,7 @@ class TestUndecided:
         ledger.close()
         ledger = ledger_on_disk(tmp_path, now, [TEAM])
         assert finished(ledger.snapshot()) == 0
-        assert ledger.traits_owed("studio") == [uuid(1)]
+        assert ledger.needed_traits("studio") == [uuid(1)]
         ledger.observe(ended(1, now(), completed=90, traits=VIDEO))
         assert by_slices(ledger.snapshot()) == {("video",): 1}
         ledger.close()
@@ -167,7 +167,7 @@ class TestUndecided:
         ledger = make_ledger(now)
         self.stream_tells_the_end(ledger, now)
         assert finished(ledger.snapshot()) == 1
-        assert ledger.traits_owed("studio") == []
+        assert ledger.needed_traits("studio") == []
 
     def test_a_push_can_tell_it(self, now: Clocks) -> None:
         ledger = make_ledger(now, slices=[TEAM])

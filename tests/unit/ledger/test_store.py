@@ -62,7 +62,7 @@ def workflow(
     account: str = "studio",
     created: float | None = 1.0,
     ended: float | None = 20.0,
-    owing: bool = False,
+    pending: bool = False,
 ) -> Workflow:
     at = Moment(T0 + 30, 1000.0)
     return Workflow(
@@ -75,7 +75,7 @@ def workflow(
         status=Status.COMPLETED if phase == "settled" else None,
         created_at=None if created is None else T0 + created,
         ended_at=None if phase == "open" or ended is None else T0 + ended,
-        cause_owed_since=at if owing else None,
+        cause_pending_since=at if pending else None,
     )
 
 
@@ -84,7 +84,7 @@ def key_of(kept: Workflow) -> WorkflowKey:
 
 
 def keep(store: Store, *workflows: Workflow) -> None:
-    accounts = {w.account: AccountMarks(line=T0) for w in workflows}
+    accounts = {w.account: AccountMarks(cutoff=T0) for w in workflows}
     store.keep(Batch(workflows={key_of(w): w for w in workflows}, accounts=accounts))
 
 
@@ -136,7 +136,7 @@ class TestAll:
             store,
             workflow(1, ended=10),
             workflow(2, ended=20),
-            workflow(3, ended=5, owing=True),
+            workflow(3, ended=5, pending=True),
             workflow(4, "open"),
             workflow(5, ended=5, account="agency"),
         )
@@ -223,7 +223,7 @@ class TestThatLast:
             start_wait=0.75,
             start_observed=True,
             outputs_counted=True,
-            cause_owed_since=Moment(T0 + 3, 1003.0),
+            cause_pending_since=Moment(T0 + 3, 1003.0),
         )
         keep(store, whole)
         store.close()
@@ -250,7 +250,7 @@ class TestThatLast:
             start_wait=0.75,
             start_observed=True,
             outputs_counted=True,
-            cause_owed_since=Moment(T0 + 3, 1500.0),
+            cause_pending_since=Moment(T0 + 3, 1500.0),
         )
         assert found.is_kept_like(found)
 
@@ -270,7 +270,7 @@ class TestThatLast:
             store,
             workflow(1, "open"),
             workflow(2),
-            workflow(3, owing=True, ended=25),
+            workflow(3, pending=True, ended=25),
             workflow(4, "dropped", ended=99),
             workflow(5, account="agency", ended=7),
         )

@@ -35,7 +35,7 @@ from exporter.ledger.workflow import Workflow
 T0 = 1_700_000_000.0
 """The line: when the account was first looked at."""
 
-RULES = CountingRules(line=T0, listed=True)
+RULES = CountingRules(cutoff=T0, listed=True)
 UNLISTED = replace(RULES, listed=False)
 
 
@@ -238,7 +238,7 @@ class TestCauses:
         track.sees(seen("running", 1, started=1))
         track.sees(seen("failed", 2, started=1, completed=2, cause=self.OOM))
         assert track.facts[-1] == Failed("KSampler", "torch.OutOfMemoryError")
-        assert track.known.cause_owed_since is None
+        assert track.known.cause_pending_since is None
 
     def test_a_cause_that_the_last_snapshot_lacks_may_be_there_a_moment_later(self) -> None:
         track = Track()
@@ -257,7 +257,7 @@ class TestCauses:
         assert again == (Ignored("duplicate"),)
         paid = track.sees(seen("failed", 15, via="detail", started=1, completed=2, cause=cause))
         assert paid == (Failed(None, None),)
-        assert track.known.cause_owed_since is None
+        assert track.known.cause_pending_since is None
 
     def test_so_does_no_cause_told_by_a_stream_long_after(self) -> None:
         track = Track()
@@ -269,7 +269,7 @@ class TestCauses:
         facts = track.sees(seen("failed", 2, via="listing", created=0, started=1, completed=2))
         assert Finished(Status.FAILED, 1.0) in facts
         assert not any(isinstance(f, Failed) for f in facts)
-        assert track.known.cause_owed_since == at(2)
+        assert track.known.cause_pending_since == at(2)
         paid = track.sees(seen("failed", 30, started=1, completed=2, cause=self.OOM))
         assert paid == (Failed("KSampler", "torch.OutOfMemoryError"),)
         again = track.sees(seen("failed", 31, started=1, completed=2, cause=self.OOM))
@@ -280,7 +280,7 @@ class TestCauses:
         listed = seen("failed", 2, via="listing", created=0, started=1, completed=2)
         track.sees(listed)
         assert track.sees(listed) == (Ignored("duplicate"),)
-        assert track.known.cause_owed_since is not None
+        assert track.known.cause_pending_since is not None
 
     def test_it_is_forgiven_as_unknown_once(self) -> None:
         track = Track()
@@ -452,7 +452,7 @@ class TestTheLine:
     def test_a_failure_before_it_owes_no_cause(self) -> None:
         track = Track()
         track.sees(seen("failed", 1, via="listing", created=-100, started=-90, completed=-5))
-        assert track.known.cause_owed_since is None
+        assert track.known.cause_pending_since is None
 
     def test_what_was_open_then_counts(self) -> None:
         track = Track()
@@ -480,7 +480,7 @@ class TestTheLine:
 
     def test_what_is_told_to_the_second_may_be_from_after_the_line(self) -> None:
         # Created and over within the second in which the line was drawn.
-        rules = replace(RULES, line=T0 + 0.4)
+        rules = replace(RULES, cutoff=T0 + 0.4)
         told = seen("completed", 2, via="listing", created=0, started=0, completed=0)
         assert Finished(Status.COMPLETED, 0.0) in Track(rules).sees(told)
         assert Track(rules).sees(replace(told, first_look=True)) == ()
@@ -491,7 +491,7 @@ class TestTheLine:
 
     def test_the_row_whose_stamp_has_drawn_the_line_is_not_after_it(self) -> None:
         # Its record may be lost, by a power cut in the first minute.
-        rules = replace(RULES, line=T0 + 0.391)
+        rules = replace(RULES, cutoff=T0 + 0.391)
         drew = seen("completed", 2, via="listing", created=0.21, started=0.3, completed=0.391)
         assert Track(rules).sees(drew) == ()
         next_ = seen("completed", 2, via="listing", created=0.21, started=0.3, completed=0.392)
@@ -602,7 +602,7 @@ class TestNewRuns:
         track = Track()
         track.sees(seen("invalid", 2, via="listing", created=0, updated=1))
         assert track.workflow is not None
-        assert track.workflow.owed_since is None
+        assert track.workflow.pending_since is None
 
     def test_what_has_run_and_is_invalid_is_a_new_run_though_nobody_told_the_time(self) -> None:
         track = Track()
@@ -839,7 +839,7 @@ class TestDurationsOwed:
         track = Track()
         track.sees(seen("running", 2, created=0, started=1))
         assert Finished(Status.COMPLETED, None) in track.sees(seen("completed", 6, started=1))
-        assert track.known.duration_owed_since == at(6)
+        assert track.known.duration_pending_since == at(6)
         told = seen("completed", 8, via="listing", created=0, started=1, completed=5.5)
         assert track.sees(told) == (Ran(Status.COMPLETED, 4.5),)
         assert track.sees(told) == (Ignored("duplicate"),)
@@ -866,7 +866,7 @@ class TestDurationsOwed:
         track = Track()
         track.sees(seen("failed", 6, via="listing", created=0.5, completed=6))
         track.sees(seen("failed", 8, started=1.5, cause=TestCauses.OOM))
-        assert track.known.duration_owed_since == at(8)
+        assert track.known.duration_pending_since == at(8)
         told = seen("failed", 60, via="detail", created=0.5, started=1.5, completed=6)
         assert track.sees(told) == (Started(1.0), Ran(Status.FAILED, 4.5))
 
@@ -874,13 +874,13 @@ class TestDurationsOwed:
         track = Track()
         track.sees(seen("failed", 6, via="listing", created=0.5, completed=6))
         track.sees(seen("failed", 8, completed=6, cause=TestCauses.OOM))
-        assert track.known.duration_owed_since is None
+        assert track.known.duration_pending_since is None
 
     def test_what_was_cancelled_before_it_started_owes_none(self) -> None:
         track = Track()
         track.sees(seen("queued", 2, created=0))
         track.sees(seen("cancelled", 6, completed=5))
-        assert track.known.duration_owed_since is None
+        assert track.known.duration_pending_since is None
 
     def test_it_is_forgiven_without_a_guess(self) -> None:
         track = Track()

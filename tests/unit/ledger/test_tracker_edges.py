@@ -162,7 +162,7 @@ class TestRunningAgain:
         assert after.start_observed
         assert not after.outputs_counted
         assert not after.entered_queue
-        assert (after.started_at, after.cause_owed_since) == (None, None)
+        assert (after.started_at, after.cause_pending_since) == (None, None)
         for name in (
             "account",
             "workflow_id",
@@ -267,7 +267,7 @@ class TestWhatAnEndStillOwes:
         track.sees(end)
         unreadable = replace(end, via="detail", at=at(900), cause_unreadable=True)
         assert track.sees(unreadable) == (Ignored("duplicate"),)
-        assert track.known.cause_owed_since == at(2)
+        assert track.known.cause_pending_since == at(2)
 
     def test_a_later_run_that_turns_out_to_have_started_did_not_wait_since_the_creation(
         self,
@@ -284,7 +284,7 @@ class TestWhatAnEndStillOwes:
         track.sees(seen("failed", 2, via="listing", created=0, started=1, completed=2))
         other = seen("cancelled", 3, started=1, completed=2, cause=CAUSE)
         assert track.sees(other) == (Ignored("late"),)
-        assert track.known.cause_owed_since == at(2)
+        assert track.known.cause_pending_since == at(2)
 
     def test_what_the_list_has_told_is_asked_for_at_once_and_a_stream_gets_its_moment(self) -> None:
         listed = Track()
@@ -295,7 +295,10 @@ class TestWhatAnEndStillOwes:
     def test_a_cause_is_asked_for_at_once_even_if_the_row_lacks_stamps_as_well(self) -> None:
         track = Track()
         track.sees(seen("failed", 2, via="listing", created=0, started=1))
-        assert (track.known.cause_owed_since, track.known.duration_owed_since) == (at(2), at(2))
+        assert (track.known.cause_pending_since, track.known.duration_pending_since) == (
+            at(2),
+            at(2),
+        )
         assert track.known.ask_from == -inf
 
     def test_outputs_count_once_and_only_of_what_completed(self) -> None:
@@ -327,35 +330,35 @@ class TestWhatAnEndStillOwes:
     def test_a_duration_is_paid_by_the_stamp_that_was_missing(self) -> None:
         track = settled_early()
         assert track.sees(seen("completed", 7, via="listing", created=0)) == (Ignored("duplicate"),)
-        assert track.known.duration_owed_since == at(6)
+        assert track.known.duration_pending_since == at(6)
         paid = track.sees(seen("completed", 8, via="listing", created=0, completed=5))
         assert paid == (Ran(Status.COMPLETED, 4.0),)
-        assert track.known.duration_owed_since is None
+        assert track.known.duration_pending_since is None
 
     def test_an_end_without_any_start_pays_nothing(self) -> None:
         track = Track()
         track.sees(seen("completed", 6, via="listing", created=0))
         told = seen("completed", 7, via="listing", created=0, completed=5)
         assert track.sees(told) == (Ignored("duplicate"),)
-        assert track.known.duration_owed_since == at(6)
+        assert track.known.duration_pending_since == at(6)
 
     def test_only_a_row_that_is_over_pays(self) -> None:
         track = settled_early()
         odd = seen("running", 8, via="listing", created=0, started=1, completed=5)
         assert track.sees(odd) == (Ignored("late"),)
-        assert track.known.duration_owed_since == at(6)
+        assert track.known.duration_pending_since == at(6)
 
     def test_an_impossible_duration_is_paid_as_an_anomaly(self) -> None:
         track = settled_early()
         paid = track.sees(seen("completed", 8, via="listing", created=0, started=7, completed=5))
         assert paid == (Ignored("anomalous_duration"),)
-        assert track.known.duration_owed_since is None
+        assert track.known.duration_pending_since is None
 
     def test_once_it_is_forgiven_no_start_is_observed_any_more(self) -> None:
         track = Track()
         track.sees(seen("completed", 6, via="listing", created=0))
         track.apply(tracker.forgive(track.known))
-        assert track.known.owed_since is None
+        assert track.known.pending_since is None
         told = seen("completed", 8, via="detail", created=0, started=1, completed=5)
         assert track.sees(told) == (Ignored("duplicate"),)
 
@@ -489,7 +492,7 @@ class TestTheEnd:
         track = Track()
         track.sees(seen("running" if running else "queued", 1, via="listing", created=0))
         track.sees(seen(status, 9, via="listing", created=0, started=started, completed=8))
-        assert (track.known.duration_owed_since is not None) == owes
+        assert (track.known.duration_pending_since is not None) == owes
 
     @pytest.mark.parametrize(
         ("seconds", "observed"),
