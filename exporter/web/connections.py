@@ -20,7 +20,32 @@ AT_ONCE_BYTES: Final = 16 * 1024
 """How many bytes of a client are parsed before other clients get their turn. 256 KiB may arrive at
 once, and chunks of one byte take the parser much longer than a body in one piece."""
 
+MOST_PARTS: Final = 20_000
+"""The largest number of parts in which the body of a request may come: each chunk is a part, and
+the parser takes as long for a chunk of one byte as for a large one. So a megabyte in chunks of one
+byte would take 9 s of CPU. It is twice the largest number of ids in one push, since some programs
+send each value of a list as a chunk of its own."""
+
+_TOO_MANY_PARTS: Final = "The body of the request comes in too many parts."
+
 Awaited = Literal["header", "body", "reading"]
+
+
+class _Parser(h11.Connection):
+    """Limits the number of parts of a body, also of one that nobody reads."""
+
+    parts = 0
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
+        """The next event in the bytes of the client; raises `h11.RemoteProtocolError`."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self.parts = 0
+        elif isinstance(event, h11.Data):
+            self.parts += 1
+            if self.parts > MOST_PARTS:
+                raise h11.RemoteProtocolError(_TOO_MANY_PARTS)
+        return event
 
 
 class Connection(H11Protocol):
@@ -28,6 +53,8 @@ class Connection(H11Protocol):
 
     Each connection uses a file descriptor, and the streams need descriptors too.
     """
+
+    conn: _Parser
 
     slot: WebClient | None = None
     """The record of this client in `Clients`."""
@@ -48,6 +75,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
         super().connection_made(transport)
+        self.conn = _Parser(h11.SERVER)
         self._arrived = bytearray()
         if self.slot is not None:
             self.slot.ends_handshake()
@@ -88,6 +116,21 @@ class Connection(H11Protocol):
             self.loop.call_soon(self._take)
         elif not self.flow.read_paused:
             self.transport.resume_reading()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what the parser rejects.
+
+        If the request was answered before its body was complete, there can be no second answer.
+        """
+        # Now this is the answer. The endpoint, which may still wait for the body, sends no other.
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            is_too_much = self.conn.parts > MOST_PARTS
+            super().send_400_response(_TOO_MANY_PARTS if is_too_much else msg)
+        else:
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         """Continue with the bytes that arrived meanwhile."""

@@ -17,7 +17,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import from_json
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from exporter.comfycontrol.text import clean
@@ -236,12 +236,16 @@ def _token(request: Request) -> str:
 
 
 async def _body(request: Request) -> bytes:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise RefusedError(413, "the body is larger than 1 MiB")
-    return body
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise RefusedError(413, "the body is larger than 1 MiB")
+    except ClientDisconnect:
+        # The client has gone, so nobody reads this answer.
+        raise RefusedError(400, "the body is not complete") from None
+    return bytes(body)
 
 
 def _parsed(body: bytes) -> PushBody:

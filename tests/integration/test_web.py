@@ -322,6 +322,22 @@ class TestPush:
         assert answer.status_code == status
         assert says in answer.json()["message"]
 
+    def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_fault_of_ours(
+        self, base_url: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        host, _, port = base_url.removeprefix("http://").partition(":")
+        for _ in range(3):
+            with socket.create_connection((host, int(port))) as client:
+                client.sendall(
+                    b"POST /api/v1/workflows HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n"
+                    b"Authorization: Bearer push-me\r\nExpect: 100-continue\r\n\r\n"
+                )
+                # The endpoint waits for the body now.
+                assert b" 100 " in client.recv(1000)
+            wrong = requests.post(f"{base_url}/api/v1/workflows", timeout=10)
+            assert wrong.status_code == 401
+        assert not [r for r in caplog.records if r.levelname == "ERROR"]
+
     def test_the_ids_alone_will_do(self, base_url: str) -> None:
         url = f"{base_url}/api/v1/workflows"
         pushed = requests.post(url, json=[A, B], headers=self.AUTHORIZED, timeout=10)

@@ -1,5 +1,6 @@
 """Clients that keep the web side waiting, over plain HTTP and over TLS."""
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -15,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from exporter.web.connections import AT_ONCE_BYTES, Connection
+from exporter.web.connections import AT_ONCE_BYTES, MOST_PARTS, Connection
 from exporter.web.listening import listen, parse_listen_address
 from exporter.web.security import WatchedSecurity
 from exporter.web.server import make_server
@@ -32,6 +33,10 @@ async def _small(request: Request) -> Response:
     return PlainTextResponse("small")
 
 
+async def _early(_: Request) -> Response:
+    return PlainTextResponse("small")
+
+
 async def _large(_: Request) -> Response:
     return PlainTextResponse("x" * LARGE)
 
@@ -44,6 +49,7 @@ async def _who(request: Request) -> Response:
 APP = Starlette(
     routes=[
         Route("/small", _small, methods=["GET", "POST"]),
+        Route("/early", _early, methods=["POST"]),
         Route("/large", _large),
         Route("/who", _who),
     ]
@@ -223,10 +229,52 @@ def test_chunks_of_one_byte_leave_others_their_turn(
     monkeypatch.setattr(h11.Connection, "receive_data", noted)
     monkeypatch.setattr(Connection, "seconds", dict.fromkeys(Connection.seconds, PATIENCE))
     client = served.connect()
-    client.sendall(b"POST /small HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
-    client.sendall(b"1\r\nx\r\n" * 50_000 + b"0\r\n\r\n")
-    assert answer(client).startswith(b"HTTP/1.1 200")
+    for _ in range(2):
+        client.sendall(b"POST /small HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        client.sendall(b"1\r\nx\r\n" * MOST_PARTS + b"0\r\n\r\n")
+        assert answer(client).startswith(b"HTTP/1.1 200")
     assert max(parsed) <= AT_ONCE_BYTES
     # The next one on the same connection is none the worse for it.
     client.sendall(GET)
     assert answer(client).startswith(b"HTTP/1.1 200")
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The parts of bodies that were parsed."""
+    parsed: list[object] = []
+    following = h11.Connection.next_event
+
+    def noted(connection: h11.Connection) -> object:
+        event = following(connection)
+        if isinstance(event, h11.Data):
+            parsed.append(event)
+        return event
+
+    monkeypatch.setattr(h11.Connection, "next_event", noted)
+    monkeypatch.setattr(Connection, "seconds", dict.fromkeys(Connection.seconds, PATIENCE))
+    return parsed
+
+
+def test_a_body_in_too_many_parts_is_refused(served: Served, parts: list[object]) -> None:
+    client = served.connect()
+    client.sendall(b"POST /small HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    client.sendall(b"1\r\nx\r\n" * (MOST_PARTS + 1))
+    refusal = b"".join(iter(lambda: client.recv(1000), b""))
+    assert refusal.startswith(b"HTTP/1.1 400")
+    assert b"The body of the request comes in too many parts." in refusal
+    assert len(parts) == MOST_PARTS + 1
+
+
+@pytest.mark.parametrize("rest", [b"1\r\nx\r\n" * 3 * MOST_PARTS, b"no chunk\r\n"])
+def test_a_body_that_goes_on_after_the_answer(
+    served: Served, parts: list[object], rest: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = served.connect()
+    client.sendall(b"POST /early HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    assert answer(client)
+    with contextlib.suppress(ConnectionError, ssl.SSLError):
+        client.sendall(rest)
+    assert is_ended(client)
+    assert len(parts) <= MOST_PARTS + 1
+    assert [r.levelname for r in caplog.records] == ["WARNING"]
