@@ -170,7 +170,7 @@ def suppressed() -> int:
     return sum(h.suppressed for h in logging.getLogger().handlers if isinstance(h, _Handler))
 
 
-def tell_suppressed(*, everything: bool = False) -> None:
+def log_suppressed(*, everything: bool = False) -> None:
     """Tell how often lines were repeated, once a minute; to be called each second.
 
     `everything`: now, as the end is near.

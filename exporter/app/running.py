@@ -143,7 +143,7 @@ def run(  # noqa: PLR0913 - what a process is made of
         )
     log.info("stopping")
     have_stopped = app.stop()
-    logs.tell_suppressed(everything=True)
+    logs.log_suppressed(everything=True)
     if not have_stopped or _would_wait(others):
         # A thread that waits where nothing wakes it (a name that is being resolved, a disk that
         # does not answer) must not hold up the end, nor write to streams that the interpreter has

@@ -92,7 +92,7 @@ class Document:
         """Whether this place, or one around it, had a fault before: one is enough."""
         return any(path[:end] in self.faulty for end in range(len(path) + 1))
 
-    def tell(self, path: KeyPath, reason: str, remedy: str, line: int | None = None) -> None:
+    def add_fault(self, path: KeyPath, reason: str, remedy: str, line: int | None = None) -> None:
         """Add a fault, and keep later checks of the same place from adding theirs."""
         self.faults.append(Fault(key_path(path), reason, remedy, line or self.line(path)))
         self.faulty.add(path)
@@ -195,7 +195,7 @@ class _Builder:
         try:
             self._document.data = self._value(root, ())
         except _TooMuchError:
-            self._document.tell(
+            self._document.add_fault(
                 (),
                 f"holds more than {_MOST_VALUES:,} values once its aliases are followed",
                 "Split it, or write out what the aliases stand for.",
@@ -210,10 +210,12 @@ class _Builder:
         if len(self._within) >= _DEEPEST:
             remedy = "Write out what the aliases stand for."
             reason = f"is more than {_DEEPEST} levels deep once aliases are followed"
-            self._document.tell(path, reason, remedy, line)
+            self._document.add_fault(path, reason, remedy, line)
             return None
         if any(node is outer for outer in self._within):
-            self._document.tell(path, "contains itself", "Write it out instead of an alias.", line)
+            self._document.add_fault(
+                path, "contains itself", "Write it out instead of an alias.", line
+            )
             return None
         self._within.append(node)
         try:
@@ -229,7 +231,7 @@ class _Builder:
 
     def _refused_tag(self, node: yaml.Node, path: KeyPath) -> Data:
         line = node.start_mark.line + 1
-        self._document.tell(
+        self._document.add_fault(
             path, "has a tag that is not allowed", "Leave out what begins with `!`.", line
         )
         return None
@@ -250,12 +252,12 @@ class _Builder:
                 remedy = (
                     "Write a plain word, or put it in quotes: YAML reads `on` and 12 otherwise."
                 )
-                self._tell_beside(path, "has a key that is not text", remedy, line)
+                self._add_fault_beside(path, "has a key that is not text", remedy, line)
                 continue
             key = "" if key_node.tag == _NULL else cast("str", key_node.value)
             if key in first:
                 reason = f"is there twice: the first is on line {first[key]}"
-                self._tell_beside((*path, key), reason, "Keep one of the two.", line)
+                self._add_fault_beside((*path, key), reason, "Keep one of the two.", line)
                 continue
             first[key] = line
             self._note_line((*path, key), line)
@@ -271,7 +273,7 @@ class _Builder:
             if len(path) == 1:
                 self._reached = line
 
-    def _tell_beside(self, path: KeyPath, reason: str, remedy: str, line: int) -> None:
+    def _add_fault_beside(self, path: KeyPath, reason: str, remedy: str, line: int) -> None:
         """A fault of one key that leaves the rest of the mapping fit to be checked."""
         self._document.faults.append(Fault(key_path(path), reason, remedy, line))
 
@@ -298,7 +300,7 @@ class _Builder:
                 else:
                     remedy = "Name a mapping with an alias, as in `<<: *defaults`."
                     line = key_node.start_mark.line + 1
-                    self._tell_beside(path, "has a `<<` that names no mapping", remedy, line)
+                    self._add_fault_beside(path, "has a `<<` that names no mapping", remedy, line)
 
     def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Data:
         text = cast("str", node.value)

@@ -46,7 +46,7 @@ def _replaced(document: Document, data: Data, path: KeyPath, environ: Mapping[st
         if not document.is_faulty(path):
             # `listing:` with nothing behind could mean its defaults or no listing: do not guess.
             remedy = "Write one, or take the key out; `{}` takes the defaults of a section."
-            document.tell(path, "has no value", remedy)
+            document.add_fault(path, "has no value", remedy)
         return _STAND_IN
     return data
 
@@ -74,14 +74,14 @@ def _text(document: Document, text: str, path: KeyPath, environ: Mapping[str, st
 
     replaced = _DOLLAR.sub(value, text)
     if stray:
-        document.tell(
+        document.add_fault(
             path,
             "has a `$` that starts no variable",
             "Write `${NAME}` for a variable of the environment, or `$$` for a dollar sign.",
         )
     for name in unset:
         which = f"variable {shown(name) or '(name not shown)'}"
-        document.tell(
+        document.add_fault(
             path, f"needs the environment {which}, which is not set", "Set it, or write the value."
         )
     return _STAND_IN if stray or unset else replaced

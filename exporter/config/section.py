@@ -59,7 +59,7 @@ class Section(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _tell_every_fault(cls, data: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _raise_all_faults(cls, data: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
         broken = list(cls.broken_rules(data)) if isinstance(data, Mapping) else []
         built: Self | None = None
         try:

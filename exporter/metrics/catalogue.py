@@ -742,7 +742,7 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         ("reason",),
         "Clients that were let go.",
         "clients",
-        values={"reason": label_values.CLIENT_LET_GO},
+        values={"reason": label_values.CLIENT_DISCONNECTED},
     ),
     Metric(
         "comfycontrol_exporter_log_lines_suppressed_total",

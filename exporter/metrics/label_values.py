@@ -130,7 +130,7 @@ HELD_BACK: Final[LabelValues] = {
     "threads": "no further thread could be started",
     "memory": "memory ran out while one was opened",
 }
-CLIENT_LET_GO: Final[LabelValues] = {
+CLIENT_DISCONNECTED: Final[LabelValues] = {
     "idle": "sent no request, or no further one",
     "handshake": "its TLS handshake took more than 5 s",
     "limit": "made room for another: see `--web.max-connections`",

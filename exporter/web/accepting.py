@@ -27,12 +27,12 @@ reserves room for these."""
 PAUSE_SECONDS: Final = 1.0
 """Seconds without accepting clients after accepting failed."""
 
-LET_GO_AT_A_TIME: Final = 16
+DISCONNECTED_AT_A_TIME: Final = 16
 SHORT_PAUSE_SECONDS: Final = 0.05
 """The same in seconds, if enough clients could be disconnected: their descriptors are free in a
 moment."""
 
-TELL_SECONDS: Final = 60.0
+LOG_SECONDS: Final = 60.0
 """The shortest time in seconds between two log lines about failures."""
 
 SHUTDOWN_SECONDS: Final = 5.0
@@ -55,7 +55,7 @@ class _Tls(SSLProtocol):
         self.client.connected(transport.abort)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self.client.gone()
+        self.client.ended()
         super().connection_lost(exc)
 
 
@@ -84,10 +84,10 @@ class Listener:
         self._context = context
         self._accept = accept or sock.accept
         self._loop = clients.loop
-        self._told_at: float | None = None
+        self._logged_at: float | None = None
         self._pause: asyncio.TimerHandle | None = None
         # An event loop has only weak references to its tasks, so they are held here.
-        self._beginning: set[asyncio.Task[object]] = set()
+        self._connecting: set[asyncio.Task[object]] = set()
         self._is_open = True
         sock.setblocking(False)
         self._listen()
@@ -112,9 +112,9 @@ class Listener:
     def _listen(self) -> None:
         self._pause = None
         if self._is_open:
-            self._loop.add_reader(self._sock, self._take_in)
+            self._loop.add_reader(self._sock, self._accept_clients)
 
-    def _take_in(self) -> None:
+    def _accept_clients(self) -> None:
         for _ in range(AT_A_TIME):
             try:
                 sock, _ = self._accept()
@@ -122,28 +122,28 @@ class Listener:
                 return
             except OSError as error:
                 if error.errno not in _GONE_AGAIN:
-                    self._have_a_pause(error)
+                    self._pause_accepting(error)
                     return
                 continue
-            client = self._clients.take_in()
+            client = self._clients.accept_client()
             if client is None:
                 sock.close()
                 continue
             self._begin(sock, client)
 
-    def _have_a_pause(self, error: OSError) -> None:
+    def _pause_accepting(self, error: OSError) -> None:
         # Waiting clients may hold the descriptors that are missing. The younger half stays: its
         # requests may not be read yet. (Linux refuses to accept with no descriptor left even if
         # nobody waits to be accepted, so the youngest can be the one that took the last.)
-        most = max(1, min(LET_GO_AT_A_TIME, len(self._clients) // 2))
-        let_go = [self._clients.make_room() for _ in range(most)]
+        most = max(1, min(DISCONNECTED_AT_A_TIME, len(self._clients) // 2))
+        disconnected = [self._clients.make_room() for _ in range(most)]
         self._loop.remove_reader(self._sock)
-        pause = SHORT_PAUSE_SECONDS if any(let_go) else PAUSE_SECONDS
+        pause = SHORT_PAUSE_SECONDS if any(disconnected) else PAUSE_SECONDS
         self._pause = self._loop.call_later(pause, self._listen)
         now = self._loop.time()
-        if self._told_at is not None and now - self._told_at < TELL_SECONDS:
+        if self._logged_at is not None and now - self._logged_at < LOG_SECONDS:
             return
-        self._told_at = now
+        self._logged_at = now
         log.error(
             "cannot accept connections for now",
             extra={
@@ -158,17 +158,17 @@ class Listener:
         if self._context is not None:
             client.begins_handshake()
         task = self._loop.create_task(self._connected(sock, client))
-        self._beginning.add(task)
-        task.add_done_callback(self._beginning.discard)
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
 
     async def _connected(self, sock: socket.socket, client: WebClient) -> None:
-        if client.is_gone:
+        if client.has_ended:
             sock.close()
             return
         try:
             await self._loop.connect_accepted_socket(lambda: self._protocol(client), sock)
         except OSError:
-            client.gone()
+            client.ended()
             sock.close()
 
     def _protocol(self, client: WebClient) -> asyncio.BaseProtocol:

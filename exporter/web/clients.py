@@ -31,14 +31,14 @@ class WebClient:
         """Closes the connection at once."""
 
     @property
-    def is_gone(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether it was disconnected or has ended."""
         return not self._clients.knows(self)
 
     def connected(self, abort: Callable[[], None]) -> None:
         """Set how to close the connection; close it now if that was requested before."""
         self.abort = abort
-        if self.is_gone:
+        if self.has_ended:
             abort()
 
     def becomes(self, state: State) -> None:
@@ -48,7 +48,7 @@ class WebClient:
     def begins_handshake(self) -> None:
         """Start the time limit of its TLS handshake."""
         self._handshake = self._clients.loop.call_later(
-            self._clients.handshake_seconds, self.let_go, "handshake"
+            self._clients.handshake_seconds, self.disconnect, "handshake"
         )
 
     def ends_handshake(self) -> None:
@@ -57,18 +57,18 @@ class WebClient:
             self._handshake.cancel()
             self._handshake = None
 
-    def let_go(self, reason: Reason) -> None:
+    def disconnect(self, reason: Reason) -> None:
         """Close the connection, and count that."""
-        self._clients.let_go(self, reason)
+        self._clients.disconnect(self, reason)
 
-    def idled(self) -> None:
+    def ended_idle(self) -> None:
         """Note a normal close, because no further request came."""
         self._clients.counts.closed("idle")
 
-    def gone(self) -> None:
+    def ended(self) -> None:
         """Note that the connection has ended; may be called twice."""
         self.ends_handshake()
-        self._clients.forget(self)
+        self._clients.remove(self)
 
 
 class Clients:
@@ -108,7 +108,7 @@ class Clients:
         """Whether the client is still connected."""
         return client in self._states
 
-    def take_in(self) -> WebClient | None:
+    def accept_client(self) -> WebClient | None:
         """Accept one more client, if necessary in place of another; None: there is no room."""
         if len(self._states) >= self._most and not self.make_room():
             self.counts.closed("limit")
@@ -120,12 +120,12 @@ class Clients:
     def make_room(self) -> bool:
         """Disconnect one client that is idle or slow; return whether there was one."""
         for client in self._in["waiting"]:
-            self.let_go(client, "limit")
+            self.disconnect(client, "limit")
             return True
         for client, since in self._in["unread"].items():
             if self.loop.time() - since < UNREAD_SECONDS:
                 break
-            self.let_go(client, "slow")
+            self.disconnect(client, "slow")
             return True
         return False
 
@@ -142,15 +142,15 @@ class Clients:
         self._states[client] = state
         self._in[state][client] = self.loop.time()
 
-    def let_go(self, client: WebClient, reason: Reason) -> None:
+    def disconnect(self, client: WebClient, reason: Reason) -> None:
         """Close the client's connection, and count that."""
         if client not in self._states:
             return
         self.counts.closed(reason)
-        client.gone()
+        client.ended()
         client.abort()
 
-    def forget(self, client: WebClient) -> None:
+    def remove(self, client: WebClient) -> None:
         """Remove a client that has gone."""
         state = self._states.pop(client, None)
         if state is not None:

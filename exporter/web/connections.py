@@ -89,7 +89,7 @@ class Connection(H11Protocol):
         self._read()
         self._arrived.clear()
         if self.slot is not None:
-            self.slot.gone()
+            self.slot.ended()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -107,7 +107,7 @@ class Connection(H11Protocol):
         part = bytes(self._arrived[:AT_ONCE_BYTES])
         del self._arrived[:AT_ONCE_BYTES]
         super().data_received(part)
-        self._look()
+        self._update_deadline()
         if self.transport.is_closing():
             self._arrived.clear()
         elif self._arrived:
@@ -135,14 +135,14 @@ class Connection(H11Protocol):
     def on_response_complete(self) -> None:
         """Continue with the bytes that arrived meanwhile."""
         super().on_response_complete()
-        self._look()
+        self._update_deadline()
         if self.transport.is_closing():
             self._wait_for_reading()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close the connection, because no further request came."""
         if self.slot is not None and not self.transport.is_closing():
-            self.slot.idled()
+            self.slot.ended_idle()
         super().timeout_keep_alive_handler()
         self._wait_for_reading()
 
@@ -151,7 +151,7 @@ class Connection(H11Protocol):
         super().pause_writing()
         self._is_unread = True
         self._wait_for_reading()
-        self._tell()
+        self._report_state()
 
     def resume_writing(self) -> None:
         """Note that the client reads again."""
@@ -159,7 +159,7 @@ class Connection(H11Protocol):
         self._is_unread = False
         if not self.transport.is_closing():
             self._read()
-        self._tell()
+        self._report_state()
 
     def _wait_for_reading(self) -> None:
         # A closed connection first sends what it has, even if the client does not read it for long.
@@ -171,7 +171,7 @@ class Connection(H11Protocol):
             self._reading_deadline.cancel()
             self._reading_deadline = None
 
-    def _look(self) -> None:
+    def _update_deadline(self) -> None:
         state = self.conn.their_state
         if state is h11.SEND_BODY:
             self._wait_for("body")
@@ -180,9 +180,9 @@ class Connection(H11Protocol):
         else:
             # It is our turn, or the client is between two requests, where uvicorn has a deadline.
             self._wait_for(None)
-        self._tell()
+        self._report_state()
 
-    def _tell(self) -> None:
+    def _report_state(self) -> None:
         """Report whose turn it is."""
         if self.slot is None:
             return
@@ -215,7 +215,7 @@ class Connection(H11Protocol):
         if self.slot is None:
             self.transport.abort()
         else:
-            self.slot.let_go("slow" if self._has_begun else "idle")
+            self.slot.disconnect("slow" if self._has_begun else "idle")
 
 
 class _OfClient(logging.LoggerAdapter[logging.Logger]):

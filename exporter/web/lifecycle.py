@@ -63,7 +63,7 @@ async def _in_thread(
     loop = asyncio.get_running_loop()
     done: asyncio.Future[tuple[str, ...]] = loop.create_future()
 
-    def tell(faults: tuple[str, ...] | None, error: Exception | None) -> None:
+    def set_result(faults: tuple[str, ...] | None, error: Exception | None) -> None:
         if done.cancelled():
             return
         if error is not None:
@@ -81,7 +81,7 @@ async def _in_thread(
             under_way.release()
         # The loop may have ended because the process is ending.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(tell, faults, failed)
+            loop.call_soon_threadsafe(set_result, faults, failed)
 
     try:
         threading.Thread(target=run, name="reload by HTTP", daemon=True).start()

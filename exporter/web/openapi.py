@@ -25,13 +25,13 @@ _ID: Final = {
 _ACCOUNT: Final = {
     "name": "account",
     "in": "query",
-    "description": "Needed where the push token is that of several accounts.",
+    "description": "Needed if the push token belongs to several accounts.",
     "schema": {"type": "string"},
 }
 _REFUSALS: Final = {
     400: "What was sent is not as described here.",
     401: "The password, or the push token, is missing or wrong.",
-    403: "The push token is not that of the account.",
+    403: "The push token does not belong to the account.",
     404: "Nothing is known of it; or no account takes pushed ids.",
     413: "The body is larger than 1 MiB.",
     429: "More requests than `rate_limit` of the web side's file allows.",

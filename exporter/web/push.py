@@ -46,7 +46,7 @@ ID_SCHEMA: Final = {
 
 _Id = Annotated[str, WithJsonSchema(ID_SCHEMA)]
 
-TOLD_AGAIN_SECONDS: Final = 60.0
+LOG_AGAIN_SECONDS: Final = 60.0
 """Seconds in which refused tokens cause only one log line, however many there are."""
 
 
@@ -118,7 +118,7 @@ class Withdrawn(BaseModel):
     """How many ids were not open."""
 
 
-class ToldRefusals:
+class RefusalLog:
     """Logs refusals of one kind at a limited rate.
 
     Args:
@@ -129,18 +129,18 @@ class ToldRefusals:
     def __init__(self, message: str, monotonic: Callable[[], float]) -> None:
         self._message = message
         self._monotonic = monotonic
-        self._told = -inf
+        self._logged_at = -inf
         self._refused = 0
 
     def note(self, request: Request, **more: str) -> None:
         """Note a refusal; `more` is added to its log line."""
         self._refused += 1
         now = self._monotonic()
-        if now - self._told < TOLD_AGAIN_SECONDS:
+        if now - self._logged_at < LOG_AGAIN_SECONDS:
             return
         client = request.client.host if request.client else "unknown"
         log.warning(self._message, extra={"client": client, "refused": self._refused, **more})
-        self._told, self._refused = now, 0
+        self._logged_at, self._refused = now, 0
 
 
 class PushEndpoints:
@@ -155,8 +155,8 @@ class PushEndpoints:
     ) -> None:
         self._pushed = pushed
         self._elsewhere = elsewhere
-        self._refused_tokens = ToldRefusals("a push token was refused", monotonic)
-        self._refused_ids = ToldRefusals("pushed ids were refused: no room", monotonic)
+        self._refused_tokens = RefusalLog("a push token was refused", monotonic)
+        self._refused_ids = RefusalLog("pushed ids were refused: no room", monotonic)
         self._workers = workers
 
     async def accounts_of(self, request: Request) -> list[str]:
@@ -177,8 +177,8 @@ class PushEndpoints:
         """Track the ids in the request."""
         account, named = await _named(request, accounts)
         refuse_those(self._elsewhere(), [account])
-        told = {one.id: _traits(one) for one in named}
-        traits = {one: known for one, known in told.items() if known is not None}
+        given = {one.id: _traits(one) for one in named}
+        traits = {one: known for one, known in given.items() if known is not None}
         ids = [one.id for one in named]
         try:
             result = await self._workers.run(self._pushed.push, account, ids, traits)
@@ -224,7 +224,7 @@ async def _named(request: Request, accounts: list[str]) -> tuple[str, list[Named
     named = body.named()
     ids, wrong = _ids([one.id for one in named])
     if wrong:
-        raise RefusedError(400, f"not workflow ids, at these places of the list: {wrong[:20]}")
+        raise RefusedError(400, f"not workflow ids, at these positions of the list: {wrong[:20]}")
     return account, [
         one.model_copy(update={"id": known}) for one, known in zip(named, ids, strict=True)
     ]
@@ -275,9 +275,9 @@ def _account(named: str | None, allowed: list[str]) -> str:
     if named is None and len(allowed) == 1:
         return allowed[0]
     if named is None:
-        raise RefusedError(400, "name the account: the token is that of several")
+        raise RefusedError(400, "name the account: the token belongs to several accounts")
     if named not in allowed:
-        raise RefusedError(403, "this token is not that of the account")
+        raise RefusedError(403, "this token does not belong to the account")
     return named
 
 

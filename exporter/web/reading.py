@@ -168,10 +168,10 @@ def _query(pairs: Iterable[tuple[str, str]], accounts: Collection[str] | None) -
 def _within(query: WorkflowQuery, accounts: Collection[str]) -> WorkflowQuery:
     """Restrict a query to the accounts of the token."""
     if query.account is None and len(accounts) > 1:
-        raise RefusedError(400, "name the account: the token is that of several")
+        raise RefusedError(400, "name the account: the token belongs to several accounts")
     account = next(iter(accounts)) if query.account is None else query.account
     if account not in accounts:
-        raise RefusedError(403, "this token is not that of the account")
+        raise RefusedError(403, "this token does not belong to the account")
     return replace(query, account=account)
 
 

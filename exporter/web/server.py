@@ -129,5 +129,5 @@ class _Server(uvicorn.Server):
         Once a second, also write the log's counted lines.
         """
         if counter % 10 == 0:
-            logs.tell_suppressed()
+            logs.log_suppressed()
         return await super().on_tick(counter)

@@ -35,7 +35,7 @@ class Workers:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[_T] = loop.create_future()
 
-        def tell(result: _T | None, error: Exception | None) -> None:
+        def set_result(result: _T | None, error: Exception | None) -> None:
             if done.cancelled():
                 return
             if error is not None:
@@ -51,7 +51,7 @@ class Workers:
                 failed = error
             # The loop may have ended because the process is ending.
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(tell, result, failed)
+                loop.call_soon_threadsafe(set_result, result, failed)
 
         self._work.put(work)
         return await done

@@ -95,7 +95,7 @@ def test_a_repeated_line_as_a_user_sees_it(log_format: logs.LogFormat) -> None:
     before = logs.suppressed()
     for _ in range(1000):
         logging.getLogger("exporter.web").warning("odd", extra={"client": "192.0.2.1"})
-    logs.tell_suppressed(everything=True)
+    logs.log_suppressed(everything=True)
     lines = out.getvalue().splitlines()
     assert len(lines) == MOST_SAME + 1
     assert str(1000 - MOST_SAME) in lines[-1]
@@ -156,7 +156,7 @@ def test_how_many_are_lost_is_told_in_the_format_of_the_others() -> None:
         os.set_blocking(reading, False)
         read = b""
         for _ in range(1000):
-            logs.tell_suppressed()
+            logs.log_suppressed()
             read += reader.read() or b""
         logs.configure("info", "json", io.StringIO())
     shown = [json.loads(line) for line in read.splitlines()]

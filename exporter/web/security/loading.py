@@ -135,7 +135,7 @@ def _without_empty(document: Document, data: Data, path: KeyPath) -> Data:
     if data is None:
         if not document.is_faulty(path):
             nothing = "; `{}` is nothing at all." if len(path) == 1 else "."
-            document.tell(path, "has no value", f"Write one, or take the key out{nothing}")
+            document.add_fault(path, "has no value", f"Write one, or take the key out{nothing}")
         # Later rules see that the key exists, and their errors at the same place are not reported.
         return ""
     return data
@@ -155,7 +155,7 @@ def _checked(document: Document, files: FilesRead) -> Security | None:
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
             context = detail["ctx"]
-            _tell(document, detail["loc"], context["reason"], context["remedy"])
+            _add_fault(document, detail["loc"], context["reason"], context["remedy"])
     # This is checked separately, so that an error elsewhere in the file does not hide one of the
     # pair.
     tls_config = _tls_config(document.data.get(_TLS, {}), files)
@@ -164,7 +164,7 @@ def _checked(document: Document, files: FilesRead) -> Security | None:
         try:
             tls = make_tls(tls_config)
         except ServeError as error:
-            _tell(document, (_TLS, error.key), error.reason, error.remedy)
+            _add_fault(document, (_TLS, error.key), error.reason, error.remedy)
     if config is None:
         return None
     return Security(
@@ -188,9 +188,9 @@ def _tls_config(data: object, files: FilesRead) -> TlsServer | None:
         return None
 
 
-def _tell(document: Document, loc: KeyPath, reason: str, remedy: str) -> None:
+def _add_fault(document: Document, loc: KeyPath, reason: str, remedy: str) -> None:
     if not document.is_faulty(loc):
-        document.tell(loc, reason, remedy)
+        document.add_fault(loc, reason, remedy)
 
 
 def _in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:
