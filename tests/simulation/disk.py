@@ -34,7 +34,7 @@ _WRITES: Final = ("INSERT", "UPDATE", "DELETE", "REPLACE", "COMMIT", "BEGIN IMME
 class Disk:
     """Where the exporter of this run keeps what it keeps."""
 
-    def __init__(self, folder: Path, random: Random) -> None:
+    def __init__(self, folder: Path, random: Random, *, loses_power: bool) -> None:
         self._root = folder
         self._random = random
         self._number = 0
@@ -48,7 +48,10 @@ class Disk:
         self.commits = 0
         self.lost_a_note = False
         """Something could not be written, so that the next start may know less."""
-        self._synced: dict[str, bytes] = {}
+        self._loses_power = loses_power
+        """Whether a power cut will come: else nobody will ask what was synced."""
+        self._synced = b""
+        """The log, as far as no power cut can take it."""
         self._torn_log: bytes | None = None
 
     def restart_machine(self) -> None:
@@ -106,7 +109,8 @@ class Disk:
         world().give_way()
         if self.fault == "failing":
             raise OSError(errno.EIO, "disk I/O error")
-        self._synced[_LOG] = self._log()
+        if self._loses_power:
+            self._synced = self._log()
 
     def _log(self) -> bytes:
         path = self.folder / _LOG
@@ -128,12 +132,10 @@ class Disk:
             torn = self._after_power_cut(self._log())
         if torn is not None:
             (self.folder / _LOG).write_bytes(torn)
-        self._synced.clear()
-        if self._log():
-            self._synced[_LOG] = self._log()
+        self._synced = self._log()
 
     def _after_power_cut(self, log: bytes) -> bytes:
-        synced = self._synced.get(_LOG, b"")
+        synced = self._synced
         # Frames of a log that began again stand where older ones stood, so what was synced is as
         # far as the two agree. SQLite itself syncs the head of a log, and all of it before that
         # goes into the file.

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import urllib3.connection
 
-from tests.simulation import disk, network, virtual_threading
+from tests.simulation import disk, network, scheduler, virtual_threading
 from tests.simulation.loops import VirtualLoop, VirtualSelector
 from tests.simulation.scheduler import world
 
@@ -50,20 +50,23 @@ class _Like(ModuleType):
 
     def __init__(self, real: ModuleType, **other: Any) -> None:
         super().__init__(real.__name__)
-        self.__dict__["_real"] = real
+        # Copied once: asking the real one for each name costs more than many a simulated second.
+        self.__dict__.update(real.__dict__)
+        self._real = real
         self.__dict__.update(other)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_real"], name)
+        # What the real one makes only when it is asked for.
+        return getattr(self._real, name)
 
 
 def _virtual() -> dict[str, ModuleType]:
     clock: dict[str, Callable[..., Any]] = {
-        "time": lambda: world().wall(),
-        "time_ns": lambda: int(world().wall() * 1e9),
-        "monotonic": lambda: world().monotonic(),
-        "monotonic_ns": lambda: int(world().monotonic() * 1e9),
-        "perf_counter": lambda: world().monotonic(),
+        "time": scheduler.wall,
+        "time_ns": lambda: int(scheduler.wall() * 1e9),
+        "monotonic": scheduler.monotonic,
+        "monotonic_ns": lambda: int(scheduler.monotonic() * 1e9),
+        "perf_counter": scheduler.monotonic,
         "sleep": lambda seconds: world().sleep(seconds),
     }
     return {

@@ -78,7 +78,11 @@ class Run:
         self._dice = Random(f"{plan.seed}/events")
         self.network = network.Network(plan.latency)
         network.begin(self.network)
-        self.disk = disk.Disk(folder, Random(f"{plan.seed}/disk"))
+        self.disk = disk.Disk(
+            folder,
+            Random(f"{plan.seed}/disk"),
+            loses_power=any(event.kind == "power-cut" for event in plan.events),
+        )
         disk.begin(self.disk)
         witness._BOOT_ID = journal._BOOT_ID = self.disk.boot  # type: ignore[misc]
         self.service: Simulated = make_service(plan, self.network)

@@ -278,3 +278,13 @@ def world() -> Scheduler:
     """The world that all virtual modules speak of."""
     assert _current is not None, "no world was begun"
     return _current
+
+
+def wall() -> float:
+    """In the place of `time.time`."""
+    return world().wall()
+
+
+def monotonic() -> float:
+    """In the place of `time.monotonic`."""
+    return MONOTONIC + world().now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -21,8 +22,16 @@ def samples(page: str) -> dict[Series, float]:
     return found
 
 
+@cache
 def name_of(series: Series) -> str:
     return series.partition("{")[0]
+
+
+@cache
+def family_of(name: str) -> str:
+    for ending in ("_count", "_bucket", "_sum"):
+        name = name.removesuffix(ending)
+    return name
 
 
 _COUNTS: Final = ("_total", "_count", "_bucket", "_sum")
@@ -62,7 +71,7 @@ class Scraper:
             if (
                 seen
                 and value < seen[-1][1]
-                and (life == self._lives.get(series) or self.family_of(name) in self._kept)
+                and (life == self._lives.get(series) or family_of(name) in self._kept)
             ):
                 self.faults.append(
                     f"{series} stepped back from {seen[-1][1]} to {value} at {at:.3f}"
@@ -70,12 +79,6 @@ class Scraper:
             seen.append((at, value))
             self._lives[series] = life
         self.latest = now
-
-    @staticmethod
-    def family_of(name: str) -> str:
-        for ending in ("_count", "_bucket", "_sum"):
-            name = name.removesuffix(ending)
-        return name
 
     def increase(self, series: Series, begin: float, end: float) -> float | None:
         """`increase(series[end - begin])` at `end`."""

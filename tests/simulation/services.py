@@ -115,7 +115,8 @@ class _First:
         )
 
     def is_idle(self) -> bool:
-        return not self._service.truth().open()
+        self._engine.pump()
+        return all(each.status.final for each in self._engine.world.every())
 
     def new_ids(self) -> list[str]:
         found = self._service.truth().workflows
