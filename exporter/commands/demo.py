@@ -61,7 +61,7 @@ def demonstrate(
         url = f"{scheme}://localhost:{web.listening[0].getsockname()[1]}"
         _say(f"comfycontrol-exporter {__version__} (revision {revision()})")
         _say(f"A local ComfyControl runs at {simulator.base_url}, and the exporter follows it.")
-        _say(f"  open   {url}/   (accounts, workflows, and what happened to each)")
+        _say(f"  open   {url}/   (accounts, workflows, and the history of each)")
         _say(f"  or     curl {url}{web.telemetry_path}")
         _say("  Ctrl-C ends both.")
         run(

@@ -51,11 +51,15 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         whose = parser.commands.get(arguments.command, parser)
         whose.refuse_unknown(unknown)
     if arguments.command == "simulate" and len(arguments.listen_address or ()) > 1:
-        parser.commands["simulate"].error(f"argument {LISTEN_FLAG}: the simulator has one alone")
+        parser.commands["simulate"].error(
+            f"argument {LISTEN_FLAG}: the simulator listens on only one address"
+        )
     if arguments.systemd_socket and arguments.listen_address is not None:
-        parser.error("argument --web.systemd-socket: not allowed with --web.listen-address")
+        parser.error(
+            "argument --web.systemd-socket: not allowed together with --web.listen-address"
+        )
     if arguments.watch and arguments.config_file is None:
-        parser.error("argument --config.watch: there is no file without --config.file")
+        parser.error("argument --config.watch: there is no file to watch without --config.file")
     return arguments
 
 
@@ -122,13 +126,13 @@ def _parser() -> _Parser:
         "--config.watch",
         dest="watch",
         action="store_true",
-        help="read the configuration file again whenever it changes, not on SIGHUP alone",
+        help="reload the configuration file whenever it changes, not only on SIGHUP",
     )
     parser.add_argument(
         "--web.enable-lifecycle",
         dest="lifecycle",
         action="store_true",
-        help="let POST /-/reload have the configuration read again, as SIGHUP does",
+        help="allow POST /-/reload to reload the configuration, as SIGHUP does",
     )
     _add_storage(parser)
     parser.add_argument(
@@ -147,7 +151,7 @@ def _parser() -> _Parser:
             default=True,
             help=f"export {series} (default on)",
         )
-    parser.add_argument("--version", action=_Version, help="say which version this is")
+    parser.add_argument("--version", action=_Version, help="show the version")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
 
     commands.add_parser(
@@ -155,68 +159,66 @@ def _parser() -> _Parser:
         help="read a password and print its hash for basic_auth_users of --web.config.file",
     )
 
-    checked = "what to check; exit code 0: it can be used, 1: it cannot"
+    checked = "the file to check; exit code 0: it can be used, 1: it cannot"
     check = commands.add_parser(
-        "check-config", help="check a configuration file and say everything that is wrong with it"
+        "check-config", help="check a configuration file and show all of its errors"
     )
     check.add_argument("file", type=Path, metavar="FILE", help=checked)
     check.add_argument(
         "--series",
         action="store_true",
-        help="also say how many series it can make at most, metric by metric",
+        help="also show for each metric how many series it can have at most",
     )
     check.add_argument(
         "--online",
         action="store_true",
-        help="also ask the service once for each account, and say whether address and token are "
-        "right; exit code 1 where one is not",
+        help="also ask the service once for each account, and show whether address and token are "
+        "correct; exit code 1 if one is not",
     )
 
     check_web = commands.add_parser(
         "check-web-config",
-        help="check a file for --web.config.file and say everything that is wrong with it",
+        help="check a file for --web.config.file and show all of its errors",
     )
     check_web.add_argument("file", type=Path, metavar="FILE", help=checked)
 
     _add_status(commands)
 
     health = commands.add_parser(
-        "health", help="ask a running exporter whether it lives; exit code 0 or 1"
+        "health", help="check whether a running exporter is alive; exit code 0 or 1"
     )
     health.add_argument(
         "--url",
         type=checked_url,
-        help=f"what answers 200 when all is well (default ${HEALTH_URL}, or else "
-        f"{DEFAULT_HEALTH_URL}, over TLS where that port has it)",
+        help=f"URL that answers 200 if all is well (default ${HEALTH_URL}, or else "
+        f"{DEFAULT_HEALTH_URL}, over TLS if the port uses it)",
     )
     health.add_argument(
         "--cert",
         type=Path,
         metavar="FILE",
-        help="certificate to show where the exporter asks for one, PEM",
+        help="client certificate if the exporter requires one, PEM",
     )
     health.add_argument(
-        "--key", type=Path, metavar="FILE", help="its key, where that is a file of its own"
+        "--key", type=Path, metavar="FILE", help="its key, if that is a separate file"
     )
 
     migrate = commands.add_parser(
         "migrate-storage",
         help="copy the ledger of --storage.path into the PostgreSQL of "
-        "--storage.postgres.dsn-file, or back; both must be out of use",
+        "--storage.postgres.dsn-file, or back; neither may be in use",
         allow_abbrev=False,
     )
     migrate.add_argument(
         "--to",
         choices=("postgres", "sqlite"),
         required=True,
-        help="where it is copied to; nothing may be there yet",
+        help="where to copy it; the target must be empty",
     )
-    migrate.add_argument(
-        "--dry-run", action="store_true", help="do all of it, and keep nothing: a rehearsal"
-    )
+    migrate.add_argument("--dry-run", action="store_true", help="do everything, but store nothing")
 
     simulate = commands.add_parser(
-        "simulate", help="run a local ComfyControl, to try things on", allow_abbrev=False
+        "simulate", help="run a local ComfyControl to test with", allow_abbrev=False
     )
     _add_simulator(simulate)
     _add_logging(simulate, suppress=True)
@@ -227,7 +229,7 @@ def _parser() -> _Parser:
         type=_listen_address,
         default=argparse.SUPPRESS,
         metavar="HOST:PORT",
-        help=f"where it listens (default {DEFAULT_SIMULATOR_ADDRESS})",
+        help=f"address to listen on (default {DEFAULT_SIMULATOR_ADDRESS})",
     )
     # Its name in earlier versions.
     simulate.add_argument(
@@ -241,12 +243,12 @@ def _parser() -> _Parser:
 
     backup = commands.add_parser(
         "backup",
-        help="copy the ledger into a file, also while an exporter runs",
+        help="copy the ledger into a file, even while an exporter runs",
         allow_abbrev=False,
     )
     _add_storage(backup, suppress=True)
     backup.add_argument(
-        "file", type=Path, metavar="FILE", help="the copy; an earlier one is replaced"
+        "file", type=Path, metavar="FILE", help="the copy; an existing file is replaced"
     )
 
     demo = commands.add_parser(
@@ -266,15 +268,15 @@ def _add_storage(parser: argparse.ArgumentParser, *, suppress: bool = False) -> 
         type=Path,
         default=argparse.SUPPRESS if suppress else Path("data"),
         metavar="DIR",
-        help="folder of the ledger, so that restarts neither repeat nor lose (default data/)",
+        help="folder of the ledger, which keeps counts right across restarts (default data/)",
     )
 
 
 def _add_status(commands: "argparse._SubParsersAction[_Parser]") -> None:
     status = commands.add_parser(
         "status",
-        help="show how a running exporter is, live in a terminal; exit code 0: fine, 1: no answer, "
-        "2: a critical problem",
+        help="show the state of a running exporter, live in a terminal; exit code 0: fine, "
+        "1: no answer, 2: a critical problem",
     )
     status.add_argument(
         "url",
@@ -282,31 +284,33 @@ def _add_status(commands: "argparse._SubParsersAction[_Parser]") -> None:
         type=checked_url,
         default=DEFAULT_STATUS_URL,
         metavar="URL",
-        help=f"of the exporter (default {DEFAULT_STATUS_URL})",
+        help=f"URL of the exporter (default {DEFAULT_STATUS_URL})",
     )
     status.add_argument(
-        "--user", metavar="NAME", help=f"of the web side, where it has users (or ${STATUS_USER})"
+        "--user",
+        metavar="NAME",
+        help=f"user name, if the exporter requires a password (or ${STATUS_USER})",
     )
     status.add_argument(
         "--password-file",
         type=Path,
         metavar="FILE",
-        help=f"holds the password (or ${STATUS_PASSWORD} is it)",
+        help=f"file with the password (or ${STATUS_PASSWORD} contains it)",
     )
     status.add_argument(
         "--ca",
         type=Path,
         metavar="FILE",
-        help="certificates of those who may have signed the exporter's, PEM",
+        help="CA certificates for the exporter's certificate, PEM",
     )
     status.add_argument(
         "--cert",
         type=Path,
         metavar="FILE",
-        help="certificate to show where the exporter asks for one, PEM",
+        help="client certificate if the exporter requires one, PEM",
     )
     status.add_argument(
-        "--key", type=Path, metavar="FILE", help="its key, where that is a file of its own"
+        "--key", type=Path, metavar="FILE", help="its key, if that is a separate file"
     )
 
 
@@ -316,14 +320,14 @@ def _add_logging(parser: argparse.ArgumentParser, *, suppress: bool = False) -> 
         dest="log_level",
         choices=LEVELS,
         default=argparse.SUPPRESS if suppress else "info",
-        help="least severe lines to log (default info)",
+        help="the lowest level to log (default info)",
     )
     parser.add_argument(
         "--log.format",
         dest="log_format",
         choices=("logfmt", "json"),
         default=argparse.SUPPRESS if suppress else "logfmt",
-        help="form of the log lines (default logfmt)",
+        help="format of the log lines (default logfmt)",
     )
 
 
@@ -336,15 +340,15 @@ def _add_web(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None
         type=_listen_address,
         default=argparse.SUPPRESS if suppress else None,
         metavar="HOST:PORT",
-        help=f"where to serve metrics; may be given several times "
-        f"(default {DEFAULT_LISTEN_ADDRESS}: every address)",
+        help=f"address for the metrics; may be given several times "
+        f"(default {DEFAULT_LISTEN_ADDRESS}: all addresses)",
     )
     parser.add_argument(
         "--web.systemd-socket",
         dest="systemd_socket",
         action="store_true",
         default=argparse.SUPPRESS if suppress else False,
-        help="serve metrics on the sockets that systemd hands in, instead of listening itself",
+        help="serve metrics on sockets passed by systemd, instead of opening its own",
     )
     parser.add_argument(
         "--web.telemetry-path",
@@ -360,8 +364,8 @@ def _add_web(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None
         type=_external_url,
         default=argparse.SUPPRESS if suppress else None,
         metavar="URL",
-        help="where people reach the pages, with the path that a proxy puts in front: their links "
-        "lead there (default: relative links, which hold behind any proxy)",
+        help="the URL at which users reach the pages, including a path that a proxy adds: links "
+        "lead there (default: relative links, which work behind any proxy)",
     )
     parser.add_argument(
         "--web.config.file",
@@ -377,7 +381,7 @@ def _add_web(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None
         type=_connections,
         default=argparse.SUPPRESS if suppress else MOST_CLIENTS,
         metavar="N",
-        help=f"clients at a time; another takes the place of who waits longest "
+        help=f"limit of clients at a time; a new one replaces the one that waits longest "
         f"(default {MOST_CLIENTS})",
     )
 
@@ -387,14 +391,14 @@ def _add_simulator(parser: argparse.ArgumentParser) -> None:
         "--scenario",
         default="studio",
         metavar="NAME|FILE",
-        help="what happens there: a bundled scenario or a YAML file (default studio)",
+        help="what to simulate: a bundled scenario or a YAML file (default studio)",
     )
     parser.add_argument(
         "--speed",
         type=_positive,
         default=1.0,
         metavar="FACTOR",
-        help="how much faster than in reality (default 1)",
+        help="how much faster than real time (default 1)",
     )
     parser.add_argument(
         "--seed", type=int, default=1, metavar="N", help="the same seed repeats a run (default 1)"

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 TIMEOUT_SECONDS: Final = 3.0
 
 _CERTIFICATE_WANTED: Final = (
-    "a client's certificate is asked for: give one with --cert, and --key where its key is apart"
+    "a client certificate is required: give one with --cert, and --key if its key is another file"
 )
 _ALERTS_WITHOUT_CERTIFICATE: Final = frozenset(
     # Of TLS 1.3, and of TLS 1.2, which says the same where it knows no suite of the client's.

@@ -70,7 +70,7 @@ def ask_each(
     exhausted: set[str] = set()
     for account in config.accounts:
         if account.address in exhausted:
-            text = f"not asked, since its address refuses more requests for now. {_LATER}"
+            text = f"not checked, because its address refuses more requests for now. {_LATER}"
             yield OnlineCheck(account.name, is_right=False, text=text)
             continue
         if account.address in asked:
@@ -109,9 +109,9 @@ def _ask(
 
 
 def _taken(account: Account, total: int | None) -> str:
-    text = f"{account.base_url} takes its token"
+    text = f"{account.base_url} accepts its token"
     if account.listing is None:
-        return f"{text}, and its ids are followed without a list"
+        return f"{text}; its ids are followed without a list"
     if total is None:
         return text
     return f"{text}, and lists {counted(total, 'workflow')}"
@@ -123,8 +123,8 @@ def _refused(account: Account, error: ServiceError | TokenUnreadableError) -> On
         return OnlineCheck(account.name, is_right=False, text=str(error))
     if isinstance(error, ForbiddenError) and account.listing is None:
         text = (
-            f"{account.base_url} answers, and refuses its list ({error.code}), which is not "
-            "needed: its ids are followed without"
+            f"{account.base_url} answers, but refuses its list ({error.code}), which is not "
+            "needed: its ids are followed without it"
         )
         return OnlineCheck(account.name, is_right=True, text=text)
     is_misled = is_of_wrong_address(error)
@@ -135,19 +135,18 @@ def _refused(account: Account, error: ServiceError | TokenUnreadableError) -> On
 
 
 _LATER: Final = (
-    "Something else uses its limit: try again in a while, and raise `rate_limit.reserve` if it "
-    "stays."
+    "Another program uses its limit: try again later, and raise `rate_limit.reserve` if this lasts."
 )
 _BY_REASON: Final = {
-    "dns": "Is the host in `base_url` spelt right, and does this machine resolve names?",
-    "connect": "Are host and port in `base_url` right, and may this machine connect there? "
-    "HTTPS_PROXY names a proxy.",
-    "proxy": "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say which proxy is used.",
-    "tls": "Does that port speak TLS? REQUESTS_CA_BUNDLE names a bundle with other authorities, "
+    "dns": "Is the host in `base_url` spelled correctly, and can this machine resolve names?",
+    "connect": "Are host and port in `base_url` correct, and may this machine connect to them? "
+    "HTTPS_PROXY sets a proxy.",
+    "proxy": "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY set which proxy is used.",
+    "tls": "Does that port use TLS? REQUESTS_CA_BUNDLE can name a bundle with other authorities, "
     "such as a company's.",
-    "timeout": "May this machine connect there? HTTPS_PROXY names a proxy.",
-    "broken": "Are scheme and port in `base_url` right? A firewall may cut it off as well.",
-    "protocol": "Are scheme and port in `base_url` right?",
+    "timeout": "May this machine connect to it? HTTPS_PROXY sets a proxy.",
+    "broken": "Are scheme and port in `base_url` correct? A firewall may also cut the connection.",
+    "protocol": "Are scheme and port in `base_url` correct?",
 }
 
 
@@ -160,18 +159,18 @@ def _advice(  # noqa: PLR0911 - one for each kind
             return _about_token(account)
         case ForbiddenError():
             return (
-                "Take a token that may read the list, or leave out `listing` and name ids instead."
+                "Use a token that may read the list, or leave out `listing` and name ids instead."
             )
         case RateLimitedError():
             return _LATER
         case UnreachableError(reason=reason):
             return _BY_REASON.get(reason, "")
         case _ if is_of_wrong_address(error):
-            return "The service's own address has no path: `/v1/workflow` is added to it."
+            return "Use the service's address without a path: `/v1/workflow` is added to it."
         case ServerFaultError(code=code) if code.startswith("5"):
-            return "Address and token may be right: try again in a while."
+            return "Address and token may be correct: try again later."
         case ServerFaultError():
-            return "Most likely a firewall or a proxy, to which this machine is not welcome."
+            return "Most likely a firewall or a proxy that does not admit this machine."
     return ""
 
 

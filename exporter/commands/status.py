@@ -123,7 +123,7 @@ def fetch(way: Way, context: ssl.SSLContext | None = None) -> Overview:
     try:
         return _OVERVIEW.validate_json(body)
     except ValidationError:
-        raise ShowStatusError(f"{way.url}: that is no answer of this exporter's") from None
+        raise ShowStatusError(f"{way.url}: the answer is not from this exporter") from None
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -133,9 +133,9 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 def _refusal(code: int) -> str:
     if code == 401:
-        return "a password is needed, or another one: give --user and --password-file"
+        return "the password is missing or wrong: give --user and --password-file"
     if code == 404:
-        return "nothing to read there: is that an exporter of this version, and the right path?"
+        return "nothing found there: is it an exporter of this version, and is the path correct?"
     return f"it answers {code}"
 
 

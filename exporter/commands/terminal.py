@@ -49,7 +49,7 @@ def _problems(overview: Overview) -> Iterator[RenderableType]:
 
 def _elsewhere(overview: Overview) -> Iterator[RenderableType]:
     for account, replica in sorted(overview.elsewhere.items()):
-        where = clean(replica) if replica else "none that is known"
+        where = clean(replica) if replica else "none at the moment"
         yield Text(f"{clean(account)}: counted by another replica ({where})", style="dim")
 
 
@@ -86,7 +86,7 @@ def _facts(account: AccountView, now: float) -> Iterator[tuple[str, Text]]:
             parts.append(f"{account.unseen} not seen yet")
         yield "open", Text(", ".join(parts) + f"; {counted(account.streams, 'stream')}")
     else:
-        yield "open", Text("not known while it cannot be seen")
+        yield "open", Text("unknown while the service cannot be reached")
     if account.longest_waiting_id is not None and account.longest_waiting_since is not None:
         waits = span(now - account.longest_waiting_since)
         yield "waits longest", Text(f"{clean(account.longest_waiting_id)}, {waits}")
@@ -116,9 +116,9 @@ def _belief(account: AccountView) -> str:
     if belief.stalest_seconds is not None:
         parts.append(f"all seen within {span(belief.stalest_seconds)}")
     if belief.listing_lag_seconds is not None:
-        parts.append(f"list read whole {span(belief.listing_lag_seconds)} ago")
+        parts.append(f"list read completely {span(belief.listing_lag_seconds)} ago")
     if belief.difference is not None:
-        parts.append(f"{belief.difference} not counted of the service's totals")
+        parts.append(f"{belief.difference} of the service's total not counted")
     if belief.dropped:
         parts.append(f"{belief.dropped} dropped")
     return "; ".join(parts) or _DASH
@@ -129,7 +129,7 @@ def _plotted(plot: Plot) -> str:
     top = max(known, default=0.0)
     bars = "".join(_UNKNOWN if v is None else _bar(v, top) for v in plot.values)
     if not known:
-        return f"{bars} nothing known"
+        return f"{bars} no data"
     if plot.unit == "count":
         return f"{bars} {sum(known):g}, at most {top:g} a minute"
     return f"{bars} latest {span(known[-1])}, at most {span(top)}"

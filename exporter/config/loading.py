@@ -182,7 +182,7 @@ def _of_id_files(config: Config) -> Iterator[str]:
             if not files:
                 yield (
                     f"  warning: accounts[{index}].workflow_files[{number}] names no file that is "
-                    "there. Check the path; files may also come later."
+                    "there. Check the path; the files may also appear later."
                 )
         for path, of_file in faults:
             yield from (

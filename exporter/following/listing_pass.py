@@ -82,7 +82,7 @@ class ListingPass:
     """One pass; it learns from each page. Times are monotonic seconds unless stated otherwise.
 
     Args:
-        watermark: the list has been read whole for all that was created up to here (Unix
+        watermark: the list was read completely for everything created up to this time (Unix
             seconds); None on the first start.
         horizon: nothing created before this (Unix seconds) is searched for.
         wanted: by id: creation times of the open workflows that only the list can show.

@@ -12,12 +12,12 @@ from exporter.ledger.workflow import Workflow
 
 STREAM_READ: Final = "its stream is read"
 STREAM_AGAIN: Final = "reconnect its stream"
-STREAM_TURN: Final = "open its stream, when its turn comes in the request budget"
+STREAM_TURN: Final = "open its stream when the request budget allows it"
 READ_LIST: Final = "read the list"
 READS_LIST: Final = "the list is being read"
-POLL: Final = "ask for it by itself"
+POLL: Final = "request it individually"
 CAUSE: Final = "ask for its cause"
-DURATION: Final = "ask for the stamps of its run"
+DURATION: Final = "ask for the time stamps of its run"
 GIVEN_UP: Final = ""
 ACCOUNT_DOWN: Final = "try the account again"
 
@@ -54,7 +54,7 @@ class Step:
 def next_step(workflow: Workflow, plan: Plan, now: Moment) -> Step:
     """The next step for this workflow."""
     if workflow.phase != "open":
-        return _for_what_is_owed(workflow, now.monotonic)
+        return _for_pending(workflow, now.monotonic)
     if plan.is_down:
         return Step(ACCOUNT_DOWN)
     name = workflow.workflow_id
@@ -80,7 +80,7 @@ def _is_in_list(workflow: Workflow, lookback: float, wall: float) -> bool:
     return workflow.created_at is not None and workflow.created_at >= wall - lookback
 
 
-def _for_what_is_owed(workflow: Workflow, monotonic: float) -> Step:
+def _for_pending(workflow: Workflow, monotonic: float) -> Step:
     if workflow.pending_since is None:
         return Step(GIVEN_UP)
     text = DURATION if workflow.cause_pending_since is None else CAUSE

@@ -76,14 +76,14 @@ def _of_exporter(state: ExporterState) -> Iterator[Problem]:
         yield Problem(
             "critical",
             None,
-            "The ledger cannot be kept: counts are in memory alone.",
+            "The ledger cannot be written: counts are only in memory.",
             "Check the disk behind --storage.path; the log has the reason.",
         )
     elif state.ledger_errors:
         yield Problem(
             "warning",
             None,
-            f"The ledger could not be kept {words.times(state.ledger_errors, 'time')} since the "
+            f"Writing the ledger failed {words.times(state.ledger_errors, 'time')} since the "
             "start.",
             "The log has the reason, and says whether anything is missing.",
         )
@@ -91,14 +91,14 @@ def _of_exporter(state: ExporterState) -> Iterator[Problem]:
         yield Problem(
             "warning",
             None,
-            "The latest configuration has faults: the one before stays in force.",
+            "The latest configuration has errors: the previous one stays in use.",
             "Run check-config on the file, correct it, and reload.",
         )
     if state.web_reloaded is False:
         yield Problem(
             "warning",
             None,
-            "The file of --web.config.file has faults: what it said before stays in force.",
+            "The file of --web.config.file has errors: its previous content stays in use.",
             "Run check-web-config on the file, and correct it.",
         )
 
@@ -133,9 +133,9 @@ def _of_account(state: AccountState, now: float) -> Iterator[Problem]:
         yield Problem(
             "warning",
             name,
-            "The service has refused requests: nothing is asked for "
+            "The service has refused requests: none are sent for "
             f"{words.seconds(budget.cooldown_seconds)}.",
-            "Look for another program on this address that uses up the limit.",
+            "Check whether another program on this address uses up the limit.",
         )
     elif budget is not None and budget.allowed < state.share:
         yield Problem(
@@ -143,7 +143,7 @@ def _of_account(state: AccountState, now: float) -> Iterator[Problem]:
             name,
             f"Only {budget.allowed} of {state.share} requests in "
             f"{words.seconds(budget.period_seconds)} are allowed for now.",
-            "It recovers by itself; where it does not, another program uses up the limit.",
+            "It recovers automatically; if not, another program uses up the limit.",
         )
 
 
@@ -158,7 +158,7 @@ def _of_files(state: AccountState) -> Iterator[Problem]:
         more = f", and for {len(unmatched)} more" if unmatched else ""
         text = f"There is no workflow file for {clean(first)}{more}."
         yield Problem(
-            "warning", state.view.name, text, "Check the path; files may also come later."
+            "warning", state.view.name, text, "Check the path; the files may also appear later."
         )
 
 
@@ -195,7 +195,7 @@ def _of_workflows(state: AccountState, now: float) -> Iterator[Problem]:
             "warning",
             name,
             f"{failed} of {ended} workflows failed in the last hour{most}.",
-            "Open one of the failed workflows below and look at its node.",
+            "Open one of the failed workflows below and check its node.",
         )
 
 
@@ -206,8 +206,8 @@ def _of_belief(view: AccountView, now: float) -> Iterator[Problem]:
         yield Problem(
             "warning",
             name,
-            f"The list was last read whole {words.seconds(lag)} ago: outcomes come late.",
-            "Look at the request budget and at the last error; the exporter catches up by itself.",
+            f"The list was last read completely {words.seconds(lag)} ago: outcomes come late.",
+            "Check the request budget and the last error; the exporter catches up automatically.",
             since=now - lag,
         )
     if belief.difference:
@@ -216,7 +216,7 @@ def _of_belief(view: AccountView, now: float) -> Iterator[Problem]:
             name,
             f"The service has {words.times(belief.difference, 'outcome')} that "
             f"{'is' if belief.difference == 1 else 'are'} not counted here.",
-            "The exporter looks for them; if it lasts an hour, see the runbook "
+            "The exporter searches for them; if this lasts an hour, see the runbook "
             "ComfyControlTotalsDiffer.",
         )
     stalest = belief.stalest_seconds
@@ -225,6 +225,6 @@ def _of_belief(view: AccountView, now: float) -> Iterator[Problem]:
             "warning",
             name,
             f"One open workflow was not seen for {words.seconds(stalest)}.",
-            "Sort the open workflows by when they were seen, and look at what comes next for it.",
+            "Sort the open workflows by the column Seen, and check the next step of the oldest.",
             since=now - stalest,
         )

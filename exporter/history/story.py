@@ -41,7 +41,9 @@ Via = Literal["stream", "list", "poll", ""]
 
 VIAS: Final[dict[str, Via]] = {"stream": "stream", "listing": "list", "detail": "poll"}
 
-_WAITS_FOR_LIST: Final = "Its stream shows it as over: only the list can show whether it counts."
+_WAITS_FOR_LIST: Final = (
+    "Its stream shows that it has ended: only the list can show whether it counts."
+)
 
 
 @dataclass(slots=True)
@@ -130,7 +132,7 @@ class Story:
     def _begin(self, taken: Taken) -> None:
         known = taken.before
         if known is not None:
-            text = f"Known from before: {known.phase}, {_status_words(known)}."
+            text = f"Known from an earlier run: {known.phase}, {_status_words(known)}."
             self._add(taken.at.wall, "found", text, "")
             if known.phase == "settled" and known.status is not None:
                 self.counted_as = known.status.value
@@ -143,7 +145,7 @@ class Story:
         elif taken.after.run > taken.before.run:
             text = f"It runs again: run {taken.after.run}."
         else:
-            text = f"Taken up again, by {words.SOURCES[source]}."
+            text = f"Tracked again, named by {words.SOURCES[source]}."
         self._add(taken.at.wall, "found", text, via)
         self.counted_as = self.not_counted = self.node_type = self.exception_type = ""
         self.run_seconds = self.ended_at = self.wait_seconds = None
@@ -184,7 +186,7 @@ class Story:
         began = before if self._place_from is None else self._place_from
         if self._place_from is not None:
             self.events.pop()
-        text = f"At place {place}." if began is None else f"From place {began} to {place}."
+        text = f"At position {place}." if began is None else f"From position {began} to {place}."
         self._add(at, "changed", text, via)
         self._place_from = place if began is None else began
 
@@ -206,7 +208,7 @@ class Story:
                 self._begin_run(source, taken, via)
             case Started(wait):
                 self.wait_seconds = wait
-                text = f"Started after {words.seconds(wait)}; that time counts."
+                text = f"Started after {words.seconds(wait)}; this time is counted."
                 self._add(at, "changed", text, via)
             case Finished(status, ran):
                 self.run_seconds = ran
@@ -220,12 +222,12 @@ class Story:
                 self.node_type, self.exception_type = words.name(node), words.name(exception)
                 text = f"Failed in {self.node_type} with {self.exception_type}."
                 if node is None and exception is None:
-                    text = "No cause is known: it counts as unknown."
+                    text = "The cause is not known: it counts as unknown."
                 self._add(at, "cause", text, via)
             case OutputsMade(count):
                 self._add(at, "changed", f"It made {words.times(count, 'output')}.", via)
             case Recovered():
-                text = "Only comparing with the service's own totals has found this end."
+                text = "This end was found only by comparing with the service's own totals."
                 self._add(at, "counted", text, via)
             case Dropped(reason):
                 wrong = taken.after.phase != "dropped"
@@ -241,9 +243,9 @@ class Story:
     def _note_end(self, taken: Taken, via: Via) -> None:
         after, seen = taken.after, taken.seen
         if after.phase == "settled" and after.cause_pending_since is not None:
-            self._add(taken.at.wall, "cause", "Its cause is not known yet, and is asked for.", via)
+            self._add(taken.at.wall, "cause", "Its cause is not known yet; it is requested.", via)
         if after.phase == "settled" and after.duration_pending_since is not None:
-            text = "The stamps of its run are not known yet, and are asked for."
+            text = "The time stamps of its run are not known yet; they are requested."
             self._add(taken.at.wall, "changed", text, via)
         if self.counted_as or self.not_counted:
             return
@@ -347,7 +349,7 @@ def _unseen(workflow: Workflow) -> Workflow:
 
 
 def _place(workflow: Workflow) -> str:
-    return "" if workflow.queue_position is None else f", at place {workflow.queue_position}"
+    return "" if workflow.queue_position is None else f", at position {workflow.queue_position}"
 
 
 def _status_words(workflow: Workflow) -> str:

@@ -14,22 +14,23 @@ from exporter.interfaces.telemetry import StreamEnd
 from exporter.ledger.counting import NotCounted
 
 NOT_COUNTED: Final[Mapping[NotCounted, str]] = {
-    "first_look": "It was over already when the exporter first looked at this account.",
-    "before_cutoff": "It had ended before the exporter first looked at this account.",
-    "no_cutoff": "It was over before the exporter had read the account's list for the first time.",
-    "pruned": "It is older than what the ledger keeps, and may have been counted then.",
-    "untold": "The service gave neither its creation nor its end, so it is assumed to be "
-    "an old one.",
+    "first_look": "It had already ended when the exporter first read this account's list.",
+    "before_cutoff": "It had ended before the exporter first read this account's list.",
+    "no_cutoff": "It ended before the exporter had read the account's list for the first time.",
+    "pruned": "It is older than the ledger's records, and may have been counted earlier.",
+    "untold": "The service gave neither its creation nor its end time, so it is assumed to be old.",
 }
 DROPPED: Final[Mapping[DropReason, str]] = {
-    "not_found": "The service does not know it (404): deleted, another account's, or never there.",
-    "malformed": "The service takes its id for malformed (400).",
-    "forbidden": "The service forbids to read it (403).",
-    "expired": "There was no news of it for as long as the listing looks back.",
+    "not_found": "The service does not know it (404): deleted, in another account, or never made.",
+    "malformed": "The service says that its id is malformed (400).",
+    "forbidden": "The service does not allow reading it (403).",
+    "expired": "The service did not report it for the whole lookback of the list.",
     "withdrawn": "Its source no longer names it.",
 }
-RAN_AGAIN_WRONG: Final = "That it ran again was wrong: the service shows the end of the run before."
-UNKNOWN_STATUS: Final = "It is in a status that this version does not know, so it stays open."
+RAN_AGAIN_WRONG: Final = (
+    "It did not run again after all: the service shows the end of the previous run."
+)
+UNKNOWN_STATUS: Final = "Its status is unknown to this version, so it stays open."
 SOURCES: Final[Mapping[Source, str]] = {
     "configured": "the configuration",
     "file": "a file of ids",
@@ -40,7 +41,7 @@ STREAM_ENDS: Final[Mapping[StreamEnd, str]] = {
     "finished": "the workflow had ended",
     "limit": "the service's own limit",
     "dropped": "cut off",
-    "silent": "nothing came for too long",
+    "silent": "nothing was received for too long",
     "malformed": "nothing in it could be read",
     "refused": "refused",
     "shutdown": "ended by the exporter",
@@ -48,22 +49,22 @@ STREAM_ENDS: Final[Mapping[StreamEnd, str]] = {
 DOWN: Final[Mapping[DownReason, tuple[str, str]]] = {
     "token_refused": (
         "the service refuses its token",
-        "Put a valid token where the configuration says; a changed file is read by itself.",
+        "Put a valid token where the configuration says; a changed file is read automatically.",
     ),
     "not_listed": (
         "the service does not show its list",
-        "Check base_url for a path too many (/v1), and that the token may list workflows.",
+        "Check that base_url has no extra path (/v1), and that the token may list workflows.",
     ),
     "server_errors": (
         "the service answers with server errors",
-        "Look at the service's status page; nothing is lost, the exporter goes on trying.",
+        "Check the service's status page. Nothing is lost: the exporter keeps trying.",
     ),
     "no_answer": (
         "the service does not answer",
         "Check the network, DNS, proxy and certificates between here and the service.",
     ),
     "unusable": (
-        "the answers are not the service's own",
+        "the answers do not come from the service",
         "Check base_url, and any proxy or login page in between.",
     ),
 }

@@ -100,7 +100,7 @@ class Instruments:
             metric.remove_by_labels({"account": account})
 
     def list_completed_at(self, account: str) -> float | None:
-        """When the account's list was last read whole, Unix seconds."""
+        """When the account's list was last read completely, Unix seconds."""
         with self._lock:
             return self._lists_completed.get(account)
 

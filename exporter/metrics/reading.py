@@ -429,7 +429,7 @@ def listed(reading: Reading) -> Iterator[Sample]:
 
 
 def list_completed(reading: Reading) -> Iterator[Sample]:
-    """When each listed account's list was last read whole."""
+    """When each listed account's list was last read completely."""
     for account, seen in reading.accounts.items():
         if seen.listed and seen.list_completed_at is not None:
             yield Sample({"account": account}, seen.list_completed_at)

@@ -29,13 +29,13 @@ _ACCOUNT: Final = {
     "schema": {"type": "string"},
 }
 _REFUSALS: Final = {
-    400: "What was sent is not as described here.",
+    400: "The request is not as described here.",
     401: "The password, or the push token, is missing or wrong.",
     403: "The push token does not belong to the account.",
-    404: "Nothing is known of it; or no account takes pushed ids.",
+    404: "It is not known; or no account accepts pushed ids.",
     413: "The body is larger than 1 MiB.",
     429: "More requests than `rate_limit` of the web side's file allows.",
-    503: "Not known at the moment: ask again after `Retry-After`.",
+    503: "Not known at the moment: try again after `Retry-After`.",
 }
 _OF_WEB_SIDE: Final = (401, 429, 503)
 """Statuses that are returned before the endpoint is called, in plain text."""
@@ -50,14 +50,16 @@ def openapi() -> _Json:
     read: list[_Json] = [{}, {"password": []}]
     either: list[_Json] = [*read, {"push_token": []}]
     table = _answers(schemas, 200, "A page of the table.", Workflows, (400, 403, 404))
-    story = _answers(schemas, 200, "What has happened to it.", WorkflowStory, (400, 404))
-    overview = _answers(schemas, 200, "How the accounts are.", Overview, ())
-    pushed = _answers(schemas, 202, "The ids are kept.", PushAnswer, (400, 403, 404, 413))
-    withdrawn = _answers(schemas, 204, "Nobody names it any more.", None, (400, 403, 404))
+    story = _answers(schemas, 200, "The history of the workflow.", WorkflowStory, (400, 404))
+    overview = _answers(schemas, 200, "The state of all accounts.", Overview, ())
+    pushed = _answers(
+        schemas, 202, "The ids are tracked from now on.", PushAnswer, (400, 403, 404, 413)
+    )
+    withdrawn = _answers(schemas, 204, "The workflow is no longer followed.", None, (400, 403, 404))
     body = {"application/json": {"schema": _collected(schemas, PushBody, mode="validation")}}
     schemas["Refusal"] = {
         "type": "object",
-        "description": "Why there is no other answer.",
+        "description": "The reason for the refusal.",
         "properties": {"status": {"type": "integer"}, "message": {"type": "string"}},
         "required": ["status", "message"],
     }
@@ -66,12 +68,14 @@ def openapi() -> _Json:
         "info": {
             "title": "comfycontrol-exporter",
             "version": __version__,
-            "description": "Reading what the exporter knows, and pushing ids to it.",
+            "description": "Read the exporter's state, and push workflow ids to it.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
         "paths": {
-            ACCOUNTS_PATH: {"get": _operation("accounts", "How the accounts are.", read, overview)},
+            ACCOUNTS_PATH: {
+                "get": _operation("accounts", "The state of all accounts.", read, overview)
+            },
             PUSH_PATH: {
                 "get": _operation(
                     "workflows",
@@ -89,9 +93,11 @@ def openapi() -> _Json:
                 ),
                 "delete": _operation(
                     "withdraw_several",
-                    "Follow several workflows no more.",
+                    "Stop following several workflows.",
                     [{"push_token": []}],
-                    _answers(schemas, 200, "So many were open.", Withdrawn, (400, 403, 404, 413)),
+                    _answers(
+                        schemas, 200, "How many of them were open.", Withdrawn, (400, 403, 404, 413)
+                    ),
                     body={"required": True, "content": body},
                     parameters=[_ACCOUNT],
                 ),
@@ -99,14 +105,14 @@ def openapi() -> _Json:
             PUSH_PATH + "/{workflow_id}": {
                 "get": _operation(
                     "workflow",
-                    "What has happened to one workflow.",
+                    "The history of one workflow.",
                     either,
                     story,
                     parameters=[_ID],
                 ),
                 "delete": _operation(
                     "withdraw",
-                    "Follow a workflow no more.",
+                    "Stop following a workflow.",
                     [{"push_token": []}],
                     withdrawn,
                     parameters=[_ID, _ACCOUNT],
@@ -117,7 +123,7 @@ def openapi() -> _Json:
                     "openapi",
                     "This document.",
                     read,
-                    _answers(schemas, 200, "It.", dict[str, Any], ()),
+                    _answers(schemas, 200, "This document.", dict[str, Any], ()),
                 )
             },
         },
@@ -127,12 +133,12 @@ def openapi() -> _Json:
                 "password": {
                     "type": "http",
                     "scheme": "basic",
-                    "description": "Where `--web.config.file` has `basic_auth_users`.",
+                    "description": "Needed if `--web.config.file` has `basic_auth_users`.",
                 },
                 "push_token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "What `push.token_file` of the account holds.",
+                    "description": "The content of the account's `push.token_file`.",
                 },
             },
         },
@@ -142,7 +148,7 @@ def openapi() -> _Json:
 _SLICES: Final = {
     "name": "slices",
     "in": "query",
-    "description": f"Those of these slices, as `{SLICE}<label>=<value>`.",
+    "description": f"Only workflows of these slices, given as `{SLICE}<label>=<value>`.",
     "style": "form",
     "explode": True,
     "schema": {

@@ -165,7 +165,7 @@ class PushEndpoints:
         It is a 404 while no account allows pushing; a reload may change that.
         """
         if not self._pushed.allowed:
-            raise RefusedError(404, "no account takes pushed ids")
+            raise RefusedError(404, "no account accepts pushed ids")
         # This comparison reads the tokens' files, so it runs in a worker thread.
         accounts = await self._workers.run(self._pushed.accounts_of, _token(request))
         if not accounts:
@@ -185,7 +185,8 @@ class PushEndpoints:
         except TooManyPushedError as error:
             self._refused_ids.note(request, account=account, reason=str(error))
             raise RefusedError(
-                429, f"{error}; {error.taken_up} of these were taken up: push the same again later"
+                429,
+                f"{error}; {error.taken_up} of these are now tracked: push the same again later",
             ) from None
         except TrackError as error:
             raise RefusedError(503, f"{error}; push them again in a moment") from None

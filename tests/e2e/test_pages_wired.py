@@ -147,7 +147,7 @@ def test_sorting_filtering_and_pages_over_what_is_really_open(
         ({"kind": "status", "code": 401}, "the service refuses its token"),
         ({"kind": "status", "code": 503}, "the service answers with server errors"),
         ({"kind": "reset"}, "the service does not answer"),
-        ({"kind": "edge_page", "code": 200}, "the answers are not the service's own"),
+        ({"kind": "edge_page", "code": 200}, "the answers do not come from the service"),
     ],
 )
 def test_an_account_that_is_down_says_why_and_what_to_do(

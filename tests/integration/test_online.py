@@ -67,7 +67,7 @@ def test_an_account_that_is_right_and_one_that_is_not(
     assert "studio: 1 id in 1 workflow file" in said
     assert "accounts[0].workflow_files[1] names no file that is there" in said
     assert said.endswith(
-        f"  studio: right: {simulator.base_url} takes its token, and lists 1 workflow\n"
+        f"  studio: right: {simulator.base_url} accepts its token, and lists 1 workflow\n"
     )
 
     file.write_text(yaml.safe_dump({"accounts": [wrong, right]}))
@@ -120,14 +120,14 @@ def test_a_faulty_file_asks_nothing(
     ("fault", "says"),
     [
         ({"kind": "status", "code": 401}, "its token is refused (401). It is wrong, expired or"),
-        ({"kind": "status", "code": 403}, "its list is refused (403). Take a token that may read"),
+        ({"kind": "status", "code": 403}, "its list is refused (403). Use a token that may read"),
         ({"kind": "status", "code": 403, "body": "html"}, "something before the service refuses"),
         ({"kind": "status", "code": 404}, "there is no list at its address (404); is base_url"),
-        ({"kind": "edge_page", "code": 404}, "refuses (404); is base_url right? The service's own"),
+        ({"kind": "edge_page", "code": 404}, "refuses (404); is base_url right? Use the service's"),
         ({"kind": "edge_page", "code": 200}, "another content type; is base_url right?"),
         ({"kind": "redirect"}, "sends elsewhere (302), which is not followed; is base_url right?"),
         ({"kind": "status", "code": 503}, "the service fails (503). Address and token may be"),
-        ({"kind": "status", "code": 429}, "too many requests (429). Something else uses its"),
+        ({"kind": "status", "code": 429}, "too many requests (429). Another program uses its"),
         ({"kind": "malformed_list", "variant": "not_json"}, "is base_url right?"),
         ({"kind": "reset"}, "the connection broke"),
         ({"kind": "garbage_answer"}, "what arrived was not HTTP as it should be. Are scheme"),
@@ -147,17 +147,20 @@ def test_each_bad_answer_has_its_words(
 def test_a_path_too_many(simulator: Simulator) -> None:
     ((is_right, text),) = asked(account(simulator, base_url=f"{simulator.base_url}/v1"))
     assert not is_right
-    assert "is base_url right? The service's own address has no path" in text
+    assert "is base_url right? Use the service's address without a path" in text
 
 
 def test_a_list_that_is_refused_is_not_needed_by_who_follows_ids(simulator: Simulator) -> None:
     named = account(simulator, listing=None, workflows=[WORKFLOW])
     simulator.set_faults({"kind": "status", "code": 403})
-    needless = "refuses its list (403), which is not needed: its ids are followed without"
-    assert asked(named) == [(True, f"{simulator.base_url} answers, and {needless}")]
+    needless = "refuses its list (403), which is not needed: its ids are followed without it"
+    assert asked(named) == [(True, f"{simulator.base_url} answers, but {needless}")]
     simulator.set_faults()
     assert asked(named) == [
-        (True, f"{simulator.base_url} takes its token, and its ids are followed without a list")
+        (
+            True,
+            f"{simulator.base_url} accepts its token; its ids are followed without a list",
+        )
     ]
     simulator.revoke_tokens("studio")
     assert not asked(named)[0][0]
@@ -168,7 +171,7 @@ def test_after_a_429_nothing_more_is_asked_at_that_address(simulator: Simulator)
     first, second = asked(account(simulator), account(simulator, "farm"))
     assert not first[0]
     assert not second[0]
-    assert second[1].startswith("not asked, since its address refuses more requests for now")
+    assert second[1].startswith("not checked, because its address refuses more requests for now")
     assert simulator.truth().requests == {"list": 1}
 
 

@@ -112,7 +112,7 @@ def test_it_shows_what_the_first_page_does() -> None:
         "· ▁█ 9, at most 8 a minute",
         "503: fault of the service, 10 s ago",
         "3 of 30 in 10 s",
-        "list read whole 2.0 s ago",
+        "list read completely 2.0 s ago",
     ):
         assert text in shown
     assert "No problems" in printed(FINE)
@@ -165,12 +165,12 @@ def test_its_exit_code(overview: Overview, code: int, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("body", "code", "says"),
     [
-        (b"", 401, "a password is needed"),
-        (b"", 404, "nothing to read there"),
+        (b"", 401, "the password is missing or wrong"),
+        (b"", 404, "nothing found there"),
         (b"", 302, "it answers 302"),
         (b"", 503, "it answers 503"),
-        (b"<html>", 200, "no answer of this exporter's"),
-        (b'{"at": 1}', 200, "no answer of this exporter's"),
+        (b"<html>", 200, "the answer is not from this exporter"),
+        (b'{"at": 1}', 200, "the answer is not from this exporter"),
     ],
 )
 def test_what_is_no_answer_says_why(

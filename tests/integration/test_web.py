@@ -395,7 +395,7 @@ class TestPush:
         ids = [str(uuid.uuid4()) for _ in range(100)]
         answer = requests.post(url, json=ids, headers=self.AUTHORIZED, timeout=10)
         assert (answer.status_code, answer.headers["Retry-After"]) == (429, "30")
-        assert "30 of these were taken up" in answer.json()["message"]
+        assert "30 of these are now tracked" in answer.json()["message"]
         requests.post(url, json=ids[50:], headers=self.AUTHORIZED, timeout=10)
         (line,) = [r for r in caplog.records if "pushed ids were refused" in r.message]
         assert (line.__dict__["client"], line.__dict__["refused"]) == ("127.0.0.1", 1)

@@ -173,7 +173,7 @@ def test_two_ways_to_listen_are_one_too_many(before: list[str]) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert "--web.systemd-socket: not allowed with --web.listen-address" in done.stderr
+    assert "--web.systemd-socket: not allowed together with --web.listen-address" in done.stderr
 
 
 def first_answer(url: str, process: subprocess.Popen[str]) -> str:

@@ -105,7 +105,7 @@ def test_a_wrong_flag_is_exit_code_1(
             "unknown flag --web.listen-adress; did you mean --web.listen-address?",
         ),
         (["--nonsense", "7"], "unknown flag --nonsense"),
-        (["--config.watch"], "there is no file without --config.file"),
+        (["--config.watch"], "there is no file to watch without --config.file"),
     ],
 )
 def test_a_flag_that_is_none_is_named(

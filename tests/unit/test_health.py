@@ -173,9 +173,7 @@ def test_a_certificate_that_is_asked_for(
     with exporter_with_tls(tmp_path, more=f"{MUTUAL}, max_version: {version}") as port:
         url = f"http://localhost:{port}/-/healthy"
         assert main(["health", f"--url={url}"]) == 1
-        assert "a client's certificate is asked for: give one with --cert" in (
-            capsys.readouterr().err
-        )
+        assert "a client certificate is required: give one with --cert" in (capsys.readouterr().err)
         assert main(["health", f"--url={url}", f"--cert={tmp_path / 'client.pem'}"]) == 0
         apart = [f"--cert={tmp_path / 'client.crt'}", f"--key={tmp_path / 'client.key'}"]
         assert main(["health", f"--url={url}", *apart]) == 0

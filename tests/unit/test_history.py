@@ -68,10 +68,10 @@ def test_a_life_is_told_from_its_finding_to_its_count() -> None:
     it.see(1, "failed", via="stream", started=4, completed=14, cause=CAUSE)
     assert it.texts(1) == [
         "Found in the account's list.",
-        "Now queued, at place 9.",
-        "From place 9 to 3.",
+        "Now queued, at position 9.",
+        "From position 9 to 3.",
         "Now running.",
-        "Started after 3.0 s; that time counts.",
+        "Started after 3.0 s; this time is counted.",
         "A stream ended after 4 min: the service's own limit.",
         "Counted as failed, after a run of 10 s.",
         "Failed in KSampler with ValueError.",
@@ -87,14 +87,14 @@ def test_a_cause_that_comes_later_is_told_after_the_count() -> None:
     it = Remembered()
     it.see(1, "running", started=2)
     it.see(1, "failed", started=2, completed=5)
-    assert it.texts(1)[-1] == "Its cause is not known yet, and is asked for."
+    assert it.texts(1)[-1] == "Its cause is not known yet; it is requested."
     it.see(1, "failed", via="detail", started=2, completed=5, cause=CAUSE)
     assert it.texts(1)[-1] == "Failed in KSampler with ValueError."
 
 
 @pytest.mark.parametrize(
     ("created", "completed", "why"),
-    [(-500.0, -10.0, "before the exporter first looked"), (None, None, "neither its creation")],
+    [(-500.0, -10.0, "before the exporter first read"), (None, None, "neither its creation")],
 )
 def test_what_is_not_counted_says_why(
     created: float | None, completed: float | None, why: str

@@ -183,7 +183,7 @@ def test_a_queue_that_is_stuck_is_told_and_one_that_moves_is_not() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"list_completed_at": T0 - 400}, "last read whole"),
+        ({"list_completed_at": T0 - 400}, "last read completely"),
         (
             {"reconciliation": Reconciliation(differences={Status.FAILED: 2, Status.INVALID: 0})},
             "2 outcomes that are not counted",
@@ -201,12 +201,12 @@ def test_what_speaks_against_the_numbers_is_told(changes: dict[str, object], sai
 def test_the_budget_the_ledger_and_the_configuration_are_told_of() -> None:
     it = Shown()
     it.budget = replace(it.budget, cooldown_until=T0 + 8)
-    assert "nothing is asked for 8.0 s" in it.problems()[0]
+    assert "none are sent for 8.0 s" in it.problems()[0]
     it.budget = replace(it.budget, cooldown_until=0, allowed=15)
     assert "Only 15 of 30" in it.problems()[0]
     it.budget = replace(it.budget, allowed=30)
     it.config = replace(it.config, last_reload_successful=False)
-    assert "configuration has faults" in it.problems()[0]
+    assert "configuration has errors" in it.problems()[0]
     it.config = replace(it.config, last_reload_successful=True)
     it.ledger._keeping.errors = 2
     assert "2 times" in it.problems()[0]
@@ -359,7 +359,7 @@ def test_one_that_is_remembered_no_more_is_told_from_its_row() -> None:
     assert counted.row.next_step == "ask for its cause"
     assert before is not None
     assert before.counted_as == ""
-    assert "before the exporter first looked" in before.not_counted_because
+    assert "before the exporter first read" in before.not_counted_because
     assert it.views.workflow(uuid(3)) is None
     assert it.views.workflow("<script>") is None
 
@@ -380,10 +380,10 @@ LISTED = Plan(listed=True, lookback=3600, next_pass=2003.0)
         (
             replace(OPEN, created_at=T0 - 9e4),
             replace(LISTED, poll_due=lambda _: 2020.0),
-            "ask for it by itself",
+            "request it individually",
             20.0,
         ),
-        (OPEN, Plan(poll_due=lambda _: 1990.0), "ask for it by itself", 0.0),
+        (OPEN, Plan(poll_due=lambda _: 1990.0), "request it individually", 0.0),
         (OPEN, replace(LISTED, is_down=True), "try the account again", None),
         (replace(OPEN, phase="settled"), LISTED, "", None),
         (

@@ -62,7 +62,7 @@ def draw(plot: Plot) -> Drawn:
 
 def _figure(plot: Plot, known: list[float]) -> str:
     if not known:
-        return "nothing known"
+        return "no data"
     if plot.unit == "count":
         return number(sum(known))
     return f"latest {span(known[-1])}"

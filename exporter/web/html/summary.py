@@ -123,7 +123,7 @@ def doubts(account: AccountView, now: float) -> tuple[str, ...]:
     found: list[str] = []
     if not account.up:
         since = "" if account.down_since is None else f" for {span(now - account.down_since)}"
-        shown = "" if account.open else ", so what is open is not known"
+        shown = "" if account.open else ", so the open workflows are not known"
         found.append(f"not reached{since}{shown}")
     if belief.difference:
         missing = count(belief.difference, "outcome")
@@ -132,9 +132,9 @@ def doubts(account: AccountView, now: float) -> tuple[str, ...]:
         # The age of the last observation adds nothing in this case.
         return tuple(found)
     if (lag := belief.listing_lag_seconds) is not None and lag > BEHIND_SECONDS:
-        found.append(f"the list was last read whole {span(lag)} ago")
+        found.append(f"the list was last read completely {span(lag)} ago")
     if (stalest := belief.stalest_seconds) is not None and stalest > STALE_SECONDS:
-        found.append(f"some open workflow was not seen for {span(stalest)}")
+        found.append(f"an open workflow was not seen for {span(stalest)}")
     return tuple(found)
 
 
@@ -174,7 +174,7 @@ def _grounds(accounts: Collection[AccountView]) -> str:
         parts.append(f"every open workflow was seen within {span(max(1.0, *stalest))}")
     lags = [b.listing_lag_seconds for b in beliefs if b.listing_lag_seconds is not None]
     if lags:
-        parts.append(f"the list was read whole {span(max(lags))} ago")
+        parts.append(f"the list was read completely {span(max(lags))} ago")
     if unseen := sum(account.unseen for account in accounts):
         parts.append(f"{count(unseen, 'named one')} not seen yet")
     if beliefs and all(b.difference == 0 for b in beliefs):

@@ -80,7 +80,7 @@ def ended_long_ago(simulator: Simulator, workflow: str) -> None:
 @pytest.mark.parametrize(
     ("happens", "why"),
     [
-        (ended_long_ago, "before the exporter first looked"),
+        (ended_long_ago, "before the exporter first read"),
         (refused(404), "does not know it (404)"),
         (refused(400), "malformed (400)"),
         (refused(403), "forbids to read it (403)"),

@@ -113,7 +113,7 @@ def test_ids_are_unique_in_a_page() -> None:
 
 def test_no_problems_are_said_in_words() -> None:
     assert "No problems" in overview_of(scenes.idle()).text
-    assert "Yes The list was read whole 2 s ago" in overview_of(scenes.idle()).text.replace(
+    assert "Yes The list was read completely 2 s ago" in overview_of(scenes.idle()).text.replace(
         "\N{NO-BREAK SPACE}", " "
     )
 
@@ -194,7 +194,7 @@ def test_who_searches_an_id_among_the_wrong_ones_is_shown_the_others() -> None:
     prefix = scenes.uuid(100_000)[:8]
     text = Seen(pages.workflows("./", WorkflowQuery(prefix=prefix), NOW)).text
     assert "0 workflows open" in text
-    assert "1 workflow ended recently with an id that begins so" in text
+    assert "1 workflow ended recently with an id that begins like this" in text
 
 
 def test_every_choice_of_a_filter_is_in_the_form() -> None:
