@@ -55,6 +55,10 @@ class _Tls(SSLProtocol):
         self.client.connected(transport.abort)
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        if exc is not None:
+            # The traceback of a failed handshake refers to itself and to this connection, whose
+            # buffers would stay until the garbage is collected.
+            exc.__traceback__ = None
         self.client.ended()
         super().connection_lost(exc)
 
@@ -155,6 +159,7 @@ class Listener:
 
     def _begin(self, sock: socket.socket, client: WebClient) -> None:
         sock.setblocking(False)
+        client.socket = sock
         if self._context is not None:
             client.begins_handshake()
         task = self._loop.create_task(self._connected(sock, client))

@@ -6,7 +6,9 @@ the client must do something (a handshake, a request, a body), *answered* while 
 """
 
 import asyncio
+import socket
 from collections.abc import Callable
+from itertools import islice
 from typing import Final, Literal
 
 from exporter.metrics.process import ProcessCounts, Reason
@@ -18,7 +20,15 @@ UNREAD_SECONDS: Final = 5.0
 """Seconds after which a client that does not read its answer may be disconnected to make room, if
 no other client can be."""
 
+LOOKED_AT: Final = 8
+"""Among how many waiting clients, those that wait longest, one is chosen to make room. So a burst
+of bytes from many clients cannot make this choice slow or impossible."""
+
 State = Literal["waiting", "answered", "unread"]
+
+
+def _nothing() -> None:
+    pass
 
 
 class WebClient:
@@ -26,14 +36,27 @@ class WebClient:
 
     def __init__(self, clients: "Clients") -> None:
         self._clients = clients
+        self.socket: socket.socket | None = None
+        """Its connection; None: not known."""
         self._handshake: asyncio.TimerHandle | None = None
-        self.abort: Callable[[], None] = lambda: None
+        self.abort: Callable[[], None] = _nothing
         """Closes the connection at once."""
 
     @property
     def has_ended(self) -> bool:
         """Whether it was disconnected or has ended."""
         return not self._clients.knows(self)
+
+    @property
+    def has_sent_more(self) -> bool:
+        """Whether bytes of the client have arrived that are not read yet."""
+        if self.socket is None:
+            return False
+        try:
+            return bool(self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except OSError:
+            # Nothing has arrived, or the connection has ended.
+            return False
 
     def connected(self, abort: Callable[[], None]) -> None:
         """Set how to close the connection; close it now if that was requested before."""
@@ -68,6 +91,10 @@ class WebClient:
     def ended(self) -> None:
         """Note that the connection has ended; may be called twice."""
         self.ends_handshake()
+        # The connection refers to this record, too. Its TLS buffers are freed at once only if no
+        # cycle has to be found first.
+        self.abort = _nothing
+        self.socket = None
         self._clients.remove(self)
 
 
@@ -119,8 +146,11 @@ class Clients:
 
     def make_room(self) -> bool:
         """Disconnect one client that is idle or slow; return whether there was one."""
-        for client in self._in["waiting"]:
-            self.disconnect(client, "limit")
+        longest = list(islice(self._in["waiting"], LOOKED_AT))
+        if longest:
+            # A client whose request has arrived while we were busy does not wait: we do.
+            waiting = (client for client in longest if not client.has_sent_more)
+            self.disconnect(next(waiting, longest[0]), "limit")
             return True
         for client, since in self._in["unread"].items():
             if self.loop.time() - since < UNREAD_SECONDS:
@@ -147,8 +177,9 @@ class Clients:
         if client not in self._states:
             return
         self.counts.closed(reason)
+        abort = client.abort
         client.ended()
-        client.abort()
+        abort()
 
     def remove(self, client: WebClient) -> None:
         """Remove a client that has gone."""

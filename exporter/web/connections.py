@@ -38,7 +38,13 @@ class _Parser(h11.Connection):
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
         """The next event in the bytes of the client; raises `h11.RemoteProtocolError`."""
-        event = super().next_event()
+        try:
+            event = super().next_event()
+        except h11.RemoteProtocolError as error:
+            # Its traceback refers to itself and to this connection, which would stay until the
+            # garbage is collected.
+            error.__traceback__ = None
+            raise
         if isinstance(event, h11.Request):
             self.parts = 0
         elif isinstance(event, h11.Data):
@@ -88,6 +94,8 @@ class Connection(H11Protocol):
         self._wait_for(None)
         self._read()
         self._arrived.clear()
+        # After a reset, uvicorn would let this timer keep the connection in memory for two minutes.
+        self._unset_keepalive_if_required()
         if self.slot is not None:
             self.slot.ended()
         super().connection_lost(exc)

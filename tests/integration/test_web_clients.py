@@ -2,16 +2,19 @@
 
 import asyncio
 import errno
+import gc
 import re
 import resource
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
 import time
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -23,7 +26,8 @@ from starlette.routing import Route
 
 from exporter.metrics.process import ProcessCounts
 from exporter.web.accepting import Listener
-from exporter.web.clients import Clients
+from exporter.web.clients import Clients, WebClient
+from exporter.web.connections import Connection
 from exporter.web.listening import listen, parse_listen_address
 from exporter.web.security import WatchedSecurity
 from exporter.web.server import make_server
@@ -53,6 +57,7 @@ class Served:
         self.counts = counts
         self.trusting = trusting
         self.gate = threading.Event()
+        self.is_held_up = threading.Event()
 
     def connect(self, ends: ExitStack) -> socket.socket:
         raw = ends.enter_context(socket.create_connection(("127.0.0.1", self.port)))
@@ -91,8 +96,13 @@ def serving(context: ssl.SSLContext | None, trusting: ssl.SSLContext | None) -> 
             await asyncio.sleep(0.01)
         return PlainTextResponse("small")
 
+    async def busy(_: Request) -> Response:
+        served.is_held_up.set()
+        served.gate.wait(PATIENCE)  # as the loop of a machine that has no time for it
+        return PlainTextResponse("small")
+
     server = make_server(
-        Starlette(routes=[Route("/", small), Route("/slow", slow)]),
+        Starlette(routes=[Route("/", small), Route("/slow", slow), Route("/busy", busy)]),
         context,
         counts=served.counts,
         most_clients=MOST,
@@ -171,6 +181,87 @@ def test_one_that_is_being_answered_never_goes(served: Served) -> None:
         assert served.counts.of("limit") == 5
         served.gate.set()
         assert all(answer(client) for client in asking)
+
+
+def test_one_whose_request_has_arrived_but_is_not_read_yet_never_goes(served: Served) -> None:
+    with ExitStack() as ends:
+        scraper = served.client(ends)
+        scraper.sendall(GET)
+        assert answer(scraper)
+        others = [served.client(ends) for _ in range(MOST - 1)]
+        others[-1].sendall(GET.replace(b"/", b"/busy", 1))
+        assert served.is_held_up.wait(PATIENCE)
+        # They are found first, and the scraper waits the longest.
+        silent = [served.connect(ends) for _ in range(MOST // 2)]
+        scraper.sendall(GET)
+        served.gate.set()
+        assert answer(scraper)
+        assert answer(others[-1])
+        assert all(is_ended(client) for client in others[: len(silent)])
+        assert served.counts.of("limit") == len(silent)
+
+
+def test_those_that_send_all_the_time_make_room_as_well() -> None:
+    async def run() -> bool:
+        clients = Clients(asyncio.get_running_loop(), MOST, Counts())
+        with ExitStack() as ends:
+            for _ in range(MOST):
+                ours, theirs = map(ends.enter_context, socket.socketpair())
+                theirs.sendall(b"G")
+                client = clients.accept_client()
+                assert client is not None
+                client.socket = ours
+            return clients.accept_client() is not None
+
+    assert asyncio.run(run())
+
+
+def silent_one(served: Served, ends: ExitStack) -> None:
+    served.connect(ends)
+
+
+def answered_one(served: Served, ends: ExitStack) -> None:
+    client = served.client(ends)
+    client.sendall(GET)
+    assert answer(client)
+
+
+def reset_one(served: Served, ends: ExitStack) -> None:
+    client = served.client(ends)
+    client.sendall(GET)
+    assert answer(client)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def garbage_one(served: Served, ends: ExitStack) -> None:
+    client = served.connect(ends)
+    client.sendall(b"\x00" * 400)
+    with suppress(ConnectionError):
+        while client.recv(1000):
+            pass
+
+
+@pytest.mark.parametrize("visit", [silent_one, answered_one, reset_one, garbage_one])
+def test_a_client_that_has_gone_leaves_nothing(
+    served: Served, visit: Callable[[Served, ExitStack], None]
+) -> None:
+    def held() -> int:
+        kinds = (Connection, SSLProtocol, WebClient)
+        return sum(isinstance(known, kinds) for known in gc.get_objects())
+
+    with ExitStack() as ends:
+        answered_one(served, ends)
+    until(lambda: served.counts.connections() == 0)
+    gc.collect()
+    before = held()
+    gc.disable()
+    try:
+        for _ in range(3):
+            with ExitStack() as ends:
+                visit(served, ends)
+        until(lambda: held() <= before)
+    finally:
+        gc.enable()
 
 
 def test_a_handshake_that_takes_too_long(tmp_path: Path) -> None:
