@@ -32,6 +32,7 @@ from exporter.ledger.facts import (
 )
 from exporter.ledger.phases import PhaseSight, created_by_clocks, follow
 from exporter.ledger.runs import (
+    CLOCK_SLACK_SECONDS,
     STALE_SECONDS,
     ends_with_those_of_this_run,
     is_about_earlier_run,
@@ -249,7 +250,7 @@ def _pay_duration(
         return workflow
     workflow = replace(workflow, started_at=start, duration_pending_since=None)
     workflow = _note_start(workflow, seen, rules, facts)
-    seconds = _plausible(seen.completed_at - start, facts)
+    seconds = _between(start, seen.completed_at, facts)
     if seconds is not None and workflow.status is not None:
         facts.append(Ran(workflow.status, seconds))
     return workflow
@@ -445,10 +446,24 @@ def _run_duration(workflow: Workflow, seen: Observation, facts: list[Fact]) -> f
     start = workflow.started_at if seen.started_at is None else seen.started_at
     if start is None or seen.completed_at is None:
         return None
-    return _plausible(seen.completed_at - start, facts)
+    return _between(start, seen.completed_at, facts)
 
 
-def _plausible(seconds: float, facts: list[Fact]) -> float | None:
+def _between(start: float, end: float, facts: list[Fact], *, skew: float = 0.0) -> float | None:
+    """Seconds between two stamps; None if they contradict each other.
+
+    A stamp that is cut to the second may lie before an earlier one in milliseconds: then nothing,
+    or less than a second, lies between them. So it is for two clocks that differ.
+
+    Args:
+        start: the earlier stamp.
+        end: the later one.
+        facts: takes the anomaly.
+        skew: seconds by which the clocks of the two stamps may differ.
+    """
+    seconds = end - start
+    if seconds < 0 and (-seconds <= skew or not is_later(start, end)):
+        return 0.0
     if 0 <= seconds <= ABSURD_SECONDS:
         # A Unix time in a float is accurate to a quarter of a microsecond. Digits below a
         # microsecond are noise, which would add up in the sums.
@@ -480,7 +495,9 @@ def _note_start(
         if workflow.started_at is None:
             # It runs, but its start stamp is not known yet; a later observation brings it.
             return workflow
-        seconds = _plausible(workflow.started_at - workflow.created_at, facts)
+        seconds = _between(
+            workflow.created_at, workflow.started_at, facts, skew=CLOCK_SLACK_SECONDS
+        )
     else:
         if workflow.start_wait is None:
             workflow = replace(workflow, start_wait=_wait_by_our_sights(workflow, seen))

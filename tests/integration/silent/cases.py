@@ -56,6 +56,13 @@ def _stamps() -> list[Case]:
     return [
         once("zones", RUNNING, {"status": "completed", **east}, seconds=60.25),
         once("naive", RUNNING, {"status": "completed", **naive}, seconds=60.25),
+        once(
+            "the end is cut to the second, before the start in milliseconds",
+            {"status": "running", "started_at": iso(70.625)},
+            ran(70.625, 70) | {"completed_at": iso(70, digits=0)},
+            seconds=0.0,
+            measured=1,
+        ),
         once("spaced", RUNNING, {"status": "completed", **spaced}, seconds=60.25),
         once(
             "rounded up in the list, down in the stream",

@@ -57,6 +57,8 @@ class Case:
     """Failures by node and exception, where the case is about that."""
     seconds: float | None = None
     """All runs together, where the case is about that."""
+    measured: int | None = None
+    """How many runs have a duration, where the case is about that."""
     most: int = 100
     """Rows of a page at the most."""
     total: Callable[[int], Any] = lambda rows: rows

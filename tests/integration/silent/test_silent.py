@@ -68,13 +68,15 @@ def _wrong(known: list[Case], metrics: Metrics) -> dict[str, str]:
         outcomes = _outcomes(account(number), metrics)
         causes = _causes(account(number), metrics)
         ran = metrics.total("workflow_run_duration_seconds_sum", account=account(number))
+        measured = metrics.total("workflow_run_duration_seconds_count", account=account(number))
         is_right = (
             outcomes == case.expected
             and (case.causes is None or causes == case.causes)
             and (case.seconds is None or abs(ran - case.seconds) < 0.01)
+            and case.measured in {None, measured}
         )
         if not is_right:
-            found[case.name] = f"{outcomes}, {causes}, {ran} s, for {case.expected}"
+            found[case.name] = f"{outcomes}, {causes}, {ran} s of {measured}, for {case.expected}"
     return found
 
 

@@ -423,16 +423,48 @@ class TestPhases:
 class TestAnomalies:
     def test_a_negative_wait_is_counted_and_not_observed(self) -> None:
         track = Track()
-        facts = track.sees(seen("running", 9, via="listing", created=8, started=7))
+        facts = track.sees(seen("running", 9, via="listing", created=8, started=5))
         assert Ignored("anomalous_duration") in facts
         assert not any(isinstance(f, Started) for f in facts)
-        assert Ignored("anomalous_duration") not in track.sees(seen("running", 11, started=7))
+        assert Ignored("anomalous_duration") not in track.sees(seen("running", 11, started=5))
 
     def test_a_negative_run_is_counted_and_not_observed(self) -> None:
         track = Track()
         track.sees(seen("running", 9, started=8))
-        facts = track.sees(seen("completed", 12, started=8, completed=7))
+        facts = track.sees(seen("completed", 12, started=8, completed=6))
         assert facts == (Ignored("anomalous_duration"), Finished(Status.COMPLETED, None))
+
+    @pytest.mark.parametrize(
+        ("started", "completed", "observed"),
+        [
+            (8.625, 8, 0.0),  # the end is cut to the second
+            (9, 8.625, 0.0),  # the start is rounded up
+            (8, 7, 0.0),
+            (8.5, 8.4, 0.0),
+            (8.625, 8.614, None),  # milliseconds contradict each other
+            (9.001, 8, None),
+        ],
+    )
+    def test_an_end_before_its_start_by_less_than_their_precision_is_a_run_of_no_time(
+        self, started: float, completed: float, observed: float | None
+    ) -> None:
+        track = Track()
+        track.sees(seen("running", 9, started=started))
+        facts = track.sees(seen("completed", 12, started=started, completed=completed))
+        assert Finished(Status.COMPLETED, observed) in facts
+        assert (Ignored("anomalous_duration") in facts) == (observed is None)
+
+    @pytest.mark.parametrize(
+        ("created", "started", "observed"),
+        [(8.625, 8, 0.0), (8.625, 8.614, 0.0), (8.001, 6.001, 0.0), (8.001, 6, None)],
+    )
+    def test_a_start_before_its_creation_by_less_than_clocks_differ_is_a_wait_of_no_time(
+        self, created: float, started: float, observed: float | None
+    ) -> None:
+        facts = Track().sees(seen("running", 9, via="listing", created=created, started=started))
+        waits = [fact.seconds for fact in facts if isinstance(fact, Started)]
+        assert waits == ([] if observed is None else [observed])
+        assert (Ignored("anomalous_duration") in facts) == (observed is None)
 
     def test_an_absurd_run_too(self) -> None:
         track = Track()

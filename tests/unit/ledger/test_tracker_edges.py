@@ -350,7 +350,7 @@ class TestWhatAnEndStillOwes:
 
     def test_an_impossible_duration_is_paid_as_an_anomaly(self) -> None:
         track = settled_early()
-        paid = track.sees(seen("completed", 8, via="listing", created=0, started=7, completed=5))
+        paid = track.sees(seen("completed", 8, via="listing", created=0, started=7, completed=4))
         assert paid == (Ignored("anomalous_duration"),)
         assert track.known.duration_pending_since is None
 
@@ -496,7 +496,7 @@ class TestTheEnd:
 
     @pytest.mark.parametrize(
         ("seconds", "observed"),
-        [(0.0, 0.0), (ABSURD_SECONDS, ABSURD_SECONDS), (ABSURD_SECONDS + 1, None), (-1.0, None)],
+        [(0.0, 0.0), (ABSURD_SECONDS, ABSURD_SECONDS), (ABSURD_SECONDS + 1, None), (-2.0, None)],
     )
     def test_a_run_lasts_from_nothing_to_thirty_days(
         self, seconds: float, observed: float | None
