@@ -43,6 +43,11 @@ belongs to it."""
 _DIGITS: Final = (0, 1, 2, 3)
 
 
+_NOISE: Final = 5e-7
+"""Seconds. A Unix time in a float is accurate to a quarter of a microsecond, and so the difference
+of two is to half of one."""
+
+
 def precision_of(stamp: float) -> float:
     """The unit of a stamp's precision, in seconds: 1, 0.1, 0.01, 0.001 or a microsecond.
 
@@ -51,8 +56,7 @@ def precision_of(stamp: float) -> float:
     """
     for digits in _DIGITS:
         scaled = stamp * 10**digits
-        # A Unix time in a float is accurate to a quarter of a microsecond.
-        if abs(scaled - round(scaled)) < 5e-7 * 10**digits:
+        if abs(scaled - round(scaled)) < _NOISE * 10**digits:
             return float(10.0**-digits)
     return 1e-6
 
@@ -63,11 +67,11 @@ def is_later(stamp: float, than: float) -> bool:
 
 
 def _coarsest(*stamps: float) -> float:
-    """The coarsest precision of these stamps.
+    """The coarsest precision of these stamps, and what floats add to it.
 
-    Durations between them that differ by less are equal.
+    Durations between them that differ by no more are equal.
     """
-    return max(map(precision_of, stamps))
+    return max(map(precision_of, stamps)) + _NOISE
 
 
 def reported_end(workflow: Workflow, via: Via) -> tuple[float | None, int]:

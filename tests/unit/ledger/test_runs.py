@@ -95,6 +95,12 @@ class TestPrecision:
         for towards in (-inf, inf):
             assert precision_of(nextafter(T0 + part, towards)) == unit
 
+    def test_a_millisecond_more_is_never_later_whatever_a_float_makes_of_it(self) -> None:
+        # None is round, nor are the next two: those are taken for less precise ones.
+        stamps = [(1_700_000_000_003 + 7910 * each) / 1000 for each in range(1000)]
+        assert not any(is_later(stamp + 0.001, stamp) for stamp in stamps)
+        assert all(is_later(stamp + 0.002, stamp) for stamp in stamps)
+
     def test_to_the_second_it_is_later_from_the_second_second_on(self) -> None:
         assert not is_later(T0 + 1, T0)
         assert is_later(T0 + 2, T0)
