@@ -27,6 +27,7 @@ class PageNumbers:
         """The number of the first page, as far as known."""
         self._until = -inf
         self._unanswered = 0
+        self._was_empty = False
 
     def is_doubtful(
         self, shown: WorkflowPage | None, now: float, *, is_total_the_lists: bool
@@ -44,6 +45,9 @@ class PageNumbers:
                 # while.
                 self.first, self._until = 1, now
             return False
+        if self._was_empty and shown is not None and (shown.entries or shown.total):
+            # Both pages of an empty list are empty: only now there is something to learn.
+            self._was_empty, self._until = False, now
         # If the page shows the whole list, its number does not matter.
         is_whole = is_total_the_lists and shown is not None and shown.total == shown.entries
         return not is_whole and now >= self._until
@@ -59,12 +63,18 @@ class PageNumbers:
             return False
         self.first = 0 if is_first else 1
         self._until, self._unanswered = now + AGAIN_SECONDS, 0
+        self._was_empty = not is_first and shown is not None and _is_empty(shown)
         return is_first
 
     def unanswered(self, now: float) -> None:
         """Note that neither the page before nor the first page was answered."""
         self._until = now + min(AGAIN_SECONDS, SOON_SECONDS * 2.0 ** min(self._unanswered, 10))
         self._unanswered += 1
+
+
+def _is_empty(page: WorkflowPage) -> bool:
+    """Whether a page shows that the list has no rows."""
+    return not page.entries and not page.total
 
 
 def stands_above(above: WorkflowPage, shown: WorkflowPage | None) -> bool:

@@ -195,6 +195,7 @@ def _pages() -> list[Case]:
     two = "twice in the list"
     return [
         many("ten rows a page", 35, most=10),
+        many("pages from 0, and no row at first", 35, first=0),
         many("one row a page, no total", 8, most=1, total=lambda _: None),
         many("total as text", 120, total=str),
         many("total below zero", 120, total=lambda _: -1),

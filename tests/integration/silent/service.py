@@ -61,6 +61,8 @@ class Case:
     """How many runs have a duration, where the case is about that."""
     most: int = 100
     """Rows of a page at the most."""
+    first: int = 1
+    """The number of the first page."""
     total: Callable[[int], Any] = lambda rows: rows
     """What it tells as the total of so many rows."""
     tells_time: bool = True
@@ -80,7 +82,7 @@ class Case:
             for row in self.steps[self.step]
             if status is None or (isinstance(row, dict) and row.get("status") == status)
         ]
-        size = min(size, self.most)
+        size, number = min(size, self.most), number - self.first + 1
         total = self.total(len(shown))
         given = {"workflows": shown[(number - 1) * size : number * size]}
         return given if total is None else {**given, "total": total}
@@ -148,7 +150,7 @@ def _handler(service: Service) -> type[BaseHTTPRequestHandler]:
             step = case.step
             body = json.dumps(case.page(page, size, asked.get("status"))).encode()
             self._answer(case, 200, body)
-            if page == 1 and "status" not in asked and step == case.step:
+            if page <= 1 and "status" not in asked and step == case.step:
                 service.listed[case.name] += 1
 
         def _answer(

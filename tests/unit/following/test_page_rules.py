@@ -115,6 +115,33 @@ class TestFirstNumber:
         assert not numbers.settle(page(), page("a"), NOW)
         assert numbers.first == 1
 
+    @pytest.mark.parametrize("nothing", [page(), page(total=0)])
+    @pytest.mark.parametrize("above", [None, page(), page(total=0)])
+    def test_an_empty_list_tells_nothing_of_it_and_is_asked_again_with_its_first_row(
+        self, nothing: WorkflowPage, above: WorkflowPage | None
+    ) -> None:
+        numbers = PageNumbers()
+        assert not numbers.settle(above, nothing, NOW)
+        assert not numbers.is_doubtful(nothing, NOW + 1, is_total_the_lists=False)
+        assert numbers.is_doubtful(page(total=1), NOW + 2, is_total_the_lists=True)
+        assert numbers.settle(page("a", total=1), page(total=1), NOW + 2)
+        assert numbers.first == 0
+
+    @pytest.mark.parametrize("total", [None, 300])
+    def test_rows_after_an_empty_list_are_asked_about_once(self, total: int | None) -> None:
+        numbers = PageNumbers()
+        numbers.settle(page(), page(), NOW)
+        shown = page("a", total=total)
+        assert numbers.is_doubtful(shown, NOW + 1, is_total_the_lists=False)
+        assert not numbers.settle(page("a", total=total), shown, NOW + 1)
+        assert not numbers.is_doubtful(shown, NOW + 2, is_total_the_lists=False)
+
+    def test_an_empty_page_with_a_total_is_asked_about_once_an_hour(self) -> None:
+        numbers = PageNumbers()
+        lying = page(total=9)
+        assert not numbers.settle(None, lying, NOW)
+        assert not numbers.is_doubtful(lying, NOW + 1, is_total_the_lists=True)
+
     def test_page_0_where_page_1_is_refused_is_the_first(self) -> None:
         numbers = PageNumbers()
         assert numbers.settle(page("x"), None, NOW)
