@@ -291,6 +291,8 @@ def _is_open_again(workflow: Workflow, seen: Observation, told: float | None) ->
         # An unknown status may be the service's word for an old end, and a stream does not say when
         # its snapshot was written.
         return False
+    if _is_start_of(workflow, seen):
+        return False  # a new run has another start: a stale replica shows the run before its end
     return _is_newer_than_end(workflow, seen)
 
 

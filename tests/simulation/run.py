@@ -115,6 +115,7 @@ class Run:
         self._begins: Life | None = None
         self._began_at = inf
         self._others = False
+        self._most_open = 0.0
         self._is_over = False
         self.scrapers = [Scraper(KEPT), Scraper(KEPT)]
 
@@ -413,6 +414,8 @@ class Run:
         here, life = self.scheduler, self.life
         if life is None or self._begins is not life:
             return
+        open_now = page.get('comfycontrol_exporter_ledger_workflows{state="open"}', 0.0)
+        self._most_open = max(self._most_open, open_now)
         known = self.network.wire.of(life)
         around = Around(
             wall=here.wall(),
@@ -469,7 +472,7 @@ class Run:
         faults += verdict.of_increase(self.scrapers, counted)
         files = {path.name: path.stat().st_size for path in self.disk.folder.iterdir()}
         sockets = sum(each.life is life for each in self.network.open.values())
-        faults += verdict.of_growth(app, life, sockets, files)
+        faults += verdict.of_growth(app, life, sockets - int(self._most_open), files)
         self.result.finished = counted.total()
         self._stop.set()
         for _ in range(60):

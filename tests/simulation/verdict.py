@@ -23,6 +23,7 @@ LIST_SECONDS: Final = 60.0
 """Once all is right, the list was read within this time: it is every 20 s at most."""
 
 MOST_THREADS: Final = 40
+MOST_SOCKETS: Final = 40
 MOST_WAITING: Final = 100
 MOST_FILES: Final = 12
 MOST_BYTES: Final = 8_000_000
@@ -160,12 +161,16 @@ def of_increase(scrapers: Sequence[Scraper], truth: Counter[str]) -> Iterator[st
 
 
 def of_growth(app: App, life: Life, sockets: int, files: dict[str, int]) -> Iterator[str]:
-    """Whether anything is left that should have been let go, when nothing is open."""
+    """Whether anything is left that should have been let go, when nothing is open.
+
+    `sockets`: without one for each workflow that was open at once. Those of streams that have ended
+    stay in the pool, to be used again.
+    """
     threads = [task.name for task in life.alive()]
     if len(threads) > MOST_THREADS:
         yield f"{len(threads)} threads: {threads[:60]}"
-    if sockets > MOST_THREADS:
-        yield f"{sockets} connections are open"
+    if sockets > MOST_SOCKETS:
+        yield f"{sockets} connections more are open than there were workflows"
     waiting = {
         "history": len(app._history._inbox),
         "budgets": sum(

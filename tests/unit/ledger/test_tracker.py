@@ -748,6 +748,16 @@ class TestNewRuns:
         assert track.sees(replace(older, service_wall=T0 + 8)) == (Ignored("late"),)
         assert track.known.phase == "settled"
 
+    def test_an_open_row_with_the_start_of_the_recorded_run_is_no_new_run(self) -> None:
+        # Found in simulated time (seed 27): the Date header was 44 s slow, and the list's row had
+        # no `updated_at`.
+        track = Track()
+        end = seen("failed", 60, via="listing", created=0, started=50, completed=59)
+        track.sees(replace(end, service_wall=T0 + 16))
+        older = seen("running", 64, via="listing", created=0, updated=50, started=50)
+        assert track.sees(replace(older, service_wall=T0 + 20)) == (Ignored("late"),)
+        assert track.known.phase == "settled"
+
     def test_a_new_run_on_a_runner_whose_clock_is_fast_counts_at_once(self) -> None:
         track = Track()
         end = seen("completed", 6, via="listing", created=0, started=1, completed=5.5)
