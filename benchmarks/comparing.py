@@ -6,13 +6,16 @@ numbers alone: an end that was counted twice must not pass for another one that 
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from benchmarks.coverage.counted import CAUSE, Counted
+from benchmarks.coverage.counted import DURATION, Counted
 
 SAME_END_SECONDS: Final = 1.0
 """Stamps of one end that are told to the second and to the millisecond differ by less."""
+
+SAME_STAMP_SECONDS: Final = 0.002
+"""By so much may a duration differ for the rounding of two stamps."""
 
 MOST_NEVER_SHOWN: Final = 0.005
 """Of all ends, the most that no answer may have carried. More of them, and the exporter does not
@@ -38,6 +41,11 @@ class Comparison:
     """Each of them, and by what it was counted."""
 
     @property
+    def wrong_durations(self) -> list[tuple[Execution, Counted]]:
+        """Those that were counted with another duration than theirs, with one or without."""
+        return [(each, one) for each, one in self.ways if one and not _is_as_long(each, one)]
+
+    @property
     def most_never_shown(self) -> int:
         """How many ends may have been shown by no answer."""
         return int(MOST_NEVER_SHOWN * self.ends)
@@ -59,6 +67,14 @@ def is_countable(execution: Execution) -> bool:
     return execution["told"]["outcome"] is not None and not execution["final_at_start"]
 
 
+def _is_as_long(execution: Execution, one: Counted) -> bool:
+    told = execution["told"]["run_seconds"]
+    if told is None or one.seconds is None:
+        return told is None and one.seconds is None
+    least, most = told
+    return bool(least - SAME_STAMP_SECONDS <= one.seconds <= most + SAME_STAMP_SECONDS)
+
+
 def compare(truth: dict[str, Any], counted: Iterable[Counted], longest_unseen: float) -> Comparison:
     """Match what was counted with what happened.
 
@@ -75,8 +91,11 @@ def compare(truth: dict[str, Any], counted: Iterable[Counted], longest_unseen: f
         if is_countable(each):
             happened[each["id"]].append(each)
     for one in counted:
-        if one.what != CAUSE:
+        if one.is_end:
             ours[one.workflow_id].append(one)
+        elif one.what == DURATION and ours[one.workflow_id]:
+            # It is told late, and of the last end.
+            ours[one.workflow_id][-1] = replace(ours[one.workflow_id][-1], seconds=one.seconds)
     for identity in {**happened, **ours}:
         _compare_one(found, happened[identity], ours[identity], longest_unseen)
     return found

@@ -101,7 +101,7 @@ def main() -> None:
                 _tell(truth, counted, found)
                 _tell_more(truth, metrics)
     shown = metrics.by("workflows_finished_total", "status")
-    ours = Counter(each.what for each in counted if each.what != CAUSE)
+    ours = Counter(each.what for each in counted if each.is_end)
     if any(shown.get(status, 0) != ours[status] for status in {*shown, *ours}):
         sys.exit(f"/metrics shows {shown}")
     if not found.holds:
@@ -195,7 +195,7 @@ def _causes(counted: Iterable[Counted]) -> int:
 def _tell(truth: dict[str, Any], counted: list[Counted], found: Comparison) -> None:
     account = truth["accounts"][ACCOUNT]
     unseen = Counter(each["told"]["outcome"] for each in found.never_shown)
-    ours = Counter(each.what for each in counted if each.what != CAUSE)
+    ours = Counter(each.what for each in counted if each.is_end)
     print(f"{'status':<12}{'truth':>8}{'never shown':>13}{'counted':>9}{'difference':>12}")
     for status in sorted({*account["outcomes"], *ours}):
         real, hidden = account["outcomes"].get(status, 0), unseen[status]
@@ -221,6 +221,11 @@ def _tell(truth: dict[str, Any], counted: list[Counted], found: Comparison) -> N
             print(f"    counted {one.wall:.0f} {one.what} by {one.way}, end {one.end}", end="")
             print(" DOUBLE" if one in found.doubles else "")
     _tell_ways(truth, found)
+    for each, one in found.wrong_durations[:MOST_TOLD]:
+        stamps = "  ".join(f"{key[:-3]} {each[key]}" for key in _STAMPS)
+        print(f"duration of {each['id']}: {one.seconds} by {one.way}", end=", ")
+        print(f"in truth {each['told']['run_seconds']}; {each['status']}  {stamps}")
+    print(f"wrong durations: {len(found.wrong_durations)}")
     print(f"causes: {_causes(counted)}", end="")
 
 

@@ -52,7 +52,7 @@ def measure(truth: Mapping[str, Any], counted: Sequence[Counted]) -> Measures:
     final = {w["id"]: w for w in truth["workflows"] if w["completed_at"] is not None}
     ended = {i: w["completed_ms"] / 1000 for i, w in final.items()}
     arrived = [w["created_ms"] / 1000 for w in truth["workflows"]]
-    outcomes = [c for c in counted if c.what != CAUSE]
+    outcomes = [c for c in counted if c.is_end]
     times = Counter(c.workflow_id for c in outcomes)
     right = {
         c.workflow_id: c.wall

@@ -15,14 +15,14 @@ from typing import Any, Final
 
 import requests
 
-from benchmarks.coverage.counted import CAUSE, CountedLog
+from benchmarks.coverage.counted import CAUSE, DURATION, CountedLog
 from exporter.cli import main
 from exporter.following.lister import Lister
 from exporter.following.open_checks import OpenChecks
 from exporter.interfaces.observations import Observation, Recovery
 from exporter.ledger import tracker
 from exporter.ledger.counting import CountingRules
-from exporter.ledger.facts import Fact, Failed, Finished, Ignored
+from exporter.ledger.facts import Fact, Failed, Finished, Ignored, Ran
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.slicing import SliceLabels
 from exporter.ledger.totals import Totals
@@ -77,7 +77,7 @@ def _within(way: str, method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def write_down(log: CountedLog) -> None:
-    """From now on, write down each outcome and each cause in the moment it enters the totals."""
+    """From now on, write down each outcome, cause and duration in the moment it enters the totals."""
     count = Totals.add
 
     def add(
@@ -91,7 +91,9 @@ def write_down(log: CountedLog) -> None:
         count(self, account, workflow_id, fact, wall, slices)
         if isinstance(fact, Finished):
             way, end = getattr(_here, "way", ""), getattr(_here, "end", None)
-            log.add(workflow_id, fact.status.value, way, end)
+            log.add(workflow_id, fact.status.value, way, end, fact.seconds)
+        elif isinstance(fact, Ran):
+            log.add(workflow_id, DURATION, seconds=fact.seconds)
         elif isinstance(fact, Failed):
             log.add(workflow_id, CAUSE)
 

@@ -80,7 +80,7 @@ class _Side:
     def is_done(self, day: Day) -> bool:
         """Whether everything was counted, and every cause is known."""
         counted = read_counted(self.file)
-        outcomes = {c.workflow_id for c in counted if c.what != CAUSE}
+        outcomes = {c.workflow_id for c in counted if c.is_end}
         failed = {c.workflow_id for c in counted if c.what == "failed"}
         causes = {c.workflow_id for c in counted if c.what == CAUSE}
         return len(outcomes) >= day.workflows and failed <= causes

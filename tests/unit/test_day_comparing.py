@@ -1,10 +1,11 @@
 """The benchmark of a day compares end by end."""
 
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
 from benchmarks.comparing import Comparison, compare
-from benchmarks.coverage.counted import CAUSE, Counted
+from benchmarks.coverage.counted import CAUSE, DURATION, Counted
 
 NOON = 1_700_000_000.0
 
@@ -22,7 +23,7 @@ def end(
     return {
         "id": identity,
         "execution": execution,
-        "told": {"outcome": outcome},
+        "told": {"outcome": outcome, "run_seconds": None},
         "final_at_start": False,
         "completed_ms": None if seconds is None else (NOON + seconds) * 1000,
         "shown": shown,
@@ -88,3 +89,18 @@ def test_without_a_stamp_an_end_that_was_shown_comes_first() -> None:
     assert found.holds
     assert found.never_shown == [hidden]
     assert judged([end(None, "invalid")], counted(None, "invalid")).holds
+
+
+def test_a_duration_that_is_told_late_is_that_of_the_last_end_before() -> None:
+    ends = [end(0.0), end(30.0, execution=1)]
+    ends[0]["told"]["run_seconds"] = (5.0, 5.0)
+    ends[1]["told"]["run_seconds"] = (7.0, 8.0)
+    late = Counted(NOON, "a", DURATION, seconds=5.0)
+    first, second = counted(0.0), replace(counted(30.0), seconds=7.5)
+    assert not judged(ends, first, late, second).wrong_durations
+    assert len(judged(ends, first, second, late).wrong_durations) == 2
+
+
+def test_a_duration_where_none_is_told_is_wrong() -> None:
+    found = judged([end(0.0)], replace(counted(0.0), seconds=1.0))
+    assert len(found.wrong_durations) == 1
