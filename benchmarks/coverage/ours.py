@@ -77,7 +77,7 @@ def _within(way: str, method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def write_down(log: CountedLog) -> None:
-    """From now on, write down each outcome, cause and duration in the moment it enters the totals."""
+    """From now on, write down each outcome, cause and duration when it enters the totals."""
     count = Totals.add
 
     def add(
