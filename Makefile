@@ -32,7 +32,7 @@ demo-monitoring: $(VENV)/.dev  ## the demo with Prometheus and Alertmanager, whe
 	scripts/demo-monitoring $(ARGS)
 
 # Most tests wait for programs and for time to pass, so more of them run at once than there are cores.
-WORKERS ?= 3
+WORKERS ?= 4
 test: $(VENV)/.dev  ## every tier of tests; those whose programs are missing say so and are skipped
 	$(PYTEST) --numprocesses=$(WORKERS) --dist=worksteal $(ARGS)
 
