@@ -38,7 +38,7 @@ CAPS: Final = LabelCaps(200, 50)
 NODES: Final = tuple(f"Node{number}" for number in range(60))
 EXCEPTIONS: Final = ("ValueError", "RuntimeError", "OutOfMemoryError", "KeyError", "TypeError")
 
-KEEP_SECONDS: Final = 0.25
+PERSIST_SECONDS: Final = 0.25
 SCRAPE_SECONDS: Final = 15.0
 EXPIRY_SECONDS: Final = 10.0
 OPENED_WITHIN: Final = 1.0
@@ -118,9 +118,9 @@ def _remember(ledger: Ledger, now: Clocks) -> None:
 
     def keep() -> None:
         history.digest([ACCOUNT])
-        ledger.keep_history(history.take_pending)
+        ledger.add_history(history.take_pending)
 
-    ledger.on_taken, ledger.before_keeping = history.note, keep
+    ledger.on_workflow_change, ledger.before_persisting = history.note, keep
 
 
 def _our_cost(
@@ -132,22 +132,22 @@ def _our_cost(
         _remember(ledger, now)
     ledger.set_counting_cutoff(ACCOUNT, now().wall - 1)
     days = _lives(settles, random.Random(seed), now)
-    per_keep = per_minute / 60.0 * KEEP_SECONDS
+    per_keep = per_minute / 60.0 * PERSIST_SECONDS
     keeps, scrapes = [0.0], [0.0]
     written, began = _written(), time.process_time()
     done, due, ticks = 0, 0.0, 0
     while done < settles:
-        now.seconds += KEEP_SECONDS
+        now.seconds += PERSIST_SECONDS
         ticks += 1
         due += per_keep
         while done < min(int(due), settles):
             for observation in next(days):
                 ledger.observe(observation)
             done += 1
-        keeps.append(_timed(ledger.keep))
-        if not ticks % int(SCRAPE_SECONDS / KEEP_SECONDS):
+        keeps.append(_timed(ledger.persist))
+        if not ticks % int(SCRAPE_SECONDS / PERSIST_SECONDS):
             scrapes.append(_timed(ledger.snapshot))
-        if not ticks % int(EXPIRY_SECONDS / KEEP_SECONDS):
+        if not ticks % int(EXPIRY_SECONDS / PERSIST_SECONDS):
             ledger.expire()
     cpu_seconds = time.process_time() - began
     cost = Cost(cpu_seconds, _written() - written, max(keeps), max(scrapes))
@@ -240,7 +240,7 @@ def _fill(folder: Path, rows: int) -> None:
         for number in range(first, min(first + at_once, rows)):
             workflow = _settled(number, rows, now, chance)
             batch.workflows[ACCOUNT, workflow.workflow_id] = workflow
-        store.keep(batch)
+        store.persist(batch)
     store.close()
 
 
@@ -285,11 +285,11 @@ def _open_and_use(folder: Path, rows: int) -> None:
     days = _lives(10_000, chance, now)
 
     def keep_a_moment() -> None:
-        now.seconds += KEEP_SECONDS
+        now.seconds += PERSIST_SECONDS
         for _ in range(42):
             for observation in next(days):
                 ledger.observe(observation)
-        ledger.keep()
+        ledger.persist()
 
     def see_an_old_one() -> None:
         number = chance.randrange(rows)
@@ -314,10 +314,10 @@ def _open_and_use(folder: Path, rows: int) -> None:
     slices = []
     while store.verifying:
         slices.append(_timed(store.verify))
-    slice_, minutes = median(slices), len(slices) * KEEP_SECONDS / 60
+    slice_, minutes = median(slices), len(slices) * PERSIST_SECONDS / 60
     print(
         f"  every row looked over in {minutes:.0f} min, for {slice_ * 1e3:.1f} ms (median) at each "
-        f"keep: {slice_ / KEEP_SECONDS:.1%} of a core"
+        f"keep: {slice_ / PERSIST_SECONDS:.1%} of a core"
     )
     print(f"  memory after all that: {_resident() - before:.1f} MiB")
     ledger.close()

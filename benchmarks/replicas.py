@@ -136,7 +136,7 @@ def settling(store: Store) -> Callable[[], None]:
             created_at=at.wall,
             ended_at=at.wall,
         )
-        store.keep(
+        store.persist(
             Batch(
                 workflows={(ACCOUNT, ended.workflow_id): ended},
                 counters={FINISHED: CounterTotal(float(number))},

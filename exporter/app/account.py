@@ -391,7 +391,7 @@ class FollowedAccount:
         if listing is None or listing.tags or not listing.reconcile or around.reconciling is None:
             # Not all of the service's is counted: totals that are compared later begin afresh.
             for status in COMPARED:
-                around.ledger.keep_baseline(self.name, status, None)
+                around.ledger.set_baseline(self.name, status, None)
             return ()
         reconciler = ReconcilerThread(
             self._access,

@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 from exporter import __version__, logs
 from exporter.app.account import Dependencies, FollowedAccount
-from exporter.app.keeper import EXPIRY_SECONDS, Keeper
 from exporter.app.lending import BorrowedAccount, Lending
+from exporter.app.maintenance import EXPIRY_SECONDS, Maintenance
 from exporter.budget.budget import RequestBudget
 from exporter.budget.journal import RequestJournal
 from exporter.budget.sliding_window import Limit
@@ -150,10 +150,10 @@ class App:
         self._ledger = Ledger(
             _terms(followed), _buckets(config), _caps(config), now, store, _slices(config)
         )
-        _tell_ledger(self._ledger, store)
+        _log_ledger(self._ledger, store)
         self._streams = StreamLoop()
-        self._history = History(now, self._ledger.kept_history)
-        self._ledger.on_taken = self._history.note
+        self._history = History(now, self._ledger.restored_history)
+        self._ledger.on_workflow_change = self._history.note
         self._instruments.on_stream_end = self._note_stream_ended
         self._around = Dependencies(
             self._ledger,
@@ -186,7 +186,7 @@ class App:
                 self._shared.exchange, _OwnAccounts(self), self._shared.replica.leases, now
             )
         )
-        self.keeper: Final = Keeper(
+        self.maintenance: Final = Maintenance(
             self._ledger,
             self._history,
             Announcements(hold, self._ledger, self._instruments),
@@ -195,7 +195,7 @@ class App:
             now=now,
             expiry=expiry,
         )
-        """Keeps the ledger."""
+        """Writes the ledger periodically."""
         self.views: Final = self._make_views()
         self.page: Final = Page(self._registry, self.read, self._asked)
         self.pushed: Final = PushedIds(
@@ -215,7 +215,7 @@ class App:
         self._streams.start()
         for account in self._accounts.values():
             account.start()
-        self.keeper.start()
+        self.maintenance.start()
         self._watcher.start()
         if self._shared is not None:
             self._shared.replica.start()
@@ -225,7 +225,7 @@ class App:
     def stop(self, within: float = STOP_SECONDS) -> bool:
         """End within so many seconds, whatever the threads are at; whether all of them did."""
         self._is_stopping.set()
-        self.keeper.stop()
+        self.maintenance.stop()
         self._watcher.stop()
         deadline = self._now().monotonic + within
         has_given_back = self._lending is None or self._lending.stop(within / 2)
@@ -454,7 +454,7 @@ class App:
                     account, tokens[account.name], _capacity(account, config)
                 )
         # An id that was dropped and is named again must not stay dropped after a crash.
-        self._ledger.keep()
+        self._ledger.persist()
         return begun, ended
 
     # Accounts that come from other replicas, and go to them -----------------------------------
@@ -654,8 +654,8 @@ class _OwnAccounts:
         self.observe = app.observe
 
 
-def _tell_ledger(ledger: Ledger, store: Store | None) -> None:
-    """Say which ledger this is: one in another folder would begin at 0 without a word."""
+def _log_ledger(ledger: Ledger, store: Store | None) -> None:
+    """Log which ledger this is: with another folder, counting would silently begin at 0."""
     if not isinstance(store, SqliteStore | None):
         return  # each account logs this itself when it is taken over
     if store is None:
@@ -664,13 +664,13 @@ def _tell_ledger(ledger: Ledger, store: Store | None) -> None:
     if store.is_new:
         log.info("new ledger: counters start at 0", extra={"file": str(store.path)})
         return
-    kept = ledger.snapshot()
+    found = ledger.snapshot()
     log.info(
         "ledger opened, counters continue",
         extra={
             "file": str(store.path),
-            "settled": kept.settled,
-            "open": len(kept.open_workflows),
+            "settled": found.settled,
+            "open": len(found.open_workflows),
         },
     )
 

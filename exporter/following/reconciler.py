@@ -201,7 +201,7 @@ class Reconciler:
         self._before.pop(status, None)
         self._shortfalls.pop(status, None)
         if is_wrong and status in COMPARED:
-            self._account.books.keep_baseline(self._account.name, status, None)
+            self._account.books.set_baseline(self._account.name, status, None)
         self._shown = replace(
             self._shown,
             service={s: n for s, n in self._shown.service.items() if s is not status},
@@ -263,7 +263,7 @@ class Reconciler:
 
     def _keep_baseline(self, status: Status, value: int, since: float) -> None:
         baseline = Baseline(value, self._account.now().wall, since)
-        self._account.books.keep_baseline(self._account.name, status, baseline)
+        self._account.books.set_baseline(self._account.name, status, baseline)
 
     def _raise_baseline(self, status: Status, by: int) -> None:
         baseline = self._account.books.baselines(self._account.name).get(status)

@@ -29,7 +29,7 @@ class Books(Protocol):
     def baselines(self, account: str) -> dict[Status, Baseline]:
         """The baselines of the comparisons, by final status."""
 
-    def keep_baseline(self, account: str, status: Status, baseline: Baseline | None) -> None:
+    def set_baseline(self, account: str, status: Status, baseline: Baseline | None) -> None:
         """Use this baseline from now on; None: the next comparison sets a new one."""
 
     def recover(self, observation: Observation) -> Recovery:

@@ -257,7 +257,7 @@ def write(
     """Write a batch, within a transaction; `number_of` creates missing accounts."""
     for name, marks in batch.accounts.items():
         _change_marks(database, draft, number_of(name), partial(_moved, marks=marks))
-    _keep_workflows(
+    _write_workflows(
         database,
         draft,
         [
@@ -267,23 +267,23 @@ def write(
     )
     for (counter, labels), count in batch.counters.items():
         draft.use(words_of_total("counter", counter, labels))
-        _keep(database, draft, COUNTERS, counter_row(counter, labels, count))
+        _write_row(database, draft, COUNTERS, counter_row(counter, labels, count))
     for (histogram, labels), observed in batch.histograms.items():
         draft.use(words_of_total("histogram", histogram, labels))
-        _keep(database, draft, HISTOGRAMS, histogram_row(histogram, labels, observed))
+        _write_row(database, draft, HISTOGRAMS, histogram_row(histogram, labels, observed))
     for (account, status), baseline in batch.baselines.items():
         draft.use([f"status {status.value}"])
-        _keep_baseline(database, draft, number_of(account), status, baseline)
+        _write_baseline(database, draft, number_of(account), status, baseline)
     write_history(database, batch.history)
     if batch.announced is not None:
         draft.use(["mark announced"])
-        _keep(database, draft, MARKS, ("announced", batch.announced))
+        _write_row(database, draft, MARKS, ("announced", batch.announced))
 
 
 def make_account(database: sqlite3.Connection, draft: Draft, name: str) -> int:
     """Create an account; return its number."""
     number = int(database.execute("SELECT coalesce(max(account), 0) FROM accounts").fetchone()[0])
-    _keep(database, draft, ACCOUNTS, account_row(number + 1, name, AccountMarks()))
+    _write_row(database, draft, ACCOUNTS, account_row(number + 1, name, AccountMarks()))
     return number + 1
 
 
@@ -315,7 +315,7 @@ def _change_marks(
     ).fetchone()
     with reading():
         _, name, kept = account_of(intact(ACCOUNTS, found))
-    _keep(database, draft, ACCOUNTS, account_row(number, name, change(kept)))
+    _write_row(database, draft, ACCOUNTS, account_row(number, name, change(kept)))
 
 
 def _moved(kept: AccountMarks, marks: AccountMarks) -> AccountMarks:
@@ -332,7 +332,7 @@ def _latest(*stamps: float | None) -> float | None:
     return max((stamp for stamp in stamps if stamp is not None), default=None)
 
 
-def forget(
+def delete_ended(
     database: sqlite3.Connection, draft: Draft, number: int, ended_at: float, most: int
 ) -> list[Workflow]:
     """Delete the workflows of an account that ended before this, the oldest first; return them."""
@@ -404,18 +404,18 @@ _FIND_CHECKSUM: Final = {
     for table in TABLES
     if table is not WORKFLOWS
 }
-_KEEP: Final = {table: table.kept for table in TABLES}
+_UPSERT: Final = {table: table.upsert for table in TABLES}
 _FIND_WORKFLOW: Final = f"SELECT checksum, {UNSETTLED} FROM workflows WHERE {WORKFLOWS.is_key}"  # noqa: S608
 
 
-def _keep(database: sqlite3.Connection, draft: Draft, table: Table, row: Row) -> None:
+def _write_row(database: sqlite3.Connection, draft: Draft, table: Table, row: Row) -> None:
     before = database.execute(_FIND_CHECKSUM[table], row[: len(table.key)]).fetchone()
     after = checksum(table.name, row)
     draft.change(table.name, None if before is None else before[0], after)
-    database.execute(_KEEP[table], (*row, after))
+    database.execute(_UPSERT[table], (*row, after))
 
 
-def _keep_baseline(
+def _write_baseline(
     database: sqlite3.Connection,
     draft: Draft,
     number: int,
@@ -423,7 +423,7 @@ def _keep_baseline(
     baseline: Baseline | None,
 ) -> None:
     if baseline is not None:
-        _keep(database, draft, BASELINES, baseline_row(number, status, baseline))
+        _write_row(database, draft, BASELINES, baseline_row(number, status, baseline))
         return
     key = (number, status.value)
     before = database.execute(_FIND_CHECKSUM[BASELINES], key).fetchone()
@@ -432,7 +432,7 @@ def _keep_baseline(
         database.execute(f"DELETE FROM baselines WHERE {BASELINES.is_key}", key)  # noqa: S608
 
 
-def _keep_workflows(
+def _write_workflows(
     database: sqlite3.Connection,
     draft: Draft,
     rows: Sequence[tuple[Row, Workflow]],
@@ -451,4 +451,4 @@ def _keep_workflows(
         draft.use(words_of_workflow(workflow.source, workflow.phase, workflow.status))
         draft.use(words_of_held(workflow.held))
         kept.append((*row, after))
-    database.executemany(_KEEP[WORKFLOWS], kept)
+    database.executemany(_UPSERT[WORKFLOWS], kept)

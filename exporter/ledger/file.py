@@ -226,7 +226,7 @@ class LedgerFile:
                 self._check_first()
                 self._open_file(begin=True)
             except DamagedError as error:
-                self._begin_anew(str(error))
+                self._restart(str(error))
         except OSError as error:
             raise self._unusable(error) from error
         except sqlite3.Error as error:
@@ -308,7 +308,7 @@ class LedgerFile:
     def _migrate(self, database: sqlite3.Connection, taken: int) -> None:
         migrate(database, taken, MIGRATIONS)
 
-    def _begin_anew(self, reason: str) -> sqlite3.Connection:
+    def _restart(self, reason: str) -> sqlite3.Connection:
         """Rename the file, if there is one, and create a new one."""
         if not self._is_aside:
             aside = self._set_aside()
@@ -370,7 +370,7 @@ class LedgerFile:
             return self._database
         try:
             if self._is_lost:
-                return self._begin_anew("nothing could be put in its place before")
+                return self._restart("nothing could be put in its place before")
             return self._open_file(begin=False)
         except (_GoneError, DamagedError) as error:
             self.lose(str(error))
@@ -419,7 +419,7 @@ class LedgerFile:
         self._is_lost = True
         self._is_aside = False
         try:
-            self._begin_anew(reason)
+            self._restart(reason)
         except (OSError, sqlite3.Error, DamagedError, OpenLedgerError) as error:
             self._let_go()
             log.error(  # noqa: TRY400 - it is not about where in the code

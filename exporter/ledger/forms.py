@@ -52,7 +52,7 @@ class Form:
     sliced: bool = False
     fact: type[PlainFact] | None = None
 
-    def kept(self, account: str, slices: SliceLabels = (), /, **labels: str) -> Labels:
+    def labels_of(self, account: str, slices: SliceLabels = (), /, **labels: str) -> Labels:
         """The labels of one series, as they are stored.
 
         Raises:

@@ -29,10 +29,9 @@ from exporter.ledger.counting import CountingRules
 from exporter.ledger.facts import Dropped, Fact, Finished, Ignored
 from exporter.ledger.forms import COUNTERS
 from exporter.ledger.holding import Counted
-from exporter.ledger.keeping import Keeping
 from exporter.ledger.memory import Memory
 from exporter.ledger.room import DEFAULT_MOST_OPEN, MOST_WAITING, Room, Rooms
-from exporter.ledger.slicing import SliceRule, is_decided, labels_of, tell_changes
+from exporter.ledger.slicing import SliceRule, is_decided, labels_of, log_changes
 from exporter.ledger.store import (
     HistoryKey,
     HistoryRow,
@@ -47,10 +46,11 @@ from exporter.ledger.taken import Taken, is_news
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
 from exporter.ledger.tracker import Change
 from exporter.ledger.workflow import Workflow
+from exporter.ledger.writer import LedgerWriter
 
 log = logging.getLogger(__name__)
 
-STATUSES_TOLD: Final = 100
+MOST_LOGGED_STATUSES: Final = 100
 """How many different unknown statuses are logged; further ones are not."""
 
 
@@ -140,7 +140,7 @@ class Ledger:
         # Protects the memory. It is always acquired after the lock for using the store.
         self._lock = threading.Lock()
         self._followed_since: dict[str, float] = {}
-        self._statuses_told: set[str] = set()
+        self._logged_statuses: set[str] = set()
         # Accounts with an observation that could not be accepted.
         self._missed: set[str] = set()
         self._rooms = Rooms()
@@ -152,25 +152,25 @@ class Ledger:
         self.on_change: Callable[[], None] = lambda: None
         """Called, without the lock, when the set of open workflows has changed or a cause is
         pending: the code that assigns streams should check again."""
-        self.on_taken: Callable[[Taken], None] = lambda _: None
+        self.on_workflow_change: Callable[[Taken], None] = lambda _: None
         """Called under the lock with each change of a workflow, so it must not block."""
-        self.before_keeping: Callable[[], None] = lambda: None
+        self.before_persisting: Callable[[], None] = lambda: None
         """Called, without the lock, before anything is stored."""
         store = MemoryStore() if store is None else store
-        kept = store.load(
+        restored = store.load(
             lambda name: accounts[name].most_open if name in accounts else DEFAULT_MOST_OPEN
         )
-        self.kept_history: Final = tuple(kept.history)
+        self.restored_history: Final = tuple(restored.history)
         """The history that an earlier process stored."""
         self._slices = tuple(slices)
-        self._memory: Final = Memory(kept, Totals(buckets, caps, slices))
-        self._keeping: Final = Keeping(store, self._memory, self._lock, now)
-        _tell_begun_anew(self._memory.begun_anew)
-        tell_changes(self._memory.totals.sliced_by(), (), self._slices)
+        self._memory: Final = Memory(restored, Totals(buckets, caps, slices))
+        self._writer: Final = LedgerWriter(store, self._memory, self._lock, now)
+        _log_restarted(self._memory.restarted)
+        log_changes(self._memory.totals.sliced_by(), (), self._slices)
         self._follow(accounts)
-        self._keeping.errors += kept.faults
-        if kept.lost:
-            self._keeping.note_lost_before()
+        self._writer.errors += restored.faults
+        if restored.lost:
+            self._writer.note_lost_before()
 
     # What is followed -------------------------------------------------------------------------
 
@@ -186,11 +186,11 @@ class Ledger:
         Other accounts are kept but not shown.
         """
         with self._lock:
-            begun_anew = self._memory.totals.change(buckets, caps, slices)
+            restarted = self._memory.totals.change(buckets, caps, slices)
             before, self._slices = self._slices, tuple(slices)
             self._follow(accounts)
-        _tell_begun_anew(begun_anew)
-        tell_changes({rule.label for rule in before}, before, self._slices)
+        _log_restarted(restarted)
+        log_changes({rule.label for rule in before}, before, self._slices)
 
     def _follow(self, accounts: Mapping[str, AccountTerms]) -> None:
         monotonic = self._now().monotonic
@@ -220,12 +220,12 @@ class Ledger:
         Raises:
             StoreError: it cannot be read, and nothing has changed.
         """
-        with self._keeping.turn:
-            kept = read()
+        with self._writer.store_lock:
+            restored = read()
             with self._lock:
-                begun_anew = self._memory.adopt(account, kept)
-        _tell_begun_anew(begun_anew)
-        return tuple(kept.history)
+                restarted = self._memory.adopt(account, restored)
+        _log_restarted(restarted)
+        return tuple(restored.history)
 
     def let_go(self, account: str, release: Callable[[], None]) -> None:
         """Store what is left of an account that is no longer followed, and remove it from memory.
@@ -235,12 +235,12 @@ class Ledger:
             release: makes the store stop writing the account; called while the lock for using the
                 store is held.
         """
-        self.before_keeping()
-        self._keeping.keep(at_once=True)
-        if self._keeping.is_failing:
+        self.before_persisting()
+        self._writer.persist(at_once=True)
+        if self._writer.is_failing:
             # A store that has lost commits receives all known data with the next batch.
-            self._keeping.keep()
-        with self._keeping.turn:
+            self._writer.persist()
+        with self._writer.store_lock:
             release()
             with self._lock:
                 self._memory.drop(account)
@@ -287,15 +287,15 @@ class Ledger:
             )
 
         change = self._apply(key, observation.at, rule, observation.traits, observation)
-        self._tell_unknown_status(observation, change.facts)
+        self._log_unknown_status(observation, change.facts)
         after = change.workflow
         if after is None:
             return False
         if before is None or before.phase != after.phase or before.status is not after.status:
             self.on_change()
         # A stream that has shown the end has nothing more to show.
-        told_all = observation.via == "stream" and observation.is_over
-        return after.phase == "open" or (after.pending_since is not None and not told_all)
+        has_shown_all = observation.via == "stream" and observation.is_over
+        return after.phase == "open" or (after.pending_since is not None and not has_shown_all)
 
     def recover(self, observation: Observation) -> Recovery:
         """Apply a row that was read again because an outcome may have been missed."""
@@ -309,7 +309,7 @@ class Ledger:
 
         key = (observation.account, observation.workflow_id)
         change = self._apply(key, observation.at, rule, observation.traits, observation)
-        self._tell_unknown_status(observation, change.facts)
+        self._log_unknown_status(observation, change.facts)
         if told not in {"known", "elsewhere", "old", "untold"}:
             self.on_change()
         return told
@@ -362,7 +362,7 @@ class Ledger:
         with self._lock:
             is_first = self._set_cutoff(account, wall)
         if is_first:
-            self._keeping.keep()
+            self._writer.persist()
         return is_first
 
     def is_open(self, account: str, workflow_id: str) -> bool:
@@ -415,7 +415,7 @@ class Ledger:
 
     def created_after(self, account: str, created_at: float) -> int:
         """How many known workflows of the account were created after this time (Unix seconds)."""
-        younger = self._keeping.created_after(account, created_at)
+        younger = self._writer.created_after(account, created_at)
         if younger is not None:
             return younger
         # If the store cannot be used, the answer comes from memory: the caller only needs an
@@ -515,10 +515,10 @@ class Ledger:
         with self._lock:
             return self._memory.baselines(account)
 
-    def keep_baseline(self, account: str, status: Status, baseline: Baseline | None) -> None:
+    def set_baseline(self, account: str, status: Status, baseline: Baseline | None) -> None:
         """Use this baseline from now on; None: the next comparison sets a new one."""
         with self._lock:
-            self._memory.keep_baseline((account, status), baseline)
+            self._memory.set_baseline((account, status), baseline)
 
     # Called by readers ------------------------------------------------------------------------
 
@@ -526,20 +526,20 @@ class Ledger:
         """Everything at this moment; later changes do not affect the snapshot."""
         # The number is taken now. Otherwise, after a slow write, a reader who asked early enough to
         # see a new series at 0 would see its value.
-        self.before_keeping()
+        self.before_persisting()
         with self._lock:
             announced = self._memory.announced
-        with self._keeping.turn:
+        with self._writer.store_lock:
             with self._lock:
-                batch = self._keeping.take_batch()
+                batch = self._writer.take_batch()
                 accounts = self._accounts
                 open_workflows = self._memory.open_workflows()
                 settled = self._memory.closed
                 totals = self._memory.totals.copied(accounts)
                 rooms = {account: self._rooms.room(account) for account in accounts}
                 slices = self._slices
-            self._keeping.write_through(batch)
-            shown = self._keeping.committed()
+            self._writer.write_through(batch)
+            shown = self._writer.committed()
             if shown is not None:
                 accounts = tuple(account for account in accounts if account in shown.accounts)
                 totals = totals.copied(accounts)
@@ -550,7 +550,7 @@ class Ledger:
                 settled=settled,
                 totals=totals,
                 announced=announced,
-                errors=self._keeping.errors,
+                errors=self._writer.errors,
                 rooms=rooms,
                 slices=slices,
             )
@@ -577,8 +577,8 @@ class Ledger:
             accounts=accounts,
             open_workflows=tuple(w for w in open_workflows if w.account in accounts),
             dropped=dropped,
-            errors=self._keeping.errors,
-            is_failing=self._keeping.is_failing,
+            errors=self._writer.errors,
+            is_failing=self._writer.is_failing,
             full=full,
         )
 
@@ -593,12 +593,12 @@ class Ledger:
             with self._lock:
                 known = self._memory.find(key)
             # The wait is limited: a page must not hang if the disk does.
-            if known is None and self._keeping.turn.acquire(timeout=FIND_SECONDS):
+            if known is None and self._writer.store_lock.acquire(timeout=FIND_SECONDS):
                 try:
                     with suppress(StoreError):
-                        known = self._keeping.find_closed(key)
+                        known = self._writer.find_closed(key)
                 finally:
-                    self._keeping.turn.release()
+                    self._writer.store_lock.release()
             if known is not None:
                 found.append(known)
         return found
@@ -623,27 +623,29 @@ class Ledger:
 
     # What time does ---------------------------------------------------------------------------
 
-    def keep(self) -> None:
+    def persist(self) -> None:
         """Count facts that have waited long enough for their slices, and store everything."""
         self._release_held()
-        self.before_keeping()
-        self._keeping.keep()
+        self.before_persisting()
+        self._writer.persist()
 
-    def keep_history(self, take: Callable[[], Mapping[HistoryKey, HistoryRow | None]]) -> None:
+    def add_history(self, take: Callable[[], Mapping[HistoryKey, HistoryRow | None]]) -> None:
         """Store these rows of the history, and delete those that are None.
 
         `take` is called under the lock, so that a later call never brings older rows.
         """
         with self._lock:
-            self._memory.keep_history(take())
+            self._memory.add_history(take())
 
-    def tell_history(self, rows: Callable[[], Mapping[HistoryKey, HistoryRow | None]]) -> None:
+    def set_history_source(
+        self, rows: Callable[[], Mapping[HistoryKey, HistoryRow | None]]
+    ) -> None:
         """Store the latest rows of the history with each batch.
 
         Args:
             rows: returns the rows since its last call; called under the lock, so it must not block.
         """
-        self._keeping.history_rows = rows
+        self._writer.history_rows = rows
 
     def _release_held(self) -> None:
         monotonic = self._now().monotonic
@@ -686,14 +688,12 @@ class Ledger:
             with self._lock:
                 latest = self._memory.latest_end(account)
             if latest is not None:
-                self._keeping.prune_ended_before(
-                    account, min(now.wall, latest) - 2 * terms.lookback
-                )
+                self._writer.prune_ended_before(account, min(now.wall, latest) - 2 * terms.lookback)
 
     def close(self) -> None:
         """Store what is not stored yet, and close the store."""
-        self.before_keeping()
-        self._keeping.close()
+        self.before_persisting()
+        self._writer.close()
 
     # Applying a rule --------------------------------------------------------------------------
 
@@ -705,16 +705,16 @@ class Ledger:
         traits: Traits | None = None,
         seen: Observation | None = None,
     ) -> Change:
-        """Find the stored state of a workflow, apply the rule, and keep the result."""
+        """Find the stored state of a workflow, apply the rule, and store the result."""
         while True:
             with self._lock:
                 known = self._memory.find(key)
                 if known is not None:
                     return self._take(key, known, rule(known), at, traits=traits, seen=seen)
             # It is not in memory: it is new, or it settled some time ago, which the store knows.
-            with self._keeping.turn:
+            with self._writer.store_lock:
                 try:
-                    known = self._keeping.find_closed(key)
+                    known = self._writer.find_closed(key)
                 except StoreLostError:
                     continue
                 except StoreError:
@@ -750,7 +750,7 @@ class Ledger:
         after, account = counted.workflow, key[0]
         if after is not known and is_news(known, after, change.facts):
             marks, listed = self._memory.marks(account), self._terms[account].listed
-            self.on_taken(Taken(known, after, change.facts, at, seen, marks, listed))
+            self.on_workflow_change(Taken(known, after, change.facts, at, seen, marks, listed))
         return change if after is change.workflow else replace(change, workflow=after)
 
     def _count(self, key: WorkflowKey, known: Workflow | None, counted: Counted) -> None:
@@ -832,17 +832,17 @@ class Ledger:
         self._memory.mark(account, replace(marks, cutoff=wall))
         return True
 
-    def _tell_unknown_status(self, observation: Observation, facts: tuple[Fact, ...]) -> None:
+    def _log_unknown_status(self, observation: Observation, facts: tuple[Fact, ...]) -> None:
         if known_status(observation.status) is not None:
             return
         with self._lock:
             new = (
                 Ignored("unknown_status") in facts
-                and observation.status not in self._statuses_told
-                and len(self._statuses_told) < STATUSES_TOLD
+                and observation.status not in self._logged_statuses
+                and len(self._logged_statuses) < MOST_LOGGED_STATUSES
             )
             if new:
-                self._statuses_told.add(observation.status)
+                self._logged_statuses.add(observation.status)
         if new:
             log.warning(
                 "unknown status, kept as last seen",
@@ -854,7 +854,7 @@ class Ledger:
             )
 
 
-def _tell_begun_anew(histograms: Iterable[str]) -> None:
+def _log_restarted(histograms: Iterable[str]) -> None:
     for name in histograms:
         log.warning(
             "histogram buckets changed: the histogram restarts at 0", extra={"histogram": name}

@@ -13,9 +13,9 @@ from exporter.ledger.store import (
     AccountMarks,
     BaselineKey,
     Batch,
-    Forgotten,
     HistoryKey,
     HistoryRow,
+    Pruned,
     RestoredState,
     WorkflowKey,
 )
@@ -33,21 +33,21 @@ class Memory:
     Plain data, without decisions or requests. Not safe to share between threads.
 
     Args:
-        kept: what an earlier process has stored, also for accounts that are not configured now:
+        restored: what an earlier process has stored, also for accounts that are not configured now:
             they may be configured again.
         totals: empty ones.
     """
 
-    def __init__(self, kept: RestoredState, totals: Totals) -> None:
+    def __init__(self, restored: RestoredState, totals: Totals) -> None:
         self.totals: Final = totals
         # By account; the key "" has the number left by an earlier process for all accounts
         # together.
-        self._closed: Counter[str] = Counter({"": kept.closed})
-        self.announced = kept.announced
+        self._closed: Counter[str] = Counter({"": restored.closed})
+        self.announced = restored.announced
         """New series up to this number may show their value, because the store has recorded
         them."""
-        self._marks = dict(kept.accounts)
-        self._baselines = dict(kept.baselines)
+        self._marks = dict(restored.accounts)
+        self._baselines = dict(restored.baselines)
         self._batch = Batch()
         self._open: dict[WorkflowKey, Workflow] = {}
         self.open_counts: Final[Counter[str]] = Counter()
@@ -59,13 +59,16 @@ class Memory:
         self._recently_closed: OrderedDict[WorkflowKey, Workflow] = OrderedDict()
         # By account: the latest end of any settled workflow, and the latest end of those that only
         # the store knows.
-        self._latest_ends = dict(kept.latest_ends)
-        self._latest_ends_elsewhere = dict(kept.latest_ends)
-        self.begun_anew: list[HistogramName] = totals.restore(
-            kept.counters, kept.histograms, appeared=kept.appeared, announced=kept.announced
+        self._latest_ends = dict(restored.latest_ends)
+        self._latest_ends_elsewhere = dict(restored.latest_ends)
+        self.restarted: list[HistogramName] = totals.restore(
+            restored.counters,
+            restored.histograms,
+            appeared=restored.appeared,
+            announced=restored.announced,
         )
         """Histograms that restart from 0 because their configured buckets have changed."""
-        self._restore(kept.unsettled)
+        self._restore(restored.unsettled)
 
     def _restore(self, unsettled: Iterable[Workflow]) -> None:
         for workflow in unsettled:
@@ -84,20 +87,20 @@ class Memory:
         """How many workflows are settled or dropped, including those that only the store has."""
         return self._closed.total()
 
-    def adopt(self, account: str, kept: RestoredState) -> list[HistogramName]:
+    def adopt(self, account: str, restored: RestoredState) -> list[HistogramName]:
         """Replace what is known of an account by the stored data; it is held from now on.
 
         Return the histograms that restart from 0 because their buckets have changed.
         """
         self.drop(account)
-        self._closed[account] = kept.closed
-        self._marks.update(kept.accounts)
-        self._baselines.update(kept.baselines)
-        self._latest_ends.update(kept.latest_ends)
-        self._latest_ends_elsewhere.update(kept.latest_ends)
-        begun_anew = self.totals.adopt(kept.counters, kept.histograms, kept.announced)
-        self._restore(kept.unsettled)
-        return begun_anew
+        self._closed[account] = restored.closed
+        self._marks.update(restored.accounts)
+        self._baselines.update(restored.baselines)
+        self._latest_ends.update(restored.latest_ends)
+        self._latest_ends_elsewhere.update(restored.latest_ends)
+        restarted = self.totals.adopt(restored.counters, restored.histograms, restored.announced)
+        self._restore(restored.unsettled)
+        return restarted
 
     def drop(self, account: str) -> None:
         """Remove an account that is no longer held; nothing of it is stored any more."""
@@ -142,9 +145,9 @@ class Memory:
                 if workflow.account == account:
                     known[key] = replace(
                         workflow,
-                        last_seen=_told_again(workflow.last_seen, monotonic),
-                        cause_pending_since=_told_again(workflow.cause_pending_since, monotonic),
-                        duration_pending_since=_told_again(
+                        last_seen=_starts_again(workflow.last_seen, monotonic),
+                        cause_pending_since=_starts_again(workflow.cause_pending_since, monotonic),
+                        duration_pending_since=_starts_again(
                             workflow.duration_pending_since, monotonic
                         ),
                         ask_from=-inf,
@@ -183,7 +186,7 @@ class Memory:
             self._holding[key] = workflow
         else:
             self._holding.pop(key, None)
-        if before is None or not workflow.is_kept_like(before) or key in self._batch.workflows:
+        if before is None or not workflow.is_stored_like(before) or key in self._batch.workflows:
             self._batch.workflows[key] = workflow
 
     def remember(self, key: WorkflowKey, closed: Workflow) -> None:
@@ -218,12 +221,12 @@ class Memory:
         """When the last of the account's settled workflows ended, by the service's stamps."""
         return self._latest_ends.get(account)
 
-    def prune_ended_before(self, account: str, ended_at: float, forgotten: Forgotten) -> None:
+    def prune_ended_before(self, account: str, ended_at: float, pruned: Pruned) -> None:
         """Note that the store has deleted closed workflows that ended before this time."""
-        self._closed[account] -= forgotten.rows
+        self._closed[account] -= pruned.rows
         # The store has already changed its own marks.
         self._marks[account] = _pruned(
-            self.marks(account), forgotten.latest_created, forgotten.latest_end
+            self.marks(account), pruned.latest_created, pruned.latest_end
         )
         for key, workflow in list(self._recently_closed.items()):
             ended = workflow.ended_at
@@ -255,14 +258,14 @@ class Memory:
         """The baselines of the account's comparisons with the service's totals, by final status."""
         return {status: b for (of, status), b in self._baselines.items() if of == account}
 
-    def keep_baseline(self, key: BaselineKey, baseline: Baseline | None) -> None:
+    def set_baseline(self, key: BaselineKey, baseline: Baseline | None) -> None:
         """Use this baseline from now on; None: the next comparison sets a new one."""
         if baseline is not None:
             self._baselines[key] = self._batch.baselines[key] = baseline
         elif self._baselines.pop(key, None) is not None:
             self._batch.baselines[key] = None
 
-    def keep_history(self, rows: Mapping[HistoryKey, HistoryRow | None]) -> None:
+    def add_history(self, rows: Mapping[HistoryKey, HistoryRow | None]) -> None:
         """Store these rows of the history, or delete those that are None, with the next batch."""
         self._batch.history.update(rows)
 
@@ -274,7 +277,7 @@ class Memory:
         if self.totals.announce(series, accounts):
             self._batch.announced = series
 
-    # What the store has not kept yet ----------------------------------------------------------
+    # What is not stored yet -------------------------------------------------------------------
 
     def take_batch(self) -> Batch:
         """Return all changes since the last call; later changes do not affect the batch."""
@@ -282,7 +285,7 @@ class Memory:
         batch.counters, batch.histograms = self.totals.take_changed()
         return batch
 
-    def note_kept(self, batch: Batch) -> None:
+    def note_stored(self, batch: Batch) -> None:
         """Note that the whole batch was stored."""
         if batch.announced is not None:
             self.announced = batch.announced
@@ -302,7 +305,7 @@ class Memory:
         )
         self.totals.take_back(batch.counters, batch.histograms)
 
-    def keep_everything_again(self, cutoff: float | None = None) -> None:
+    def store_everything_again(self, cutoff: float | None = None) -> None:
         """Put everything known into the next batch, because the store is empty.
 
         It is no longer known which workflows outside memory were counted: they are treated like
@@ -324,7 +327,7 @@ class Memory:
         self.totals.take_back(self.totals.counters, self.totals.histograms)
         self._batch.announced = max(self.announced, self._batch.announced or 0)
 
-    def keep_again(self, account: str) -> None:
+    def store_account_again(self, account: str) -> None:
         """Put all data of an account into the next batch: the store has lost commits of it."""
         for known in (self._open, self._pending, self._holding, self._recently_closed):
             self._batch.workflows.update({k: w for k, w in known.items() if k[0] == account})
@@ -350,7 +353,7 @@ def _latest(*stamps: float | None) -> float | None:
     return max((stamp for stamp in stamps if stamp is not None), default=None)
 
 
-def _told_again(moment: Moment | None, monotonic: float) -> Moment | None:
+def _starts_again(moment: Moment | None, monotonic: float) -> Moment | None:
     return None if moment is None else Moment(moment.wall, monotonic)
 
 

@@ -174,7 +174,7 @@ class Table:
         return " AND ".join(f"{column} = ?" for column in self.key)
 
     @property
-    def kept(self) -> str:
+    def upsert(self) -> str:
         """The statement that writes a row and its checksum; it replaces an existing row."""
         # Only this row is ever changed, even if an index is damaged.
         written = (*self.columns[len(self.key) :], "checksum")

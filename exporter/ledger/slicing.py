@@ -70,7 +70,7 @@ class SliceRule:
         return None
 
 
-def tell_changes(
+def log_changes(
     labels: Collection[str], before: Sequence[SliceRule], now: Sequence[SliceRule]
 ) -> None:
     """Log how the slices differ from those before; log nothing if they do not differ.

@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Final
 
 from exporter.interfaces.observations import Moment
-from exporter.ledger.contents import every_workflow, find, forget, load, make_account, prune, write
+from exporter.ledger.contents import (
+    delete_ended,
+    every_workflow,
+    find,
+    load,
+    make_account,
+    prune,
+    write,
+)
 from exporter.ledger.damage import reading
 from exporter.ledger.file import FILE_NAME, LedgerFile, LedgerInUseError
 from exporter.ledger.opening import OpenLedgerError, newer
@@ -20,7 +28,7 @@ from exporter.ledger.rows import packed
 from exporter.ledger.seal import Draft
 from exporter.ledger.store import (
     Batch,
-    Forgotten,
+    Pruned,
     RestoredState,
     StoreError,
     StoreLostError,
@@ -33,7 +41,7 @@ from exporter.ledger.workflow import Workflow
 
 log = logging.getLogger(__name__)
 
-FORGET_AT_ONCE: Final = 2_000
+PRUNE_AT_ONCE: Final = 2_000
 """How many old rows one transaction deletes at most: others wait for it."""
 
 
@@ -164,7 +172,7 @@ class SqliteStore:
 
     # Writing ----------------------------------------------------------------------------------
 
-    def keep(self, batch: Batch) -> None:
+    def persist(self, batch: Batch) -> None:
         """Store all of a batch, or none of it."""
         with self._writing() as (database, draft):
             write(database, draft, batch, partial(self._account_made, database, draft))
@@ -173,14 +181,14 @@ class SqliteStore:
         """Make stored data safe against a power cut."""
         self._file.sync()
 
-    def prune_ended_before(self, account: str, ended_at: float) -> Forgotten:
+    def prune_ended_before(self, account: str, ended_at: float) -> Pruned:
         """Delete closed workflows that ended before this (Unix seconds), except pending ones."""
         with self._writing() as (database, draft):
             number = self._account(database, account)
             if number is None:
-                return Forgotten()
+                return Pruned()
             with reading():
-                old = forget(database, draft, number, ended_at, FORGET_AT_ONCE)
+                old = delete_ended(database, draft, number, ended_at, PRUNE_AT_ONCE)
             settled = [workflow for workflow in old if workflow.phase == "settled"]
             latest_created = max(
                 (inf if w.created_at is None else w.created_at for w in settled), default=None
@@ -188,7 +196,7 @@ class SqliteStore:
             latest_end = max((w.ended_at for w in settled if w.ended_at is not None), default=None)
             if settled:
                 prune(database, draft, number, latest_created, latest_end)
-            return Forgotten(len(old), latest_created, latest_end)
+            return Pruned(len(old), latest_created, latest_end)
 
     @contextmanager
     def _writing(self) -> Iterator[tuple[sqlite3.Connection, Draft]]:
@@ -225,4 +233,4 @@ class SqliteStore:
         return number
 
 
-__all__ = ["FILE_NAME", "FORGET_AT_ONCE", "LedgerInUseError", "OpenLedgerError", "SqliteStore"]
+__all__ = ["FILE_NAME", "PRUNE_AT_ONCE", "LedgerInUseError", "OpenLedgerError", "SqliteStore"]

@@ -123,7 +123,7 @@ class RestoredState:
 
 
 @dataclass(frozen=True, slots=True)
-class Forgotten:
+class Pruned:
     """The result of pruning old rows."""
 
     rows: int = 0
@@ -147,7 +147,7 @@ class Store(Protocol):
     def find_closed(self, key: WorkflowKey) -> Workflow | None:
         """A workflow that is settled or dropped, or that `load` did not read. Raises StoreError."""
 
-    def keep(self, batch: Batch) -> None:
+    def persist(self, batch: Batch) -> None:
         """Store all of a batch, or none of it. Counting cutoffs only move forward.
 
         Raises StoreError.
@@ -162,7 +162,7 @@ class Store(Protocol):
         Raises StoreError.
         """
 
-    def prune_ended_before(self, account: str, ended_at: float) -> Forgotten:
+    def prune_ended_before(self, account: str, ended_at: float) -> Pruned:
         """Delete closed workflows that ended before this (Unix seconds), except pending ones.
 
         The oldest are deleted first, and not all at once if there are many. The account's marks of
@@ -203,7 +203,7 @@ class MemoryStore:
         """A workflow that is settled or dropped."""
         return self._closed.get(key)
 
-    def keep(self, batch: Batch) -> None:
+    def persist(self, batch: Batch) -> None:
         """Store the workflows; the rest is in the ledger's own memory."""
         for key, workflow in batch.workflows.items():
             if workflow.created_at is not None and key not in self._known:
@@ -222,7 +222,7 @@ class MemoryStore:
         stamps = self._created.get(account, [])
         return len(stamps) - bisect_right(stamps, created_at)
 
-    def prune_ended_before(self, account: str, ended_at: float) -> Forgotten:
+    def prune_ended_before(self, account: str, ended_at: float) -> Pruned:
         """Delete closed workflows that ended before this (Unix seconds), except pending ones."""
         old = [
             (key, workflow)
@@ -239,7 +239,7 @@ class MemoryStore:
                 stamps = self._created[account]
                 del stamps[bisect_left(stamps, created)]
         settled = [w for _, w in old if w.phase == "settled"]
-        return Forgotten(
+        return Pruned(
             len(old),
             max((inf if w.created_at is None else w.created_at for w in settled), default=None),
             max((w.ended_at for w in settled if w.ended_at is not None), default=None),

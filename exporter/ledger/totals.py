@@ -188,7 +188,7 @@ class Totals:
             self._note_slice_labels(*name)
             if histogram.appeared > announced:
                 self._new.restore(name, histogram)
-        return self._begin_anew()
+        return self._restart()
 
     def adopt(
         self,
@@ -209,7 +209,7 @@ class Totals:
         for name, histogram in histograms.items():
             self._note_slice_labels(*name)
             self._number(name, histogram, announced)
-        return self._begin_anew()
+        return self._restart()
 
     def _number(self, key: SeriesKey, total: CounterTotal | HistogramTotal, announced: int) -> None:
         if total.appeared > announced:
@@ -235,7 +235,7 @@ class Totals:
         Return the names of histograms that restart from 0 because of that.
         """
         self._buckets, self._caps, self._slices = buckets, caps, tuple(slices)
-        return self._begin_anew()
+        return self._restart()
 
     def open_account(self, account: str) -> None:
         """Create all series of an account whose labels are known in advance, with the value 0.
@@ -267,14 +267,17 @@ class Totals:
     def open_overflows(self, account: str) -> None:
         """Create the series `other` of every slice of an account, with the value 0."""
         for rule in self._slices:
-            labels = COUNTERS["slice_overflow"].kept(account, label=rule.label)
+            labels = COUNTERS["slice_overflow"].labels_of(account, label=rule.label)
             self.counters.setdefault(("slice_overflow", labels), CounterTotal())
 
     def open_slices(self, account: str, slices: Slices) -> None:
         """Create the series that a workflow with these slices will change, with the value 0."""
         self._note_slices(account, dict(slices))
         labels = labels_of(slices)
-        if not labels or ("outputs", COUNTERS["outputs"].kept(account, labels)) in self.counters:
+        if (
+            not labels
+            or ("outputs", COUNTERS["outputs"].labels_of(account, labels)) in self.counters
+        ):
             return
         for counter, form in COUNTERS.items():
             for known in form.known if form.sliced else ():
@@ -420,7 +423,7 @@ class Totals:
             return
         key: tuple[CounterName, Labels] = (
             "failed_in_a_row",
-            COUNTERS["failed_in_a_row"].kept(account),
+            COUNTERS["failed_in_a_row"].labels_of(account),
         )
         total = self.counters.setdefault(key, CounterTotal())
         value = min(total.value + 1, MOST_IN_A_ROW) if status is Status.FAILED else 0.0
@@ -476,7 +479,7 @@ class Totals:
         amount: float = 1.0,
         **labels: str,
     ) -> None:
-        self._add(name, COUNTERS[name].kept(account, slices, **labels), amount, exemplar)
+        self._add(name, COUNTERS[name].labels_of(account, slices, **labels), amount, exemplar)
 
     def _add(
         self, name: CounterName, labels: Labels, amount: float, exemplar: Exemplar | None = None
@@ -499,7 +502,7 @@ class Totals:
         exemplar: Exemplar,
         **labels: str,
     ) -> None:
-        total = self._histogram(name, HISTOGRAMS[name].kept(account, slices, **labels))
+        total = self._histogram(name, HISTOGRAMS[name].labels_of(account, slices, **labels))
         total.observe(exemplar.value, exemplar)
 
     def _histogram(self, name: HistogramName, labels: Labels) -> HistogramTotal:
@@ -510,18 +513,18 @@ class Totals:
         self._changed_histograms.add((name, labels))
         return total
 
-    def _begin_anew(self) -> list[HistogramName]:
+    def _restart(self) -> list[HistogramName]:
         """Reset histograms whose buckets differ from the configured ones; return their names."""
-        begun_anew: dict[HistogramName, None] = {}
+        restarted: dict[HistogramName, None] = {}
         for (name, labels), total in self.histograms.items():
             if total.bounds != self._buckets.of(name):
-                begun_anew[name] = None
+                restarted[name] = None
                 fresh = self.histograms[name, labels] = HistogramTotal(self._buckets.of(name))
                 if total.appeared:
                     self._new.appear((name, labels), fresh)
                 # The old counts must not come back if the buckets are changed back later.
                 self._changed_histograms.add((name, labels))
-        return list(begun_anew)
+        return list(restarted)
 
     def _note_numbered(self, keys: Collection[SeriesKey]) -> None:
         """Note that these series have new numbers, which must be stored."""

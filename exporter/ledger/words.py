@@ -14,7 +14,7 @@ from exporter.ledger.facts import SLICED, Finished, IgnoreReason, PhasePassed, R
 from exporter.ledger.forms import COUNTERS, HISTOGRAMS, Form, Labels, PhaseResult
 from exporter.ledger.workflow import Held, Phase
 
-KEPT_WORDS: Final[tuple[Mapping[str, list[str]], ...]] = (
+STORED_WORDS: Final[tuple[Mapping[str, list[str]], ...]] = (
     {
         "source": ["configured", "file", "listing", "pushed"],
         "phase": ["open", "settled", "dropped"],
@@ -133,7 +133,7 @@ def words_until(step: int) -> frozenset[str]:
     """Every word that a ledger may hold after this many steps of the schema."""
     return frozenset(
         f"{kind} {word}"
-        for brought in KEPT_WORDS[:step]
+        for brought in STORED_WORDS[:step]
         for kind, words in brought.items()
         for word in words
     )

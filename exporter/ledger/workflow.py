@@ -116,7 +116,7 @@ class Workflow:
         """When it was created, or first seen if that is unknown; Unix seconds."""
         return self.first_seen.wall if self.created_at is None else self.created_at
 
-    def is_kept_like(self, other: "Workflow") -> bool:
+    def is_stored_like(self, other: "Workflow") -> bool:
         """Whether both would be stored alike, or differ only in something not worth a write.
 
         Each snapshot of each stream updates `last_seen`. Writing it every time would be a thousand

@@ -44,7 +44,7 @@ def test_each_copy_is_a_ledger_of_one_moment(tmp_path: Path) -> None:
         while not is_over.is_set():
             for number in range(counted, counted + 40):
                 ledger.observe(ended(number, now(), completed=number + 20))
-            ledger.keep()
+            ledger.persist()
             counted += 40
 
     writer = threading.Thread(target=write)

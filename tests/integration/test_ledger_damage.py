@@ -87,7 +87,7 @@ def killed(kept: Path, now: Clocks, to: Path) -> Path:
     settle(ledger, now, range(90, 120))
     ledger.snapshot()
     settle(ledger, now, range(120, 150))
-    ledger.keep()
+    ledger.persist()
     shutil.copytree(kept, to)
     ledger.close()
     return to
@@ -365,7 +365,7 @@ class TestDamageThatShowsLater:
         ledger = ledger_on_disk(kept, now)
         assert ledger.snapshot().errors == 0
         for _ in range(11):
-            ledger.keep()
+            ledger.persist()
         assert ledger.snapshot().errors == 1
         self.goes_on(ledger, now)
         assert len(aside(kept)) == 1
@@ -401,7 +401,7 @@ class TestDamageThatShowsLater:
         ledger = ledger_on_disk(kept, now)
         assert finished(ledger.snapshot()) == total
         for _ in range(12):
-            ledger.keep()
+            ledger.persist()
         assert ledger.snapshot().errors == 1
         ledger.close()
 
@@ -416,8 +416,8 @@ class TestDamageThatShowsLater:
             if number == 5:
                 now.pass_(6000)
                 ledger.expire()
-            ledger.keep()
-        store = ledger._keeping._store
+            ledger.persist()
+        store = ledger._writer._store
         assert isinstance(store, SqliteStore)
         assert not store.verifying
         assert ledger.snapshot().errors == 0

@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
 
 def database_of(ledger: Ledger) -> sqlite3.Connection:
     """The connection that a ledger has open."""
-    store = ledger._keeping._store
+    store = ledger._writer._store
     assert isinstance(store, SqliteStore)
     assert store._file._database is not None
     return store._file._database
@@ -91,17 +91,17 @@ class TestFull:
     ) -> None:
         ledger = ledger_on_disk(folder, now)
         settle(ledger, now, range(10))
-        ledger.keep()
+        ledger.persist()
         with full(ledger):
             settle(ledger, now, range(MANY))
             snapshot = ledger.snapshot()
             assert finished(snapshot) == MANY
             assert snapshot.errors == 1
             now.pass_(60)
-            ledger.keep()
+            ledger.persist()
             assert ledger.snapshot().errors == 2
         now.pass_(60)
-        ledger.keep()
+        ledger.persist()
         ledger.close()
         ledger = ledger_on_disk(folder, now)
         snapshot = ledger.snapshot()
@@ -115,10 +115,10 @@ class TestFull:
     ) -> None:
         ledger = ledger_on_disk(folder, now)
         settle(ledger, now, range(10))
-        ledger.keep()
+        ledger.persist()
         with full(ledger):
             settle(ledger, now, range(MANY))
-            ledger.keep()
+            ledger.persist()
             shutil.copytree(folder, tmp_path / "left")
         ledger.close()
         ledger = ledger_on_disk(tmp_path / "left", now)
@@ -131,7 +131,7 @@ class TestFull:
         folder = small_disk / "data"
         ledger = ledger_on_disk(folder, now)
         settle(ledger, now, range(10))
-        ledger.keep()
+        ledger.persist()
         filler = fill(small_disk)
         settle(ledger, now, range(MANY))
         assert finished(ledger.snapshot()) == MANY
@@ -144,7 +144,7 @@ class TestFull:
         assert finished(ledger.snapshot()) == MANY
         filler.unlink()
         now.pass_(60)
-        ledger.keep()
+        ledger.persist()
         ledger.close()
         ledger = ledger_on_disk(folder, now)
         assert finished(ledger.snapshot()) == MANY
@@ -176,7 +176,7 @@ class TestFull:
                 failures = metrics("exporter_ledger_errors_total")
                 assert failures is not None
                 assert failures >= 1
-            exporter.until(lambda _: not app._ledger._keeping._is_failing)
+            exporter.until(lambda _: not app._ledger._writer._is_failing)
             assert app.stop()
             app = App(config, storage=folder)
             assert Exporter(app).scrape().total("workflows_finished_total") == 80
@@ -193,7 +193,7 @@ class TestReadOnly:
         assert (finished(snapshot), snapshot.errors) == (3, 1)
         # It is opened again, as a disk that was away asks for.
         now.pass_(60)
-        ledger.keep()
+        ledger.persist()
         ledger.close()
         ledger = ledger_on_disk(folder, now)
         assert finished(ledger.snapshot()) == 3
@@ -203,9 +203,9 @@ class TestReadOnly:
         folder = small_disk / "data"
         ledger = ledger_on_disk(folder, now)
         settle(ledger, now, range(3))
-        ledger.keep()
+        ledger.persist()
         # Those that are settled are known by the file alone.
-        ledger._keeping._memory._recently_closed.clear()
+        ledger._writer._memory._recently_closed.clear()
         with read_only(small_disk, database_of(ledger)):
             for again in range(3):
                 settle(ledger, now, range(5))
@@ -217,7 +217,7 @@ class TestReadOnly:
                 assert {w.workflow_id for w in snapshot.open_workflows} == {uuid(9), uuid(20)}
             assert ledger.snapshot().errors >= 3
         now.pass_(60)
-        ledger.keep()
+        ledger.persist()
         ledger.close()
         ledger = ledger_on_disk(folder, now)
         assert finished(ledger.snapshot()) == 5
@@ -377,7 +377,7 @@ class TestLostWhileRunning:
         ledger = ledger_on_disk(folder, now)
         settle(ledger, now, range(MANY))
         ledger.observe(seen(MANY, "running", now()))
-        ledger.keep()
+        ledger.persist()
         database = database_of(ledger)
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         database.execute("PRAGMA shrink_memory")
@@ -439,7 +439,7 @@ class TestLostWhileRunning:
         assert finished(ledger.snapshot()) == MANY + 2, "but new ones are counted"
         folder.mkdir()
         now.pass_(60)
-        ledger.keep()
+        ledger.persist()
         ledger.close()
         again = ledger_on_disk(folder, now)
         assert finished(again.snapshot()) == MANY + 2

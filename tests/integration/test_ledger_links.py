@@ -54,7 +54,7 @@ def use(folder: Path) -> None:
     ledger = ledger_on_disk(folder, now)
     try:
         ledger.observe(ended(1, now(), completed=20))
-        ledger.keep()
+        ledger.persist()
     finally:
         ledger.close()
 

@@ -121,8 +121,8 @@ class TestAnOlderOne:
                 missing = f"SELECT count(*) FROM {table.name} WHERE checksum IS NULL"
                 assert database.execute(missing).fetchone() == (0,)
         ledger = opened(released, now)
-        ledger.keep()
-        assert not ledger._keeping._store.verifying  # type: ignore[attr-defined]
+        ledger.persist()
+        assert not ledger._writer._store.verifying  # type: ignore[attr-defined]
         assert ledger.snapshot().errors == 0
         ledger.close()
 
@@ -195,7 +195,7 @@ def written_later(
         if table is WORKFLOWS:
             is_open = row[3] == "open"
             draft.change("unsettled", before, after if is_open else None)
-        database.execute(table.kept, (*row, after))
+        database.execute(table.upsert, (*row, after))
         sealed = draft.sealed()
         write_seal(database, replace(sealed, words=sealed.words | set(words)))
         database.execute("COMMIT")
@@ -275,7 +275,7 @@ class TestANewerOne:
         written_later(kept, WORKFLOWS, open_row(phase="settled", source="webhook"))
         ledger = ledger_on_disk(kept, now)
         if look == "in the background":
-            ledger.keep()
+            ledger.persist()
         else:
             ledger.observe(seen(1, "completed", now(), completed=20))
         assert ledger.snapshot().errors == 1

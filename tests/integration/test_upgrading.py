@@ -103,7 +103,7 @@ def test_a_copy_is_a_way_back(
     ledger = ledger_on_disk(data, now)
     for number in range(3):
         ledger.observe(ended(number, now(), completed=number + 20))
-    ledger.keep()
+    ledger.persist()
     if is_running:
         (block,) = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
         run(

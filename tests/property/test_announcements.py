@@ -46,11 +46,11 @@ class Disk(MemoryStore):
         self.counters: dict[tuple[CounterName, Labels], CounterTotal] = {}
         self.announced = 0
 
-    def keep(self, batch: Batch) -> None:
+    def persist(self, batch: Batch) -> None:
         self.is_behind = self.is_full
         if self.is_full:
             raise StoreError("disk full")
-        super().keep(batch)
+        super().persist(batch)
         self.counters.update(batch.counters)
         if batch.announced is not None:
             self.announced = batch.announced
@@ -82,7 +82,7 @@ class Process:
 
     def tick(self, rested: float) -> None:
         self.announcements.look(self.clocks().monotonic, rested)
-        self.ledger.keep()
+        self.ledger.persist()
 
     def follow(self, accounts: tuple[str, ...], before: tuple[str, ...]) -> None:
         self.ever_followed.update(accounts)

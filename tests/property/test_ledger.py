@@ -125,10 +125,10 @@ class CrashingStore(SqliteStore):
             self.left_behind = self.folder.with_name(self.folder.name + "x")
             shutil.copytree(self.folder, self.left_behind)
 
-    def keep(self, batch: Batch) -> None:
+    def persist(self, batch: Batch) -> None:
         if self.failing:
             raise StoreError("the disk is full")
-        super().keep(batch)
+        super().persist(batch)
 
 
 def series(snapshot: LedgerSnapshot) -> dict[tuple[object, ...], float]:
@@ -288,7 +288,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(crash=crashes)
     def keep(self, crash: int | None) -> None:
         self.store.crash_in = crash
-        self.ledger.keep()
+        self.ledger.persist()
         self._end_if_crashed()
 
     @rule(crash=crashes, announces=st.booleans())
@@ -356,7 +356,7 @@ class LedgerMachine(RuleBasedStateMachine):
             for via in vias:
                 for number in self.service.runs:
                     self._observe(number, via)
-            self.ledger.keep()
+            self.ledger.persist()
             self._end_if_crashed()
 
     def _settle_everything(self) -> None:

@@ -65,9 +65,9 @@ def live(ledger: Ledger, now: Clocks, numbers: range) -> None:
             )
         )  # fmt: skip
         if number % 25 == 24:
-            ledger.keep()
+            ledger.persist()
             ledger.announce(ledger.newest_series())
-            ledger.keep_baseline("studio", Status.COMPLETED, Baseline(number, T0 + number, T0))
+            ledger.set_baseline("studio", Status.COMPLETED, Baseline(number, T0 + number, T0))
         now.pass_(1)
 
 
@@ -411,7 +411,7 @@ def starts(
     assert totals(ledger) == truth or is_told()
     for _ in range(3):
         now.pass_(60)
-        ledger.keep()
+        ledger.persist()
     for number in chance.sample(range(SETTLED), SEEN_AGAIN):
         ledger.observe(ended(number, now(), completed=number + 20))
     assert {w.workflow_id for w in ledger.snapshot().open_workflows} == {

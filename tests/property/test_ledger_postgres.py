@@ -113,10 +113,10 @@ class CrashingStore(PostgresStore):
     def crash(self) -> None:
         self.link.crash()
 
-    def keep(self, batch: Batch) -> None:
+    def persist(self, batch: Batch) -> None:
         if self.failing:
             raise StoreError("the database is away")
-        super().keep(batch)
+        super().persist(batch)
 
 
 class PostgresMachine(LedgerMachine):
@@ -159,10 +159,10 @@ class PostgresMachine(LedgerMachine):
     def keep_over_a_connection_that_breaks(self, crash: int | None, way: str) -> None:
         link = self._link()
         link.breaks = way
-        self.ledger.keep()
+        self.ledger.persist()
         link.breaks, link.crash_in = None, crash
         self.clocks.pass_(20)
-        self.ledger.keep()
+        self.ledger.persist()
         self._end_if_crashed()
 
     @rule(number=numbers, via=vias, way=st.none() | breaks)
@@ -170,7 +170,7 @@ class PostgresMachine(LedgerMachine):
         """And anyone who held it before goes on for a while, as if nothing had happened."""
         if way is not None:
             self._link().breaks = way
-            self.ledger.keep()
+            self.ledger.persist()
             self._link().breaks = None
         before, old = self.ledger, self.store
         self.store = self._next_store(Path("none"))  # type: ignore[assignment]
@@ -179,7 +179,7 @@ class PostgresMachine(LedgerMachine):
         if number in self.service.runs:
             before.observe(self.service.tells(number, via, self._now()))
         self.clocks.pass_(20)
-        before.keep()
+        before.persist()
         before.snapshot()
         before.close()
         old.close()
@@ -191,8 +191,8 @@ class PostgresMachine(LedgerMachine):
         self._live_on()
         with self._lease_over():
             self._see(number, via)
-            self.ledger.keep()
-        self.ledger.keep()
+            self.ledger.persist()
+        self.ledger.persist()
         self._check_nothing_taken_back(self.ledger.snapshot())
 
     @rule(number=numbers, via=vias, later=st.none() | numbers)
@@ -201,7 +201,7 @@ class PostgresMachine(LedgerMachine):
         self.disk_returns()
         # Where the holder has ended as well, nobody knows of it.
         self._live_on()
-        self.ledger.keep()
+        self.ledger.persist()
         self.keeper.execute("DROP TABLE IF EXISTS then_account, then_workflow, then_total")
         for table in ("account", "workflow", "total"):
             self.keeper.execute(f"CREATE TABLE then_{table} AS TABLE comfycontrol_{table}")
@@ -219,16 +219,16 @@ class PostgresMachine(LedgerMachine):
         if later is not None:
             with self._lease_over():
                 self._see(later, via)
-                self.ledger.keep()
+                self.ledger.persist()
         # Until it is next written to, nobody knows.
         written = Baseline(next(self.written), 0.0, 0.0)
-        self.ledger.keep_baseline("studio", Status.FAILED, written)
+        self.ledger.set_baseline("studio", Status.FAILED, written)
         # Anyone who asks in the moment in which it is found out sees what was shown before.
         self._check_nothing_taken_back(self.ledger.snapshot())
-        self.ledger.keep()
+        self.ledger.persist()
         self._check_nothing_taken_back(self.ledger.snapshot())
         self.clocks.pass_(20)
-        self.ledger.keep()
+        self.ledger.persist()
         self._check_nothing_taken_back(self.ledger.snapshot())
 
     def _live_on(self) -> None:

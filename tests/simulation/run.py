@@ -194,7 +194,7 @@ class Run:
         self.app = None
         if not app.stop(STOP_WITHIN):
             self.result.faults.append(f"it did not stop in {STOP_WITHIN} s at {here.now:.3f}")
-        if app._ledger._keeping.is_failing:
+        if app._ledger._writer.is_failing:
             self._has_lost_memory = True
         # Pools let their threads go a moment later.
         for _ in range(20):
@@ -213,7 +213,7 @@ class Run:
 
     def _died(self, life: Life) -> None:
         self.network.sever(life)
-        if self.app is not None and self.app._ledger._keeping.is_failing:
+        if self.app is not None and self.app._ledger._writer.is_failing:
             # What was shown meanwhile was nowhere else.
             self._has_lost_memory = True
         self.app = None

@@ -4,7 +4,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app.app import App
-from exporter.app.keeper import KEEP_SECONDS
+from exporter.app.maintenance import PERSIST_SECONDS
 from exporter.comfycontrol import Cause
 from exporter.config import Config
 from exporter.interfaces.observations import Observation
@@ -43,7 +43,7 @@ class Exporter:
             self._clocks.pass_(rest)
             self._clocks.wall += asleep
             asleep = 0.0
-            self._app.keeper.keep()
+            self._app.maintenance.persist()
 
     def shown(self) -> tuple[float, float]:
         """The failure, and the request."""
@@ -66,10 +66,10 @@ def exporter() -> Exporter:
 
 def test_new_series_stand_at_zero_for_the_hold_though_nobody_looks(exporter: Exporter) -> None:
     exporter.fails()
-    turns = int(HOLD_SECONDS / KEEP_SECONDS)
-    exporter.go_on(*[KEEP_SECONDS] * turns)
+    turns = int(HOLD_SECONDS / PERSIST_SECONDS)
+    exporter.go_on(*[PERSIST_SECONDS] * turns)
     assert exporter.shown() == (0, 0)
-    exporter.go_on(KEEP_SECONDS)
+    exporter.go_on(PERSIST_SECONDS)
     assert exporter.shown() == (1, 1)
 
 
@@ -77,7 +77,7 @@ def test_looking_does_not_end_the_hold(exporter: Exporter) -> None:
     exporter.fails()
     for _ in range(5):
         assert exporter.shown() == (0, 0)
-        exporter.go_on(KEEP_SECONDS)
+        exporter.go_on(PERSIST_SECONDS)
 
 
 @pytest.mark.parametrize("asleep", [False, True])
@@ -85,11 +85,11 @@ def test_a_standstill_of_the_process_begins_the_hold_again(
     exporter: Exporter, asleep: bool
 ) -> None:
     exporter.fails()
-    turns = int(HOLD_SECONDS / KEEP_SECONDS)
-    exporter.go_on(*[KEEP_SECONDS] * (turns // 2))
+    turns = int(HOLD_SECONDS / PERSIST_SECONDS)
+    exporter.go_on(*[PERSIST_SECONDS] * (turns // 2))
     long = STANDSTILL_SECONDS + 1
-    exporter.go_on(KEEP_SECONDS, asleep=long) if asleep else exporter.go_on(long)
-    exporter.go_on(*[KEEP_SECONDS] * (turns - 1))
+    exporter.go_on(PERSIST_SECONDS, asleep=long) if asleep else exporter.go_on(long)
+    exporter.go_on(*[PERSIST_SECONDS] * (turns - 1))
     assert exporter.shown() == (0, 0)
-    exporter.go_on(KEEP_SECONDS)
+    exporter.go_on(PERSIST_SECONDS)
     assert exporter.shown() == (1, 1)

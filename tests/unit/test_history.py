@@ -28,13 +28,13 @@ class Remembered:
         self.ledger: Ledger = (
             make_ledger(self.now) if self.folder is None else ledger_on_disk(self.folder, self.now)
         )
-        self.history = History(self.now, self.ledger.kept_history)
-        self.ledger.on_taken = self.history.note
-        self.ledger.before_keeping = self._keep
+        self.history = History(self.now, self.ledger.restored_history)
+        self.ledger.on_workflow_change = self.history.note
+        self.ledger.before_persisting = self._keep
 
     def _keep(self) -> None:
         self.history.digest(["studio"])
-        self.ledger.keep_history(self.history.take_pending)
+        self.ledger.add_history(self.history.take_pending)
 
     def see(self, number: int, status: str, **more: object) -> None:
         self.now.pass_(1.0)
@@ -139,10 +139,10 @@ def test_a_restart_keeps_stories_and_the_last_hour(tmp_path: Path) -> None:
     it.see(1, "running", started=2)
     it.see(1, "failed", via="stream", started=2, completed=5, cause=CAUSE)
     it.see(2, "completed", created=-500, completed=-10)
-    it.ledger.keep()
+    it.ledger.persist()
     before = it.story(1), it.story(2), it.history.hour("studio")
     # No last word: as after kill -9.
-    it.ledger._keeping._store.close()
+    it.ledger._writer._store.close()
     it.open()
     assert (it.story(1), it.story(2), it.history.hour("studio")) == before
     assert before[2].outcomes == {"failed": 1}
@@ -192,14 +192,16 @@ def test_it_is_bounded_and_failures_stay_longer(tmp_path: Path) -> None:
     for number in range(1, MOST_CLOSED + 300):
         it.see(number, "completed", via="stream", started=2, completed=5)
         if number % 500 == 0:
-            it.ledger.keep()
-    it.ledger.keep()
+            it.ledger.persist()
+    it.ledger.persist()
     closed = it.history.closed()
     assert len(closed) == MOST_CLOSED
     assert {story.workflow_id for story in closed} >= {uuid(0), uuid(MOST_CLOSED + 299)}
     it.ledger.close()
     it.open()
-    kept = [Story.unpacked(row) for (_, kind, _), row in it.ledger.kept_history if kind == "story"]
+    kept = [
+        Story.unpacked(row) for (_, kind, _), row in it.ledger.restored_history if kind == "story"
+    ]
     assert sorted(map(id_of, kept)) == sorted(map(id_of, closed))
 
 
@@ -232,8 +234,8 @@ def test_a_row_of_the_history_that_is_damaged_costs_that_row(tmp_path: Path) -> 
     it = Remembered(tmp_path)
     for number in (1, 2):
         it.see(number, "completed", via="stream", started=2, completed=5)
-    it.ledger.keep()
-    database = it.ledger._keeping._store._file._database  # type: ignore[attr-defined]
+    it.ledger.persist()
+    database = it.ledger._writer._store._file._database  # type: ignore[attr-defined]
     database.execute("UPDATE history SET content = x'00' WHERE number = ?", (it.story_number(1),))
     it.ledger.close()
     it.open()
@@ -282,8 +284,8 @@ class TellingStore(MemoryStore):
         super().__init__()
         self.batches: list[tuple[int, int]] = []
 
-    def keep(self, batch: Batch) -> None:
-        super().keep(batch)
+    def persist(self, batch: Batch) -> None:
+        super().persist(batch)
         stories = sum(kind == "story" for _, kind, _ in batch.history)
         self.batches.append((len(batch.workflows), stories))
 
@@ -292,20 +294,20 @@ def test_what_is_learnt_while_another_keeps_is_kept_with_its_story() -> None:
     now, store = Clocks(), TellingStore()
     ledger = make_ledger(now, store)
     history = History(now)
-    ledger.on_taken = history.note
+    ledger.on_workflow_change = history.note
 
     def rows() -> Mapping[HistoryKey, HistoryRow | None]:
         history.digest()
         return history.take_pending()
 
     def learn() -> None:
-        ledger.keep_history(rows)
+        ledger.add_history(rows)
         # Before the turn to use the store has come.
         ledger.observe(seen(1, "completed", now(), via="stream", started=2, completed=5))
 
-    ledger.before_keeping = learn
-    ledger.tell_history(rows)
-    ledger.keep()
+    ledger.before_persisting = learn
+    ledger.set_history_source(rows)
+    ledger.persist()
     assert store.batches[-1] == (1, 1)
 
 

@@ -68,7 +68,7 @@ BY_POLICY = {
     "following.rechecker": "looks at settled ones",
     "following.runner_watch": "runners",
     "following.traits_order": "names and tags",
-    "ledger.keeping": "writes of the ledger",
+    "ledger.writer": "writes of the ledger",
 }
 """Who waits and tries again by a policy, by module."""
 

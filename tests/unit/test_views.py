@@ -38,7 +38,7 @@ class Shown:
         self.now = Clocks()
         self.ledger = make_ledger(self.now, slices=slices)
         self.history = History(self.now)
-        self.ledger.on_taken = self.history.note
+        self.ledger.on_workflow_change = self.history.note
         self.config = ConfigReading(last_reload_successful=True, last_reload_success_at=T0)
         self.budget = BudgetReading("x", allowed=30, used=3, waited_seconds=0, cooldown_until=0)
         self.account = AccountNow(
@@ -208,7 +208,7 @@ def test_the_budget_the_ledger_and_the_configuration_are_told_of() -> None:
     it.config = replace(it.config, last_reload_successful=False)
     assert "configuration has errors" in it.problems()[0]
     it.config = replace(it.config, last_reload_successful=True)
-    it.ledger._keeping.errors = 2
+    it.ledger._writer.errors = 2
     assert "2 times" in it.problems()[0]
 
 

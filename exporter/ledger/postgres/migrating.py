@@ -112,7 +112,7 @@ def into_sqlite(
                 workflows = 0
                 for batch in _batches(kept, every_workflow(cursor)):
                     workflows += len(batch.workflows)
-                    target.keep(batch)
+                    target.persist(batch)
             target.sync()
         finally:
             target.close()

@@ -39,8 +39,8 @@ from exporter.ledger.store import (
     AccountMarks,
     BaselineKey,
     Batch,
-    Forgotten,
     NotHeldError,
+    Pruned,
     RestoredState,
     StoreBehindError,
     StoreError,
@@ -52,10 +52,10 @@ from exporter.ledger.workflow import Workflow
 
 log = logging.getLogger(__name__)
 
-FORGET_AT_ONCE: Final = 2_000
+PRUNE_AT_ONCE: Final = 2_000
 """How many old rows one transaction deletes at most: others wait for it."""
 
-_FORGET: Final = (
+_PRUNE: Final = (
     "DELETE FROM comfycontrol_workflow w USING (SELECT account, workflow "  # noqa: S608
     "FROM comfycontrol_workflow WHERE account = %s AND phase <> 'open' "
     "AND ended_at < %s AND cause_owed_since IS NULL AND duration_owed_since IS NULL "
@@ -74,7 +74,7 @@ class _Doubt:
     """A commit whose result is unknown."""
 
     batch: Batch = field(default_factory=Batch)
-    forgotten: Forgotten | None = None
+    pruned: Pruned | None = None
 
 
 @dataclass(slots=True)
@@ -93,7 +93,7 @@ class _Held:
     """The totals shown before the database lost commits; kept until it has received everything
     again."""
     doubt: _Doubt | None = None
-    forgotten: Forgotten | None = None
+    pruned: Pruned | None = None
     """What was pruned and not reported to the caller yet."""
 
 
@@ -309,7 +309,7 @@ class PostgresStore:
 
     # Writing ----------------------------------------------------------------------------------
 
-    def keep(self, batch: Batch) -> None:
+    def persist(self, batch: Batch) -> None:
         """Store a batch, each account in its own transaction.
 
         Data of accounts that are not held is left out: their holder will see it from the service.
@@ -340,23 +340,23 @@ class PostgresStore:
         Each commit waits for the disk or a standby, as the database is configured.
         """
 
-    def prune_ended_before(self, account: str, ended_at: float) -> Forgotten:
+    def prune_ended_before(self, account: str, ended_at: float) -> Pruned:
         """Delete closed workflows that ended before this (Unix seconds), except pending ones."""
         held = self._held.get(account)
         if held is None:
-            return Forgotten()
-        told = Forgotten()
+            return Pruned()
+        told = Pruned()
         doubt = _Doubt()
         with self._changing(held, doubt) as cursor, _reading():
-            earlier, held.forgotten = held.forgotten, None
+            earlier, held.pruned = held.pruned, None
             rows = all_rows(
                 cursor,
-                _FORGET,
+                _PRUNE,
                 held.number,
                 ended_at,
-                FORGET_AT_ONCE,
+                PRUNE_AT_ONCE,
             )
-            told = doubt.forgotten = _joined(earlier, _forgotten(account, rows))
+            told = doubt.pruned = _joined(earlier, _pruned_in(account, rows))
             cursor.execute(
                 "UPDATE comfycontrol_account SET pruned_created = greatest(pruned_created, %s), "
                 "pruned_ended = greatest(pruned_ended, %s) WHERE account = %s",
@@ -475,7 +475,7 @@ class PostgresStore:
             held.commits = commits
             # It is unknown what that commit announced, so all series are announced again.
             self._note_kept(held, doubt.batch, 0)
-            held.forgotten = _joined(held.forgotten, doubt.forgotten)
+            held.pruned = _joined(held.pruned, doubt.pruned)
 
     @staticmethod
     def _lock(cursor: Cursor, lease: Lease) -> tuple[int, int]:
@@ -614,18 +614,18 @@ def _words_of(part: Batch) -> set[str]:
     return words
 
 
-def _forgotten(account: str, rows: Collection[tuple[Any, ...]]) -> Forgotten:
+def _pruned_in(account: str, rows: Collection[tuple[Any, ...]]) -> Pruned:
     settled = [w for w in (workflow_of(account, row, 0.0) for row in rows) if w.phase == "settled"]
-    return Forgotten(
+    return Pruned(
         len(rows),
         max((inf if w.created_at is None else w.created_at for w in settled), default=None),
         max((w.ended_at for w in settled if w.ended_at is not None), default=None),
     )
 
 
-def _joined(earlier: Forgotten | None, later: Forgotten | None) -> Forgotten:
-    first, second = earlier or Forgotten(), later or Forgotten()
-    return Forgotten(
+def _joined(earlier: Pruned | None, later: Pruned | None) -> Pruned:
+    first, second = earlier or Pruned(), later or Pruned()
+    return Pruned(
         first.rows + second.rows,
         _latest(first.latest_created, second.latest_created),
         _latest(first.latest_end, second.latest_end),

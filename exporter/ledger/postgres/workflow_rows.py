@@ -19,7 +19,7 @@ TYPES: Final = {
 """The SQL types of the columns; all other columns are timestamps."""
 
 _KEY: Final = ("account", "workflow")
-_KEEP: Final = (
+_UPSERT: Final = (
     f"INSERT INTO comfycontrol_workflow ({COLUMNS}) SELECT * FROM unnest("  # noqa: S608 - constants
     + ", ".join(f"%s::{TYPES.get(name, 'float8')}[]" for name in WORKFLOW_COLUMNS)
     + ") ON CONFLICT (account, workflow) DO UPDATE SET "
@@ -31,7 +31,7 @@ def write_workflows(cursor: Cursor, rows: Sequence[Row]) -> None:
     """Insert rows or replace existing ones; each key comes once."""
     if rows:
         values = [plain(row) for row in rows]
-        cursor.execute(_KEEP, [list(column) for column in zip(*values, strict=True)])
+        cursor.execute(_UPSERT, [list(column) for column in zip(*values, strict=True)])
 
 
 def differing(cursor: Cursor, account: int, rows: Sequence[Row]) -> list[Row]:

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.app.app import STOP_SECONDS, App, clocks
-from exporter.app.keeper import EXPIRY_SECONDS
+from exporter.app.maintenance import EXPIRY_SECONDS
 from exporter.comfycontrol import Timeouts
 from exporter.config import Account, Config
 from exporter.config.accounts import Listing

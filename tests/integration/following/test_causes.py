@@ -6,7 +6,7 @@ from time import time as clock
 
 import pytest
 
-from exporter.app.keeper import EXPIRY_SECONDS
+from exporter.app.maintenance import EXPIRY_SECONDS
 from exporter.following.tempo import Tempo
 from exporter.interfaces.observations import Observation
 from exporter.ledger.ledger import Ledger

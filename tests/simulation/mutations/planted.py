@@ -72,19 +72,19 @@ PLANTED: Final = (
     ),
     Mutation(
         "an fsync is left out",
-        "ledger/keeping.py",
+        "ledger/writer.py",
         "            self._store.sync()\n",
         "            pass\n",
     ),
     Mutation(
         "a scrape shows what is not kept",
         "ledger/ledger.py",
-        "            self._keeping.write_through(batch)\n            shown",
+        "            self._writer.write_through(batch)\n            shown",
         "            if batch is not None:\n                self._memory.take_back(batch)\n            shown",
     ),
     Mutation(
         "a batch that failed is forgotten",
-        "ledger/keeping.py",
+        "ledger/writer.py",
         "            self._memory.take_back(batch)\n",
         "            pass\n",
     ),

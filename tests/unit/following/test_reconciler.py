@@ -389,7 +389,7 @@ def test_what_ended_while_not_all_was_counted_is_not_counted_later() -> None:
     world.pass_(2 * 3600)
     for status in Status:
         if status.final:
-            world.ledger.keep_baseline("studio", status, None)
+            world.ledger.set_baseline("studio", status, None)
     world.stop_reconciling()
     world.missed = set(range(10, 20))
     world.live(range(10, 20), "failed")

@@ -55,12 +55,12 @@ class FailingStore(MemoryStore):
         self.syncs += 1
         super().sync()
 
-    def keep(self, batch: Batch) -> None:
+    def persist(self, batch: Batch) -> None:
         self.tries += 1
         if self.keeps_with is not None:
             raise self.keeps_with
         self.batches.append(batch)
-        super().keep(batch)
+        super().persist(batch)
 
     def find_closed(self, key: WorkflowKey) -> Workflow | None:
         if self.finds_with is not None:

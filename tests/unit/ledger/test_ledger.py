@@ -73,7 +73,7 @@ class TestApplying:
         for _ in range(2):
             for number in range(10):
                 ledger.observe(ended(number, now()))
-            ledger.keep()
+            ledger.persist()
         snapshot = ledger.snapshot()
         assert (finished(snapshot), snapshot.settled) == (10, 10)
         assert counter(snapshot, "ignored", "duplicate") == 20
@@ -275,10 +275,10 @@ class TestTheFrontier:
     def test_it_is_kept_together_with_what_was_read(
         self, ledger: Ledger, store: FailingStore, now: Clocks
     ) -> None:
-        ledger.keep()
+        ledger.persist()
         ledger.observe(seen(1, "queued", now()))
         ledger.advance_list_watermark("studio", T0 + 5)
-        ledger.keep()
+        ledger.persist()
         last = store.batches[-1]
         assert last.accounts["studio"].watermark == T0 + 5
         assert ("studio", uuid(1)) in last.workflows
@@ -296,7 +296,7 @@ class TestTheFrontier:
         assert ledger.list_watermark("studio") == T0 + 5
 
 
-class TestKeeping:
+class TestPersisting:
     def test_a_snapshot_is_kept_before_it_is_shown(
         self, ledger: Ledger, store: FailingStore, now: Clocks
     ) -> None:
@@ -315,9 +315,9 @@ class TestKeeping:
         assert store.batches[-1].counters["finished", ("studio", "completed")].value == 1
 
     def test_nothing_new_is_nothing_to_keep(self, ledger: Ledger, store: FailingStore) -> None:
-        ledger.keep()
+        ledger.persist()
         tries = store.tries
-        ledger.keep()
+        ledger.persist()
         ledger.snapshot()
         assert store.tries == tries
 
@@ -325,17 +325,17 @@ class TestKeeping:
         self, ledger: Ledger, store: FailingStore, now: Clocks
     ) -> None:
         ledger.observe(seen(1, "queued", now(), via="stream", position=4))
-        ledger.keep()
+        ledger.persist()
         kept = len(store.batches)
         for position in (3, 2, 2):
             now.pass_(2)
             ledger.observe(seen(1, "queued", now(), via="stream", position=position))
-            ledger.keep()
+            ledger.persist()
         assert not any(batch.workflows for batch in store.batches[kept:])
         assert ledger.snapshot().open_workflows[0].queue_position == 2
         now.pass_(SIGHT_KEPT_SECONDS)
         ledger.observe(seen(1, "queued", now(), via="stream", position=2))
-        ledger.keep()
+        ledger.persist()
         assert store.batches[-1].workflows[("studio", uuid(1))].last_seen == now()
 
 
@@ -343,16 +343,16 @@ class TestAFailingStore:
     def test_it_goes_on_in_memory_and_keeps_everything_later(
         self, ledger: Ledger, store: FailingStore, now: Clocks
     ) -> None:
-        ledger.keep()
+        ledger.persist()
         store.keeps_with = StoreError("disk full")
         ledger.observe(ended(1, now()))
-        ledger.keep()
+        ledger.persist()
         ledger.observe(ended(2, now()))
         snapshot = ledger.snapshot()
         assert (finished(snapshot), snapshot.errors) == (2, 1)
         store.keeps_with = None
         now.pass_(60)
-        ledger.keep()
+        ledger.persist()
         last = store.batches[-1]
         assert set(last.workflows) == {("studio", uuid(1)), ("studio", uuid(2))}
         assert last.counters["finished", ("studio", "completed")].value == 2
@@ -368,10 +368,10 @@ class TestAFailingStore:
         store.keeps_with = None
         now.pass_(60)
         before = store.syncs
-        ledger.keep()
+        ledger.persist()
         assert store.syncs == before + 1
         ledger.observe(ended(2, now()))
-        ledger.keep()
+        ledger.persist()
         assert store.syncs == before + 1
 
     def test_a_cutoff_outlives_a_power_cut_as_soon_as_it_is_kept(
@@ -380,10 +380,10 @@ class TestAFailingStore:
         # Found in simulated time (seed 2052): the next start drew another one, a minute later.
         before = store.syncs
         ledger = make_ledger(now, store=store)
-        ledger.keep()
+        ledger.persist()
         assert store.syncs == before + 1
         ledger.observe(ended(1, now()))
-        ledger.keep()
+        ledger.persist()
         assert store.syncs == before + 1
 
     def test_the_disk_never_has_a_cutoff_without_what_was_over_by_then(
@@ -394,9 +394,9 @@ class TestAFailingStore:
         ledger = Ledger(TERMS, BUCKETS, CAPS, now, store)
 
         def shown() -> Iterator[Observation]:
-            ledger.keep()  # as another thread may at any time
+            ledger.persist()  # as another thread may at any time
             yield replace(ended(1, now()), first_look=True)
-            ledger.keep()
+            ledger.persist()
 
         assert ledger.set_counting_cutoff("studio", T0, shown())
         rows: set[str] = set()
@@ -415,7 +415,7 @@ class TestAFailingStore:
         ledger.advance_list_watermark("studio", T0 + 5)
         store.keeps_with = None
         now.pass_(60)
-        ledger.keep()
+        ledger.persist()
         last = store.batches[-1]
         assert last.accounts["studio"].watermark == T0 + 5
 
@@ -424,7 +424,7 @@ class TestAFailingStore:
         ledger.observe(ended(1, now()))
         store.tries = 0
         for _ in range(4 * 60):
-            ledger.keep()
+            ledger.persist()
             now.pass_(0.25)
         assert 8 <= store.tries <= 12
         assert ledger.snapshot().errors == store.tries
@@ -434,7 +434,7 @@ class TestAFailingStore:
     ) -> None:
         store.keeps_with = StoreError("disk full")
         ledger.observe(ended(1, now()))
-        ledger.keep()
+        ledger.persist()
         store.keeps_with = None
         ledger.close()
         assert ("studio", uuid(1)) in store.batches[-1].workflows
@@ -450,10 +450,10 @@ class TestAFailingStore:
             store.keeps_with = StoreError("disk full")
             for number in range(3):
                 ledger.observe(ended(number, now()))
-                ledger.keep()
+                ledger.persist()
                 now.pass_(60)
             store.keeps_with = None
-            ledger.keep()
+            ledger.persist()
         levels = [r.levelno for r in caplog.records if r.levelno > logging.DEBUG]
         assert levels == [logging.ERROR, logging.WARNING] * 2
 
@@ -465,7 +465,7 @@ class TestAFailingStore:
         assert finished(ledger.snapshot()) == 1
         store.keeps_with = None
         now.pass_(60)
-        ledger.keep()
+        ledger.persist()
         assert ("studio", uuid(1)) in store.batches[-1].workflows
 
     def test_what_may_have_been_counted_is_not_guessed(
@@ -501,7 +501,7 @@ class TestALoss:
         ledger.observe(seen(2, "running", now()))
         ledger.observe(ended(3, now(), status="failed"))
         ledger.advance_list_watermark("studio", T0 + 9)
-        ledger.keep()
+        ledger.persist()
         store.finds_with = StoreLostError("damaged")
         ledger.observe(seen(4, "queued", now()))
         snapshot = ledger.snapshot()
@@ -521,7 +521,7 @@ class TestALoss:
         monkeypatch.setattr(memory, "CLOSED_REMEMBERED", 2)
         for number in range(1, 6):
             ledger.observe(ended(number, now(), completed=100 + number))
-        ledger.keep()
+        ledger.persist()
         store.finds_with = StoreLostError("damaged")
         # The very observation that meets the loss must be judged by the new line.
         for number in range(1, 6):
@@ -533,12 +533,12 @@ class TestALoss:
 
     def test_a_loss_while_keeping(self, ledger: Ledger, store: FailingStore, now: Clocks) -> None:
         ledger.observe(ended(1, now()))
-        ledger.keep()
+        ledger.persist()
         store.keeps_with = StoreLostError("damaged")
         ledger.observe(ended(2, now()))
-        ledger.keep()
+        ledger.persist()
         store.keeps_with = None
-        ledger.keep()
+        ledger.persist()
         assert {key[1] for key in store.batches[-1].workflows} == {uuid(1), uuid(2)}
         assert finished(ledger.snapshot()) == 2
 

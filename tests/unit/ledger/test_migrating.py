@@ -60,9 +60,9 @@ def folder(tmp_path: Path, now: Clocks) -> Path:
             ledger.observe(ended(number, now(), completed=20.7, via="stream"))
     ledger.track(pushed(50, now()))
     ledger.observe(seen(60, "dreaming", now(), account="agency"))
-    ledger.keep_baseline("studio", Status.FAILED, Baseline(7, 1.5, 0.5))
+    ledger.set_baseline("studio", Status.FAILED, Baseline(7, 1.5, 0.5))
     ledger.announce(1)
-    ledger.keep()
+    ledger.persist()
     ledger.observe(ended(70, now(), completed=30, status="failed", cause=None))
     ledger.close()
     return folder

@@ -85,25 +85,25 @@ class TestAnnouncing:
         decided = ledger.newest_series()
         fail(ledger, 2, "B")
         ledger.announce(decided)
-        ledger.keep()
+        ledger.persist()
         assert shown(ledger.snapshot()) == {"A": 1, "B": 0}
 
     def test_what_is_announced_while_a_scrape_waits_for_the_store_is_not_shown_to_it(
         self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         fail(ledger, 1, "A")
-        turn = ledger._keeping.turn
+        turn = ledger._writer.store_lock
 
         @contextmanager
         def behind_others() -> Iterator[None]:
-            monkeypatch.setattr(ledger._keeping, "turn", turn)
+            monkeypatch.setattr(ledger._writer, "store_lock", turn)
             announce(ledger)
-            ledger.keep()
+            ledger.persist()
             fail(ledger, 2, "B")
             with turn:
                 yield
 
-        monkeypatch.setattr(ledger._keeping, "turn", behind_others())
+        monkeypatch.setattr(ledger._writer, "store_lock", behind_others())
         assert shown(ledger.snapshot()) == {"A": 0, "B": 0}
         assert shown(ledger.snapshot()) == {"A": 1, "B": 0}
 
@@ -114,11 +114,11 @@ class TestAnnouncing:
         assert (finished.value, finished.appeared) == (1, 0)
 
     def test_nothing_is_kept_where_nothing_waits(self, ledger: Ledger, store: FailingStore) -> None:
-        ledger.keep()
+        ledger.persist()
         tries = store.tries
         for series in (0, 7):
             ledger.announce(series)
-            ledger.keep()
+            ledger.persist()
         assert store.tries == tries
 
 
@@ -130,24 +130,24 @@ class TestAStoreThatFails:
         store.keeps_with = StoreError("disk full")
         for _ in range(3):
             announce(ledger)
-            ledger.keep()
+            ledger.persist()
             assert shown(ledger.snapshot()) == {"A": 0}
         store.keeps_with = None
         now.pass_(60)
         fail(ledger, 2, "B")
-        ledger.keep()
+        ledger.persist()
         assert shown(ledger.snapshot()) == {"A": 1, "B": 0}
         assert [b.announced for b in store.batches if b.announced is not None] == [1]
 
     def test_what_was_announced_before_goes_on(self, ledger: Ledger, store: FailingStore) -> None:
         fail(ledger, 1, "A")
         announce(ledger)
-        ledger.keep()
+        ledger.persist()
         store.keeps_with = StoreError("disk full")
         fail(ledger, 2, "A")
         fail(ledger, 3, "B")
         announce(ledger)
-        ledger.keep()
+        ledger.persist()
         assert shown(ledger.snapshot()) == {"A": 2, "B": 0}
 
     @pytest.mark.parametrize("kept", [True, False])
@@ -157,12 +157,12 @@ class TestAStoreThatFails:
         fail(ledger, 1, "A")
         announce(ledger)
         if kept:
-            ledger.keep()
+            ledger.persist()
         store.keeps_with = StoreLostError("damaged")
         ledger.observe(ended(9, now()))
-        ledger.keep()
+        ledger.persist()
         store.keeps_with = None
-        ledger.keep()
+        ledger.persist()
         assert shown(ledger.snapshot()) == {"A": 1}
         last = store.batches[-1]
         assert last.announced == last.counters["failures", ("studio", "A", "ValueError")].appeared
@@ -176,13 +176,13 @@ class TestAnAccountThatGoes:
         follow(ledger, "agency")
         assert ledger.newest_series() == before
         announce(ledger)
-        ledger.keep()
+        ledger.persist()
         follow(ledger, "agency", "studio")
         snapshot = ledger.snapshot()
         assert (shown(snapshot), shown(snapshot, "agency")) == ({"A": 0}, {"A": 1})
         assert ledger.newest_series() > before
         announce(ledger)
-        ledger.keep()
+        ledger.persist()
         assert shown(ledger.snapshot()) == {"A": 1}
 
     def test_its_last_word_is_not_announced_while_it_is_away(self, ledger: Ledger) -> None:
@@ -191,7 +191,7 @@ class TestAnAccountThatGoes:
         assert ledger.newest_series() == 0
         fail(ledger, 2, "B", "agency")
         announce(ledger)
-        ledger.keep()
+        ledger.persist()
         follow(ledger, "agency", "studio")
         assert shown(ledger.snapshot()) == {"A": 0}
 
@@ -201,13 +201,13 @@ class TestAnAccountThatGoes:
         follow(ledger, "agency")
         follow(ledger, "agency", "studio")
         ledger.announce(seen_for_long)
-        ledger.keep()
+        ledger.persist()
         assert shown(ledger.snapshot()) == {"A": 0}
 
     def test_what_was_announced_is_shown_as_it_is(self, ledger: Ledger) -> None:
         fail(ledger, 1, "A")
         announce(ledger)
-        ledger.keep()
+        ledger.persist()
         follow(ledger, "agency")
         fail(ledger, 2, "A")
         follow(ledger, "agency", "studio")
@@ -221,14 +221,14 @@ class TestOnDisk:
         ledger = make_ledger(now, SqliteStore(tmp_path, now))
         fail(ledger, 1, "A")
         announce(ledger)
-        ledger.keep()
+        ledger.persist()
         fail(ledger, 2, "B")
         ledger.close()
         ledger = make_ledger(now, SqliteStore(tmp_path, now))
         assert shown(ledger.snapshot()) == {"A": 1, "B": 0}
         fail(ledger, 3, "C")
         announce(ledger)
-        ledger.keep()
+        ledger.persist()
         assert shown(ledger.snapshot()) == {"A": 1, "B": 1, "C": 1}
         ledger.close()
 
@@ -239,13 +239,13 @@ class TestOnDisk:
         ledger.close()
         ledger = make_ledger(now, SqliteStore(tmp_path, now), terms=TERMS)
         announce(ledger)
-        ledger.keep()
+        ledger.persist()
         assert shown(ledger.snapshot()) == {"A": 1}
         ledger.close()
         ledger = make_ledger(now, SqliteStore(tmp_path, now), terms=BOTH)
         assert shown(ledger.snapshot(), "agency") == {"A": 0}
         announce(ledger)
-        ledger.keep()
+        ledger.persist()
         assert shown(ledger.snapshot(), "agency") == {"A": 1}
         ledger.close()
 

@@ -69,14 +69,14 @@ class TestAHolderThatComesLate:
     def test_it_settles_nothing(self, keeper: PostgresKeeper, store: PostgresStore) -> None:
         lost: list[str] = []
         store.on_lost = lost.append
-        store.keep(outcome(1, 1.0))
+        store.persist(outcome(1, 1.0))
         other = keeper.make()
         keeper.hold(other, "studio", "another")
-        store.keep(outcome(2, 2.0))
+        store.persist(outcome(2, 2.0))
         assert lost == ["studio"]
         assert finished(keeper) == 1.0
-        other.keep(outcome(2, 2.0))
-        store.keep(outcome(3, 3.0))
+        other.persist(outcome(2, 2.0))
+        store.persist(outcome(3, 3.0))
         assert (lost, finished(keeper)) == (["studio"], 2.0)
         assert store.prune_ended_before("studio", T0 + 99).rows == 0
         with pytest.raises(NotHeldError):
@@ -91,7 +91,7 @@ class TestAHolderThatComesLate:
         away = workflow(1, account="agency")
         batch = outcome(2, 1.0)
         batch.workflows[key_of(away)] = away
-        store.keep(batch)
+        store.persist(batch)
         assert finished(keeper) == 1.0
         assert other.find_closed(("agency", uuid(1))) is None
         other.close()
@@ -100,7 +100,7 @@ class TestAHolderThatComesLate:
         self, keeper: PostgresKeeper, store: PostgresStore
     ) -> None:
         keeper.execute("UPDATE comfycontrol_account SET commits = commits + 1")
-        store.keep(outcome(1, 1.0))
+        store.persist(outcome(1, 1.0))
         assert finished(keeper) == 0.0
 
     def test_nor_while_its_lease_is_over(
@@ -108,12 +108,12 @@ class TestAHolderThatComesLate:
     ) -> None:
         keeper.expire("studio")
         with pytest.raises(StoreError, match="lease"):
-            store.keep(outcome(1, 1.0))
+            store.persist(outcome(1, 1.0))
         with store._link.transaction() as cursor:
             lease = take(cursor, "studio", "replica 1")
         assert lease is not None
         # Nobody came: it goes on, in the same epoch.
-        store.keep(outcome(1, 1.0))
+        store.persist(outcome(1, 1.0))
         assert finished(keeper) == 1.0
 
 
@@ -151,7 +151,7 @@ class TestAnAccountThatIsHandedOn:
         self.see_one(ledger, 1, clocks)
         dsn, keeper.dsn = keeper.dsn, "host=/nowhere"
         store._link._let_go(keep=False)
-        ledger.keep()
+        ledger.persist()
         keeper.dsn = dsn
         ledger.let_go("studio", lambda: store.release("studio"))
         assert finished(keeper) == 1.0
@@ -160,7 +160,7 @@ class TestAnAccountThatIsHandedOn:
         self, keeper: PostgresKeeper, store: PostgresStore, ledger: Ledger, clocks: Clocks
     ) -> None:
         self.see_one(ledger, 1, clocks)
-        ledger.keep()
+        ledger.persist()
         keeper.execute("DELETE FROM comfycontrol_total")
         keeper.execute("DELETE FROM comfycontrol_workflow")
         keeper.execute("UPDATE comfycontrol_account SET commits = commits - 1")
@@ -237,14 +237,14 @@ class TestAConnectionThatBreaksWhileCommitting:
     def test_nothing_is_added_twice(
         self, keeper: PostgresKeeper, store: PostgresStore, link: BreakingLink, breaks: str
     ) -> None:
-        store.keep(outcome(1, 1.0))
+        store.persist(outcome(1, 1.0))
         link.breaks = breaks
         with pytest.raises(StoreError, match="no connection"):
-            store.keep(outcome(2, 2.0))
+            store.persist(outcome(2, 2.0))
         # As the ledger does: the same once more, and what came meanwhile.
-        store.keep(outcome(2, 3.0))
+        store.persist(outcome(2, 3.0))
         assert finished(keeper) == 3.0
-        store.keep(outcome(4, 4.0))
+        store.persist(outcome(4, 4.0))
         assert finished(keeper) == 4.0
         assert store.regressions == 0
 
@@ -252,7 +252,7 @@ class TestAConnectionThatBreaksWhileCommitting:
     def test_what_was_dropped_is_told(
         self, store: PostgresStore, link: BreakingLink, breaks: str
     ) -> None:
-        store.keep(outcome(1, 1.0))
+        store.persist(outcome(1, 1.0))
         link.breaks = breaks
         with pytest.raises(StoreError):
             store.prune_ended_before("studio", T0 + 99)
@@ -264,20 +264,20 @@ class TestADatabaseThatHasLostCommits:
     def test_it_is_given_again_what_is_known(
         self, keeper: PostgresKeeper, store: PostgresStore
     ) -> None:
-        store.keep(outcome(1, 1.0))
+        store.persist(outcome(1, 1.0))
         # As a standby would have it that came too late for the last two.
         keeper.execute("CREATE TABLE then_total AS SELECT * FROM comfycontrol_total")
-        store.keep(outcome(2, 2.0))
-        store.keep(outcome(3, 3.0))
+        store.persist(outcome(2, 2.0))
+        store.persist(outcome(3, 3.0))
         keeper.execute("DELETE FROM comfycontrol_total")
         keeper.execute("INSERT INTO comfycontrol_total SELECT * FROM then_total")
         keeper.execute("UPDATE comfycontrol_account SET commits = commits - 2")
         with pytest.raises(StoreBehindError) as behind:
-            store.keep(outcome(4, 4.0))
+            store.persist(outcome(4, 4.0))
         assert (behind.value.account, store.regressions) == ("studio", 2)
         # What was shown is held until then.
         assert store.committed().counters[FINISHED].value == 3.0
-        store.keep(outcome(4, 4.0))
+        store.persist(outcome(4, 4.0))
         assert store.committed().counters[FINISHED].value == 4.0
         assert finished(keeper) == 4.0
         assert store.regressions == 2
@@ -285,17 +285,17 @@ class TestADatabaseThatHasLostCommits:
     def test_rows_that_are_there_are_not_written_again(
         self, keeper: PostgresKeeper, store: PostgresStore
     ) -> None:
-        store.keep(outcome(1, 1.0))
-        store.keep(outcome(2, 2.0))
+        store.persist(outcome(1, 1.0))
+        store.persist(outcome(2, 2.0))
         keeper.execute("DELETE FROM comfycontrol_workflow WHERE workflow = %s", UUID(uuid(2)).bytes)
         keeper.execute("UPDATE comfycontrol_account SET commits = commits - 1")
         both = outcome(1, 2.0)
         both.workflows |= outcome(2, 2.0).workflows
         with pytest.raises(StoreBehindError):
-            store.keep(both)
+            store.persist(both)
         where = "SELECT ctid FROM comfycontrol_workflow WHERE workflow = %s"
         before = keeper.execute(where, UUID(uuid(1)).bytes)
-        store.keep(both)
+        store.persist(both)
         assert keeper.execute(where, UUID(uuid(1)).bytes) == before
         assert store.find_closed(("studio", uuid(2))) is not None
 
@@ -335,18 +335,18 @@ class TestOpening:
     ) -> None:
         keeper.execute("UPDATE comfycontrol_meta SET step = 99, writes_from = 99")
         with pytest.raises(StoreError, match="newer version"):
-            store.keep(outcome(1, 1.0))
+            store.persist(outcome(1, 1.0))
 
     def test_a_word_of_a_newer_version_is_refused(
         self, keeper: PostgresKeeper, store: PostgresStore
     ) -> None:
-        store.keep(outcome(1, 1.0))
+        store.persist(outcome(1, 1.0))
         keeper.execute("INSERT INTO comfycontrol_word VALUES ('status paused')")
         with pytest.raises(OpenLedgerError, match="status paused"):
             keeper.make()
 
     def test_so_is_one_in_a_row(self, keeper: PostgresKeeper, store: PostgresStore) -> None:
-        store.keep(outcome(1, 1.0))
+        store.persist(outcome(1, 1.0))
         keeper.execute("UPDATE comfycontrol_workflow SET phase = 'paused', held = '[0,[]]'")
         with pytest.raises(StoreError, match="phase paused"):
             store.find_closed(("studio", uuid(1)))
@@ -392,7 +392,7 @@ class TestOddValues:
             "studio", uuid(1), "pushed", workflow(1).first_seen, unknown_status=odd,
             status=Status.QUEUED,
         )  # fmt: skip
-        store.keep(
+        store.persist(
             Batch(
                 workflows={key_of(named): named},
                 counters={("failures", labels): CounterTotal(1.0, appeared=1)},
@@ -405,7 +405,7 @@ class TestOddValues:
 
     def test_stamps_without_end(self, keeper: PostgresKeeper, store: PostgresStore) -> None:
         endless = AccountMarks(pruned_created=float("inf"), pruned_ended=T0)
-        store.keep(Batch(accounts={"studio": endless}))
+        store.persist(Batch(accounts={"studio": endless}))
         kept: RestoredState
         _, kept = keeper.begin()
         assert kept.accounts["studio"] == endless

@@ -110,15 +110,15 @@ BASELINE = Baseline(-3, T0 + 50, T0 - 5)
 class TestBaselines:
     def test_they_go_on_after_a_restart(self, tmp_path: Path, now: Clocks) -> None:
         ledger = ledger_on_disk(tmp_path, now)
-        ledger.keep_baseline("studio", Status.FAILED, BASELINE)
-        ledger.keep_baseline("studio", Status.COMPLETED, BASELINE)
+        ledger.set_baseline("studio", Status.FAILED, BASELINE)
+        ledger.set_baseline("studio", Status.COMPLETED, BASELINE)
         ledger.close()
         ledger = ledger_on_disk(tmp_path, now)
         assert ledger.baselines("studio") == dict.fromkeys(
             (Status.FAILED, Status.COMPLETED), BASELINE
         )
         assert ledger.baselines("another") == {}
-        ledger.keep_baseline("studio", Status.FAILED, None)
+        ledger.set_baseline("studio", Status.FAILED, None)
         ledger.close()
         ledger = ledger_on_disk(tmp_path, now)
         assert ledger.baselines("studio") == {Status.COMPLETED: BASELINE}
@@ -127,7 +127,7 @@ class TestBaselines:
     def test_they_stay_when_rows_are_pruned(self, tmp_path: Path, now: Clocks) -> None:
         ledger = ledger_on_disk(tmp_path, now)
         ledger.observe(ended(1, now()))
-        ledger.keep_baseline("studio", Status.COMPLETED, BASELINE)
+        ledger.set_baseline("studio", Status.COMPLETED, BASELINE)
         now.pass_(3 * LOOKBACK)
         ledger.observe(ended(2, now(), completed=3 * LOOKBACK))
         ledger.expire()
@@ -145,8 +145,8 @@ class TestBaselines:
         total = 10
         for number in range(1, 4):
             ledger.observe(ended(number, now()))
-            ledger.keep_baseline("studio", Status.COMPLETED, Baseline(total - number, T0, T0))
-            ledger.keep()
+            ledger.set_baseline("studio", Status.COMPLETED, Baseline(total - number, T0, T0))
+            ledger.persist()
         ledger.close()
         assert len(at.left) > 20
         for folder in at.left:
@@ -161,13 +161,13 @@ class TestBaselines:
         self, tmp_path: Path, now: Clocks
     ) -> None:
         ledger = ledger_on_disk(tmp_path, now)
-        ledger.keep_baseline("studio", Status.COMPLETED, BASELINE)
-        ledger.keep()
+        ledger.set_baseline("studio", Status.COMPLETED, BASELINE)
+        ledger.persist()
         (tmp_path / FILE_NAME).unlink()
         for _ in range(2):
             ledger.observe(ended(1, now()))
-            ledger.keep_baseline("studio", Status.FAILED, BASELINE)
-            ledger.keep()
+            ledger.set_baseline("studio", Status.FAILED, BASELINE)
+            ledger.persist()
             now.pass_(60)
         ledger.close()
         ledger = ledger_on_disk(tmp_path, now)
@@ -180,7 +180,7 @@ class TestBaselines:
     ) -> None:
         ledger = ledger_on_disk(tmp_path, now)
         ledger.observe(ended(1, now()))
-        ledger.keep_baseline("studio", Status.COMPLETED, BASELINE)
+        ledger.set_baseline("studio", Status.COMPLETED, BASELINE)
         ledger.close()
         store = SqliteStore(tmp_path, now)
         kept = store.load()
@@ -200,12 +200,12 @@ class TestBaselines:
     def test_what_a_disk_could_not_keep_is_kept_later(self, tmp_path: Path, now: Clocks) -> None:
         store = SqliteStore(tmp_path, now)
         ledger = make_ledger(now, store)
-        ledger.keep()
-        works, store.keep = store.keep, Mock(side_effect=StoreError("full"))  # type: ignore[method-assign]
-        ledger.keep_baseline("studio", Status.COMPLETED, BASELINE)
-        ledger.keep()
-        ledger.keep_baseline("studio", Status.FAILED, BASELINE)
-        store.keep = works  # type: ignore[method-assign]
+        ledger.persist()
+        works, store.persist = store.persist, Mock(side_effect=StoreError("full"))  # type: ignore[method-assign]
+        ledger.set_baseline("studio", Status.COMPLETED, BASELINE)
+        ledger.persist()
+        ledger.set_baseline("studio", Status.FAILED, BASELINE)
+        store.persist = works  # type: ignore[method-assign]
         now.pass_(60)
         ledger.close()
         ledger = ledger_on_disk(tmp_path, now)

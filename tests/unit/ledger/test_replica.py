@@ -244,7 +244,7 @@ class TestCommitsThatAreLost:
     @staticmethod
     def write(process: Process, account: str, times: int) -> None:
         for number in range(times):
-            process.store.keep(Batch(accounts={account: AccountMarks(cutoff=T0 + number)}))
+            process.store.persist(Batch(accounts={account: AccountMarks(cutoff=T0 + number)}))
 
     def test_the_holder_gives_them_again_before_it_hands_on(
         self, make: Make, keeper: PostgresKeeper

@@ -141,10 +141,10 @@ class TestUndecided:
         ledger = make_ledger(now, slices=[TEAM])
         self.stream_tells_the_end(ledger, now)
         now.pass_(PATIENCE_SECONDS - 1)
-        ledger.keep()
+        ledger.persist()
         assert finished(ledger.snapshot()) == 0
         now.pass_(1)
-        ledger.keep()
+        ledger.persist()
         assert by_slices(ledger.snapshot()) == {("none",): 1}
         ledger.observe(ended(1, now(), via="detail", completed=90, traits=VIDEO))
         assert by_slices(ledger.snapshot()) == {("none",): 1}

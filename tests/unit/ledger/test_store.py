@@ -15,8 +15,8 @@ from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.store import (
     AccountMarks,
     Batch,
-    Forgotten,
     MemoryStore,
+    Pruned,
     RestoredState,
     Store,
     WorkflowKey,
@@ -85,7 +85,7 @@ def key_of(kept: Workflow) -> WorkflowKey:
 
 def keep(store: Store, *workflows: Workflow) -> None:
     accounts = {w.account: AccountMarks(cutoff=T0) for w in workflows}
-    store.keep(Batch(workflows={key_of(w): w for w in workflows}, accounts=accounts))
+    store.persist(Batch(workflows={key_of(w): w for w in workflows}, accounts=accounts))
 
 
 class TestAll:
@@ -94,7 +94,7 @@ class TestAll:
         assert (list(kept.unsettled), kept.accounts, kept.closed, kept.lost) == ([], {}, 0, False)
         assert store.find_closed(("studio", uuid(1))) is None
         assert store.created_after("studio", T0) == 0
-        assert store.prune_ended_before("studio", T0) == Forgotten()
+        assert store.prune_ended_before("studio", T0) == Pruned()
 
     @pytest.mark.parametrize("phase", ["settled", "dropped"])
     def test_a_closed_workflow_is_found(self, store: Store, phase: Phase) -> None:
@@ -140,18 +140,18 @@ class TestAll:
             workflow(4, "open"),
             workflow(5, ended=5, account="agency"),
         )
-        assert store.prune_ended_before("studio", T0 + 20) == Forgotten(1, T0 + 1, T0 + 10)
+        assert store.prune_ended_before("studio", T0 + 20) == Pruned(1, T0 + 1, T0 + 10)
         assert store.find_closed(("studio", uuid(1))) is None
         assert store.find_closed(("studio", uuid(2))) is not None
         assert store.find_closed(("studio", uuid(3))) is not None
         assert store.find_closed(("agency", uuid(5))) is not None
         assert store.created_after("studio", T0) == 3
-        assert store.prune_ended_before("studio", T0 + 20) == Forgotten()
+        assert store.prune_ended_before("studio", T0 + 20) == Pruned()
 
     def test_a_dropped_workflow_does_not_move_the_line(self, store: Store) -> None:
         # Its end was never counted: should it show up after all, it must be.
         keep(store, workflow(1, "dropped", ended=10))
-        assert store.prune_ended_before("studio", T0 + 20) == Forgotten(1, None)
+        assert store.prune_ended_before("studio", T0 + 20) == Pruned(1, None)
 
     def test_syncing_and_closing(self, store: Store) -> None:
         keep(store, workflow(1))
@@ -181,9 +181,9 @@ class TestThatLast:
         keep(store, workflow(1))
         rows = {("studio", "story", number): b"%d" % number for number in range(1, 6)}
         others = {("agency", "story", 6): b"6", ("studio", "minute", 7): b"\x007"}
-        store.keep(Batch(history={**rows, **others}))
+        store.persist(Batch(history={**rows, **others}))
         changed = {("studio", "story", 2): None, ("studio", "story", 3): b"another"}
-        store.keep(Batch(history=changed))
+        store.persist(Batch(history=changed))
         store.close()
         store, kept = keeper.begin()
         store.close()
@@ -252,13 +252,13 @@ class TestThatLast:
             outputs_counted=True,
             cause_pending_since=Moment(T0 + 3, 1500.0),
         )
-        assert found.is_kept_like(found)
+        assert found.is_stored_like(found)
 
     @pytest.mark.parametrize("source", get_args(Source))
     def test_every_source(self, keeper: Keeper, source: Source) -> None:
         store, _ = keeper.begin()
         named = Workflow("studio", uuid(1), source, Moment(T0, 0.0))
-        store.keep(Batch(workflows={key_of(named): named}))
+        store.persist(Batch(workflows={key_of(named): named}))
         store.close()
         store, kept = keeper.begin()
         assert [w.source for w in kept.unsettled] == [source]
@@ -296,7 +296,7 @@ class TestThatLast:
             histograms={("time_to_start", ("studio",)): histogram},
             announced=2,
         )
-        store.keep(batch)
+        store.persist(batch)
         store.close()
         store, kept = keeper.begin()
         store.close()
@@ -313,13 +313,13 @@ class TestThatLast:
         for value in (0.1, 0.1 + 0.2, 0.1 + 0.2 + 1e9 / 3):
             store, _ = keeper.begin()
             counts = [int(value * 10), 1, 2]
-            store.keep(
+            store.persist(
                 Batch(
                     counters={outputs: CounterTotal(value)},
                     histograms={waits: HistogramTotal((1.0, 5.0), counts, value)},
                 )
             )
-            store.keep(Batch(counters={outputs: CounterTotal(value)}))
+            store.persist(Batch(counters={outputs: CounterTotal(value)}))
             store.close()
             store, kept = keeper.begin()
             store.close()
@@ -329,9 +329,9 @@ class TestThatLast:
     def test_a_histogram_with_other_buckets_begins_anew(self, keeper: Keeper) -> None:
         key: tuple[HistogramName, Labels] = ("time_to_start", ("studio",))
         store, _ = keeper.begin()
-        store.keep(Batch(histograms={key: HistogramTotal((1.0, 5.0), [1, 2, 3], 4.0)}))
-        store.keep(Batch(histograms={key: HistogramTotal((9.0,), [0, 1], 10.0)}))
-        store.keep(Batch(histograms={key: HistogramTotal((9.0,), [1, 1], 11.0)}))
+        store.persist(Batch(histograms={key: HistogramTotal((1.0, 5.0), [1, 2, 3], 4.0)}))
+        store.persist(Batch(histograms={key: HistogramTotal((9.0,), [0, 1], 10.0)}))
+        store.persist(Batch(histograms={key: HistogramTotal((9.0,), [1, 1], 11.0)}))
         store.close()
         store, kept = keeper.begin()
         store.close()
@@ -342,7 +342,7 @@ class TestThatLast:
         key: tuple[CounterName, Labels] = ("failed_in_a_row", ("studio",))
         for value in (3.0, 1.0, 0.0, 2.0):
             store, _ = keeper.begin()
-            store.keep(Batch(counters={key: CounterTotal(value)}))
+            store.persist(Batch(counters={key: CounterTotal(value)}))
             store.close()
             store, kept = keeper.begin()
             store.close()
@@ -351,13 +351,13 @@ class TestThatLast:
     def test_a_series_waits_until_it_is_announced(self, keeper: Keeper) -> None:
         key: tuple[CounterName, Labels] = ("failures", ("studio", "KSampler", "ValueError"))
         store, _ = keeper.begin()
-        store.keep(Batch(counters={key: CounterTotal(1.0, appeared=1)}))
+        store.persist(Batch(counters={key: CounterTotal(1.0, appeared=1)}))
         store.close()
         store, kept = keeper.begin()
         assert kept.counters[key].appeared > kept.announced
         number = kept.counters[key].appeared
-        store.keep(Batch(counters={key: CounterTotal(1.0, appeared=number)}))
-        store.keep(Batch(announced=number))
+        store.persist(Batch(counters={key: CounterTotal(1.0, appeared=number)}))
+        store.persist(Batch(announced=number))
         store.close()
         store, kept = keeper.begin()
         store.close()
@@ -369,13 +369,13 @@ class TestThatLast:
         keep(store, workflow(1, ended=10))
         store.prune_ended_before("studio", T0 + 20)
         # A batch that was made before the row was dropped.
-        store.keep(Batch(accounts={"studio": AccountMarks(T0, T0 + 3)}))
+        store.persist(Batch(accounts={"studio": AccountMarks(T0, T0 + 3)}))
         store.close()
         store, kept = keeper.begin()
         assert kept.accounts["studio"] == AccountMarks(
             T0, T0 + 3, pruned_created=T0 + 1, pruned_ended=T0 + 10
         )
-        store.keep(Batch(accounts={"studio": AccountMarks(T0 - 5, None, T0, T0 + 11)}))
+        store.persist(Batch(accounts={"studio": AccountMarks(T0 - 5, None, T0, T0 + 11)}))
         store.close()
         store, kept = keeper.begin()
         assert kept.accounts["studio"] == AccountMarks(
@@ -387,7 +387,7 @@ class TestThatLast:
         store, _ = keeper.begin()
         bad = Workflow("studio", "no-uuid", "pushed", Moment(T0, 0.0))
         with pytest.raises(ValueError, match="hex"):
-            store.keep(Batch(workflows={("studio", uuid(1)): workflow(1), key_of(bad): bad}))
+            store.persist(Batch(workflows={("studio", uuid(1)): workflow(1), key_of(bad): bad}))
         assert store.find_closed(("studio", uuid(1))) is None
         keep(store, workflow(2))
         assert store.find_closed(("studio", uuid(2))) is not None
@@ -398,17 +398,17 @@ class TestThatLast:
     def test_many_old_rows_are_dropped_in_several_goes(
         self, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(sqlite, "FORGET_AT_ONCE", 2)
-        monkeypatch.setattr(postgres_store, "FORGET_AT_ONCE", 2)
+        monkeypatch.setattr(sqlite, "PRUNE_AT_ONCE", 2)
+        monkeypatch.setattr(postgres_store, "PRUNE_AT_ONCE", 2)
         store, _ = keeper.begin()
         keep(store, *(workflow(number, ended=number) for number in range(5)))
         goes = [store.prune_ended_before("studio", T0 + 99) for _ in range(4)]
         store.close()
         assert goes == [
-            Forgotten(2, T0 + 1, T0 + 1),
-            Forgotten(2, T0 + 1, T0 + 3),
-            Forgotten(1, T0 + 1, T0 + 4),
-            Forgotten(),
+            Pruned(2, T0 + 1, T0 + 1),
+            Pruned(2, T0 + 1, T0 + 3),
+            Pruned(1, T0 + 1, T0 + 4),
+            Pruned(),
         ]
 
 

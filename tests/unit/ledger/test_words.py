@@ -11,7 +11,7 @@ from exporter.ledger.facts import Fact
 from exporter.ledger.forms import COUNTERS, HISTOGRAMS
 from exporter.ledger.schema import MIGRATIONS
 from exporter.ledger.words import (
-    KEPT_WORDS,
+    STORED_WORDS,
     WORDS,
     unknown_of,
     words_of_total,
@@ -48,7 +48,7 @@ def test_every_closed_set_of_values_is_one_of_words(stored: type) -> None:
 
 
 def test_each_step_says_which_words_it_brings() -> None:
-    assert len(KEPT_WORDS) == len(MIGRATIONS)
+    assert len(STORED_WORDS) == len(MIGRATIONS)
 
 
 @pytest.mark.parametrize("step", RELEASED)

@@ -25,7 +25,7 @@ from exporter.retrying import LEDGER_WRITES, Backoff
 log = logging.getLogger(__name__)
 
 
-class Keeping:
+class LedgerWriter:
     """Writes changes in memory to the store, and tries again if that fails.
 
     A failure loses nothing: it is counted, logged once, and its batch goes back into memory.
@@ -33,14 +33,14 @@ class Keeping:
     Args:
         store: the store; nothing else uses it from now on.
         memory: the data to be stored.
-        lock: protects the memory. Always acquired after `turn`.
+        lock: protects the memory. Always acquired after `store_lock`.
         now: returns the time of both clocks (wall and monotonic).
     """
 
     def __init__(
         self, store: Store, memory: Memory, lock: threading.Lock, now: Callable[[], Moment]
     ) -> None:
-        self.turn: Final = threading.Lock()
+        self.store_lock: Final = threading.Lock()
         """The lock that is held while the store is in use. Code that needs several steps acquires
         it itself; other code calls a method that does."""
         self.errors = 0
@@ -63,14 +63,14 @@ class Keeping:
         """Whether the store failed when it was last used."""
         return self._is_failing
 
-    # A turn of their own ----------------------------------------------------------------------
+    # These acquire the store_lock --------------------------------------------------------------
 
-    def keep(self, *, at_once: bool = False) -> None:
+    def persist(self, *, at_once: bool = False) -> None:
         """Store everything that is not stored yet, and continue the check of stored rows.
 
         With `at_once`, try even if the store has just failed, because there is no later chance.
         """
-        with self.turn:
+        with self.store_lock:
             if at_once:
                 self._retry_at = None
             if self._flush():
@@ -81,7 +81,7 @@ class Keeping:
 
     def created_after(self, account: str, created_at: float) -> int | None:
         """How many workflows were created after this time (Unix seconds); None: unknown."""
-        with self.turn:
+        with self.store_lock:
             if self._flush():
                 try:
                     return self._store.created_after(account, created_at)
@@ -91,31 +91,31 @@ class Keeping:
 
     def prune_ended_before(self, account: str, ended_at: float) -> None:
         """Delete closed workflows that ended before this (Unix seconds), unless the store fails."""
-        with self.turn:
+        with self.store_lock:
             if not self._flush():
                 return
             try:
-                forgotten = self._store.prune_ended_before(account, ended_at)
+                pruned = self._store.prune_ended_before(account, ended_at)
             except StoreError as error:
                 self._note_failure(error)
                 return
-            if forgotten.rows:
+            if pruned.rows:
                 with self._lock:
-                    self._memory.prune_ended_before(account, ended_at, forgotten)
+                    self._memory.prune_ended_before(account, ended_at, pruned)
 
     def close(self) -> None:
         """Store what is not stored yet, and close the store."""
-        with self.turn:
+        with self.store_lock:
             self._retry_at = None
             with self._lock:
                 batch = self.take_batch()
             self.write_through(batch)
             self._store.close()
 
-    # Within a turn ----------------------------------------------------------------------------
+    # Call these while holding the store_lock ---------------------------------------------------
 
     def find_closed(self, key: WorkflowKey) -> Workflow | None:
-        """A settled or dropped workflow from the store. Call it while holding `turn`.
+        """A settled or dropped workflow from the store. Call it while holding `store_lock`.
 
         Raises:
             StoreLostError: the stored data is lost; ask again.
@@ -133,24 +133,24 @@ class Keeping:
     def take_batch(self) -> Batch | None:
         """What to store now; None while the store rests after a failure.
 
-        Call it while holding `turn` and the memory's lock: whatever else is read under that lock
-        agrees with the batch.
+        Call it while holding `store_lock` and the memory's lock. Whatever else is read under that
+        lock agrees with the batch.
         """
         if self._retry_at is not None and self._now().monotonic < self._retry_at:
             return None
-        self._memory.keep_history(self.history_rows())
+        self._memory.add_history(self.history_rows())
         return self._memory.take_batch()
 
     def write_through(self, batch: Batch | None) -> None:
         """Store a batch safely against a power cut, or put it back.
 
-        Call it while holding `turn`.
+        Call it while holding `store_lock`.
         """
         if self._write(batch):
             self._sync()
 
     def committed(self) -> Shown | None:
-        """What may be shown; None: everything known. Call it while holding `turn`."""
+        """What may be shown; None: everything known. Call it while holding `store_lock`."""
         return self._store.committed()
 
     def _flush(self) -> bool:
@@ -165,7 +165,7 @@ class Keeping:
         if batch.empty:
             return True
         try:
-            self._store.keep(batch)
+            self._store.persist(batch)
         except StoreError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - whatever it is, no fact may be lost for it
@@ -175,7 +175,7 @@ class Keeping:
             if was_failing:
                 log.warning("ledger writes recovered, no data lost")
             with self._lock:
-                self._memory.note_kept(batch)
+                self._memory.note_stored(batch)
             self._is_failing, self._retry_at = False, None
             self._backoff.worked()
             begun = {name for name, marks in batch.accounts.items() if marks.cutoff is not None}
@@ -204,7 +204,7 @@ class Keeping:
     def note_lost_before(self) -> None:
         """Count that the store started over when it was loaded, and give it all known data."""
         self.errors += 1
-        self._memory.keep_everything_again(cutoff=self._now().wall)
+        self._memory.store_everything_again(cutoff=self._now().wall)
 
     def _note_failure(self, error: StoreError) -> None:
         """Count a failure; after a loss, store everything that is in memory again."""
@@ -212,9 +212,9 @@ class Keeping:
             first, self._is_failing = not self._is_failing, True
             self.errors += 1
             if isinstance(error, StoreLostError):
-                self._memory.keep_everything_again()
+                self._memory.store_everything_again()
             if isinstance(error, StoreBehindError):
-                self._memory.keep_again(error.account)
+                self._memory.store_account_again(error.account)
         level = logging.ERROR if first or isinstance(error, StoreLostError) else logging.DEBUG
         log.log(
             level,

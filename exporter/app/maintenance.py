@@ -14,24 +14,24 @@ from exporter.worker import Worker
 
 log = logging.getLogger(__name__)
 
-KEEP_SECONDS: Final = 0.25
-"""How often the ledger is kept. What a crash takes back of this time is observed again."""
+PERSIST_SECONDS: Final = 0.25
+"""Seconds between two writes of the ledger. What a crash undoes of this time is observed again."""
 
 EXPIRY_SECONDS: Final = 10.0
-"""How often time is let do its work on the ledger."""
+"""Seconds between two checks for expired workflows and old rows."""
 
 
-class Keeper(Worker):
-    """Keeps the ledger in a thread of its own.
+class Maintenance(Worker):
+    """Writes the ledger, and applies its time limits, in a separate thread.
 
     Args:
-        ledger: what is kept.
-        history: its rows are kept along with the counts.
-        announcements: of new series.
-        accounts: that are counted here.
-        away: accounts that nobody can see now, in which nothing expires.
-        now: both clocks.
-        expiry: seconds from one expiry to the next.
+        ledger: the ledger.
+        history: its rows are stored together with the counts.
+        announcements: decides when new series show their value.
+        accounts: returns the accounts that are counted here.
+        away: returns accounts that cannot be seen now; nothing of these expires.
+        now: returns the time of both clocks (wall and monotonic).
+        expiry: seconds between two checks for expired data.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -46,7 +46,10 @@ class Keeper(Worker):
         expiry: float = EXPIRY_SECONDS,
     ) -> None:
         super().__init__(
-            "ledger", self.keep, task="ledger writes", retry=RetryPolicy(doubling(KEEP_SECONDS, 2))
+            "ledger",
+            self.persist,
+            task="ledger writes",
+            retry=RetryPolicy(doubling(PERSIST_SECONDS, 2)),
         )
         self._ledger = ledger
         self._history = history
@@ -57,30 +60,30 @@ class Keeper(Worker):
         self._expiry_seconds = expiry
         self._rests_since = now()
         self._expires_at = self._rests_since.monotonic + expiry
-        ledger.before_keeping = self._keep_history
-        ledger.tell_history(self._history_rows)
+        ledger.before_persisting = self._add_history
+        ledger.set_history_source(self._history_rows)
 
-    def keep(self) -> float:
-        """Keep what is new; seconds until the next time."""
+    def persist(self) -> float:
+        """Store everything new; return the seconds until the next call."""
         now = self._now()
-        # By the clock that went further: the monotonic one stands still while a machine sleeps.
+        # The larger of both clocks: the monotonic one stops while a machine sleeps.
         rested = max(now.monotonic - self._rests_since.monotonic, now.wall - self._rests_since.wall)
         try:
-            # From the start on, for the sockets listen already: a scrape that comes before they
-            # are served waits in them.
+            # This begins at the start, because the sockets already listen: a scrape that arrives
+            # before they are served waits there.
             self._announcements.look(now.monotonic, rested)
-            self._ledger.keep()
+            self._ledger.persist()
             if self._now().monotonic >= self._expires_at:
                 self._expires_at = self._now().monotonic + self._expiry_seconds
                 self._ledger.expire(self._away())
         finally:
             self._rests_since = self._now()
-        return KEEP_SECONDS
+        return PERSIST_SECONDS
 
-    def _keep_history(self) -> None:
-        # Without the ledger's lock: what comes until a batch is taken is little.
+    def _add_history(self) -> None:
+        # Most rows are taken without the ledger's lock; few more come until the batch is taken.
         rows = self._history_rows()
-        self._ledger.keep_history(lambda: {**rows, **self._history_rows()})
+        self._ledger.add_history(lambda: {**rows, **self._history_rows()})
 
     def _history_rows(self) -> Mapping[HistoryKey, HistoryRow | None]:
         try:
