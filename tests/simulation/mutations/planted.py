@@ -150,8 +150,8 @@ PLANTED: Final = (
     Mutation(
         "a run ends when we look",
         "ledger/tracker.py",
-        "    seconds = _plausible(seen.completed_at - start, facts)\n    if seconds is not None and",
-        "    seconds = _plausible(seen.at.wall - start, facts)\n    if seconds is not None and",
+        "    seconds = _between(start, seen.completed_at, facts)\n    if seconds is not None and workflow",
+        "    seconds = _between(start, seen.at.wall, facts)\n    if seconds is not None and workflow",
     ),
     Mutation(
         "a duration is not owed",
