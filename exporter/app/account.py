@@ -151,7 +151,7 @@ class FollowedAccount:
         self._rechecker = Rechecker(
             self._asking, around.ledger, now=around.now, backoff=around.backoff()
         )
-        self._named = NamedIds(config.name, around.ledger, around.now, self.check_again)
+        self._named = NamedIds(config.name, around.ledger, around.now, self.recheck)
         # A reload and the end may come at the same time: parts are started and replaced under
         # this lock. Under it nobody reads a file or waits for a thread, since the end needs it.
         self._lock = threading.Lock()
@@ -205,26 +205,26 @@ class FollowedAccount:
 
     # While it runs ----------------------------------------------------------------------------
 
-    def look(self) -> None:
+    def check_streams(self) -> None:
         """The set of open workflows has changed."""
-        self._supervisor.look()
+        self._supervisor.check_soon()
 
-    def check_again(self, workflow_ids: Collection[str], source: Source) -> None:
+    def recheck(self, workflow_ids: Collection[str], source: Source) -> None:
         """These have ended, and were named again: they may run once more."""
-        self._rechecker.check_again(workflow_ids, source)
+        self._rechecker.recheck(workflow_ids, source)
 
     def note_withdrawn(self, workflow_id: str) -> None:
         """Somebody has withdrawn this id, no matter who names it."""
         self._named.note_withdrawn(workflow_id)
 
-    def look_at_token(self) -> None:
+    def check_token(self) -> None:
         """Read the token again if its file has changed."""
-        if self._credentials.look():
+        if self._credentials.reload_if_changed():
             self._access.token_changed()
 
-    def look_at_ids(self) -> None:
+    def retry_ids(self) -> None:
         """Track the configured ids that could not be tracked before."""
-        self._named.look()
+        self._named.retry()
 
     def is_out_of_sight(self) -> bool:
         """Whether the service has given no usable answer about it for a while."""
@@ -379,7 +379,7 @@ class FollowedAccount:
             poller=poller,
             now=around.now,
             backoff=around.backoff(),
-            open_look=around.tempo.open_look,
+            open_check=around.tempo.open_check,
             sweep=around.tempo.sweep,
             overlap=around.tempo.list_overlap,
             least_wait=around.tempo.list_retry,

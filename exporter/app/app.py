@@ -178,7 +178,7 @@ class App:
             account.name: self._make_account(account, followed) for account in followed.accounts
         }
         self._instruments.open_accounts(self._accounts)
-        self._ledger.on_change = self._look
+        self._ledger.on_change = self._check_streams
         self._lending = (
             None
             if self._shared is None
@@ -199,9 +199,9 @@ class App:
         self.views: Final = self._make_views()
         self.page: Final = Page(self._registry, self.read, self._asked)
         self.pushed: Final = PushedIds(
-            _push_tokens(config), self._ledger, now, self._look_again, self._note_withdrawn
+            _push_tokens(config), self._ledger, now, self._recheck, self._note_withdrawn
         )
-        self._watcher = FileWatcher("tokens", self._look_at_accounts)
+        self._watcher = FileWatcher("tokens", self._check_accounts)
 
     @property
     def config(self) -> Config:
@@ -256,8 +256,8 @@ class App:
         the sight of anyone who asks this.
         """
         if not self._was_ready:
-            has_looked = self._shared is None or self._shared.replica.has_looked
-            self._was_ready = has_looked and all(a.is_ready() for a in self._accounts.values())
+            has_checked = self._shared is None or self._shared.replica.has_checked
+            self._was_ready = has_checked and all(a.is_ready() for a in self._accounts.values())
         return self._was_ready
 
     # Reading ----------------------------------------------------------------------------------
@@ -603,14 +603,14 @@ class App:
 
     # Threads ----------------------------------------------------------------------------------
 
-    def _look(self) -> None:
+    def _check_streams(self) -> None:
         for account in self._accounts.values():
-            account.look()
+            account.check_streams()
 
-    def _look_again(self, account: str, workflow_ids: Collection[str]) -> None:
+    def _recheck(self, account: str, workflow_ids: Collection[str]) -> None:
         followed = self._accounts.get(account)
         if followed is not None:  # else a reload has just taken it away
-            followed.check_again(workflow_ids, "pushed")
+            followed.recheck(workflow_ids, "pushed")
 
     def _note_withdrawn(self, account: str, workflow_id: str) -> None:
         followed = self._accounts.get(account)
@@ -628,13 +628,13 @@ class App:
         out_of_sight = [a.name for a in self._accounts.values() if a.is_out_of_sight()]
         return [*out_of_sight, *self._elsewhere()]
 
-    def _look_at_accounts(self) -> None:
+    def _check_accounts(self) -> None:
         if self._lending is not None:
-            self._lending.look_at_tokens()
+            self._lending.check_tokens()
         for account in self._accounts.values():
             try:
-                account.look_at_token()
-                account.look_at_ids()
+                account.check_token()
+                account.retry_ids()
             except Exception as error:  # noqa: BLE001 - it must not hold up the other accounts
                 log.error(  # noqa: TRY400 - a traceback shows values as well
                     "checking an account failed",

@@ -25,7 +25,7 @@ from exporter.worker import Worker
 
 log = logging.getLogger(__name__)
 
-TURN_SECONDS: Final = 0.25
+ROUND_SECONDS: Final = 0.25
 """How often replicas that lend or borrow look at what the others have for them."""
 
 IDLE_SECONDS: Final = 1.0
@@ -96,7 +96,7 @@ class BorrowedAccount:
         before = {w.workflow_id for w in self.workflows.open_workflows(self.config.name)}
         self.workflows.lend(workflows, epoch)
         if workflows.keys() != before:
-            self._supervisor.look()
+            self._supervisor.check_soon()
 
     def can_become(self, config: Account) -> bool:
         """Whether it can go along with this change, and need not start over."""
@@ -115,9 +115,9 @@ class BorrowedAccount:
         self.config = config
         self._supervisor.change(capacity)
 
-    def look_at_token(self) -> None:
+    def check_token(self) -> None:
         """Read the token again if its file has changed."""
-        if self._credentials.look():
+        if self._credentials.reload_if_changed():
             self._access.token_changed()
 
 
@@ -174,10 +174,10 @@ class Lending:
         self._now = now
         self._borrowed: dict[str, BorrowedAccount] = {}
         self._ending: list[BorrowedAccount] = []
-        self._heard_at = now().monotonic
+        self._exchanged_at = now().monotonic
         self._is_failing = False
         self._worker = Worker(
-            "lending", self._one_turn, task="lending streams", retry=RetryPolicy((IDLE_SECONDS,))
+            "lending", self._one_round, task="lending streams", retry=RetryPolicy((IDLE_SECONDS,))
         )
 
     # Life -------------------------------------------------------------------------------------
@@ -200,17 +200,17 @@ class Lending:
         """Open streams of accounts that others hold, by account."""
         return {name: len(each.streaming()) for name, each in list(self._borrowed.items())}
 
-    def look_at_tokens(self) -> None:
+    def check_tokens(self) -> None:
         """Read tokens again whose files have changed."""
         for borrowed in list(self._borrowed.values()):
-            borrowed.look_at_token()
+            borrowed.check_token()
 
-    def _one_turn(self) -> float:
-        return TURN_SECONDS if self.look() else IDLE_SECONDS
+    def _one_round(self) -> float:
+        return ROUND_SECONDS if self.run_round() else IDLE_SECONDS
 
     # One look ---------------------------------------------------------------------------------
 
-    def look(self) -> bool:
+    def run_round(self) -> bool:
         """Have a turn; whether anything is lent or borrowed."""
         began = self._now()
         held = self._accounts.held()
@@ -227,7 +227,7 @@ class Lending:
         except StoreError as error:
             self._note_failure(error, outs)
             return bool(self._borrowed)
-        self._is_failing, self._heard_at = False, began.monotonic
+        self._is_failing, self._exchanged_at = False, began.monotonic
         now = self._now()
         for told in turn.told:
             for seen in read(told.account, told.said, told.age, now):
@@ -235,7 +235,7 @@ class Lending:
         for name, (account, _, _) in held.items():
             before, account.lent = account.lent, turn.lent.get(name, account.lent)
             if account.lent.keys() != before.keys():
-                account.look()
+                account.check_streams()
         self._borrow(turn, held)
         return bool(self._borrowed) or any(turn.lent.values())
 
@@ -319,7 +319,7 @@ class Lending:
         if not self._is_failing:
             self._is_failing = True
             log.warning("streams cannot be lent or borrowed now", extra={"reason": str(error)})
-        if self._now().monotonic - self._heard_at >= BORROWED_SECONDS:
+        if self._now().monotonic - self._exchanged_at >= BORROWED_SECONDS:
             self._end(set(self._borrowed))
 
     def _end(self, accounts: Collection[str]) -> None:

@@ -71,7 +71,7 @@ class Maintenance(Worker):
         try:
             # This begins at the start, because the sockets already listen: a scrape that arrives
             # before they are served waits there.
-            self._announcements.look(now.monotonic, rested)
+            self._announcements.update(now.monotonic, rested)
             self._ledger.persist()
             if self._now().monotonic >= self._expires_at:
                 self._expires_at = self._now().monotonic + self._expiry_seconds

@@ -15,7 +15,7 @@ from exporter.web.security import WatchedSecurity
 
 log = logging.getLogger(__name__)
 
-RETRY_LOOKS: Final = 5
+RETRY_AFTER_CHECKS: Final = 5
 """After how many looks a file that could not be used is tried again: the token file that it names
 may have been mounted after it."""
 
@@ -65,8 +65,8 @@ class Reloading:
         self._faults: tuple[str, ...] = ()
         self._is_half_done = False
         self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
-        self._watcher = FileWatcher("configuration", self._look)
-        self._looks = 0
+        self._watcher = FileWatcher("configuration", self._check)
+        self._checks = 0
 
     def reload(self, by: str = "HTTP") -> tuple[str, ...]:
         """Read everything again now; what is wrong, in lines for a person. Never a secret.
@@ -145,13 +145,13 @@ class Reloading:
         while self._signal.wait():
             self.reload("SIGHUP")
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         """Read a file that has changed; and now and then again one that could not be used."""
         if self._file is None:
             return
-        self._looks += 1
+        self._checks += 1
         has_changed = self._file.has_changed()
-        if not has_changed and not (self._faults and self._looks % RETRY_LOOKS == 0):
+        if not has_changed and not (self._faults and self._checks % RETRY_AFTER_CHECKS == 0):
             return
         with self._one_at_a_time:
             if has_changed:

@@ -85,11 +85,11 @@ def _page(app: App, simulator: Simulator) -> Iterator[None]:
     against = AgainstTruth(app.read, simulator.truth, app.views.workflow)
     out = sys.stdout
 
-    def look() -> RenderableType:
-        return Group(line(against.look()), page(app.views.overview()))
+    def render() -> RenderableType:
+        return Group(line(against.compare()), page(app.views.overview()))
 
     show = show_live if out.isatty() else _show_plain
-    thread = threading.Thread(target=show, args=(look, out, ended), name="page", daemon=True)
+    thread = threading.Thread(target=show, args=(render, out, ended), name="page", daemon=True)
     thread.start()
     try:
         yield
@@ -97,17 +97,17 @@ def _page(app: App, simulator: Simulator) -> Iterator[None]:
         ended.set()
         thread.join(2.0)
         if not thread.is_alive():
-            console(out).print(Text("In the end: ").append_text(line(against.look(again=False))))
+            console(out).print(Text("In the end: ").append_text(line(against.compare(again=False))))
 
 
-def _show_plain(look: Callable[[], RenderableType], out: TextIO, ended: threading.Event) -> None:
+def _show_plain(render: Callable[[], RenderableType], out: TextIO, ended: threading.Event) -> None:
     shown, seconds = console(out), LIVE_SECONDS
     while not ended.wait(seconds):
-        shown.print(look())
+        shown.print(render())
         seconds = PLAIN_SECONDS
 
 
-def show_live(look: Callable[[], RenderableType], out: TextIO, ended: threading.Event) -> None:
+def show_live(render: Callable[[], RenderableType], out: TextIO, ended: threading.Event) -> None:
     """Show a picture in the terminal `out` until `ended`, as `look` gives it each time.
 
     Log lines that go to a terminal too stand above it: written by themselves, they would tear it.
@@ -118,11 +118,11 @@ def show_live(look: Callable[[], RenderableType], out: TextIO, ended: threading.
         shown.print(Text(line), soft_wrap=True)
 
     with ExitStack() as stack:
-        live = stack.enter_context(Live(look(), console=shown, auto_refresh=False))
+        live = stack.enter_context(Live(render(), console=shown, auto_refresh=False))
         if sys.stderr.isatty():
             stack.enter_context(shown_by(show_line))
         while not ended.wait(LIVE_SECONDS):
-            live.update(look(), refresh=True)
+            live.update(render(), refresh=True)
 
 
 def _say(text: str) -> None:

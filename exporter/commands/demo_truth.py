@@ -29,7 +29,7 @@ SHARE: Final = 0.05
 simulator does nothing else meanwhile."""
 
 _BEFORE_US: Final = frozenset(
-    NOT_COUNTED[why] for why in ("first_look", "before_cutoff", "no_cutoff")
+    NOT_COUNTED[why] for why in ("first_pass", "before_cutoff", "no_cutoff")
 )
 
 
@@ -97,7 +97,7 @@ class AgainstTruth:
         # By account, the executions that were over before its first pass.
         self._before_us: dict[str, Collection[tuple[str, int]]] = {}
 
-    def look(self, *, again: bool = True) -> Comparison | None:
+    def compare(self, *, again: bool = True) -> Comparison | None:
         """Compare now; None: the list of an account was not read yet.
 
         `again`: the latest will do, where comparing takes so long that it must not be done often.

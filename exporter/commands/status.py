@@ -81,13 +81,13 @@ def console(out: TextIO) -> Console:
     return Console(file=out, width=width, highlight=False, markup=False, emoji=False)
 
 
-def _live(look: Callable[[], Overview], overview: Overview, out: TextIO) -> Overview:
+def _live(fetch: Callable[[], Overview], overview: Overview, out: TextIO) -> Overview:
     with Live(page(overview), console=console(out), auto_refresh=False) as live:
         try:
             while True:
                 live.refresh()
                 time.sleep(REFRESH_SECONDS)
-                overview = look()
+                overview = fetch()
                 live.update(page(overview))
         except KeyboardInterrupt:
             return overview

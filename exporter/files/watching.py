@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 from exporter.retrying import RetryPolicy
 from exporter.worker import Worker
 
-LOOK_SECONDS: Final = 2.0
+CHECK_SECONDS: Final = 2.0
 """How often files are looked at."""
 
 Fingerprint: TypeAlias = tuple[int, ...] | None
@@ -77,15 +77,15 @@ class FileWatcher(Worker):
     """
 
     def __init__(
-        self, what: str, look: Callable[[], object], *, every: float = LOOK_SECONDS
+        self, what: str, check: Callable[[], object], *, every: float = CHECK_SECONDS
     ) -> None:
-        def one_look() -> float:
-            look()
+        def one_check() -> float:
+            check()
             return every
 
         super().__init__(
             what,
-            one_look,
+            one_check,
             task="checking files for changes",
             retry=RetryPolicy((every,)),
             files=what,

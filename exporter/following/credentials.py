@@ -55,7 +55,7 @@ class Credentials:
                 self._token = token
         return True
 
-    def look(self) -> bool:
+    def reload_if_changed(self) -> bool:
         """Read the token again if its file has changed.
 
         Return whether the token is different now.

@@ -214,7 +214,7 @@ class ListPages:
         failures = 0
         while True:
             if self._now().monotonic - self._top_read >= self._top_again:
-                self._look_at_top()
+                self._check_top()
             try:
                 answer = self._read(chosen, self._other_turn, status)
             except (BadRequestError, NotFoundError):
@@ -234,7 +234,7 @@ class ListPages:
         if _is_for_its_size(error):
             raise error
         if failures >= tries:
-            if self._look_at_top():
+            if self._check_top():
                 raise error
             failures = 0
         self._stop.sleep(self.failed(error))
@@ -276,7 +276,7 @@ class ListPages:
 
     def _refused(self, error: ServiceError, refusals: int) -> int:
         """How often this page was refused while the first one was answered, including this time."""
-        if refusals >= END_REFUSALS or self._look_at_top():
+        if refusals >= END_REFUSALS or self._check_top():
             return refusals
         self._stop.sleep(self.failed(error))
         return 0
@@ -388,7 +388,7 @@ class ListPages:
             log.info("listing works again", extra={"account": self._account})
         self._failing = None
 
-    def _look_at_top(self) -> bool:
+    def _check_top(self) -> bool:
         """Read the first page and pass on its rows; return whether it was answered."""
         try:
             _, shown = self.first()

@@ -20,7 +20,7 @@ from exporter.following.list_checks import LEAST_CHECK_SECONDS, SWEEP_SECONDS, s
 from exporter.following.list_pages import LEAST_WAIT_SECONDS, ListPages
 from exporter.following.list_stamps import counting_cutoff
 from exporter.following.listing_pass import (
-    FIRST_LOOK_SECONDS,
+    FIRST_PASS_SECONDS,
     OVERLAP_SECONDS,
     ListingPass,
     PageToRead,
@@ -47,7 +47,7 @@ TOP_AGAIN_SECONDS: Final = 30.0
 """A long pass reads the first page again at this interval, so that new workflows do not wait
 until a night's backlog is read."""
 
-FIRST_LOOKS: Final = 3
+FIRST_PASSES: Final = 3
 """On the first start, how often the filtered pages are read at most until they bring nothing new:
 their rows move while they are read, because workflows start and end."""
 
@@ -84,7 +84,7 @@ class Lister(Worker):
         poller: asks for a workflow that is missing where the list must have it.
         now: returns the time of both clocks (wall and monotonic).
         backoff: the wait after failed requests.
-        open_look: seconds between two checks of open workflows, while the budget has room.
+        open_check: seconds between two checks of open workflows, while the budget has room.
         sweep: seconds between two pages of the sweep, while the budget has room.
         overlap: how far before the watermark the list is read again, in seconds.
         least_wait: seconds to wait at least after a request that failed.
@@ -101,7 +101,7 @@ class Lister(Worker):
         poller: Poller,
         now: Callable[[], Moment],
         backoff: Backoff,
-        open_look: float = LEAST_CHECK_SECONDS,
+        open_check: float = LEAST_CHECK_SECONDS,
         sweep: float = SWEEP_SECONDS,
         overlap: float = OVERLAP_SECONDS,
         least_wait: float = LEAST_WAIT_SECONDS,
@@ -138,7 +138,7 @@ class Lister(Worker):
             least_wait=least_wait,
         )
         self._open_checks = OpenChecks(
-            self._pages, take=self._take, is_new=self._is_new, now=now, least=open_look
+            self._pages, take=self._take, is_new=self._is_new, now=now, least=open_check
         )
 
     def _one_round(self) -> float:
@@ -167,14 +167,14 @@ class Lister(Worker):
 
     def _read_list(self) -> None:
         watermark = self._register.list_watermark(self._account)
-        listing = self._look_first() if watermark is None else self._follow_up(watermark)
+        listing = self._read_first() if watermark is None else self._follow_up(watermark)
         self._before = listing.learnt
         newest = listing.newest
         if watermark is not None and self._must_read_again(listing):
             newest = watermark
         elif newest is None and watermark is None:
             passed = self._pages.clock.at_least(self._now())
-            newest = 0.0 if passed is None else passed - FIRST_LOOK_SECONDS
+            newest = 0.0 if passed is None else passed - FIRST_PASS_SECONDS
         if newest is not None:
             # No stamp may move the watermark into the future, because then nothing would be new.
             told = self._pages.clock.told(self._now())
@@ -208,7 +208,7 @@ class Lister(Worker):
 
     # The first time, ever ---------------------------------------------------------------------
 
-    def _look_first(self) -> ListingPass:
+    def _read_first(self) -> ListingPass:
         """Set the counting cutoff, and find open workflows, however long the history is."""
         page, top = self._pages.first()
         # What ends during the later requests is not on this page as ended, and must be counted.
@@ -218,13 +218,13 @@ class Lister(Worker):
         over = self._seen(top.workflows, inf)
         is_first = self._register.set_counting_cutoff(self._account, cutoff, over)
         listing = self._new_pass(
-            None, self._horizon(min(self._terms.lookback, FIRST_LOOK_SECONDS)), self._before
+            None, self._horizon(min(self._terms.lookback, FIRST_PASS_SECONDS)), self._before
         )
         if not is_first:
             self._take(top.workflows)
         listing.read(page, top, now.monotonic)
         self._read_on(listing, cutoff + CUTOFF_TOLERANCE_SECONDS if is_first else None)
-        for _ in range(FIRST_LOOKS):
+        for _ in range(FIRST_PASSES):
             if not self._open_checks.check():
                 break
         return listing
@@ -361,7 +361,7 @@ class Lister(Worker):
         for workflow, seen in zip(rows, told, strict=True):
             if self._is_ours(workflow):
                 is_over = over_by is not None and _was_over(seen, over_by)
-                yield replace(seen, first_look=True) if is_over else seen
+                yield replace(seen, first_pass=True) if is_over else seen
 
     def _is_ours(self, workflow: WorkflowSummary) -> bool:
         return (

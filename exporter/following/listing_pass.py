@@ -33,7 +33,7 @@ OVERLAP_SECONDS: Final = 10.0
 """Seconds. A workflow may appear in the list a little after its creation, so the list is read again
 down to this much before the watermark."""
 
-FIRST_LOOK_SECONDS: Final = 900.0
+FIRST_PASS_SECONDS: Final = 900.0
 """Seconds for which the unfiltered list is read back on the first start. The status filters find
 the rest, except workflows that are not queued yet, and those are young."""
 

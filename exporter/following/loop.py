@@ -26,17 +26,17 @@ class _CalmSelector(selectors.DefaultSelector):
 
     def __init__(self) -> None:
         super().__init__()
-        self._looked_at = -inf
+        self._checked_at = -inf
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """See `BaseSelector.select`."""
         if timeout is None or timeout > 0:
-            rest = self._looked_at + REST_SECONDS - time.monotonic()
+            rest = self._checked_at + REST_SECONDS - time.monotonic()
             if rest > 0:
                 time.sleep(rest)
                 timeout = None if timeout is None else max(0.0, timeout - rest)
         ready = super().select(timeout)
-        self._looked_at = time.monotonic()
+        self._checked_at = time.monotonic()
         return ready
 
 

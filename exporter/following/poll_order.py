@@ -53,7 +53,7 @@ class PollOrder:
 
     def note(self, workflows: Iterable[OpenWorkflow], now: float) -> None:
         """Take all open workflows; others are removed."""
-        self._known = {w.workflow_id: self._looked_at(w, now) for w in workflows}
+        self._known = {w.workflow_id: self._state_of(w, now) for w in workflows}
 
     def next_due(self, candidates: Iterable[OpenWorkflow], now: float) -> str | None:
         """The workflow that is most overdue, relative to its interval; None: none is due.
@@ -84,7 +84,7 @@ class PollOrder:
             known.asked = now
             self._seen_in_a_row = self._seen_in_a_row + 1 if known.is_seen else 0
 
-    def _looked_at(self, workflow: OpenWorkflow, now: float) -> _Known:
+    def _state_of(self, workflow: OpenWorkflow, now: float) -> _Known:
         known = self._known.get(workflow.workflow_id)
         if known is None:
             return _Known(

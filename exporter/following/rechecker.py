@@ -136,7 +136,7 @@ class Rechecker(Worker):
         self._order = CheckOrder()
         self._named = threading.Event()
 
-    def check_again(self, workflow_ids: Iterable[str], source: Source) -> None:
+    def recheck(self, workflow_ids: Iterable[str], source: Source) -> None:
         """Schedule checks of settled ids that were named again.
 
         Any thread may call it; it does not block.

@@ -109,7 +109,7 @@ class Reconciler:
         except ServiceError as error:
             self._failed(error)
         now = self._account.now().monotonic
-        return max(0.0, min(self._next_look_at(), self._next_page_at(now)) - now)
+        return max(0.0, min(self._next_check_at(), self._next_page_at(now)) - now)
 
     def _failed(self, error: ServiceError) -> None:
         # Other parts also read the list, and they report an outage.
@@ -119,7 +119,7 @@ class Reconciler:
 
     # Comparing --------------------------------------------------------------------------------
 
-    def _next_look_at(self) -> float:
+    def _next_check_at(self) -> float:
         if self._round is None:
             return self._round_at
         if not self._round.totals:

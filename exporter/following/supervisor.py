@@ -20,7 +20,7 @@ from exporter.worker import Worker
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS: Final = 1.0
+CHECK_SECONDS: Final = 1.0
 """Seconds between two checks if nothing wakes it."""
 
 SETTLE_SECONDS: Final = 0.2
@@ -114,15 +114,15 @@ class Supervisor:
             register,
             now=now,
             random=random,
-            on_end=self.look,
+            on_end=self.check_soon,
             at_most=cause,
         )
-        self._look = threading.Event()
+        self._wake = threading.Event()
         self._worker = Worker(
             f"supervisor {self._account}",
             self._one_round,
             task="stream scheduling",
-            retry=RetryPolicy((LOOK_SECONDS,)),
+            retry=RetryPolicy((CHECK_SECONDS,)),
             account=self._account,
         )
 
@@ -133,16 +133,16 @@ class Supervisor:
     def change(self, capacity: StreamCapacity) -> None:
         """Set how many streams there may be."""
         self._capacity = capacity
-        self.look()
+        self.check_soon()
 
-    def look(self) -> None:
+    def check_soon(self) -> None:
         """Check again soon, because something changed. Any thread may call it; it never blocks."""
-        self._look.set()
+        self._wake.set()
 
     def stop(self) -> None:
         """End everything soon, from any thread, without waiting for it."""
         self._worker.stop()
-        self._look.set()
+        self._wake.set()
         self._pending.stop()
         for follower in self._everyone():
             follower.stop()
@@ -182,10 +182,10 @@ class Supervisor:
             return list(self._followers.values())
 
     def _one_round(self) -> float:
-        self._look.clear()
+        self._wake.clear()
         if not self._worker.is_stopping:
             self._arrange()
-            self._look.wait(LOOK_SECONDS)
+            self._wake.wait(CHECK_SECONDS)
         return SETTLE_SECONDS
 
     def _arrange(self) -> None:
@@ -357,7 +357,7 @@ class Supervisor:
         with self._lock:
             if self._followers.get(follower.workflow_id) is follower:
                 del self._followers[follower.workflow_id]
-        self._look.set()
+        self._wake.set()
 
 
 def _waits_as_unnamed(follower: Follower) -> bool:

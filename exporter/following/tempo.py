@@ -18,7 +18,7 @@ class Tempo:
     cause: float = CAUSE_SECONDS
     settled_stream: float = SETTLED_SECONDS
     without_threads: float = WITHOUT_THREADS_SECONDS
-    open_look: float = LEAST_CHECK_SECONDS
+    open_check: float = LEAST_CHECK_SECONDS
     sweep: float = SWEEP_SECONDS
     list_retry: float = LEAST_WAIT_SECONDS
     list_overlap: float = OVERLAP_SECONDS

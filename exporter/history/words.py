@@ -14,7 +14,7 @@ from exporter.interfaces.telemetry import StreamEnd
 from exporter.ledger.counting import NotCounted
 
 NOT_COUNTED: Final[Mapping[NotCounted, str]] = {
-    "first_look": "It had already ended when the exporter first read this account's list.",
+    "first_pass": "It had already ended when the exporter first read this account's list.",
     "before_cutoff": "It had ended before the exporter first read this account's list.",
     "no_cutoff": "It ended before the exporter had read the account's list for the first time.",
     "pruned": "It is older than the ledger's records, and may have been counted earlier.",

@@ -125,7 +125,7 @@ class Observation:
     completed_at: float | None = None
     cause: Cause | None = None
     outputs: int | None = None
-    first_look: bool = False
+    first_pass: bool = False
     """Whether it comes from the very first reading of the account's list: what this shows as ended
     had ended before we counted."""
     service_wall: float | None = None

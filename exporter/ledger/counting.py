@@ -8,7 +8,7 @@ from exporter.interfaces.observations import Observation
 from exporter.ledger.runs import SLOW_CLOCK_SECONDS, precision_of
 from exporter.ledger.workflow import Workflow
 
-FIRST_LOOK_SECONDS: Final = 900.0
+FIRST_PASS_SECONDS: Final = 900.0
 """Seconds. The first reading of the list goes back this far: what had ended by then is known."""
 
 
@@ -28,10 +28,10 @@ class CountingRules:
     """The latest end of a settled workflow whose row was pruned; Unix seconds."""
 
 
-NotCounted = Literal["first_look", "before_cutoff", "no_cutoff", "pruned", "untold"]
+NotCounted = Literal["first_pass", "before_cutoff", "no_cutoff", "pruned", "untold"]
 """Why the end of a workflow is recorded and not counted.
 
-- `first_look`: it had ended when the account's list was first read;
+- `first_pass`: it had ended when the account's list was first read;
 - `before_cutoff`: by its stamps it had ended before the counting cutoff;
 - `no_cutoff`: the counting cutoff was not set yet;
 - `pruned`: it may have been counted long ago, and its row was removed since;
@@ -60,8 +60,8 @@ def why_not_counted(
     was_open = workflow.status is not None or workflow.unknown_status is not None
     if was_open or workflow.run > 1 or not seen.is_over:
         return None
-    if seen.first_look:
-        return "first_look"
+    if seen.first_pass:
+        return "first_pass"
     created = workflow.created_at if seen.created_at is None else seen.created_at
     if created is None:
         created = seen.created_no_earlier
@@ -98,7 +98,7 @@ def _is_after_cutoff(created: float | None, seen: Observation, cutoff: float) ->
     """
     if created is not None and _may_be_after(created, cutoff):
         return True
-    if created is not None and created > cutoff - FIRST_LOOK_SECONDS:
+    if created is not None and created > cutoff - FIRST_PASS_SECONDS:
         # If it had ended by then, it would be known already, whatever a runner's clock says.
         ended = seen.completed_at if seen.updated_at is None else seen.updated_at
     elif seen.completed_at is None or seen.updated_at is None:

@@ -433,7 +433,7 @@ class Ledger:
         None: never yet.
         """
         with self._lock:
-            again = self._rooms.look(account, self._memory.open_counts[account])
+            again = self._rooms.update(account, self._memory.open_counts[account])
             if again:
                 # Workflows that were turned away in the meantime are among the rows that are now
                 # read again.

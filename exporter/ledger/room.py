@@ -59,7 +59,7 @@ class Rooms:
         self._rooms[account] = Room(before.limit, reached=True, beyond=before.beyond + 1)
         return not before.reached
 
-    def look(self, account: str, open_now: int) -> bool:
+    def update(self, account: str, open_now: int) -> bool:
         """Check whether there is room again, if there was none until now."""
         room = self._room(account)
         if not room.reached or open_now > min(room.limit - 1, int(AGAIN_PART * room.limit)):

@@ -37,7 +37,7 @@ class Hold:
         self._noted = 0
         self._over = 0
 
-    def look(self, newest: int, monotonic: float, rested: float = 0.0) -> int:
+    def update(self, newest: int, monotonic: float, rested: float = 0.0) -> int:
         """Series up to `newest` can be seen at this moment; up to which the hold is over.
 
         To be called often, as a series counts as visible from the first look on. `rested` is how
@@ -76,7 +76,7 @@ class Announcements:
     def __init__(self, hold: float, *counted: Series) -> None:
         self._holds: Final = [(Hold(hold), series) for series in counted]
 
-    def look(self, monotonic: float, rested: float) -> None:
+    def update(self, monotonic: float, rested: float) -> None:
         """Announce what is due at this moment; see `Hold.look`."""
         for hold, series in self._holds:
-            series.announce(hold.look(series.newest_series(), monotonic, rested))
+            series.announce(hold.update(series.newest_series(), monotonic, rested))

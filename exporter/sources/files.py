@@ -42,7 +42,7 @@ class WatchedFiles(FileWatcher):
     """
 
     def __init__(self, account: str, patterns: Iterable[str], named: NamedIds) -> None:
-        super().__init__(f"ids of {account}", self.look)
+        super().__init__(f"ids of {account}", self.check)
         self._account = account
         self._patterns = tuple(patterns)
         self._named = named
@@ -66,7 +66,7 @@ class WatchedFiles(FileWatcher):
         """What became of them, at the last look."""
         return self._reading
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Read what has changed, and say who is named."""
         ids = self.read()
         if not self.is_stopping:

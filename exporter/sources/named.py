@@ -26,7 +26,7 @@ class NamedIds:
         account: the configured name.
         register: is notified of ids that come and go.
         now: both clocks.
-        check_again: has ids looked at that are named again and have ended.
+        recheck: has ids looked at that are named again and have ended.
     """
 
     def __init__(
@@ -34,12 +34,12 @@ class NamedIds:
         account: str,
         register: WorkflowRegister,
         now: Callable[[], Moment],
-        check_again: Callable[[Collection[str], NamedBy], None] = lambda _, __: None,
+        recheck: Callable[[Collection[str], NamedBy], None] = lambda _, __: None,
     ) -> None:
         self._account = account
         self._register = register
         self._now = now
-        self._check_again = check_again
+        self._recheck = recheck
         self._lock = threading.Lock()
         self._by_source: dict[NamedBy, frozenset[str]] = {}
         self._withdrawn: set[str] = set()
@@ -101,7 +101,7 @@ class NamedIds:
             if workflow_id in _all(self._by_source):
                 self._withdrawn.add(workflow_id)
 
-    def look(self) -> None:
+    def retry(self) -> None:
         """Try again to track ids that could not be tracked before."""
         with self._lock:
             for workflow_id, (source, again) in list(self._not_taken.items()):
@@ -123,7 +123,7 @@ class NamedIds:
                 ended.append(workflow_id)
         if ended:
             # Somebody has a reason to name them now.
-            self._check_again(ended, source)
+            self._recheck(ended, source)
 
     def _withdraw(self, ids: Collection[str]) -> None:
         if not ids:

@@ -47,7 +47,7 @@ class PushedIds:
         tokens: of each account that allows pushing, what a pusher must show.
         register: is notified of the ids.
         now: both clocks.
-        check_again: has ids of an account looked at that have ended.
+        recheck: has ids of an account looked at that have ended.
         on_withdrawn: called with the account and the id that was withdrawn.
     """
 
@@ -56,13 +56,13 @@ class PushedIds:
         tokens: Mapping[str, TokenSource],
         register: WorkflowRegister,
         now: Callable[[], Moment],
-        check_again: Callable[[str, Collection[str]], None],
+        recheck: Callable[[str, Collection[str]], None],
         on_withdrawn: Callable[[str, str], None] = lambda _, __: None,
     ) -> None:
         self._tokens: Mapping[str, TokenSource] = dict(tokens)
         self._register = register
         self._now = now
-        self._check_again = check_again
+        self._recheck = recheck
         self._on_withdrawn = on_withdrawn
 
     def change(self, tokens: Mapping[str, TokenSource]) -> None:
@@ -120,7 +120,7 @@ class PushedIds:
             raise TooManyPushedError(str(error), taken_up) from None
         finally:
             if ended:
-                self._check_again(account, ended)
+                self._recheck(account, ended)
         return Pushed(taken_up=taken_up, known=known, looked_at=len(ended))
 
     def untrack(self, account: str, workflow_id: str) -> bool:

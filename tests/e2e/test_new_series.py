@@ -119,7 +119,7 @@ class World:
             if sample.name == FAILURES
         }
 
-    def first_look(self) -> dict[str, float]:
+    def first_pass(self) -> dict[str, float]:
         """What is shown to a person who asks before anybody else."""
         shown: dict[str, float] = {}
 
@@ -159,13 +159,13 @@ def test_who_scrapes_sees_every_step_and_who_comes_late_sees_none(stage: Stage) 
     stage.kill("exporter")
     world.fail("KSampler", "LoraLoader")
     world.start_exporter()
-    assert set(world.first_look().values()) == {0.0}
+    assert set(world.first_pass().values()) == {0.0}
     stage.until("both have every failure", lambda: all(p.scalar(ALL) == 5 for p in steady))
 
     # Killed when they are old: nobody is shown 0 once more, nor for the first time.
     late = world.start_prometheus("prometheus-3")
     world.crash()
-    assert world.first_look() == {"KSampler": 3, "VAEDecode": 1, "LoraLoader": 1}
+    assert world.first_pass() == {"KSampler": 3, "VAEDecode": 1, "LoraLoader": 1}
     stage.until("it has scraped twice", lambda: late.query(f"count_over_time({FAILURES}[1m]) > 1"))
     assert late.scalar(ALL) == 5
     assert set(late.query(f"increase({FAILURES}[1m])").values()) == {0.0}

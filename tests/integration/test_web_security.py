@@ -129,8 +129,8 @@ class Running:
 
     def look_twice(self) -> None:
         """What the watching thread does within two seconds."""
-        self.watched.look()
-        self.watched.look()
+        self.watched.check()
+        self.watched.check()
 
 
 @contextmanager

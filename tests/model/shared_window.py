@@ -95,9 +95,9 @@ def _take(state: State, number: int, rules: Rules) -> Iterator[tuple[str, State]
         if has_room:
             yield f"take {name}", _granted(left, number)
     elif state.looked[number]:
-        yield f"insert {name}", _granted(_looked(state, number, has_looked=False), number)
+        yield f"insert {name}", _granted(_looked(state, number, has_checked=False), number)
     elif has_room:
-        yield f"look {name}", _looked(left, number, has_looked=True)
+        yield f"look {name}", _looked(left, number, has_checked=True)
 
 
 def _without_old(state: State, rules: Rules) -> State:
@@ -129,7 +129,7 @@ def _killed(state: State, number: int, rules: Rules) -> State:
         else r
         for r in state.requests
     ]
-    return _looked(_sorted(state, left), number, has_looked=False)
+    return _looked(_sorted(state, left), number, has_checked=False)
 
 
 def _later(state: State) -> State:
@@ -149,9 +149,9 @@ def _later(state: State) -> State:
     )
 
 
-def _looked(state: State, number: int, *, has_looked: bool) -> State:
+def _looked(state: State, number: int, *, has_checked: bool) -> State:
     first, second = state.looked
-    looked = (has_looked, second) if number == 0 else (first, has_looked)
+    looked = (has_checked, second) if number == 0 else (first, has_checked)
     return state._replace(looked=looked)
 
 

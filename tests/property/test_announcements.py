@@ -81,7 +81,7 @@ class Process:
         self.announcements = Announcements(HOLD_SECONDS, self.ledger, self.instruments)
 
     def tick(self, rested: float) -> None:
-        self.announcements.look(self.clocks().monotonic, rested)
+        self.announcements.update(self.clocks().monotonic, rested)
         self.ledger.persist()
 
     def follow(self, accounts: tuple[str, ...], before: tuple[str, ...]) -> None:

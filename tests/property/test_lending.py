@@ -243,7 +243,7 @@ class Replica:
         monotonic = self.world.clocks.monotonic
         with suppress(StoreError):
             self._renew()
-        self.lending.look()
+        self.lending.run_round()
         if not self.link.is_cut:
             self.heard_at = monotonic
         elif monotonic - self.heard_at >= BORROWED_SECONDS:
@@ -355,7 +355,7 @@ class LendingMachine(RuleBasedStateMachine):
     def break_in_a_turn(self, which: int, way: str) -> None:
         replica = self.replicas[which]
         replica.link.breaks, self.has_broken = way, True
-        replica.lending.look()
+        replica.lending.run_round()
         replica.link.breaks = None
 
     @rule(which=replicas)

@@ -422,7 +422,7 @@ def test_whatever_does_not_count_has_a_reason_and_only_that(**drawn: object) -> 
         created=drawn["created"],  # type: ignore[arg-type]
         completed=drawn["completed"],  # type: ignore[arg-type]
     )
-    observed = replace(observed, first_look=bool(drawn["first"]))
+    observed = replace(observed, first_pass=bool(drawn["first"]))
     workflow = replace(
         OPEN,
         created_at=None,

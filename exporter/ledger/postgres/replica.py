@@ -95,7 +95,7 @@ class Replica:
         self._reason = ""
         # Monotonic time at which the database was reachable again after a failure.
         self._back_at = -inf
-        self.has_looked = False
+        self.has_checked = False
         """Whether the database was ever reached."""
         self._worker = Worker(
             "replica", self._one_round, task="lease renewal", retry=RetryPolicy((RENEW_SECONDS,))
@@ -126,7 +126,7 @@ class Replica:
         self._link.close()
 
     def _one_round(self) -> float:
-        self.look()
+        self.check()
         return RENEW_SECONDS
 
     # What it knows ----------------------------------------------------------------------------
@@ -156,7 +156,7 @@ class Replica:
 
     # One look ---------------------------------------------------------------------------------
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Run one round of checks.
 
         Report that this replica is alive, renew its leases, acquire and hand over.
@@ -193,7 +193,7 @@ class Replica:
         self._change(gained, [*lost, *found.unwanted], until)
         left = {*lost, *found.unwanted, *(lease.account for lease in gained)} - self._leases.keys()
         self._give_back(left)
-        self.has_looked = True
+        self.has_checked = True
         self._reading = ReplicasReading(
             replicas=found.replicas,
             accounts=frozenset(found.epochs),

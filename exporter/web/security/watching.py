@@ -41,7 +41,7 @@ class WatchedSecurity:
         self.last_reload_successful = True
         """Whether the file's present version is the one in use."""
         self._reading = threading.Lock()
-        self._watcher = FileWatcher("web configuration", self.look)
+        self._watcher = FileWatcher("web configuration", self.check)
 
     def current(self) -> Security:
         """The settings in use."""
@@ -100,7 +100,7 @@ class WatchedSecurity:
             log.error("keeping the previous web configuration", extra={"file": str(self._path)})
         return faults
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Reload if a file has changed, and has not changed again since the last check."""
         if self._files.has_changed():
             self.reload()

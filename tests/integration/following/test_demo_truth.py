@@ -22,7 +22,7 @@ def settled(against: AgainstTruth) -> Comparison:
     """What it comes to once nothing is on its way."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        found = against.look(again=False)
+        found = against.compare(again=False)
         if found is not None:
             assert found.too_often == 0
             if not found.on_their_way:
@@ -39,7 +39,7 @@ def test_all_that_ends_after_the_first_look_is_compared(bench: Bench) -> None:
     against = AgainstTruth(exporter.app.read, simulator.truth, exporter.app.views.workflow)
     first = None
     while first is None:
-        first = against.look()
+        first = against.compare()
     over = len(simulator.truth().told())
     simulator.wait_until(lambda truth: len(truth.told()) > over + 20, PATIENCE)
     simulator.pause()
@@ -61,17 +61,17 @@ def test_what_is_counted_twice_or_not_at_all_shows(bench: Bench) -> None:
 
     against = AgainstTruth(read, simulator.truth, exporter.app.views.workflow)
     shown.append(exporter.app.read())
-    assert str(against.look()) == "counted 0 of 0 that ended, none twice"
+    assert str(against.compare()) == "counted 0 of 0 that ended, none twice"
     simulator.workflow(simulator.create(scripted=True)).advance("failed")
     simulator.wait_until(lambda truth: bool(truth.told()), PATIENCE)
-    found = against.look(again=False)
+    found = against.compare(again=False)
     assert str(found) == "counted 0 of 1 that ended, none twice; 1 on the way"
     exporter.until_finished(1)
     shown.append(exporter.app.read())
-    assert str(against.look(again=False)) == "counted 1 of 1 that ended, none twice"
+    assert str(against.compare(again=False)) == "counted 1 of 1 that ended, none twice"
     for total in shown[-1].ledger.totals.counters_named("finished"):
         total[1].value *= 2
-    assert str(against.look(again=False)) == "counted 2 of 1 that ended, 1 too often"
+    assert str(against.compare(again=False)) == "counted 2 of 1 that ended, 1 too often"
 
 
 def test_it_takes_little_of_the_time(bench: Bench) -> None:
@@ -88,8 +88,8 @@ def test_it_takes_little_of_the_time(bench: Bench) -> None:
         read, simulator.truth, exporter.app.views.workflow, monotonic=lambda: clock[0]
     )
     while clock[0] < 25:
-        against.look()
+        against.compare()
         clock[0] += 1
     assert looks == [0.0, 10.5, 21.0]
-    against.look(again=False)
+    against.compare(again=False)
     assert len(looks) == 4

@@ -215,7 +215,7 @@ def test_one_missing_workflow_that_cannot_be_asked_for_stops_no_listing(bench: B
 
 def test_no_malformed_page_loses_anything(bench: Bench) -> None:
     simulator = bench.simulate()
-    exporter = bench.export(bench.account(simulator, **LISTED), tempo=Tempo(open_look=0.0))
+    exporter = bench.export(bench.account(simulator, **LISTED), tempo=Tempo(open_check=0.0))
     for count, variant in enumerate(LIST_VARIANTS, start=1):
         simulator.set_faults({"kind": "malformed_list", "variant": variant, "times": 1})
         workflow = simulator.create(scripted=True)

@@ -197,13 +197,13 @@ def test_what_runs_again_far_down_the_list_is_seen_running(
     service: OddService,
     deep: Row,
 ) -> None:
-    tempo = Tempo(open_look=0.0)
+    tempo = Tempo(open_check=0.0)
     if filters is None:
         service.ignores_filters = True
-        tempo = Tempo(open_look=0.0, sweep=0.0)
+        tempo = Tempo(open_check=0.0, sweep=0.0)
     elif filters == ():
         service.filters = ()
-        tempo = Tempo(open_look=0.0, sweep=0.0)
+        tempo = Tempo(open_check=0.0, sweep=0.0)
     exporter = export(bench, service, tempo=tempo)
     exporter.until_listed()
     service.change(deep, status="running", started_at=iso(time.time()), completed_at=None)
@@ -232,7 +232,7 @@ def test_the_extra_looks_keep_to_the_share(bench: Bench, service: OddService) ->
         bench,
         service,
         rate_limit={"requests": 40, "per": "1s", "cooldown": "1s", "reserve": 0.25},
-        tempo=Tempo(open_look=0.0, sweep=0.0),
+        tempo=Tempo(open_check=0.0, sweep=0.0),
     )
     exporter.until_listed()
     began, before = time.monotonic(), service.count()

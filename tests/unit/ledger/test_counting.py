@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from exporter.interfaces.observations import Moment, Observation, Source
 from exporter.ledger.counting import (
-    FIRST_LOOK_SECONDS,
+    FIRST_PASS_SECONDS,
     CountingRules,
     must_wait_for_list,
     why_not_counted,
@@ -25,7 +25,7 @@ LINE = 1_700_000_000.0
 RULES = CountingRules(cutoff=LINE, listed=True)
 PRUNED = replace(RULES, pruned_created=LINE + 1000, pruned_ended=LINE + 2000)
 NOW = Moment(LINE + 5000, 5000.0)
-LONG_AGO = LINE - 10 * FIRST_LOOK_SECONDS
+LONG_AGO = LINE - 10 * FIRST_PASS_SECONDS
 
 
 def workflow(source: Source = "listing", run: int = 1) -> Workflow:
@@ -67,7 +67,7 @@ class TestTheLine:
 
     def test_only_what_the_first_look_has_read_is_known_to_have_been_open(self) -> None:
         # By a runner's slow clock it ended before the line; the service wrote its row after it.
-        edge = LINE - FIRST_LOOK_SECONDS
+        edge = LINE - FIRST_PASS_SECONDS
         read, unread = over(edge + 1, LINE - 60, LINE + 5), over(edge, LINE - 60, LINE + 5)
         assert why_not_counted(workflow(), read, RULES) is None
         assert why_not_counted(workflow(), unread, RULES) == "before_cutoff"

@@ -395,7 +395,7 @@ class TestAFailingStore:
 
         def shown() -> Iterator[Observation]:
             ledger.persist()  # as another thread may at any time
-            yield replace(ended(1, now()), first_look=True)
+            yield replace(ended(1, now()), first_pass=True)
             ledger.persist()
 
         assert ledger.set_counting_cutoff("studio", T0, shown())

@@ -56,7 +56,7 @@ class Process:
 
     def look(self) -> list[str]:
         """Look once; what it holds then, and counts."""
-        self.replica.look()
+        self.replica.check()
         held = self.replica.reading().held
         # While the database is away it remembers what it held.
         assert held <= set(self.held)

@@ -507,7 +507,7 @@ class TestTheLine:
     def test_what_the_very_first_look_shows_as_over_was(self) -> None:
         track = Track()
         late = seen("completed", 1, via="listing", created=-9, started=-8, completed=0.5)
-        assert track.sees(replace(late, first_look=True)) == ()
+        assert track.sees(replace(late, first_pass=True)) == ()
         assert track.known.phase == "settled"
 
     def test_what_is_told_to_the_second_may_be_from_after_the_line(self) -> None:
@@ -515,7 +515,7 @@ class TestTheLine:
         rules = replace(RULES, cutoff=T0 + 0.4)
         told = seen("completed", 2, via="listing", created=0, started=0, completed=0)
         assert Finished(Status.COMPLETED, 0.0) in Track(rules).sees(told)
-        assert Track(rules).sees(replace(told, first_look=True)) == ()
+        assert Track(rules).sees(replace(told, first_pass=True)) == ()
         earlier = seen("completed", 2, via="listing", created=-1, started=-1, completed=-1)
         assert Track(rules).sees(earlier) == ()
         precise = seen("completed", 2, via="listing", created=0.21, started=0.3, completed=0.391)

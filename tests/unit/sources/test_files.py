@@ -36,7 +36,7 @@ class Watch:
         return Moment(self.clock, self.clock)
 
     def look(self) -> set[str]:
-        self.files.look()
+        self.files.check()
         return {w.workflow_id for w in self.ledger.open_workflows("studio")}
 
 

@@ -36,15 +36,15 @@ def test_what_could_not_be_taken_up_is_tried_again() -> None:
     register.readable = False
     named.begin([ONE], has_files=True, again=False)
     named.replace({"file": [TWO]})
-    named.look()
+    named.retry()
     assert register.taken == []
     register.readable = True
-    named.look()
+    named.retry()
     assert [(t.workflow_id, t.source, t.again) for t in register.taken] == [
         (ONE, "configured", False),
         (TWO, "file", False),
     ]
-    named.look()
+    named.retry()
     assert len(register.taken) == 2
 
 
@@ -54,5 +54,5 @@ def test_what_nobody_names_any_more_is_not_tried_again() -> None:
     named.begin([ONE, TWO], has_files=False, again=False)
     named.replace({"configured": [TWO, THREE]})
     register.readable = True
-    named.look()
+    named.retry()
     assert {t.workflow_id for t in register.taken} == {TWO, THREE}

@@ -199,8 +199,8 @@ class TestReading:
 
     def test_nothing_is_read_again_while_nothing_changes(self, watched: WatchedSecurity) -> None:
         before = watched.current()
-        watched.look()
-        watched.look()
+        watched.check()
+        watched.check()
         assert watched.current() is before
 
     @pytest.mark.parametrize("name", ["web.yml", "server.crt", "server.key"])
@@ -210,9 +210,9 @@ class TestReading:
         before = watched.current()
         with (folder / name).open("a") as file:
             file.write("\n")
-        watched.look()
+        watched.check()
         assert watched.current() is before
-        watched.look()
+        watched.check()
         assert watched.current() is not before
         assert watched.last_reload_successful
 
@@ -222,7 +222,7 @@ class TestReading:
         before = watched.current()
         for size in range(5):
             (folder / "web.yml").write_text("#" * size)
-            watched.look()
+            watched.check()
         assert watched.current() is before
         assert watched.last_reload_successful
 
@@ -234,8 +234,8 @@ class TestReading:
         file.write_text(file.read_text().replace("alice", "carol"))
         os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
         assert file.stat().st_size == status.st_size
-        watched.look()
-        watched.look()
+        watched.check()
+        watched.check()
         assert set(watched.current().users.hashes) == {b"carol"}
 
     def test_a_secret_mounted_through_links_is_a_change(self, folder: Path) -> None:
@@ -248,8 +248,8 @@ class TestReading:
         watched = WatchedSecurity(folder / "web.yml")
         (folder / "next").symlink_to("two")
         (folder / "next").rename(folder / "data")
-        watched.look()
-        watched.look()
+        watched.check()
+        watched.check()
         assert set(watched.current().users.hashes) == {b"carol"}
 
     @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ class TestReading:
         before = watched.current()
         (folder / "web.yml").write_text(text)
         for _ in range(4):
-            watched.look()
+            watched.check()
         assert watched.current() is before
         assert not watched.last_reload_successful
         faults = [record.__dict__.get("fault", "") for record in caplog.records]
@@ -285,13 +285,13 @@ class TestReading:
         caplog.set_level(logging.INFO)
         before = watched.current()
         (folder / "server.key").rename(folder / "away.key")
-        watched.look()
-        watched.look()
+        watched.check()
+        watched.check()
         assert watched.current() is before
         successful = [watched.last_reload_successful]
         (folder / "away.key").rename(folder / "server.key")
-        watched.look()
-        watched.look()
+        watched.check()
+        watched.check()
         assert watched.current() is not before
         successful.append(watched.last_reload_successful)
         assert successful == [False, True]

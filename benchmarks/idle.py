@@ -1,8 +1,8 @@
-"""What the looks at an account cost where nothing happens: requests in 10 s, by what they ask for.
+"""How many requests an account costs while nothing happens, in 10 s, by what they ask for.
 
-python -m benchmarks.looks
+python -m benchmarks.idle
 
-Numbers are those of docs/performance.md, "What the list costs". The service gives 50 rows a page,
+The results are in docs/performance.md, "What the list costs". The service gives 50 rows a page,
 so that a list of 200 has pages for the sweep.
 """
 
@@ -29,7 +29,7 @@ ENDS: Final = frozenset({"completed", "failed", "cancelled", "invalid"})
 
 def main() -> None:
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.looks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.idle", description=__doc__)
     parser.add_argument("--seconds", type=float, default=180.0, help="that are counted")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
