@@ -30,8 +30,8 @@ from benchmarks.processes import ACCOUNT, ExporterProgram, SimulatorProgram, run
 
 QUIET_SECONDS: Final = 120.0
 """Of the day, at its beginning: nothing arrives before the exporter has drawn its line."""
-CHECK_SECONDS: Final = 2.0
-FIRST_LIST_SECONDS: Final = 30.0
+LOOK_SECONDS: Final = 2.0
+FIRST_LOOK_SECONDS: Final = 30.0
 
 OLD_ROWS: Final = 500
 """Over at the start."""
@@ -142,8 +142,8 @@ def _live_through(
     workflows, unseen = arguments.workflows, LONGEST_UNSEEN_SECONDS * arguments.speed
     began = time.monotonic()
     while Metrics(exporter.scrape()[0]).total("listing_last_success_timestamp_seconds") == 0:
-        if time.monotonic() - began > FIRST_LIST_SECONDS:
-            print(f"the list could not be read whole within {FIRST_LIST_SECONDS:.0f} s", flush=True)
+        if time.monotonic() - began > FIRST_LOOK_SECONDS:
+            print(f"the list could not be read whole within {FIRST_LOOK_SECONDS:.0f} s", flush=True)
             break
         time.sleep(0.2)
     # The sweep has been down the list once, as it has on any day but the first.
@@ -152,11 +152,11 @@ def _live_through(
         found = Metrics(exporter.scrape()[0]).total("exporter_ledger_workflows")
         if found != rows:
             rows, since = found, time.monotonic()
-        time.sleep(CHECK_SECONDS)
+        time.sleep(LOOK_SECONDS)
     simulator.control("resume")
     began = time.monotonic()
     while not _is_over(simulator.truth(), workflows):
-        _check(exporter)
+        _look(exporter)
     # Nothing befalls those that have ended any more: now it can be compared.
     simulator.control("pause")
     print(f"{workflows} workflows arrived within {time.monotonic() - began:.0f} s", flush=True)
@@ -166,15 +166,15 @@ def _live_through(
         all_causes = _causes(counted) == sum(each.what == "failed" for each in counted)
         if not _open(truth) and all_causes and compare(truth, counted, unseen).holds:
             break
-        _check(exporter)
+        _look(exporter)
     print(f"compared {time.monotonic() - ended:.0f} s after the last arrival")
 
 
-def _check(exporter: ExporterProgram) -> None:
+def _look(exporter: ExporterProgram) -> None:
     """Do what a Prometheus would, and wait."""
     exporter.program.check()
     exporter.scrape()
-    time.sleep(CHECK_SECONDS)
+    time.sleep(LOOK_SECONDS)
 
 
 def _is_over(truth: dict[str, Any], workflows: int) -> bool:

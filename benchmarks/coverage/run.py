@@ -19,7 +19,7 @@ from benchmarks.processes import TOKEN, Cost, ExporterProgram, Program, Simulato
 FollowerName = Literal["naive", "ours"]
 
 SCRAPE_SECONDS: Final = 5.0
-CHECK_SECONDS: Final = 2.0
+LOOK_SECONDS: Final = 2.0
 CAUSE_SECONDS: Final = 180.0
 """How long after the last arrival a run still waits for causes."""
 
@@ -111,7 +111,7 @@ def run(day: Day, followers: Sequence[FollowerName], folder: Path) -> list[Follo
         while time.monotonic() < began + day.seconds + CAUSE_SECONDS:
             if time.monotonic() > least and all(side.is_done(day) for side in judged):
                 break
-            _scrape_until(sides, time.monotonic() + CHECK_SECONDS)
+            _scrape_until(sides, time.monotonic() + LOOK_SECONDS)
         return [side.result() for side in sides]
 
 

@@ -1,4 +1,4 @@
-"""One configured account: all of its parts, connected."""
+"""All parts of one configured account, connected."""
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -37,8 +37,8 @@ from exporter.sources.files import WatchedFiles
 from exporter.sources.named import NamedIds
 
 REPLACED_SECONDS: Final = 1.0
-"""How long a part that a reload replaces is waited for. It ends anyway; a request of its that is
-under way may be one more than the new part would make."""
+"""Seconds to wait for a part that a reload replaces. It ends in any case, but a request that it is
+making may come in addition to those of the new part."""
 
 
 class _Part(Protocol):
@@ -49,32 +49,32 @@ class _Part(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """What all accounts share."""
+    """What all accounts use together."""
 
     ledger: Ledger
     instruments: Instruments
     now: Callable[[], Moment]
     jitter: Callable[[], float]
-    """Numbers from 0 to 1, for backoffs."""
+    """Returns random numbers from 0 to 1, for backoffs."""
     timeouts: Timeouts | None
     streams: StreamLoop
     reconciling: Pace | None
     """How often the service's totals are compared with the ledger's; None: never."""
     bind: str | None = None
-    """The local IP address to ask from; None: the one that the system chooses."""
+    """The local IP address for requests; None: the system chooses one."""
     pool: StreamPool = field(default_factory=lambda: StreamPool(None))
-    """The streams that descriptors allow."""
+    """The streams for which there are descriptors."""
     tempo: Tempo = field(default_factory=Tempo)
 
     def backoff(self) -> Backoff:
-        """For one more part that tries again."""
+        """Create a backoff for one more part."""
         return Backoff(self.jitter)
 
 
 def way_to_service(
     config: Account, budget: RequestBudget, around: Dependencies
 ) -> tuple[Credentials, Client, AccountAccess]:
-    """An account's token, its connections, and its way through the budget.
+    """Create an account's token, client and access to the service.
 
     Raises:
         TokenUnreadable: its token cannot be read.
@@ -87,7 +87,7 @@ def way_to_service(
     client = Client(
         config.base_url,
         credentials.token,
-        # Not as many as are configured now: a reload may raise that.
+        # Not the configured number, because a reload may raise it.
         max_streams=MOST_STREAMS,
         on_request=on_request,
         timeouts=around.timeouts,
@@ -106,13 +106,13 @@ def way_to_service(
 
 
 class FollowedAccount:
-    """Follows one account from `start` to `stop`, and goes along with changes of its terms.
+    """Follows one account from `start` to `stop`, and applies changes of its configuration.
 
     Args:
         config: the account as configured.
-        budget: of its service address.
+        budget: the request budget of its service address.
         capacity: how many streams it may have.
-        around: what it shares with others.
+        around: what all accounts use together.
 
     Raises:
         TokenUnreadable: its token cannot be read.
@@ -152,8 +152,9 @@ class FollowedAccount:
             self._asking, around.ledger, now=around.now, backoff=around.backoff()
         )
         self._named = NamedIds(config.name, around.ledger, around.now, self.recheck)
-        # A reload and the end may come at the same time: parts are started and replaced under
-        # this lock. Under it nobody reads a file or waits for a thread, since the end needs it.
+        # A reload and the end of the process may happen at the same time, so parts are started and
+        # replaced under this lock. `stop` needs it, so no file is read and no thread awaited
+        # under it.
         self._lock = threading.Lock()
         self._is_started = self._is_stopping = False
         self._listing = self._make_listing(config)
@@ -166,8 +167,8 @@ class FollowedAccount:
         """Begin to follow.
 
         Args:
-            again: a reload has just brought this account, with its ids: those that were dropped
-                before are named again. A start of the process says nothing of that kind.
+            again: whether a reload has just added this account, so that its dropped ids are tracked
+                again. At the start of the process they are not.
         """
         self._named.begin(
             self._config.workflows, has_files=bool(self._config.workflow_files), again=again
@@ -180,14 +181,14 @@ class FollowedAccount:
                 part.start()
 
     def stop(self) -> None:
-        """End soon, from any thread, without waiting for it."""
+        """End everything soon, from any thread, without waiting for it."""
         with self._lock:
             self._is_stopping = True
             for part in self._parts():
                 part.stop()
 
     def join(self, timeout: float) -> bool:
-        """Wait that many seconds for the end; whether it came."""
+        """Wait for the end, for that many seconds; return whether everything has ended."""
         if not self._is_started:
             return True
         deadline = self._around.now().monotonic + timeout
@@ -197,7 +198,7 @@ class FollowedAccount:
         return all(ended)
 
     def close(self) -> None:
-        """Let go of the connections, once everything has ended."""
+        """Close the connections, after everything has ended."""
         self._client.close()
 
     def _parts(self) -> tuple[_Part, ...]:
@@ -206,15 +207,15 @@ class FollowedAccount:
     # While it runs ----------------------------------------------------------------------------
 
     def check_streams(self) -> None:
-        """The set of open workflows has changed."""
+        """Check soon which workflows need streams, because the open ones have changed."""
         self._supervisor.check_soon()
 
     def recheck(self, workflow_ids: Collection[str], source: Source) -> None:
-        """These have ended, and were named again: they may run once more."""
+        """Check these ended workflows, which were named again: they may run once more."""
         self._rechecker.recheck(workflow_ids, source)
 
     def note_withdrawn(self, workflow_id: str) -> None:
-        """Somebody has withdrawn this id, no matter who names it."""
+        """Note that this id was withdrawn by a request, whichever source names it."""
         self._named.note_withdrawn(workflow_id)
 
     def check_token(self) -> None:
@@ -227,32 +228,32 @@ class FollowedAccount:
         self._named.retry()
 
     def is_out_of_sight(self) -> bool:
-        """Whether the service has given no usable answer about it for a while."""
+        """Whether the service has given no usable answer for this account for a while."""
         return self._access.health().is_blind(self._around.now().monotonic)
 
     def is_ready(self) -> bool:
-        """Whether there was an answer of the service, or no reason to ask it yet."""
+        """Whether the service has answered, or there was nothing to ask it yet."""
         asks = self._config.listing is not None or bool(self._config.workflows)
         return self._access.health().answered or not asks
 
     @property
     def without_thread(self) -> int:
-        """Streams that are held back, since no thread can be started for them."""
+        """How many streams are held back because no thread can be started for them."""
         return self._supervisor.without_thread
 
     @property
     def streams(self) -> int:
-        """Streams that are open here."""
+        """How many streams are open here."""
         return len(self._supervisor.streaming())
 
     @property
     def needed_streams(self) -> int:
-        """Streams that it has here, or would have now."""
+        """How many streams it has or wants here now."""
         return self._supervisor.needed
 
     @property
     def without_stream(self) -> Sequence[OpenWorkflow]:
-        """Workflows that get no stream here, the most deserving first."""
+        """Workflows that get no stream here, highest priority first."""
         return self._supervisor.beyond
 
     def _streaming(self) -> set[str]:
@@ -262,7 +263,7 @@ class FollowedAccount:
         )
 
     def reading(self) -> AccountReading:
-        """The state now."""
+        """The state of the account now, for metrics."""
         reconcilers = [part for part in self._listing if isinstance(part, ReconcilerThread)]
         return AccountReading(
             health=self._access.health(),
@@ -279,7 +280,7 @@ class FollowedAccount:
         )
 
     def plan(self) -> Plan:
-        """What is about to be done about its workflows."""
+        """What will be done next about its workflows."""
         listers = [part for part in self._listing if isinstance(part, Lister)]
         pollers = [part for part in self._listing if isinstance(part, Poller)]
         listing = self._config.listing
@@ -296,19 +297,19 @@ class FollowedAccount:
         )
 
     def last_error(self) -> LastError | None:
-        """Of its latest request that failed."""
+        """The error of the latest failed request."""
         return self._access.last_error
 
     # Reloading --------------------------------------------------------------------------------
 
     def can_become(self, config: Account) -> bool:
-        """Whether it can go along with this change, and need not start over."""
+        """Whether this change can be applied without starting over."""
         return config.name == self.name and config.base_url == self._config.base_url
 
     def change(self, config: Account, token: str, capacity: StreamCapacity) -> None:
-        """Go on under other terms, without touching the streams of ids that stay.
+        """Apply a changed configuration; streams of ids that stay are not interrupted.
 
-        Only a call at a time. `token` is what was read from where `config` says.
+        Only one call at a time. `token` is the token that was read for `config`.
         """
         if config.token != self._config.token and self._credentials.change(config.token, token):
             self._access.token_changed()
@@ -336,7 +337,7 @@ class FollowedAccount:
         if config.workflow_files != before.workflow_files:
             _end(self._files)
             files = self._make_files(config, self._files)
-            # Read before anything is withdrawn: an id that moves from one to the other stays.
+            # Files are read before anything is untracked, so that an id that moves into one stays.
             in_files = frozenset().union(*(each.read() for each in files))
             self._named.replace({"configured": config.workflows, "file": in_files})
             with self._lock:
@@ -389,7 +390,7 @@ class FollowedAccount:
     def _make_reconciler(self, config: Account) -> tuple[ReconcilerThread] | tuple[()]:
         around, listing = self._around, config.listing
         if listing is None or listing.tags or not listing.reconcile or around.reconciling is None:
-            # Not all of the service's is counted: totals that are compared later begin afresh.
+            # Not all workflows are counted now, so later comparisons start with new baselines.
             for status in COMPARED:
                 around.ledger.set_baseline(self.name, status, None)
             return ()

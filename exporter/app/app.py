@@ -1,4 +1,4 @@
-"""Connects the parts; starts, changes and stops them. The only place that knows them all."""
+"""Connects, starts, changes and stops all parts. Only this module knows all of them."""
 
 import logging
 import platform
@@ -54,44 +54,43 @@ from exporter.sources.pushed import PushedIds
 log = logging.getLogger(__name__)
 
 STOP_SECONDS: Final = 1.5
-"""How long the threads have to end, together. Those that cannot (one that waits for a name to be
-resolved) end with the process."""
+"""Seconds for all threads together to end. Those that cannot, such as one that waits for
+name resolution, end with the process."""
 
 UNLISTED_LOOKBACK_SECONDS: Final = 86_400.0
-"""How long an open workflow of an account without a listing may stay unseen."""
+"""Seconds that an open workflow may stay unseen if the account has no listing."""
 
 
 def clocks() -> Moment:
-    """Both clocks of this machine."""
+    """The present time of both clocks of this machine (wall and monotonic)."""
     return Moment(wall=time.time(), monotonic=time.monotonic())
 
 
 class App:
-    """A running exporter, but for its web side.
+    """A running exporter, without its web side.
 
     Args:
         config: what to follow, and how.
-        storage: the folder of the ledger; None keeps it in memory, for as long as the process
-            lives.
-        now: both clocks.
-        jitter: numbers from 0 to 1, for backoffs.
-        hold: seconds for which a new series stands at 0 before it shows its value.
-        timeouts: of the client; None: its defaults.
+        storage: the folder of the ledger; None: it is in memory and lost when the process ends.
+        now: returns the time of both clocks (wall and monotonic).
+        jitter: returns random numbers from 0 to 1, for backoffs.
+        hold: seconds for which a new series shows 0 before it shows its value.
+        timeouts: the timeouts of requests; None: the defaults.
         reconciling: how often the service's totals are compared with the ledger's; None: never.
-        fresh_services: nobody has asked these services before, as with a simulator that began
-            with this process. Else what earlier processes may have asked them is assumed, where
-            `storage` does not tell.
-        stream_descriptors: how many streams all accounts may have together, by the limit of open
-            files; None: as many as they like.
+        fresh_services: whether no request was ever sent to these services, as with a simulator
+            that this process has started. Otherwise, if `storage` does not show earlier requests,
+            as many as allowed are assumed.
+        stream_descriptors: how many streams the limit of open files allows for all accounts
+            together; None: there is no limit.
         collectors: which series of the process itself are shown.
-        expiry: seconds from one look for what expires in the ledger to the next.
-        tempo: how long the parts that follow an account wait.
+        expiry: seconds between two checks for expired data in the ledger.
+        tempo: the waits of the parts that follow an account.
 
     Raises:
         TokenUnreadableError: a token cannot be read.
         LedgerInUseError: another exporter has the ledger open.
         OpenLedgerError: the storage folder cannot be used.
-        CannotBind: the local address to ask from cannot be used.
+        CannotBind: the local address for requests cannot be used.
     """
 
     def __init__(  # noqa: PLR0913 - what a process is made of
@@ -123,13 +122,13 @@ class App:
             fingerprint=fingerprint(config),
         )
         self.web_config_reading: Callable[[], bool | None] = lambda: None
-        """Whether the web side's own file, as it is now, is in use; None where there is none."""
+        """Returns whether the latest web configuration file is in use; None: there is none."""
         self._registry = new_registry(collectors)
         self.process_counts: Final = ProcessCounts(logs.suppressed)
-        """Where the web side counts its clients."""
+        """The counters of the web side."""
         self._registry.register(self.process_counts)
         self._instruments = Instruments(self._registry)
-        # Accounts that this replica holds; None: there are no others, and it holds all.
+        # The accounts that this replica holds; None: there are no replicas, and it holds all.
         self._held: frozenset[str] | None = None
         self._shared: Shared | None = None
         store: Store | None = None
@@ -145,7 +144,7 @@ class App:
             store = self._shared.store
         elif storage is not None:
             store = SqliteStore(storage, now)
-        # The configuration of what is followed now.
+        # The configuration of the accounts that are followed now.
         self._following = followed = self._followed(config)
         self._ledger = Ledger(
             _terms(followed), _buckets(config), _caps(config), now, store, _slices(config)
@@ -167,10 +166,10 @@ class App:
             StreamPool(stream_descriptors),
             tempo,
         )
-        # One for each address that was ever asked: should one come back, the service has not
-        # forgotten what was asked there.
+        # One for each address that was ever used. If a reload brings an address back, the service
+        # still counts the earlier requests.
         self._budgets: dict[str, RequestBudget] = {}
-        # Held by anyone who changes what is followed, or ends it.
+        # Held while the followed accounts are changed or stopped.
         self._changing = threading.Lock()
         self._is_stopping = threading.Event()
         self._was_ready = False
@@ -211,7 +210,7 @@ class App:
     # Life -------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to follow."""
+        """Start all parts."""
         self._streams.start()
         for account in self._accounts.values():
             account.start()
@@ -223,14 +222,14 @@ class App:
             self._lending.start()
 
     def stop(self, within: float = STOP_SECONDS) -> bool:
-        """End within so many seconds, whatever the threads are at; whether all of them did."""
+        """End within this many seconds, whatever the threads are doing; return whether it did."""
         self._is_stopping.set()
         self.maintenance.stop()
         self._watcher.stop()
         deadline = self._now().monotonic + within
         has_given_back = self._lending is None or self._lending.stop(within / 2)
         has_left = self._shared is None or self._shared.replica.stop(within / 2)
-        # A reload under way reads files, and one of them may be on a disk that does not answer.
+        # A running reload may be reading a file on a disk that does not answer.
         has_lock = self._changing.acquire(timeout=STOP_SECONDS / 2)
         accounts = list(self._accounts.values())
         for account in accounts:
@@ -252,8 +251,8 @@ class App:
     def is_ready(self) -> bool:
         """Whether every account had its first answer, or had nothing to ask yet.
 
-        Once so, for ever: an account that a reload adds must not take the others' metrics out of
-        the sight of anyone who asks this.
+        Once it is True it stays so: an account that a reload adds must not make the process
+        unready, because that would hide the metrics of the others.
         """
         if not self._was_ready:
             has_checked = self._shared is None or self._shared.replica.has_checked
@@ -263,11 +262,11 @@ class App:
     # Reading ----------------------------------------------------------------------------------
 
     def read(self) -> Reading:
-        """Everything that a scrape shows, at one instant."""
+        """Everything that a scrape shows, at one moment."""
         config, followed = self._config, self._accounts
         addresses = {account.address for account in config.accounts}
-        # Before the ledger, which may wait for its disk: what is announced while it does is not
-        # shown to somebody who asked before.
+        # Read before the ledger, which may wait for its disk: series that are announced during that
+        # wait are not shown to scrapes that came before.
         requests = self._instruments.requests()
         ledger = self._ledger.snapshot()
         return Reading(
@@ -275,7 +274,7 @@ class App:
             ledger=ledger,
             requests=requests,
             streams=self._open_streams(followed, ledger),
-            # Nothing is shown of an account whose lease is over: another replica may show it.
+            # An account whose lease has expired is not shown: another replica may show it.
             accounts={
                 name: account.reading()
                 for name, account in followed.items()
@@ -314,7 +313,10 @@ class App:
         }
 
     def _asked(self) -> AsAsked:
-        """Of what is announced now, anyone who asks now sees no more, however long it waits."""
+        """Return a function that limits a later reading to the series that are announced now.
+
+        So a scrape that has to wait still shows only what it would have shown at once.
+        """
         requests, ledger = self._instruments.announced(), self._ledger.announced()
 
         def as_asked(reading: Reading) -> Reading:
@@ -341,11 +343,11 @@ class App:
                 period=limits[name][1].per,
             )
             for name, account in followed.items()
-            if name in limits and name not in elsewhere  # else a reload is just taking it away
+            if name in limits and name not in elsewhere  # otherwise a reload is removing it
         }
 
     def _elsewhere(self) -> dict[str, str]:
-        """Accounts that are not counted here, and which other replica holds each, if any does."""
+        """Accounts that are not counted here, each with the replica that holds it; empty: none."""
         held, shared = self._held, self._shared
         if held is None or shared is None:
             return {}
@@ -353,7 +355,7 @@ class App:
         return {
             account.name: reading.holder_of(account.name)
             for account in self._config.accounts
-            # While the database is away, nothing is reported of an account that stays.
+            # While the database cannot be reached, accounts that stay here are not reported.
             if account.name not in held or account.name not in reading.held
         }
 
@@ -374,7 +376,7 @@ class App:
     # Reloading --------------------------------------------------------------------------------
 
     def reload(self, config: Config) -> None:
-        """Go on under another configuration; whatever stays the same goes on undisturbed.
+        """Apply another configuration; parts that stay the same are not interrupted.
 
         Raises:
             TokenUnreadableError: a token cannot be read. Then nothing was changed.
@@ -394,7 +396,7 @@ class App:
             )
 
     def note_reload_failed(self) -> None:
-        """A configuration could not be used, and the one before stays."""
+        """Note that a configuration could not be used, so the previous one stays."""
         self._config_reading = replace(self._config_reading, last_reload_successful=False)
 
     def _change(self, config: Config) -> None:
@@ -408,10 +410,12 @@ class App:
         )
 
     def _follow(self, config: Config, *, again: bool) -> tuple[Collection[str], Collection[str]]:
-        """Follow what this configuration says, and this replica holds; who has begun and ended.
+        """Follow the accounts of this configuration that this replica holds.
+
+        Return the names of the accounts that were started and of those that were stopped.
 
         Args:
-            config: all of it.
+            config: the complete configuration.
             again: see `FollowedAccount.start`.
 
         Raises:
@@ -423,7 +427,7 @@ class App:
             for account in config.accounts
             if account.name in before and before[account.name].can_become(account)
         }
-        # All that can fail comes first.
+        # Everything that can fail comes first.
         tokens = {account.name: account.token.read() for account in config.accounts}
         begun = {
             account.name: self._make_account(account, config)
@@ -437,14 +441,14 @@ class App:
         _end(ended.values(), self._now)
         self._ledger.change(_terms(config), _buckets(config), _caps(config), _slices(config))
         names = {account.name for account in all_of_it.accounts}
-        # Of those that are gone from the configuration, streams may have been borrowed.
+        # Streams of accounts that were removed from the configuration may have been borrowed.
         gone = {account.name for account in self._config.accounts} - names
         for name in (ended.keys() - begun.keys()) | gone:
             self._instruments.close_account(name)
         self._instruments.open_accounts(begun)
         self._accounts = {a.name: (going_on | begun)[a.name] for a in config.accounts}
         self._config, self._following = all_of_it, config
-        # What is pushed for an account of another replica is refused for now, not as a stranger's.
+        # Pushes for an account of another replica get "try later", not "unknown token".
         self.pushed.change(_push_tokens(all_of_it))
         for followed in begun.values():
             followed.start(again=again)
@@ -453,11 +457,11 @@ class App:
                 going_on[account.name].change(
                     account, tokens[account.name], _capacity(account, config)
                 )
-        # An id that was dropped and is named again must not stay dropped after a crash.
+        # Stored now: an id that was dropped and is named again must not be dropped after a crash.
         self._ledger.persist()
         return begun, ended
 
-    # Accounts that come from other replicas, and go to them -----------------------------------
+    # Accounts that move between replicas ------------------------------------------------------
 
     def _account_names(self) -> list[str]:
         return [account.name for account in self._config.accounts]
@@ -471,7 +475,7 @@ class App:
         return config.model_copy(update={"accounts": accounts})
 
     def _hold(self, gained: Collection[Lease], lost: Collection[str]) -> Collection[str]:
-        """Begin to count some accounts, and end to count others; those that were begun."""
+        """Start counting some accounts, stop counting others; return those that were started."""
         with self._changing:
             shared, held = self._shared, self._held
             if shared is None or held is None or self._is_stopping.is_set():
@@ -494,9 +498,9 @@ class App:
             return begun
 
     def _adopt(self, store: SharedStore, lease: Lease, account: Account) -> bool:
-        """Have the ledger go on with an account; False where it cannot be begun here."""
+        """Continue an account's ledger here; return False if that is not possible."""
         try:
-            # Before anything of it is begun: another replica may be able to read it.
+            # Read before anything is started: if it fails here, another replica may succeed.
             account.token.read()
             stories = self._ledger.adopt(
                 account.name, partial(store.adopt, lease, account.max_open_workflows)
@@ -518,7 +522,7 @@ class App:
         )
 
     def _held_back(self, config: Config, ledger: LedgerSnapshot) -> int:
-        """Streams that the accounts would have if there were more descriptors."""
+        """How many more streams the accounts would have with more descriptors."""
         if self._stream_descriptors is None:
             return 0
         open_now = Counter(workflow.account for workflow in ledger.open_workflows)
@@ -534,7 +538,7 @@ class App:
                 monotonic=lambda: self._now().monotonic,
                 wall=lambda: self._now().wall,
                 file=self._window_file(account.address),
-                # The database knows what was asked.
+                # The database has recorded earlier requests.
                 fresh=self._fresh_services or self._shared is not None,
                 shared_window=(
                     None
@@ -553,7 +557,7 @@ class App:
     # Streams of other replicas' accounts ------------------------------------------------------
 
     def held_accounts(self) -> dict[str, tuple[FollowedAccount, Account, StreamCapacity]]:
-        """The accounts that this replica holds, as they are configured now."""
+        """The accounts that this replica holds, with their present configuration."""
         followed, config = self._accounts, self._following
         return {
             account.name: (followed[account.name], account, _capacity(account, config))
@@ -578,14 +582,14 @@ class App:
         return rooms
 
     def terms(self, account: str) -> tuple[Account, StreamCapacity] | None:
-        """How an account of another replica is streamed; None: it is not configured here."""
+        """The settings for streaming an account of another replica; None: not configured here."""
         for each in self._config.accounts:
             if each.name == account:
                 return each, StreamCapacity(each.max_streams, _limit(each.rate_limit))
         return None
 
     def borrow(self, config: Account, capacity: StreamCapacity) -> BorrowedAccount:
-        """What streams an account of another replica.
+        """Create what streams an account of another replica.
 
         Raises:
             TokenUnreadableError: its token cannot be read.
@@ -594,11 +598,11 @@ class App:
         return BorrowedAccount(config, self._budget(config), capacity, self._around)
 
     def open_ids(self, account: str) -> frozenset[str]:
-        """Those of an account that are not settled."""
+        """The ids of an account's workflows that are not settled."""
         return frozenset(w.workflow_id for w in self._ledger.open_workflows(account))
 
     def observe(self, seen: Observation) -> None:
-        """Count observations of another replica's stream."""
+        """Apply an observation from another replica's stream."""
         self._ledger.observe(seen)
 
     # Threads ----------------------------------------------------------------------------------
@@ -609,7 +613,7 @@ class App:
 
     def _recheck(self, account: str, workflow_ids: Collection[str]) -> None:
         followed = self._accounts.get(account)
-        if followed is not None:  # else a reload has just taken it away
+        if followed is not None:  # otherwise a reload has just removed it
             followed.recheck(workflow_ids, "pushed")
 
     def _note_withdrawn(self, account: str, workflow_id: str) -> None:
@@ -624,7 +628,7 @@ class App:
             self._history.stream_ended(account, reason, workflow_id, seconds)
 
     def _away(self) -> list[str]:
-        """Accounts that cannot be seen from here now."""
+        """Accounts that the service does not answer for now, or that are not counted here."""
         out_of_sight = [a.name for a in self._accounts.values() if a.is_out_of_sight()]
         return [*out_of_sight, *self._elsewhere()]
 
@@ -676,7 +680,7 @@ def _log_ledger(ledger: Ledger, store: Store | None) -> None:
 
 
 def _end(accounts: Collection[FollowedAccount], now: Callable[[], Moment]) -> None:
-    """End these, and give their last words the time to be taken."""
+    """Stop these accounts, and wait until their last observations have been applied."""
     for account in accounts:
         account.stop()
     deadline = now().monotonic + STOP_SECONDS
@@ -685,7 +689,7 @@ def _end(accounts: Collection[FollowedAccount], now: Callable[[], Moment]) -> No
             account.close()
 
 
-# What the configuration means to the parts --------------------------------------------------------
+# From the configuration to the parts --------------------------------------------------------------
 
 
 def _terms(config: Config) -> dict[str, AccountTerms]:

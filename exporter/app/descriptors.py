@@ -8,25 +8,25 @@ from typing import Final
 log = logging.getLogger(__name__)
 
 KEPT_FREE: Final = 64
-"""For the ledger, the list and single requests, the log, files of ids, and listening sockets."""
+"""Descriptors that are reserved for the ledger, requests, the log, files, and listening sockets."""
 
 MOST_CLIENTS: Final = 512
-"""Clients of the web side that descriptors are left for, where there are plenty."""
+"""The largest number of web clients for which descriptors are reserved."""
 
 CLIENTS_PART: Final = 0.25
-"""Of the rest (0 to 1), what clients get where there are few."""
+"""The part (0 to 1) of the other descriptors that is for clients, if there are few."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Descriptors for each side."""
+    """How many descriptors streams and clients may use."""
 
     streams: int
     clients: int
 
 
 def shares(limit: int) -> Shares:
-    """What a limit of open files leaves for streams and for clients; one at least for each."""
+    """Divide a limit of open files between streams and clients; each gets at least one."""
     rest = max(2, limit - KEPT_FREE)
     clients = max(1, min(MOST_CLIENTS, int(rest * CLIENTS_PART)))
     return Shares(streams=rest - clients, clients=clients)
@@ -34,13 +34,13 @@ def shares(limit: int) -> Shares:
 
 @dataclass(frozen=True, slots=True)
 class DescriptorLimit:
-    """The limit of open files: what holds now, and what held before."""
+    """The present limit of open files, and the previous one."""
 
     now: int
     before: int
 
-    def tell(self) -> None:
-        """A line in the log, once it is sure that the process goes on."""
+    def log(self) -> None:
+        """Log the limit; called when it is certain that the process starts."""
         share = shares(self.now)
         log.info(
             "limit of open files",
@@ -59,7 +59,7 @@ def raise_limit() -> DescriptorLimit:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (OSError, ValueError) as error:
-        # Some systems have a limit below the hard one.
+        # Some systems allow less than the hard limit.
         log.debug(
             "the limit of open files could not be raised", extra={"error": type(error).__name__}
         )

@@ -1,4 +1,4 @@
-"""Observations of a borrowed stream, in the form in which the holder gets them. Pure.
+"""The serialised form in which observations of borrowed streams are handed back. Pure.
 
 Replicas may have different clocks, so the age of an observation is written, not its time.
 """
@@ -13,14 +13,14 @@ from exporter.interfaces.observations import Moment, Observation
 
 
 def written(observations: Iterable[Observation], now: Moment) -> str:
-    """Observations of one account, in their order, as they are at this moment."""
+    """Serialise observations of one account, in order, at this moment."""
     return orjson.dumps([_written(seen, now) for seen in observations]).decode()
 
 
 def read(account: str, said: str, age: float, now: Moment) -> list[Observation]:
-    """The same at another replica, so many seconds later; what cannot be read is left out.
+    """Deserialise them at the holder, `age` seconds later; unreadable ones are left out.
 
-    A replica of another version may write what this one does not know.
+    A replica of another version may write something that this one does not know.
     """
     try:
         rows = orjson.loads(said)

@@ -26,21 +26,21 @@ from exporter.worker import Worker
 log = logging.getLogger(__name__)
 
 ROUND_SECONDS: Final = 0.25
-"""How often replicas that lend or borrow look at what the others have for them."""
+"""Seconds between two exchanges of a replica that lends or borrows."""
 
 IDLE_SECONDS: Final = 1.0
-"""How often the others do."""
+"""Seconds between two exchanges of other replicas."""
 
 MOST_LENT_AT_ONCE: Final = 500
-"""Workflows that are offered in one turn."""
+"""How many workflows an account offers in one exchange at most."""
 
 BORROWED_SECONDS: Final = 9.0
-"""What is borrowed is streamed for so long without a word of the database: by then it is lent to
-others."""
+"""Seconds for which borrowed workflows are streamed without contact to the database. After this
+time they are lent to others."""
 
 
 class BorrowedAccount:
-    """Streams what is lent of one account that another replica holds.
+    """Streams borrowed workflows of one account that another replica holds.
 
     Raises:
         TokenUnreadableError: its token cannot be read.
@@ -72,7 +72,7 @@ class BorrowedAccount:
         )
 
     def start(self) -> None:
-        """Begin."""
+        """Start the threads."""
         self._supervisor.start()
 
     def stop(self) -> None:
@@ -80,7 +80,7 @@ class BorrowedAccount:
         self._supervisor.stop()
 
     def join(self, timeout: float) -> bool:
-        """Wait that many seconds for the end; whether it came."""
+        """Wait for the end, for that many seconds; return whether everything has ended."""
         ended = self._supervisor.join(timeout)
         if ended:
             self._client.close()
@@ -91,7 +91,7 @@ class BorrowedAccount:
         return self._supervisor.streaming()
 
     def lend(self, workflows: Mapping[str, Borrowed]) -> None:
-        """These are to be streamed now, and no others."""
+        """Set which workflows are streamed here."""
         epoch = max((borrowed.epoch for borrowed in workflows.values()), default=0)
         before = {w.workflow_id for w in self.workflows.open_workflows(self.config.name)}
         self.workflows.lend(workflows, epoch)
@@ -99,11 +99,11 @@ class BorrowedAccount:
             self._supervisor.check_soon()
 
     def can_become(self, config: Account) -> bool:
-        """Whether it can go along with this change, and need not start over."""
+        """Whether this change can be applied without starting over."""
         return config.base_url == self.config.base_url
 
     def change(self, config: Account, capacity: StreamCapacity) -> None:
-        """Go on under other terms, without touching the streams of ids that stay.
+        """Apply a changed configuration; streams of ids that stay are not interrupted.
 
         Raises:
             TokenUnreadableError: its token cannot be read. Then nothing was changed.
@@ -122,43 +122,43 @@ class BorrowedAccount:
 
 
 class Accounts(Protocol):
-    """What lending needs to know of the process. Each answers at once."""
+    """What lending needs to know about the process. No method blocks."""
 
     def held(self) -> Mapping[str, tuple[FollowedAccount, Account, StreamCapacity]]:
         """The accounts that this replica holds."""
 
     def rooms(self) -> Collection[Room]:
-        """How many streams there may be at each service address."""
+        """How many streams this process can hold at each service address."""
 
     def terms(self, account: str) -> tuple[Account, StreamCapacity] | None:
-        """How an account of another replica is streamed; None: it is not configured here."""
+        """The settings for streaming an account of another replica; None: not configured here."""
 
     def borrow(self, config: Account, capacity: StreamCapacity) -> BorrowedAccount:
-        """What streams an account of another replica. Raises TokenUnreadableError."""
+        """Create what streams an account of another replica. Raises TokenUnreadableError."""
 
     def open_ids(self, account: str) -> frozenset[str]:
-        """Those of an account that are not settled."""
+        """The ids of an account's workflows that are not settled."""
 
     def observe(self, observation: Observation) -> object:
-        """Count what was seen, as of a stream of our own."""
+        """Apply an observation, as if it came from a stream of our own."""
 
 
 @dataclass(slots=True)
 class _Out:
-    """What is on its way to holders."""
+    """Observations that are being handed back to the holder of an account."""
 
     account: str
     untold: list[Observation]
 
 
 class Lending:
-    """One replica's part, in a thread of its own.
+    """Lends and borrows for one replica, in a separate thread.
 
     Args:
-        exchange: with the other replicas.
-        accounts: of this process.
-        leases: of the accounts that this replica holds.
-        now: both clocks.
+        exchange: connects to the other replicas.
+        accounts: the accounts of this process.
+        leases: returns the leases of the accounts that this replica holds.
+        now: returns the time of both clocks (wall and monotonic).
     """
 
     def __init__(
@@ -183,11 +183,11 @@ class Lending:
     # Life -------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to take part."""
+        """Start the thread."""
         self._worker.start()
 
     def stop(self, within: float) -> bool:
-        """End, and give back what is borrowed, within so many seconds; whether it has."""
+        """End, and return borrowed workflows, within this many seconds; return whether it did."""
         self._worker.stop()
         if not self._worker.join(within):
             return False
@@ -197,25 +197,25 @@ class Lending:
         return self._join(within)
 
     def streams(self) -> dict[str, int]:
-        """Open streams of accounts that others hold, by account."""
+        """How many streams of other replicas' accounts are open here, by account."""
         return {name: len(each.streaming()) for name, each in list(self._borrowed.items())}
 
     def check_tokens(self) -> None:
-        """Read tokens again whose files have changed."""
+        """Read tokens again if their files have changed."""
         for borrowed in list(self._borrowed.values()):
             borrowed.check_token()
 
     def _one_round(self) -> float:
         return ROUND_SECONDS if self.run_round() else IDLE_SECONDS
 
-    # One look ---------------------------------------------------------------------------------
+    # One round --------------------------------------------------------------------------------
 
     def run_round(self) -> bool:
-        """Have a turn; whether anything is lent or borrowed."""
+        """Exchange once; return whether anything is lent or borrowed."""
         began = self._now()
         held = self._accounts.held()
         self._end({name for name in self._borrowed if name in held})
-        self._go_along()
+        self._apply_reload()
         self._join(0.0)
         outs = [
             _Out(name, untold)
@@ -239,8 +239,8 @@ class Lending:
         self._borrow(turn, held)
         return bool(self._borrowed) or any(turn.lent.values())
 
-    def _go_along(self) -> None:
-        """A reload may have changed the terms of what is borrowed, or have taken it away."""
+    def _apply_reload(self) -> None:
+        """Apply a reload, which may have changed or removed borrowed accounts."""
         for name, borrowed in list(self._borrowed.items()):
             terms = self._accounts.terms(name)
             if terms is None or not borrowed.can_become(terms[0]):
@@ -249,7 +249,7 @@ class Lending:
                 try:
                     borrowed.change(*terms)
                 except TokenUnreadableError as error:
-                    # Tried again at the next look. Until then it goes on as before.
+                    # Tried again in the next round. Until then the old settings stay.
                     self._note_unreadable(name, error)
 
     def _mine(

@@ -16,8 +16,8 @@ from exporter.web.security import WatchedSecurity
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_CHECKS: Final = 5
-"""After how many looks a file that could not be used is tried again: the token file that it names
-may have been mounted after it."""
+"""After this many checks, an unusable file is tried again, because a token file that it names may
+have been mounted later."""
 
 HELD_BACK: Final = (
     "the configuration was not taken over: that of the web side, read along with it, has faults"
@@ -26,27 +26,27 @@ HELD_BACK: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Reloadable:
-    """What can be read again."""
+    """The configuration, as something that can be loaded again."""
 
     load: Callable[[], Config]
-    """Reads and checks the configuration. Raises ConfigError."""
+    """Loads and validates the configuration. Raises ConfigError."""
     source: str
-    """Where it comes from, in the log's words."""
+    """Where it comes from, for the log."""
     watched: WatchedState | None = None
-    """Its file as it was before it was first read, where a change of it is to be enough; None: only
-    when told to."""
+    """The state of its file before it was first read, if changes of the file are watched; None:
+    reload only on request."""
 
 
 class Reloading:
-    """Takes over a new configuration whole, or leaves the old one whole.
+    """Applies a new configuration completely, or not at all.
 
-    As a context manager it serves SIGHUP and watches the file.
+    While its context is entered, it handles SIGHUP and watches the file.
 
     Args:
-        app: goes on under the new configuration.
-        reloadable: what to read.
-        security: the web side's own file, which is read again as well.
-        signal: what asks for it.
+        app: receives the new configuration.
+        reloadable: what to load.
+        security: the web configuration file, which is loaded again too.
+        signal: the signal that requests a reload.
     """
 
     def __init__(
@@ -69,9 +69,9 @@ class Reloading:
         self._checks = 0
 
     def reload(self, by: str = "HTTP") -> tuple[str, ...]:
-        """Read everything again now; what is wrong, in lines for a person. Never a secret.
+        """Reload now; return the errors, one line each, without secrets.
 
-        `by` says in the log who asked for it.
+        `by` is what requested it, for the log.
         """
         with self._one_at_a_time:
             log.info("reloading the configuration", extra={"by": by})
@@ -80,7 +80,7 @@ class Reloading:
             web_faults = () if web is None or reading is None else web.faults_of(reading)
             faults = self._reload_config(may_change=not web_faults)
             self._tell(faults)
-            # What is right in the web side's file is not lost: the watch over it takes it over.
+            # A valid web configuration is not lost: its watcher applies it.
             if web is not None and reading is not None and (web_faults or not faults):
                 web.take_over(reading)
             if not faults and not web_faults:
@@ -107,7 +107,7 @@ class Reloading:
         except TokenUnreadableError as error:
             faults = (str(error),)
         except Exception as error:  # noqa: BLE001 - a bug must not end the exporter
-            # Only the type: the text could hold what was read.
+            # Only the type, because the text could contain what was read.
             self._is_half_done = True
             faults = (f"{type(error).__name__} while it was taken over; restart the exporter",)
         else:
@@ -139,14 +139,14 @@ class Reloading:
     ) -> None:
         self._signal.stop()
         self._watcher.stop()
-        # Not waited for: a reload may be reading from a disk that does not answer.
+        # It is not waited for, because it may be reading from a disk that does not answer.
 
     def _run(self) -> None:
         while self._signal.wait():
             self.reload("SIGHUP")
 
     def _check(self) -> None:
-        """Read a file that has changed; and now and then again one that could not be used."""
+        """Reload a changed file; from time to time also retry a file that could not be used."""
         if self._file is None:
             return
         self._checks += 1
@@ -157,6 +157,6 @@ class Reloading:
             if has_changed:
                 log.info("reloading the configuration", extra={"by": "change of the file"})
             before, faults = self._faults, self._reload_config()
-            # Once for each state of the file, not at each try.
+            # Logged once for each state of the file, not at each try.
             if has_changed or faults != before:
                 self._tell(faults)

@@ -31,12 +31,12 @@ from exporter.web.server import serve
 log = logging.getLogger(__name__)
 
 LEAVE_SECONDS: Final = 0.25
-"""How long threads of others (those that render, or check passwords) have to end in the end."""
+"""Seconds at the end for other threads, such as those that render or check passwords."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebSide:
-    """Where and how the exporter is served."""
+    """The settings of the web server."""
 
     listening: tuple[socket.socket, ...]
     telemetry_path: str
@@ -46,24 +46,24 @@ class WebSide:
     """Whether `POST /-/reload` is allowed."""
     most_clients: int = MOST_CLIENTS
     external_url: str | None = None
-    """Where links of the pages lead; None: they are relative."""
+    """The base URL of the links in pages; None: they are relative."""
 
     @property
     def address(self) -> str:
-        """Host and port as they are written, of each socket."""
+        """The address of each socket as text."""
         names = (sock.getsockname()[:2] for sock in self.listening)
         return ",".join(str(ListenAddress(host, port)) for host, port in names)
 
     def secured(self) -> Security:
-        """What holds now."""
+        """The present security settings."""
         return UNSECURED if self.security is None else self.security.current()
 
     def context(self) -> ssl.SSLContext | None:
-        """What the socket speaks; None: no TLS."""
+        """The TLS context; None: plain HTTP."""
         return None if self.security is None else self.security.context()
 
     def watch(self) -> AbstractContextManager[object]:
-        """Follow changes of its file, if there is one."""
+        """Watch its file for changes, if there is one."""
         return nullcontext() if self.security is None else self.security
 
 
@@ -79,18 +79,18 @@ def run(  # noqa: PLR0913 - what a process is made of
     fresh_services: bool = False,
     collectors: Collection[str] = ALL_COLLECTORS,
 ) -> None:
-    """Export until a signal ends the process.
+    """Run the exporter until a signal ends the process.
 
     `storage` is the folder of the ledger, None for one in memory. `meanwhile` is entered once
-    everything runs and left before it stops. `reloads` says from what and when the configuration
-    is read again, None: never. `hold` is for how many seconds a new series stands at 0.
+    everything runs and left before it stops. `reloads` is the source of reloads; None: there are
+    none. `hold` is for how many seconds a new series shows 0.
     `fresh_services` and `collectors`: see `App`.
 
     Raises:
         LedgerInUseError: another exporter has the ledger open.
         OpenLedgerError: the storage folder cannot be used.
-        CannotBind: the local address to ask from cannot be used.
-        TokenUnreadable: a token's file has gone since the configuration was read.
+        CannotBind: the local address for requests cannot be used.
+        TokenUnreadable: a token file has disappeared since the configuration was read.
     """
     others = set(threading.enumerate())
     limit = raise_limit()
@@ -103,7 +103,7 @@ def run(  # noqa: PLR0913 - what a process is made of
         stream_descriptors=descriptors.streams,
         collectors=collectors,
     )
-    limit.tell()
+    limit.log()
     if (security := web.security) is not None:
         app.web_config_reading = lambda: security.last_reload_successful
     reloading = None if reloads is None else Reloading(app, reloads[0], security, reloads[1])
@@ -119,7 +119,7 @@ def run(  # noqa: PLR0913 - what a process is made of
     )
     served = make_app(parts, web.secured)
     app.start()
-    # Modules, models and the catalogue stay to the end: garbage collection can skip them.
+    # Modules, models and the catalogue live until the end, so garbage collection can skip them.
     gc.freeze()
     log.info(
         "started",
@@ -145,22 +145,21 @@ def run(  # noqa: PLR0913 - what a process is made of
     have_stopped = app.stop()
     logs.log_suppressed(everything=True)
     if not have_stopped or _would_wait(others):
-        # A thread that waits where nothing wakes it (a name that is being resolved, a disk that
-        # does not answer) must not hold up the end, nor write to streams that the interpreter has
-        # closed.
+        # A thread that cannot be woken (name resolution, a disk without an answer) must not delay
+        # the end of the process, nor write to streams that the interpreter has closed.
         log.info("stopped", extra={"left": "threads that would not end in time"})
         with contextlib.suppress(OSError):
             sys.stdout.flush()
-        # The log's last lines, which the interpreter would see to.
+        # Flush the log's last lines, because the interpreter will not.
         logging.shutdown()
         os._exit(0)
     log.info("stopped")
 
 
 def _would_wait(others: Collection[threading.Thread]) -> bool:
-    """Whether the interpreter would wait for threads that do not end by themselves now.
+    """Whether the interpreter would wait for threads that are still running.
 
-    `others` were there before, and belong to what started them.
+    `others` existed before the exporter, so they are not its threads.
     """
     deadline = time.monotonic() + LEAVE_SECONDS
     ours = [t for t in threading.enumerate() if not t.daemon and t not in others]

@@ -1,1 +1,1 @@
-"""Files that are read or written with bounds: only regular ones, never through a link."""
+"""Safe access to files: only regular files, limited sizes, no links where others can write."""

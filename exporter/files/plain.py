@@ -1,6 +1,6 @@
 """Reads files that a user names: only regular files, and only up to a limit.
 
-A pipe or a device would block for ever, or give different content when a reload reads it again.
+A pipe or a device could block forever, or give other content when a reload reads it again.
 """
 
 import os
@@ -19,11 +19,11 @@ _KINDS: Final = (
 
 
 class UnreadableError(Exception):
-    """A file that cannot be read. The reason continues its name as a sentence does.
+    """A file cannot be read. The reason is the predicate of a sentence that begins with its name.
 
     Attributes:
         reason: what is wrong, such as "does not exist".
-        is_missing: nothing is there.
+        is_missing: whether there is no such file.
     """
 
     def __init__(self, reason: str, *, is_missing: bool = False) -> None:
@@ -34,11 +34,11 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PlainFile:
-    """What was in a file.
+    """The content of a file.
 
     Attributes:
         content: all of it.
-        status: taken before the content was read: what is written meanwhile counts as a change.
+        status: its status before it was read, so that a write during reading counts as a change.
     """
 
     content: bytes
@@ -50,17 +50,17 @@ def read_plain(path: str | Path, largest: int) -> PlainFile:
 
     Args:
         path: The file.
-        largest: Bytes that it may have.
+        largest: The largest allowed size in bytes.
 
     Raises:
-        UnreadableError: It is something else, is larger, or cannot be read.
+        UnreadableError: It is not a regular file, is too large, or cannot be read.
     """
     try:
-        # Before it is opened: to open a device, or the end of a pipe, can have an effect.
+        # Checked before opening, because opening a device or a pipe can have side effects.
         check_regular(os.stat(path))  # noqa: PTH116 - paths may be text
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         try:
-            # Once more: another file may have come into its place.
+            # Checked again, because the file may have been replaced meanwhile.
             status = os.fstat(handle)
             check_regular(status)
             content = _read(handle, largest + 1)
@@ -78,10 +78,10 @@ def read_plain(path: str | Path, largest: int) -> PlainFile:
 
 
 def check_regular(status: os.stat_result) -> None:
-    """See to it that this is the status of a regular file.
+    """Check that this is the status of a regular file.
 
     Raises:
-        UnreadableError: It is not.
+        UnreadableError: It is something else.
     """
     mode = status.st_mode
     if not stat.S_ISREG(mode):

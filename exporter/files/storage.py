@@ -15,7 +15,7 @@ _GROUP_WRITES: Final = 0o060
 
 
 class NotOursError(OSError):
-    """Something else is where a file of ours belongs. `strerror` is one line for a person."""
+    """Something that is not our file has its name. `strerror` is one line for users."""
 
     def __init__(self, path: Path, kind: str) -> None:
         super().__init__(None, f"{path} is {kind}: {_REGULAR}")
@@ -23,12 +23,12 @@ class NotOursError(OSError):
 
     @property
     def reason(self) -> str:
-        """What is wrong, and what to do."""
+        """The error and how to fix it."""
         return str(self.strerror)
 
 
 def check_ours(path: Path) -> bool:
-    """See to it that a regular file is there, or nothing; whether one is.
+    """Check that the path is a regular file or does not exist; return whether it exists.
 
     Raises:
         NotOursError: it is a link, or no regular file.
@@ -43,17 +43,18 @@ def check_ours(path: Path) -> bool:
 
 
 def open_ours(path: Path, flags: int) -> int:
-    """Open a file that is there; its descriptor.
+    """Open an existing file; return its descriptor.
 
     Args:
-        path: its name, of which the folder may be a link.
+        path: the path of the file; its folder may be a link.
         flags: as for `os.open`.
 
     Raises:
         NotOursError: it is a link, or no regular file.
         OSError: it cannot be opened.
     """
-    # Before it is opened, for its own words, and since to open a pipe or a device has effects.
+    # Checked before opening, for a clear error, and because opening a pipe or a device can have
+    # side effects.
     check_ours(path)
     handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -65,17 +66,17 @@ def open_ours(path: Path, flags: int) -> int:
 
 
 def make_ours(path: Path) -> int:
-    """Make a file that is not there, for reading and writing; its descriptor.
+    """Create a new file for reading and writing; return its descriptor.
 
-    The group may write to it where it may write to the folder: the user of a container can change,
-    and the group of its volume stays.
+    Its group may write to it if the group may write to the folder: the user of a container can
+    change, while the group of its volume stays.
 
     Raises:
-        OSError: something is there, or it cannot be made.
+        OSError: it exists already, or cannot be created.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     handle = os.open(path, flags, 0o640)
-    # The umask would take it away. Some file systems know no modes.
+    # The umask would remove the bit. Some file systems have no modes.
     with suppress(OSError):
         if path.parent.stat().st_mode & stat.S_IWGRP:
             os.fchmod(handle, 0o640 | _GROUP_WRITES)
@@ -83,10 +84,10 @@ def make_ours(path: Path) -> int:
 
 
 def renew_ours(path: Path) -> int:
-    """Make a file in place of whatever has that name; its descriptor.
+    """Replace a file, if it exists, by a new one; return its descriptor.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     with suppress(FileNotFoundError):
         path.unlink()
@@ -94,10 +95,11 @@ def renew_ours(path: Path) -> int:
 
 
 def unwritable(folder: Path, names: tuple[str, ...]) -> str | None:
-    """Which of these files in a folder this user may not write, and what mode it needs.
+    """Check whether this user may write these files of a folder.
 
     Returns:
-        One line for a person, or None: they can all be written, or are not there.
+        One line for users that names a file and the mode that it needs. None: all can be written,
+        or do not exist.
     """
     for name in names:
         path = folder / name

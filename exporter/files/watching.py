@@ -13,14 +13,14 @@ from exporter.retrying import RetryPolicy
 from exporter.worker import Worker
 
 CHECK_SECONDS: Final = 2.0
-"""How often files are looked at."""
+"""Seconds between two checks."""
 
 Fingerprint: TypeAlias = tuple[int, ...] | None
-"""What differs when a file does; None for one that cannot be read."""
+"""Differs whenever the file has changed; None: the file cannot be read."""
 
 
 def fingerprint_of(path: Path) -> Fingerprint:
-    """That of a file as it is now; through symbolic links, which mounted secrets are."""
+    """The fingerprint of a file now. Links are followed: mounted secrets are links."""
     try:
         return fingerprint(path.stat())
     except (OSError, ValueError):
@@ -28,9 +28,9 @@ def fingerprint_of(path: Path) -> Fingerprint:
 
 
 def fingerprint(status: os.stat_result) -> Fingerprint:
-    """That of a file of which this is the status."""
-    # The time of the last change of mode, owner or content as well: a file that is copied over
-    # may bring an old time of modification along.
+    """The fingerprint of a file with this status."""
+    # The change time is included, because a file that is copied into place may have an old
+    # modification time.
     return (
         status.st_mtime_ns,
         status.st_ctime_ns,
@@ -41,16 +41,16 @@ def fingerprint(status: os.stat_result) -> Fingerprint:
 
 
 class WatchedState:
-    """Tells when files have changed, once they were there twice in the same form.
+    """Detects changes of files, once two checks have seen the same state.
 
-    One may be half written when it is first looked at, and a certificate be renewed before its key.
+    A file may be half written at the first check, and a certificate may be renewed before its key.
     """
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._known = self._seen = {path: fingerprint_of(path) for path in paths}
 
     def has_changed(self) -> bool:
-        """Whether one is another than at the last call that said so, or when it was read."""
+        """Whether any file has changed since the last reported change, or since it was read."""
         now = {path: fingerprint_of(path) for path in self._known}
         settled, self._seen = now == self._seen, now
         if not settled or now == self._known:
@@ -59,21 +59,21 @@ class WatchedState:
         return True
 
     def note_read(self, read: Mapping[Path, Fingerprint] | None = None) -> None:
-        """They were `read` in this form, or are about to be: what comes after it is a change."""
+        """Note in which state the files were read; None: in their present state."""
         self._known = self._seen = (
             {path: fingerprint_of(path) for path in self._known} if read is None else dict(read)
         )
 
 
 class FileWatcher(Worker):
-    """Looks at files every two seconds, in a thread of its own.
+    """Checks files every two seconds, in a separate thread.
 
-    Of its own, as files may be on a disk that does not answer: that must hold up nothing else.
+    Files may be on a disk that does not answer, and this must delay nothing else.
 
     Args:
-        what: is looked at, in the words of the log.
-        look: looks once, and takes over what has changed.
-        every: seconds from one look to the next.
+        what: describes the files in the log.
+        check: checks once, and applies changes.
+        every: seconds between two checks.
     """
 
     def __init__(

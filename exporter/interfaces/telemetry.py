@@ -9,21 +9,21 @@ SnapshotResult = Literal["new", "repeated", "malformed"]
 
 
 class Telemetry(Protocol):
-    """Takes what happened; called from many threads."""
+    """Counts events; called from many threads."""
 
     def stream_ended(
         self, account: str, reason: StreamEnd, workflow_id: str, seconds: float | None = None
     ) -> None:
-        """A stream is over after so long, or the attempt to open one (None)."""
+        """A stream has ended after this time; None: it could not be opened."""
 
     def snapshot_read(self, account: str, result: SnapshotResult) -> None:
-        """A stream brought an event."""
+        """A stream has delivered an event."""
 
     def page_read(self, account: str) -> None:
         """A page of the list was read."""
 
     def rows_malformed(self, account: str, count: int) -> None:
-        """So many rows of a page could not be read, or lost a field."""
+        """This many rows of a page could not be read completely."""
 
     def list_completed(self, account: str, wall: float) -> None:
         """A pass over the list was complete at this Unix time."""

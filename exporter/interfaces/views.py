@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 SortKey = Literal["age", "status", "position", "run", "seen", "ended"]
-"""By what a table of workflows is sorted; a leading `-` in an address means descending."""
+"""The column by which a table is sorted; a leading `-` in a URL means descending."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is wrong now, in words, most urgent first."""
+    """A present problem, in words."""
 
     level: Literal["critical", "warning"]
     account: str | None
@@ -35,7 +35,7 @@ class Plot:
     unit: Literal["count", "seconds"]
     bucket_seconds: float
     values: tuple[float | None, ...]
-    """None: nothing is known of that bucket (the exporter did not run, or nothing started)."""
+    """None: there is no data for that bucket (the exporter did not run, or nothing started)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +46,26 @@ class Failures:
     exception_type: str
     count: int
     share: float
-    """Of all that ended in that hour, 0 to 1."""
+    """Their share (0 to 1) of all workflows that ended in that hour."""
     latest_workflow_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SliceView:
-    """What is open and has ended recently of one value of a slice."""
+    """Open and recently ended workflows with one value of a slice."""
 
     label: str
     value: str
     open: int
     ended: int
-    """In the last hour."""
+    """How many ended in the last hour."""
     failed: int
-    """Of these, failed or invalid."""
+    """How many of these are failed or invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What the service's limit allows and what is used, at this instant."""
+    """The request budget at this moment: how much is allowed and used."""
 
     address: str
     used: int
@@ -73,53 +73,53 @@ class Budget:
     limit: int
     period_seconds: float
     cooldown_seconds: float
-    """Until something may be asked again; 0: at once."""
+    """Seconds until requests are allowed again; 0: they are allowed now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """Whether the numbers of an account can be believed."""
+    """Whether the numbers of an account can be trusted."""
 
     stalest_seconds: float | None
-    """How long ago the workflow that was not seen for longest was seen."""
+    """Seconds since the open workflow that was seen least recently was seen."""
     listing_lag_seconds: float | None
-    """Since the last complete pass over the list; None: no list is read, or never yet."""
+    """Seconds since the list was last read completely; None: no list is read, or not yet."""
     difference: int | None
-    """Outcomes that the service's totals have and ours lack; None: not compared."""
+    """How many outcomes the service's totals have that are not counted; None: not compared."""
     dropped: int
-    """Dropped since the ledger began."""
+    """How many workflows were dropped since the ledger was created."""
     compared_seconds: float | None = None
-    """Since the totals were compared."""
+    """Seconds since the totals were compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccountView:
-    """One account, at this instant."""
+    """One account at this moment."""
 
     name: str
     up: bool
     down_reason: str
-    """In words; empty while it is up."""
+    """Why it is down, in words; empty while it is up."""
     down_since: float | None
     last_error: str
-    """Of the last request that failed: the code or the class of fault, never a message."""
+    """The code or kind of error of the last failed request, never a message."""
     last_error_at: float | None
     open: Mapping[str, int]
-    """By status, the documented ones and `other`; empty where we cannot see."""
+    """How many are open, by documented status and `other`; empty while that is unknown."""
     streams: int
     longest_waiting_id: str | None
     longest_waiting_since: float | None
     outcomes: Mapping[str, int]
-    """Of the last hour, by status."""
+    """How many ended in the last hour, by status."""
     failures: tuple[Failures, ...]
-    """Of the last hour, most frequent first."""
+    """The failures of the last hour, most frequent first."""
     plots: tuple[Plot, ...]
     budget: Budget | None
     belief: Belief
     unseen: int = 0
-    """Open ones that somebody named, and that the service has not reported yet."""
+    """How many named ids the service has not reported yet."""
     slices: tuple[SliceView, ...] = ()
-    """By label, in the order of the configuration; most failures first."""
+    """Ordered by label, as in the configuration; within a label, most failures first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,22 +133,22 @@ class WorkflowRow:
     slices: Mapping[str, str] = field(default_factory=dict)
     position: int | None = None
     age_seconds: float | None = None
-    """Since it was created, or first seen."""
+    """Seconds since it was created, or else since it was first seen."""
     run_seconds: float | None = None
-    """So far, or in all."""
+    """Seconds of its run, so far or in total."""
     wait_seconds: float | None = None
-    """From its creation to its start."""
+    """Seconds from its creation to its start."""
     seen_by: Literal["stream", "list", "poll", ""] = ""
     seen_seconds_ago: float | None = None
     next_step: str = ""
-    """What the exporter will do next, in words; empty where it is done with it."""
+    """What the exporter will do next, in words; empty if nothing."""
     next_step_in_seconds: float | None = None
     ended_at: float | None = None
     node_type: str = ""
     exception_type: str = ""
     run_number: int = 1
     source: str = ""
-    """Who named it first: `configured`, `file`, `listing` or `pushed`."""
+    """Which source named it first: `configured`, `file`, `listing` or `pushed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ class WorkflowTable:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a workflow, or that the exporter did about it."""
+    """One entry in the history of a workflow."""
 
     at: float
     what: Literal["found", "changed", "stream", "counted", "not_counted", "cause", "dropped"]
@@ -191,17 +191,17 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowStory:
-    """What is known of one workflow."""
+    """The history of one workflow."""
 
     row: WorkflowRow
     events: tuple[Event, ...]
     """Oldest first."""
     events_left_out: int = 0
-    """Older ones than the bound allows."""
+    """How many older events were removed, because the number is limited."""
     counted_as: str = ""
-    """The outcome it was counted as; empty: not (yet)."""
+    """The outcome as which it was counted; empty: it was not counted, or not yet."""
     not_counted_because: str = ""
-    """In words; empty where it was counted, or will be when it ends."""
+    """Why it was not counted, in words; empty if it was, or will be when it ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,26 +215,26 @@ class Overview:
     problems: tuple[Problem, ...]
     accounts: tuple[AccountView, ...]
     elsewhere: Mapping[str, str] = field(default_factory=dict)
-    """Accounts that other replicas count, each with the replica's name; empty: none is known to."""
+    """Accounts that other replicas count, each with the replica's name; empty: it is unknown."""
 
 
 class Views(Protocol):
-    """Everything that can be looked at. Each call is one consistent snapshot; none blocks long."""
+    """The data for users. Each call returns a consistent snapshot and does not block for long."""
 
     def overview(self) -> Overview:
-        """The first page."""
+        """The content of the first page."""
 
     def workflows(self, query: WorkflowQuery) -> WorkflowTable:
         """A table of open or settled workflows."""
 
     def elsewhere(self) -> Mapping[str, str]:
-        """Accounts that other replicas count, so that nothing is known of them here.
+        """Accounts that other replicas count, and that are therefore unknown here.
 
-        By name, which replica; empty where none is known to.
+        Each with the name of the replica; empty if that is unknown.
         """
 
     def workflow(self, workflow_id: str) -> WorkflowStory | None:
-        """All of one; None: nothing is known of it."""
+        """The history of one workflow; None: it is unknown."""
 
     def filters(self) -> Mapping[str, tuple[str, ...]]:
-        """The values to filter by: `account`, `status`, `node_type`, and each slice's label."""
+        """The values for each filter: `account`, `status`, `node_type`, and each slice's label."""

@@ -1,1 +1,1 @@
-"""Where ids of workflows come from. Nothing here knows of streams."""
+"""The sources of workflow ids. This package knows nothing about streams."""

@@ -1,4 +1,4 @@
-"""Ids in files that others write: lists of ids, watched for changes."""
+"""Files with lists of ids, which other programs write: watched for changes."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,17 +14,17 @@ from exporter.sources.named import NamedIds
 log = logging.getLogger(__name__)
 
 MOST_TOLD: Final = 20
-"""Faults of one file that get a line each in the log."""
+"""How many errors of one file are logged, one line each."""
 
 
 @dataclass(frozen=True, slots=True)
 class FilesReading:
-    """What became of an account's files of ids.
+    """The state of an account's files of ids.
 
     Attributes:
-        ok: How many are there and right.
-        faulty: Of each other one that is there, its first fault.
-        unmatched: Paths and patterns for which there is no file.
+        ok: How many files exist and are valid.
+        faulty: The first error of each other existing file.
+        unmatched: Paths and patterns that match no file.
     """
 
     ok: int = 0
@@ -33,11 +33,11 @@ class FilesReading:
 
 
 class WatchedFiles(FileWatcher):
-    """Watches the files of one account in a thread of its own.
+    """Watches the files of one account, in a separate thread.
 
     Args:
         account: the configured name.
-        patterns: globs, looked up again each time: files may come and go.
+        patterns: glob patterns, matched at each check, because files may come and go.
         named: is notified of the ids.
     """
 
@@ -51,31 +51,31 @@ class WatchedFiles(FileWatcher):
         self._faults: dict[Path, str] = {}
         self._unmatched: tuple[str, ...] = ()
         self._reading = FilesReading()
-        # Those of files that were written since the last look, maybe as they were.
+        # Ids of files that were written since the last check, perhaps with the same content.
         self._written: set[str] = set()
 
     def go_on(self, before: "WatchedFiles") -> None:
-        """Take over what another has read: a file that makes no sense just now changes nothing."""
+        """Continue from a previous watcher, so that a file that is invalid now changes nothing."""
         self._stamps, self._ids, self._faults = before.held()
 
     def held(self) -> tuple[dict[Path, Fingerprint], dict[Path, frozenset[str]], dict[Path, str]]:
-        """Copies of what is known: stamps, ids when they last made sense, and first faults."""
+        """Copies of the state by file: fingerprint, the last valid ids, and the first error."""
         return dict(self._stamps), dict(self._ids), dict(self._faults)
 
     def reading(self) -> FilesReading:
-        """What became of them, at the last look."""
+        """The state of the files at the last check."""
         return self._reading
 
     def check(self) -> None:
-        """Read what has changed, and say who is named."""
+        """Read changed files, and report the ids."""
         ids = self.read()
         if not self.is_stopping:
-            # Otherwise reading took so long that another source may have said so in the meantime.
+            # While reading lasted, the watcher may have been replaced by one with other ids.
             self._named.replace({"file": ids}, again=self._written)
         self._written = set()
 
     def read(self) -> frozenset[str]:
-        """Read what has changed; every id in the files."""
+        """Read changed files; return all ids in the files."""
         found = {pattern: files_of(pattern) for pattern in self._patterns}
         self._note_unmatched(tuple(pattern for pattern, files in found.items() if not files))
         paths = {path for files in found.values() for path in files}
@@ -99,7 +99,7 @@ class WatchedFiles(FileWatcher):
             self._faults[path] = str(file.faults[0])
             self._tell(path, file.faults)
         if file.ids is not None:
-            # Good ids count even beside bad ones; a file that makes no sense changes nothing.
+            # Valid ids count even if others in the file are not; an invalid file changes nothing.
             self._ids[path] = file.ids
             self._written.update(file.ids)
 

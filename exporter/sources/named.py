@@ -19,14 +19,14 @@ _SOURCES: Final[tuple[NamedBy, ...]] = get_args(NamedBy)
 class NamedIds:
     """The named ids of one account.
 
-    An id is tracked when somebody begins to name it, and untracked when nobody does any more: one
-    that moves from one place to another stays.
+    An id is tracked when the first source names it, and untracked when no source names it any
+    more: an id that moves from one source to another stays tracked.
 
     Args:
         account: the configured name.
         register: is notified of ids that come and go.
-        now: both clocks.
-        recheck: has ids looked at that are named again and have ended.
+        now: returns the time of both clocks (wall and monotonic).
+        recheck: called with ids that are named again and have ended.
     """
 
     def __init__(
@@ -43,20 +43,20 @@ class NamedIds:
         self._lock = threading.Lock()
         self._by_source: dict[NamedBy, frozenset[str]] = {}
         self._withdrawn: set[str] = set()
-        """Ids that are named, and that somebody has withdrawn all the same."""
+        """Ids that are still named, but were withdrawn by a request."""
         self._not_taken: dict[str, tuple[NamedBy, bool]] = {}
-        """Ids that could not be tracked yet: who named them, and whether again."""
+        """Ids that could not be tracked yet: their source, and whether they are named again."""
 
     def begin(self, configured: Collection[str], *, has_files: bool, again: bool) -> None:
-        """What the configuration names at the start.
+        """Track what the configuration names at the start.
 
-        Ids that an earlier process followed by name, and this one does not, are untracked. Not so
-        with files: their volume may not be there yet.
+        Ids that an earlier process followed by name, and this one does not, are untracked. Ids from
+        files are not, because the volume of the files may not be mounted yet.
 
         Args:
-            configured: these ids.
-            has_files: it names files as well, of which nothing is known yet.
-            again: it names them now, and did not before: those that were dropped are tracked again.
+            configured: the ids in the configuration itself.
+            has_files: whether it also names files, which are not read yet.
+            again: whether they are named now and were not before: dropped ones are tracked again.
         """
         ids = frozenset(configured)
         left = {
@@ -67,18 +67,18 @@ class NamedIds:
         with self._lock:
             self._by_source = {"configured": ids}
             if again or not has_files:
-                # So whatever a file names later is named again.
+                # So every id that a file names later counts as named again.
                 self._by_source["file"] = frozenset()
             self._take_up("configured", ids, again=again)
             self._withdraw(left)
 
     def replace(self, ids: Mapping[NamedBy, Collection[str]], again: Collection[str] = ()) -> None:
-        """From now on these sources name these ids; the others go on as they were.
+        """Set the ids that these sources name; other sources do not change.
 
         Args:
-            ids: by source.
-            again: those of them that were written again, maybe as they were: one that somebody
-                has withdrawn is tracked again.
+            ids: the ids, by source.
+            again: ids that were written again, perhaps unchanged: a withdrawn one of these is
+                tracked again.
         """
         with self._lock:
             before = self._by_source
@@ -88,14 +88,14 @@ class NamedIds:
                 named = after.get(source, frozenset()) - (
                     before.get(source, frozenset()) - brought_back
                 )
-                # A file that is read for the first time says nothing about when it was written.
+                # When a file is read for the first time, it is unknown when it was written.
                 self._take_up(source, named, again=source in before)
             self._withdrawn.difference_update(again)
             self._withdrawn.intersection_update(_all(after))
             self._withdraw(_all(before) - _all(after))
 
     def note_withdrawn(self, workflow_id: str) -> None:
-        """Somebody has withdrawn this id: it stays so until it is named again."""
+        """Note that a request withdrew this id: it stays untracked until it is named again."""
         with self._lock:
             self._not_taken.pop(workflow_id, None)
             if workflow_id in _all(self._by_source):
@@ -107,7 +107,7 @@ class NamedIds:
             for workflow_id, (source, again) in list(self._not_taken.items()):
                 self._take_up(source, (workflow_id,), again=again)
                 if workflow_id in self._not_taken:
-                    return  # nor could the others, and each try may take seconds
+                    return  # the others would fail too, and each try may take seconds
 
     def _take_up(self, source: NamedBy, ids: Collection[str], *, again: bool) -> None:
         ended = []
@@ -122,7 +122,7 @@ class NamedIds:
             if again and not is_new and not self._register.is_open(self._account, workflow_id):
                 ended.append(workflow_id)
         if ended:
-            # Somebody has a reason to name them now.
+            # They were named just now, so there may be something new.
             self._recheck(ended, source)
 
     def _withdraw(self, ids: Collection[str]) -> None:
@@ -130,7 +130,7 @@ class NamedIds:
             return
         for workflow_id in ids:
             self._not_taken.pop(workflow_id, None)
-        # Those that were pushed as well are not ours to untrack.
+        # Pushed ids stay tracked, even if the configuration named them too.
         ours = {
             workflow.workflow_id
             for workflow in self._register.open_workflows(self._account)

@@ -18,36 +18,36 @@ from exporter.interfaces.observations import (
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What became of a push."""
+    """The result of a push."""
 
     taken_up: int
     known: int
-    """Known and open."""
+    """How many are known and open."""
     looked_at: int
-    """Known and ended: the service is asked whether they run again."""
+    """How many are known and have ended: the service is asked whether they run again."""
 
 
 class TooManyPushedError(NoRoomError):
-    """There was no room for all of them.
+    """There was no room for all pushed ids.
 
     Attributes:
-        taken_up: how many there was room for.
+        taken_up: how many of them are tracked.
     """
 
     def __init__(self, reason: str, taken_up: int) -> None:
-        """Say why, and how many were tracked."""
+        """Create the error, with its reason and how many ids were tracked."""
         super().__init__(reason)
         self.taken_up = taken_up
 
 
 class PushedIds:
-    """Takes ids for the accounts that allow it.
+    """Accepts pushed ids for the accounts that allow it.
 
     Args:
-        tokens: of each account that allows pushing, what a pusher must show.
+        tokens: the push token of each account that allows pushing.
         register: is notified of the ids.
-        now: both clocks.
-        recheck: has ids of an account looked at that have ended.
+        now: returns the time of both clocks (wall and monotonic).
+        recheck: called with an account and pushed ids of it that have ended.
         on_withdrawn: called with the account and the id that was withdrawn.
     """
 
@@ -66,16 +66,16 @@ class PushedIds:
         self._on_withdrawn = on_withdrawn
 
     def change(self, tokens: Mapping[str, TokenSource]) -> None:
-        """From now on take ids for these accounts."""
+        """Set the accounts that accept pushed ids."""
         self._tokens = dict(tokens)
 
     @property
     def allowed(self) -> bool:
-        """Whether any account takes pushed ids."""
+        """Whether any account accepts pushed ids."""
         return bool(self._tokens)
 
     def accounts_of(self, token: str) -> list[str]:
-        """The accounts that this token may push to. Every one is compared, whatever matches."""
+        """The accounts of this token. It is compared with all tokens: timing reveals nothing."""
         shown = token.encode("utf-8", "replace")
         found = []
         for account, source in self._tokens.items():
@@ -90,13 +90,13 @@ class PushedIds:
     def push(
         self, account: str, ids: Iterable[str], traits: Mapping[str, Traits] | None = None
     ) -> Pushed:
-        """Take these ids up; have those that have ended looked at again.
+        """Track these ids, and check ended ones again.
 
-        `traits` are the names and tags that were given for some.
+        `traits` has the names and tags, for ids that have any.
 
         Raises:
-            TooManyPushedError: there was no room for all of them.
-            TrackError: not all of them were; to push them again does no harm.
+            TooManyPushedError: there is no room for all of them.
+            TrackError: not all of them were tracked; pushing them again is harmless.
         """
         taken_up = known = 0
         ended: list[str] = []
@@ -124,7 +124,7 @@ class PushedIds:
         return Pushed(taken_up=taken_up, known=known, looked_at=len(ended))
 
     def untrack(self, account: str, workflow_id: str) -> bool:
-        """Follow this id no more; whether it was open."""
+        """Stop following this id; return whether it was open."""
         was_open = self._register.is_open(account, workflow_id)
         if was_open:
             self._register.untrack(Removed(account, workflow_id, "withdrawn", self._now()))
@@ -132,6 +132,6 @@ class PushedIds:
         return was_open
 
     def open_workflows(self, account: str) -> list[OpenWorkflow]:
-        """What is open in an account, the oldest first."""
+        """The open workflows of an account, the oldest first."""
         workflows = self._register.open_workflows(account)
         return sorted(workflows, key=lambda w: (w.created_at or w.first_seen.wall, w.workflow_id))

@@ -34,7 +34,7 @@ def test_the_soft_limit_is_raised_to_the_hard_one(caplog: pytest.LogCaptureFixtu
     before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(before, 256), hard))
     try:
-        raise_limit().tell()
+        raise_limit().log()
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == hard
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (before, hard))
