@@ -1,14 +1,12 @@
 """The ledger on disks that fail: full, read-only, damaged, deleted, of a newer version, in use."""
 
-import contextlib
-import ctypes
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,6 +19,14 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import MIGRATIONS
 from exporter.ledger.sqlite import FILE_NAME, LedgerInUseError, OpenLedgerError, SqliteStore
 from exporter.simulator import Simulator, parse_scenario
+from tests.integration.disks import (
+    database_of,
+    fill,
+    full,
+    mounted,
+    read_only,
+    remount_read_only,
+)
 from tests.integration.following.exporting import NO_LIMIT, QUIET, Exporter, soon
 from tests.unit.ledger.ledgers import (
     Clocks,
@@ -43,16 +49,15 @@ def now() -> Clocks:
 
 
 @pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A megabyte; skipped where nobody may mount one."""
+    with mounted(tmp_path / "disk", "1m") as disk:
+        yield disk
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "data"
-
-
-def database_of(ledger: Ledger) -> sqlite3.Connection:
-    """The connection that a ledger has open."""
-    store = ledger._writer._store
-    assert isinstance(store, SqliteStore)
-    assert store._file._database is not None
-    return store._file._database
 
 
 def on_the_disk(folder: Path, statement: str) -> list[tuple[object, ...]]:
@@ -67,16 +72,6 @@ def aside(folder: Path) -> list[str]:
     """Names of the files that were set aside."""
     names = (path.name for path in folder.iterdir() if ".damaged-" in path.name)
     return sorted(name for name in names if not name.endswith("-wal"))
-
-
-@contextmanager
-def full(ledger: Ledger) -> Iterator[None]:
-    """No page more fits on the disk."""
-    database = database_of(ledger)
-    pages = database.execute("PRAGMA page_count").fetchone()[0]
-    database.execute(f"PRAGMA max_page_count = {pages}")
-    yield
-    database.execute("PRAGMA max_page_count = 1073741823")
 
 
 def settle(ledger: Ledger, now: Clocks, numbers: range) -> None:
@@ -568,56 +563,3 @@ class TestInUse:
         (tmp_path / "file").touch()
         with pytest.raises(OpenLedgerError, match="cannot use"):
             SqliteStore(tmp_path / "file" / "data", now)
-
-
-# A disk of its own --------------------------------------------------------------------------------
-
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_MS_RDONLY, _MS_REMOUNT, _MS_BIND = 1, 32, 4096
-
-
-def _mount(target: Path, flags: int, options: bytes) -> bool:
-    failed: int = _LIBC.mount(b"ledger", os.fsencode(target), b"tmpfs", flags, options)
-    return not failed
-
-
-def fill(disk: Path) -> Path:
-    """Leave no room on it; the file that takes it all."""
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-    return filler
-
-
-def remount_read_only(target: Path) -> None:
-    """Let nothing be written any more."""
-    assert _mount(target, _MS_REMOUNT | _MS_RDONLY, b"")
-
-
-@contextmanager
-def read_only(target: Path, database: sqlite3.Connection) -> Iterator[None]:
-    """As after an error of the disk: what is open stays open, and nothing can be written.
-
-    The kernel lets nobody ask for that while a file is open for writing, so a mount over the
-    folder's place for the one who opens anything, and SQLite's own word for what is open.
-    """
-    database.execute("PRAGMA query_only = ON")
-    flags = _MS_BIND | _MS_REMOUNT | _MS_RDONLY
-    assert not _LIBC.mount(os.fsencode(target), os.fsencode(target), None, _MS_BIND, None)
-    assert not _LIBC.mount(None, os.fsencode(target), None, flags, None)
-    try:
-        yield
-    finally:
-        assert _LIBC.umount2(os.fsencode(target), 2) == 0
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A megabyte; skipped where nobody may mount one."""
-    target = tmp_path / "disk"
-    target.mkdir()
-    if sys.platform != "linux" or not _mount(target, 0, b"size=1m"):
-        pytest.skip("only root may mount a small disk")
-    yield target
-    assert _LIBC.umount2(os.fsencode(target), 2) == 0
