@@ -133,6 +133,13 @@ class Fields:
             return None
         return clean(value) or None
 
+    def text_or_number(self, name: str) -> str | None:
+        """Read a string, or a whole number as its digits."""
+        value = self._document.get(name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        return self.text(name)
+
     def stamp(self, name: str) -> float | None:
         """Read a time, as seconds since the epoch."""
         value = self._document.get(name)

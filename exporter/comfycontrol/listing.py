@@ -9,6 +9,7 @@ from exporter.comfycontrol.documents import (
     MalformedDocumentError,
     load_object,
 )
+from exporter.comfycontrol.nodes import failed_node
 from exporter.uuids import normalize_workflow_id
 
 MAX_BODY_SIZE = 8 * 1024 * 1024
@@ -83,7 +84,8 @@ class WorkflowDetail:
     Attributes:
         status: the service's word, cleaned; it may be an unknown status.
         queue_number: the position in the queue. Means nothing unless the status is ``queued``.
-        error_node: the type of the node at which it failed.
+        error_node: the type of the node at which it failed; if the service gave the node's id, the
+            type comes from the graph.
         exception_type: the type of the exception with which it failed.
         name: cleaned; used for slices, but neither stored nor shown.
         tags: cleaned.
@@ -183,7 +185,7 @@ def parse_detail(body: bytes) -> WorkflowDetail:
     detail = WorkflowDetail(
         status=status,
         queue_number=fields.queue_number(),
-        error_node=fields.text("error_node"),
+        error_node=failed_node(fields, document.get("workflow_json")),
         exception_type=fields.text("exception_type"),
         name=fields.text("name") or "",
         tags=fields.tags(),

@@ -175,3 +175,46 @@ def test_a_workflow_in_full_with_fields_that_are_wrong() -> None:
 def test_what_is_no_workflow(body: bytes) -> None:
     with pytest.raises(MalformedDetailError):
         parse_detail(body)
+
+
+API_GRAPH = {"3": {"class_type": "LoadImage"}, "17": {"class_type": " KSampler\n", "inputs": {}}}
+UI_GRAPH = {"nodes": [None, {"id": 3, "type": "LoadImage"}, {"id": 17, "type": "KSampler"}]}
+
+
+@pytest.mark.parametrize("named", ["17", 17, " 17 "])
+@pytest.mark.parametrize("graph", [API_GRAPH, UI_GRAPH, json.dumps(API_GRAPH)])
+def test_the_id_of_the_failed_node_is_looked_up_in_the_graph(named: object, graph: object) -> None:
+    detail = failed(named, graph)
+    assert (detail.error_node, detail.malformed_fields) == ("KSampler", ())
+
+
+def test_so_is_the_id_of_a_node_within_a_group() -> None:
+    assert failed("12:5", {"12:5": {"class_type": "VAEDecode"}}).error_node == "VAEDecode"
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        *(None, 7, "17", "{", [], {}, {"17": "KSampler"}, {"17": {"class_type": None}}),
+        *({"nodes": {"id": 17}}, {"nodes": [{"id": 18, "type": "KSampler"}]}),
+    ],
+)
+def test_an_id_that_the_graph_does_not_show_is_malformed(graph: object) -> None:
+    detail = failed("17", graph)
+    assert (detail.error_node, detail.malformed_fields) == (None, ("error_node",))
+
+
+@pytest.mark.parametrize("named", ["KSampler", "3D Loader", "17b", "Sampler 2"])
+def test_a_type_is_taken_as_it_is(named: str) -> None:
+    assert failed(named, {named: {"class_type": "Other"}}).error_node == named
+
+
+@pytest.mark.parametrize("named", [True, 1.5, [], {}])
+def test_anything_else_is_malformed(named: object) -> None:
+    assert failed(named, API_GRAPH).malformed_fields == ("error_node",)
+
+
+def failed(error_node: object, graph: object) -> WorkflowDetail:
+    """A failed workflow in full."""
+    document = {"status": "failed", "error_node": error_node, "workflow_json": graph}
+    return parse_detail(json.dumps(document).encode())
