@@ -327,6 +327,26 @@ def is_about_earlier_run(workflow: Workflow, seen: Observation) -> bool:
     return over_by is not None and end <= over_by + CLOCK_SLACK_SECONDS
 
 
+def ended_before_it_was_open(workflow: Workflow, seen: Observation) -> bool:
+    """Whether an end lies long before an open workflow was seen open, so that it is not its end.
+
+    It belongs to an earlier run that was never recorded, because nobody listed it. When the
+    workflow was first seen, by the service's clock, follows from the time that has passed since:
+    by our monotonic clock, or by our wall clock, which also counts from before a restart.
+    """
+    was_open = workflow.status is not None or workflow.unknown_status is not None
+    end = seen.completed_at
+    if not (was_open and seen.is_over) or end is None:
+        return False
+    known = [workflow.created_at, workflow.started_at]
+    if seen.service_wall is not None:
+        first, now = workflow.first_seen, seen.at
+        known.append(
+            seen.service_wall - max(now.monotonic - first.monotonic, now.wall - first.wall)
+        )
+    return any(end < stamp - SLOW_CLOCK_SECONDS for stamp in known if stamp is not None)
+
+
 def may_be_about_earlier_run(workflow: Workflow, seen: Observation) -> bool:
     """Whether an end without any stamp may belong to a run before the open one.
 

@@ -34,6 +34,7 @@ from exporter.ledger.phases import PhaseSight, created_by_clocks, follow
 from exporter.ledger.runs import (
     CLOCK_SLACK_SECONDS,
     STALE_SECONDS,
+    ended_before_it_was_open,
     ends_with_those_of_this_run,
     is_about_earlier_run,
     is_earlier_end,
@@ -149,7 +150,11 @@ def observe(workflow: Workflow | None, seen: Observation, rules: CountingRules) 
         workflow = replace(workflow, phase="open", ended_at=None)
         if counts(workflow, seen, rules):
             facts.append(Discovered(workflow.source))
-    elif is_about_earlier_run(workflow, seen) or may_be_about_earlier_run(workflow, seen):
+    elif (
+        is_about_earlier_run(workflow, seen)
+        or may_be_about_earlier_run(workflow, seen)
+        or ended_before_it_was_open(workflow, seen)
+    ):
         open_until = workflow.first_seen if workflow.last_seen is None else workflow.last_seen
         if seen.at.monotonic - open_until.monotonic <= STALE_SECONDS:
             return Change(workflow, (Ignored("late"),))

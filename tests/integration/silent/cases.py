@@ -292,6 +292,27 @@ def _streams() -> list[Case]:
             details={2: named},
         ),
         once(
+            "the id of the failed node, whose type is in the graph",
+            RUNNING,
+            failed,
+            expected="failed",
+            causes=known,
+            details={
+                2: {
+                    "error_node": "17",
+                    "exception_type": "ValueError",
+                    "workflow_json": {"17": {"class_type": "KSampler", "inputs": {}}},
+                }
+            },
+        ),
+        once(
+            "a stream tells the end of a run before",
+            RUNNING | {"created_at": iso(-9000)},
+            DONE | {"created_at": iso(-9000)},
+            snapshots={1: [ran(-8000, -7990, "failed"), {**RUNNING, "cause": None}]},
+            seconds=60.25,
+        ),
+        once(
             "half a cause",
             RUNNING,
             failed,

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.interfaces.observations import Observation, Status, Via
+from exporter.interfaces.observations import Moment, Observation, Status, Via
 from exporter.ledger.runs import (
     CLOCK_SLACK_SECONDS,
     ENDS_KEPT,
     SAME_CLOCK_SECONDS,
+    SLOW_CLOCK_SECONDS,
+    ended_before_it_was_open,
     ends_with_those_of_this_run,
     is_about_earlier_run,
     note_end,
@@ -179,3 +181,53 @@ class TestEarlierRuns:
         before = tuple(float(n) for n in range(ENDS_KEPT))
         kept = ends_with_those_of_this_run(replace(settled(), earlier_ends=before))
         assert kept == (*before[1:], END)
+
+
+class TestEndsBeforeItWasOpen:
+    """An end of a run that nobody recorded, such as one of last year, does not end this one."""
+
+    OPEN = Workflow(
+        account="studio",
+        workflow_id="w1",
+        source="listing",
+        first_seen=Moment(T0 - 900_000, 1000.0),  # our own clock is days behind
+        status=Status.QUEUED,
+    )
+
+    @staticmethod
+    def over(end: float | None, *, service: float | None = None) -> Observation:
+        """An end, told 100 s after the workflow was first seen."""
+        told = row(None, end, service=service, status="failed")
+        return replace(told, at=Moment(T0 - 900_000 + 100, 1100.0))
+
+    def test_by_more_than_a_clock_is_wrong_before_it_was_first_seen_by_the_services_clock(
+        self,
+    ) -> None:
+        first_seen = T0 + 400
+        edge = first_seen - SLOW_CLOCK_SECONDS
+        assert not ended_before_it_was_open(self.OPEN, self.over(edge, service=T0 + 500))
+        assert ended_before_it_was_open(self.OPEN, self.over(edge - 1, service=T0 + 500))
+        # After a restart only the wall clock knows for how long; after a step only the other does.
+        for moment in (Moment(T0 - 900_000 + 100, 1000.0), Moment(T0 - 990_000, 1100.0)):
+            told = replace(self.over(edge, service=T0 + 500), at=moment)
+            assert not ended_before_it_was_open(self.OPEN, told)
+            assert ended_before_it_was_open(self.OPEN, replace(told, completed_at=edge - 1))
+        # Nothing gives the service's time.
+        assert not ended_before_it_was_open(self.OPEN, self.over(edge - 1))
+
+    @pytest.mark.parametrize(
+        "workflow", [replace(OPEN, created_at=T0), replace(OPEN, started_at=T0)]
+    )
+    def test_or_before_it_was_created_or_its_run_started(self, workflow: Workflow) -> None:
+        assert not ended_before_it_was_open(workflow, self.over(T0 - SLOW_CLOCK_SECONDS))
+        assert ended_before_it_was_open(workflow, self.over(T0 - SLOW_CLOCK_SECONDS - 1))
+
+    def test_only_where_it_was_seen_open_and_the_end_has_a_stamp(self) -> None:
+        workflow = replace(self.OPEN, created_at=T0)
+        assert ended_before_it_was_open(
+            replace(workflow, status=None, unknown_status="paused"), self.over(T0 - 9999)
+        )
+        assert not ended_before_it_was_open(replace(workflow, status=None), self.over(T0 - 9999))
+        assert not ended_before_it_was_open(workflow, self.over(None))
+        running = replace(self.over(T0 - 9999), status="running")
+        assert not ended_before_it_was_open(workflow, running)

@@ -238,6 +238,29 @@ class TestRunningAgain:
         assert [phase.seconds for phase in track.phases][:1] == [None]
 
 
+class TestAnOldEnd:
+    """A run that nobody recorded ended before this one began, and a replica still shows it."""
+
+    OLD = seen("failed", 3, via="stream", started=-9000, completed=-8990, service=3)
+
+    def test_it_does_not_end_a_workflow_that_was_seen_open(self) -> None:
+        track = Track()
+        track.sees(seen("queued", 1, via="listing", created=-9100))
+        assert track.sees(self.OLD) == (Ignored("late"),)
+        track.sees(seen("running", 5, via="listing", created=-9100, started=4))
+        assert track.sees(replace(self.OLD, at=at(6))) == (Ignored("late"),)
+        facts = track.sees(seen("completed", 9, started=4, completed=8))
+        assert Finished(Status.COMPLETED, 4.0) in facts
+
+    def test_unless_nothing_shows_it_open_for_longer_than_a_replica_lags(self) -> None:
+        track = Track()
+        track.sees(seen("queued", 1, via="listing", created=0))
+        late = STALE_SECONDS + 1
+        assert track.sees(replace(self.OLD, at=at(late))) == (Ignored("late"),)
+        facts = track.sees(replace(self.OLD, at=at(late + 1)))
+        assert Finished(Status.FAILED, 10.0) in facts
+
+
 class TestWhatAnEndStillOwes:
     def test_a_cause_needs_one_of_its_two_parts(self) -> None:
         for cause in (Cause("KSampler", None), Cause(None, "ValueError")):
