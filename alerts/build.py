@@ -52,18 +52,18 @@ class ThresholdsError(Exception):
 
 
 class Rendering(Protocol):
-    """What becomes of the places where thresholds go, and of the text around them."""
+    """How placeholders for thresholds and the text around them are rendered."""
 
     def value(self, path: str) -> str:
-        """What stands at a place."""
+        """The text that replaces a placeholder."""
         ...
 
     def text(self, text: str) -> str:
-        """What becomes of text that holds no places."""
+        """The rendered form of text without placeholders."""
         ...
 
     def optional(self, path: str, rules: str) -> str:
-        """Rules that are left out where what stands at a place is false, or empty."""
+        """Rules that are left out if the value of a placeholder is false or empty."""
         ...
 
 
@@ -94,7 +94,7 @@ class Values:
 
 
 class HelmTemplate:
-    """Puts in what Helm will replace; `prefix` is where the thresholds are: `.Values.rules`."""
+    """Inserts expressions for Helm; `prefix` is where the thresholds are: `.Values.rules`."""
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
@@ -240,7 +240,7 @@ def _faults_of_usual(usual: Thresholds) -> Iterator[str]:
 
 
 def _fault_of(path: str, value: object) -> str:
-    """What a value must be, where it is not."""
+    """What a value must be, if it is not; otherwise empty."""
     key = path.rpartition(".")[2]
     if path == "settings.slice":
         fits = isinstance(value, str) and _LABEL.fullmatch(value) is not None
@@ -309,9 +309,9 @@ def _optional_item(alert: Alert, rule: Rule, rendering: Rendering) -> str:
 
 
 def fill(text: str, rendering: Rendering) -> str:
-    """Text with something in its places."""
+    """Text with its placeholders replaced."""
     parts = _PLACE.split(text)
-    # Outside and inside of places, in turn.
+    # Alternately outside and inside of placeholders.
     return "".join(
         rendering.value(part) if index % 2 else rendering.text(part)
         for index, part in enumerate(parts)

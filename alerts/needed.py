@@ -1,4 +1,4 @@
-"""The series that alerts cannot do without: that one is missing is an alert of its own.
+"""The series that alerts need: if one is missing, that is an alert too.
 
 Replicas that share a ledger show what belongs to an account without `instance` (docs/replicas.md),
 and those that hold no account show nothing of that kind.
@@ -52,7 +52,7 @@ OF_ACCOUNTS: Final = (
     ),
 )
 """The series that every exporter that counts an account always shows and that alerts are made of:
-what to call each, and what is there where it is not missing."""
+the name of each, and an expression that has a value unless it is missing."""
 
 OF_EXPORTERS: Final = (
     "comfycontrol_exporter_label_values_cap",
@@ -62,7 +62,7 @@ OF_EXPORTERS: Final = (
 """Those that every exporter shows."""
 
 _NO_INSTANCE: Final = 'label_replace(vector(1), "instance", "", "", "")'
-"""Matches what has no instance: it is that of all replicas."""
+"""Matches series without an instance, which come from all replicas together."""
 
 _HOLDS_NOTHING: Final = (
     "comfycontrol_exporter_replicas unless on (job, instance) comfycontrol_account_held == 1"

@@ -52,7 +52,7 @@ class Rule:
     summary: str
     description: str
     reason: str = ""
-    """Tells the ways apart where there are several: a label, and the key in `thresholds.yml`."""
+    """Distinguishes several conditions of one alert: a label, and the key in `thresholds.yml`."""
     by_slice: bool = False
     """Whether it is for each value of the slice in `settings.slice`, and not there without one."""
 
@@ -101,7 +101,7 @@ def _burning(reason: str, long: str, short: str) -> Rule:
 _SLICE: Final = "[[settings.slice]]"
 _OF_SLICE: Final = f"job, instance, account, {_SLICE}"
 _IS_SLICED: Final = f'{_SLICE}!=""'
-"""Without such a label, this matches nothing: the alert is silent, and no other changes."""
+"""If the label is not configured, this matches nothing: the alert never fires."""
 _WHOSE: Final = f"{_SLICE} {{{{ $labels.{_SLICE} }}}} in {{{{ $labels.account }}}}"
 
 
@@ -155,7 +155,7 @@ _WORDS: Final = {"30m": "30 minutes", "1h": "hour", "6h": "6 hours"}
 
 
 def _many_fail(reason: str, window: str, recent: str = "") -> Rule:
-    """Too large a share fails. What ran within `recent`, where it is given, can end it."""
+    """Too large a share fails. If `recent` is given, the share within it must be too large too."""
     path = f"alerts.ComfyControlFailureRatioHigh.{reason}"
     ratio = "account:comfycontrol_workflows_failed:ratio_increase"
     ended = ""
@@ -477,7 +477,7 @@ ALERTS: Final = (
             ),
             Rule(
                 reason="positions",
-                # A cap of 0 is a wish: nobody misses what was turned off.
+                # A cap of 0 is intended: values that were switched off are not missed.
                 expr="max by (job, instance, account) (\n"
                 "    comfycontrol_workflow_series_omitted\n"
                 "  and on (job, instance) (\n"

@@ -359,7 +359,7 @@ def _following(at: Marks) -> list[AnyPanel]:
         ),
         counts(
             About(
-                "Workflows taken up, by source",
+                "Workflows tracked, by source",
                 "Where ids came from: the configuration, files, pushes, or the list. If a source "
                 "stops, check the program that sends its ids.",
                 COUNT,
@@ -372,7 +372,7 @@ def _following(at: Marks) -> list[AnyPanel]:
         ),
         counts(
             About(
-                "Workflows given up",
+                "Workflows dropped",
                 "Workflows that were dropped before they settled, by reason: their outcomes are "
                 "missing on the overview. Withdrawn ones were withdrawn by their source.",
                 COUNT,
@@ -730,7 +730,7 @@ def _bounds() -> list[AnyPanel]:
         ),
         counts(
             About(
-                "Clients let go",
+                "Clients disconnected",
                 "Connections that the exporter closed, by reason: `idle` ones are normal. Many "
                 "`limit` and `handshake` ones: a client floods the exporter, or a probe does not "
                 "use TLS.",

@@ -297,7 +297,7 @@ def _queue(at: Marks) -> list[AnyPanel]:
         ),
         lines(
             About(
-                "Places in the queue",
+                "Queue positions",
                 "The largest queue position in use, by account; 0 if none is queued. It falls "
                 "while no workflow joins, unless the queue is stuck.",
                 COUNT,
@@ -315,7 +315,7 @@ def _queue(at: Marks) -> list[AnyPanel]:
         ),
         counts(
             About(
-                "Places on joining",
+                "Queue positions when joining",
                 "The positions at which workflows joined a queue, as shares of each bar; the "
                 "legend shows their numbers. Those that join at 1 hardly wait. This needs the "
                 "bounds 1 and 5 in `metrics.entry_queue_position_buckets`.",
@@ -659,7 +659,7 @@ _CAUSE_COLUMNS: Final = (
 
 def _open_workflows(at: Marks) -> list[AnyPanel]:
     none_known = (
-        "No place in a queue is known: nothing is queued, no stream is open, "
+        "No queue position is known: nothing is queued, no stream is open, "
         "or metrics.per_workflow_series is 0"
     )
     position = 'comfycontrol_workflow_queue_position{account=~"$account"}'
@@ -696,7 +696,7 @@ def _open_workflows(at: Marks) -> list[AnyPanel]:
         ),
         lines(
             About(
-                "Places over time",
+                "Queue positions over time",
                 "The fifteen workflows with the lowest positions now, and their positions over "
                 "time. Lines that fall: the queue moves. Flat lines: the queue is stuck, or the "
                 "present runs are long.",

@@ -198,11 +198,11 @@ def test_where_nothing_is_queued_the_place_is_0(tmp_path: Path) -> None:
     series['comfycontrol_queue_position_max{account="farm"}'] = "2x60"
     found = [('{account="farm"}', 2.0), ('{account="studio"}', 0.0)]
 
-    check(tmp_path, series, asked("Places in the queue", "A"), "40m", found)
+    check(tmp_path, series, asked("Queue positions", "A"), "40m", found)
 
 
 def test_an_account_that_is_down_has_no_place(tmp_path: Path) -> None:
-    check(tmp_path, {ENDS: "0x60"}, asked("Places in the queue", "A"), "40m", [])
+    check(tmp_path, {ENDS: "0x60"}, asked("Queue positions", "A"), "40m", [])
 
 
 def test_of_twelve_accounts_those_that_are_down_are_named(tmp_path: Path) -> None:

@@ -310,7 +310,7 @@ def test_links_lead_somewhere(name: str) -> None:
     ("title", "value"),
     [
         ("Queued workflows", "${__value.raw}"),
-        ("Places over time", "${__field.labels.workflow_id}"),
+        ("Queue positions over time", "${__field.labels.workflow_id}"),
     ],
 )
 def test_a_workflow_leads_to_its_page_on_the_exporter(title: str, value: str) -> None:
@@ -433,7 +433,12 @@ def bars(panel: Json) -> bool:
 
 @pytest.mark.parametrize(
     "title",
-    ["Outcomes", "Places on joining", "Failures by node type", "Failures by exception type"],
+    [
+        "Outcomes",
+        "Queue positions when joining",
+        "Failures by node type",
+        "Failures by exception type",
+    ],
 )
 def test_what_happens_now_and_then_is_counted_in_bars(title: str) -> None:
     (panel,) = [p for p in panels(DOCUMENTS["comfycontrol-overview.json"]) if p["title"] == title]
