@@ -7,21 +7,21 @@ from types import FrameType
 
 
 class EndSignals:
-    """Notes that the process is to end, and passes it on to anyone who serves.
+    """Handles SIGTERM and SIGINT: notes that the process must end, and tells what is running.
 
-    The handlers stay to the very end: a second Ctrl-C while it stops, or one while it starts,
-    must not cut it short with a traceback. To be made in the main thread.
+    The handlers stay until the end of the process: a Ctrl-C during start or stop must not end it
+    with a traceback. Create it in the main thread.
     """
 
     def __init__(self) -> None:
         self.asked = False
-        """Whether the process is to end."""
+        """Whether the process must end."""
         self._pass_on: Callable[[], None] | None = None
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._note)
 
     def pass_on(self, end: Callable[[], None]) -> None:
-        """Call this too when a signal comes; at once when one has come already."""
+        """Call `end` when a signal arrives; at once if one has arrived already."""
         self._pass_on = end
         if self.asked:
             end()
@@ -33,21 +33,20 @@ class EndSignals:
 
 
 class ReloadSignal:
-    """SIGHUP: read the configuration again. To be made in the main thread.
+    """Handles SIGHUP, which requests a reload. Create it in the main thread.
 
-    One that comes before anybody waits is not lost.
+    A signal that arrives while nothing waits for it is not lost.
     """
 
     def __init__(self) -> None:
-        # The one queue of the standard library whose `put` a signal handler may call, even while
-        # it interrupts itself.
+        # A signal handler may call `put` of this queue only, because it is reentrant.
         self._asked: queue.SimpleQueue[bool] = queue.SimpleQueue()
         signal.signal(signal.SIGHUP, self._note)
 
     def wait(self) -> bool:
-        """Wait for the next one: True; False once there is an end.
+        """Wait for the next signal and return True; return False after `stop`.
 
-        Those that have come meanwhile are one.
+        Several signals that arrived in the meantime count as one.
         """
         asked = self._asked.get()
         while asked and not self._asked.empty():
@@ -55,7 +54,7 @@ class ReloadSignal:
         return asked
 
     def stop(self) -> None:
-        """Let the waiting come to an end."""
+        """End `wait`."""
         self._asked.put(False)
 
     def _note(self, _: int, __: FrameType | None) -> None:

@@ -15,50 +15,50 @@ from exporter.retrying import Backoff, RetryPolicy, doubling
 log = logging.getLogger(__name__)
 
 ROUNDS: Final = RetryPolicy(doubling(1.0, 30.0))
-"""For rounds that raised what nobody expected: a fault of ours."""
+"""For rounds that raised an unexpected error, which is a bug of ours."""
 
 
 class StoppedError(Exception):
-    """The work was asked to end."""
+    """The end of the work was requested."""
 
 
-class Stop:
-    """A request to end, which can wake its thread from any wait that can be interrupted."""
+class Cancellation:
+    """A request to end, which interrupts the waits of the thread that must end."""
 
     def __init__(self) -> None:
-        self._asked = threading.Event()
+        self._requested = threading.Event()
         self._lock = threading.Lock()
         self._interrupts: list[Callable[[], None]] = []
 
     @property
-    def asked(self) -> bool:
-        """Whether the work is to end."""
-        return self._asked.is_set()
+    def is_requested(self) -> bool:
+        """Whether the thread must end."""
+        return self._requested.is_set()
 
-    def ask(self) -> None:
-        """Ask for the end, from any thread; never blocks for long."""
+    def request(self) -> None:
+        """Request the end, from any thread; never blocks for long."""
         with self._lock:
-            self._asked.set()
+            self._requested.set()
             interrupts = list(self._interrupts)
         for interrupt in interrupts:
             interrupt()
 
     def sleep(self, seconds: float) -> None:
-        """Wait that long.
+        """Sleep.
 
         Raises:
-            StoppedError: asked to end, before or meanwhile.
+            StoppedError: the end was requested, before or meanwhile.
         """
-        if self._asked.wait(seconds):
+        if self._requested.wait(seconds):
             raise StoppedError
 
     @contextmanager
     def interrupting(self, interrupt: Callable[[], None]) -> Iterator[None]:
-        """While inside, asking for the end calls this too; at once when already asked."""
+        """In this context a request also calls `interrupt`; at once if there was one already."""
         with self._lock:
             self._interrupts.append(interrupt)
-            asked = self._asked.is_set()
-        if asked:
+            requested = self._requested.is_set()
+        if requested:
             interrupt()
         try:
             yield
@@ -68,18 +68,18 @@ class Stop:
 
 
 class Worker:
-    """Does one round after another in a thread of its own, from `start` until it is stopped, once.
+    """Runs one round after another in a separate thread, from `start` to `stop`; it cannot restart.
 
-    A round that raises does not end it. The log names the task and the type of the error, never
-    its text, which may hold values of the user; then the round is tried again, with backoff.
+    A round that raises does not end it. The log shows the task and the type of the error, never
+    its text, which may contain a user's values. Then the round is tried again, with backoff.
 
     Args:
-        name: of its thread.
-        one_round: does one; returns how many seconds to wait before the next. `StoppedError` ends
+        name: the name of its thread.
+        one_round: runs one round; returns the seconds to wait before the next. `StoppedError` ends
             the work.
         task: what a round does, for the log.
         retry: how long to wait after rounds that raised.
-        marks: more for the line in the log, such as the account.
+        marks: more fields for the log line, such as the account.
     """
 
     def __init__(
@@ -94,29 +94,32 @@ class Worker:
         self._do_round = one_round
         self._marks = {"task": task, **marks}
         self._after_errors = Backoff(policy=retry)
-        self._stop = Stop()
+        self._cancellation = Cancellation()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     @property
     def is_started(self) -> bool:
-        """Whether it has ever begun."""
+        """Whether it was ever started."""
         return self._thread.ident is not None
 
     @property
     def is_stopping(self) -> bool:
-        """Whether it is to end."""
-        return self._stop.asked
+        """Whether the end was requested."""
+        return self._cancellation.is_requested
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
         """End soon, from any thread, without waiting for it."""
-        self._stop.ask()
+        self._cancellation.request()
 
     def join(self, timeout: float) -> bool:
-        """Wait that many seconds for the end; whether it came. One that never began has ended."""
+        """Wait for the end, for that many seconds; return whether it has ended.
+
+        A worker that was never started counts as ended.
+        """
         if self.is_started:
             self._thread.join(timeout)
         return not self._thread.is_alive()
@@ -124,7 +127,7 @@ class Worker:
     def _run(self) -> None:
         with suppress(StoppedError):
             while True:
-                self._stop.sleep(self._guarded_round())
+                self._cancellation.sleep(self._guarded_round())
 
     def _guarded_round(self) -> float:
         try:

@@ -38,7 +38,7 @@ from exporter.following.held_back import HeldBack
 from exporter.following.refusals import Refusals
 from exporter.following.threads import CallThreads
 from exporter.retrying import Backoff
-from exporter.worker import Stop, StoppedError
+from exporter.worker import Cancellation, StoppedError
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ class AccountAccess:
     def ask(  # noqa: PLR0913 - what a request is
         self,
         priority: Priority,
-        stop: Stop,
+        stop: Cancellation,
         request: Callable[[Call], Answer],
         *,
         still_wanted: Callable[[], bool] = lambda: True,
@@ -158,7 +158,7 @@ class AccountAccess:
             try:
                 if for_all:
                     self._reload_token()
-                permit = self._turn(priority, stop, still_wanted)
+                permit = self._wait_for_permit(priority, stop, still_wanted)
                 if self._is_open(for_all=for_all, about_one=about_one):
                     return self._send(
                         permit,
@@ -198,7 +198,7 @@ class AccountAccess:
             try:
                 if for_all:
                     await asyncio.get_running_loop().run_in_executor(pool, self._reload_token)
-                permit = await self._turn_on_loop(priority, still_wanted)
+                permit = await self._wait_for_permit_on_loop(priority, still_wanted)
                 if self._is_open(for_all=for_all, about_one=True):
                     return await self._send_on_loop(
                         permit, pool, request, for_all=for_all, discard=discard
@@ -229,7 +229,9 @@ class AccountAccess:
                 with self._changed:
                     self._wakers.discard(wake)
 
-    async def _turn_on_loop(self, priority: Priority, still_wanted: Callable[[], bool]) -> Permit:
+    async def _wait_for_permit_on_loop(
+        self, priority: Priority, still_wanted: Callable[[], bool]
+    ) -> Permit:
         loop, over = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
@@ -259,7 +261,7 @@ class AccountAccess:
         for_all: bool,
         discard: Callable[[Answer], object],
     ) -> Answer:
-        stop = Stop()
+        stop = Cancellation()
         try:
             job = pool.submit(self._send, permit, stop, request, for_all=for_all, about_one=True)
         except RuntimeError:
@@ -273,20 +275,22 @@ class AccountAccess:
         try:
             return await asyncio.wrap_future(job)
         except asyncio.CancelledError:
-            stop.ask()
+            stop.request()
             if job.cancel():
                 permit.unused()
             else:
                 job.add_done_callback(clean_up)
             raise
 
-    def _turn(self, priority: Priority, stop: Stop, still_wanted: Callable[[], bool]) -> Permit:
+    def _wait_for_permit(
+        self, priority: Priority, stop: Cancellation, still_wanted: Callable[[], bool]
+    ) -> Permit:
         permit = self._budget.enter(priority)
         with stop.interrupting(permit.cancel):
             granted = permit.wait()
         if not granted:
             raise StoppedError
-        if stop.asked or not still_wanted():
+        if stop.is_requested or not still_wanted():
             permit.unused()
             raise StoppedError
         return permit
@@ -294,7 +298,7 @@ class AccountAccess:
     def _send(  # noqa: PLR0913 - the same
         self,
         permit: Permit,
-        stop: Stop,
+        stop: Cancellation,
         request: Callable[[Call], Answer],
         *,
         for_all: bool,
@@ -313,7 +317,7 @@ class AccountAccess:
             raise
         except ServiceError as error:
             permit.answered()
-            if stop.asked:
+            if stop.is_requested:
                 raise StoppedError from None
             if is_extra and isinstance(
                 error, UnauthorizedError | ForbiddenError | NotFoundError | BadRequestError
@@ -338,13 +342,13 @@ class AccountAccess:
 
     # The gate ---------------------------------------------------------------------------------
 
-    def _pass_gate(self, stop: Stop, *, about_one: bool) -> bool:
+    def _pass_gate(self, stop: Cancellation, *, about_one: bool) -> bool:
         """Wait while the gate is closed.
 
         Return True if this request tests a refused token for all.
         """
         with stop.interrupting(self._wake), self._changed:
-            while not stop.asked:
+            while not stop.is_requested:
                 passed = self._try_gate(about_one=about_one)
                 if isinstance(passed, bool):
                     return passed

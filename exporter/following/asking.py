@@ -12,7 +12,7 @@ from exporter.following.ending import StreamLife, reason_of, reason_of_refusal, 
 from exporter.following.reading import StreamReading, observation_of_detail
 from exporter.interfaces.observations import Moment, WorkflowRegister
 from exporter.interfaces.telemetry import Telemetry
-from exporter.worker import Stop, StoppedError
+from exporter.worker import Cancellation, StoppedError
 
 Way = Literal["stream", "detail"]
 """`stream`: `GET /v1/workflow/{id}/subscribe`; `detail`: `GET /v1/workflow/{id}`. Both show the
@@ -47,7 +47,7 @@ class Asking:
         workflow_id: str,
         way: Way,
         priority: Priority,
-        stop: Stop,
+        stop: Cancellation,
         *,
         wanted: Callable[[], bool],
         at_most: float | None = None,
@@ -78,7 +78,7 @@ class Asking:
                 return True
             return self._by_stream(workflow_id, priority, stop, wanted, at_most)
         except StoppedError:
-            if stop.asked:
+            if stop.is_requested:
                 raise
             return False  # when its turn came, the answer was no longer wanted
         except ServiceError as error:
@@ -93,7 +93,7 @@ class Asking:
         self,
         workflow_id: str,
         priority: Priority,
-        stop: Stop,
+        stop: Cancellation,
         wanted: Callable[[], bool],
         at_most: float | None,
     ) -> None:
@@ -113,7 +113,7 @@ class Asking:
         self,
         workflow_id: str,
         priority: Priority,
-        stop: Stop,
+        stop: Cancellation,
         wanted: Callable[[], bool],
         at_most: float | None,
     ) -> bool:
@@ -140,7 +140,7 @@ class Asking:
             return self._read(stream, workflow_id, stop, wanted)
 
     def _read(
-        self, stream: Stream, workflow_id: str, stop: Stop, wanted: Callable[[], bool]
+        self, stream: Stream, workflow_id: str, stop: Cancellation, wanted: Callable[[], bool]
     ) -> bool:
         """Read until the answer is no longer wanted; return whether there was one."""
         began = self._now().monotonic
@@ -159,7 +159,7 @@ class Asking:
             updates=reading.updates,
             malformed=reading.malformed,
             seconds=self._now().monotonic - began,
-            stopped=stop.asked,
+            stopped=stop.is_requested,
         )
         self._telemetry.stream_ended(self.account, reason_of(life), workflow_id, life.seconds)
         return reading.updates > 0

@@ -10,7 +10,7 @@ from exporter.comfycontrol import ServiceError
 from exporter.following.asking import Asking, Way
 from exporter.following.pending import PendingOrder
 from exporter.interfaces.observations import Moment, WorkflowRegister
-from exporter.worker import Stop, StoppedError
+from exporter.worker import Cancellation, StoppedError
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class _Try:
     def __init__(self, workflow_id: str, way: Way, run: Callable[["_Try"], None]) -> None:
         self.workflow_id: Final = workflow_id
         self.way: Final = way
-        self.stop: Final = Stop()
+        self.stop: Final = Cancellation()
         self.thread: Final = threading.Thread(
             target=run, args=(self,), name=f"cause {workflow_id}", daemon=True
         )
@@ -101,7 +101,7 @@ class PendingCollector:
             self._is_stopping = True
             tries = list(self._tries.values())
         for one in tries:
-            one.stop.ask()
+            one.stop.request()
 
     def join(self, timeout: float) -> bool:
         """Wait for all tries to end, for that many seconds in total; return whether they ended."""

@@ -28,7 +28,7 @@ from exporter.following.service_clock import ServiceClock
 from exporter.interfaces.observations import Moment
 from exporter.interfaces.telemetry import Telemetry
 from exporter.retrying import Backoff
-from exporter.worker import Stop
+from exporter.worker import Cancellation
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class ListPages:
         self,
         access: AccountAccess,
         telemetry: Telemetry,
-        stop: Stop,
+        stop: Cancellation,
         *,
         take_top: Callable[[Iterable[WorkflowSummary]], None],
         top_again: float,
@@ -127,7 +127,7 @@ class ListPages:
         pass would read these minutes again.
         """
         now = self._now()
-        told = self.clock.told(now)
+        told = self.clock.service_time(now)
         return now.wall if told is None else told
 
     def first(self) -> tuple[PageToRead, WorkflowPage]:

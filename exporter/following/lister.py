@@ -130,7 +130,7 @@ class Lister(Worker):
         self._pages = ListPages(
             access,
             telemetry,
-            self._stop,
+            self._cancellation,
             take_top=self._take,
             top_again=max(TOP_AGAIN_SECONDS, terms.interval),
             now=now,
@@ -177,7 +177,7 @@ class Lister(Worker):
             newest = 0.0 if passed is None else passed - FIRST_PASS_SECONDS
         if newest is not None:
             # No stamp may move the watermark into the future, because then nothing would be new.
-            told = self._pages.clock.told(self._now())
+            told = self._pages.clock.service_time(self._now())
             newest = newest if told is None else min(newest, told)
             self._register.advance_list_watermark(self._account, newest)
         self._telemetry.list_completed(self._account, self._now().wall)
@@ -214,7 +214,7 @@ class Lister(Worker):
         # What ends during the later requests is not on this page as ended, and must be counted.
         now = self._pages.top_shown_at
         # By the service's own clock, because its stamps are compared with the cutoff.
-        cutoff = counting_cutoff(top.workflows, self._pages.clock.told(now), now.wall)
+        cutoff = counting_cutoff(top.workflows, self._pages.clock.service_time(now), now.wall)
         over = self._seen(top.workflows, inf)
         is_first = self._register.set_counting_cutoff(self._account, cutoff, over)
         listing = self._new_pass(
@@ -287,7 +287,7 @@ class Lister(Worker):
         }
         for workflow_id in nsmallest(MOST_LOOK_UPS, unseen, key=unseen.__getitem__):
             try:
-                self._poller.look_up(workflow_id, self._stop, Priority.LIST_DEEPER_PAGE)
+                self._poller.look_up(workflow_id, self._cancellation, Priority.LIST_DEEPER_PAGE)
             except ServiceError as error:
                 # The pass itself was good; workflows that are missing will still be missing in the
                 # next one.

@@ -28,7 +28,7 @@ def observations_of(
             updated_at=workflow.updated_at,
             started_at=workflow.started_at,
             completed_at=workflow.completed_at,
-            service_wall=clock.told(at),
+            service_wall=clock.service_time(at),
             created_no_earlier=bound,
             traits=Traits(workflow.name, workflow.tags),
         )

@@ -16,7 +16,7 @@ from exporter.following.asking import Asking
 from exporter.following.ending import GRACE_SECONDS
 from exporter.following.poll_order import PollOrder
 from exporter.interfaces.observations import Moment, OpenWorkflow, WorkflowRegister
-from exporter.worker import Stop, Worker
+from exporter.worker import Cancellation, Worker
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Poller(Worker):
         workflow = self._register.open_workflow(self._account, workflow_id)
         return None if workflow is None else self._order.due_at(workflow, self._now().monotonic)
 
-    def look_up(self, workflow_id: str, stop: Stop, priority: Priority) -> None:
+    def look_up(self, workflow_id: str, stop: Cancellation, priority: Priority) -> None:
         """Ask for one workflow that the list should show, and observe the answer.
 
         No request is sent if it is no longer open, or was refused a moment ago.
@@ -89,7 +89,7 @@ class Poller(Worker):
         if not self._refusals.is_quiet(workflow_id, self._now().monotonic):
             self._ask(workflow_id, stop, priority)
 
-    def _ask(self, workflow_id: str, stop: Stop, priority: Priority) -> None:
+    def _ask(self, workflow_id: str, stop: Cancellation, priority: Priority) -> None:
         began = self._now().monotonic
 
         def wanted() -> bool:
@@ -123,7 +123,7 @@ class Poller(Worker):
         """Poll all due workflows, one after the other."""
         while (workflow_id := self._next_due()) is not None:
             try:
-                self._ask(workflow_id, self._stop, Priority.POLL)
+                self._ask(workflow_id, self._cancellation, Priority.POLL)
             except ServiceError as error:
                 log.warning(
                     "reading a workflow failed",

@@ -153,9 +153,9 @@ class Rechecker(Worker):
         self._named.set()
 
     def _one_round(self) -> float:
-        with self._stop.interrupting(self._named.set):
+        with self._cancellation.interrupting(self._named.set):
             self._named.clear()
-            if self._stop.asked:
+            if self._cancellation.is_requested:
                 raise StoppedError
             with self._lock:
                 following = self._order.next()
@@ -198,7 +198,7 @@ class Rechecker(Worker):
             return self._register.is_open(self._account, workflow_id)
 
         self._asking.ask(
-            workflow_id, "detail", Priority.POLL, self._stop, wanted=lambda: not is_open()
+            workflow_id, "detail", Priority.POLL, self._cancellation, wanted=lambda: not is_open()
         )
         if is_open():
             # From now on the id is followed like any other named id.

@@ -53,7 +53,7 @@ class ReconcilerThread(Worker):
         lists = ListPages(
             access,
             telemetry,
-            self._stop,
+            self._cancellation,
             take_top=lambda _: None,
             top_again=inf,
             now=now,

@@ -138,4 +138,4 @@ class RunnerWatch(Worker):
             return self._access.client.list_runners(page=number, per_page=PER_PAGE, call=call)
 
         # A token without permission to list runners may still be valid for other requests.
-        return self._access.ask(Priority.RUNNERS, self._stop, request, is_extra=True)
+        return self._access.ask(Priority.RUNNERS, self._cancellation, request, is_extra=True)

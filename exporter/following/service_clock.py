@@ -31,17 +31,17 @@ class ServiceClock:
             passed = newest[-1] - at.monotonic
             self._passed = passed if self._passed is None else max(self._passed, passed)
 
-    def told(self, at: Moment) -> float | None:
+    def service_time(self, at: Moment) -> float | None:
         """The time now (Unix seconds), if the service gives it; to the second."""
         return None if self._told is None else self._told + at.monotonic
 
     def at_least(self, at: Moment) -> float | None:
         """A time (Unix seconds) that is certainly past; None if nothing shows one."""
-        told = self.told(at)
-        if told is not None:
-            return told
+        service_time = self.service_time(at)
+        if service_time is not None:
+            return service_time
         return None if self._passed is None else self._passed + at.monotonic
 
     def latest(self, at: Moment) -> float:
         """The latest stamp that is believed now (Unix seconds)."""
-        return latest_believed(self.told(at), at.wall)
+        return latest_believed(self.service_time(at), at.wall)

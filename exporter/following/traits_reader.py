@@ -86,7 +86,7 @@ class TraitsReader(Worker):
             workflow_id,
             "detail",
             Priority.RECONCILE,
-            self._stop,
+            self._cancellation,
             wanted=lambda: self._register.needs_traits(self._account, workflow_id),
             at_most=ANSWER_SECONDS,
         )

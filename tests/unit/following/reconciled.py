@@ -25,7 +25,7 @@ from exporter.interfaces.observations import DOCUMENTED_ENDS, Moment
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.store import Store
 from exporter.retrying import Backoff
-from exporter.worker import Stop
+from exporter.worker import Cancellation
 from tests.unit.ledger.ledgers import T0, Clocks, counter, make_ledger, uuid
 
 LOOKBACK = 86_400.0
@@ -49,13 +49,15 @@ class Straight:
         self.account = "studio"
         self.client = service
 
-    def ask(self, priority: Priority, stop: Stop, request: Callable[[Call], Any], **_: Any) -> Any:
+    def ask(
+        self, priority: Priority, stop: Cancellation, request: Callable[[Call], Any], **_: Any
+    ) -> Any:
         """Ask at once."""
         assert priority is Priority.RECONCILE
         return request(Call())
 
 
-class Waits(Stop):
+class Waits(Cancellation):
     """Lets virtual time pass."""
 
     def __init__(self, clocks: Clocks) -> None:

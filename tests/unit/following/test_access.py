@@ -27,7 +27,7 @@ from exporter.comfycontrol import (
 from exporter.following.access import AccountAccess
 from exporter.following.ending import Answering
 from exporter.retrying import Backoff
-from exporter.worker import Stop, StoppedError
+from exporter.worker import Cancellation, StoppedError
 
 REFUSED = UnauthorizedError("subscribe: answered with status 401", code="401")
 
@@ -76,7 +76,7 @@ class Bench:
         answer: object,
         priority: Priority = Priority.NEW_STREAM,
         *,
-        stop: Stop | None = None,
+        stop: Cancellation | None = None,
         about_one: bool = False,
     ) -> object:
         """Ask for what is an answer, or an error to raise."""
@@ -86,7 +86,7 @@ class Bench:
                 raise answer
             return answer
 
-        return self.access.ask(priority, stop or Stop(), request, about_one=about_one)
+        return self.access.ask(priority, stop or Cancellation(), request, about_one=about_one)
 
     def refuse(self) -> None:
         with pytest.raises(UnauthorizedError):
@@ -212,13 +212,13 @@ def test_a_refusal_of_what_is_extra_says_nothing_of_the_account(
 
     before = bench.access.health()
     with pytest.raises(type(error)):
-        bench.access.ask(Priority.RECONCILE, Stop(), refuse, is_extra=True)
+        bench.access.ask(Priority.RECONCILE, Cancellation(), refuse, is_extra=True)
     assert bench.access.health() == before
     # Nor is a token taken for good that was refused elsewhere.
     bench.refuse()
     bench.clock.now += 1000
     with pytest.raises(type(error)):
-        bench.access.ask(Priority.RECONCILE, Stop(), refuse, is_extra=True)
+        bench.access.ask(Priority.RECONCILE, Cancellation(), refuse, is_extra=True)
     assert bench.access.health().up is False
 
 
@@ -331,9 +331,9 @@ def test_a_fault_of_ours_gives_the_place_back_to_the_window(bench: Bench) -> Non
 def test_stopping_ends_the_wait_in_the_budget(threads: ThreadPoolExecutor) -> None:
     bench = Bench(limit=Limit(requests=1, reserve=0.0))
     bench.ask("the only one for a while")
-    stop = Stop()
+    stop = Cancellation()
     waiting = threads.submit(bench.ask, "page", stop=stop)
-    stop.ask()
+    stop.request()
     with pytest.raises(StoppedError):
         waiting.result(5)
     bench.budget.close()
@@ -342,9 +342,9 @@ def test_stopping_ends_the_wait_in_the_budget(threads: ThreadPoolExecutor) -> No
 def test_stopping_ends_the_wait_at_the_gate(threads: ThreadPoolExecutor) -> None:
     bench = Bench(jitter=1.0)
     bench.refuse()
-    stop = Stop()
+    stop = Cancellation()
     waiting = threads.submit(bench.ask, "page", stop=stop)
-    stop.ask()
+    stop.request()
     with pytest.raises(StoppedError):
         waiting.result(5)
     bench.budget.close()
@@ -353,10 +353,10 @@ def test_stopping_ends_the_wait_at_the_gate(threads: ThreadPoolExecutor) -> None
 def test_stopping_aborts_the_call_that_is_under_way(
     bench: Bench, threads: ThreadPoolExecutor
 ) -> None:
-    stop, probe = Stop(), Probe()
+    stop, probe = Cancellation(), Probe()
     asking = threads.submit(bench.access.ask, Priority.NEW_STREAM, stop, probe)
     call = probe.made.get(timeout=5)
-    stop.ask()
+    stop.request()
     assert call.aborted
     probe.answers.put(AbortedError(""))
     with pytest.raises(StoppedError):
@@ -369,13 +369,13 @@ def test_what_nobody_wants_any_more_is_not_asked_and_costs_nothing(bench: Bench)
         pytest.fail("it was asked")
 
     with pytest.raises(StoppedError):
-        bench.access.ask(Priority.NEW_STREAM, Stop(), request, still_wanted=lambda: False)
+        bench.access.ask(Priority.NEW_STREAM, Cancellation(), request, still_wanted=lambda: False)
     assert bench.budget.reading().used == 0
 
 
 def test_who_is_stopped_already_asks_nothing(bench: Bench) -> None:
-    stop = Stop()
-    stop.ask()
+    stop = Cancellation()
+    stop.request()
     with pytest.raises(StoppedError):
         bench.ask("page", stop=stop)
     assert bench.budget.reading().used == 0
@@ -390,7 +390,8 @@ def test_after_a_401_one_tries_for_all_and_the_others_go_on_after_it(
     bench.refuse()
     probe = Probe()
     asking = [
-        threads.submit(bench.access.ask, Priority.NEW_STREAM, Stop(), probe) for _ in range(15)
+        threads.submit(bench.access.ask, Priority.NEW_STREAM, Cancellation(), probe)
+        for _ in range(15)
     ]
     probe.made.get(timeout=5)
     assert probe.made.empty()
@@ -409,7 +410,8 @@ def test_while_it_is_refused_they_try_one_after_the_other(
     bench.refuse()
     probe = Probe()
     asking = [
-        threads.submit(bench.access.ask, Priority.NEW_STREAM, Stop(), probe) for _ in range(4)
+        threads.submit(bench.access.ask, Priority.NEW_STREAM, Cancellation(), probe)
+        for _ in range(4)
     ]
     for _ in range(4):
         probe.made.get(timeout=5)
@@ -425,7 +427,7 @@ def test_while_it_is_refused_they_try_one_after_the_other(
 def test_between_two_tries_it_backs_off(threads: ThreadPoolExecutor) -> None:
     bench = Bench(jitter=1.0)
     bench.refuse()
-    stop, probe = Stop(), Probe()
+    stop, probe = Cancellation(), Probe()
     asking = threads.submit(bench.access.ask, Priority.NEW_STREAM, stop, probe)
     with pytest.raises(queue.Empty):
         probe.made.get(timeout=0.05)
@@ -443,7 +445,8 @@ def test_requests_that_are_refused_together_are_one_step_of_the_backoff(
     bench.jitter = 1.0
     probes = [Probe() for _ in range(10)]
     asking = [
-        threads.submit(bench.access.ask, Priority.NEW_STREAM, Stop(), probe) for probe in probes
+        threads.submit(bench.access.ask, Priority.NEW_STREAM, Cancellation(), probe)
+        for probe in probes
     ]
     for probe in probes:
         probe.made.get(timeout=5)
@@ -501,11 +504,11 @@ def test_who_tries_and_is_stopped_lets_the_next_one_try(
     bench: Bench, threads: ThreadPoolExecutor
 ) -> None:
     bench.refuse()
-    stop, probe = Stop(), Probe()
+    stop, probe = Cancellation(), Probe()
     trying = threads.submit(bench.access.ask, Priority.NEW_STREAM, stop, probe)
     probe.made.get(timeout=5)
     waiting = threads.submit(bench.ask, "page")
-    stop.ask()
+    stop.request()
     probe.answers.put(AbortedError(""))
     with pytest.raises(StoppedError):
         trying.result(5)
@@ -530,12 +533,12 @@ def test_all_who_wait_at_the_gate_can_be_stopped_while_one_tries(
 ) -> None:
     bench.refuse()
     probe = Probe()
-    trying = threads.submit(bench.access.ask, Priority.NEW_STREAM, Stop(), probe)
+    trying = threads.submit(bench.access.ask, Priority.NEW_STREAM, Cancellation(), probe)
     probe.made.get(timeout=5)
-    stops = [Stop() for _ in range(10)]
+    stops = [Cancellation() for _ in range(10)]
     waiting: list[Future[object]] = [threads.submit(bench.ask, "page", stop=stop) for stop in stops]
     for stop in stops:
-        stop.ask()
+        stop.request()
     for future in waiting:
         with pytest.raises(StoppedError):
             future.result(5)
@@ -553,5 +556,5 @@ def test_the_gate_of_one_account_is_not_that_of_another(bench: Bench) -> None:
         monotonic=bench.clock,
         backoff=Backoff(lambda: 1.0),
     )
-    assert other.ask(Priority.NEW_STREAM, Stop(), lambda _: "stream") == "stream"
+    assert other.ask(Priority.NEW_STREAM, Cancellation(), lambda _: "stream") == "stream"
     assert threading.active_count() < 50

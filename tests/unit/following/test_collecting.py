@@ -11,7 +11,7 @@ from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import ServerFaultError, UnusableError
 from exporter.following.collecting import CAUSE_SECONDS, CAUSES_AT_ONCE, PendingCollector
 from exporter.interfaces.observations import Moment
-from exporter.worker import Stop, StoppedError
+from exporter.worker import Cancellation, StoppedError
 
 PATIENCE = 10.0
 
@@ -31,7 +31,7 @@ class Asking:
         workflow_id: str,
         way: str,
         priority: Priority,
-        stop: Stop,
+        stop: Cancellation,
         *,
         wanted: Callable[[], bool],
         at_most: float | None,

@@ -20,7 +20,7 @@ from exporter.comfycontrol import (
 )
 from exporter.following.access import AccountAccess
 from exporter.retrying import Backoff
-from exporter.worker import Stop, StoppedError
+from exporter.worker import Cancellation, StoppedError
 from tests.unit.following.test_access import Bench, Probe
 
 
@@ -53,7 +53,7 @@ def told_to_wait(bench: Bench, error: ServiceError, priority: Priority) -> None:
 
 def is_held_back(bench: Bench, threads: ThreadPoolExecutor, priority: Priority) -> bool:
     """Whether nobody may ask for this until the service said, and may from then on."""
-    stop, probe = Stop(), Probe()
+    stop, probe = Cancellation(), Probe()
     bench.clock.now += AWAY - 0.1
     asking = threads.submit(bench.access.ask, priority, stop, probe)
     try:
@@ -66,7 +66,7 @@ def is_held_back(bench: Bench, threads: ThreadPoolExecutor, priority: Priority) 
     else:
         return False
     finally:
-        stop.ask()
+        stop.request()
         probe.answers.put("answer")
         with suppress(StoppedError):
             asking.result(5)
@@ -142,9 +142,9 @@ def test_who_was_queued_up_when_it_was_said_goes_back_and_costs_nothing(
 ) -> None:
     bench = Bench(limit=Limit(requests=1, reserve=0.0))
     first, probe = Probe(), Probe()
-    asking = threads.submit(bench.access.ask, Priority.LIST_FIRST_PAGE, Stop(), first)
+    asking = threads.submit(bench.access.ask, Priority.LIST_FIRST_PAGE, Cancellation(), first)
     first.made.get(timeout=5)
-    waiting = threads.submit(bench.access.ask, Priority.NEW_STREAM, Stop(), probe)
+    waiting = threads.submit(bench.access.ask, Priority.NEW_STREAM, Cancellation(), probe)
     first.answers.put(ServerFaultError("", code="503", retry_after=AWAY))
     with pytest.raises(ServerFaultError):
         asking.result(5)
@@ -166,9 +166,9 @@ def test_stopping_ends_the_wait_that_the_service_asked_for(
     bench: Bench, threads: ThreadPoolExecutor
 ) -> None:
     told_to_wait(bench, ServerFaultError("", code="503"), Priority.LIST_FIRST_PAGE)
-    stop = Stop()
+    stop = Cancellation()
     waiting = threads.submit(bench.ask, "page", stop=stop)
-    stop.ask()
+    stop.request()
     with pytest.raises(StoppedError):
         waiting.result(5)
 
@@ -183,14 +183,15 @@ def test_another_account_is_not_held_back(bench: Bench) -> None:
         monotonic=bench.clock,
         backoff=Backoff(lambda: 1.0),
     )
-    assert other.ask(Priority.LIST_FIRST_PAGE, Stop(), lambda _: "page") == "page"
+    assert other.ask(Priority.LIST_FIRST_PAGE, Cancellation(), lambda _: "page") == "page"
 
 
 def test_it_is_said_once(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     probes = [Probe() for _ in range(3)]
     with ThreadPoolExecutor(3) as threads:
         asking = [
-            threads.submit(bench.access.ask, Priority.NEW_STREAM, Stop(), probe) for probe in probes
+            threads.submit(bench.access.ask, Priority.NEW_STREAM, Cancellation(), probe)
+            for probe in probes
         ]
         for probe in probes:
             probe.made.get(timeout=5)

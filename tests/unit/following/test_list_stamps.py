@@ -213,7 +213,7 @@ def at(monotonic: float, wall: float = NOW + HOUR) -> Moment:
 
 def test_before_anything_is_told_no_time_is_known() -> None:
     clock = ServiceClock()
-    assert (clock.told(at(5)), clock.at_least(at(5))) == (None, None)
+    assert (clock.service_time(at(5)), clock.at_least(at(5))) == (None, None)
     clock.note(shown(), at(5))
     assert clock.at_least(at(6)) is None
 
@@ -222,9 +222,9 @@ def test_the_date_is_gone_on_from() -> None:
     clock = ServiceClock()
     clock.note(shown(NOW - 9, date=NOW), at(5))
     # A step of our clock on the wall is none of the service's.
-    assert clock.told(at(15, wall=0.0)) == clock.at_least(at(15)) == NOW + 10
+    assert clock.service_time(at(15, wall=0.0)) == clock.at_least(at(15)) == NOW + 10
     clock.note(shown(), at(25))
-    assert clock.told(at(25)) == NOW + 20
+    assert clock.service_time(at(25)) == NOW + 20
     assert clock.latest(at(25)) == NOW + 80
 
 
@@ -232,7 +232,7 @@ def test_the_date_is_gone_on_from() -> None:
 def test_without_a_date_the_newest_stamps_have_passed(wrong: float) -> None:
     clock = ServiceClock()
     clock.note(shown(NOW, NOW - 1, NOW - 2, NOW - 300), at(5, NOW + wrong))
-    assert clock.told(at(6)) is None
+    assert clock.service_time(at(6)) is None
     assert clock.at_least(at(15)) == NOW - 2 + 10
     clock.note(shown(NOW - 1), at(15))
     assert clock.at_least(at(15)) == NOW - 2 + 10, "it does not go back"
