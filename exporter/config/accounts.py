@@ -16,10 +16,10 @@ from exporter.config.tokens import TokenSource
 from exporter.config.workflow_ids import WorkflowId
 
 MOST_STREAMS: Final = 2_000
-"""Streams that one process holds in time, as far as that was tried."""
+"""The largest number of streams for which one process was tested."""
 
 DEFAULT_MOST_OPEN: Final = 20_000
-"""Open workflows of an account that are held at once, where nothing else is said."""
+"""The default limit of open workflows of an account."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _NOT_GIVEN: Final = TokenSource()
@@ -77,7 +77,7 @@ class RateLimit(Section):
     @classmethod
     def _leaves_a_request(cls, reserve: float, info: ValidationInfo) -> float:
         requests = info.data.get("requests")
-        # 10 x (1 - 0.9) is 0.9999999999999998 in binary, and was meant to be 1.
+        # 10 x (1 - 0.9) is 0.9999999999999998 in floating point, but 1 is meant.
         if requests is not None and requests * (1 - reserve) + 1e-9 < 1:
             raise fault(
                 "leaves less than one request",
@@ -138,7 +138,7 @@ class Push(Section):
 
     @property
     def token(self) -> TokenSource:
-        """Where the token that senders must give comes from."""
+        """The source of the token that senders must use."""
         return TokenSource.file(self.token_file)
 
 
@@ -166,11 +166,11 @@ class Runners(Section):
 
 
 WAYS_IN: Final = ("listing", "workflows", "workflow_files", "push")
-"""The ways for workflows to come in: an account must have one of them."""
+"""The keys that say which workflows are followed: an account must have at least one of them."""
 
 
 def alternatives(words: Iterable[str]) -> str:
-    """Words as in `a, b or c`."""
+    """Join words: `a, b or c`."""
     *most, last = words
     return f"{', '.join(most)} or {last}"
 
@@ -288,14 +288,14 @@ class Account(Section):
 
     @property
     def address(self) -> str:
-        """The service's address, which one request budget belongs to: see `address_of`."""
+        """The address to which the request budget belongs: see `address_of`."""
         return address_of(self.base_url)
 
     @field_validator("token")
     @classmethod
     def _exactly_one(cls, token: TokenSource, info: ValidationInfo) -> TokenSource:
         if "token_file" not in info.data:
-            # It was given, and its own error is reported.
+            # The key is present, and its own error is reported.
             return token
         path = info.data["token_file"]
         if path is None:
@@ -306,7 +306,7 @@ class Account(Section):
                     "`token_file: /run/secrets/comfycontrol`.",
                 )
             return token
-        # A model that is validated once more has both, and they agree.
+        # A model that is validated again has both, and they are equal.
         if token is not _NOT_GIVEN and token != TokenSource.file(path):
             raise fault("is given along with `token_file`", "Keep one of the two.")
         return TokenSource.file(path)
@@ -318,7 +318,7 @@ class Account(Section):
 
     @classmethod
     def broken_rules(cls, given: Mapping[str, object]) -> Iterator[Broken]:
-        """An account must have some way for workflows to come in."""
+        """An account must say in at least one way which workflows are followed."""
         if all(given.get(way) in (None, [], ()) for way in WAYS_IN):
             _, *others = (f"`{way}`" for way in WAYS_IN)
             yield Broken(

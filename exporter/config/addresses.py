@@ -19,7 +19,7 @@ _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9_-]*[
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 THIS_MACHINE: Final = "localhost"
-"""The host of every address that stands for the machine itself."""
+"""The host that replaces every address of the machine itself."""
 _ITS_NAMES: Final = frozenset(
     {"localhost", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback"}
 )
@@ -29,7 +29,7 @@ _ITS_DOMAINS: Final = (".localhost", ".localdomain", ".localdomain4", ".localdom
 def _base_url(text: str) -> str:
     """A base URL with scheme and host in lower case, without a default port or a last slash.
 
-    The host stays as it is spelt otherwise: certificates are checked against it.
+    Otherwise the spelling of the host stays, because certificates are checked against it.
     """
     if not _VISIBLE.fullmatch(text):
         raise fault("is empty or has characters that no URL has", _REMEDY)
@@ -67,17 +67,17 @@ def _is_host(host: str) -> bool:
 
 
 def address_of(base_url: str) -> str:
-    """The address that a request budget belongs to: one for one service, however it is spelt.
+    """The address to which a request budget belongs: the same for all spellings of one service.
 
     Args:
-        base_url: as this module has checked it. So it has no user, and no host that is percent-
-            encoded or not ASCII: of a name in another script only the `xn--` form is there.
+        base_url: a URL checked by this module. So it has no user, and its host is ASCII and not
+            percent-encoded: international names are in their `xn--` form.
 
     Returns:
-        `host`, or `host:port` where the port is neither 80 nor 443. These two are one: the limit
-        is counted at the service's edge, by client and not by scheme, and that edge also takes
-        what comes in plain HTTP. Where they are two services after all, sharing a budget only
-        slows them down, whereas two budgets for one service end in refusals.
+        `host`, or `host:port` if the port is neither 80 nor 443. These two share a budget, because
+        the service counts requests by client, whether they use HTTP or HTTPS. If they are two
+        services after all, sharing only slows them down, whereas two budgets for one service
+        would lead to refusals.
     """
     url = urlsplit(base_url)
     port = url.port or _DEFAULT_PORTS[url.scheme]
@@ -86,9 +86,9 @@ def address_of(base_url: str) -> str:
 
 
 def _one_host(host: str) -> str:
-    """One spelling of a host: a name in lower case without the root's dot, a number as usual.
+    """Normalise a host: a name in lower case without a final dot, an IP address in its usual form.
 
-    Names that only a resolver knows to be the same are not; nor is a name the same as its number.
+    Different names of one machine stay different, and so do a name and its IP address.
     """
     name = host.lower().removesuffix(".")
     number = _number(name)
@@ -97,19 +97,19 @@ def _one_host(host: str) -> str:
         its_own = first in _ITS_NAMES and f".{domain}" in (".", *_ITS_DOMAINS)
         return THIS_MACHINE if its_own or name.endswith(".localhost") else name
     if number.is_loopback or number.is_unspecified:
-        # Anyone who connects to the unspecified address reaches the machine itself.
+        # A connection to the unspecified address reaches the machine itself.
         return THIS_MACHINE
     return f"[{number}]" if number.version == 6 else str(number)
 
 
 def _number(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The IP address that a host is spelt as; None: it is a name."""
+    """The IP address, if the host is one in any spelling; None: it is a name."""
     if ":" in name:
-        # Of a zone nobody can tell whether another spelling is the same one.
+        # Whether two spellings of a zone are the same cannot be known.
         number = ipaddress.IPv6Address(name.partition("%")[0])
         return number.ipv4_mapped or number
     try:
-        # All that the resolver takes for numbers: 127.1, 0x7f000001, 0177.0.0.1, 2130706433.
+        # All forms that the resolver accepts as IPv4: 127.1, 0x7f000001, 0177.0.0.1, 2130706433.
         return ipaddress.IPv4Address(socket.inet_aton(name))
     except OSError:
         return None

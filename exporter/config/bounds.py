@@ -24,9 +24,9 @@ class WholeNumber:
     """A pydantic annotation: an integer between two bounds, both included.
 
     Attributes:
-        least: Smallest that is accepted.
-        most: Largest that is accepted.
-        past_most: Why there is no going further and what to do instead, in full sentences.
+        least: The smallest accepted value.
+        most: The largest accepted value.
+        past_most: Why larger values are refused and what to do instead, in full sentences.
     """
 
     least: int
@@ -72,7 +72,7 @@ class Number:
     """A pydantic annotation: a finite float of at least 0.
 
     Attributes:
-        below: What it must stay below, if anything.
+        below: It must be less than this, if it is set.
     """
 
     below: float | None = None

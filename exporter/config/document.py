@@ -14,16 +14,16 @@ import yaml
 from exporter.config.faults import Fault, key_path
 
 Data: TypeAlias = "bool | int | float | str | list[Data] | dict[str, Data] | None"
-"""What a document is made of. A YAML timestamp stays the text that it was."""
+"""The types of values in a document. A YAML timestamp stays text."""
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 """Keys and positions from the top of the document to one value."""
 
 
 class Plain(str):
-    """A scalar that stands without quotes, as it was written.
+    """A scalar without quotes, exactly as written.
 
-    What it means is for its reader to decide: `1` may be a number, a name or the value of a header.
+    Its reader decides what it means: `1` may be a number, a name or the value of a header.
     """
 
     __slots__ = ()
@@ -31,7 +31,7 @@ class Plain(str):
 
 _DEEPEST = 24
 _MOST_VALUES = 20_000
-"""PyYAML takes half a second for so many, in which nothing else of the process goes on."""
+"""PyYAML takes half a second for this many, and nothing else in the process runs meanwhile."""
 _LONGEST_NUMBER = 64
 
 _TAG = "tag:yaml.org,2002:"
@@ -40,12 +40,12 @@ _NULL = f"{_TAG}null"
 _TEXTS = {f"{_TAG}{name}" for name in ("str", "timestamp", "value")}
 _NUMBERS = {f"{_TAG}{name}" for name in ("bool", "int", "float")}
 
-# PyYAML quotes what it found, and that could be a piece of a secret: only single characters, as
-# `repr` writes them, and its own names of tokens (`<block end>`) are kept.
+# PyYAML quotes what it found, which could be part of a secret. Only single characters, as written
+# by `repr`, and its own names of tokens (`<block end>`) are shown.
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 _HARMLESS = re.compile(r""".(.|\\.|\\x..|\\u.{4}|<[a-z ]+>).""")
 
-# From the words of PyYAML to what usually helps; the first that is found counts.
+# From messages of PyYAML to hints; the first match is used.
 _REMEDIES = (
     ("'\\t'", "Indent with spaces: YAML takes no tabs there."),
     ("mapping values are not allowed", "Check the indentation, and quote a value that holds `: `."),
@@ -67,11 +67,11 @@ _REMEDY = "Check the indentation, quotes and brackets here and on the line befor
 
 @dataclass(slots=True)
 class Document:
-    """A document that was read, as far as it could be.
+    """A document, as far as it could be read.
 
     Attributes:
-        data: The content; `None` for a document without any, and for one that is no YAML.
-        faults: What is wrong with its form.
+        data: The content; `None` if it has none or is not YAML.
+        faults: The errors of its form.
         lines: Line, from 1, of each key and each entry of a list.
         faulty: Places with an error that was already reported.
     """
@@ -82,29 +82,29 @@ class Document:
     faulty: set[KeyPath] = field(default_factory=set)
 
     def line(self, path: KeyPath) -> int | None:
-        """Line of a place, or of the nearest place around it; `None` when nothing is known."""
+        """The line of a value, or of the nearest value around it; `None` if unknown."""
         for end in range(len(path), -1, -1):
             if path[:end] in self.lines:
                 return self.lines[path[:end]]
         return None
 
     def is_faulty(self, path: KeyPath) -> bool:
-        """Whether this place, or one around it, had a fault before: one is enough."""
+        """Whether an error of this value, or of one around it, was reported: one is enough."""
         return any(path[:end] in self.faulty for end in range(len(path) + 1))
 
     def add_fault(self, path: KeyPath, reason: str, remedy: str, line: int | None = None) -> None:
-        """Add a fault, and keep later checks of the same place from adding theirs."""
+        """Add an error, and prevent later checks of the same value from adding theirs."""
         self.faults.append(Fault(key_path(path), reason, remedy, line or self.line(path)))
         self.faulty.add(path)
 
 
 def read_document(text: str, *, as_written: bool = False) -> Document:
-    """Read one YAML document. Nothing is raised: what is wrong is among its faults.
+    """Read one YAML document. It raises nothing: errors are in `faults`.
 
     Args:
         text: The document.
-        as_written: Keep each scalar's own text, as `Plain` where it has no quotes, in place of the
-            number or the boolean that YAML makes of it; keys too. Nulls stay `None`.
+        as_written: Keep the text of each scalar and key, as `Plain` if it has no quotes, instead of
+            converting it to a number or a boolean. Nulls stay `None`.
     """
     document = Document()
     loader: _Loader | None = None
@@ -126,7 +126,7 @@ def read_document(text: str, *, as_written: bool = False) -> Document:
         line, column = before.count("\n") + 1, error.position - before.rfind("\n")
         document.faults.append(_syntax_fault(problem, line, column, "Take it out."))
     except (ValueError, OverflowError):
-        # PyYAML lets these through for \U escapes and %YAML versions out of any range.
+        # PyYAML raises these for \U escapes and %YAML versions that are out of range.
         reached = loader.line + 1 if loader else None
         document.faults.append(_syntax_fault("a number out of range", reached, None))
     else:
@@ -137,7 +137,7 @@ def read_document(text: str, *, as_written: bool = False) -> Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's reader, kept from following brackets down until Python's stack ends."""
+    """PyYAML's loader, with a limited depth of nesting, so that Python's stack is sufficient."""
 
     depth = 0
     values = 0
@@ -167,18 +167,18 @@ def _syntax_fault(
         problem.removeprefix("but "),
     )
     if problem.startswith("it "):
-        # Our own refusal: it may well be YAML.
+        # Refused by us, although it may be valid YAML.
         return Fault("", problem.removeprefix("it "), remedy, line)
     place = f" at column {column}" if column is not None else ""
     return Fault("", f"is not YAML{place}: {shown_problem}", remedy, line)
 
 
 class _TooMuchError(Exception):
-    """The document holds more values than any configuration."""
+    """The document has more values than any configuration needs."""
 
 
 class _Builder:
-    """Turns nodes into data, and notes lines and faults on the way."""
+    """Converts nodes to data, and collects lines and errors."""
 
     def __init__(self, document: Document, *, as_written: bool) -> None:
         self._document = document
@@ -187,7 +187,7 @@ class _Builder:
         self._values = 0
         self._within: list[yaml.Node] = []
         self._reached = 1
-        # Within what a merge key names: what the mapping has already keeps its lines.
+        # Whether a merged mapping is being read: keys that exist already keep their lines.
         self._merging = 0
 
     def build(self, root: yaml.Node) -> None:
@@ -274,7 +274,7 @@ class _Builder:
                 self._reached = line
 
     def _add_fault_beside(self, path: KeyPath, reason: str, remedy: str, line: int) -> None:
-        """A fault of one key that leaves the rest of the mapping fit to be checked."""
+        """Add an error of one key, so that the rest of the mapping is still checked."""
         self._document.faults.append(Fault(key_path(path), reason, remedy, line))
 
     @staticmethod
@@ -284,7 +284,7 @@ class _Builder:
                 yield key, value
 
     def _merge(self, node: yaml.MappingNode, path: KeyPath, data: dict[str, Data]) -> None:
-        """Take over what YAML's merge key `<<` names, where the mapping has nothing of its own."""
+        """Add the keys of the mappings that the merge key `<<` names, unless they exist already."""
         for key_node, value_node in cast("Sequence[tuple[yaml.Node, yaml.Node]]", node.value):
             if key_node.tag != _MERGE:
                 continue
@@ -307,17 +307,17 @@ class _Builder:
         if node.tag == _NULL:
             return None
         if self._as_written and node.tag in self._keys | {_MERGE}:
-            # In quotes, only a tag such as `!!int` makes a number of it.
+            # If quoted, it is a number only with a tag such as `!!int`.
             return Plain(text) if not node.style or node.tag in _NUMBERS else text
         if node.tag not in _TEXTS | _NUMBERS:
             return self._refused_tag(node, path)
-        # Reading a number costs more than its length, and Python refuses very long ones.
+        # Parsing a very long number is slow, and Python refuses it.
         if node.tag in _TEXTS or len(text) > _LONGEST_NUMBER:
             return text
         try:
             return cast("bool | int | float", _constructed(node))
         except (ValueError, LookupError, OverflowError):
-            # `0x_` looks like a number to YAML and is none; a tag may lie about its text.
+            # YAML takes `0x_` for a number, although it is none; and a tag may not fit its text.
             return text
 
 

@@ -1,4 +1,4 @@
-"""Durations as people write them: `500ms`, `5s`, `2m`, `1h30m`, `24h`."""
+"""Durations in the form `500ms`, `5s`, `2m`, `1h30m`, `24h`."""
 
 import re
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from pydantic_core import CoreSchema, core_schema
 
 from exporter.config.faults import fault
 
-# It also matches nothing at all, so check the shortest length. Nine digits are 31 years in seconds:
-# past any use, and short of what an integer parser minds.
+# It also matches an empty text, so check the shortest length. Nine digits are 31 years in seconds:
+# more than anybody needs, and within the limits of integer parsers.
 # The pattern uses only what Go's regular expressions support, because Helm checks values with them.
 PATTERN: str = r"^([0-9]{1,9}d)?([0-9]{1,9}h)?([0-9]{1,9}m)?([0-9]{1,9}s)?([0-9]{1,9}ms)?$"
 _SHORTEST = 2
@@ -20,15 +20,15 @@ _MILLISECONDS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms":
 
 
 def parse_duration(text: str) -> float:
-    """Seconds in a duration.
+    """Parse a duration; return seconds.
 
     Units are `d`, `h`, `m`, `s` and `ms`, the larger first, each once, with whole numbers.
 
     Raises:
-        ValueError: The text is no duration. The message does not repeat it.
+        ValueError: The text is not a duration. The message does not contain it.
     """
     match = _PATTERN.match(text)
-    # `$` also matches before a last newline, so check the comparison of lengths.
+    # `$` also matches before a final newline, so the lengths are compared.
     if len(text) < _SHORTEST or match is None or match.end() != len(text):
         raise ValueError("not a duration")
     parts = zip(match.groups(), _MILLISECONDS.items(), strict=True)
@@ -41,7 +41,7 @@ def format_duration(seconds: float) -> str:
     text = ""
     for unit, size in _MILLISECONDS.items():
         count, remainder = divmod(rest, size)
-        # 24h reads better than 1d, and 25h better than 1d1h; days are for whole days from two on.
+        # 24h is easier to read than 1d, and 25h than 1d1h; days are used from two whole days on.
         if count and not (unit == "d" and (count == 1 or remainder)):
             text += f"{count}{unit}"
             rest = remainder
@@ -53,10 +53,10 @@ class Duration:
     """A pydantic annotation: a float of seconds that a file writes as a duration.
 
     Attributes:
-        least: Shortest that is accepted, written as a duration.
-        most: Longest that is accepted, written as a duration.
+        least: The shortest accepted duration, as text.
+        most: The longest accepted duration, as text.
 
-    In Python, outside a file, a plain number of seconds is taken too.
+    In Python a plain number of seconds is accepted too.
     """
 
     least: str
@@ -82,7 +82,7 @@ class Duration:
                 "is not a duration",
                 "Write whole numbers with units, the larger first, as in `500ms`, `5s` or `1h30m`.",
             )
-        # Written so that a NaN given in Python does not pass.
+        # Written so that a NaN from Python is refused.
         if not parse_duration(self.least) <= seconds <= parse_duration(self.most):
             raise fault(
                 f"must lie between {self.least} and {self.most}",
@@ -93,7 +93,7 @@ class Duration:
     def __get_pydantic_core_schema__(
         self, source: type[Any], handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        """Validate by our own rules, and write JSON as a file would have it."""
+        """Validate by our own rules; serialise to JSON in the form of the file."""
         del source, handler
         return core_schema.with_info_plain_validator_function(
             self._seconds,
@@ -105,6 +105,6 @@ class Duration:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """A string with the pattern of a duration: bounds are beyond what a schema can say."""
+        """A string with the pattern of a duration; a schema cannot express the bounds."""
         del schema, handler
         return {"type": "string", "minLength": _SHORTEST, "pattern": PATTERN}

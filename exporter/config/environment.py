@@ -7,10 +7,10 @@ from exporter.config.document import Data, Document, KeyPath
 from exporter.config.faults import shown
 
 TOKEN: str = "COMFYCONTROL_TOKEN"  # noqa: S105 - the name of a variable
-"""Variable that alone is enough to start: the token of one account."""
+"""The variable with the token of one account; it alone is enough to start."""
 
 TOKEN_FILE: str = "COMFYCONTROL_TOKEN_FILE"  # noqa: S105 - the name of a variable
-"""Variable that names a file with that token instead, which is read again when it changes."""
+"""The variable that names a file with the token instead; it is read again when it changes."""
 
 BASE_URL: str = "COMFYCONTROL_BASE_URL"
 """Variable with the service's address for a start without a file."""
@@ -25,10 +25,10 @@ _STAND_IN = ""
 def substitute(document: Document, environ: Mapping[str, str]) -> None:
     """Replace `${VAR}` in every text of a document, and `$$` by a dollar sign.
 
-    This comes after YAML is read, so that no value can bring structure along, and a value that was
-    put in is not looked at again. A regular expression stays as it is written, for a dollar sign is
-    part of its syntax. An unset variable, a stray dollar sign and a key without a value
-    become faults of the document.
+    This happens after YAML is parsed, so that a value cannot add structure; inserted values are not
+    substituted again. Regular expressions are not changed, because a dollar sign is part of their
+    syntax. An unset variable, a stray dollar sign and a key without a value
+    become errors of the document.
     """
     document.data = _replaced(document, document.data, (), environ)
 

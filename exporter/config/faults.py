@@ -9,29 +9,29 @@ from pydantic_core import PydanticCustomError
 from exporter.plurals import counted
 
 FAULT: str = "fault"
-"""The type of every pydantic error that this package raises: its context is ready to be shown."""
+"""The type of all pydantic errors that this package raises: their context may be shown."""
 
-# Names of keys and variables come from the user, and a token pasted into the wrong place is read as
-# one. A name is therefore shown only when it looks like a name: tokens are long or full of digits.
+# Names of keys and variables come from the user, and a token in the wrong place is read as a name.
+# So a name is shown only if it looks like one: tokens are long or have many digits.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _MOST_DIGITS = 4
 MOST_TOLD: int = 100
-"""Faults of one file that are written out; a file of something else has one on every line."""
+"""How many errors of one file are shown: a file of another kind has one in every line."""
 
 _SERVICE_PREFIX = "cfc_"  # every token of the service begins with it
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong, and what fixes it.
+    """One error, and how to fix it.
 
-    No field ever carries a value from the file or the environment: a secret in the wrong place
-    stays unseen. The line says where to look.
+    No field ever contains a value from the file or the environment, because that could be a secret
+    in the wrong place. The line shows where it is.
 
     Attributes:
         key: Path of the key, such as `accounts[0].listing.interval`; empty for the file as a whole.
-        reason: What is wrong, continuing the key as a sentence does.
-        remedy: One or more sentences that say what to do.
+        reason: The error, as the predicate of a sentence that begins with the key.
+        remedy: How to fix it, in full sentences.
         line: Line in the file, from 1; `None` where there is no file or no single line.
     """
 
@@ -41,23 +41,23 @@ class Fault:
     line: int | None = None
 
     def __str__(self) -> str:
-        """The fault in one line."""
+        """The error as one line."""
         place = "" if self.line is None else f"line {self.line}: "
         return f"{place}{self.key or 'the file'} {self.reason}. {self.remedy}"
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used. Its text lists the faults, one to a line."""
+    """A configuration cannot be used. The text lists the errors, one per line."""
 
     def __init__(self, faults: Iterable[Fault], source: str = "configuration") -> None:
-        """Collect what is wrong.
+        """Create it from all errors.
 
         Args:
-            faults: Everything that was found, in the order in which it is to be read.
+            faults: All errors, in the order in which they are shown.
             source: What was read, for the first line: the path of the file, or the environment.
         """
         self.faults: tuple[Fault, ...] = tuple(faults)
-        # A path may hold bytes that are no text, which a terminal's encoder would choke on.
+        # A path may contain bytes that are not text, which cannot be written to a terminal.
         self.source: str = source.encode("utf-8", "backslashreplace").decode("utf-8")
         count = counted(len(self.faults), "fault")
         lines = [f"  {fault}" for fault in self.faults[:MOST_TOLD]]
@@ -67,7 +67,7 @@ class ConfigError(Exception):
 
 
 def fault(reason: str, remedy: str) -> PydanticCustomError:
-    """A fault as an error that pydantic collects along with the others.
+    """An error in a form that pydantic collects with the others.
 
     Neither text may contain braces around a word, nor a value from the input.
     """
@@ -82,7 +82,7 @@ def shown(name: str) -> str | None:
 
 
 def key_path(keys: Iterable[str | int]) -> str:
-    """Write a path the way people do: `accounts[0].listing.interval`."""
+    """Write a path as text: `accounts[0].listing.interval`."""
     text = ""
     for key in keys:
         if isinstance(key, int):

@@ -1,4 +1,4 @@
-"""A hash of a configuration, by which replicas can be compared."""
+"""A hash of the configuration, to compare replicas."""
 
 import hashlib
 import json
@@ -7,17 +7,18 @@ from typing import Final
 from exporter.config.models import Config
 
 _OF_A_MACHINE: Final = {"storage", "egress"}
-"""What each replica may have of its own: where the database is, and from where it asks."""
+"""Sections that may differ between replicas: the database and the local address."""
 
 _OF_AN_ACCOUNT: Final = {"token", "token_file"}
-"""Tokens are no part of it: no number may tell anything of one, and they are changed one by one."""
+"""Tokens are left out: a hash could reveal something about them, and replicas get new ones one by
+one."""
 
 _BITS: Final = 48
-"""So many are exact in a sample of Prometheus's."""
+"""A sample in Prometheus is exact for this many bits."""
 
 
 def fingerprint(config: Config) -> int:
-    """Equal for configurations by which the same is counted, in whatever order they are written."""
+    """Equal for configurations with the same effect on counting, in any order of keys."""
     accounts = {"__all__": _OF_AN_ACCOUNT | {"push"}}
     said = config.model_dump(
         mode="json",

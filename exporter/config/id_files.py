@@ -1,4 +1,4 @@
-"""Files of workflow ids: which files there are, and the content of each."""
+"""Files of workflow ids: finding and reading them."""
 
 import glob
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from exporter.files.plain import UnreadableError, read_plain
 from exporter.files.watching import Fingerprint, fingerprint, fingerprint_of
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
-"""A list of over 400,000 ids; whatever is larger is not one."""
+"""Enough for over 400,000 ids; a larger file is not a list of ids."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdFile:
-    """One file, as it was read.
+    """The content of one file.
 
     Attributes:
-        ids: Those that are right, even beside faulty ones; None where nothing can be read.
-        faults: Everything that is wrong with it.
-        stamp: Of the file, from before it was read.
+        ids: The valid ids, even if others are not; None: the file cannot be read.
+        faults: All of its errors.
+        stamp: The fingerprint of the file before it was read.
     """
 
     ids: frozenset[str] | None
@@ -30,13 +30,13 @@ class IdFile:
 
 
 def files_of(pattern: str) -> list[Path]:
-    """The files that a path, or a pattern with `*`, `?` and `**`, names now."""
+    """The files that match a path or a pattern with `*`, `?` and `**` now."""
     return sorted(Path(n) for n in glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute
 
 
 def read_ids(path: Path) -> IdFile:
-    """Read a file. Nothing is raised: what is wrong is among its faults."""
-    # Of what cannot be read as well: it is read again once that has changed.
+    """Read a file. It raises nothing: errors are in `faults`."""
+    # Also taken if the file cannot be read: it is read again when that changes.
     taken = fingerprint_of(path)
     try:
         file = read_plain(path, MAX_FILE_BYTES)
@@ -48,5 +48,5 @@ def read_ids(path: Path) -> IdFile:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         return IdFile(None, (Fault("", "is not UTF-8 text", "Save it as UTF-8.", line),), taken)
-    # A file that makes no sense at all changes nothing.
+    # An invalid file changes nothing.
     return IdFile(frozenset(ids) if ids or not faults else None, tuple(faults), taken)

@@ -1,4 +1,4 @@
-"""From a file or the environment to a `Config`, or to all errors at once."""
+"""Loads a `Config` from a file or the environment, or reports all errors at once."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -30,15 +30,15 @@ accounts:
 def load(path: Path, environ: Mapping[str, str]) -> Config:
     """Read and check a configuration file.
 
-    Token files that it names must be readable now; files of workflow ids need not be there yet.
+    Token files that it names must be readable now; files of workflow ids may appear later.
 
     Args:
-        path: The file. Relative paths in it start from its folder.
-        environ: Where `${VAR}` is looked up.
+        path: The file. Relative paths in it are relative to its folder.
+        environ: The environment variables for `${VAR}`.
 
     Raises:
-        ConfigError: The file cannot be read or is not right. It lists every fault by line, and
-            never a value.
+        ConfigError: The file cannot be read or is not valid. It lists all errors by line, without
+            values.
     """
     text, unreadable = _text(path)
     document = Document(faults=unreadable) if text is None else read_document(text)
@@ -57,15 +57,15 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
 
 
 def from_environment(environ: Mapping[str, str]) -> Config:
-    """The configuration of a start without a file: one account, `default`, that is listed.
+    """The configuration without a file: one account, `default`, whose list is read.
 
     `COMFYCONTROL_TOKEN` is its token, or `COMFYCONTROL_TOKEN_FILE` names a file with it, and
     `COMFYCONTROL_BASE_URL` is the service's address if it is set and not empty.
 
     Raises:
-        ConfigError: The token is not set, is set twice, or one of them is not right.
+        ConfigError: The token is not set, is set twice, or a value is not valid.
     """
-    # Compose files pass a variable that nobody set as an empty one.
+    # Compose files pass an unset variable as an empty one.
     token, token_file = environ.get(environment.TOKEN), environ.get(environment.TOKEN_FILE)
     if token and token_file:
         remedy = f"Set one of the two: {environment.TOKEN_FILE} is read again when it changes."
@@ -108,7 +108,7 @@ def in_postgres(config: Config, dsn_file: Path) -> Config:
         dsn_file: File with the connection string.
 
     Raises:
-        ConfigError: The file cannot be read, or the configuration names one too.
+        ConfigError: The file cannot be read, or the configuration names a file too.
     """
     flag = "--storage.postgres.dsn-file"
     if config.storage.postgres is not None:
@@ -117,7 +117,7 @@ def in_postgres(config: Config, dsn_file: Path) -> Config:
     try:
         read_dsn(dsn_file)
     except DsnUnreadableError as error:
-        # Not the name: some write the connection string where its file should be named.
+        # The name is not shown, because some users put the connection string there.
         fault = Fault(
             flag,
             f"names a file that {error}",
@@ -133,7 +133,7 @@ def _readable_token(path: Path) -> Path:
     try:
         TokenSource.file(path).read()
     except TokenUnreadableError as error:
-        # Whole: a relative path starts from wherever the exporter was started.
+        # Made absolute, because it is relative to the working directory.
         reason = f"names {str(path.absolute())!r}, which {error.reason}"
         fault = Fault(environment.TOKEN_FILE, reason, error.remedy)
     else:
@@ -142,7 +142,7 @@ def _readable_token(path: Path) -> Path:
 
 
 def check(path: Path, environ: Mapping[str, str]) -> tuple[int, str]:
-    """What `check-config` answers.
+    """The result of `check-config`.
 
     Returns:
         The exit code, 0 for a file that can be used (with or without warnings) and 1 for one that
@@ -159,7 +159,7 @@ def check(path: Path, environ: Mapping[str, str]) -> tuple[int, str]:
 
 
 def _of_id_files(config: Config) -> Iterator[str]:
-    """What is in the files of ids, which need not be right, nor there, for a start."""
+    """Describe the files of ids. The exporter starts even if they are missing or invalid."""
     for index, account in enumerate(config.accounts):
         if not account.workflow_files:
             continue
@@ -194,7 +194,7 @@ def _of_id_files(config: Config) -> Iterator[str]:
 
 
 def _validated(document: Document, loading: Loading) -> tuple[Config | None, list[Fault]]:
-    """The models, or the errors of places without an earlier error."""
+    """The validated configuration, or errors; values with an earlier error have no second one."""
     try:
         return Config.model_validate(document.data, context=loading), []
     except ValidationError as error:
@@ -212,7 +212,7 @@ def _validated(document: Document, loading: Loading) -> tuple[Config | None, lis
 
 
 def _text(path: Path) -> tuple[str | None, list[Fault]]:
-    """The content of the file, or why there is none."""
+    """The content of the file, or the error."""
     remedy = "Name a YAML file that this user can read."
     line = None
     try:
@@ -228,7 +228,7 @@ def _text(path: Path) -> tuple[str | None, list[Fault]]:
 
 
 def _in_order(faults: Iterable[Fault]) -> list[Fault]:
-    """Faults as one meets them when reading the file from the top, each once."""
+    """Errors in the order of the file, each once."""
     return sorted(dict.fromkeys(faults), key=lambda fault: fault.line or 0)
 
 

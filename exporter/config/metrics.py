@@ -35,7 +35,7 @@ Buckets = Annotated[
 
 
 class Metrics(Section):
-    """How fine the metrics are, and so how many series there can be."""
+    """How detailed the metrics are, and so how many series there can be."""
 
     per_workflow_series: Annotated[int, WholeNumber(0, 10_000)] = Field(
         default=500,
@@ -84,5 +84,5 @@ class Metrics(Section):
 
     @classmethod
     def broken_rules(cls, given: Mapping[str, object]) -> Iterator[Broken]:
-        """Slices have labels of their own, and do not multiply beyond what is allowed."""
+        """Labels of slices are unique, and the product of their values is limited."""
         yield from broken_slices(given)

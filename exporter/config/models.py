@@ -1,6 +1,6 @@
 """The configuration as models, from which the reference page and the JSON schema are generated.
 
-This file has the whole file and the rules between its sections: `accounts`, `metrics`, `storage`.
+This module has the model of the whole file, and the rules that concern several sections.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ from exporter.config.tokens import TokenUnreadableError
 
 
 class Config(Section):
-    """Everything that a configuration file says."""
+    """The content of a configuration file."""
 
     elsewhere: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(Account.model_fields, "accounts"),
@@ -61,7 +61,7 @@ class Config(Section):
 
     @classmethod
     def broken_rules(cls, given: Mapping[str, object]) -> Iterator[Broken]:
-        """Accounts have names of their own, and those at one address agree on its limit."""
+        """Names of accounts are unique, and accounts with one address have the same limit."""
         names: dict[str, int] = {}
         limits: dict[str, tuple[int, RateLimit]] = {}
         for index, account in enumerate(_entries(given.get("accounts"))):
@@ -90,7 +90,7 @@ class Config(Section):
                     )
 
     def warnings(self) -> tuple[Fault, ...]:
-        """What is allowed and yet seldom meant. Worth a line in the log and in `check-config`."""
+        """Settings that are allowed but rarely intended: for the log and for `check-config`."""
         found = [
             Fault(
                 f"accounts[{index}].base_url",
@@ -125,13 +125,13 @@ class Config(Section):
         return tuple(found)
 
     def _token_warnings(self) -> Iterator[Fault]:
-        """Tokens that look like none, and those that several accounts have."""
+        """Warn of texts that do not look like tokens, and of tokens that several accounts use."""
         first: dict[tuple[str, str], list[Account]] = {}
         for index, account in enumerate(self.accounts):
             try:
                 token = account.token.read()
             except TokenUnreadableError:
-                # It existed a moment ago; the code that needs it reports if it does not.
+                # It existed a moment ago. If it is gone, the code that needs it reports that.
                 continue
             key = "token" if account.token_file is None else "token_file"
             shape = shape_of(token)
@@ -162,7 +162,7 @@ def _overlap(one: Account, other: Account) -> bool:
 
 
 def _peek(entry: object, key: str) -> object:
-    """A key of a section that may still be as written, or already a model."""
+    """A key of a section that may be raw data or already a model."""
     return entry.get(key) if isinstance(entry, Mapping) else getattr(entry, key, None)
 
 
@@ -171,7 +171,7 @@ def _entries(value: object) -> list[object]:
 
 
 def _limit_of(account: object) -> tuple[str | None, RateLimit | None]:
-    """Address and limit of an account as it was written, where both are right in themselves."""
+    """The address and limit of an account that is still raw data, if both are valid."""
     if isinstance(account, Account):
         return account.address, account.rate_limit
     if not isinstance(account, Mapping):
@@ -185,7 +185,7 @@ def _limit_of(account: object) -> tuple[str | None, RateLimit | None]:
 
 
 class _Place(Section):
-    """A base URL alone, to be checked by itself."""
+    """A base URL, to check it without the rest of an account."""
 
     base_url: BaseUrl
 

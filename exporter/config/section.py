@@ -1,4 +1,4 @@
-"""What all sections of the file share: they report all errors, and never a value."""
+"""The base of all sections of the file: all errors are reported, and never a value."""
 
 import difflib
 from collections.abc import Iterator, Mapping
@@ -19,14 +19,14 @@ from exporter.config.faults import FAULT, fault, shown
 
 
 class Broken(NamedTuple):
-    """A rule that is broken: where, seen from the section, and the fault."""
+    """A broken rule: the path within the section, and the error."""
 
     keys: tuple[str | int, ...]
     fault: PydanticCustomError
 
 
 def absent_by_default(schema: JsonDict) -> None:
-    """Say in a schema what a file can say: a key may be left out, and there is no `null`."""
+    """Make a schema match files: the key may be left out, but cannot be `null`."""
     schema.pop("default", None)
     kinds = schema.pop("anyOf", None)
     if isinstance(kinds, list) and isinstance(kinds[0], dict):
@@ -36,15 +36,16 @@ def absent_by_default(schema: JsonDict) -> None:
 class Section(BaseModel):
     """A frozen mapping of known keys.
 
-    Pydantic runs a rule over several fields only if each of them is valid. Both are reported at
-    once, in our words, and without the input, which pydantic's own errors carry along.
+    Pydantic checks a rule over several fields only if each field is valid. Here, errors of fields
+    and of such rules are reported together, in our words, and without the input that pydantic's
+    own errors contain.
     """
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=False
     )
 
-    # Where a key that is unknown here would be known: filled in by the models.
+    # For keys that are unknown in this section: where they belong. Filled in by the models.
     elsewhere: ClassVar[Mapping[str, str]] = {}
 
     @classmethod
@@ -75,7 +76,7 @@ class Section(BaseModel):
 
     @classmethod
     def _explained(cls, detail: ErrorDetails) -> PydanticCustomError:
-        """An error of pydantic in our words; ours, and those of sections within, as they are."""
+        """An error of pydantic in our words; our own errors stay as they are."""
         if detail["type"] == FAULT:
             return fault(detail["ctx"]["reason"], detail["ctx"]["remedy"])
         if not detail["loc"]:
@@ -96,7 +97,7 @@ class Section(BaseModel):
 
     @classmethod
     def file_keys(cls) -> dict[str, FieldInfo]:
-        """Its fields, by the keys that stand for them in the file."""
+        """Its fields, by their keys in the file."""
         return {field.alias or name: field for name, field in cls.model_fields.items()}
 
     @classmethod
@@ -121,7 +122,7 @@ def example_of(name: str, field: FieldInfo) -> str:
 
 
 def written(value: object, *, within: bool = False) -> str:
-    """A value as one writes it in YAML on one line.
+    """A value as YAML on one line.
 
     Args:
         value: Text, a number, or lists and mappings of these.

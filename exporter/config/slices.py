@@ -18,40 +18,40 @@ if TYPE_CHECKING:
 MOST_SLICES: Final = 4
 MOST_VALUES: Final = 10_000
 MOST_PATTERN: Final = 1_000
-"""Characters of a regular expression."""
+"""The largest length of a regular expression."""
 MOST_LABEL: Final = 60
-"""Characters of a label's name."""
+"""The largest length of a label's name."""
 MOST_DEFAULT: Final = 128
-"""Characters of a default, as of all other values of labels."""
+"""The largest length of a default, as of all other label values."""
 DEFAULT_COMBINATIONS: Final = 2_000
 
 RESERVED_LABELS: Final = frozenset(
     {
-        # On metrics of workflows. A test compares them with the catalogue.
+        # Labels of workflow metrics. A test compares them with the catalogue.
         "account", "exception_type", "node_type", "phase", "result", "status",
         "workflow_id",
-        # Of the exposition formats, and those that Prometheus and its alerts add.
+        # Labels of the exposition formats, and those that Prometheus and its alerts add.
         "le", "quantile", "instance", "job", "alertname", "alertstate", "severity",
     }
 )  # fmt: skip
-"""Label names that would clash with one that is there already."""
+"""Label names that would conflict with existing ones."""
 
 MADE_LABELS: Final = frozenset({"over", "reason", "series", "slice", "who", "whose"})
-"""Label names that queries of the dashboards and alerts make. A test compares them with these."""
+"""Label names that queries of dashboards and alerts create. A test compares them with these."""
 
 _LABEL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 _MEMORY: Final = 1 << 20
-"""Bytes that a compiled expression may take."""
+"""The largest size of a compiled expression in bytes."""
 
 
 def compiled(pattern: str) -> re2._Regexp:
-    """An expression in RE2's syntax, which takes time linear in the text whatever it says.
+    """Compile an expression with RE2, which always takes time linear in the text.
 
     Raises:
-        ValueError: it is none, or too large.
+        ValueError: it is not valid, or too large.
     """
-    # Only those who configure slices need its 2.5 MiB.
+    # Imported here because it takes 2.5 MiB, and only slices need it.
     import re2  # noqa: PLC0415
 
     options = re2.Options()
@@ -64,7 +64,7 @@ def compiled(pattern: str) -> re2._Regexp:
 
 
 def _text(value: object) -> object:
-    """YAML reads `no`, `12` and `1.5` as something else: say so rather than guess."""
+    """Refuse values such as `no`, `12` and `1.5`, which YAML does not read as text."""
     if not isinstance(value, str):
         raise fault("is not text", "Put it in quotes: YAML reads 12, 1:30 and `on` otherwise.")
     return value
@@ -92,7 +92,7 @@ def _match(pattern: str) -> str:
         raise fault(f"is longer than {MOST_PATTERN:,} characters", "Write a shorter expression.")
     try:
         groups = compiled(pattern).groups
-    except ValueError:  # that of an encoding among them
+    except ValueError:  # includes encoding errors
         groups = None
     if groups is None:
         raise fault(
@@ -124,10 +124,9 @@ def _origin(value: str) -> str:
 
 
 class Slice(Section):
-    """A label on every metric of workflows, with a value that a workflow's tags or name give.
+    """A label on all workflow metrics; its value comes from a workflow's tags or name.
 
-    What becomes of tags that change, of too many values, and of totals when slices change:
-    [slices.md](slices.md).
+    For changed tags, too many values, and changes of slices see [slices.md](slices.md).
     """
 
     label: Annotated[str, BeforeValidator(_text), AfterValidator(_label)] = Field(
@@ -161,7 +160,7 @@ class Slice(Section):
 
 
 def broken_slices(given: Mapping[str, object]) -> Iterator[Broken]:
-    """What several slices break together, in a `metrics` section as it was written."""
+    """Rules over several slices that a raw `metrics` section breaks."""
     slices = given.get("slices")
     if not isinstance(slices, list | tuple):
         return
@@ -197,14 +196,14 @@ def broken_slices(given: Mapping[str, object]) -> Iterator[Broken]:
 
 
 def _peek(entry: object, key: str, default: object = None) -> object:
-    """A key of a section that may still be as written, or already a model."""
+    """A key of a section that may be raw data or already a model."""
     if isinstance(entry, Mapping):
         return entry.get(key, default)
     return getattr(entry, key, default)
 
 
 def _whole(value: object) -> int | None:
-    """A number as `WholeNumber` takes it, as far as that matters here."""
+    """An integer, converted like `WholeNumber` does; None: it is none."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -1,7 +1,7 @@
-"""What a text that was given as a token looks like, if it is not a token. Pure.
+"""Recognises texts that are not tokens, to explain why they are refused. Pure.
 
-Most tokens that are always refused were copied with something around them. The result never
-repeats any part of the text.
+Most invalid tokens were copied with something around them. The result never contains any part of
+the text.
 """
 
 import re
@@ -15,7 +15,7 @@ _URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://.*", re.IGNORECASE)
 
 
 def shape_of(token: str) -> str | None:
-    """What it looks like, as what follows "the token"; None: like any token."""
+    """What it looks like, to be written after "the token"; None: like a token."""
     shapes = (
         (_PAIRED.fullmatch(token) is not None, "has quotes or brackets around it"),
         (token[:1] in tuple("{["), "looks like JSON"),

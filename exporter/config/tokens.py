@@ -12,22 +12,22 @@ from exporter.config.faults import fault
 from exporter.files.plain import UnreadableError, read_plain
 
 MASK: str = "<secret>"
-"""What stands for a secret wherever one would be printed."""
+"""The text that is printed instead of a secret."""
 
 _LARGEST = 16 * 1024
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
 class TokenUnreadableError(Exception):
-    """A token that cannot be read now. The text names the file and the reason, never the content.
+    """A token cannot be read now. The text names the file and the reason, never the content.
 
     Attributes:
-        reason: What is wrong, without the file's name.
-        remedy: What fixes it, in full sentences.
+        reason: The error, without the file's name.
+        remedy: How to fix it, in full sentences.
     """
 
     def __init__(self, reason: str, remedy: str, path: Path | None = None) -> None:
-        """Say what is wrong, what fixes it, and with which file, if there is one."""
+        """Create it from the reason, the remedy, and the file if there is one."""
         self.reason = reason
         self.remedy = remedy
         subject = "token" if path is None else f"token file {str(path)!r}"
@@ -35,7 +35,7 @@ class TokenUnreadableError(Exception):
 
 
 def _checked(text: str) -> str:
-    """A token as it goes into an HTTP header, or `TokenUnreadableError`."""
+    """Return a token that can be sent in an HTTP header, or raise `TokenUnreadableError`."""
     token = text.strip()
     alone = "Give the token alone, in one line."
     if not token:
@@ -54,44 +54,44 @@ def _checked(text: str) -> str:
 
 
 def _content(path: Path) -> str:
-    """The text of a token file, or `TokenUnreadableError`."""
+    """Return the text of a token file, or raise `TokenUnreadableError`."""
     readable = "Name a file that holds the token alone and that this user can read."
     try:
         content = read_plain(path, _LARGEST).content
     except UnreadableError as error:
         reason = error.reason
     else:
-        # Every byte is a character here, so that the rule for ASCII is the one that speaks.
+        # Decoded so that every byte is a character; then the check for ASCII reports the error.
         return content.decode("latin-1")
     raise TokenUnreadableError(reason, readable, path)
 
 
 class TokenSource:
-    """Where a token comes from. It can be asked again: a file may have been rotated since.
+    """The source of a token. It can be read again, because a file may be rotated.
 
-    Neither `str`, `repr`, a dump, a schema nor a pickle of it holds the token. Two sources are
-    equal when they give the same literal token or name the same file: a reload can tell a change.
+    Its `str`, `repr`, dumps, schemas and pickles never contain the token. Two sources are equal if
+    they have the same literal token or the same file, so a reload can detect a change.
     """
 
     __slots__ = ("_path", "_token")
 
     def __init__(self, *, token: str | None = None, path: Path | None = None) -> None:
-        """Take one of the two; `literal` and `file` say it better."""
+        """Create it from one of the two; use `literal` or `file` instead."""
         self._token = token
         self._path = path
 
     @classmethod
     def literal(cls, token: str) -> Self:
-        """A token that never changes; white space around it is taken off.
+        """A token that never changes; surrounding white space is removed.
 
         Raises:
-            TokenUnreadableError: It is empty, or no HTTP header could carry it.
+            TokenUnreadableError: It is empty, or cannot be sent in an HTTP header.
         """
         return cls(token=_checked(token))
 
     @classmethod
     def file(cls, path: Path) -> Self:
-        """A token in a file, read whenever it is asked for, and not before."""
+        """A token in a file, which is read each time the token is needed."""
         return cls(path=path)
 
     @property
@@ -100,10 +100,10 @@ class TokenSource:
         return self._path
 
     def read(self) -> str:
-        """The token as it is now; for a file, read again.
+        """The present token; a file is read again.
 
         Raises:
-            TokenUnreadableError: The file is missing or unreadable, or what it holds is no token.
+            TokenUnreadableError: The file is missing or unreadable, or contains no token.
         """
         if self._token is not None:
             return self._token
@@ -133,7 +133,7 @@ class TokenSource:
         return self
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled: a pickle holds what it pickles in plain text."""
+        """Refuse pickling, because a pickle would contain the token in plain text."""
         raise TypeError("a token source cannot be pickled")
 
     @classmethod
@@ -151,7 +151,7 @@ class TokenSource:
     def __get_pydantic_core_schema__(
         cls, source: type[Any], handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        """Take a text or a source; dump a mask."""
+        """Accept a text or a source; serialise as a mask."""
         del source, handler
         return core_schema.no_info_plain_validator_function(
             cls._validated,
@@ -164,6 +164,6 @@ class TokenSource:
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """A string that tools must hide."""
+        """A string that tools must not show."""
         del schema, handler
         return {"type": "string", "minLength": 1, "format": "password", "writeOnly": True}

@@ -10,7 +10,7 @@ from exporter.config.faults import Fault, fault, key_path
 from exporter.uuids import UUID_PATTERN, normalize_workflow_id
 
 _UUID = re.compile(UUID_PATTERN)
-# A word without a special meaning in YAML: the id, or what was written instead by mistake.
+# A word without special meaning in YAML: an id, or something written there by mistake.
 _WORD = r"""(?P<quote>["']?)(?P<word>\w[\w.-]*(?: \w[\w.-]*)*)(?P=quote)"""
 _PLAIN_LINE = re.compile(rf"(?P<indent> *)- +{_WORD}[ \t]*(?:[ \t]#.*)?", re.ASCII)
 _PLAIN_ITEM = re.compile(rf"\s*{_WORD}\s*", re.ASCII)
@@ -20,10 +20,10 @@ _REMEDY = "Write the UUID that the service gave, such as `a1b2c3d4-e5f6-7890-abc
 
 
 def parse_workflow_id(text: str) -> str:
-    """A workflow's id in the form that the service uses: a UUID in lower case.
+    """Parse an id, and return it as the service writes it: a UUID in lower case.
 
     Raises:
-        ValueError: It is no UUID in five groups of digits. The message does not repeat it.
+        ValueError: It is not a UUID in five groups of digits. The message does not contain it.
     """
     return normalize_workflow_id(text.strip())
 
@@ -44,10 +44,10 @@ WorkflowId = Annotated[
 
 
 def _words(text: str) -> list[tuple[str, int]] | None:
-    """The entries of a list in a usual form, each with its line; `None` where it has another.
+    """Read a list in one of the usual forms; return each entry with its line.
 
-    That is an entry to a line, or all of them in brackets, as in JSON. PyYAML takes seconds for
-    a hundred thousand of them.
+    The forms are one entry per line, or all in brackets as in JSON; `None`: it has another form.
+    PyYAML would take seconds for a hundred thousand entries.
     """
     within = text.strip()
     if within.startswith("[") and within.endswith("]"):
@@ -71,7 +71,7 @@ def _words_in_brackets(text: str) -> list[tuple[str, int]] | None:
     line = 1 + text.count("\n", 0, begin)
     items = text[begin + 1 : end].split(",")
     if not items[-1].strip():
-        # A comma may follow the last one.
+        # A comma may follow the last entry.
         items.pop()
     found: list[tuple[str, int]] = []
     for item in items:
@@ -94,13 +94,13 @@ def _ids_of(words: list[tuple[str, int]]) -> tuple[list[str], list[Fault]]:
 
 
 def parse_workflow_ids(text: str) -> tuple[list[str], list[Fault]]:
-    """The ids in a file that is a YAML list of them; nothing is read from the environment.
+    """Read a YAML list of ids; nothing is read from the environment.
 
-    Good ids are given even beside bad ones: what to make of that is the caller's choice. An id that
-    is there twice is given once. A file without content is a list without ids.
+    Valid ids are returned even if others are not: the caller decides what that means. Ids that
+    occur twice are returned once. An empty file is an empty list.
 
     Returns:
-        The ids in lower case, in the order of the file, and everything that is wrong with it.
+        The ids in lower case, in the order of the file, and all errors.
     """
     if (words := _words(text)) is not None:
         return _ids_of(words)

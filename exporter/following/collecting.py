@@ -129,7 +129,7 @@ class PendingCollector:
         except ServiceError as error:
             at_least = error.retry_after
             log.debug(
-                "no cause",
+                "could not read the cause",
                 extra={
                     "account": self._account,
                     "workflow_id": one.workflow_id,

@@ -69,7 +69,7 @@ class TraitsReader(Worker):
             except ServiceError as error:
                 at_least = error.retry_after
                 log.debug(
-                    "no name and no tags",
+                    "could not read the name and tags",
                     extra={
                         "account": self._account,
                         "workflow_id": workflow_id,

@@ -316,7 +316,7 @@ class Replica:
         self._reason = str(error)
         if over:
             log.error(
-                "accounts are shown no more: their leases are over",
+                "accounts no longer shown: their leases have expired",
                 extra={"accounts": ",".join(sorted(over))},
             )
         self._change((), fenced, 0.0)
