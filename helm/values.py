@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from exporter.commands.flags import TAKEN_PATHS
+from exporter.commands.flags import RESERVED_PATHS
 
 Object = dict[str, Any]
 Objects = list[Object]
@@ -31,7 +31,7 @@ Time = Annotated[str, Field(pattern=r"^([0-9]+(ms|s|m|h|d))*$")]
 """Of Prometheus, or empty."""
 
 
-NOT_TAKEN = {"not": {"pattern": f"^({'|'.join(TAKEN_PATHS)})"}}
+NOT_TAKEN = {"not": {"pattern": f"^({'|'.join(RESERVED_PATHS)})"}}
 """Where the exporter does not let `--web.telemetry-path` be."""
 
 

@@ -23,20 +23,20 @@ from exporter.signals import EndSignals
 from exporter.simulator import Scenario, Simulator
 
 HOLD_SECONDS: Final = 10.0
-"""How long a new series stands at 0 here: nobody watches a demo to wait a minute for the first
-failure of a node. The demo's own Prometheus scrapes every 5 s; the rest is for one that is late."""
+"""Seconds for which a new series shows 0 in the demo: users should not wait a minute for the first
+failure of a node. The demo's own Prometheus scrapes every 5 s, so this allows for a late scrape."""
 
 
 LIVE_SECONDS: Final = 1.0
 PLAIN_SECONDS: Final = 10.0
-"""How often the page is shown, in a terminal and elsewhere."""
+"""Seconds between two updates of the page: in a terminal, and elsewhere."""
 
 
 SLICES: Final = (
     {"label": "team", "from": "tag", "match": "^team[:=](.+)$"},
     {"label": "template", "from": "name", "match": "^([a-z0-9-]+)"},
 )
-"""Whose jobs, and which: as docs/slices.md has it."""
+"""Slices by team and by template, as in docs/slices.md."""
 
 
 def demonstrate(
@@ -47,9 +47,9 @@ def demonstrate(
     seed: int,
     speed: float,
 ) -> None:
-    """Run simulator and exporter together until SIGTERM or SIGINT, and say what goes on.
+    """Run the simulator and the exporter until SIGTERM or SIGINT, and show what happens.
 
-    `speed` is how much faster than in reality everything happens.
+    `speed` is how much faster than real time everything happens.
     """
     with Simulator(scenario, seed=seed, speed=speed, host="127.0.0.1", port=0) as simulator:
         accounts = [
@@ -77,9 +77,9 @@ def demonstrate(
 
 @contextmanager
 def _page(app: App, simulator: Simulator) -> Iterator[None]:
-    """Show the first page until it is left: live in a terminal, else every ten seconds.
+    """Show the first page within this context: live in a terminal, otherwise every ten seconds.
 
-    Above it, and once more in the end, stands what was counted beside what really ended.
+    Above it, and again at the end, counted outcomes are compared with the real ones.
     """
     ended = threading.Event()
     against = AgainstTruth(app.read, simulator.truth, app.views.workflow)
@@ -108,9 +108,9 @@ def _show_plain(render: Callable[[], RenderableType], out: TextIO, ended: thread
 
 
 def show_live(render: Callable[[], RenderableType], out: TextIO, ended: threading.Event) -> None:
-    """Show a picture in the terminal `out` until `ended`, as `look` gives it each time.
+    """Show what `render` returns in the terminal `out`, and update it, until `ended`.
 
-    Log lines that go to a terminal too stand above it: written by themselves, they would tear it.
+    Log lines for the terminal are printed above it: written directly, they would break the display.
     """
     shown = console(out)
 

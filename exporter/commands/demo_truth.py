@@ -1,9 +1,8 @@
 """Compares what the demo's exporter has counted with what its local ComfyControl knows.
 
-What had ended before the first start of an account is not counted. Nobody outside knows that exact
-moment. So for workflows that ended before the end of the first pass over the list, and only for
-those, the exporter is asked whether they had ended before. Everything that ends later must be
-counted.
+Workflows that had ended before the exporter's first start are not counted. Only the exporter knows
+the exact moment. So for workflows that ended before the first pass over the list was complete,
+and only for those, the exporter is asked whether they count. All that end later must be counted.
 """
 
 import time
@@ -25,7 +24,7 @@ Outcomes = Mapping[tuple[str, str], int]
 """How many ended, by account and status."""
 
 SHARE: Final = 0.05
-"""The most of the time that looking takes: a day of 100,000 workflows is long to tell, and the
+"""The part of the time (0 to 1) that comparing may take: reading 100,000 workflows is slow, and the
 simulator does nothing else meanwhile."""
 
 _BEFORE_US: Final = frozenset(
@@ -35,13 +34,13 @@ _BEFORE_US: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What was counted, beside what ended.
+    """Counted outcomes, compared with real ones.
 
     Attributes:
         counted: outcomes that the exporter has counted.
-        ended: outcomes that are its to count.
-        on_their_way: have ended, and are not counted yet.
-        too_often: are counted, and have not ended so.
+        ended: outcomes that the exporter must count.
+        on_their_way: how many have ended, and are not counted yet.
+        too_often: how many were counted that have not ended with that status.
     """
 
     counted: int
@@ -60,7 +59,7 @@ class Comparison:
 def compare(counted: Outcomes, ended: Outcomes) -> Comparison:
     """Compare account by account and status by status.
 
-    `ended` must not be older than `counted`: what ends in between is on its way.
+    `ended` must not be older than `counted`: outcomes in between count as on their way.
     """
     apart = {key: counted.get(key, 0) - ended.get(key, 0) for key in counted.keys() | ended.keys()}
     return Comparison(
@@ -72,13 +71,13 @@ def compare(counted: Outcomes, ended: Outcomes) -> Comparison:
 
 
 class AgainstTruth:
-    """Compares again and again. For one thread.
+    """Compares repeatedly. For use by one thread.
 
     Args:
-        read: the exporter's numbers at this instant.
-        truth: the simulator's, at this instant.
-        story: what the exporter knows of one workflow.
-        monotonic: seconds.
+        read: returns the exporter's present numbers.
+        truth: returns the simulator's present numbers.
+        story: returns the exporter's history of one workflow.
+        monotonic: the clock, in seconds.
     """
 
     def __init__(
@@ -94,13 +93,13 @@ class AgainstTruth:
         self._monotonic = monotonic
         self._latest: Comparison | None = None
         self._due = -inf
-        # By account, the executions that were over before its first pass.
+        # By account: executions that had ended before its first pass was complete.
         self._before_us: dict[str, Collection[tuple[str, int]]] = {}
 
     def compare(self, *, again: bool = True) -> Comparison | None:
-        """Compare now; None: the list of an account was not read yet.
+        """Compare now; None: the list of some account was not read yet.
 
-        `again`: the latest will do, where comparing takes so long that it must not be done often.
+        With `again`, the previous result may be returned, if comparing takes too long to repeat it.
         """
         began = self._monotonic()
         if began >= self._due or not again:
@@ -111,7 +110,7 @@ class AgainstTruth:
 
     def _compare(self) -> Comparison | None:
         reading = self._read()
-        # Later than that: what is counted has ended.
+        # Read later than the counts, so everything counted has ended by then.
         truth = self._truth()
         for account, seen in reading.accounts.items():
             if account not in self._before_us and seen.list_completed_at is not None:
@@ -145,7 +144,7 @@ def _counted(reading: Reading) -> Outcomes:
 
 
 def line(comparison: Comparison | None) -> Text:
-    """It, as one line for a terminal."""
+    """The comparison as one line for a terminal."""
     if comparison is None:
         return Text("nothing to compare yet: the list is being read", style="dim")
     styles = ("red bold", "yellow", "green")

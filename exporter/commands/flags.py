@@ -17,7 +17,7 @@ from exporter.revision import revision
 from exporter.web.listening import MOST_CLIENTS, ListenAddress, parse_listen_address
 
 EXIT_BAD_INPUT: Final = 1
-"""A wrong configuration or flag; nothing was started."""
+"""The exit code for a wrong configuration or flag; nothing was started."""
 
 LISTEN_FLAG: Final = "--web.listen-address"
 DEFAULT_LISTEN_ADDRESS: Final = ":10871"
@@ -37,17 +37,17 @@ COLLECTORS: Final = {
 
 _EXTERNAL_URL: Final = re.compile(r"https?://[\w.:\[\]-]+(/[\w./~%+-]*)?", re.ASCII)
 
-TAKEN_PATHS: Final = ("/-/", "/api/", "/config")
-"""Below these the metrics cannot be."""
+RESERVED_PATHS: Final = ("/-/", "/api/", "/config")
+"""The metrics cannot be served below these paths."""
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line, checked. What is wrong with it ends the process, with exit code 1."""
+    """Parse and check the command line. An error ends the process with exit code 1."""
     parser = _parser()
     parser.given = argv
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
-        # By the command that was given, of which the usage helps.
+        # Reported by the given subcommand, whose usage helps more.
         whose = parser.commands.get(arguments.command, parser)
         whose.refuse_unknown(unknown)
     if arguments.command == "simulate" and len(arguments.listen_address or ()) > 1:
@@ -65,12 +65,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 class _Parser(argparse.ArgumentParser):
     given: Sequence[str] = ()
-    """The command line."""
+    """The arguments as given."""
     commands: "Mapping[str, _Parser]" = MappingProxyType({})
     """The subcommands, by name."""
 
     def refuse_unknown(self, unknown: Sequence[str]) -> NoReturn:
-        """End the process, naming what nobody knows."""
+        """End the process with an error that names the unknown arguments."""
         flag = next((text.partition("=")[0] for text in unknown if text.startswith("-")), None)
         if flag is None:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -82,7 +82,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("argument COMMAND:"):
-            # Argparse takes the value of a flag that it does not know for the command.
+            # Argparse takes the value of an unknown flag as the command.
             flags = [text.partition("=")[0] for text in self.given if text.startswith("--")]
             for flag in flags:
                 if flag not in self._option_string_actions:
@@ -93,7 +93,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Version(argparse.Action):
-    """Argparse's own breaks the line where the terminal ends."""
+    """Prints the version on one line; argparse's own would wrap it at the terminal's width."""
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - argparse's
         super().__init__(**options | {"nargs": 0, "default": argparse.SUPPRESS})
@@ -109,7 +109,7 @@ def _parser() -> _Parser:
         prog="comfycontrol-exporter",
         description="Prometheus exporter for workflows hosted on ComfyControl. With "
         "COMFYCONTROL_TOKEN in the environment and no flags it follows the whole account.",
-        # No prefixes: a flag added later must not change what an old command line means.
+        # No abbreviations: a flag added later must not change the meaning of a command line.
         allow_abbrev=False,
     )
     _add_logging(parser)
@@ -231,7 +231,7 @@ def _parser() -> _Parser:
         metavar="HOST:PORT",
         help=f"address to listen on (default {DEFAULT_SIMULATOR_ADDRESS})",
     )
-    # Its name in earlier versions.
+    # The name of the flag in earlier versions.
     simulate.add_argument(
         "--listen-address",
         dest="listen_address",
@@ -332,7 +332,7 @@ def _add_logging(parser: argparse.ArgumentParser, *, suppress: bool = False) -> 
 
 
 def _add_web(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None:
-    # A subcommand takes these flags too, without wiping out what stood before it.
+    # A subcommand accepts these flags too, without resetting those given before it.
     parser.add_argument(
         LISTEN_FLAG,
         dest="listen_address",
@@ -426,16 +426,16 @@ def _external_url(text: str) -> str:
 
 
 def _connections(text: str) -> int:
-    # Less than a few would let a browser keep Prometheus out.
+    # With fewer, a single browser could keep Prometheus out.
     if not text.isascii() or not text.isdigit() or not 8 <= int(text[:9]) <= 65_536:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 8 to 65536")
     return int(text)
 
 
 def _path(text: str) -> str:
-    if not text.startswith("/") or text.startswith(TAKEN_PATHS):
+    if not text.startswith("/") or text.startswith(RESERVED_PATHS):
         raise argparse.ArgumentTypeError(
-            f"{text!r}: a path starts with / and not with {' or '.join(TAKEN_PATHS)}"
+            f"{text!r}: a path starts with / and not with {' or '.join(RESERVED_PATHS)}"
         )
     if any(character in text for character in "{}?#") or not text.isprintable():
         raise argparse.ArgumentTypeError(f"{text!r} is not a plain path")
@@ -443,7 +443,7 @@ def _path(text: str) -> str:
 
 
 def checked_url(text: str) -> str:
-    """The text, if it is the URL of something that can be asked.
+    """Check that the text is an HTTP URL, and return it.
 
     Raises:
         argparse.ArgumentTypeError: it is not.
@@ -469,5 +469,5 @@ def _positive(text: str) -> float:
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Tell the one who typed the command; on standard error, unless it is what they asked for."""
+    """Print for the user: on standard error, unless it is the requested output."""
     print(text, file=stream or sys.stderr)

@@ -19,32 +19,32 @@ _CERTIFICATE_WANTED: Final = (
     "a client certificate is required: give one with --cert, and --key if its key is another file"
 )
 _ALERTS_WITHOUT_CERTIFICATE: Final = frozenset(
-    # Of TLS 1.3, and of TLS 1.2, which says the same where it knows no suite of the client's.
+    # The alert of TLS 1.3; and that of TLS 1.2, which has other reasons too.
     {"TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_HANDSHAKE_FAILURE"}
 )
 
 
 class HealthCheckError(Exception):
-    """Certificate and key cannot be used. The text names the file and the reason."""
+    """The certificate or key cannot be used. The text names the file and the reason."""
 
 
 class _NoAnswerError(Exception):
-    """There was none; the text says why."""
+    """There was no answer; the text says why."""
 
 
 def check_health(url: str, cert: Path | None = None, key: Path | None = None) -> tuple[bool, str]:
-    """Ask once: whether the answer was 200, and a line for a person.
+    """Send one request; return whether the answer was 200, and a line for users.
 
-    A plain URL of this machine that answers 400 is asked once more over TLS: that is how a port
-    that has TLS answers plain HTTP, and a container's health check need not know.
+    If a plain HTTP URL of this machine answers 400, it is tried again over TLS: a TLS port answers
+    plain HTTP so, and a container's health check need not know whether TLS is used.
 
     Args:
-        url: what answers 200 when all is well.
-        cert: PEM file of the certificate to show to a server that wants one.
+        url: the URL that answers 200 if all is well.
+        cert: PEM file of the client certificate, if the server requires one.
         key: PEM file of its key; None: it is in the same file.
 
     Raises:
-        HealthCheckError: certificate and key cannot be used.
+        HealthCheckError: the certificate or key cannot be used.
     """
     context = _context(url, cert, key)
     is_healthy, text = _asked(url, context, has_certificate=cert is not None)
@@ -58,10 +58,10 @@ def check_health(url: str, cert: Path | None = None, key: Path | None = None) ->
 
 
 def _context(url: str, cert: Path | None, key: Path | None) -> ssl.SSLContext:
-    """TLS as this URL wants it.
+    """The TLS context for this URL.
 
-    The certificate of a loopback address is not verified: it was made for another name, and nobody
-    but this machine answers there.
+    The certificate of a loopback address is not verified: it was issued for another name, and only
+    this machine can answer there.
     """
     context = ssl.create_default_context()
     if _is_loopback(urlsplit(url).hostname or ""):
@@ -71,10 +71,10 @@ def _context(url: str, cert: Path | None, key: Path | None) -> ssl.SSLContext:
         return context
     files = str(cert) if key is None else f"{cert} and {key}"
     try:
-        # A password is never asked for at a terminal: nobody is there.
+        # An empty password prevents a prompt at the terminal.
         context.load_cert_chain(cert, key, password="")
     except ssl.SSLError as error:
-        # A constant of OpenSSL's; nothing of the key.
+        # The reason is a constant of OpenSSL and contains nothing of the key.
         said = (error.reason or "not PEM").replace("_", " ").lower()
         raise HealthCheckError(f"{files}: no certificate with its key: {said}") from None
     except OSError as error:
@@ -96,9 +96,9 @@ def _asked(url: str, context: ssl.SSLContext, *, has_certificate: bool) -> tuple
 
 
 def _code(url: str, context: ssl.SSLContext) -> int:
-    """The status of the answer; raises `_NoAnswerError`, or `ssl.SSLError` where TLS fails."""
+    """The status of the answer; raises `_NoAnswerError`, or `ssl.SSLError` if TLS fails."""
     opener = urllib.request.build_opener(
-        # A proxy is for the way out, not for the exporter next door.
+        # Without a proxy: proxies are for requests to the outside.
         urllib.request.ProxyHandler({}),
         urllib.request.HTTPSHandler(context=context),
     )

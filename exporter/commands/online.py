@@ -1,7 +1,7 @@
 """`check-config --online`: whether the service accepts each account's address and token.
 
-Each account sends one request, for one row of its list, with the exporter's own client: same proxy,
-same certificate authorities, same token file.
+For each account, one request for one row of its list is sent with the exporter's own client: with
+the same proxy, certificate authorities and token file.
 """
 
 import time
@@ -30,12 +30,12 @@ from exporter.plurals import counted
 
 @dataclass(frozen=True, slots=True)
 class OnlineCheck:
-    """What the service says to one account.
+    """The result for one account.
 
     Attributes:
         account: the configured name.
-        is_right: the exporter can follow it as it is configured.
-        text: in words, without a token or anything that a peer wrote.
+        is_right: whether the exporter can follow it as configured.
+        text: the result in words, without the token or any text from the network.
     """
 
     account: str
@@ -52,16 +52,16 @@ def ask_each(
     timeouts: Timeouts | None = None,
     sleep: Callable[[float], object] = time.sleep,
 ) -> Iterator[OnlineCheck]:
-    """Ask for one account after another, in the order of the file.
+    """Check one account after another, in the order of the file.
 
-    A service allows so many requests to an address, and an exporter may be using its share at this
-    moment: accounts of one address are asked for as slowly as the rest of the limit allows. Once it
-    refuses for its limit, nothing more is asked there.
+    A service limits requests by address, and an exporter may be using its share now. So accounts of
+    one address are checked as slowly as the rest of the limit allows. After a refusal because of
+    the limit, no more requests are sent to that address.
 
     Args:
-        config: whose accounts.
-        timeouts: of the client; None: its defaults.
-        sleep: waits for so many seconds.
+        config: the configuration with the accounts.
+        timeouts: the timeouts of requests; None: the defaults.
+        sleep: waits for a number of seconds.
 
     Raises:
         CannotTrust: the authorities that the environment names cannot be read.
@@ -86,7 +86,7 @@ def ask_each(
 
 
 def _pause(limit: RateLimit) -> float:
-    """Seconds between two requests, by which they stay in what an exporter leaves of the limit."""
+    """Seconds between two requests, so that they fit into the reserve of the limit."""
     share = Limit(limit.requests, limit.per, limit.cooldown, limit.reserve).share
     return limit.per / max(1, limit.requests - share)
 
@@ -94,17 +94,17 @@ def _pause(limit: RateLimit) -> float:
 def _ask(
     account: Account, timeouts: Timeouts | None, bind: str | None
 ) -> tuple[ServiceError | TokenUnreadableError | None, int | None]:
-    """One request: why it brought nothing, or else how many workflows the list has."""
+    """Send one request; return the error, or how many workflows the list has."""
 
     def unheard(_: RequestRecord) -> None:
-        """There is nobody to count it."""
+        """Ignore the record: requests are not counted here."""
 
     client = partial(Client, account.base_url, account.token.read, max_streams=0)
     with client(on_request=unheard, timeouts=timeouts, bind=bind) as service:
         try:
             return None, service.list_workflows(page=1, per_page=1).total
         except (ServiceError, TokenUnreadableError) as error:
-            # Without its traceback, which holds the frames of anyone who knows the token.
+            # The traceback is removed, because its frames hold the token.
             return error.with_traceback(None), None
 
 
@@ -119,7 +119,7 @@ def _taken(account: Account, total: int | None) -> str:
 
 def _refused(account: Account, error: ServiceError | TokenUnreadableError) -> OnlineCheck:
     if isinstance(error, TokenUnreadableError):
-        # It was readable a moment ago, when the file was checked.
+        # It could be read a moment ago, when the file was checked.
         return OnlineCheck(account.name, is_right=False, text=str(error))
     if isinstance(error, ForbiddenError) and account.listing is None:
         text = (
@@ -153,7 +153,7 @@ _BY_REASON: Final = {
 def _advice(  # noqa: PLR0911 - one for each kind
     account: Account, error: ServiceError
 ) -> str:
-    """What to do about it, in full sentences."""
+    """How to fix it, in full sentences."""
     match error:
         case UnauthorizedError():
             return _about_token(account)

@@ -33,28 +33,28 @@ _OVERVIEW: Final = TypeAdapter(Overview)
 
 
 class ShowStatusError(Exception):
-    """There is nothing to show. The text says why, and holds no secret."""
+    """The page cannot be shown. The text says why, and contains no secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How an exporter is asked."""
+    """How to reach an exporter."""
 
     url: str
-    """Of the exporter; a path is one that a proxy has put before it."""
+    """The URL of the exporter; its path is one that a proxy adds."""
     user: str | None = None
     password: str = ""
     ca: Path | None = None
-    """PEM file of who has signed its certificate; None: those that the system trusts."""
+    """PEM file of the CA certificates; None: those that the system trusts."""
     cert: Path | None = None
-    """PEM file of the certificate to show."""
+    """PEM file of the client certificate."""
     key: Path | None = None
 
 
 def show_status(way: Way, out: TextIO | None = None) -> int:
-    """Show it, and again every two seconds where `out` is a terminal; the exit code.
+    """Show the page; if `out` is a terminal, update it every two seconds. Return the exit code.
 
-    0: fine; 1: no answer; 2: there is a critical problem, at the last look.
+    0: fine; 1: no answer; 2: there was a critical problem at the last update.
     """
     out = sys.stdout if out is None else out
     try:
@@ -71,12 +71,12 @@ def show_status(way: Way, out: TextIO | None = None) -> int:
 
 
 def is_critical(overview: Overview) -> bool:
-    """Whether there is a problem that somebody should be woken for."""
+    """Whether there is a critical problem."""
     return any(problem.level == "critical" for problem in overview.problems)
 
 
 def console(out: TextIO) -> Console:
-    """A console; of a fixed width where it is no terminal."""
+    """A console, with a fixed width if it is not a terminal."""
     width = None if out.isatty() else PLAIN_WIDTH
     return Console(file=out, width=width, highlight=False, markup=False, emoji=False)
 
@@ -94,10 +94,10 @@ def _live(fetch: Callable[[], Overview], overview: Overview, out: TextIO) -> Ove
 
 
 def fetch(way: Way, context: ssl.SSLContext | None = None) -> Overview:
-    """Ask once.
+    """Send one request.
 
     Raises:
-        ShowStatusError: there is no answer of use.
+        ShowStatusError: there is no usable answer.
     """
     url = way.url.rstrip("/") + _PATH
     request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310 - checked
@@ -105,7 +105,8 @@ def fetch(way: Way, context: ssl.SSLContext | None = None) -> Overview:
         pair = base64.b64encode(f"{way.user}:{way.password}".encode()).decode()
         request.add_unredirected_header("Authorization", f"Basic {pair}")
     opener = urllib.request.build_opener(
-        # A proxy is for the way out, and a redirect would carry the password elsewhere.
+        # No proxy, which is for outside requests; no redirects, which could send the password
+        # elsewhere.
         urllib.request.ProxyHandler({}),
         _NoRedirect(),
         urllib.request.HTTPSHandler(context=context or _context(way)),
@@ -128,7 +129,7 @@ def fetch(way: Way, context: ssl.SSLContext | None = None) -> Overview:
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: object) -> None:
-        """Not followed: it comes out as the status that it is."""
+        """Do not follow a redirect: its status is the result."""
 
 
 def _refusal(code: int) -> str:

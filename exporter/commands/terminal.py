@@ -25,7 +25,7 @@ _DASH: Final = "-"
 
 
 def page(overview: Overview) -> RenderableType:
-    """All of it."""
+    """The whole page."""
     head = Text.assemble(
         ("ComfyControl exporter", "bold"),
         f" {clean(overview.version)}, up for {span(overview.at - overview.started_at)}",
@@ -142,7 +142,7 @@ def _bar(value: float, top: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """A span in at most two units."""
+    """A duration in at most two units."""
     if not 0 <= seconds < 1e12:
         return _DASH if seconds >= 0 or seconds != seconds else "0 s"  # noqa: PLR0124
     if seconds < 10:

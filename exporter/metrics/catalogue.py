@@ -28,23 +28,23 @@ class Metric:
     """One public metric."""
 
     name: str
-    """As users query it: counters with `_total`, histograms without their suffixes."""
+    """The name in queries: counters with `_total`, histograms without their suffixes."""
     type: MetricType
     group: Group
     labels: tuple[str, ...]
     help: str
     unit: str
-    """What one of it is, for the reference page: `seconds`, `Unix seconds`, `workflows` …"""
+    """The unit of its value, for the reference page: `seconds`, `Unix seconds`, `workflows` …"""
     read: Callable[[Reading], Iterable[Sample]] | None = None
     """How to read it at a scrape; None if an instrument of the process counts it."""
     exemplars: bool = False
-    """Whether OpenMetrics shows the `workflow_id` behind it."""
+    """Whether OpenMetrics shows exemplars with a `workflow_id`."""
     absent: str = ""
-    """When there is no series; empty: there always is one."""
+    """When it has no series; empty: it always has one."""
     values: Mapping[str, LabelValues] = field(default_factory=dict)
-    """By label, the meaning of its values, if they are known beforehand."""
+    """By label: the meaning of each value, if the values are known in advance."""
     sliced: bool = False
-    """Whether the labels of `metrics.slices` follow its own."""
+    """Whether it also has the labels of `metrics.slices`."""
 
     @property
     def family(self) -> str:

@@ -1,4 +1,4 @@
-"""Turns the registry into the bytes of a scrape."""
+"""Renders the answer to a scrape."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ PLAIN_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class Exposition:
-    """What a scrape is answered with."""
+    """The answer to a scrape."""
 
     content_type: str
     body: bytes
@@ -35,16 +35,16 @@ class Exposition:
 
 
 AsAsked = Callable[[Reading], Reading]
-"""A reading as it is for somebody who asked at an earlier moment."""
+"""Limits a reading to what a scrape that arrived earlier may see."""
 
 
 class Page:
     """The metrics page.
 
     Args:
-        registry: the process' own instruments.
-        read: gathers everything else.
-        asked: notes what is announced at this moment, for a reading that is made later.
+        registry: the instruments of the process.
+        read: collects everything else.
+        asked: returns a function that limits a later reading to the series announced now.
     """
 
     def __init__(
@@ -62,19 +62,19 @@ class Page:
         self.asked: Final = asked
 
     def render(self, accept: str) -> Exposition:
-        """The page, in the best format that this `Accept` header names.
+        """Render the page in the best format that this `Accept` header names.
 
-        Whatever the header says, there is an answer: text, if nothing else.
+        If it names none that we have, the format is text.
         """
-        # A reading is gathered once, before any of it is rendered.
+        # Everything is read once, before rendering begins.
         return self.rendered(self.read(), negotiate(accept))
 
     def families(self, reading: Reading) -> Collector:
-        """Everything that the page of one reading shows, for prometheus-client to render."""
+        """The page of one reading as metric families of prometheus-client."""
         return _Together(self._registry, ReadingCollector(lambda: reading))
 
     def rendered(self, reading: Reading, kind: Format) -> Exposition:
-        """The page of one reading."""
+        """Render the page of one reading."""
         said = "" if kind.escaping is None else f"; escaping={kind.escaping}"
         match kind.kind:
             case "openmetrics":
@@ -87,7 +87,7 @@ class Page:
                 return Exposition(PLAIN_TEXT, self._body(reading, "text", None))
 
     def _body(self, reading: Reading, kind: TextKind, escaping: str | None) -> bytes:
-        # Our names are the same with both kinds of escaping that scrapers ask for.
+        # Our names are the same with each kind of escaping that scrapers may request.
         if escaping in {None, openmetrics.UNDERSCORES, openmetrics.ALLOWUTF8}:
             return self._renderers[kind].render(self._registry, reading)
         families = self.families(reading)
@@ -98,13 +98,13 @@ class Page:
 
 
 class _Together(Collector):
-    """The instruments and one reading, as one thing to encode."""
+    """The instruments and one reading as one collector."""
 
     def __init__(self, *collectors: Collector | CollectorRegistry) -> None:
         self._collectors = collectors
 
     def collect(self) -> Iterator[Family]:
-        """Every family of each."""
+        """All families of both."""
         for collector in self._collectors:
             yield from collector.collect()
 

@@ -1,6 +1,6 @@
-"""What the process itself counts: requests, streams, pages.
+"""Counters of the process itself: requests, streams, pages.
 
-These start at 0 with the process, unlike the totals of workflows, which the ledger stores.
+They start at 0 with the process, unlike the totals of workflows, which the ledger stores.
 """
 
 import threading
@@ -18,7 +18,7 @@ from exporter.metrics.reading import RequestsKey, RequestsReading
 
 ENDPOINTS: Final = get_args(Endpoint)
 EXPECTED_CODES: Final = ("200", "401", "403", "404", "429", "500", "503", "error")
-"""Codes whose series stand at 0 from the start. Those of others are new when they come."""
+"""Codes whose series exist at 0 from the start. Series of other codes are new when they appear."""
 
 _REQUESTS: Final = "comfycontrol_api_requests_total"
 
@@ -29,11 +29,11 @@ def _counter(name: str, registry: CollectorRegistry) -> Counter:
 
 
 def _nobody(account: str, reason: StreamEnd, workflow_id: str, seconds: float | None) -> None:
-    """Nobody listens."""
+    """Do nothing."""
 
 
 class Instruments:
-    """Takes what those who ask the service tell of themselves."""
+    """Implements `Telemetry`: counts what the parts that send requests report."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         duration = BY_NAME["comfycontrol_api_request_duration_seconds"]
@@ -49,22 +49,22 @@ class Instruments:
         self._pages = _counter("comfycontrol_listing_pages_total", registry)
         self._malformed_rows = _counter("comfycontrol_listing_rows_malformed_total", registry)
         self.on_stream_end: Callable[[str, StreamEnd, str, float | None], None] = _nobody
-        """Told of each stream's end with its workflow, from many threads; it must not wait."""
+        """Called at the end of each stream, from many threads; it must not block."""
         self._lock = threading.Lock()
         self._lists_completed: dict[str, float] = {}
-        # Not one of the library's counters: which codes come cannot be known beforehand, and what
-        # is new must stand at 0 first.
+        # Not a counter of the library: the codes are not known in advance, and a new series must
+        # show 0 first.
         self._requests: dict[RequestsKey, CounterTotal] = {}
         self._new = NewSeries()
         self._announced = 0
-        # Threads of an account that has ended may have a last word, which must not bring its
-        # series back.
+        # Threads of a removed account may still report something, which must not create its series
+        # again.
         self._accounts: set[str] = set()
-        # Thousands of snapshots a second: each must not look for its labels.
+        # There are thousands of snapshots a second, so the labels are looked up only once.
         self._snapshot_counters: dict[tuple[str, SnapshotResult], Counter] = {}
 
     def open_accounts(self, accounts: Iterable[str]) -> None:
-        """Let every series that can be known beforehand stand at 0."""
+        """Create all series that are known in advance, at 0."""
         for account in accounts:
             with self._lock:
                 self._accounts.add(account)
@@ -82,7 +82,7 @@ class Instruments:
             self._malformed_rows.labels(account)
 
     def close_account(self, account: str) -> None:
-        """Let the series of an account that is followed no more vanish."""
+        """Remove the series of an account that is no longer followed."""
         with self._lock:
             self._accounts.discard(account)
             self._requests = {k: t for k, t in self._requests.items() if k.account != account}
@@ -107,14 +107,14 @@ class Instruments:
     # Requests by code -------------------------------------------------------------------------
 
     def requests(self) -> RequestsReading:
-        """How many there were; later ones do not touch it."""
+        """The requests so far; later requests do not change the result."""
         with self._lock:
             return RequestsReading(
                 {key: total.copied() for key, total in self._requests.items()}, self._announced
             )
 
     def announced(self) -> int:
-        """Series up to this number show their value now."""
+        """The number of the last new series that shows its value now."""
         with self._lock:
             return self._announced
 
@@ -147,13 +147,13 @@ class Instruments:
     def stream_ended(
         self, account: str, reason: StreamEnd, workflow_id: str, seconds: float | None = None
     ) -> None:
-        """A stream is over after so long, or the attempt to open one (None)."""
+        """A stream has ended after this time; None: it could not be opened."""
         if account in self._accounts:
             self._stream_ends.labels(account, reason).inc()
         self.on_stream_end(account, reason, workflow_id, seconds)
 
     def snapshot_read(self, account: str, result: SnapshotResult) -> None:
-        """A stream brought an event."""
+        """A stream has delivered an event."""
         counter = self._snapshot_counters.get((account, result))
         if counter is not None:
             counter.inc()
@@ -164,7 +164,7 @@ class Instruments:
             self._pages.labels(account).inc()
 
     def rows_malformed(self, account: str, count: int) -> None:
-        """So many rows of a page could not be read, or lost a field."""
+        """This many rows of a page could not be read completely."""
         if account in self._accounts:
             self._malformed_rows.labels(account).inc(count)
 

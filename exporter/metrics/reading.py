@@ -27,12 +27,12 @@ from exporter.metrics.slicing import (
 from exporter.sources.files import FilesReading
 
 POSITION_FRESH_SECONDS: Final = 30.0
-"""A queue position older than this is withdrawn. Streams tell one every 2 s."""
+"""A queue position older than this is not shown. Streams report one every 2 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccountReading:
-    """One account at the instant of a scrape."""
+    """One account at the moment of a scrape."""
 
     health: AccountHealth
     followed: frozenset[str] = frozenset()
@@ -40,26 +40,26 @@ class AccountReading:
     list_completed_at: float | None = None
     """Unix seconds of the last complete pass over the list."""
     listed: bool = False
-    """Whether its list is asked for at all."""
+    """Whether its list is read."""
     reconciliation: Reconciliation = field(default_factory=Reconciliation)
-    """What comparing the service's totals with the ledger's has shown last."""
+    """The latest comparison of the service's totals with the ledger's."""
     runners: RunnerCensus | None = None
-    """Its runners; None: they are not asked for, or could not be read for a while."""
+    """Its runners; None: they are not read, or could not be read for a while."""
     files: FilesReading | None = None
-    """What became of its files of ids; None where none are configured."""
+    """The state of its files of ids; None: none are configured."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigReading:
-    """What became of the configuration."""
+    """The state of the configuration."""
 
     last_reload_successful: bool
     last_reload_success_at: float
     """Unix seconds."""
     web_last_reload_successful: bool | None = None
-    """Whether the file of the web side in use is the one last read; None where there is none."""
+    """Whether the latest web configuration file is in use; None: there is none."""
     fingerprint: int = 0
-    """Of the configuration in use (`exporter.config.fingerprint`)."""
+    """The fingerprint of the configuration in use (`exporter.config.fingerprint`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class BuildReading:
 
 
 class RequestsKey(NamedTuple):
-    """By what requests are counted."""
+    """The labels by which requests are counted."""
 
     account: str
     endpoint: str
@@ -100,19 +100,19 @@ class Reading:
     config: ConfigReading
     build: BuildReading
     per_workflow_series: int
-    """How many workflows of an account may have series of their own; 0: none has."""
+    """How many workflows of an account may have their own series; 0: none."""
     label_caps: LabelCaps
     streams: Mapping[str, int] = field(default_factory=dict)
     """Open streams of this process, by account."""
     streams_held_back: Mapping[str, int] = field(default_factory=dict)
-    """Streams that are not opened for want of something, by what (`HELD_BACK`)."""
+    """How many streams are not opened, by what is lacking (`HELD_BACK`)."""
     replicas: ReplicasReading | None = None
-    """This replica and the others; None: there are no others."""
+    """The state of this replica and the others; None: there are no replicas."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One value, with its labels by name: those of the catalogue, and the slices."""
+    """One value with its labels by name: those in the catalogue, and slices."""
 
     labels: Mapping[str, str]
     value: float | HistogramTotal
@@ -123,7 +123,7 @@ class Sample:
 
 
 def is_blind(reading: Reading, account: str) -> bool:
-    """Whether we have not been able to see this account for a while."""
+    """Whether the service has given no usable answer for this account for a while."""
     seen = reading.accounts.get(account)
     return seen is not None and seen.health.is_blind(reading.at.monotonic)
 
@@ -134,20 +134,20 @@ def _visible(reading: Reading) -> Iterator[Workflow]:
 
 
 OTHER_STATUS: Final = "other"
-"""Where the service has added a status that we do not know."""
+"""Stands for statuses that the service has added and that we do not know."""
 
 
 def _shown_status(workflow: Workflow) -> str | None:
-    """None: it was named by somebody, and nothing of it has been seen yet."""
+    """The status to show; None: the workflow was named and has not been seen yet."""
     if workflow.unknown_status is not None:
         return OTHER_STATUS
     return None if workflow.status is None else workflow.status.value
 
 
 def workflows_by_status(reading: Reading) -> Iterator[Sample]:
-    """Open workflows by status: all four statuses of every account that we can see.
+    """Open workflows by status: all four statuses of each account that is not blind.
 
-    So it is for each combination of slices that was ever seen.
+    The same for each combination of slices that was ever seen.
     """
     counts = Counter(
         {
@@ -168,7 +168,7 @@ _Key = tuple[tuple[str, str], ...]
 
 
 def _key(labels: Mapping[str, str], **more: str) -> _Key:
-    """Labels by which to add up, their order of no account."""
+    """Labels as a key for sums, independent of their order."""
     return tuple(sorted({**labels, **more}.items()))
 
 
@@ -180,7 +180,7 @@ def _labels(reading: Reading, workflow: Workflow) -> dict[str, str]:
 def placed_workflows(
     workflows: Iterable[Workflow], at: Moment, blind: Iterable[str] = ()
 ) -> list[Workflow]:
-    """Queued workflows whose place is known and fresh, the nearest to its turn first."""
+    """Queued workflows with a known and recent position, the lowest position first."""
     unseen = set(blind)
     placed = [
         w
@@ -200,7 +200,7 @@ def _placed(reading: Reading) -> list[Workflow]:
 
 
 def queue_positions(reading: Reading) -> Iterator[Sample]:
-    """The places of queued workflows, up to each account's cap."""
+    """The positions of queued workflows, up to each account's cap."""
     shown = dict.fromkeys(reading.ledger.accounts, 0)
     for workflow in _placed(reading):
         if shown[workflow.account] < reading.per_workflow_series:
@@ -210,7 +210,7 @@ def queue_positions(reading: Reading) -> Iterator[Sample]:
 
 
 def omitted_workflow_series(reading: Reading) -> Iterator[Sample]:
-    """Known places that the cap leaves out."""
+    """How many known positions the cap leaves out."""
     placed = Counter(workflow.account for workflow in _placed(reading))
     for account in reading.ledger.accounts:
         omitted = max(0, placed[account] - reading.per_workflow_series)
@@ -218,7 +218,7 @@ def omitted_workflow_series(reading: Reading) -> Iterator[Sample]:
 
 
 def deepest_positions(reading: Reading) -> Iterator[Sample]:
-    """The deepest known place of each account that has one."""
+    """The largest known position of each account that has one."""
     deepest: dict[_Key, int] = {}
     for workflow in _placed(reading):
         key = _key(_labels(reading, workflow))
@@ -227,7 +227,7 @@ def deepest_positions(reading: Reading) -> Iterator[Sample]:
 
 
 def oldest_created(reading: Reading) -> Iterator[Sample]:
-    """Creation of the oldest open workflow by status, where there is one."""
+    """When the oldest open workflow of each status was created, if there is one."""
     oldest: dict[_Key, float] = {}
     for workflow in _visible(reading):
         status = _shown_status(workflow)
@@ -238,10 +238,10 @@ def oldest_created(reading: Reading) -> Iterator[Sample]:
 
 
 def oldest_started(reading: Reading) -> Iterator[Sample]:
-    """Start of each account's longest run, where there is one.
+    """When each account's longest run has started, if there is one.
 
-    Only by the service's stamp: a running workflow without a start, or with an absurd one, is
-    left out, for any other moment would be a guess.
+    Only the service's stamp is used: a running workflow without a plausible start is left out,
+    because any other time would be a guess.
     """
     oldest: dict[_Key, float] = {}
     for workflow in _visible(reading):
@@ -272,7 +272,7 @@ _TotalT = TypeVar("_TotalT", CounterTotal, HistogramTotal)
 
 
 def _shown(total: _TotalT, announced: int) -> _TotalT:
-    """A total as it is, or at 0 and without exemplars while its series is not announced."""
+    """The total; 0 and without exemplars while its series is not announced."""
     return total.at_zero() if total.appeared > announced else total
 
 
@@ -288,7 +288,7 @@ def counter(reading: Reading, name: CounterName) -> Iterator[Sample]:
 
 
 def label_overflow(reading: Reading) -> Iterator[Sample]:
-    """Values that were counted as other, by label; of slices those that are configured."""
+    """How many values were counted as `other`, by label, including configured slices."""
     configured = {rule.label for rule in reading.ledger.slices}
     yield from counter(reading, "label_overflow")
     for sample in counter(reading, "slice_overflow"):
@@ -314,18 +314,18 @@ def _histograms(
 
 
 def started(reading: Reading) -> Iterator[Sample]:
-    """How many starts were measured: the count of a histogram, in a series of its own.
+    """How many starts were measured: the count of a histogram, as a separate series.
 
-    A server that turns histograms into native ones has no series of their counts.
+    A server that converts histograms to native ones has no series of their counts.
     """
     for labels, total in _histograms(reading, "time_to_start"):
         yield Sample(labels, total.count)
 
 
 def last_progress(reading: Reading) -> Iterator[Sample]:
-    """When each account's last start or end of a run became known, where there was any.
+    """When each account's last start or end of a run became known, if there was one.
 
-    Every total remembers the workflow that was counted last, and when.
+    Each total stores the workflow that was counted last, and when.
     """
     latest: dict[str, float] = {}
 
@@ -358,24 +358,24 @@ def api_requests(reading: Reading) -> Iterator[Sample]:
 
 
 def account_up(reading: Reading) -> Iterator[Sample]:
-    """Whether each account gets the answers that it needs, once there was one."""
+    """Whether each account gets the answers that it needs, after its first answer."""
     for account, seen in reading.accounts.items():
         if seen.health.up is not None:
             yield Sample({"account": account}, float(seen.health.up))
 
 
 def account_down(reading: Reading) -> Iterator[Sample]:
-    """Why each account is down, as the latest bad answer says: 1 for that, 0 for the others."""
+    """Why each account is down, by the latest bad answer: 1 for that reason, 0 for the others."""
     for account, seen in reading.accounts.items():
         for cause in CAUSES:
             yield Sample({"account": account, "cause": cause}, float(seen.health.cause == cause))
 
 
 def last_usable_answer(reading: Reading) -> Iterator[Sample]:
-    """When each account's last usable answer came, where one did."""
+    """When each account's last usable answer came, if there was one."""
     for account, seen in reading.accounts.items():
         if seen.health.usable_at is not None:
-            # The two clocks drift apart by less than this is rounded to.
+            # Rounded more coarsely than the two clocks drift apart.
             ago = reading.at.monotonic - seen.health.usable_at
             yield Sample({"account": account}, round(reading.at.wall - ago, 2))
 
@@ -403,27 +403,27 @@ def open_limits(reading: Reading) -> Iterator[Sample]:
 
 
 def open_limits_reached(reading: Reading) -> Iterator[Sample]:
-    """Whether some were turned away for it, and there was no room since."""
+    """Whether workflows were turned away because of the limit, without room since."""
     for account, room in reading.ledger.rooms.items():
         yield Sample({"account": account}, float(room.reached))
 
 
 def open_beyond_limit(reading: Reading) -> Iterator[Sample]:
-    """How often one was turned away since the start."""
+    """How often a workflow was turned away since the start."""
     return (
         Sample({"account": account}, room.beyond) for account, room in reading.ledger.rooms.items()
     )
 
 
 def streams_held_back(reading: Reading) -> Iterator[Sample]:
-    """How many streams are not opened for want of each."""
+    """How many streams are not opened, by what is lacking."""
     return (
         Sample({"reason": reason}, reading.streams_held_back.get(reason, 0)) for reason in HELD_BACK
     )
 
 
 def listed(reading: Reading) -> Iterator[Sample]:
-    """Whether each account's list is asked for."""
+    """Whether each account's list is read."""
     for account, seen in reading.accounts.items():
         yield Sample({"account": account}, float(seen.listed))
 
@@ -436,7 +436,7 @@ def list_completed(reading: Reading) -> Iterator[Sample]:
 
 
 def service_workflows(reading: Reading) -> Iterator[Sample]:
-    """How many workflows the service says it has, of accounts that we can see."""
+    """How many workflows the service has by its own totals, for accounts that are not blind."""
     for account, seen in reading.accounts.items():
         if not is_blind(reading, account):
             for status, total in seen.reconciliation.service.items():
@@ -444,14 +444,14 @@ def service_workflows(reading: Reading) -> Iterator[Sample]:
 
 
 def reconciliation_differences(reading: Reading) -> Iterator[Sample]:
-    """How many of those the ledger cannot account for, by the statuses that were compared."""
+    """How many of those are missing in the ledger, by compared status."""
     for account, seen in reading.accounts.items():
         for status, missing in seen.reconciliation.differences.items():
             yield Sample({"account": account, "status": status.value}, missing)
 
 
 def reconciliation_completed(reading: Reading) -> Iterator[Sample]:
-    """When each account's totals were last compared whole."""
+    """When each account's totals were last compared completely."""
     for account, seen in reading.accounts.items():
         if seen.reconciliation.completed_at is not None:
             yield Sample({"account": account}, seen.reconciliation.completed_at)
@@ -484,7 +484,7 @@ def runners_read(reading: Reading) -> Iterator[Sample]:
 
 
 def web_reload_successful(reading: Reading) -> Iterator[Sample]:
-    """Whether the web side's file in use is the one last read, where it has one."""
+    """Whether the latest web configuration file is in use, if there is one."""
     if reading.config.web_last_reload_successful is not None:
         yield Sample({}, float(reading.config.web_last_reload_successful))
 
