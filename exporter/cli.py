@@ -1,4 +1,4 @@
-"""The commands: what each of them does, and its exit code."""
+"""The commands: what each one does, and its exit code."""
 
 import argparse
 import os
@@ -38,10 +38,10 @@ EXIT_CANNOT_LISTEN: Final = 2
 def main(  # noqa: PLR0911 - one for each command
     argv: Sequence[str] | None = None, *, hold: float = HOLD_SECONDS
 ) -> int:
-    """Run the command; the exit code.
+    """Run the command; return its exit code.
 
-    `hold` is for how many seconds a new series stands at 0 where workflows are exported: no flag,
-    for nobody but a test has a reason to change it.
+    `hold` is for how many seconds a new series shows 0. It is no flag, because only tests have a
+    reason to change it.
     """
     arguments = parse(sys.argv[1:] if argv is None else argv)
     configure(arguments.log_level, arguments.log_format)
@@ -96,7 +96,7 @@ def _ask_online(config: "Config") -> int:
     from exporter.commands.online import ask_each  # noqa: PLC0415
 
     code = EXIT_OK
-    # Anyone who reads both streams as one finds each line in its place.
+    # Flushed, so that lines of both streams are in the right order if they are read as one.
     sys.stdout.flush()
     try:
         for found in ask_each(config):
@@ -130,14 +130,14 @@ def _hash_password() -> int:
 
 
 def _listening(arguments: argparse.Namespace) -> tuple[socket.socket, ...]:
-    """What to serve on; raises `ListenError`."""
+    """Open the sockets to serve on; raises `ListenError`."""
     if arguments.systemd_socket:
         return handed_in(os.environ)
     return listen_on(arguments.listen_address or [parse_listen_address(DEFAULT_LISTEN_ADDRESS)])
 
 
 def _security(arguments: argparse.Namespace) -> "WatchedSecurity | None":
-    """What `--web.config.file` says; raises `ConfigError`."""
+    """Load the file of `--web.config.file`; raises `ConfigError`."""
     if arguments.web_config_file is None:
         return None
     from exporter.web.security import WatchedSecurity  # noqa: PLC0415
@@ -148,7 +148,7 @@ def _security(arguments: argparse.Namespace) -> "WatchedSecurity | None":
 def _health(arguments: argparse.Namespace) -> int:
     from exporter.commands.health import HealthCheckError, check_health  # noqa: PLC0415
 
-    # Compose files pass a variable that nobody set as an empty one.
+    # Compose files pass an unset variable as an empty one.
     url = arguments.url or os.environ.get(HEALTH_URL) or DEFAULT_HEALTH_URL
     try:
         is_healthy, text = check_health(checked_url(url), arguments.cert, arguments.key)
@@ -248,12 +248,12 @@ def _export(arguments: argparse.Namespace, hold: float) -> int:
         dsn_file: Path | None = arguments.dsn_file
         return config if dsn_file is None else in_postgres(config, dsn_file)
 
-    # Before it is read: what changes while everything starts is a change.
+    # Created before the file is read, so that a change during the start is detected.
     watched = None if config_file is None or not arguments.watch else WatchedState([config_file])
     try:
         config = read_config()
         security = _security(arguments)
-        # Each client makes its own; this one reports an error before anything is written.
+        # Each client creates its own context; this one reports an error before anything is written.
         make_tls_context()
     except (ConfigError, TrustError) as error:
         say(str(error))

@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from typing import Final, TextIO
 
 WINDOW_SECONDS: Final = 60.0
-"""Repeated lines are summarized once in this time."""
+"""Seconds after which repeated lines are summarised."""
 
 MOST_SAME: Final = 5
-"""Identical lines within one window."""
+"""The largest number of identical lines within one window."""
 
 MOST_ALIKE: Final = 100
-"""Warnings and errors that differ only in their fields, within one window."""
+"""The largest number of warnings and errors with the same text, within one window."""
 
 MOST_KINDS: Final = 5_000
-"""Distinct kinds of lines within one window."""
+"""The largest number of distinct texts within one window."""
 
 MOST_PENDING: Final = 1_000
-"""Lines that wait because the reader of the log is slow."""
+"""The largest number of lines that wait because the reader of the log is slow."""
 
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -39,18 +39,18 @@ class _Kind:
 class Repeats:
     """Decides which lines are written. Pure, except for the records that it stores.
 
-    The first few lines that say the same are written, and so are the first hundred warnings that
-    differ only in their fields. The others are counted, and reported in one line with `repeated`
-    once the minute that began with the first is over. What is asked for with `debug` is written.
+    The first few identical lines are written, and the first hundred warnings that differ only in
+    their fields. The others are counted, and reported in one line with `repeated` a minute after
+    the first. Debug lines are always written.
     """
 
     def __init__(self) -> None:
         self.suppressed = 0
-        """Lines that were counted and not written."""
+        """How many lines were counted and not written."""
         self._kinds: dict[Hashable, _Kind] = {}
 
     def take(self, record: logging.LogRecord, now: float) -> bool:
-        """Whether this line is to be written."""
+        """Return whether this line must be written."""
         if record.levelno < logging.INFO or hasattr(record, "repeated"):
             return True
         said = (record.name, record.levelno, str(record.msg))
@@ -69,7 +69,7 @@ class Repeats:
         return True
 
     def due(self, now: float, *, everything: bool = False) -> Iterator[logging.LogRecord]:
-        """A line for each kind that was repeated and whose window is over; or for all kinds."""
+        """A summary of each text that was repeated and whose window is over; or of all texts."""
         for key, kind in list(self._kinds.items()):
             if not everything and now - kind.since < WINDOW_SECONDS:
                 continue
@@ -86,7 +86,7 @@ class Repeats:
             kind = None
         if kind is None:
             if len(self._kinds) >= MOST_KINDS:
-                # Memory has its bound as well: they share what is left.
+                # Memory is limited too: further texts share one counter.
                 key = None
                 kind = self._kinds.get(key)
             if kind is None:
@@ -102,15 +102,14 @@ def _marks(record: logging.LogRecord) -> tuple[tuple[str, str], ...]:
 
 
 class LineWriter:
-    """Writes lines to a stream, and never waits for anyone who reads it.
+    """Writes lines to a stream without ever blocking.
 
-    A pipe that nobody empties, or a terminal that was stopped, would stop each thread that has
-    something to say. Lines wait then, and past a number of them are lost and counted; and so they
-    are where a disk is full.
+    A pipe without a reader, or a stopped terminal, would block each thread that logs. Here, lines
+    wait. If too many wait, or a disk is full, lines are lost and counted.
 
     Args:
-        stream: what they are written to; by its descriptor, if it has one.
-        loss_line: makes the line that says how many were lost.
+        stream: the target; its descriptor is used, if it has one.
+        loss_line: creates the line that says how many lines were lost.
         monotonic: a clock that measures durations.
     """
 
@@ -121,7 +120,7 @@ class LineWriter:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.lost = 0
-        """Lines that could not be written."""
+        """How many lines could not be written."""
         self._stream = stream
         self._loss_line = loss_line
         self._monotonic = monotonic
@@ -149,7 +148,7 @@ class LineWriter:
         self.drain()
 
     def drain(self, patience: float = 0.0) -> None:
-        """Write what waits, and wait so many seconds at most for room."""
+        """Write waiting lines; wait at most `patience` seconds for room."""
         descriptor = self._descriptor()
         if descriptor is None or not self._pending:
             return
@@ -157,7 +156,7 @@ class LineWriter:
         while self._pending and self._has_room(descriptor, max(0.0, end - self._monotonic())):
             line = self._pending.popleft()
             try:
-                # No more than what a pipe with room takes without waiting.
+                # No more than a pipe with room accepts without blocking.
                 written = os.write(descriptor, line[: select.PIPE_BUF])
             except OSError:
                 self._lose()
@@ -175,7 +174,7 @@ class LineWriter:
         self.lost += 1
         self._unreported += 1
         if self._is_cut and self._pending:
-            # A part of it is written already: the next text must begin on a new line.
+            # A part of the line is written already, so the next text must begin on a new line.
             self._is_cut = False
             self._pending[0] = b"\n" + self._pending[0]
 

@@ -17,13 +17,13 @@ from typing import Final, Literal, TextIO
 from exporter.log_lines import LineWriter, Repeats
 from exporter.spared_imports import without
 
-# For colours on a developer's terminal it loads these where they are installed: 5 MiB.
+# If these are installed, it loads them for colours on a terminal, which takes 5 MiB.
 with without("rich", "greenlet"):
     import structlog
     from structlog.typing import EventDict, Processor, WrappedLogger
 
 FLUSH_SECONDS: Final = 0.25
-"""How long the end of the process waits for anyone who reads the log."""
+"""Seconds that the end of the process waits for a slow reader of the log."""
 
 _ASYNCIO_SAYS: Final = re.compile(r"[\w .]*")
 
@@ -31,18 +31,18 @@ LogFormat = Literal["logfmt", "json"]
 LEVELS: Final = ("debug", "info", "warn", "error")
 
 _QUIET: Final = {
-    # Their lines hold URLs, headers and messages of exceptions.
+    # Their lines contain URLs, headers and messages of exceptions.
     "urllib3": logging.CRITICAL,
     "requests": logging.CRITICAL,
     "sseclient": logging.CRITICAL,
     "asyncio": logging.ERROR,
-    # Says that it starts and stops, as we do.
+    # It logs its start and stop, which we log too.
     "uvicorn": logging.WARNING,
 }
 
 
 def configure(level: str, log_format: LogFormat, stream: TextIO = sys.stderr) -> None:
-    """Send every log line of the process to `stream`, in one format.
+    """Write all log lines of the process to `stream`, in one format.
 
     `level` is one of `LEVELS`.
     """
@@ -76,7 +76,7 @@ def configure(level: str, log_format: LogFormat, stream: TextIO = sys.stderr) ->
     for name, quiet in _QUIET.items():
         logging.getLogger(name).setLevel(quiet)
     logging.captureWarnings(capture=True)
-    # Python itself would write tracebacks, with the messages of exceptions.
+    # Python would write tracebacks with the messages of exceptions.
     sys.excepthook = _log_exception
     threading.excepthook = _log_thread
     sys.unraisablehook = _log_unraisable
@@ -84,9 +84,9 @@ def configure(level: str, log_format: LogFormat, stream: TextIO = sys.stderr) ->
 
 @contextlib.contextmanager
 def shown_by(show: Callable[[str], object]) -> Iterator[None]:
-    """Have `show` called with each log line, without its end, instead of writing it.
+    """Within this context, call `show` with each log line (without newline) instead of writing it.
 
-    For a picture in the same terminal, which lines from elsewhere would tear apart.
+    For a live display in the same terminal, which other output would break.
     """
     with contextlib.ExitStack() as stack:
         for handler in logging.getLogger().handlers:
@@ -96,7 +96,7 @@ def shown_by(show: Callable[[str], object]) -> Iterator[None]:
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Writes lines; repeated ones are counted, and what cannot be written holds nobody up."""
+    """Writes lines without blocking; repeated lines are only counted."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
@@ -106,7 +106,7 @@ class _Handler(logging.StreamHandler[TextIO]):
 
     @contextlib.contextmanager
     def shown_by(self, show: Callable[[str], object]) -> Iterator[None]:
-        """Have `show` called with each line, without its end, instead of writing it."""
+        """In this context, call `show` with each line (without newline) instead of writing it."""
         self.flush()
         self._show = show
         try:
@@ -123,7 +123,7 @@ class _Handler(logging.StreamHandler[TextIO]):
 
     @property
     def suppressed(self) -> int:
-        """Lines that were not written."""
+        """How many lines were not written."""
         return self._repeats.suppressed + self._lines.lost
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -134,8 +134,8 @@ class _Handler(logging.StreamHandler[TextIO]):
         except Exception:  # noqa: BLE001 - an error in logging must not stop the program
             self.handleError(record)
 
-    def tell(self, *, everything: bool) -> None:
-        """Tell of repeated lines whose minute is over; or of all."""
+    def log_repeated(self, *, everything: bool) -> None:
+        """Log how often lines were repeated whose minute is over; or of all lines."""
         with self.lock or contextlib.nullcontext():
             for record in self._repeats.due(time.monotonic(), everything=everything):
                 self._write(self.format(record))
@@ -154,11 +154,11 @@ class _Handler(logging.StreamHandler[TextIO]):
         return self.format(record) + self.terminator
 
     def flush(self) -> None:
-        """Have what waits written, if that takes no more than a moment."""
+        """Write waiting lines, if that takes only a moment."""
         self._lines.drain(FLUSH_SECONDS)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class's name
-        """Say where a line of ours went wrong, if anything can be written at all."""
+        """Write which log call failed, if anything can be written at all."""
         if isinstance(sys.exc_info()[1], OSError):
             return
         with contextlib.suppress(OSError, ValueError):
@@ -171,13 +171,13 @@ def suppressed() -> int:
 
 
 def log_suppressed(*, everything: bool = False) -> None:
-    """Tell how often lines were repeated, once a minute; to be called each second.
+    """Log how often lines were repeated, once a minute; call it each second.
 
-    `everything`: now, as the end is near.
+    With `everything`, log it now, because the process ends.
     """
     for handler in logging.getLogger().handlers:
         if isinstance(handler, _Handler):
-            handler.tell(everything=everything)
+            handler.log_repeated(everything=everything)
 
 
 def _log_exception(kind: type[BaseException], error: BaseException, trace: object) -> None:
@@ -188,7 +188,7 @@ def _log_exception(kind: type[BaseException], error: BaseException, trace: objec
 
 
 def _log_thread(failed: threading.ExceptHookArgs) -> None:
-    """A thread that dies of a fault of ours."""
+    """Log that a thread ended because of a bug."""
     if failed.exc_type is SystemExit or failed.exc_value is None:
         return
     name = None if failed.thread is None else failed.thread.name
@@ -198,8 +198,8 @@ def _log_thread(failed: threading.ExceptHookArgs) -> None:
 
 
 def _log_unraisable(failed: "sys.UnraisableHookArgs") -> None:
-    """An exception that nobody can catch, as in a destructor."""
-    # Not the object, nor Python's text about it: both show values.
+    """Log an exception that cannot be caught, such as one in a destructor."""
+    # Neither the object nor Python's text about it, because both show values.
     extra = {} if failed.exc_value else {"error": failed.exc_type.__name__}
     logging.getLogger("exporter").error(
         "unraisable exception", exc_info=failed.exc_value, extra=extra
@@ -207,9 +207,9 @@ def _log_unraisable(failed: "sys.UnraisableHookArgs") -> None:
 
 
 def _cut_asyncio(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-    """Leave of asyncio's text what happened.
+    """Shorten asyncio's text to what happened.
 
-    It goes on with the arguments of callbacks, and with tasks and what they raised.
+    The rest shows arguments of callbacks, tasks and exceptions.
     """
     del logger, name
     record = event.get("_record")
@@ -240,7 +240,7 @@ def _name_exception(logger: WrappedLogger, name: str, event: EventDict) -> Event
 
 
 def _one_line(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-    """Keep a value that came from outside from starting a line of its own."""
+    """Prevent a value from outside from starting a new line."""
     del logger, name
     for key, value in event.items():
         if isinstance(value, str) and not value.isprintable():

@@ -13,7 +13,7 @@ LONGEST_SECONDS: Final = 60.0
 """The longest backoff after a request that failed, unless the service asks for more."""
 
 HEALTHY_SECONDS: Final = 60.0
-"""What has worked for this long has earned a fresh start."""
+"""Seconds of success after which all failures are forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,9 @@ class RetryPolicy:
     """How long to wait after each failure in a row.
 
     Attributes:
-        waits: Seconds after the first failure, the second …; the last one again and again.
-        spread: A wait is anything between these parts of it: those that failed together are not to
-            try again together.
+        waits: Seconds after the first failure, the second …; the last value is repeated.
+        spread: A wait is random between these multiples of its value, so that parts that failed
+            together do not retry together.
     """
 
     waits: tuple[float, ...]
@@ -33,9 +33,9 @@ class RetryPolicy:
         """Seconds to wait after this failure in a row.
 
         Args:
-            failure: which one; the first is 1.
-            random: from 0 to 1.
-            at_least: seconds that the service asked us to wait; None: it asked for nothing.
+            failure: the number of the failure in a row, from 1.
+            random: a random number from 0 to 1.
+            at_least: seconds that the service asked us to wait; None: it did not ask.
         """
         least, most = self.spread
         part = least + (most - least) * random
@@ -51,7 +51,7 @@ def doubling(first: float, longest: float) -> tuple[float, ...]:
 
 
 def after_requests(longest: float = LONGEST_SECONDS) -> RetryPolicy:
-    """For requests to the service: exponential, with full jitter."""
+    """The policy for requests to the service: exponential backoff with full jitter."""
     return RetryPolicy(doubling(1.0, longest), spread=(0.0, 1.0))
 
 
@@ -68,15 +68,15 @@ TRAITS: Final = RetryPolicy((5.0, 10.0, 20.0, 60.0, 120.0))
 """For names and tags."""
 
 LEDGER_WRITES: Final = RetryPolicy(doubling(0.5, 10.0))
-"""What is not kept yet grows meanwhile, and so does the work of each try."""
+"""Short waits, because data that is not stored yet accumulates, and makes each try slower."""
 
 
 class Backoff:
     """Counts failures in a row.
 
     Args:
-        random: numbers from 0 to 1.
-        policy: how long to wait after each.
+        random: returns random numbers from 0 to 1.
+        policy: how long to wait after each failure.
     """
 
     def __init__(
@@ -87,11 +87,11 @@ class Backoff:
         self._failures = 0
 
     def failed(self, at_least: float | None = None) -> float:
-        """Note a failure; how many seconds to wait, `at_least` as in `RetryPolicy.wait`."""
+        """Note a failure; return the seconds to wait. `at_least`: see `RetryPolicy.wait`."""
         self._failures += 1
         return self._policy.wait(self._failures, self._random(), at_least)
 
     def worked(self, seconds: float = HEALTHY_SECONDS) -> None:
-        """Note that it worked, for so long: a minute of it forgets all failures."""
+        """Note a success that lasted this long: after a minute all failures are forgotten."""
         if seconds >= HEALTHY_SECONDS:
             self._failures = 0

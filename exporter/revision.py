@@ -1,4 +1,4 @@
-"""The revision of the code: recorded by the build, or else what git says of a clone."""
+"""The revision of the code: recorded by the build, or read from git in a clone."""
 
 import subprocess
 from functools import cache
@@ -8,14 +8,14 @@ from typing import Final
 UNKNOWN: Final = "unknown"
 
 _GIT_SECONDS: Final = 2.0
-"""How long git may take: a clone may lie on a slow disk, and nothing waits for its name."""
+"""Seconds that git may take: a clone may be on a slow disk, and this must not delay the start."""
 
 
 @cache
 def revision() -> str:
-    """The revision; `unknown` where nobody can tell. Read once."""
+    """The revision; `unknown` if it cannot be found. It is read once."""
     try:
-        # Only what was packaged has it: hatch_build.py writes it.
+        # Only packages have this file: hatch_build.py writes it.
         from exporter._revision import (  # type: ignore[import-not-found] # noqa: PLC0415
             REVISION,
         )
@@ -25,10 +25,9 @@ def revision() -> str:
 
 
 def of_clone(root: Path, git: str = "git") -> str | None:
-    """The short name of the commit that is checked out in a folder.
+    """The short hash of the commit that is checked out in a folder.
 
-    None where the folder is no work tree's own (a folder below one is not), or git is not there,
-    refuses or takes too long.
+    None: the folder is not the top of a work tree, or git is missing, fails or takes too long.
     """
     if not (root / ".git").exists():
         return None

@@ -11,38 +11,38 @@ from collections import deque
 from typing import Final, Protocol
 
 HOLD_SECONDS: Final = 65.0
-"""How long a new series stands at 0: a minute, the longest time between two scrapes that is
-usual, and 5 s for one that comes late."""
+"""Seconds for which a new series shows 0: a minute, the longest usual time between two scrapes, and
+5 s for a late scrape."""
 
 STANDSTILL_SECONDS: Final = 3.0
-"""A pause of the process (a machine suspended, a container paused) of more than this may have
-failed a scrape. A shorter one only delays it, by less than what the hold has to spare."""
+"""Seconds. While the process stood still for longer than this (a suspended machine, a paused
+container), a scrape may have failed. A shorter pause only delays scrapes, and the hold allows for
+that."""
 
 
 class Hold:
-    """Says up to which number series have been visible at 0 for the hold. Pure.
+    """Computes up to which number new series have shown 0 for long enough. Pure.
 
-    Series are numbered as they appear (`exporter.ledger.new_series`), so those that have been
-    visible for longest come first. A restart begins all over: what was not announced by then
-    stands at 0 for a whole hold of the new process.
+    Series are numbered as they appear (`exporter.ledger.new_series`), so the oldest have the lowest
+    numbers. After a restart, series that were not announced show 0 for the full time again.
 
     Args:
-        seconds: how long.
+        seconds: for how long a new series shows 0.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds: Final = seconds
-        # A number, and the moment since when all series up to it have been visible.
+        # Pairs of a number and the time since which all series up to it have been visible.
         self._visible: deque[tuple[int, float]] = deque()
         self._noted = 0
         self._over = 0
 
     def update(self, newest: int, monotonic: float, rested: float = 0.0) -> int:
-        """Series up to `newest` can be seen at this moment; up to which the hold is over.
+        """Note that series up to `newest` are visible now; return up to which the hold is over.
 
-        To be called often, as a series counts as visible from the first look on. `rested` is how
-        many seconds the process has just let pass: more than a moment, and it stood still. It
-        may have been out of reach, so all that wait begin to wait now.
+        Call it often, because a series counts as visible from the first call on. `rested` is the
+        time in seconds since the previous call. If it is long, the process stood still and could
+        perhaps not be scraped, so the hold of all waiting series begins again.
         """
         if rested > STANDSTILL_SECONDS:
             self._visible.clear()
@@ -56,7 +56,7 @@ class Hold:
 
 
 class Series(Protocol):
-    """What has new series: the ledger, and what the process counts of itself."""
+    """What can have new series: the ledger, and the counters of the process."""
 
     def newest_series(self) -> int:
         """The highest number of a visible series that is not announced; 0: there is none."""
@@ -66,17 +66,17 @@ class Series(Protocol):
 
 
 class Announcements:
-    """Announces the new series of all who have any.
+    """Announces new series: lets them show their value.
 
     Args:
-        hold: for how many seconds each stands at 0.
-        counted: those who have them.
+        hold: for how many seconds a new series shows 0.
+        counted: what can have new series.
     """
 
     def __init__(self, hold: float, *counted: Series) -> None:
         self._holds: Final = [(Hold(hold), series) for series in counted]
 
     def update(self, monotonic: float, rested: float) -> None:
-        """Announce what is due at this moment; see `Hold.look`."""
+        """Announce the series whose hold is over; see `Hold.update`."""
         for hold, series in self._holds:
             series.announce(hold.update(series.newest_series(), monotonic, rested))

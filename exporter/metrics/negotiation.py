@@ -1,4 +1,4 @@
-"""What a client accepts, by its `Accept` and `Accept-Encoding`; any values get an answer."""
+"""Chooses the format by the headers `Accept` and `Accept-Encoding`; any values get an answer."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -14,7 +14,7 @@ class Format:
 
     Attributes:
         kind: OpenMetrics 1.0.0, Prometheus text 1.0.0, or Prometheus text 0.0.4.
-        escaping: How names that are not ASCII are written, where the client said so.
+        escaping: How names that are not ASCII are written, if the client specified it.
     """
 
     kind: Kind
@@ -34,10 +34,10 @@ class _Range:
 
 
 def negotiate(accept: str) -> Format:
-    """The format that the client likes best, of those that we know.
+    """The known format that the client prefers.
 
-    What is named goes before what a wildcard covers, OpenMetrics before text, and a version that
-    we do not know is taken for the newest that we do. Where nothing is left it is plain text.
+    Named formats come before those covered by a wildcard, OpenMetrics before text. An unknown
+    version is treated as the newest known one. If nothing matches, the format is plain text.
     """
     ranges = _ranges(accept)
     refused = {entry.name for entry in ranges if not entry.quality and not _version(entry)}
@@ -57,7 +57,7 @@ _LIKED: Final[tuple[Kind, ...]] = ("text of old", "text", "openmetrics")
 
 
 def _offer(entry: _Range, refused: set[str]) -> tuple[Format | None, bool]:
-    """What we have for an entry, and whether that is named rather than covered by a wildcard."""
+    """The format for an entry, and whether it is named, not just covered by a wildcard."""
     escaping = entry.parameters.get("escaping", "underscores")
     if escaping not in _ESCAPINGS:
         escaping = "underscores"
@@ -102,5 +102,5 @@ def _quality(text: str) -> float:
         quality = float(text)
     except ValueError:
         return 1.0
-    # Not a number, and what is beyond the bounds, says nothing.
+    # A value that is not a number or is out of bounds is ignored.
     return quality if 0.0 <= quality <= 1.0 else 1.0

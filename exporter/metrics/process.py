@@ -12,32 +12,32 @@ from exporter.metrics.collector import family_of
 from exporter.metrics.reading import Sample
 
 Reason = Literal["idle", "handshake", "limit", "slow"]
-"""Why a client was let go."""
+"""Why a client was disconnected."""
 
 
 class ProcessCounts(Collector):
-    """Counts that the web side keeps as it goes, read at a scrape. Of one event loop.
+    """Counters of the web side, read at a scrape. For one event loop.
 
     Args:
-        lines_suppressed: how many lines of the log were not written.
+        lines_suppressed: returns how many log lines were not written.
     """
 
     def __init__(self, lines_suppressed: Callable[[], int]) -> None:
         self.connections: Callable[[], int] = lambda: 0
-        """How many clients are connected."""
+        """Returns how many clients are connected."""
         self._closed: Final[Counter[Reason]] = Counter()
         self._lines_suppressed: Final = lines_suppressed
 
     def closed(self, reason: Reason) -> None:
-        """A client was let go."""
+        """Count that a client was disconnected."""
         self._closed[reason] += 1
 
     def describe(self) -> list[Family]:
-        """Nothing: names are the catalogue's."""
+        """Return nothing: the catalogue has the names."""
         return []
 
     def collect(self) -> Iterator[Family]:
-        """The families, every reason among them from the start."""
+        """The families, with all reasons from the start."""
         connections = [Sample({}, float(self.connections()))]
         yield family_of(BY_NAME["comfycontrol_exporter_web_connections"], connections)
         closed = [Sample({"reason": r}, float(self._closed[r])) for r in get_args(Reason)]

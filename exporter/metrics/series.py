@@ -13,13 +13,13 @@ from exporter.metrics.catalogue import API_DURATION_BUCKETS, CATALOGUE, Metric
 from exporter.metrics.instruments import EXPECTED_CODES
 
 CODES: Final = 500
-"""HTTP has statuses from 100 to 599; an answer with another is no answer."""
+"""The number of HTTP statuses, 100 to 599; answers with others are not accepted."""
 
 _BESIDES: Final = 2
-"""Values that no cap counts: `unknown` and `other`, or the like."""
+"""How many values are not counted by a cap, such as `unknown` and `other`."""
 
 _OF_HISTOGRAM: Final = 3
-"""Beside the buckets that are configured: `+Inf`, the sum and the count."""
+"""The series of a histogram besides the configured buckets: `+Inf`, the sum and the count."""
 
 _BUCKETS: Final[Mapping[str, Callable[[Config], int]]] = {
     "comfycontrol_workflow_entry_queue_position": lambda config: len(
@@ -39,7 +39,7 @@ _BUCKETS: Final[Mapping[str, Callable[[Config], int]]] = {
 
 
 _COME_LATER: Final = frozenset({"node_type", "exception_type", "workflow_id", "tag"})
-"""Labels of which no value is known before a workflow or a runner has it."""
+"""Labels whose values are known only when a workflow or a runner has them."""
 
 
 def combinations(config: Config) -> int:
@@ -50,7 +50,7 @@ def combinations(config: Config) -> int:
 def most_series(config: Config) -> Iterator[tuple[Metric, int]]:
     """Every metric with the most series that it can have.
 
-    Should `values` or a cap be lowered later, what was counted by then is on top.
+    If `values` or a cap is lowered later, series that exist by then come on top.
     """
     for metric in CATALOGUE:
         per_account = _runner_tags if "tag" in metric.labels else _once
@@ -68,7 +68,7 @@ def most_series(config: Config) -> Iterator[tuple[Metric, int]]:
 
 
 def series_at_first(config: Config) -> int:
-    """How many there are at most before the first workflow ends: the known label sets."""
+    """The largest number of series before the first workflow ends: the known label sets."""
     found = 0
     for metric in CATALOGUE:
         if not _COME_LATER.isdisjoint(metric.labels):
@@ -86,7 +86,7 @@ def series_at_first(config: Config) -> int:
 
 
 def table(config: Config) -> str:
-    """The same for a person, the largest first."""
+    """The numbers as a table for users, the largest first."""
     found = sorted(most_series(config), key=lambda entry: -entry[1])
     total = sum(series for _, series in found)
     width = len(f"{total:,}")
@@ -128,7 +128,7 @@ def _values(label: str, metric: Metric, config: Config) -> int:
     if label in many:
         return many[label]
     if "slice" in metric.labels:
-        # One series a slice, whatever it comes from.
+        # This metric has one series for each slice.
         return len(metrics.slices) if label == "slice" else 1
     slices = len(metrics.slices) if label == "label" else 0
     return len(metric.values[label]) + slices

@@ -27,9 +27,9 @@ TextKind = Literal["openmetrics", "text"]
 
 _EOF: Final = "# EOF\n"
 _EXPONENT_FROM: Final = 1e6
-"""Go writes an exponent from here on, and so does prometheus-client."""
+"""From this value on, Go writes an exponent, and so does prometheus-client."""
 _SEPARATE: Final = ("_created", "_gsum", "_gcount")
-"""In the text format these samples have families of their own."""
+"""In the text format these samples have separate families."""
 _Values = tuple[str, ...]
 _Labels = tuple[tuple[str, str], ...]
 
@@ -46,12 +46,12 @@ class _Buckets:
 
 @dataclass(slots=True)
 class _Series:
-    """What is kept of a histogram.
+    """The cached text of a histogram.
 
     Attributes:
         before: its labels that come before `le`, by name.
         after: those that come after it.
-        alone: all of them, for what is no bucket.
+        alone: all of them, for samples that are not buckets.
         buckets: their text; None: not rendered yet.
     """
 
@@ -65,9 +65,9 @@ class TextRenderer:
     """Renders readings in one of the formats, one after another.
 
     Args:
-        kind: which format. Names must be the traditional ones, which need no escaping: those of the
-            catalogue are, and the configuration takes no others for slices.
-        catalogue: what is read at a scrape.
+        kind: the format. Names must be traditional ones, which need no escaping: those of the
+            catalogue are, and the configuration accepts no others for slices.
+        catalogue: the metrics that are read at a scrape.
     """
 
     def __init__(self, kind: TextKind, catalogue: Sequence[Metric] = CATALOGUE) -> None:
@@ -75,7 +75,7 @@ class TextRenderer:
         self._is_openmetrics: Final = kind == "openmetrics"
         self._headers: dict[tuple[str, str, str, str], str] = {}
         self._starts: dict[str, dict[_Labels, str]] = {}
-        self._metrics: dict[str, _Kept] = {}
+        self._metrics: dict[str, _CachedText] = {}
 
     def render(self, instruments: Collector, reading: Reading) -> bytes:
         """The page: the process' own instruments, then one reading."""
@@ -131,16 +131,16 @@ class TextRenderer:
         slices: Sequence[SliceRule],
     ) -> None:
         names = (*metric.labels, *(rule.label for rule in slices if metric.sliced))
-        kept = self._metrics.get(metric.name)
-        if kept is None or kept.names != names or kept.metric is not metric:
+        cached = self._metrics.get(metric.name)
+        if cached is None or cached.names != names or cached.metric is not metric:
             header = self._by_the_library(family_of(metric, (), slices))
-            kept = self._metrics[metric.name] = _Kept(metric, names, header)
-        parts.append(kept.header)
+            cached = self._metrics[metric.name] = _CachedText(metric, names, header)
+        parts.append(cached.header)
         shows_exemplars = self._is_openmetrics and metric.exemplars
         if metric.type == "histogram":
-            parts.extend(kept.histograms(samples, shows_exemplars=shows_exemplars))
+            parts.extend(cached.histograms(samples, shows_exemplars=shows_exemplars))
         else:
-            parts.extend(kept.numbers(samples, shows_exemplars=shows_exemplars))
+            parts.extend(cached.numbers(samples, shows_exemplars=shows_exemplars))
 
     def _by_the_library(self, family: Family) -> str:
         if self._is_openmetrics:
@@ -149,11 +149,10 @@ class TextRenderer:
         return generate_latest(_One(family)).decode()
 
 
-class _Kept:
-    """The text of one metric that stays as it is.
+class _CachedText:
+    """The cached text of one metric.
 
-    Its methods raise a TypeError where a sample has other labels than the catalogue says, or is of
-    another type.
+    Its methods raise a TypeError if a sample has other labels or another type than the catalogue.
     """
 
     def __init__(self, metric: Metric, names: tuple[str, ...], header: str) -> None:
@@ -193,14 +192,14 @@ class _Kept:
                 series = _series(sample.labels)
             all_series[key] = series
             yield self._buckets(series, total, shows_exemplars=shows_exemplars)
-            # As in the library: a sum of what may be negative is no counter.
+            # As in the library: a sum of values that may be negative is not a counter.
             if not total.bounds or total.bounds[0] >= 0:
                 yield f"{name}_count{series.alone}{_number(total.count)}\n"
                 yield f"{name}_sum{series.alone}{_number(total.sum)}\n"
         self._series = all_series
 
     def _key(self, labels: Mapping[str, str]) -> _Values:
-        """The values of a series' labels, by which it is known."""
+        """The values of a series' labels, which identify it."""
         if len(labels) == len(self.names):
             try:
                 return tuple([labels[name] for name in self.names])
@@ -209,16 +208,16 @@ class _Kept:
         raise TypeError(f"{self.metric.name} has {sorted(self.names)}, not {sorted(labels)}")
 
     def _buckets(self, series: _Series, total: HistogramTotal, *, shows_exemplars: bool) -> str:
-        kept = series.buckets
+        cached = series.buckets
         counts = tuple(total.counts)
         exemplars = tuple(total.exemplars) if shows_exemplars else ()
         if (
-            kept is not None
-            and kept.counts == counts
-            and kept.bounds == total.bounds
-            and kept.exemplars == exemplars
+            cached is not None
+            and cached.counts == counts
+            and cached.bounds == total.bounds
+            and cached.exemplars == exemplars
         ):
-            return kept.text
+            return cached.text
         begin = f'{self.metric.name}_bucket{{{series.before}le="'
         end = f'"{series.after}}} '
         lines = []
@@ -232,18 +231,18 @@ class _Kept:
 
 
 class _One(Collector):
-    """One family, for the library to render."""
+    """A collector of one family, to be rendered by the library."""
 
     def __init__(self, family: Family) -> None:
         self._family = family
 
     def collect(self) -> Iterator[Family]:
-        """That."""
+        """Return the family."""
         yield self._family
 
 
 def _start(name: str, labels: Mapping[str, str]) -> str:
-    """A line up to its value."""
+    """The beginning of a line, up to its value."""
     return f"{name}{{{_text(labels)}}} " if labels else f"{name} "
 
 
