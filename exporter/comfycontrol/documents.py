@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import orjson
 
 from exporter.comfycontrol.salvage import Salvaged, salvage_object
-from exporter.comfycontrol.stamps import parse_stamp
+from exporter.comfycontrol.stamps import parse_stamp, read_number
 from exporter.comfycontrol.text import clean
 
 if TYPE_CHECKING:
@@ -145,11 +145,14 @@ class Fields:
         value = self._document.get(name)
         if value is None:
             return None
-        if isinstance(value, str):
-            try:
+        try:
+            if isinstance(value, str):
                 return parse_stamp(value)
-            except ValueError:
-                pass
+            # `True` is an int in Python, but not a number in JSON.
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                return read_number(value)
+        except ValueError:
+            pass
         self.reject(name)
         return None
 

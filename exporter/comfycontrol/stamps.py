@@ -1,4 +1,4 @@
-"""Time stamps of the service: ISO 8601 text in, seconds since the epoch out."""
+"""Time stamps of the service: ISO 8601 text, or a number, in; seconds since the epoch out."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ _YEARS = range(2000, 2200)
 
 _NANOSECONDS = 1_000_000_000
 _EPOCH = dt.date(1970, 1, 1).toordinal()
+_FIRST, _LAST = (
+    (dt.date(year, 1, 1).toordinal() - _EPOCH) * 86400 for year in (_YEARS.start, _YEARS.stop)
+)
 
 
 def parse_stamp(text: str) -> float:
@@ -48,6 +51,20 @@ def parse_stamp(text: str) -> float:
     nanoseconds = int(fraction[:9].ljust(9, "0")) if fraction else 0
     # One division of integers rounds once; adding a fraction to the seconds would round twice.
     return (seconds * _NANOSECONDS + nanoseconds) / _NANOSECONDS
+
+
+def read_number(value: float) -> float:
+    """Read a number as seconds since the epoch.
+
+    Its size shows its unit: seconds, milliseconds, microseconds or nanoseconds.
+
+    Raises:
+        ValueError: it is a time of our days in none of them.
+    """
+    for units in (1, 1_000, 1_000_000, _NANOSECONDS):
+        if _FIRST * units <= value < _LAST * units:
+            return value / units
+    raise ValueError("not a time of our days")
 
 
 def _seconds(hour: str, minute: str, second: str) -> int:

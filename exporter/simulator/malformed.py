@@ -41,7 +41,7 @@ _RAW_FIELDS: dict[str, tuple[str, bytes]] = {
     "queue_number_fraction": ("queue_number", b"1.5"),
     "queue_number_boolean": ("queue_number", b"true"),
     "stamp_text": ("started_at", b'"yesterday"'),
-    "stamp_number": ("started_at", b"1705329005"),
+    "stamp_number": ("started_at", b"17053290"),
     "stamp_year_zero": ("started_at", b'"0000-00-00T00:00:00Z"'),
     "cause_string": ("cause", b'"out of memory"'),
     "cause_array": ("cause", b'["KSampler"]'),

@@ -5,7 +5,7 @@ Minutes are steps: what stands in step 2 was written in minute 2. Step 0 is from
 
 from typing import Any
 
-from tests.integration.silent.service import Case, Row, identity, iso
+from tests.integration.silent.service import BASE, Case, Row, identity, iso
 
 
 def row(case: str, status: str, *, number: int = 0, **fields: Any) -> dict[str, Any]:
@@ -32,6 +32,11 @@ def once(case: str, *states: dict[str, Any], expected: str = "completed", **more
 def ran(start: float, end: float, status: str = "completed", **fields: Any) -> dict[str, Any]:
     """A run that is over, seconds after step 0 began."""
     return {"status": status, "started_at": iso(start), "completed_at": iso(end), **fields}
+
+
+def epoch(seconds: float) -> int:
+    """A stamp so many seconds after step 0 began, as a number of milliseconds."""
+    return round((BASE + seconds) * 1000)
 
 
 RUNNING: dict[str, Any] = {"status": "running", "started_at": iso(70)}
@@ -62,6 +67,16 @@ def _stamps() -> list[Case]:
             ran(70.625, 70) | {"completed_at": iso(70, digits=0)},
             seconds=0.0,
             measured=1,
+        ),
+        once(
+            "milliseconds since the epoch, over when first seen",
+            {
+                "status": "completed",
+                "created_at": epoch(65),
+                "started_at": epoch(70),
+                "completed_at": epoch(80.25),
+            },
+            seconds=10.25,
         ),
         once("spaced", RUNNING, {"status": "completed", **spaced}, seconds=60.25),
         once(

@@ -72,7 +72,7 @@ WRONG: dict[str, tuple[object, ...]] = {
     "queue_number": (-1, True, 1.0, 1.5, "3", [3], 2**31, 2**63, 10**30),
     "outputs": ("x", 3, {}, True),
     "cause": ("KSampler", [], 3, False),
-    "started_at": ("", "soon", 1705329005, [], "0001-01-01T00:00:00Z"),
+    "started_at": ("", "soon", 0, 7.5, -1, 17053290, [], "0001-01-01T00:00:00Z"),
     "completed_at": ("2024-02-30T00:00:00Z", {}, True),
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.comfycontrol.stamps import parse_http_date, parse_stamp
+from exporter.comfycontrol.stamps import parse_http_date, parse_stamp, read_number
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,31 @@ def test_times(text: str, expected: float) -> None:
 def test_no_times(text: str) -> None:
     with pytest.raises(ValueError, match="not a"):
         parse_stamp(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1705329005, 1705329005.0),
+        (1705329005.125, 1705329005.125),
+        (1705329005123, 1705329005.123),
+        (1705329005123456, 1705329005.123456),
+        (1705329005123456789, 1705329005.1234567),
+        (946684800, 946684800.0),
+        (7258118399, 7258118399.0),
+        (946684800000, 946684800.0),
+    ],
+)
+def test_numbers_are_times_in_the_unit_in_which_they_are_of_our_days(
+    value: float, expected: float
+) -> None:
+    assert read_number(value) == expected
+
+
+@pytest.mark.parametrize("value", [0, -1705329005, 946684799, 7258118400, 10**30, 1e300])
+def test_other_numbers_are_no_times(value: float) -> None:
+    with pytest.raises(ValueError, match="not a time"):
+        read_number(value)
 
 
 @pytest.mark.parametrize(
