@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from exporter.simulator.workflow import Workflow
 
     Event: TypeAlias = Callable[[float], None]
-    """Is told the time of the day at which it happens, in seconds."""
+    """Called with the simulated time of day at which it happens, in seconds."""
 
 
 class Agenda:
@@ -29,7 +29,7 @@ class Agenda:
     def later(
         self, due: float, workflow: Workflow, event: Callable[[Workflow, float], None]
     ) -> None:
-        """Plan what happens to a workflow, unless its life takes another turn before."""
+        """Plan an event of a workflow; it is dropped if the workflow's plan changes before."""
         epoch = workflow.epoch
 
         def happen(now: float) -> None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from exporter.simulator.scenario import Burst, Scenario
 
-# Beyond any day that somebody watches, in seconds.
+# Later than the end of any simulated day, in seconds.
 _NEVER = 1e9
 
 

@@ -1,4 +1,4 @@
-"""Moves by hand: any workflow into any status, as a test or a script says."""
+"""Moves workflows by hand into any status, for tests and scripts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A status to put a workflow into, and what is told with it."""
+    """A status to put a workflow into, and the fields that are reported with it."""
 
     status: ServiceStatus
     queue_position: int | None = None
@@ -26,7 +26,7 @@ class Move:
     """Stamps that are not given are the present moment's, where the status calls for them."""
 
     def apply(self, workflow: Workflow, now_ms: int) -> None:
-        """Change all that a workflow tells, but for its status and its cause."""
+        """Change all reported fields of a workflow, except its status and its cause."""
         status = self.status
         if status is ServiceStatus.QUEUED:
             workflow.told_position = 1 if self.queue_position is None else self.queue_position

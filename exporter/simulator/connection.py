@@ -32,7 +32,7 @@ class Connection:
         self._transport = transport
         self._flow = flow
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when the connection is gone, no matter who ended it."""
+        """Completed when the connection has ended, whichever side ended it."""
 
     @property
     def open(self) -> bool:
@@ -50,11 +50,11 @@ class Connection:
             self._transport.write(data)
 
     async def drain(self) -> None:
-        """Wait until the client has read enough for more to be written, or is gone."""
+        """Wait until the client has read enough to write more, or has disconnected."""
         await self._flow.drain()
 
     def close(self) -> None:
-        """Close in good order, after what was written."""
+        """Close the connection normally, after all data was written."""
         self._transport.close()
 
     def reset(self) -> None:
@@ -74,7 +74,7 @@ class Connection:
         return self.open
 
     async def until_lost(self) -> None:
-        """Wait until the connection is gone."""
+        """Wait until the connection has ended."""
         await asyncio.wait({self.lost})
 
 
@@ -106,7 +106,7 @@ class ConnectionProtocol(H11Protocol):
             self._connection.reset()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell anyone who waits that the client is gone."""
+        """Wake all that wait for the client, because it has disconnected."""
         super().connection_lost(exc)
         if self._connection is not None and not self._connection.lost.done():
             self._connection.lost.set_result(None)

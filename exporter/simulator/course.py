@@ -31,7 +31,7 @@ class Course:
 
     def __init__(self, world: World, *, seed: int) -> None:
         self.paused = False
-        """While set, nothing befalls a workflow that has ended."""
+        """While set, nothing happens to workflows that have ended."""
         self._world = world
         self._agenda = world.agenda
         self._traits = traits = world.scenario.traits

@@ -1,4 +1,4 @@
-"""What the service says: its JSON documents, field by field as its pages show them."""
+"""The service's JSON documents, with the fields in its documentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drives the world by the clock, and keeps count of what the service was asked.
+"""Advances the simulated world with the clock, and counts requests.
 
 Everything here belongs to the simulator's loop; other threads come in through ``Simulator``.
 """
@@ -69,7 +69,7 @@ class Tokens:
         return dict(self._first)
 
     def account(self, authorization: str) -> str | None:
-        """Whose request it is, by its ``Authorization`` header; None if nobody's."""
+        """The account of a request, by its ``Authorization`` header; None: of no account."""
         scheme, _, token = authorization.partition(" ")
         return self._accounts.get(token.strip()) if scheme.lower() == "bearer" else None
 
@@ -162,7 +162,7 @@ class Engine:
         self.pump()
 
     def now(self) -> float:
-        """The time of the day at this moment, after letting happen what is due."""
+        """The present time of day, after all due events have happened."""
         self.pump()
         return self.world.now
 
@@ -216,7 +216,7 @@ class Engine:
         self.pump()
 
     def set_paused(self, *, paused: bool) -> None:
-        """Stop arrivals, and what befalls settled workflows; or let them come again."""
+        """Stop arrivals and changes of settled workflows, or allow them again."""
         self.pump()
         self.world.arrivals.paused = self.course.paused = paused
 

@@ -1,4 +1,4 @@
-"""Which fault strikes now: the faults in force, their windows, and the dice."""
+"""Decides which faults happen now: active faults, their time windows, and chance."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class FaultPlan:
-    """The faults in force, and the dice that decide when each of them strikes.
+    """The active faults, and the random decisions when each of them happens.
 
     Not safe for use by several threads; it belongs to the simulator's loop.
     """
@@ -27,7 +27,7 @@ class FaultPlan:
     def __init__(self, faults: Iterable[Fault], *, seed: object) -> None:
         self._rng = random.Random(f"{seed}/faults")  # noqa: S311 (a simulation, not a secret)
         self.struck: dict[str, int] = {}
-        """How often each kind has struck."""
+        """How often each kind has happened."""
         self._spent: dict[int, int] = {}
         self._faults: tuple[Fault, ...] = ()
         self._answers: tuple[tuple[int, AnswerFault], ...] = ()
@@ -41,7 +41,7 @@ class FaultPlan:
         return self._faults
 
     def replace(self, faults: Iterable[Fault]) -> None:
-        """Put these faults in the place of all others; what was spent is forgotten."""
+        """Replace all faults by these, and reset their counts."""
         self._faults = tuple(faults)
         # Two equal faults are two faults: what is spent and rolled hangs on a number of their own.
         self._spent = {}
@@ -54,7 +54,7 @@ class FaultPlan:
     def of_answer(
         self, now: float, endpoint: str, account: str | None, workflow: str | None
     ) -> Iterator[AnswerFault]:
-        """The faults that strike this request, in the order in which they were set.
+        """The faults that happen to this request, in the order in which they were set.
 
         Each is counted as it is taken, so take no more than are shown.
         """
@@ -81,7 +81,7 @@ class FaultPlan:
     def of_stream(
         self, now: float, account: str, workflow: str, rolled: set[int]
     ) -> Iterator[tuple[int, StreamFault]]:
-        """The faults that strike this stream now and had not been considered for it before.
+        """The faults that happen to this stream now and were not considered for it before.
 
         Args:
             now: seconds of the simulated day.
@@ -102,7 +102,7 @@ class FaultPlan:
 
     @property
     def dice(self) -> random.Random:
-        """The plan's own randomness, for details of a fault that struck."""
+        """The random numbers of the plan, for details of a fault."""
         return self._rng
 
     @staticmethod

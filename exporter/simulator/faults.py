@@ -1,6 +1,6 @@
-"""The faults that the simulator can show, as data: one model per kind, told apart by ``kind``.
+"""The faults that the simulator can show, as data: one model for each ``kind``.
 
-Which of them strikes a request or a stream is decided in ``fault_plan``; how each looks on the wire
+``fault_plan`` decides which of them happens to a request or a stream; how each looks on the wire
 is in ``wire`` and ``streams``.
 
 Offsets (``from``, ``to``) are times of the simulated day, so ``speed`` scales them. Delays on the
@@ -95,15 +95,15 @@ MalformedList = Literal[
 
 
 class BaseFault(Window):
-    """What all faults have: when, how often, and on whom they strike."""
+    """The fields of all faults: when, how often, and to which requests they happen."""
 
     every: PositiveSeconds | None = None
     """From one opening of its window to the next; without it there is only one."""
 
     probability: Share = 1.0
-    """Of the requests (or streams) that match, the part that is struck."""
+    """The part (0 to 1) of matching requests or streams to which it happens."""
     times: Annotated[int, Field(ge=1)] | None = None
-    """How often the fault strikes before it is spent; without it, for ever."""
+    """How often the fault happens; without it, there is no limit."""
     account: str | None = None
     """Only requests with this account's token."""
     workflow: str | None = None
@@ -123,17 +123,17 @@ class BaseFault(Window):
 
 
 class AnswerFault(BaseFault):
-    """A fault that strikes a request, in the place of (or before) its answer."""
+    """A fault that happens to a request, instead of its answer or before it."""
 
     endpoints: tuple[Endpoint, ...] = ()
     """Only these calls; empty: all."""
 
 
 class StreamFault(BaseFault):
-    """A fault that strikes an open stream, after some good snapshots."""
+    """A fault that happens to an open stream, after some good snapshots."""
 
     after: Between = Between(min=1, max=1)
-    """Good snapshots of that stream before the fault strikes."""
+    """How many good snapshots the stream sends before the fault."""
 
 
 class StatusFault(AnswerFault):
@@ -168,7 +168,7 @@ class LatencyFault(AnswerFault):
 
 
 class NoAnswerFault(AnswerFault):
-    """Accepts the request and never says a byte."""
+    """Accepts the request and never sends a byte."""
 
     kind: Literal["no_answer"] = "no_answer"
 
@@ -305,7 +305,7 @@ Fault = Annotated[
     | FramingFault,
     Field(discriminator="kind"),
 ]
-"""Any fault, told apart by its ``kind``."""
+"""Any fault, distinguished by its ``kind``."""
 
 
 class _FaultList(BaseModel):

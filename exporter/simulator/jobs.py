@@ -14,7 +14,7 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Outcomes(StrictModel):
-    """How workflows end; what is left over is completed."""
+    """The parts of outcomes; the rest is completed."""
 
     failed: Share = 0.0
     cancelled: Share = 0.0

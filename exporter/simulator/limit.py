@@ -1,4 +1,4 @@
-"""The edge's limit: so many requests in so long from one address, then a closed door."""
+"""The request limit for each client address, with a cooldown after it is exceeded."""
 
 from __future__ import annotations
 

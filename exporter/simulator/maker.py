@@ -30,7 +30,7 @@ does not change what arrives by itself."""
 
 
 class Maker:
-    """Makes workflows that the world has yet to take up.
+    """Creates workflows that are not in the world yet.
 
     Args:
         scenario: jobs, outcomes, causes and phases.
@@ -112,7 +112,7 @@ class Maker:
         ends_in: ServiceStatus,
         outputs: int | None,
     ) -> Plan:
-        """A workflow's plan with some of it decided; what is None stays as it was drawn."""
+        """Changes of a workflow's plan; fields that are None stay as drawn."""
         drawn = workflow.plan
         outcome = drawn.outcome if outcome is None else outcome
         length = drawn.duration if duration is None else duration

@@ -1,4 +1,4 @@
-"""Workflows to order: created, and moved, just as a test or a script says."""
+"""Workflows that tests and scripts create and move."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class CauseOrder(StrictModel):
 
 
 class PlanOrder(StrictModel):
-    """How an execution is to go; what is not given is drawn."""
+    """The plan of an execution; fields that are not given are drawn at random."""
 
     duration: Seconds | None = None
     outcome: Literal["completed", "failed", "cancelled", "invalid"] | None = None

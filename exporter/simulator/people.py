@@ -33,7 +33,7 @@ HOSTILE_TAGS: Final = (
     "team=a=b",
     "team: \t ",
 )
-"""What nobody should write, and somebody does."""
+"""Content that should not occur, but does."""
 
 
 class People(StrictModel):

@@ -64,17 +64,17 @@ class Register:
         ]
 
     def below(self, depth: int) -> Iterator[Workflow]:
-        """The workflows that have at least so many above them in the list, downwards."""
+        """The workflows with at least this many above them in the list, downwards."""
         for index in range(len(self._all) - 1 - depth, -1, -1):
             yield self._workflows[self._all[index]]
 
     def above(self, height: int) -> Iterator[Workflow]:
-        """The workflows that have at least so many below them in the list, upwards."""
+        """The workflows with at least this many below them in the list, upwards."""
         for index in range(height, len(self._all)):
             yield self._workflows[self._all[index]]
 
     def oldest_final(self) -> Workflow | None:
-        """The settled workflow that stands lowest."""
+        """The lowest settled workflow in the list."""
         first = [self._workflows[numbers[0]] for numbers in self._of_status.values() if numbers]
         settled = [each for each in first if each.status.final]
         return min(settled, key=lambda each: each.sequence, default=None)

@@ -46,7 +46,7 @@ class Burst(StrictModel):
     at: Seconds
     size: Annotated[int, Field(ge=1)]
     every: PositiveSeconds | None = None
-    """Again after this time, for ever."""
+    """Repeated after this time, without end."""
 
 
 class Arrivals(StrictModel):
@@ -71,7 +71,7 @@ class Start(StrictModel):
 
 
 class Runners(StrictModel):
-    """Some equal runners. Each has one slot and a first-in, first-out queue of its own."""
+    """Equal runners. Each has one slot and a separate first-in, first-out queue."""
 
     name: Name
     count: Annotated[int, Field(ge=1, le=10_000)] = 1
@@ -134,7 +134,7 @@ class Scenario(StrictModel):
     traits: Traits = Traits()
     """What the service's documents leave open."""
     keep: Annotated[int, Field(ge=1)] = 250_000
-    """Workflows kept in the list; past it the oldest settled ones are deleted."""
+    """How many workflows the list holds; above this number, the oldest settled ones are deleted."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Scenario:

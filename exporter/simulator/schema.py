@@ -55,7 +55,7 @@ def parse_seconds(value: object) -> object:
 
 
 Seconds = Annotated[float, BeforeValidator(parse_seconds), Field(ge=0, allow_inf_nan=False)]
-"""A length of time: a float in seconds, or a text such as ``2m``."""
+"""A duration: a float in seconds, or a text such as ``2m``."""
 
 PositiveSeconds = Annotated[float, BeforeValidator(parse_seconds), Field(gt=0, allow_inf_nan=False)]
 """The same, and more than nothing."""
@@ -142,7 +142,7 @@ class Window(StrictModel):
 
 
 def explain(error: ValidationError, model: type[BaseModel], *, source: str) -> str:
-    """Tell what is wrong with a document in the words of anyone who wrote it.
+    """Describe the errors of a document for its author.
 
     Args:
         error: what pydantic found.

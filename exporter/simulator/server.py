@@ -22,7 +22,7 @@ _TASKS_SECONDS = 1.0
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which tells when it listens and cuts its connections when it ends."""
+    """uvicorn, which reports when it listens and closes its connections when it ends."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Server(uvicorn.Server):
         self._ending = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and tell that requests are answered from now on."""
+        """Listen, and report that requests are answered from now on."""
         await super().startup(sockets)
         self._ready.set()
 

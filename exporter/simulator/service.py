@@ -77,7 +77,7 @@ def _json(body: bytes, code: int = 200) -> Response:
 
 
 class _Edge:
-    """What stands in front of the service: the rate limit, faults of answers, and the counting."""
+    """The middleware: rate limit, faults of answers, and counting of requests."""
 
     def __init__(self, engine: Engine, app: ASGIApp) -> None:
         self._engine = engine
@@ -115,7 +115,7 @@ class _Edge:
     async def _unharmed(
         self, scope: Scope, receive: Receive, send: Send, endpoint: Endpoint, workflow: str | None
     ) -> bool:
-        """Let faults strike a request.
+        """Apply faults to a request.
 
         Returns:
             Whether the service is still to answer it.

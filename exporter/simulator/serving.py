@@ -57,7 +57,7 @@ def serve(
 
 
 def describe(simulator: Simulator, *, arrow: str = "→") -> Iterable[str]:
-    """Lines that tell a newcomer what runs and what to type."""
+    """Lines that tell a new user what runs and what to type."""
     account, token = next(iter(simulator.tokens.items()))
     url = simulator.base_url
     authorization = f'-H "Authorization: Bearer {token}"'

@@ -32,7 +32,7 @@ _CALL_SECONDS = 60.0
 
 
 class Simulator:
-    """A local ComfyControl in a thread of its own.
+    """A local ComfyControl in a separate thread.
 
     Every method may be called from any thread, once it is started; what it does is done within
     the simulator's own loop, so that nothing is ever seen half changed.
@@ -156,7 +156,7 @@ class Simulator:
 
     @property
     def base_url(self) -> str:
-        """Where it listens, such as ``http://127.0.0.1:4321``, without a slash at its end."""
+        """Its URL, such as ``http://127.0.0.1:4321``, without a final slash."""
         scheme = "https" if self._certfile else "http"
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"{scheme}://{host}:{self._port}"
@@ -276,7 +276,7 @@ class Simulator:
         return WorkflowHandle(self, identity)
 
     def pause(self) -> None:
-        """Let nothing arrive any more; what is there goes on."""
+        """Stop arrivals; existing workflows continue."""
         self._call(lambda engine: engine.set_paused(paused=True))
 
     def resume(self) -> None:
@@ -355,5 +355,5 @@ class Simulator:
         return asyncio.run_coroutine_threadsafe(within(), loop).result(_CALL_SECONDS)
 
     def call(self, function: Callable[[Engine], T]) -> T:
-        """Run a function within the simulator's loop; for what has no method of its own."""
+        """Run a function in the simulator's loop, for actions without a method."""
         return self._call(function)

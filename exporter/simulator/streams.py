@@ -48,7 +48,7 @@ End = Literal["whole", "closed"]
 
 @dataclass(slots=True)
 class _Pending:
-    """A fault that will strike this stream, or is at it."""
+    """A fault that will happen to this stream, or is happening."""
 
     number: int
     fault: StreamFault
@@ -213,7 +213,7 @@ class Subscription:
     # --- faults --------------------------------------------------------------------------------
 
     def _roll(self) -> None:
-        """Decide which faults, new since the last time, will strike this stream."""
+        """Decide which of the new faults will happen to this stream."""
         plan, engine, workflow = self._engine.faults, self._engine, self._workflow
         for number, fault in plan.of_stream(
             engine.world.now, workflow.account, workflow.id, self._rolled
@@ -225,7 +225,7 @@ class Subscription:
                 self._pending.append(_Pending(number, fault, threshold))
 
     def _struck(self) -> bool:
-        """Let pending faults strike.
+        """Apply pending faults.
 
         Returns:
             Whether this tick is over without a good snapshot; the stream may have ended, too.

@@ -1,4 +1,4 @@
-"""Reading what is posted to create a workflow.
+"""Parses requests that create workflows.
 
 The service takes a multipart form. Its public pages do not settle every field, so names are taken
 liberally: the graph as ``workflow``, ``workflow_json``, ``file`` or ``prompt`` (a file or a text),
@@ -25,7 +25,7 @@ _MOST_BYTES = 32 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A workflow as somebody asked for it."""
+    """A requested workflow."""
 
     name: str | None
     tags: tuple[str, ...]

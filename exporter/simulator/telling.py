@@ -1,4 +1,4 @@
-"""What the service tells of a workflow: its documents, in the manner of the scenario's traits."""
+"""The documents about a workflow, as modified by the scenario's traits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _Manner(Protocol):
-    """A trait that changes how a workflow is told."""
+    """A trait that changes the documents about a workflow."""
 
     def tell(self, document: dict[str, Any], workflow: Workflow, place: Place, now: float) -> None:
         """Change a document; ``now`` is the time of the day."""

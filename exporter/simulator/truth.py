@@ -1,4 +1,4 @@
-"""What really happened, for tests and benchmarks to compare with what an exporter says."""
+"""What really happened, so that tests and benchmarks can compare it with an exporter."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Truth:
     streams_open_most: int
     snapshots_sent: int
     faults: dict[str, int]
-    """How often each kind of fault struck."""
+    """How often each kind of fault happened."""
 
     def final(self, account: str | None = None) -> list[WorkflowTruth]:
         """Executions that ended, of one account or of all."""
@@ -92,7 +92,7 @@ class Truth:
         return dict(sum((Counter(each) for each in self.deletions.values()), Counter[str]()))
 
     def told(self, account: str | None = None) -> list[WorkflowTruth]:
-        """Executions that anyone who follows the service can count.
+        """Executions that a client of the service can count.
 
         They ended after the simulator's start, the service tells that they did, and they may be
         of workflows that were deleted since.
@@ -125,7 +125,7 @@ class Truth:
         return {value: dict(counts) for value, counts in found.items()}
 
     def causes(self, account: str | None = None) -> dict[tuple[str, str], int]:
-        """Why those failed that did: node and exception, ``unknown`` where they are never told."""
+        """Causes of the failures: node and exception; ``unknown`` if they are never shown."""
         return dict(
             Counter(
                 each.told.cause or ("unknown", "unknown")
@@ -135,7 +135,7 @@ class Truth:
         )
 
     def run_durations(self, account: str | None = None) -> dict[str, RunDurations]:
-        """How long those ran, by outcome, by the stamps that the service tells."""
+        """How long they ran, by outcome, according to the service's stamps."""
         found: dict[str, RunDurations] = {}
         for each in self.told(account):
             if each.told.run_seconds is not None:

@@ -91,7 +91,7 @@ def response_of(fault: AnswerFault) -> Response | None:
 
 
 async def write_raw(fault: AnswerFault, connection: Connection, rng: random.Random) -> None:
-    """Show a fault that is no proper HTTP answer, and wait until the connection is gone."""
+    """Apply a fault that is not a valid HTTP answer, and wait until the connection has ended."""
     if isinstance(fault, ResetFault):
         connection.reset()
     elif isinstance(fault, HangUpFault):

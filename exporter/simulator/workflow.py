@@ -1,4 +1,4 @@
-"""One workflow: its states, the plan of its life, and what will be said about it.
+"""One workflow: its states, the plan of its life, and what the service reports about it.
 
 Times come in two kinds. *Day* times are seconds of the simulated day (floats, the scenario's
 units); *stamps* are the wall clock's, in whole milliseconds since the epoch, and are the only ones
@@ -46,7 +46,7 @@ _FINAL = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SimulatedCause:
-    """Why a workflow failed, as the service's ``cause`` tells it."""
+    """Why a workflow failed, as in the service's ``cause``."""
 
     node_type: str
     exception_type: str
@@ -72,7 +72,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What can be known of an execution by all that the service finally tells of it.
+    """What a client can know about an execution from everything that the service reports.
 
     Only a scenario's traits make a difference between this and what really happened.
     """
@@ -81,7 +81,7 @@ class Told:
     """Its final status, ``other`` for one that the documents do not know; None while it is open,
     or where nobody can tell that it ended."""
     cause: tuple[str, str] | None
-    """Node and exception of a failure; None where no place tells them."""
+    """Node and exception of a failure; None: no endpoint shows them."""
     run_seconds: tuple[float, float] | None
     """The least and the greatest length of its run by the stamps told; None where it never ran,
     where no place tells both stamps, or where it ended before it started."""
@@ -114,7 +114,7 @@ class WorkflowTruth:
     """Whether it was final already when the simulator started."""
     tags: tuple[str, ...] = ()
     told: Told = field(default_factory=lambda: Told(None, None, None))
-    """What of it can be known from what the service tells."""
+    """What a client can know about it."""
     shown: bool = False
     """Whether an answer has carried its end, with its stamp if it has one."""
     stood_seconds: float | None = None
@@ -200,10 +200,10 @@ class Workflow:
     marks: tuple[str, ...] = ()
     """Tags that place nothing: they say whose it is."""
     graph: dict[str, Any] | None = None
-    """The graph that was posted; None where one is made up when somebody asks."""
+    """The graph that was posted; None: one is generated when it is requested."""
     status: ServiceStatus = ServiceStatus.ACCEPTED
     word: str | None = None
-    """The new status that is told in the place of the documented one."""
+    """The new status that is reported instead of the documented one."""
     closes: bool = True
     """Whether a stream ends on it where it would have ended on the documented one."""
     started_ms: int | None = None
@@ -226,9 +226,9 @@ class Workflow:
     told_position: int | None = None
     """The place in a queue that a scripted workflow claims."""
     version: int = 0
-    """Grows with every change, so that whatever was rendered can be kept until then."""
+    """Increases with every change, so that rendered documents can be cached until then."""
     epoch: int = 0
-    """Grows when what was planned is void: events of an older epoch are dropped."""
+    """Increases when planned events become invalid: events of an older epoch are dropped."""
     earlier: list[WorkflowTruth] = field(default_factory=list)
     rendered: tuple[int, int, bytes] | None = None
     """A snapshot kept by ``documents``: version, version of the queue, text."""
@@ -240,11 +240,11 @@ class Workflow:
 
     @property
     def told_status(self) -> str:
-        """Its status as the service tells it, but for the case."""
+        """Its status as the service reports it, except for upper and lower case."""
         return self.status.value if self.word is None else self.word
 
     def dice(self, purpose: str) -> random.Random:
-        """Randomness for something that befalls this execution.
+        """Random numbers for one event of this execution.
 
         Made on the spot: one kept for each of 50,000 workflows would be 125 MB.
         """

@@ -200,7 +200,7 @@ class World:
         self.on_status(workflow, now)
 
     def _place_in_list(self, workflow: Workflow, before: str, *, to_top: bool = False) -> None:
-        """Let the list show a change of a workflow that was told as ``before``."""
+        """Update the list after a change of a workflow that was reported as ``before``."""
         if workflow.id not in self.workflows:  # it has vanished, or is not there yet
             return
         register = self.registers[workflow.account]
@@ -257,7 +257,7 @@ class World:
         cause: CauseChoice = "drawn",
         outputs: int | None = None,
     ) -> bool:
-        """Execute a settled workflow again, under the same id; what is not given is drawn.
+        """Execute a settled workflow again, under the same id; fields that are not given are drawn.
 
         Returns:
             Whether it was settled; an open one is left alone.
@@ -300,7 +300,7 @@ class World:
             self._life.enter(workflow, now)
 
     def delete(self, workflow: Workflow) -> None:
-        """Delete a workflow: it is gone from the list, and its id is not found any more."""
+        """Delete a workflow: it is removed from the list, and its id is not found any more."""
         workflow.epoch += 1
         self._life.leave_runner(workflow, self.now)
         self.deletions[workflow.account][workflow.status.value] += 1

@@ -22,7 +22,7 @@ from exporter.simulator.traits.turns import LateStarts, Requeues
 
 
 class Traits(StrictModel):
-    """The manners of a simulated service; without any, it does as ``docs/simulator.md`` says."""
+    """The traits of a simulated service; without any, it behaves as in ``docs/simulator.md``."""
 
     # How it is told.
     stamps: Stamps = Stamps()

@@ -29,7 +29,7 @@ _TEXTS = ("lone_surrogate", "invalid_utf8")
 
 
 class Broken(StrictModel):
-    """One broken field in what the service tells of a workflow."""
+    """One broken field in the documents about a workflow."""
 
     how: Annotated[tuple[How, ...], Field(min_length=1)] = get_args(How)
     """Each concerned execution has one of these."""

@@ -1,4 +1,4 @@
-"""Causes that one place does not tell, or tells so that nobody can read it, while another does."""
+"""Causes that are missing or unreadable in one endpoint, but not in another."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class HiddenCause(StrictModel):
-    """A cause that cannot be read at a place, for ever or for a while."""
+    """A cause that cannot be read at one endpoint, permanently or for a while."""
 
     share: Share = 1.0
     """Of the failed executions."""
@@ -26,7 +26,7 @@ class HiddenCause(StrictModel):
     size: Annotated[int, Field(ge=0, le=64 * 1024 * 1024)] = 1_200_000
     """Bytes of a message that is too long."""
     lasts: Seconds | None = Field(default=None, alias="for")
-    """How long after the end; null: for ever."""
+    """For how long after the end; null: permanently."""
 
     def concerns(self, workflow: Workflow, place: Place) -> bool:
         """Whether this execution's cause cannot be read here."""

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from exporter.simulator.workflow import Workflow
 
 Place = Literal["list", "subscribe", "get"]
-"""Where the service tells of a workflow: a row of the list, a snapshot of its stream, its page."""
+"""Where a workflow is shown: in a row of the list, a stream's snapshot, or its own document."""
 
 PLACES: tuple[Place, ...] = ("list", "subscribe", "get")
 

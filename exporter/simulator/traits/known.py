@@ -1,4 +1,4 @@
-"""What can be known of an execution, however the service tells it: the other side of ``tell``."""
+"""What a client can know about an execution from all documents together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NOTHING = Told(None, None, None)
 
 
 def known(workflow: Workflow, traits: Traits) -> Told:
-    """What all places together finally tell of the present execution."""
+    """What all documents together finally show about the present execution."""
     if not workflow.status.final:
         return _NOTHING
     if workflow.word is not None:
@@ -64,7 +64,7 @@ def _run(workflow: Workflow, traits: Traits) -> tuple[float, float] | None:
 
 
 def _told(workflow: Workflow, traits: Traits, place: Place, name: StampName) -> int | None:
-    """A stamp as a place finally tells it, in nanoseconds; None where it never does."""
+    """A stamp as one endpoint finally shows it, in nanoseconds; None: it never does."""
     exact = exact_stamps(workflow)[name]
     for missing in traits.missing:
         if missing.stamp == name and missing.lasts is None and missing.concerns(workflow, place):

@@ -15,7 +15,7 @@ Rows = Annotated[int, Field(ge=1, le=100)]
 
 
 class Total(StrictModel):
-    """What ``total`` says, if not the truth."""
+    """The reported ``total``, if it is not the true one."""
 
     form: Literal["absent", "empty", "stale", "wrong", "page", "so_far"]
     """``empty``: it is null; ``page``: it counts the rows of the page; ``so_far``: those down to
@@ -37,9 +37,9 @@ class Paging(StrictModel):
     """How pages are made."""
 
     most: Rows | None = None
-    """More rows than this are never given, whatever ``per_page`` says."""
+    """The largest number of rows of a page, whatever ``per_page`` requests."""
     always: Rows | None = None
-    """So many rows are given, whatever ``per_page`` says."""
+    """The number of rows of a page, whatever ``per_page`` requests."""
     first: Literal[0, 1] = 1
     """The number of the first page. Where it is 0, so is the default of ``page``."""
     beyond: Literal["empty", "last"] = "empty"

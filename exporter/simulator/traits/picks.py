@@ -1,4 +1,4 @@
-"""What befalls workflows that have already ended, wherever they stand in the list."""
+"""Changes of workflows that have already ended, anywhere in the list."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from exporter.simulator.schema import Between, Seconds, Spread, Window
 
 
 class Picks(Window):
-    """When something befalls a settled workflow, and how deep in the list that one stands."""
+    """When a settled workflow changes, and how deep in the list it is."""
 
     rate: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
     """How often, in a second of the day; at random times."""
@@ -20,7 +20,7 @@ class Picks(Window):
     from_bottom: bool = False
     """Whether that many rows are below it instead, and the next settled one above is taken."""
     ended: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Only those that are told with one of these statuses."""
+    """Only workflows that are reported with one of these statuses."""
     rest: Seconds = 0.0
     """How long ago its end must be."""
 
@@ -38,7 +38,7 @@ class Edits(Picks):
     """Settled workflows are edited: ``updated_at`` moves, and nothing else."""
 
     to_top: bool = True
-    """Whether the row then stands on the first page."""
+    """Whether the row is then on the first page."""
 
 
 class Deletions(Picks):

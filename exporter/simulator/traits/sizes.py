@@ -1,4 +1,4 @@
-"""Rows, snapshots and pages of so many bytes."""
+"""Rows, snapshots and documents of a given size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TAG = "x" * 100
 
 
 class Sizes(StrictModel):
-    """How large what a place tells of one workflow is, at the least, in bytes."""
+    """The smallest size of a workflow's document at one endpoint, in bytes."""
 
     list: Size = 0
     subscribe: Size = 0

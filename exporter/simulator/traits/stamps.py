@@ -31,7 +31,7 @@ class Precision(StrictModel):
         return {"unit": value} if isinstance(value, str) else value
 
     def nanoseconds(self, exact: int) -> int:
-        """A stamp, in nanoseconds since the epoch, as precise as this place tells it."""
+        """A stamp in nanoseconds since the epoch, in the precision of this endpoint."""
         step = int(10 ** (9 - _DIGITS[self.unit]))
         return (exact + (step // 2 if self.rounding == "rounded" else 0)) // step * step
 
@@ -70,7 +70,7 @@ class Stamps(StrictModel):
 
 
 class Missing(StrictModel):
-    """A stamp that a place does not tell, for ever or for a while."""
+    """A stamp that one endpoint does not show, permanently or for a while."""
 
     stamp: StampName
     places: tuple[Place, ...] = PLACES

@@ -18,9 +18,9 @@ KnownStatus = Literal[
 
 
 class Word(StrictModel):
-    """A new status that stands in the place of a known one.
+    """A new status that is reported instead of a known one.
 
-    The list filters and counts by what it says, so none of these is among ``status=failed``.
+    The list filters and counts by the reported status, so these are not among ``status=failed``.
     """
 
     word: Annotated[str, Field(min_length=1, max_length=200)]
