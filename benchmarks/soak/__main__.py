@@ -11,13 +11,14 @@ scraper beside all of that is the Prometheus. At the end outcomes are compared w
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import quantiles
 from typing import Any, Final
@@ -29,6 +30,7 @@ import yaml
 from benchmarks.metrics import Metrics
 from benchmarks.processes import ACCOUNT, SimulatorProgram, free_port, running
 from benchmarks.soak import attacks
+from benchmarks.soak.patient import PatientScraper
 
 OPEN_FILES: Final = 1024
 MEMORY_MIB: Final = 256
@@ -44,8 +46,15 @@ class Look:
     at: float
     scrape_seconds: float
     memory_mib: float
+    objects: int
+    """Of Python: blocks that it has allocated."""
+    malloc_used_mib: float
+    malloc_free_mib: float
+    """What the C library keeps for later; both are 0 where it does not tell them."""
     threads: int
     files: int
+    clients: int
+    open_workflows: int
     list_age: float
     behind: int
     """Outcomes of the truth that are not counted yet."""
@@ -68,20 +77,20 @@ def main() -> int:
 def _soak(arguments: argparse.Namespace, folder: Path) -> int:
     simulator = SimulatorProgram(arguments.scenario, arguments.seed, folder)
     with running(simulator.program), _exporter(simulator, folder) as target:
-        session = target.session()
-        before = _watch(target, session, simulator, 30.0)
+        scraper = PatientScraper(target)
+        before = _watch(scraper, simulator, 30.0)
         threads = attacks.begin(target)
-        during = _watch(target, session, simulator, 60 * arguments.minutes)
+        during = _watch(scraper, simulator, 60 * arguments.minutes)
         target.over.set()
         for thread in threads:
             thread.join(40)
         simulator.control("pause")
         # What ended before the exporter began is none of its outcomes.
         earlier = min(look.behind for look in before)
-        last = _watch(target, session, simulator, CALM_SECONDS, until_behind=earlier)[-1]
+        last = _watch(scraper, simulator, CALM_SECONDS, until_behind=earlier)[-1]
         missing = last.behind - earlier
-        text = session.get(f"{target.url}/metrics", timeout=60).text
-        return _tell(target, Metrics(text), simulator.truth(), before, during, missing)
+        metrics = Metrics(scraper.scrape())
+        return _tell(scraper, metrics, simulator.truth(), before, during, missing)
 
 
 @contextmanager
@@ -108,7 +117,7 @@ def _exporter(simulator: SimulatorProgram, folder: Path) -> Iterator[attacks.Tar
     (folder / "web.yml").write_text(json.dumps(web), encoding="utf-8")  # JSON is YAML
     port = free_port()
     command = [
-        sys.executable, "-m", "exporter",
+        sys.executable, "-m", "benchmarks.soak.measured",
         f"--config.file={folder / 'exporter.yml'}", f"--web.config.file={folder / 'web.yml'}",
         f"--storage.path={folder / 'ledger'}", f"--web.listen-address=127.0.0.1:{port}",
     ]  # fmt: skip
@@ -117,11 +126,13 @@ def _exporter(simulator: SimulatorProgram, folder: Path) -> Iterator[attacks.Tar
             ["prlimit", f"--nofile={OPEN_FILES}:{OPEN_FILES}", "--", *command],
             stdout=log,
             stderr=subprocess.STDOUT,
+            env={**os.environ, "MEMORY_FIGURES": str(folder / "memory.json")},
         )
         try:
             target = attacks.Target(
-                "127.0.0.1", port, process.pid, folder / "ca.pem", "push-token", ACCOUNT, ids
-            )
+                "127.0.0.1", port, process.pid, folder / "ca.pem", "push-token", ACCOUNT, ids,
+                memory_figures=folder / "memory.json",
+            )  # fmt: skip
             _until_ready(target)
             yield target
             lines = (folder / "exporter.log").read_bytes().count(b"\n")
@@ -147,8 +158,7 @@ def _until_ready(target: attacks.Target) -> None:
 
 
 def _watch(
-    target: attacks.Target,
-    session: requests.Session,
+    scraper: PatientScraper,
     simulator: SimulatorProgram,
     seconds: float,
     *,
@@ -158,7 +168,7 @@ def _watch(
     until = time.monotonic() + seconds
     told_at = 0.0
     while time.monotonic() < until:
-        looks.append(_look(target, session, simulator))
+        looks.append(_look(scraper, simulator))
         if time.monotonic() - told_at > 60:
             told_at = time.monotonic()
             print(looks[-1], flush=True)
@@ -168,43 +178,34 @@ def _watch(
     return looks
 
 
-def _scrape(target: attacks.Target, session: requests.Session) -> str:
-    """As a Prometheus does, which connects again where it was let go."""
-    for _ in range(10):
-        try:
-            answer = session.get(f"{target.url}/metrics", timeout=60)
-            answer.raise_for_status()
-        except requests.RequestException:
-            target.done["patient scrapes that failed"] += 1
-            if not Path(f"/proc/{target.pid}/fd/0").exists():
-                break
-            time.sleep(1)
-        else:
-            return answer.text
-    raise RuntimeError("the exporter does not answer any more")
-
-
-def _look(target: attacks.Target, session: requests.Session, simulator: SimulatorProgram) -> Look:
+def _look(scraper: PatientScraper, simulator: SimulatorProgram) -> Look:
     began = time.monotonic()
-    text = _scrape(target, session)
+    text = scraper.scrape()
     took = time.monotonic() - began
     metrics = Metrics(text)
+    target = scraper.target
     truth = simulator.truth()["accounts"][ACCOUNT]["outcomes"]
     status = Path(f"/proc/{target.pid}/status").read_text(encoding="utf-8")
     lines = dict(line.split(":", 1) for line in status.splitlines() if line)
+    figures = json.loads(target.memory_figures.read_text(encoding="utf-8"))
     return Look(
         at=round(time.monotonic(), 1),
         scrape_seconds=round(took, 3),
         memory_mib=round(int(lines["VmRSS"].split()[0]) / 1024, 1),
+        objects=figures["objects"],
+        malloc_used_mib=figures.get("malloc_used_mib", 0.0),
+        malloc_free_mib=figures.get("malloc_free_mib", 0.0),
         threads=int(lines["Threads"]),
         files=sum(1 for _ in Path(f"/proc/{target.pid}/fd").iterdir()),
+        clients=round(metrics.total("exporter_web_connections")),
+        open_workflows=round(metrics.total("workflows")),
         list_age=round(time.time() - metrics.total("listing_last_success_timestamp_seconds"), 1),
         behind=round(sum(truth.values()) - metrics.total("workflows_finished_total")),
     )
 
 
 def _tell(
-    target: attacks.Target,
+    scraper: PatientScraper,
     metrics: Metrics,
     truth: dict[str, Any],
     before: list[Look],
@@ -212,17 +213,16 @@ def _tell(
     missing: int,
 ) -> int:
     print("\n| | before | during | most |\n| --- | --- | --- | --- |")
-    for name in ("scrape_seconds", "memory_mib", "threads", "files", "list_age", "behind"):
+    for name in (item.name for item in fields(Look) if item.name != "at"):
         calm = [getattr(look, name) for look in before]
         busy = [getattr(look, name) for look in during]
         print(f"| {name} | {_median(calm):g} | {_median(busy):g} | {max(busy):g} |")
-    half = len(during) // 2
-    grown = _median([look.memory_mib for look in during[half:]]) - _median(
-        [look.memory_mib for look in during[:half]]
-    )
-    print(f"\nmemory of the second half less that of the first: {grown:+.1f} MiB")
+    _tell_memory(during)
+    target = scraper.target
     for what, count in sorted(target.done.items()):
         print(f"{what}: {count}")
+    print("idle connection of the patient scraper closed:", dict(scraper.closed))
+    print("failed tries of the patient scraper:", len(scraper.failed))
     print("web connections closed:", metrics.by("exporter_web_connections_closed_total", "reason"))
     print("log lines suppressed:", metrics.total("exporter_log_lines_suppressed_total"))
     print("streams held back:", metrics.by("exporter_streams_held_back", "reason"))
@@ -233,12 +233,29 @@ def _tell(
         faults.append(f"{missing} outcomes are missing")
     if max(look.memory_mib for look in during) > MEMORY_MIB:
         faults.append(f"more than {MEMORY_MIB} MiB")
-    if target.done["patient scrapes that failed"]:
-        faults.append("scrapes failed")
+    if scraper.failed:
+        faults.append(f"{len(scraper.failed)} scrapes failed")
     if sum(truth["refusals"].values()):
         faults.append("requests were refused")
     print("\n" + ("; ".join(faults) or "all is as it has to be"))
     return 1 if faults else 0
+
+
+def _tell_memory(during: list[Look]) -> None:
+    """Print what memory is made of, by tenths of the time.
+
+    What grows because a bound is being filled (ids that wait to be seen, clients), or because the C
+    library finds no hole that is large enough, ends. Objects, and what is in use, must not grow.
+    """
+    names = ("memory_mib", "objects", "malloc_used_mib", "malloc_free_mib", "clients",
+             "open_workflows")  # fmt: skip
+    print(f"\n| tenth of the time | {' | '.join(names)} |\n| --- |{' --- |' * len(names)}")
+    tenths = [during[len(during) * n // 10 : len(during) * (n + 1) // 10] for n in range(10)]
+    for number, looks in enumerate(tenths, 1):
+        if looks:
+            medians = (_median([getattr(look, name) for look in looks]) for name in names)
+            print(f"| {number} | {' | '.join(f'{median:.9g}' for median in medians)} |")
+    print()
 
 
 def _median(values: list[float]) -> float:

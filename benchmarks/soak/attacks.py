@@ -43,6 +43,8 @@ class Target:
     account: str
     id_files: Path
     """The folder where it looks for files of ids."""
+    memory_figures: Path = Path("/dev/null")
+    """Where it writes what its memory is made of."""
     over: threading.Event = field(default_factory=threading.Event)
     done: Counter[str] = field(default_factory=Counter)
     """How often each thing was done, and how it was answered."""
