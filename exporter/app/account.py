@@ -29,7 +29,7 @@ from exporter.following.traits_reader import TraitsReader
 from exporter.history.outlook import Plan
 from exporter.interfaces.observations import Moment, OpenWorkflow, Source
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.lending import Lent  # noqa: TC001 - beside the others
+from exporter.ledger.lending import LentStream  # noqa: TC001 - beside the others
 from exporter.metrics.instruments import Instruments
 from exporter.metrics.reading import AccountReading
 from exporter.retrying import Backoff
@@ -128,7 +128,7 @@ class FollowedAccount:
         self.name: Final = config.name
         self._config = config
         self._around = around
-        self.lent: Mapping[str, Lent] = {}
+        self.lent: Mapping[str, LentStream] = {}
         """Its workflows whose streams other replicas hold."""
         self._credentials, self._client, self._access = way_to_service(config, budget, around)
         self._supervisor = Supervisor(

@@ -17,7 +17,7 @@ from exporter.following.borrowing import BorrowedWorkflows
 from exporter.following.choosing import StreamCapacity
 from exporter.following.supervisor import Supervisor
 from exporter.interfaces.observations import Moment, Observation
-from exporter.ledger.lending import Borrowed, Exchange, Mine, Room, Turn, Wanted
+from exporter.ledger.lending import Borrowed, Contribution, Exchange, Received, Room, WantedStreams
 from exporter.ledger.shared import Lease
 from exporter.ledger.store import StoreError
 from exporter.retrying import RetryPolicy
@@ -223,21 +223,21 @@ class Lending:
             if (untold := borrowed.workflows.take_untold())
         ]
         try:
-            turn = self._exchange.turn(self._mine(held, outs, began))
+            received = self._exchange.exchange(self._mine(held, outs, began))
         except StoreError as error:
             self._note_failure(error, outs)
             return bool(self._borrowed)
         self._is_failing, self._exchanged_at = False, began.monotonic
         now = self._now()
-        for told in turn.told:
-            for seen in read(told.account, told.said, told.age, now):
+        for observations in received.handed_back:
+            for seen in read(observations.account, observations.said, observations.age, now):
                 self._accounts.observe(seen)
         for name, (account, _, _) in held.items():
-            before, account.lent = account.lent, turn.lent.get(name, account.lent)
+            before, account.lent = account.lent, received.lent.get(name, account.lent)
             if account.lent.keys() != before.keys():
                 account.check_streams()
-        self._borrow(turn, held)
-        return bool(self._borrowed) or any(turn.lent.values())
+        self._borrow(received, held)
+        return bool(self._borrowed) or any(received.lent.values())
 
     def _apply_reload(self) -> None:
         """Apply a reload, which may have changed or removed borrowed accounts."""
@@ -257,10 +257,10 @@ class Lending:
         held: Mapping[str, tuple[FollowedAccount, Account, StreamCapacity]],
         outs: Collection[_Out],
         now: Moment,
-    ) -> Mine:
+    ) -> Contribution:
         leases = self._leases()
         wanted = [
-            Wanted(
+            WantedStreams(
                 lease=leases[name],
                 service=config.address,
                 most=config.max_streams,
@@ -271,10 +271,10 @@ class Lending:
             for name, (account, config, capacity) in held.items()
             if name in leases
         ]
-        return Mine(
+        return Contribution(
             rooms=tuple(self._accounts.rooms()),
             wanted=wanted,
-            told=[(out.account, written(out.untold, now)) for out in outs],
+            handed_back=[(out.account, written(out.untold, now)) for out in outs],
             open=frozenset(
                 (name, workflow_id)
                 for name, borrowed in self._borrowed.items()
@@ -283,10 +283,12 @@ class Lending:
         )
 
     def _borrow(
-        self, turn: Turn, held: Mapping[str, tuple[FollowedAccount, Account, StreamCapacity]]
+        self,
+        received: Received,
+        held: Mapping[str, tuple[FollowedAccount, Account, StreamCapacity]],
     ) -> None:
-        self._end({name for name in self._borrowed if name not in turn.borrowed})
-        for name, workflows in turn.borrowed.items():
+        self._end({name for name in self._borrowed if name not in received.borrowed})
+        for name, workflows in received.borrowed.items():
             if name in held or self._worker.is_stopping:
                 continue
             borrowed = self._borrowed.get(name) or self._begin(name)

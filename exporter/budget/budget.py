@@ -202,7 +202,7 @@ class RequestBudget:
                 self._waiting[priority].append(permit)
                 self._changed.notify_all()
             is_whole = self._is_whole_again(self._monotonic())
-        self._tell_if(is_whole=is_whole)
+        self._log_if_restored(is_whole=is_whole)
         return permit
 
     def close(self) -> None:
@@ -250,10 +250,10 @@ class RequestBudget:
                 cooldown_until=self._wall() + left if left > 0 else 0.0,
                 share=self._window.share,
             )
-        self._tell_if(is_whole=is_whole)
+        self._log_if_restored(is_whole=is_whole)
         return reading
 
-    def _tell_if(self, *, is_whole: bool) -> None:
+    def _log_if_restored(self, *, is_whole: bool) -> None:
         if is_whole:
             log.info(
                 "request share restored",

@@ -57,7 +57,7 @@ class RequestJournal:
         self._boot = boot
         self._file: int | None = None
         self._closing: weakref.finalize[[int], RequestJournal] | None = None
-        self._is_told = False
+        self._is_logged = False
         self._records = 0
         self._next = 0
         # Record numbers of running requests. Many younger requests may be sent and answered before
@@ -162,12 +162,12 @@ class RequestJournal:
             handle = open_ours(self._path, os.O_WRONLY | os.O_TRUNC)
             os.close(handle)
         self._use(None)
-        if not self._is_told:
+        if not self._is_logged:
             log.warning(
                 "cannot save the request journal: the next start begins with fewer requests",
                 extra={"file": str(self._path), "reason": error.strerror},
             )
-        self._is_told = True
+        self._is_logged = True
 
     def _use(self, file: int | None) -> None:
         if self._closing is not None:

@@ -29,7 +29,7 @@ class Priority(IntEnum):
     """Polling one workflow that neither a stream nor the list shows."""
     CAUSE = 3
     NAMED_STREAM = 4
-    """The first stream of a workflow that a user named: before all that only the list shows."""
+    """The first stream of a workflow that a user named: before those that only the list shows."""
     NEW_STREAM = 5
     RECONNECT = 6
     RUNNERS = 7

@@ -15,7 +15,7 @@ FAULT: str = "fault"
 # So a name is shown only if it looks like one: tokens are long or have many digits.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _MOST_DIGITS = 4
-MOST_TOLD: int = 100
+MOST_SHOWN: int = 100
 """How many errors of one file are shown: a file of another kind has one in every line."""
 
 _SERVICE_PREFIX = "cfc_"  # every token of the service begins with it
@@ -60,9 +60,9 @@ class ConfigError(Exception):
         # A path may contain bytes that are not text, which cannot be written to a terminal.
         self.source: str = source.encode("utf-8", "backslashreplace").decode("utf-8")
         count = counted(len(self.faults), "fault")
-        lines = [f"  {fault}" for fault in self.faults[:MOST_TOLD]]
-        if len(self.faults) > MOST_TOLD:
-            lines.append(f"  … and {len(self.faults) - MOST_TOLD:,} more")
+        lines = [f"  {fault}" for fault in self.faults[:MOST_SHOWN]]
+        if len(self.faults) > MOST_SHOWN:
+            lines.append(f"  … and {len(self.faults) - MOST_SHOWN:,} more")
         super().__init__("\n".join([f"{self.source}: {count}", *lines]))
 
 

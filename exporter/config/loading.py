@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from exporter.config import environment
 from exporter.config.document import Document, read_document
-from exporter.config.faults import MOST_TOLD, ConfigError, Fault, key_path
+from exporter.config.faults import MOST_SHOWN, ConfigError, Fault, key_path
 from exporter.config.files import Loading
 from exporter.config.id_files import files_of, read_ids
 from exporter.config.models import Config
@@ -186,10 +186,10 @@ def _of_id_files(config: Config) -> Iterator[str]:
                 )
         for path, of_file in faults:
             yield from (
-                f"  warning: workflow file {path}: {fault}" for fault in of_file[:MOST_TOLD]
+                f"  warning: workflow file {path}: {fault}" for fault in of_file[:MOST_SHOWN]
             )
-            if len(of_file) > MOST_TOLD:
-                more = counted(len(of_file) - MOST_TOLD, "more fault")
+            if len(of_file) > MOST_SHOWN:
+                more = counted(len(of_file) - MOST_SHOWN, "more fault")
                 yield f"  warning: workflow file {path}: {more}"
 
 

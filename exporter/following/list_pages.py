@@ -52,7 +52,7 @@ END_REFUSALS: Final = 2
 """How often a page must be refused, while the first one is answered, before this counts as the end
 of the list."""
 
-TOLD_AGAIN_SECONDS: Final = 600.0
+LOG_AGAIN_SECONDS: Final = 600.0
 """Seconds after which it is logged again that parts of a list cannot be read, or only in small
 pages."""
 
@@ -113,7 +113,7 @@ class ListPages:
         self._asked = PageToRead(1)
         # The length of the list of each status, from a page that does not show all of it.
         self._lengths: dict[str | None, int | None] = {}
-        self._malformed_told = self._smaller_told = -inf
+        self._malformed_logged_at = self._smaller_logged_at = -inf
 
     @property
     def most(self) -> int:
@@ -415,31 +415,31 @@ class ListPages:
 
     def _note_too_large(self, size: AnswerSize, page: PageToRead, error: ServiceError) -> None:
         now = self._now().monotonic
-        is_new = now - self._smaller_told >= TOLD_AGAIN_SECONDS
+        is_new = now - self._smaller_logged_at >= LOG_AGAIN_SECONDS
         log.log(
             logging.WARNING if is_new else logging.DEBUG,
             "cannot read a page of the list, retrying with fewer rows",
             extra={"account": self._account, "code": error.code, "reason": str(error)},
         )
         if is_new:
-            self._smaller_told = now
+            self._smaller_logged_at = now
         size.failed(page.size, now)
 
     def _left_out(self, page: PageToRead) -> WorkflowPage:
-        self._tell_malformed(page, 1, "cannot read an entry of the list, skipping it")
+        self._log_malformed(page, 1, "cannot read an entry of the list, skipping it")
         return WorkflowPage(workflows=(), total=None, malformed=1, entries=1)
 
-    def _tell_malformed(self, page: PageToRead, entries: int, text: str) -> None:
+    def _log_malformed(self, page: PageToRead, entries: int, text: str) -> None:
         self._telemetry.rows_malformed(self._account, entries)
         now = self._now().monotonic
-        is_new = now - self._malformed_told >= TOLD_AGAIN_SECONDS
+        is_new = now - self._malformed_logged_at >= LOG_AGAIN_SECONDS
         log.log(
             logging.WARNING if is_new else logging.DEBUG,
             text,
             extra={"account": self._account, "page": page.number, "entries": entries},
         )
         if is_new:
-            self._malformed_told = now
+            self._malformed_logged_at = now
 
     def _read(
         self,
@@ -472,7 +472,7 @@ class ListPages:
             if is_length or page.number == 1:
                 self._lengths[status] = shown.total if is_length else None
         if shown.malformed:
-            self._tell_malformed(page, shown.malformed, "entries of the list could not be read")
+            self._log_malformed(page, shown.malformed, "entries of the list could not be read")
         return page, shown
 
 

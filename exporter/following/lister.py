@@ -124,7 +124,7 @@ class Lister(Worker):
         """Monotonic time of the next pass; None while one is running."""
         self._repeats = 0
         self._before = PassBefore()
-        self._is_contradiction_told = False
+        self._is_contradiction_logged = False
         self._sweep: ListingPass | None = None
         self._swept = -inf
         self._pages = ListPages(
@@ -191,20 +191,20 @@ class Lister(Worker):
         This is limited: an entry that is always unreadable must not keep the lister at the same
         place.
         """
-        self._tell_contradiction(listing)
+        self._log_contradiction(listing)
         is_uncertain = bool(listing.unreadable) or listing.doubtful or listing.contradicted
         self._repeats = self._repeats + 1 if is_uncertain else 0
         return 0 < self._repeats <= MOST_REPEATS
 
-    def _tell_contradiction(self, listing: ListingPass) -> None:
+    def _log_contradiction(self, listing: ListingPass) -> None:
         is_of_no_use = self._pages.totals.count_what_was_shown
-        if (listing.contradicted or is_of_no_use) and not self._is_contradiction_told:
+        if (listing.contradicted or is_of_no_use) and not self._is_contradiction_logged:
             log.warning(
                 "the list's total contradicts its pages: going by the pages",
                 extra={"account": self._account},
             )
         # Only a pass that reaches the end of the list shows whether the contradiction is over.
-        self._is_contradiction_told = self._before.contradicted or is_of_no_use
+        self._is_contradiction_logged = self._before.contradicted or is_of_no_use
 
     # The first time, ever ---------------------------------------------------------------------
 

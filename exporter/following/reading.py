@@ -21,7 +21,7 @@ from exporter.interfaces.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
-TELL_SECONDS: Final = 20.0
+REPORT_SECONDS: Final = 20.0
 """Seconds for which a repeated snapshot may wait before it is reported to the register."""
 
 
@@ -59,7 +59,7 @@ class StreamReading:
         self._now = now
         self._last: Snapshot | None = None
         self._may_repeat = False
-        self._told_at = -inf
+        self._reported_at = -inf
         self._seen_again: Moment | None = None
 
     def __iter__(self) -> Iterator[Observation | None]:
@@ -90,7 +90,7 @@ class StreamReading:
         status = known_status(reading.snapshot.status)
         self._may_repeat = status is not None and not status.final
         at = self._now()
-        self._told_at = at.monotonic
+        self._reported_at = at.monotonic
         yield self._observation(reading.snapshot, at)
 
     def is_news(self, new: NewSnapshot | None) -> bool:
@@ -103,7 +103,7 @@ class StreamReading:
         if not self._may_repeat or (new is not None and not self._is_as_before(new)):
             return True
         at = self._now()
-        if at.monotonic - self._told_at >= TELL_SECONDS or not self.is_open():
+        if at.monotonic - self._reported_at >= REPORT_SECONDS or not self.is_open():
             return True
         self._seen_again = at
         self.updates += 1
@@ -122,7 +122,7 @@ class StreamReading:
         """The observation that the last snapshot was seen again, if it was not reported yet."""
         if self._seen_again is not None and self._last is not None:
             at, self._seen_again = self._seen_again, None
-            self._told_at = at.monotonic
+            self._reported_at = at.monotonic
             yield self._observation(self._last, at)
 
     def _note_fields(self, malformed: tuple[str, ...]) -> None:

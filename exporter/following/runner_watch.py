@@ -89,7 +89,7 @@ class RunnerWatch(Worker):
         try:
             runners = self._read()
         except ServiceError as error:
-            self._tell_failure(error.code)
+            self._log_failure(error.code)
             return max(self._terms.interval, self._backoff.failed(error.retry_after))
         now = self._now()
         self._census = take_census(runners, at=now.monotonic, wall=now.wall, tags=self._tags)
@@ -99,7 +99,7 @@ class RunnerWatch(Worker):
             log.info("reading runners works again", extra={"account": self._access.account})
         return self._terms.interval
 
-    def _tell_failure(self, code: str) -> None:
+    def _log_failure(self, code: str) -> None:
         if not self._has_failed:
             self._has_failed = True
             log.warning(

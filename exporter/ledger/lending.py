@@ -25,7 +25,7 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True)
-class RoomOf:
+class ReplicaRoom:
     """The room of one live replica."""
 
     replica: str
@@ -35,7 +35,7 @@ class RoomOf:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedStreams:
     """What the holder of an account wants other replicas to stream."""
 
     lease: Lease
@@ -51,7 +51,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Lent:
+class LentStream:
     """A workflow whose stream another replica holds."""
 
     replica: str
@@ -79,7 +79,7 @@ class Borrowed:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class HandedBack:
     """Observations of an account's workflows that a replica hands back."""
 
     account: str
@@ -89,37 +89,37 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Mine:
-    """What a replica contributes to a turn."""
+class Contribution:
+    """What a replica contributes to an exchange."""
 
     rooms: Sequence[Room] = ()
-    wanted: Sequence[Wanted] = ()
-    told: Sequence[tuple[str, str]] = ()
+    wanted: Sequence[WantedStreams] = ()
+    handed_back: Sequence[tuple[str, str]] = ()
     """Account and observations, to be handed back to the account's holder."""
     open: frozenset[tuple[str, str]] = frozenset()
     """Account and id of borrowed workflows whose stream is open."""
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """What a replica receives in a turn."""
+class Received:
+    """What a replica receives in an exchange."""
 
-    lent: Mapping[str, Mapping[str, Lent]]
+    lent: Mapping[str, Mapping[str, LentStream]]
     borrowed: Mapping[str, Mapping[str, Borrowed]]
-    told: Sequence[Told]
+    handed_back: Sequence[HandedBack]
 
 
 class Exchange(Protocol):
     """Where replicas lend workflows to each other."""
 
-    def turn(self, mine: Mine) -> Turn:
+    def exchange(self, contribution: Contribution) -> Received:
         """Report what this replica has, and fetch what others have for it. Raises StoreError."""
 
     def leave(self) -> None:
         """Give back everything that was borrowed."""
 
 
-def free_at(rooms: Collection[RoomOf], taken: Mapping[str, int]) -> dict[str, int]:
+def free_at(rooms: Collection[ReplicaRoom], taken: Mapping[str, int]) -> dict[str, int]:
     """How many more streams each egress address can hold; negative: it has too many.
 
     Args:
@@ -138,7 +138,7 @@ def free_at(rooms: Collection[RoomOf], taken: Mapping[str, int]) -> dict[str, in
 
 def lend(
     count: int,
-    rooms: Collection[RoomOf],
+    rooms: Collection[ReplicaRoom],
     taken: Mapping[str, int],
     most: Mapping[str, int],
 ) -> list[str]:
@@ -168,7 +168,7 @@ def lend(
 
 
 def recalled(
-    given: Iterable[tuple[str, Lent]], egresses: Mapping[str, str], free: Mapping[str, int]
+    given: Iterable[tuple[str, LentStream]], egresses: Mapping[str, str], free: Mapping[str, int]
 ) -> set[str]:
     """Ids to take back because their address has too many streams: those not open come first."""
     too_many = {egress: -room for egress, room in free.items()}

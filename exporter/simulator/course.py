@@ -41,7 +41,7 @@ class Course:
             dice = random.Random(f"{seed}/course/{number}")  # noqa: S311 (a simulation)
             self._plan(trait, dice, trait.start, 0)
 
-    # --- what befalls those that have ended ----------------------------------------------------
+    # --- changes of ended workflows -----------------------------------------------------------
 
     def _plan(self, trait: Picks, rng: random.Random, now: float, done: int) -> None:
         due = now + rng.expovariate(trait.rate)

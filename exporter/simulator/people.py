@@ -37,18 +37,18 @@ HOSTILE_TAGS: Final = (
 
 
 class People(StrictModel):
-    """Who sends workflows. Without teams, environments and templates, names are made of jobs."""
+    """The users who send workflows. Without these fields, names are derived from the jobs."""
 
     teams: Tags = ()
-    """Tagged `team:NAME`, and by every fourth `team=NAME`. The first sends the most."""
+    """Teams tag workflows `team:NAME`, every fourth team `team=NAME`. The first sends the most."""
     environments: Tags = ()
-    """Tagged `env:NAME`."""
+    """Workflows are tagged `env:NAME`."""
     templates: Annotated[tuple[Name, ...], Field()] = ()
     """Named `TEMPLATE vN`."""
     untagged: Share = 0.0
-    """Of all workflows, those without such tags."""
+    """The part (0 to 1) of workflows without such tags."""
     distinct: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    """Instead of templates, so many distinct names."""
+    """The number of distinct names, if they do not come from templates."""
     hostile: Share = 0.0
     """Of all workflows, those with a hostile name and a hostile tag."""
 

@@ -13,7 +13,7 @@ from exporter.sources.named import NamedIds
 
 log = logging.getLogger(__name__)
 
-MOST_TOLD: Final = 20
+MOST_LOGGED: Final = 20
 """How many errors of one file are logged, one line each."""
 
 
@@ -113,17 +113,17 @@ class WatchedFiles(FileWatcher):
         self._unmatched = unmatched
 
     def _tell(self, path: Path, faults: Sequence[Fault]) -> None:
-        for fault in faults[:MOST_TOLD]:
+        for fault in faults[:MOST_LOGGED]:
             log.warning(
                 "error in a workflow file",
                 extra={"account": self._account, "file": str(path), "fault": str(fault)},
             )
-        if len(faults) > MOST_TOLD:
+        if len(faults) > MOST_LOGGED:
             log.warning(
                 "more errors in a workflow file",
                 extra={
                     "account": self._account,
                     "file": str(path),
-                    "faults": len(faults) - MOST_TOLD,
+                    "faults": len(faults) - MOST_LOGGED,
                 },
             )

@@ -44,7 +44,7 @@ class NamedIds:
         self._by_source: dict[NamedBy, frozenset[str]] = {}
         self._withdrawn: set[str] = set()
         """Ids that are still named, but were withdrawn by a request."""
-        self._not_taken: dict[str, tuple[NamedBy, bool]] = {}
+        self._not_tracked: dict[str, tuple[NamedBy, bool]] = {}
         """Ids that could not be tracked yet: their source, and whether they are named again."""
 
     def begin(self, configured: Collection[str], *, has_files: bool, again: bool) -> None:
@@ -69,8 +69,8 @@ class NamedIds:
             if again or not has_files:
                 # So every id that a file names later counts as named again.
                 self._by_source["file"] = frozenset()
-            self._take_up("configured", ids, again=again)
-            self._withdraw(left)
+            self._track_all("configured", ids, again=again)
+            self._untrack_all(left)
 
     def replace(self, ids: Mapping[NamedBy, Collection[str]], again: Collection[str] = ()) -> None:
         """Set the ids that these sources name; other sources do not change.
@@ -89,47 +89,47 @@ class NamedIds:
                     before.get(source, frozenset()) - brought_back
                 )
                 # When a file is read for the first time, it is unknown when it was written.
-                self._take_up(source, named, again=source in before)
+                self._track_all(source, named, again=source in before)
             self._withdrawn.difference_update(again)
             self._withdrawn.intersection_update(_all(after))
-            self._withdraw(_all(before) - _all(after))
+            self._untrack_all(_all(before) - _all(after))
 
     def note_withdrawn(self, workflow_id: str) -> None:
         """Note that a request withdrew this id: it stays untracked until it is named again."""
         with self._lock:
-            self._not_taken.pop(workflow_id, None)
+            self._not_tracked.pop(workflow_id, None)
             if workflow_id in _all(self._by_source):
                 self._withdrawn.add(workflow_id)
 
     def retry(self) -> None:
         """Try again to track ids that could not be tracked before."""
         with self._lock:
-            for workflow_id, (source, again) in list(self._not_taken.items()):
-                self._take_up(source, (workflow_id,), again=again)
-                if workflow_id in self._not_taken:
+            for workflow_id, (source, again) in list(self._not_tracked.items()):
+                self._track_all(source, (workflow_id,), again=again)
+                if workflow_id in self._not_tracked:
                     return  # the others would fail too, and each try may take seconds
 
-    def _take_up(self, source: NamedBy, ids: Collection[str], *, again: bool) -> None:
+    def _track_all(self, source: NamedBy, ids: Collection[str], *, again: bool) -> None:
         ended = []
         for workflow_id in sorted(ids):
             taken = Tracked(self._account, workflow_id, source, self._now(), again=again)
             try:
                 is_new = self._register.track(taken)
             except TrackError:
-                self._not_taken[workflow_id] = source, again
+                self._not_tracked[workflow_id] = source, again
                 continue
-            self._not_taken.pop(workflow_id, None)
+            self._not_tracked.pop(workflow_id, None)
             if again and not is_new and not self._register.is_open(self._account, workflow_id):
                 ended.append(workflow_id)
         if ended:
             # They were named just now, so there may be something new.
             self._recheck(ended, source)
 
-    def _withdraw(self, ids: Collection[str]) -> None:
+    def _untrack_all(self, ids: Collection[str]) -> None:
         if not ids:
             return
         for workflow_id in ids:
-            self._not_taken.pop(workflow_id, None)
+            self._not_tracked.pop(workflow_id, None)
         # Pushed ids stay tracked, even if the configuration named them too.
         ours = {
             workflow.workflow_id

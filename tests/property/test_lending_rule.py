@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.ledger.lending import Lent, RoomOf, free_at, lend, recalled
+from exporter.ledger.lending import LentStream, ReplicaRoom, free_at, lend, recalled
 
 EGRESSES = ("nat-a", "nat-b", "nat-c")
 NAMES = ("a", "b", "c", "d", "e")
 
 rooms = st.lists(
     st.builds(
-        RoomOf,
+        ReplicaRoom,
         replica=st.sampled_from(NAMES),
         egress=st.sampled_from(EGRESSES),
         most=st.integers(0, 6),
@@ -28,7 +28,7 @@ most = st.dictionaries(st.sampled_from(EGRESSES), st.integers(0, 6))
 
 @given(rooms, taken)
 def test_an_address_has_the_room_of_its_most_cautious_replica_less_what_all_of_them_hold(
-    there: list[RoomOf], borrowed: dict[str, int]
+    there: list[ReplicaRoom], borrowed: dict[str, int]
 ) -> None:
     free = free_at(there, borrowed)
     assert free.keys() == {room.egress for room in there}
@@ -40,7 +40,7 @@ def test_an_address_has_the_room_of_its_most_cautious_replica_less_what_all_of_t
 
 @given(st.integers(0, 30), rooms, taken, most)
 def test_as_many_are_lent_as_there_is_room_for_and_no_more(
-    count: int, there: list[RoomOf], borrowed: dict[str, int], allowed: dict[str, int]
+    count: int, there: list[ReplicaRoom], borrowed: dict[str, int], allowed: dict[str, int]
 ) -> None:
     lent = lend(count, there, borrowed, allowed)
     egress = {room.replica: room.egress for room in there}
@@ -55,7 +55,7 @@ def test_as_many_are_lent_as_there_is_room_for_and_no_more(
 
 @given(st.integers(0, 10), rooms, taken, most)
 def test_each_goes_to_the_emptiest_address_and_its_idlest_replica(
-    count: int, there: list[RoomOf], borrowed: dict[str, int], allowed: dict[str, int]
+    count: int, there: list[ReplicaRoom], borrowed: dict[str, int], allowed: dict[str, int]
 ) -> None:
     lent = lend(count, there, borrowed, allowed)
     free = free_at(there, borrowed)
@@ -81,12 +81,16 @@ def test_each_goes_to_the_emptiest_address_and_its_idlest_replica(
 def test_of_two_replicas_at_one_address_the_one_that_has_less_to_do_is_lent_to(
     own: dict[str, int], borrowed: dict[str, int], lent: list[str]
 ) -> None:
-    there = [RoomOf(name, "nat-a", 20, held) for name, held in own.items()]
+    there = [ReplicaRoom(name, "nat-a", 20, held) for name, held in own.items()]
     assert lend(len(lent), there, borrowed, {"nat-a": 20}) == lent
 
 
 def test_every_holder_lends_alike_where_two_are_equally_empty() -> None:
-    there = [RoomOf("b", "nat-a", 3, 0), RoomOf("a", "nat-a", 3, 0), RoomOf("c", "nat-b", 3, 0)]
+    there = [
+        ReplicaRoom("b", "nat-a", 3, 0),
+        ReplicaRoom("a", "nat-a", 3, 0),
+        ReplicaRoom("c", "nat-b", 3, 0),
+    ]
     for order in (there, there[::-1]):
         assert lend(4, order, {}, {"nat-a": 3, "nat-b": 3}) == ["c", "a", "c", "b"]
 
@@ -94,14 +98,14 @@ def test_every_holder_lends_alike_where_two_are_equally_empty() -> None:
 @given(
     st.dictionaries(
         st.text(min_size=1, max_size=3),
-        st.builds(Lent, replica=st.sampled_from(NAMES), is_open=st.booleans()),
+        st.builds(LentStream, replica=st.sampled_from(NAMES), is_open=st.booleans()),
         max_size=12,
     ),
     st.dictionaries(st.sampled_from(NAMES), st.sampled_from(EGRESSES)),
     st.dictionaries(st.sampled_from((*EGRESSES, "")), st.integers(-5, 5)),
 )
 def test_what_is_taken_back_is_what_an_address_has_too_many_of_and_first_what_is_not_open(
-    given_: dict[str, Lent], egresses: dict[str, str], free: dict[str, int]
+    given_: dict[str, LentStream], egresses: dict[str, str], free: dict[str, int]
 ) -> None:
     back = recalled(given_.items(), egresses, free)
     for egress in (*EGRESSES, ""):

@@ -20,12 +20,12 @@ import orjson
 from exporter.interfaces.observations import Moment, OpenWorkflow, Status
 from exporter.ledger.lending import (
     Borrowed,
-    Lent,
-    Mine,
-    RoomOf,
-    Told,
-    Turn,
-    Wanted,
+    Contribution,
+    HandedBack,
+    LentStream,
+    Received,
+    ReplicaRoom,
+    WantedStreams,
     free_at,
     lend,
     recalled,
@@ -68,15 +68,15 @@ class PostgresExchange:
         self._egress = egress
         self._now = now
 
-    def turn(self, mine: Mine) -> Turn:
+    def exchange(self, contribution: Contribution) -> Received:
         """See `exporter.ledger.lending.Exchange`."""
         with self._link.transaction() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(current_schema()))", (_LOCK,))
-            self._say(cursor, mine)
-            numbers = self._held(cursor, mine.wanted)
-            told = self._take(cursor, numbers)
-            lent = self._lend(cursor, mine.wanted, numbers)
-            return Turn(lent, self._borrowed(cursor), told)
+            self._say(cursor, contribution)
+            numbers = self._held(cursor, contribution.wanted)
+            handed_back = self._take(cursor, numbers)
+            lent = self._lend(cursor, contribution.wanted, numbers)
+            return Received(lent, self._borrowed(cursor), handed_back)
 
     def leave(self) -> None:
         """See `exporter.ledger.lending.Exchange`."""
@@ -90,12 +90,12 @@ class PostgresExchange:
 
     # The borrower -----------------------------------------------------------------------------
 
-    def _say(self, cursor: Cursor, mine: Mine) -> None:
+    def _say(self, cursor: Cursor, contribution: Contribution) -> None:
         cursor.execute(
             "DELETE FROM comfycontrol_room WHERE replica = %s AND service <> ALL(%s)",
-            (self._replica, [room.service for room in mine.rooms]),
+            (self._replica, [room.service for room in contribution.rooms]),
         )
-        if mine.rooms:
+        if contribution.rooms:
             cursor.executemany(
                 "INSERT INTO comfycontrol_room AS r (replica, service, egress, most, own) "
                 "VALUES (%s, %s, %s, %s, %s) ON CONFLICT (replica, service) DO UPDATE SET "
@@ -104,14 +104,14 @@ class PostgresExchange:
                 "IS DISTINCT FROM (excluded.egress, excluded.most, excluded.own)",
                 [
                     (self._replica, room.service, self._egress, room.most, room.own)
-                    for room in mine.rooms
+                    for room in contribution.rooms
                 ],
             )
-        if mine.told:
+        if contribution.handed_back:
             cursor.executemany(
                 "INSERT INTO comfycontrol_told (account, said) "
                 "SELECT account, %s FROM comfycontrol_account WHERE name = %s",
-                [(said, account) for account, said in mine.told],
+                [(said, account) for account, said in contribution.handed_back],
             )
         cursor.execute(
             "UPDATE comfycontrol_assignment s SET is_open = NOT s.is_open "
@@ -120,8 +120,8 @@ class PostgresExchange:
             "WHERE o.name = a.name AND o.id = s.workflow)",
             (
                 self._replica,
-                [account for account, _ in sorted(mine.open)],
-                [packed(workflow_id) for _, workflow_id in sorted(mine.open)],
+                [account for account, _ in sorted(contribution.open)],
+                [packed(workflow_id) for _, workflow_id in sorted(contribution.open)],
             ),
         )
         cursor.execute(
@@ -161,7 +161,7 @@ class PostgresExchange:
     # The holder -------------------------------------------------------------------------------
 
     @staticmethod
-    def _held(cursor: Cursor, wanted: Collection[Wanted]) -> dict[str, int]:
+    def _held(cursor: Cursor, wanted: Collection[WantedStreams]) -> dict[str, int]:
         """The accounts in `wanted` that this replica really holds, locked against other holders."""
         leases = {(w.lease.account, w.lease.holder, w.lease.epoch) for w in wanted}
         return {
@@ -176,7 +176,7 @@ class PostgresExchange:
         }
 
     @staticmethod
-    def _take(cursor: Cursor, numbers: Mapping[str, int]) -> list[Told]:
+    def _take(cursor: Cursor, numbers: Mapping[str, int]) -> list[HandedBack]:
         names = {number: name for name, number in numbers.items()}
         rows = all_rows(
             cursor,
@@ -184,11 +184,13 @@ class PostgresExchange:
             "extract(epoch FROM clock_timestamp() - at)::float8",
             sorted(names),
         )
-        return [Told(names[number], said, max(0.0, age)) for _, number, said, age in sorted(rows)]
+        return [
+            HandedBack(names[number], said, max(0.0, age)) for _, number, said, age in sorted(rows)
+        ]
 
     def _lend(
-        self, cursor: Cursor, wanted: Collection[Wanted], numbers: Mapping[str, int]
-    ) -> dict[str, dict[str, Lent]]:
+        self, cursor: Cursor, wanted: Collection[WantedStreams], numbers: Mapping[str, int]
+    ) -> dict[str, dict[str, LentStream]]:
         held = [want for want in wanted if want.lease.account in numbers]
         if not held:
             return {}
@@ -200,9 +202,9 @@ class PostgresExchange:
             for want in held
         }
 
-    def _lend_of(self, cursor: Cursor, want: Wanted, number: int) -> dict[str, Lent]:
+    def _lend_of(self, cursor: Cursor, want: WantedStreams, number: int) -> dict[str, LentStream]:
         rooms = [
-            RoomOf(*row)
+            ReplicaRoom(*row)
             for row in all_rows(
                 cursor,
                 "SELECT replica, egress, most, own FROM comfycontrol_room WHERE service = %s "
@@ -223,7 +225,11 @@ class PostgresExchange:
             )
         )
         lent = {
-            str(UUID(bytes=bytes(workflow))): (Lent(replica, bool(is_open)), service, int(epoch))
+            str(UUID(bytes=bytes(workflow))): (
+                LentStream(replica, bool(is_open)),
+                service,
+                int(epoch),
+            )
             for workflow, replica, is_open, service, epoch in all_rows(
                 cursor,
                 "SELECT workflow, replica, is_open, service, epoch FROM comfycontrol_assignment "
@@ -272,8 +278,11 @@ class PostgresExchange:
 
     @staticmethod
     def _give(
-        cursor: Cursor, want: Wanted, number: int, given: Collection[tuple[OpenWorkflow, str]]
-    ) -> dict[str, Lent]:
+        cursor: Cursor,
+        want: WantedStreams,
+        number: int,
+        given: Collection[tuple[OpenWorkflow, str]],
+    ) -> dict[str, LentStream]:
         if given:
             cursor.executemany(
                 "INSERT INTO comfycontrol_assignment "
@@ -297,4 +306,4 @@ class PostgresExchange:
                     for workflow, replica in given
                 ],
             )
-        return {workflow.workflow_id: Lent(replica, False) for workflow, replica in given}
+        return {workflow.workflow_id: LentStream(replica, False) for workflow, replica in given}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.comfycontrol import Cause, NewSnapshot, RepeatedSnapshot, Snapshot
-from exporter.following.reading import TELL_SECONDS, StreamReading, says_the_same
+from exporter.following.reading import REPORT_SECONDS, StreamReading, says_the_same
 from exporter.interfaces.observations import Moment, Observation, Status
 from exporter.ledger import tracker
 from exporter.ledger.counting import CountingRules
@@ -118,12 +118,12 @@ def test_what_says_the_same_is_told_every_few_seconds() -> None:
     told = Told()
     reading = told.reading()
     list(reading.take(new("running")))
-    told.after(TELL_SECONDS - 1)
+    told.after(REPORT_SECONDS - 1)
     assert not reading.is_news(None)
-    told.after(TELL_SECONDS)
+    told.after(REPORT_SECONDS)
     assert reading.is_news(None)
     list(reading.take(RepeatedSnapshot(Snapshot("running"))))
-    told.after(TELL_SECONDS + 1)
+    told.after(REPORT_SECONDS + 1)
     assert not reading.is_news(None)
 
 

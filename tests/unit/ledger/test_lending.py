@@ -6,7 +6,17 @@ from dataclasses import dataclass, replace
 import pytest
 
 from exporter.interfaces.observations import Moment, Source, Status
-from exporter.ledger.lending import Lent, Mine, Room, RoomOf, Turn, Wanted, free_at, lend, recalled
+from exporter.ledger.lending import (
+    Contribution,
+    LentStream,
+    Received,
+    ReplicaRoom,
+    Room,
+    WantedStreams,
+    free_at,
+    lend,
+    recalled,
+)
 from exporter.ledger.postgres.exchange import PostgresExchange
 from exporter.ledger.postgres.leases import know, take
 from exporter.ledger.postgres.link import Link
@@ -15,10 +25,10 @@ from exporter.ledger.shared import Lease
 from tests.postgres import Server
 from tests.unit.ledger.ledgers import Clocks, uuid
 
-B = RoomOf("b", "nat-b", most=10, own=4)
-B2 = RoomOf("b2", "nat-b", most=10, own=0)
+B = ReplicaRoom("b", "nat-b", most=10, own=4)
+B2 = ReplicaRoom("b2", "nat-b", most=10, own=0)
 ANY = {"nat-b": 500, "nat-c": 500}
-C = RoomOf("c", "nat-c", most=3, own=0)
+C = ReplicaRoom("c", "nat-c", most=3, own=0)
 
 
 class TestTheRule:
@@ -38,7 +48,11 @@ class TestTheRule:
         assert lend(5, [], {}, {}) == []
 
     def test_what_is_too_much_is_taken_back_and_first_what_is_not_open(self) -> None:
-        given = {"1": Lent("b", True), "2": Lent("b", False), "3": Lent("c", False)}
+        given = {
+            "1": LentStream("b", True),
+            "2": LentStream("b", False),
+            "3": LentStream("c", False),
+        }
         egresses = {"b": "nat-b", "c": "nat-c"}
         assert recalled(given.items(), egresses, {"nat-b": -1, "nat-c": 0}) == {"2"}
         assert recalled(given.items(), egresses, {"nat-b": -2, "nat-c": 2}) == {"1", "2"}
@@ -109,19 +123,21 @@ def replicas(postgres: Server) -> Iterator[Replicas]:
     made.close()
 
 
-ROOM = Mine(rooms=[Room("service", most=3, own=1)])
+ROOM = Contribution(rooms=[Room("service", most=3, own=1)])
 
 
 def wanting(
     lease: Lease, over: frozenset[str] = frozenset(), at_once: int = 30, most: int = 500
-) -> Mine:
-    return Mine(
+) -> Contribution:
+    return Contribution(
         rooms=[Room("service", most=5, own=5)],
-        wanted=[Wanted(lease, "service", most, at_once, WORKFLOWS, lambda one: one not in over)],
+        wanted=[
+            WantedStreams(lease, "service", most, at_once, WORKFLOWS, lambda one: one not in over)
+        ],
     )
 
 
-def ids(turn: Turn) -> set[str]:
+def ids(turn: Received) -> set[str]:
     return set(turn.borrowed.get("studio", {}))
 
 
@@ -130,113 +146,113 @@ class TestInTheDatabase:
         self, replicas: Replicas
     ) -> None:
         a, b = replicas.add("a", "nat-a"), replicas.add("b", "nat-b")
-        b.turn(ROOM)
-        lent = a.turn(wanting(replicas.hold("a"))).lent["studio"]
+        b.exchange(ROOM)
+        lent = a.exchange(wanting(replicas.hold("a"))).lent["studio"]
         # The most deserving first.
-        assert lent == {uuid(0): Lent("b", False), uuid(1): Lent("b", False)}
-        turn = b.turn(ROOM)
+        assert lent == {uuid(0): LentStream("b", False), uuid(1): LentStream("b", False)}
+        turn = b.exchange(ROOM)
         assert ids(turn) == {uuid(0), uuid(1)}
         assert turn.borrowed["studio"][uuid(0)].status is Status.RUNNING
 
     def test_no_more_wait_at_an_address_than_it_opens_in_a_period(self, replicas: Replicas) -> None:
         a, b = replicas.add("a", "nat-a"), replicas.add("b", "nat-b")
-        b.turn(ROOM)
+        b.exchange(ROOM)
         lease = replicas.hold("a")
-        assert set(a.turn(wanting(lease, at_once=1)).lent["studio"]) == {uuid(0)}
-        assert set(a.turn(wanting(lease, at_once=1)).lent["studio"]) == {uuid(0)}
-        b.turn(replace(ROOM, open=frozenset({("studio", uuid(0))})))
-        assert len(a.turn(wanting(lease, at_once=1)).lent["studio"]) == 2
+        assert set(a.exchange(wanting(lease, at_once=1)).lent["studio"]) == {uuid(0)}
+        assert set(a.exchange(wanting(lease, at_once=1)).lent["studio"]) == {uuid(0)}
+        b.exchange(replace(ROOM, open=frozenset({("studio", uuid(0))})))
+        assert len(a.exchange(wanting(lease, at_once=1)).lent["studio"]) == 2
 
     def test_a_replica_behind_the_same_address_is_lent_nothing(self, replicas: Replicas) -> None:
         a, b = replicas.add("a", "nat-a"), replicas.add("b", "nat-a")
-        b.turn(ROOM)
-        assert a.turn(wanting(replicas.hold("a"))).lent == {"studio": {}}
+        b.exchange(ROOM)
+        assert a.exchange(wanting(replicas.hold("a"))).lent == {"studio": {}}
 
     def test_the_holder_knows_which_streams_are_open(self, replicas: Replicas) -> None:
         a, b = replicas.add("a", "nat-a"), replicas.add("b", "nat-b")
-        b.turn(ROOM)
+        b.exchange(ROOM)
         lease = replicas.hold("a")
-        a.turn(wanting(lease))
-        b.turn(replace(ROOM, open=frozenset({("studio", uuid(1))})))
-        lent = a.turn(wanting(lease)).lent["studio"]
-        assert lent == {uuid(0): Lent("b", False), uuid(1): Lent("b", True)}
+        a.exchange(wanting(lease))
+        b.exchange(replace(ROOM, open=frozenset({("studio", uuid(1))})))
+        lent = a.exchange(wanting(lease)).lent["studio"]
+        assert lent == {uuid(0): LentStream("b", False), uuid(1): LentStream("b", True)}
 
     def test_what_was_told_comes_to_the_holder_once_and_in_order(self, replicas: Replicas) -> None:
         a, b = replicas.add("a", "nat-a"), replicas.add("b", "nat-b")
-        b.turn(replace(ROOM, told=[("studio", "first"), ("studio", "second")]))
+        b.exchange(replace(ROOM, handed_back=[("studio", "first"), ("studio", "second")]))
         lease = replicas.hold("a")
-        told = a.turn(wanting(lease)).told
+        told = a.exchange(wanting(lease)).handed_back
         assert [(one.account, one.said) for one in told] == [
             ("studio", "first"), ("studio", "second"),
         ]  # fmt: skip
         assert all(0 <= one.age < 60 for one in told)
-        assert not a.turn(wanting(lease)).told
+        assert not a.exchange(wanting(lease)).handed_back
 
     def test_what_is_over_is_streamed_no_more(self, replicas: Replicas) -> None:
         a, b = replicas.add("a", "nat-a"), replicas.add("b", "nat-b")
-        b.turn(ROOM)
+        b.exchange(ROOM)
         lease = replicas.hold("a")
-        a.turn(wanting(lease))
-        a.turn(wanting(lease, over=frozenset({uuid(0)})))
-        assert uuid(0) not in ids(b.turn(ROOM))
+        a.exchange(wanting(lease))
+        a.exchange(wanting(lease, over=frozenset({uuid(0)})))
+        assert uuid(0) not in ids(b.exchange(ROOM))
 
     def test_a_replica_that_died_gives_back_what_it_had(self, replicas: Replicas) -> None:
         a, b = replicas.add("a", "nat-a"), replicas.add("b", "nat-b")
         c = replicas.add("c", "nat-c")
-        b.turn(ROOM)
+        b.exchange(ROOM)
         lease = replicas.hold("a")
-        assert len(a.turn(wanting(lease)).lent["studio"]) == 2
+        assert len(a.exchange(wanting(lease)).lent["studio"]) == 2
         replicas.seen("b", ago=60)
-        c.turn(ROOM)
-        assert uuid(0) not in a.turn(wanting(lease)).lent["studio"]
-        a.turn(wanting(lease))
-        assert len(ids(c.turn(ROOM))) == 2
-        assert not ids(b.turn(ROOM))
+        c.exchange(ROOM)
+        assert uuid(0) not in a.exchange(wanting(lease)).lent["studio"]
+        a.exchange(wanting(lease))
+        assert len(ids(c.exchange(ROOM))) == 2
+        assert not ids(b.exchange(ROOM))
 
     def test_another_holder_goes_on_with_what_is_lent(self, replicas: Replicas) -> None:
         a, b = replicas.add("a", "nat-a"), replicas.add("b", "nat-b")
         c = replicas.add("c", "nat-a")
-        b.turn(ROOM)
+        b.exchange(ROOM)
         first = replicas.hold("a")
-        a.turn(wanting(first))
+        a.exchange(wanting(first))
         second = replicas.hold("c")
         # The one before changes nothing any more.
-        assert a.turn(wanting(first, over=frozenset({uuid(0)}))).lent == {}
-        assert set(c.turn(wanting(second)).lent["studio"]) == {uuid(0), uuid(1)}
-        borrowed = b.turn(ROOM).borrowed["studio"]
+        assert a.exchange(wanting(first, over=frozenset({uuid(0)}))).lent == {}
+        assert set(c.exchange(wanting(second)).lent["studio"]) == {uuid(0), uuid(1)}
+        borrowed = b.exchange(ROOM).borrowed["studio"]
         assert {one.epoch for one in borrowed.values()} == {second.epoch}
 
     def test_a_borrower_that_comes_to_hold_the_account_borrows_it_no_more(
         self, replicas: Replicas
     ) -> None:
         a, b = replicas.add("a", "nat-a"), replicas.add("b", "nat-b")
-        b.turn(ROOM)
-        a.turn(wanting(replicas.hold("a")))
-        turn = b.turn(wanting(replicas.hold("b")))
+        b.exchange(ROOM)
+        a.exchange(wanting(replicas.hold("a")))
+        turn = b.exchange(wanting(replicas.hold("b")))
         assert not ids(turn)
 
     def test_its_own_accounts_come_before_those_of_others(self, replicas: Replicas) -> None:
         a, b = replicas.add("a", "nat-a"), replicas.add("b", "nat-b")
-        b.turn(ROOM)
+        b.exchange(ROOM)
         lease = replicas.hold("a")
-        a.turn(wanting(lease))
-        b.turn(Mine(rooms=[Room("service", most=3, own=3)]))
-        assert a.turn(wanting(lease)).lent["studio"] == {}
+        a.exchange(wanting(lease))
+        b.exchange(Contribution(rooms=[Room("service", most=3, own=3)]))
+        assert a.exchange(wanting(lease)).lent["studio"] == {}
 
     def test_an_account_that_may_have_fewer_takes_the_rest_back(self, replicas: Replicas) -> None:
         """As after a reload with another `max_streams`; those that are not open go first."""
         a, b = replicas.add("a", "nat-a"), replicas.add("b", "nat-b")
-        b.turn(ROOM)
+        b.exchange(ROOM)
         lease = replicas.hold("a")
-        a.turn(wanting(lease))
-        b.turn(replace(ROOM, open=frozenset({("studio", uuid(1))})))
-        assert set(a.turn(wanting(lease, most=1)).lent["studio"]) == {uuid(1)}
-        assert ids(b.turn(ROOM)) == {uuid(1)}
+        a.exchange(wanting(lease))
+        b.exchange(replace(ROOM, open=frozenset({("studio", uuid(1))})))
+        assert set(a.exchange(wanting(lease, most=1)).lent["studio"]) == {uuid(1)}
+        assert ids(b.exchange(ROOM)) == {uuid(1)}
 
     def test_one_that_leaves_gives_back_what_it_had(self, replicas: Replicas) -> None:
         a, b = replicas.add("a", "nat-a"), replicas.add("b", "nat-b")
-        b.turn(ROOM)
+        b.exchange(ROOM)
         lease = replicas.hold("a")
-        a.turn(wanting(lease))
+        a.exchange(wanting(lease))
         b.leave()
-        assert a.turn(wanting(lease)).lent["studio"] == {}
+        assert a.exchange(wanting(lease)).lent["studio"] == {}
