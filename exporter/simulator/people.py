@@ -40,7 +40,7 @@ class People(StrictModel):
     """The users who send workflows. Without these fields, names are derived from the jobs."""
 
     teams: Tags = ()
-    """Teams tag workflows `team:NAME`, every fourth team `team=NAME`. The first sends the most."""
+    """Workflows are tagged `team:NAME`, every fourth `team=NAME`. The first sends the most."""
     environments: Tags = ()
     """Workflows are tagged `env:NAME`."""
     templates: Annotated[tuple[Name, ...], Field()] = ()

@@ -138,7 +138,7 @@ def _of_replica(state: State, number: int, rules: Rules) -> Iterator[tuple[str, 
     if replica.lease is None or _is_adopted(replica):
         yield from _take(state, number, rules)
     else:
-        # `Replica.look` does not end before it has.
+        # `Replica.check` does not end before it has.
         yield from _adopt(state, number)
     if replica.in_time:
         yield "lapse", _with(state, number, replica._replace(in_time=False))
@@ -146,7 +146,7 @@ def _of_replica(state: State, number: int, rules: Rules) -> Iterator[tuple[str, 
         if replica.adopted.half is not None:
             yield "count", _second_half(state, number)
         for workflow in WORKFLOWS:
-            yield from _keep(state, number, workflow, rules)
+            yield from _persist(state, number, workflow, rules)
     if replica.lease is not None or replica.adopted is not None:
         yield from _hand_on(state, number, rules)
         yield "kill", _killed(state, number)
@@ -156,13 +156,13 @@ def _of_replica(state: State, number: int, rules: Rules) -> Iterator[tuple[str, 
 
 
 def _take(state: State, number: int, rules: Rules) -> Iterator[tuple[str, State]]:
-    """`leases.take`, and what `Replica.look` makes of it."""
+    """`leases.take`, and what `Replica.check` makes of it."""
     database, replica = state.database, state.replicas[number]
     is_free = not database.in_time or not rules.waits_for_the_lease
     if not is_free and database.holder != number:
         if replica.lease is not None:
             # It sees that another one holds it: `look` finds it lost.
-            yield "look", _with(state, number, Replica())
+            yield "check", _with(state, number, Replica())
         return
     epoch = database.epoch
     if database.holder != number:
@@ -188,15 +188,15 @@ def _adopt(state: State, number: int) -> Iterator[tuple[str, State]]:
     yield "adopt", _with(state, number, replica._replace(adopted=adopted, in_time=True))
 
 
-def _keep(state: State, number: int, workflow: int, rules: Rules) -> Iterator[tuple[str, State]]:
-    """`PostgresStore.keep`: `_changing` with its `_lock`, `_settle_doubt` and `_write`."""
+def _persist(state: State, number: int, workflow: int, rules: Rules) -> Iterator[tuple[str, State]]:
+    """`PostgresStore.persist`: `_changing` with its `_lock`, `_settle_doubt` and `_write`."""
     database, replica = state.database, state.replicas[number]
     held = replica.adopted
     assert held is not None
     is_holder = not rules.looks_for_holder or database.holder == number
     is_epoch = not rules.looks_for_epoch or database.epoch == held.epoch
     if not (is_holder and is_epoch):
-        yield "keep without effect", _with(state, number, Replica())
+        yield "persist without effect", _with(state, number, Replica())
         return
     if rules.looks_for_holder and not database.in_time:
         return
@@ -204,7 +204,7 @@ def _keep(state: State, number: int, workflow: int, rules: Rules) -> Iterator[tu
     if doubt is not None and rules.settles_doubt and database.commits == held.commits + 1:
         held = held._replace(commits=database.commits, known=_marked(held.known, doubt))
     if rules.looks_for_commits and held.commits < database.commits:
-        yield "keep without effect", _with(state, number, Replica())
+        yield "persist without effect", _with(state, number, Replica())
         return
     if rules.looks_for_commits and held.commits > database.commits:
         # `StoreBehind`: given again is what is known and the database has no more.

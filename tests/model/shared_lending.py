@@ -1,7 +1,7 @@
 """A workflow whose stream is lent: two replicas that may hold its account, two that may borrow it.
 
-The transitions stand for `exporter.ledger.postgres.exchange` and `exporter.app.lending`. A turn is
-one transaction and one step. A borrower that is alive learns at its next turn that it streams
+The transitions stand for `exporter.ledger.postgres.exchange` and `exporter.app.lending`. An exchange is
+one transaction and one step. A borrower that is alive learns at its next exchange that it streams
 something no more; until then another one may do so as well. The list is left out: what a stream
 has told must come to be counted by way of the exchange alone. What goes wrong by chance (a death,
 a replica that hears nothing, an answer that is lost) happens a few times and then no more, and
@@ -41,7 +41,7 @@ class Borrower(NamedTuple):
     untold: bool = False
     """It has seen the end, and not handed that back."""
     knows_holder: bool = True
-    """The epoch of its last turn is the one in the database."""
+    """The epoch of its last exchange is the one in the database."""
 
 
 class State(NamedTuple):
@@ -134,28 +134,28 @@ def _of_holder(state: State, number: int, rules: Rules) -> Iterator[tuple[str, S
         if is_holder or not rules.takes_under_its_lease:
             yield from _turn(state, number, rules)
         if is_holder and me.knows_end:
-            yield "keep", _with_holder(state._replace(counted=True), number, me)
+            yield "persist", _with_holder(state._replace(counted=True), number, me)
         if not is_holder and state.holder != number:
-            yield "look", _with_holder(state, number, Holder())
+            yield "run_round", _with_holder(state, number, Holder())
     if state.faults:
         died = _after_fault(_with_holder(state, number, Holder()))
         yield "kill", died._replace(holder=GONE) if state.holder == number else died
 
 
 def _turn(state: State, number: int, rules: Rules) -> Iterator[tuple[str, State]]:
-    """`PostgresExchange.turn` with `_take` and `_lend_of`."""
+    """`PostgresExchange.exchange` with `_take` and `_lend_of`."""
     me = state.holders[number]
     told = me._replace(knows_end=me.knows_end or state.told)
     left = state._replace(told=False)
     if state.holder != number:
         # Only where it may: its ledger refuses what it would count.
-        yield "turn too late", left
+        yield "exchange too late", left
         return
     # Its answer is lost, and the connection breaks.
     for after in _lent(left, rules, is_over=me.knows_end or state.counted):
-        yield "turn", _with_holder(after, number, told)
+        yield "exchange", _with_holder(after, number, told)
         if state.faults:
-            yield "turn, unheard,", _after_fault(after)
+            yield "exchange, unheard,", _after_fault(after)
 
 
 def _lent(state: State, rules: Rules, *, is_over: bool) -> Iterator[State]:
@@ -186,7 +186,7 @@ def _of_borrower(state: State, number: int, rules: Rules) -> Iterator[tuple[str,
     def with_me(after: Borrower, base: State = state) -> State:
         return _with_borrower(base, number, after)
 
-    # A turn: what is untold is handed back, and what is lent is learnt.
+    # An exchange: what is untold is handed back, and what is lent is learnt.
     lent = state.assigned == number
     asks = rules.asks_for_another_holder and not me.knows_holder
     heard = me._replace(
@@ -199,11 +199,11 @@ def _of_borrower(state: State, number: int, rules: Rules) -> Iterator[tuple[str,
         knows_holder=True,
     )
     handed = state._replace(told=state.told or me.untold)
-    yield "turn", with_me(heard, handed)
+    yield "exchange", with_me(heard, handed)
     if state.faults and me.untold:
         left = me._replace(untold=rules.puts_back)
-        yield "turn, unheard,", _after_fault(with_me(left._replace(is_alive=True), handed))
-        yield "turn without effect", _after_fault(with_me(left))
+        yield "exchange, unheard,", _after_fault(with_me(left._replace(is_alive=True), handed))
+        yield "exchange without effect", _after_fault(with_me(left))
     if me.lent and me.in_time and not me.quiet and not me.is_open:
         yield "open", with_me(me._replace(is_open=True))
     if me.is_open and state.has_ended:
