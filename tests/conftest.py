@@ -1,4 +1,4 @@
-"""What holds for every test."""
+"""Settings and fixtures for all tests."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, settings
 from tests.e2e.programs import Stage
 from tests.postgres import DURABLE, FAST, Server, binaries, serving
 
-# How long an example takes says nothing on a machine with other work: no deadline, anywhere.
+# No deadlines: on a busy machine the duration of an example says nothing.
 settings.register_profile("without deadline", deadline=None)
 settings.load_profile("without deadline")
 # For mutation tests: a mutant is found or not, whatever the smallest example, and always the same.
@@ -29,7 +29,7 @@ settings.register_profile(
 
 @pytest.fixture(autouse=True)
 def hooks() -> Iterator[None]:
-    """Leave pytest's own: commands that run in its process put theirs in place."""
+    """Restore pytest's hooks, because commands that run in its process replace them."""
     before = sys.excepthook, threading.excepthook, sys.unraisablehook
     yield
     sys.excepthook, threading.excepthook, sys.unraisablehook = before
@@ -37,7 +37,7 @@ def hooks() -> Iterator[None]:
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    """A place to start programs; all of them end with the test."""
+    """Starts programs; all of them are ended with the test."""
     stage = Stage(tmp_path)
     yield stage
     stage.close()
@@ -45,7 +45,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
-    """A PostgreSQL for all tests of this process: each takes a schema of its own."""
+    """A PostgreSQL server for all tests of this process; each test uses a separate schema."""
     _need_postgres()
     with serving(FAST) as server:
         yield server
@@ -53,14 +53,14 @@ def postgres() -> Iterator[Server]:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """One of the test's own, whose commits outlive a crash of its processes."""
+    """A PostgreSQL server for one test, whose commits survive a crash of the server's processes."""
     _need_postgres()
     with serving(DURABLE) as server:
         yield server
 
 
 def _need_postgres() -> None:
-    """Skip the test without one, unless every tier must run."""
+    """Skip the test if PostgreSQL is not installed, unless every tier must run."""
     if binaries() is None:
         if os.environ.get("REQUIRE_EVERY_TIER"):
             pytest.fail("PostgreSQL is not installed")

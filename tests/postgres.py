@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own: on a free port, as a user without privileges, gone afterwards."""
+"""A temporary PostgreSQL server for tests: on a free port, run by an unprivileged user."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 UNPRIVILEGED: Final = "nobody"
-"""PostgreSQL refuses to run as root."""
+"""The user that runs the server, because PostgreSQL refuses to run as root."""
 
 FAST: Final = {
     "fsync": "off",
@@ -28,15 +28,14 @@ FAST: Final = {
     "shared_buffers": "32MB",
     "autovacuum": "off",
 }
-"""For tests that lose no power: what is committed outlives a crash of the server's processes only
-without these."""
+"""Fast settings for most tests: with these, commits do not survive a crash of the server."""
 
 DURABLE: Final = {"fsync": "off", "max_connections": "60", "shared_buffers": "32MB"}
-"""What is committed outlives a crash of the server's processes, though not one of the machine."""
+"""With these, commits survive a crash of the server's processes, but not of the machine."""
 
 
 def binaries() -> Path | None:
-    """Where the server's programs are: the newest version; None where there is none."""
+    """The folder of the newest server's programs; None: it is not installed."""
     found = sorted(
         Path("/usr/lib/postgresql").glob("*/bin/initdb"),
         key=lambda path: float(path.parent.parent.name),
@@ -48,14 +47,14 @@ def binaries() -> Path | None:
 
 
 def free_port() -> int:
-    """A port at which nobody listens now."""
+    """A port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class Server:
-    """A server in a folder of its own. Trusts anyone who connects from this machine."""
+    """A server with a separate folder. It accepts all connections from this machine."""
 
     def __init__(
         self,
@@ -96,7 +95,7 @@ class Server:
         )
 
     def start(self) -> None:
-        """Run it, and wait until it answers."""
+        """Start it, and wait until it answers."""
         options = {
             "port": str(self.port),
             "listen_addresses": "127.0.0.1",
@@ -129,17 +128,17 @@ class Server:
                 return
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
-        """Run a statement as a superuser; the rows that it gives."""
+        """Run a statement as a superuser; return its rows."""
         with psycopg.connect(self.dsn(), autocommit=True, connect_timeout=3) as connection:
             cursor = connection.execute(statement.encode())
             return [] if cursor.description is None else cursor.fetchall()
 
     def crash(self) -> None:
-        """End it at once, as a crash would: without a checkpoint, and without a word."""
+        """End it immediately, like a crash: without a checkpoint, and without notice to clients."""
         self._end(signal.SIGQUIT)
 
     def stop(self) -> None:
-        """End it, no matter who is connected."""
+        """End it, even if clients are connected."""
         self._end(signal.SIGINT)
 
     def _end(self, number: signal.Signals) -> None:
@@ -159,7 +158,7 @@ class Server:
         return make_conninfo(**{**given, **more})
 
     def fresh(self) -> str:
-        """A connection string for a schema of its own, which is empty."""
+        """A connection string for a new, empty schema."""
         name = f"test_{os.getpid()}_{next(self._schemas)}"
         with psycopg.connect(self.dsn(), autocommit=True) as connection:
             connection.execute(f"CREATE SCHEMA {name}".encode())
@@ -168,7 +167,7 @@ class Server:
 
 @contextmanager
 def serving(settings: dict[str, str], primary_port: int | None = None) -> Iterator[Server]:
-    """A server with these settings, for as long as the block lasts.
+    """A server with these settings, within this context.
 
     With `primary_port` it is a standby of the server at that port.
     """
@@ -189,7 +188,7 @@ def serving(settings: dict[str, str], primary_port: int | None = None) -> Iterat
 
 
 class Proxy:
-    """Stands between clients and a port, and can be cut without a word."""
+    """A proxy between clients and a port, which can stop forwarding without notice."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -201,16 +200,16 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
-        """From now on nothing passes, and nobody is told."""
+        """Stop forwarding, without closing connections."""
         self._passes.clear()
 
     def mend(self) -> None:
-        """New connections pass; those of before are broken."""
+        """Forward new connections; break the old ones."""
         self._close_all()
         self._passes.set()
 
     def close(self) -> None:
-        """Accept nobody any more."""
+        """Stop accepting connections."""
         with suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()

@@ -1,4 +1,4 @@
-"""Starting real programs: the installed exporter, Prometheus, a browser. Nothing is faked."""
+"""Starts real programs: the installed exporter, Prometheus, a browser."""
 
 import os
 import shutil
@@ -27,10 +27,10 @@ sys.exit(main(sys.argv[2:], hold=float(sys.argv[1])))
 
 
 def with_hold(seconds: float) -> list[str]:
-    """The command under test, with new series that stand at 0 for so long and not for a minute.
+    """The command under test, with new series that show 0 for this long instead of a minute.
 
-    No flag says that, so its `main` is called, by the Python of the command that was named. That
-    one must not find the package in the current folder first.
+    There is no flag for that, so its `main` is called, by the Python of the command under test.
+    This Python must not import the package from the current folder.
     """
     named = "COMFYCONTROL_EXPORTER_COMMAND" in os.environ
     beside = Path(EXPORTER).with_name("python")
@@ -39,7 +39,7 @@ def with_hold(seconds: float) -> list[str]:
 
 
 def program(name: str) -> str:
-    """Where a program is; without it the test is skipped, or fails where every tier must run."""
+    """The path of a program. Without it the test is skipped, or fails if every tier must run."""
     found = shutil.which(name)
     if found is None:
         if os.environ.get("REQUIRE_EVERY_TIER"):
@@ -56,7 +56,7 @@ def free_port() -> int:
 
 
 class Process:
-    """A running program, with what it wrote."""
+    """A running program and its output."""
 
     def __init__(
         self, name: str, command: Sequence[str], log: Path, env: Mapping[str, str]
@@ -70,7 +70,7 @@ class Process:
 
     @property
     def output(self) -> str:
-        """Everything it wrote so far."""
+        """Its output so far."""
         return self._log.read_text("utf-8", "replace")
 
     @property
@@ -89,23 +89,23 @@ class Process:
         return bool(int(caught.split()[1], 16) >> (signal_ - 1) & 1)
 
     def terminate(self) -> int:
-        """Ask it to end; its exit code."""
+        """Send SIGTERM, wait, and return its exit code."""
         self._process.terminate()
         return self._process.wait(10)
 
     def end(self) -> None:
-        """Make sure that it is gone."""
+        """Make sure that it has ended."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait(10)
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is gone, no matter who ended it."""
+        """Whether it has ended, for whatever reason."""
         return self._process.poll() is not None
 
     def check_alive(self) -> None:
-        """Fail with its output when it has ended."""
+        """Fail, showing its output, if it has ended."""
         if self._process.poll() is not None:
             pytest.fail(
                 f"{self.name} ended with {self._process.returncode}:\n{self.output[-4000:]}"
@@ -130,13 +130,13 @@ class Stage:
         return process
 
     def kill(self, name: str) -> None:
-        """Kill a program that was started under this name, as a crash would."""
+        """Kill the program with this name, like a crash."""
         for process in [p for p in self._processes if p.name == name]:
             process.end()
             self._processes.remove(process)
 
     def until(self, what: str, holds: Callable[[], object], seconds: float = 60) -> None:
-        """Ask again and again until it holds, while every program lives."""
+        """Wait until the condition holds; fail if a program ends meanwhile."""
         deadline = time.monotonic() + seconds
         while True:
             for process in self._processes:
@@ -149,7 +149,7 @@ class Stage:
             if time.monotonic() > deadline:
                 logs = "\n".join(f"--- {p.name}\n{p.output[-2000:]}" for p in self._processes)
                 pytest.fail(f"not within {seconds} s: {what}\n{logs}")
-            time.sleep(0.1)  # programs of others tell no events
+            time.sleep(0.1)  # other programs cannot notify us
 
     def close(self) -> None:
         """End everything."""

@@ -1,4 +1,4 @@
-"""What every test of following stands on."""
+"""Fixtures for tests of following."""
 
 from collections.abc import Iterator
 

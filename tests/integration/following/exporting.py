@@ -20,27 +20,27 @@ from exporter.interfaces.observations import Moment
 from exporter.simulator import Simulator, parse_scenario
 
 PATIENCE = 20.0
-"""Seconds that a busy machine may take for what is done in a moment."""
+"""Seconds that a busy machine may need for something that usually takes a moment."""
 
 NO_LIMIT = {"requests": 100_000, "per": "1s", "reserve": 0.5}
-"""A budget that nobody ever waits in, not even after a start that knows of nothing before it."""
+"""A budget without waits, even after a start without records of earlier requests."""
 
 LISTED: dict[str, Any] = {"listing": {"interval": "1s"}}
-"""Listed as often as `OFTEN` says."""
+"""A listing that is hurried to one reading in `OFTEN` seconds."""
 
 OFTEN = 0.1
-"""Seconds from one reading of the list to the next, where the configuration says the least that
-it may: that is too long for a test."""
+"""Seconds between two readings of the list, instead of the shortest configurable interval, which is
+too long for tests."""
 
 LEAST_RUNNERS_INTERVAL = 10.0
-"""Seconds: the least of that, which is hurried to `OFTEN` too."""
+"""The shortest configurable interval of runners in seconds; it is hurried to `OFTEN` too."""
 
 QUIET = "limit: {enabled: false}"
-"""A day on which nothing happens but what the test does."""
+"""A scenario in which nothing happens except what the test does."""
 
 
 def never_again() -> float:
-    """A jitter that lets no backoff end within a test: whatever goes on did not back off."""
+    """A jitter that makes each backoff longer than the test, so what continues did not back off."""
     return 1e6
 
 
@@ -50,7 +50,7 @@ def soon() -> float:
 
 
 def hurried(factor: float) -> Callable[[], Moment]:
-    """Clocks of which the one that measures durations runs faster."""
+    """Clocks with a faster monotonic clock."""
     began = time.monotonic()
 
     def now() -> Moment:
@@ -61,7 +61,7 @@ def hurried(factor: float) -> Callable[[], Moment]:
 
 
 class Metrics:
-    """One scrape, read as Prometheus reads it."""
+    """The parsed result of one scrape."""
 
     def __init__(self, text: str) -> None:
         self._samples: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
@@ -70,7 +70,7 @@ class Metrics:
                 self._samples[sample.name, frozenset(sample.labels.items())] = sample.value
 
     def __call__(self, name: str, /, **labels: str) -> float | None:
-        """The value of one series, without the prefix of its name; None where there is none."""
+        """The value of one series, named without its prefix; None: there is none."""
         return self._samples.get((f"comfycontrol_{name}", frozenset(labels.items())))
 
     def total(self, name: str, /, **labels: str) -> float:
@@ -92,17 +92,17 @@ class Metrics:
 
 
 class Exporter:
-    """A running exporter, and what it shows."""
+    """A running exporter and its metrics."""
 
     def __init__(self, app: App) -> None:
         self.app = app
 
     def scrape(self) -> Metrics:
-        """What Prometheus would get now."""
+        """Scrape it once."""
         return Metrics(self.app.page.render("text/plain").body.decode())
 
     def until(self, holds: Callable[[Metrics], object], seconds: float = PATIENCE) -> Metrics:
-        """Scrape until it holds."""
+        """Scrape until the condition holds."""
         deadline = time.monotonic() + seconds
         while True:
             metrics = self.scrape()
@@ -113,7 +113,7 @@ class Exporter:
             time.sleep(0.03)
 
     def until_listed(self) -> Metrics:
-        """Scrape until the list was read whole: what ends from then on is counted."""
+        """Scrape until the list was read completely: outcomes from then on are counted."""
         return self.until(
             lambda m: m("listing_last_success_timestamp_seconds", account="studio") is not None
         )
@@ -127,18 +127,18 @@ class Exporter:
         return self.until(lambda m: m.total("stream_ends_total", reason=reason) >= count)
 
     def until_streams_ended(self, expected: Mapping[str, int]) -> None:
-        """Scrape until just these streams have ended: an outcome is counted a moment earlier."""
+        """Scrape until exactly these streams have ended, which is a moment after their outcomes."""
         count = sum(expected.values())
         self.until(lambda m: m.total("stream_ends_total") >= count)
         assert self.streams_ended() == expected
 
     def streams_ended(self) -> dict[str, int]:
-        """How many streams have ended, by reason, where any did."""
+        """How many streams have ended, by reason, without zeros."""
         found = self.scrape().series("stream_ends_total")
         return {dict(labels)["reason"]: int(value) for labels, value in found.items()}
 
     def reload(self, *accounts: Mapping[str, Any], **metrics: Any) -> None:
-        """Go on under these accounts."""
+        """Apply a configuration with these accounts."""
         self.app.reload(
             _listed_often(Config.model_validate({"accounts": list(accounts), "metrics": metrics}))
         )
@@ -156,7 +156,7 @@ class Bench:
         self._ends = ExitStack()
 
     def simulate(self, scenario: str = QUIET, *, speed: float = 100.0) -> Simulator:
-        """Start a simulator; at the usual speed a stream tells a snapshot every 20 ms."""
+        """Start a simulator; at the default speed a stream sends a snapshot every 20 ms."""
         return self._ends.enter_context(Simulator(parse_scenario(scenario), seed=1, speed=speed))
 
     def account(self, simulator: Simulator, name: str = "studio", **more: Any) -> dict[str, Any]:
@@ -185,9 +185,9 @@ class Bench:
     ) -> Exporter:
         """Start an exporter; without storage its ledger is in memory.
 
-        It compares totals only where a test is about that, and it knows that nobody has asked the
-        simulator before, unless a test is about just that. `lookback` is how far the list is read,
-        where a test cannot wait for what the configuration allows.
+        Unless a test is about these, it does not compare totals, and it assumes that the simulator
+        got no requests before. `lookback` replaces the configured lookback, if the shortest
+        configurable one is too long for a test.
         """
         config = _listed_often(Config.model_validate({"accounts": list(accounts)}))
         if lookback is not None:
@@ -205,7 +205,7 @@ class Bench:
             tempo=tempo,
         )
         app.start()
-        # By a clock that is hurried, what takes a moment takes long.
+        # By a faster clock, even a moment is a long time.
         self._ends.callback(self._stop, app, STOP_SECONDS if now is clocks else 100 * STOP_SECONDS)
         return Exporter(app)
 

@@ -1,4 +1,4 @@
-"""A service of a few workflows over loopback sockets, which answers as a test tells it to."""
+"""A small service on loopback sockets, whose answers a test defines."""
 
 import json
 import threading
@@ -26,37 +26,37 @@ class Reply:
     status: int = 200
     kind: str = "application/json"
     events: Iterable[bytes] | None = None
-    """Of a stream, in place of a body: the data of each."""
+    """The data of each event of a stream, instead of a body."""
 
 
 def refusal(status: int) -> Reply:
-    """The service's own."""
+    """A refusal by the service itself."""
     return Reply(json.dumps({"status": status, "message": "no"}).encode(), status)
 
 
 def page(status: int) -> Reply:
-    """An edge's."""
+    """An error page of a proxy."""
     return Reply(b"<!DOCTYPE html><title>Just a moment...</title>", status, "text/html")
 
 
 def stamp(ago: float = 0.0) -> str:
-    """A time so many seconds ago, as the service writes it."""
+    """A stamp of the service, this many seconds ago."""
     moment = datetime.fromtimestamp(datetime.now(UTC).timestamp() - ago, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass
 class StandIn:
-    """Answers by its rows, unless it is told otherwise for an endpoint."""
+    """Answers according to its rows, unless a test replaces the answer of an endpoint."""
 
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By id, the oldest first."""
+    """Workflows by id, the oldest first."""
     instead: dict[Endpoint, Callable[[str], Reply | None]] = field(default_factory=dict)
-    """By endpoint, what to answer about an id (empty: the list); None: as always."""
+    """By endpoint: returns the answer about an id (empty: the list); None: the normal answer."""
     asked: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """How often, by endpoint and id."""
+    """How many requests there were, by endpoint and id."""
     date: Callable[[], float | None] = lambda: datetime.now(UTC).timestamp()
-    """The time in its answers, Unix seconds; None: they tell none."""
+    """The time in its answers in Unix seconds; None: they have none."""
 
     def __enter__(self) -> Self:
         self._ended = threading.Event()
@@ -87,7 +87,7 @@ class StandIn:
         }
 
     def create(self, status: str = "running", **fields: Any) -> str:
-        """A workflow that has just begun, or another."""
+        """Create a workflow; by default it has just started."""
         workflow = str(uuid.uuid4())
         self.rows[workflow] = {
             "id": workflow,
@@ -102,7 +102,7 @@ class StandIn:
         return workflow
 
     def end(self, workflow: str, status: str, **fields: Any) -> None:
-        """It is over."""
+        """End a workflow."""
         self.rows[workflow] |= {
             "status": status,
             "completed_at": stamp(),
@@ -112,7 +112,7 @@ class StandIn:
         }
 
     def snapshot(self, workflow: str, **fields: Any) -> bytes:
-        """What its stream says now, as one event."""
+        """The present event of its stream."""
         row = self.rows[workflow]
         said = {name: row[name] for name in ("status", "started_at", "completed_at")}
         cause = CAUSE if row["status"].lower() == "failed" else None

@@ -1,4 +1,4 @@
-"""Stores that outlive a process, for tests that hold for each of them."""
+"""Persistent stores, for tests that must pass with each of them."""
 
 from collections.abc import Callable
 from itertools import count
@@ -16,14 +16,14 @@ ACCOUNTS = ("agency", "studio")
 
 
 class Keeper(Protocol):
-    """Where one process after another keeps its ledger."""
+    """A place where successive processes store their ledger."""
 
     def begin(self) -> tuple[Store, RestoredState]:
-        """The store of a new process, and what it finds in it."""
+        """The store of a new process, and the restored state."""
 
 
 class SqliteKeeper:
-    """A folder."""
+    """A folder with a SQLite ledger."""
 
     def __init__(self, folder: Path, now: Callable[[], Moment]) -> None:
         self.folder = folder
@@ -35,7 +35,7 @@ class SqliteKeeper:
 
 
 class PostgresKeeper:
-    """A schema. Each process takes both accounts, no matter who had them before."""
+    """A PostgreSQL schema. Each process takes both accounts, whichever process had them."""
 
     def __init__(self, dsn: str, now: Callable[[], Moment]) -> None:
         self.dsn = dsn
@@ -43,7 +43,7 @@ class PostgresKeeper:
         self._lives = count(1)
 
     def make(self) -> PostgresStore:
-        """A store that holds nothing yet."""
+        """A store that holds no account yet."""
         return PostgresStore(Link(lambda: self.dsn), "the test's", self.now)
 
     def begin(self) -> tuple[PostgresStore, RestoredState]:
@@ -53,7 +53,7 @@ class PostgresKeeper:
         return store, _together(found)
 
     def hold(self, store: PostgresStore, account: str, holder: str) -> RestoredState:
-        """Take an account for a replica, no matter who holds it."""
+        """Take an account for a replica, even if another one holds it."""
         self.expire(account)
         with store._link.transaction() as cursor:
             know(cursor, [account])
@@ -62,11 +62,11 @@ class PostgresKeeper:
         return store.adopt(lease)
 
     def expire(self, account: str) -> None:
-        """Let the lease of an account be over."""
+        """Let the lease of an account expire."""
         self.execute("UPDATE comfycontrol_account SET until = '-infinity' WHERE name = %s", account)
 
     def execute(self, statement: str, *values: object) -> list[tuple[object, ...]]:
-        """Run a statement beside the store; the rows that it gives."""
+        """Run a statement without the store; return its rows."""
         link = Link(lambda: self.dsn)
         try:
             with link.transaction() as cursor:

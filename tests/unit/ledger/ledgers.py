@@ -1,4 +1,4 @@
-"""Ledgers for tests: clocks that move when told to, and observations in few words."""
+"""Helpers for ledger tests: clocks under control, and short constructors of observations."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from exporter.ledger.totals import Buckets, LabelCaps
 from exporter.ledger.workflow import Workflow
 
 T0 = 1_700_000_000.0
-"""When the story begins; the line of the account `studio`."""
+"""The counting cutoff of the account `studio`, in Unix seconds."""
 
 BUCKETS = Buckets((1.0, 5.0), (1.0, 10.0), (10.0, 60.0))
 CAPS = LabelCaps(200, 50)
@@ -41,7 +41,7 @@ class Clocks:
 
 
 class FailingStore(MemoryStore):
-    """Fails as it is told to."""
+    """A store that fails on demand."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ def make_ledger(
     caps: LabelCaps = CAPS,
     slices: Sequence[SliceRule] = (),
 ) -> Ledger:
-    """A ledger whose line is drawn at T0."""
+    """A ledger whose counting cutoff is T0."""
     ledger = Ledger(terms, buckets, caps, now, store, slices)
     for account in terms:
         ledger.set_counting_cutoff(account, T0)
@@ -161,12 +161,12 @@ def ended(
 
 
 def pushed(number: int, at: Moment) -> Tracked:
-    """Somebody has pushed the id of workflow `number`."""
+    """A push of the id of workflow `number`."""
     return Tracked("studio", uuid(number), "pushed", at)
 
 
 def counter(snapshot: LedgerSnapshot, name: CounterName, *labels: str) -> float:
-    """A counter's value over all series with these labels after the account, which is any."""
+    """The sum of a counter over all accounts, for these other labels."""
     return sum(
         total.value
         for found, total in snapshot.totals.counters_named(name)
