@@ -174,7 +174,7 @@ class Held:
         self.over: set[str] = set()
         """What it has counted, and not kept yet."""
 
-    def look(self) -> None:
+    def check_streams(self) -> None:
         pass
 
     def still_open(self) -> set[str]:
@@ -582,7 +582,7 @@ def borrowers(machine: LendingMachine) -> list[int]:
         (f"{EXCHANGE}._ALIVE", "SELECT replica FROM comfycontrol_replica", dead, "forgotten"),
         (f"{EXCHANGE}.UNHELD_SECONDS", 1e6, unfollowed, "studio"),
         (f"{LENDING}.BORROWED_SECONDS", 1e6, silent, "what others stream by now"),
-        (f"{LENDING}.Lending._go_along", lambda _: None, reloaded, "old configuration"),
+        (f"{LENDING}.Lending._apply_reload", lambda _: None, reloaded, "old configuration"),
     ],
     ids=lambda value: value.rpartition(".")[2] if isinstance(value, str) else "",
 )
