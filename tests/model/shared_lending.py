@@ -1,9 +1,9 @@
 """A workflow whose stream is lent: two replicas that may hold its account, two that may borrow it.
 
-The transitions stand for `exporter.ledger.postgres.exchange` and `exporter.app.lending`. An exchange is
-one transaction and one step. A borrower that is alive learns at its next exchange that it streams
-something no more; until then another one may do so as well. The list is left out: what a stream
-has told must come to be counted by way of the exchange alone. What goes wrong by chance (a death,
+The transitions stand for `exporter.ledger.postgres.exchange` and `exporter.app.lending`. One
+exchange is one transaction and one step. A living borrower learns at its next exchange that it must
+no longer stream something; until then another may stream it. The list is left out: what a stream
+has shown must be counted by way of the exchange alone. What goes wrong by chance (a death,
 a replica that hears nothing, an answer that is lost) happens a few times and then no more, and
 then all must end well.
 """
