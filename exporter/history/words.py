@@ -30,7 +30,7 @@ DROPPED: Final[Mapping[DropReason, str]] = {
 RAN_AGAIN_WRONG: Final = (
     "It did not run again after all: the service shows the end of the previous run."
 )
-UNKNOWN_STATUS: Final = "Its status is unknown to this version, so it stays open."
+UNKNOWN_STATUS: Final = "It has a status that this version does not know, so it stays open."
 SOURCES: Final[Mapping[Source, str]] = {
     "configured": "the configuration",
     "file": "a file of ids",

@@ -74,7 +74,7 @@ def test_an_unknown_workflow_has_a_page_too() -> None:
     with serving(pages_app(scenes.busy())) as url:
         page = requests.get(f"{url}/workflows/{quote('<b>none', safe='')}", timeout=10)
         assert page.status_code == 404
-        assert "Nothing is known of" in page.text
+        assert "There is no record of" in page.text
         assert "&lt;b&gt;none" in page.text
         assert 'href="../static/style.' in page.text
         assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")

@@ -83,7 +83,7 @@ def ended_long_ago(simulator: Simulator, workflow: str) -> None:
         (ended_long_ago, "before the exporter first read"),
         (refused(404), "does not know it (404)"),
         (refused(400), "malformed (400)"),
-        (refused(403), "forbids to read it (403)"),
+        (refused(403), "does not allow reading it (403)"),
     ],
 )
 def test_a_named_one_that_is_not_counted_says_why(
