@@ -38,7 +38,7 @@ def test_every_outcome_is_told_as_it_was_counted_and_after_a_restart(
     before = [s for s in stories.values() if s is not None and s.not_counted_because]
     assert len(counted) >= 20
     assert all(s.row.status == s.counted_as for s in counted)
-    assert all("first looked" in s.not_counted_because for s in before)
+    assert all("first read" in s.not_counted_because for s in before)
     assert exporter.app.stop()
     again = bench.export(account, storage=tmp_path).app.views
     for workflow_id, story in stories.items():
