@@ -66,6 +66,15 @@ def is_later(stamp: float, than: float) -> bool:
     return stamp - than > _coarsest(stamp, than)
 
 
+def contradict(start: float, end: float) -> bool:
+    """Whether a start lies certainly after its end.
+
+    Stamps are cut or rounded to their precision. Either way, two that differ by the coarser
+    precision or more are in this order.
+    """
+    return start - end >= max(precision_of(start), precision_of(end)) - _NOISE
+
+
 def _coarsest(*stamps: float) -> float:
     """The coarsest precision of these stamps, and what floats add to it.
 
@@ -330,20 +339,26 @@ def is_about_earlier_run(workflow: Workflow, seen: Observation) -> bool:
 def ended_before_it_was_open(workflow: Workflow, seen: Observation) -> bool:
     """Whether an end lies long before an open workflow was seen open, so that it is not its end.
 
-    It belongs to an earlier run that was never recorded, because nobody listed it. When the
-    workflow was first seen, by the service's clock, follows from the time that has passed since:
-    by our monotonic clock, or by our wall clock, which also counts from before a restart.
+    It belongs to an earlier run that was never recorded, because nobody listed it. But a runner's
+    clock may be wrong by hours, as with a wrong time zone. So an end is that of the open run if it
+    has the start with which that run was seen running, or if its row was written after the
+    workflow was first seen. When that was, by the service's clock, follows from the time that has
+    passed since: by our monotonic clock, or by our wall clock, which also counts from before a
+    restart.
     """
     was_open = workflow.status is not None or workflow.unknown_status is not None
     end = seen.completed_at
     if not (was_open and seen.is_over) or end is None:
         return False
+    if workflow.status is Status.RUNNING and _is_start_of(workflow, seen):
+        return False
     known = [workflow.created_at, workflow.started_at]
     if seen.service_wall is not None:
         first, now = workflow.first_seen, seen.at
-        known.append(
-            seen.service_wall - max(now.monotonic - first.monotonic, now.wall - first.wall)
-        )
+        first_seen = seen.service_wall - max(now.monotonic - first.monotonic, now.wall - first.wall)
+        if seen.updated_at is not None and seen.updated_at > first_seen + CLOCK_SLACK_SECONDS:
+            return False
+        known.append(first_seen)
     return any(end < stamp - SLOW_CLOCK_SECONDS for stamp in known if stamp is not None)
 
 

@@ -34,6 +34,7 @@ from exporter.ledger.phases import PhaseSight, created_by_clocks, follow
 from exporter.ledger.runs import (
     CLOCK_SLACK_SECONDS,
     STALE_SECONDS,
+    contradict,
     ended_before_it_was_open,
     ends_with_those_of_this_run,
     is_about_earlier_run,
@@ -458,7 +459,7 @@ def _between(start: float, end: float, facts: list[Fact], *, skew: float = 0.0) 
     """Seconds between two stamps; None if they contradict each other.
 
     A stamp that is cut to the second may lie before an earlier one in milliseconds: then nothing,
-    or less than a second, lies between them. So it is for two clocks that differ.
+    or less than a second, lies between them. The same holds for two clocks that differ.
 
     Args:
         start: the earlier stamp.
@@ -467,7 +468,7 @@ def _between(start: float, end: float, facts: list[Fact], *, skew: float = 0.0) 
         skew: seconds by which the clocks of the two stamps may differ.
     """
     seconds = end - start
-    if seconds < 0 and (-seconds <= skew or not is_later(start, end)):
+    if seconds < 0 and (-seconds <= skew or not contradict(start, end)):
         return 0.0
     if 0 <= seconds <= ABSURD_SECONDS:
         # A Unix time in a float is accurate to a quarter of a microsecond. Digits below a

@@ -69,8 +69,8 @@ IGNORED: Final[LabelValues] = {
     "late": "an earlier status than is known already, or anything after the end",
     "unknown_status": "a status that this version does not know: the workflow stays open, unless "
     "it comes with an end",
-    "anomalous_duration": "stamps that make a time longer than 30 days, or negative by more than "
-    "their precision (a time to start: by more than 2 s)",
+    "anomalous_duration": "stamps that make a time longer than 30 days, or negative by their "
+    "precision or more (a time to start: by more than 2 s)",
 }
 DOWN: Final[LabelValues] = {
     "token_refused": "401: the token is wrong, expired or revoked, or cannot be sent at all",
