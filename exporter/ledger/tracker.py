@@ -501,6 +501,13 @@ def _note_start(
         if workflow.started_at is None:
             # It runs, but its start stamp is not known yet; a later observation brings it.
             return workflow
+        if (
+            workflow.phase == "settled"
+            and seen.completed_at is not None
+            and contradict(workflow.started_at, seen.completed_at)
+        ):
+            # Cancelled in the queue, and a runner stamped it afterwards: it never started.
+            return replace(workflow, start_observed=True, start_wait=None)
         seconds = _between(
             workflow.created_at, workflow.started_at, facts, skew=CLOCK_SLACK_SECONDS
         )

@@ -454,6 +454,17 @@ class TestAnomalies:
         assert Finished(Status.COMPLETED, observed) in facts
         assert (Ignored("anomalous_duration") in facts) == (observed is None)
 
+    @pytest.mark.parametrize("status", ["cancelled", "failed"])
+    @pytest.mark.parametrize("later", [False, True])
+    def test_a_start_after_the_end_is_no_start(self, status: str, later: bool) -> None:
+        track = Track()
+        facts = track.sees(seen("queued", 2, via="listing", created=1))
+        if later:
+            facts += track.sees(seen(status, 9, via="listing", created=1, completed=8))
+        facts += track.sees(seen(status, 12, via="listing", created=1, started=10, completed=8))
+        assert not [fact for fact in facts if isinstance(fact, Started)]
+        assert len([fact for fact in facts if isinstance(fact, Finished)]) == 1
+
     @pytest.mark.parametrize(
         ("created", "started", "observed"),
         [(8.625, 8, 0.0), (8.625, 8.614, 0.0), (8.001, 6.001, 0.0), (8.001, 6, None)],
