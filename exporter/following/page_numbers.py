@@ -28,6 +28,7 @@ class PageNumbers:
         self._until = -inf
         self._unanswered = 0
         self._was_empty = False
+        self._was_whole = False
 
     def is_doubtful(
         self, shown: WorkflowPage | None, now: float, *, is_total_the_lists: bool
@@ -48,6 +49,9 @@ class PageNumbers:
         if self._was_empty and shown is not None and (shown.entries or shown.total):
             # Both pages of an empty list are empty: only now there is something to learn.
             self._was_empty, self._until = False, now
+        if self._was_whole and shown is not None and (shown.total or 0) > shown.entries:
+            # The list has become longer than a page: now the two pages differ.
+            self._was_whole, self._until = False, now
         # If the page shows the whole list, its number does not matter.
         is_whole = is_total_the_lists and shown is not None and shown.total == shown.entries
         return not is_whole and now >= self._until
@@ -64,6 +68,13 @@ class PageNumbers:
         self.first = 0 if is_first else 1
         self._until, self._unanswered = now + AGAIN_SECONDS, 0
         self._was_empty = not is_first and shown is not None and _is_empty(shown)
+        # Page 0 may be answered as page 1, or page 1 as the last page, which is page 0.
+        self._was_whole = (
+            not is_first
+            and above is not None
+            and shown is not None
+            and above.entries == shown.entries == shown.total
+        )
         return is_first
 
     def unanswered(self, now: float) -> None:

@@ -102,6 +102,36 @@ class TestFirstNumber:
         numbers.is_doubtful(shown, NOW + 1, is_total_the_lists=True)
         assert numbers.first == 0
 
+    def test_page_0_that_shows_the_same_whole_list_tells_nothing_until_the_list_grows(self) -> None:
+        # Found in simulated time (seed 607): beyond the end the service repeated the last page, and
+        # while that was page 0, page 1 showed the same rows.
+        numbers = PageNumbers()
+        whole = page("a", "b", total=2)
+        assert not numbers.settle(whole, whole, NOW)
+        assert not numbers.is_doubtful(whole, NOW + 1, is_total_the_lists=False)
+        assert not numbers.is_doubtful(page("a", "b"), NOW + 1, is_total_the_lists=False)
+        grown = page("a", "b", total=3)
+        assert numbers.is_doubtful(grown, NOW + 2, is_total_the_lists=True)
+        # Once: this time the answer tells.
+        assert not numbers.settle(grown, grown, NOW + 2)
+        assert not numbers.is_doubtful(grown, NOW + 3, is_total_the_lists=True)
+
+    @pytest.mark.parametrize(
+        ("above", "shown"),
+        [
+            (None, page("a", total=1)),
+            (page("a", total=9), page("a", total=9)),
+            (page("a"), page("a")),
+            (page("a", "b", total=1), page("a", total=1)),
+        ],
+        ids=["no page 0", "more rows", "no total", "other rows"],
+    )
+    def test_otherwise_page_0_tells(self, above: WorkflowPage | None, shown: WorkflowPage) -> None:
+        numbers = PageNumbers()
+        assert not numbers.settle(above, shown, NOW)
+        grown = page("a", "b", total=9)
+        assert not numbers.is_doubtful(grown, NOW + 1, is_total_the_lists=True)
+
     def test_without_a_page_before_it_page_1_is_taken_for_granted_for_an_hour(self) -> None:
         numbers = PageNumbers()
         assert not numbers.settle(None, page("a"), NOW)
