@@ -17,6 +17,7 @@ from exporter.ledger.runs import (
     STALE_SECONDS,
     is_later,
     is_new_run,
+    may_be_about_earlier_run,
     precision_of,
 )
 from exporter.ledger.workflow import Workflow
@@ -334,3 +335,45 @@ class TestOpenAgain:
         timeless = replace(settled("stream"), settled_at=None)
         assert not is_new(timeless, row(END - 5, None, status="running"))
         assert is_new(timeless, row(END + 0.25, None, status="running"))
+
+
+class TestAtTheLimits:
+    """Each limit belongs to the side on which nothing is counted twice."""
+
+    @pytest.mark.parametrize(("seconds", "is_later_run"), [(0.0, False), (0.5, True)])
+    def test_without_a_time_of_the_service_our_clock_tells_when_a_row_is_not_stale(
+        self, seconds: float, is_later_run: bool
+    ) -> None:
+        workflow = replace(settled(None), settled_at=None, last_seen=Moment(T0, 1000.0))
+        at = Moment(T0, 1000.0 + STALE_SECONDS + seconds)
+        assert is_new(workflow, replace(row(None, None, status="queued"), at=at)) == is_later_run
+
+    @pytest.mark.parametrize(("seconds", "is_later_run"), [(0.0, False), (0.5, True)])
+    def test_by_a_slower_clock_an_end_after_the_last_was_seen_is_new(
+        self, seconds: float, is_later_run: bool
+    ) -> None:
+        # The recorded end is by a fast clock; neither run has a start.
+        workflow = replace(settled("listing"), started_at=None, listed_ended_at=SEEN_OVER + 99.123)
+        end = SEEN_OVER + CLOCK_SLACK_SECONDS + seconds
+        assert is_new(workflow, row(None, end)) == is_later_run
+
+    def test_a_start_after_the_end_proves_nothing_of_another_source_either(self) -> None:
+        late = row(SEEN_OVER + 9, SEEN_OVER + CLOCK_SLACK_SECONDS - 0.5)
+        assert not is_new(settled("stream"), late)
+
+    @pytest.mark.parametrize(
+        ("settled_at", "updated", "may_be"),
+        [
+            (SEEN_OVER, SEEN_OVER, True),
+            (SEEN_OVER, SEEN_OVER + 0.5, False),
+            (None, END, True),
+            (None, END + 0.5, False),
+            (None, None, True),
+        ],
+    )
+    def test_an_end_without_a_stamp_is_of_the_run_before_if_its_row_is_as_old(
+        self, settled_at: float | None, updated: float | None, may_be: bool
+    ) -> None:
+        workflow = replace(settled("listing", run=2), settled_at=settled_at)
+        seen = row(None, None, updated=updated, status="invalid")
+        assert may_be_about_earlier_run(workflow, seen) == may_be
