@@ -110,8 +110,10 @@ tellings = st.builds(Telling, units, st.booleans())
 
 
 @st.composite
-def stories(draw: st.DrawFn, *, one_clock: bool) -> Story:
-    ahead = draw(st.sampled_from([0.0, -240.0, 240.0]))
+def stories(
+    draw: st.DrawFn, *, one_clock: bool, clocks: tuple[float, ...] = (0.0, -240.0, 240.0)
+) -> Story:
+    ahead = draw(st.sampled_from(clocks))
     runs: list[RealRun] = []
     free = 1.0
     for _ in range(draw(st.integers(1, 4))):
@@ -121,7 +123,7 @@ def stories(draw: st.DrawFn, *, one_clock: bool) -> Story:
         ended = (queued if started is None else started) + draw(st.floats(0.05, 300))
         statuses = ["completed", "failed", "cancelled"] if started else ["failed", "cancelled"]
         if not one_clock:
-            ahead = draw(st.sampled_from([0.0, -240.0, 240.0]))
+            ahead = draw(st.sampled_from(clocks))
         runs.append(RealRun(queued, started, ended, draw(st.sampled_from(statuses)), ahead))
         free = ended
     return Story(
@@ -212,6 +214,19 @@ def test_runs_on_clocks_minutes_apart_count_once_each_where_the_list_shows_them_
     assume(story.tells_updated)
     told = sorted(run.ended + run.runner_ahead for run in story.runs)
     assume(all(late - early > 3 for early, late in pairwise(told)))
+    facts = follow(watched(data, story, open_ones=True))
+    assert outcomes(facts) == [run.status for run in story.runs]
+    assert sum(isinstance(f, Discovered) for f in facts) == len(story.runs)
+
+
+@given(st.data())
+def test_runs_on_a_clock_in_a_wrong_time_zone_count_once_each_where_the_list_shows_them_open(
+    data: st.DataObject,
+) -> None:
+    """If it ends 2 s after it was first seen, or sooner, it counts once no replica can lag."""
+    story = data.draw(stories(one_clock=True, clocks=(-7200.0, 7200.0, -28800.0)))
+    assume(story.tells_updated)
+    assume(all(run.ended - run.queued > 8 for run in story.runs))
     facts = follow(watched(data, story, open_ones=True))
     assert outcomes(facts) == [run.status for run in story.runs]
     assert sum(isinstance(f, Discovered) for f in facts) == len(story.runs)

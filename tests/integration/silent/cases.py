@@ -140,6 +140,16 @@ def _runs_again() -> list[Case]:
             expected={"invalid": 1, "cancelled": 1},
         ),
         twice(
+            "the time zone of the runner is wrong, and it runs again soon",
+            {"status": "running", "started_at": iso(70 - 7200), "updated_at": iso(70)},
+            ran(70 - 7200, 130 - 7200, updated_at=iso(130)),
+            {"status": "queued", "updated_at": iso(190)},
+            ran(245 - 7200, 250 - 7200, updated_at=iso(250)),
+            expected={"completed": 2},
+            seconds=65.0,
+            measured=2,
+        ),
+        twice(
             "runs while a stream tells the invalid one before",
             invalid,
             {"status": "running", "started_at": iso(160), "updated_at": iso(160)},

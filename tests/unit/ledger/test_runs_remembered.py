@@ -231,3 +231,25 @@ class TestEndsBeforeItWasOpen:
         assert not ended_before_it_was_open(workflow, self.over(None))
         running = replace(self.over(T0 - 9999), status="running")
         assert not ended_before_it_was_open(workflow, running)
+
+    def test_not_with_the_start_with_which_the_run_was_seen_running(self) -> None:
+        """The clock of its runner is hours behind, as with a wrong time zone."""
+        began = T0 - 7200
+        running = replace(self.OPEN, status=Status.RUNNING, created_at=T0, started_at=began)
+        told = replace(self.over(began + 5), started_at=began)
+        assert not ended_before_it_was_open(running, told)
+        assert ended_before_it_was_open(running, replace(told, started_at=began - 60))
+        assert ended_before_it_was_open(running, replace(told, started_at=None))
+        # A waiting workflow may still show the stamps of the run before.
+        assert ended_before_it_was_open(replace(running, status=Status.QUEUED), told)
+
+    def test_not_in_a_row_that_was_written_after_it_was_first_seen(self) -> None:
+        first_seen = T0 + 400
+        written = first_seen + CLOCK_SLACK_SECONDS
+        told = self.over(T0 - 7200, service=T0 + 500)
+        assert ended_before_it_was_open(self.OPEN, replace(told, updated_at=written))
+        assert not ended_before_it_was_open(self.OPEN, replace(told, updated_at=written + 0.1))
+        # Nothing gives the service's time.
+        workflow = replace(self.OPEN, created_at=T0)
+        told = replace(told, service_wall=None, updated_at=written + 0.1)
+        assert ended_before_it_was_open(workflow, told)
