@@ -453,6 +453,11 @@ def _is_of_other_run(workflow: Workflow, seen: Observation, end: float, other: f
     if workflow.started_at is not None and seen.started_at is not None:
         # If the start differs, this is not a better stamp of the same end.
         return not _is_same(workflow.started_at, seen.started_at)
+    is_timeless = settled_at is None
+    if is_timeless and workflow.started_at is not None and end > other + CLOCK_SLACK_SECONDS:
+        # The recorded run has a start, and this one ended before it started. If it were recorded as
+        # an end of that run, the list could not show it as a new run.
+        return True
     return is_later(other, end) and (
         settled_at is None or abs(settled_at - other) <= SAME_CLOCK_SECONDS
     )

@@ -48,6 +48,17 @@ class TestRememberingAnEnd:
         workflow = settled("listing")
         assert note_end(workflow, row(START - 50, END + 0.5, via="stream")) == workflow
 
+    def test_where_nothing_tells_the_time_a_later_end_without_a_start_is_of_another_run(
+        self,
+    ) -> None:
+        timeless = replace(settled("listing"), settled_at=None)
+        edge = END + CLOCK_SLACK_SECONDS
+        assert note_end(timeless, row(None, edge, via="stream")).stream_ended_at == edge
+        assert note_end(timeless, row(None, edge + 1, via="stream")) == timeless
+        # Neither has a start: this may be the same end by another clock.
+        unstarted = replace(timeless, started_at=None)
+        assert note_end(unstarted, row(None, edge + 1, via="stream")).stream_ended_at == edge + 1
+
     def test_what_a_stream_tells_of_later_than_we_saw_the_end_waits_for_the_list(self) -> None:
         edge = SEEN_OVER + CLOCK_SLACK_SECONDS
         workflow = settled("listing")

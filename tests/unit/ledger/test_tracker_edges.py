@@ -261,6 +261,22 @@ class TestAnOldEnd:
         assert Finished(Status.FAILED, 10.0) in facts
 
 
+class TestNothingTellsTheTime:
+    """Answers without Date and rows without `updated_at`."""
+
+    def test_a_run_that_fails_in_its_queue_counts_although_a_stream_showed_its_end_first(
+        self,
+    ) -> None:
+        track = Track()
+        track.sees(seen("running", 1, via="listing", created=0, started=0))
+        track.sees(seen("completed", 9, via="listing", started=1, completed=8))
+        track.sees(seen("failed", 500, via="stream", completed=499))
+        facts = track.sees(seen("failed", 502, via="listing", completed=499))
+        assert Finished(Status.FAILED, None) in facts
+        again = track.sees(seen("failed", 504, via="listing", completed=499))
+        assert not any(isinstance(fact, Finished | Dropped) for fact in again)
+
+
 class TestWhatAnEndStillOwes:
     def test_a_cause_needs_one_of_its_two_parts(self) -> None:
         for cause in (Cause("KSampler", None), Cause(None, "ValueError")):
