@@ -61,8 +61,8 @@ SEEDS ?= 100
 simulate: $(VENV)/.dev  ## the whole exporter in simulated time; SEEDS=10000 for a night, ARGS="--replay 7" for one
 	$(BIN)/python -m tests.simulation --kept --seeds $(SEEDS) $(ARGS)
 
-mutations: $(VENV)/.dev  ## plant faults and see after how many seeds the simulation finds each; SEEDS=1000
-	$(BIN)/python -m tests.simulation.mutations --seeds $(SEEDS) $(ARGS)
+mutations: $(VENV)/.dev  ## plant faults; does the known seed find each? SEEDS=1000 looks for the first that does
+	$(BIN)/python -m tests.simulation.mutations $(if $(filter command line,$(origin SEEDS)),--seeds $(SEEDS)) $(ARGS)
 
 $(VENV)/mutants/.made: $(VENV)/.dev requirements/mutants.txt
 	$(BIN)/python -m venv $(@D)

@@ -142,6 +142,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", type=int, default=100, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser.add_argument("--these", type=int, nargs="+", help="these seeds, and no others")
     parser.add_argument("--seconds", type=float, help="begin no more after so many seconds")
     parser.add_argument(
         "--patience", type=float, default=HEALING_SECONDS, help="seconds of fair weather"
@@ -172,7 +173,7 @@ def main() -> int:
     def jobs() -> Iterator[Job]:
         if options.kept:
             yield from kept()
-        for seed in range(options.first, options.first + options.seeds):
+        for seed in options.these or range(options.first, options.first + options.seeds):
             if options.seconds is not None and time.monotonic() - began > options.seconds:
                 return
             yield Job(seed, patience=options.patience)

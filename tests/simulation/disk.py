@@ -34,12 +34,15 @@ _WRITES: Final = ("INSERT", "UPDATE", "DELETE", "REPLACE", "COMMIT", "BEGIN IMME
 class Disk:
     """Where the exporter of this run keeps what it keeps."""
 
-    def __init__(self, folder: Path, random: Random, *, loses_power: bool) -> None:
+    def __init__(
+        self, folder: Path, random: Random, *, loses_power: bool, has_boot_id: bool = True
+    ) -> None:
         self._root = folder
         self._random = random
         self._number = 0
         self.folder = folder / "0"
         self.folder.mkdir(parents=True)
+        self._has_boot_id = has_boot_id
         self.boot = folder / "boot_id"
         self.restart_machine()
         self.fault: str | None = None
@@ -57,6 +60,8 @@ class Disk:
     def restart_machine(self) -> None:
         """From now on the system's boot is another one."""
         text = f"{self._random.getrandbits(128):032x}"
+        if not self._has_boot_id:
+            return  # as where the system has none
         self.boot.write_text(
             f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}\n", "ascii"
         )

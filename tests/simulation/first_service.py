@@ -110,6 +110,7 @@ class FirstService:
 
     def __init__(self, scenario: Scenario, seed: int) -> None:
         self.life = Life("service")
+        self.life.is_right = True
         self._loop = VirtualLoop()
         self.engine = Engine(scenario, seed=seed, speed=1.0)
         self._config = uvicorn.Config(

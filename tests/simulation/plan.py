@@ -59,10 +59,18 @@ class Plan:
     """Seconds between two scrapes of each server."""
     metrics: dict[str, Any] = field(default_factory=dict)
     """The configuration's `metrics`."""
+    has_boot_id: bool = True
+    """Whether the machine says which of its starts this is."""
     patience: float = HEALING_SECONDS
     """By so many seconds of fair weather everything must be right."""
     parts: list[str] = field(default_factory=list)
     """The names of all that was not left out."""
+
+    @property
+    def shows_all_rows(self) -> bool:
+        """Whether a list that could be read has shown whatever is in it, and there is room."""
+        hides = {"trait:broken", "fault:malformed_list"}
+        return hides.isdisjoint(self.parts) and self.account.get("max_open_workflows", 0) > 1000
 
     def as_json(self) -> dict[str, Any]:
         """All of it, to be kept: what a seed draws changes with what there is to be drawn."""
@@ -257,6 +265,8 @@ def draw(seed: int, without: Collection[str] = ()) -> Plan:
         plan.metrics = {"slices": [{"label": "team", "from": "name", "match": r"^(\w+)"}]}
         plan.settle = 100.0  # a value that is seen for the first time stands at 0 for 65 s
     _events(plan, random.choice((0.0, 0.5, 1.0, 2.0)), has, part)
+    # What is new is drawn last, so that it changes nothing that was drawn before.
+    plan.has_boot_id = not has("no-boot-id", 0.2)
     plan.events.sort(key=lambda event: event.at)
     return plan
 

@@ -72,6 +72,10 @@ class Life:
         """After so many steps of its threads it is killed."""
         self.frozen_until = 0.0
         self.on_death: Callable[[], None] | None = None
+        self.booted = -MONOTONIC
+        """When its machine was started."""
+        self.is_right = False
+        """Whether its wall clock is right, whatever befalls that of the exporter's machine."""
 
     def alive(self) -> list[Task]:
         return [task for task in self.tasks if not task.is_over]
@@ -110,10 +114,13 @@ class Scheduler:
     # Clocks -----------------------------------------------------------------------------------
 
     def monotonic(self) -> float:
-        return MONOTONIC + self.now
+        """Seconds since the machine was started whose thread runs; else since the service's was."""
+        return self.now + MONOTONIC if self.current is None else self.now - self.current.life.booted
 
     def wall(self) -> float:
-        return self.epoch + self.now + self.wall_error
+        """What the wall clock of the machine says whose thread runs."""
+        is_right = self.current is not None and self.current.life.is_right
+        return self.epoch + self.now + (0.0 if is_right else self.wall_error)
 
     def at(self, due: float, action: Callable[[], None]) -> Timer:
         """Have something happen at a time, outside of all threads. It must not wait."""
@@ -287,4 +294,4 @@ def wall() -> float:
 
 def monotonic() -> float:
     """In the place of `time.monotonic`."""
-    return MONOTONIC + world().now
+    return world().monotonic()

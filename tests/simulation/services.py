@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -15,6 +16,8 @@ from tests.simulation.second_server import SecondServer
 from tests.simulation.second_service import SecondService
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.simulation.network import Network
     from tests.simulation.plan import Plan
 
@@ -57,6 +60,12 @@ class Simulated(Protocol):
 
     def new_ids(self) -> list[str]:
         """What was submitted since the start."""
+
+    def listed(self) -> Iterator[tuple[str, float, float]]:
+        """What was submitted since the start and is in the list: its id, since when, and its end.
+
+        In seconds of the world; infinity: it has not ended.
+        """
 
     def calm(self) -> None:
         """No more faults, and no more work."""
@@ -122,12 +131,21 @@ class _First:
         found = self._service.truth().workflows
         return sorted({each.id for each in found if not each.final_at_start})
 
+    def listed(self) -> Iterator[tuple[str, float, float]]:
+        self._engine.pump()
+        within, now = self._engine.world, world().now
+        for each in within.every():
+            if not each.final_at_start and each.id not in within.hidden:
+                ended = each.ended_day
+                over = inf if ended is None else now - (within.now - ended)
+                yield each.id, each.created_ms / 1000 - self.epoch, over
+
     def calm(self) -> None:
         self._engine.faults.replace(())
         self._engine.set_paused(paused=True)
 
     def others_ask(self) -> None:
-        self._ask(CLIENT, world().monotonic())
+        self._ask(CLIENT, MONOTONIC + world().now)
 
     def asked_at(self) -> list[float]:
         return self._asked
@@ -199,6 +217,10 @@ class _Second:
         self._service.advance(world().now)
         # What has ended may have done so before the cutoff.
         return sorted(self._service.open_ids())
+
+    def listed(self) -> Iterator[tuple[str, float, float]]:
+        # Only that of the simulator is looked at: in this one stamps and order are drawn as well.
+        return iter(())
 
     def calm(self) -> None:
         self._service.quiet(world().now)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 LIMIT: Final = 40
 PERIOD: Final = 10.0
 TOLERANCE: Final = 1e-5
+ON_ITS_WAY: Final = 0.3
+"""Seconds."""
+
 LIST_SECONDS: Final = 60.0
 """Once all is right, the list was read within this time: it is every 20 s at most."""
 
@@ -131,6 +134,18 @@ def of_requests(
         yield f"{service.refused()} requests were refused"
 
 
+def of_first_steps(
+    service: Simulated, share: int, starts: Sequence[tuple[float, float]]
+) -> Iterator[str]:
+    """Whether a process that knew of no earlier request left room for them."""
+    for begin, end in starts:
+        # What the process before has sent may arrive a moment after its end.
+        count = sum(begin + ON_ITS_WAY < at < end for at in service.asked_at())
+        if count > max(0, LIMIT - share):
+            told = f"{count} requests in the first period from {begin:.3f}"
+            yield f"{told}, by a start that knew of none"
+
+
 def of_increase(scrapers: Sequence[Scraper], truth: Counter[str]) -> Iterator[str]:
     """Whether both servers have seen grow what was counted."""
     for number, scraper in enumerate(scrapers):
@@ -181,5 +196,8 @@ def of_growth(app: App, life: Life, sockets: int, files: dict[str, int]) -> Iter
     yield from (
         f"{count} wait in the {name}" for name, count in waiting.items() if count > MOST_WAITING
     )
+    openings = len(app._accounts[ACCOUNT]._supervisor._pool._jobs)
+    if openings:
+        yield f"{openings} streams wait for a thread that opens them, and nothing is open"
     if len(files) > MOST_FILES or sum(files.values()) > MOST_BYTES:
         yield f"the folder has grown: {files}"
