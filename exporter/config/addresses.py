@@ -13,7 +13,7 @@ from exporter.config.faults import fault
 DEFAULT_BASE_URL: str = "https://api.comfycontrol.app"
 """The hosted service, as its documentation gives it."""
 
-_REMEDY = f"Write it as `{DEFAULT_BASE_URL}`."
+_HINT = f"Write it as `{DEFAULT_BASE_URL}`."
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9_-]*[a-z0-9])?)*\.?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -32,14 +32,14 @@ def _base_url(text: str) -> str:
     Otherwise the spelling of the host stays, because certificates are checked against it.
     """
     if not _VISIBLE.fullmatch(text):
-        raise fault("is empty or has characters that no URL has", _REMEDY)
+        raise fault("is empty or has characters that no URL has", _HINT)
     try:
         url = urlsplit(text)
         port = url.port
     except ValueError:
-        raise fault("is not a URL", _REMEDY) from None
+        raise fault("is not a URL", _HINT) from None
     if url.scheme not in _DEFAULT_PORTS:
-        raise fault("does not begin with https:// or http://", _REMEDY)
+        raise fault("does not begin with https:// or http://", _HINT)
     if "@" in url.netloc:
         raise fault(
             "holds a user name or a password",
@@ -49,7 +49,7 @@ def _base_url(text: str) -> str:
         raise fault("has a query or a fragment", "Take out what follows `?` or `#`.")
     host = url.hostname or ""
     if port == 0 or not _is_host(host):
-        raise fault("has no valid host and port", _REMEDY)
+        raise fault("has no valid host and port", _HINT)
     address = f"[{host}]" if ":" in host else host
     if port is not None and port != _DEFAULT_PORTS[url.scheme]:
         address += f":{port}"

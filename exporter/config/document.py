@@ -46,7 +46,7 @@ _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 _HARMLESS = re.compile(r""".(.|\\.|\\x..|\\u.{4}|<[a-z ]+>).""")
 
 # From messages of PyYAML to hints; the first match is used.
-_REMEDIES = (
+_HINTS = (
     ("'\\t'", "Indent with spaces: YAML takes no tabs there."),
     ("mapping values are not allowed", "Check the indentation, and quote a value that holds `: `."),
     ("that cannot start any token", "Put the value in quotes."),
@@ -62,7 +62,7 @@ _REMEDIES = (
     ("end of stream", "Close the quotes or brackets opened before."),
     ("end of scalar", "Close the quotes opened before."),
 )
-_REMEDY = "Check the indentation, quotes and brackets here and on the line before."
+_HINT = "Check the indentation, quotes and brackets here and on the line before."
 
 
 @dataclass(slots=True)
@@ -92,9 +92,9 @@ class Document:
         """Whether an error of this value, or of one around it, was reported: one is enough."""
         return any(path[:end] in self.faulty for end in range(len(path) + 1))
 
-    def add_fault(self, path: KeyPath, reason: str, remedy: str, line: int | None = None) -> None:
+    def add_fault(self, path: KeyPath, reason: str, hint: str, line: int | None = None) -> None:
         """Add an error, and prevent later checks of the same value from adding theirs."""
-        self.faults.append(Fault(key_path(path), reason, remedy, line or self.line(path)))
+        self.faults.append(Fault(key_path(path), reason, hint, line or self.line(path)))
         self.faulty.add(path)
 
 
@@ -158,19 +158,19 @@ class _Loader(yaml.SafeLoader):
 
 
 def _syntax_fault(
-    problem: str, line: int | None, column: int | None, remedy: str | None = None
+    problem: str, line: int | None, column: int | None, hint: str | None = None
 ) -> Fault:
-    if remedy is None:
-        remedy = next((r for words, r in _REMEDIES if words in problem), _REMEDY)
+    if hint is None:
+        hint = next((r for words, r in _HINTS if words in problem), _HINT)
     shown_problem = _QUOTED.sub(
         lambda quoted: quoted[0] if _HARMLESS.fullmatch(quoted[0]) else "(…)",
         problem.removeprefix("but "),
     )
     if problem.startswith("it "):
         # Refused by us, although it may be valid YAML.
-        return Fault("", problem.removeprefix("it "), remedy, line)
+        return Fault("", problem.removeprefix("it "), hint, line)
     place = f" at column {column}" if column is not None else ""
-    return Fault("", f"is not YAML{place}: {shown_problem}", remedy, line)
+    return Fault("", f"is not YAML{place}: {shown_problem}", hint, line)
 
 
 class _TooMuchError(Exception):
@@ -208,9 +208,9 @@ class _Builder:
             raise _TooMuchError
         line = node.start_mark.line + 1
         if len(self._within) >= _DEEPEST:
-            remedy = "Write out what the aliases stand for."
+            hint = "Write out what the aliases stand for."
             reason = f"is more than {_DEEPEST} levels deep once aliases are followed"
-            self._document.add_fault(path, reason, remedy, line)
+            self._document.add_fault(path, reason, hint, line)
             return None
         if any(node is outer for outer in self._within):
             self._document.add_fault(
@@ -249,10 +249,8 @@ class _Builder:
         for key_node, value_node in self._pairs(node):
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag not in self._keys:
-                remedy = (
-                    "Write a plain word, or put it in quotes: YAML reads `on` and 12 otherwise."
-                )
-                self._add_fault_beside(path, "has a key that is not text", remedy, line)
+                hint = "Write a plain word, or put it in quotes: YAML reads `on` and 12 otherwise."
+                self._add_fault_beside(path, "has a key that is not text", hint, line)
                 continue
             key = "" if key_node.tag == _NULL else cast("str", key_node.value)
             if key in first:
@@ -273,9 +271,9 @@ class _Builder:
             if len(path) == 1:
                 self._reached = line
 
-    def _add_fault_beside(self, path: KeyPath, reason: str, remedy: str, line: int) -> None:
+    def _add_fault_beside(self, path: KeyPath, reason: str, hint: str, line: int) -> None:
         """Add an error of one key, so that the rest of the mapping is still checked."""
-        self._document.faults.append(Fault(key_path(path), reason, remedy, line))
+        self._document.faults.append(Fault(key_path(path), reason, hint, line))
 
     @staticmethod
     def _pairs(node: yaml.MappingNode) -> Iterator[tuple[yaml.Node, yaml.Node]]:
@@ -298,9 +296,9 @@ class _Builder:
                     for key, value in merged.items():
                         data.setdefault(key, value)
                 else:
-                    remedy = "Name a mapping with an alias, as in `<<: *defaults`."
+                    hint = "Name a mapping with an alias, as in `<<: *defaults`."
                     line = key_node.start_mark.line + 1
-                    self._add_fault_beside(path, "has a `<<` that names no mapping", remedy, line)
+                    self._add_fault_beside(path, "has a `<<` that names no mapping", hint, line)
 
     def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Data:
         text = cast("str", node.value)

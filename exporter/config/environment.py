@@ -45,8 +45,8 @@ def _replaced(document: Document, data: Data, path: KeyPath, environ: Mapping[st
     if data is None:
         if not document.is_faulty(path):
             # `listing:` with nothing behind could mean its defaults or no listing: do not guess.
-            remedy = "Write one, or take the key out; `{}` takes the defaults of a section."
-            document.add_fault(path, "has no value", remedy)
+            hint = "Write one, or take the key out; `{}` takes the defaults of a section."
+            document.add_fault(path, "has no value", hint)
         return _STAND_IN
     return data
 

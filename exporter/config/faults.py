@@ -31,19 +31,19 @@ class Fault:
     Attributes:
         key: Path of the key, such as `accounts[0].listing.interval`; empty for the file as a whole.
         reason: The error, as the predicate of a sentence that begins with the key.
-        remedy: How to fix it, in full sentences.
+        hint: How to fix it, in full sentences.
         line: Line in the file, from 1; `None` where there is no file or no single line.
     """
 
     key: str
     reason: str
-    remedy: str
+    hint: str
     line: int | None = None
 
     def __str__(self) -> str:
         """The error as one line."""
         place = "" if self.line is None else f"line {self.line}: "
-        return f"{place}{self.key or 'the file'} {self.reason}. {self.remedy}"
+        return f"{place}{self.key or 'the file'} {self.reason}. {self.hint}"
 
 
 class ConfigError(Exception):
@@ -59,19 +59,19 @@ class ConfigError(Exception):
         self.faults: tuple[Fault, ...] = tuple(faults)
         # A path may contain bytes that are not text, which cannot be written to a terminal.
         self.source: str = source.encode("utf-8", "backslashreplace").decode("utf-8")
-        count = counted(len(self.faults), "fault")
+        count = counted(len(self.faults), "error")
         lines = [f"  {fault}" for fault in self.faults[:MOST_SHOWN]]
         if len(self.faults) > MOST_SHOWN:
             lines.append(f"  … and {len(self.faults) - MOST_SHOWN:,} more")
         super().__init__("\n".join([f"{self.source}: {count}", *lines]))
 
 
-def fault(reason: str, remedy: str) -> PydanticCustomError:
+def fault(reason: str, hint: str) -> PydanticCustomError:
     """An error in a form that pydantic collects with the others.
 
     Neither text may contain braces around a word, nor a value from the input.
     """
-    return PydanticCustomError(FAULT, "{reason}. {remedy}", {"reason": reason, "remedy": remedy})
+    return PydanticCustomError(FAULT, "{reason}. {hint}", {"reason": reason, "hint": hint})
 
 
 def shown(name: str) -> str | None:

@@ -67,10 +67,10 @@ def _readable(path: Path, info: ValidationInfo) -> Path:
             reason = (
                 f"names {which}{',' if name else ''} {'which' if name else 'that'} {error.reason}"
             )
-            remedy = error.remedy
+            hint = error.hint
         else:
             return path
-        raise fault(reason, remedy)
+        raise fault(reason, hint)
     return path
 
 

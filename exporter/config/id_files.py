@@ -43,8 +43,8 @@ def read_ids(path: Path) -> IdFile:
         taken = fingerprint(file.status)
         ids, faults = parse_workflow_ids(file.content.decode("utf-8-sig"))
     except UnreadableError as error:
-        remedy = "Name a list of ids that this user can read; split one that is too large."
-        return IdFile(None, (Fault("", error.reason, remedy),), taken)
+        hint = "Name a list of ids that this user can read; split one that is too large."
+        return IdFile(None, (Fault("", error.reason, hint),), taken)
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         return IdFile(None, (Fault("", "is not UTF-8 text", "Save it as UTF-8.", line),), taken)

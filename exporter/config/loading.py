@@ -68,18 +68,18 @@ def from_environment(environ: Mapping[str, str]) -> Config:
     # Compose files pass an unset variable as an empty one.
     token, token_file = environ.get(environment.TOKEN), environ.get(environment.TOKEN_FILE)
     if token and token_file:
-        remedy = f"Set one of the two: {environment.TOKEN_FILE} is read again when it changes."
-        fault = Fault(environment.TOKEN_FILE, f"is set beside {environment.TOKEN}", remedy)
+        hint = f"Set one of the two: {environment.TOKEN_FILE} is read again when it changes."
+        fault = Fault(environment.TOKEN_FILE, f"is set beside {environment.TOKEN}", hint)
         raise ConfigError([fault], "environment")
     if token_file:
         token = None
     elif token is None:
-        remedy = (
+        hint = (
             "Set it to a token from the service's dashboard to follow that whole account, name a "
             f"file with the token in {environment.TOKEN_FILE}, or give a file with --config.file "
             f"such as:\n\n{_indented(_EXAMPLE)}"
         )
-        raise ConfigError([Fault(environment.TOKEN, "is not set", remedy)], "no configuration")
+        raise ConfigError([Fault(environment.TOKEN, "is not set", hint)], "no configuration")
     account: dict[str, object] = {"name": "default", "listing": {}}
     if token_file:
         account["token_file"] = _readable_token(Path(token_file))
@@ -95,8 +95,8 @@ def from_environment(environ: Mapping[str, str]) -> Config:
         for detail in error.errors(include_url=False, include_input=False):
             context = detail["ctx"]
             key = variables[str(detail["loc"][-1])]
-            remedy = context["remedy"].replace("`token` or `token_file`", environment.TOKEN)
-            faults.append(Fault(key, context["reason"], remedy))
+            hint = context["hint"].replace("`token` or `token_file`", environment.TOKEN)
+            faults.append(Fault(key, context["reason"], hint))
     raise ConfigError(faults, "environment")
 
 
@@ -135,7 +135,7 @@ def _readable_token(path: Path) -> Path:
     except TokenUnreadableError as error:
         # Made absolute, because it is relative to the working directory.
         reason = f"names {str(path.absolute())!r}, which {error.reason}"
-        fault = Fault(environment.TOKEN_FILE, reason, error.remedy)
+        fault = Fault(environment.TOKEN_FILE, reason, error.hint)
     else:
         return path.absolute()
     raise ConfigError([fault], "environment")
@@ -203,7 +203,7 @@ def _validated(document: Document, loading: Loading) -> tuple[Config | None, lis
         Fault(
             key_path(detail["loc"]),
             detail["ctx"]["reason"],
-            detail["ctx"]["remedy"],
+            detail["ctx"]["hint"],
             document.line(detail["loc"]),
         )
         for detail in details
@@ -213,18 +213,18 @@ def _validated(document: Document, loading: Loading) -> tuple[Config | None, lis
 
 def _text(path: Path) -> tuple[str | None, list[Fault]]:
     """The content of the file, or the error."""
-    remedy = "Name a YAML file that this user can read."
+    hint = "Name a YAML file that this user can read."
     line = None
     try:
         return read_plain(path, _LARGEST).content.decode("utf-8-sig"), []
     except UnreadableError as error:
         reason = error.reason
         if "larger" in reason:
-            remedy = "Move lists of ids into files, and name these under `workflow_files`."
+            hint = "Move lists of ids into files, and name these under `workflow_files`."
     except UnicodeDecodeError as error:
-        reason, remedy = "is not UTF-8 text", "Save it as UTF-8."
+        reason, hint = "is not UTF-8 text", "Save it as UTF-8."
         line = error.object.count(b"\n", 0, error.start) + 1
-    return None, [Fault("", reason, remedy, line)]
+    return None, [Fault("", reason, hint, line)]
 
 
 def _in_order(faults: Iterable[Fault]) -> list[Fault]:

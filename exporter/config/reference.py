@@ -121,7 +121,7 @@ _TAIL: Final = f"""\
 - **Durations** are whole numbers with units, the larger first: `500ms`, `5s`, `2m`, `1h30m`, `24h`,
   `7d`. A number without a unit is refused.
 - **`${{VAR}}`** in any text is replaced from the environment; a variable that is not set is a
-fault.
+error.
   `$$` is a dollar sign. This happens after the YAML is read, so that a value is only ever a value.
   Regular expressions (`match`) stay as they are written.
   Inside `{{…}}` and `[…]`, YAML wants quotes around it: `{{token: "${{VAR}}"}}`.
@@ -161,8 +161,8 @@ when it
   before, only what the newest pages of the list still show is counted.
 - Changed buckets restart that histogram at 0.
 - Changed slices make new series and lose no total: [slices.md](slices.md#when-slices-change).
-- **A file with a fault changes nothing.** The old configuration stays in use,
-  `comfycontrol_exporter_config_last_reload_successful` turns 0, the log names every fault, and
+- **A file with a error changes nothing.** The old configuration stays in use,
+  `comfycontrol_exporter_config_last_reload_successful` turns 0, the log names every error, and
   `POST /-/reload` answers 500 with them. It answers 503 while another such request is still at
   work.
 
@@ -187,7 +187,7 @@ when it changes, or the service refuses the token. |
 | --- | --- | --- |
 | 0 | the file is right; warnings may be listed. `--online`: and so is every account | stopped as
 asked |
-| 1 | every fault is listed, with line, key, reason and remedy. `--online`: or an account is wrong |
+| 1 | every error is listed, with line, key, reason and hint. `--online`: or an account is wrong |
 the same, and nothing was started |
 | 2 | not used | it could not listen on its address |
 

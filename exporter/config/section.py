@@ -78,14 +78,14 @@ class Section(BaseModel):
     def _explained(cls, detail: ErrorDetails) -> PydanticCustomError:
         """An error of pydantic in our words; our own errors stay as they are."""
         if detail["type"] == FAULT:
-            return fault(detail["ctx"]["reason"], detail["ctx"]["remedy"])
+            return fault(detail["ctx"]["reason"], detail["ctx"]["hint"])
         if not detail["loc"]:
             return fault("is not a mapping of keys to values", cls._mapping_remedy())
         name = str(detail["loc"][0])
         if detail["type"] == "extra_forbidden":
             return fault("is an unknown key", cls._unknown_remedy(name))
         example = example_of(name, cls.file_keys()[name])
-        reason, remedy = {
+        reason, hint = {
             "missing": ("is missing", f"Add `{example}`."),
             "string_type": (
                 "is not text",
@@ -93,7 +93,7 @@ class Section(BaseModel):
             ),
             "tuple_type": ("is not a list", f"Write a list: `{example}`."),
         }.get(detail["type"], ("is not valid", f"Write it as in `{example}`."))
-        return fault(reason, remedy)
+        return fault(reason, hint)
 
     @classmethod
     def file_keys(cls) -> dict[str, FieldInfo]:

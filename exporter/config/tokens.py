@@ -23,15 +23,15 @@ class TokenUnreadableError(Exception):
 
     Attributes:
         reason: The error, without the file's name.
-        remedy: How to fix it, in full sentences.
+        hint: How to fix it, in full sentences.
     """
 
-    def __init__(self, reason: str, remedy: str, path: Path | None = None) -> None:
-        """Create it from the reason, the remedy, and the file if there is one."""
+    def __init__(self, reason: str, hint: str, path: Path | None = None) -> None:
+        """Create it from the reason, the hint, and the file if there is one."""
         self.reason = reason
-        self.remedy = remedy
+        self.hint = hint
         subject = "token" if path is None else f"token file {str(path)!r}"
-        super().__init__(f"{subject} {reason}. {remedy}")
+        super().__init__(f"{subject} {reason}. {hint}")
 
 
 def _checked(text: str) -> str:
@@ -112,8 +112,8 @@ class TokenSource:
         try:
             return _checked(_content(self._path))
         except TokenUnreadableError as error:
-            reason, remedy = error.reason, error.remedy
-        raise TokenUnreadableError(reason, remedy, self._path)
+            reason, hint = error.reason, error.hint
+        raise TokenUnreadableError(reason, hint, self._path)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TokenSource):
@@ -145,7 +145,7 @@ class TokenSource:
         try:
             return cls.literal(value)
         except TokenUnreadableError as error:
-            raise fault(error.reason, error.remedy) from None
+            raise fault(error.reason, error.hint) from None
 
     @classmethod
     def __get_pydantic_core_schema__(

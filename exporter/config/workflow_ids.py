@@ -16,7 +16,7 @@ _PLAIN_LINE = re.compile(rf"(?P<indent> *)- +{_WORD}[ \t]*(?:[ \t]#.*)?", re.ASC
 _PLAIN_ITEM = re.compile(rf"\s*{_WORD}\s*", re.ASCII)
 _NO_ENTRY = re.compile(r"[ \t]*(?:#.*)?")
 _REASON = "is not a workflow id"
-_REMEDY = "Write the UUID that the service gave, such as `a1b2c3d4-e5f6-7890-abcd-ef1234567890`."
+_HINT = "Write the UUID that the service gave, such as `a1b2c3d4-e5f6-7890-abcd-ef1234567890`."
 
 
 def parse_workflow_id(text: str) -> str:
@@ -32,7 +32,7 @@ def _valid_id(text: str) -> str:
     try:
         return parse_workflow_id(text)
     except ValueError:
-        raise fault(_REASON, _REMEDY) from None
+        raise fault(_REASON, _HINT) from None
 
 
 WorkflowId = Annotated[
@@ -89,7 +89,7 @@ def _ids_of(words: list[tuple[str, int]]) -> tuple[list[str], list[Fault]]:
         if _UUID.fullmatch(word):
             ids[word.lower()] = None
         else:
-            faults.append(Fault(key_path((index,)), _REASON, _REMEDY, line))
+            faults.append(Fault(key_path((index,)), _REASON, _HINT, line))
     return list(ids), faults
 
 
@@ -109,13 +109,13 @@ def parse_workflow_ids(text: str) -> tuple[list[str], list[Fault]]:
     ids: dict[str, None] = {}
     entries = document.data
     if entries is not None and not isinstance(entries, list):
-        remedy = "Write one id to a line, each after `- `."
-        return [], [*faults, Fault("", "is not a list of workflow ids", remedy, 1)]
+        hint = "Write one id to a line, each after `- `."
+        return [], [*faults, Fault("", "is not a list of workflow ids", hint, 1)]
     for index, entry in enumerate(entries or ()):
         try:
             ids[parse_workflow_id(entry if isinstance(entry, str) else "")] = None
         except ValueError:
             path = (index,)
             if not document.is_faulty(path):
-                faults.append(Fault(key_path(path), _REASON, _REMEDY, document.line(path)))
+                faults.append(Fault(key_path(path), _REASON, _HINT, document.line(path)))
     return list(ids), faults

@@ -112,14 +112,14 @@ def unwritable(folder: Path, names: tuple[str, ...]) -> str | None:
             continue
         in_group = status.st_gid in {os.getegid(), *os.getgroups()}
         mode = stat.S_IMODE(status.st_mode)
-        remedy = (
+        hint = (
             f"give it mode {mode | _GROUP_WRITES:04o} (chmod g+rw {path})"
             if in_group
             else f"give it to this user (chown {os.geteuid()} {path})"
         )
         return (
             f"{path} belongs to user {status.st_uid} and group {status.st_gid} with mode "
-            f"{mode:04o}, and this is user {os.geteuid()}: {remedy}"
+            f"{mode:04o}, and this is user {os.geteuid()}: {hint}"
         )
     return None
 

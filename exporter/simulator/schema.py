@@ -1,7 +1,7 @@
 """What every part of a scenario's schema is made of: a strict model, times and spreads.
 
 A scenario is read by people who write YAML by hand, so every fault in it is told with its key, its
-reason and its remedy, all of them at once.
+reason and its hint, all of them at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 class ScenarioError(ValueError):
     """A scenario, or a fault given at run time, that cannot be used.
 
-    The text has one line per mistake, each naming the key, the reason and the remedy.
+    The text has one line per mistake, each naming the key, the reason and the hint.
     """
 
 

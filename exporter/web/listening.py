@@ -88,8 +88,8 @@ def listen(address: ListenAddress) -> socket.socket:
         # The reason is taken from the error number, because the error's text repeats the address.
         reason = os.strerror(error.errno) if error.errno else str(error)
         is_taken = error.errno == errno.EADDRINUSE
-        remedy = "; name another with --web.listen-address" if is_taken else ""
-        raise ListenError(f"cannot listen on {address}: {reason}{remedy}") from error
+        hint = "; name another with --web.listen-address" if is_taken else ""
+        raise ListenError(f"cannot listen on {address}: {reason}{hint}") from error
 
 
 def handed_in(environ: MutableMapping[str, str]) -> tuple[socket.socket, ...]:

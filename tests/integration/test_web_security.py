@@ -498,7 +498,7 @@ class TestProgram:
             program = Program(site, stack)
             assert program.process.wait(PATIENCE) == 1
         lines = program.output.splitlines()
-        assert lines[0] == f"{site.file}: 2 faults"
+        assert lines[0] == f"{site.file}: 2 errors"
         assert lines[1].startswith("  line 4: tls_server_config.min_version is a version")
         assert lines[2].startswith("  line 5: basic_auth_users.alice is not a bcrypt hash")
         assert "comfycontrol-exporter hash-password" in lines[2]

@@ -191,7 +191,7 @@ def test_any_environment_is_read_or_refused(token: str, url: str) -> None:
 def test_any_text_gives_ids_or_faults(text: str) -> None:
     ids, faults = parse_workflow_ids(text)
     assert all(re.fullmatch(r"[0-9a-f-]{36}", id_) for id_ in ids)
-    assert all(fault.reason and fault.remedy for fault in faults)
+    assert all(fault.reason and fault.hint for fault in faults)
 
 
 @relaxed

@@ -207,7 +207,7 @@ def test_a_wrong_web_config_starts_nothing(tmp_path: Path, command: list[str]) -
     ended = run(*command, "--web.config.file=no-such.yml", token="cfc_a", cwd=tmp_path)
     assert ended.returncode == 1
     assert ended.stderr == (
-        "no-such.yml: 1 fault\n"
+        "no-such.yml: 1 error\n"
         "  the file does not exist. Name a YAML file that this user can read.\n"
     )
     assert not (tmp_path / "data").exists()

@@ -108,12 +108,12 @@ def check(path: Path) -> tuple[int, str]:
 
 
 def _document(path: Path, files: FilesRead) -> Document:
-    remedy = "Name a YAML file that this user can read."
+    hint = "Name a YAML file that this user can read."
     try:
         content = files.content(path.name)
         return read_document(content.decode("utf-8-sig"), as_written=True)
     except UnreadableError as error:
-        return Document(faults=[Fault("", error.reason, remedy)])
+        return Document(faults=[Fault("", error.reason, hint)])
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         return Document(faults=[Fault("", "is not UTF-8 text", "Save it as UTF-8.", line)])
@@ -155,7 +155,7 @@ def _checked(document: Document, files: FilesRead) -> Security | None:
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
             context = detail["ctx"]
-            _add_fault(document, detail["loc"], context["reason"], context["remedy"])
+            _add_fault(document, detail["loc"], context["reason"], context["hint"])
     # This is checked separately, so that an error elsewhere in the file does not hide one of the
     # pair.
     tls_config = _tls_config(document.data.get(_TLS, {}), files)
@@ -164,7 +164,7 @@ def _checked(document: Document, files: FilesRead) -> Security | None:
         try:
             tls = make_tls(tls_config)
         except ServeError as error:
-            _add_fault(document, (_TLS, error.key), error.reason, error.remedy)
+            _add_fault(document, (_TLS, error.key), error.reason, error.hint)
     if config is None:
         return None
     return Security(
@@ -188,9 +188,9 @@ def _tls_config(data: object, files: FilesRead) -> TlsServer | None:
         return None
 
 
-def _add_fault(document: Document, loc: KeyPath, reason: str, remedy: str) -> None:
+def _add_fault(document: Document, loc: KeyPath, reason: str, hint: str) -> None:
     if not document.is_faulty(loc):
-        document.add_fault(loc, reason, remedy)
+        document.add_fault(loc, reason, hint)
 
 
 def _in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:

@@ -48,8 +48,8 @@ def _one_of(name: object, known: Iterable[str], what: str) -> str:
     if isinstance(name, str) and name in names:
         return name
     near = difflib.get_close_matches(str(name), names, n=1) if isinstance(name, str) else []
-    remedy = f"Did you mean `{near[0]}`?" if near else f"Known are {_listed(names)}."
-    raise fault(f"is not {what}", remedy)
+    hint = f"Did you mean `{near[0]}`?" if near else f"Known are {_listed(names)}."
+    raise fault(f"is not {what}", hint)
 
 
 def _is_missing(value: object) -> bool:

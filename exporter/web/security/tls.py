@@ -30,14 +30,14 @@ class ServeError(Exception):
     Attributes:
         key: The configuration key of the one that the error is about.
         reason: What is wrong, as the rest of a sentence that begins with the key.
-        remedy: How to fix it, in full sentences.
+        hint: How to fix it, in full sentences.
     """
 
-    def __init__(self, key: str, reason: str, remedy: str) -> None:
+    def __init__(self, key: str, reason: str, hint: str) -> None:
         super().__init__(reason)
         self.key = key
         self.reason = reason
-        self.remedy = remedy
+        self.hint = hint
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ def test_message_of_a_bad_file(path: Path) -> None:
         load(path, ENVIRON)
     (fault,) = caught.value.faults
     check_golden(path.with_suffix(".txt"), f"{fault}\n".replace(str(BAD), "{folder}"))
-    assert str(caught.value) == f"{path}: 1 fault\n  {fault}"
+    assert str(caught.value) == f"{path}: 1 error\n  {fault}"
     assert check(path, ENVIRON) == (1, str(caught.value))
 
 
@@ -29,7 +29,7 @@ def test_a_message_says_reason_and_remedy_and_no_secret(path: Path) -> None:
     (fault,) = error.faults
     assert fault.reason
     assert not fault.reason.endswith(".")
-    assert fault.remedy
+    assert fault.hint
     assert "Planted" not in f"{error} {error!r} {error.faults!r}"
     # Anyone who prints the chain of causes must not find there what the message left out.
     assert error.__cause__ is None

@@ -123,7 +123,7 @@ metrics:
     ]
     code, text = check(path, {})
     assert code == 1
-    assert text.splitlines()[0] == f"{path}: 14 faults"
+    assert text.splitlines()[0] == f"{path}: 14 errors"
     assert len(text.splitlines()) == 15
 
 
@@ -258,7 +258,7 @@ def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_file_that_is_too_large(tmp_path: Path) -> None:
     (fault,) = faults(written(tmp_path, MINIMAL + "#" * 1024 * 1024))
     assert fault.reason == "is larger than 1 MiB"
-    assert "workflow_files" in fault.remedy
+    assert "workflow_files" in fault.hint
 
 
 def test_numbers_too_long_to_be_read_are_no_numbers(tmp_path: Path) -> None:
@@ -356,7 +356,7 @@ def test_an_environment_without_a_token_explains_both_ways() -> None:
     with pytest.raises(ConfigError) as caught:
         from_environment({})
     assert str(caught.value) == (
-        "no configuration: 1 fault\n"
+        "no configuration: 1 error\n"
         "  COMFYCONTROL_TOKEN is not set. Set it to a token from the service's dashboard to follow "
         "that whole account, name a file with the token in COMFYCONTROL_TOKEN_FILE, or give a file "
         "with --config.file such as:\n"
@@ -430,7 +430,7 @@ def test_faults_of_the_environment_are_told_at_once_and_without_values() -> None
             {"COMFYCONTROL_TOKEN": "cfc_a secret", "COMFYCONTROL_BASE_URL": "http://me:secret@x"}
         )
     assert str(caught.value) == (
-        "environment: 2 faults\n"
+        "environment: 2 errors\n"
         "  COMFYCONTROL_BASE_URL holds a user name or a password. Take it out: use "
         "COMFYCONTROL_TOKEN for secrets.\n"
         "  COMFYCONTROL_TOKEN has white space or a line break inside. Give the token alone, in one "

@@ -24,7 +24,7 @@ def bad(request: pytest.FixtureRequest, certificates: Path) -> Path:
 def test_message_of_a_bad_file(bad: Path) -> None:
     (fault,) = read(bad).faults
     check_golden((BAD / bad.name).with_suffix(".txt"), f"{fault}\n")
-    assert check(bad) == (1, f"{bad}: 1 fault\n  {fault}")
+    assert check(bad) == (1, f"{bad}: 1 error\n  {fault}")
 
 
 def test_a_message_says_reason_and_remedy_and_no_secret(bad: Path) -> None:
@@ -34,7 +34,7 @@ def test_a_message_says_reason_and_remedy_and_no_secret(bad: Path) -> None:
     (fault,) = error.faults
     assert fault.reason
     assert not fault.reason.endswith(".")
-    assert fault.remedy
+    assert fault.hint
     assert "Planted" not in f"{error} {error!r} {error.faults!r}"
     # Anyone who prints the chain of causes must not find there what the message left out.
     assert error.__cause__ is None

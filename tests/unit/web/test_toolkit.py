@@ -133,7 +133,7 @@ class TestMeaning:
         reading = read(write(text, certificates))
         assert reading.security is not None
         (warning,) = reading.security.warnings
-        assert warning.remedy == f"`{offered}` is offered."
+        assert warning.hint == f"`{offered}` is offered."
         assert reading.security.tls is not None
         server = reading.security.tls.context
         assert _agree(server, go_names.CURVES[offered])
