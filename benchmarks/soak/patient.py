@@ -125,4 +125,7 @@ class PatientScraper:
 
 
 def _is_readable(connection: http.client.HTTPSConnection) -> bool:
-    return bool(select.select([connection.sock], [], [], 0)[0])
+    # The attacks hold more descriptors than `select` takes.
+    poll = select.poll()
+    poll.register(connection.sock, select.POLLIN)
+    return bool(poll.poll(0))

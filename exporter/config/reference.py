@@ -120,7 +120,7 @@ _TAIL: Final = f"""\
 
 - **Durations** are whole numbers with units, the larger first: `500ms`, `5s`, `2m`, `1h30m`, `24h`,
   `7d`. A number without a unit is refused.
-- **`${{VAR}}`** in any text is replaced from the environment; a variable that is not set is a
+- **`${{VAR}}`** in any text is replaced from the environment; a variable that is not set is an
 error.
   `$$` is a dollar sign. This happens after the YAML is read, so that a value is only ever a value.
   Regular expressions (`match`) stay as they are written.
