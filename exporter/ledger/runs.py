@@ -251,7 +251,7 @@ def _has_ended_since(workflow: Workflow, seen: Observation, end: float) -> bool:
     start, settled_at = seen.started_at, workflow.settled_at
     other = _told_the_other_way(workflow, seen.via)
     if other is None:
-        return _is_past_unstamped_end(workflow, start, end)
+        return _is_past_unstamped_end(workflow, seen, end)
     if not is_later(end, other) or _is_by_another_clock(workflow, seen, end, other):
         return False
     if settled_at is not None and end > settled_at + CLOCK_SLACK_SECONDS:
@@ -279,9 +279,15 @@ def _is_by_another_clock(workflow: Workflow, seen: Observation, end: float, othe
     return abs((end - other) - (start - started)) <= _coarsest(start, end, started, other)
 
 
-def _is_past_unstamped_end(workflow: Workflow, start: float | None, end: float) -> bool:
-    """Whether a stamp belongs to a later run, when the recorded end has no stamp yet."""
-    settled_at = workflow.settled_at
+def _is_past_unstamped_end(workflow: Workflow, seen: Observation, end: float) -> bool:
+    """Whether a stamp belongs to a later run, when the recorded end has no stamp yet.
+
+    By a fast clock, the end of the recorded run lies after the time at which it was seen. But its
+    row was written before.
+    """
+    start, settled_at = seen.started_at, workflow.settled_at
+    if _was_written_before_end(workflow, seen):
+        return False
     if settled_at is None:
         return start is not None and _starts_after(workflow, start, workflow.ended_at)
     if start is None:

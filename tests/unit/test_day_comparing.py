@@ -25,6 +25,7 @@ def end(
         "execution": execution,
         "told": {"outcome": outcome, "run_seconds": None},
         "final_at_start": False,
+        "started_ms": None,
         "completed_ms": None if seconds is None else (NOON + seconds) * 1000,
         "shown": shown,
         "stood_seconds": stood,
@@ -104,3 +105,10 @@ def test_a_duration_that_is_told_late_is_that_of_the_last_end_before() -> None:
 def test_a_duration_where_none_is_told_is_wrong() -> None:
     found = judged([end(0.0)], replace(counted(0.0), seconds=1.0))
     assert len(found.wrong_durations) == 1
+
+
+def test_stamps_that_are_the_same_to_the_second_are_a_run_of_no_time() -> None:
+    cut = end(0.2) | {"started_ms": (NOON + 0.9) * 1000}
+    assert not judged([cut], replace(counted(0.0), seconds=0.0)).wrong_durations
+    late = cut | {"started_ms": (NOON + 1.1) * 1000}
+    assert len(judged([late], replace(counted(0.0), seconds=0.0)).wrong_durations) == 1

@@ -180,6 +180,14 @@ class TestEndWithoutStamp:
         assert not is_new(self.UNSTAMPED, row(edge, edge + 100))
         assert is_new(self.UNSTAMPED, row(edge + 2, edge + 100))
 
+    def test_a_row_that_was_written_before_the_end_was_seen_is_its_own_by_whatever_clock(
+        self,
+    ) -> None:
+        edge = SEEN_OVER + CLOCK_SLACK_SECONDS
+        for start in (None, SEEN_OVER + 261):
+            assert not is_new(self.UNSTAMPED, row(start, SEEN_OVER + 265, updated=edge))
+            assert is_new(self.UNSTAMPED, row(start, SEEN_OVER + 265, updated=edge + 1))
+
     def test_a_start_that_is_known_already_is_none(self) -> None:
         again = replace(self.UNSTAMPED, started_at=SEEN_OVER + 50)
         assert not is_new(again, row(SEEN_OVER + 50, SEEN_OVER + 100))
