@@ -165,7 +165,7 @@ def stories_are_true(url: str, workflows: list[dict[str, Any]], before: set[str]
         counted = [event for event in story["events"] if event["what"] == "counted"]
         if workflow["id"] in before:
             assert (story["counted_as"], counted) == ("", [])
-            assert "first looked" in story["not_counted_because"]
+            assert "first read" in story["not_counted_because"]
         else:
             assert shown[workflow["id"]]["status"] == story["counted_as"] == workflow["status"]
             assert len(counted) == 1

@@ -120,7 +120,7 @@ def test_an_id_that_is_named_again_by_the_configuration_is_looked_at(
         exporter.reload(service.account(workflows=[workflow], **terms))
     else:
         file.write_text(yaml.safe_dump([workflow]))
-        exporter.watched_by(WatchedFiles).look()
+        exporter.watched_by(WatchedFiles).check()
     exporter.until(lambda m: m("streams", account="studio") == 1)
     finish(service, workflow, in_seconds=9)
     assert exporter.until_finished(2).total("workflows_finished_total") == 2

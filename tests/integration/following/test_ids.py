@@ -181,7 +181,7 @@ def test_files_of_ids_are_followed_as_they_change(bench: Bench, tmp_path: Path) 
     (tmp_path / "a.yml").write_text(f"- {second}\n")
     (tmp_path / "b.yml").write_text(f"- {third}\n- not an id\n")
     files = exporter.watched_by(WatchedFiles)
-    files.look()
+    files.check()
     exporter.until(lambda m: m.total("workflows", status="accepted") == 2)
     streaming(simulator, 2)
     dropped(exporter, "withdrawn")
@@ -191,7 +191,7 @@ def test_files_of_ids_are_followed_as_they_change(bench: Bench, tmp_path: Path) 
     assert metrics("workflows_discovered_total", account="studio", source="file") == 3
     # A settled one that leaves its file changes nothing.
     (tmp_path / "b.yml").unlink()
-    files.look()
+    files.check()
     assert exporter.scrape().total("workflows_finished_total") == 2
     assert exporter.scrape().total("workflows_dropped_total") == 1
 
