@@ -6,8 +6,6 @@ It answers 200; or 500 with the errors, one per line, and then nothing has chang
 another reload is under way. Only with `--web.enable-lifecycle`; otherwise 403, as in Prometheus.
 """
 
-import asyncio
-import contextlib
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -15,6 +13,8 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+
+from exporter.web.workers import promised
 
 RELOAD_PATH: Final = "/-/reload"
 
@@ -60,31 +60,16 @@ async def _in_thread(
     neither the scrapes, which use the other threads, nor the end of the process. The client may go
     before the reload has finished, so the thread releases the lock.
     """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[tuple[str, ...]] = loop.create_future()
 
-    def set_result(faults: tuple[str, ...] | None, error: Exception | None) -> None:
-        if done.cancelled():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(faults or ())
-
-    def run() -> None:
-        faults, failed = None, None
+    def run() -> tuple[str, ...]:
         try:
-            faults = reload()
-        except Exception as error:  # noqa: BLE001 - it is the answer's, not the thread's
-            failed = error
+            return reload()
         finally:
             under_way.release()
-        # The loop may have ended because the process is ending.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(set_result, faults, failed)
 
+    done, work = promised(run)
     try:
-        threading.Thread(target=run, name="reload by HTTP", daemon=True).start()
+        threading.Thread(target=work, name="reload by HTTP", daemon=True).start()
     except RuntimeError:
         # No thread may be available at the moment.
         under_way.release()

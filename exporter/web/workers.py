@@ -15,6 +15,32 @@ Run = Callable[..., Awaitable[Any]]
 """Calls a function with its arguments in another thread, and returns its result."""
 
 
+def promised(function: Callable[[], _T]) -> tuple[asyncio.Future[_T], Callable[[], None]]:
+    """A future of the running loop, and what a thread calls to run the function and fill it."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[_T] = loop.create_future()
+
+    def set_result(result: _T | None, error: Exception | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]  # None is of _T then
+
+    def work() -> None:
+        result, failed = None, None
+        try:
+            result = function()
+        except Exception as error:  # noqa: BLE001 - it is for who asked
+            failed = error
+        # The loop may have ended because the process is ending.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(set_result, result, failed)
+
+    return done, work
+
+
 class Workers:
     """Runs functions that would block the event loop.
 
@@ -32,27 +58,7 @@ class Workers:
 
     async def run(self, function: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
         """Call the function in one of the threads, after earlier calls."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[_T] = loop.create_future()
-
-        def set_result(result: _T | None, error: Exception | None) -> None:
-            if done.cancelled():
-                return
-            if error is not None:
-                done.set_exception(error)
-            else:
-                done.set_result(result)  # type: ignore[arg-type]  # None is of _T then
-
-        def work() -> None:
-            result, failed = None, None
-            try:
-                result = function(*arguments, **named)
-            except Exception as error:  # noqa: BLE001 - it is for who asked
-                failed = error
-            # The loop may have ended because the process is ending.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(set_result, result, failed)
-
+        done, work = promised(lambda: function(*arguments, **named))
         self._work.put(work)
         return await done
 
