@@ -1,13 +1,14 @@
 """Scrapes as a Prometheus does, and records what became of each try."""
 
 import http.client
-import select
 import ssl
 import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
+
+from urllib3.util.wait import wait_for_read
 
 from benchmarks.metrics import Metrics
 from benchmarks.soak.attacks import Target
@@ -78,7 +79,7 @@ class PatientScraper:
 
     def _scrape(self) -> str:
         kept, self._connection = self._connection, None
-        if kept is not None and _is_readable(kept):
+        if kept is not None and wait_for_read(kept.sock, timeout=0):
             # Nothing may arrive between two answers but the end of the connection.
             self.closed["between two scrapes"] += 1
             kept.close()
@@ -122,10 +123,3 @@ class PatientScraper:
         for error, seconds in failed:
             self.failed.append(FailedTry(time.monotonic(), error, round(seconds, 2), closed))
             print(self.failed[-1], flush=True)
-
-
-def _is_readable(connection: http.client.HTTPSConnection) -> bool:
-    # The attacks hold more descriptors than `select` takes.
-    poll = select.poll()
-    poll.register(connection.sock, select.POLLIN)
-    return bool(poll.poll(0))
