@@ -84,6 +84,13 @@ class Exporting:
         return {s.workflow_id: [event.text for event in s.events] for s in self._history.closed()}
 
 
+def check_stored(folder: Path, now: Clocks, workflows: range) -> None:
+    """What the next start reads is of exactly these workflows."""
+    again = Exporting(folder, now)
+    again.check(workflows)
+    again.ledger.close()
+
+
 @pytest.fixture
 def now() -> Clocks:
     return Clocks()
@@ -157,9 +164,7 @@ def test_killed_on_the_full_disk_it_goes_on_from_what_was_kept(
     again.ledger.persist()
     again.check(range(MANY))
     again.ledger.close()
-    last = Exporting(tmp_path / "left", now)
-    last.check(range(MANY))
-    last.ledger.close()
+    check_stored(tmp_path / "left", now, range(MANY))
 
 
 def test_restarted_on_the_full_disk(tmp_path: Path, now: Clocks) -> None:
@@ -178,9 +183,7 @@ def test_restarted_on_the_full_disk(tmp_path: Path, now: Clocks) -> None:
         now.pass_(60)
         again.ledger.persist()
         again.ledger.close()
-        last = Exporting(target / "data", now)
-        last.check(range(MANY))
-        last.ledger.close()
+        check_stored(target / "data", now, range(MANY))
 
 
 def is_counted(app: App, workflow_id: str) -> bool:
