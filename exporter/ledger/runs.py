@@ -30,6 +30,10 @@ STALE_SECONDS: Final = 120.0
 ZONE_SECONDS: Final = 900.0
 """Seconds. Time zones differ by multiples of this."""
 
+SOURCES_APART_SECONDS: Final = 60.0
+"""Seconds. Streams and the list may take their stamps from different clocks of the service, but
+these do not differ by more. Clocks of runners do."""
+
 SLOW_CLOCK_SECONDS: Final = 3600.0
 """Seconds. No runner's clock is wrong by more than this."""
 
@@ -112,7 +116,7 @@ def _has_ended_again(
     workflow: Workflow, seen: Observation, end: float, told: float | None, *, this_way: bool
 ) -> bool:
     start = seen.started_at
-    if _is_restated(workflow, seen, end) or _is_on_record(workflow, end):
+    if _is_restated(workflow, seen, end) or is_on_record(workflow, end):
         return False  # an edit, or an answer of a lagging replica
     if start is not None and is_later(start, end):
         # It was cancelled before it started, and the start stamp came afterwards: such a start
@@ -123,6 +127,8 @@ def _has_ended_again(
         return known_status(seen.status) is not Status.INVALID and not _was_written_before_end(
             workflow, seen
         )
+    if not this_way and _ran_on_much_slower_clock(workflow, seen, (start, end)):
+        return True
     if told is not None and not is_later(end, told):
         return (
             this_way
@@ -205,9 +211,7 @@ def _ran_on_slower_clock(
         # One of the two runs has a start and the other has none. A later answer may bring the
         # missing stamp.
         has_other_start = start is not started
-        is_newer = is_dated or (
-            settled is None and not by_zones and _has_another_status(workflow, seen)
-        )
+        is_newer = is_dated or (not by_zones and _has_another_status(workflow, seen))
         return (has_other_start and is_newer) or (has_ended_since and not by_zones)
     if not is_later(start, started) and not is_later(started, start):
         return False
@@ -218,10 +222,25 @@ def _ran_on_slower_clock(
     return (unit >= 1.0 or has_ended_since) and not by_zones
 
 
+def _ran_on_much_slower_clock(
+    workflow: Workflow, seen: Observation, run: tuple[float | None, float]
+) -> bool:
+    """Whether a row shows a new run on a slow runner, if only the other source showed the last end.
+
+    The row must be newer than that end. The two sources may use different clocks, so the new end
+    must be earlier by more than these can differ, and both runs must have a start.
+    """
+    other = _told_the_other_way(workflow, seen.via)
+    if other is None or None in (run[0], workflow.started_at, seen.updated_at, workflow.settled_at):
+        return False
+    is_much_earlier = other - run[1] > SOURCES_APART_SECONDS
+    return is_much_earlier and _ran_on_slower_clock(workflow, seen, run, other)
+
+
 def _has_another_status(workflow: Workflow, seen: Observation) -> bool:
     """Whether a row shows another final status, when no replica can lag any more.
 
-    The first final status of a run stays. This is used where nothing tells the service's time.
+    The first final status of a run stays.
     """
     is_other = known_status(seen.status) is not workflow.status
     return is_other and _is_newer_than_end(workflow, seen)
@@ -327,7 +346,7 @@ def is_about_earlier_run(workflow: Workflow, seen: Observation) -> bool:
     if workflow.run == 1 or not seen.is_over:
         return False
     end, settled_at = seen.completed_at, workflow.settled_at
-    if is_earlier_end(workflow, seen) or (end is not None and _is_on_record(workflow, end)):
+    if is_earlier_end(workflow, seen) or (end is not None and is_on_record(workflow, end)):
         return True
     if seen.updated_at is not None and settled_at is not None:
         return seen.updated_at <= settled_at
@@ -390,6 +409,14 @@ def is_earlier_end(workflow: Workflow, seen: Observation) -> bool:
     )
 
 
+def is_recorded_end(workflow: Workflow, seen: Observation) -> bool:
+    """Whether this is exactly the end of the recorded run, as the same source has shown it."""
+    told, run = reported_end(workflow, seen.via)
+    if told is None or run != workflow.run or seen.completed_at is None:
+        return False
+    return _is_same(seen.completed_at, told)
+
+
 def _is_same(stamp: float, other: float) -> bool:
     return not is_later(stamp, other) and not is_later(other, stamp)
 
@@ -398,7 +425,7 @@ def note_end(workflow: Workflow, seen: Observation) -> Workflow:
     """Record the end as this source shows it, unless it belongs to another run."""
     end = seen.completed_at
     told, told_run = reported_end(workflow, seen.via)
-    if end is None or not seen.is_over or _is_on_record(workflow, end):
+    if end is None or not seen.is_over or is_on_record(workflow, end):
         return workflow
     is_by_slower_clock = told_run != workflow.run and _is_start_of(workflow, seen)
     if told is not None and not is_later(end, told) and not is_by_slower_clock:
@@ -416,10 +443,7 @@ def note_settled(workflow: Workflow, seen: Observation) -> Workflow:
 
     A row with exactly that end was written by then.
     """
-    told, run = reported_end(workflow, seen.via)
-    if workflow.settled_at is not None or seen.completed_at is None or not seen.is_over:
-        return workflow
-    if told is None or run != workflow.run or not _is_same(seen.completed_at, told):
+    if workflow.settled_at is not None or not seen.is_over or not is_recorded_end(workflow, seen):
         return workflow
     return replace(
         workflow,
@@ -434,7 +458,8 @@ def ends_with_those_of_this_run(workflow: Workflow) -> tuple[float, ...]:
     return tuple(dict.fromkeys((*workflow.earlier_ends, *of_this_run)))[-ENDS_KEPT:]
 
 
-def _is_on_record(workflow: Workflow, end: float) -> bool:
+def is_on_record(workflow: Workflow, end: float) -> bool:
+    """Whether this end is one of an earlier run, as it was shown."""
     return any(_is_same(end, earlier) for earlier in workflow.earlier_ends)
 
 

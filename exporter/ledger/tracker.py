@@ -41,6 +41,8 @@ from exporter.ledger.runs import (
     is_earlier_end,
     is_later,
     is_new_run,
+    is_on_record,
+    is_recorded_end,
     may_be_about_earlier_run,
     note_end,
     note_settled,
@@ -215,19 +217,20 @@ def _after_the_end(workflow: Workflow, seen: Observation, rules: CountingRules) 
 
     That may be the cause, the outputs, or the stamps of the run.
     """
+    if seen.completed_at is not None and is_on_record(workflow, seen.completed_at):
+        # A lagging replica shows the run before: its cause and its stamps are not those of this run.
+        return Change(workflow, (Ignored("late"),))
     status = _status_of(seen)
     facts: list[Fact] = []
     after = note_settled(note_end(workflow, seen), seen)
+    if status is workflow.status and _has_run_after_all(after, seen):
+        # The end was reported without a start, as if it never ran.
+        after = replace(after, duration_pending_since=seen.at, start_observed=after.run > 1)
     if status is workflow.status and seen.via != "listing":
         since = after.cause_pending_since
         if since is not None and _is_cause_known(seen, since):
             facts.append(_failure(seen))
             after = replace(after, cause_pending_since=None)
-            was_untold = after.started_at is None and after.duration_pending_since is None
-            if was_untold and seen.started_at is not None:
-                # The end was reported without a start, as if it never ran. But it did run, so it
-                # has a duration. No extra request is made for that.
-                after = replace(after, duration_pending_since=seen.at, start_observed=after.run > 1)
         if status is Status.COMPLETED and not after.outputs_counted and seen.outputs:
             facts.append(OutputsMade(seen.outputs))
             after = replace(after, outputs_counted=True)
@@ -236,6 +239,24 @@ def _after_the_end(workflow: Workflow, seen: Observation, rules: CountingRules) 
     if not facts:
         facts.append(Ignored("duplicate" if status is workflow.status else "late"))
     return Change(after, tuple(facts))
+
+
+def _has_run_after_all(workflow: Workflow, seen: Observation) -> bool:
+    """Whether this shows the start of a counted run that seemed to have ended in the queue.
+
+    A start that lies after the end proves nothing: a runner stamped a workflow that was cancelled.
+    No extra request is made to learn of such a start.
+    """
+    start, end = seen.started_at, seen.completed_at
+    is_known = workflow.started_at is not None or workflow.duration_pending_since is not None
+    if start is None or is_known or workflow.outputs_counted:
+        return False
+    if workflow.status is Status.COMPLETED:
+        return False  # it was known that it ran, and its start was waited for
+    if end is None:
+        # Its end stamp may arrive a moment later.
+        return workflow.cause_pending_since is not None and seen.via != "listing"
+    return is_recorded_end(workflow, seen) and not contradict(start, end)
 
 
 def _is_cause_known(seen: Observation, since: Moment) -> bool:

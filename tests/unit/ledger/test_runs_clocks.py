@@ -8,6 +8,7 @@ from exporter.interfaces.observations import Moment, Observation
 from exporter.ledger.runs import (
     CLOCK_SLACK_SECONDS,
     SLOW_CLOCK_SECONDS,
+    SOURCES_APART_SECONDS,
     STALE_SECONDS,
     ZONE_SECONDS,
 )
@@ -115,6 +116,24 @@ class TestSlowerClock:
         start = None if which == "row" else START - 300
         assert not is_new(workflow, row(start, END - 250, service=now))
 
+    @pytest.mark.parametrize("which", ["row", "record"])
+    @pytest.mark.parametrize(
+        ("status", "seconds", "shift", "expected"),
+        [
+            ("failed", STALE_SECONDS + 1, 250.0, True),
+            ("failed", STALE_SECONDS - 1, 250.0, False),  # a lagging replica of a run before
+            ("failed", STALE_SECONDS + 1, ZONE_SECONDS, False),  # its time zone was corrected
+            ("completed", STALE_SECONDS + 1, 250.0, False),
+        ],
+    )
+    def test_but_another_status_is_that_of_another_run(
+        self, which: str, status: str, seconds: float, shift: float, *, expected: bool
+    ) -> None:
+        workflow = settled() if which == "row" else replace(settled(), started_at=None)
+        start = None if which == "row" else START - 300
+        seen = row(start, END - shift, service=SEEN_OVER + seconds, status=status)
+        assert is_new(workflow, seen) is expected
+
     def test_where_nobody_knows_when_the_end_was_seen_a_row_without_start_is_none(self) -> None:
         timeless = replace(settled(), settled_at=None)
         assert not is_new(timeless, row(None, END - 250, updated=self.LATER))
@@ -129,6 +148,47 @@ class TestSlowerClock:
         over_at = Moment(seen.at.wall - seconds, seen.at.monotonic - seconds)
         workflow = replace(settled(), settled_at=None, last_seen=over_at)
         assert is_new(workflow, seen) == (status == "failed" and seconds > STALE_SECONDS)
+
+
+class TestShownByTheOtherSourceAlone:
+    """A stream has shown the recorded end, and the list shows a run by a slow clock; or reversed.
+
+    The two may use different clocks, so the run must be earlier by more than these can differ.
+    """
+
+    LATER = SEEN_OVER + CLOCK_SLACK_SECONDS + 1
+    BY_STREAM = settled("stream")
+
+    def earlier(self, by: float, *, longer: float = 10.0) -> Observation:
+        return row(START - by - longer, END - by, updated=self.LATER)
+
+    def test_a_newer_row_that_is_minutes_earlier_is_a_new_run(self) -> None:
+        assert is_new(self.BY_STREAM, self.earlier(250))
+        # The list has shown an end of the run before only.
+        again = replace(settled("stream", run=2), listed_ended_at=T0 + 20, listed_ended_run=1)
+        assert is_new(again, self.earlier(250))
+
+    def test_it_may_be_as_long_to_the_second(self) -> None:
+        coarse = replace(self.BY_STREAM, started_at=T0 + 100, stream_ended_at=T0 + 160)
+        assert is_new(coarse, row(START - 250, END - 250.3, updated=self.LATER))
+
+    @pytest.mark.parametrize("by", [SOURCES_APART_SECONDS - 1, 10.0])
+    def test_the_clocks_of_two_sources_may_be_a_minute_apart(self, by: float) -> None:
+        assert not is_new(self.BY_STREAM, self.earlier(by))
+        assert is_new(self.BY_STREAM, self.earlier(SOURCES_APART_SECONDS + 1))
+
+    def test_the_two_may_tell_it_in_different_time_zones(self) -> None:
+        assert not is_new(self.BY_STREAM, self.earlier(4 * ZONE_SECONDS, longer=0))
+
+    def test_an_undated_row_or_an_older_one_may_be_the_same_run(self) -> None:
+        undated = row(START - 260, END - 250, service=self.LATER + STALE_SECONDS)
+        assert not is_new(self.BY_STREAM, undated)
+        assert not is_new(self.BY_STREAM, row(START - 260, END - 250, updated=SEEN_OVER))
+
+    def test_nor_is_it_one_without_a_start(self) -> None:
+        assert not is_new(self.BY_STREAM, row(None, END - 250, updated=self.LATER))
+        queued = replace(self.BY_STREAM, started_at=None)
+        assert not is_new(queued, self.earlier(250))
 
 
 class TestSecondsAndZones:

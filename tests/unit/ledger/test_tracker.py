@@ -923,6 +923,38 @@ class TestDurationsOwed:
         told = seen("failed", 60, via="detail", created=0.5, started=1.5, completed=6)
         assert track.sees(told) == (Started(1.0), Ran(Status.FAILED, 4.5))
 
+    @pytest.mark.parametrize("status", ["failed", "cancelled"])
+    def test_so_has_what_the_list_shows_with_its_start_a_moment_later(self, status: str) -> None:
+        track = Track()
+        track.sees(seen(status, 6, via="listing", created=0.5, completed=6))
+        told = seen(status, 11, via="listing", created=0.5, started=1.5, completed=6)
+        assert track.sees(told) == (Started(1.0), Ran(Status(status), 4.5))
+        assert track.sees(told) == (Ignored("duplicate"),)
+        assert track.known.duration_pending_since is None
+
+    def test_nothing_of_a_run_before_belongs_to_this_one(self) -> None:
+        """A replica that lags shows the run before in full, with its start and its cause."""
+        track = Track()
+        before = seen("failed", 12, via="detail", started=10, completed=11, cause=TestCauses.OOM)
+        track.sees(before)
+        track.sees(seen("failed", 3321, via="listing", completed=3320))
+        told = replace(before, at=at(3324))
+        assert track.sees(told) == (Ignored("late"),)
+        assert track.known.cause_pending_since is not None
+
+    def test_a_start_after_the_end_was_stamped_by_a_runner_that_came_too_late(self) -> None:
+        track = Track()
+        track.sees(seen("cancelled", 6, via="listing", created=0.5, completed=6))
+        told = seen("cancelled", 11, via="listing", created=0.5, started=7, completed=6)
+        assert track.sees(told) == (Ignored("duplicate"),)
+        assert track.known.started_at is None
+
+    def test_a_start_of_what_was_over_before_counting_began_is_none_of_ours(self) -> None:
+        track = Track(rules=CountingRules(cutoff=T0 + 100, listed=True))
+        track.sees(seen("cancelled", 150, via="listing", created=0.5, completed=6))
+        told = seen("cancelled", 155, via="listing", created=0.5, started=1.5, completed=6)
+        assert track.sees(told) == (Ignored("duplicate"),)
+
     def test_a_failure_that_never_ran_owes_none(self) -> None:
         track = Track()
         track.sees(seen("failed", 6, via="listing", created=0.5, completed=6))
