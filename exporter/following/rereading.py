@@ -32,6 +32,9 @@ class Books(Protocol):
     def set_baseline(self, account: str, status: Status, baseline: Baseline | None) -> None:
         """Use this baseline from now on; None: the next comparison sets a new one."""
 
+    def observe(self, observation: Observation) -> bool:
+        """Apply a row of the list, as any source of observations does."""
+
     def recover(self, observation: Observation) -> Recovery:
         """Apply a row that was read again; return what became of it."""
 
@@ -98,17 +101,20 @@ def reread(
     sought: Callable[[WorkflowSummary], Sought],
     however_young: Collection[str] = (),
 ) -> list[tuple[str, Recovery]]:
-    """Pass those rows of a page to the ledger that may show a missed outcome.
+    """Pass the rows of a page to the ledger, unless they are too old to count.
+
+    What ended a moment ago is found in the normal way as well, so it is not called recovered. But
+    it may be deleted before that, so it is not ignored either.
 
     Args:
         walk: the reading that the page belongs to; rows that were skipped are added to it.
         rows: the rows of the page.
         account: whose list it is.
-        sought: which rows are passed on.
-        however_young: ids of rows that are passed on although they seem too young.
+        sought: which rows may show a missed outcome.
+        however_young: ids of rows that may show one although they seem too young.
 
     Returns:
-        What became of each row, by id.
+        What became of each row that may show one, by id.
     """
     found: list[tuple[str, Recovery]] = []
     told = observations_of(account.name, rows, account.lists.clock, account.now())
@@ -116,6 +122,7 @@ def reread(
         terms = sought(workflow)
         if terms.is_young(workflow) and workflow.id not in however_young:
             walk.passed_over.add(workflow.id)
+            account.books.observe(seen)
         elif not terms.is_old(workflow):
             recovery = account.books.recover(seen)
             walk.unreadable += recovery == "untold"

@@ -127,13 +127,10 @@ def _has_ended_again(
         return known_status(seen.status) is not Status.INVALID and not _was_written_before_end(
             workflow, seen
         )
-    if not this_way and _ran_on_much_slower_clock(workflow, seen, (start, end)):
-        return True
     if told is not None and not is_later(end, told):
-        return (
-            this_way
-            and is_later(told, end)
-            and _ran_on_slower_clock(workflow, seen, (start, end), told)
+        is_earlier = this_way and is_later(told, end)
+        return (is_earlier and _ran_on_slower_clock(workflow, seen, (start, end), told)) or (
+            not this_way and _ran_on_much_slower_clock(workflow, seen, (start, end))
         )
     if this_way and told is not None and start is not None:
         # Both stamps are new: this is a run on another runner, whether its clock is fast or not.
@@ -142,7 +139,11 @@ def _has_ended_again(
         )
     if _lies_in_the_future(workflow, seen, end, told if this_way else None):
         return False
-    return this_way or _has_ended_since(workflow, seen, end)
+    return (
+        this_way
+        or _has_ended_since(workflow, seen, end)
+        or _ran_on_much_slower_clock(workflow, seen, (start, end))
+    )
 
 
 def _is_unstamped(workflow: Workflow) -> bool:

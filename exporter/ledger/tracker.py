@@ -218,7 +218,7 @@ def _after_the_end(workflow: Workflow, seen: Observation, rules: CountingRules) 
     That may be the cause, the outputs, or the stamps of the run.
     """
     if seen.completed_at is not None and is_on_record(workflow, seen.completed_at):
-        # A lagging replica shows the run before: its cause and its stamps are not those of this run.
+        # A lagging replica shows the run before: its cause and stamps do not belong to this run.
         return Change(workflow, (Ignored("late"),))
     status = _status_of(seen)
     facts: list[Fact] = []

@@ -185,8 +185,10 @@ class _Calls:
         if name is not None and name not in _FILTERS:
             raise HTTPException(400, f"Invalid status: use one of {', '.join(_FILTERS)}.")
         lag = self._engine.lag("list")
-        body = self._engine.listing.page(account, page, per_page, name, lag)
         variant: MalformedList | None = request.scope.get(_MALFORMED_KEY)
+        whole = contextlib.nullcontext()
+        with whole if variant is None else self._engine.telling.reaching_nobody():
+            body = self._engine.listing.page(account, page, per_page, name, lag)
         if variant is not None:
             # A row that the trait `broken` has spoilt makes the page malformed by itself.
             with contextlib.suppress(orjson.JSONDecodeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
@@ -34,6 +35,15 @@ class Telling:
         self._manners = tuple(_manners(world.scenario.traits))
         self.ends_shown: set[tuple[str, int]] = set()
         """Executions, by id and number, whose end an answer has carried, with its stamp if any."""
+
+    @contextmanager
+    def reaching_nobody(self) -> Iterator[None]:
+        """What is told in this context is spoilt afterwards, so it shows no end."""
+        shown, self.ends_shown = self.ends_shown, set()
+        try:
+            yield
+        finally:
+            self.ends_shown = shown
 
     def row(self, workflow: Workflow) -> dict[str, Any]:
         """A workflow as a page of the list shows it."""

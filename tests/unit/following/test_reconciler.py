@@ -231,6 +231,28 @@ def test_a_run_of_a_row_from_before_the_line_that_ended_as_the_one_before_is_fou
     assert world.recovered == 2
 
 
+def test_a_run_that_an_audit_reads_just_after_its_end_is_counted_though_it_is_deleted_then() -> (
+    None
+):
+    """It ended like the run before and is soon gone, so no total ever shows it."""
+    world = settled_world()
+    world.pass_(1300)
+    world.missed = {2}
+    world.service.asked.clear()
+    while not any(status is None and page.size > 1 for status, page in world.service.asked):
+        world.service.run(2)
+        world.service.finish(2, "completed")
+        assert world.counted == {"completed": 3}
+        world.pass_(1)
+    world.pass_(10)
+    assert world.counted == {"completed": 4}
+    assert world.recovered == 0
+    del world.service.rows[2]
+    world.pass_(3600)
+    assert world.counted == {"completed": 4}
+    assert world.differences == {}
+
+
 def test_an_audit_takes_a_page_at_a_time_and_rests() -> None:
     world = World()
     world.live(range(500))
