@@ -30,6 +30,8 @@ class Cost:
     memory_mib: float
     """Resident, now."""
     memory_most_mib: float
+    memory_own_mib: float
+    """The part of the resident memory that is not mapped from files."""
     threads: int
 
 
@@ -83,6 +85,7 @@ class Program:
             cpu_seconds=(int(numbers[11]) + int(numbers[12])) / _TICKS,
             memory_mib=int(status["VmRSS"].split()[0]) / 1024,
             memory_most_mib=int(status["VmHWM"].split()[0]) / 1024,
+            memory_own_mib=int(status["RssAnon"].split()[0]) / 1024,
             threads=int(status["Threads"]),
         )
 

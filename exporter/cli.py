@@ -29,7 +29,7 @@ from exporter.web.listening import ListenError, handed_in, listen_on, parse_list
 
 if TYPE_CHECKING:
     from exporter.config import Config
-    from exporter.web.security import WatchedSecurity
+    from exporter.web.security.watching import WatchedSecurity
 
 EXIT_OK: Final = 0
 EXIT_CANNOT_LISTEN: Final = 2
@@ -111,7 +111,7 @@ def _ask_online(config: "Config") -> int:
 
 
 def _check_web_config(file: Path) -> int:
-    from exporter.web.security import check  # noqa: PLC0415
+    from exporter.web.security.loading import check  # noqa: PLC0415
 
     code, text = check(file)
     say(text, sys.stdout if code == EXIT_OK else sys.stderr)
@@ -140,7 +140,7 @@ def _security(arguments: argparse.Namespace) -> "WatchedSecurity | None":
     """Load the file of `--web.config.file`; raises `ConfigError`."""
     if arguments.web_config_file is None:
         return None
-    from exporter.web.security import WatchedSecurity  # noqa: PLC0415
+    from exporter.web.security.watching import WatchedSecurity  # noqa: PLC0415
 
     return WatchedSecurity(arguments.web_config_file)
 

@@ -6,6 +6,7 @@ Each costs megabytes in every process, and a part of a second at its start.
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 
@@ -24,3 +25,23 @@ def without(*names: str) -> Iterator[None]:
     finally:
         for name in hidden:
             del modules[name]
+
+
+@contextmanager
+def standing_in(name: str, *contents: str) -> Iterator[None]:
+    """Have imports in this block find an empty module instead of this one.
+
+    For a module that its package imports only to show what it contains. `contents` are the names
+    that the package takes from it; they are None there. Afterwards the module itself can be
+    imported. For the main thread, as above.
+    """
+    if name in sys.modules:
+        yield
+        return
+    module = ModuleType(name)
+    vars(module).update(dict.fromkeys(contents))
+    sys.modules[name] = module
+    try:
+        yield
+    finally:
+        del sys.modules[name]

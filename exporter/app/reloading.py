@@ -5,13 +5,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from exporter.app.app import App
 from exporter.config import Config, ConfigError, TokenUnreadableError
 from exporter.files.watching import FileWatcher, WatchedState
 from exporter.signals import ReloadSignal
-from exporter.web.security import WatchedSecurity
+
+if TYPE_CHECKING:
+    from exporter.web.security.watching import WatchedSecurity
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ class Reloading:
         self,
         app: App,
         reloadable: Reloadable,
-        security: WatchedSecurity | None,
+        security: "WatchedSecurity | None",
         signal: ReloadSignal,
     ) -> None:
         self._app = app

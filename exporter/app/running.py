@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from exporter import __version__, logs
 from exporter.app.app import App
@@ -25,8 +25,11 @@ from exporter.metrics.exposition import ALL_COLLECTORS
 from exporter.signals import EndSignals, ReloadSignal
 from exporter.web.listening import MOST_CLIENTS, ListenAddress
 from exporter.web.routes import WebParts, make_app
-from exporter.web.security import UNSECURED, Security, WatchedSecurity
+from exporter.web.security import UNSECURED, Security
 from exporter.web.server import serve
+
+if TYPE_CHECKING:
+    from exporter.web.security.watching import WatchedSecurity
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +43,7 @@ class WebSide:
 
     listening: tuple[socket.socket, ...]
     telemetry_path: str
-    security: WatchedSecurity | None = None
+    security: "WatchedSecurity | None" = None
     """None: plain HTTP without passwords."""
     lifecycle: bool = False
     """Whether `POST /-/reload` is allowed."""

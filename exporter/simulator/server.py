@@ -6,7 +6,8 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING
 
-import uvicorn
+from uvicorn.config import Config
+from uvicorn.server import Server as UvicornServer
 
 from exporter.simulator.connection import ConnectionProtocol
 
@@ -21,7 +22,7 @@ _BACKLOG = 2048
 _TASKS_SECONDS = 1.0
 
 
-class Server(uvicorn.Server):
+class Server(UvicornServer):
     """uvicorn, which reports when it listens and closes its connections when it ends."""
 
     def __init__(
@@ -32,7 +33,7 @@ class Server(uvicorn.Server):
         certfile: str | None = None,
         keyfile: str | None = None,
     ) -> None:
-        config = uvicorn.Config(
+        config = Config(
             app,
             http=ConnectionProtocol,
             loop="asyncio",

@@ -10,7 +10,8 @@ from exporter.interfaces.views import Views
 from exporter.sources.pushed import PushedIds
 from exporter.web.answers import RefusedError
 from exporter.web.openapi import OPENAPI_PATH, openapi
-from exporter.web.push import PUSH_PATH, PushEndpoints
+from exporter.web.paths import PUSH_PATH
+from exporter.web.push import PushEndpoints
 from exporter.web.reading import ACCOUNTS_PATH, RequestBody
 from exporter.web.workers import Workers
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import ClassVar, Final, Literal
 
 import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from exporter.web.clients import WebClient
+from exporter.web.uvicorn_parts import H11Protocol
 
 log = logging.getLogger(__name__)
 

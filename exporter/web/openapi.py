@@ -7,7 +7,8 @@ from pydantic import TypeAdapter
 
 from exporter import __version__
 from exporter.interfaces.views import Overview, WorkflowStory
-from exporter.web.push import ID_SCHEMA, PUSH_PATH, PushAnswer, PushBody, Withdrawn
+from exporter.web.paths import PUSH_PATH
+from exporter.web.push import ID_SCHEMA, PushAnswer, PushBody, Withdrawn
 from exporter.web.reading import ACCOUNTS_PATH, SLICE, WorkflowParameters, Workflows
 
 OPENAPI_PATH: Final = "/api/v1/openapi.json"

@@ -30,8 +30,6 @@ from exporter.web.workers import Workers
 
 log = logging.getLogger(__name__)
 
-PUSH_PATH: Final = "/api/v1/workflows"
-
 MAX_BODY_BYTES: Final = 1024 * 1024
 MAX_IDS: Final = 10_000
 MAX_TAGS: Final = 64

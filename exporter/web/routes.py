@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
@@ -19,11 +19,10 @@ from exporter.interfaces.views import Views
 from exporter.metrics.exposition import Page
 from exporter.metrics.negotiation import accepts_gzip, negotiate
 from exporter.sources.pushed import PushedIds
-from exporter.web.api import api_routes
-from exporter.web.html import HtmlParts, PageLink, html_routes
+from exporter.web.deferred import DeferredRoutes
 from exporter.web.lifecycle import lifecycle_routes
 from exporter.web.pages import CONFIG_PATH, DOCUMENTATION_URL, config_page
-from exporter.web.push import PUSH_PATH
+from exporter.web.paths import PUSH_PATH
 from exporter.web.refusals import refusal, refused_by_routes
 from exporter.web.scrapes import Scrapes
 from exporter.web.security import UNSECURED, AuthMiddleware, Security
@@ -82,6 +81,31 @@ def _endpoints(parts: WebParts) -> ASGIApp:
     def show_config() -> str:
         return config_page(parts.config())
 
+    routes: list[BaseRoute] = [
+        Route(parts.telemetry_path, _metrics(parts.page), methods=["GET"]),
+        Route(HEALTHY_PATH, healthy, methods=["GET"]),
+        Route(READY_PATH, ready, methods=["GET"]),
+        Route(CONFIG_PATH, config, methods=["GET"]),
+        *lifecycle_routes(parts.reload),
+    ]
+    app = Starlette(
+        routes=routes,
+        exception_handlers={Exception: _fault, HTTPException: refused_by_routes},
+    )
+    # For a path with an extra slash, it would redirect clients to any host that the path names.
+    app.router.redirect_slashes = False
+    app.router.default = DeferredRoutes(lambda: _routes_for_people(parts, workers), workers.run)
+    return _compressed(app)
+
+
+def _routes_for_people(parts: WebParts, workers: Workers) -> Sequence[BaseRoute]:
+    """The routes of the pages and of the JSON interface.
+
+    They take 8 MiB, so they are imported for the first request. Many exporters are only scraped.
+    """
+    from exporter.web.api import api_routes  # noqa: PLC0415
+    from exporter.web.html import HtmlParts, PageLink, html_routes  # noqa: PLC0415
+
     # The links are relative, because a proxy may add a path prefix.
     links = (
         PageLink(_relative(parts.telemetry_path), "Metrics", "for Prometheus"),
@@ -90,32 +114,14 @@ def _endpoints(parts: WebParts) -> ASGIApp:
         PageLink(_relative(READY_PATH), "Ready", "every account had its first answer"),
         PageLink(DOCUMENTATION_URL, "Documentation", "metrics, alerts, runbooks, troubleshooting"),
     )
-    home = parts.telemetry_path != "/"
-
-    routes: list[BaseRoute] = [
-        Route(parts.telemetry_path, _metrics(parts.page), methods=["GET"]),
-        Route(HEALTHY_PATH, healthy, methods=["GET"]),
-        Route(READY_PATH, ready, methods=["GET"]),
-        Route(CONFIG_PATH, config, methods=["GET"]),
-        *lifecycle_routes(parts.reload),
-        *api_routes(parts.pushed, parts.views, workers),
-        *html_routes(
-            HtmlParts(
-                parts.views,
-                links,
-                home=home,
-                external_url=parts.external_url,
-                run=workers.run,
-            )
-        ),
-    ]
-    app = Starlette(
-        routes=routes,
-        exception_handlers={Exception: _fault, HTTPException: refused_by_routes},
+    pages = HtmlParts(
+        parts.views,
+        links,
+        home=parts.telemetry_path != "/",
+        external_url=parts.external_url,
+        run=workers.run,
     )
-    # For a path with an extra slash, it would redirect clients to any host that the path names.
-    app.router.redirect_slashes = False
-    return _compressed(app)
+    return [*api_routes(parts.pushed, parts.views, workers), *html_routes(pages)]
 
 
 def _metrics(page: Page) -> Callable[[Request], Awaitable[Response]]:

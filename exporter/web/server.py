@@ -5,7 +5,6 @@ import socket
 import ssl
 from typing import Final
 
-import uvicorn
 from starlette.types import ASGIApp
 
 from exporter import logs
@@ -15,6 +14,7 @@ from exporter.web.accepting import Listener
 from exporter.web.clients import HANDSHAKE_SECONDS, Clients, WebClient
 from exporter.web.connections import KEEP_ALIVE_SECONDS, Connection
 from exporter.web.listening import MOST_CLIENTS
+from exporter.web.uvicorn_parts import Config, Server
 
 GRACE_SECONDS = 1
 """Seconds that running answers may take at shutdown; after SIGTERM the process ends within 3 s."""
@@ -52,7 +52,7 @@ def make_server(
     counts: ProcessCounts | None = None,
     most_clients: int = MOST_CLIENTS,
     handshake_seconds: float = HANDSHAKE_SECONDS,
-) -> uvicorn.Server:
+) -> Server:
     """The server, not yet serving.
 
     Args:
@@ -62,7 +62,7 @@ def make_server(
         most_clients: how many clients there may be at a time.
         handshake_seconds: seconds that a TLS handshake may take.
     """
-    config = uvicorn.Config(
+    config = Config(
         app,
         http=Connection,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
@@ -85,12 +85,12 @@ def make_server(
     )
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     """uvicorn's server, with our own code for accepting clients."""
 
     def __init__(
         self,
-        config: uvicorn.Config,
+        config: Config,
         counts: ProcessCounts,
         most_clients: int,
         handshake_seconds: float,

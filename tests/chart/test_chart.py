@@ -14,11 +14,11 @@ import trustme
 import yaml
 
 import exporter.config
-import exporter.web.security
+import exporter.web.security.loading
 from alerts import build as alerts
 from exporter import __version__
 from exporter.commands.flags import parse
-from exporter.web.security import WatchedSecurity
+from exporter.web.security.watching import WatchedSecurity
 from helm import build
 from tests.chart import rendering
 from tests.chart.rendering import CHART, ROOT, VALUES, HelmError, Object, render, the
@@ -167,7 +167,7 @@ def test_the_exporter_takes_the_web_configuration(name: str, tmp_path: Path) -> 
     authority.cert_pem.write_to_path(tmp_path / "ca.crt")
     for key, value in secret["data"].items():
         (tmp_path / key).write_bytes(base64.b64decode(value))
-    code, said = exporter.web.security.check(tmp_path / "web.yml")
+    code, said = exporter.web.security.loading.check(tmp_path / "web.yml")
     assert code == 0, said
 
 

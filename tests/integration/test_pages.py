@@ -17,7 +17,8 @@ from exporter.config import Account, Config, Listing
 from exporter.web.html.sharing import OLDEST_SECONDS, SharedRendering
 from exporter.web.html.words import path_part
 from exporter.web.routes import WebParts, make_app
-from exporter.web.security import UNSECURED, Security, WatchedSecurity
+from exporter.web.security import UNSECURED, Security
+from exporter.web.security.watching import WatchedSecurity
 from tests.unit.web import scenes
 from tests.unit.web.scenes import SCENES, pages_app, serving, uuid
 

@@ -12,8 +12,9 @@ from typing import ClassVar
 
 import pytest
 import requests
-import uvicorn
 import yaml
+from uvicorn.config import Config as UvicornConfig
+from uvicorn.server import Server as UvicornServer
 
 from exporter.app.app import App
 from exporter.config import Account, Config, Listing, Push
@@ -39,9 +40,7 @@ def serving(
         app.page, app.pushed, app.is_ready, telemetry_path, lambda: config, views or app.views
     )
     web = make_app(parts)
-    server = uvicorn.Server(
-        uvicorn.Config(web, log_config=None, lifespan="off", server_header=False)
-    )
+    server = UvicornServer(UvicornConfig(web, log_config=None, lifespan="off", server_header=False))
     sock = listen(parse_listen_address("127.0.0.1:0"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
     thread.start()

@@ -29,7 +29,7 @@ from exporter.web.accepting import Listener
 from exporter.web.clients import Clients, WebClient
 from exporter.web.connections import Connection
 from exporter.web.listening import listen, parse_listen_address
-from exporter.web.security import WatchedSecurity
+from exporter.web.security.watching import WatchedSecurity
 from exporter.web.server import make_server
 from tests.e2e.programs import free_port
 

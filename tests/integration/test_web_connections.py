@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from exporter.web.connections import AT_ONCE_BYTES, MOST_PARTS, Connection
 from exporter.web.listening import listen, parse_listen_address
-from exporter.web.security import WatchedSecurity
+from exporter.web.security.watching import WatchedSecurity
 from exporter.web.server import make_server
 
 PATIENCE = 30.0

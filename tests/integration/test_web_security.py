@@ -22,7 +22,7 @@ from exporter.app.app import App
 from exporter.config import Account, Config, Push
 from exporter.web.listening import listen, parse_listen_address
 from exporter.web.routes import WebParts, make_app
-from exporter.web.security import WatchedSecurity
+from exporter.web.security.watching import WatchedSecurity
 from exporter.web.server import make_server
 from tests.e2e.programs import EXPORTER, free_port
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from exporter.config import check, parse_workflow_ids
 from exporter.config.document import read_document
-from exporter.web.security import check as check_web
+from exporter.web.security.loading import check as check_web
 
 TAGS = [
     *("int", "float", "bool", "null", "str", "binary", "timestamp", "merge", "value"),

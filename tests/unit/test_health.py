@@ -19,7 +19,7 @@ from starlette.routing import Route
 from exporter.cli import main
 from exporter.commands import health
 from exporter.web.listening import listen, parse_listen_address
-from exporter.web.security import WatchedSecurity
+from exporter.web.security.watching import WatchedSecurity
 from exporter.web.server import make_server
 
 

@@ -10,10 +10,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from exporter.web.refusals import refusal
-from exporter.web.security.loading import Security
-from exporter.web.security.models import ClientRateLimit
 from exporter.web.security.passwords import PasswordChecks, TooManyChecksError
-from exporter.web.security.rate import Bucket
+from exporter.web.security.rate import Bucket, RequestRate
+from exporter.web.security.settings import Security
 
 _CHALLENGE: Final = 'Basic realm="comfycontrol-exporter", charset="UTF-8"'
 
@@ -57,7 +56,7 @@ class AuthMiddleware:
         self._probes = frozenset(probes)
         self._own_tokens = tuple(own_tokens)
         self._passwords = passwords or PasswordChecks()
-        self._limit = ClientRateLimit()
+        self._limit = RequestRate()
         self._bucket: Bucket | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,7 +115,7 @@ class AuthMiddleware:
         given = [value for name, value in scope["headers"] if name == b"authorization"]
         return len(given) == 1 and given[0][:7].lower() == b"bearer "
 
-    def _has_token_left(self, limit: ClientRateLimit) -> bool:
+    def _has_token_left(self, limit: RequestRate) -> bool:
         if limit != self._limit:
             self._limit = limit
             self._bucket = Bucket(limit.interval, limit.size) if limit.interval else None

@@ -1,7 +1,7 @@
 """Reads the file: the result is a `Security`, or all errors at once."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -11,11 +11,12 @@ from exporter.config.document import Data, Document, KeyPath, read_document
 from exporter.config.faults import ConfigError, Fault
 from exporter.files.plain import UnreadableError
 from exporter.files.watching import Fingerprint
-from exporter.plurals import counted
 from exporter.web.security.files import FilesRead
-from exporter.web.security.models import NO_VALUE, ClientRateLimit, TlsServer, WebConfig
+from exporter.web.security.models import NO_VALUE, TlsServer, WebConfig
 from exporter.web.security.passwords import Users
-from exporter.web.security.tls import ServeError, Tls, make_tls
+from exporter.web.security.rate import RequestRate
+from exporter.web.security.settings import Security, Tls
+from exporter.web.security.tls import ServeError, make_tls
 
 _TLS: Final = "tls_server_config"
 
@@ -33,31 +34,6 @@ Write what must be secured, such as:
         key_file: server.key
 
     or `{}` for nothing at all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Security:
-    """The security settings from one reading of the file. Without a file, nothing is protected."""
-
-    tls: Tls | None = None
-    users: Users = field(default_factory=Users, repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    rate_limit: ClientRateLimit = field(default_factory=ClientRateLimit)
-    warnings: tuple[Fault, ...] = ()
-
-    def __str__(self) -> str:
-        """A short description."""
-        parts = ["plain HTTP" if self.tls is None else "TLS"]
-        if self.tls is not None and self.tls.context.verify_mode:
-            parts[0] += " with client certificates"
-        users = len(self.users.hashes)
-        parts.append(counted(users, "user") if users else "no passwords")
-        if self.rate_limit.interval:
-            parts.append("a rate limit")
-        return ", ".join(parts)
-
-
-UNSECURED: Final = Security()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +152,7 @@ def _checked(document: Document, files: FilesRead) -> Security | None:
             }
         ),
         headers=config.http_server_config.headers,
-        rate_limit=config.rate_limit,
+        rate_limit=RequestRate(config.rate_limit.interval, config.rate_limit.size),
         warnings=config.warnings(),
     )
 

@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-import bcrypt
-
 from exporter.web.workers import Workers
 
 MOST_COST: Final = 14
@@ -50,6 +48,13 @@ def cost_of(hashed: bytes) -> int | None:
         return None
     cost = int(found["cost"])
     return cost if _LEAST_COST <= cost <= _MOST_COST_OF_BCRYPT else None
+
+
+def _compare(password: bytes, hashed: bytes) -> bool:
+    # Imported for the first password, because most exporters have none to check.
+    import bcrypt  # noqa: PLC0415
+
+    return bcrypt.checkpw(password, hashed)
 
 
 def _filler(cost: int) -> bytes:
@@ -120,7 +125,7 @@ class PasswordChecks:
 
     def __init__(
         self,
-        compare: Callable[[bytes, bytes], bool] = bcrypt.checkpw,
+        compare: Callable[[bytes, bytes], bool] = _compare,
         *,
         remembered: int = REMEMBERED,
     ) -> None:

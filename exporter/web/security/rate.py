@@ -2,6 +2,17 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRate:
+    """How many requests all clients together may send."""
+
+    interval: float = 0.0
+    """Seconds between two new tokens; 0: there is no limit."""
+    size: int = 1
+    """Tokens in a full bucket."""
 
 
 class Bucket:

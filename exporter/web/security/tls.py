@@ -7,11 +7,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final, Self
 
 from exporter.web.security import go_names
 from exporter.web.security.models import TlsServer
+from exporter.web.security.settings import Tls
 
 _NOT_TLS_SAID: Final = b"This port speaks HTTPS, and the request was plain HTTP.\n"
 _NOT_TLS: Final = (
@@ -38,16 +38,6 @@ class ServeError(Exception):
         self.key = key
         self.reason = reason
         self.hint = hint
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """The TLS settings from one reading of the configuration."""
-
-    context: ssl.SSLContext
-    allowed_sans: frozenset[str] | None
-    """A client's certificate must have one of these names; None: any verified certificate is
-    accepted."""
 
 
 def make_tls(config: TlsServer) -> Tls:

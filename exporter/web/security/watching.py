@@ -9,8 +9,9 @@ from typing import Final, Self
 
 from exporter.config.faults import ConfigError, Fault
 from exporter.files.watching import FileWatcher, WatchedState
-from exporter.web.security.loading import LoadedSecurity, Security, read
-from exporter.web.security.tls import RenewedContext, Tls
+from exporter.web.security.loading import LoadedSecurity, read
+from exporter.web.security.settings import Security, Tls
+from exporter.web.security.tls import RenewedContext
 
 log = logging.getLogger(__name__)
 

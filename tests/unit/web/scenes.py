@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from threading import Thread
 from typing import Literal
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp
+from uvicorn.config import Config as UvicornConfig
+from uvicorn.server import Server as UvicornServer
 
 from exporter.interfaces.views import (
     AccountView,
@@ -442,8 +443,8 @@ def pages_app(views: Views, wall: Callable[[], float] = lambda: NOW) -> Starlett
 @contextmanager
 def serving(app: ASGIApp, address: str = "127.0.0.1:0") -> Iterator[str]:
     """An application in a thread of its own; its base URL."""
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, lifespan="off", timeout_keep_alive=60)
+    server = UvicornServer(
+        UvicornConfig(app, log_config=None, lifespan="off", timeout_keep_alive=60)
     )
     sock = listen(parse_listen_address(address))
     thread = Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from exporter.config import ConfigError
-from exporter.web.security import WatchedSecurity, check
-from exporter.web.security.loading import read
+from exporter.web.security.loading import check, read
+from exporter.web.security.watching import WatchedSecurity
 from tests.goldens import check_golden
 
 BAD = Path(__file__).parent / "testdata" / "bad"

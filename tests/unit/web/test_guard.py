@@ -11,9 +11,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from exporter.web.security import AuthMiddleware, Security
-from exporter.web.security.models import ClientRateLimit
 from exporter.web.security.passwords import PasswordChecks, TooManyChecksError, Users
-from exporter.web.security.rate import Bucket
+from exporter.web.security.rate import Bucket, RequestRate
 
 USERS = Users({"zoë".encode(): bcrypt.hashpw(b"pass:word", bcrypt.gensalt(4))})
 
@@ -155,7 +154,7 @@ async def test_too_many_checks_are_a_503() -> None:
 
 
 async def test_past_the_rate_limit() -> None:
-    limit = ClientRateLimit(interval=3600.0, burst=2)
+    limit = RequestRate(interval=3600.0, size=2)
     guarded = guard(lambda: Security(rate_limit=limit, users=USERS))
     assert [(await ask(guarded))[0] for _ in range(3)] == [401, 401, 429]
     status, headers, _ = await ask(guarded, "/metrics", basic("zoë", "pass:word"))

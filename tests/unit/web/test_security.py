@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.web.security import UNSECURED, WatchedSecurity, check
-from exporter.web.security.loading import Security, read
+from exporter.web.security import UNSECURED, Security
+from exporter.web.security.loading import check, read
+from exporter.web.security.watching import WatchedSecurity
 
 HASH = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"
 CHEAP = "$2b$04$TEtCTKgxWOCtIMPFhcljUe3TZ01C0zYFzZANaX5WihUm7uA10csLC"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.web.security import check, go_names, go_values
-from exporter.web.security.loading import Security, read
+from exporter.web.security import Security, go_names, go_values
+from exporter.web.security.loading import check, read
 from tests.unit.web.toolkit import REAL, Configuration, ours_takes, recorded, toolkit_takes, write
 
 SECURITY = Path(__file__).parents[3] / "docs" / "security.md"
