@@ -96,6 +96,9 @@ class TestSlowerClock:
     def test_a_stamp_that_alone_has_moved_was_put_right(self) -> None:
         assert not is_new(settled(), row(START, END - 20, updated=self.LATER))
 
+    def test_so_was_a_start_that_has_moved_alone(self) -> None:
+        assert not is_new(settled(), row(START - 5, END, updated=self.LATER))
+
     def test_a_run_as_long_as_before_was_put_right(self) -> None:
         assert not is_new(settled(), row(START - 300, END - 300, updated=self.LATER))
 
@@ -168,11 +171,15 @@ class TestShownByTheOtherSourceAlone:
         again = replace(settled("stream", run=2), listed_ended_at=T0 + 20, listed_ended_run=1)
         assert is_new(again, self.earlier(250))
 
+    def test_an_earlier_end_of_the_run_before_is_not_compared_with_it(self) -> None:
+        again = replace(settled("stream", run=2), listed_ended_at=END - 5, listed_ended_run=1)
+        assert not is_new(again, self.earlier(10))
+
     def test_it_may_be_as_long_to_the_second(self) -> None:
         coarse = replace(self.BY_STREAM, started_at=T0 + 100, stream_ended_at=T0 + 160)
         assert is_new(coarse, row(START - 250, END - 250.3, updated=self.LATER))
 
-    @pytest.mark.parametrize("by", [SOURCES_APART_SECONDS - 1, 10.0])
+    @pytest.mark.parametrize("by", [SOURCES_APART_SECONDS, 10.0])
     def test_the_clocks_of_two_sources_may_be_a_minute_apart(self, by: float) -> None:
         assert not is_new(self.BY_STREAM, self.earlier(by))
         assert is_new(self.BY_STREAM, self.earlier(SOURCES_APART_SECONDS + 1))
