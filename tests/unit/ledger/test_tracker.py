@@ -932,6 +932,15 @@ class TestDurationsOwed:
         assert track.sees(told) == (Ignored("duplicate"),)
         assert track.known.duration_pending_since is None
 
+    @pytest.mark.parametrize(("status", "via"), [("failed", "listing"), ("cancelled", "stream")])
+    def test_a_start_without_an_end_proves_nothing_unless_it_comes_with_the_cause(
+        self, status: str, via: Via
+    ) -> None:
+        track = Track()
+        track.sees(seen(status, 6, via="listing", created=0.5, completed=6))
+        track.sees(seen(status, 8, via=via, started=1.5))
+        assert track.known.duration_pending_since is None
+
     def test_nothing_of_a_run_before_belongs_to_this_one(self) -> None:
         """A replica that lags shows the run before in full, with its start and its cause."""
         track = Track()

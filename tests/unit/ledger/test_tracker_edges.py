@@ -620,6 +620,16 @@ class TestWaitBySights:
         assert track.known.start_observed
         assert replace(track.known, start_wait=None) == track.known
 
+    def test_nor_where_its_stamps_say_that_it_never_started(self) -> None:
+        track = Track(source="pushed")
+        track.sees(seen("queued", 3))
+        track.sees(seen("running", 5))
+        assert track.known.start_wait == 2.0
+        track.sees(seen("cancelled", 9, via="listing", created=0, started=8, completed=6))
+        assert track.known.start_observed
+        assert track.known.start_wait is None
+        assert not any(isinstance(fact, Started) for fact in track.facts)
+
     def test_whether_it_started_stays_open_while_its_stamps_are_owed(self) -> None:
         track = Track()
         track.sees(seen("completed", 6, via="listing", created=0))
