@@ -1,18 +1,14 @@
 """The conclusions of the tracker. Each fact is counted once; nothing else ever changes a total."""
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 from exporter.interfaces.observations import DropReason, Source, Status
 
 IgnoreReason = Literal["duplicate", "late", "unknown_status", "anomalous_duration"]
 
-
-@dataclass(frozen=True, slots=True)
-class Discovered:
-    """A workflow was discovered, and is followed from now on."""
-
-    source: Source
+PlainCounter = Literal["discovered", "dropped", "recovered", "ignored"]
+"""The totals of the plain facts: each plain fact adds 1 to its own total and changes no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +67,22 @@ class OutputsMade:
     count: int
 
 
+# Plain facts: their fields are the labels of their total. ----------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """A workflow was discovered, and is followed from now on."""
+
+    counter: ClassVar[PlainCounter] = "discovered"
+    source: Source
+
+
 @dataclass(frozen=True, slots=True)
 class Dropped:
     """A workflow was dropped before its outcome was known."""
 
+    counter: ClassVar[PlainCounter] = "dropped"
     reason: DropReason
 
 
@@ -82,11 +90,14 @@ class Dropped:
 class Recovered:
     """A workflow had ended unseen; only the comparison with the service's totals showed it."""
 
+    counter: ClassVar[PlainCounter] = "recovered"
+
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
     """An observation, or a duration in one, that was not counted."""
 
+    counter: ClassVar[PlainCounter] = "ignored"
     reason: IgnoreReason
 
 
@@ -96,6 +107,5 @@ SLICED: Final = (EnteredQueue, PhasePassed, Started, Finished, Ran, Failed, Outp
 SlicedFact = EnteredQueue | PhasePassed | Started | Finished | Ran | Failed | OutputsMade
 
 PlainFact = Discovered | Dropped | Recovered | Ignored
-"""The facts that only add 1 to their own counter; their fields are its labels."""
 
 Fact = SlicedFact | PlainFact

@@ -3,25 +3,25 @@
 A series is identified by the names of its labels. The ledger stores only their values, in the order
 of these forms, with the account before them and the slices after them; no other part knows that
 order. The form of a released total never changes: `exporter.ledger.words` relies on it.
+
+The forms of plain facts (`exporter.ledger.facts`) follow from their fields.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Literal, get_args
+from dataclasses import dataclass, field, fields
+from itertools import product
+from typing import Any, Final, Literal, get_args, get_type_hints
 
 from exporter.interfaces.observations import DOCUMENTED_ENDS, DropReason, Source
-from exporter.ledger.facts import Discovered, Dropped, Ignored, IgnoreReason, PlainFact, Recovered
+from exporter.ledger.facts import IgnoreReason, PlainCounter, PlainFact
 from exporter.ledger.phases import PHASES
 from exporter.ledger.slicing import SliceLabels, values_of
 
 CounterName = Literal[
-    "discovered",
+    PlainCounter,
     "finished",
     "failures",
     "outputs",
-    "dropped",
-    "recovered",
-    "ignored",
     "label_overflow",
     "slice_overflow",
     "failed_in_a_row",
@@ -41,16 +41,14 @@ class Form:
     Attributes:
         labels: By label name: the kind of its values (`exporter.ledger.words`), in the order in
             which they are stored.
-        known: Values known in advance, in the same order: their series show 0 from the start.
+        initial: Values that are known in advance, in the same order: their series show 0 from the
+            start.
         sliced: Whether the total is divided by slices.
-        fact: Each fact of this type counts 1, under the labels that its fields of the same names
-            give; None: `exporter.ledger.totals` says what counts.
     """
 
     labels: Mapping[str, str] = field(default_factory=dict)
-    known: Sequence[Labels] = ()
+    initial: Sequence[Labels] = ()
     sliced: bool = False
-    fact: type[PlainFact] | None = None
 
     def labels_of(self, account: str, slices: SliceLabels = (), /, **labels: str) -> Labels:
         """The labels of one series, as they are stored.
@@ -77,30 +75,42 @@ def _each(values: Sequence[str]) -> list[Labels]:
 
 _ENDS: Final = [status.value for status in DOCUMENTED_ENDS]
 
+_KINDS: Final[Mapping[Any, str]] = {
+    Source: "source",
+    DropReason: "drop reason",
+    IgnoreReason: "ignore reason",
+}
+"""The kind of word (`exporter.ledger.words`) that the values of each type are."""
+
+
+def _form_of_plain(fact: type[PlainFact]) -> Form:
+    """The form of the total of a plain fact: its fields are the labels."""
+    hints = get_type_hints(fact)
+    types = {field_.name: hints[field_.name] for field_ in fields(fact)}
+    return Form(
+        {name: _KINDS[kind] for name, kind in types.items()},
+        [*product(*(get_args(kind) for kind in types.values()))],
+    )
+
+
 COUNTERS: Final[Mapping[CounterName, Form]] = {
-    "discovered": Form({"source": "source"}, _each(get_args(Source)), fact=Discovered),
+    **{fact.counter: _form_of_plain(fact) for fact in get_args(PlainFact)},
     "finished": Form({"status": "status"}, _each(_ENDS), sliced=True),
     "failures": Form({"node_type": "node_type", "exception_type": "exception_type"}, sliced=True),
-    "outputs": Form(known=[()], sliced=True),
-    "dropped": Form({"reason": "drop reason"}, _each(get_args(DropReason)), fact=Dropped),
-    "recovered": Form(known=[()], fact=Recovered),
-    "ignored": Form({"reason": "ignore reason"}, _each(get_args(IgnoreReason)), fact=Ignored),
+    "outputs": Form(initial=[()], sliced=True),
     "label_overflow": Form({"label": "capped label"}, [("node_type",), ("exception_type",)]),
     "slice_overflow": Form({"label": "slice"}),
-    "failed_in_a_row": Form(known=[()]),
+    "failed_in_a_row": Form(initial=[()]),
     "phases": Form({"result": "phase result"}, _each(get_args(PhaseResult)), sliced=True),
 }
 HISTOGRAMS: Final[Mapping[HistogramName, Form]] = {
-    "entry_queue_position": Form(known=[()], sliced=True),
-    "time_to_start": Form(known=[()], sliced=True),
+    "entry_queue_position": Form(initial=[()], sliced=True),
+    "time_to_start": Form(initial=[()], sliced=True),
     "run_duration": Form({"status": "status"}, _each(_ENDS), sliced=True),
     "phase_duration": Form(
         {"phase": "status"}, _each([phase.value for phase in PHASES]), sliced=True
     ),
 }
-
-COUNTER_OF_FACT: Final = {form.fact: name for name, form in COUNTERS.items() if form.fact}
-"""The counter to which each fact of a type adds 1."""
 
 
 def form_of(name: CounterName | HistogramName) -> Form:

@@ -1,4 +1,4 @@
-"""The tables of the ledger on disk: the steps of their schema, and how each table is read."""
+"""The tables of the ledger on disk: how each is read, and how missing steps are applied."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ from exporter.ledger.rows import (
     workflow_of,
 )
 from exporter.ledger.seal import Digest, Seal, checksum, digest_of
+from exporter.ledger.steps import STEPS
 from exporter.ledger.store import AccountMarks
 from exporter.ledger.words import (
     UnknownWordError,
@@ -27,119 +28,7 @@ from exporter.ledger.words import (
     words_until,
 )
 
-MIGRATIONS: Final = (
-    """
-    CREATE TABLE accounts (
-        account INTEGER PRIMARY KEY,
-        name TEXT NOT NULL UNIQUE,
-        line REAL,
-        frontier REAL
-    );
-    CREATE TABLE workflows (
-        account INTEGER NOT NULL REFERENCES accounts,
-        workflow BLOB NOT NULL,          -- the UUID's 16 bytes
-        source TEXT NOT NULL,
-        phase TEXT NOT NULL,
-        run INTEGER NOT NULL,
-        status TEXT,
-        unknown_status TEXT,
-        first_seen REAL NOT NULL,
-        last_seen REAL,
-        created_at REAL,
-        started_at REAL,
-        ended_at REAL,
-        entered_queue INTEGER NOT NULL,
-        waited INTEGER NOT NULL,         -- whether it was seen waiting
-        start_wait REAL,
-        start_observed INTEGER NOT NULL,
-        outputs_counted INTEGER NOT NULL,
-        cause_owed_since REAL,
-        PRIMARY KEY (account, workflow)
-    ) WITHOUT ROWID;
-    CREATE INDEX unsettled ON workflows (account)
-        WHERE phase = 'open' OR cause_owed_since IS NOT NULL;
-    CREATE INDEX created ON workflows (account, created_at);
-    CREATE INDEX ended ON workflows (account, ended_at) WHERE phase != 'open';
-    CREATE TABLE counters (
-        name TEXT NOT NULL,
-        labels TEXT NOT NULL,            -- JSON list, the account first
-        value REAL NOT NULL,
-        appeared INTEGER NOT NULL,
-        exemplar TEXT,                   -- JSON: workflow id, value, Unix seconds
-        PRIMARY KEY (name, labels)
-    ) WITHOUT ROWID;
-    CREATE TABLE histograms (
-        name TEXT NOT NULL,
-        labels TEXT NOT NULL,
-        bounds TEXT NOT NULL,            -- JSON list
-        counts TEXT NOT NULL,            -- JSON list, one more than bounds
-        sum REAL NOT NULL,
-        exemplars TEXT NOT NULL,
-        PRIMARY KEY (name, labels)
-    ) WITHOUT ROWID;
-    CREATE TABLE marks (
-        name TEXT PRIMARY KEY,
-        value INTEGER NOT NULL
-    ) WITHOUT ROWID;
-    """,
-    """
-    ALTER TABLE accounts ADD COLUMN pruned_created REAL;
-    ALTER TABLE accounts ADD COLUMN pruned_ended REAL;
-    ALTER TABLE workflows ADD COLUMN stream_ended_at REAL;
-    ALTER TABLE workflows ADD COLUMN stream_ended_run INTEGER NOT NULL DEFAULT 0;
-    ALTER TABLE workflows ADD COLUMN listed_ended_at REAL;
-    ALTER TABLE workflows ADD COLUMN listed_ended_run INTEGER NOT NULL DEFAULT 0;
-    ALTER TABLE workflows ADD COLUMN settled_at REAL;
-    ALTER TABLE workflows ADD COLUMN duration_owed_since REAL;
-    ALTER TABLE accounts ADD COLUMN checksum INTEGER;
-    ALTER TABLE workflows ADD COLUMN checksum INTEGER;
-    ALTER TABLE counters ADD COLUMN checksum INTEGER;
-    ALTER TABLE histograms ADD COLUMN checksum INTEGER;
-    ALTER TABLE marks ADD COLUMN checksum INTEGER;
-    ALTER TABLE histograms ADD COLUMN appeared INTEGER NOT NULL DEFAULT 0;
-    CREATE TABLE baselines (             -- for comparing with the service's own totals
-        account INTEGER NOT NULL REFERENCES accounts,
-        status TEXT NOT NULL,
-        value INTEGER NOT NULL,
-        compared_at REAL NOT NULL,
-        since REAL NOT NULL,
-        checksum INTEGER,
-        PRIMARY KEY (account, status)
-    ) WITHOUT ROWID;
-    CREATE TABLE history (               -- for people; nothing that is counted depends on it
-        kind TEXT NOT NULL,
-        number INTEGER NOT NULL,         -- grows, so that what is new lies together
-        content BLOB NOT NULL,
-        checksum INTEGER NOT NULL,
-        PRIMARY KEY (kind, number)
-    ) WITHOUT ROWID;
-    CREATE TABLE seal (
-        part INTEGER PRIMARY KEY,        -- 1: what changes with each transaction; 2: the words
-        content TEXT NOT NULL,           -- JSON, see exporter/ledger/seal.py
-        checksum INTEGER NOT NULL
-    );
-    DROP INDEX unsettled;
-    -- With the checksum: what it holds and what the table holds must agree.
-    CREATE INDEX unsettled ON workflows (account, checksum)
-        WHERE phase = 'open' OR cause_owed_since IS NOT NULL OR duration_owed_since IS NOT NULL;
-    """,
-    """
-    ALTER TABLE workflows ADD COLUMN slices TEXT;  -- JSON: by label what was decided
-    ALTER TABLE workflows ADD COLUMN held TEXT;    -- JSON: facts that wait for that
-    DROP INDEX unsettled;
-    CREATE INDEX unsettled ON workflows (account, checksum)
-        WHERE phase = 'open' OR cause_owed_since IS NOT NULL OR duration_owed_since IS NOT NULL
-        OR held IS NOT NULL;
-    """,
-    """
-    ALTER TABLE workflows ADD COLUMN entered REAL;  -- when it came into its phase; Unix seconds
-    """,
-    """
-    ALTER TABLE workflows ADD COLUMN earlier_ends TEXT;  -- JSON list: ends of the runs before
-    """,
-)
-"""The steps of the schema. `PRAGMA user_version` says how many were applied. Never edit a released
-step; add another one. A new stored word needs a new step too: see `exporter.ledger.words`."""
+MIGRATIONS: Final = tuple(step.sql for step in STEPS)
 
 SEALED_FROM: Final = 2
 """The step that added the checksums. A later step that adds a column to one of the tables below

@@ -20,7 +20,6 @@ from exporter.ledger.facts import (
     Started,
 )
 from exporter.ledger.forms import (
-    COUNTER_OF_FACT,
     COUNTERS,
     HISTOGRAMS,
     CounterName,
@@ -243,10 +242,10 @@ class Totals:
         Its other series that are not announced become visible from now on.
         """
         for counter, form in COUNTERS.items():
-            for labels in form.known:
+            for labels in form.initial:
                 self.counters.setdefault((counter, (account, *labels)), CounterTotal())
         for histogram, form in HISTOGRAMS.items():
-            for labels in form.known:
+            for labels in form.initial:
                 key = histogram, (account, *labels)
                 self.histograms.setdefault(key, HistogramTotal(self._buckets.of(histogram)))
         self._note_numbered(self._new.appear_again(account))
@@ -280,11 +279,11 @@ class Totals:
         ):
             return
         for counter, form in COUNTERS.items():
-            for known in form.known if form.sliced else ():
+            for known in form.initial if form.sliced else ():
                 self._add(counter, (account, *known, *labels), 0.0)
         for histogram, form in HISTOGRAMS.items():
             # The run duration by slice gets its series only after the first run.
-            for known in form.known if form.sliced and histogram != "run_duration" else ():
+            for known in form.initial if form.sliced and histogram != "run_duration" else ():
                 self._histogram(histogram, (account, *known, *labels))
 
     def sliced_by(self) -> set[str]:
@@ -338,9 +337,8 @@ class Totals:
             case OutputsMade(count):
                 self._count("outputs", account, slices, amount=count)
             case _:
-                counter = COUNTER_OF_FACT[type(fact)]
-                labels = {label: getattr(fact, label) for label in COUNTERS[counter].labels}
-                self._count(counter, account, **labels)
+                labels = {label: getattr(fact, label) for label in COUNTERS[fact.counter].labels}
+                self._count(fact.counter, account, **labels)
 
     def copied(self, accounts: Collection[str]) -> "Totals":
         """A copy that later facts do not change; a scrape can render it without a lock."""

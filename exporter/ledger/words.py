@@ -12,47 +12,8 @@ from typing import Final, get_args
 from exporter.interfaces.observations import DropReason, Source, Status
 from exporter.ledger.facts import SLICED, Finished, IgnoreReason, PhasePassed, Ran
 from exporter.ledger.forms import COUNTERS, HISTOGRAMS, Form, Labels, PhaseResult
+from exporter.ledger.steps import STEPS
 from exporter.ledger.workflow import Held, Phase
-
-STORED_WORDS: Final[tuple[Mapping[str, list[str]], ...]] = (
-    {
-        "source": ["configured", "file", "listing", "pushed"],
-        "phase": ["open", "settled", "dropped"],
-        "status": [
-            "accepted", "uploaded", "queued", "running",
-            "completed", "failed", "cancelled", "invalid",
-        ],
-        "drop reason": ["not_found", "malformed", "forbidden", "expired", "withdrawn"],
-        "ignore reason": ["duplicate", "late", "unknown_status", "anomalous_duration"],
-        "capped label": ["node_type", "exception_type"],
-        "counter": [
-            "discovered(source)", "finished(status)", "failures(node_type, exception_type)",
-            "outputs()", "dropped(drop reason)", "ignored(ignore reason)",
-            "label_overflow(capped label)",
-        ],
-        "histogram": ["entry_queue_position()", "time_to_start()", "run_duration(status)"],
-        "mark": ["announced"],
-    },
-    {
-        "status": ["other"],
-        "counter": ["recovered()", "failed_in_a_row()"],
-    },
-    {
-        "counter": ["slice_overflow(slice)"],
-        "label": ["slice"],
-        "held fact": ["EnteredQueue", "Started", "Finished", "Ran", "Failed", "OutputsMade"],
-    },
-    {
-        "counter": ["phases(phase result)"],
-        "histogram": ["phase_duration(status)"],
-        "held fact": ["PhasePassed"],
-        "phase result": ["measured", "uncertain"],
-    },
-    {},
-)  # fmt: skip
-"""The words that each step of the schema added, listed here a second time: a test compares them
-with what the code stores. The words of a released step never change; a new word needs a new step,
-even one without SQL."""
 
 _VALUES: Final[Mapping[str, tuple[str, ...]]] = {
     "source": get_args(Source),
@@ -60,7 +21,7 @@ _VALUES: Final[Mapping[str, tuple[str, ...]]] = {
     "status": tuple(status.value for status in Status),
     "drop reason": get_args(DropReason),
     "ignore reason": get_args(IgnoreReason),
-    "capped label": tuple(label for (label,) in COUNTERS["label_overflow"].known),
+    "capped label": tuple(label for (label,) in COUNTERS["label_overflow"].initial),
     "mark": ("announced",),
     "label": ("slice",),
     "phase result": get_args(PhaseResult),
@@ -133,8 +94,8 @@ def words_until(step: int) -> frozenset[str]:
     """Every word that a ledger may hold after this many steps of the schema."""
     return frozenset(
         f"{kind} {word}"
-        for brought in STORED_WORDS[:step]
-        for kind, words in brought.items()
+        for added in STEPS[:step]
+        for kind, words in added.words.items()
         for word in words
     )
 

@@ -6,17 +6,14 @@ import pytest
 
 from exporter.interfaces.observations import Status
 from exporter.ledger.facts import (
-    Discovered,
-    Dropped,
     EnteredQueue,
     Fact,
     Failed,
     Finished,
-    Ignored,
     OutputsMade,
     PhasePassed,
+    PlainFact,
     Ran,
-    Recovered,
     Started,
 )
 from exporter.ledger.forms import COUNTERS, HISTOGRAMS, CounterName, Labels
@@ -38,7 +35,9 @@ def test_what_can_be_known_beforehand_stands_at_zero() -> None:
     made = totals()
     shown = {key: total.value for key, total in made.counters.items()}
     assert shown == {
-        (name, ("studio", *labels)): 0.0 for name, form in COUNTERS.items() for labels in form.known
+        (name, ("studio", *labels)): 0.0
+        for name, form in COUNTERS.items()
+        for labels in form.initial
     }
     assert {t.appeared for t in made.counters.values()} == {0}
     assert set(made.histograms) == {
@@ -97,8 +96,15 @@ def test_failures_in_a_row_are_bounded() -> None:
     assert made.counters[IN_A_ROW].value == 100
 
 
+def plain(kind: type[PlainFact]) -> tuple[Fact, dict[tuple[str, Labels], float]]:
+    """One plain fact with the last values that are known in advance, and what it adds."""
+    *_, labels = COUNTERS[kind.counter].initial
+    fact = kind(*labels)  # type: ignore[arg-type]  # each label is one of its values
+    return fact, {(kind.counter, ("studio", *labels)): 1}
+
+
 FACTS: dict[type, tuple[Fact, dict[tuple[str, Labels], float]]] = {
-    Discovered: (Discovered("listing"), {("discovered", ("studio", "listing")): 1}),
+    **{kind: plain(kind) for kind in get_args(PlainFact)},
     EnteredQueue: (EnteredQueue(3), {("entry_queue_position", ("studio",)): 3}),
     PhasePassed: (
         PhasePassed(Status.QUEUED, 1.5),
@@ -121,9 +127,6 @@ FACTS: dict[type, tuple[Fact, dict[tuple[str, Labels], float]]] = {
         {("failures", ("studio", "KSampler", "ValueError")): 1},
     ),
     OutputsMade: (OutputsMade(4), {("outputs", ("studio",)): 4}),
-    Dropped: (Dropped("expired"), {("dropped", ("studio", "expired")): 1}),
-    Recovered: (Recovered(), {("recovered", ("studio",)): 1}),
-    Ignored: (Ignored("late"), {("ignored", ("studio", "late")): 1}),
 }
 """One of each kind, and what alone it adds: counts, and sums of what is observed."""
 
