@@ -72,6 +72,14 @@ class TestGuarantees:
         ask(window, NOW + 16, LARGE.share // 10)
         assert goes_first(window, Priority.RECONNECT, NOW + 16) == (earlier < SURE_OF)
 
+    def test_where_the_period_stays_as_it_is_none_is_held_again(self) -> None:
+        window = SlidingWindow(LARGE)
+        ask(window, NOW, SURE_OF)
+        assert window.used(NOW + 16) == 0
+        window.change(LARGE)
+        ask(window, NOW + 16, LARGE.share // 10)
+        assert goes_first(window, Priority.RECONNECT, NOW + 16)
+
     def test_a_poll_goes_from_its_very_moment_on(self) -> None:
         window = SlidingWindow(Limit(reserve=0.5))
         ask(window, NOW - 1, priority=Priority.NEW_STREAM)
