@@ -6,6 +6,7 @@ the exporter's models           →  files/time_to_start_buckets.json, for the n
 values.yaml                     →  the table of values in README.md
 the exporter's models, the above →  values.schema.json
 exporter/metrics/scraping.py    →  files/series_of_accounts.txt, for the monitors
+exporter/config/accounts.py     →  files/ways_in.json: how an account may name its workflows
 """
 
 import json
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from alerts import build as alerts
+from exporter.config.accounts import WAYS_IN, WAYS_IN_HINT
 from exporter.config.models import Metrics
 from exporter.metrics.scraping import of_accounts_pattern
 from helm.page import documented, table
@@ -55,6 +57,7 @@ def files() -> dict[Path, str]:
         "files/time_to_start_buckets.json": f"{json.dumps(_buckets())}\n",
         # For monitors of several replicas.
         "files/series_of_accounts.txt": f"{of_accounts_pattern()}\n",
+        "files/ways_in.json": f"{json.dumps({'keys': WAYS_IN, 'hint': WAYS_IN_HINT})}\n",
     } | {
         f"files/rules/{name}": text
         for name, text in alerts.rule_files(alerts.HelmTemplate(".Values.rules")).items()

@@ -175,6 +175,13 @@ def alternatives(words: Iterable[str]) -> str:
     return f"{', '.join(most)} or {last}"
 
 
+WAYS_IN_HINT: Final = (
+    "Add `listing: {}` to follow the whole account, or "
+    f"{alternatives(f'`{way}`' for way in WAYS_IN if way != 'listing')}."
+)
+"""What an account without any of them lacks, for the exporter and for the chart."""
+
+
 class Account(Section):
     """One account at the service: where its workflows are asked for, and which are followed.
 
@@ -320,11 +327,4 @@ class Account(Section):
     def broken_rules(cls, given: Mapping[str, object]) -> Iterator[Broken]:
         """An account must say in at least one way which workflows are followed."""
         if all(given.get(way) in (None, [], ()) for way in WAYS_IN):
-            _, *others = (f"`{way}`" for way in WAYS_IN)
-            yield Broken(
-                (),
-                fault(
-                    "has no workflows to follow",
-                    f"Add `listing: {{}}` to follow the whole account, or {alternatives(others)}.",
-                ),
-            )
+            yield Broken((), fault("has no workflows to follow", WAYS_IN_HINT))

@@ -14,6 +14,8 @@ from exporter.interfaces.observations import (
 )
 
 _SOURCES: Final[tuple[NamedBy, ...]] = get_args(NamedBy)
+_WATCHED: Final = tuple(source for source in _SOURCES if source != "configured")
+"""The sources outside the configuration. They may be written again with the same ids."""
 
 
 class NamedIds:
@@ -68,7 +70,7 @@ class NamedIds:
             self._by_source = {"configured": ids}
             if again or not has_files:
                 # So every id that a file names later counts as named again.
-                self._by_source["file"] = frozenset()
+                self._by_source |= dict.fromkeys(_WATCHED, frozenset())
             self._track_all("configured", ids, again=again)
             self._untrack_all(left)
 
@@ -84,7 +86,7 @@ class NamedIds:
             before = self._by_source
             self._by_source = after = {**before, **{s: frozenset(ids[s]) for s in ids}}
             for source in _SOURCES:
-                brought_back = self._withdrawn.intersection(again) if source == "file" else set()
+                brought_back = self._withdrawn.intersection(again) if source in _WATCHED else set()
                 named = after.get(source, frozenset()) - (
                     before.get(source, frozenset()) - brought_back
                 )

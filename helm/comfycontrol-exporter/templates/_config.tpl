@@ -16,8 +16,14 @@ into the chart's own Secret.
 {{- if hasKey $account "push" -}}
 {{- include "comfycontrol-exporter.checkToken" (dict "given" $account.push "where" (printf "%s.push" $where) "example" "tokenSecret: {name: comfycontrol, key: push}") -}}
 {{- end -}}
-{{- if not (or (hasKey $account "listing") $account.workflows $account.workflow_files (hasKey $account "push")) -}}
-{{- fail (printf "\n\n%s has no workflows to follow. Add `listing: {}` to follow the whole account, or `workflows`, `workflow_files` or `push`.\n" $where) -}}
+{{- $ways := $.Files.Get "files/ways_in.json" | fromJson -}}
+{{- $named := false -}}
+{{- range $ways.keys -}}
+{{- $value := get $account . -}}
+{{- if and (hasKey $account .) (not (kindIs "invalid" $value)) (not (and (kindIs "slice" $value) (empty $value))) }}{{ $named = true }}{{ end -}}
+{{- end -}}
+{{- if not $named -}}
+{{- fail (printf "\n\n%s has no workflows to follow. %s\n" $where $ways.hint) -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml .Values.accounts -}}

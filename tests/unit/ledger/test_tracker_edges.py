@@ -624,7 +624,8 @@ class TestWaitBySights:
         track = Track(source="pushed")
         track.sees(seen("queued", 3))
         track.sees(seen("running", 5))
-        assert track.known.start_wait == 2.0
+        waiting = track.known
+        assert waiting.start_wait == 2.0
         track.sees(seen("cancelled", 9, via="listing", created=0, started=8, completed=6))
         assert track.known.start_observed
         assert track.known.start_wait is None
