@@ -47,6 +47,8 @@ from exporter.ledger.runs import (
     note_end,
     note_settled,
     settled_by,
+    starts_with_that_of_this_run,
+    without_earlier_start,
 )
 from exporter.ledger.workflow import Workflow
 
@@ -135,6 +137,7 @@ def forgive(workflow: Workflow) -> Change:
 def observe(workflow: Workflow | None, seen: Observation, rules: CountingRules) -> Change:
     """Apply an observation of a workflow."""
     facts: list[Fact] = []
+    seen = without_earlier_start(workflow, seen)
     if workflow is None:
         workflow = _newly_listed(seen)
         if counts(workflow, seen, rules):
@@ -145,6 +148,7 @@ def observe(workflow: Workflow | None, seen: Observation, rules: CountingRules) 
         facts.extend(forgive(workflow).facts)
         facts.append(Discovered(workflow.source))
         workflow = _next_run(workflow)
+        seen = without_earlier_start(workflow, seen)
     elif workflow.phase == "dropped":
         if seen.via == "stream" or is_about_earlier_run(workflow, seen):
             # This is a late event of the stream that it had until it was dropped, or nothing new.
@@ -187,6 +191,7 @@ def _next_run(workflow: Workflow) -> Workflow:
         listed_ended_at=workflow.listed_ended_at,
         listed_ended_run=workflow.listed_ended_run,
         earlier_ends=ends_with_those_of_this_run(workflow),
+        earlier_starts=starts_with_that_of_this_run(workflow),
         settled_at=workflow.settled_at,
         slices=workflow.slices,
         held=workflow.held,
@@ -226,18 +231,24 @@ def _after_the_end(workflow: Workflow, seen: Observation, rules: CountingRules) 
     if status is workflow.status and _has_run_after_all(after, seen):
         # The end was reported without a start, as if it never ran.
         after = replace(after, duration_pending_since=seen.at, start_observed=after.run > 1)
-    if status is workflow.status and seen.via != "listing":
-        since = after.cause_pending_since
-        if since is not None and _is_cause_known(seen, since):
-            facts.append(_failure(seen))
-            after = replace(after, cause_pending_since=None)
-        if status is Status.COMPLETED and not after.outputs_counted and seen.outputs:
-            facts.append(OutputsMade(seen.outputs))
-            after = replace(after, outputs_counted=True)
+    # The service may rename the status of what is over ("archived"); its cause stays the same.
+    is_same = status is workflow.status
+    since = after.cause_pending_since
+    if (
+        since is not None
+        and seen.via != "listing"
+        and (is_same or (status is Status.OTHER and is_recorded_end(after, seen)))
+        and _is_cause_known(seen, since)
+    ):
+        facts.append(_failure(seen))
+        after = replace(after, cause_pending_since=None)
+    if is_same and status is Status.COMPLETED and seen.outputs and not after.outputs_counted:
+        facts.append(OutputsMade(seen.outputs))
+        after = replace(after, outputs_counted=True)
     if status is not None and status.final and after.duration_pending_since is not None:
         after = _pay_duration(after, seen, rules, facts)
     if not facts:
-        facts.append(Ignored("duplicate" if status is workflow.status else "late"))
+        facts.append(Ignored("duplicate" if is_same else "late"))
     return Change(after, tuple(facts))
 
 
@@ -408,6 +419,7 @@ def _settle(
         unknown_status=None,
         queue_position=None,
         entered=None,
+        started_at=_start_of_ended(workflow, seen),
         ended_at=seen.ended_at or seen.at.wall,
         # The later of the Date header and the last stamp: the clock of a proxy in front of the
         # service may be slow, and then an older observation of the same run would look newer than
@@ -436,6 +448,17 @@ def _settle(
     if status is Status.FAILED:
         settled = _settle_cause(settled, seen, facts)
     return Change(settled, tuple(facts))
+
+
+def _start_of_ended(workflow: Workflow, seen: Observation) -> float | None:
+    """The start of the run whose end this shows: the one in the same answer, if it has both stamps.
+
+    A later start that was seen before belongs to a run after it: an outdated answer shows the end.
+    """
+    start, end = seen.started_at, seen.completed_at
+    if start is None or end is None or contradict(start, end):
+        return workflow.started_at
+    return start
 
 
 def _settle_cause(settled: Workflow, seen: Observation, facts: list[Fact]) -> Workflow:
