@@ -627,8 +627,7 @@ class TestWaitBySights:
         waiting = track.known
         assert waiting.start_wait == 2.0
         track.sees(seen("cancelled", 9, via="listing", created=0, started=8, completed=6))
-        assert track.known.start_observed
-        assert track.known.start_wait is None
+        assert replace(track.known, start_observed=True, start_wait=None) == track.known
         assert not any(isinstance(fact, Started) for fact in track.facts)
 
     def test_whether_it_started_stays_open_while_its_stamps_are_owed(self) -> None:
