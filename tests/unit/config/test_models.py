@@ -1,7 +1,9 @@
 """Defaults, construction in Python, equality, and the JSON schema."""
 
+import ast
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,10 @@ from pydantic import ValidationError
 
 from exporter.budget.sliding_window import Limit
 from exporter.config import Account, Config, Listing, Metrics, RateLimit
-from exporter.config.accounts import WAYS_IN
+from exporter.config.accounts import WAYS_IN, WAYS_IN_HINT
 from exporter.config.durations import PATTERN
 from exporter.config.models import MOST_STREAMS
+from exporter.config.section import Section
 
 ID = "a1b2c3d4-e5f6-7890-abcd-ef1234567890"
 
@@ -177,9 +180,31 @@ def test_an_integer_past_every_float_is_not_finite() -> None:
 
 
 def test_all_that_name_the_ways_in_name_the_same() -> None:
-    chart = Path("helm/comfycontrol-exporter/templates/_config.tpl").read_text("utf-8")
-    rule = next(line for line in chart.splitlines() if '"listing"' in line and "if not (or" in line)
-    checked = set(re.findall(r'\$account "(\w+)"|\$account\.(\w+)', rule))
-    assert {one or other for one, other in checked} == set(WAYS_IN)
-    for text in (chart, str(Account.__doc__)):
-        assert all(f"`{way}" in text for way in WAYS_IN)
+    assert all(f"`{way}`" in str(Account.__doc__) for way in WAYS_IN)
+    assert all(f"`{way}" in WAYS_IN_HINT for way in WAYS_IN)
+
+
+def models(base: type[Section] = Section) -> Iterator[type[Section]]:
+    """All sections of the file."""
+    for section in base.__subclasses__():
+        if section.__module__.startswith("exporter.config."):
+            yield section
+            yield from models(section)
+
+
+READ = {
+    node.attr
+    for path in Path("exporter").rglob("*.py")
+    if path.parts[1] not in {"config", "simulator"}
+    for node in ast.walk(ast.parse(path.read_text("utf-8")))
+    if isinstance(node, ast.Attribute)
+}
+"""What any part of the exporter reads of any object."""
+
+ONLY_CHECKED = {"max_slice_combinations"}
+"""What only the configuration itself uses."""
+
+
+@pytest.mark.parametrize("section", [*models()], ids=lambda section: section.__name__)
+def test_every_key_is_read_by_some_part(section: type[Section]) -> None:
+    assert set(section.model_fields) - READ - ONLY_CHECKED == set()
