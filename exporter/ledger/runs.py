@@ -480,16 +480,45 @@ def note_end(workflow: Workflow, seen: Observation) -> Workflow:
     return settled_by(workflow, seen.via, end)
 
 
-def note_settled(workflow: Workflow, seen: Observation) -> Workflow:
-    """Record by when the run had ended, if the answers that showed its end gave no time.
+def settled_by_when(seen: Observation) -> float | None:
+    """By when the run had ended whose end this shows, by the service's clock.
 
-    A row with exactly that end was written by then.
+    It is the later of the Date header and the last stamp: the clock of a proxy in front of the
+    service may be slow, and then an older observation of the same run would look newer than its
+    end. But that clock may also be fast. No replica lags for longer than `STALE_SECONDS`, so an
+    answer that was written after the row and that time is newer, whatever the header says. Our own
+    clock is never used.
     """
-    if workflow.settled_at is not None or not seen.is_over or not is_recorded_end(workflow, seen):
+    wall, updated = seen.service_wall, seen.updated_at
+    if wall is None or updated is None:
+        return wall if updated is None else updated
+    return min(max(wall, updated), _written_until(seen, updated))
+
+
+def _written_until(seen: Observation, updated: float) -> float:
+    """Until when other answers may be older than this row.
+
+    A service may not change `updated_at` at the end of a run.
+    """
+    return STALE_SECONDS + (
+        updated if seen.completed_at is None else max(updated, seen.completed_at)
+    )
+
+
+def note_settled(workflow: Workflow, seen: Observation) -> Workflow:
+    """Record by when the run had ended, if a row with exactly its end shows that better.
+
+    The answers that showed the end may have given no time, or the time of a clock that is fast.
+    """
+    if not seen.is_over or not is_recorded_end(workflow, seen):
         return workflow
-    return replace(
-        workflow,
-        settled_at=seen.service_wall if seen.updated_at is None else seen.updated_at,
+    settled_at, updated = workflow.settled_at, seen.updated_at
+    if settled_at is None:
+        settled_at = seen.service_wall if updated is None else updated
+    elif updated is not None:
+        settled_at = min(settled_at, _written_until(seen, updated))
+    return (
+        workflow if settled_at == workflow.settled_at else replace(workflow, settled_at=settled_at)
     )
 
 

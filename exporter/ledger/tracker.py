@@ -47,6 +47,7 @@ from exporter.ledger.runs import (
     note_end,
     note_settled,
     settled_by,
+    settled_by_when,
     starts_with_that_of_this_run,
     without_earlier_start,
 )
@@ -421,13 +422,7 @@ def _settle(
         entered=None,
         started_at=_start_of_ended(workflow, seen),
         ended_at=seen.ended_at or seen.at.wall,
-        # The later of the Date header and the last stamp: the clock of a proxy in front of the
-        # service may be slow, and then an older observation of the same run would look newer than
-        # its end. Our own clock is never used.
-        settled_at=max(
-            (each for each in (seen.service_wall, seen.updated_at) if each is not None),
-            default=None,
-        ),
+        settled_at=settled_by_when(seen),
     )
     settled = settled_by(settled, seen.via, seen.completed_at)
     if not ours:

@@ -4,7 +4,7 @@ The ends may never be stamped, a start may be kept until the next run starts, an
 may be renewed with each run. Every end is seen in the list before the next run is queued.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor
 
 from hypothesis import given
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from exporter.interfaces.observations import Moment, Observation, Via
 from exporter.ledger.facts import Finished, Ran
+from exporter.ledger.runs import STALE_SECONDS
 from tests.property.test_runs import T0, follow, outcomes
 
 
@@ -28,11 +29,13 @@ class Row:
 
 
 @st.composite
-def rows(draw: st.DrawFn, *, always_starts: bool, sees_open: bool = False) -> tuple[Row, ...]:
+def rows(
+    draw: st.DrawFn, *, always_starts: bool, sees_open: bool = False, apart: float = 10
+) -> tuple[Row, ...]:
     runs: list[Row] = []
     free = 1.0
     for number in range(draw(st.integers(1, 4))):
-        queued = free + draw(st.floats(10, 4000))
+        queued = free + draw(st.floats(apart, 4000))
         # The first one starts: it is the start that later ones may show.
         starts = always_starts or number == 0 or draw(st.booleans())
         started = queued + draw(st.floats(2, 300)) if starts else None
@@ -42,6 +45,8 @@ def rows(draw: st.DrawFn, *, always_starts: bool, sees_open: bool = False) -> tu
         open_looks: tuple[float, ...] = ()
         if sees_open:
             open_looks = ((queued + (started or ended)) / 2,)
+            if started is not None and draw(st.booleans()):
+                open_looks = (*open_looks, (started + ended) / 2)
         runs.append(Row(queued, started, ended, draw(st.sampled_from(words)), open_looks, looks))
         free = ended
     return tuple(runs)
@@ -56,6 +61,8 @@ class Manner:
     keeps_starts: bool = False
     renews_creation: bool = False
     tells_time: bool = True
+    ahead: float = 0.0
+    """Seconds by which the Date header is ahead of the service's stamps."""
 
     def stamp(self, seconds: float) -> float:
         return T0 + floor(seconds / self.unit + 1e-6) * self.unit
@@ -71,6 +78,7 @@ def shown(runs: tuple[Row, ...], manner: Manner, via: Via = "listing") -> list[O
     for run in runs:
         for at in sorted((*run.open_looks, *run.looks)):
             over = at >= run.ended
+            begun = run.ended if run.started is None else run.started
             started = run.started if run.started is not None and at >= run.started else None
             if started is not None:
                 kept = started
@@ -84,12 +92,14 @@ def shown(runs: tuple[Row, ...], manner: Manner, via: Via = "listing") -> list[O
                     workflow_id="w1",
                     via=via,
                     at=Moment(T0 + at, 1000 + at),
-                    status=run.status if over else "queued",
+                    status=run.status if over else "queued" if at < begun else "running",
                     created_at=manner.stamp(created),
                     updated_at=manner.stamp(updated),
                     started_at=None if started is None else manner.stamp(started),
                     completed_at=manner.stamp(run.ended) if over and manner.stamps_ends else None,
-                    service_wall=float(floor(T0 + at)) if manner.tells_time else None,
+                    service_wall=float(floor(T0 + at + manner.ahead))
+                    if manner.tells_time
+                    else None,
                 )
             )
     return seen
@@ -140,3 +150,29 @@ def test_runs_that_renew_the_creation_time_count_once_each(
         again.append(Row(first.queued + by, started, ended, first.status, (), looks))
     told = shown(tuple(again), Manner(unit, renews_creation=True))
     assert outcomes(follow(told)) == [run.status for run in again]
+
+
+@given(
+    rows(always_starts=True, apart=STALE_SECONDS + 10)
+    | rows(always_starts=False, sees_open=True, apart=STALE_SECONDS + 10),
+    manners,
+    st.sampled_from([3600.0, 600.0, 86_400.0, -3600.0, -60.0, 3.0]),
+    st.booleans(),
+)
+def test_runs_count_once_each_by_a_date_header_that_is_wrong(
+    runs: tuple[Row, ...], unit: float, ahead: float, by_stream: bool
+) -> None:
+    """If two are at least as far apart as a replica may lag."""
+    seen = shown(runs, Manner(unit, ahead=ahead))
+    if by_stream:
+        # A stream is the first to show each end; it has no such stamps.
+        seen = [
+            each
+            for told in seen
+            for each in (
+                (replace(told, via="stream", created_at=None, updated_at=None), told)
+                if told.is_over
+                else (told,)
+            )
+        ]
+    assert outcomes(follow(seen)) == [run.status for run in runs]

@@ -10,11 +10,13 @@ from exporter.ledger.runs import (
     ENDS_KEPT,
     SAME_CLOCK_SECONDS,
     SLOW_CLOCK_SECONDS,
+    STALE_SECONDS,
     ended_before_it_was_open,
     ends_with_those_of_this_run,
     is_about_earlier_run,
     note_end,
     note_settled,
+    settled_by_when,
 )
 from exporter.ledger.workflow import Workflow
 from tests.unit.ledger.test_runs import END, SEEN_OVER, START, T0, row, settled
@@ -99,6 +101,26 @@ class TestSeenOver:
 
     def test_it_is_told_once(self) -> None:
         assert note_settled(settled(), row(START, END, updated=END + 5)) == settled()
+
+    def test_a_time_later_than_any_replica_lags_behind_that_row_was_by_a_fast_clock(self) -> None:
+        fast = replace(settled(), settled_at=END + 3600)
+        told = row(START, END, updated=END + 5, service=END + 3700)
+        assert note_settled(fast, told).settled_at == END + 5 + STALE_SECONDS
+        # Where `updated_at` does not change with the end, the end itself shows it.
+        told = row(START, END, updated=START - 500, service=END + 3700)
+        assert note_settled(fast, told).settled_at == END + STALE_SECONDS
+        assert note_settled(fast, replace(told, updated_at=None)) == fast
+
+    def test_nor_is_the_end_itself_seen_later_than_that(self) -> None:
+        assert settled_by_when(row(START, END, updated=END, service=END + 3600)) == (
+            END + STALE_SECONDS
+        )
+        assert settled_by_when(row(START, END, updated=END, service=END + 60)) == END + 60
+        assert settled_by_when(row(START, END, updated=END + 3600, service=END)) == END + 3600
+        assert settled_by_when(row(START, None, updated=END, service=END + 3600)) == (
+            END + STALE_SECONDS
+        )
+        assert settled_by_when(row(START, END, service=END + 3600)) == END + 3600
 
     @pytest.mark.parametrize(
         "told",
