@@ -128,7 +128,7 @@ def _configuration(module: Module) -> str:
         "pytest_add_cli_args": [*_PYTEST, *(f"--deselect={test}" for test in module.without)],
         "pytest_add_cli_args_test_selection": list(module.tests),
         "type_check_command": checker,
-        "timeout_multiplier": 40.0,  # by the clock on the wall, on a machine that may be busy
+        "timeout_multiplier": module.patience,
     }
     lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
     return f"\n[tool.mutmut]\n{lines}"

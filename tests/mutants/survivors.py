@@ -19,6 +19,10 @@ KINDS: Final = ("equivalent", "unreachable", "log", "cost")
 """Why a survivor may stay: it does the same; no input that can occur leads there; only a log line
 differs; only time or memory differs."""
 
+PATIENCE: Final = 40.0
+"""How many times as long as usual the tests of a mutant may take: by the clock on the wall, on a
+machine that may be busy."""
+
 _SURVIVED: Final = 0
 _NO_TESTS: Final = 33
 _TYPES: Final = 37
@@ -39,6 +43,8 @@ class Module:
     """For each survivor that may stay: its kind, and why."""
     without: tuple[str, ...] = ()
     """Tests among them that take too long and tell nothing of a rule, as those of speed."""
+    patience: float = PATIENCE
+    """As `PATIENCE`; less where a mutant may go round in circles."""
 
 
 class ReasonError(Exception):
@@ -70,7 +76,8 @@ def read_module(file: Path) -> Module:
                 raise ReasonError(f"{file.name}: two reasons for {mutant}")
             reasons[mutant] = (kind, why)
     without = tuple(document.get("without", ()))
-    return Module(document["module"], tuple(document["tests"]), reasons, without)
+    patience = float(document.get("patience", PATIENCE))
+    return Module(document["module"], tuple(document["tests"]), reasons, without, patience)
 
 
 def unexplained(outcome: Outcome, module: Module) -> list[str]:

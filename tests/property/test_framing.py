@@ -73,6 +73,7 @@ RULES = {
     "no space after the colon": (b"data:a\n\n", ["a"]),
     "one space goes, the next stays": (b"data:  a\n\n", [" a"]),
     "many data lines": (b"data: a\ndata:\ndata: b\n\n", ["a\n\nb"]),
+    "many data lines, CRLF": (b"data: a\r\ndata: b\r\n\r\n", ["a\nb"]),
     "a field without a colon": (b"data\ndata: a\n\n", ["\na"]),
     "no data, no event": (b"event: x\n\nid: 7\n\ndata: a\n\n", ["a"]),
     "comments": (b": hi\n\n:\ndata: a\n: hi\n\n", ["a"]),
@@ -268,6 +269,16 @@ def test_the_cap_is_for_one_event_and_exact() -> None:
     assert framing.feed(fits) == []
 
 
+@pytest.mark.parametrize(("cap", "is_too_small"), [(22, True), (23, False)])
+def test_the_lines_of_an_event_add_up_with_their_ends(cap: int, is_too_small: bool) -> None:
+    stream = b"data: a\n" * 3
+    framing = EventFraming(cap)
+    assert framing.feed(stream[:16]) == []
+    assert framing.held == 16
+    framing.feed(stream[16:])
+    assert framing.oversized is is_too_small
+
+
 def test_comments_do_not_add_up() -> None:
     framing = EventFraming(100)
     for _ in range(1000):
@@ -278,6 +289,7 @@ def test_comments_do_not_add_up() -> None:
 
 def test_lines_of_an_event_are_counted() -> None:
     assert not frame([b"data:\n" * MAX_EVENT_LINES + b"\n"])[1].oversized
+    assert not frame([b"data:\n" * MAX_EVENT_LINES, b"\n"])[1].oversized
     assert frame([b"data:\n" * (MAX_EVENT_LINES + 1) + b"\n"])[1].oversized
 
 

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.mutants.__main__ import FILES, ROOT, report
-from tests.mutants.survivors import Module, Outcome, ReasonError, describe, read_module
+from tests.mutants.survivors import (
+    PATIENCE,
+    Module,
+    Outcome,
+    ReasonError,
+    describe,
+    read_module,
+)
 
 SURVIVOR = "is_later: return stamp ⟨> → >=⟩ than"
 MODULES = [read_module(file) for file in sorted(FILES.glob("*.toml"))]
@@ -58,6 +65,14 @@ def test_a_reason_has_a_known_kind_and_a_text(tmp_path: Path, kind: str, why: st
     )
     with pytest.raises(ReasonError):
         read_module(file)
+
+
+def test_a_module_may_have_less_patience_and_leave_tests_out(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text('module = "a.py"\ntests = ["t.py"]\n')
+    assert read_module(file) == Module("a.py", ("t.py",), {}, (), PATIENCE)
+    file.write_text('module = "a.py"\ntests = ["t.py"]\nwithout = ["t.py::slow"]\npatience = 6\n')
+    assert read_module(file) == Module("a.py", ("t.py",), {}, ("t.py::slow",), 6.0)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda m: m.path)

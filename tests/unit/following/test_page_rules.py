@@ -116,6 +116,23 @@ class TestFirstNumber:
         assert not numbers.settle(grown, grown, NOW + 2)
         assert not numbers.is_doubtful(grown, NOW + 3, is_total_the_lists=True)
 
+    @pytest.mark.parametrize("before", [page(), page("a", total=1)], ids=["empty", "whole"])
+    def test_without_an_answer_a_list_that_has_grown_is_asked_about_once_a_while(
+        self, before: WorkflowPage
+    ) -> None:
+        numbers = PageNumbers()
+        numbers.settle(before, before, NOW)
+        grown = page("a", total=9)
+        assert _is_doubtful(numbers, grown, NOW + 1)
+        numbers.unanswered(NOW + 1)
+        assert not _is_doubtful(numbers, grown, NOW + SOON_SECONDS)
+        assert _is_doubtful(numbers, grown, NOW + 1 + SOON_SECONDS)
+
+    def test_of_a_list_that_was_never_seen_nothing_has_grown(self) -> None:
+        numbers = PageNumbers()
+        assert not numbers.settle(None, None, NOW)
+        assert not _is_doubtful(numbers, page("a", total=9), NOW + SOON_SECONDS - 1)
+
     @pytest.mark.parametrize(
         ("above", "shown"),
         [
