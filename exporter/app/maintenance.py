@@ -89,7 +89,7 @@ class Maintenance(Worker):
         try:
             self._history.digest(self._accounts())
             return self._history.take_pending()
-        except Exception as error:  # noqa: BLE001 - a fault of the history must not end counting
+        except Exception as error:  # noqa: BLE001 - an error in the history must not end counting
             log.error(  # noqa: TRY400 - a traceback shows values as well
                 "recording the history failed", extra={"error": type(error).__name__}
             )

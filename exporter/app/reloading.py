@@ -22,7 +22,7 @@ RETRY_AFTER_CHECKS: Final = 5
 have been mounted later."""
 
 HELD_BACK: Final = (
-    "the configuration was not taken over: that of the web side, read along with it, has faults"
+    "the configuration was not taken over: that of the web side, read along with it, has errors"
 )
 
 
@@ -64,7 +64,7 @@ class Reloading:
         self._signal = signal
         self._file = reloadable.watched
         self._one_at_a_time = threading.Lock()
-        self._faults: tuple[str, ...] = ()
+        self._errors: tuple[str, ...] = ()
         self._is_half_done = False
         self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
         self._watcher = FileWatcher("configuration", self._check)
@@ -79,19 +79,19 @@ class Reloading:
             log.info("reloading the configuration", extra={"by": by})
             web = self._security
             reading = None if web is None else web.read_again()
-            web_faults = () if web is None or reading is None else web.faults_of(reading)
-            faults = self._reload_config(may_change=not web_faults)
-            self._tell(faults)
+            web_errors = () if web is None or reading is None else web.errors_of(reading)
+            errors = self._reload_config(may_change=not web_errors)
+            self._tell(errors)
             # A valid web configuration is not lost: its watcher applies it.
-            if web is not None and reading is not None and (web_faults or not faults):
+            if web is not None and reading is not None and (web_errors or not errors):
                 web.take_over(reading)
-            if not faults and not web_faults:
+            if not errors and not web_errors:
                 return ()
             outcome = "may be half done" if self._is_half_done else "the old one stays in use"
             return (
                 f"not reloaded, {outcome}:",
-                *(f"  {fault}" for fault in faults),
-                *(f"  web configuration: {fault}" for fault in web_faults),
+                *(f"  {entry}" for entry in errors),
+                *(f"  web configuration: {entry}" for entry in web_errors),
             )
 
     def _reload_config(self, *, may_change: bool = True) -> tuple[str, ...]:
@@ -105,26 +105,26 @@ class Reloading:
                 return (HELD_BACK,)
             self._app.reload(config)
         except ConfigError as error:
-            faults = tuple(str(fault) for fault in error.faults)
+            errors = tuple(str(entry) for entry in error.errors)
         except TokenUnreadableError as error:
-            faults = (str(error),)
+            errors = (str(error),)
         except Exception as error:  # noqa: BLE001 - a bug must not end the exporter
             # Only the type, because the text could contain what was read.
             self._is_half_done = True
-            faults = (f"{type(error).__name__} while it was taken over; restart the exporter",)
+            errors = (f"{type(error).__name__} while it was taken over; restart the exporter",)
         else:
             for warning in config.warnings():
                 log.warning("configuration", extra={"key": warning.key, "warning": warning.reason})
             return ()
         self._app.note_reload_failed()
-        return faults
+        return errors
 
-    def _tell(self, faults: tuple[str, ...]) -> None:
-        self._faults = faults
+    def _tell(self, errors: tuple[str, ...]) -> None:
+        self._errors = errors
         source = self._reloadable.source
-        for fault in faults:
-            log.error("error in the configuration", extra={"file": source, "fault": fault})
-        if faults and not self._is_half_done:
+        for entry in errors:
+            log.error("error in the configuration", extra={"file": source, "error": entry})
+        if errors and not self._is_half_done:
             log.error("keeping the previous configuration", extra={"file": source})
 
     def __enter__(self) -> Self:
@@ -153,12 +153,12 @@ class Reloading:
             return
         self._checks += 1
         has_changed = self._file.has_changed()
-        if not has_changed and not (self._faults and self._checks % RETRY_AFTER_CHECKS == 0):
+        if not has_changed and not (self._errors and self._checks % RETRY_AFTER_CHECKS == 0):
             return
         with self._one_at_a_time:
             if has_changed:
                 log.info("reloading the configuration", extra={"by": "change of the file"})
-            before, faults = self._faults, self._reload_config()
+            before, errors = self._errors, self._reload_config()
             # Logged once for each state of the file, not at each try.
-            if has_changed or faults != before:
-                self._tell(faults)
+            if has_changed or errors != before:
+                self._tell(errors)

@@ -5,7 +5,7 @@
 Both raise `ConfigError`, which lists all errors at once with key, line, reason and hint.
 """
 
-from exporter.config.faults import ConfigError, Fault
+from exporter.config.errors import ConfigError, ErrorEntry
 from exporter.config.loading import check, from_environment, in_postgres, load
 from exporter.config.models import Account, Config, Listing, Metrics, Push, RateLimit, Runners
 from exporter.config.slices import Slice
@@ -16,7 +16,7 @@ __all__ = [
     "Account",
     "Config",
     "ConfigError",
-    "Fault",
+    "ErrorEntry",
     "Listing",
     "Metrics",
     "Push",

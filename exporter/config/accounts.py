@@ -9,7 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_va
 from exporter.config.addresses import DEFAULT_BASE_URL, BaseUrl, address_of
 from exporter.config.bounds import Number, WholeNumber
 from exporter.config.durations import Duration
-from exporter.config.faults import fault
+from exporter.config.errors import invalid
 from exporter.config.files import Glob, TokenFile
 from exporter.config.section import Broken, Section, absent_by_default
 from exporter.config.tokens import TokenSource
@@ -27,13 +27,13 @@ _NOT_GIVEN: Final = TokenSource()
 
 def _tag(tag: str) -> str:
     if not tag.strip():
-        raise fault("is empty", "Write a tag, or take the entry out.")
+        raise invalid("is empty", "Write a tag, or take the entry out.")
     return tag.strip()
 
 
 def _name(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise fault(
+        raise invalid(
             "is not a valid name",
             "Use 1 to 63 letters (A-Z), digits, `_`, `.` and `-`, a letter or a digit first.",
         )
@@ -79,7 +79,7 @@ class RateLimit(Section):
         requests = info.data.get("requests")
         # 10 x (1 - 0.9) is 0.9999999999999998 in floating point, but 1 is meant.
         if requests is not None and requests * (1 - reserve) + 1e-9 < 1:
-            raise fault(
+            raise invalid(
                 "leaves less than one request",
                 "Lower `reserve`, or raise `requests` if the service allows more.",
             )
@@ -120,7 +120,7 @@ class Listing(Section):
     def _reaches_past_interval(cls, lookback: float, info: ValidationInfo) -> float:
         interval = info.data.get("interval")
         if interval is not None and lookback <= interval:
-            raise fault(
+            raise invalid(
                 "is not longer than `interval`",
                 "Raise `lookback`, or lower `interval`: workflows would slip through between.",
             )
@@ -307,7 +307,7 @@ class Account(Section):
         path = info.data["token_file"]
         if path is None:
             if token is _NOT_GIVEN:
-                raise fault(
+                raise invalid(
                     "is missing, and so is `token_file`",
                     "Add `token: ${COMFYCONTROL_TOKEN}` or "
                     "`token_file: /run/secrets/comfycontrol`.",
@@ -315,7 +315,7 @@ class Account(Section):
             return token
         # A model that is validated again has both, and they are equal.
         if token is not _NOT_GIVEN and token != TokenSource.file(path):
-            raise fault("is given along with `token_file`", "Keep one of the two.")
+            raise invalid("is given along with `token_file`", "Keep one of the two.")
         return TokenSource.file(path)
 
     @field_validator("workflows")
@@ -327,4 +327,4 @@ class Account(Section):
     def broken_rules(cls, given: Mapping[str, object]) -> Iterator[Broken]:
         """An account must say in at least one way which workflows are followed."""
         if all(given.get(way) in (None, [], ()) for way in WAYS_IN):
-            yield Broken((), fault("has no workflows to follow", WAYS_IN_HINT))
+            yield Broken((), invalid("has no workflows to follow", WAYS_IN_HINT))

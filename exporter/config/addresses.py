@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from exporter.config.faults import fault
+from exporter.config.errors import invalid
 
 DEFAULT_BASE_URL: str = "https://api.comfycontrol.app"
 """The hosted service, as its documentation gives it."""
@@ -32,24 +32,24 @@ def _base_url(text: str) -> str:
     Otherwise the spelling of the host stays, because certificates are checked against it.
     """
     if not _VISIBLE.fullmatch(text):
-        raise fault("is empty or has characters that no URL has", _HINT)
+        raise invalid("is empty or has characters that no URL has", _HINT)
     try:
         url = urlsplit(text)
         port = url.port
     except ValueError:
-        raise fault("is not a URL", _HINT) from None
+        raise invalid("is not a URL", _HINT) from None
     if url.scheme not in _DEFAULT_PORTS:
-        raise fault("does not begin with https:// or http://", _HINT)
+        raise invalid("does not begin with https:// or http://", _HINT)
     if "@" in url.netloc:
-        raise fault(
+        raise invalid(
             "holds a user name or a password",
             "Take it out: use `token` or `token_file` for secrets.",
         )
     if "?" in text or "#" in text:
-        raise fault("has a query or a fragment", "Take out what follows `?` or `#`.")
+        raise invalid("has a query or a fragment", "Take out what follows `?` or `#`.")
     host = url.hostname or ""
     if port == 0 or not _is_host(host):
-        raise fault("has no valid host and port", _HINT)
+        raise invalid("has no valid host and port", _HINT)
     address = f"[{host}]" if ":" in host else host
     if port is not None and port != _DEFAULT_PORTS[url.scheme]:
         address += f":{port}"

@@ -13,7 +13,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from exporter.config.faults import fault
+from exporter.config.errors import invalid
 
 _WHOLE = re.compile(r"[0-9]{1,15}")
 _DECIMAL = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?([eE][+-]?[0-9]{1,4})?")
@@ -43,11 +43,11 @@ class WholeNumber:
         if isinstance(value, str) and _WHOLE.fullmatch(value):
             number = int(value)
         if not isinstance(number, int) or isinstance(number, bool):
-            raise fault("is not a whole number", f"Write a {self.accepted}.")
+            raise invalid("is not a whole number", f"Write a {self.accepted}.")
         if number < self.least:
-            raise fault(f"must be at least {self.least:,}", f"Write a {self.accepted}.")
+            raise invalid(f"must be at least {self.least:,}", f"Write a {self.accepted}.")
         if number > self.most:
-            raise fault(
+            raise invalid(
                 f"must be at most {self.most:,}", self.past_most or f"Write a {self.accepted}."
             )
         return number
@@ -87,16 +87,16 @@ class Number:
         if isinstance(value, str) and _DECIMAL.fullmatch(value):
             number = float(value)
         if not isinstance(number, int | float) or isinstance(number, bool):
-            raise fault("is not a number", f"Write a {self.accepted}.")
+            raise invalid("is not a number", f"Write a {self.accepted}.")
         try:
             number = float(number)
         except OverflowError:
             number = math.inf
         if not math.isfinite(number):
-            raise fault("is not a finite number", f"Write a {self.accepted}.")
+            raise invalid("is not a finite number", f"Write a {self.accepted}.")
         if number < 0 or (self.below is not None and number >= self.below):
             bound = "at least 0" if self.below is None else f"at least 0 and below {self.below:g}"
-            raise fault(f"must be {bound}", f"Write a {self.accepted}.")
+            raise invalid(f"must be {bound}", f"Write a {self.accepted}.")
         return number
 
     def __get_pydantic_core_schema__(

@@ -11,7 +11,7 @@ from typing import TypeAlias, cast
 
 import yaml
 
-from exporter.config.faults import Fault, key_path
+from exporter.config.errors import ErrorEntry, key_path
 
 Data: TypeAlias = "bool | int | float | str | list[Data] | dict[str, Data] | None"
 """The types of values in a document. A YAML timestamp stays text."""
@@ -71,13 +71,13 @@ class Document:
 
     Attributes:
         data: The content; `None` if it has none or is not YAML.
-        faults: The errors of its form.
+        errors: The errors of its form.
         lines: Line, from 1, of each key and each entry of a list.
         faulty: Places with an error that was already reported.
     """
 
     data: Data = None
-    faults: list[Fault] = field(default_factory=list)
+    errors: list[ErrorEntry] = field(default_factory=list)
     lines: dict[KeyPath, int] = field(default_factory=dict)
     faulty: set[KeyPath] = field(default_factory=set)
 
@@ -88,18 +88,18 @@ class Document:
                 return self.lines[path[:end]]
         return None
 
-    def is_faulty(self, path: KeyPath) -> bool:
+    def has_error(self, path: KeyPath) -> bool:
         """Whether an error of this value, or of one around it, was reported: one is enough."""
         return any(path[:end] in self.faulty for end in range(len(path) + 1))
 
-    def add_fault(self, path: KeyPath, reason: str, hint: str, line: int | None = None) -> None:
+    def add_error(self, path: KeyPath, reason: str, hint: str, line: int | None = None) -> None:
         """Add an error, and prevent later checks of the same value from adding theirs."""
-        self.faults.append(Fault(key_path(path), reason, hint, line or self.line(path)))
+        self.errors.append(ErrorEntry(key_path(path), reason, hint, line or self.line(path)))
         self.faulty.add(path)
 
 
 def read_document(text: str, *, as_written: bool = False) -> Document:
-    """Read one YAML document. It raises nothing: errors are in `faults`.
+    """Read one YAML document. It raises nothing: errors are in `errors`.
 
     Args:
         text: The document.
@@ -113,7 +113,7 @@ def read_document(text: str, *, as_written: bool = False) -> Document:
         root = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        document.faults.append(
+        document.errors.append(
             _syntax_fault(
                 error.problem or "breaks off",
                 mark.line + 1 if mark else None,
@@ -124,11 +124,11 @@ def read_document(text: str, *, as_written: bool = False) -> Document:
         before = text[: error.position]
         problem = f"the character U+{ord(text[error.position]):04X} is not allowed"
         line, column = before.count("\n") + 1, error.position - before.rfind("\n")
-        document.faults.append(_syntax_fault(problem, line, column, "Take it out."))
+        document.errors.append(_syntax_fault(problem, line, column, "Take it out."))
     except (ValueError, OverflowError):
         # PyYAML raises these for \U escapes and %YAML versions that are out of range.
         reached = loader.line + 1 if loader else None
-        document.faults.append(_syntax_fault("a number out of range", reached, None))
+        document.errors.append(_syntax_fault("a number out of range", reached, None))
     else:
         if root is not None:
             document.lines[()] = root.start_mark.line + 1
@@ -159,7 +159,7 @@ class _Loader(yaml.SafeLoader):
 
 def _syntax_fault(
     problem: str, line: int | None, column: int | None, hint: str | None = None
-) -> Fault:
+) -> ErrorEntry:
     if hint is None:
         hint = next((r for words, r in _HINTS if words in problem), _HINT)
     shown_problem = _QUOTED.sub(
@@ -168,9 +168,9 @@ def _syntax_fault(
     )
     if problem.startswith("it "):
         # Refused by us, although it may be valid YAML.
-        return Fault("", problem.removeprefix("it "), hint, line)
+        return ErrorEntry("", problem.removeprefix("it "), hint, line)
     place = f" at column {column}" if column is not None else ""
-    return Fault("", f"is not YAML{place}: {shown_problem}", hint, line)
+    return ErrorEntry("", f"is not YAML{place}: {shown_problem}", hint, line)
 
 
 class _TooMuchError(Exception):
@@ -195,7 +195,7 @@ class _Builder:
         try:
             self._document.data = self._value(root, ())
         except _TooMuchError:
-            self._document.add_fault(
+            self._document.add_error(
                 (),
                 f"holds more than {_MOST_VALUES:,} values once its aliases are followed",
                 "Split it, or write out what the aliases stand for.",
@@ -210,10 +210,10 @@ class _Builder:
         if len(self._within) >= _DEEPEST:
             hint = "Write out what the aliases stand for."
             reason = f"is more than {_DEEPEST} levels deep once aliases are followed"
-            self._document.add_fault(path, reason, hint, line)
+            self._document.add_error(path, reason, hint, line)
             return None
         if any(node is outer for outer in self._within):
-            self._document.add_fault(
+            self._document.add_error(
                 path, "contains itself", "Write it out instead of an alias.", line
             )
             return None
@@ -231,7 +231,7 @@ class _Builder:
 
     def _refused_tag(self, node: yaml.Node, path: KeyPath) -> Data:
         line = node.start_mark.line + 1
-        self._document.add_fault(
+        self._document.add_error(
             path, "has a tag that is not allowed", "Leave out what begins with `!`.", line
         )
         return None
@@ -273,7 +273,7 @@ class _Builder:
 
     def _add_fault_beside(self, path: KeyPath, reason: str, hint: str, line: int) -> None:
         """Add an error of one key, so that the rest of the mapping is still checked."""
-        self._document.faults.append(Fault(key_path(path), reason, hint, line))
+        self._document.errors.append(ErrorEntry(key_path(path), reason, hint, line))
 
     @staticmethod
     def _pairs(node: yaml.MappingNode) -> Iterator[tuple[yaml.Node, yaml.Node]]:

@@ -8,7 +8,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from exporter.config.faults import fault
+from exporter.config.errors import invalid
 
 # It also matches an empty text, so check the shortest length. Nine digits are 31 years in seconds:
 # more than anybody needs, and within the limits of integer parsers.
@@ -78,13 +78,13 @@ class Duration:
         else:
             seconds = None
         if seconds is None:
-            raise fault(
+            raise invalid(
                 "is not a duration",
                 "Write whole numbers with units, the larger first, as in `500ms`, `5s` or `1h30m`.",
             )
         # Written so that a NaN from Python is refused.
         if not parse_duration(self.least) <= seconds <= parse_duration(self.most):
-            raise fault(
+            raise invalid(
                 f"must lie between {self.least} and {self.most}",
                 f"Write a duration from `{self.least}` to `{self.most}`.",
             )

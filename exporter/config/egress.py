@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
-from exporter.config.faults import fault
+from exporter.config.errors import invalid
 from exporter.config.section import Section, absent_by_default
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,62}")
@@ -14,7 +14,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,62}")
 
 def _named(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise fault(
+        raise invalid(
             "is no name",
             "Write up to 63 letters, digits, `.`, `_`, `:` and `-`, such as `nat-a` or `10.0.0.5`.",
         )
@@ -25,13 +25,13 @@ def _of_a_machine(text: str) -> str:
     try:
         address = ip_address(text)
     except ValueError:
-        raise fault(
+        raise invalid(
             "is no IP address",
             "Write one that this machine has, such as `10.0.0.5`; a name of the address that the "
             "service sees belongs to `address`.",
         ) from None
     if address.is_unspecified or address.is_multicast:
-        raise fault(
+        raise invalid(
             "is no address to ask from",
             "Write one that this machine has, such as `10.0.0.5`, or leave it out for the one that "
             "the system chooses.",

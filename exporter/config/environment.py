@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from exporter.config.document import Data, Document, KeyPath
-from exporter.config.faults import shown
+from exporter.config.errors import shown
 
 TOKEN: str = "COMFYCONTROL_TOKEN"  # noqa: S105 - the name of a variable
 """The variable with the token of one account; it alone is enough to start."""
@@ -43,10 +43,10 @@ def _replaced(document: Document, data: Data, path: KeyPath, environ: Mapping[st
             return data
         return _text(document, data, path, environ)
     if data is None:
-        if not document.is_faulty(path):
+        if not document.has_error(path):
             # `listing:` with nothing behind could mean its defaults or no listing: do not guess.
             hint = "Write one, or take the key out; `{}` takes the defaults of a section."
-            document.add_fault(path, "has no value", hint)
+            document.add_error(path, "has no value", hint)
         return _STAND_IN
     return data
 
@@ -74,14 +74,14 @@ def _text(document: Document, text: str, path: KeyPath, environ: Mapping[str, st
 
     replaced = _DOLLAR.sub(value, text)
     if stray:
-        document.add_fault(
+        document.add_error(
             path,
             "has a `$` that starts no variable",
             "Write `${NAME}` for a variable of the environment, or `$$` for a dollar sign.",
         )
     for name in unset:
         which = f"variable {shown(name) or '(name not shown)'}"
-        document.add_fault(
+        document.add_error(
             path, f"needs the environment {which}, which is not set", "Set it, or write the value."
         )
     return _STAND_IN if stray or unset else replaced

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
-from exporter.config.faults import fault, shown
+from exporter.config.errors import invalid, shown
 from exporter.config.tokens import TokenSource, TokenUnreadableError
 
 
@@ -41,9 +41,9 @@ def nameable(path: Path, folder: Path) -> str | None:
 
 def _checked_path(value: str) -> str:
     if not value.strip():
-        raise fault("is empty", "Write the path of a file.")
+        raise invalid("is empty", "Write the path of a file.")
     if "\0" in value:
-        raise fault("has a character that no path has", "Write the path of a file.")
+        raise invalid("has a character that no path has", "Write the path of a file.")
     return value
 
 
@@ -52,7 +52,7 @@ def located(value: object, info: ValidationInfo) -> object:
     if isinstance(value, Path):
         return value
     if not isinstance(value, str):
-        raise fault("is not text", "Write the path of a file.")
+        raise invalid("is not text", "Write the path of a file.")
     path = Path(_checked_path(value))
     return info.context.folder / path if isinstance(info.context, Loading) else path
 
@@ -70,7 +70,7 @@ def _readable(path: Path, info: ValidationInfo) -> Path:
             hint = error.hint
         else:
             return path
-        raise fault(reason, hint)
+        raise invalid(reason, hint)
     return path
 
 

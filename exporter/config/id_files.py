@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from exporter.config.faults import Fault
+from exporter.config.errors import ErrorEntry
 from exporter.config.workflow_ids import parse_workflow_ids
 from exporter.files.plain import UnreadableError, read_plain
 from exporter.files.watching import Fingerprint, fingerprint, fingerprint_of
@@ -20,12 +20,12 @@ class IdFile:
 
     Attributes:
         ids: The valid ids, even if others are not; None: the file cannot be read.
-        faults: All of its errors.
+        errors: All of its errors.
         stamp: The fingerprint of the file before it was read.
     """
 
     ids: frozenset[str] | None
-    faults: tuple[Fault, ...]
+    errors: tuple[ErrorEntry, ...]
     stamp: Fingerprint
 
 
@@ -35,18 +35,20 @@ def files_of(pattern: str) -> list[Path]:
 
 
 def read_ids(path: Path) -> IdFile:
-    """Read a file. It raises nothing: errors are in `faults`."""
+    """Read a file. It raises nothing: errors are in `errors`."""
     # Also taken if the file cannot be read: it is read again when that changes.
     taken = fingerprint_of(path)
     try:
         file = read_plain(path, MAX_FILE_BYTES)
         taken = fingerprint(file.status)
-        ids, faults = parse_workflow_ids(file.content.decode("utf-8-sig"))
+        ids, errors = parse_workflow_ids(file.content.decode("utf-8-sig"))
     except UnreadableError as error:
         hint = "Name a list of ids that this user can read; split one that is too large."
-        return IdFile(None, (Fault("", error.reason, hint),), taken)
+        return IdFile(None, (ErrorEntry("", error.reason, hint),), taken)
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        return IdFile(None, (Fault("", "is not UTF-8 text", "Save it as UTF-8.", line),), taken)
+        return IdFile(
+            None, (ErrorEntry("", "is not UTF-8 text", "Save it as UTF-8.", line),), taken
+        )
     # An invalid file changes nothing.
-    return IdFile(frozenset(ids) if ids or not faults else None, tuple(faults), taken)
+    return IdFile(frozenset(ids) if ids or not errors else None, tuple(errors), taken)

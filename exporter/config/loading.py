@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from exporter.config import environment
 from exporter.config.document import Document, read_document
-from exporter.config.faults import MOST_SHOWN, ConfigError, Fault, key_path
+from exporter.config.errors import MOST_SHOWN, ConfigError, ErrorEntry, key_path
 from exporter.config.files import Loading
 from exporter.config.id_files import files_of, read_ids
 from exporter.config.models import Config
@@ -41,18 +41,18 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
             values.
     """
     text, unreadable = _text(path)
-    document = Document(faults=unreadable) if text is None else read_document(text)
+    document = Document(errors=unreadable) if text is None else read_document(text)
     config: Config | None = None
     if document.data is None:
-        faults = document.faults or [Fault("", "is empty", _start_remedy())]
+        errors = document.errors or [ErrorEntry("", "is empty", _start_hint())]
     elif not isinstance(document.data, dict):
-        faults = [*document.faults, Fault("", "is not a mapping of keys", _start_remedy(), 1)]
+        errors = [*document.errors, ErrorEntry("", "is not a mapping of keys", _start_hint(), 1)]
     else:
         environment.substitute(document, environ)
         config, found = _validated(document, Loading(path.parent))
-        faults = [*document.faults, *found]
-    if faults or config is None:
-        raise ConfigError(_in_order(faults), str(path))
+        errors = [*document.errors, *found]
+    if errors or config is None:
+        raise ConfigError(_in_order(errors), str(path))
     return config
 
 
@@ -69,8 +69,8 @@ def from_environment(environ: Mapping[str, str]) -> Config:
     token, token_file = environ.get(environment.TOKEN), environ.get(environment.TOKEN_FILE)
     if token and token_file:
         hint = f"Set one of the two: {environment.TOKEN_FILE} is read again when it changes."
-        fault = Fault(environment.TOKEN_FILE, f"is set beside {environment.TOKEN}", hint)
-        raise ConfigError([fault], "environment")
+        entry = ErrorEntry(environment.TOKEN_FILE, f"is set beside {environment.TOKEN}", hint)
+        raise ConfigError([entry], "environment")
     if token_file:
         token = None
     elif token is None:
@@ -79,7 +79,7 @@ def from_environment(environ: Mapping[str, str]) -> Config:
             f"file with the token in {environment.TOKEN_FILE}, or give a file with --config.file "
             f"such as:\n\n{_indented(_EXAMPLE)}"
         )
-        raise ConfigError([Fault(environment.TOKEN, "is not set", hint)], "no configuration")
+        raise ConfigError([ErrorEntry(environment.TOKEN, "is not set", hint)], "no configuration")
     account: dict[str, object] = {"name": "default", "listing": {}}
     if token_file:
         account["token_file"] = _readable_token(Path(token_file))
@@ -88,7 +88,7 @@ def from_environment(environ: Mapping[str, str]) -> Config:
     if base_url := environ.get(environment.BASE_URL):
         account["base_url"] = base_url
     variables = {"token": environment.TOKEN, "base_url": environment.BASE_URL}
-    faults: list[Fault] = []
+    errors: list[ErrorEntry] = []
     try:
         return Config.model_validate({"accounts": [account]})
     except ValidationError as error:
@@ -96,8 +96,8 @@ def from_environment(environ: Mapping[str, str]) -> Config:
             context = detail["ctx"]
             key = variables[str(detail["loc"][-1])]
             hint = context["hint"].replace("`token` or `token_file`", environment.TOKEN)
-            faults.append(Fault(key, context["reason"], hint))
-    raise ConfigError(faults, "environment")
+            errors.append(ErrorEntry(key, context["reason"], hint))
+    raise ConfigError(errors, "environment")
 
 
 def in_postgres(config: Config, dsn_file: Path) -> Config:
@@ -112,13 +112,13 @@ def in_postgres(config: Config, dsn_file: Path) -> Config:
     """
     flag = "--storage.postgres.dsn-file"
     if config.storage.postgres is not None:
-        fault = Fault(flag, "is given beside `storage.postgres`", "Keep one of the two.")
-        raise ConfigError([fault], "command line")
+        entry = ErrorEntry(flag, "is given beside `storage.postgres`", "Keep one of the two.")
+        raise ConfigError([entry], "command line")
     try:
         read_dsn(dsn_file)
     except DsnUnreadableError as error:
         # The name is not shown, because some users put the connection string there.
-        fault = Fault(
+        entry = ErrorEntry(
             flag,
             f"names a file that {error}",
             "Name a file that this user can read and that holds a connection string alone.",
@@ -126,7 +126,7 @@ def in_postgres(config: Config, dsn_file: Path) -> Config:
     else:
         storage = Storage(postgres=Postgres(dsn_file=dsn_file.absolute()))
         return config.model_copy(update={"storage": storage})
-    raise ConfigError([fault], "command line")
+    raise ConfigError([entry], "command line")
 
 
 def _readable_token(path: Path) -> Path:
@@ -135,10 +135,10 @@ def _readable_token(path: Path) -> Path:
     except TokenUnreadableError as error:
         # Made absolute, because it is relative to the working directory.
         reason = f"names {str(path.absolute())!r}, which {error.reason}"
-        fault = Fault(environment.TOKEN_FILE, reason, error.hint)
+        entry = ErrorEntry(environment.TOKEN_FILE, reason, error.hint)
     else:
         return path.absolute()
-    raise ConfigError([fault], "environment")
+    raise ConfigError([entry], "environment")
 
 
 def check(path: Path, environ: Mapping[str, str]) -> tuple[int, str]:
@@ -165,12 +165,12 @@ def _of_id_files(config: Config) -> Iterator[str]:
             continue
         found = {pattern: files_of(pattern) for pattern in account.workflow_files}
         ids: set[str] = set()
-        faults: list[tuple[Path, tuple[Fault, ...]]] = []
+        errors: list[tuple[Path, tuple[ErrorEntry, ...]]] = []
         paths = sorted({path for files in found.values() for path in files})
         for path in paths:
             file = read_ids(path)
             ids |= file.ids or set()
-            faults.append((path, file.faults))
+            errors.append((path, file.errors))
         counts = f"{counted(len(ids), 'id')} in {counted(len(paths), 'workflow file')}"
         yield f"  {account.name}: {counts}"
         if len(ids) > account.max_open_workflows:
@@ -184,34 +184,34 @@ def _of_id_files(config: Config) -> Iterator[str]:
                     f"  warning: accounts[{index}].workflow_files[{number}] names no file that is "
                     "there. Check the path; the files may also appear later."
                 )
-        for path, of_file in faults:
+        for path, of_file in errors:
             yield from (
-                f"  warning: workflow file {path}: {fault}" for fault in of_file[:MOST_SHOWN]
+                f"  warning: workflow file {path}: {entry}" for entry in of_file[:MOST_SHOWN]
             )
             if len(of_file) > MOST_SHOWN:
-                more = counted(len(of_file) - MOST_SHOWN, "more fault")
+                more = counted(len(of_file) - MOST_SHOWN, "more error")
                 yield f"  warning: workflow file {path}: {more}"
 
 
-def _validated(document: Document, loading: Loading) -> tuple[Config | None, list[Fault]]:
+def _validated(document: Document, loading: Loading) -> tuple[Config | None, list[ErrorEntry]]:
     """The validated configuration, or errors; values with an earlier error have no second one."""
     try:
         return Config.model_validate(document.data, context=loading), []
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
     return None, [
-        Fault(
+        ErrorEntry(
             key_path(detail["loc"]),
             detail["ctx"]["reason"],
             detail["ctx"]["hint"],
             document.line(detail["loc"]),
         )
         for detail in details
-        if not document.is_faulty(detail["loc"])
+        if not document.has_error(detail["loc"])
     ]
 
 
-def _text(path: Path) -> tuple[str | None, list[Fault]]:
+def _text(path: Path) -> tuple[str | None, list[ErrorEntry]]:
     """The content of the file, or the error."""
     hint = "Name a YAML file that this user can read."
     line = None
@@ -224,15 +224,15 @@ def _text(path: Path) -> tuple[str | None, list[Fault]]:
     except UnicodeDecodeError as error:
         reason, hint = "is not UTF-8 text", "Save it as UTF-8."
         line = error.object.count(b"\n", 0, error.start) + 1
-    return None, [Fault("", reason, hint, line)]
+    return None, [ErrorEntry("", reason, hint, line)]
 
 
-def _in_order(faults: Iterable[Fault]) -> list[Fault]:
+def _in_order(errors: Iterable[ErrorEntry]) -> list[ErrorEntry]:
     """Errors in the order of the file, each once."""
-    return sorted(dict.fromkeys(faults), key=lambda fault: fault.line or 0)
+    return sorted(dict.fromkeys(errors), key=lambda entry: entry.line or 0)
 
 
-def _start_remedy() -> str:
+def _start_hint() -> str:
     return f"Start from:\n\n{_indented(_EXAMPLE)}"
 
 

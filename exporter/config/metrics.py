@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field
 
 from exporter.config.bounds import Number, WholeNumber
-from exporter.config.faults import fault
+from exporter.config.errors import invalid
 from exporter.config.section import Broken, Section
 from exporter.config.slices import DEFAULT_COMBINATIONS, Slice, broken_slices
 
@@ -16,13 +16,13 @@ _MOST_BUCKETS: Final = 100
 
 def _buckets(bounds: tuple[float, ...]) -> tuple[float, ...]:
     if not bounds:
-        raise fault("is empty", "Write at least one bound, or leave the key out for the default.")
+        raise invalid("is empty", "Write at least one bound, or leave the key out for the default.")
     if len(bounds) > _MOST_BUCKETS:
-        raise fault(
+        raise invalid(
             f"has more than {_MOST_BUCKETS} bounds", "Leave some out: each is a series per account."
         )
     if any(low >= high for low, high in itertools.pairwise(bounds)):
-        raise fault("is not strictly increasing", "Sort the bounds, and give each once.")
+        raise invalid("is not strictly increasing", "Sort the bounds, and give each once.")
     return bounds
 
 

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator
 from exporter.config.accounts import MOST_STREAMS, Account, Listing, Push, RateLimit, Runners
 from exporter.config.addresses import DEFAULT_BASE_URL, BaseUrl, address_of, sends_in_clear
 from exporter.config.egress import Egress
-from exporter.config.faults import Fault, fault
+from exporter.config.errors import ErrorEntry, invalid
 from exporter.config.metrics import Metrics
 from exporter.config.section import Broken, Section, example_of
 from exporter.config.storage import Postgres, Storage
@@ -56,7 +56,7 @@ class Config(Section):
     def _at_least_one(cls, accounts: tuple[Account, ...]) -> tuple[Account, ...]:
         if not accounts:
             example = example_of("accounts", cls.model_fields["accounts"])
-            raise fault("is empty", f"Write at least one, as in `{example}`.")
+            raise invalid("is empty", f"Write at least one, as in `{example}`.")
         return accounts
 
     @classmethod
@@ -71,7 +71,7 @@ class Config(Section):
                 if first != index:
                     yield Broken(
                         ("accounts", index, "name"),
-                        fault(
+                        invalid(
                             f"is also the name of accounts[{first}]",
                             "Give each account a name of its own.",
                         ),
@@ -82,17 +82,17 @@ class Config(Section):
                 if known != limit:
                     yield Broken(
                         ("accounts", index, "rate_limit"),
-                        fault(
+                        invalid(
                             f"differs from that of accounts[{other}], which has the same address",
                             "Write the same limit for both: the service counts by address, so they "
                             "share one budget.",
                         ),
                     )
 
-    def warnings(self) -> tuple[Fault, ...]:
+    def warnings(self) -> tuple[ErrorEntry, ...]:
         """Settings that are allowed but rarely intended: for the log and for `check-config`."""
         found = [
-            Fault(
+            ErrorEntry(
                 f"accounts[{index}].base_url",
                 "sends the token over the network in clear",
                 "Use https://.",
@@ -101,7 +101,7 @@ class Config(Section):
             if sends_in_clear(account.base_url)
         ]
         found += [
-            Fault(
+            ErrorEntry(
                 f"accounts[{index}].rate_limit",
                 "allows more than the 40 requests in 10 s that the service documents",
                 "Keep the defaults unless the service told you otherwise: past its limit it "
@@ -115,7 +115,7 @@ class Config(Section):
         streams = sum(account.max_streams for account in self.accounts)
         if streams > MOST_STREAMS:
             found.append(
-                Fault(
+                ErrorEntry(
                     "accounts",
                     f"together allow {streams:,} streams in one process",
                     "One process holds 2,000 in time: lower `max_streams`, or have some of the "
@@ -124,7 +124,7 @@ class Config(Section):
             )
         return tuple(found)
 
-    def _token_warnings(self) -> Iterator[Fault]:
+    def _token_warnings(self) -> Iterator[ErrorEntry]:
         """Warn of texts that do not look like tokens, and of tokens that several accounts use."""
         first: dict[tuple[str, str], list[Account]] = {}
         for index, account in enumerate(self.accounts):
@@ -136,7 +136,7 @@ class Config(Section):
             key = "token" if account.token_file is None else "token_file"
             shape = shape_of(token)
             if shape is not None:
-                yield Fault(
+                yield ErrorEntry(
                     f"accounts[{index}].{key}",
                     f"holds a token that {shape}",
                     "Give the token alone, as the service's dashboard shows it.",
@@ -144,7 +144,7 @@ class Config(Section):
             others = first.setdefault((account.address, token), [])
             twice = next((other for other in others if _overlap(other, account)), None)
             if twice is not None:
-                yield Fault(
+                yield ErrorEntry(
                     f"accounts[{index}].{key}",
                     f"holds the same token for {account.name!r} as for {twice.name!r}: what both "
                     "see is counted twice",

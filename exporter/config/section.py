@@ -15,14 +15,14 @@ from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from exporter.config.faults import FAULT, fault, shown
+from exporter.config.errors import INVALID, invalid, shown
 
 
 class Broken(NamedTuple):
     """A broken rule: the path within the section, and the error."""
 
     keys: tuple[str | int, ...]
-    fault: PydanticCustomError
+    error: PydanticCustomError
 
 
 def absent_by_default(schema: JsonDict) -> None:
@@ -60,7 +60,7 @@ class Section(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _raise_all_faults(cls, data: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _raise_all_errors(cls, data: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
         broken = list(cls.broken_rules(data)) if isinstance(data, Mapping) else []
         built: Self | None = None
         try:
@@ -70,20 +70,20 @@ class Section(BaseModel):
             broken += [Broken(detail["loc"], cls._explained(detail)) for detail in details]
         # Raised outside the handler above, so that the error with the input is not its context.
         if built is None or broken:
-            lines = [InitErrorDetails(type=b.fault, loc=b.keys, input=None) for b in broken]
+            lines = [InitErrorDetails(type=b.error, loc=b.keys, input=None) for b in broken]
             raise ValidationError.from_exception_data(cls.__name__, lines, hide_input=True)
         return built
 
     @classmethod
     def _explained(cls, detail: ErrorDetails) -> PydanticCustomError:
         """An error of pydantic in our words; our own errors stay as they are."""
-        if detail["type"] == FAULT:
-            return fault(detail["ctx"]["reason"], detail["ctx"]["hint"])
+        if detail["type"] == INVALID:
+            return invalid(detail["ctx"]["reason"], detail["ctx"]["hint"])
         if not detail["loc"]:
-            return fault("is not a mapping of keys to values", cls._mapping_remedy())
+            return invalid("is not a mapping of keys to values", cls._mapping_hint())
         name = str(detail["loc"][0])
         if detail["type"] == "extra_forbidden":
-            return fault("is an unknown key", cls._unknown_remedy(name))
+            return invalid("is an unknown key", cls._unknown_hint(name))
         example = example_of(name, cls.file_keys()[name])
         reason, hint = {
             "missing": ("is missing", f"Add `{example}`."),
@@ -93,7 +93,7 @@ class Section(BaseModel):
             ),
             "tuple_type": ("is not a list", f"Write a list: `{example}`."),
         }.get(detail["type"], ("is not valid", f"Write it as in `{example}`."))
-        return fault(reason, hint)
+        return invalid(reason, hint)
 
     @classmethod
     def file_keys(cls) -> dict[str, FieldInfo]:
@@ -101,12 +101,12 @@ class Section(BaseModel):
         return {field.alias or name: field for name, field in cls.model_fields.items()}
 
     @classmethod
-    def _mapping_remedy(cls) -> str:
+    def _mapping_hint(cls) -> str:
         name, field = next(iter(cls.file_keys().items()))
         return f"Write keys below it, such as `{example_of(name, field)}`."
 
     @classmethod
-    def _unknown_remedy(cls, key: str) -> str:
+    def _unknown_hint(cls, key: str) -> str:
         known = list(cls.file_keys())
         if shown(key) is not None:
             if near := difflib.get_close_matches(key.lower().replace("-", "_"), known, n=1):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from exporter.config.bounds import WholeNumber
-from exporter.config.faults import fault
+from exporter.config.errors import invalid
 from exporter.config.section import Broken, Section
 
 if TYPE_CHECKING:
@@ -66,22 +66,22 @@ def compiled(pattern: str) -> re2._Regexp:
 def _text(value: object) -> object:
     """Refuse values such as `no`, `12` and `1.5`, which YAML does not read as text."""
     if not isinstance(value, str):
-        raise fault("is not text", "Put it in quotes: YAML reads 12, 1:30 and `on` otherwise.")
+        raise invalid("is not text", "Put it in quotes: YAML reads 12, 1:30 and `on` otherwise.")
     return value
 
 
 def _label(name: str) -> str:
     if not _LABEL.fullmatch(name) or len(name) > MOST_LABEL:
-        raise fault(
+        raise invalid(
             "is no name of a label",
             f"Use letters, digits and `_`, no digit first, at most {MOST_LABEL} characters.",
         )
     if name.startswith("__"):
-        raise fault("begins with `__`", "Prometheus keeps such names for itself: take another.")
+        raise invalid("begins with `__`", "Prometheus keeps such names for itself: take another.")
     if name in RESERVED_LABELS:
-        raise fault("clashes with a label that is there already", "Take another name.")
+        raise invalid("clashes with a label that is there already", "Take another name.")
     if name in MADE_LABELS:
-        raise fault(
+        raise invalid(
             "clashes with a label that the dashboards and alerts make", "Take another name."
         )
     return name
@@ -89,19 +89,19 @@ def _label(name: str) -> str:
 
 def _match(pattern: str) -> str:
     if len(pattern) > MOST_PATTERN:
-        raise fault(f"is longer than {MOST_PATTERN:,} characters", "Write a shorter expression.")
+        raise invalid(f"is longer than {MOST_PATTERN:,} characters", "Write a shorter expression.")
     try:
         groups = compiled(pattern).groups
     except ValueError:  # includes encoding errors
         groups = None
     if groups is None:
-        raise fault(
+        raise invalid(
             "is no regular expression in RE2's syntax",
             "Look-arounds and back references do not exist there; see "
             "https://github.com/google/re2/wiki/Syntax.",
         )
     if groups != 1:
-        raise fault(
+        raise invalid(
             "does not have exactly one group",
             "Put the part that becomes the value in parentheses, and write all others as `(?:…)`.",
         )
@@ -110,7 +110,7 @@ def _match(pattern: str) -> str:
 
 def _default(value: str) -> str:
     if not value.isprintable() or value.strip() != value or not 0 < len(value) <= MOST_DEFAULT:
-        raise fault(
+        raise invalid(
             "is empty, too long, or has white space around it or invisible characters",
             f"Write a short word such as `none`, at most {MOST_DEFAULT} characters.",
         )
@@ -119,7 +119,7 @@ def _default(value: str) -> str:
 
 def _origin(value: str) -> str:
     if value not in {"tag", "name"}:
-        raise fault("is neither `tag` nor `name`", "Write `from: tag` or `from: name`.")
+        raise invalid("is neither `tag` nor `name`", "Write `from: tag` or `from: name`.")
     return value
 
 
@@ -167,7 +167,7 @@ def broken_slices(given: Mapping[str, object]) -> Iterator[Broken]:
     if len(slices) > MOST_SLICES:
         yield Broken(
             ("slices",),
-            fault(f"has more than {MOST_SLICES} entries", "Leave some out: series multiply."),
+            invalid(f"has more than {MOST_SLICES} entries", "Leave some out: series multiply."),
         )
     seen: dict[str, int] = {}
     for index, entry in enumerate(slices):
@@ -175,7 +175,7 @@ def broken_slices(given: Mapping[str, object]) -> Iterator[Broken]:
         if isinstance(label, str) and seen.setdefault(label, index) != index:
             yield Broken(
                 ("slices", index, "label"),
-                fault(
+                invalid(
                     f"is also the label of slices[{seen[label]}]",
                     "Give each slice a label of its own.",
                 ),
@@ -187,7 +187,7 @@ def broken_slices(given: Mapping[str, object]) -> Iterator[Broken]:
     if most is not None and combinations > most:
         yield Broken(
             ("slices",),
-            fault(
+            invalid(
                 f"can have {combinations:,} combinations of values, more than {most:,}",
                 "Lower `values`, or raise `metrics.max_slice_combinations` if your Prometheus can "
                 "take that many: `check-config --series` says what it comes to.",

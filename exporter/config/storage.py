@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
-from exporter.config.faults import fault
+from exporter.config.errors import invalid
 from exporter.config.files import Loading, located, nameable
 from exporter.config.section import Section, absent_by_default
 from exporter.files.plain import UnreadableError, read_plain
@@ -53,7 +53,7 @@ def _readable(path: Path, info: ValidationInfo) -> Path:
         reason = f"names {which} {error}"
     else:
         return path
-    raise fault(
+    raise invalid(
         reason,
         "Name a file that this user can read and that holds a connection string alone, such as "
         "`postgresql://user:password@host/database`.",

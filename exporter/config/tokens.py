@@ -8,7 +8,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from exporter.config.faults import fault
+from exporter.config.errors import invalid
 from exporter.files.plain import UnreadableError, read_plain
 
 MASK: str = "<secret>"
@@ -141,11 +141,13 @@ class TokenSource:
         if isinstance(value, TokenSource):
             return value
         if not isinstance(value, str):
-            raise fault("is not text", "Write `token: ${COMFYCONTROL_TOKEN}`, or use `token_file`.")
+            raise invalid(
+                "is not text", "Write `token: ${COMFYCONTROL_TOKEN}`, or use `token_file`."
+            )
         try:
             return cls.literal(value)
         except TokenUnreadableError as error:
-            raise fault(error.reason, error.hint) from None
+            raise invalid(error.reason, error.hint) from None
 
     @classmethod
     def __get_pydantic_core_schema__(

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from exporter.config.document import read_document
-from exporter.config.faults import Fault, fault, key_path
+from exporter.config.errors import ErrorEntry, invalid, key_path
 from exporter.uuids import UUID_PATTERN, normalize_workflow_id
 
 _UUID = re.compile(UUID_PATTERN)
@@ -32,7 +32,7 @@ def _valid_id(text: str) -> str:
     try:
         return parse_workflow_id(text)
     except ValueError:
-        raise fault(_REASON, _HINT) from None
+        raise invalid(_REASON, _HINT) from None
 
 
 WorkflowId = Annotated[
@@ -82,18 +82,18 @@ def _words_in_brackets(text: str) -> list[tuple[str, int]] | None:
     return found
 
 
-def _ids_of(words: list[tuple[str, int]]) -> tuple[list[str], list[Fault]]:
+def _ids_of(words: list[tuple[str, int]]) -> tuple[list[str], list[ErrorEntry]]:
     ids: dict[str, None] = {}
-    faults: list[Fault] = []
+    errors: list[ErrorEntry] = []
     for index, (word, line) in enumerate(words):
         if _UUID.fullmatch(word):
             ids[word.lower()] = None
         else:
-            faults.append(Fault(key_path((index,)), _REASON, _HINT, line))
-    return list(ids), faults
+            errors.append(ErrorEntry(key_path((index,)), _REASON, _HINT, line))
+    return list(ids), errors
 
 
-def parse_workflow_ids(text: str) -> tuple[list[str], list[Fault]]:
+def parse_workflow_ids(text: str) -> tuple[list[str], list[ErrorEntry]]:
     """Read a YAML list of ids; nothing is read from the environment.
 
     Valid ids are returned even if others are not: the caller decides what that means. Ids that
@@ -105,17 +105,17 @@ def parse_workflow_ids(text: str) -> tuple[list[str], list[Fault]]:
     if (words := _words(text)) is not None:
         return _ids_of(words)
     document = read_document(text)
-    faults = list(document.faults)
+    errors = list(document.errors)
     ids: dict[str, None] = {}
     entries = document.data
     if entries is not None and not isinstance(entries, list):
         hint = "Write one id to a line, each after `- `."
-        return [], [*faults, Fault("", "is not a list of workflow ids", hint, 1)]
+        return [], [*errors, ErrorEntry("", "is not a list of workflow ids", hint, 1)]
     for index, entry in enumerate(entries or ()):
         try:
             ids[parse_workflow_id(entry if isinstance(entry, str) else "")] = None
         except ValueError:
             path = (index,)
-            if not document.is_faulty(path):
-                faults.append(Fault(key_path(path), _REASON, _HINT, document.line(path)))
-    return list(ids), faults
+            if not document.has_error(path):
+                errors.append(ErrorEntry(key_path(path), _REASON, _HINT, document.line(path)))
+    return list(ids), errors

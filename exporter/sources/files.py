@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from exporter.config import Fault
+from exporter.config import ErrorEntry
 from exporter.config.id_files import files_of, read_ids
 from exporter.files.watching import FileWatcher, Fingerprint, fingerprint_of
 from exporter.sources.named import NamedIds
@@ -48,7 +48,7 @@ class WatchedFiles(FileWatcher):
         self._named = named
         self._stamps: dict[Path, Fingerprint] = {}
         self._ids: dict[Path, frozenset[str]] = {}
-        self._faults: dict[Path, str] = {}
+        self._errors: dict[Path, str] = {}
         self._unmatched: tuple[str, ...] = ()
         self._reading = FilesReading()
         # Ids of files that were written since the last check, perhaps with the same content.
@@ -56,11 +56,11 @@ class WatchedFiles(FileWatcher):
 
     def go_on(self, before: "WatchedFiles") -> None:
         """Continue from a previous watcher, so that a file that is invalid now changes nothing."""
-        self._stamps, self._ids, self._faults = before.held()
+        self._stamps, self._ids, self._errors = before.held()
 
     def held(self) -> tuple[dict[Path, Fingerprint], dict[Path, frozenset[str]], dict[Path, str]]:
         """Copies of the state by file: fingerprint, the last valid ids, and the first error."""
-        return dict(self._stamps), dict(self._ids), dict(self._faults)
+        return dict(self._stamps), dict(self._ids), dict(self._errors)
 
     def reading(self) -> FilesReading:
         """The state of the files at the last check."""
@@ -82,10 +82,10 @@ class WatchedFiles(FileWatcher):
         for path in set(self._stamps) - paths:
             del self._stamps[path]
             self._ids.pop(path, None)
-            self._faults.pop(path, None)
+            self._errors.pop(path, None)
         for path in sorted(paths):
             self._read_if_changed(path)
-        faulty = {str(path): fault for path, fault in sorted(self._faults.items())}
+        faulty = {str(path): entry for path, entry in sorted(self._errors.items())}
         self._reading = FilesReading(len(paths) - len(faulty), faulty, self._unmatched)
         return frozenset().union(*self._ids.values())
 
@@ -94,10 +94,10 @@ class WatchedFiles(FileWatcher):
             return
         file = read_ids(path)
         self._stamps[path] = file.stamp
-        self._faults.pop(path, None)
-        if file.faults:
-            self._faults[path] = str(file.faults[0])
-            self._tell(path, file.faults)
+        self._errors.pop(path, None)
+        if file.errors:
+            self._errors[path] = str(file.errors[0])
+            self._tell(path, file.errors)
         if file.ids is not None:
             # Valid ids count even if others in the file are not; an invalid file changes nothing.
             self._ids[path] = file.ids
@@ -112,18 +112,18 @@ class WatchedFiles(FileWatcher):
                 )
         self._unmatched = unmatched
 
-    def _tell(self, path: Path, faults: Sequence[Fault]) -> None:
-        for fault in faults[:MOST_LOGGED]:
+    def _tell(self, path: Path, errors: Sequence[ErrorEntry]) -> None:
+        for entry in errors[:MOST_LOGGED]:
             log.warning(
                 "error in a workflow file",
-                extra={"account": self._account, "file": str(path), "fault": str(fault)},
+                extra={"account": self._account, "file": str(path), "error": str(entry)},
             )
-        if len(faults) > MOST_LOGGED:
+        if len(errors) > MOST_LOGGED:
             log.warning(
                 "more errors in a workflow file",
                 extra={
                     "account": self._account,
                     "file": str(path),
-                    "faults": len(faults) - MOST_LOGGED,
+                    "errors": len(errors) - MOST_LOGGED,
                 },
             )

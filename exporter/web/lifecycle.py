@@ -39,13 +39,13 @@ def lifecycle_routes(reload: Callable[[], tuple[str, ...]] | None) -> list[Route
                 {"Retry-After": "1"},
             )
         try:
-            faults = await _in_thread(reload, under_way)
+            errors = await _in_thread(reload, under_way)
         except NoThreadError:
             return PlainTextResponse(
                 "no thread is free for it now: try again\n", 503, {"Retry-After": "10"}
             )
-        if faults:
-            return PlainTextResponse("".join(f"{line}\n" for line in faults), 500)
+        if errors:
+            return PlainTextResponse("".join(f"{line}\n" for line in errors), 500)
         return PlainTextResponse("reloaded\n")
 
     return [Route(RELOAD_PATH, endpoint, methods=["POST", "PUT"])]

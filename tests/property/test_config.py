@@ -98,9 +98,9 @@ def outcome(path: Path, content: bytes, environ: dict[str, str]) -> str:
         refusal = error
     if refusal is None:
         return ""
-    assert refusal.faults
+    assert refusal.errors
     assert refusal.__context__ is None
-    return f"{refusal} {refusal!r} {refusal.faults!r} {''.join(format_exception_only(refusal))}"
+    return f"{refusal} {refusal!r} {refusal.errors!r} {''.join(format_exception_only(refusal))}"
 
 
 @relaxed
@@ -189,9 +189,9 @@ def test_any_environment_is_read_or_refused(token: str, url: str) -> None:
 @relaxed
 @given(st.text())
 def test_any_text_gives_ids_or_faults(text: str) -> None:
-    ids, faults = parse_workflow_ids(text)
+    ids, errors = parse_workflow_ids(text)
     assert all(re.fullmatch(r"[0-9a-f-]{36}", id_) for id_ in ids)
-    assert all(fault.reason and fault.hint for fault in faults)
+    assert all(fault.reason and fault.hint for fault in errors)
 
 
 @relaxed

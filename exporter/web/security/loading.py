@@ -8,7 +8,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from exporter.config.document import Data, Document, KeyPath, read_document
-from exporter.config.faults import ConfigError, Fault
+from exporter.config.errors import ConfigError, ErrorEntry
 from exporter.files.plain import UnreadableError
 from exporter.files.watching import Fingerprint
 from exporter.web.security.files import FilesRead
@@ -42,12 +42,12 @@ class LoadedSecurity:
 
     Attributes:
         security: The settings; None if there are errors.
-        faults: All errors, in the order of the file.
+        errors: All errors, in the order of the file.
         stamps: The state of every file that was opened, to notice changes.
     """
 
     security: Security | None
-    faults: tuple[Fault, ...]
+    errors: tuple[ErrorEntry, ...]
     stamps: Mapping[Path, Fingerprint]
 
 
@@ -56,17 +56,17 @@ def read(path: Path) -> LoadedSecurity:
     files = FilesRead(path.parent)
     document = _document(path, files)
     security: Security | None = None
-    if not document.faults and document.data is None:
+    if not document.errors and document.data is None:
         # A file that is being written is empty for a moment. That must not remove the protection.
-        document.faults.append(Fault("", "is empty", _START))
+        document.errors.append(ErrorEntry("", "is empty", _START))
     elif isinstance(document.data, dict):
         document.data = _without_empty(document, document.data, ())
         security = _checked(document, files)
-    elif not document.faults:
-        document.faults.append(Fault("", "is not a mapping of keys", _START, 1))
-    if document.faults:
+    elif not document.errors:
+        document.errors.append(ErrorEntry("", "is not a mapping of keys", _START, 1))
+    if document.errors:
         security = None
-    return LoadedSecurity(security, _in_order(document.faults), files.stamps)
+    return LoadedSecurity(security, _in_order(document.errors), files.stamps)
 
 
 def check(path: Path) -> tuple[int, str]:
@@ -78,7 +78,7 @@ def check(path: Path) -> tuple[int, str]:
     """
     reading = read(path)
     if reading.security is None:
-        return 1, str(ConfigError(reading.faults, str(path)))
+        return 1, str(ConfigError(reading.errors, str(path)))
     warnings = (f"  warning: {warning}" for warning in reading.security.warnings)
     return 0, "\n".join([f"{path}: valid: {reading.security}", *warnings])
 
@@ -89,10 +89,10 @@ def _document(path: Path, files: FilesRead) -> Document:
         content = files.content(path.name)
         return read_document(content.decode("utf-8-sig"), as_written=True)
     except UnreadableError as error:
-        return Document(faults=[Fault("", error.reason, hint)])
+        return Document(errors=[ErrorEntry("", error.reason, hint)])
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        return Document(faults=[Fault("", "is not UTF-8 text", "Save it as UTF-8.", line)])
+        return Document(errors=[ErrorEntry("", "is not UTF-8 text", "Save it as UTF-8.", line)])
 
 
 def _without_empty(document: Document, data: Data, path: KeyPath) -> Data:
@@ -109,9 +109,9 @@ def _without_empty(document: Document, data: Data, path: KeyPath) -> Data:
     if data is None and not _must_have_value(path):
         return NO_VALUE
     if data is None:
-        if not document.is_faulty(path):
+        if not document.has_error(path):
             nothing = "; `{}` is nothing at all." if len(path) == 1 else "."
-            document.add_fault(path, "has no value", f"Write one, or take the key out{nothing}")
+            document.add_error(path, "has no value", f"Write one, or take the key out{nothing}")
         # Later rules see that the key exists, and their errors at the same place are not reported.
         return ""
     return data
@@ -131,7 +131,7 @@ def _checked(document: Document, files: FilesRead) -> Security | None:
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
             context = detail["ctx"]
-            _add_fault(document, detail["loc"], context["reason"], context["hint"])
+            _add_error(document, detail["loc"], context["reason"], context["hint"])
     # This is checked separately, so that an error elsewhere in the file does not hide one of the
     # pair.
     tls_config = _tls_config(document.data.get(_TLS, {}), files)
@@ -140,7 +140,7 @@ def _checked(document: Document, files: FilesRead) -> Security | None:
         try:
             tls = make_tls(tls_config)
         except ServeError as error:
-            _add_fault(document, (_TLS, error.key), error.reason, error.hint)
+            _add_error(document, (_TLS, error.key), error.reason, error.hint)
     if config is None:
         return None
     return Security(
@@ -164,11 +164,11 @@ def _tls_config(data: object, files: FilesRead) -> TlsServer | None:
         return None
 
 
-def _add_fault(document: Document, loc: KeyPath, reason: str, hint: str) -> None:
-    if not document.is_faulty(loc):
-        document.add_fault(loc, reason, hint)
+def _add_error(document: Document, loc: KeyPath, reason: str, hint: str) -> None:
+    if not document.has_error(loc):
+        document.add_error(loc, reason, hint)
 
 
-def _in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:
+def _in_order(errors: Iterable[ErrorEntry]) -> tuple[ErrorEntry, ...]:
     """The errors in the order of the file, each only once."""
-    return tuple(sorted(dict.fromkeys(faults), key=lambda fault: fault.line or 0))
+    return tuple(sorted(dict.fromkeys(errors), key=lambda entry: entry.line or 0))

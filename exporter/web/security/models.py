@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Final
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, SecretBytes, SecretStr
 
 from exporter.config.document import Plain
-from exporter.config.faults import Fault, fault, shown
+from exporter.config.errors import ErrorEntry, invalid, shown
 from exporter.config.section import Broken, Section
 from exporter.web.security import go_names, go_values
 from exporter.web.security.passwords import MOST_COST, cost_of
@@ -49,7 +49,7 @@ def _one_of(name: object, known: Iterable[str], what: str) -> str:
         return name
     near = difflib.get_close_matches(str(name), names, n=1) if isinstance(name, str) else []
     hint = f"Did you mean `{near[0]}`?" if near else f"Known are {_listed(names)}."
-    raise fault(f"is not {what}", hint)
+    raise invalid(f"is not {what}", hint)
 
 
 def _is_missing(value: object) -> bool:
@@ -69,7 +69,7 @@ def _version(value: object, usual: str) -> str:
     if _is_missing(value):
         return usual
     if value in go_names.REFUSED_VERSIONS:
-        raise fault(
+        raise invalid(
             "is a version that is no longer safe, and OpenSSL does not offer it",
             "Write `TLS12`, or take the key out.",
         )
@@ -80,7 +80,7 @@ def _client_auth_type(value: object) -> str:
     if value == "":
         return "NoClientCert"
     if value in go_names.UNVERIFIED_CLIENT_AUTH_TYPES:
-        raise fault(
+        raise invalid(
             "would take any certificate without verifying it, which Python cannot and which proves "
             "nothing",
             "Write `RequireAndVerifyClientCert` and name the authority in `client_ca_file`, or "
@@ -100,7 +100,7 @@ def _curve(value: object) -> str:
 
 def _not_empty(values: tuple[str, ...]) -> tuple[str, ...]:
     if not values:
-        raise fault("is empty", "Write at least one entry, or take the key out.")
+        raise invalid("is empty", "Write at least one entry, or take the key out.")
     return values
 
 
@@ -111,7 +111,7 @@ def _boolean(value: object) -> bool:
         return False
     found = go_values.boolean(value) if isinstance(value, Plain) else None
     if found is None:
-        raise fault("is neither true nor false", "Write `true` or `false`, without quotes.")
+        raise invalid("is neither true nor false", "Write `true` or `false`, without quotes.")
     return found
 
 
@@ -126,12 +126,12 @@ def _interval(value: object) -> float:
         if nanoseconds is None:
             nanoseconds = go_values.nanoseconds(value)
     if nanoseconds is None:
-        raise fault(
+        raise invalid(
             "is not a duration",
             "Write a number with a unit of `ms`, `s`, `m` or `h`, such as `100ms` or `1.5s`.",
         )
     if nanoseconds < 0:
-        raise fault("is below 0", "Write `0` for no rate limit.")
+        raise invalid("is below 0", "Write `0` for no rate limit.")
     return nanoseconds / 1_000_000_000
 
 
@@ -142,17 +142,17 @@ def _burst(value: object) -> int:
     if _is_missing(value):
         burst = 0
     if burst is None:
-        raise fault("is not a whole number", "Write one from 1 on, without quotes.")
+        raise invalid("is not a whole number", "Write one from 1 on, without quotes.")
     if burst < 0:
-        raise fault("is below 0", "Write a whole number from 1 on.")
+        raise invalid("is below 0", "Write a whole number from 1 on.")
     return burst
 
 
 def _hash(value: object) -> str:
     if not isinstance(value, str) or (cost := cost_of(value.encode())) is None:
-        raise fault("is not a bcrypt hash", _MAKE_A_HASH)
+        raise invalid("is not a bcrypt hash", _MAKE_A_HASH)
     if cost > MOST_COST:
-        raise fault(
+        raise invalid(
             f"is a hash of a cost above {MOST_COST}, which takes seconds to check", _MAKE_A_HASH
         )
     return value
@@ -160,7 +160,7 @@ def _hash(value: object) -> str:
 
 def _users(value: object) -> object:
     if not isinstance(value, Mapping):
-        raise fault(
+        raise invalid(
             "is not a mapping of names to hashes", f"Write `name: hash` below it. {_MAKE_A_HASH}"
         )
     return value
@@ -170,7 +170,7 @@ def _headers(value: object) -> dict[str, str]:
     if _is_missing(value):
         return {}
     if not isinstance(value, Mapping):
-        raise fault(
+        raise invalid(
             "is not a mapping of names to values",
             "Write keys below it, such as `X-Frame-Options: deny`.",
         )
@@ -235,12 +235,14 @@ class TlsServer(Section):
         given = {key: value for key, value in given.items() if value != ""}
         for key in ("cert", "key", "client_ca"):
             if key in given and f"{key}_file" in given:
-                yield Broken((key,), fault(f"is there beside `{key}_file`", "Keep one of the two."))
+                yield Broken(
+                    (key,), invalid(f"is there beside `{key}_file`", "Keep one of the two.")
+                )
         for key, file in (("cert", "server.crt"), ("key", "server.key")):
             if key not in given and f"{key}_file" not in given:
                 yield Broken(
                     (f"{key}_file",),
-                    fault(
+                    invalid(
                         "is missing",
                         f"Add `{key}_file: {file}`, or take out `tls_server_config` for plain "
                         "HTTP.",
@@ -250,7 +252,7 @@ class TlsServer(Section):
         lowest, highest = given.get("min_version", "TLS12"), given.get("max_version", "TLS13")
         if (lowest, highest) == ("TLS13", "TLS12"):
             yield Broken(
-                ("min_version",), fault("is above `max_version`", "Raise one or lower the other.")
+                ("min_version",), invalid("is above `max_version`", "Raise one or lower the other.")
             )
         suites = given.get("cipher_suites")
         if (
@@ -261,7 +263,7 @@ class TlsServer(Section):
         ):
             yield Broken(
                 ("cipher_suites",),
-                fault(
+                invalid(
                     "has suites of TLS 1.3 alone, which `max_version` rules out",
                     "Add suites of TLS 1.2, or take out `max_version`.",
                 ),
@@ -294,7 +296,7 @@ def _broken_client_rules(given: Mapping[str, object]) -> Iterator[Broken]:
     if authority is not None and kind == "NoClientCert":
         yield Broken(
             (authority,),
-            fault(
+            invalid(
                 "has no effect without a `client_auth_type` that verifies",
                 "Add `client_auth_type: RequireAndVerifyClientCert`.",
             ),
@@ -302,7 +304,7 @@ def _broken_client_rules(given: Mapping[str, object]) -> Iterator[Broken]:
     if authority is None and kind in ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert"):
         yield Broken(
             ("client_auth_type",),
-            fault(
+            invalid(
                 "needs the authority that signs the certificates of clients",
                 "Add `client_ca_file: ca.crt`.",
             ),
@@ -310,7 +312,7 @@ def _broken_client_rules(given: Mapping[str, object]) -> Iterator[Broken]:
     if "client_allowed_sans" in given and kind != "RequireAndVerifyClientCert":
         yield Broken(
             ("client_allowed_sans",),
-            fault(
+            invalid(
                 "needs clients that must show a certificate",
                 "Add `client_auth_type: RequireAndVerifyClientCert`.",
             ),
@@ -332,7 +334,7 @@ class HttpServer(Section):
         for name, value in headers.items() if isinstance(headers, Mapping) else ():
             broken = _broken_header(name, value)
             if broken is not None:
-                yield Broken(("headers", name), fault(*broken))
+                yield Broken(("headers", name), invalid(*broken))
 
 
 def _broken_header(name: str, value: object) -> tuple[str, str] | None:
@@ -400,23 +402,23 @@ class WebConfig(Section):
             if ":" in user:
                 yield Broken(
                     ("basic_auth_users", user),
-                    fault("has a name with a colon, which no client can send", "Take it out."),
+                    invalid("has a name with a colon, which no client can send", "Take it out."),
                 )
 
-    def warnings(self) -> tuple[Fault, ...]:
+    def warnings(self) -> tuple[ErrorEntry, ...]:
         """Settings that are allowed but probably not intended, or that have no effect."""
         found = []
         tls = self.tls_server_config
         if self.basic_auth_users and not tls.is_on:
             found.append(
-                Fault(
+                ErrorEntry(
                     "basic_auth_users",
                     "lets passwords travel over the network in clear",
                     "Add `tls_server_config`.",
                 )
             )
         found += [
-            Fault(
+            ErrorEntry(
                 f"basic_auth_users.{shown(user) or '(not shown)'}",
                 f"is a hash of a cost below {_LEAST_COST_IN_USE}, soon guessed if it is stolen",
                 _MAKE_A_HASH,
@@ -426,7 +428,7 @@ class WebConfig(Section):
         ]
         if self.http_server_config.http2:
             found.append(
-                Fault(
+                ErrorEntry(
                     "http_server_config.http2",
                     "is ignored",
                     "HTTP/1.1 is spoken, which every Prometheus and browser falls back to.",
@@ -434,7 +436,7 @@ class WebConfig(Section):
             )
         if len(tls.curve_preferences) > 1:
             found.append(
-                Fault(
+                ErrorEntry(
                     "tls_server_config.curve_preferences",
                     "has several curves, of which Python can offer one",
                     f"`{go_names.offered_curve(tls.curve_preferences)}` is offered.",
@@ -443,7 +445,7 @@ class WebConfig(Section):
         found += self._warnings_of_rate()
         if any(suite in go_names.TLS13_CIPHER_SUITES for suite in tls.cipher_suites):
             found.append(
-                Fault(
+                ErrorEntry(
                     "tls_server_config.cipher_suites",
                     "names suites of TLS 1.3, which cannot be chosen",
                     "They are all on while TLS 1.3 is.",
@@ -451,18 +453,18 @@ class WebConfig(Section):
             )
         return tuple(found)
 
-    def _warnings_of_rate(self) -> Iterator[Fault]:
+    def _warnings_of_rate(self) -> Iterator[ErrorEntry]:
         rate = self.rate_limit
         if not rate.interval:
             return
         if rate.interval < _SHORT:
-            yield Fault(
+            yield ErrorEntry(
                 "rate_limit.interval",
                 "is below a millisecond, which limits nothing",
                 "A number without a unit is one of nanoseconds: write `1s` for a second.",
             )
         if rate.burst < 1:
-            yield Fault(
+            yield ErrorEntry(
                 "rate_limit.burst",
                 "is 0, and counts as 1",
                 "With 0, nobody would be let in.",

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import PlainValidator, SecretBytes, ValidationInfo
 
-from exporter.config.faults import fault
+from exporter.config.errors import invalid
 from exporter.files.plain import UnreadableError
 from exporter.web.security.files import FilesRead
 
@@ -21,17 +21,17 @@ _BEGINNING: Final = "-----BEGIN"
 
 def _text(value: object, _: ValidationInfo) -> bytes:
     if not isinstance(value, str):
-        raise fault("is not text", "Write the PEM text below the key, after a `|`.")
+        raise invalid("is not text", "Write the PEM text below the key, after a `|`.")
     return value.encode()
 
 
 def _file(value: object, info: ValidationInfo) -> bytes:
     if not isinstance(value, str):
-        raise fault("is not text", "Write the path of a file.")
+        raise invalid("is not text", "Write the path of a file.")
     if not value.strip():
-        raise fault("is blank", "Write the path of a file.")
+        raise invalid("is blank", "Write the path of a file.")
     if _BEGINNING in value:
-        raise fault(
+        raise invalid(
             "holds PEM text where a path belongs", "Move it to the key without `_file` at its end."
         )
     assert isinstance(info.context, FilesRead)  # noqa: S101 - nothing else reads these models
@@ -40,14 +40,14 @@ def _file(value: object, info: ValidationInfo) -> bytes:
     except UnreadableError as error:
         reason = error.reason
     # The path is not shown: some users write the key itself instead of its file name.
-    raise fault(f"names a file that {reason}", "Name a PEM file that this user can read.")
+    raise invalid(f"names a file that {reason}", "Name a PEM file that this user can read.")
 
 
 def _certificates(content: bytes) -> bytes:
     """All certificates of the text, one after the other, without the text in between."""
     found = b"\n".join(_CERTIFICATE.findall(content)) + b"\n"
     if not found.strip():
-        raise fault(
+        raise invalid(
             "holds no certificate in PEM form",
             "PEM begins with `-----BEGIN CERTIFICATE-----`; convert DER with "
             "`openssl x509 -inform DER`.",
@@ -58,7 +58,7 @@ def _certificates(content: bytes) -> bytes:
     except ssl.SSLError:
         readable = False
     if not readable:
-        raise fault(
+        raise invalid(
             "holds a certificate that cannot be read",
             "Look at it with `openssl x509 -text`, and write it again.",
         )
@@ -69,13 +69,13 @@ def _key(content: bytes) -> SecretBytes:
     """The first private key of the text."""
     found = _KEY.search(content)
     if found is None:
-        raise fault(
+        raise invalid(
             "holds no private key in PEM form",
             "PEM begins with `-----BEGIN PRIVATE KEY-----`; convert DER with "
             "`openssl pkey -inform DER`.",
         )
     if b"ENCRYPTED" in found[0]:
-        raise fault(
+        raise invalid(
             "holds a private key that is encrypted",
             "Nobody is there to type its password: decrypt it with `openssl pkey`, in a file that "
             "this user alone can read.",

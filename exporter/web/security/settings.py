@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from exporter.config.faults import Fault
+from exporter.config.errors import ErrorEntry
 from exporter.plurals import counted
 from exporter.web.security.passwords import Users
 from exporter.web.security.rate import RequestRate
@@ -32,7 +32,7 @@ class Security:
     users: Users = field(default_factory=Users, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
     rate_limit: RequestRate = field(default_factory=RequestRate)
-    warnings: tuple[Fault, ...] = ()
+    warnings: tuple[ErrorEntry, ...] = ()
 
     def __str__(self) -> str:
         """A short description."""

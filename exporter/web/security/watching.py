@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from exporter.config.faults import ConfigError, Fault
+from exporter.config.errors import ConfigError, ErrorEntry
 from exporter.files.watching import FileWatcher, WatchedState
 from exporter.web.security.loading import LoadedSecurity, read
 from exporter.web.security.settings import Security, Tls
@@ -35,7 +35,7 @@ class WatchedSecurity:
         self._path = path
         reading = read(path)
         if reading.security is None:
-            raise ConfigError(reading.faults, str(path))
+            raise ConfigError(reading.errors, str(path))
         self._security = reading.security
         self._files = WatchedState(())
         self._files.note_read(reading.stamps)
@@ -55,7 +55,7 @@ class WatchedSecurity:
         """
         return None if self._security.tls is None else RenewedContext(self._tls)
 
-    def reload(self) -> tuple[Fault, ...]:
+    def reload(self) -> tuple[ErrorEntry, ...]:
         """Read everything again now; return the errors.
 
         If there are any, the old settings stay in use.
@@ -66,14 +66,14 @@ class WatchedSecurity:
         """Read everything again, without using it yet."""
         return read(self._path)
 
-    def faults_of(self, reading: LoadedSecurity) -> tuple[Fault, ...]:
+    def errors_of(self, reading: LoadedSecurity) -> tuple[ErrorEntry, ...]:
         """The errors of a reading, for this running exporter."""
         security = reading.security
         if security is None:
-            return reading.faults
+            return reading.errors
         if (security.tls is None) is not (self._security.tls is None):
             return (
-                Fault(
+                ErrorEntry(
                     "tls_server_config",
                     "was added or taken out, which a listening socket cannot follow",
                     "Restart the exporter.",
@@ -81,25 +81,25 @@ class WatchedSecurity:
             )
         return ()
 
-    def take_over(self, reading: LoadedSecurity) -> tuple[Fault, ...]:
+    def take_over(self, reading: LoadedSecurity) -> tuple[ErrorEntry, ...]:
         """Use a reading, unless there are errors, which are returned and logged.
 
         If a newer reading is already in use, the next check finds that the files have changed.
         """
         with self._reading:
             self._files.note_read(reading.stamps)
-            faults = self.faults_of(reading)
-            if reading.security is not None and not faults:
+            errors = self.errors_of(reading)
+            if reading.security is not None and not errors:
                 self._use(reading.security)
-            self.last_reload_successful = not faults
-        for fault in faults:
+            self.last_reload_successful = not errors
+        for entry in errors:
             log.error(
                 "error in the web configuration",
-                extra={"file": str(self._path), "fault": str(fault)},
+                extra={"file": str(self._path), "error": str(entry)},
             )
-        if faults:
+        if errors:
             log.error("keeping the previous web configuration", extra={"file": str(self._path)})
-        return faults
+        return errors
 
     def check(self) -> None:
         """Reload if a file has changed, and has not changed again since the last check."""

@@ -15,7 +15,7 @@ ENVIRON = {"COMFYCONTROL_TOKEN": "cfc_test"}
 def test_message_of_a_bad_file(path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(path, ENVIRON)
-    (fault,) = caught.value.faults
+    (fault,) = caught.value.errors
     check_golden(path.with_suffix(".txt"), f"{fault}\n".replace(str(BAD), "{folder}"))
     assert str(caught.value) == f"{path}: 1 error\n  {fault}"
     assert check(path, ENVIRON) == (1, str(caught.value))
@@ -26,11 +26,11 @@ def test_a_message_says_reason_and_remedy_and_no_secret(path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(path, ENVIRON)
     error = caught.value
-    (fault,) = error.faults
+    (fault,) = error.errors
     assert fault.reason
     assert not fault.reason.endswith(".")
     assert fault.hint
-    assert "Planted" not in f"{error} {error!r} {error.faults!r}"
+    assert "Planted" not in f"{error} {error!r} {error.errors!r}"
     # Anyone who prints the chain of causes must not find there what the message left out.
     assert error.__cause__ is None
     assert error.__context__ is None

@@ -9,7 +9,7 @@ from exporter.config import (
     Account,
     Config,
     ConfigError,
-    Fault,
+    ErrorEntry,
     Listing,
     TokenUnreadableError,
     check,
@@ -27,10 +27,10 @@ def written(folder: Path, text: str | bytes) -> Path:
     return path
 
 
-def faults(path: Path, environ: dict[str, str] | None = None) -> tuple[Fault, ...]:
+def faults(path: Path, environ: dict[str, str] | None = None) -> tuple[ErrorEntry, ...]:
     with pytest.raises(ConfigError) as caught:
         load(path, environ or {})
-    return caught.value.faults
+    return caught.value.errors
 
 
 def test_a_full_file(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_a_value_of_a_variable_is_never_told(tmp_path: Path) -> None:
     secret = "cfc_very secret"
     with pytest.raises(ConfigError) as caught:
         load(written(tmp_path, text), {"SECRET": secret})
-    assert len(caught.value.faults) == len(fields)
+    assert len(caught.value.errors) == len(fields)
     assert "very" not in str(caught.value)
 
 

@@ -26,7 +26,7 @@ def read(tmp_path: Path, *slices: str, more: str = "") -> Config:
 def faults(tmp_path: Path, *slices: str, more: str = "") -> list[str]:
     with pytest.raises(ConfigError) as caught:
         read(tmp_path, *slices, more=more)
-    return [f"{f.key} {f.reason}" for f in caught.value.faults]
+    return [f"{f.key} {f.reason}" for f in caught.value.errors]
 
 
 def test_a_slice_is_read_as_it_is_written(tmp_path: Path) -> None:

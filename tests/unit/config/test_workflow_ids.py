@@ -2,7 +2,7 @@
 
 import pytest
 
-from exporter.config import Fault, parse_workflow_id, parse_workflow_ids
+from exporter.config import ErrorEntry, parse_workflow_id, parse_workflow_ids
 
 A = "a1b2c3d4-e5f6-7890-abcd-ef1234567890"
 B = "00000000-0000-0000-0000-000000000001"
@@ -36,11 +36,11 @@ def test_a_file_without_ids(text: str) -> None:
 def test_bad_ids_leave_the_good_ones() -> None:
     ids, faults = parse_workflow_ids(f"- {A}\n- nonsense\n- 5\n-\n- [x]\n- !tag x\n- {B}\n")
     assert ids == [A, B]
-    assert faults[0] == Fault(
+    assert faults[0] == ErrorEntry(
         "[5]", "has a tag that is not allowed", "Leave out what begins with `!`.", 6
     )
     assert faults[1:] == [
-        Fault(f"[{n - 1}]", "is not a workflow id", REMEDY, n) for n in (2, 3, 4, 5)
+        ErrorEntry(f"[{n - 1}]", "is not a workflow id", REMEDY, n) for n in (2, 3, 4, 5)
     ]
 
 
@@ -52,7 +52,11 @@ def test_variables_are_not_replaced() -> None:
 def test_something_that_is_no_list(text: str) -> None:
     assert parse_workflow_ids(text) == (
         [],
-        [Fault("", "is not a list of workflow ids", "Write one id to a line, each after `- `.", 1)],
+        [
+            ErrorEntry(
+                "", "is not a list of workflow ids", "Write one id to a line, each after `- `.", 1
+            )
+        ],
     )
 
 

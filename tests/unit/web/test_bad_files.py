@@ -22,7 +22,7 @@ def bad(request: pytest.FixtureRequest, certificates: Path) -> Path:
 
 
 def test_message_of_a_bad_file(bad: Path) -> None:
-    (fault,) = read(bad).faults
+    (fault,) = read(bad).errors
     check_golden((BAD / bad.name).with_suffix(".txt"), f"{fault}\n")
     assert check(bad) == (1, f"{bad}: 1 error\n  {fault}")
 
@@ -31,11 +31,11 @@ def test_a_message_says_reason_and_remedy_and_no_secret(bad: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         WatchedSecurity(bad)
     error = caught.value
-    (fault,) = error.faults
+    (fault,) = error.errors
     assert fault.reason
     assert not fault.reason.endswith(".")
     assert fault.hint
-    assert "Planted" not in f"{error} {error!r} {error.faults!r}"
+    assert "Planted" not in f"{error} {error!r} {error.errors!r}"
     # Anyone who prints the chain of causes must not find there what the message left out.
     assert error.__cause__ is None
     assert error.__context__ is None
@@ -55,7 +55,7 @@ def test_every_fault_is_told_at_once(certificates: Path) -> None:
         "rate_limit: {interval: 1 s}\n"
         "http_server_config: {headers: {X-Frame-Options: maybe, X-Nothing: ''}}\n"
     )
-    told = [(fault.line, fault.key) for fault in read(file).faults]
+    told = [(fault.line, fault.key) for fault in read(file).errors]
     assert told == [
         (1, "tls_server_config.key_file"),
         (3, "basic_auth_users.alice"),
@@ -74,12 +74,12 @@ def test_every_fault_is_told_at_once(certificates: Path) -> None:
     ],
 )
 def test_a_file_that_cannot_be_read(tmp_path: Path, name: str, reason: str) -> None:
-    (fault,) = read(tmp_path / name).faults
+    (fault,) = read(tmp_path / name).errors
     assert str(fault) == f"the file {reason}. Name a YAML file that this user can read."
 
 
 def test_a_file_that_is_too_large(tmp_path: Path) -> None:
     file = tmp_path / "web.yml"
     file.write_text("#" * (1024 * 1024 + 1))
-    (fault,) = read(file).faults
+    (fault,) = read(file).errors
     assert fault.reason == "is larger than 1 MiB"

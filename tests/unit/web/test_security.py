@@ -28,7 +28,7 @@ def good(folder: Path, text: str) -> Security:
     file = folder / "web.yml"
     file.write_text(text)
     reading = read(file)
-    assert not reading.faults
+    assert not reading.errors
     assert reading.security is not None
     return reading.security
 
@@ -276,8 +276,8 @@ class TestReading:
             watched.check()
         assert watched.current() is before
         assert not watched.last_reload_successful
-        faults = [record.__dict__.get("fault", "") for record in caplog.records]
-        assert [reason in fault for fault in faults].count(True) == 1
+        errors = [record.__dict__.get("error", "") for record in caplog.records]
+        assert [reason in fault for fault in errors].count(True) == 1
         assert "Planted" not in str([record.__dict__ for record in caplog.records])
 
     def test_a_key_that_comes_late_is_taken(

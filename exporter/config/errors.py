@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from exporter.plurals import counted
 
-FAULT: str = "fault"
+INVALID: str = "invalid"
 """The type of all pydantic errors that this package raises: their context may be shown."""
 
 # Names of keys and variables come from the user, and a token in the wrong place is read as a name.
@@ -22,7 +22,7 @@ _SERVICE_PREFIX = "cfc_"  # every token of the service begins with it
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ErrorEntry:
     """One error, and how to fix it.
 
     No field ever contains a value from the file or the environment, because that could be a secret
@@ -49,29 +49,29 @@ class Fault:
 class ConfigError(Exception):
     """A configuration cannot be used. The text lists the errors, one per line."""
 
-    def __init__(self, faults: Iterable[Fault], source: str = "configuration") -> None:
+    def __init__(self, errors: Iterable[ErrorEntry], source: str = "configuration") -> None:
         """Create it from all errors.
 
         Args:
-            faults: All errors, in the order in which they are shown.
+            errors: All errors, in the order in which they are shown.
             source: What was read, for the first line: the path of the file, or the environment.
         """
-        self.faults: tuple[Fault, ...] = tuple(faults)
+        self.errors: tuple[ErrorEntry, ...] = tuple(errors)
         # A path may contain bytes that are not text, which cannot be written to a terminal.
         self.source: str = source.encode("utf-8", "backslashreplace").decode("utf-8")
-        count = counted(len(self.faults), "error")
-        lines = [f"  {fault}" for fault in self.faults[:MOST_SHOWN]]
-        if len(self.faults) > MOST_SHOWN:
-            lines.append(f"  … and {len(self.faults) - MOST_SHOWN:,} more")
+        count = counted(len(self.errors), "error")
+        lines = [f"  {entry}" for entry in self.errors[:MOST_SHOWN]]
+        if len(self.errors) > MOST_SHOWN:
+            lines.append(f"  … and {len(self.errors) - MOST_SHOWN:,} more")
         super().__init__("\n".join([f"{self.source}: {count}", *lines]))
 
 
-def fault(reason: str, hint: str) -> PydanticCustomError:
+def invalid(reason: str, hint: str) -> PydanticCustomError:
     """An error in a form that pydantic collects with the others.
 
     Neither text may contain braces around a word, nor a value from the input.
     """
-    return PydanticCustomError(FAULT, "{reason}. {hint}", {"reason": reason, "hint": hint})
+    return PydanticCustomError(INVALID, "{reason}. {hint}", {"reason": reason, "hint": hint})
 
 
 def shown(name: str) -> str | None:
