@@ -484,8 +484,8 @@ class App:
                 self._held = held - set(lost)
                 self._follow(self._config, again=False)
                 for account in lost:
-                    self._ledger.let_go(account, partial(shared.store.release, account))
-                    self._history.let_go(account)
+                    self._ledger.release_account(account, partial(shared.store.release, account))
+                    self._history.release_account(account)
             configured = {account.name: account for account in self._config.accounts}
             begun: list[str] = []
             for lease in gained:

@@ -258,7 +258,7 @@ class Client:
             silence=self._timeouts.silence,
             gap=self._timeouts.read,
             opened_at=self._monotonic(),
-            on_end=lambda: self._forget(call),
+            on_end=lambda: self._discard(call),
         )
 
     @property
@@ -296,7 +296,7 @@ class Client:
     ) -> requests.Response:
         """Send a request; return the answer with its body unread, if it is usable.
 
-        The call is still running then: the caller must end it with ``_let_go``.
+        The call is still running then: the caller must end it with ``_abandon``.
         """
         request = self._prepare(endpoint, path, parameters)
         with self._lock:
@@ -308,11 +308,11 @@ class Client:
             response, answered = self._send(endpoint, request, call)
         except BaseException:
             call.finish()
-            self._forget(call)
+            self._discard(call)
             raise
         failure = judge(endpoint, response, self._now, lambda: self._read_start(response, call))
         if failure is not None:
-            self._let_go(response, call)
+            self._abandon(response, call)
             if call.aborted:
                 raise AbortedError(f"{endpoint}: aborted", code=failure.code)
             raise failure
@@ -404,7 +404,7 @@ class Client:
         try:
             body = self._read_body(endpoint, response, call)
         finally:
-            self._let_go(response, call)
+            self._abandon(response, call)
         try:
             return parse(body)
         except MalformedDocumentError as error:
@@ -445,12 +445,12 @@ class Client:
             start += chunk
         return bytes(start[:MAX_REFUSAL_SIZE])
 
-    def _let_go(self, response: requests.Response, call: Call) -> None:
+    def _abandon(self, response: requests.Response, call: Call) -> None:
         call.finish()
         response.close()
-        self._forget(call)
+        self._discard(call)
 
-    def _forget(self, call: Call) -> None:
+    def _discard(self, call: Call) -> None:
         with self._lock:
             self._calls.discard(call)
 

@@ -84,7 +84,7 @@ class History:
                 crowd.update(by_end)
             self._make_room()
 
-    def let_go(self, account: str) -> None:
+    def release_account(self, account: str) -> None:
         """Remove an account that another replica counts from now on; its stored rows stay."""
         with self._lock:
             self._digest(())

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from exporter.interfaces.observations import Baseline, Status
 from exporter.ledger.damage import UNREADABLE, code_of, is_damage, reading
 from exporter.ledger.history_rows import read_history, write_history
-from exporter.ledger.room import MostWanted
+from exporter.ledger.open_limits import MostWanted
 from exporter.ledger.rows import (
     Row,
     account_of,

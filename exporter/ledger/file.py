@@ -206,7 +206,7 @@ class LedgerFile:
         if self._is_closed:
             return
         self._is_closed = True
-        self._let_go()
+        self._close_database()
         self._witness.close()
 
     def contradiction(self) -> str | None:
@@ -345,10 +345,10 @@ class LedgerFile:
             path = self.path.with_name(FILE_NAME + ending)
             if path.exists():
                 path.rename(path.with_name(aside + ending))
-        self._let_go()
+        self._close_database()
         return aside if found else None
 
-    def _let_go(self) -> None:
+    def _close_database(self) -> None:
         if self._database is None:
             return
         database, self._database = self._database, None
@@ -365,7 +365,7 @@ class LedgerFile:
         if self._is_closed:
             raise StoreError("the ledger is closed")
         if self._database is not None and self._is_suspect and self._may_be_opened_again():
-            self._let_go()
+            self._close_database()
         if self._database is not None:
             return self._database
         try:
@@ -421,7 +421,7 @@ class LedgerFile:
         try:
             self._restart(reason)
         except (OSError, sqlite3.Error, DamagedError, OpenLedgerError) as error:
-            self._let_go()
+            self._close_database()
             log.error(  # noqa: TRY400 - it is not about where in the code
                 "could not create a new ledger yet",
                 extra={"file": str(self.path), "reason": str(error)},

@@ -30,7 +30,7 @@ from exporter.ledger.facts import Dropped, Fact, Finished, Ignored
 from exporter.ledger.forms import COUNTERS
 from exporter.ledger.holding import Counted
 from exporter.ledger.memory import Memory
-from exporter.ledger.room import DEFAULT_MOST_OPEN, MOST_WAITING, Room, Rooms
+from exporter.ledger.open_limits import DEFAULT_MOST_OPEN, MOST_WAITING, OpenLimit, OpenLimits
 from exporter.ledger.slicing import SliceRule, is_decided, labels_of, log_changes
 from exporter.ledger.store import (
     HistoryKey,
@@ -78,7 +78,7 @@ class LedgerSnapshot:
     show 0."""
     errors: int = 0
     """How often the store failed."""
-    rooms: Mapping[str, Room] = field(default_factory=dict)
+    open_limits: Mapping[str, OpenLimit] = field(default_factory=dict)
     """By account: how many workflows may be open, and how many were turned away."""
     slices: tuple[SliceRule, ...] = ()
     """The configured slices: all totals are divided by these."""
@@ -143,7 +143,7 @@ class Ledger:
         self._logged_statuses: set[str] = set()
         # Accounts with an observation that could not be accepted.
         self._missed: set[str] = set()
-        self._rooms = Rooms()
+        self._open_limits = OpenLimits()
         # For each account that reached its limit of open workflows: how far the list was read
         # since. The stored watermark stays where it was at that moment.
         self._watermarks: dict[str, float] = {}
@@ -196,7 +196,7 @@ class Ledger:
         monotonic = self._now().monotonic
         self._terms = {**self._terms, **accounts}
         for account, terms in accounts.items():
-            self._rooms.change(account, terms.most_open)
+            self._open_limits.change(account, terms.most_open)
             if account not in self._accounts:
                 self._followed_since[account] = monotonic
                 self._memory.open_account(account, monotonic)
@@ -227,7 +227,7 @@ class Ledger:
         _log_restarted(restarted)
         return tuple(restored.history)
 
-    def let_go(self, account: str, release: Callable[[], None]) -> None:
+    def release_account(self, account: str, release: Callable[[], None]) -> None:
         """Store what is left of an account that is no longer followed, and remove it from memory.
 
         Args:
@@ -433,14 +433,14 @@ class Ledger:
         None: never yet.
         """
         with self._lock:
-            again = self._rooms.update(account, self._memory.open_counts[account])
+            again = self._open_limits.update(account, self._memory.open_counts[account])
             if again:
                 # Workflows that were turned away in the meantime are among the rows that are now
                 # read again.
                 self._watermarks.pop(account, None)
             watermark = self._memory.marks(account).watermark
             meanwhile = self._watermarks.get(account)
-            limit = self._rooms.room(account).limit
+            limit = self._open_limits.of(account).limit
         if again:
             log.info(
                 "room for open workflows again: reading the list back to where it stopped",
@@ -456,7 +456,7 @@ class Ledger:
                 self._missed.discard(account)
                 return
             marks = self._memory.marks(account)
-            if self._rooms.is_reached(account):
+            if self._open_limits.is_reached(account):
                 # Rows that were turned away must be read again later. The first reading is complete
                 # nevertheless: what ends from now on counts.
                 self._watermarks[account] = max(
@@ -536,7 +536,7 @@ class Ledger:
                 open_workflows = self._memory.open_workflows()
                 settled = self._memory.closed
                 totals = self._memory.totals.copied(accounts)
-                rooms = {account: self._rooms.room(account) for account in accounts}
+                open_limits = {account: self._open_limits.of(account) for account in accounts}
                 slices = self._slices
             self._writer.write_through(batch)
             shown = self._writer.committed()
@@ -551,7 +551,7 @@ class Ledger:
                 totals=totals,
                 announced=announced,
                 errors=self._writer.errors,
-                rooms=rooms,
+                open_limits=open_limits,
                 slices=slices,
             )
 
@@ -569,9 +569,9 @@ class Ledger:
             for labels, total in self._memory.totals.counters_named("dropped"):
                 dropped[labels[0]] = dropped.get(labels[0], 0) + int(total.value)
             full = {
-                account: self._rooms.room(account).limit
+                account: self._open_limits.of(account).limit
                 for account in accounts
-                if self._rooms.is_reached(account)
+                if self._open_limits.is_reached(account)
             }
         return Glance(
             accounts=accounts,
@@ -787,20 +787,20 @@ class Ledger:
         if not self._has_room(account):
             self._turn_away(account)
             raise NoRoomError(
-                f"{self._rooms.room(account).limit:,} workflows of the account are open"
+                f"{self._open_limits.of(account).limit:,} workflows of the account are open"
             )
         waiting = self._memory.waiting_counts[account]
         if tracked.source == "pushed" and waiting >= MOST_WAITING:
             raise NoRoomError(f"{waiting:,} pushed ids of the account wait to be seen")
 
     def _has_room(self, account: str) -> bool:
-        return self._rooms.has_room(account, self._memory.open_counts[account])
+        return self._open_limits.has_room(account, self._memory.open_counts[account])
 
     def _turn_away(self, account: str) -> None:
-        if self._rooms.turn_away(account):
+        if self._open_limits.turn_away(account):
             log.warning(
                 "limit of open workflows reached: more are tracked when there is room",
-                extra={"account": account, "limit": self._rooms.room(account).limit},
+                extra={"account": account, "limit": self._open_limits.of(account).limit},
             )
 
     def _rules(self, observation: Observation) -> CountingRules:

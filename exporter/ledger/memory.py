@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from exporter.interfaces.observations import Baseline, Moment, Status
 from exporter.ledger.forms import HistogramName
-from exporter.ledger.room import waits_to_be_seen
+from exporter.ledger.open_limits import waits_to_be_seen
 from exporter.ledger.store import (
     AccountMarks,
     BaselineKey,

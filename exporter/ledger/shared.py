@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 from exporter.budget.shared_window import SharedWindow
 from exporter.budget.sliding_window import Limit
 from exporter.interfaces.observations import Moment
+from exporter.ledger.open_limits import DEFAULT_MOST_OPEN
 from exporter.ledger.opening import OpenLedgerError
-from exporter.ledger.room import DEFAULT_MOST_OPEN
 from exporter.ledger.store import RestoredState, Store
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from exporter.ledger.contents import (
 )
 from exporter.ledger.damage import reading
 from exporter.ledger.file import FILE_NAME, LedgerFile, LedgerInUseError
+from exporter.ledger.open_limits import DEFAULT_MOST_OPEN
 from exporter.ledger.opening import OpenLedgerError, newer
-from exporter.ledger.room import DEFAULT_MOST_OPEN
 from exporter.ledger.rows import packed
 from exporter.ledger.seal import Draft
 from exporter.ledger.store import (

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from exporter.interfaces.observations import Baseline, Status
 from exporter.ledger.forms import CounterName, HistogramName, Labels
-from exporter.ledger.room import DEFAULT_MOST_OPEN
+from exporter.ledger.open_limits import DEFAULT_MOST_OPEN
 from exporter.ledger.totals import CounterTotal, HistogramTotal, Shown
 from exporter.ledger.workflow import Workflow
 

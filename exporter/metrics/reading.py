@@ -398,20 +398,22 @@ def watched_by_listing(reading: Reading) -> Iterator[Sample]:
 def open_limits(reading: Reading) -> Iterator[Sample]:
     """How many workflows each account may have open."""
     return (
-        Sample({"account": account}, room.limit) for account, room in reading.ledger.rooms.items()
+        Sample({"account": account}, effect.limit)
+        for account, effect in reading.ledger.open_limits.items()
     )
 
 
 def open_limits_reached(reading: Reading) -> Iterator[Sample]:
     """Whether workflows were turned away because of the limit, without room since."""
-    for account, room in reading.ledger.rooms.items():
-        yield Sample({"account": account}, float(room.reached))
+    for account, effect in reading.ledger.open_limits.items():
+        yield Sample({"account": account}, float(effect.reached))
 
 
 def open_beyond_limit(reading: Reading) -> Iterator[Sample]:
     """How often a workflow was turned away since the start."""
     return (
-        Sample({"account": account}, room.beyond) for account, room in reading.ledger.rooms.items()
+        Sample({"account": account}, effect.beyond)
+        for account, effect in reading.ledger.open_limits.items()
     )
 
 

@@ -55,7 +55,7 @@ class CrashingLink(Link):
 
     def crash(self) -> None:
         self.crash_in, self.is_dead = None, True
-        self._let_go(keep=False)
+        self._disconnect(keep=False)
 
     def _commit(self, connection: Connection) -> None:
         self.before_statement()

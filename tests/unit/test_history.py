@@ -261,7 +261,7 @@ def test_an_account_goes_to_another_process_with_what_has_ended() -> None:
     second.see(7, "completed", via="stream", started=2, completed=5)
     keep(first)
     told = first.story(1), first.history.hour("studio")
-    first.history.let_go("studio")
+    first.history.release_account("studio")
     assert first.history.closed() == []
     assert first.history.story(("studio", uuid(2))) is None
     second.history.adopt("studio", list(kept.items()))

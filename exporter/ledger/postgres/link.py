@@ -189,7 +189,9 @@ class Link:
                 is_committing = True
                 self._commit(connection)
         except BaseException as error:
-            self._let_go(keep=not is_committing and not isinstance(error, psycopg.OperationalError))
+            self._disconnect(
+                keep=not is_committing and not isinstance(error, psycopg.OperationalError)
+            )
             if isinstance(error, psycopg.Error):
                 failure = CommitUnknownError if is_committing else StoreError
                 raise failure(reason_of(error)) from None
@@ -210,7 +212,7 @@ class Link:
             is_late = time.monotonic() > began + STALE_SECONDS
             if not may_be_stale or not connection.closed or is_late:
                 raise
-            self._let_go(keep=False)
+            self._disconnect(keep=False)
             connection = self._ready()
             self._set_deadline(self._call_seconds)
             connection.execute(limits)
@@ -222,7 +224,7 @@ class Link:
     def close(self) -> None:
         """Close the connection. Calling it again does nothing."""
         self._is_closed = True
-        self._let_go(keep=False)
+        self._disconnect(keep=False)
         with self._watching:
             self._watching.notify_all()
 
@@ -239,7 +241,7 @@ class Link:
             raise StoreError(f"the connection string cannot be read: {error.strerror}") from None
         return self._connection
 
-    def _let_go(self, *, keep: bool) -> None:
+    def _disconnect(self, *, keep: bool) -> None:
         connection = self._connection
         if connection is None:
             return

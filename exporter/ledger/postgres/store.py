@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from exporter.interfaces.observations import Baseline, Moment, Status
 from exporter.ledger.forms import Labels
+from exporter.ledger.open_limits import DEFAULT_MOST_OPEN, MostWanted
 from exporter.ledger.opening import OpenLedgerError
 from exporter.ledger.postgres.history_rows import read_history, write_history
 from exporter.ledger.postgres.link import CommitUnknownError, Cursor, Link, all_rows
@@ -32,7 +33,6 @@ from exporter.ledger.postgres.rows import (
 )
 from exporter.ledger.postgres.schema import COLUMNS, MIGRATIONS, UNSETTLED, migrate
 from exporter.ledger.postgres.workflow_rows import differing, write_workflows
-from exporter.ledger.room import DEFAULT_MOST_OPEN, MostWanted
 from exporter.ledger.rows import WORKFLOW_COLUMNS, packed, workflow_of, workflow_row
 from exporter.ledger.shared import Lease
 from exporter.ledger.store import (

@@ -150,10 +150,10 @@ class TestAnAccountThatIsHandedOn:
     ) -> None:
         self.see_one(ledger, 1, clocks)
         dsn, keeper.dsn = keeper.dsn, "host=/nowhere"
-        store._link._let_go(keep=False)
+        store._link._disconnect(keep=False)
         ledger.persist()
         keeper.dsn = dsn
-        ledger.let_go("studio", lambda: store.release("studio"))
+        ledger.release_account("studio", lambda: store.release("studio"))
         assert finished(keeper) == 1.0
 
     def test_though_commits_are_found_lost_only_then(
@@ -165,7 +165,7 @@ class TestAnAccountThatIsHandedOn:
         keeper.execute("DELETE FROM comfycontrol_workflow")
         keeper.execute("UPDATE comfycontrol_account SET commits = commits - 1")
         store.suspect("studio")
-        ledger.let_go("studio", lambda: store.release("studio"))
+        ledger.release_account("studio", lambda: store.release("studio"))
         assert finished(keeper) == 1.0
 
 

@@ -16,7 +16,7 @@ from exporter.following.runner_census import RunnerCensus
 from exporter.interfaces.observations import Moment, Status
 from exporter.ledger.facts import EnteredQueue, Fact, Failed, Finished, Recovered, Started
 from exporter.ledger.ledger import LedgerSnapshot
-from exporter.ledger.room import Room
+from exporter.ledger.open_limits import OpenLimit
 from exporter.ledger.shared import ReplicasReading
 from exporter.ledger.slicing import SliceRule
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
@@ -90,7 +90,7 @@ def reading(
             7,
             totals,
             announced,
-            rooms={"studio": Room(20_000)},
+            open_limits={"studio": OpenLimit(20_000)},
             slices=slices,
         ),
         requests=requests,

@@ -25,7 +25,7 @@ That costs many pages, so it must not happen each time a single workflow ends.""
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class OpenLimit:
     """The effect of an account's limit of open workflows."""
 
     limit: int
@@ -35,48 +35,46 @@ class Room:
     """How often an open workflow was turned away since the start."""
 
 
-class Rooms:
+class OpenLimits:
     """The limits of all accounts. Not safe to share between threads."""
 
     def __init__(self) -> None:
-        self._rooms: dict[str, Room] = {}
+        self._limits: dict[str, OpenLimit] = {}
 
     def change(self, account: str, limit: int) -> None:
         """Set how many workflows of this account may be open; those open now are kept."""
-        before = self._rooms.get(account, Room(limit))
-        self._rooms[account] = Room(limit, before.reached, before.beyond)
+        before = self._limits.get(account, OpenLimit(limit))
+        self._limits[account] = OpenLimit(limit, before.reached, before.beyond)
 
     def has_room(self, account: str, open_now: int) -> bool:
         """Whether one more workflow may be open."""
-        return open_now < self._room(account).limit
+        return open_now < self.of(account).limit
 
     def turn_away(self, account: str) -> bool:
         """Note that a workflow was turned away.
 
         Return whether it is the first since there was room.
         """
-        before = self._room(account)
-        self._rooms[account] = Room(before.limit, reached=True, beyond=before.beyond + 1)
+        before = self.of(account)
+        self._limits[account] = OpenLimit(before.limit, reached=True, beyond=before.beyond + 1)
         return not before.reached
 
     def update(self, account: str, open_now: int) -> bool:
         """Check whether there is room again, if there was none until now."""
-        room = self._room(account)
-        if not room.reached or open_now > min(room.limit - 1, int(AGAIN_PART * room.limit)):
+        before = self.of(account)
+        most = min(before.limit - 1, int(AGAIN_PART * before.limit))
+        if not before.reached or open_now > most:
             return False
-        self._rooms[account] = Room(room.limit, reached=False, beyond=room.beyond)
+        self._limits[account] = OpenLimit(before.limit, reached=False, beyond=before.beyond)
         return True
 
     def is_reached(self, account: str) -> bool:
         """Whether a workflow was turned away, and there was no room again since."""
-        return self._room(account).reached
+        return self.of(account).reached
 
-    def room(self, account: str) -> Room:
+    def of(self, account: str) -> OpenLimit:
         """The effect of the account's limit so far."""
-        return self._room(account)
-
-    def _room(self, account: str) -> Room:
-        return self._rooms.get(account, Room(DEFAULT_MOST_OPEN))
+        return self._limits.get(account, OpenLimit(DEFAULT_MOST_OPEN))
 
 
 def waits_to_be_seen(workflow: Workflow | None) -> bool:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from exporter.interfaces.observations import Moment, NoRoomError, Tracked
 from exporter.ledger.ledger import AccountTerms, Ledger
-from exporter.ledger.room import MOST_WAITING, MostWanted
+from exporter.ledger.open_limits import MOST_WAITING, MostWanted
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.workflow import Workflow
 from tests.unit.ledger.ledgers import (
@@ -47,9 +47,9 @@ def full(now: Clocks) -> Ledger:
 def test_no_more_are_open_than_the_account_may_have(now: Clocks) -> None:
     snapshot = full(now).snapshot()
     assert len(snapshot.open_workflows) == 20
-    room = snapshot.rooms["studio"]
+    room = snapshot.open_limits["studio"]
     assert (room.limit, room.reached, room.beyond) == (20, True, 20)
-    assert not snapshot.rooms["agency"].reached
+    assert not snapshot.open_limits["agency"].reached
 
 
 def test_it_is_told_once(now: Clocks, caplog: pytest.LogCaptureFixture) -> None:
@@ -101,7 +101,7 @@ def test_once_there_is_room_the_list_is_read_as_far_back_as_before(now: Clocks) 
     assert ledger.list_watermark("studio") == T0 + 60
     ledger.observe(ended(1, now()))
     assert ledger.list_watermark("studio") == T0
-    assert not ledger.snapshot().rooms["studio"].reached
+    assert not ledger.snapshot().open_limits["studio"].reached
     ledger.observe(seen(30, "queued", now()))
     ledger.advance_list_watermark("studio", T0 + 70)
     assert ledger.list_watermark("studio") == T0 + 70
