@@ -182,10 +182,11 @@ def _has_started_again(workflow: Workflow, seen: Observation, told: float | None
     """Whether an end without a stamp belongs to a new run, because its start is a new one.
 
     It is if the recorded run had a start and the new one is later than its end. If that run had
-    none, its start may have been stamped after it was cancelled. A stream must have shown the
-    recorded end itself.
+    none, its start may have been stamped after it was cancelled, unless it was invalid. A stream
+    must have shown the recorded end itself.
     """
-    if seen.started_at is None or workflow.started_at is None:
+    may_start_late = workflow.started_at is None and workflow.status is not Status.INVALID
+    if seen.started_at is None or may_start_late:
         return False
     if told is None and (seen.via == "stream" or _was_written_before_end(workflow, seen)):
         return False
@@ -483,26 +484,18 @@ def note_end(workflow: Workflow, seen: Observation) -> Workflow:
 def settled_by_when(seen: Observation) -> float | None:
     """By when the run had ended whose end this shows, by the service's clock.
 
-    It is the later of the Date header and the last stamp: the clock of a proxy in front of the
-    service may be slow, and then an older observation of the same run would look newer than its
-    end. But that clock may also be fast. No replica lags for longer than `STALE_SECONDS`, so an
-    answer that was written after the row and that time is newer, whatever the header says. Our own
-    clock is never used.
+    That is when its row was written, or else the time of the answer. The clock of a proxy in front
+    of the service may be slow or fast, and a replica may lag: what is written after the row is
+    newer in any case. If `updated_at` does not change at the end of a run, its end is nearer. Our
+    own clock is never used.
     """
-    wall, updated = seen.service_wall, seen.updated_at
+    wall, updated, end = seen.service_wall, seen.updated_at, seen.completed_at
     if wall is None or updated is None:
         return wall if updated is None else updated
-    return min(max(wall, updated), _written_until(seen, updated))
-
-
-def _written_until(seen: Observation, updated: float) -> float:
-    """Until when other answers may be older than this row.
-
-    A service may not change `updated_at` at the end of a run.
-    """
-    return STALE_SECONDS + (
-        updated if seen.completed_at is None else max(updated, seen.completed_at)
-    )
+    if end is None:
+        # Its stamp may arrive a moment later, and with it another `updated_at`.
+        return min(max(wall, updated), updated + STALE_SECONDS)
+    return max(updated, min(end, wall))
 
 
 def note_settled(workflow: Workflow, seen: Observation) -> Workflow:
@@ -516,7 +509,7 @@ def note_settled(workflow: Workflow, seen: Observation) -> Workflow:
     if settled_at is None:
         settled_at = seen.service_wall if updated is None else updated
     elif updated is not None:
-        settled_at = min(settled_at, _written_until(seen, updated))
+        settled_at = min(settled_at, settled_by_when(seen) or settled_at)
     return (
         workflow if settled_at == workflow.settled_at else replace(workflow, settled_at=settled_at)
     )
@@ -533,6 +526,18 @@ def starts_with_that_of_this_run(workflow: Workflow) -> tuple[float, ...]:
     """The starts to store when the recorded run becomes an earlier one."""
     of_this_run = () if workflow.started_at is None else (workflow.started_at,)
     return tuple(dict.fromkeys((*workflow.earlier_starts, *of_this_run)))[-ENDS_KEPT:]
+
+
+def without_idle_stamp(seen: Observation) -> Observation:
+    """The observation without an `updated_at` that the service does not change with a run.
+
+    It equals the creation time although the workflow started or ended later.
+    """
+    updated, created = seen.updated_at, seen.created_at
+    latest = max(seen.started_at or 0.0, seen.completed_at or 0.0)
+    if updated is None or created is None or latest <= updated + CLOCK_SLACK_SECONDS:
+        return seen
+    return replace(seen, updated_at=None) if _is_same(updated, created) else seen
 
 
 def without_earlier_start(workflow: Workflow | None, seen: Observation) -> Observation:

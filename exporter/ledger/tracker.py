@@ -50,6 +50,7 @@ from exporter.ledger.runs import (
     settled_by_when,
     starts_with_that_of_this_run,
     without_earlier_start,
+    without_idle_stamp,
 )
 from exporter.ledger.workflow import Workflow
 
@@ -138,7 +139,7 @@ def forgive(workflow: Workflow) -> Change:
 def observe(workflow: Workflow | None, seen: Observation, rules: CountingRules) -> Change:
     """Apply an observation of a workflow."""
     facts: list[Fact] = []
-    seen = without_earlier_start(workflow, seen)
+    seen = without_earlier_start(workflow, without_idle_stamp(seen))
     if workflow is None:
         workflow = _newly_listed(seen)
         if counts(workflow, seen, rules):

@@ -102,25 +102,33 @@ class TestSeenOver:
     def test_it_is_told_once(self) -> None:
         assert note_settled(settled(), row(START, END, updated=END + 5)) == settled()
 
-    def test_a_time_later_than_any_replica_lags_behind_that_row_was_by_a_fast_clock(self) -> None:
+    def test_a_row_with_that_end_was_written_earlier_than_a_fast_clock_told(self) -> None:
         fast = replace(settled(), settled_at=END + 3600)
         told = row(START, END, updated=END + 5, service=END + 3700)
-        assert note_settled(fast, told).settled_at == END + 5 + STALE_SECONDS
-        # Where `updated_at` does not change with the end, the end itself shows it.
-        told = row(START, END, updated=START - 500, service=END + 3700)
-        assert note_settled(fast, told).settled_at == END + STALE_SECONDS
+        assert note_settled(fast, told).settled_at == END + 5
         assert note_settled(fast, replace(told, updated_at=None)) == fast
+        # Where `updated_at` does not change with the end, the end itself shows it.
+        told = row(START, END, updated=START + 5, service=END + 3700)
+        assert note_settled(fast, told).settled_at == END
 
-    def test_nor_is_the_end_itself_seen_later_than_that(self) -> None:
-        assert settled_by_when(row(START, END, updated=END, service=END + 3600)) == (
-            END + STALE_SECONDS
-        )
-        assert settled_by_when(row(START, END, updated=END, service=END + 60)) == END + 60
-        assert settled_by_when(row(START, END, updated=END + 3600, service=END)) == END + 3600
-        assert settled_by_when(row(START, None, updated=END, service=END + 3600)) == (
-            END + STALE_SECONDS
-        )
-        assert settled_by_when(row(START, END, service=END + 3600)) == END + 3600
+    def test_by_when_it_is_over(self) -> None:
+        for updated, service, by in (
+            (END + 1, END + 3600, END + 1),
+            (END + 1, END - 3600, END + 1),
+            (START, END + 5, END),
+            # Its runner's clock is fast.
+            (END - 240, END - 238, END - 238),
+            (None, END + 5, END + 5),
+            (END + 1, None, END + 1),
+            (None, None, None),
+        ):
+            told = row(START, END, updated=updated, service=service)
+            assert settled_by_when(told) == by
+
+    def test_a_stamp_that_is_missing_may_come_with_a_later_row(self) -> None:
+        told = row(START, None, updated=END, service=END + 60)
+        assert settled_by_when(told) == END + 60
+        assert settled_by_when(replace(told, service_wall=END + 3600)) == END + STALE_SECONDS
 
     @pytest.mark.parametrize(
         "told",

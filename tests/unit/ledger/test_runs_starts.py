@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from exporter.comfycontrol import Cause
-from exporter.interfaces.observations import Status
+from exporter.interfaces.observations import Observation, Status
 from exporter.ledger.facts import Discovered, Failed, Finished, Ignored
 from exporter.ledger.rows import workflow_of, workflow_row
 from exporter.ledger.runs import (
@@ -14,6 +14,7 @@ from exporter.ledger.runs import (
     ZONE_SECONDS,
     starts_with_that_of_this_run,
     without_earlier_start,
+    without_idle_stamp,
 )
 from tests.unit.ledger.ledgers import uuid
 from tests.unit.ledger.test_runs import END, SEEN_OVER, START, is_new, row, settled
@@ -36,6 +37,10 @@ class TestAnEndThatIsNeverStamped:
 
     def test_a_start_may_be_stamped_after_what_never_ran(self) -> None:
         assert not is_new(replace(settled(), started_at=None), self.LATER)
+
+    def test_a_start_after_an_invalid_run_is_that_of_a_new_one(self) -> None:
+        unstarted = replace(settled(None), started_at=None, status=Status.INVALID)
+        assert is_new(unstarted, self.LATER)
 
     def test_not_where_the_row_was_written_before_the_end_was_seen(self) -> None:
         early = replace(self.LATER, updated_at=SEEN_OVER + CLOCK_SLACK_SECONDS)
@@ -163,3 +168,35 @@ class TestARenamedStatus:
         track.sees(seen("failed", 6, via="listing", created=0, started=2, completed=5))
         told = seen("archived", 30, via="detail", started=2, completed=3, cause=self.CAUSE)
         assert track.sees(told) == (Ignored("late"),)
+
+
+class TestAnIdleStamp:
+    """A service may change `updated_at` only when somebody edits the workflow."""
+
+    def test_it_says_nothing_of_a_run_that_started_or_ended_later(self) -> None:
+        for start, end in ((START, END), (START, None), (None, END)):
+            told = row(start, end, updated=T0 + 1)
+            assert without_idle_stamp(told) == replace(told, updated_at=None)
+
+    @pytest.mark.parametrize(
+        "told",
+        [
+            row(START, END, updated=END),
+            row(START, END, updated=T0 + 50),
+            row(T0 + 1, T0 + 2, updated=T0 + 1),
+            row(None, None, updated=T0 + 1, status="invalid"),
+            row(START, END),
+        ],
+        ids=["changed", "edited", "at once", "unstamped", "none"],
+    )
+    def test_any_other_stays(self, told: Observation) -> None:
+        assert without_idle_stamp(told) == told
+
+    def test_each_run_counts_once(self) -> None:
+        track = Track()
+        for number in range(3):
+            since = number * 50
+            told = {"via": "listing", "created": 0, "updated": 0}
+            track.sees(seen("running", since + 12, started=since + 10, **told))
+            end = seen("failed", since + 32, started=since + 10, completed=since + 30, **told)
+            assert Finished(Status.FAILED, 20.0) in track.sees(end)

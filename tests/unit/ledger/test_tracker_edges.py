@@ -496,8 +496,8 @@ class TestTheEnd:
         assert track.sees(told) == (Ignored("unknown_status"),)
         assert track.known.phase == ("settled" if via == "listing" else "open")
 
-    def test_it_is_seen_at_the_later_of_the_two_times_that_the_service_told(self) -> None:
-        for service, updated, settled in ((12, 8, 12), (8, 12, 12), (None, 8, 8), (8, None, 8)):
+    def test_it_is_over_by_when_its_row_was_written_or_else_by_when_it_was_told(self) -> None:
+        for service, updated, settled in ((12, 8, 8), (8, 12, 12), (None, 8, 8), (8, None, 8)):
             track = Track()
             track.sees(seen("running", 1, started=1))
             track.sees(seen("cancelled", 99, completed=7, service=service, updated=updated))
