@@ -548,9 +548,7 @@ def _note_start(
         ):
             # Cancelled in the queue, and a runner stamped it afterwards: it never started.
             return replace(workflow, start_observed=True, start_wait=None)
-        seconds = _between(
-            workflow.created_at, workflow.started_at, facts, skew=CLOCK_SLACK_SECONDS
-        )
+        seconds = _waited(workflow.created_at, workflow.started_at, seen, facts)
     else:
         if workflow.start_wait is None:
             workflow = replace(workflow, start_wait=_wait_by_our_sights(workflow, seen))
@@ -561,6 +559,19 @@ def _note_start(
     if seconds is not None:
         facts.append(Started(seconds))
     return replace(workflow, start_observed=True, start_wait=None)
+
+
+def _waited(created: float, start: float, seen: Observation, facts: list[Fact]) -> float | None:
+    """Seconds between creation and start; None if the stamps are wrong.
+
+    The creation is stamped by the service, the start perhaps by a runner. If one of the runner's
+    stamps is later than the answer that shows it, its clock is fast by an unknown time.
+    """
+    told = max((t for t in (seen.service_wall, seen.updated_at) if t is not None), default=inf)
+    if max(start, seen.completed_at or start) > told + CLOCK_SLACK_SECONDS:
+        facts.append(Ignored("anomalous_duration"))
+        return None
+    return _between(created, start, facts, skew=CLOCK_SLACK_SECONDS)
 
 
 def _wait_by_our_sights(workflow: Workflow, seen: Observation) -> float | None:

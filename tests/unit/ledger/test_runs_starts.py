@@ -6,7 +6,7 @@ import pytest
 
 from exporter.comfycontrol import Cause
 from exporter.interfaces.observations import Observation, Status
-from exporter.ledger.facts import Discovered, Failed, Finished, Ignored
+from exporter.ledger.facts import Discovered, Failed, Finished, Ignored, Started
 from exporter.ledger.rows import workflow_of, workflow_row
 from exporter.ledger.runs import (
     CLOCK_SLACK_SECONDS,
@@ -200,3 +200,35 @@ class TestAnIdleStamp:
             track.sees(seen("running", since + 12, started=since + 10, **told))
             end = seen("failed", since + 32, started=since + 10, completed=since + 30, **told)
             assert Finished(Status.FAILED, 20.0) in track.sees(end)
+
+
+class TestAFastRunner:
+    """What its clock stamps is no time to start, if it is later than the answer that shows it."""
+
+    @pytest.mark.parametrize(("start", "counts"), [(14, True), (14.5, False), (300, False)])
+    def test_a_start_in_the_future(self, start: float, *, counts: bool) -> None:
+        track = Track()
+        track.sees(seen("queued", 5, via="listing", created=0, service=5))
+        facts = track.sees(seen("running", 12, via="listing", created=0, started=start, service=12))
+        assert (Started(start) in facts) == counts
+        assert (Ignored("anomalous_duration") in facts) != counts
+        assert track.known.start_observed
+
+    def test_a_start_whose_end_is_in_the_future(self) -> None:
+        track = Track()
+        track.sees(seen("queued", 5, via="listing", created=0, service=5))
+        facts = track.sees(
+            seen("completed", 90, via="listing", created=0, started=80, completed=150, service=91)
+        )
+        assert Finished(Status.COMPLETED, 70.0) in facts
+        assert Ignored("anomalous_duration") in facts
+
+    def test_by_a_slow_header_the_row_itself_shows_the_time(self) -> None:
+        track = Track()
+        told = seen("running", 12, via="listing", created=0, started=10, updated=10, service=-50)
+        assert Started(10.0) in track.sees(told)
+
+    def test_where_nothing_tells_the_time_a_stamp_is_believed(self) -> None:
+        track = Track()
+        told = seen("running", 12, via="listing", created=0, started=300)
+        assert Started(300.0) in track.sees(told)
