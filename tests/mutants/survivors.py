@@ -23,6 +23,8 @@ PATIENCE: Final = 40.0
 """How many times as long as usual the tests of a mutant may take: by the clock on the wall, on a
 machine that may be busy."""
 
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
 _SURVIVED: Final = 0
 _NO_TESTS: Final = 33
 _TYPES: Final = 37
@@ -103,13 +105,16 @@ def read_outcome(folder: Path, path: str) -> Outcome:
     return Outcome(Counter(map(_verdict, codes.values())), tuple(survivors))
 
 
-def describe(name: str, original: ast.FunctionDef, mutant: ast.FunctionDef) -> str:
+def describe(name: str, original: Function, mutant: Function) -> str:
     """Say what was changed: the function, and the statement with ⟨what was → what is there now⟩."""
     match = _NAME.fullmatch(name)
     if match is None:
         raise ValueError(f"not the name of a mutant: {name}")
     function = match["function"] or f"{match['cls']}.{match['method']}"
-    return f"{function}: {_changed(_lines(original), _lines(mutant))}"
+    before, after = _lines(original), _lines(mutant)
+    if before == after:  # a default of an argument was changed
+        before, after = _head(original, function), _head(mutant, function)
+    return f"{function}: {_changed(before, after)}"
 
 
 def _changed(before: list[str], after: list[str]) -> str:
@@ -136,14 +141,23 @@ def _common(a: list[str], b: list[str]) -> int:
     return count
 
 
-def _lines(function: ast.FunctionDef) -> list[str]:
+def _lines(function: Function) -> list[str]:
     """One statement a line, as Python itself would write it: formatting makes no difference."""
     return [line for statement in function.body for line in ast.unparse(statement).splitlines()]
 
 
-def _functions(source: str) -> dict[str, ast.FunctionDef]:
+def _head(function: Function, name: str) -> list[str]:
+    """The line that begins it, as Python itself would write it."""
+    head = "async def" if isinstance(function, ast.AsyncFunctionDef) else "def"
+    returns = "" if function.returns is None else f" -> {ast.unparse(function.returns)}"
+    return [f"{head} {name.rpartition('.')[2]}({ast.unparse(function.args)}){returns}:"]
+
+
+def _functions(source: str) -> dict[str, Function]:
     return {
-        node.name: node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)
+        node.name: node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
     }
 
 

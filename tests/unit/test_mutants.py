@@ -46,6 +46,14 @@ def test_a_method_is_called_with_its_class() -> None:
     )
 
 
+def test_the_default_of_an_argument_may_have_changed() -> None:
+    before = function("def f(a: int = 0) -> int:\n    return a")
+    after = function("def f(a: int = 1) -> int:\n    return a")
+    assert describe("xǁBudgetǁgive__mutmut_1", before, after) == (
+        "Budget.give: def give(a: int=⟨0 → 1⟩) -> int:"
+    )
+
+
 def test_a_survivor_without_a_reason_fails(capsys: pytest.CaptureFixture[str]) -> None:
     assert report(Module("a.py", (), {}), outcome(SURVIVOR)) == 1
     assert SURVIVOR in capsys.readouterr().out
