@@ -1,4 +1,4 @@
-"""What both boards say first: which alerts fire, what is about to, and who can be seen."""
+"""The first row of both dashboards: which alerts fire or are pending, and which accounts are up."""
 
 from typing import Final
 
@@ -24,12 +24,12 @@ from dashboards.panels import (
 )
 
 _OURS: Final = 'alertname=~"ComfyControl.+"'
-"""Of every account, whatever is chosen: the link in a page chooses one, and another may burn."""
+"""For all accounts, whichever is chosen: another account may have the problem."""
 _FIRING: Final = f'ALERTS{{alertstate="firing", {_OURS}'
 _PENDING: Final = f'ALERTS{{alertstate="pending", {_OURS}}}'
 
 _RULES_LOADED: Final = "last_over_time(account:comfycontrol_workflows_waiting:sum[15m])"
-"""A recording rule's: there, where somebody evaluates the rules. Nothing else is asked of them."""
+"""From a recording rule. It exists only where the rules are evaluated."""
 
 _WAITING: Final = 'status=~"accepted|uploaded|queued"'
 
@@ -44,7 +44,7 @@ _SINCE_IT_WAITS: Final = (
 SEEN: Final = (
     ' and on (account) (max by (account) (comfycontrol_account_up{account=~"$account"}) == 1)'
 )
-"""Leaves out accounts that nobody can see now: what they did before would look like health."""
+"""Leaves out accounts that are down: their old values would look as if all was well."""
 
 STANDS_STILL: Final = (
     f"(({_SINCE_IT_MOVED} <= on (account) {_SINCE_IT_WAITS} or on (account) {_SINCE_IT_WAITS})"
@@ -56,7 +56,7 @@ nothing waits: a night without work is no standstill."""
 
 
 def alerts() -> AnyPanel:
-    """How many fire; or that none does, and whether that can be believed."""
+    """How many alerts fire; if none does, whether the rules are evaluated at all."""
     none = (
         f"(1 + 0 * count({STANDS_STILL} > {STILL}) or on () 0 * count({_RULES_LOADED})"
         f" or on () vector(2)) unless on () count({_FIRING}}})"
@@ -92,14 +92,14 @@ def alerts() -> AnyPanel:
 
 
 def firing(*, exporter: bool) -> AnyPanel:
-    """Each alert, with the way to its runbook."""
+    """Each alert, with a link to its runbook."""
     by = ["alertname", "reason", "account", "node_type", "whose", "severity"]
     if exporter:
         by = ["alertname", "reason", "account", "instance", "severity"]
     labels = ", ".join(by)
 
     def named(expression: str) -> str:
-        """Without what all names begin with: the column is narrow."""
+        """Without the common prefix of the names, because the column is narrow."""
         short = (
             f"label_replace(max by ({labels}) ({expression}),"
             ' "alertname", "$1", "alertname", "ComfyControl(.+)")'
@@ -152,7 +152,7 @@ def firing(*, exporter: bool) -> AnyPanel:
 
 
 def stands_still(limits: Limits) -> AnyPanel:
-    """What comes before the alerts on a queue."""
+    """How long a queue has stood still: it rises before the alerts on queues fire."""
     return stats(
         About(
             "Stands still",
@@ -179,7 +179,7 @@ def stands_still(limits: Limits) -> AnyPanel:
 
 
 def accounts(width: int) -> AnyPanel:
-    """Who can be seen: those that are down by name, however many there are."""
+    """Which accounts are up. Those that are down are shown by name."""
     up = 'min by (account) (comfycontrol_account_up{account=~"$account"})'
     waits = (
         'max by (account) (comfycontrol_account_listed{account=~"$account"})'

@@ -1,4 +1,4 @@
-"""What both boards have in common: variables, links to each other, rows, ids of panels."""
+"""What the dashboards have in common: variables, links to each other, rows, ids of panels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _IDS_PER_ROW: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Panels under a heading. The first row of a board has none: it is the answer."""
+    """Panels under a heading. The first row of a dashboard has no heading."""
 
     title: str
     panels: Sequence[AnyPanel]
@@ -156,7 +156,7 @@ def _all_runbooks() -> build.DashboardLink:
 
 
 def _grafanas_own() -> build.AnnotationQuery:
-    """What people note on the board by hand: lost without this entry."""
+    """Annotations that people add by hand. Without this entry they are not shown."""
     return (
         build.AnnotationQuery()
         .name("Annotations & Alerts")
@@ -170,7 +170,7 @@ def _grafanas_own() -> build.AnnotationQuery:
 
 
 class _EventModel(model.AnnotationQuery):
-    """With the three keys of Grafana's Prometheus source that the SDK does not know."""
+    """With three keys of Grafana's Prometheus data source that the SDK lacks."""
 
     def __init__(self, shown: Mapping[str, str]) -> None:
         super().__init__()

@@ -28,17 +28,17 @@ BOARDS: Final[Mapping[str, Callable[[Thresholds], Dashboard]]] = {
 
 
 def board_files(thresholds: Thresholds) -> dict[str, str]:
-    """Every board by the name of its file."""
+    """All dashboards, by the names of their files."""
     return {name: render(board(thresholds)) for name, board in BOARDS.items()}
 
 
 def render(dashboard: Dashboard) -> str:
-    """As it is committed: one value a line and in one order, so that a diff can be read."""
+    """The committed form: one value per line, in a fixed order, so that diffs are readable."""
     return json.dumps(dashboard, cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write every board; the exit code."""
+    """Write all dashboards; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m dashboards.build", description=__doc__)
     parser.add_argument("--thresholds", type=Path, default=THRESHOLDS, metavar="FILE")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""By slice: which team, template or environment waits or fails; by account, without slices."""
+"""By slice: which team, template or environment waits or fails. Without slices: by account."""
 
 from typing import Final
 
@@ -21,15 +21,15 @@ LONGER: Final = "6h"
 """The window of the slow alerts on failures."""
 
 WHO: Final = "$by"
-"""What things are told apart by: a variable of the board."""
+"""The label by which series are grouped: a variable of the dashboard."""
 
 _FINISHED: Final = "comfycontrol_workflows_finished_total"
 _MOST: Final = 10
-"""So many have a line of their own."""
+"""How many of them get their own line."""
 
 
 def failing(over: str, enough: int, by: str = "account") -> str:
-    """The share that failed, as the alerts count it, where enough ended for one to fire."""
+    """The share that failed, calculated as in the alerts, if enough ended for an alert to fire."""
 
     def count(status: str) -> str:
         return (
@@ -41,13 +41,13 @@ def failing(over: str, enough: int, by: str = "account") -> str:
 
 
 def failing_lately(ago: str, enough: int, by: str = "account") -> str:
-    """As the fast alert sees it, and where that sees too few, as the slow one does."""
+    """Calculated as in the fast alert; if too few have ended for it, as in the slow one."""
     recently, longer = (failing(f"[{over}]{ago}", enough, by) for over in (FAILURES_OVER, LONGER))
     return f"{recently} or on ({by}) {longer}"
 
 
 def start_quantile(quantile: str, over: str, *by: str) -> str:
-    """So large a share of workflows had waited no longer than this, from creation to start."""
+    """A quantile of the time from creation to start."""
     return (
         f"histogram_quantile({quantile}, sum by ({', '.join((*by, 'le'))}) (rate("
         f'comfycontrol_workflow_time_to_start_seconds_bucket{{account=~"$account"}}[{over}])))'
@@ -55,7 +55,7 @@ def start_quantile(quantile: str, over: str, *by: str) -> str:
 
 
 def named(expression: str) -> str:
-    """With the value of the chosen label in one of a fixed name, for legends and columns."""
+    """Copies the value of the chosen label to one with a fixed name, for legends and columns."""
     return f'label_replace({expression}, "whose", "$1", "{WHO}", "(.*)")'
 
 
@@ -168,7 +168,7 @@ def _over_time(at: Marks) -> list[AnyPanel]:
 
 
 _AT_END: Final = " @ end()"
-"""One choice of the largest for the whole range."""
+"""Chooses the largest series once for the whole time range."""
 
 
 def _largest(of: str) -> str:
@@ -194,5 +194,5 @@ def _failures() -> str:
 
 
 def _row(expression: str, *more: str) -> str:
-    """For a table, whose rows are joined by the labels that they share."""
+    """For a table, whose rows are joined by their common labels."""
     return f"sum by ({', '.join(('whose', *more))}) ({named(expression)})"

@@ -1,4 +1,4 @@
-"""Where colours turn: at the thresholds of the alerts. A panel is red where one would fire."""
+"""The thresholds of the colours: those of the alerts. A panel is red if its alert would fire."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,12 +7,12 @@ from alerts.build import Thresholds
 from dashboards.panels import Limits
 
 STILL: Final = 300
-"""Seconds from which on it is worth a look that nothing starts or ends while something waits."""
+"""Seconds after which it is orange that nothing starts or ends while something waits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """The limits of what the alerts look at."""
+    """The thresholds of the alerts."""
 
     failing: Limits
     success: Limits
@@ -24,11 +24,11 @@ class Marks:
     still: Limits
     node: Limits
     enough: int
-    """Workflows that must have ended before a share of them means anything."""
+    """How many workflows must have ended before a share of them is meaningful."""
 
 
 def marks(thresholds: Thresholds) -> Marks:
-    """Red where an alert sees a fault; orange halfway there, and for ages at a fifth."""
+    """Red from the alert's threshold on; orange from half of it, for ages from a fifth."""
     alerts = thresholds["alerts"]
     failing = alerts["ComfyControlFailureRatioHigh"]["fast"]["above"]
     starts_within = thresholds["objective"]["starts_within"]
@@ -44,7 +44,7 @@ def marks(thresholds: Thresholds) -> Marks:
         stalest=Limits(worrying=stale / 5, bad=stale),
         listing_lag=Limits(worrying=behind / 5, bad=behind),
         missing=Limits(worrying=None, bad=alerts["ComfyControlTotalsDiffer"]["above"] + 1),
-        # The alerts look at a quarter of an hour, and wait for one more.
+        # The alerts evaluate 15 minutes, and wait for 15 more.
         still=Limits(worrying=STILL, bad=1800),
         node=Limits(worrying=alerts["ComfyControlNodeTypeFailing"]["fast"]["at_least"], bad=None),
         enough=alerts["ComfyControlFailureRatioHigh"]["fast"]["at_least"],

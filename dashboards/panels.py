@@ -1,4 +1,4 @@
-"""The kinds of panels on the boards, with what holds for every panel of a kind."""
+"""The kinds of panels on the dashboards, and the settings that all panels of a kind share."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,23 +26,23 @@ AnyPanel = timeseries.Panel | stat.Panel | table.Panel | heatmap.Panel | stateti
 _P = TypeVar("_P", timeseries.Panel, stat.Panel, table.Panel, heatmap.Panel, statetimeline.Panel)
 
 GREEN: Final = "green"
-"""Well: it ended as it should, or was answered. On tiles, that no alert fires."""
+"""Good: it completed, or was answered. On tiles: no alert fires."""
 BLUE: Final = "blue"
-"""At work."""
+"""Running."""
 YELLOW: Final = "yellow"
-"""Waits."""
+"""Waiting."""
 ORANGE: Final = "orange"
-"""Worrying, or a client's mistake."""
+"""A warning, or an error of a client."""
 RED: Final = "red"
 """Failed, or an alert fires."""
 PURPLE: Final = "purple"
-"""Refused as a stranger, or not to be read."""
+"""Refused (401, 403), or unreadable."""
 GREY: Final = "#8e8e8e"
-"""Somebody's decision, or there to compare with."""
+"""Cancelled or dropped on purpose, or shown for comparison."""
 NEUTRAL: Final = "light-blue"
-"""Says nothing: which account or exporter it is."""
+"""Without a meaning: it only tells accounts or exporters apart."""
 CALM: Final = "#343b44"
-"""A tile that asks for nobody's eye."""
+"""A tile that needs no attention."""
 
 STATUS_COLORS: Final[Mapping[str, str]] = {
     "accepted": "super-light-blue",
@@ -54,23 +54,23 @@ STATUS_COLORS: Final[Mapping[str, str]] = {
     "cancelled": GREY,
     "invalid": ORANGE,
 }
-"""One colour for a status, on every panel."""
+"""The colour of each status, the same on all panels."""
 
 UNSEEN: Final = "No exporter is scraped"
-"""What it means that there is nothing of what every exporter shows from its start."""
+"""The text of a panel without data, if every exporter shows that data from its start."""
 
 Legend = Literal["below", "totals", "beside", "hidden"]
-"""Where names of series are: `beside` is a table with totals, for many series."""
+"""The position of the legend: `beside` is a table with totals, for many series."""
 
 COUNT: Final = units.LocaleFormat
-"""To the last one: `1 K` of something that is counted exactly would be a pity."""
+"""All digits: `1 K` would hide an exact count."""
 SHARE: Final = units.PercentUnit
 SECONDS: Final = units.Seconds
 CLOCK: Final = units.DurationInHoursMinutesSeconds
-"""Seconds on axes that reach into minutes, where Grafana would write `1.67 mins`."""
+"""Seconds, for axes that reach minutes: Grafana would write `1.67 mins`."""
 PER_MINUTE: Final = "suffix:/min"
 LEAST_BAR: Final = "5m"
-"""What a bar counts at least: wide enough to be seen on a range of some hours."""
+"""The shortest time that a bar covers: wide enough to be visible in a range of some hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,30 +84,30 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What every panel says of itself."""
+    """The fields that every panel has."""
 
     title: str
     description: str
-    """What it shows and what to look for."""
+    """What it shows, and what to look for."""
     unit: str
     width: int
-    """In Grafana's 24 columns."""
+    """The width, in Grafana's 24 columns."""
     height: int = 8
     links: Sequence[build.DashboardLink] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """From where on a value is worrying, and bad. Lower is worse when `falling`."""
+    """From which values on a panel is orange and red. With `falling`, lower values are worse."""
 
     worrying: float | None
-    """None: it is fine or bad, and nothing between."""
+    """None: there is no orange."""
     bad: float | None
-    """None: it is never more than worrying."""
+    """None: there is no red."""
     falling: bool = False
 
     def steps(self, fine: str = GREEN) -> list[model.Threshold]:
-        """As Grafana wants them: the colour from each value upwards."""
+        """The steps in Grafana's form: the colour from each value upwards."""
         if self.falling:
             colors = [(None, RED), (self.bad, ORANGE), (self.worrying, fine)]
             if self.worrying is None:
@@ -122,9 +122,9 @@ class Limits:
 UP: Final = Limits(worrying=None, bad=1, falling=True)
 """1 is fine, 0 is not."""
 NEVER: Final = Limits(worrying=None, bad=1)
-"""For what should never be: one is bad."""
+"""For what should never happen: red from 1 on."""
 SELDOM: Final = Limits(worrying=1, bad=None)
-"""For what happens, and is worth a look."""
+"""For what may happen, but should be looked at: orange from 1 on."""
 
 
 def stats(  # noqa: PLR0913 (each is given by its name)
@@ -155,7 +155,7 @@ def stats(  # noqa: PLR0913 (each is given by its name)
     panel.color_mode(
         common.BigValueColorMode.BACKGROUND if limits else common.BigValueColorMode.VALUE
     )
-    # Nothing is green but that no alert fires: colour is where somebody must look.
+    # Green only means that no alert fires. Colours are for what needs attention.
     if limits:
         panel.thresholds(_thresholds(limits, CALM)).color_scheme(_by_threshold())
     else:
@@ -189,7 +189,7 @@ def lines(  # noqa: PLR0913 (each is given by its name)
     axis of its own. `link` is where a click on a value leads.
     """
     panel = _common(timeseries.Panel(), about, queries)
-    # A stack has no outlines: that of a 0 would look like a thin band of its colour.
+    # A stack has no outlines: the outline of a 0 would look like a thin band.
     panel.min(0).line_width(0 if stacked else 2).fill_opacity(80 if stacked else 8)
     panel.show_points(
         common.VisibilityMode.NEVER if stacked else common.VisibilityMode.AUTO
@@ -310,7 +310,7 @@ _DASHED: Final = [
 
 
 def buckets(about: About, query: Query, *, scheme: str) -> heatmap.Panel:
-    """A histogram over time: the darker a cell, the more fell into it."""
+    """A histogram over time: the darker a cell, the more values are in it."""
     panel = _common(heatmap.Panel(), about, [query], query_format=PromQueryFormat.HEATMAP)
     panel.no_value(UNSEEN)
     panel.calculate(False).cell_gap(1).show_legend().show_value(common.VisibilityMode.NEVER)
@@ -327,12 +327,12 @@ def buckets(about: About, query: Query, *, scheme: str) -> heatmap.Panel:
     panel.exemplars_color("rgba(31, 120, 255, 0.9)")
     panel.cell_values(heatmap.CellValues().decimals(1).unit(PER_MINUTE))
     panel.mode(common.TooltipDisplayMode.SINGLE).show_y_histogram()
-    # Cells that are wide enough to be told apart, and hold enough runs to have a colour.
+    # Cells that are wide enough to see, and contain enough runs for a colour.
     return panel.max_data_points(80)
 
 
 def states(about: About, query: Query, texts: Mapping[str, tuple[str, str]]) -> statetimeline.Panel:
-    """What held when: a band for each series."""
+    """Which state applied at which time: a band for each series."""
     panel = _common(statetimeline.Panel(), about, [query])
     panel.mappings(_mappings(texts)).merge_values(True).row_height(0.8).fill_opacity(80)
     panel.show_value(common.VisibilityMode.NEVER).no_value(UNSEEN)
@@ -353,11 +353,11 @@ class Column:
     texts: Mapping[str, tuple[str, str]] | None = None
     decimals: int = 0
     filled: bool = False
-    """Whether the colours of its texts fill the cell."""
+    """Whether the colours of its values fill the cell."""
 
 
 class _Table(table.Panel):
-    """Without the builder's own footer: Grafana 13 knows none, and 11 shows none by itself."""
+    """Removes the builder's footer: Grafana 13 has none, and 11 shows none by default."""
 
     def build(self) -> model.Panel:
         made = super().build()
@@ -369,7 +369,7 @@ class _Table(table.Panel):
 def rows(
     about: About, columns: Sequence[Column], *queries: Query, sort_by: str, no_value: str
 ) -> table.Panel:
-    """A table of instant queries, joined by the labels that they share. Only `columns` show."""
+    """A table of instant queries, joined by their common labels. It shows only `columns`."""
     panel = _common(_Table(), about, queries, instant=True, query_format=PromQueryFormat.TABLE)
     panel.no_value(no_value).show_header(True).cell_height(common.TableCellHeight.SM)
     panel.thresholds(_plain()).filterable(True)
@@ -397,7 +397,7 @@ def rows(
 
 
 def _column_properties(column: Column) -> list[model.DynamicConfigValue]:
-    # The panel's own text for "no row" would fill every cell that has no value.
+    # The panel's text for "no row" would appear in each cell without a value.
     properties: dict[str, object] = {"noValue": "-"}
     if column.unit is not None:
         properties["unit"] = column.unit
@@ -467,7 +467,7 @@ def _thresholds(limits: Limits, fine: str = GREEN) -> build.ThresholdsConfig:
 
 
 def _plain(color: str = GREEN) -> build.ThresholdsConfig:
-    """No threshold. Grafana would put in its own, red from 80 on."""
+    """No threshold. Otherwise Grafana would add its default, red from 80 on."""
     steps = [model.Threshold(value=None, color=color)]
     return build.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(steps)
 
@@ -482,7 +482,7 @@ def _by_threshold() -> build.FieldColor:
 
 
 def _in_turn() -> build.FieldColor:
-    """Bars that lie on each other are told apart best by colours that differ."""
+    """Stacked bars need colours that differ clearly."""
     return build.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC)
 
 
@@ -494,12 +494,12 @@ def _colors(legends: Sequence[str]) -> build.FieldColor:
 
 
 def _by_name() -> build.FieldColor:
-    """An account has the same colour on every panel of both boards."""
+    """Gives an account the same colour on all panels of all dashboards."""
     return build.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME)
 
 
 def _shades() -> build.FieldColor:
-    """For exporters, endpoints and the like: none may look like a fault, or like health."""
+    """For exporters, endpoints and others: no colour that means an error or that all is well."""
     return build.FieldColor().mode(model.FieldColorModeId.SHADES).fixed_color(NEUTRAL)
 
 

@@ -1,4 +1,4 @@
-"""Where the wait goes: the time to start by its phases, and how many of them were measured."""
+"""The time to start by its phases, and how many phases were measured."""
 
 from typing import Final
 
@@ -16,7 +16,7 @@ from dashboards.panels import (
 
 _METRIC: Final = "comfycontrol_workflow_phase_duration_seconds"
 _PHASES: Final = (("accepted", "upload"), ("uploaded", "placing"), ("queued", "queue"))
-"""The last one on top of the stack: it is the one that grows."""
+"""The last one is on top of the stack, because it is the one that grows."""
 
 
 def panels() -> list[AnyPanel]:

@@ -1,4 +1,4 @@
-"""Where things are that the boards name: each other, their data, the runbooks."""
+"""The addresses of what the dashboards link to: each other, their data, the runbooks."""
 
 from typing import Final
 from urllib.parse import quote
@@ -9,14 +9,14 @@ from grafana_foundation_sdk.models import dashboard as model
 OVERVIEW_UID: Final = "comfycontrol-overview"
 HEALTH_UID: Final = "comfycontrol-exporter-health"
 USAGE_UID: Final = "comfycontrol-usage"
-"""Public, as links and bookmarks hang on them."""
+"""Public names, because links and bookmarks use them."""
 
 DATASOURCE: Final = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
-"""The variable makes a board work in any Grafana: uploaded, provisioned, with several sources."""
+"""A variable, so that it works in any Grafana: imported, provisioned, with several sources."""
 
 
 def runbook(alert: str) -> build.DashboardLink:
-    """A panel's link to what to do when this alert fires."""
+    """A panel's link to the runbook of this alert."""
     return (
         build.DashboardLink(f"Runbook: {alert}")
         .type(model.DashboardLinkType.LINK)
@@ -26,7 +26,7 @@ def runbook(alert: str) -> build.DashboardLink:
 
 
 def runbook_of_row() -> build.DashboardLink:
-    """A table's link from the name of an alert, without what all begin with, to its runbook."""
+    """A table's link from an alert's name (without the common prefix) to its runbook."""
     return (
         build.DashboardLink("What to do")
         .type(model.DashboardLinkType.LINK)
@@ -36,7 +36,7 @@ def runbook_of_row() -> build.DashboardLink:
 
 
 def workflow_of(value: str) -> build.DashboardLink:
-    """A link to the exporter's own page about a workflow; `value` is what Grafana fills in."""
+    """A link to the exporter's page about a workflow; `value` is filled in by Grafana."""
     return (
         build.DashboardLink("Its history")
         .type(model.DashboardLinkType.LINK)
@@ -46,7 +46,7 @@ def workflow_of(value: str) -> build.DashboardLink:
 
 
 def board(title: str, uid: str) -> build.DashboardLink:
-    """A link to another board that keeps the time range and the variables."""
+    """A link to another dashboard, with the same time range and variables."""
     return (
         build.DashboardLink(title)
         .type(model.DashboardLinkType.LINK)
@@ -58,7 +58,7 @@ def board(title: str, uid: str) -> build.DashboardLink:
 
 
 def panel_board(title: str, uid: str) -> build.DashboardLink:
-    """A panel's link to another board; panels know no `keep_time`, so the address says it."""
+    """A panel's link to another dashboard. Panels have no `keep_time`: it is in the address."""
     return (
         build.DashboardLink(title)
         .type(model.DashboardLinkType.LINK)
@@ -74,5 +74,5 @@ _TITLES: Final = {
 
 
 def others(uid: str) -> list[build.DashboardLink]:
-    """Links to all boards but this one."""
+    """Links to all other dashboards."""
     return [board(title, other) for other, title in _TITLES.items() if other != uid]

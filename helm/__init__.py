@@ -1,1 +1,1 @@
-"""What of the Helm chart is made by programs: `python -m helm.build`."""
+"""The generated parts of the Helm chart: `python -m helm.build`."""

@@ -1,4 +1,4 @@
-"""Writes what of the chart has its source elsewhere: `python -m helm.build`.
+"""Writes the generated files of the chart: `python -m helm.build`.
 
 alerts/settings/thresholds.yml           →  the part `rules` of values.yaml
 alerts/rules.py                 →  files/rules/*.yml, templates of the rules
@@ -38,11 +38,11 @@ rules:
 
 
 class Misplaced(Exception):  # noqa: N818 - says what happened
-    """A file has lost the marks between which something is written."""
+    """A file lacks the marks between which something is written."""
 
 
 def files() -> dict[Path, str]:
-    """Everything that is written, by its path."""
+    """All generated content, by path."""
     thresholds = alerts.load()
     values = _between(_read("values.yaml"), _RULES, _rules())
     described = documented(values)
@@ -53,7 +53,7 @@ def files() -> dict[Path, str]:
         "values.yaml": values,
         "README.md": readme,
         "values.schema.json": f"{written}\n",
-        # For the notes, which warn of an objective that no bucket has.
+        # For the notes, which warn if no bucket has the bound of the objective.
         "files/time_to_start_buckets.json": f"{json.dumps(_buckets())}\n",
         # For monitors of several replicas.
         "files/series_of_accounts.txt": f"{of_accounts_pattern()}\n",
@@ -66,15 +66,15 @@ def files() -> dict[Path, str]:
 
 
 def _buckets() -> list[float]:
-    """The default ones, as Helm writes numbers: without a fraction that is 0."""
+    """The default buckets, with numbers as Helm writes them: 10, not 10.0."""
     default: tuple[float, ...] = Metrics.model_fields["time_to_start_buckets"].default
     return [int(bucket) if float(bucket).is_integer() else bucket for bucket in default]
 
 
 def _rules() -> str:
-    """The thresholds as they are written, with their comments, one level deeper."""
+    """The thresholds as in their file, with the comments, indented by one level."""
     lines = alerts.THRESHOLDS.read_text("utf-8").splitlines()
-    # The file's own head says how to use it there.
+    # The head of the file explains how to use it there, so it is left out.
     body = "\n".join(lines[lines.index("") + 1 :])
     return _RULES_DESCRIPTION + "".join(
         f"  {line}\n" if line else "\n" for line in body.splitlines()
@@ -95,7 +95,7 @@ def _between(text: str, marks: tuple[str, str], content: str) -> str:
 
 
 def main() -> int:
-    """Run the command; the exit code."""
+    """Run the command; return the exit code."""
     for path, text in files().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")

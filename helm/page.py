@@ -1,4 +1,4 @@
-"""What `values.yaml` says of itself: the table of its README, and the schema's descriptions."""
+"""The comments of `values.yaml`, for the table in the README and the descriptions of the schema."""
 
 import json
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class Value:
 
 
 class Undocumented(Exception):  # noqa: N818 - says what it is
-    """Keys that have no description, neither themselves nor all keys below them."""
+    """Keys without a description, if not all keys below them have one."""
 
 
 def documented(text: str) -> list[Value]:
@@ -71,7 +71,7 @@ def _values(
 
 
 def _description(lines: list[str], line: int) -> str:
-    """The comment right above a line, from its mark on."""
+    """The comment directly above a line, from its mark on."""
     above: list[str] = []
     for text in reversed(lines[:line]):
         stripped = text.strip()

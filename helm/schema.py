@@ -11,7 +11,7 @@ from helm.values import TokenSecret, Values
 Schema = dict[str, Any]
 
 _VARIABLE: Final = r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"
-"""What the exporter replaces by the environment: it may be all or part of a text."""
+"""A reference to an environment variable; it may be all or part of a text."""
 
 _TOKEN_KEYS: Final = ("token", "token_file", "tokenSecret")
 
@@ -26,7 +26,7 @@ def schema(descriptions: Mapping[str, str], thresholds: Mapping[str, Any]) -> Sc
     chart = Values.model_json_schema(by_alias=True)
     config = Config.model_json_schema()
     definitions = config["$defs"]
-    # Each with its own: some of them have the same names.
+    # Each model has its own definitions, because some have the same names.
     resolved: Schema = _resolved(chart, chart.pop("$defs"))
     accounts: Schema = _resolved(config["properties"].pop("accounts")["items"], definitions)
     rest: Schema = _resolved(config, definitions)
@@ -38,7 +38,7 @@ def schema(descriptions: Mapping[str, str], thresholds: Mapping[str, Any]) -> Sc
     properties["accounts"] = _accounts(accounts)
     properties["config"] = _cleaned(_with_variables(rest))
     properties["rules"] = _thresholds(thresholds, "")
-    # A chart that has this one as a part turns it on and off with a key of this name.
+    # A parent chart turns this chart on and off with a key of this name.
     properties["enabled"] = {
         "type": "boolean",
         "description": "For charts that have this as a part.",
@@ -52,7 +52,7 @@ def schema(descriptions: Mapping[str, str], thresholds: Mapping[str, Any]) -> Sc
 
 
 def _require(node: Schema) -> None:
-    """What cannot be empty must be there: `null` takes away what values.yaml gives."""
+    """Require values that cannot be empty: `null` would remove the one of values.yaml."""
     needed = [name for name, part in node["properties"].items() if not _may_be_empty(part)]
     if needed:
         node["required"] = needed
@@ -70,40 +70,40 @@ def _may_be_empty(part: Schema) -> bool:
 
 
 def _accounts(account: Schema) -> Schema:
-    """Accounts by their names, with tokens from Secrets as well."""
+    """Accounts by name. Their tokens may also come from Secrets."""
     name = account["properties"].pop("name")
     token_secret = _cleaned(TokenSecret.model_json_schema())
     token_secret["required"] = ["name"]
-    # Empty, it would be no token at all; only the one above all accounts may be left out so.
+    # An empty text is no token. Only the one for all accounts may be left empty.
     token_secret["properties"]["name"]["minLength"] = 1
     token_secret["description"] = "The Secret with the token, and the key in it."
     push = account["properties"]["push"]
     push["properties"]["token"] = account["properties"]["token"]
     for part in (account, push):
-        # What must be there, and what not together, the templates say in words.
+        # The templates report missing keys, and keys that exclude each other, in plain words.
         for rule in ("required", "oneOf", "anyOf"):
             part.pop(rule, None)
     account = _cleaned(_with_variables(account))
-    # Kubernetes knows no variables: these come after.
+    # Added last, because names of Secrets cannot come from variables.
     for part in (account, account["properties"]["push"]):
         part["properties"]["tokenSecret"] = token_secret
     return {
         "type": "object",
-        # With `propertyNames`, Helm's message would name some other place.
+        # With `propertyNames`, Helm's message would name another place.
         "patternProperties": {name["pattern"]: account},
         "additionalProperties": False,
     }
 
 
 def _with_variables(part: Schema) -> Schema:
-    """A part of the exporter's file in which every value may come from its environment."""
+    """A part of the exporter's file, in which each value may come from its environment."""
 
     def relaxed(node: Schema) -> Schema:
         kind = node.get("type")
         if kind in ("integer", "number"):
             return {**node, "type": [kind, "string"], "pattern": f"^{_VARIABLE}$"}
         if kind == "string" and "pattern" in node:
-            # The shortest variable is longer than any least length.
+            # Even the shortest variable is longer than every minimum length.
             return {**node, "pattern": f"({node['pattern']})|{_VARIABLE}"}
         return node
 
@@ -112,7 +112,7 @@ def _with_variables(part: Schema) -> Schema:
 
 
 def _thresholds(value: object, key: str) -> Schema:
-    """The rules of `alerts.build.check`, as far as a schema can say them."""
+    """The rules of `alerts.build.check`, as far as a schema can express them."""
     if isinstance(value, Mapping):
         return {
             "type": "object",
@@ -138,7 +138,7 @@ def _thresholds(value: object, key: str) -> Schema:
         name: {"type": "integer", "minimum": least, "maximum": most}
         for name, (least, most) in WHOLE.items()
     }
-    # Templates write a million as 1e+06, which no longer is the name of a bucket.
+    # Templates write a million as 1e+06, which is not the name of a bucket.
     number = {"type": "number", "minimum": 0, "exclusiveMaximum": 1_000_000}
     return others.get(last, number)
 
@@ -152,7 +152,7 @@ def _describe(node: Schema, descriptions: Mapping[str, str], path: str) -> None:
 
 
 def _resolved(node: Schema, definitions: Mapping[str, Schema]) -> Any:  # noqa: ANN401 - as JSON
-    """Without references: messages then name the place in the values."""
+    """The schema without references, so that messages name the place in the values."""
 
     def inlined(part: Schema) -> Schema:
         name = part.get("$ref", "").rpartition("/")[2]
@@ -164,7 +164,7 @@ def _resolved(node: Schema, definitions: Mapping[str, Schema]) -> Any:  # noqa: 
 
 
 def _cleaned(node: Schema) -> Any:  # noqa: ANN401 - as JSON
-    """Without what only Python cares for, and what it requires."""
+    """The schema without what concerns only Python, and without required keys."""
 
     def clean(part: Schema) -> Schema:
         if part.get("type") == "array" or "properties" in part or "type" in part or "enum" in part:
@@ -181,7 +181,7 @@ def _cleaned(node: Schema) -> Any:  # noqa: ANN401 - as JSON
 
 
 def _mapped(node: Any, change: Callable[[Schema], Schema]) -> Any:  # noqa: ANN401 - as JSON
-    """A schema with every schema in it changed, the inner ones after the outer."""
+    """Change a schema and all schemas in it, the outer ones first."""
     changed = change(node)
     result: Schema = {}
     for key, value in changed.items():

@@ -1,1 +1,1 @@
-"""Pictures of the boards in situations that somebody on call meets, drawn from invented history."""
+"""Pictures of the dashboards in typical situations, drawn from invented data."""

@@ -28,11 +28,11 @@ from dashboards.pictures.scenes import SCENES, Scene
 IMAGES: Final = Path(__file__).parents[2] / "docs" / "images"
 WIDTH: Final = 1280
 _SCREEN: Final = 22
-"""Rows of Grafana's grid that a screen shows at once."""
+"""How many rows of Grafana's grid fit on a screen."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Draw; the exit code."""
+    """Draw; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m dashboards.pictures", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -91,7 +91,7 @@ def _first_screen(board: str) -> str:
 
 
 def _make_small(picture: Path) -> None:
-    """As far as there are programs for that."""
+    """Make a picture smaller, if the programs for that are installed."""
     for program in (
         ["pngquant", "--force", "--nofs", "--skip-if-larger", "--ext=.png", "40"],
         ["optipng", "-quiet", "-o4"],

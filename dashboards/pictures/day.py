@@ -1,4 +1,4 @@
-"""What happens to the workflows of one account: who waits, runs, and ends how. Pure; seconds."""
+"""The invented workflows of one account: when they wait, run and end, and how. Pure; in seconds."""
 
 import heapq
 import math
@@ -11,7 +11,7 @@ HOUR: Final = 3600.0
 DAY: Final = 24 * HOUR
 
 Span = tuple[float, float]
-"""From and to, in seconds after the end of the history: what has been is negative."""
+"""From and to, in seconds after the end of the history; the past is negative."""
 
 USUAL_CAUSES: Final = (
     ("KSampler", "torch.cuda.OutOfMemoryError"),
@@ -23,7 +23,7 @@ USUAL_CAUSES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of work: how long half of it takes at most, and how far it scatters."""
+    """One kind of work: the median of its duration, and the spread."""
 
     median: float
     sigma: float = 0.4
@@ -32,7 +32,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Failing:
-    """While this holds, so large a share fails, in one type of node."""
+    """A time in which this share fails, in one type of node."""
 
     span: Span
     share: float
@@ -41,7 +41,7 @@ class Failing:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What one account asks for, and what befalls it."""
+    """The load of one account, and its problems."""
 
     name: str
     per_hour: float
@@ -52,7 +52,7 @@ class Account:
     quiet: Sequence[Span] = ()
     """When nothing arrives."""
     bursts: Sequence[tuple[float, int]] = ()
-    """When, and how many arrive at once."""
+    """When several arrive at once, and how many."""
     failing: Sequence[Failing] = ()
     failed: float = 0.02
     stopped: Sequence[Span] = ()
@@ -60,30 +60,30 @@ class Account:
     down: Sequence[tuple[float, float, str]] = ()
     """When its requests are answered with another code than 200."""
     teams: Sequence["Account"] = ()
-    """Who works in it, where the exporter has a slice for that; each has runners of its own."""
+    """The teams of the account, if the exporter has a slice for them; each has its own runners."""
 
 
 @dataclass(slots=True)
 class Run:
-    """One workflow. Moments are in seconds after the end of the history."""
+    """One workflow. Times are in seconds after the end of the history."""
 
     id: str
     created: float
     queued: float
     started: float
-    """Infinite where it was cancelled first, or has not been yet."""
+    """Infinite if it was cancelled before, or has not started yet."""
     ended: float
     outcome: str
     place: int = 1
-    """At which it joined the queue."""
+    """The position at which it joined the queue."""
     cause: tuple[str, str] | None = None
     outputs: int = field(default=1)
     team: str | None = None
-    """Whose it is, where the exporter has a slice for that."""
+    """Its team, if the exporter has a slice for that."""
 
 
 def day(account: Account, since: float, until: float, dice: random.Random) -> list[Run]:
-    """Every workflow that was created in this time, in the order of their creation."""
+    """All workflows that were created in this time, in the order of their creation."""
     if account.teams:
         every = [(team, run) for team in account.teams for run in day(team, since, until, dice)]
         for team, run in every:

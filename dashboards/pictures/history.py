@@ -1,4 +1,4 @@
-"""A Prometheus that has seen a scene: its history is invented, its rules and answers are real."""
+"""A Prometheus with the data of a scene: the data is invented, the rules and answers are real."""
 
 import json
 import math
@@ -21,24 +21,24 @@ from dashboards.pictures.scenes import Scene
 from dashboards.pictures.told import Sample, Series, of_the_exporter, told
 
 INTERVAL: Final = 30
-"""Seconds from scrape to scrape, in the last hours; before that, two a lookback are enough."""
+"""Seconds between two scrapes in the last hours; before that, two within the lookback suffice."""
 _SELDOM: Final = 240
 _FINE: Final = 6.75 * HOUR
 _AHEAD: Final = 15 * 60
-"""It goes on after the moment at which it was made: pictures take a while."""
+"""The data continues after the present, because drawing takes a while."""
 _OFF_STEP: Final = 7
-"""Scrapes lie anywhere between the round moments that queries ask for."""
+"""Scrapes are not at the round times that queries use."""
 _TARGET: Final = {"job": "comfycontrol", "instance": "exporter-0:10871"}
 _LABEL: Final = re.compile(r"\{\{ \$labels\.(\w+) \}\}")
 _DURATIONS: Final = {"s": 1, "m": 60, "h": 3600}
 
 
 class HistoryError(Exception):
-    """What could not be made."""
+    """The history could not be created."""
 
 
 def thresholds(scene: Scene) -> dict[str, Any]:
-    """Those that are shipped, with alerts by slice where the scene has one."""
+    """The shipped rules, with alerts by slice if the scene has one."""
     found = load()
     if any(account.teams for account in scene.accounts):
         found["settings"]["slice"] = "team"
@@ -46,7 +46,7 @@ def thresholds(scene: Scene) -> dict[str, Any]:
 
 
 def write(scene: Scene, end: float, file: Path) -> None:
-    """Everything that was scraped, as OpenMetrics. The scene's moment 0 is `end`."""
+    """All scraped samples, as OpenMetrics. The time 0 of the scene is `end`."""
     scrapes = _scrapes(scene)
     known = [at for at in scrapes if at < scene.blind_since]
     everything: list[Run] = []
@@ -105,7 +105,7 @@ def _lines(name: str, labels: Mapping[str, str], samples: Sequence[Sample], end:
 
 
 class Prometheus:
-    """One that scrapes nothing, over a folder of blocks."""
+    """A Prometheus that scrapes nothing and reads a folder of blocks."""
 
     def __init__(self, folder: Path, port: int, *, patient: bool) -> None:
         self._folder = folder
@@ -117,7 +117,7 @@ class Prometheus:
         (folder / "prometheus.yml").write_text(f"global: {{scrape_interval: {INTERVAL}s}}\n")
 
     def add(self, file: Path) -> None:
-        """Put samples among its blocks; it must not be running."""
+        """Add samples to its blocks; it must not be running."""
         done = subprocess.run(
             ["promtool", "tsdb", "create-blocks-from", "--max-block-duration=240h", "openmetrics",
              str(file), str(self._blocks)],
@@ -128,7 +128,7 @@ class Prometheus:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """While it answers."""
+        """Run it; the context is entered once it answers."""
         port = urllib.parse.urlsplit(self.url).port
         with (self._folder / "prometheus.log").open("wb") as log:
             process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The situations that the boards are drawn in: what an account meets, and what is to be seen."""
+"""The situations in which the dashboards are drawn."""
 
 import math
 from collections.abc import Sequence
@@ -34,21 +34,21 @@ _TEAMS: Final = Account(
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One situation, and the time range that it is looked at over."""
+    """One situation, and the time range of its pictures."""
 
     name: str
     shows: str
-    """In words, for the page that the picture is on."""
+    """A description, for the page that shows the picture."""
     accounts: Sequence[Account]
     minutes: int = 360
     history: float = 8 * DAY + HOUR
-    """How far back Prometheus knows, in seconds."""
+    """How far back Prometheus has data, in seconds."""
     first_screen: bool = False
-    """Whether the rest of a board would show no more than others do."""
+    """Whether only the first screen of a dashboard is drawn."""
     boards: Sequence[str] = ("overview", "exporter-health")
-    """Which are drawn, by the middle of their names."""
+    """Which dashboards are drawn, by the middle part of their names."""
     blind_since: float = _LATEST
-    """When the exporter went away; seconds after the end of the history."""
+    """When the exporter stopped, in seconds after the end of the history."""
 
 
 _LIGHT: Final = Account(

@@ -1,4 +1,4 @@
-"""What an exporter would have shown of a day, scrape by scrape: names and labels are its own."""
+"""What an exporter would have shown of a day, scrape by scrape, with its real names and labels."""
 
 import bisect
 import itertools
@@ -13,13 +13,13 @@ from exporter.following.answers import CAUSES
 from exporter.metrics.catalogue import API_DURATION_BUCKETS
 
 Sample = tuple[float, float]
-"""When, in seconds after the end of the history, and how much."""
+"""The time, in seconds after the end of the history, and the value."""
 Series = tuple[str, Mapping[str, str], list[Sample]]
 
 _LEFT_OUT: Final = 30.0
-"""For so long after an account went down, its open workflows are still shown."""
+"""Seconds for which the open workflows of an account are still shown after it went down."""
 UPLOAD: Final = 0.8
-"""Seconds until the inputs of a workflow are on a runner."""
+"""Seconds until the inputs of a workflow are uploaded to a runner."""
 _OUTCOMES: Final = ("completed", "failed", "cancelled", "invalid")
 _ENDS: Final = ("finished", "limit", "dropped", "silent", "malformed", "refused", "shutdown")
 _BOUNDS: Final = Metrics()
@@ -28,7 +28,7 @@ _BOUNDS: Final = Metrics()
 def told(
     account: Account, runs: Sequence[Run], scrapes: Sequence[float], singles_from: float
 ) -> Iterator[Series]:
-    """Every series of one account. Single workflows are told of from `singles_from` on."""
+    """All series of one account. Series of single workflows begin at `singles_from`."""
     downs = [(begin, end) for begin, end, _ in account.down]
     seen = [at for at in scrapes if not _within(at - _LEFT_OUT, downs)]
     name = {"account": account.name}
@@ -90,7 +90,7 @@ def _runners(
     scrapes: Sequence[float],
     downs: Sequence[tuple[float, float]],
 ) -> Iterator[Series]:
-    """All of them, active all the time."""
+    """All runners, always active."""
     shown = [at for at in scrapes if not _within(at - 180, downs)]
     for status, count in (("active", account.runners), ("disabled", 0)):
         samples = [(at, float(count)) for at in shown]
@@ -108,7 +108,7 @@ _STATUSES: Final = ("accepted", "uploaded", "queued", "running")
 def _open_at(
     runs: Sequence[Run], scrapes: Sequence[float]
 ) -> Iterator[tuple[float, Mapping[str, list[Run]]]]:
-    """What is open at each scrape, by status."""
+    """The open workflows at each scrape, by status."""
     first, still = 0, list[Run]()
     for at in scrapes:
         while first < len(runs) and runs[first].created <= at:
@@ -156,7 +156,7 @@ def _gauges(
 def _gauges_of_all(
     name: Mapping[str, str], runs: Sequence[Run], scrapes: Sequence[float]
 ) -> Iterator[Series]:
-    """Those of an account as a whole."""
+    """The series of an account as a whole."""
     count: dict[str, list[Sample]] = {status: [] for status in ("queued", "running")}
     stalest, streams = [], []
     for at, by_status in _open_at(runs, scrapes):
@@ -188,7 +188,7 @@ def _counters(
     name: Mapping[str, str], scrapes: Sequence[float], downs: Sequence[tuple[float, float]]
 ) -> tuple[Counters, Callable[[float], float]]:
     def known(moment: float) -> float:
-        """What happens while nobody answers is learned afterwards."""
+        """What happens while the service does not answer is known afterwards."""
         return next((end + 2 for begin, end in downs if begin <= moment < end), moment)
 
     def counter(metric: str, labels: Mapping[str, str], moments: Iterable[float]) -> Series:
@@ -253,7 +253,7 @@ def _totals_of_all(
     scrapes: Sequence[float],
     downs: Sequence[tuple[float, float]],
 ) -> Iterator[Series]:
-    """Those of an account as a whole."""
+    """The series of an account as a whole."""
     counter, _ = _counters(name, scrapes, downs)
     for source in ("configured", "file", "pushed"):
         yield counter("workflows_discovered_total", {"source": source}, [])
@@ -293,7 +293,7 @@ def _phases(
     known: Callable[[float], float],
     scrapes: Sequence[float],
 ) -> Iterator[Series]:
-    """What runs waited for; where nobody answered meanwhile, it is uncertain."""
+    """The phases before runs; uncertain if the service did not answer meanwhile."""
     lives = [(run.created, run.created + UPLOAD, run.queued, run.started) for run in started]
     sure: list[float] = []
     unsure: list[float] = []
@@ -315,7 +315,7 @@ def _phases(
 def _lately(
     name: Mapping[str, str], runs: Sequence[Run], scrapes: Sequence[float]
 ) -> Iterator[Series]:
-    """What is shown of the last starts and ends."""
+    """The times of the last starts and ends."""
     ends = sorted((run.ended, run.outcome) for run in runs if run.ended < math.inf)
     moments = sorted(t for run in runs for t in (run.started, run.ended) if t < math.inf)
     failed: list[tuple[float, float]] = []
@@ -366,7 +366,7 @@ def _histogram(
 
 
 def _requests(account: Account, runs: Sequence[Run], scrapes: Sequence[float]) -> Iterator[Series]:
-    """Requests and streams: rates that fit what is open, added up."""
+    """Requests and streams: plausible rates for the open workflows, added up."""
     name = {"account": account.name}
     totals: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
     samples: dict[tuple[str, tuple[tuple[str, str], ...]], list[Sample]] = {}
@@ -432,7 +432,7 @@ def _requests(account: Account, runs: Sequence[Run], scrapes: Sequence[float]) -
 def of_the_exporter(
     scrapes: Sequence[float], opened: Sequence[int], settled: Sequence[int], used: Sequence[float]
 ) -> Iterator[Series]:
-    """Every series of the exporter itself, at each scrape; names as Prometheus stores them."""
+    """All series of the exporter itself, at each scrape, by the names that Prometheus stores."""
     address = {"address": "api.comfycontrol.app"}
     yield "request_budget_limit", address, [(at, 40.0) for at in scrapes]
     yield "request_budget_used", address, list(zip(scrapes, used, strict=True))

@@ -114,7 +114,9 @@ class Reloading:
             errors = (f"{type(error).__name__} while it was taken over; restart the exporter",)
         else:
             for warning in config.warnings():
-                log.warning("configuration", extra={"key": warning.key, "warning": warning.reason})
+                log.warning(
+                    "configuration warning", extra={"key": warning.key, "warning": warning.reason}
+                )
             return ()
         self._app.note_reload_failed()
         return errors

@@ -134,7 +134,7 @@ def run(  # noqa: PLR0913 - what a process is made of
         },
     )
     for warning in (*config.warnings(), *web.secured().warnings):
-        log.warning("configuration", extra={"key": warning.key, "warning": warning.reason})
+        log.warning("configuration warning", extra={"key": warning.key, "warning": warning.reason})
     with web.watch(), reloading or nullcontext(), meanwhile(app):
         serve(
             served,

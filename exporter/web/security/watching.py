@@ -128,7 +128,9 @@ class WatchedSecurity:
             extra={"file": str(self._path), "security": str(security)},
         )
         for warning in security.warnings:
-            log.warning("configuration", extra={"key": warning.key, "warning": warning.reason})
+            log.warning(
+                "configuration warning", extra={"key": warning.key, "warning": warning.reason}
+            )
 
     def _tls(self) -> Tls:
         tls = self._security.tls
