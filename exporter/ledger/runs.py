@@ -291,10 +291,12 @@ def _lies_in_the_future(
 ) -> bool:
     """Whether an end was stamped by another clock than the stamp it would be compared with.
 
-    Nothing ends later than now. But the clock that stamped the recorded end may be fast.
+    Nothing ends later than now. But the clock that stamped the recorded end may be fast, and that
+    of the Date header slow: a row cannot have been written later than now either.
     """
     if seen.service_wall is None:
         return False
+    now = seen.service_wall if seen.updated_at is None else max(seen.service_wall, seen.updated_at)
     ahead = CLOCK_SLACK_SECONDS
     if told is not None and workflow.settled_at is not None:
         lead = told - workflow.settled_at
@@ -302,7 +304,7 @@ def _lies_in_the_future(
             # This is less than the real difference, because the end was seen some time after it
             # happened.
             ahead = lead + STALE_SECONDS
-    return end > seen.service_wall + ahead
+    return end > now + ahead
 
 
 def _has_ended_since(workflow: Workflow, seen: Observation, end: float) -> bool:

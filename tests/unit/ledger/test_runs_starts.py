@@ -18,7 +18,7 @@ from exporter.ledger.runs import (
 )
 from tests.unit.ledger.ledgers import uuid
 from tests.unit.ledger.test_runs import END, SEEN_OVER, START, is_new, row, settled
-from tests.unit.ledger.test_tracker import T0, Track, seen
+from tests.unit.ledger.test_tracker import T0, Track, at, seen
 
 
 class TestAnEndThatIsNeverStamped:
@@ -195,10 +195,10 @@ class TestAnIdleStamp:
     def test_each_run_counts_once(self) -> None:
         track = Track()
         for number in range(3):
-            since = number * 50
-            told = {"via": "listing", "created": 0, "updated": 0}
-            track.sees(seen("running", since + 12, started=since + 10, **told))
-            end = seen("failed", since + 32, started=since + 10, completed=since + 30, **told)
+            began = number * 50 + 10.0
+            running = seen("running", began + 2, via="listing", created=0, started=began, updated=0)
+            track.sees(running)
+            end = replace(running, at=at(began + 22), status="failed", completed_at=T0 + began + 20)
             assert Finished(Status.FAILED, 20.0) in track.sees(end)
 
 
