@@ -121,7 +121,7 @@ class AgainstTruth:
 
     def _over_before_us(self, truth: Truth, account: str) -> frozenset[tuple[str, int]]:
         found = set()
-        for each in truth.told(account):
+        for each in truth.reported(account):
             story = self._story(each.id)
             if story is not None and story.not_counted_because in _BEFORE_US:
                 found.add((each.id, each.execution))
@@ -130,7 +130,7 @@ class AgainstTruth:
     def _ended(self, truth: Truth) -> Outcomes:
         return Counter(
             (each.account, str(each.told.outcome))
-            for each in truth.told()
+            for each in truth.reported()
             if (each.id, each.execution) not in self._before_us.get(each.account, ())
         )
 

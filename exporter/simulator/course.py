@@ -76,7 +76,7 @@ class Course:
         if isinstance(trait, Vanishing) and not workflow.status.final:
             return True
         ended = workflow.ended_day
-        if trait.ended is not None and workflow.told_status not in trait.ended:
+        if trait.ended is not None and workflow.reported_status not in trait.ended:
             return False
         return ended is not None and now - ended >= trait.rest
 

@@ -27,7 +27,7 @@ def snapshot(world: World, workflow: Workflow) -> dict[str, Any]:
     if workflow.status is ServiceStatus.RUNNING:
         queue_number = world.scenario.streams.queue_number_on_running
     return {
-        "status": workflow.told_status,
+        "status": workflow.reported_status,
         "prompt": None if workflow.prompt_id is None else {"prompt_id": workflow.prompt_id},
         "queue_number": queue_number,
         "outputs": _outputs(workflow),
@@ -54,8 +54,8 @@ def listed(workflow: Workflow) -> dict[str, Any]:
     return {
         "id": workflow.id,
         "name": workflow.name,
-        "status": workflow.told_status,
-        "tags": workflow.told_tags,
+        "status": workflow.reported_status,
+        "tags": workflow.reported_tags,
         "created_at": iso(workflow.created_ms),
         "updated_at": iso(workflow.updated_ms),
         "started_at": _iso(workflow.started_ms),

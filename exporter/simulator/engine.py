@@ -18,7 +18,7 @@ from exporter.simulator.fault_plan import FaultPlan
 from exporter.simulator.limit import ServiceLimit
 from exporter.simulator.listing import Listing
 from exporter.simulator.past import Past, reach_of
-from exporter.simulator.telling import Telling
+from exporter.simulator.reporting import Reporting
 from exporter.simulator.truth import Truth
 from exporter.simulator.world import World
 
@@ -108,8 +108,8 @@ class Engine:
         self.world.on_change = self._workflow_changed
         self.course = Course(self.world, seed=seed)
         self.past = Past(self.world, reach_of(scenario.traits))
-        self.telling = Telling(self.world)
-        self.listing = Listing(self.world, self.past, self.telling, _dice(seed, "totals"))
+        self.reporting = Reporting(self.world)
+        self.listing = Listing(self.world, self.past, self.reporting, _dice(seed, "totals"))
         self._replica_dice = _dice(seed, "replicas")
         self.faults = FaultPlan(scenario.faults, seed=seed)
         self.limit = ServiceLimit(scenario.limit)
@@ -259,7 +259,7 @@ class Engine:
         )
 
     def _with_sights(self, row: WorkflowTruth) -> WorkflowTruth:
-        return replace(row, shown=(row.id, row.execution) in self.telling.ends_shown)
+        return replace(row, shown=(row.id, row.execution) in self.reporting.ends_shown)
 
     def _workflow_changed(self, workflow: Workflow) -> None:
         self.past.note(workflow)

@@ -42,7 +42,7 @@ class WorkflowHandle:
 
     def snapshot(self) -> dict[str, Any]:
         """What a stream would say of it now."""
-        return self._on(lambda engine, workflow: engine.telling.snapshot(workflow))
+        return self._on(lambda engine, workflow: engine.reporting.snapshot(workflow))
 
     def advance(  # noqa: PLR0913 (a script says exactly what it wants, by keyword)
         self,

@@ -170,7 +170,7 @@ class Life:
                 if window.end is not None:
                     self._agenda.at(window.end, partial(self.serve, runner))
 
-    def take_up(self, workflow: Workflow, created: float) -> None:
+    def track(self, workflow: Workflow, created: float) -> None:
         """Put a workflow that is older than the day where it would be by now."""
         plan = workflow.plan
         early = plan.accepted + plan.uploaded

@@ -47,7 +47,7 @@ class ServiceLimit:
             return None
         seen = self._addresses.get(address)
         if seen is None:
-            self._forget_some(now)
+            self._prune(now)
             seen = self._addresses[address] = _Address()
         if now < seen.closed_until:
             return max(1, math.ceil(seen.closed_until - now))
@@ -61,7 +61,7 @@ class ServiceLimit:
         seen.closed_until = now + self.settings.cooldown
         return max(1, math.ceil(self.settings.cooldown))
 
-    def _forget_some(self, now: float) -> None:
+    def _prune(self, now: float) -> None:
         if len(self._addresses) < _ADDRESSES_KEPT:
             return
         oldest = now - self.settings.per

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import random
 
     from exporter.simulator.past import Past
-    from exporter.simulator.telling import Telling
+    from exporter.simulator.reporting import Reporting
     from exporter.simulator.traits.paging import Paging
     from exporter.simulator.workflow import Workflow
     from exporter.simulator.world import World
@@ -22,14 +22,14 @@ class Listing:
     Args:
         world: the present.
         past: how it was.
-        telling: writes the rows.
+        reporting: writes the rows.
         rng: decides which answers have a total that is not the truth.
     """
 
-    def __init__(self, world: World, past: Past, telling: Telling, rng: random.Random) -> None:
+    def __init__(self, world: World, past: Past, reporting: Reporting, rng: random.Random) -> None:
         self._world = world
         self._past = past
-        self._telling = telling
+        self._reporting = reporting
         self._rng = rng
 
     @property
@@ -59,12 +59,12 @@ class Listing:
             number = self.paging.number(page, rows, total)
             shown = register.page(number, rows, status)
         end = min(total, (number - 1) * rows + len(shown))
-        return self._written(shown, self._told_total(account, status, total, len(shown), end))
+        return self._written(shown, self._reported_total(account, status, total, len(shown), end))
 
     def _written(self, shown: list[Workflow], total: dict[str, int | None]) -> bytes:
-        return documents.page([self._telling.row(each) for each in shown], total)
+        return documents.page([self._reporting.row(each) for each in shown], total)
 
-    def _told_total(
+    def _reported_total(
         self, account: str, status: str | None, total: int, shown: int, end: int
     ) -> dict[str, int | None]:
         trait = self.paging.total

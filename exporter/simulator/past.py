@@ -51,18 +51,18 @@ class Past:
 
     def listed(self, account: str, status: str | None, lag: float) -> list[Workflow]:
         """An account's workflows as they were listed then, the top one first."""
-        self._forget()
+        self._prune()
         found = [self.workflow(each, lag) for each in self._latest.keys() | self._replaced.keys()]
         shown = [
             each
             for each in found
             if each is not None
             and each.account == account
-            and (status is None or each.told_status == status)
+            and (status is None or each.reported_status == status)
         ]
         return sorted(shown, key=lambda each: -each.sequence)
 
-    def _forget(self) -> None:
+    def _prune(self) -> None:
         oldest = self._world.now - self._reach
         self._replaced = {
             identity: replaced

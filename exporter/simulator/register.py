@@ -36,18 +36,18 @@ class Register:
         """Add a workflow, at the place of its number."""
         self._workflows[workflow.sequence] = workflow
         bisect.insort(self._all, workflow.sequence)
-        bisect.insort(self._of_status[workflow.told_status], workflow.sequence)
+        bisect.insort(self._of_status[workflow.reported_status], workflow.sequence)
 
     def move(self, workflow: Workflow, before: str) -> None:
         """Take note that a workflow's status is no longer what it was before."""
         _drop(self._of_status[before], workflow.sequence)
-        bisect.insort(self._of_status[workflow.told_status], workflow.sequence)
+        bisect.insort(self._of_status[workflow.reported_status], workflow.sequence)
 
     def remove(self, workflow: Workflow) -> None:
         """Forget a workflow."""
         del self._workflows[workflow.sequence]
         _drop(self._all, workflow.sequence)
-        _drop(self._of_status[workflow.told_status], workflow.sequence)
+        _drop(self._of_status[workflow.reported_status], workflow.sequence)
 
     def count(self, status: str | None = None) -> int:
         """How many there are, of one status or of all."""

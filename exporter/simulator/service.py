@@ -187,7 +187,7 @@ class _Calls:
         lag = self._engine.lag("list")
         variant: MalformedList | None = request.scope.get(_MALFORMED_KEY)
         whole = contextlib.nullcontext()
-        with whole if variant is None else self._engine.telling.reaching_nobody():
+        with whole if variant is None else self._engine.reporting.reaching_nobody():
             body = self._engine.listing.page(account, page, per_page, name, lag)
         if variant is not None:
             # A row that the trait `broken` has spoilt makes the page malformed by itself.
@@ -197,7 +197,7 @@ class _Calls:
 
     async def get(self, request: Request) -> Response:
         workflow = self._workflow(request, self._engine.lag("get", _identity(request)))
-        return _json(self._engine.telling.detail_json(workflow))
+        return _json(self._engine.reporting.detail_json(workflow))
 
     async def subscribe(self, request: Request) -> Response:
         lag = self._engine.lag("subscribe", _identity(request))
@@ -248,7 +248,7 @@ class _Calls:
         return _json(orjson.dumps(told))
 
     def _row(self, workflow: Workflow, code: int = 200) -> Response:
-        return _json(orjson.dumps(self._engine.telling.row(workflow)), code)
+        return _json(orjson.dumps(self._engine.reporting.row(workflow)), code)
 
     def _workflow(self, request: Request, lag: float = 0.0) -> Workflow:
         account = _authorised(request)

@@ -181,7 +181,7 @@ class Subscription:
             self._next()
         else:
             self._workflow = seen
-            self._send_event(self._engine.telling.snapshot_json(seen))
+            self._send_event(self._engine.reporting.snapshot_json(seen))
             if _closes(seen):
                 self._end("whole")
             self._next()
@@ -263,7 +263,7 @@ class Subscription:
         if variant == "any":
             variant = SNAPSHOT_VARIANTS[self._variant % len(SNAPSHOT_VARIANTS)]
             self._variant += 1
-        good = self._engine.telling.snapshot_json(self._workflow)
+        good = self._engine.reporting.snapshot_json(self._workflow)
         try:
             bad = malformed_snapshot(variant, good)
         except orjson.JSONDecodeError:
@@ -271,7 +271,7 @@ class Subscription:
         self._send_event(bad)
 
     def _drop(self, fault: DropFault) -> None:
-        event = plain_event(self._engine.telling.snapshot_json(self._workflow))
+        event = plain_event(self._engine.reporting.snapshot_json(self._workflow))
         if fault.cut == "in_event":
             self._write(event[: len(event) * 2 // 3])
         elif fault.cut == "in_chunk":

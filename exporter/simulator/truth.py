@@ -91,7 +91,7 @@ class Truth:
         """Workflows deleted from the list, by the status in which they went."""
         return dict(sum((Counter(each) for each in self.deletions.values()), Counter[str]()))
 
-    def told(self, account: str | None = None) -> list[WorkflowTruth]:
+    def reported(self, account: str | None = None) -> list[WorkflowTruth]:
         """Executions that a client of the service can count.
 
         They ended after the simulator's start, the service tells that they did, and they may be
@@ -107,7 +107,7 @@ class Truth:
 
     def outcomes(self, account: str | None = None) -> dict[str, int]:
         """How those ended, ``other`` being every status that the documents do not know."""
-        return dict(Counter(str(each.told.outcome) for each in self.told(account)))
+        return dict(Counter(str(each.told.outcome) for each in self.reported(account)))
 
     def slices(
         self, account: str | None, *, origin: Literal["tag", "name"], match: str
@@ -117,7 +117,7 @@ class Truth:
         In the first tag that it finds, or in the name; under the empty text where it finds none.
         """
         found: dict[str, Counter[str]] = {}
-        for each in self.told(account):
+        for each in self.reported(account):
             texts = each.tags if origin == "tag" else (each.name,)
             hits = (re.search(match, text) for text in texts)
             value = next((hit[1] or "" for hit in hits if hit), "")
@@ -129,7 +129,7 @@ class Truth:
         return dict(
             Counter(
                 each.told.cause or ("unknown", "unknown")
-                for each in self.told(account)
+                for each in self.reported(account)
                 if each.told.outcome == "failed"
             )
         )
@@ -137,7 +137,7 @@ class Truth:
     def run_durations(self, account: str | None = None) -> dict[str, RunDurations]:
         """How long they ran, by outcome, according to the service's stamps."""
         found: dict[str, RunDurations] = {}
-        for each in self.told(account):
+        for each in self.reported(account):
             if each.told.run_seconds is not None:
                 outcome = str(each.told.outcome)
                 found[outcome] = found.get(outcome, RunDurations()).with_run(each.told.run_seconds)

@@ -71,7 +71,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Reported:
     """What a client can know about an execution from everything that the service reports.
 
     Only a scenario's traits make a difference between this and what really happened.
@@ -113,7 +113,7 @@ class WorkflowTruth:
     final_at_start: bool
     """Whether it was final already when the simulator started."""
     tags: tuple[str, ...] = ()
-    told: Told = field(default_factory=lambda: Told(None, None, None))
+    told: Reported = field(default_factory=lambda: Reported(None, None, None))
     """What a client can know about it."""
     shown: bool = False
     """Whether an answer has carried its end, with its stamp if it has one."""
@@ -234,12 +234,12 @@ class Workflow:
     """A snapshot kept by ``documents``: version, version of the queue, text."""
 
     @property
-    def told_tags(self) -> tuple[str, ...]:
+    def reported_tags(self) -> tuple[str, ...]:
         """All of its tags."""
         return (*self.marks, *self.tags)
 
     @property
-    def told_status(self) -> str:
+    def reported_status(self) -> str:
         """Its status as the service reports it, except for upper and lower case."""
         return self.status.value if self.word is None else self.word
 
@@ -274,7 +274,7 @@ class Workflow:
             first_queue_position=self.first_queue_position,
             at_start=self.at_start,
             final_at_start=self.final_at_start,
-            tags=self.told_tags,
+            tags=self.reported_tags,
         )
 
 

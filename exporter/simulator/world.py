@@ -189,7 +189,7 @@ class World:
     # --- changes -------------------------------------------------------------------------------
 
     def _set_status(self, workflow: Workflow, status: ServiceStatus, now: float) -> None:
-        before, workflow.status = workflow.told_status, status
+        before, workflow.status = workflow.reported_status, status
         self.scenario.traits.statuses.name(workflow)
         workflow.updated_ms = self._stamp(now)
         if workflow.started_ms is not None and workflow.started_day is None:
@@ -204,7 +204,7 @@ class World:
         if workflow.id not in self.workflows:  # it has vanished, or is not there yet
             return
         register = self.registers[workflow.account]
-        if workflow.told_status != before:
+        if workflow.reported_status != before:
             register.move(workflow, before)
         if to_top or self.scenario.traits.paging.order == "updated":
             register.remove(workflow)
@@ -347,7 +347,7 @@ class World:
     def edit(self, workflow: Workflow, now: float, *, to_top: bool = False) -> None:
         """Move ``updated_at``, and where asked for the row to the top of the list."""
         workflow.updated_ms = self._stamp(now)
-        self._place_in_list(workflow, workflow.told_status, to_top=to_top)
+        self._place_in_list(workflow, workflow.reported_status, to_top=to_top)
         self._changed(workflow)
 
     def hide(self, workflow: Workflow) -> None:
@@ -368,7 +368,7 @@ class World:
         for each in lay_out(self.scenario, self._maker, self.runners, self._stamp):
             self._register(each.workflow)
             if each.open:
-                self._life.take_up(each.workflow, each.created)
+                self._life.track(each.workflow, each.created)
 
     # --- what is known of it -------------------------------------------------------------------
 

@@ -3,8 +3,8 @@
 A fault breaks an answer; a trait is a manner of the service that no document rules out. Each is
 off unless a scenario asks for it. ``docs/simulator.md`` has them all.
 
-Those that only change how something is told have a ``tell``; ``telling`` applies them in turn.
-What happens is the business of ``course``, and ``known`` tells what can be known of it.
+Those that only change documents have a method ``apply``, which ``reporting`` calls. ``course``
+carries out the others, and ``known`` says what a client can know of it all.
 """
 
 from exporter.simulator.schema import StrictModel

@@ -40,7 +40,7 @@ class Broken(StrictModel):
     """Which field; without it one that decides nothing: texts in ``name`` (in a snapshot:
     ``prompt``), the others in a field that the documents do not name."""
 
-    def tell(self, document: dict[str, Any], workflow: Workflow, place: Place, now: float) -> None:
+    def apply(self, document: dict[str, Any], workflow: Workflow, place: Place, now: float) -> None:
         """Break a field, where it is to be broken."""
         del now
         if place not in self.places or not concerns(workflow, "broken", self.share):

@@ -32,7 +32,7 @@ class HiddenCause(StrictModel):
         """Whether this execution's cause cannot be read here."""
         return place in self.places and concerns(workflow, f"cause/{self.form}", self.share)
 
-    def tell(self, document: dict[str, Any], workflow: Workflow, place: Place, now: float) -> None:
+    def apply(self, document: dict[str, Any], workflow: Workflow, place: Place, now: float) -> None:
         """Hide the cause, while it is hidden."""
         is_told = document.get("cause") or document.get("error_node")
         if not is_told or not self.concerns(workflow, place):

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 from exporter.simulator.traits.chance import PLACES, Place
 from exporter.simulator.traits.stamps import StampName, exact_stamps
-from exporter.simulator.workflow import ServiceStatus, Told
+from exporter.simulator.workflow import Reported, ServiceStatus
 
 if TYPE_CHECKING:
     from exporter.simulator.traits import Traits
     from exporter.simulator.workflow import Workflow
 
 _LONGEST_RUN = 30 * 86400.0
-_NOTHING = Told(None, None, None)
+_NOTHING = Reported(None, None, None)
 
 
-def known(workflow: Workflow, traits: Traits) -> Told:
+def known(workflow: Workflow, traits: Traits) -> Reported:
     """What all documents together finally show about the present execution."""
     if not workflow.status.final:
         return _NOTHING
@@ -27,7 +27,7 @@ def known(workflow: Workflow, traits: Traits) -> Told:
         outcome = "other" if ended else None
     else:
         outcome = workflow.status.value
-    return Told(outcome, _cause(workflow, traits, outcome), _run(workflow, traits))
+    return Reported(outcome, _cause(workflow, traits, outcome), _run(workflow, traits))
 
 
 def _cause(workflow: Workflow, traits: Traits, outcome: str | None) -> tuple[str, str] | None:

@@ -30,7 +30,7 @@ class Sizes(StrictModel):
     """What fills it: a field that the documents do not name there, or more tags (not in streams,
     which have none)."""
 
-    def tell(self, document: dict[str, Any], workflow: Workflow, place: Place, now: float) -> None:
+    def apply(self, document: dict[str, Any], workflow: Workflow, place: Place, now: float) -> None:
         """Fill a document up."""
         del now
         wanted: int = getattr(self, place)

@@ -60,7 +60,7 @@ class Stamps(StrictModel):
         precision: Precision = getattr(self, place)
         return precision
 
-    def tell(self, document: dict[str, Any], workflow: Workflow, place: Place, now: float) -> None:
+    def apply(self, document: dict[str, Any], workflow: Workflow, place: Place, now: float) -> None:
         """Write the stamps of a document again."""
         del now
         precision = self.of(place)
@@ -86,7 +86,7 @@ class Missing(StrictModel):
         """Whether the stamp of this execution is ever missing here."""
         return place in self.places and concerns(workflow, f"missing/{self.stamp}", self.share)
 
-    def tell(self, document: dict[str, Any], workflow: Workflow, place: Place, now: float) -> None:
+    def apply(self, document: dict[str, Any], workflow: Workflow, place: Place, now: float) -> None:
         """Leave the stamp out, where it is missing now."""
         if self.stamp not in document or not self.concerns(workflow, place):
             return

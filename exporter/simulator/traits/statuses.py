@@ -52,7 +52,7 @@ class Statuses(StrictModel):
         workflow.word = None if word is None else word.word
         workflow.closes = word is None or word.closes
 
-    def tell(self, document: dict[str, Any], workflow: Workflow, place: Place, now: float) -> None:
+    def apply(self, document: dict[str, Any], workflow: Workflow, place: Place, now: float) -> None:
         """Write the status in its case."""
         del now
         if not concerns(workflow, "case", self.share):

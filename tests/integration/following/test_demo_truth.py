@@ -34,19 +34,19 @@ def settled(against: AgainstTruth) -> Comparison:
 def test_all_that_ends_after_the_first_look_is_compared(bench: Bench) -> None:
     # Workflows end all the time, before, at and after the exporter's first look.
     simulator = bench.simulate(DAY, speed=10)
-    simulator.wait_until(lambda truth: len(truth.told()) >= 4, PATIENCE)
+    simulator.wait_until(lambda truth: len(truth.reported()) >= 4, PATIENCE)
     exporter = bench.export(bench.account(simulator, **LISTED))
     against = AgainstTruth(exporter.app.read, simulator.truth, exporter.app.views.workflow)
     first = None
     while first is None:
         first = against.compare()
-    over = len(simulator.truth().told())
-    simulator.wait_until(lambda truth: len(truth.told()) > over + 20, PATIENCE)
+    over = len(simulator.truth().reported())
+    simulator.wait_until(lambda truth: len(truth.reported()) > over + 20, PATIENCE)
     simulator.pause()
     simulator.wait_until(lambda truth: not truth.open(), PATIENCE)
     found = settled(against)
     # Those that were over before are not among them, and all that came later are.
-    assert 20 < found.ended <= len(simulator.truth().told()) - 4
+    assert 20 < found.ended <= len(simulator.truth().reported()) - 4
     assert str(found) == f"counted {found.ended} of {found.ended} that ended, none twice"
 
 
@@ -63,7 +63,7 @@ def test_what_is_counted_twice_or_not_at_all_shows(bench: Bench) -> None:
     shown.append(exporter.app.read())
     assert str(against.compare()) == "counted 0 of 0 that ended, none twice"
     simulator.workflow(simulator.create(scripted=True)).advance("failed")
-    simulator.wait_until(lambda truth: bool(truth.told()), PATIENCE)
+    simulator.wait_until(lambda truth: bool(truth.reported()), PATIENCE)
     found = against.compare(again=False)
     assert str(found) == "counted 0 of 1 that ended, none twice; 1 on the way"
     exporter.until_finished(1)

@@ -103,7 +103,7 @@ class Case:
 
     def all_ended(self, count: int, seconds: float = PATIENCE) -> Truth:
         """Wait until so many executions have ended since the start."""
-        return self.simulator.wait_until(lambda truth: len(truth.told()) >= count, seconds)
+        return self.simulator.wait_until(lambda truth: len(truth.reported()) >= count, seconds)
 
     def agrees(self, count: int, seconds: float = PATIENCE) -> None:
         """Wait until the exporter has counted what happened, and see that it stays so.
@@ -121,7 +121,7 @@ class Case:
         else:
             time.sleep(STAYS_SECONDS)
         truth = self.simulator.truth()
-        assert len(truth.told()) == count, truth.outcomes()
+        assert len(truth.reported()) == count, truth.outcomes()
         if found := differences(counted(self.exporter), truth):
             pytest.fail("\n".join(found))
         self.is_polite()

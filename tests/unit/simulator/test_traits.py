@@ -20,7 +20,7 @@ from exporter.simulator import (
 from exporter.simulator.course import Course
 from exporter.simulator.faults import parse_faults
 from exporter.simulator.past import Past, reach_of
-from exporter.simulator.telling import Telling
+from exporter.simulator.reporting import Reporting
 from exporter.simulator.traits.paging import Paging
 from exporter.simulator.traits.stamps import Precision
 from exporter.simulator.workflow import Workflow
@@ -106,8 +106,8 @@ def test_a_stamp_is_told_as_precisely_as_asked_for(
 
 def test_each_place_has_a_precision_of_its_own_and_lengths_stay_as_they_are() -> None:
     world = make("  stamps: {list: s, subscribe: ns, get: {unit: us, zone: ''}}")
-    workflow, telling = failed(world), Telling(world)
-    row, snapshot = telling.row(workflow), telling.snapshot(workflow)
+    workflow, reporting = failed(world), Reporting(world)
+    row, snapshot = reporting.row(workflow), reporting.snapshot(workflow)
     assert (row["started_at"], row["completed_at"]) == (
         "2023-11-14T22:13:23Z",
         "2023-11-14T22:13:33Z",
@@ -115,7 +115,7 @@ def test_each_place_has_a_precision_of_its_own_and_lengths_stay_as_they_are() ->
     assert snapshot["started_at"].startswith("2023-11-14T22:13:23.5")
     assert snapshot["started_at"][20:] == snapshot["completed_at"][20:]
     assert len(snapshot["started_at"]) == len("2023-11-14T22:13:23.500000000Z")
-    assert not orjson.loads(telling.detail_json(workflow))["created_at"].endswith("Z")
+    assert not orjson.loads(reporting.detail_json(workflow))["created_at"].endswith("Z")
     assert world.truth(workflow).told.run_seconds == (10.0, 10.0)
 
 
@@ -130,12 +130,12 @@ def test_a_run_below_the_precision_has_a_range_of_lengths() -> None:
 
 def test_a_stamp_is_missing_where_and_for_as_long_as_asked_for() -> None:
     world = make("  missing: [{stamp: completed_at, places: [subscribe], for: 5s}]")
-    workflow, telling = failed(world), Telling(world)
+    workflow, reporting = failed(world), Reporting(world)
     assert workflow.ended_day == 13.5
     for now, is_missing in ((13.5, True), (18.4, True), (18.5, False)):
         world.now = now
-        assert (telling.snapshot(workflow)["completed_at"] is None) == is_missing
-        assert telling.row(workflow)["completed_at"] is not None
+        assert (reporting.snapshot(workflow)["completed_at"] is None) == is_missing
+        assert reporting.row(workflow)["completed_at"] is not None
     assert world.truth(workflow).told.run_seconds == (10.0, 10.0)
 
 
@@ -155,17 +155,17 @@ def test_a_length_is_known_where_any_place_finally_tells_both_stamps(
     world = make(f"  missing: [{missing}]")
     workflow = failed(world)
     assert (world.truth(workflow).told.run_seconds is not None) == is_known
-    assert ("absent" in missing) == ("completed_at" not in Telling(world).snapshot(workflow))
+    assert ("absent" in missing) == ("completed_at" not in Reporting(world).snapshot(workflow))
 
 
 def test_a_start_that_turns_up_late_is_late_from_the_start_on() -> None:
     world = make("  missing: [{stamp: started_at, places: [list], since: start, for: 4s}]")
-    workflow, telling = world.create(0.0, "studio", duration=10.0), Telling(world)
+    workflow, reporting = world.create(0.0, "studio", duration=10.0), Reporting(world)
     world.advance_to(7.0)
-    assert telling.row(workflow)["started_at"] is None
-    assert telling.snapshot(workflow)["started_at"] is not None
+    assert reporting.row(workflow)["started_at"] is None
+    assert reporting.snapshot(workflow)["started_at"] is not None
     world.advance_to(7.5)
-    assert telling.row(workflow)["started_at"] is not None
+    assert reporting.row(workflow)["started_at"] is not None
 
 
 def test_a_new_status_is_filtered_and_counted_by_what_it_says() -> None:
@@ -175,9 +175,9 @@ def test_a_new_status_is_filtered_and_counted_by_what_it_says() -> None:
     )
     workflow = world.create(0.0, "studio", outcome=ServiceStatus.FAILED)
     world.advance_to(1.5)
-    assert (workflow.status, workflow.told_status) == (ServiceStatus.UPLOADED, "preparing")
+    assert (workflow.status, workflow.reported_status) == (ServiceStatus.UPLOADED, "preparing")
     world.advance_to(100.0)
-    assert Telling(world).row(workflow)["status"] == "timed_out"
+    assert Reporting(world).row(workflow)["status"] == "timed_out"
     register = world.registers["studio"]
     assert (register.count("failed"), register.count("timed_out")) == (0, 1)
     assert (world.truth(workflow).told.outcome, world.truth(workflow).told.cause) == ("other", None)
@@ -195,16 +195,16 @@ def test_an_unknown_status_that_never_comes_with_an_end_is_none() -> None:
 def test_a_status_in_another_case_stays_the_same_status(case: str, told: str) -> None:
     world = make(f"  statuses: {{case: {case}}}")
     workflow = failed(world)
-    assert Telling(world).row(workflow)["status"] == told
-    assert Telling(world).snapshot(workflow)["status"] == told
+    assert Reporting(world).row(workflow)["status"] == told
+    assert Reporting(world).snapshot(workflow)["status"] == told
     assert world.registers["studio"].count("failed") == 1
 
 
 @pytest.mark.parametrize("form", ["untold", "too_long", "nan", "too_deep"])
 def test_a_cause_hidden_from_streams_is_known_from_elsewhere(form: str) -> None:
     world = make(f"  causes: [{{form: {form}}}]")
-    workflow, telling = failed(world), Telling(world)
-    text = telling.snapshot_json(workflow)
+    workflow, reporting = failed(world), Reporting(world)
+    text = reporting.snapshot_json(workflow)
     if form == "untold":
         assert orjson.loads(text)["cause"] is None
     elif form == "too_long":
@@ -214,7 +214,7 @@ def test_a_cause_hidden_from_streams_is_known_from_elsewhere(form: str) -> None:
             orjson.loads(text)
     cause = workflow.cause
     assert cause is not None
-    detail = orjson.loads(telling.detail_json(workflow))
+    detail = orjson.loads(reporting.detail_json(workflow))
     assert (detail["error_node"], detail["exception_type"]) == (
         cause.node_type,
         cause.exception_type,
@@ -225,17 +225,17 @@ def test_a_cause_hidden_from_streams_is_known_from_elsewhere(form: str) -> None:
 def test_a_cause_that_no_place_ever_tells_is_unknown() -> None:
     world = make("  causes: [{places: [subscribe, get]}]")
     workflow = failed(world)
-    assert orjson.loads(Telling(world).detail_json(workflow))["error_node"] is None
+    assert orjson.loads(Reporting(world).detail_json(workflow))["error_node"] is None
     assert world.truth(workflow).told.cause is None
 
 
 @pytest.mark.parametrize("filler", ["graph", "tags"])
 def test_rows_are_as_large_as_asked_for(filler: str) -> None:
     world = make(f"  sizes: {{list: 20000, subscribe: 5000, get: 30000, filler: {filler}}}")
-    workflow, telling = failed(world), Telling(world)
-    assert 20_000 <= len(orjson.dumps(telling.row(workflow))) < 20_300
-    assert 5_000 <= len(telling.snapshot_json(workflow)) < 5_300
-    assert 30_000 <= len(telling.detail_json(workflow)) < 30_300
+    workflow, reporting = failed(world), Reporting(world)
+    assert 20_000 <= len(orjson.dumps(reporting.row(workflow))) < 20_300
+    assert 5_000 <= len(reporting.snapshot_json(workflow)) < 5_300
+    assert 30_000 <= len(reporting.detail_json(workflow)) < 30_300
 
 
 @pytest.mark.parametrize(
@@ -250,11 +250,11 @@ def test_rows_are_as_large_as_asked_for(filler: str) -> None:
 )
 def test_one_field_is_broken_and_the_rest_of_the_row_is_good(how: str, token: bytes) -> None:
     world = make(f"  broken: [{{how: [{how}], share: 1}}]")
-    workflow, telling = failed(world), Telling(world)
-    for text in (orjson.dumps(telling.row(workflow)), telling.snapshot_json(workflow)):
+    workflow, reporting = failed(world), Reporting(world)
+    for text in (orjson.dumps(reporting.row(workflow)), reporting.snapshot_json(workflow)):
         assert token in text
         assert b'"status":"failed"' in text
-    assert token not in telling.detail_json(workflow)
+    assert token not in reporting.detail_json(workflow)
 
 
 @given(st.integers(0, 250), st.integers(1, 100), st.sampled_from([0, 1]))
@@ -438,18 +438,18 @@ def test_the_past_is_what_the_present_was(seed: int, steps: list[float]) -> None
         "arrivals: {rate: 0.5}\nstart: {finished: 10, open: 3}",
         seed=seed,
     )
-    past, telling = Past(world, reach_of(world.scenario.traits)), Telling(world)
+    past, reporting = Past(world, reach_of(world.scenario.traits)), Reporting(world)
     world.on_change = past.note
     pages: list[tuple[float, list[dict[str, Any]]]] = []
     for step in steps:
         world.advance_to(world.now + step)
-        shown = [telling.row(each) for each in rows(world)]
+        shown = [reporting.row(each) for each in rows(world)]
         pages.append((world.now, shown))
         for then, expected in pages:
             if world.now - then <= 20.0:
                 lag = world.now - then
                 found = past.listed("studio", None, lag)[:100]
-                assert [telling.row(each) for each in found] == expected
+                assert [reporting.row(each) for each in found] == expected
 
 
 def test_a_fault_can_recur() -> None:

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 class _Manner(Protocol):
     """A trait that changes the documents about a workflow."""
 
-    def tell(self, document: dict[str, Any], workflow: Workflow, place: Place, now: float) -> None:
+    def apply(self, document: dict[str, Any], workflow: Workflow, place: Place, now: float) -> None:
         """Change a document; ``now`` is the time of the day."""
 
 
-class Telling:
+class Reporting:
     """Writes the documents of a world's workflows."""
 
     def __init__(self, world: World) -> None:
@@ -47,11 +47,11 @@ class Telling:
 
     def row(self, workflow: Workflow) -> dict[str, Any]:
         """A workflow as a page of the list shows it."""
-        return self._tell(documents.listed(workflow), workflow, "list")
+        return self._report(documents.listed(workflow), workflow, "list")
 
     def snapshot(self, workflow: Workflow) -> dict[str, Any]:
         """One event of a stream."""
-        return self._tell(documents.snapshot(self._world, workflow), workflow, "subscribe")
+        return self._report(documents.snapshot(self._world, workflow), workflow, "subscribe")
 
     def snapshot_json(self, workflow: Workflow) -> bytes:
         """The same as text."""
@@ -62,11 +62,11 @@ class Telling:
 
     def detail_json(self, workflow: Workflow) -> bytes:
         """A workflow in full."""
-        return orjson.dumps(self._tell(documents.detail(self._world, workflow), workflow, "get"))
+        return orjson.dumps(self._report(documents.detail(self._world, workflow), workflow, "get"))
 
-    def _tell(self, document: dict[str, Any], workflow: Workflow, place: Place) -> dict[str, Any]:
+    def _report(self, document: dict[str, Any], workflow: Workflow, place: Place) -> dict[str, Any]:
         for each in self._manners:
-            each.tell(document, workflow, place, self._world.now)
+            each.apply(document, workflow, place, self._world.now)
         self._note_end(workflow, is_stamped=document.get("completed_at") is not None)
         return document
 
