@@ -344,7 +344,10 @@ class Reach:
             else:
                 self.end = max(0, self.end + (added or 0)) + len(new)
             bottom = self.end
-        self._stalls = 0 if new or not ids else self._stalls + 1
+        # A single row that cannot be read is one that is too large. Whole pages of such rows may
+        # follow below the end of the list, for ever.
+        is_skipped = not ids and page.size == 1
+        self._stalls = 0 if new or is_skipped else self._stalls + 1
         for each in new:
             self._rows[each] = self._count
             self._count += 1

@@ -21,7 +21,7 @@ from exporter.following.page_numbers import (
     stands_above,
 )
 from exporter.following.page_totals import FRESH_SECONDS, PageTotals
-from exporter.following.paging import PER_PAGE
+from exporter.following.paging import MOST_STALLS, PER_PAGE, Reach
 
 NOW = 1000.0
 
@@ -334,3 +334,35 @@ class TestHowMuchToAskFor:
         assert size.most == 50
         size.worked(50, NOW + FIRST_GROWTH_SECONDS)
         assert size.most == PER_PAGE
+
+
+class TestPagesWithoutAnyRow:
+    """Below its end a list may show rows that cannot be read, on every page that is asked for."""
+
+    @staticmethod
+    def unreadable(entries: int) -> WorkflowPage:
+        return WorkflowPage((), total=None, malformed=entries, entries=entries)
+
+    @pytest.mark.parametrize("is_repeated", [True, False])
+    @given(rows=st.integers(0, 90), entries=st.integers(2, 100))
+    def test_they_end_it_some_time(self, *, is_repeated: bool, rows: int, entries: int) -> None:
+        reach = Reach(is_repeated=is_repeated)
+        top = page(*(f"w{n}" for n in range(rows)))
+        reach.read(
+            reach.next_page(PER_PAGE, 0),
+            WorkflowPage(top.workflows, None, malformed=3, entries=rows + 3),
+        )
+        pages = 1
+        while not reach.at_end:
+            asked = reach.next_page(PER_PAGE, 0)
+            reach.read(asked, self.unreadable(max(2, min(entries, asked.size))))
+            pages += 1
+            assert pages <= MOST_STALLS * 3
+        assert reach.doubtful
+
+    def test_a_row_that_is_too_large_ends_nothing(self) -> None:
+        reach = Reach()
+        reach.read(reach.next_page(PER_PAGE, 0), page(*(f"w{n}" for n in range(PER_PAGE))))
+        for _ in range(MOST_STALLS * 2):
+            reach.read(reach.next_page(1, 0), self.unreadable(1))
+        assert not reach.at_end
