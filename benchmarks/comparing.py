@@ -76,6 +76,12 @@ def _is_as_long(execution: Execution, one: Counted) -> bool:
     if told is None or one.seconds is None:
         return told is None and one.seconds is None
     least, most = told
+    started, completed = execution["started_ms"], execution["completed_ms"]
+    if None not in {started, completed}:
+        # The list may show the end without its start, and then the start is the stream's, which is
+        # cut to the second; or the reverse.
+        least = min(least, max(0, completed // 1000 * 1000 - started) / 1000)
+        most = max(most, (completed - started // 1000 * 1000) / 1000)
     return bool(least - SAME_STAMP_SECONDS <= one.seconds <= most + SAME_STAMP_SECONDS)
 
 

@@ -28,7 +28,7 @@ import trustme
 from benchmarks.processes import ExporterProgram, Program, free_port, running
 
 PATIENCE: Final = 120.0
-SETTLE_SECONDS: Final = 12.0
+SETTLE_SECONDS: Final = 35.0
 SERVER_CORE: Final = 0
 CLIENT_CORE: Final = 1
 _SOURCES: Final = Path(__file__).parent / "go"

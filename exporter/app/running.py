@@ -1,7 +1,6 @@
 """The life of the process: start, serve until a stop is requested, stop."""
 
 import contextlib
-import gc
 import logging
 import os
 import socket
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from exporter import __version__, logs
 from exporter.app.app import App
 from exporter.app.descriptors import raise_limit, shares
+from exporter.app.garbage import short_collections
 from exporter.app.reloading import Reloadable, Reloading
 from exporter.config import Config
 from exporter.metrics.announcements import HOLD_SECONDS
@@ -122,8 +122,6 @@ def run(  # noqa: PLR0913 - what a process is made of
     )
     served = make_app(parts, web.secured)
     app.start()
-    # Modules, models and the catalogue live until the end, so garbage collection can skip them.
-    gc.freeze()
     log.info(
         "started",
         extra={
@@ -135,7 +133,12 @@ def run(  # noqa: PLR0913 - what a process is made of
     )
     for warning in (*config.warnings(), *web.secured().warnings):
         log.warning("configuration warning", extra={"key": warning.key, "warning": warning.reason})
-    with web.watch(), reloading or nullcontext(), meanwhile(app):
+    with (
+        short_collections(time.monotonic),
+        web.watch(),
+        reloading or nullcontext(),
+        meanwhile(app),
+    ):
         serve(
             served,
             list(web.listening),

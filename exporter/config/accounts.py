@@ -15,7 +15,7 @@ from exporter.config.section import Broken, Section, absent_by_default
 from exporter.config.tokens import TokenSource
 from exporter.config.workflow_ids import WorkflowId
 
-MOST_STREAMS: Final = 2_000
+MOST_STREAMS: Final = 10_000
 """The largest number of streams for which one process was tested."""
 
 DEFAULT_MOST_OPEN: Final = 20_000

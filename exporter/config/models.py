@@ -118,8 +118,8 @@ class Config(Section):
                 ErrorEntry(
                     "accounts",
                     f"together allow {streams:,} streams in one process",
-                    "One process holds 2,000 in time: lower `max_streams`, or have some of the "
-                    "accounts followed by another exporter.",
+                    f"One process holds {MOST_STREAMS:,} in time: lower `max_streams`, or have "
+                    "some of the accounts followed by another exporter.",
                 )
             )
         return tuple(found)

@@ -203,7 +203,7 @@ the same, and nothing was started |
 - A file above 1 MiB, or one that is not UTF-8.
 
 Allowed with a warning: plain HTTP to another machine, a limit above the one that the service
-documents, and more than 2,000 streams over all accounts.
+documents, and more than 10,000 streams over all accounts.
 """  # noqa: E501 - a row of a table is one line
 
 

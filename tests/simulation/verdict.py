@@ -58,7 +58,14 @@ def differences(app: App, service: Simulated) -> list[str]:
     if told:
         return told
     latest = samples(app.page.render("text/plain").body.decode())
-    return list(_of_durations(latest, truth))
+    return [*_of_durations(latest, truth), *_of_account(latest)]
+
+
+def _of_account(latest: dict[str, float]) -> Iterator[str]:
+    """Whether it says that the account works. After a refused token it takes a while to try."""
+    up = latest.get(f'comfycontrol_account_up{{account="{ACCOUNT}"}}')
+    if up != 1:
+        yield f"the account is up, and account_up says {up}"
 
 
 def _of_durations(latest: dict[str, float], truth: Truth) -> Iterator[str]:
@@ -100,9 +107,7 @@ def of_itself(latest: dict[str, float], wall: float, age: float) -> Iterator[str
     `age` is that of the process: a young one may still be at its first pass.
     """
     label = f'{{account="{ACCOUNT}"}}'
-    up = latest.get(f"comfycontrol_account_up{label}")
-    if up != 1:
-        yield f"the account is up, and account_up says {up}"
+    yield from _of_account(latest)
     at = latest.get(f"comfycontrol_listing_last_success_timestamp_seconds{label}")
     if age > LIST_SECONDS and (at is None or wall - at > LIST_SECONDS):
         yield f"the list was read {wall - (at or 0):.0f} s ago, it says"

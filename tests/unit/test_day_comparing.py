@@ -112,3 +112,12 @@ def test_stamps_that_are_the_same_to_the_second_are_a_run_of_no_time() -> None:
     assert not judged([cut], replace(counted(0.0), seconds=0.0)).wrong_durations
     late = cut | {"started_ms": (NOON + 1.1) * 1000}
     assert len(judged([late], replace(counted(0.0), seconds=0.0)).wrong_durations) == 1
+
+
+def test_a_start_and_an_end_may_be_told_in_two_precisions() -> None:
+    """The list has shown the end alone, and the stream has shown the start, cut to the second."""
+    run = end(0.773) | {"started_ms": round((NOON + 0.381) * 1000)}
+    run["told"]["run_seconds"] = (0.0, 0.392)
+    for seconds, wrong in ((0.773, 0), (0.392, 0), (0.0, 0), (0.78, 1), (1.0, 1)):
+        found = judged([run], replace(counted(0.773), seconds=seconds))
+        assert len(found.wrong_durations) == wrong

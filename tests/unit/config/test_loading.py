@@ -91,7 +91,7 @@ accounts:
     listing:
       interval: 5
       lookback: soon
-    max_streams: 9999
+    max_streams: 99999
   - name: studio
     token: ${MISSING}
     listing:
@@ -306,7 +306,7 @@ def test_warnings(tmp_path: Path) -> None:
         tmp_path,
         """\
 accounts:
-  - {name: a, token: x, listing: {}, base_url: 'http://gpu.example:80', max_streams: 1500}
+  - {name: a, token: x, listing: {}, base_url: 'http://gpu.example:80', max_streams: 9500}
   - {name: b, token: x, listing: {}, rate_limit: {requests: 41}}
   - {name: c, token: x, listing: {}, base_url: 'http://127.0.0.2:1', max_streams: 1}
   - {name: d, token: y, listing: {}, base_url: 'http://sim.localhost:1'}
@@ -323,8 +323,8 @@ accounts:
             "limit it refuses everything for a while."
         ),
         (
-            "  warning: accounts together allow 2,501 streams in one process. One process holds "
-            "2,000 in time: lower `max_streams`, or have some of the accounts followed by "
+            "  warning: accounts together allow 10,501 streams in one process. One process holds "
+            "10,000 in time: lower `max_streams`, or have some of the accounts followed by "
             "another exporter."
         ),
     ]
