@@ -781,6 +781,9 @@ def _bounds() -> list[AnyPanel]:
     ]
 
 
+_UNSHARED: Final = "The ledger is not in PostgreSQL, or no exporter is scraped"
+
+
 def _replicas() -> list[AnyPanel]:
     return [
         lines(
@@ -796,6 +799,7 @@ def _replicas() -> list[AnyPanel]:
                 'sum by (account, instance) (comfycontrol_account_held{account=~"$account"} == 1)',
                 "{{account}} on {{instance}}",
             ),
+            no_value=_UNSHARED,
         ),
         counts(
             About(
@@ -809,6 +813,7 @@ def _replicas() -> list[AnyPanel]:
                 counted('comfycontrol_account_lease_changes_total{account=~"$account"}', "account"),
                 "{{account}}",
             ),
+            no_value=_UNSHARED,
         ),
         lines(
             About(
@@ -819,6 +824,7 @@ def _replicas() -> list[AnyPanel]:
                 width=6,
             ),
             Query("comfycontrol_exporter_replicas", "seen by {{instance}}"),
+            no_value=_UNSHARED,
         ),
         lines(
             About(
@@ -848,6 +854,7 @@ def _replicas() -> list[AnyPanel]:
                 '(count_values by (job) ("hash", comfycontrol_exporter_config_hash))',
                 "{{job}}",
             ),
+            no_value=_UNSHARED,
         ),
         counts(
             About(
@@ -861,6 +868,7 @@ def _replicas() -> list[AnyPanel]:
                 counted("comfycontrol_exporter_ledger_regressions_total", "instance"),
                 "{{instance}}",
             ),
+            no_value=_UNSHARED,
         ),
     ]
 
