@@ -114,8 +114,8 @@ PLANTED: Final = (
     Mutation(
         "a cause is paid twice",
         "ledger/tracker.py",
-        "            facts.append(_failure(seen))\n            after = replace(after, cause_pending_since=None)\n",
-        "            facts.append(_failure(seen))\n",
+        "        facts.append(_failure(seen))\n        after = replace(after, cause_pending_since=None)\n",
+        "        facts.append(_failure(seen))\n",
     ),
     Mutation(
         "a cause is not owed",
