@@ -228,6 +228,11 @@ class TestAFastRunner:
         told = seen("running", 12, via="listing", created=0, started=10, updated=10, service=-50)
         assert Started(10.0) in track.sees(told)
 
+    def test_a_header_from_before_the_creation_tells_nothing(self) -> None:
+        track = Track()
+        track.sees(seen("queued", 5, via="listing", created=0, service=-3600))
+        assert Started(10.0) in track.sees(seen("running", 12, started=10, service=-3590))
+
     def test_where_nothing_tells_the_time_a_stamp_is_believed(self) -> None:
         track = Track()
         told = seen("running", 12, via="listing", created=0, started=300)
