@@ -258,7 +258,7 @@ def _has_run_after_all(workflow: Workflow, seen: Observation) -> bool:
     """Whether this shows the start of a counted run that seemed to have ended in the queue.
 
     A start that lies after the end proves nothing: a runner stamped a workflow that was cancelled.
-    No extra request is made to learn of such a start.
+    An extra request is made only if the stamps do not show which of the two comes first.
     """
     start, end = seen.started_at, seen.completed_at
     is_known = workflow.started_at is not None or workflow.duration_pending_since is not None
@@ -285,12 +285,22 @@ def _is_cause_known(seen: Observation, since: Moment) -> bool:
 def _pay_duration(
     workflow: Workflow, seen: Observation, rules: CountingRules, facts: list[Fact]
 ) -> Workflow:
-    start = workflow.started_at if seen.started_at is None else seen.started_at
-    if start is None or seen.completed_at is None:
+    start, end = (
+        workflow.started_at if seen.started_at is None else seen.started_at,
+        seen.completed_at,
+    )
+    if start is None or end is None:
         return workflow
+    may_have_run = workflow.started_at is not None or workflow.status is Status.COMPLETED
+    if not may_have_run and contradict(start, end):
+        return replace(workflow, duration_pending_since=None)  # a runner stamped it too late
+    if not may_have_run and start >= end and seen.via == "stream":
+        # Cut to the second, a start that was stamped too late looks like this. Another answer is
+        # more precise.
+        return replace(workflow, ask_from=seen.at.monotonic + SECOND_TELLING_SECONDS)
     workflow = replace(workflow, started_at=start, duration_pending_since=None)
     workflow = _note_start(workflow, seen, rules, facts)
-    seconds = _between(start, seen.completed_at, facts)
+    seconds = _between(start, end, facts)
     if seconds is not None and workflow.status is not None:
         facts.append(Ran(workflow.status, seconds))
     return workflow
