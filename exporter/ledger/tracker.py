@@ -291,13 +291,11 @@ def _pay_duration(
     )
     if start is None or end is None:
         return workflow
-    may_have_run = workflow.started_at is not None or workflow.status is Status.COMPLETED
-    if not may_have_run and contradict(start, end):
-        return replace(workflow, duration_pending_since=None)  # a runner stamped it too late
-    if not may_have_run and start >= end and seen.via == "stream":
-        # Cut to the second, a start that was stamped too late looks like this. Another answer is
-        # more precise.
-        return replace(workflow, ask_from=seen.at.monotonic + SECOND_TELLING_SECONDS)
+    if workflow.started_at is None and workflow.status is not Status.COMPLETED:
+        if contradict(start, end):
+            return replace(workflow, duration_pending_since=None)  # a runner stamped it too late
+        if start >= end and seen.via != "detail":
+            return workflow  # see `_may_never_have_run`
     workflow = replace(workflow, started_at=start, duration_pending_since=None)
     workflow = _note_start(workflow, seen, rules, facts)
     seconds = _between(start, end, facts)
@@ -424,6 +422,9 @@ def _settle(
     facts: list[Fact],
 ) -> Change:
     ours = counts(workflow, seen, rules)
+    is_unsure = _may_never_have_run(workflow, status, seen)
+    if is_unsure:
+        workflow, seen = replace(workflow, started_at=None), replace(seen, started_at=None)
     settled = replace(
         workflow,
         phase="settled",
@@ -440,7 +441,7 @@ def _settle(
         return Change(replace(settled, start_observed=True, outputs_counted=True), tuple(facts))
     if _has_run(workflow, status):
         _note_phases(workflow, Status.RUNNING, seen, facts)
-    if _lacks_stamps(settled, seen, had_run=workflow.status is Status.RUNNING):
+    if is_unsure or _lacks_stamps(settled, seen, had_run=workflow.status is Status.RUNNING):
         settled = replace(
             settled,
             duration_pending_since=seen.at,
@@ -465,6 +466,20 @@ def _start_of_ended(workflow: Workflow, seen: Observation) -> float | None:
     if start is None or end is None or contradict(start, end):
         return workflow.started_at
     return start
+
+
+def _may_never_have_run(workflow: Workflow, status: Status, seen: Observation) -> bool:
+    """Whether the stamps do not show if it ran for a moment, or ended in the queue.
+
+    A workflow that ended in the queue may get a start stamp afterwards. Cut to the second, this
+    looks like a run of no time. The full answer about the single workflow may be more precise; if
+    it is not, it counts as a run of no time.
+    """
+    start, end = seen.started_at, seen.completed_at
+    if start is None or end is None or workflow.status is Status.RUNNING:
+        return False
+    may_end_in_queue = status in {Status.FAILED, Status.CANCELLED}
+    return may_end_in_queue and start >= end and not contradict(start, end)
 
 
 def _settle_cause(settled: Workflow, seen: Observation, facts: list[Fact]) -> Workflow:
