@@ -247,7 +247,8 @@ def _after_the_end(workflow: Workflow, seen: Observation, rules: CountingRules) 
     if is_same and status is Status.COMPLETED and seen.outputs and not after.outputs_counted:
         facts.append(OutputsMade(seen.outputs))
         after = replace(after, outputs_counted=True)
-    if status is not None and status.final and after.duration_pending_since is not None:
+    is_final = status is not None and status.final
+    if is_final and after.duration_pending_since is not None and is_recorded_end(after, seen):
         after = _pay_duration(after, seen, rules, facts)
     if not facts:
         facts.append(Ignored("duplicate" if is_same else "late"))
@@ -291,9 +292,10 @@ def _pay_duration(
     )
     if start is None or end is None:
         return workflow
-    if workflow.started_at is None and workflow.status is not Status.COMPLETED:
+    if not workflow.start_observed and workflow.status is not Status.COMPLETED:
         if contradict(start, end):
-            return replace(workflow, duration_pending_since=None)  # a runner stamped it too late
+            # A runner stamped it too late: it never started.
+            return replace(workflow, duration_pending_since=None, start_observed=True)
         if start >= end and seen.via != "detail":
             return workflow  # see `_may_never_have_run`
     workflow = replace(workflow, started_at=start, duration_pending_since=None)
@@ -423,8 +425,6 @@ def _settle(
 ) -> Change:
     ours = counts(workflow, seen, rules)
     is_unsure = _may_never_have_run(workflow, status, seen)
-    if is_unsure:
-        workflow, seen = replace(workflow, started_at=None), replace(seen, started_at=None)
     settled = replace(
         workflow,
         phase="settled",
@@ -447,8 +447,11 @@ def _settle(
             duration_pending_since=seen.at,
             ask_from=seen.at.monotonic + SECOND_TELLING_SECONDS,
         )
-    settled = _note_start(settled, seen, rules, facts)
-    facts.append(Finished(status, _run_duration(settled, seen, facts)))
+    if is_unsure:
+        facts.append(Finished(status, None))
+    else:
+        settled = _note_start(settled, seen, rules, facts)
+        facts.append(Finished(status, _run_duration(settled, seen, facts)))
     if status is Status.COMPLETED and seen.outputs:
         facts.append(OutputsMade(seen.outputs))
         settled = replace(settled, outputs_counted=True)
@@ -476,7 +479,7 @@ def _may_never_have_run(workflow: Workflow, status: Status, seen: Observation) -
     it is not, it counts as a run of no time.
     """
     start, end = seen.started_at, seen.completed_at
-    if start is None or end is None or workflow.status is Status.RUNNING:
+    if start is None or end is None or workflow.status is Status.RUNNING or workflow.start_observed:
         return False
     may_end_in_queue = status in {Status.FAILED, Status.CANCELLED}
     return may_end_in_queue and start >= end and not contradict(start, end)
