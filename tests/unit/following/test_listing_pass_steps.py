@@ -1,0 +1,156 @@
+"""Single steps of a pass: what each page decides, and how many pages a search may cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.comfycontrol import WorkflowPage, WorkflowSummary
+from exporter.following.listing_pass import (
+    AGELESS_ROWS,
+    MOST_STEPS,
+    OVERLAP_SECONDS,
+    ListingPass,
+    PageToRead,
+    PassBefore,
+    page_from,
+)
+from tests.unit.following.test_listing_pass import NOW, Entry, ServiceList, a_pass, read, wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MANY = 20_000
+
+
+def shown(rows: Iterable[WorkflowSummary], total: int | None = MANY) -> WorkflowPage:
+    """A page with these rows."""
+    rows = tuple(rows)
+    return WorkflowPage(rows, total=total, malformed=0, entries=len(rows))
+
+
+def aged(ages: Iterable[float], name: str = "r") -> list[WorkflowSummary]:
+    """Rows that were created so many seconds ago."""
+    return [
+        WorkflowSummary(f"{name}{n}", "completed", created_at=NOW - age)
+        for n, age in enumerate(ages)
+    ]
+
+
+def after_the_top(listing: ListingPass, now: float = 0.0, total: int | None = MANY) -> ListingPass:
+    """It has read a first page on which nothing is new."""
+    listing.read(PageToRead(1), shown(aged(range(100), "top"), total), now)
+    return listing
+
+
+class TestTheTop:
+    def test_rows_as_old_as_the_line_may_have_others_below_them(self) -> None:
+        at_line = [*range(97), *[OVERLAP_SECONDS] * 3]
+        listing = a_pass(watermark=NOW)
+        listing.read(PageToRead(1), shown(aged(at_line)), 0.0)
+        assert not listing.complete
+        listing = a_pass(watermark=NOW)
+        listing.read(PageToRead(1), shown(aged([*range(97), *[OVERLAP_SECONDS + 0.1] * 3])), 0.0)
+        assert listing.complete
+
+    @pytest.mark.parametrize("order", ["created", "updated"])
+    def test_the_newest_is_told_by_the_stamp_that_sorts_the_list(self, order: str) -> None:
+        in_order = [NOW - n for n in range(10)]
+        otherwise = [NOW + 100 * n for n in range(10)]
+        created, updated = (in_order, otherwise) if order == "created" else (otherwise, in_order)
+        if order == "updated":
+            created = [stamp - 5000 for stamp in created]
+        rows = [
+            WorkflowSummary(str(n), "completed", created_at=created[n], updated_at=updated[n])
+            for n in range(10)
+        ]
+        listing = a_pass(watermark=None)
+        listing.read(PageToRead(1), shown(rows), 0.0)
+        assert listing.newest == NOW
+
+    def test_where_open_workflows_stand_is_kept_and_where_others_stand_is_not(self) -> None:
+        statuses = ["running", "completed", "queued", "failed", "unheard of"]
+        rows = [
+            WorkflowSummary(status, status, created_at=NOW - n) for n, status in enumerate(statuses)
+        ]
+        listing = a_pass()
+        listing.read(PageToRead(1), shown(rows, 50), 0.0)
+        assert listing.learnt.heights == {"running": 50, "queued": 48, "unheard of": 46}
+
+    @pytest.mark.parametrize(("rows", "ends"), [(AGELESS_ROWS - 1, False), (AGELESS_ROWS, True)])
+    def test_so_many_rows_without_a_stamp_end_the_pass(self, rows: int, ends: bool) -> None:
+        listing = a_pass(watermark=NOW - 500)
+        listing.read(PageToRead(1, rows), shown(aged(range(rows))), 0.0)
+        ageless = [WorkflowSummary(f"x{n}", "completed") for n in range(rows)]
+        listing.read(PageToRead(2, rows), shown(ageless), 0.0)
+        assert (listing.complete, listing.newest is None) == (ends, ends)
+
+
+class TestWhereASearchGoes:
+    BUSY = PassBefore(total=MANY - 1000, began=-10.0)
+    """The pass before began ten seconds ago: a hundred rows a second."""
+
+    def test_rows_that_were_added_since_have_moved_the_place(self) -> None:
+        listing = after_the_top(a_pass(wanted=wanted(15_050), rank=15_050, before=self.BUSY))
+        page = listing.next_page(10.0)
+        # A thousand, less what may be fewer by chance.
+        assert page.first <= 15_050 + 1000 - 65 < page.end
+
+    def test_between_two_bounds_it_goes_to_the_middle(self) -> None:
+        listing = after_the_top(a_pass(wanted=wanted(5000), rank=15_050, before=self.BUSY))
+        page = listing.next_page(0.0)
+        listing.read(page, shown(aged(range(page.first, page.end))), 0.0)
+        middle = (100 + page.first - page.size) // 2
+        assert listing.next_page(10.0) == page_from(middle)
+
+    def test_a_page_without_stamps_is_taken_for_too_deep(self) -> None:
+        listing = after_the_top(a_pass(wanted=wanted(5000), rank=15_050))
+        page = listing.next_page(0.0)
+        rows = [WorkflowSummary(f"x{n}", "completed") for n in range(page.size)]
+        listing.read(page, shown(rows), 0.0)
+        assert not listing.complete
+        assert listing.next_page(0.0).first < 10_000
+
+
+class TestWhatASearchCosts:
+    def test_one_that_is_gone_from_its_page_is_missing_at_once(self) -> None:
+        service = ServiceList.of(1000)
+        service.delete("n500")
+        listing = a_pass(wanted=wanted(500), rank=450)
+        assert len(read(listing, service).pages) == 2
+        assert listing.missing == ["n500"]
+
+    @pytest.mark.parametrize(("rank", "pages"), [(100, 2), (0, 2)])
+    def test_one_that_is_gone_between_two_pages_is_missing_after_both(
+        self, rank: int, pages: int
+    ) -> None:
+        listing = a_pass(wanted=[("gone", NOW - 99.5)], rank=rank)
+        assert len(read(listing, ServiceList.of(1000)).pages) == pages
+        assert listing.missing == ["gone"]
+
+    def test_so_it_is_where_the_lower_one_was_read_first(self) -> None:
+        listing = a_pass(wanted=[("gone", NOW - 199.5)], rank=200)
+        assert read(listing, ServiceList.of(1000)).pages == [1, 3, 2]
+        assert listing.missing == ["gone"]
+
+    def test_one_that_was_created_with_the_first_row_of_a_page_may_be_above_it(self) -> None:
+        service = ServiceList.of(1000)
+        service.entries[499] = Entry("twin", NOW - 500)
+        listing = a_pass(wanted=[("twin", NOW - 500)], rank=500)
+        assert "twin" in read(listing, service).seen
+        assert listing.missing == []
+
+    def test_between_two_bounds_there_are_so_many_steps_and_no_more(self) -> None:
+        # A list that is said to be so long that halving it takes more steps.
+        listing = after_the_top(a_pass(wanted=wanted(5000), rank=2**60), total=2**61)
+        for step in range(1 + MOST_STEPS):
+            assert not listing.complete, step
+            page = listing.next_page(0.0)
+            older = range(page.first + 5000, page.end + 5000)
+            listing.read(page, shown(aged(older, f"{step}-"), 2**61), 0.0)
+        assert listing.missing == []
+        page = listing.next_page(0.0)
+        listing.read(page, shown(aged(range(6000, 6000 + page.size), "last"), 2**61), 0.0)
+        assert listing.missing == ["n5000"]
+        assert listing.complete
