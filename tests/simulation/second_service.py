@@ -439,7 +439,8 @@ class SecondService:
             for number in range(plan.runners)
         ]
         self._runners.append(_Runner(self._uuid(), "old runner", 0.0, disabled=True))
-        self._after(self._world.expovariate(1 / plan.arrivals_every), self._arrive)
+        first = self._world.expovariate(1 / plan.arrivals_every)
+        self._after(min(first, plan.arrivals_end), self._arrive)
 
     # What a simulation asks for
 
