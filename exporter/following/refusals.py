@@ -68,7 +68,7 @@ class Refusals:
             error,
             believed=is_believed(
                 refusal,
-                # A settled workflow was seen.
+                # None: it is settled, so it was seen at some time.
                 seen=workflow is None or last_seen is not None,
                 answering=self._answering,
                 now=now,

@@ -42,7 +42,7 @@ class Books(Protocol):
 
 
 class StatusLists(Protocol):
-    """The lists of single statuses, as `ListPages` provides them."""
+    """What the search needs of `ListPages`: the list, filtered by one status."""
 
     @property
     def clock(self) -> ServiceClock:

@@ -143,7 +143,7 @@ class WorkflowTruth:
 
     @property
     def run_seconds(self) -> float | None:
-        """Started to completed, in real seconds; None where either never was."""
+        """Seconds of real time from start to end; None if it did not start or has not ended."""
         if self.started_ms is None or self.completed_ms is None:
             return None
         return (self.completed_ms - self.started_ms) / 1000
@@ -240,7 +240,7 @@ class Workflow:
 
     @property
     def reported_status(self) -> str:
-        """Its status as the service reports it, except for upper and lower case."""
+        """The status that the service reports. Upper or lower case is decided later."""
         return self.status.value if self.word is None else self.word
 
     def dice(self, purpose: str) -> random.Random:

@@ -1,4 +1,4 @@
-"""Refusals of the JSON interface."""
+"""The error answers of the JSON interface."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Small plots as paths of inline SVG, and as text."""
+"""Small plots as paths of inline SVG, and what they show as text, for screen readers."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -91,10 +91,10 @@ Certificates = Annotated[
 CertificatesFile = Annotated[
     bytes, PlainValidator(lambda value, info: _certificates(_file(value, info)))
 ]
-"""Certificates in a file that the configuration names."""
+"""Certificates from a file; the configuration has its path."""
 
 PrivateKey = Annotated[SecretBytes, PlainValidator(lambda value, info: _key(_text(value, info)))]
-"""A key written into the configuration."""
+"""A private key that the configuration contains itself, as PEM text."""
 
 PrivateKeyFile = Annotated[
     SecretBytes, PlainValidator(lambda value, info: _key(_file(value, info)))

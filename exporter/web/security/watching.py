@@ -1,4 +1,4 @@
-"""Reads the file again when it, a certificate or a key has changed."""
+"""Loads the web side's file again when it has changed, or a certificate or key that it names."""
 
 import logging
 import ssl
