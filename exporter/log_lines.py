@@ -156,7 +156,7 @@ class LineWriter:
         while self._pending and self._has_room(descriptor, max(0.0, end - self._monotonic())):
             line = self._pending.popleft()
             try:
-                # No more than a pipe with room accepts without blocking.
+                # A pipe that is writable takes this many bytes without blocking.
                 written = os.write(descriptor, line[: select.PIPE_BUF])
             except OSError:
                 self._lose()

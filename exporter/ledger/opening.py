@@ -39,7 +39,7 @@ def newer(path: Path, word: str) -> OpenLedgerError:
 
 
 def connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
-    """Open a connection for all threads: the ledger allows only one at a time to use it."""
+    """Open one connection that all threads share: the ledger's lock lets one at a time use it."""
     database = sqlite3.connect(
         path,
         timeout=busy_seconds,

@@ -97,7 +97,7 @@ class NamedIds:
             self._untrack_all(_all(before) - _all(after))
 
     def note_withdrawn(self, workflow_id: str) -> None:
-        """Note that a request withdrew this id: it stays untracked until it is named again."""
+        """Note that a DELETE untracked this id: it stays untracked until a source adds it again."""
         with self._lock:
             self._not_tracked.pop(workflow_id, None)
             if workflow_id in _all(self._by_source):

@@ -18,7 +18,7 @@ _LONGEST: Final = 200
 _MOST_SLICES: Final = 20
 _SORT_KEYS: Final = frozenset(get_args(SortKey))
 _FALLING: Final = frozenset({"age", "run", "seen", "ended"})
-"""Columns that are sorted with the largest value first, because that is what users search for."""
+"""Columns that are sorted from the largest value down at first: users look for the largest."""
 
 
 def parse(pairs: Iterable[tuple[str, str]]) -> WorkflowQuery:
