@@ -40,9 +40,9 @@ UNTAKEN_SECONDS: Final = 600.0
 account."""
 
 UNHELD_SECONDS: Final = 60.0
-"""Seconds. If an account has had no holder for this long, the streams that it has lent are ended: it
-is no longer followed, and others need the room. If only its holder died, another one takes over
-sooner."""
+"""Seconds. If an account has had no holder for this long, the streams that it has lent are ended:
+nobody follows it any more, and others need the room. If its holder died, another takes over sooner.
+"""
 
 # This lock lets only one turn run at a time, so that two holders never fill the same room.
 _LOCK: Final = 0x6C656E64  # "lend"
