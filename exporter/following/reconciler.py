@@ -14,7 +14,6 @@ from exporter.comfycontrol import (
     WorkflowPage,
 )
 from exporter.following.audit import Audit
-from exporter.following.loop import RepeatedTask, ServiceLoop
 from exporter.following.reconciling import (
     COMPARED,
     DOCUMENTED,
@@ -32,7 +31,6 @@ from exporter.following.reconciling import (
 )
 from exporter.following.rereading import ComparedAccount, reread
 from exporter.interfaces.observations import Baseline, Recovery, Status
-from exporter.retrying import RetryPolicy
 
 log = logging.getLogger(__name__)
 
@@ -67,22 +65,14 @@ class _Round:
     passed_at: float | None = None
 
 
-class Reconciler(RepeatedTask):
-    """Does what is due at each step, and says when the next one is.
+class Reconciler:
+    """Does what is due at each step, and says when the next one is. For one thread.
 
     Args:
-        loop: where it runs.
         account: whose list it is, and what is needed to read it.
     """
 
-    def __init__(self, loop: ServiceLoop, account: ComparedAccount) -> None:
-        super().__init__(
-            loop,
-            self.step,
-            task="comparing totals",
-            retry=RetryPolicy((max(1.0, account.pace.page),)),
-            account=account.name,
-        )
+    def __init__(self, account: ComparedAccount) -> None:
         self._account = account
         self._round: _Round | None = None
         self._round_at = -inf
@@ -100,22 +90,22 @@ class Reconciler(RepeatedTask):
         """The latest results. Any thread may call it."""
         return self._shown
 
-    async def step(self) -> float:
+    def step(self) -> float:
         """Do what is due; return the seconds until the next step.
 
         Raises:
-            StoppedError: the process is ending.
+            StoppedError: this part was asked to end.
         """
         if self._account.list_read_at() is None:
             # Until the list was read completely, everything missing may simply be in the backlog.
             return self._account.pace.settle / 10
         try:
-            await self._compare()
+            self._compare()
         except ServiceError as error:
             self._failed(error)
             self._drop_round()
         try:
-            await self._read_if_due()
+            self._read_if_due()
         except ServiceError as error:
             self._failed(error)
         now = self._account.now().monotonic
@@ -138,7 +128,7 @@ class Reconciler(RepeatedTask):
             self._round.judge_at, self._account.now().monotonic + self._account.pace.settle / 10
         )
 
-    async def _compare(self) -> None:
+    def _compare(self) -> None:
         now = self._account.now().monotonic
         round_ = self._round
         if round_ is None:
@@ -148,7 +138,7 @@ class Reconciler(RepeatedTask):
                 self._round_at = now + self._account.pace.every
         elif not round_.totals:
             if now >= round_.ask_at:
-                await self._ask_totals(round_)
+                self._ask_totals(round_)
         elif now >= round_.judge_at and self._has_settled(round_):
             self._round = None
             self._judge(round_)
@@ -163,11 +153,11 @@ class Reconciler(RepeatedTask):
             self._round_at, self._account.now().monotonic + self._account.pace.settle
         )
 
-    async def _ask_totals(self, round_: _Round) -> None:
+    def _ask_totals(self, round_: _Round) -> None:
         for status in (*SHOWN, *COMPARED):
             if self._refused.get(status, -inf) > self._account.now().monotonic:
                 continue
-            shown = await self._ask_total(status)
+            shown = self._ask_total(status)
             if shown is None or contradicts(status, shown):
                 round_.is_whole = False
                 self._note_refused(status, is_wrong=shown is not None)
@@ -183,13 +173,13 @@ class Reconciler(RepeatedTask):
         if not round_.totals:
             self._drop_round()
 
-    async def _ask_total(self, status: Status) -> WorkflowPage | None:
+    def _ask_total(self, status: Status) -> WorkflowPage | None:
         """Read the first row of the list of one status, with its total.
 
         None: there is no such list.
         """
         try:
-            return await self._account.lists.total(status.value)
+            return self._account.lists.total(status.value)
         except (BadRequestError, NotFoundError, ForbiddenError):
             return None
         except ServerFaultError:
@@ -334,7 +324,7 @@ class Reconciler(RepeatedTask):
         due = min(due, self._audit.due_at)
         return max(self._page_at, due)
 
-    async def _read_if_due(self) -> None:
+    def _read_if_due(self) -> None:
         """Read a page: of a status with missing outcomes, or otherwise of the whole list."""
         now = self._account.now().monotonic
         if now < self._next_page_at(now):
@@ -342,15 +332,15 @@ class Reconciler(RepeatedTask):
         self._page_at = now + self._account.pace.page
         for shortfall in self._shortfalls.values():
             if shortfall.due_at(now) <= now:
-                await self._read_for(shortfall)
+                self._read_for(shortfall)
                 return
-        for status, workflow_id, recovery in await self._audit.read():
+        for status, workflow_id, recovery in self._audit.read():
             found = None if status is None else self._shortfalls.get(status)
             if found is not None and recovery in {"recovered", "counted"}:
                 self._explain(found, [(workflow_id, recovery)])
                 self._show(found)
 
-    async def _read_for(self, shortfall: Shortfall) -> None:
+    def _read_for(self, shortfall: Shortfall) -> None:
         status = shortfall.status
         baseline = self._account.books.baselines(self._account.name).get(status)
         if baseline is None:
@@ -361,14 +351,13 @@ class Reconciler(RepeatedTask):
             shortfall.walk = ListWalk(self._account.lists.filtered(status.value, is_repeated=False))
         walk = shortfall.walk
         try:
-            shown = await walk.read()
+            shown = walk.read()
             if shown is not None and contradicts(status, shown):
                 self._refused[status] = -inf
                 self._note_refused(status, is_wrong=True)
                 return
             if shown is not None:
-                found = await self._reread(shortfall, walk, shown, baseline)
-                self._explain(shortfall, found)
+                self._explain(shortfall, self._reread(shortfall, walk, shown, baseline))
         finally:
             is_over = walk.over or not shortfall.missing
             if is_over and shortfall.end(self._account.now().monotonic, self._account.pace):
@@ -382,7 +371,7 @@ class Reconciler(RepeatedTask):
         differences = {**self._shown.differences, shortfall.status: shortfall.missing}
         self._shown = replace(self._shown, differences=differences)
 
-    async def _reread(
+    def _reread(
         self, shortfall: Shortfall, walk: ListWalk, shown: WorkflowPage, baseline: Baseline
     ) -> list[tuple[str, Recovery]]:
         sought = Sought(
@@ -390,7 +379,7 @@ class Reconciler(RepeatedTask):
             oldest=self._account.lists.service_wall() - self._account.terms.lookback,
             youngest=shortfall.ended_by,
         )
-        return await reread(
+        return reread(
             walk, shown.workflows, self._account, lambda _: sought, shortfall.passed_over or ()
         )
 

@@ -13,10 +13,10 @@ from exporter.comfycontrol import (
     ServiceError,
 )
 from exporter.following.access import AccountAccess
-from exporter.following.loop import RepeatedTask, ServiceLoop
 from exporter.following.runner_census import RunnerCensus, TagBound, take_census
 from exporter.interfaces.observations import Moment
 from exporter.retrying import Backoff, RetryPolicy, doubling
+from exporter.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +43,10 @@ class RunnerTerms:
     """How many distinct tags are counted; None: tags are not counted."""
 
 
-class RunnerWatch(RepeatedTask):
-    """Keeps the latest census of an account's runners, in its own task.
+class RunnerWatch(Worker):
+    """Keeps the latest census of an account's runners, in its own thread.
 
     Args:
-        loop: where it runs.
         access: the account's way to the service.
         terms: how often the runners are read, and what is counted.
         now: returns the time of both clocks (wall and monotonic).
@@ -56,7 +55,6 @@ class RunnerWatch(RepeatedTask):
 
     def __init__(
         self,
-        loop: ServiceLoop,
         access: AccountAccess,
         terms: RunnerTerms,
         *,
@@ -64,7 +62,7 @@ class RunnerWatch(RepeatedTask):
         backoff: Backoff,
     ) -> None:
         super().__init__(
-            loop,
+            f"runners {access.account}",
             self._one_reading,
             task="reading the runners",
             retry=RetryPolicy(doubling(terms.interval, max(60.0, terms.interval))),
@@ -86,18 +84,15 @@ class RunnerWatch(RepeatedTask):
         age = self._now().monotonic - census.at
         return census if age <= FRESH_INTERVALS * self._terms.interval else None
 
-    async def _one_reading(self) -> float:
+    def _one_reading(self) -> float:
         """Read all pages; return the seconds until the next reading."""
         try:
-            runners = await self._read()
+            runners = self._read()
         except ServiceError as error:
             self._log_failure(error.code)
             return max(self._terms.interval, self._backoff.failed(error.retry_after))
         now = self._now()
-        # There may be thousands of runners.
-        self._census = await self._access.in_thread(
-            take_census, runners, at=now.monotonic, wall=now.wall, tags=self._tags
-        )
+        self._census = take_census(runners, at=now.monotonic, wall=now.wall, tags=self._tags)
         self._backoff.worked()
         if self._has_failed:
             self._has_failed = False
@@ -112,22 +107,22 @@ class RunnerWatch(RepeatedTask):
                 extra={"account": self._access.account, "code": code},
             )
 
-    async def _read(self) -> list[Runner]:
+    def _read(self) -> list[Runner]:
         """Read pages until one brings nothing new.
 
         Raises:
-            StoppedError: the process is ending.
+            StoppedError: this part was asked to end.
             ServiceError: reading cannot continue. What was read so far is not complete.
         """
         runners: list[Runner] = []
         known: set[str | None] = {None}
         for number in range(1, MOST_PAGES + 1):
-            page = await self._page(number)
+            page = self._page(number)
             runners += page.runners
             ids = {runner.id for runner in page.runners}
             if number == 1 and not page.entries and page.total:
                 # The pages are numbered from 0, so this was the second page.
-                return [*(await self._page(0)).runners]
+                return [*self._page(0).runners]
             if ids <= known or (page.total is not None and page.entries < SMALL_PAGE):
                 break
             known |= ids
@@ -138,9 +133,9 @@ class RunnerWatch(RepeatedTask):
             )
         return runners
 
-    async def _page(self, number: int) -> RunnerPage:
+    def _page(self, number: int) -> RunnerPage:
         def request(call: Call) -> RunnerPage:
             return self._access.client.list_runners(page=number, per_page=PER_PAGE, call=call)
 
         # A token without permission to list runners may still be valid for other requests.
-        return await self._access.ask(Priority.RUNNERS, request, is_extra=True)
+        return self._access.ask(Priority.RUNNERS, self._cancellation, request, is_extra=True)

@@ -13,9 +13,9 @@ from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import ServiceError
 from exporter.following.access import AccountAccess
 from exporter.following.asking import Asking
-from exporter.following.loop import RepeatedTask, ServiceLoop
 from exporter.following.traits_order import TraitsOrder
 from exporter.interfaces.observations import Moment, WorkflowRegister
+from exporter.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +26,10 @@ ANSWER_SECONDS: Final = 5.0
 """Seconds that one answer may take: it may contain a graph of many megabytes."""
 
 
-class TraitsReader(RepeatedTask):
-    """Asks for one workflow after the other, in its own task.
+class TraitsReader(Worker):
+    """Asks for one workflow after the other, in its own thread.
 
     Args:
-        loop: where it runs.
         access: the account's way to the service.
         register: knows which workflows still need their name and tags.
         asking: asks, and observes the answers.
@@ -38,9 +37,8 @@ class TraitsReader(RepeatedTask):
         now: returns the time of both clocks (wall and monotonic).
     """
 
-    def __init__(  # noqa: PLR0913 - the parts it joins
+    def __init__(
         self,
-        loop: ServiceLoop,
         access: AccountAccess,
         register: WorkflowRegister,
         asking: Asking,
@@ -49,7 +47,10 @@ class TraitsReader(RepeatedTask):
         now: Callable[[], Moment],
     ) -> None:
         super().__init__(
-            loop, self._one_round, task="reading names and tags", account=access.account
+            f"traits {access.account}",
+            self._one_round,
+            task="reading names and tags",
+            account=access.account,
         )
         self._refusals = access.refusals
         self._account = access.account
@@ -58,13 +59,13 @@ class TraitsReader(RepeatedTask):
         self._now = now
         self._order = TraitsOrder(listed=listed)
 
-    async def _one_round(self) -> float:
+    def _one_round(self) -> float:
         """Ask for all due workflows, one after the other."""
         while (workflow_id := self._next_due()) is not None:
             at_least: float | None = None
             try:
                 if not self._refusals.is_quiet(workflow_id, self._now().monotonic):
-                    await self._ask(workflow_id)
+                    self._ask(workflow_id)
             except ServiceError as error:
                 at_least = error.retry_after
                 log.debug(
@@ -80,11 +81,12 @@ class TraitsReader(RepeatedTask):
                 self._order.asked(workflow_id, self._now().monotonic, at_least=at_least)
         return ROUND_SECONDS
 
-    async def _ask(self, workflow_id: str) -> None:
-        await self._asking.ask(
+    def _ask(self, workflow_id: str) -> None:
+        self._asking.ask(
             workflow_id,
             "detail",
             Priority.RECONCILE,
+            self._cancellation,
             wanted=lambda: self._register.needs_traits(self._account, workflow_id),
             at_most=ANSWER_SECONDS,
         )
