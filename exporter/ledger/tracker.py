@@ -46,6 +46,7 @@ from exporter.ledger.runs import (
     may_be_about_earlier_run,
     note_end,
     note_settled,
+    precision_of,
     settled_by,
     settled_by_when,
     starts_with_that_of_this_run,
@@ -296,7 +297,7 @@ def _pay_duration(
         if contradict(start, end):
             # A runner stamped it too late: it never started.
             return replace(workflow, duration_pending_since=None, start_observed=True)
-        if start >= end and seen.via != "detail":
+        if _are_alike(start, end) and seen.via != "detail":
             return workflow  # see `_may_never_have_run`
     workflow = replace(workflow, started_at=start, duration_pending_since=None)
     workflow = _note_start(workflow, seen, rules, facts)
@@ -482,7 +483,12 @@ def _may_never_have_run(workflow: Workflow, status: Status, seen: Observation) -
     if start is None or end is None or workflow.status is Status.RUNNING or workflow.start_observed:
         return False
     may_end_in_queue = status in {Status.FAILED, Status.CANCELLED}
-    return may_end_in_queue and start >= end and not contradict(start, end)
+    return may_end_in_queue and _are_alike(start, end)
+
+
+def _are_alike(start: float, end: float) -> bool:
+    """Whether two stamps are the same because they are cut to the second."""
+    return start >= end and not contradict(start, end) and precision_of(end) >= 1.0
 
 
 def _settle_cause(settled: Workflow, seen: Observation, facts: list[Fact]) -> Workflow:

@@ -231,8 +231,8 @@ def test_a_new_configuration_replaces_the_pod_only_where_asked() -> None:
         ),
         ([TOKEN, "accounts.a.listing.interval=soon"], "at '/accounts/a/listing/interval': 'soon'"),
         (
-            [TOKEN, "accounts.a.max_streams=5000"],
-            "at '/accounts/a/max_streams': maximum: got 5,000, want 2,000",
+            [TOKEN, "accounts.a.max_streams=50000"],
+            "at '/accounts/a/max_streams': maximum: got 50,000, want 10,000",
         ),
         ([TOKEN, "accounts.a.lisitng.tags={a}"], "additional properties 'lisitng' not allowed"),
         ([TOKEN, "accounts.a b.token=x"], "at '/accounts': additional properties 'a b'"),
