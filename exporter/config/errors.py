@@ -74,6 +74,11 @@ def invalid(reason: str, hint: str) -> PydanticCustomError:
     return PydanticCustomError(INVALID, "{reason}. {hint}", {"reason": reason, "hint": hint})
 
 
+def in_order(errors: Iterable[ErrorEntry]) -> tuple[ErrorEntry, ...]:
+    """The errors in the order of the file, each once."""
+    return tuple(sorted(dict.fromkeys(errors), key=lambda entry: entry.line or 0))
+
+
 def shown(name: str) -> str | None:
     """The name of a key or a variable if it may be shown, or `None` if it could be a secret."""
     if not _NAME.fullmatch(name) or _SERVICE_PREFIX in name.lower():

@@ -1,6 +1,6 @@
 """Loads a `Config` from a file or the environment, or reports all errors at once."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from exporter.config import environment
 from exporter.config.document import Document, read_document
-from exporter.config.errors import MOST_SHOWN, ConfigError, ErrorEntry, key_path
+from exporter.config.errors import MOST_SHOWN, ConfigError, ErrorEntry, in_order, key_path
 from exporter.config.files import Loading
 from exporter.config.id_files import files_of, read_ids
 from exporter.config.models import Config
@@ -52,7 +52,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
         config, found = _validated(document, Loading(path.parent))
         errors = [*document.errors, *found]
     if errors or config is None:
-        raise ConfigError(_in_order(errors), str(path))
+        raise ConfigError(in_order(errors), str(path))
     return config
 
 
@@ -225,11 +225,6 @@ def _text(path: Path) -> tuple[str | None, list[ErrorEntry]]:
         reason, hint = "is not UTF-8 text", "Save it as UTF-8."
         line = error.object.count(b"\n", 0, error.start) + 1
     return None, [ErrorEntry("", reason, hint, line)]
-
-
-def _in_order(errors: Iterable[ErrorEntry]) -> list[ErrorEntry]:
-    """Errors in the order of the file, each once."""
-    return sorted(dict.fromkeys(errors), key=lambda entry: entry.line or 0)
 
 
 def _start_hint() -> str:

@@ -1,6 +1,6 @@
 """Reads the file: the result is a `Security`, or all errors at once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -8,7 +8,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from exporter.config.document import Data, Document, KeyPath, read_document
-from exporter.config.errors import ConfigError, ErrorEntry
+from exporter.config.errors import ConfigError, ErrorEntry, in_order
 from exporter.files.plain import UnreadableError
 from exporter.files.watching import Fingerprint
 from exporter.web.security.files import FilesRead
@@ -66,7 +66,7 @@ def read(path: Path) -> LoadedSecurity:
         document.errors.append(ErrorEntry("", "is not a mapping of keys", _START, 1))
     if document.errors:
         security = None
-    return LoadedSecurity(security, _in_order(document.errors), files.stamps)
+    return LoadedSecurity(security, in_order(document.errors), files.stamps)
 
 
 def check(path: Path) -> tuple[int, str]:
@@ -167,8 +167,3 @@ def _tls_config(data: object, files: FilesRead) -> TlsServer | None:
 def _add_error(document: Document, loc: KeyPath, reason: str, hint: str) -> None:
     if not document.has_error(loc):
         document.add_error(loc, reason, hint)
-
-
-def _in_order(errors: Iterable[ErrorEntry]) -> tuple[ErrorEntry, ...]:
-    """The errors in the order of the file, each only once."""
-    return tuple(sorted(dict.fromkeys(errors), key=lambda entry: entry.line or 0))
