@@ -34,15 +34,11 @@ class GarbageSchedule:
 
     Args:
         monotonic: the clock, in monotonic seconds.
-        check_all: seconds between two checks of all objects.
     """
 
-    def __init__(
-        self, monotonic: Callable[[], float], *, check_all: float = CHECK_ALL_SECONDS
-    ) -> None:
+    def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._check_all_seconds = check_all
-        self._check_all_at = monotonic() + check_all
+        self._check_all_at = monotonic() + CHECK_ALL_SECONDS
         self._freeze_at = monotonic() + FREEZE_SECONDS
 
     def collect(self) -> float:
@@ -61,7 +57,7 @@ class GarbageSchedule:
         if phase == "stop":
             gc.freeze()
         elif self._monotonic() >= self._check_all_at:
-            self._check_all_at = self._monotonic() + self._check_all_seconds
+            self._check_all_at = self._monotonic() + CHECK_ALL_SECONDS
             gc.unfreeze()
 
 
