@@ -53,8 +53,8 @@ TOP_ROWS: Final = 200
 stamps."""
 
 MOST_STEPS: Final = 30
-"""How many pages are read between two bounds to find one workflow; after that it is requested by
-its id."""
+"""How many pages are read to find one workflow between two bounds, or without getting any deeper;
+after that it is requested by its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +144,8 @@ class ListingPass:
         # The bounds of the rank of the workflow that is searched for further down.
         self._sought: str | None = None
         self._steps = 0
+        # The creation time of the deepest row that the search has shown.
+        self._deepest = inf
         self._above = 0
         self._below: int | None = None
         self._next_rank = 0
@@ -199,7 +201,7 @@ class ListingPass:
         if self._caught_up:
             # The search continues step by step between two bounds.
             pushed = 0 if self._below is not None else pushed
-            return self._reach.page(self._next_rank + pushed, most)
+            return self._reach.certain_page(self._next_rank + pushed, most)
         return self._reach.next_page(most, pushed if self._reach.steady else 0)
 
     def read(self, page: PageToRead, shown: WorkflowPage, now: float) -> None:
@@ -283,12 +285,15 @@ class ListingPass:
         newest, oldest = (stamps[0], stamps[-1]) if stamps else (-inf, -inf)
         bottom = page.first + shown.entries
         is_last = self._is_last(page, shown)
+        # Only what is shown tells how deep a page is: a service may repeat the same rows for ever.
+        is_deeper = -inf < oldest < self._deepest
+        self._deepest = oldest if is_deeper else self._deepest
         while self._wanted:
             workflow_id = max(self._wanted, key=lambda w: self._wanted[w])
             created = self._wanted[workflow_id]
             if workflow_id != self._sought:
                 self._sought, self._below, self._steps = workflow_id, None, 0
-            self._steps += self._below is not None
+            self._steps += self._below is not None or not is_deeper
             if self._steps <= MOST_STEPS:
                 if created <= oldest and not is_last and self._is_left_below(bottom):
                     self._above = max(self._above, bottom)

@@ -173,6 +173,13 @@ class Reach:
             return PageToRead(rank // self._stride + 1, min(self._stride, PER_PAGE), self._stride)
         return page_from(rank, min(most, self._most), self._floor if rank >= self._floor else 0)
 
+    def certain_page(self, rank: int, most: int) -> PageToRead:
+        """The same, with no more rows than the service is known to return.
+
+        Otherwise it may number its pages by fewer rows, and show others than those asked for.
+        """
+        return self.page(rank, min(most, self._proven or PER_PAGE))
+
     def next_page(self, most: int, pushed: int) -> PageToRead:
         """The page that continues the rows read so far.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -16,6 +16,7 @@ from exporter.following.listing_pass import (
     PassBefore,
     page_from,
 )
+from tests.unit.following.served_list import ServedList
 from tests.unit.following.test_listing_pass import NOW, Entry, ServiceList, a_pass, read, wanted
 
 if TYPE_CHECKING:
@@ -152,5 +153,47 @@ class TestWhatASearchCosts:
         assert listing.missing == []
         page = listing.next_page(0.0)
         listing.read(page, shown(aged(range(6000, 6000 + page.size), "last"), 2**61), 0.0)
+        assert listing.missing == ["n5000"]
+        assert listing.complete
+
+    @pytest.mark.parametrize("guess", [0, 45, 55])
+    @pytest.mark.parametrize("counted_by", ["asked", "given"])
+    @pytest.mark.parametrize(("cap", "overlap"), [(2, 0), (3, 2), (5, 5), (5, 6), (10, 12)])
+    def test_a_search_asks_for_no_more_rows_than_the_service_returns(
+        self, cap: int, overlap: float, counted_by: Literal["asked", "given"], guess: int
+    ) -> None:
+        # The pass catches up just before it would try whether the service returns more rows.
+        rows = aged(range(300), "n")
+        served = ServedList(rows, cap=cap, counted_by=counted_by)
+        listing = ListingPass(
+            watermark=NOW,
+            horizon=0.0,
+            wanted=wanted(55),
+            before=PassBefore(),
+            rank_of=lambda _: guess,
+            overlap=overlap,
+        )
+        seen: set[str] = set()
+        for reads in range(1, 80):
+            page = listing.next_page(0.0)
+            answer = served.page(page.number, page.size)
+            seen |= {workflow.id for workflow in answer.workflows}
+            listing.read(page, answer, 0.0)
+            if listing.complete:
+                break
+        assert listing.complete
+        assert "n55" in seen
+        assert reads <= 60 / cap + 20
+
+    def test_a_service_that_shows_the_same_rows_again_and_again_is_asked_so_often_only(
+        self,
+    ) -> None:
+        listing = after_the_top(a_pass(wanted=wanted(5000), rank=200))
+        for _ in range(1 + MOST_STEPS):
+            assert not listing.complete
+            page = listing.next_page(0.0)
+            listing.read(page, shown(aged(range(200, 200 + page.size), "same")), 0.0)
+        page = listing.next_page(0.0)
+        listing.read(page, shown(aged(range(200, 200 + page.size), "same")), 0.0)
         assert listing.missing == ["n5000"]
         assert listing.complete
