@@ -1,13 +1,13 @@
-"""A thread that repeats one task until it is stopped. Every background part uses it.
+"""A thread that repeats one task until it is stopped, for parts that wait for a disk or a database.
 
-Stopping never waits for the thread: it wakes the thread from any wait, and `join` says whether it
-has ended within a time limit.
+What asks the service is a task of the event loop instead (`following/loop.py`). Stopping never
+waits for the thread: it wakes the thread from its rest, and `join` says whether it has ended within
+a time limit.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from exporter.retrying import Backoff, RetryPolicy, doubling
@@ -22,56 +22,39 @@ class StoppedError(Exception):
     """The end of the work was requested."""
 
 
-class Cancellation:
-    """A request to end, which interrupts the waits of the thread that must end."""
+class RoundErrors:
+    """What becomes of a round that raised: a line in the log, and a wait before the next round.
 
-    def __init__(self) -> None:
-        self._requested = threading.Event()
-        self._lock = threading.Lock()
-        self._interrupts: list[Callable[[], None]] = []
+    The log shows the task and the type of the error, never its text, which may contain a user's
+    values.
 
-    @property
-    def is_requested(self) -> bool:
-        """Whether the thread must end."""
-        return self._requested.is_set()
+    Args:
+        task: what a round does.
+        retry: how long to wait after rounds that raised.
+        marks: more fields for the log line, such as the account.
+    """
 
-    def request(self) -> None:
-        """Request the end, from any thread; never blocks for long."""
-        with self._lock:
-            self._requested.set()
-            interrupts = list(self._interrupts)
-        for interrupt in interrupts:
-            interrupt()
+    def __init__(self, task: str, retry: RetryPolicy, marks: Mapping[str, str]) -> None:
+        self._marks = {"task": task, **marks}
+        self._after_errors = Backoff(policy=retry)
 
-    def sleep(self, seconds: float) -> None:
-        """Sleep.
+    def raised(self, error: Exception) -> float:
+        """Note that a round raised; return the seconds to wait."""
+        log.error(
+            "background task failed, retrying",
+            extra={**self._marks, "error": type(error).__name__},
+        )
+        return self._after_errors.failed()
 
-        Raises:
-            StoppedError: the end was requested, before or meanwhile.
-        """
-        if self._requested.wait(seconds):
-            raise StoppedError
-
-    @contextmanager
-    def interrupting(self, interrupt: Callable[[], None]) -> Iterator[None]:
-        """In this context a request also calls `interrupt`; at once if there was one already."""
-        with self._lock:
-            self._interrupts.append(interrupt)
-            requested = self._requested.is_set()
-        if requested:
-            interrupt()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._interrupts.remove(interrupt)
+    def worked(self) -> None:
+        """Note that a round did not raise."""
+        self._after_errors.worked()
 
 
 class Worker:
     """Runs one round after another in a separate thread, from `start` to `stop`; it cannot restart.
 
-    A round that raises does not end it. The log shows the task and the type of the error, never
-    its text, which may contain a user's values. Then the round is tried again, with backoff.
+    A round that raises does not end it: it is logged, and tried again with backoff.
 
     Args:
         name: the name of its thread.
@@ -92,9 +75,8 @@ class Worker:
         **marks: str,
     ) -> None:
         self._do_round = one_round
-        self._marks = {"task": task, **marks}
-        self._after_errors = Backoff(policy=retry)
-        self._cancellation = Cancellation()
+        self._round_errors = RoundErrors(task, retry, marks)
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     @property
@@ -105,7 +87,7 @@ class Worker:
     @property
     def is_stopping(self) -> bool:
         """Whether the end was requested."""
-        return self._cancellation.is_requested
+        return self._stopping.is_set()
 
     def start(self) -> None:
         """Start the thread."""
@@ -113,7 +95,7 @@ class Worker:
 
     def stop(self) -> None:
         """End soon, from any thread, without waiting for it."""
-        self._cancellation.request()
+        self._stopping.set()
 
     def join(self, timeout: float) -> bool:
         """Wait for the end, for that many seconds; return whether it has ended.
@@ -125,20 +107,14 @@ class Worker:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        with suppress(StoppedError):
-            while True:
-                self._cancellation.sleep(self._guarded_round())
-
-    def _guarded_round(self) -> float:
-        try:
-            rest = self._do_round()
-        except StoppedError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a bug must not end the work
-            log.error(  # noqa: TRY400 - a traceback shows values as well
-                "background task failed, retrying",
-                extra={**self._marks, "error": type(error).__name__},
-            )
-            return self._after_errors.failed()
-        self._after_errors.worked()
-        return rest
+        while True:
+            try:
+                rest = self._do_round()
+            except StoppedError:
+                return
+            except Exception as error:  # noqa: BLE001 - a bug must not end the work
+                rest = self._round_errors.raised(error)
+            else:
+                self._round_errors.worked()
+            if self._stopping.wait(rest):
+                return

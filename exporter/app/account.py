@@ -1,38 +1,32 @@
 """All parts of one configured account, connected."""
 
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from math import inf
 from typing import Final, Protocol
 
+from exporter.app.dependencies import Dependencies, way_to_service
 from exporter.budget.budget import RequestBudget
-from exporter.comfycontrol import Client, RequestRecord, Timeouts
+from exporter.budget.sliding_window import Priority
 from exporter.config import Account
-from exporter.config.models import MOST_STREAMS
-from exporter.config.token_shapes import shape_of
-from exporter.following.access import AccountAccess
 from exporter.following.answers import LastError
 from exporter.following.asking import Asking
 from exporter.following.choosing import StreamCapacity
-from exporter.following.credentials import Credentials
+from exporter.following.list_pages import ListPages
 from exporter.following.lister import Lister, ListingTerms
-from exporter.following.loop import StreamLoop
 from exporter.following.poller import Poller
 from exporter.following.rechecker import Rechecker
-from exporter.following.reconciler_thread import ReconcilerThread
-from exporter.following.reconciling import COMPARED, ListTerms, Pace, Reconciliation
+from exporter.following.reconciler import Reconciler
+from exporter.following.reconciling import COMPARED, ListTerms, Reconciliation
+from exporter.following.rereading import ComparedAccount
 from exporter.following.runner_watch import RunnerTerms, RunnerWatch
-from exporter.following.stream_pool import StreamPool
 from exporter.following.supervisor import Supervisor
-from exporter.following.tempo import Tempo
 from exporter.following.traits_reader import TraitsReader
 from exporter.history.outlook import Plan
-from exporter.interfaces.observations import Moment, OpenWorkflow, Source
-from exporter.ledger.ledger import Ledger
+from exporter.interfaces.observations import OpenWorkflow, Source
 from exporter.ledger.lending import LentStream  # noqa: TC001 - beside the others
-from exporter.metrics.instruments import Instruments
 from exporter.metrics.reading import AccountReading
-from exporter.retrying import Backoff
 from exporter.sources.files import WatchedFiles
 from exporter.sources.named import NamedIds
 
@@ -45,64 +39,6 @@ class _Part(Protocol):
     def start(self) -> None: ...
     def stop(self) -> None: ...
     def join(self, timeout: float) -> bool: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Dependencies:
-    """What all accounts use together."""
-
-    ledger: Ledger
-    instruments: Instruments
-    now: Callable[[], Moment]
-    jitter: Callable[[], float]
-    """Returns random numbers from 0 to 1, for backoffs."""
-    timeouts: Timeouts | None
-    streams: StreamLoop
-    reconciling: Pace | None
-    """How often the service's totals are compared with the ledger's; None: never."""
-    bind: str | None = None
-    """The local IP address for requests; None: the system chooses one."""
-    pool: StreamPool = field(default_factory=lambda: StreamPool(None))
-    """The streams for which there are descriptors."""
-    tempo: Tempo = field(default_factory=Tempo)
-
-    def backoff(self) -> Backoff:
-        """Create a backoff for one more part."""
-        return Backoff(self.jitter)
-
-
-def way_to_service(
-    config: Account, budget: RequestBudget, around: Dependencies
-) -> tuple[Credentials, Client, AccountAccess]:
-    """Create an account's token, client and access to the service.
-
-    Raises:
-        TokenUnreadable: its token cannot be read.
-    """
-    credentials = Credentials(config.name, config.token)
-
-    def on_request(record: RequestRecord) -> None:
-        around.instruments.request_made(config.name, record.endpoint, record.code, record.seconds)
-
-    client = Client(
-        config.base_url,
-        credentials.token,
-        # Not the configured number, because a reload may raise it.
-        max_streams=MOST_STREAMS,
-        on_request=on_request,
-        timeouts=around.timeouts,
-        bind=around.bind,
-    )
-    access = AccountAccess(
-        config.name,
-        client,
-        budget,
-        reload_token=credentials.reload,
-        monotonic=lambda: around.now().monotonic,
-        backoff=around.backoff(),
-        token_shape=lambda: shape_of(credentials.token()),
-    )
-    return credentials, client, access
 
 
 class FollowedAccount:
@@ -140,7 +76,7 @@ class FollowedAccount:
             now=around.now,
             random=around.jitter,
             backoff=around.backoff,
-            loop=around.streams,
+            loop=around.loop,
             elsewhere=lambda: {known: lent.is_open for known, lent in self.lent.items()},
             pool=around.pool,
             settled=around.tempo.settled_stream,
@@ -149,7 +85,12 @@ class FollowedAccount:
         )
         self._asking = Asking(self._access, around.ledger, around.instruments, around.now)
         self._rechecker = Rechecker(
-            self._asking, around.ledger, now=around.now, backoff=around.backoff()
+            around.loop,
+            self._access,
+            self._asking,
+            around.ledger,
+            now=around.now,
+            backoff=around.backoff(),
         )
         self._named = NamedIds(config.name, around.ledger, around.now, self.recheck)
         # A reload and the end of the process may happen at the same time, so parts are started and
@@ -199,6 +140,7 @@ class FollowedAccount:
 
     def close(self) -> None:
         """Close the connections, after everything has ended."""
+        self._access.close()
         self._client.close()
 
     def _parts(self) -> tuple[_Part, ...]:
@@ -221,7 +163,7 @@ class FollowedAccount:
     def check_token(self) -> None:
         """Read the token again if its file has changed."""
         if self._credentials.reload_if_changed():
-            self._access.token_changed()
+            self._around.loop.call(self._access.token_changed)
 
     def retry_ids(self) -> None:
         """Track the configured ids that could not be tracked before."""
@@ -264,7 +206,7 @@ class FollowedAccount:
 
     def reading(self) -> AccountReading:
         """The state of the account now, for metrics."""
-        reconcilers = [part for part in self._listing if isinstance(part, ReconcilerThread)]
+        reconcilers = [part for part in self._listing if isinstance(part, Reconciler)]
         return AccountReading(
             health=self._access.health(),
             followed=frozenset(self._streaming()),
@@ -312,7 +254,7 @@ class FollowedAccount:
         Only one call at a time. `token` is the token that was read for `config`.
         """
         if config.token != self._config.token and self._credentials.change(config.token, token):
-            self._access.token_changed()
+            self._around.loop.call(self._access.token_changed)
         before, self._config = self._config, config
         self._supervisor.change(capacity)
         if config.listing != before.listing:
@@ -351,8 +293,9 @@ class FollowedAccount:
 
     def _make_listing(self, config: Account) -> tuple[_Part, ...]:
         around, listing = self._around, config.listing
-        self._access.need_list(needed=listing is not None)
+        around.loop.call(partial(self._access.need_list, needed=listing is not None))
         poller = Poller(
+            around.loop,
             self._access,
             around.ledger,
             self._asking,
@@ -362,6 +305,7 @@ class FollowedAccount:
             every=around.tempo.poll,
         )
         traits = TraitsReader(
+            around.loop,
             self._access,
             around.ledger,
             self._asking,
@@ -372,6 +316,7 @@ class FollowedAccount:
         if listing is None:
             return (poller, traits)
         lister = Lister(
+            around.loop,
             self._access,
             around.ledger,
             around.instruments,
@@ -387,24 +332,34 @@ class FollowedAccount:
         )
         return (poller, traits, lister, *reconciler)
 
-    def _make_reconciler(self, config: Account) -> tuple[ReconcilerThread] | tuple[()]:
+    def _make_reconciler(self, config: Account) -> tuple[Reconciler] | tuple[()]:
         around, listing = self._around, config.listing
         if listing is None or listing.tags or not listing.reconcile or around.reconciling is None:
             # Not all workflows are counted now, so later comparisons start with new baselines.
             for status in COMPARED:
                 around.ledger.set_baseline(self.name, status, None)
             return ()
-        reconciler = ReconcilerThread(
+        # With its own permits, page sizes and page numbers, so it cannot disturb the lister.
+        lists = ListPages(
             self._access,
-            around.ledger,
             around.instruments,
+            take_top=lambda _: None,
+            top_again=inf,
+            now=around.now,
+            backoff=around.backoff(),
+            turns=(Priority.RECONCILE, Priority.RECONCILE),
+        )
+        compared = ComparedAccount(
+            name=self.name,
+            lists=lists,
+            books=around.ledger,
             terms=ListTerms(listing.interval, listing.lookback),
             pace=around.reconciling,
             list_read_at=lambda: around.instruments.list_completed_at(self.name),
             now=around.now,
-            backoff=around.backoff(),
+            in_thread=self._access.in_thread,
         )
-        return (reconciler,)
+        return (Reconciler(around.loop, compared),)
 
     def _make_runners(self, config: Account) -> tuple[RunnerWatch] | tuple[()]:
         runners = config.runners
@@ -412,7 +367,10 @@ class FollowedAccount:
             return ()
         terms = RunnerTerms(runners.interval, runners.tags if runners.by_tag else None)
         around = self._around
-        return (RunnerWatch(self._access, terms, now=around.now, backoff=around.backoff()),)
+        watch = RunnerWatch(
+            around.loop, self._access, terms, now=around.now, backoff=around.backoff()
+        )
+        return (watch,)
 
     def _make_files(
         self, config: Account, before: tuple[WatchedFiles, ...] = ()

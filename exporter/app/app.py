@@ -14,7 +14,8 @@ from typing import Final
 from urllib.parse import quote
 
 from exporter import __version__, logs
-from exporter.app.account import Dependencies, FollowedAccount
+from exporter.app.account import FollowedAccount
+from exporter.app.dependencies import Dependencies
 from exporter.app.lending import BorrowedAccount, Lending
 from exporter.app.maintenance import EXPIRY_SECONDS, Maintenance
 from exporter.budget.budget import RequestBudget
@@ -28,7 +29,7 @@ from exporter.config.models import MOST_STREAMS
 from exporter.config.slices import compiled
 from exporter.files.watching import FileWatcher
 from exporter.following.choosing import StreamCapacity, listing_costs
-from exporter.following.loop import StreamLoop
+from exporter.following.loop import ServiceLoop
 from exporter.following.reconciling import Pace
 from exporter.following.stream_pool import StreamPool, shared_out
 from exporter.following.tempo import Tempo
@@ -150,7 +151,7 @@ class App:
             _terms(followed), _buckets(config), _caps(config), now, store, _slices(config)
         )
         _log_ledger(self._ledger, store)
-        self._streams = StreamLoop()
+        self._loop = ServiceLoop()
         self._history = History(now, self._ledger.restored_history)
         self._ledger.on_workflow_change = self._history.note
         self._instruments.on_stream_end = self._note_stream_ended
@@ -160,7 +161,7 @@ class App:
             now,
             jitter,
             timeouts,
-            self._streams,
+            self._loop,
             reconciling,
             config.egress.bind,
             StreamPool(stream_descriptors),
@@ -211,7 +212,7 @@ class App:
 
     def start(self) -> None:
         """Start all parts."""
-        self._streams.start()
+        self._loop.start()
         for account in self._accounts.values():
             account.start()
         self.maintenance.start()
@@ -237,7 +238,7 @@ class App:
         for budget in list(self._budgets.values()):
             budget.close()
         ended = [a.join(max(0.0, deadline - self._now().monotonic)) for a in accounts]
-        ended.append(self._streams.stop(max(0.0, deadline - self._now().monotonic)))
+        ended.append(self._loop.stop(max(0.0, deadline - self._now().monotonic)))
         self._ledger.close()
         if self._shared is not None and has_left:
             self._shared.replica.leave()

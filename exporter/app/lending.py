@@ -9,7 +9,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from exporter.app.account import Dependencies, FollowedAccount, way_to_service
+from exporter.app.account import FollowedAccount
+from exporter.app.dependencies import Dependencies, way_to_service
 from exporter.app.handing_back import read, written
 from exporter.budget.budget import RequestBudget
 from exporter.config import Account, TokenUnreadableError
@@ -66,13 +67,13 @@ class BorrowedAccount:
             now=around.now,
             random=around.jitter,
             backoff=around.backoff,
-            loop=around.streams,
+            loop=around.loop,
             pool=around.pool,
             name=f"{config.name}, lent",
         )
 
     def start(self) -> None:
-        """Start the threads."""
+        """Begin to stream."""
         self._supervisor.start()
 
     def stop(self) -> None:
@@ -83,6 +84,7 @@ class BorrowedAccount:
         """Wait for the end, for that many seconds; return whether everything has ended."""
         ended = self._supervisor.join(timeout)
         if ended:
+            self._access.close()
             self._client.close()
         return ended
 
@@ -111,14 +113,14 @@ class BorrowedAccount:
         if config.token != self.config.token:
             token = config.token.read()
             if self._credentials.change(config.token, token):
-                self._access.token_changed()
+                self._around.loop.call(self._access.token_changed)
         self.config = config
         self._supervisor.change(capacity)
 
     def check_token(self) -> None:
         """Read the token again if its file has changed."""
         if self._credentials.reload_if_changed():
-            self._access.token_changed()
+            self._around.loop.call(self._access.token_changed)
 
 
 class Accounts(Protocol):

@@ -238,7 +238,9 @@ class Client:
         return self._read_document("runners", response, call, parse_runners)
 
     def subscribe(self, workflow_id: str, call: Call | None = None) -> Stream:
-        """Open the event stream of one workflow. The caller iterates over it, or closes it.
+        """Open the event stream of one workflow.
+
+        The caller reads it as a `LiveStream`, or closes it.
 
         Args:
             workflow_id: its UUID.
@@ -257,7 +259,6 @@ class Client:
             call,
             silence=self._timeouts.silence,
             gap=self._timeouts.read,
-            opened_at=self._monotonic(),
             on_end=lambda: self._discard(call),
         )
 

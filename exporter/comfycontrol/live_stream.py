@@ -217,14 +217,15 @@ class LiveStream:
 
     def __init__(self, stream: Stream) -> None:
         """Continue a stream that was opened and not read yet."""
-        taken = stream.take_over()
+        # From now on silence is timed here.
+        stream.call.due = None
         self.ending: StreamEnding | None = None
         self.is_news: Callable[[NewSnapshot | None], bool] = _all_are
         self._loop = asyncio.get_running_loop()
-        self._call = taken.call
-        self._silence, self._gap, self._on_end = taken.silence, taken.gap, taken.on_end
+        self._call = stream.call
+        self._silence, self._gap, self._on_end = stream.silence, stream.gap, stream.on_end
         self._framing = EventFraming()
-        self._events = EventReader(keep_whole=0)
+        self._events = EventReader()
         # Waiting for the owner: events, and later blocks that were not parsed yet. A block has the
         # bytes of its read with it, if that read contained nothing else.
         self._waiting: deque[SnapshotReading | tuple[bytes, bytes | None]] = deque()
@@ -243,14 +244,14 @@ class LiveStream:
         self._heard = self._life = self._loop.time()
         self._connection: TakenConnection | None = None
         try:
-            self._connection = TakenConnection(taken.response, taken.call)
+            self._connection = TakenConnection(stream.response, stream.call)
             self._begin(self._connection)
         except CALL_ERRORS:
             self._end(StreamEnding.CUT)
         except BaseException:
             # No other code uses this connection any more.
             self.close()
-            taken.response.close()
+            stream.response.close()
             raise
 
     @property

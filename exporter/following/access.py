@@ -7,12 +7,11 @@ time tests whether the token works again. All requests wait when the service ask
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, Generic, ParamSpec, TypeVar
 
 from exporter.budget.budget import Permit, RequestBudget
 from exporter.budget.sliding_window import LISTING, Priority
@@ -34,19 +33,29 @@ from exporter.following.answers import (
     class_of,
     is_of_wrong_address,
 )
+from exporter.following.ending import Next
 from exporter.following.held_back import HeldBack
 from exporter.following.refusals import Refusals
-from exporter.following.threads import CallThreads
+from exporter.following.threads import CallThreads, NoThreadError
+from exporter.interfaces.observations import Moment, Removed, WorkflowRegister
 from exporter.retrying import Backoff
-from exporter.worker import Cancellation, StoppedError
+from exporter.worker import StoppedError
 
 log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
+_P = ParamSpec("_P")
 
 MISLED_IN_A_ROW: Final = 3
 """How many answers in a row that look like those of a wrong address, without any usable one, before
 the log suspects the address. A proxy in front of the service gives such a page now and then."""
+
+MOST_ON_LOOP: Final = 500
+"""Going through this many workflows takes about a millisecond."""
+
+
+class NotWantedError(StoppedError):
+    """The answer was no longer wanted when the turn of the request came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +68,13 @@ class _Wait:
 class AccountAccess:
     """The gate of one account: makes its requests, or lets them wait.
 
+    Used on the event loop only, except for `health`, `last_error`, `load` and `service_wall`.
+
     Args:
         account: the configured name.
         client: the client for the service.
         budget: of the service's address, shared with other accounts.
+        threads: make the requests, and whatever else of the account may block.
         reload_token: reads the token again from its source; returns False if that failed.
         monotonic: the clock, in monotonic seconds.
         backoff: the wait between tries of a refused token.
@@ -74,6 +86,7 @@ class AccountAccess:
         account: str,
         client: Client,
         budget: RequestBudget,
+        threads: CallThreads,
         *,
         reload_token: Callable[[], bool],
         monotonic: Callable[[], float],
@@ -85,6 +98,7 @@ class AccountAccess:
         self.refusals: Final = Refusals()
         """Refusals of single ids, from all requests about them."""
         self._budget = budget
+        self._threads = threads
         self._reload_token = reload_token
         self._token_shape = token_shape
         self._monotonic = monotonic
@@ -92,27 +106,27 @@ class AccountAccess:
         self._held_back = HeldBack()
         self.last_error: LastError | None = None
         """The error of the latest request that failed."""
-        self._changed = threading.Condition()
+        # Set when something changes for those that wait at the gate, and then replaced.
+        self._changed = asyncio.Event()
         self._refused = False
         self._next_try = 0.0
         self._someone_tries = False
         self._answers = Answers()
-        # Wakes the tasks that wait at the gate on an event loop.
-        self._wakers: set[Callable[[], object]] = set()
+        # A copy for other threads, which is never changed.
+        self._answers_shown = Answers()
         self._misled_in_a_row = 0
 
     def health(self) -> AccountHealth:
-        """The present health of the account."""
-        with self._changed:
-            return self._answers.health(self._monotonic())
+        """The present health of the account. Any thread may call it."""
+        return self._answers_shown.copy().health(self._monotonic())
 
     def need_list(self, *, needed: bool) -> None:
         """Set whether the account's list is read.
 
         If it is, the account is up only if the list is answered.
         """
-        with self._changed:
-            self._answers.need_list(needed=needed)
+        self._answers.need_list(needed=needed)
+        self._show_answers()
 
     def service_wall(self) -> float | None:
         """Unix seconds by the service's clock, taken from answers to this account.
@@ -123,113 +137,101 @@ class AccountAccess:
 
     def token_changed(self) -> None:
         """Note that there is another token; if the old one was refused, try the new one now."""
-        with self._changed:
-            self._next_try = self._monotonic()
-            self._notify()
+        self._next_try = self._monotonic()
+        self._notify()
 
     def load(self) -> float:
         """The part (0 to 1) of the requests allowed on this address that is in use now."""
         return self._budget.load()
 
-    def ask(  # noqa: PLR0913 - what a request is
+    async def in_thread(
+        self, function: Callable[_P, Answer], /, *arguments: _P.args, **named: _P.kwargs
+    ) -> Answer:
+        """Call in another thread what may wait for a disk, or take long.
+
+        If this task is cancelled, it still waits for the end of the call, so that nothing of it
+        happens after the end of the task.
+        """
+        job = asyncio.wrap_future(self._threads.submit(function, *arguments, **named))
+        try:
+            return await asyncio.shield(job)
+        except asyncio.CancelledError:
+            await asyncio.wait([job])
+            raise
+
+    async def for_many(
+        self, count: int, function: Callable[_P, Answer], /, *arguments: _P.args, **named: _P.kwargs
+    ) -> Answer:
+        """Call what goes through `count` workflows: in a thread if these would hold up the loop."""
+        if count <= MOST_ON_LOOP:
+            return function(*arguments, **named)
+        return await self.in_thread(function, *arguments, **named)
+
+    def close(self) -> None:
+        """End the threads, as soon as they have nothing left to do."""
+        self._threads.shutdown(wait=False)
+
+    async def ask(  # noqa: PLR0913 - what a request is
         self,
         priority: Priority,
-        stop: Cancellation,
         request: Callable[[Call], Answer],
         *,
         still_wanted: Callable[[], bool] = lambda: True,
         about_one: bool = False,
         is_extra: bool = False,
+        at_most: float | None = None,
+        discard: Callable[[Answer], object] = lambda _: None,
     ) -> Answer:
-        """Make one request when its turn comes; block until its answer.
+        """Make one request when its turn comes; return its answer.
 
-        `about_one`: the request names a workflow, although its priority is one of the list's, so a
-        403 concerns only that workflow. `is_extra`: a valid token may lack permission for this
-        request, so a refusal says nothing about the account.
+        Args:
+            priority: its priority in the request budget.
+            request: makes it, in a thread. Aborting its call ends it.
+            still_wanted: called when the turn has come.
+            about_one: the request names a workflow, although its priority is one of the list's, so
+                a 403 concerns only that workflow.
+            is_extra: a valid token may lack permission for this request, so a refusal says nothing
+                about the account.
+            at_most: seconds from the request to its answer; after that it is aborted.
+            discard: called in the thread with an answer that comes after the task was cancelled.
 
         Raises:
-            StoppedError: the caller was asked to end, or the answer was no longer wanted when its
-                turn came.
+            NotWantedError: no longer wanted when its turn came.
+            StoppedError: the budget is closed.
+            NoThreadError: no thread can be started for it.
             ServiceError: the service refused, failed or could not be reached.
         """
         about_one = about_one or priority not in LISTING
         while True:
-            for_all = self._pass_gate(stop, about_one=about_one)
+            for_all = await self._pass_gate(about_one=about_one)
             try:
                 if for_all:
-                    self._reload_token()
-                permit = self._wait_for_permit(priority, stop, still_wanted)
+                    await self.in_thread(self._reload_token)
+                permit = await self._wait_for_permit(priority, still_wanted)
                 if self._is_open(for_all=for_all, about_one=about_one):
-                    return self._send(
-                        permit,
-                        stop,
-                        request,
-                        for_all=for_all,
-                        about_one=about_one,
-                        is_extra=is_extra,
+                    pending = _Pending(permit, request, at_most, discard)
+                    return await self._send(
+                        pending, for_all=for_all, about_one=about_one, is_extra=is_extra
                     )
                 # The gate was closed while this request waited for its turn. It goes back to the
                 # gate, because sending it would only bring the same refusal.
                 permit.unused()
             finally:
                 if for_all:
-                    self._end_try()
+                    self._someone_tries = False
+                    self._notify()
 
-    async def ask_on_loop(
-        self,
-        priority: Priority,
-        pool: CallThreads,
-        request: Callable[[Call], Answer],
-        *,
-        still_wanted: Callable[[], bool],
-        discard: Callable[[Answer], object],
-    ) -> Answer:
-        """Do the same as `ask` about one workflow, for a task of an event loop.
+    async def refused(
+        self, register: WorkflowRegister, workflow_id: str, error: ServiceError, now: Moment
+    ) -> Next:
+        """Decide what follows a failed request about one id; drop the id if that is the result."""
+        then = self.refusals.judge(register, self.account, workflow_id, error, now.monotonic)
+        if then.drop_reason is not None:
+            removed = Removed(self.account, workflow_id, then.drop_reason, now)
+            await self.in_thread(register.drop, removed)
+        return then
 
-        Only the request itself uses a thread of the pool. Cancelling the task ends its wait; an
-        answer that comes after that is passed to `discard`, in the thread of the pool.
-
-        Raises:
-            StoppedError: no longer wanted when its turn came, or the budget is closed.
-            ServiceError: the service refused, failed or could not be reached.
-        """
-        while True:
-            for_all = await self._pass_gate_on_loop()
-            try:
-                if for_all:
-                    await asyncio.get_running_loop().run_in_executor(pool, self._reload_token)
-                permit = await self._wait_for_permit_on_loop(priority, still_wanted)
-                if self._is_open(for_all=for_all, about_one=True):
-                    return await self._send_on_loop(
-                        permit, pool, request, for_all=for_all, discard=discard
-                    )
-                permit.unused()
-            finally:
-                if for_all:
-                    self._end_try()
-
-    async def _pass_gate_on_loop(self) -> bool:
-        loop, woken = asyncio.get_running_loop(), asyncio.Event()
-
-        def wake() -> None:
-            with suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(woken.set)
-
-        while True:
-            with self._changed:
-                passed = self._try_gate(about_one=True)
-                if isinstance(passed, bool):
-                    return passed
-                woken.clear()
-                self._wakers.add(wake)
-            try:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(woken.wait(), passed.seconds)
-            finally:
-                with self._changed:
-                    self._wakers.discard(wake)
-
-    async def _wait_for_permit_on_loop(
+    async def _wait_for_permit(
         self, priority: Priority, still_wanted: Callable[[], bool]
     ) -> Permit:
         loop, over = asyncio.get_running_loop(), asyncio.Event()
@@ -249,76 +251,23 @@ class AccountAccess:
             raise StoppedError
         if not still_wanted():
             permit.unused()
-            raise StoppedError
+            raise NotWantedError
         return permit
 
-    async def _send_on_loop(
-        self,
-        permit: Permit,
-        pool: CallThreads,
-        request: Callable[[Call], Answer],
-        *,
-        for_all: bool,
-        discard: Callable[[Answer], object],
+    async def _send(
+        self, pending: "_Pending[Answer]", *, for_all: bool, about_one: bool, is_extra: bool
     ) -> Answer:
-        stop = Cancellation()
+        permit = pending.permit
         try:
-            job = pool.submit(self._send, permit, stop, request, for_all=for_all, about_one=True)
-        except RuntimeError:
-            permit.unused()
-            raise  # no thread is available, or the pool has ended
-
-        def clean_up(job: Future[Answer]) -> None:
-            if job.exception() is None:
-                discard(job.result())
-
-        try:
-            return await asyncio.wrap_future(job)
-        except asyncio.CancelledError:
-            stop.request()
-            if job.cancel():
-                permit.unused()
-            else:
-                job.add_done_callback(clean_up)
-            raise
-
-    def _wait_for_permit(
-        self, priority: Priority, stop: Cancellation, still_wanted: Callable[[], bool]
-    ) -> Permit:
-        permit = self._budget.enter(priority)
-        with stop.interrupting(permit.cancel):
-            granted = permit.wait()
-        if not granted:
-            raise StoppedError
-        if stop.is_requested or not still_wanted():
-            permit.unused()
-            raise StoppedError
-        return permit
-
-    def _send(  # noqa: PLR0913 - the same
-        self,
-        permit: Permit,
-        stop: Cancellation,
-        request: Callable[[Call], Answer],
-        *,
-        for_all: bool,
-        about_one: bool,
-        is_extra: bool = False,
-    ) -> Answer:
-        call = Call()
-        try:
-            with stop.interrupting(call.abort):
-                answer = request(call)
+            answer = await pending.answer(self._threads)
         except RateLimitedError as error:
             self.last_error = LastError(class_of(error), self._monotonic())
             permit.refused(error.retry_after)
-            with self._changed:
-                self._answers.refused_for_now()
+            self._answers.refused_for_now()
+            self._show_answers()
             raise
         except ServiceError as error:
             permit.answered()
-            if stop.is_requested:
-                raise StoppedError from None
             if is_extra and isinstance(
                 error, UnauthorizedError | ForbiddenError | NotFoundError | BadRequestError
             ):
@@ -332,7 +281,7 @@ class AccountAccess:
                 error, _asked_for(permit.priority, about_one=about_one), about_one=about_one
             )
             raise error from None
-        except BaseException:
+        except Exception:
             permit.answered()
             raise
         permit.answered()
@@ -342,21 +291,21 @@ class AccountAccess:
 
     # The gate ---------------------------------------------------------------------------------
 
-    def _pass_gate(self, stop: Cancellation, *, about_one: bool) -> bool:
+    async def _pass_gate(self, *, about_one: bool) -> bool:
         """Wait while the gate is closed.
 
         Return True if this request tests a refused token for all.
         """
-        with stop.interrupting(self._wake), self._changed:
-            while not stop.is_requested:
-                passed = self._try_gate(about_one=about_one)
-                if isinstance(passed, bool):
-                    return passed
-                self._changed.wait(passed.seconds)
-        raise StoppedError
+        while True:
+            passed = self._try_gate(about_one=about_one)
+            if isinstance(passed, bool):
+                return passed
+            with suppress(TimeoutError):
+                async with asyncio.timeout(passed.seconds):
+                    await self._changed.wait()
 
     def _try_gate(self, *, about_one: bool) -> "bool | _Wait":
-        """Pass the gate if it is open; otherwise return how long to wait. Called under the lock."""
+        """Pass the gate if it is open; otherwise return how long to wait."""
         now = self._monotonic()
         held_back = self._held_back.until(about_one=about_one) - now
         if held_back > 0:
@@ -371,32 +320,21 @@ class AccountAccess:
         return True
 
     def _is_open(self, *, for_all: bool, about_one: bool) -> bool:
-        with self._changed:
-            held_back = self._monotonic() < self._held_back.until(about_one=about_one)
-            return not held_back and (for_all or not self._refused)
-
-    def _wake(self) -> None:
-        with self._changed:
-            self._notify()
+        held_back = self._monotonic() < self._held_back.until(about_one=about_one)
+        return not held_back and (for_all or not self._refused)
 
     def _notify(self) -> None:
-        self._changed.notify_all()
-        for wake in self._wakers:
-            wake()
-
-    def _end_try(self) -> None:
-        with self._changed:
-            self._someone_tries = False
-            self._notify()
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
     # What the answers say ---------------------------------------------------------------------
 
     def _note_success(self, priority: Priority, *, is_refusal: bool = False) -> None:
-        with self._changed:
-            was_refused, self._refused = self._refused, False
-            self._backoff.worked()
-            self._answers.usable(priority, self._monotonic(), is_refusal=is_refusal)
-            self._notify()
+        was_refused, self._refused = self._refused, False
+        self._backoff.worked()
+        self._answers.usable(priority, self._monotonic(), is_refusal=is_refusal)
+        self._show_answers()
+        self._notify()
         if was_refused:
             log.info("account accepted again", extra={"account": self.account})
 
@@ -421,14 +359,12 @@ class AccountAccess:
         self.last_error = LastError(class_of(error), self._monotonic())
 
     def _note_fault(self, error: ServiceError, priority: Priority) -> None:
-        with self._changed:
-            self._answers.failed(priority, error, self._monotonic())
-            health = self._answers.health(self._monotonic())
-            is_misled = health.up is False and not health.answered
-            is_misled = is_misled and is_of_wrong_address(error)
-            self._misled_in_a_row += is_misled
-            suspects_address = is_misled and self._misled_in_a_row == MISLED_IN_A_ROW
-        if suspects_address:
+        self._answers.failed(priority, error, self._monotonic())
+        health = self._answers.health(self._monotonic())
+        self._show_answers()
+        is_misled = health.up is False and not health.answered and is_of_wrong_address(error)
+        self._misled_in_a_row += is_misled
+        if is_misled and self._misled_in_a_row == MISLED_IN_A_ROW:
             log.error(
                 "no list found at this account's address: check its base_url",
                 extra={
@@ -439,12 +375,11 @@ class AccountAccess:
             )
 
     def _hold_back(self, error: ServiceError, *, about_one: bool) -> None:
-        with self._changed:
-            now = self._monotonic()
-            before = self._held_back.until(about_one=about_one)
-            self._held_back.note(error, now, about_one=about_one)
-            until = self._held_back.until(about_one=about_one)
-            are_all = now < self._held_back.until(about_one=False)
+        now = self._monotonic()
+        before = self._held_back.until(about_one=about_one)
+        self._held_back.note(error, now, about_one=about_one)
+        until = self._held_back.until(about_one=about_one)
+        are_all = now < self._held_back.until(about_one=False)
         if before <= now < until:
             # Other running requests get the same answer, so one log line is enough.
             log.warning(
@@ -458,15 +393,15 @@ class AccountAccess:
             )
 
     def _note_refusal(self, error: ServiceError, priority: Priority) -> None:
-        with self._changed:
-            first = not self._refused
-            self._refused = True
-            if first or self._someone_tries:
-                # Requests that run at the same time are refused together: this counts as one
-                # backoff step.
-                self._next_try = self._monotonic() + self._backoff.failed()
-            self._answers.failed(priority, error, self._monotonic(), refused=True)
-            self._notify()
+        first = not self._refused
+        self._refused = True
+        if first or self._someone_tries:
+            # Requests that run at the same time are refused together: this counts as one backoff
+            # step.
+            self._next_try = self._monotonic() + self._backoff.failed()
+        self._answers.failed(priority, error, self._monotonic(), refused=True)
+        self._show_answers()
+        self._notify()
         if first:
             marks = {"account": self.account, "code": error.code}
             shape = self._token_shape()
@@ -476,6 +411,9 @@ class AccountAccess:
                 "the service refuses this account's token: retrying, ids are kept", extra=marks
             )
 
+    def _show_answers(self) -> None:
+        self._answers_shown = self._answers.copy()
+
 
 def _asked_for(priority: Priority, *, about_one: bool) -> Priority:
     """The priority class of what was really asked for.
@@ -483,3 +421,47 @@ def _asked_for(priority: Priority, *, about_one: bool) -> Priority:
     A request may read one workflow instead of a page.
     """
     return Priority.POLL if about_one and priority in LISTING else priority
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending(Generic[Answer]):
+    """A request whose turn has come."""
+
+    permit: Permit
+    request: Callable[[Call], Answer]
+    at_most: float | None
+    discard: Callable[[Answer], object]
+
+    async def answer(self, threads: CallThreads) -> Answer:
+        """Make it in a thread.
+
+        If it is broken off, it is not waited for: resolving a name cannot be interrupted.
+        """
+        call = Call()
+        try:
+            job = threads.submit(self.request, call)
+        except NoThreadError:
+            self.permit.unused()
+            raise
+        try:
+            async with asyncio.timeout(self.at_most):
+                return await asyncio.wrap_future(job)
+        except (asyncio.CancelledError, TimeoutError) as error:
+            call.abort()
+            if job.cancel():
+                self.permit.unused()
+            else:
+                job.add_done_callback(self._clean_up)
+            if isinstance(error, TimeoutError):
+                raise AbortedError("the answer took too long") from None
+            raise
+
+    def _clean_up(self, job: Future[Answer]) -> None:
+        """Called in the thread when a request has ended that was broken off."""
+        error = job.exception()
+        if isinstance(error, RateLimitedError):
+            self.permit.refused(error.retry_after)
+        else:
+            self.permit.answered()
+        if error is None:
+            self.discard(job.result())

@@ -11,9 +11,10 @@ Times are seconds of one monotonic clock.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from math import inf
-from typing import Final, Literal, get_args
+from typing import Final, Literal, Self, get_args
 
 from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import (
@@ -162,6 +163,12 @@ class Answers:
         self._down_since: float | None = None
         self._was_up = False
         self._usable_at: float | None = None
+
+    def copy(self) -> Self:
+        """The same answers, remembered apart from these."""
+        other = copy(self)
+        other._ways = {way: replace(record) for way, record in self._ways.items()}  # noqa: SLF001
+        return other
 
     def need_list(self, *, needed: bool) -> None:
         """Set whether the account's list is read."""

@@ -1,18 +1,16 @@
 """Asks for one workflow, once: by a single request, or by the beginning of its stream."""
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+import asyncio
+from collections.abc import Callable
 from typing import Final, Literal
 
 from exporter.budget.sliding_window import Priority
-from exporter.comfycontrol import Call, ServiceError, Stream, WorkflowDetail
-from exporter.following.access import AccountAccess
+from exporter.comfycontrol import Call, LiveStream, ServiceError, Stream, WorkflowDetail
+from exporter.following.access import AccountAccess, NotWantedError
 from exporter.following.ending import StreamLife, reason_of, reason_of_refusal, refused_because
-from exporter.following.reading import StreamReading, observation_of_detail
+from exporter.following.reading import StreamReading, observation_of_detail, observed
 from exporter.interfaces.observations import Moment, WorkflowRegister
 from exporter.interfaces.telemetry import Telemetry
-from exporter.worker import Cancellation, StoppedError
 
 Way = Literal["stream", "detail"]
 """`stream`: `GET /v1/workflow/{id}/subscribe`; `detail`: `GET /v1/workflow/{id}`. Both show the
@@ -20,7 +18,7 @@ status, the stamps and the cause of one workflow. If one cannot show them, the o
 
 
 class Asking:
-    """Sends one account's requests about single workflows; for any number of threads.
+    """Sends one account's requests about single workflows; for any number of tasks.
 
     Args:
         access: the account's way to the service.
@@ -42,12 +40,11 @@ class Asking:
         self._telemetry = telemetry
         self._now = now
 
-    def ask(  # noqa: PLR0913 - all but four by name
+    async def ask(
         self,
         workflow_id: str,
         way: Way,
         priority: Priority,
-        stop: Cancellation,
         *,
         wanted: Callable[[], bool],
         at_most: float | None = None,
@@ -61,120 +58,123 @@ class Asking:
             workflow_id: the workflow to ask for.
             way: which endpoint. A stream is closed as soon as the answer is no longer wanted.
             priority: its priority in the request budget.
-            stop: ends the wait, and the request.
             wanted: returns whether the answer is still wanted; called when the turn has come, and
                 after each observation of a stream.
             at_most: seconds from the request to the end of its answer; after that it is broken off.
 
         Raises:
-            StoppedError: this part was asked to end meanwhile.
+            StoppedError: the process is ending.
             ServiceError: there was no answer about this id.
         """
         if not wanted():
             return False
         try:
             if way == "detail":
-                self._by_detail(workflow_id, priority, stop, wanted, at_most)
+                await self._by_detail(workflow_id, priority, wanted, at_most)
                 return True
-            return self._by_stream(workflow_id, priority, stop, wanted, at_most)
-        except StoppedError:
-            if stop.is_requested:
-                raise
-            return False  # when its turn came, the answer was no longer wanted
+            return await self._by_stream(workflow_id, priority, wanted, at_most)
+        except NotWantedError:
+            return False
         except ServiceError as error:
-            self._access.refusals.judge(
-                self._register, self.account, workflow_id, error, self._now()
-            )
+            await self._access.refused(self._register, workflow_id, error, self._now())
             if refused_because(error) is not None:
                 return False
             raise
 
-    def _by_detail(
+    async def _by_detail(
         self,
         workflow_id: str,
         priority: Priority,
-        stop: Cancellation,
         wanted: Callable[[], bool],
         at_most: float | None,
     ) -> None:
         def get(call: Call) -> WorkflowDetail:
-            with _breaking_off(call, at_most):
-                return self._access.client.get_workflow(workflow_id, call=call)
+            return self._access.client.get_workflow(workflow_id, call=call)
 
-        detail = self._access.ask(priority, stop, get, still_wanted=wanted, about_one=True)
-        self._access.refusals.told(workflow_id)
-        self._register.observe(
-            observation_of_detail(
-                self.account, workflow_id, detail, self._now(), self._access.service_wall()
-            )
+        detail = await self._access.ask(
+            priority, get, still_wanted=wanted, about_one=True, at_most=at_most
         )
+        self._access.refusals.told(workflow_id)
+        seen = observation_of_detail(
+            self.account, workflow_id, detail, self._now(), self._access.service_wall()
+        )
+        await observed(seen, self._register, self._access)
 
-    def _by_stream(
+    async def _by_stream(
         self,
         workflow_id: str,
         priority: Priority,
-        stop: Cancellation,
         wanted: Callable[[], bool],
         at_most: float | None,
     ) -> bool:
-        call: Call | None = None
-        with ExitStack() as ends:
+        clock = asyncio.get_running_loop().time
+        begun = clock()
 
-            def subscribe(new_call: Call) -> Stream:
-                nonlocal call
-                call = new_call
-                ends.enter_context(_breaking_off(new_call, at_most))
-                return self._access.client.subscribe(workflow_id, call=new_call)
+        def turn_came() -> bool:
+            nonlocal begun
+            begun = clock()
+            return wanted()
 
-            try:
-                stream = self._access.ask(
-                    priority, stop, subscribe, still_wanted=wanted, about_one=True
-                )
-            except ServiceError as error:
-                self._telemetry.stream_ended(self.account, reason_of_refusal(error), workflow_id)
-                raise
-            ends.enter_context(closing(stream))
-            assert call is not None  # noqa: S101 - for the type checker: the request was made
-            ends.enter_context(stop.interrupting(call.abort))
-            self._access.refusals.told(workflow_id)
-            return self._read(stream, workflow_id, stop, wanted)
+        def subscribe(call: Call) -> Stream:
+            return self._access.client.subscribe(workflow_id, call=call)
 
-    def _read(
-        self, stream: Stream, workflow_id: str, stop: Cancellation, wanted: Callable[[], bool]
+        try:
+            opened = await self._access.ask(
+                priority,
+                subscribe,
+                still_wanted=turn_came,
+                about_one=True,
+                at_most=at_most,
+                discard=Stream.close,
+            )
+        except ServiceError as error:
+            self._telemetry.stream_ended(self.account, reason_of_refusal(error), workflow_id)
+            raise
+        self._access.refusals.told(workflow_id)
+        return await self._read(
+            LiveStream(opened), workflow_id, wanted, None if at_most is None else begun + at_most
+        )
+
+    async def _read(
+        self,
+        stream: LiveStream,
+        workflow_id: str,
+        wanted: Callable[[], bool],
+        until: float | None,
     ) -> bool:
         """Read until the answer is no longer wanted; return whether there was one."""
         began = self._now().monotonic
-        reading = StreamReading(stream, self._access, self._telemetry, workflow_id, self._now)
-        told = False
-        for seen in reading:
-            if seen is None:
-                break  # the next snapshot would not be readable either; the other endpoint may be
-            self._register.observe(seen)
-            if not wanted():
-                told = True
-                break
-        life = StreamLife(
-            ending=stream.ending,
-            settled=told,
-            updates=reading.updates,
-            malformed=reading.malformed,
-            seconds=self._now().monotonic - began,
-            stopped=stop.is_requested,
-        )
-        self._telemetry.stream_ended(self.account, reason_of(life), workflow_id, life.seconds)
+        reading = StreamReading(self._access, self._telemetry, workflow_id, self._now)
+        told, was_broken_off = False, True
+        try:
+            async with asyncio.timeout_at(until):
+                told = await self._read_on(stream, reading, wanted)
+            was_broken_off = False
+        except TimeoutError:
+            pass
+        finally:
+            stream.close()
+            life = StreamLife(
+                ending=stream.ending,
+                settled=told,
+                updates=reading.updates,
+                malformed=reading.malformed,
+                seconds=self._now().monotonic - began,
+                stopped=was_broken_off,
+            )
+            self._telemetry.stream_ended(self.account, reason_of(life), workflow_id, life.seconds)
         return reading.updates > 0
 
-
-@contextmanager
-def _breaking_off(call: Call, seconds: float | None) -> Iterator[None]:
-    """Abort the call if the block takes longer than so many seconds; None: never."""
-    if seconds is None:
-        yield
-        return
-    timer = threading.Timer(seconds, call.abort)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+    async def _read_on(
+        self, stream: LiveStream, reading: StreamReading, wanted: Callable[[], bool]
+    ) -> bool:
+        """Read until nothing more is wanted (return True), or nothing more can be read."""
+        async for event in stream:
+            for seen in reading.take(event):
+                if seen is None:
+                    # The next snapshot would not be readable either; the other endpoint may be.
+                    return False
+                await observed(seen, self._register, self._access)
+                if not wanted():
+                    return True
+        return False

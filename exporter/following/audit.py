@@ -14,7 +14,7 @@ from exporter.interfaces.observations import Recovery, Status, known_status
 
 
 class Audit:
-    """Reads one page at each call, and says when the next one is due. For one thread.
+    """Reads one page at each call, and says when the next one is due. For one task.
 
     Args:
         account: whose list it is, and what is needed to read it.
@@ -31,7 +31,7 @@ class Audit:
         """When the next page should be read; monotonic seconds."""
         return self._due_at
 
-    def read(self) -> list[tuple[Status | None, str, Recovery]]:
+    async def read(self) -> list[tuple[Status | None, str, Recovery]]:
         """Read a page.
 
         Returns:
@@ -39,7 +39,7 @@ class Audit:
             what became of it.
 
         Raises:
-            StoppedError: this part was asked to end.
+            StoppedError: the process is ending.
             ServiceError: reading cannot continue. The next audit begins at the top.
         """
         now = self._account.now().monotonic
@@ -56,7 +56,7 @@ class Audit:
             )
         walk = self._walk
         try:
-            shown = walk.read()
+            shown = await walk.read()
         finally:
             if walk.over:
                 self._walk = None
@@ -88,5 +88,5 @@ class Audit:
                 youngest=wall - found_as_ever,
             )
 
-        found = reread(walk, rows, self._account, sought)
+        found = await reread(walk, rows, self._account, sought)
         return [(statuses[identity], identity, recovery) for identity, recovery in found]

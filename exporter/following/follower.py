@@ -2,9 +2,7 @@
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from math import inf
 from typing import Final
 
@@ -18,9 +16,8 @@ from exporter.following.ending import (
     reason_of,
     reason_of_refusal,
 )
-from exporter.following.loop import StreamLoop
-from exporter.following.reading import StreamReading
-from exporter.following.threads import CallThreads
+from exporter.following.reading import StreamReading, observed
+from exporter.following.threads import NoThreadError
 from exporter.interfaces.observations import Moment, Observation, WorkflowRegister
 from exporter.interfaces.telemetry import StreamEnd, Telemetry
 from exporter.retrying import Backoff
@@ -40,9 +37,7 @@ class Follower:
         priority: the priority of its first stream.
         now: returns the time of both clocks (wall and monotonic).
         backoff: the wait after failed requests.
-        on_end: called from the loop's thread when this follower has ended.
-        loop: the event loop in which its task runs.
-        pool: the threads in which its streams are opened.
+        on_end: called when this follower has ended.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -56,8 +51,6 @@ class Follower:
         now: Callable[[], Moment],
         backoff: Backoff,
         on_end: Callable[["Follower"], None],
-        loop: StreamLoop,
-        pool: CallThreads,
     ) -> None:
         self.workflow_id: Final = workflow_id
         self.priority: Final = priority
@@ -74,15 +67,11 @@ class Follower:
         self._now = now
         self._backoff = backoff
         self._on_end = on_end
-        self._loop = loop
-        self._pool = pool
-        self._task: asyncio.Task[None] | None = None
-        self._is_stopping = False
+        self.lacks_thread = False
+        """Whether it ended because no thread could be started for its request."""
+        self.task: asyncio.Task[None] | None = None
+        """Its task, once it was started."""
         self._streaming = False
-        # Held until the follower has ended. A lock needs less memory than an event, for thousands
-        # of followers.
-        self._running = threading.Lock()
-        self._running.acquire()
 
     @property
     def streaming(self) -> bool:
@@ -90,51 +79,25 @@ class Follower:
         return self._streaming
 
     def start(self) -> None:
-        """Start the task.
-
-        Raises:
-            RuntimeError: the loop has ended.
-        """
-        self._loop.call(self._begin)
+        """Start the task."""
+        self.task = asyncio.get_running_loop().create_task(self._run())
+        self.task.add_done_callback(lambda _: self._on_end(self))
 
     def stop(self) -> None:
-        """Ask it to end soon, without waiting for it. Any thread may call it."""
-        self._is_stopping = True
-        with suppress(RuntimeError):  # the loop has ended, with all its tasks
-            self._loop.call(self._cancel)
-
-    def join(self, timeout: float) -> bool:
-        """Wait that many seconds for the end; return whether it came."""
-        ended = self._running.acquire(timeout=timeout)
-        if ended:
-            self._running.release()
-        return ended
-
-    # On the loop ------------------------------------------------------------------------------
-
-    def _begin(self) -> None:
-        if self._is_stopping:
-            self._over()
-            return
-        self._task = asyncio.get_running_loop().create_task(self._run())
-        self._task.add_done_callback(self._task_over)
-
-    def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-    def _task_over(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("following failed", extra=self._marks(error=type(error).__name__))
-        self._over()
-
-    def _over(self) -> None:
-        self._running.release()
-        self._on_end(self)
+        """Ask it to end soon, without waiting for it."""
+        # A second cancellation would interrupt its clean-up.
+        if self.task is not None and not self.task.cancelling():
+            self.task.cancel()
 
     async def _run(self) -> None:
-        with suppress(StoppedError):
+        try:
             await self._follow()
+        except StoppedError:
+            pass
+        except NoThreadError:
+            self.lacks_thread = True
+        except Exception as error:  # noqa: BLE001 - a bug must not end the others
+            self._log_fault(error)
 
     async def _follow(self) -> None:
         priority = self.priority
@@ -152,28 +115,23 @@ class Follower:
     async def _one_attempt(self, priority: Priority) -> Next:
         try:
             return await self._one_stream(priority)
-        except StoppedError:
+        except (StoppedError, NoThreadError):
             raise
         except Exception as error:  # noqa: BLE001 - a bug must not end the following
-            # Only the type is logged: the text could contain what the service sent.
-            log.error(  # noqa: TRY400 - a traceback shows values as well
-                "following failed",
-                extra=self._marks(error=type(error).__name__),
-            )
+            self._log_fault(error)
             # If the follower ended here, it would be restarted and send a request immediately.
             return Next("back_off")
 
     async def _one_stream(self, priority: Priority) -> Next:
         try:
-            opened = await self._access.ask_on_loop(
+            opened = await self._access.ask(
                 priority,
-                self._pool,
                 lambda call: self._access.client.subscribe(self.workflow_id, call=call),
                 still_wanted=self._turn_came,
                 discard=Stream.close,
             )
         except ServiceError as error:
-            return self._refused(error)
+            return await self._refused(error)
         self._access.refusals.told(self.workflow_id)
         self.opened_at = self._now().monotonic
         self._streaming = True
@@ -196,7 +154,7 @@ class Follower:
     async def _read(self, stream: LiveStream) -> tuple[StreamEnd, float]:
         settled = False
         began = self._now().monotonic
-        reading = StreamReading(stream, self._access, self._telemetry, self.workflow_id, self._now)
+        reading = StreamReading(self._access, self._telemetry, self.workflow_id, self._now)
         reading.is_open = self._is_open
         stream.is_news = reading.is_news
         try:
@@ -224,22 +182,18 @@ class Follower:
         """Report observations; return whether more are wanted after the last one."""
         is_wanted = True
         for seen in observations:
-            if seen is None:
-                continue
-            if self._is_open():
-                is_wanted = self._register.observe(seen)
-            else:
-                # A workflow that is not open may have to be read from disk, which can block.
-                loop = asyncio.get_running_loop()
-                is_wanted = await loop.run_in_executor(self._pool, self._register.observe, seen)
+            if seen is not None:
+                is_wanted = await observed(seen, self._register, self._access)
         return is_wanted
 
-    def _refused(self, error: ServiceError) -> Next:
+    async def _refused(self, error: ServiceError) -> Next:
         self._telemetry.stream_ended(self._account, reason_of_refusal(error), self.workflow_id)
         log.debug("no stream", extra=self._marks(code=error.code, reason=str(error)))
-        return self._access.refusals.judge(
-            self._register, self._account, self.workflow_id, error, self._now()
-        )
+        return await self._access.refused(self._register, self.workflow_id, error, self._now())
+
+    def _log_fault(self, error: Exception) -> None:
+        # Only the type is logged: the text could contain what the service sent.
+        log.error("following failed", extra=self._marks(error=type(error).__name__))
 
     def _turn_came(self) -> bool:
         self.waits_for_first_turn = False

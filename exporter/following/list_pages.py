@@ -1,7 +1,8 @@
 """Reads pages of one account's list, and retries them."""
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from math import inf
 from typing import Final
 
@@ -28,7 +29,6 @@ from exporter.following.service_clock import ServiceClock
 from exporter.interfaces.observations import Moment
 from exporter.interfaces.telemetry import Telemetry
 from exporter.retrying import Backoff
-from exporter.worker import Cancellation
 
 log = logging.getLogger(__name__)
 
@@ -62,26 +62,26 @@ PageChoice = Callable[[float], PageToRead]
 
 
 class ListPages:
-    """Requests the pages of an account's lists. For one thread.
+    """Requests the pages of an account's lists. For one task.
 
     Args:
         access: the account's way to the service.
         telemetry: is notified of pages.
-        stop: ends every wait.
-        take_top: receives the rows of the first page when it is read between others.
+        take_top: receives the rows of the first page when it is read between others. Called in a
+            thread.
         top_again: seconds after which the first page is read again between others, so that new
             workflows do not wait until a long backlog is read.
         now: returns the time of both clocks (wall and monotonic).
         backoff: the wait after failed requests of this list.
         least_wait: seconds to wait at least after a request that failed.
         turns: the priorities of the first page and of the others.
+        sleep: waits that many seconds.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
         self,
         access: AccountAccess,
         telemetry: Telemetry,
-        stop: Cancellation,
         *,
         take_top: Callable[[Iterable[WorkflowSummary]], None],
         top_again: float,
@@ -89,11 +89,12 @@ class ListPages:
         backoff: Backoff,
         turns: tuple[Priority, Priority] = (Priority.LIST_FIRST_PAGE, Priority.LIST_DEEPER_PAGE),
         least_wait: float = LEAST_WAIT_SECONDS,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._access = access
         self._account = access.account
         self._telemetry = telemetry
-        self._stop = stop
+        self._sleep = sleep
         self._take_top = take_top
         self._top_again = top_again
         self._now = now
@@ -130,44 +131,44 @@ class ListPages:
         told = self.clock.service_time(now)
         return now.wall if told is None else told
 
-    def first(self) -> tuple[PageToRead, WorkflowPage]:
+    async def first(self) -> tuple[PageToRead, WorkflowPage]:
         """Read the first page.
 
         It has fewer rows if more would be too large, and skips a row that alone is too large.
 
         Raises:
-            StoppedError: this part was asked to end.
+            StoppedError: the process is ending.
             ServiceError: there was no usable answer.
         """
         while True:
             page = PageToRead(1, self._top_size.most)
             try:
-                shown = self._first(page)
+                shown = await self._first(page)
             except ServiceError as error:
                 if not _is_for_its_size(error):
                     raise
                 self._note_too_large(self._top_size, page, error)
                 if page.size == 1:
-                    if not self._is_answered_below(page, None):
+                    if not await self._is_answered_below(page, None):
                         raise
                     return page, self._left_out(page)
             else:
                 self._top_size.worked(page.size, self._now().monotonic)
                 return page, shown
 
-    def _first(self, page: PageToRead) -> WorkflowPage:
+    async def _first(self, page: PageToRead) -> WorkflowPage:
         """Read the first page, whether its number is 0 or 1."""
         now = self._top_read = self._now().monotonic
         shown: WorkflowPage | None = None
         refusal: ServiceError | None = None
         try:
-            _, shown = self._read(_just(page), self._first_turn)
+            _, shown = await self._read(_just(page), self._first_turn)
             self.top_shown_at = self._now()
         except (BadRequestError, NotFoundError) as error:
             refusal = error
         is_the_lists = self.totals.count_the_list(now)
         if self._numbers.is_doubtful(shown, now, is_total_the_lists=is_the_lists):
-            above = self._above(page, shown, now)
+            above = await self._above(page, shown, now)
             if above is not None:
                 self.top_shown_at = self._now()
                 return above
@@ -175,13 +176,13 @@ class ListPages:
             raise refusal or RuntimeError
         return shown
 
-    def _above(
+    async def _above(
         self, page: PageToRead, shown: WorkflowPage | None, now: float
     ) -> WorkflowPage | None:
         """The page before the assumed first page, if that one is really the first."""
         above: WorkflowPage | None = None
         try:
-            _, above = self._read(
+            _, above = await self._read(
                 _just(PageToRead(page.number - 1, page.size)),
                 self._other_turn,
                 is_probe=True,
@@ -192,7 +193,7 @@ class ListPages:
                 return None
         return above if self._numbers.settle(above, shown, now) else None
 
-    def deeper(
+    async def deeper(
         self, choose: PageChoice, status: str | None = None, tries: int = MOST_TRIES
     ) -> tuple[PageToRead, WorkflowPage]:
         """Read a page below the first one, or one of a filtered list.
@@ -201,7 +202,7 @@ class ListPages:
         with each failure, it might never be read completely.
 
         Raises:
-            StoppedError: this part was asked to end.
+            StoppedError: the process is ending.
             BadRequestError: the filter or the page does not exist.
             NotFoundError: the filter or the page does not exist.
             ServiceError: this page gets no answer although the first one does, or it is too large.
@@ -214,33 +215,33 @@ class ListPages:
         failures = 0
         while True:
             if self._now().monotonic - self._top_read >= self._top_again:
-                self._check_top()
+                await self._check_top()
             try:
-                answer = self._read(chosen, self._other_turn, status)
+                answer = await self._read(chosen, self._other_turn, status)
             except (BadRequestError, NotFoundError):
                 raise
             except (RateLimitedError, UnauthorizedError):
                 continue  # the budget or the account's gate delays the next try
             except ServiceError as error:
-                failures = self._outlast(error, failures + 1, tries)
+                failures = await self._outlast(error, failures + 1, tries)
             else:
                 if failures:
                     self._backoff.worked()
                     self.worked()
                 return answer
 
-    def _outlast(self, error: ServiceError, failures: int, tries: int) -> int:
+    async def _outlast(self, error: ServiceError, failures: int, tries: int) -> int:
         """Wait for the next try, if there is one; return how often it has failed so far."""
         if _is_for_its_size(error):
             raise error
         if failures >= tries:
-            if self._check_top():
+            if await self._check_top():
                 raise error
             failures = 0
-        self._stop.sleep(self.failed(error))
+        await self._sleep(self.failed(error))
         return failures
 
-    def below(
+    async def below(
         self, choose: PageChoice, status: str | None = None
     ) -> tuple[PageToRead, WorkflowPage]:
         """Read a page as `deeper` does, or the part of it that can be read.
@@ -249,7 +250,7 @@ class ListPages:
         counts as malformed. A page that does not exist is returned as an empty one.
 
         Raises:
-            StoppedError: this part was asked to end.
+            StoppedError: the process is ending.
             BadRequestError: the filter does not exist.
             NotFoundError: the filter does not exist.
             ServiceError: it gets no answer, in any size.
@@ -257,93 +258,80 @@ class ListPages:
         refusals, tries = 0, MOST_TRIES
         while True:
             try:
-                page, shown = self.deeper(choose, status, tries)
+                page, shown = await self.deeper(choose, status, tries)
             except ServiceError as error:
                 page = self._asked
                 if error.code in BEYOND_CODES and page.number > 1:
-                    refusals = self._refused(error, refusals + 1)
+                    refusals = await self._refused(error, refusals + 1)
                     if self._is_beyond(page, status) or refusals >= END_REFUSALS:
                         return page, _nothing(self._lengths.get(status))
                     continue
                 if isinstance(error, BadRequestError | NotFoundError):
                     raise
                 tries = LESS_TRIES
-                if self._ask_for_less(error, choose, status):
+                if await self._ask_for_less(error, choose, status):
                     return page, self._left_out(page)
             else:
                 self._size.worked(page.size, self._now().monotonic)
                 return page, shown
 
-    def _refused(self, error: ServiceError, refusals: int) -> int:
+    async def _refused(self, error: ServiceError, refusals: int) -> int:
         """How often this page was refused while the first one was answered, including this time."""
-        if refusals >= END_REFUSALS or self._check_top():
+        if refusals >= END_REFUSALS or await self._check_top():
             return refusals
-        self._stop.sleep(self.failed(error))
+        await self._sleep(self.failed(error))
         return 0
 
-    def _ask_for_less(self, error: ServiceError, choose: PageChoice, status: str | None) -> bool:
+    async def _ask_for_less(
+        self, error: ServiceError, choose: PageChoice, status: str | None
+    ) -> bool:
         """Request fewer rows from now on; return whether only a single, unreadable row is left."""
         page = self._asked
         # The service answers other requests, so only this page fails.
         self._backoff.worked()
         self._note_too_large(self._size, page, error)
         if page.size > 1:
-            if choose(self._now().monotonic).size >= page.size:
+            chosen = await self._access.in_thread(choose, self._now().monotonic)
+            if chosen.size >= page.size:
                 raise error
             return False
-        if _is_for_its_size(error) and not self._is_answered_below(page, status):
+        if _is_for_its_size(error) and not await self._is_answered_below(page, status):
             raise error
         self._size.left_out(self._now().monotonic)
         return True
 
     def filtered(
         self, status: str | None, most: int = PER_PAGE, *, is_repeated: bool = True
-    ) -> Iterator[WorkflowPage]:
-        """Read the list of one status, newest first, as long as the caller continues.
+    ) -> "FilteredList":
+        """The list of one status, newest first; status None: the list of all workflows.
 
-        Status None: the list of all workflows.
+        `most` limits the rows of its first page. Unless `is_repeated`, reading continues until the
+        end is certain.
+        """
+        return FilteredList(self, status, most, self._now, is_repeated=is_repeated)
 
-        Pages may repeat rows. The first one gives the total number of rows, if the service does;
-        `most` limits its rows. Unless `is_repeated`, reading continues until the end is certain.
+    async def know_first(self) -> None:
+        """Find out the number of the first page, if no page was read yet.
 
         Raises:
-            StoppedError: this part was asked to end.
-            BadRequestError: the filter does not exist.
-            NotFoundError: the filter does not exist.
+            StoppedError: the process is ending.
             ServiceError: there was no usable answer.
         """
         if self._top_read == -inf:
-            self.first()  # it shows the number of the first page
-        listing = ListingPass(
-            watermark=None,
-            horizon=-inf,
-            wanted=(),
-            before=PassBefore(),
-            rank_of=lambda _: 0,
-            is_repeated=is_repeated,
-            totals=self.totals,
-        )
+            await self.first()
 
-        def choose(now: float) -> PageToRead:
-            return listing.next_page(now, min(most if listing.at_top else PER_PAGE, self.most))
-
-        while not listing.complete:
-            page, shown = self.below(choose, status)
-            listing.read(page, shown, self._now().monotonic)
-            yield shown
-
-    def total(self, status: str) -> WorkflowPage:
+    async def total(self, status: str) -> WorkflowPage:
         """Read one row of the list of one status, with the number of all its rows. One try only.
 
         If the total may count only that row, a second row is requested. The total is removed if it
         does.
 
         Raises:
-            StoppedError: this part was asked to end.
+            StoppedError: the process is ending.
             ServiceError: there was no usable answer.
         """
         length = self._lengths.get(status)
-        _, shown = self._read(_just(PageToRead(1, 1)), self._other_turn, status)
+        _, shown = await self._read(_just(PageToRead(1, 1)), self._other_turn, status)
         now = self._now().monotonic
         self.totals.note(shown, 0, now, is_new=True)
         # There is one row where there were many, so the service may have changed.
@@ -351,13 +339,13 @@ class ListPages:
             self.totals.count_the_list(now) and length is None
         )
         if shown.total == shown.entries == 1 and not is_known:
-            self._tell_totals_by(shown, status)
+            await self._tell_totals_by(shown, status)
         return self.totals.understood(shown)
 
-    def _tell_totals_by(self, first: WorkflowPage, status: str) -> None:
+    async def _tell_totals_by(self, first: WorkflowPage, status: str) -> None:
         """Read the second row of a list whose total is one, to see what totals count."""
         try:
-            _, second = self._read(_just(PageToRead(2, 1)), self._other_turn, status)
+            _, second = await self._read(_just(PageToRead(2, 1)), self._other_turn, status)
         except (BadRequestError, NotFoundError):
             return  # there is no second row
         ids = {workflow.id for workflow in first.workflows}
@@ -388,13 +376,13 @@ class ListPages:
             log.info("listing works again", extra={"account": self._account})
         self._failing = None
 
-    def _check_top(self) -> bool:
+    async def _check_top(self) -> bool:
         """Read the first page and pass on its rows; return whether it was answered."""
         try:
-            _, shown = self.first()
+            _, shown = await self.first()
         except ServiceError:
             return False
-        self._take_top(shown.workflows)
+        await self._access.in_thread(self._take_top, shown.workflows)
         return True
 
     def _is_beyond(self, page: PageToRead, status: str | None) -> bool:
@@ -402,12 +390,12 @@ class ListPages:
         total = self._lengths.get(status)
         return total is not None and page.first >= total
 
-    def _is_answered_below(self, page: PageToRead, status: str | None) -> bool:
+    async def _is_answered_below(self, page: PageToRead, status: str | None) -> bool:
         """Whether rows below this one can be read: then only this row is unreadable."""
         for distance in BESIDE:
             other = _just(PageToRead(page.number + distance, 1))
             try:
-                self._read(other, self._other_turn, status)
+                await self._read(other, self._other_turn, status)
             except ServiceError:
                 continue
             return True
@@ -441,7 +429,7 @@ class ListPages:
         if is_new:
             self._malformed_logged_at = now
 
-    def _read(
+    async def _read(
         self,
         choose: PageChoice,
         priority: Priority,
@@ -461,9 +449,9 @@ class ListPages:
             )
 
         if is_probe:
-            page, shown = self._access.ask(priority, self._stop, read, about_one=True)
+            page, shown = await self._access.ask(priority, read, about_one=True)
         else:
-            page, shown = self._access.ask(priority, self._stop, read)
+            page, shown = await self._access.ask(priority, read)
         self._telemetry.page_read(self._account)
         self.clock.note(shown, self._now())
         if shown.total is not None:
@@ -474,6 +462,64 @@ class ListPages:
         if shown.malformed:
             self._log_malformed(page, shown.malformed, "entries of the list could not be read")
         return page, shown
+
+
+class FilteredList:
+    """Reads the list of one status, page by page, as long as the caller continues.
+
+    Pages may repeat rows. The first one gives the total number of rows, if the service does.
+
+    Args:
+        pages: requests the pages.
+        status: which list; None: that of all workflows.
+        most: the largest number of rows of the first page.
+        now: returns the time of both clocks (wall and monotonic).
+        is_repeated: whether this list is read regularly. If not, reading continues until the end is
+            certain.
+    """
+
+    def __init__(
+        self,
+        pages: ListPages,
+        status: str | None,
+        most: int,
+        now: Callable[[], Moment],
+        *,
+        is_repeated: bool,
+    ) -> None:
+        self._pages = pages
+        self._status = status
+        self._most = most
+        self._now = now
+        self._listing = ListingPass(
+            watermark=None,
+            horizon=-inf,
+            wanted=(),
+            before=PassBefore(),
+            rank_of=lambda _: 0,
+            is_repeated=is_repeated,
+            totals=pages.totals,
+        )
+
+    async def next(self) -> WorkflowPage | None:
+        """Read the next page; None: the list has ended.
+
+        Raises:
+            StoppedError: the process is ending.
+            BadRequestError: the filter does not exist.
+            NotFoundError: the filter does not exist.
+            ServiceError: there was no usable answer.
+        """
+        if self._listing.complete:
+            return None
+        await self._pages.know_first()
+        page, shown = await self._pages.below(self._choose, self._status)
+        self._listing.read(page, shown, self._now().monotonic)
+        return shown
+
+    def _choose(self, now: float) -> PageToRead:
+        most = self._most if self._listing.at_top else PER_PAGE
+        return self._listing.next_page(now, min(most, self._pages.most))
 
 
 def _is_for_its_size(error: ServiceError) -> bool:

@@ -1,7 +1,7 @@
 """Reads an account's list, page by page, for as long as the exporter runs."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import nsmallest
 from math import inf
@@ -26,17 +26,18 @@ from exporter.following.listing_pass import (
     PageToRead,
     PassBefore,
 )
+from exporter.following.loop import RepeatedTask, ServiceLoop
 from exporter.following.open_checks import OpenChecks
 from exporter.following.page_observations import observations_of
 from exporter.following.poller import Poller
 from exporter.interfaces.observations import (
     Moment,
     Observation,
+    OpenWorkflow,
     WorkflowRegister,
 )
 from exporter.interfaces.telemetry import Telemetry
 from exporter.retrying import Backoff
-from exporter.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -72,10 +73,14 @@ class ListingTerms:
     """Only workflows with all of these are tracked."""
 
 
-class Lister(Worker):
-    """Lists one account in its own thread.
+class Lister(RepeatedTask):
+    """Lists one account in its own task.
+
+    Whatever goes through rows or open workflows runs in a thread, one after the other: a row may
+    have to be compared with what is stored on disk.
 
     Args:
+        loop: where it runs.
         access: the account's way to the service.
         register: takes the observations.
         telemetry: is notified of pages and passes.
@@ -92,6 +97,7 @@ class Lister(Worker):
 
     def __init__(  # noqa: PLR0913 - the parts it joins
         self,
+        loop: ServiceLoop,
         access: AccountAccess,
         register: WorkflowRegister,
         telemetry: Telemetry,
@@ -106,9 +112,7 @@ class Lister(Worker):
         overlap: float = OVERLAP_SECONDS,
         least_wait: float = LEAST_WAIT_SECONDS,
     ) -> None:
-        super().__init__(
-            f"lister {access.account}", self._one_round, task="listing", account=access.account
-        )
+        super().__init__(loop, self._one_round, task="listing", account=access.account)
         self._access = access
         self._account = access.account
         self._register = register
@@ -130,7 +134,6 @@ class Lister(Worker):
         self._pages = ListPages(
             access,
             telemetry,
-            self._cancellation,
             take_top=self._take,
             top_again=max(TOP_AGAIN_SECONDS, terms.interval),
             now=now,
@@ -138,20 +141,20 @@ class Lister(Worker):
             least_wait=least_wait,
         )
         self._open_checks = OpenChecks(
-            self._pages, take=self._take, is_new=self._is_new, now=now, least=open_check
+            self._pages, take=self._take_soon, is_new=self._is_new, now=now, least=open_check
         )
 
-    def _one_round(self) -> float:
+    async def _one_round(self) -> float:
         self.next_pass = None
-        seconds = self._one_pass()
+        seconds = await self._one_pass()
         self.next_pass = self._now().monotonic + seconds
         return seconds
 
-    def _one_pass(self) -> float:
+    async def _one_pass(self) -> float:
         """Read the list once; return how many seconds to wait before the next pass."""
         began = self._now().monotonic
         try:
-            self._read_list()
+            await self._read_list()
         except (RateLimitedError, UnauthorizedError):
             # The budget and the account's gate already delay the next pass; it only must not begin
             # earlier than normal.
@@ -165,9 +168,12 @@ class Lister(Worker):
     def _left_of_interval(self, began: float) -> float:
         return left_of_interval(self._now().monotonic - began, self._terms.interval)
 
-    def _read_list(self) -> None:
+    async def _read_list(self) -> None:
         watermark = self._register.list_watermark(self._account)
-        listing = self._read_first() if watermark is None else self._follow_up(watermark)
+        if watermark is None:
+            listing = await self._read_first()
+        else:
+            listing = await self._follow_up(watermark)
         self._before = listing.learnt
         newest = listing.newest
         if watermark is not None and self._must_read_again(listing):
@@ -181,9 +187,9 @@ class Lister(Worker):
             newest = newest if told is None else min(newest, told)
             self._register.advance_list_watermark(self._account, newest)
         self._telemetry.list_completed(self._account, self._now().wall)
-        self._look_up(listing.missing)
-        self._open_checks.check_if_due(self._access.load)
-        self._sweep_on()
+        await self._look_up(listing.missing)
+        await self._open_checks.check_if_due(self._access.load)
+        await self._sweep_on()
 
     def _must_read_again(self, listing: ListingPass) -> bool:
         """Whether unreadable rows may be new: then the next pass reads as far again.
@@ -208,24 +214,26 @@ class Lister(Worker):
 
     # The first time, ever ---------------------------------------------------------------------
 
-    def _read_first(self) -> ListingPass:
+    async def _read_first(self) -> ListingPass:
         """Set the counting cutoff, and find open workflows, however long the history is."""
-        page, top = self._pages.first()
+        page, top = await self._pages.first()
         # What ends during the later requests is not on this page as ended, and must be counted.
         now = self._pages.top_shown_at
         # By the service's own clock, because its stamps are compared with the cutoff.
         cutoff = counting_cutoff(top.workflows, self._pages.clock.service_time(now), now.wall)
         over = self._seen(top.workflows, inf)
-        is_first = self._register.set_counting_cutoff(self._account, cutoff, over)
+        is_first = await self._access.in_thread(
+            self._register.set_counting_cutoff, self._account, cutoff, over
+        )
         listing = self._new_pass(
             None, self._horizon(min(self._terms.lookback, FIRST_PASS_SECONDS)), self._before
         )
         if not is_first:
-            self._take(top.workflows)
+            await self._take_soon(top.workflows)
         listing.read(page, top, now.monotonic)
-        self._read_on(listing, cutoff + CUTOFF_TOLERANCE_SECONDS if is_first else None)
+        await self._read_on(listing, cutoff + CUTOFF_TOLERANCE_SECONDS if is_first else None)
         for _ in range(FIRST_PASSES):
-            if not self._open_checks.check():
+            if not await self._open_checks.check():
                 break
         return listing
 
@@ -234,18 +242,22 @@ class Lister(Worker):
 
     # Every other time -------------------------------------------------------------------------
 
-    def _follow_up(self, watermark: float) -> ListingPass:
+    async def _follow_up(self, watermark: float) -> ListingPass:
+        workflows = self._register.open_workflows(self._account)
+        listing = await self._access.for_many(len(workflows), self._next_pass, watermark, workflows)
+        await self._read_on(listing)
+        return listing
+
+    def _next_pass(self, watermark: float, workflows: Iterable[OpenWorkflow]) -> ListingPass:
         streaming = self._streaming()
         wanted = {
             workflow.workflow_id: workflow.created_at
-            for workflow in self._register.open_workflows(self._account)
+            for workflow in workflows
             if workflow.created_at is not None and workflow.workflow_id not in streaming
         }
-        listing = self._new_pass(
+        return self._new_pass(
             watermark, self._horizon(self._terms.lookback), self._before, wanted.items()
         )
-        self._read_on(listing)
-        return listing
 
     def _new_pass(
         self,
@@ -276,7 +288,7 @@ class Lister(Worker):
         passed = self._pages.clock.at_least(self._now())
         return -inf if passed is None else passed - seconds
 
-    def _look_up(self, workflow_ids: Iterable[str]) -> None:
+    async def _look_up(self, workflow_ids: Iterable[str]) -> None:
         missing = set(workflow_ids)
         if not missing:
             return
@@ -287,7 +299,7 @@ class Lister(Worker):
         }
         for workflow_id in nsmallest(MOST_LOOK_UPS, unseen, key=unseen.__getitem__):
             try:
-                self._poller.look_up(workflow_id, self._cancellation, Priority.LIST_DEEPER_PAGE)
+                await self._poller.look_up(workflow_id, Priority.LIST_DEEPER_PAGE)
             except ServiceError as error:
                 # The pass itself was good; workflows that are missing will still be missing in the
                 # next one.
@@ -302,34 +314,42 @@ class Lister(Worker):
                 )
                 return
 
-    def _read_on(self, listing: ListingPass, over_by: float | None = None) -> None:
+    async def _read_on(self, listing: ListingPass, over_by: float | None = None) -> None:
         while not listing.complete:
-            page, shown = self._next_page(listing)
-            self._take(shown.workflows, over_by)
-            listing.read(page, shown, self._now().monotonic)
-            if page.number == 1:
-                self._begin_sweep(page, shown)
+            page, shown = await self._next_page(listing)
+            await self._access.in_thread(self._take_page, listing, page, shown, over_by)
 
-    def _next_page(self, listing: ListingPass) -> tuple[PageToRead, WorkflowPage]:
+    def _take_page(
+        self,
+        listing: ListingPass,
+        page: PageToRead,
+        shown: WorkflowPage,
+        over_by: float | None = None,
+    ) -> None:
+        self._take(shown.workflows, over_by)
+        listing.read(page, shown, self._now().monotonic)
+        if page.number == 1 and self._sweep is None:
+            self._begin_sweep(page, shown)
+
+    async def _next_page(self, listing: ListingPass) -> tuple[PageToRead, WorkflowPage]:
         if listing.at_top:
-            return self._pages.first()
-        return self._pages.below(lambda now: listing.next_page(now, self._pages.most))
+            return await self._pages.first()
+        return await self._pages.below(lambda now: listing.next_page(now, self._pages.most))
 
     # All of it, for ever ----------------------------------------------------------------------
 
     def _begin_sweep(self, page: PageToRead, top: WorkflowPage) -> None:
         """Begin another sweep of the whole list, at the page that was read anyway."""
-        if self._sweep is None:
-            sweep = self._new_pass(
-                None,
-                self._horizon(self._terms.lookback),
-                replace(self._before, top=frozenset()),
-                is_repeated=True,
-            )
-            sweep.read(page, top, self._now().monotonic)
-            self._sweep = None if sweep.complete else sweep
+        sweep = self._new_pass(
+            None,
+            self._horizon(self._terms.lookback),
+            replace(self._before, top=frozenset()),
+            is_repeated=True,
+        )
+        sweep.read(page, top, self._now().monotonic)
+        self._sweep = None if sweep.complete else sweep
 
-    def _sweep_on(self) -> None:
+    async def _sweep_on(self) -> None:
         """Read the next page of the sweep, if it is due."""
         sweep, now = self._sweep, self._now().monotonic
         if sweep is None or not sweep_is_due(
@@ -337,9 +357,8 @@ class Lister(Worker):
         ):
             return
         self._swept, self._sweep = now, None
-        page, shown = self._next_page(sweep)
-        self._take(shown.workflows)
-        sweep.read(page, shown, self._now().monotonic)
+        page, shown = await self._next_page(sweep)
+        await self._access.in_thread(self._take_page, sweep, page, shown)
         self._sweep = None if sweep.complete else sweep
 
     # What is seen -----------------------------------------------------------------------------
@@ -352,6 +371,10 @@ class Lister(Worker):
         """
         for seen in self._seen(workflows, over_by):
             self._register.observe(seen)
+
+    async def _take_soon(self, workflows: Sequence[WorkflowSummary]) -> None:
+        if workflows:
+            await self._access.in_thread(self._take, workflows)
 
     def _seen(
         self, workflows: Iterable[WorkflowSummary], over_by: float | None

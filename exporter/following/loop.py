@@ -1,20 +1,16 @@
-"""The event loop on which all streams of the process are followed, in one thread."""
+"""The event loop, in one thread, on which everything runs that asks the service."""
 
 import asyncio
 import selectors
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from math import inf
-from typing import Final
+from typing import Any, Final
 
-from exporter.following.threads import CallThreads
-
-OPENING_AT_ONCE: Final = 64
-"""How many requests for streams may run at once for each account, so that one account's outage does
-not delay another. The service's limit allows fewer, so no request that has its turn waits for a
-thread."""
-
+from exporter.retrying import RetryPolicy
+from exporter.worker import ROUNDS, RoundErrors, StoppedError
 
 REST_SECONDS: Final = 0.035
 """Shortest time in seconds between two checks of the sockets. Everything that arrives in between is
@@ -22,7 +18,10 @@ handled together: waking up for each event costs more than handling it."""
 
 
 class _CalmSelector(selectors.DefaultSelector):
-    """Checks the sockets at a limited rate, unless there is already something to do."""
+    """Checks the sockets at a limited rate, unless there is already something to do.
+
+    Without streams nothing is gained by that: then only other threads wake the loop.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +29,7 @@ class _CalmSelector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """See `BaseSelector.select`."""
-        if timeout is None or timeout > 0:
+        if (timeout is None or timeout > 0) and len(self.get_map()) > 1:
             rest = self._checked_at + REST_SECONDS - time.monotonic()
             if rest > 0:
                 time.sleep(rest)
@@ -40,33 +39,32 @@ class _CalmSelector(selectors.DefaultSelector):
         return ready
 
 
-class StreamLoop:
+class ServiceLoop:
     """The event loop's thread. It runs from `start` to `stop`; any thread may give it work."""
 
     def __init__(self) -> None:
         self._loop = asyncio.SelectorEventLoop(_CalmSelector())
-        self._thread = threading.Thread(target=self._run, name="streams", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="loop", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
-    def call(self, function: Callable[[], object]) -> None:
-        """Make the loop call this function soon.
+    def call(self, function: Callable[..., object], *arguments: object) -> None:
+        """Make the loop call this function soon, after what it was told to call before.
 
-        Raises:
-            RuntimeError: the loop has ended.
+        Before `start` it is called once the loop runs; after the end it is not called.
         """
-        self._loop.call_soon_threadsafe(function)
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(function, *arguments)
 
     def stop(self, timeout: float) -> bool:
         """Cancel all tasks, and wait that many seconds for the end; return whether it came."""
         if self._thread.ident is None:
             self._loop.close()
             return True
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(timeout)
+        self.call(self._loop.stop)
+        self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
@@ -82,6 +80,92 @@ class StreamLoop:
             self._loop.close()
 
 
-def opening_threads(account: str) -> CallThreads:
-    """The threads that open one account's streams."""
-    return CallThreads(OPENING_AT_ONCE, f"opening {account}")
+class RepeatedTask:
+    """Runs one round after another on the loop, from `start` to `stop`; it cannot restart.
+
+    Any thread may start, stop and join it. Stopping cancels the round: what a round has begun is
+    cleaned up in its `finally` clauses, and in `clean_up`. A round that raises does not end it: it
+    is logged, and tried again with backoff.
+
+    Args:
+        loop: the loop on which it runs.
+        one_round: runs one round; returns the seconds to wait before the next. `StoppedError` ends
+            the work.
+        task: what a round does, for the log.
+        retry: how long to wait after rounds that raised.
+        marks: more fields for the log line, such as the account.
+    """
+
+    def __init__(
+        self,
+        loop: ServiceLoop,
+        one_round: Callable[[], Awaitable[float]],
+        *,
+        task: str,
+        retry: RetryPolicy = ROUNDS,
+        **marks: str,
+    ) -> None:
+        self._loop = loop
+        self._do_round = one_round
+        self._round_errors = RoundErrors(task, retry, marks)
+        self._is_started = self._is_stopping = False
+        self._task: asyncio.Task[None] | None = None
+        self._has_ended = threading.Event()
+
+    def start(self) -> None:
+        """Begin with the first round."""
+        self._is_started = True
+        self._loop.call(self._begin)
+
+    def stop(self) -> None:
+        """End soon, without waiting for it."""
+        self._is_stopping = True
+        self._loop.call(self._cancel)
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the end, for that many seconds; return whether it has ended.
+
+        A task that was never started counts as ended.
+        """
+        return not self._is_started or self._has_ended.wait(timeout)
+
+    async def clean_up(self) -> None:
+        """End what the rounds have begun and left running."""
+
+    def _begin(self) -> None:
+        if self._is_stopping:
+            self._has_ended.set()
+            return
+        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task.add_done_callback(lambda _: self._has_ended.set())
+
+    def _cancel(self) -> None:
+        # A second one would interrupt `clean_up`.
+        if self._task is not None and not self._task.cancelling():
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        try:
+            with suppress(StoppedError):
+                while True:  # noqa: ASYNC110 - it is not waiting for something, but repeating it
+                    await asyncio.sleep(await self._guarded_round())
+        finally:
+            await self.clean_up()
+
+    async def _guarded_round(self) -> float:
+        try:
+            rest = await self._do_round()
+        except StoppedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug must not end the work
+            return self._round_errors.raised(error)
+        self._round_errors.worked()
+        return rest
+
+
+async def end_all(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel these tasks, and wait until they have ended."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)

@@ -1,7 +1,7 @@
 """Reads the list under each open status, to find open workflows at any place in it."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Final
@@ -16,7 +16,7 @@ from exporter.comfycontrol import (
     WorkflowSummary,
 )
 from exporter.following.list_checks import FILTER_AGAIN_SECONDS, LEAST_CHECK_SECONDS, check_is_due
-from exporter.following.list_pages import ListPages
+from exporter.following.list_pages import FilteredList, ListPages
 from exporter.interfaces.observations import Moment, Status, known_status
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class _Filter:
 
 
 class OpenChecks:
-    """Reads the filtered lists of one account. For one thread.
+    """Reads the filtered lists of one account. For one task.
 
     Args:
         pages: requests the pages.
@@ -50,7 +50,7 @@ class OpenChecks:
         self,
         pages: ListPages,
         *,
-        take: Callable[[Iterable[WorkflowSummary]], None],
+        take: Callable[[Sequence[WorkflowSummary]], Awaitable[object]],
         is_new: Callable[[WorkflowSummary], bool],
         now: Callable[[], Moment],
         least: float = LEAST_CHECK_SECONDS,
@@ -66,32 +66,32 @@ class OpenChecks:
         # The state of an interrupted check: which filters are left, when it began, and how many
         # pages it took.
         self._left: list[_Filter] = []
-        self._reading: Iterator[WorkflowPage] | None = None
+        self._reading: FilteredList | None = None
         self._began = -inf
         self._count = 0
 
-    def check_if_due(self, load: Callable[[], float]) -> None:
+    async def check_if_due(self, load: Callable[[], float]) -> None:
         """Check as often as the budget has room (`load` is the part of it in use, 0 to 1).
 
         A check that is due only because the budget has room stops when that is used up. The next
         one continues there, and its interval counts from the first page.
 
         Raises:
-            StoppedError: this part was asked to end.
+            StoppedError: the process is ending.
             ServiceError: a documented filter got no answer.
         """
         since, pages = self._now().monotonic - self._checked, self._pages_read
         if check_is_due(since, load(), pages, self._least):
-            self.check(lambda: check_is_due(since, load(), pages, self._least))
+            await self.check(lambda: check_is_due(since, load(), pages, self._least))
 
-    def check(self, goes_on: Callable[[], bool] = lambda: True) -> bool:
+    async def check(self, goes_on: Callable[[], bool] = lambda: True) -> bool:
         """Read the list of each open status; return whether anything was new.
 
         Args:
             goes_on: called before each page except the first; False ends the check.
 
         Raises:
-            StoppedError: this part was asked to end.
+            StoppedError: the process is ending.
             ServiceError: a documented filter got no answer.
         """
         now = self._now().monotonic
@@ -103,12 +103,12 @@ class OpenChecks:
             if now >= each.not_before:
                 if not (is_first or goes_on()):
                     return found
-                shown = self._read(each, now)
+                shown = await self._read(each, now)
                 is_first = False
                 if shown is not None:
                     found = found or shown.malformed > 0
                     found = found or any(self._is_new(w) for w in shown.workflows)
-                    self._take(shown.workflows)
+                    await self._take(shown.workflows)
                     if not any(_has_ended(workflow) for workflow in shown.workflows):
                         continue
                     # The service does not know this filter, and shows all workflows.
@@ -118,13 +118,13 @@ class OpenChecks:
         self._checked, self._pages_read = self._began, self._count
         return found
 
-    def _read(self, each: _Filter, now: float) -> WorkflowPage | None:
+    async def _read(self, each: _Filter, now: float) -> WorkflowPage | None:
         """Read the next page of the list of one status; None: there is no further page."""
         if self._reading is None:
             self._reading = self._pages.filtered(each.status)
         reading, self._reading = self._reading, None
         try:
-            shown = next(reading, None)
+            shown = await reading.next()
         except (RateLimitedError, UnauthorizedError):
             self._left = []
             raise

@@ -6,7 +6,7 @@ there are hundreds, `poll_order.py` decides which is next, and the budget how fa
 """
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from exporter.budget.sliding_window import Priority
@@ -14,9 +14,9 @@ from exporter.comfycontrol import ServiceError, UnusableError
 from exporter.following.access import AccountAccess
 from exporter.following.asking import Asking
 from exporter.following.ending import GRACE_SECONDS
+from exporter.following.loop import RepeatedTask, ServiceLoop
 from exporter.following.poll_order import PollOrder
 from exporter.interfaces.observations import Moment, OpenWorkflow, WorkflowRegister
-from exporter.worker import Cancellation, Worker
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +27,11 @@ STREAM_SECONDS: Final = 5.0
 """Seconds that one poll by stream may take, for a workflow whose plain answer cannot be read."""
 
 
-class Poller(Worker):
-    """Polls in its own thread; most of the time there is nothing to poll.
+class Poller(RepeatedTask):
+    """Polls in its own task; most of the time there is nothing to poll.
 
     Args:
+        loop: where it runs.
         access: the account's way to the service.
         register: knows which workflows are open.
         asking: asks, and observes the answers.
@@ -43,6 +44,7 @@ class Poller(Worker):
 
     def __init__(  # noqa: PLR0913 - the parts it joins
         self,
+        loop: ServiceLoop,
         access: AccountAccess,
         register: WorkflowRegister,
         asking: Asking,
@@ -52,10 +54,8 @@ class Poller(Worker):
         now: Callable[[], Moment],
         every: float = ROUND_SECONDS,
     ) -> None:
-        super().__init__(
-            f"poller {access.account}", self._one_round, task="polling", account=access.account
-        )
-        self._refusals = access.refusals
+        super().__init__(loop, self._one_round, task="polling", account=access.account)
+        self._access = access
         self._account = access.account
         self._register = register
         self._asking = asking
@@ -68,28 +68,30 @@ class Poller(Worker):
         self._unreadable: set[str] = set()
 
     def due_at(self, workflow_id: str) -> float | None:
-        """When a workflow is due for a poll, in monotonic seconds; None: it is not known yet."""
+        """When a workflow is due for a poll, in monotonic seconds; None: it is not known yet.
+
+        Any thread may call it.
+        """
         workflow = self._register.open_workflow(self._account, workflow_id)
         return None if workflow is None else self._order.due_at(workflow, self._now().monotonic)
 
-    def look_up(self, workflow_id: str, stop: Cancellation, priority: Priority) -> None:
+    async def look_up(self, workflow_id: str, priority: Priority) -> None:
         """Ask for one workflow that the list should show, and observe the answer.
 
         No request is sent if it is no longer open, or was refused a moment ago.
 
         Args:
             workflow_id: the workflow to ask for.
-            stop: ends the wait for its turn.
             priority: its priority in the request budget.
 
         Raises:
-            StoppedError: this part was asked to end meanwhile.
+            StoppedError: the process is ending.
             ServiceError: there was no answer about this id.
         """
-        if not self._refusals.is_quiet(workflow_id, self._now().monotonic):
-            self._ask(workflow_id, stop, priority)
+        if not self._access.refusals.is_quiet(workflow_id, self._now().monotonic):
+            await self._ask(workflow_id, priority)
 
-    def _ask(self, workflow_id: str, stop: Cancellation, priority: Priority) -> None:
+    async def _ask(self, workflow_id: str, priority: Priority) -> None:
         began = self._now().monotonic
 
         def wanted() -> bool:
@@ -102,11 +104,10 @@ class Poller(Worker):
         by_stream = workflow_id in self._unreadable
         told = False
         try:
-            told = self._asking.ask(
+            told = await self._asking.ask(
                 workflow_id,
                 "stream" if by_stream else "detail",
                 priority,
-                stop,
                 wanted=wanted,
                 at_most=STREAM_SECONDS if by_stream else None,
             )
@@ -119,11 +120,11 @@ class Poller(Worker):
                 # The two endpoints alternate until one of them gives a readable answer.
                 self._unreadable.discard(workflow_id)
 
-    def _one_round(self) -> float:
+    async def _one_round(self) -> float:
         """Poll all due workflows, one after the other."""
-        while (workflow_id := self._next_due()) is not None:
+        while (workflow_id := await self._next_due()) is not None:
             try:
-                self._ask(workflow_id, self._cancellation, Priority.POLL)
+                await self._ask(workflow_id, Priority.POLL)
             except ServiceError as error:
                 log.warning(
                     "reading a workflow failed",
@@ -139,13 +140,16 @@ class Poller(Worker):
                 self._order.asked(workflow_id, self._now().monotonic)
         return self._every
 
-    def _next_due(self) -> str | None:
+    async def _next_due(self) -> str | None:
         """The workflow to poll now.
 
         This is decided again before each request, because waiting for the last turn took time.
         """
-        streaming = self._streaming()
         workflows = self._register.open_workflows(self._account)
+        return await self._access.for_many(len(workflows), self._next_of, workflows)
+
+    def _next_of(self, workflows: Sequence[OpenWorkflow]) -> str | None:
+        streaming = self._streaming()
         now = self._now()
         self._order.note(workflows, now.monotonic)
         self._unreadable.intersection_update(w.workflow_id for w in workflows)

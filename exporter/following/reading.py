@@ -7,16 +7,21 @@ from typing import Final
 
 from exporter.comfycontrol import (
     Cause,
-    LiveStream,
     MalformedReading,
     NewSnapshot,
     Snapshot,
     SnapshotReading,
-    Stream,
     WorkflowDetail,
 )
 from exporter.following.access import AccountAccess
-from exporter.interfaces.observations import Moment, Observation, Status, Traits, known_status
+from exporter.interfaces.observations import (
+    Moment,
+    Observation,
+    Status,
+    Traits,
+    WorkflowRegister,
+    known_status,
+)
 from exporter.interfaces.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -26,10 +31,9 @@ REPORT_SECONDS: Final = 20.0
 
 
 class StreamReading:
-    """Reads one open stream, and reports its events. For one thread; use each object once.
+    """Makes observations of the events of one open stream. Use each object once.
 
     Args:
-        stream: the open stream; the caller that opened it closes it.
         access: the account's way to the service, which knows the time there.
         telemetry: is notified of each event.
         workflow_id: whose stream it is.
@@ -38,13 +42,11 @@ class StreamReading:
 
     def __init__(
         self,
-        stream: Stream | LiveStream,
         access: AccountAccess,
         telemetry: Telemetry,
         workflow_id: str,
         now: Callable[[], Moment],
     ) -> None:
-        self.stream: Final = stream
         self.updates = 0
         """How many snapshots were read, including repeated ones."""
         self.malformed = 0
@@ -61,12 +63,6 @@ class StreamReading:
         self._may_repeat = False
         self._reported_at = -inf
         self._seen_again: Moment | None = None
-
-    def __iter__(self) -> Iterator[Observation | None]:
-        """The observation from each event; None: the event could not be read."""
-        assert isinstance(self.stream, Stream)  # noqa: S101 - a live one is iterated over in a task
-        for reading in self.stream:
-            yield from self.take(reading)
 
     def take(self, reading: SnapshotReading) -> Iterator[Observation | None]:
         """The observations of an event, after those of earlier events that are not reported yet."""
@@ -207,3 +203,11 @@ def observation_of_detail(
         cause_unreadable=not {"error_node", "exception_type"}.isdisjoint(detail.malformed_fields),
         traits=Traits(detail.name, detail.tags),
     )
+
+
+async def observed(seen: Observation, register: WorkflowRegister, access: AccountAccess) -> bool:
+    """Apply an observation; return whether more are wanted."""
+    if register.is_open(seen.account, seen.workflow_id):
+        return register.observe(seen)
+    # A workflow that is not open may have to be read from disk, which can block.
+    return await access.in_thread(register.observe, seen)

@@ -4,8 +4,8 @@ A user who pushes an id, or adds it to the configuration or a file, has most lik
 again. The service may show that a little later.
 """
 
+import asyncio
 import logging
-import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,10 +13,12 @@ from typing import Final
 
 from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import ServiceError
+from exporter.following.access import AccountAccess
 from exporter.following.asking import Asking
+from exporter.following.loop import RepeatedTask, ServiceLoop
 from exporter.interfaces.observations import Moment, Source, Tracked, TrackError, WorkflowRegister
 from exporter.retrying import Backoff
-from exporter.worker import StoppedError, Worker
+from exporter.worker import StoppedError
 
 log = logging.getLogger(__name__)
 
@@ -101,20 +103,24 @@ class CheckOrder:
             check.due = now + wait
 
 
-class Rechecker(Worker):
-    """Checks the ids of one account in its own thread, which is idle most of the time.
+class Rechecker(RepeatedTask):
+    """Checks the ids of one account in its own task, which is idle most of the time.
 
     Waiting ids are not stored over a restart.
 
     Args:
+        loop: where it runs.
+        access: the account's way to the service.
         asking: asks, and observes the answers.
         register: knows which workflows are open.
         now: returns the time of both clocks (wall and monotonic).
         backoff: the wait after failed requests.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts it joins
         self,
+        loop: ServiceLoop,
+        access: AccountAccess,
         asking: Asking,
         register: WorkflowRegister,
         *,
@@ -122,28 +128,27 @@ class Rechecker(Worker):
         backoff: Backoff,
     ) -> None:
         super().__init__(
-            f"rechecker {asking.account}",
-            self._one_round,
-            task="checking workflows again",
-            account=asking.account,
+            loop, self._one_round, task="checking workflows again", account=asking.account
         )
+        self._access = access
         self._asking = asking
         self._account = asking.account
         self._register = register
         self._now = now
         self._backoff = backoff
-        self._lock = threading.Lock()
         self._order = CheckOrder()
-        self._named = threading.Event()
+        self._named = asyncio.Event()
 
     def recheck(self, workflow_ids: Iterable[str], source: Source) -> None:
         """Schedule checks of settled ids that were named again.
 
         Any thread may call it; it does not block.
         """
+        self._loop.call(self._add, list(workflow_ids), source)
+
+    def _add(self, workflow_ids: Iterable[str], source: Source) -> None:
         now = self._now().monotonic
-        with self._lock:
-            left_out = [self._order.add(each, source, now) for each in workflow_ids]
+        left_out = [self._order.add(each, source, now) for each in workflow_ids]
         count = sum(each is not None for each in left_out)
         if count:
             log.warning(
@@ -152,28 +157,22 @@ class Rechecker(Worker):
             )
         self._named.set()
 
-    def _one_round(self) -> float:
-        with self._cancellation.interrupting(self._named.set):
-            self._named.clear()
-            if self._cancellation.is_requested:
-                raise StoppedError
-            with self._lock:
-                following = self._order.next()
-            if following is None:
-                self._named.wait()
-                return 0.0
-            workflow_id, source, due = following
-            left = due - self._now().monotonic
-            if left > 0:
-                self._named.wait(min(left, WAKE_SECONDS))
-                return 0.0
-            self._check(workflow_id, source)
-            return 0.0
+    async def _one_round(self) -> float:
+        self._named.clear()
+        following = self._order.next()
+        left = None if following is None else following[2] - self._now().monotonic
+        if following is not None and left is not None and left <= 0:
+            await self._check(*following[:2])
+        else:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if left is None else min(left, WAKE_SECONDS)):
+                    await self._named.wait()
+        return 0.0
 
-    def _check(self, workflow_id: str, source: Source) -> None:
+    async def _check(self, workflow_id: str, source: Source) -> None:
         at_least: float | None = None
         try:
-            self._ask(workflow_id, source)
+            await self._ask(workflow_id, source)
         except StoppedError:
             raise
         except ServiceError as error:
@@ -190,21 +189,16 @@ class Rechecker(Worker):
             extra={"account": self._account, "workflow_id": workflow_id, **fault},
         )
         wait = max(1.0, self._backoff.failed(at_least))
-        with self._lock:
-            self._order.failed(workflow_id, self._now().monotonic, wait)
+        self._order.failed(workflow_id, self._now().monotonic, wait)
 
-    def _ask(self, workflow_id: str, source: Source) -> None:
+    async def _ask(self, workflow_id: str, source: Source) -> None:
         def is_open() -> bool:
             return self._register.is_open(self._account, workflow_id)
 
-        self._asking.ask(
-            workflow_id, "detail", Priority.POLL, self._cancellation, wanted=lambda: not is_open()
-        )
+        await self._asking.ask(workflow_id, "detail", Priority.POLL, wanted=lambda: not is_open())
         if is_open():
             # From now on the id is followed like any other named id.
+            named = Tracked(self._account, workflow_id, source, self._now(), again=True)
             with suppress(TrackError):
-                self._register.track(
-                    Tracked(self._account, workflow_id, source, self._now(), again=True)
-                )
-        with self._lock:
-            self._order.checked(workflow_id, self._now().monotonic, is_open=is_open())
+                await self._access.in_thread(self._register.track, named)
+        self._order.checked(workflow_id, self._now().monotonic, is_open=is_open())

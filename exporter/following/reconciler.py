@@ -14,6 +14,7 @@ from exporter.comfycontrol import (
     WorkflowPage,
 )
 from exporter.following.audit import Audit
+from exporter.following.loop import RepeatedTask, ServiceLoop
 from exporter.following.reconciling import (
     COMPARED,
     DOCUMENTED,
@@ -31,6 +32,7 @@ from exporter.following.reconciling import (
 )
 from exporter.following.rereading import ComparedAccount, reread
 from exporter.interfaces.observations import Baseline, Recovery, Status
+from exporter.retrying import RetryPolicy
 
 log = logging.getLogger(__name__)
 
@@ -65,14 +67,22 @@ class _Round:
     passed_at: float | None = None
 
 
-class Reconciler:
-    """Does what is due at each step, and says when the next one is. For one thread.
+class Reconciler(RepeatedTask):
+    """Does what is due at each step, and says when the next one is.
 
     Args:
+        loop: where it runs.
         account: whose list it is, and what is needed to read it.
     """
 
-    def __init__(self, account: ComparedAccount) -> None:
+    def __init__(self, loop: ServiceLoop, account: ComparedAccount) -> None:
+        super().__init__(
+            loop,
+            self.step,
+            task="comparing totals",
+            retry=RetryPolicy((max(1.0, account.pace.page),)),
+            account=account.name,
+        )
         self._account = account
         self._round: _Round | None = None
         self._round_at = -inf
@@ -90,22 +100,22 @@ class Reconciler:
         """The latest results. Any thread may call it."""
         return self._shown
 
-    def step(self) -> float:
+    async def step(self) -> float:
         """Do what is due; return the seconds until the next step.
 
         Raises:
-            StoppedError: this part was asked to end.
+            StoppedError: the process is ending.
         """
         if self._account.list_read_at() is None:
             # Until the list was read completely, everything missing may simply be in the backlog.
             return self._account.pace.settle / 10
         try:
-            self._compare()
+            await self._compare()
         except ServiceError as error:
             self._failed(error)
             self._drop_round()
         try:
-            self._read_if_due()
+            await self._read_if_due()
         except ServiceError as error:
             self._failed(error)
         now = self._account.now().monotonic
@@ -128,7 +138,7 @@ class Reconciler:
             self._round.judge_at, self._account.now().monotonic + self._account.pace.settle / 10
         )
 
-    def _compare(self) -> None:
+    async def _compare(self) -> None:
         now = self._account.now().monotonic
         round_ = self._round
         if round_ is None:
@@ -138,7 +148,7 @@ class Reconciler:
                 self._round_at = now + self._account.pace.every
         elif not round_.totals:
             if now >= round_.ask_at:
-                self._ask_totals(round_)
+                await self._ask_totals(round_)
         elif now >= round_.judge_at and self._has_settled(round_):
             self._round = None
             self._judge(round_)
@@ -153,11 +163,11 @@ class Reconciler:
             self._round_at, self._account.now().monotonic + self._account.pace.settle
         )
 
-    def _ask_totals(self, round_: _Round) -> None:
+    async def _ask_totals(self, round_: _Round) -> None:
         for status in (*SHOWN, *COMPARED):
             if self._refused.get(status, -inf) > self._account.now().monotonic:
                 continue
-            shown = self._ask_total(status)
+            shown = await self._ask_total(status)
             if shown is None or contradicts(status, shown):
                 round_.is_whole = False
                 self._note_refused(status, is_wrong=shown is not None)
@@ -173,13 +183,13 @@ class Reconciler:
         if not round_.totals:
             self._drop_round()
 
-    def _ask_total(self, status: Status) -> WorkflowPage | None:
+    async def _ask_total(self, status: Status) -> WorkflowPage | None:
         """Read the first row of the list of one status, with its total.
 
         None: there is no such list.
         """
         try:
-            return self._account.lists.total(status.value)
+            return await self._account.lists.total(status.value)
         except (BadRequestError, NotFoundError, ForbiddenError):
             return None
         except ServerFaultError:
@@ -324,7 +334,7 @@ class Reconciler:
         due = min(due, self._audit.due_at)
         return max(self._page_at, due)
 
-    def _read_if_due(self) -> None:
+    async def _read_if_due(self) -> None:
         """Read a page: of a status with missing outcomes, or otherwise of the whole list."""
         now = self._account.now().monotonic
         if now < self._next_page_at(now):
@@ -332,15 +342,15 @@ class Reconciler:
         self._page_at = now + self._account.pace.page
         for shortfall in self._shortfalls.values():
             if shortfall.due_at(now) <= now:
-                self._read_for(shortfall)
+                await self._read_for(shortfall)
                 return
-        for status, workflow_id, recovery in self._audit.read():
+        for status, workflow_id, recovery in await self._audit.read():
             found = None if status is None else self._shortfalls.get(status)
             if found is not None and recovery in {"recovered", "counted"}:
                 self._explain(found, [(workflow_id, recovery)])
                 self._show(found)
 
-    def _read_for(self, shortfall: Shortfall) -> None:
+    async def _read_for(self, shortfall: Shortfall) -> None:
         status = shortfall.status
         baseline = self._account.books.baselines(self._account.name).get(status)
         if baseline is None:
@@ -351,13 +361,14 @@ class Reconciler:
             shortfall.walk = ListWalk(self._account.lists.filtered(status.value, is_repeated=False))
         walk = shortfall.walk
         try:
-            shown = walk.read()
+            shown = await walk.read()
             if shown is not None and contradicts(status, shown):
                 self._refused[status] = -inf
                 self._note_refused(status, is_wrong=True)
                 return
             if shown is not None:
-                self._explain(shortfall, self._reread(shortfall, walk, shown, baseline))
+                found = await self._reread(shortfall, walk, shown, baseline)
+                self._explain(shortfall, found)
         finally:
             is_over = walk.over or not shortfall.missing
             if is_over and shortfall.end(self._account.now().monotonic, self._account.pace):
@@ -371,7 +382,7 @@ class Reconciler:
         differences = {**self._shown.differences, shortfall.status: shortfall.missing}
         self._shown = replace(self._shown, differences=differences)
 
-    def _reread(
+    async def _reread(
         self, shortfall: Shortfall, walk: ListWalk, shown: WorkflowPage, baseline: Baseline
     ) -> list[tuple[str, Recovery]]:
         sought = Sought(
@@ -379,7 +390,7 @@ class Reconciler:
             oldest=self._account.lists.service_wall() - self._account.terms.lookback,
             youngest=shortfall.ended_by,
         )
-        return reread(
+        return await reread(
             walk, shown.workflows, self._account, lambda _: sought, shortfall.passed_over or ()
         )
 

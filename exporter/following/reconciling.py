@@ -15,10 +15,10 @@ only if two comparisons in a row agree. Outcomes that are not counted yet can hi
 busy account; they never create one.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import Final
+from typing import Final, Protocol
 
 from exporter.comfycontrol import ServiceError, WorkflowPage, WorkflowSummary
 from exporter.interfaces.observations import DOCUMENTED_ENDS, Status, known_status
@@ -128,16 +128,28 @@ def judge(baseline: int | None, sight: Sight, before: Sight | None) -> Verdict:
     return Verdict(baseline, missing)
 
 
+class Pages(Protocol):
+    """The pages of a list, from its top. They may repeat rows."""
+
+    async def next(self) -> WorkflowPage | None:
+        """Read the next page; None: the list has ended.
+
+        Raises:
+            StoppedError: the process is ending.
+            ServiceError: reading cannot continue.
+        """
+
+
 class ListWalk:
     """A list read from its top to its end, page by page.
 
     Args:
-        pages: the pages of the list, from its top. They may repeat rows.
+        pages: the pages of the list.
         is_proof: whether it must be provable that the list was read completely. That needs the ids
             of its rows.
     """
 
-    def __init__(self, pages: Iterator[WorkflowPage], *, is_proof: bool = True) -> None:
+    def __init__(self, pages: Pages, *, is_proof: bool = True) -> None:
         self._pages = pages
         self._ids: set[str] | None = set() if is_proof else None
         self.total: int | None = None
@@ -171,15 +183,15 @@ class ListWalk:
             and self.rows >= self.total
         )
 
-    def read(self) -> WorkflowPage | None:
+    async def read(self) -> WorkflowPage | None:
         """The next page, without the rows that were read before; None: the list has ended.
 
         Raises:
-            StoppedError: this part was asked to end.
+            StoppedError: the process is ending.
             ServiceError: reading cannot continue.
         """
         try:
-            shown = next(self._pages, None)
+            shown = await self._pages.next()
         except ServiceError:
             self.unreadable += 1
             self.over = self.broken_off = True

@@ -1,17 +1,19 @@
 """Passes rows of the list to the ledger again, to find what was missed at their first reading."""
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from exporter.comfycontrol import WorkflowPage, WorkflowSummary
 from exporter.following.page_observations import observations_of
-from exporter.following.reconciling import ListTerms, ListWalk, Pace, Sought
+from exporter.following.reconciling import ListTerms, ListWalk, Pace, Pages, Sought
 from exporter.following.service_clock import ServiceClock
 from exporter.interfaces.observations import Baseline, Moment, Observation, Recovery, Status
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 
 class Books(Protocol):
@@ -49,25 +51,26 @@ class StatusLists(Protocol):
     def service_wall(self) -> float:
         """Unix seconds by that clock if it is known, otherwise by our own."""
 
-    def total(self, status: str) -> WorkflowPage:
+    async def total(self, status: str) -> WorkflowPage:
         """Read one row of the list of one status, with the number of all its rows.
 
         Raises:
-            StoppedError: this part was asked to end.
+            StoppedError: the process is ending.
             ServiceError: there was no usable answer.
         """
 
-    def filtered(self, status: str | None, *, is_repeated: bool) -> Iterator[WorkflowPage]:
-        """Read the pages of the list of one status, newest first. They may repeat rows.
-
-        Status None: the list of all workflows.
+    def filtered(self, status: str | None, *, is_repeated: bool) -> Pages:
+        """The pages of the list of one status, newest first; None: the list of all workflows.
 
         Unless `is_repeated`, reading continues until the end of the list is certain.
-
-        Raises:
-            StoppedError: this part was asked to end.
-            ServiceError: reading cannot continue.
         """
+
+
+class InThread(Protocol):
+    """Calls in another thread what may wait for a disk."""
+
+    async def __call__(self, function: Callable[..., _T], /, *arguments: object) -> _T:
+        """Return what the function returns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +86,7 @@ class ComparedAccount:
         list_read_at: returns when the lister last read the list completely, Unix seconds; None: not
             since the start.
         now: returns the time of both clocks (wall and monotonic).
+        in_thread: calls in another thread what may wait for a disk.
     """
 
     name: str
@@ -92,9 +96,10 @@ class ComparedAccount:
     pace: Pace
     list_read_at: Callable[[], float | None]
     now: Callable[[], Moment]
+    in_thread: InThread
 
 
-def reread(
+async def reread(
     walk: ListWalk,
     rows: Sequence[WorkflowSummary],
     account: ComparedAccount,
@@ -116,6 +121,23 @@ def reread(
     Returns:
         What became of each row that may show one, by id.
     """
+    found = await account.in_thread(_reread, walk, rows, account, sought, however_young)
+    recovered = sum(recovery == "recovered" for _, recovery in found)
+    if recovered:
+        log.info(
+            "missed outcomes were found and counted",
+            extra={"account": account.name, "workflows": recovered},
+        )
+    return found
+
+
+def _reread(
+    walk: ListWalk,
+    rows: Sequence[WorkflowSummary],
+    account: ComparedAccount,
+    sought: Callable[[WorkflowSummary], Sought],
+    however_young: Collection[str],
+) -> list[tuple[str, Recovery]]:
     found: list[tuple[str, Recovery]] = []
     told = observations_of(account.name, rows, account.lists.clock, account.now())
     for workflow, seen in zip(rows, told, strict=True):
@@ -127,10 +149,4 @@ def reread(
             recovery = account.books.recover(seen)
             walk.unreadable += recovery == "untold"
             found.append((workflow.id, recovery))
-    recovered = sum(recovery == "recovered" for _, recovery in found)
-    if recovered:
-        log.info(
-            "missed outcomes were found and counted",
-            extra={"account": account.name, "workflows": recovered},
-        )
     return found

@@ -13,10 +13,10 @@ from exporter.comfycontrol import (
     ServiceError,
 )
 from exporter.following.access import AccountAccess
+from exporter.following.loop import RepeatedTask, ServiceLoop
 from exporter.following.runner_census import RunnerCensus, TagBound, take_census
 from exporter.interfaces.observations import Moment
 from exporter.retrying import Backoff, RetryPolicy, doubling
-from exporter.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +43,11 @@ class RunnerTerms:
     """How many distinct tags are counted; None: tags are not counted."""
 
 
-class RunnerWatch(Worker):
-    """Keeps the latest census of an account's runners, in its own thread.
+class RunnerWatch(RepeatedTask):
+    """Keeps the latest census of an account's runners, in its own task.
 
     Args:
+        loop: where it runs.
         access: the account's way to the service.
         terms: how often the runners are read, and what is counted.
         now: returns the time of both clocks (wall and monotonic).
@@ -55,6 +56,7 @@ class RunnerWatch(Worker):
 
     def __init__(
         self,
+        loop: ServiceLoop,
         access: AccountAccess,
         terms: RunnerTerms,
         *,
@@ -62,7 +64,7 @@ class RunnerWatch(Worker):
         backoff: Backoff,
     ) -> None:
         super().__init__(
-            f"runners {access.account}",
+            loop,
             self._one_reading,
             task="reading the runners",
             retry=RetryPolicy(doubling(terms.interval, max(60.0, terms.interval))),
@@ -84,15 +86,18 @@ class RunnerWatch(Worker):
         age = self._now().monotonic - census.at
         return census if age <= FRESH_INTERVALS * self._terms.interval else None
 
-    def _one_reading(self) -> float:
+    async def _one_reading(self) -> float:
         """Read all pages; return the seconds until the next reading."""
         try:
-            runners = self._read()
+            runners = await self._read()
         except ServiceError as error:
             self._log_failure(error.code)
             return max(self._terms.interval, self._backoff.failed(error.retry_after))
         now = self._now()
-        self._census = take_census(runners, at=now.monotonic, wall=now.wall, tags=self._tags)
+        # There may be thousands of runners.
+        self._census = await self._access.in_thread(
+            take_census, runners, at=now.monotonic, wall=now.wall, tags=self._tags
+        )
         self._backoff.worked()
         if self._has_failed:
             self._has_failed = False
@@ -107,22 +112,22 @@ class RunnerWatch(Worker):
                 extra={"account": self._access.account, "code": code},
             )
 
-    def _read(self) -> list[Runner]:
+    async def _read(self) -> list[Runner]:
         """Read pages until one brings nothing new.
 
         Raises:
-            StoppedError: this part was asked to end.
+            StoppedError: the process is ending.
             ServiceError: reading cannot continue. What was read so far is not complete.
         """
         runners: list[Runner] = []
         known: set[str | None] = {None}
         for number in range(1, MOST_PAGES + 1):
-            page = self._page(number)
+            page = await self._page(number)
             runners += page.runners
             ids = {runner.id for runner in page.runners}
             if number == 1 and not page.entries and page.total:
                 # The pages are numbered from 0, so this was the second page.
-                return [*self._page(0).runners]
+                return [*(await self._page(0)).runners]
             if ids <= known or (page.total is not None and page.entries < SMALL_PAGE):
                 break
             known |= ids
@@ -133,9 +138,9 @@ class RunnerWatch(Worker):
             )
         return runners
 
-    def _page(self, number: int) -> RunnerPage:
+    async def _page(self, number: int) -> RunnerPage:
         def request(call: Call) -> RunnerPage:
             return self._access.client.list_runners(page=number, per_page=PER_PAGE, call=call)
 
         # A token without permission to list runners may still be valid for other requests.
-        return self._access.ask(Priority.RUNNERS, self._cancellation, request, is_extra=True)
+        return await self._access.ask(Priority.RUNNERS, request, is_extra=True)

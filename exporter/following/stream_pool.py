@@ -4,7 +4,6 @@ All accounts share them: streams that one does not need can be used by others, a
 equal part as soon as it needs it.
 """
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -33,7 +32,7 @@ class _Part:
 
 
 class StreamPool:
-    """The streams that all accounts of the process may have together. For many threads.
+    """The streams that all accounts of the process may have together. Used on the event loop only.
 
     Args:
         most: how many; None: descriptors do not limit them.
@@ -41,7 +40,6 @@ class StreamPool:
 
     def __init__(self, most: int | None) -> None:
         self.most: Final = most
-        self._lock = threading.Lock()
         self._parts: dict[str, _Part] = {}
 
     def room(self, name: str, *, wanted: int, held: int) -> int:
@@ -58,16 +56,14 @@ class StreamPool:
         """
         if self.most is None:
             return wanted
-        with self._lock:
-            self._parts[name] = _Part(wanted, held)
-            part = shared_out(self.most, {n: each.wanted for n, each in self._parts.items()})
-            taken = sum(each.held for n, each in self._parts.items() if n != name)
-            found = max(min(1, wanted), min(part[name], self.most - taken))
-            # The caller may open all of these before its next call.
-            self._parts[name] = _Part(wanted, max(held, found))
-            return found
+        self._parts[name] = _Part(wanted, held)
+        part = shared_out(self.most, {n: each.wanted for n, each in self._parts.items()})
+        taken = sum(each.held for n, each in self._parts.items() if n != name)
+        found = max(min(1, wanted), min(part[name], self.most - taken))
+        # The caller may open all of these before its next call.
+        self._parts[name] = _Part(wanted, max(held, found))
+        return found
 
     def leave(self, name: str) -> None:
         """Note that this name has ended, and holds no more streams."""
-        with self._lock:
-            self._parts.pop(name, None)
+        self._parts.pop(name, None)

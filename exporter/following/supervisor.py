@@ -1,8 +1,9 @@
 """Decides which workflows of one account have a stream, and starts and stops the followers."""
 
+import asyncio
 import logging
-import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from exporter.budget.sliding_window import Priority
@@ -11,12 +12,11 @@ from exporter.following.asking import Asking
 from exporter.following.choosing import StreamCapacity, choose_streams, priority_of, rest_of
 from exporter.following.collecting import CAUSE_SECONDS, PendingCollector
 from exporter.following.follower import Follower
-from exporter.following.loop import StreamLoop, opening_threads
+from exporter.following.loop import RepeatedTask, ServiceLoop, end_all
 from exporter.following.stream_pool import StreamPool
 from exporter.interfaces.observations import Moment, OpenWorkflow, WorkflowRegister
 from exporter.interfaces.telemetry import Telemetry
 from exporter.retrying import Backoff, RetryPolicy
-from exporter.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +39,14 @@ WITHOUT_THREADS_SECONDS: Final = 60.0
 """Seconds after a thread could not be started before more streams are tried again."""
 
 SPARE_THREADS: Final = 8
-"""During that time there are this many fewer streams than could be started, because other parts
-need threads too."""
+"""During that time there are this many fewer streams than were open, because other parts need
+threads too."""
 
 
-class Supervisor:
-    """One account's followers.
+class Supervisor(RepeatedTask):
+    """One account's followers, and the task that starts and stops them.
+
+    The methods that other threads may call say so; the others belong to the loop.
 
     Args:
         access: the account's way to the service.
@@ -55,7 +57,7 @@ class Supervisor:
         now: returns the time of both clocks (wall and monotonic).
         random: returns numbers from 0 to 1, for the waits between tries for pending causes.
         backoff: creates a backoff for each follower.
-        loop: where the streams are read.
+        loop: where everything runs.
         elsewhere: returns ids whose stream another replica has, and whether it is open there.
         pool: the streams that all supervisors of the process share.
         name: the name of this supervisor in the pool; by default the account's.
@@ -75,7 +77,7 @@ class Supervisor:
         now: Callable[[], Moment],
         random: Callable[[], float],
         backoff: Callable[[], Backoff],
-        loop: StreamLoop,
+        loop: ServiceLoop,
         elsewhere: Callable[[], Mapping[str, bool]] = dict,
         pool: StreamPool | None = None,
         name: str | None = None,
@@ -83,6 +85,13 @@ class Supervisor:
         without_threads: float = WITHOUT_THREADS_SECONDS,
         cause: float = CAUSE_SECONDS,
     ) -> None:
+        super().__init__(
+            loop,
+            self._one_round,
+            task="stream scheduling",
+            retry=RetryPolicy((CHECK_SECONDS,)),
+            account=access.account,
+        )
         self._access = access
         self._account = access.account
         self._register = register
@@ -91,7 +100,6 @@ class Supervisor:
         self._share = share
         self._now = now
         self._backoff = backoff
-        self._loop = loop
         self._elsewhere = elsewhere
         self._streams = pool if pool is not None else StreamPool(None)
         self._name = self._account if name is None else name
@@ -101,8 +109,6 @@ class Supervisor:
         """How many streams it has or wants now."""
         self.beyond: Sequence[OpenWorkflow] = ()
         """Workflows that get no stream here, highest priority first."""
-        self._pool = opening_threads(self._account)
-        self._lock = threading.Lock()
         self._startable: int | None = None
         self._startable_until = 0.0
         self.without_thread = 0
@@ -117,81 +123,52 @@ class Supervisor:
             on_end=self.check_soon,
             at_most=cause,
         )
-        self._wake = threading.Event()
-        self._worker = Worker(
-            f"supervisor {self._account}",
-            self._one_round,
-            task="stream scheduling",
-            retry=RetryPolicy((CHECK_SECONDS,)),
-            account=self._account,
-        )
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._worker.start()
+        self._wake = asyncio.Event()
+        self._is_woken = False
 
     def change(self, capacity: StreamCapacity) -> None:
-        """Set how many streams there may be."""
+        """Set how many streams there may be. Any thread may call it."""
         self._capacity = capacity
         self.check_soon()
 
     def check_soon(self) -> None:
         """Check again soon, because something changed. Any thread may call it; it never blocks."""
-        self._wake.set()
+        # Changes may come by the thousand, and only the first needs to wake the loop.
+        if not self._is_woken:
+            self._is_woken = True
+            self._loop.call(self._wake.set)
 
-    def stop(self) -> None:
-        """End everything soon, from any thread, without waiting for it."""
-        self._worker.stop()
-        self._wake.set()
-        self._pending.stop()
-        for follower in self._everyone():
-            follower.stop()
-
-    def join(self, timeout: float) -> bool:
-        """Wait for everything to end, for that many seconds in total; return whether it ended."""
-        try:
-            return self._join(timeout)
-        finally:
-            self._pool.shutdown(wait=False)
-            self._streams.leave(self._name)
-
-    def _join(self, timeout: float) -> bool:
-        deadline = self._now().monotonic + timeout
-        scheduling_ended = self._worker.join(timeout)
-        for follower in self._everyone():
-            if not follower.join(max(0.0, deadline - self._now().monotonic)):
-                return False
-        ended = self._pending.join(max(0.0, deadline - self._now().monotonic))
-        return ended and scheduling_ended
+    async def clean_up(self) -> None:
+        """End all followers and questions."""
+        tasks = [follower.task for follower in self._followers.values()]
+        await end_all([task for task in (*tasks, *self._pending.tries.values()) if task])
+        self._streams.leave(self._name)
 
     def streaming(self) -> set[str]:
-        """Ids whose stream is open now."""
-        with self._lock:
-            return {f.workflow_id for f in self._followers.values() if f.streaming}
+        """Ids whose stream is open now. Any thread may call it."""
+        # The values are copied in one step, whatever the loop does meanwhile.
+        return {f.workflow_id for f in list(self._followers.values()) if f.streaming}
 
     def opening(self) -> dict[str, float | None]:
         """Ids that wait for their stream, each with the monotonic time of the next try.
 
-        None: the request waits for its turn.
+        None: the request waits for its turn. Any thread may call it.
         """
-        with self._lock:
-            return {f.workflow_id: f.retry_at for f in self._followers.values() if not f.streaming}
+        followers = list(self._followers.values())
+        return {f.workflow_id: f.retry_at for f in followers if not f.streaming}
 
-    def _everyone(self) -> list[Follower]:
-        with self._lock:
-            return list(self._followers.values())
-
-    def _one_round(self) -> float:
+    async def _one_round(self) -> float:
         self._wake.clear()
-        if not self._worker.is_stopping:
-            self._arrange()
-            self._wake.wait(CHECK_SECONDS)
+        self._is_woken = False
+        await self._arrange()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CHECK_SECONDS):
+                await self._wake.wait()
         return SETTLE_SECONDS
 
-    def _arrange(self) -> None:
+    async def _arrange(self) -> None:
         workflows = self._register.open_workflows(self._account)
-        with self._lock:
-            current = set(self._followers)
+        current = set(self._followers)
         elsewhere = self._elsewhere()
         here = [workflow for workflow in workflows if workflow.workflow_id not in elsewhere]
         # Streams of settled workflows, which will end soon, still count.
@@ -211,27 +188,22 @@ class Supervisor:
             self.without_thread, self.needed, self.beyond = 0, len(workflows), ()
             self._pending.collect(current)
             return
-        chosen = choose_streams(here, current, room)
-        still_open = {workflow.workflow_id for workflow in workflows}
-        self._end_doubled({known for known, is_open in elsewhere.items() if is_open})
-        self._release(current - set(chosen), still_open, at_once=min(wanted, len(current)) - full)
-        self._call_off(current.intersection(chosen[affordable:]))
+        chosen = await self._access.for_many(len(here), choose_streams, here, current, room)
         by_id = {workflow.workflow_id: workflow for workflow in workflows}
+        self._end_doubled({known for known, is_open in elsewhere.items() if is_open})
+        self._release(current - set(chosen), by_id, at_once=min(wanted, len(current)) - full)
+        self._call_off(current.intersection(chosen[affordable:]))
         streaming = self.streaming()
         for workflow_id in chosen[:affordable]:
-            if workflow_id in streaming:
-                continue
-            if not self._follow(workflow_id, priority_of(by_id[workflow_id]), affordable):
-                room = self._do_with_fewer()
-                break
+            if workflow_id not in streaming:
+                self._follow(workflow_id, priority_of(by_id[workflow_id]), affordable)
         self.without_thread = max(0, min(len(here), full) - room)
         self.needed = len(chosen)
         late = self._late(chosen[:affordable])
-        self.beyond = rest_of(here, current.union(chosen[:affordable]) - late)
-        with self._lock:
-            followed = set(self._followers)
+        shown_here = current.union(chosen[:affordable]) - late
+        self.beyond = await self._access.for_many(len(here), rest_of, here, shown_here)
         # The stream that shows an end usually shows its cause too.
-        self._pending.collect(followed.union(elsewhere))
+        self._pending.collect({*self._followers, *elsewhere})
 
     def _all_have_theirs(
         self, workflows: Sequence[OpenWorkflow], current: set[str], affordable: int
@@ -248,16 +220,15 @@ class Supervisor:
 
         These have the lowest priority.
         """
-        with self._lock:
-            waiting = [
-                workflow_id
-                for workflow_id in chosen
-                if (follower := self._followers.get(workflow_id)) is None
-                or follower.waits_for_first_turn
-            ]
+        waiting = [
+            workflow_id
+            for workflow_id in chosen
+            if (follower := self._followers.get(workflow_id)) is None
+            or follower.waits_for_first_turn
+        ]
         return set(waiting[self._share() :])
 
-    def _release(self, unwanted: set[str], still_open: set[str], *, at_once: int) -> None:
+    def _release(self, unwanted: set[str], still_open: Collection[str], *, at_once: int) -> None:
         """Stop followers that lost their place to others, and those that no longer have a purpose.
 
         At most `at_once` are stopped together, because other accounts wait for their streams.
@@ -265,79 +236,60 @@ class Supervisor:
         now = self._now().monotonic
         self._settled_since = {
             workflow_id: self._settled_since.get(workflow_id, now)
-            for workflow_id in unwanted - still_open
+            for workflow_id in unwanted
+            if workflow_id not in still_open
         }
-        with self._lock:
-            for workflow_id in unwanted:
-                follower = self._followers.get(workflow_id)
-                if follower is None:
-                    continue
-                if workflow_id in still_open:
-                    # Otherwise the stream is young, and replacing it would gain nothing.
-                    ended = now - follower.opened_at >= TENURE_SECONDS
-                else:
-                    ended = now - self._settled_since[workflow_id] >= self._settled_seconds
-                if ended or not follower.streaming or at_once > 0:
-                    follower.stop()
-                    at_once -= 1
+        for workflow_id in unwanted:
+            follower = self._followers.get(workflow_id)
+            if follower is None:
+                continue
+            if workflow_id in still_open:
+                # Otherwise the stream is young, and replacing it would gain nothing.
+                ended = now - follower.opened_at >= TENURE_SECONDS
+            else:
+                ended = now - self._settled_since[workflow_id] >= self._settled_seconds
+            if ended or not follower.streaming or at_once > 0:
+                follower.stop()
+                at_once -= 1
 
     def _end_doubled(self, elsewhere: Collection[str]) -> None:
         """Stop streams that another replica also has.
 
         A new holder learns of them after its start.
         """
-        with self._lock:
-            for workflow_id in self._followers.keys() & elsewhere:
-                self._followers[workflow_id].stop()
+        for workflow_id in self._followers.keys() & elsewhere:
+            self._followers[workflow_id].stop()
 
     def _call_off(self, unaffordable: set[str]) -> None:
         """Stop followers whose stream is not open, and cannot be opened soon."""
-        with self._lock:
-            for workflow_id in unaffordable:
-                follower = self._followers.get(workflow_id)
-                if follower is not None and not follower.streaming:
-                    follower.stop()
+        for workflow_id in unaffordable:
+            follower = self._followers.get(workflow_id)
+            if follower is not None and not follower.streaming:
+                follower.stop()
 
-    def _do_with_fewer(self) -> int:
-        """How many streams there may be for now, because no thread can be started."""
-        with self._lock:
-            self._startable = max(1, len(self._followers) - SPARE_THREADS)
+    def _do_with_fewer(self) -> None:
+        """Have fewer streams for now, because no thread can be started."""
+        if self._startable is not None:
+            return
+        self._startable = max(1, len(self.streaming()) - SPARE_THREADS)
         self._startable_until = self._now().monotonic + self._without_threads_seconds
         log.error(
             "no thread for another stream",
             extra={"account": self._account, "streams": self._startable},
         )
-        return self._startable
 
-    def _follow(self, workflow_id: str, priority: Priority, at_most: int) -> bool:
-        """Follow a workflow if there is room.
-
-        Return False if a needed thread could not be started.
-        """
-        with self._lock:
-            present = self._followers.get(workflow_id)
-            if present is not None:
-                if priority is Priority.NAMED_STREAM and _waits_as_unnamed(present):
-                    # It was named meanwhile. This follower ends, and the next check starts one with
-                    # the priority of named ids.
-                    present.stop()
-                return True
-            if (
-                self._worker.is_stopping
-                # Followers that were asked to stop still hold a stream for a moment.
-                or len(self._followers) >= at_most
-            ):
-                return True
-            follower = self._follower(workflow_id, priority)
-            self._followers[workflow_id] = follower
-        try:
+    def _follow(self, workflow_id: str, priority: Priority, at_most: int) -> None:
+        """Follow a workflow if there is room."""
+        present = self._followers.get(workflow_id)
+        if present is not None:
+            if priority is Priority.NAMED_STREAM and _waits_as_unnamed(present):
+                # It was named meanwhile. This follower ends, and the next check starts one with the
+                # priority of named ids.
+                present.stop()
+        elif len(self._followers) < at_most:
+            # Followers that were asked to stop still hold a stream for a moment, so they count.
+            follower = self._followers[workflow_id] = self._follower(workflow_id, priority)
             follower.start()
-        except RuntimeError:
-            # This follower must not keep its place for ever.
-            with self._lock:
-                del self._followers[workflow_id]
-            return False
-        return True
 
     def _follower(self, workflow_id: str, priority: Priority) -> Follower:
         return Follower(
@@ -349,15 +301,13 @@ class Supervisor:
             now=self._now,
             backoff=self._backoff(),
             on_end=self._ended,
-            loop=self._loop,
-            pool=self._pool,
         )
 
     def _ended(self, follower: Follower) -> None:
-        with self._lock:
-            if self._followers.get(follower.workflow_id) is follower:
-                del self._followers[follower.workflow_id]
-        self._wake.set()
+        del self._followers[follower.workflow_id]
+        if follower.lacks_thread:
+            self._do_with_fewer()
+        self.check_soon()
 
 
 def _waits_as_unnamed(follower: Follower) -> bool:

@@ -7,11 +7,20 @@ from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
+REQUESTS_AT_ONCE: Final = 64
+"""How many threads each account may have, so that one account's outage does not delay another. The
+service's limit allows fewer requests, so none that has its turn waits for a thread."""
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-IDLE_SECONDS: Final = 2.0
-"""Seconds for which a thread waits for more work before it ends."""
+IDLE_SECONDS: Final = 6.0
+"""Seconds for which a thread waits for more work before it ends: a little longer than the usual
+interval of a list, so that an account with nothing to do need not start a thread for each pass."""
+
+
+class NoThreadError(RuntimeError):
+    """No thread can be started, or the threads have ended; the call will not be made."""
 
 
 class CallThreads(Executor):
@@ -48,14 +57,13 @@ class CallThreads(Executor):
         """Have the function called as soon as a thread is free.
 
         Raises:
-            RuntimeError: no thread is available, or the pool has been shut down. The function will
-                not be called.
+            NoThreadError: no thread is available, or the pool has been shut down.
         """
         future: Future[_T] = Future()
         job = partial(_work, future, partial(function, *arguments, **named))
         with self._changed:
             if self._is_closed:
-                raise RuntimeError("the threads have ended")
+                raise NoThreadError("the threads have ended")
             self._jobs.append(job)
             if self._idle < len(self._jobs) and self._alive < self._most:
                 self._add_thread()
@@ -65,10 +73,10 @@ class CallThreads(Executor):
     def _add_thread(self) -> None:
         try:
             threading.Thread(target=self._run, name=self._name, daemon=True).start()
-        except RuntimeError:
+        except RuntimeError as error:
             if self._alive == 0:
                 self._jobs.pop()
-                raise
+                raise NoThreadError(str(error)) from None
         else:
             self._alive += 1
 

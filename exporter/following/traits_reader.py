@@ -13,9 +13,9 @@ from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import ServiceError
 from exporter.following.access import AccountAccess
 from exporter.following.asking import Asking
+from exporter.following.loop import RepeatedTask, ServiceLoop
 from exporter.following.traits_order import TraitsOrder
 from exporter.interfaces.observations import Moment, WorkflowRegister
-from exporter.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +26,11 @@ ANSWER_SECONDS: Final = 5.0
 """Seconds that one answer may take: it may contain a graph of many megabytes."""
 
 
-class TraitsReader(Worker):
-    """Asks for one workflow after the other, in its own thread.
+class TraitsReader(RepeatedTask):
+    """Asks for one workflow after the other, in its own task.
 
     Args:
+        loop: where it runs.
         access: the account's way to the service.
         register: knows which workflows still need their name and tags.
         asking: asks, and observes the answers.
@@ -37,8 +38,9 @@ class TraitsReader(Worker):
         now: returns the time of both clocks (wall and monotonic).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts it joins
         self,
+        loop: ServiceLoop,
         access: AccountAccess,
         register: WorkflowRegister,
         asking: Asking,
@@ -47,10 +49,7 @@ class TraitsReader(Worker):
         now: Callable[[], Moment],
     ) -> None:
         super().__init__(
-            f"traits {access.account}",
-            self._one_round,
-            task="reading names and tags",
-            account=access.account,
+            loop, self._one_round, task="reading names and tags", account=access.account
         )
         self._refusals = access.refusals
         self._account = access.account
@@ -59,13 +58,13 @@ class TraitsReader(Worker):
         self._now = now
         self._order = TraitsOrder(listed=listed)
 
-    def _one_round(self) -> float:
+    async def _one_round(self) -> float:
         """Ask for all due workflows, one after the other."""
         while (workflow_id := self._next_due()) is not None:
             at_least: float | None = None
             try:
                 if not self._refusals.is_quiet(workflow_id, self._now().monotonic):
-                    self._ask(workflow_id)
+                    await self._ask(workflow_id)
             except ServiceError as error:
                 at_least = error.retry_after
                 log.debug(
@@ -81,12 +80,11 @@ class TraitsReader(Worker):
                 self._order.asked(workflow_id, self._now().monotonic, at_least=at_least)
         return ROUND_SECONDS
 
-    def _ask(self, workflow_id: str) -> None:
-        self._asking.ask(
+    async def _ask(self, workflow_id: str) -> None:
+        await self._asking.ask(
             workflow_id,
             "detail",
             Priority.RECONCILE,
-            self._cancellation,
             wanted=lambda: self._register.needs_traits(self._account, workflow_id),
             at_most=ANSWER_SECONDS,
         )

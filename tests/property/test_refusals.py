@@ -13,6 +13,7 @@ from exporter.comfycontrol import (
     ServerFaultError,
     ServiceError,
 )
+from exporter.following.ending import Next
 from exporter.following.refusals import Refusals
 from exporter.interfaces.observations import DropReason, Moment, OpenWorkflow, Removed, Status
 from exporter.ledger.workflow import Workflow
@@ -62,6 +63,14 @@ steps = st.lists(
 )
 
 
+def judged(refusals: Refusals, register: Any, error: ServiceError, at: Moment) -> Next:
+    """What follows a refusal; the id is dropped if that is it."""
+    then = refusals.judge(register, "studio", ID, error, at.monotonic)
+    if then.drop_reason is not None:
+        register.drop(Removed("studio", ID, then.drop_reason, at))
+    return then
+
+
 @given(steps=steps, begins_seen=st.booleans())
 def test_what_was_seen_goes_only_on_what_lasts_and_is_its_own(
     steps: list[tuple[float, Event, DropReason]], begins_seen: bool
@@ -82,7 +91,7 @@ def test_what_was_seen_goes_only_on_what_lasts_and_is_its_own(
             refused_at = []
         else:
             error = REFUSED[reason] if event == "refused" else ServerFaultError("", code="403")
-            then = refusals.judge(register, "studio", ID, error, at)
+            then = judged(refusals, register, error, at)
             if event == "edge":
                 assert then.action == "back_off"
                 continue
@@ -121,7 +130,7 @@ def test_what_all_get_at_once_drops_nothing_that_was_seen(
     now = before
     for number, pause in enumerate(storm):
         now += pause
-        refusals.judge(register, "studio", ID, REFUSED["not_found"], Moment(now, now))
+        judged(refusals, register, REFUSED["not_found"], Moment(now, now))
         if number == 0:
             refusals.answered(now)  # one that was under way already
     assert not register.dropped
@@ -134,6 +143,6 @@ def test_what_is_gone_is_dropped_in_the_end(every: float, begins_seen: bool) -> 
     now = 1.0
     while not register.dropped:
         refusals.answered(now)
-        refusals.judge(register, "studio", ID, REFUSED["not_found"], Moment(now, now))
+        judged(refusals, register, REFUSED["not_found"], Moment(now, now))
         now += every
         assert now < 1500

@@ -201,8 +201,8 @@ def of_growth(app: App, life: Life, sockets: int, files: dict[str, int]) -> Iter
     yield from (
         f"{count} wait in the {name}" for name, count in waiting.items() if count > MOST_WAITING
     )
-    openings = len(app._accounts[ACCOUNT]._supervisor._pool._jobs)
-    if openings:
-        yield f"{openings} streams wait for a thread that opens them, and nothing is open"
+    pool = app._accounts[ACCOUNT]._access._threads
+    if pool._jobs and pool._name not in threads:
+        yield f"{len(pool._jobs)} requests wait for a thread, and there is none"
     if len(files) > MOST_FILES or sum(files.values()) > MOST_BYTES:
         yield f"the folder has grown: {files}"

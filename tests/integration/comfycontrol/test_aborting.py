@@ -19,6 +19,7 @@ from exporter.comfycontrol import (
     UnreachableError,
     UnusableError,
 )
+from tests.integration.comfycontrol.on_a_loop import OnALoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -224,7 +225,7 @@ def test_abort_of_a_stream(
 
     server = serve(Stuck(begin), server_tls if over_tls else None)
     call = Call()
-    stream = make_client(server.url).subscribe(WORKFLOW, call)
+    stream = OnALoop(make_client(server.url).subscribe(WORKFLOW, call))
     timer = threading.Timer(0.1, call.abort)
     begun = time.monotonic()
     timer.start()

@@ -21,6 +21,7 @@ from exporter.comfycontrol import (
     UnreachableError,
     connections,
 )
+from tests.integration.comfycontrol.on_a_loop import OnALoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -300,7 +301,7 @@ def test_a_tunnel_through_a_proxy_from_the_environment(
     client = make_client("https://localhost")
     client.list_workflows(page=1)
     client.list_workflows(page=2)
-    stream = client.subscribe(WORKFLOW)
+    stream = OnALoop(client.subscribe(WORKFLOW))
     assert len(list(stream)) == 1
     assert stream.ending is StreamEnding.EOF
     assert server.accepted == 1

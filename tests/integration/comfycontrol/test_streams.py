@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import threading
 import time
 import tracemalloc
 import zlib
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from exporter.comfycontrol import (
     Call,
     Client,
-    LiveStream,
     MalformedReading,
     NewSnapshot,
     RepeatedSnapshot,
     SnapshotReading,
-    Stream,
     StreamEnding,
     Timeouts,
 )
+from tests.integration.comfycontrol.on_a_loop import OnALoop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from tests.integration.comfycontrol.conftest import MakeClient, Peer, Serve
 
@@ -35,61 +33,11 @@ QUICK = Timeouts(silence=0.5)
 KIB, MIB = 1024, 1024 * 1024
 
 
-class OnALoop:
-    """A stream that is read on an event loop, for a test that goes from one reading to the next."""
-
-    def __init__(self, stream: Stream) -> None:
-        self._loop = asyncio.new_event_loop()
-        self.stream = self._loop.run_until_complete(self._make(stream))
-
-    async def _make(self, stream: Stream) -> LiveStream:
-        return LiveStream(stream)
-
-    def __iter__(self) -> Iterator[SnapshotReading]:
-        try:
-            while (reading := self._loop.run_until_complete(anext(self.stream, None))) is not None:
-                yield reading
-        finally:
-            self._loop.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self.stream.close()
-
-    @property
-    def ending(self) -> StreamEnding | None:
-        return self.stream.ending
-
-    @property
-    def updates(self) -> int:
-        return self.stream.updates
-
-
-@pytest.fixture(params=["blocking", "loop"])
-def make_client(make_client: MakeClient, request: pytest.FixtureRequest) -> MakeClient:
-    """Clients whose streams are read in each of the two ways."""
-    if request.param == "blocking":
-        return make_client
-
-    def make(*parts: Any, **more: Any) -> Any:
-        client: Any = make_client(*parts, **more)
-        subscribe = client.subscribe
-        client.subscribe = lambda *parts: OnALoop(subscribe(*parts))
-        return client
-
-    return make
-
-
 def event(status: str) -> bytes:
     return b'data: {"status":"%s"}\n\n' % status.encode()
 
 
-def drain(stream: Stream) -> tuple[list[SnapshotReading], StreamEnding | None]:
+def drain(stream: OnALoop) -> tuple[list[SnapshotReading], StreamEnding | None]:
     return list(stream), stream.ending
 
 
@@ -171,7 +119,7 @@ def test_every_event_is_there_before_the_next_is_sent(
         framing.end(peer)
 
     server = serve(handler, server_tls if over_tls else None)
-    stream = make_client(server.url).subscribe(WORKFLOW)
+    stream = OnALoop(make_client(server.url).subscribe(WORKFLOW))
     readings = []
     for reading in stream:
         readings.append(reading)
@@ -186,12 +134,12 @@ def subscribe_to(
     serve: Serve,
     make_client: MakeClient,
     timeouts: Timeouts = QUICK,
-) -> Stream:
+) -> OnALoop:
     def handler(peer: Peer) -> None:
         peer.read_request()
         script(peer)
 
-    return make_client(serve(handler).url, timeouts).subscribe(WORKFLOW)
+    return OnALoop(make_client(serve(handler).url, timeouts).subscribe(WORKFLOW))
 
 
 def chunked(*chunks: bytes, last: bytes = b"0\r\n\r\n") -> Callable[[Peer], None]:
@@ -456,7 +404,7 @@ def test_a_stream_that_is_left_is_closed_and_not_used_again(
     server = serve(handler)
     client = make_client(server.url)
     for _ in range(3):
-        with client.subscribe(WORKFLOW) as stream:
+        with OnALoop(client.subscribe(WORKFLOW)) as stream:
             for reading in stream:
                 assert statuses([reading]) == ["completed"]
                 stream.close()
@@ -474,7 +422,7 @@ def test_a_stream_read_to_its_end_leaves_its_connection_for_the_next(
     server = serve(handler)
     client = make_client(server.url)
     for _ in range(3):
-        assert drain(client.subscribe(WORKFLOW))[1] is StreamEnding.EOF
+        assert drain(OnALoop(client.subscribe(WORKFLOW)))[1] is StreamEnding.EOF
     assert server.accepted == 1
 
 
@@ -486,7 +434,7 @@ def test_closing_the_client_ends_its_streams(serve: Serve, make_client: MakeClie
         peer.wait_until_gone()
 
     client: Client = make_client(serve(handler).url)
-    streams = [client.subscribe(WORKFLOW, Call()) for _ in range(3)]
+    streams = [OnALoop(client.subscribe(WORKFLOW, Call())) for _ in range(3)]
     threads = [threading.Thread(target=list, args=(stream,)) for stream in streams]
     for thread in threads:
         thread.start()

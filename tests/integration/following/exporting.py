@@ -1,10 +1,11 @@
 """An exporter that follows a simulator, both within the test's process."""
 
+import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -18,6 +19,8 @@ from exporter.following.reconciling import Pace
 from exporter.following.tempo import Tempo
 from exporter.interfaces.observations import Moment
 from exporter.simulator import Simulator, parse_scenario
+
+T = TypeVar("T")
 
 PATIENCE = 20.0
 """Seconds that a busy machine may need for something that usually takes a moment."""
@@ -147,6 +150,10 @@ class Exporter:
         """One part of the first account, such as its files."""
         parts = next(iter(self.app._accounts.values()))._parts()
         return next(each for each in parts if isinstance(each, part))
+
+    def on_loop(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the exporter's loop; return what comes of it."""
+        return asyncio.run_coroutine_threadsafe(work, self.app._loop._loop).result(PATIENCE)
 
 
 class Bench:

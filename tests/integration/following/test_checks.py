@@ -172,6 +172,7 @@ def test_too_many_are_not_all_looked_at_and_that_is_told(
     exporter.until_finished(5)
     service.instead = {"get": lambda _: page(503)}
     assert exporter.app.pushed.push("studio", workflows) == Pushed(0, 0, 5)
+    exporter.until(lambda _: "named again" in caplog.text)
     [line] = [each for each in caplog.records if "named again" in each.getMessage()]
     assert line.__dict__["left_out"] == 3
 

@@ -2,12 +2,15 @@
 
 import threading
 from functools import partial
+from typing import Any
 
 import pytest
 
 from exporter.budget.sliding_window import Priority
+from exporter.following.access import AccountAccess
 from exporter.following.follower import Follower
 from exporter.following.tempo import Tempo
+from exporter.following.threads import NoThreadError
 from exporter.interfaces.observations import Observation
 from exporter.ledger.ledger import Ledger
 from exporter.retrying import Backoff
@@ -61,14 +64,16 @@ def test_threads_that_cannot_be_had_are_had_later(
     simulator = bench.simulate()
     workflows = [simulator.create(scripted=True) for _ in range(3)]
     failures = iter([True])
-    start = Follower.start
+    ask = AccountAccess.ask
 
-    def fail_at_first(follower: Follower) -> None:
-        if next(failures, False):
-            raise RuntimeError("can't start new thread")
-        start(follower)
+    async def fail_at_first(
+        access: AccountAccess, priority: Priority, *parts: Any, **how: Any
+    ) -> Any:
+        if priority is Priority.NAMED_STREAM and next(failures, False):
+            raise NoThreadError("can't start new thread")
+        return await ask(access, priority, *parts, **how)
 
-    monkeypatch.setattr(Follower, "start", fail_at_first)
+    monkeypatch.setattr(AccountAccess, "ask", fail_at_first)
     bench.export(bench.account(simulator, workflows=workflows), tempo=Tempo(without_threads=1.0))
     simulator.wait_until(lambda truth: truth.streams_open == 3, PATIENCE)
 
@@ -86,14 +91,14 @@ def test_stopping_while_followers_are_being_started_leaves_none(bench: Bench) ->
             simulator.wait_until(partial(opened, count), PATIENCE)
         assert exporter.app.stop()
         supervisor = exporter.app._accounts["studio"]._supervisor
-        left = [f for f in supervisor._everyone() if not f.join(0)]
-        assert left == []
+        assert supervisor._followers == {}
         simulator.wait_until(lambda truth: truth.streams_open == 0, PATIENCE)
 
 
-def test_a_follower_that_is_stopped_before_it_starts_asks_nothing(bench: Bench) -> None:
+def test_a_follower_that_is_stopped_before_its_first_step_asks_nothing(bench: Bench) -> None:
     simulator = bench.simulate()
-    workflow = simulator.create(scripted=True)
+    # One that nobody else asks for either.
+    workflow = "00000000-0000-4000-8000-000000000001"
     exporter = bench.export(bench.account(simulator, listing={"interval": "1h"}))
     exporter.until(lambda m: m("account_up", account="studio") == 1)
     ended = threading.Event()
@@ -107,14 +112,15 @@ def test_a_follower_that_is_stopped_before_it_starts_asks_nothing(bench: Bench) 
         now=exporter.app._now,
         backoff=Backoff(never_again),
         on_end=lambda _: ended.set(),
-        loop=exporter.app._streams,
-        pool=parts._supervisor._pool,
     )
     before = simulator.truth().requests.get("subscribe", 0)
-    follower.stop()
-    follower.start()
+
+    def start_and_stop() -> None:
+        follower.start()
+        follower.stop()
+
+    exporter.app._loop.call(start_and_stop)
     assert ended.wait(PATIENCE)
-    assert follower.join(PATIENCE)
     assert simulator.truth().requests.get("subscribe", 0) == before
 
 

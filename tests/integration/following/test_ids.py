@@ -52,7 +52,7 @@ def test_an_id_that_never_existed_is_dropped_after_the_grace_and_never_asked_for
         workflow = simulator.create(scripted=True)
         exporter.app.pushed.push("studio", [workflow])
         streaming(simulator)
-        exporter.watched_by(Poller)._one_round()
+        exporter.on_loop(exporter.watched_by(Poller)._one_round())
         simulator.workflow(workflow).advance("completed")
         exporter.until_finished(count)
     assert asked(simulator) == after + 2

@@ -198,8 +198,8 @@ PLANTED: Final = (
     Mutation(
         "the loop is not stopped",
         "following/loop.py",
-        "            self._loop.call_soon_threadsafe(self._loop.stop)\n",
-        "            pass\n",
+        "        self.call(self._loop.stop)\n",
+        "        pass\n",
     ),
     Mutation(
         "an account that is down stays down",

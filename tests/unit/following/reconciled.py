@@ -25,7 +25,7 @@ from exporter.interfaces.observations import DOCUMENTED_ENDS, Moment
 from exporter.ledger.ledger import AccountTerms, Ledger
 from exporter.ledger.store import Store
 from exporter.retrying import Backoff
-from exporter.worker import Cancellation
+from tests.running import at_once, called
 from tests.unit.ledger.ledgers import T0, Clocks, counter, make_ledger, uuid
 
 LOOKBACK = 86_400.0
@@ -49,24 +49,12 @@ class Straight:
         self.account = "studio"
         self.client = service
 
-    def ask(
-        self, priority: Priority, stop: Cancellation, request: Callable[[Call], Any], **_: Any
-    ) -> Any:
+    in_thread = staticmethod(called)
+
+    async def ask(self, priority: Priority, request: Callable[[Call], Any], **_: Any) -> Any:
         """Ask at once."""
         assert priority is Priority.RECONCILE
         return request(Call())
-
-
-class Waits(Cancellation):
-    """Lets virtual time pass."""
-
-    def __init__(self, clocks: Clocks) -> None:
-        super().__init__()
-        self._clocks = clocks
-
-    def sleep(self, seconds: float) -> None:
-        """Wait that long."""
-        self._clocks.pass_(seconds)
 
 
 @dataclass
@@ -201,14 +189,16 @@ class World:
         self.lists = ListPages(
             access,
             silent,
-            Waits(self.clocks),
             take_top=lambda _: None,
             top_again=inf,
             now=self.clocks,
             backoff=Backoff(lambda: 0.5),
             turns=(Priority.RECONCILE, Priority.RECONCILE),
+            sleep=self._sleep,
         )
+        no_loop: Any = None
         self.reconciler = Reconciler(
+            no_loop,
             ComparedAccount(
                 name="studio",
                 lists=self.lists,
@@ -217,9 +207,13 @@ class World:
                 pace=self.pace,
                 list_read_at=lambda: self._list_read_at,
                 now=self.moving,
-            )
+                in_thread=called,
+            ),
         )
         self._step_at = self.clocks.monotonic
+
+    async def _sleep(self, seconds: float) -> None:
+        self.clocks.pass_(seconds)
 
     def moving(self) -> Moment:
         """Now, and no two looks at the clock see the same, as on any real machine."""
@@ -260,7 +254,7 @@ class World:
                 self.list_workflows()
                 self._listed = self.clocks.monotonic + LIST_EVERY
             else:
-                self._step_at = self.clocks.monotonic + max(0.1, self.reconciler.step())
+                self._step_at = self.clocks.monotonic + max(0.1, at_once(self.reconciler.step()))
         self.clocks.pass_(end - self.clocks.monotonic)
         self._listed = max(self._listed, self.clocks.monotonic)
 

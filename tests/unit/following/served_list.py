@@ -1,7 +1,7 @@
 """A list as a service may serve it: everything that the documents leave open is open here."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
@@ -15,9 +15,10 @@ from exporter.comfycontrol import (
     WorkflowPage,
     WorkflowSummary,
 )
-from exporter.following.list_pages import ListPages
+from exporter.following.list_pages import FilteredList, ListPages
 from exporter.interfaces.observations import Moment
 from exporter.retrying import Backoff
+from tests.running import at_once, called
 
 Answer = TypeVar("Answer")
 
@@ -131,26 +132,27 @@ class Listed:
         self.pages = ListPages(
             self,  # type: ignore[arg-type]
             self,  # type: ignore[arg-type]
-            self,  # type: ignore[arg-type]
             take_top=lambda _: None,
             top_again=1e9,
             now=lambda: Moment(5000.0 + self.now, self.now),
             backoff=Backoff(lambda: 1.0),
+            sleep=self.sleep,
         )
 
     @property
     def client(self) -> "Listed":
         return self
 
-    def ask(
+    in_thread = staticmethod(called)
+
+    async def ask(
         self,
         priority: Priority,
-        stop: object,
         request: Callable[[object], Answer],
         *,
         about_one: bool = False,
     ) -> Answer:
-        del priority, stop, about_one
+        del priority, about_one
         return request(None)
 
     def list_workflows(
@@ -169,6 +171,12 @@ class Listed:
     def rows_malformed(self, _: str, count: int) -> None:
         self.malformed += count
 
-    def sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds: float) -> None:
         assert seconds > 0
         self.now += seconds
+
+
+def pages_of(listed: FilteredList) -> Iterator[WorkflowPage]:
+    """Its pages, as they are read."""
+    while (shown := at_once(listed.next())) is not None:
+        yield shown

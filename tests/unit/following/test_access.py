@@ -3,7 +3,8 @@
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
+from typing import Any
 
 import pytest
 
@@ -26,8 +27,10 @@ from exporter.comfycontrol import (
 )
 from exporter.following.access import AccountAccess
 from exporter.following.ending import Answering
+from exporter.following.threads import CallThreads
 from exporter.retrying import Backoff
-from exporter.worker import Cancellation, StoppedError
+from exporter.worker import StoppedError
+from tests.running import LoopThread
 
 REFUSED = UnauthorizedError("subscribe: answered with status 401", code="401")
 
@@ -57,10 +60,13 @@ class Bench:
             monotonic=self.clock,
             wall=self.clock,
         )
+        self.loop = LoopThread()
+        self.threads = CallThreads(20, "requests")
         self.access = AccountAccess(
             "studio",
             Client("http://localhost", lambda: "token", max_streams=1, on_request=lambda _: None),
             self.budget,
+            self.threads,
             reload_token=self._reload,
             monotonic=self.clock,
             backoff=Backoff(lambda: self.jitter),
@@ -71,26 +77,44 @@ class Bench:
         self.reloads += 1
         return self.reload_result()
 
+    def begin(
+        self,
+        request: Callable[[Call], object],
+        priority: Priority = Priority.NEW_STREAM,
+        **how: Any,
+    ) -> "Future[object]":
+        """Ask in a task; cancelling the future cancels it."""
+        return self.loop.submit(self.access.ask(priority, request, **how))
+
     def ask(
         self,
         answer: object,
         priority: Priority = Priority.NEW_STREAM,
         *,
-        stop: Cancellation | None = None,
         about_one: bool = False,
     ) -> object:
         """Ask for what is an answer, or an error to raise."""
-
-        def request(_: Call) -> object:
-            if isinstance(answer, BaseException):
-                raise answer
-            return answer
-
-        return self.access.ask(priority, stop or Cancellation(), request, about_one=about_one)
+        return self.begin(answering(answer), priority, about_one=about_one).result(30)
 
     def refuse(self) -> None:
         with pytest.raises(UnauthorizedError):
             self.ask(REFUSED)
+
+    def close(self) -> None:
+        self.budget.close()
+        self.loop.close()
+        self.access.close()
+
+
+def answering(answer: object) -> Callable[[Call], object]:
+    """A request for what is an answer, or an error to raise."""
+
+    def request(_: Call) -> object:
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    return request
 
 
 class Probe:
@@ -112,13 +136,7 @@ class Probe:
 def bench() -> Iterator[Bench]:
     bench = Bench()
     yield bench
-    bench.budget.close()
-
-
-@pytest.fixture
-def threads() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(20) as executor:
-        yield executor
+    bench.close()
 
 
 # Answers ----------------------------------------------------------------------------------------
@@ -212,13 +230,13 @@ def test_a_refusal_of_what_is_extra_says_nothing_of_the_account(
 
     before = bench.access.health()
     with pytest.raises(type(error)):
-        bench.access.ask(Priority.RECONCILE, Cancellation(), refuse, is_extra=True)
+        bench.begin(refuse, Priority.RECONCILE, is_extra=True).result(30)
     assert bench.access.health() == before
     # Nor is a token taken for good that was refused elsewhere.
     bench.refuse()
     bench.clock.now += 1000
     with pytest.raises(type(error)):
-        bench.access.ask(Priority.RECONCILE, Cancellation(), refuse, is_extra=True)
+        bench.begin(refuse, Priority.RECONCILE, is_extra=True).result(30)
     assert bench.access.health().up is False
 
 
@@ -328,40 +346,36 @@ def test_a_fault_of_ours_gives_the_place_back_to_the_window(bench: Bench) -> Non
 # Stopping ---------------------------------------------------------------------------------------
 
 
-def test_stopping_ends_the_wait_in_the_budget(threads: ThreadPoolExecutor) -> None:
+def test_stopping_ends_the_wait_in_the_budget() -> None:
     bench = Bench(limit=Limit(requests=1, reserve=0.0))
     bench.ask("the only one for a while")
-    stop = Cancellation()
-    waiting = threads.submit(bench.ask, "page", stop=stop)
-    stop.request()
-    with pytest.raises(StoppedError):
+    waiting = bench.begin(answering("page"))
+    waiting.cancel()
+    with pytest.raises(CancelledError):
         waiting.result(5)
-    bench.budget.close()
+    bench.close()
 
 
-def test_stopping_ends_the_wait_at_the_gate(threads: ThreadPoolExecutor) -> None:
+def test_stopping_ends_the_wait_at_the_gate() -> None:
     bench = Bench(jitter=1.0)
     bench.refuse()
-    stop = Cancellation()
-    waiting = threads.submit(bench.ask, "page", stop=stop)
-    stop.request()
-    with pytest.raises(StoppedError):
+    waiting = bench.begin(answering("page"))
+    waiting.cancel()
+    with pytest.raises(CancelledError):
         waiting.result(5)
-    bench.budget.close()
+    bench.close()
 
 
-def test_stopping_aborts_the_call_that_is_under_way(
-    bench: Bench, threads: ThreadPoolExecutor
-) -> None:
-    stop, probe = Cancellation(), Probe()
-    asking = threads.submit(bench.access.ask, Priority.NEW_STREAM, stop, probe)
+def test_stopping_aborts_the_call_that_is_under_way(bench: Bench) -> None:
+    probe = Probe()
+    asking = bench.begin(probe)
     call = probe.made.get(timeout=5)
-    stop.request()
+    asking.cancel()
+    bench.loop.close()
     assert call.aborted
     probe.answers.put(AbortedError(""))
-    with pytest.raises(StoppedError):
-        asking.result(5)
     assert not bench.access.health().answered
+    bench.loop = LoopThread()
 
 
 def test_what_nobody_wants_any_more_is_not_asked_and_costs_nothing(bench: Bench) -> None:
@@ -369,30 +383,30 @@ def test_what_nobody_wants_any_more_is_not_asked_and_costs_nothing(bench: Bench)
         pytest.fail("it was asked")
 
     with pytest.raises(StoppedError):
-        bench.access.ask(Priority.NEW_STREAM, Cancellation(), request, still_wanted=lambda: False)
+        bench.begin(request, still_wanted=lambda: False).result(30)
     assert bench.budget.reading().used == 0
 
 
-def test_who_is_stopped_already_asks_nothing(bench: Bench) -> None:
-    stop = Cancellation()
-    stop.request()
-    with pytest.raises(StoppedError):
-        bench.ask("page", stop=stop)
-    assert bench.budget.reading().used == 0
+def test_an_answer_that_takes_too_long_is_broken_off(bench: Bench) -> None:
+    probe = Probe()
+    asking = bench.begin(probe, at_most=0.05)
+    call = probe.made.get(timeout=5)
+    with pytest.raises(AbortedError):
+        asking.result(5)
+    assert call.aborted
+    probe.answers.put(AbortedError(""))
+    assert not bench.access.health().answered
 
 
 # The gate ---------------------------------------------------------------------------------------
 
 
 def test_after_a_401_one_tries_for_all_and_the_others_go_on_after_it(
-    bench: Bench, threads: ThreadPoolExecutor
+    bench: Bench,
 ) -> None:
     bench.refuse()
     probe = Probe()
-    asking = [
-        threads.submit(bench.access.ask, Priority.NEW_STREAM, Cancellation(), probe)
-        for _ in range(15)
-    ]
+    asking = [bench.begin(probe) for _ in range(15)]
     probe.made.get(timeout=5)
     assert probe.made.empty()
     probe.answers.put("stream")
@@ -405,14 +419,11 @@ def test_after_a_401_one_tries_for_all_and_the_others_go_on_after_it(
 
 
 def test_while_it_is_refused_they_try_one_after_the_other(
-    bench: Bench, threads: ThreadPoolExecutor
+    bench: Bench,
 ) -> None:
     bench.refuse()
     probe = Probe()
-    asking = [
-        threads.submit(bench.access.ask, Priority.NEW_STREAM, Cancellation(), probe)
-        for _ in range(4)
-    ]
+    asking = [bench.begin(probe) for _ in range(4)]
     for _ in range(4):
         probe.made.get(timeout=5)
         assert probe.made.empty()
@@ -424,11 +435,11 @@ def test_while_it_is_refused_they_try_one_after_the_other(
     assert bench.reloads == 4
 
 
-def test_between_two_tries_it_backs_off(threads: ThreadPoolExecutor) -> None:
+def test_between_two_tries_it_backs_off() -> None:
     bench = Bench(jitter=1.0)
     bench.refuse()
-    stop, probe = Cancellation(), Probe()
-    asking = threads.submit(bench.access.ask, Priority.NEW_STREAM, stop, probe)
+    probe = Probe()
+    asking = bench.begin(probe)
     with pytest.raises(queue.Empty):
         probe.made.get(timeout=0.05)
     bench.clock.now += 1.0
@@ -436,18 +447,15 @@ def test_between_two_tries_it_backs_off(threads: ThreadPoolExecutor) -> None:
     assert bench.ask("page") == "page"
     probe.answers.put("stream")
     assert asking.result(5) == "stream"
-    bench.budget.close()
+    bench.close()
 
 
 def test_requests_that_are_refused_together_are_one_step_of_the_backoff(
-    bench: Bench, threads: ThreadPoolExecutor
+    bench: Bench,
 ) -> None:
     bench.jitter = 1.0
     probes = [Probe() for _ in range(10)]
-    asking = [
-        threads.submit(bench.access.ask, Priority.NEW_STREAM, Cancellation(), probe)
-        for probe in probes
-    ]
+    asking = [bench.begin(probe) for probe in probes]
     for probe in probes:
         probe.made.get(timeout=5)
     for probe in probes:
@@ -501,16 +509,16 @@ def test_a_server_fault_opens_no_gate_and_lets_the_next_one_try(bench: Bench) ->
 
 
 def test_who_tries_and_is_stopped_lets_the_next_one_try(
-    bench: Bench, threads: ThreadPoolExecutor
+    bench: Bench,
 ) -> None:
     bench.refuse()
-    stop, probe = Cancellation(), Probe()
-    trying = threads.submit(bench.access.ask, Priority.NEW_STREAM, stop, probe)
+    probe = Probe()
+    trying = bench.begin(probe)
     probe.made.get(timeout=5)
-    waiting = threads.submit(bench.ask, "page")
-    stop.request()
+    waiting = bench.begin(answering("page"))
+    trying.cancel()
     probe.answers.put(AbortedError(""))
-    with pytest.raises(StoppedError):
+    with pytest.raises(CancelledError):
         trying.result(5)
     assert waiting.result(5) == "page"
 
@@ -529,18 +537,16 @@ def test_a_token_that_cannot_be_read_again_does_not_lock_the_gate(bench: Bench) 
 
 
 def test_all_who_wait_at_the_gate_can_be_stopped_while_one_tries(
-    bench: Bench, threads: ThreadPoolExecutor
+    bench: Bench,
 ) -> None:
     bench.refuse()
     probe = Probe()
-    trying = threads.submit(bench.access.ask, Priority.NEW_STREAM, Cancellation(), probe)
+    trying = bench.begin(probe)
     probe.made.get(timeout=5)
-    stops = [Cancellation() for _ in range(10)]
-    waiting: list[Future[object]] = [threads.submit(bench.ask, "page", stop=stop) for stop in stops]
-    for stop in stops:
-        stop.request()
+    waiting = [bench.begin(answering("page")) for _ in range(10)]
     for future in waiting:
-        with pytest.raises(StoppedError):
+        future.cancel()
+        with pytest.raises(CancelledError):
             future.result(5)
     probe.answers.put("stream")
     assert trying.result(5) == "stream"
@@ -552,9 +558,10 @@ def test_the_gate_of_one_account_is_not_that_of_another(bench: Bench) -> None:
         "agency",
         bench.access.client,
         bench.budget,
+        bench.threads,
         reload_token=lambda: pytest.fail("its token was not refused"),
         monotonic=bench.clock,
         backoff=Backoff(lambda: 1.0),
     )
-    assert other.ask(Priority.NEW_STREAM, Cancellation(), lambda _: "stream") == "stream"
+    assert bench.loop.run(other.ask(Priority.NEW_STREAM, lambda _: "stream")) == "stream"
     assert threading.active_count() < 50

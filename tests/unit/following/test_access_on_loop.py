@@ -34,6 +34,7 @@ class Bench:
 
     def __init__(self, *, requests: int = 10_000) -> None:
         self.clock = Clock()
+        self.pool = CallThreads(2, "test")
         self.budget = RequestBudget(
             "localhost",
             Limit(requests=requests, reserve=0.0),
@@ -44,12 +45,12 @@ class Bench:
             "studio",
             Client("http://localhost", lambda: "token", max_streams=1, on_request=lambda _: None),
             self.budget,
+            self.pool,
             reload_token=lambda: True,
             monotonic=self.clock,
             backoff=Backoff(lambda: 1.0),
             token_shape=lambda: None,
         )
-        self.pool = CallThreads(2, "test")
         self.discarded: list[object] = []
 
     @property
@@ -73,9 +74,8 @@ class Bench:
                 raise answer
             return answer
 
-        return await self.access.ask_on_loop(
+        return await self.access.ask(
             Priority.NEW_STREAM,
-            self.pool,
             request,
             still_wanted=lambda: wanted,
             discard=self.discarded.append,

@@ -1,5 +1,6 @@
 """The places of those who ask for what is owed: how many, for how long, and for whom."""
 
+import asyncio
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -10,8 +11,10 @@ import pytest
 from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import ServerFaultError, UnusableError
 from exporter.following.collecting import CAUSE_SECONDS, CAUSES_AT_ONCE, PendingCollector
+from exporter.following.loop import end_all
+from exporter.following.threads import NoThreadError
 from exporter.interfaces.observations import Moment
-from exporter.worker import Cancellation, StoppedError
+from tests.running import LoopThread
 
 PATIENCE = 10.0
 
@@ -23,15 +26,14 @@ class Asking:
 
     def __init__(self) -> None:
         self.asked: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
-        self.answers: dict[str, queue.SimpleQueue[object]] = {}
+        self.answers: dict[str, asyncio.Future[object]] = {}
         self.purposes: set[Priority] = set()
 
-    def ask(
+    async def ask(
         self,
         workflow_id: str,
         way: str,
         priority: Priority,
-        stop: Cancellation,
         *,
         wanted: Callable[[], bool],
         at_most: float | None,
@@ -39,10 +41,9 @@ class Asking:
         assert wanted()
         assert at_most == CAUSE_SECONDS
         self.purposes.add(priority)
-        answers = self.answers.setdefault(workflow_id, queue.SimpleQueue())
-        with stop.interrupting(lambda: answers.put(StoppedError())):
-            self.asked.put((workflow_id, way))
-            answer = answers.get(timeout=PATIENCE)
+        self.answers[workflow_id] = asyncio.get_running_loop().create_future()
+        self.asked.put((workflow_id, way))
+        answer = await self.answers[workflow_id]
         if isinstance(answer, BaseException):
             raise answer
         return bool(answer)
@@ -65,6 +66,7 @@ class Bench:
     """A collector with all around it at hand."""
 
     def __init__(self) -> None:
+        self.loop = LoopThread()
         self.asking, self.register = Asking(), Register()
         self.monotonic = 0.0
         self.ended = threading.Semaphore(0)
@@ -80,20 +82,19 @@ class Bench:
         return self.asking.asked.get(timeout=PATIENCE)
 
     def answer(self, workflow_id: str, answer: object) -> None:
-        self.asking.answers[workflow_id].put(answer)
+        self.loop.call(self.asking.answers[workflow_id].set_result, answer)
         assert self.ended.acquire(timeout=PATIENCE)
 
     def at(self, monotonic: float, *followed: str) -> None:
         self.monotonic = monotonic
-        self.collector.collect(followed)
+        self.loop.call(self.collector.collect, followed)
 
 
 @pytest.fixture
 def bench() -> Iterator[Bench]:
     bench = Bench()
     yield bench
-    bench.collector.stop()
-    assert bench.collector.join(PATIENCE)
+    bench.loop.close()
 
 
 def test_a_few_at_a_time_and_the_longest_waiting_first(bench: Bench) -> None:
@@ -168,28 +169,21 @@ def test_those_that_are_followed_are_left_to_their_streams(bench: Bench) -> None
     assert bench.asking.asked.empty()
 
 
-def test_stopping_ends_all_and_begins_none(bench: Bench) -> None:
+def test_who_is_cancelled_makes_room(bench: Bench) -> None:
     bench.register.pending = {str(number): True for number in range(9)}
     bench.at(0.0)
     for _ in range(CAUSES_AT_ONCE):
         bench.asked()
-    bench.collector.stop()
-    assert bench.collector.join(PATIENCE)
+    bench.loop.run(end_all(list(bench.collector.tries.values())))
+    assert bench.collector.tries == {}
     bench.at(1.0)
-    assert bench.asking.asked.empty()
+    assert bench.asked() == ("4", "stream")
 
 
-def test_a_thread_that_cannot_be_had_gives_its_place_back(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_thread_that_cannot_be_had_gives_its_place_back(bench: Bench) -> None:
     bench.register.pending = {"a": True}
-
-    def fail(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", fail)
-        with pytest.raises(RuntimeError):
-            bench.at(0.0)
     bench.at(0.0)
     assert bench.asked() == ("a", "stream")
+    bench.answer("a", NoThreadError("can't start new thread"))
+    bench.at(2.0)
+    assert bench.asked() == ("a", "detail")

@@ -2,7 +2,7 @@
 
 import queue
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError
 from contextlib import suppress
 
 import pytest
@@ -20,21 +20,14 @@ from exporter.comfycontrol import (
 )
 from exporter.following.access import AccountAccess
 from exporter.retrying import Backoff
-from exporter.worker import Cancellation, StoppedError
-from tests.unit.following.test_access import Bench, Probe
+from tests.unit.following.test_access import Bench, Probe, answering
 
 
 @pytest.fixture
 def bench() -> Iterator[Bench]:
     bench = Bench()
     yield bench
-    bench.budget.close()
-
-
-@pytest.fixture
-def threads() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(5) as executor:
-        yield executor
+    bench.close()
 
 
 AWAY = 40.0
@@ -51,24 +44,24 @@ def told_to_wait(bench: Bench, error: ServiceError, priority: Priority) -> None:
         bench.ask(error, priority)
 
 
-def is_held_back(bench: Bench, threads: ThreadPoolExecutor, priority: Priority) -> bool:
+def is_held_back(bench: Bench, priority: Priority) -> bool:
     """Whether nobody may ask for this until the service said, and may from then on."""
-    stop, probe = Cancellation(), Probe()
+    probe = Probe()
     bench.clock.now += AWAY - 0.1
-    asking = threads.submit(bench.access.ask, priority, stop, probe)
+    asking = bench.begin(probe, priority)
     try:
         probe.made.get(timeout=0.05)
     except queue.Empty:
         bench.clock.now += 0.1
-        bench.access.token_changed()
+        bench.loop.call(bench.access.token_changed)
         probe.made.get(timeout=5)
         return True
     else:
         return False
     finally:
-        stop.request()
+        asking.cancel()
         probe.answers.put("answer")
-        with suppress(StoppedError):
+        with suppress(CancelledError):
             asking.result(5)
 
 
@@ -93,58 +86,56 @@ OF_THE_SERVICE: list[ServiceError] = [
     ids=lambda error: f"{type(error).__name__} {error.code}",
 )
 def test_what_the_list_is_told_holds_for_the_whole_account(
-    bench: Bench, threads: ThreadPoolExecutor, error: ServiceError, priority: Priority
+    bench: Bench, error: ServiceError, priority: Priority
 ) -> None:
     told_to_wait(bench, error, Priority.LIST_FIRST_PAGE)
-    assert is_held_back(bench, threads, priority)
+    assert is_held_back(bench, priority)
 
 
 @pytest.mark.parametrize("priority", PURPOSES_OF_ONE)
 @pytest.mark.parametrize("error", OF_THE_SERVICE, ids=lambda e: f"{type(e).__name__} {e.code}")
 def test_what_is_told_of_one_holds_for_all_single_ones_but_not_for_the_list(
-    bench: Bench, threads: ThreadPoolExecutor, error: ServiceError, priority: Priority
+    bench: Bench, error: ServiceError, priority: Priority
 ) -> None:
     told_to_wait(bench, error, Priority.NEW_STREAM)
     assert bench.ask("page", Priority.LIST_FIRST_PAGE) == "page"
-    assert is_held_back(bench, threads, priority)
+    assert is_held_back(bench, priority)
 
 
 def test_one_that_is_missing_in_the_list_is_a_single_one(
-    bench: Bench, threads: ThreadPoolExecutor
+    bench: Bench,
 ) -> None:
     error = ServerFaultError("", code="503", retry_after=AWAY)
     with pytest.raises(ServerFaultError):
         bench.ask(error, Priority.LIST_DEEPER_PAGE, about_one=True)
     assert bench.ask("page", Priority.LIST_DEEPER_PAGE) == "page"
-    assert is_held_back(bench, threads, Priority.POLL)
+    assert is_held_back(bench, Priority.POLL)
 
 
 @pytest.mark.parametrize("kind", [BadRequestError, NotFoundError, ForbiddenError])
 def test_what_is_wrong_with_one_id_alone_holds_nobody_else_back(
-    bench: Bench, threads: ThreadPoolExecutor, kind: type[ServiceError]
+    bench: Bench, kind: type[ServiceError]
 ) -> None:
     told_to_wait(bench, kind("", code="404"), Priority.NEW_STREAM)
-    assert not is_held_back(bench, threads, Priority.NEW_STREAM)
+    assert not is_held_back(bench, Priority.NEW_STREAM)
 
 
 @pytest.mark.parametrize("priority", [Priority.NEW_STREAM, Priority.LIST_FIRST_PAGE])
 def test_a_refused_token_is_not_tried_again_before_the_service_said(
-    bench: Bench, threads: ThreadPoolExecutor, priority: Priority
+    bench: Bench, priority: Priority
 ) -> None:
     told_to_wait(bench, UnauthorizedError("", code="401"), Priority.NEW_STREAM)
     # Not even with another token.
-    bench.access.token_changed()
-    assert is_held_back(bench, threads, priority)
+    bench.loop.call(bench.access.token_changed)
+    assert is_held_back(bench, priority)
 
 
-def test_who_was_queued_up_when_it_was_said_goes_back_and_costs_nothing(
-    threads: ThreadPoolExecutor,
-) -> None:
+def test_who_was_queued_up_when_it_was_said_goes_back_and_costs_nothing() -> None:
     bench = Bench(limit=Limit(requests=1, reserve=0.0))
     first, probe = Probe(), Probe()
-    asking = threads.submit(bench.access.ask, Priority.LIST_FIRST_PAGE, Cancellation(), first)
+    asking = bench.begin(first, Priority.LIST_FIRST_PAGE)
     first.made.get(timeout=5)
-    waiting = threads.submit(bench.access.ask, Priority.NEW_STREAM, Cancellation(), probe)
+    waiting = bench.begin(probe)
     first.answers.put(ServerFaultError("", code="503", retry_after=AWAY))
     with pytest.raises(ServerFaultError):
         asking.result(5)
@@ -155,21 +146,20 @@ def test_who_was_queued_up_when_it_was_said_goes_back_and_costs_nothing(
     assert poke.wait()
     poke.unused()
     bench.clock.now += AWAY
-    bench.access.token_changed()
+    bench.loop.call(bench.access.token_changed)
     probe.made.get(timeout=5)
     probe.answers.put("stream")
     assert waiting.result(5) == "stream"
-    bench.budget.close()
+    bench.close()
 
 
 def test_stopping_ends_the_wait_that_the_service_asked_for(
-    bench: Bench, threads: ThreadPoolExecutor
+    bench: Bench,
 ) -> None:
     told_to_wait(bench, ServerFaultError("", code="503"), Priority.LIST_FIRST_PAGE)
-    stop = Cancellation()
-    waiting = threads.submit(bench.ask, "page", stop=stop)
-    stop.request()
-    with pytest.raises(StoppedError):
+    waiting = bench.begin(answering("page"))
+    waiting.cancel()
+    with pytest.raises(CancelledError):
         waiting.result(5)
 
 
@@ -179,24 +169,21 @@ def test_another_account_is_not_held_back(bench: Bench) -> None:
         "agency",
         bench.access.client,
         bench.budget,
+        bench.threads,
         reload_token=lambda: True,
         monotonic=bench.clock,
         backoff=Backoff(lambda: 1.0),
     )
-    assert other.ask(Priority.LIST_FIRST_PAGE, Cancellation(), lambda _: "page") == "page"
+    assert bench.loop.run(other.ask(Priority.LIST_FIRST_PAGE, lambda _: "page")) == "page"
 
 
 def test_it_is_said_once(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     probes = [Probe() for _ in range(3)]
-    with ThreadPoolExecutor(3) as threads:
-        asking = [
-            threads.submit(bench.access.ask, Priority.NEW_STREAM, Cancellation(), probe)
-            for probe in probes
-        ]
-        for probe in probes:
-            probe.made.get(timeout=5)
-            bench.clock.now += 1.0
-        for probe in probes:
-            probe.answers.put(ServerFaultError("", code="503", retry_after=AWAY))
-    assert all(isinstance(future.exception(), ServerFaultError) for future in asking)
+    asking = [bench.begin(probe) for probe in probes]
+    for probe in probes:
+        probe.made.get(timeout=5)
+        bench.clock.now += 1.0
+    for probe in probes:
+        probe.answers.put(ServerFaultError("", code="503", retry_after=AWAY))
+    assert all(isinstance(future.exception(5), ServerFaultError) for future in asking)
     assert [record.message for record in caplog.records] == ["the service asks us to wait"]

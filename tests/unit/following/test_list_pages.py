@@ -20,6 +20,7 @@ from exporter.following.list_pages import MOST_TRIES, ListPages
 from exporter.following.listing_pass import PageToRead
 from exporter.interfaces.observations import Moment
 from exporter.retrying import Backoff
+from tests.running import at_once, called
 
 FAULT = ServerFaultError("list: answered with status 503", code="503")
 SHOWN = WorkflowPage(workflows=(), total=0, entries=0, malformed=0)
@@ -39,14 +40,16 @@ class Service:
         self.pages = ListPages(
             self,  # type: ignore[arg-type]
             self,  # type: ignore[arg-type]
-            self,  # type: ignore[arg-type]
             take_top=self._take_top,
             top_again=30.0,
             now=lambda: Moment(5000.0 + self.now, self.now),
             backoff=Backoff(lambda: 1.0),
+            sleep=self.sleep,
         )
 
-    def ask(self, priority: Priority, _: object, __: object, *, about_one: bool = False) -> Any:
+    in_thread = staticmethod(called)
+
+    async def ask(self, priority: Priority, _: object, *, about_one: bool = False) -> Any:
         del about_one
         self.asked.append(priority)
         error = self.answers(priority, self.asked.count(priority))
@@ -57,7 +60,7 @@ class Service:
     def page_read(self, _: str) -> None:
         """A page was counted."""
 
-    def sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds: float) -> None:
         assert seconds > 0
         self.now += seconds
 
@@ -65,13 +68,13 @@ class Service:
         self.tops_taken += 1
 
     def read(self) -> WorkflowPage:
-        return self.pages.deeper(lambda _: PageToRead(3))[1]
+        return at_once(self.pages.deeper(lambda _: PageToRead(3)))[1]
 
 
 @pytest.fixture
 def service() -> Service:
     service = Service()
-    service.pages.first()
+    at_once(service.pages.first())
     service.asked.clear()
     return service
 

@@ -18,7 +18,8 @@ from exporter.comfycontrol import (
 from exporter.following.answer_size import FIRST_GROWTH_SECONDS, AnswerSize
 from exporter.following.listing_pass import ListingPass, PassBefore
 from exporter.following.page_totals import FRESH_SECONDS
-from tests.unit.following.served_list import Listed, ServedList
+from tests.running import at_once
+from tests.unit.following.served_list import Listed, ServedList, pages_of
 
 
 def rows(count: int) -> list[WorkflowSummary]:
@@ -45,9 +46,11 @@ def read(
     while not listing.complete:
         assert len(listed.asked) < 1000, "it does not come to an end"
         if listing.at_top:
-            page, shown = listed.pages.first()
+            page, shown = at_once(listed.pages.first())
         else:
-            page, shown = listed.pages.below(lambda now: listing.next_page(now, listed.pages.most))
+            page, shown = at_once(
+                listed.pages.below(lambda now: listing.next_page(now, listed.pages.most))
+            )
         seen |= {int(each.id) for each in shown.workflows}
         listing.read(page, shown, listed.now)
     return seen, listing
@@ -165,7 +168,7 @@ def test_looks_rely_on_what_other_lists_have_shown(count: int) -> None:
     read(listed)
     listed.served.rows = rows(count)
     listed.asked.clear()
-    list(listed.pages.filtered("running"))
+    list(pages_of(listed.pages.filtered("running")))
     assert listed.asked == [(1, 100)]
 
 
@@ -175,11 +178,11 @@ def test_looks_find_out_again_when_that_is_long_ago() -> None:
     listed.now += FRESH_SECONDS
     # Behind the same address there is another version now.
     listed.served.cap, listed.served.total = 10, "page"
-    assert sum(shown.entries for shown in listed.pages.filtered("running")) >= 55
+    assert sum(shown.entries for shown in pages_of(listed.pages.filtered("running"))) >= 55
     listed.served.cap, listed.served.total = None, "true"
     for _ in range(2):
         listed.asked.clear()
-        assert sum(shown.entries for shown in listed.pages.filtered("running")) >= 55
+        assert sum(shown.entries for shown in pages_of(listed.pages.filtered("running"))) >= 55
     assert listed.asked == [(1, 100)]
 
 
@@ -197,26 +200,26 @@ def test_a_service_that_begins_to_count_pages_is_believed_no_more(cap: int) -> N
 @pytest.mark.parametrize("beyond", ["empty", "last", 400])
 def test_whether_one_row_is_all_of_a_status_is_asked_once(beyond: Any) -> None:
     listed = Listed(ServedList(rows(1), beyond=beyond))
-    assert listed.pages.total("failed").total == 1
+    assert at_once(listed.pages.total("failed")).total == 1
     assert listed.asked == [(1, 1), (2, 1)]
     listed.served.rows = rows(9)
-    assert listed.pages.total("completed").total == 9
+    assert at_once(listed.pages.total("completed")).total == 9
     listed.served.rows = rows(1)
     listed.asked.clear()
-    assert listed.pages.total("failed").total == 1
+    assert at_once(listed.pages.total("failed")).total == 1
     assert listed.asked == [(1, 1)]
 
 
 def test_a_total_of_one_row_that_counts_the_page_is_none() -> None:
     listed = Listed(ServedList(rows(9)))
-    assert listed.pages.total("failed").total == 9
+    assert at_once(listed.pages.total("failed")).total == 9
     listed.served.total = "page"
     listed.asked.clear()
     for _ in range(3):
-        assert listed.pages.total("failed").total is None
+        assert at_once(listed.pages.total("failed")).total is None
     assert listed.asked == [(1, 1), (2, 1), (1, 1), (1, 1)]
     listed.served.total = "true"
-    assert listed.pages.total("failed").total == 9
+    assert at_once(listed.pages.total("failed")).total == 9
 
 
 # Sizes ------------------------------------------------------------------------------------------
@@ -304,12 +307,14 @@ def test_answers_that_are_all_too_large_cost_no_row() -> None:
     listed = Listed(ServedList(rows(305)))
     listed.outage = lambda: TooLargeError("list: the body is too long", code="200")
     with pytest.raises(TooLargeError):
-        listed.pages.first()
+        at_once(listed.pages.first())
     with pytest.raises(ServiceError):
-        listed.pages.below(
-            lambda _: ListingPass(
-                watermark=None, horizon=0, wanted=(), before=PassBefore(), rank_of=lambda _: 0
-            ).next_page(0.0, listed.pages.most)
+        at_once(
+            listed.pages.below(
+                lambda _: ListingPass(
+                    watermark=None, horizon=0, wanted=(), before=PassBefore(), rank_of=lambda _: 0
+                ).next_page(0.0, listed.pages.most)
+            )
         )
     assert listed.malformed == 0
 
@@ -324,21 +329,21 @@ def test_a_filtered_list_is_read_for_as_long_as_somebody_goes_on(
 ) -> None:
     listed = Listed(ServedList(rows(305), total=total, cap=cap))
     seen: set[int] = set()
-    for shown in listed.pages.filtered("running"):
+    for shown in pages_of(listed.pages.filtered("running")):
         seen |= {int(each.id) for each in shown.workflows}
         if 200 in seen:
             break
     assert set(range(200, 306)) <= seen < set(range(1, 306))
-    for shown in listed.pages.filtered("running"):
+    for shown in pages_of(listed.pages.filtered("running")):
         seen |= {int(each.id) for each in shown.workflows}
     assert seen == set(range(1, 306))
 
 
 def test_of_a_filtered_list_one_row_tells_the_total() -> None:
     listed = Listed(ServedList(rows(305)))
-    listed.pages.first()
+    at_once(listed.pages.first())
     listed.asked.clear()
-    shown = next(listed.pages.filtered("failed", most=1))
+    shown = next(pages_of(listed.pages.filtered("failed", most=1)))
     assert (shown.total, shown.entries, listed.asked) == (305, 1, [(1, 1)])
 
 
@@ -347,5 +352,5 @@ def test_a_look_costs_a_request_a_page(count: int) -> None:
     listed = Listed(ServedList(rows(count)))
     read(listed)
     listed.asked.clear()
-    list(listed.pages.filtered("running"))
+    list(pages_of(listed.pages.filtered("running")))
     assert len(listed.asked) <= -(-count // 100) + (1 if count == 100 else 0)

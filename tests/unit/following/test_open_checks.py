@@ -1,6 +1,6 @@
 """Looks at what is open, which end where the budget has no more room."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from exporter.budget.sliding_window import Priority
@@ -8,7 +8,8 @@ from exporter.comfycontrol import WorkflowSummary
 from exporter.following.list_pages import ListPages
 from exporter.following.open_checks import OpenChecks
 from exporter.retrying import Backoff
-from tests.unit.following.reconciled import Service, Silent, Straight, Waits
+from tests.running import at_once
+from tests.unit.following.reconciled import Service, Silent, Straight
 from tests.unit.ledger.ledgers import Clocks, uuid
 
 
@@ -24,7 +25,6 @@ class Looked:
         pages = ListPages(
             access,
             silent,
-            Waits(self.clocks),
             take_top=lambda _: None,
             top_again=float("inf"),
             now=self.clocks,
@@ -33,10 +33,13 @@ class Looked:
         )
         self.open_checks = OpenChecks(
             pages,
-            take=lambda rows: self.seen.update(row.id for row in rows),
+            take=self._take,
             is_new=lambda row: row.id not in self.seen,
             now=self.clocks,
         )
+
+    async def _take(self, rows: Iterable[WorkflowSummary]) -> None:
+        self.seen.update(row.id for row in rows)
 
     def show(self, numbers: range, status: str) -> None:
         """The service shows these."""
@@ -52,25 +55,25 @@ def loads(*told: float) -> Callable[[], float]:
 
 def test_a_look_that_was_cut_short_goes_on_with_the_filter_at_which_it_was() -> None:
     looked = Looked()
-    looked.open_checks.check()
+    at_once(looked.open_checks.check())
     looked.show(range(1, 5), "queued")
     looked.show(range(11, 15), "running")
     for _ in range(4):
         looked.clocks.pass_(5.0)
         # There is room for one page; then others have taken it.
-        looked.open_checks.check_if_due(loads(0.0, 0.9))
+        at_once(looked.open_checks.check_if_due(loads(0.0, 0.9)))
     assert looked.seen == {uuid(number) for number in (*range(1, 5), *range(11, 15))}
 
 
 def test_a_look_of_several_parts_counts_from_its_first_page() -> None:
     looked = Looked()
-    looked.open_checks.check()
+    at_once(looked.open_checks.check())
     looked.clocks.pass_(5.0)
-    looked.open_checks.check_if_due(loads(0.0, 0.9))
+    at_once(looked.open_checks.check_if_due(loads(0.0, 0.9)))
     looked.clocks.pass_(5.0)
-    looked.open_checks.check_if_due(loads(0.0))
+    at_once(looked.open_checks.check_if_due(loads(0.0)))
     looked.show(range(1, 5), "running")
     # A little room: a page in 2.5 s, and the last look took four. Its first was ten seconds ago.
     looked.clocks.pass_(5.0)
-    looked.open_checks.check_if_due(loads(0.6))
+    at_once(looked.open_checks.check_if_due(loads(0.6)))
     assert looked.seen == {uuid(number) for number in range(1, 5)}

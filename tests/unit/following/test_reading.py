@@ -82,9 +82,8 @@ class Told:
 
     def reading(self) -> StreamReading:
         access: Any = SimpleNamespace(account="studio", service_wall=lambda: None)
-        stream: Any = None
         telemetry: Any = self
-        return StreamReading(stream, access, telemetry, "w1", lambda: self.now)
+        return StreamReading(access, telemetry, "w1", lambda: self.now)
 
     def after(self, seconds: float) -> Moment:
         self.now = Moment(BEGAN.wall + seconds, BEGAN.monotonic + seconds)

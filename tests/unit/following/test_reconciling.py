@@ -3,7 +3,7 @@
 `tests/property/test_reconciling.py` draws whole days; here is one step of each.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from math import inf
 
@@ -31,6 +31,7 @@ from exporter.following.reconciling import (
     next_audit,
 )
 from exporter.interfaces.observations import Status
+from tests.running import at_once
 
 NOW = 1000.0
 PACE = Pace()
@@ -74,20 +75,30 @@ class TestJudging:
         assert judge(0, low, low).baseline == 0
 
 
+class Pages:
+    """These pages."""
+
+    def __init__(self, pages: Iterable[WorkflowPage]) -> None:
+        self._pages = iter(pages)
+
+    async def next(self) -> WorkflowPage | None:
+        return next(self._pages, None)
+
+
 class TestReadingAList:
     def test_rows_that_are_shown_again_are_left_out(self) -> None:
-        walk = ListWalk(iter([page("a", "b", total=3), page("b", "c", total=9)]))
-        shown = [walk.read(), walk.read(), walk.read()]
+        walk = ListWalk(Pages([page("a", "b", total=3), page("b", "c", total=9)]))
+        shown = [at_once(walk.read()), at_once(walk.read()), at_once(walk.read())]
         ids = [[w.id for w in each.workflows] for each in shown if each is not None]
         assert ids == [["a", "b"], ["c"]]
         assert shown[2] is None
         assert (walk.total, walk.rows, walk.over, walk.was_whole) == (3, 3, True, True)
 
     def test_it_was_whole_only_once_it_is_over(self) -> None:
-        walk = ListWalk(iter([page("a", total=1)]))
-        walk.read()
+        walk = ListWalk(Pages([page("a", total=1)]))
+        at_once(walk.read())
         assert not walk.was_whole
-        walk.read()
+        at_once(walk.read())
         assert walk.was_whole
 
     @pytest.mark.parametrize(
@@ -96,8 +107,8 @@ class TestReadingAList:
         ids=["fewer than there were", "a row cannot be read", "no total", "nothing"],
     )
     def test_it_was_not_whole_where(self, pages: list[WorkflowPage]) -> None:
-        walk = ListWalk(iter(pages))
-        while walk.read() is not None:
+        walk = ListWalk(Pages(pages))
+        while at_once(walk.read()) is not None:
             pass
         assert not walk.was_whole
         assert not walk.broken_off
@@ -107,10 +118,10 @@ class TestReadingAList:
             yield page("a", total=1)
             raise ServerFaultError("503")
 
-        walk = ListWalk(pages())
-        walk.read()
+        walk = ListWalk(Pages(pages()))
+        at_once(walk.read())
         with pytest.raises(ServiceError):
-            walk.read()
+            at_once(walk.read())
         assert (walk.over, walk.broken_off, walk.unreadable, walk.was_whole) == (
             True,
             True,
@@ -125,26 +136,26 @@ class TestReadingAList:
             yield page("c", malformed=2)
             raise ServerFaultError("503")
 
-        walk = ListWalk(pages())
+        walk = ListWalk(Pages(pages()))
         counted = []
         for _ in range(3):
-            walk.read()
+            at_once(walk.read())
             counted.append(walk.unreadable)
         with pytest.raises(ServiceError):
-            walk.read()
+            at_once(walk.read())
         assert [*counted, walk.unreadable] == [1, 1, 3, 4]
 
     def test_one_unreadable_row_on_an_earlier_page_is_enough_to_doubt_the_whole(self) -> None:
-        walk = ListWalk(iter([page("a", total=2, malformed=1), page("b")]))
-        while walk.read() is not None:
+        walk = ListWalk(Pages([page("a", total=2, malformed=1), page("b")]))
+        while at_once(walk.read()) is not None:
             pass
         assert walk.rows == walk.total
         assert not walk.was_whole
 
     def test_without_a_proof_rows_are_not_remembered(self) -> None:
-        walk = ListWalk(iter([page("a", total=1), page("a", total=1)]), is_proof=False)
+        walk = ListWalk(Pages([page("a", total=1), page("a", total=1)]), is_proof=False)
         for _ in range(2):
-            shown = walk.read()
+            shown = at_once(walk.read())
             assert shown is not None
             assert [w.id for w in shown.workflows] == ["a"]
         assert walk.rows is None
@@ -153,11 +164,11 @@ class TestReadingAList:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(reconciling, "MOST_PROVEN", 2)
-        fits = ListWalk(iter([page("a", "b", total=2)]))
-        fits.read()
+        fits = ListWalk(Pages([page("a", "b", total=2)]))
+        at_once(fits.read())
         assert fits.rows == 2
-        too_long = ListWalk(iter([page("a", "b", "c", total=3)]))
-        too_long.read()
+        too_long = ListWalk(Pages([page("a", "b", "c", total=3)]))
+        at_once(too_long.read())
         assert too_long.rows is None
 
 
@@ -168,8 +179,8 @@ def shortfall(missing: int = 2) -> Shortfall:
 
 def walked(*, whole: bool = True, passed_over: frozenset[str] = frozenset()) -> ListWalk:
     """A reading that is over."""
-    walk = ListWalk(iter([page("a", total=1 if whole else 2)]))
-    while walk.read() is not None:
+    walk = ListWalk(Pages([page("a", total=1 if whole else 2)]))
+    while at_once(walk.read()) is not None:
         pass
     walk.passed_over = set(passed_over)
     return walk

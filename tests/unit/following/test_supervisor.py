@@ -1,5 +1,6 @@
 """Who keeps a place while the share of the limit is small."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from exporter.following.supervisor import Supervisor
 from exporter.interfaces.observations import Moment, Status
 from exporter.ledger.workflow import Workflow
 from exporter.retrying import Backoff
+from tests.running import at_once
 
 NOW = Moment(0.0, 0.0)
 
@@ -27,6 +29,7 @@ class StubFollower:
     stopped: bool = False
     priority: object = None
     waits_for_first_turn: bool = True
+    lacks_thread: bool = False
 
     def start(self) -> None:
         self.started = True
@@ -62,6 +65,16 @@ class Register:
 class Access:
     account = "studio"
 
+    async def for_many(self, _: int, function: Callable[..., Any], *arguments: object) -> Any:
+        return function(*arguments)
+
+
+class Loop:
+    """Calls nothing."""
+
+    def call(self, *_: object) -> None:
+        """It is called never."""
+
 
 @pytest.fixture
 def share() -> list[int]:
@@ -80,7 +93,7 @@ def supervisor(share: list[int], monkeypatch: pytest.MonkeyPatch) -> Supervisor:
         now=lambda: NOW,
         random=lambda: 0.0,
         backoff=Backoff,
-        loop=parts[2],
+        loop=Loop(),  # type: ignore[arg-type]
     )
     monkeypatch.setattr(
         module,
@@ -95,7 +108,7 @@ def followers(supervisor: Supervisor) -> dict[str, Any]:
 
 
 def test_with_the_whole_share_all_are_followed(supervisor: Supervisor) -> None:
-    supervisor._arrange()
+    at_once(supervisor._arrange())
     assert len(followers(supervisor)) == 8
     assert all(follower.started for follower in followers(supervisor).values())
 
@@ -103,11 +116,11 @@ def test_with_the_whole_share_all_are_followed(supervisor: Supervisor) -> None:
 def test_after_refusals_what_is_open_stays_and_what_waits_is_called_off(
     supervisor: Supervisor, share: list[int]
 ) -> None:
-    supervisor._arrange()
+    at_once(supervisor._arrange())
     for name, follower in followers(supervisor).items():
         follower.streaming = name in ("1", "4", "6")
     share[0] = 1
-    supervisor._arrange()
+    at_once(supervisor._arrange())
     stopped = {name for name, each in followers(supervisor).items() if each.stopped}
     # The three that it bears are 0, 1 and 2, whether or not they stream now.
     assert stopped == {"3", "5", "7"}
@@ -116,46 +129,46 @@ def test_after_refusals_what_is_open_stays_and_what_waits_is_called_off(
 def test_one_that_is_named_while_it_waits_waits_as_one_that_is_named(
     supervisor: Supervisor,
 ) -> None:
-    supervisor._arrange()
+    at_once(supervisor._arrange())
     register: Any = supervisor._register
     register.pushed = {"5", "6", "7"}
     before = followers(supervisor)
     # An open stream is kept, and so is one that is being opened or waits for another try.
     before["6"].streaming, before["6"].waits_for_first_turn = True, False
     before["7"].waits_for_first_turn = False
-    supervisor._arrange()
+    at_once(supervisor._arrange())
     assert {name for name, each in before.items() if each.stopped} == {"5"}
     supervisor._ended(before["5"])
-    supervisor._arrange()
+    at_once(supervisor._arrange())
     again = followers(supervisor)["5"]
     assert (again.started, again.priority) == (True, Priority.NAMED_STREAM)
-    supervisor._arrange()
+    at_once(supervisor._arrange())
     assert not again.stopped
 
 
 def test_while_more_are_held_than_the_share_bears_none_is_begun(
     supervisor: Supervisor, share: list[int]
 ) -> None:
-    supervisor._arrange()
+    at_once(supervisor._arrange())
     for name, follower in followers(supervisor).items():
         follower.streaming = True
         if name == "0":
             supervisor._ended(follower)
     share[0] = 1
-    supervisor._arrange()
+    at_once(supervisor._arrange())
     assert len(followers(supervisor)) == 7
     share[0] = 30
-    supervisor._arrange()
+    at_once(supervisor._arrange())
     assert len(followers(supervisor)) == 8
 
 
 def test_what_another_replica_streams_is_not_streamed_here_as_well(supervisor: Supervisor) -> None:
     """A new holder learns what is lent after it has begun: no stream is young enough to stay."""
-    supervisor._arrange()
+    at_once(supervisor._arrange())
     for follower in followers(supervisor).values():
         follower.streaming = True
     supervisor._elsewhere = lambda: {"3": True, "5": False}
-    supervisor._arrange()
+    at_once(supervisor._arrange())
     # The other's stream of 5 is not open yet.
     assert {name for name, each in followers(supervisor).items() if each.stopped} == {"3"}
     assert {workflow.workflow_id for workflow in supervisor.beyond} == set()
@@ -165,29 +178,25 @@ def test_where_no_thread_can_be_started_there_are_fewer_streams_for_a_while(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "SPARE_THREADS", 2)
-    started: list[str] = []
-
-    class Scarce(StubFollower):
-        def start(self) -> None:
-            if len(started) == 5:
-                raise RuntimeError("can't start new thread")
-            started.append(self.workflow_id)
-
-    monkeypatch.setattr(module, "Follower", lambda *parts, **_: Scarce(parts[3]))
-    supervisor._arrange()
-    supervisor._arrange()
+    at_once(supervisor._arrange())
+    started = list(followers(supervisor).values())
+    for follower in started[:5]:
+        follower.streaming = True
+    for follower in started[5:]:
+        follower.lacks_thread = True
+        supervisor._ended(follower)
+    at_once(supervisor._arrange())
     assert (len(followers(supervisor)), supervisor.without_thread) == (5, 5)
     assert [line.message for line in caplog.records] == ["no thread for another stream"]
     # Those over the number are let go once they have had their time.
     later = Moment(31.0, 31.0)
     supervisor._now = lambda: later
-    supervisor._arrange()
+    at_once(supervisor._arrange())
     assert [f.stopped for f in followers(supervisor).values()].count(True) == 2
     # More are tried again, in time.
     for workflow_id in [each for each, f in followers(supervisor).items() if f.stopped]:
-        del supervisor._followers[workflow_id]
-    started.clear()
+        supervisor._ended(supervisor._followers[workflow_id])
     much_later = Moment(61.0, 61.0)
     supervisor._now = lambda: much_later
-    supervisor._arrange()
+    at_once(supervisor._arrange())
     assert (len(followers(supervisor)), supervisor.without_thread) == (8, 0)
