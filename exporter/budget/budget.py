@@ -64,7 +64,7 @@ class Permit:
         budget: "RequestBudget",
         priority: Priority,
         since: float,
-        on_over: Callable[[], object] | None = None,
+        on_over: Callable[[], object],
     ) -> None:
         self._budget = budget
         self._on_over = on_over
@@ -72,29 +72,20 @@ class Permit:
         self.since: Final = since
         self.slot: Slot | None = None
         self.shared: SharedSlot | None = None
-        self.over = threading.Event()
-        """Set when the wait has ended: the turn has come, or will never come."""
-
-    def wait(self) -> bool:
-        """Block until this request may be sent (return True) or is cancelled (return False)."""
-        self.over.wait()
-        return self.slot is not None
+        self.is_over = False
+        """Whether the wait has ended: the turn has come, and there is a slot, or it never will."""
 
     def end_wait(self) -> None:
         """End the wait. Called only by the budget."""
-        self.over.set()
-        if self._on_over is not None:
-            self._on_over()
+        self.is_over = True
+        self._on_over()
 
     def cancel(self) -> None:
         """End the wait at once, from any thread. Has no effect if the turn has already come."""
         self._budget.cancel(self)
 
     def answered(self) -> None:
-        """Note that the answer has begun, or the request failed.
-
-        Only after `wait` returned True.
-        """
+        """Note that the answer has begun, or the request failed."""
         self._budget.answered(self)
 
     def refused(self, retry_after: float | None) -> None:
@@ -188,11 +179,10 @@ class RequestBudget:
                 self._shared_window.change(limit.requests, limit.share, limit.per, limit.cooldown)
             self._changed.notify_all()
 
-    def enter(self, priority: Priority, on_over: Callable[[], object] | None = None) -> Permit:
+    def enter(self, priority: Priority, on_over: Callable[[], object]) -> Permit:
         """Queue for one request.
 
-        `on_over` is called from any thread when the wait is over, for callers that do not block in
-        `Permit.wait`. It must neither block nor raise.
+        `on_over` is called from any thread when the wait is over. It must neither block nor raise.
         """
         permit = Permit(self, priority, self._monotonic(), on_over)
         with self._changed:
@@ -265,7 +255,7 @@ class RequestBudget:
     def cancel(self, permit: Permit) -> None:
         """See `Permit.cancel`."""
         with self._changed:
-            if not permit.over.is_set():
+            if not permit.is_over:
                 if permit is self._noting:
                     # Its slot is returned when the write has finished.
                     self._noting = None

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from exporter.budget.budget import RequestBudget
 from exporter.budget.sliding_window import Limit, Priority
+from tests.turns import Turn
 
 PER = 0.1
 
@@ -36,7 +37,7 @@ class Service:
 def ask_all(budget: RequestBudget, service: Service, purposes: list[Priority]) -> None:
     """One thread's day. Some of its turns are not used, and some waits are called off."""
     for number, priority in enumerate(purposes):
-        turn = budget.enter(priority)
+        turn = Turn(budget, priority)
         if number % 5 == 4:
             turn.cancel()
         if not turn.wait():

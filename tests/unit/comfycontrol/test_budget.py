@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter.budget.budget import Permit, RequestBudget
+from exporter.budget.budget import RequestBudget
 from exporter.budget.journal import RequestJournal
 from exporter.budget.sliding_window import Limit, Priority
+from tests.turns import Turn
 
 
 class Clock:
@@ -41,19 +42,19 @@ def make(clock: Clock, limit: Limit) -> RequestBudget:
     return RequestBudget("localhost", limit, monotonic=clock, wall=lambda: clock.now + 7000.0)
 
 
-def granted(turn: Permit) -> Permit:
+def granted(turn: Turn) -> Turn:
     assert turn.over.wait(10)
     assert turn.slot is not None
     return turn
 
 
-def waits(turn: Permit) -> bool:
+def waits(turn: Turn) -> bool:
     """Whether it still waits, some time after it could have come."""
     return not turn.over.wait(0.05)
 
 
-def fill(budget: RequestBudget, priority: Priority, count: int) -> list[Permit]:
-    return [granted(budget.enter(priority)) for _ in range(count)]
+def fill(budget: RequestBudget, priority: Priority, count: int) -> list[Turn]:
+    return [granted(Turn(budget, priority)) for _ in range(count)]
 
 
 def test_while_there_is_room_nobody_waits(budget: RequestBudget) -> None:
@@ -64,7 +65,7 @@ def test_while_there_is_room_nobody_waits(budget: RequestBudget) -> None:
 
 def test_past_the_limit_everybody_waits(budget: RequestBudget) -> None:
     fill(budget, Priority.NEW_STREAM, 10)
-    turns = [budget.enter(priority) for priority in Priority]
+    turns = [Turn(budget, priority) for priority in Priority]
     assert all(waits(turn) for turn in turns)
 
 
@@ -75,13 +76,13 @@ def test_a_period_after_an_answer_its_place_is_free_again(
     turns[0].answered()
     clock.now += 10.0
     turns[1].answered()
-    granted(budget.enter(Priority.NEW_STREAM))
-    assert waits(budget.enter(Priority.NEW_STREAM))
+    granted(Turn(budget, Priority.NEW_STREAM))
+    assert waits(Turn(budget, Priority.NEW_STREAM))
 
 
 def test_a_place_that_was_not_used_is_free_at_once(budget: RequestBudget) -> None:
     turns = fill(budget, Priority.NEW_STREAM, 10)
-    waiting = budget.enter(Priority.NEW_STREAM)
+    waiting = Turn(budget, Priority.NEW_STREAM)
     turns[3].unused()
     granted(waiting)
     assert budget.reading().used == 10
@@ -97,7 +98,7 @@ def test_giving_a_place_back_twice_frees_one(budget: RequestBudget) -> None:
 
 def test_first_come_first_served_within_a_purpose(budget: RequestBudget) -> None:
     held = fill(budget, Priority.NEW_STREAM, 10)
-    waiting = [budget.enter(Priority.NEW_STREAM) for _ in range(10)]
+    waiting = [Turn(budget, Priority.NEW_STREAM) for _ in range(10)]
     for place, turn in enumerate(waiting):
         held[place].unused()
         granted(turn)
@@ -112,7 +113,7 @@ def test_the_most_urgent_goes_first_once_each_has_its_share(budget: RequestBudge
     for priority in purposes:
         fill(budget, priority, 1)
     *_, last = fill(budget, Priority.LIST_FIRST_PAGE, 10 - len(purposes))
-    waiting = [budget.enter(priority) for priority in reversed(purposes)]
+    waiting = [Turn(budget, priority) for priority in reversed(purposes)]
     for turn in reversed(waiting):
         last.unused()
         last = granted(turn)
@@ -121,8 +122,8 @@ def test_the_most_urgent_goes_first_once_each_has_its_share(budget: RequestBudge
 @pytest.mark.parametrize("priority", [Priority.RECONNECT, Priority.RUNNERS])
 def test_no_purpose_starves(priority: Priority, budget: RequestBudget) -> None:
     held = fill(budget, Priority.LIST_FIRST_PAGE, 10)
-    urgent = [budget.enter(Priority.LIST_FIRST_PAGE) for _ in range(10)]
-    last = budget.enter(priority)
+    urgent = [Turn(budget, Priority.LIST_FIRST_PAGE) for _ in range(10)]
+    last = Turn(budget, priority)
     held[0].unused()
     granted(last)
     assert not any(turn.over.is_set() for turn in urgent)
@@ -130,7 +131,7 @@ def test_no_purpose_starves(priority: Priority, budget: RequestBudget) -> None:
 
 def test_a_cancelled_wait_ends_at_once_and_is_out_of_the_way(budget: RequestBudget) -> None:
     held = fill(budget, Priority.NEW_STREAM, 10)
-    first, second = budget.enter(Priority.NEW_STREAM), budget.enter(Priority.NEW_STREAM)
+    first, second = Turn(budget, Priority.NEW_STREAM), Turn(budget, Priority.NEW_STREAM)
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(first.wait)
         first.cancel()
@@ -141,7 +142,7 @@ def test_a_cancelled_wait_ends_at_once_and_is_out_of_the_way(budget: RequestBudg
 
 
 def test_cancelling_after_the_turn_has_come_changes_nothing(budget: RequestBudget) -> None:
-    turn = granted(budget.enter(Priority.NEW_STREAM))
+    turn = granted(Turn(budget, Priority.NEW_STREAM))
     turn.cancel()
     assert turn.wait()
     assert budget.reading().used == 1
@@ -151,7 +152,7 @@ def test_however_cancelling_and_granting_fall_together_no_place_is_lost(
     budget: RequestBudget,
 ) -> None:
     for _ in range(300):
-        turn = budget.enter(Priority.NEW_STREAM)
+        turn = Turn(budget, Priority.NEW_STREAM)
         turn.cancel()
         if turn.wait():
             turn.unused()
@@ -161,11 +162,11 @@ def test_however_cancelling_and_granting_fall_together_no_place_is_lost(
 def test_closing_ends_every_wait_and_those_that_come_later(budget: RequestBudget) -> None:
     fill(budget, Priority.NEW_STREAM, 10)
     with ThreadPoolExecutor(4 * len(Priority)) as threads:
-        turns = [budget.enter(priority) for priority in Priority for _ in range(4)]
+        turns = [Turn(budget, priority) for priority in Priority for _ in range(4)]
         waiting = [threads.submit(turn.wait) for turn in turns]
         budget.close()
         assert [future.result(5) for future in waiting] == [False] * len(turns)
-    assert budget.enter(Priority.LIST_FIRST_PAGE).wait() is False
+    assert Turn(budget, Priority.LIST_FIRST_PAGE).wait() is False
     budget.close()
 
 
@@ -182,22 +183,22 @@ def test_closing_ends_its_thread(clock: Clock) -> None:
 def test_a_refusal_closes_it_for_all_until_the_service_says(
     budget: RequestBudget, clock: Clock
 ) -> None:
-    turn = granted(budget.enter(Priority.NEW_STREAM))
+    turn = granted(Turn(budget, Priority.NEW_STREAM))
     turn.refused(30.0)
-    waiting = budget.enter(Priority.LIST_FIRST_PAGE)
+    waiting = Turn(budget, Priority.LIST_FIRST_PAGE)
     clock.now += 29.9
-    poke = budget.enter(Priority.RECONNECT)
+    poke = Turn(budget, Priority.RECONNECT)
     assert waits(waiting)
     clock.now += 0.2
     poke.cancel()
-    budget.enter(Priority.RECONNECT)
+    Turn(budget, Priority.RECONNECT)
     granted(waiting)
 
 
 def test_without_a_word_of_the_service_it_closes_for_the_documented_cooldown(
     budget: RequestBudget, clock: Clock
 ) -> None:
-    granted(budget.enter(Priority.NEW_STREAM)).refused(None)
+    granted(Turn(budget, Priority.NEW_STREAM)).refused(None)
     assert budget.reading().cooldown_until == clock.now + 7000.0 + 10.0
 
 
@@ -205,8 +206,8 @@ def test_a_refusal_that_asks_for_no_wait_still_slows_us_down(
     budget: RequestBudget, clock: Clock
 ) -> None:
     # Or a service that always answers 429 with Retry-After: 0 would be asked without a pause.
-    granted(budget.enter(Priority.NEW_STREAM)).refused(0.0)
-    assert waits(budget.enter(Priority.NEW_STREAM))
+    granted(Turn(budget, Priority.NEW_STREAM)).refused(0.0)
+    assert waits(Turn(budget, Priority.NEW_STREAM))
     assert budget.reading().allowed == 5
 
 
@@ -215,7 +216,7 @@ def test_a_reading_tells_the_state(budget: RequestBudget, clock: Clock) -> None:
     assert (fresh.address, fresh.allowed, fresh.used) == ("localhost", 10, 0)
     assert (fresh.waited_seconds, fresh.cooldown_until) == (0.0, 0.0)
     held = fill(budget, Priority.NEW_STREAM, 10)
-    granted_later, cancelled = (budget.enter(Priority.NEW_STREAM) for _ in range(2))
+    granted_later, cancelled = (Turn(budget, Priority.NEW_STREAM) for _ in range(2))
     clock.now += 3.0
     assert budget.reading().waited_seconds == 6.0
     held[0].unused()
@@ -236,7 +237,7 @@ def test_the_time_waited_never_falls_not_even_when_it_closes(
     budget: RequestBudget, clock: Clock
 ) -> None:
     fill(budget, Priority.NEW_STREAM, 10)
-    budget.enter(Priority.NEW_STREAM)
+    Turn(budget, Priority.NEW_STREAM)
     clock.now += 3.0
     budget.close()
     assert budget.reading().waited_seconds == 3.0
@@ -253,7 +254,7 @@ def test_the_share_is_what_the_reserve_leaves(
     budget.close()
 
 
-@pytest.mark.parametrize("look", [RequestBudget.reading, lambda b: b.enter(Priority.NEW_STREAM)])
+@pytest.mark.parametrize("look", [RequestBudget.reading, lambda b: Turn(b, Priority.NEW_STREAM)])
 def test_it_is_told_when_the_share_is_cut_and_when_it_is_whole_again(
     look: Callable[[RequestBudget], object], clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -317,13 +318,13 @@ def test_a_disk_that_does_not_answer_holds_up_requests_and_nobody_else(
     first, second = fill(budget, Priority.NEW_STREAM, 2)
     file.goes_on.clear()
     file.writing.clear()
-    third = budget.enter(Priority.NEW_STREAM)
+    third = Turn(budget, Priority.NEW_STREAM)
     assert file.writing.wait(10)
     # None of these waits: a loop with all the streams calls them.
     first.answered()
     second.refused(1.0)
     assert budget.reading().used == 3
-    fourth = budget.enter(Priority.NEW_STREAM)
+    fourth = Turn(budget, Priority.NEW_STREAM)
     fourth.cancel()
     assert not third.over.is_set()
     file.goes_on.set()
@@ -332,11 +333,11 @@ def test_a_disk_that_does_not_answer_holds_up_requests_and_nobody_else(
 
 @pytest.mark.parametrize("end", [lambda b, t: t.cancel(), lambda b, t: b.close()])
 def test_who_is_cancelled_while_it_is_noted_gives_its_place_back(
-    end: Callable[[RequestBudget, Permit], None], slow: tuple[RequestBudget, SlowFile]
+    end: Callable[[RequestBudget, Turn], None], slow: tuple[RequestBudget, SlowFile]
 ) -> None:
     budget, file = slow
     file.goes_on.clear()
-    turn = budget.enter(Priority.NEW_STREAM)
+    turn = Turn(budget, Priority.NEW_STREAM)
     assert file.writing.wait(10)
     end(budget, turn)
     assert turn.wait() is False

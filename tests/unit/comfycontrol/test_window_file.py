@@ -21,6 +21,7 @@ from exporter.budget.sliding_window import (
     WindowMemory,
 )
 from exporter.comfycontrol.client import Timeouts
+from tests.turns import Turn
 
 BOOT = bytes(range(16))
 LATER_BOOT = bytes(range(1, 17))
@@ -177,12 +178,12 @@ def test_a_damaged_file_is_no_memory(path: Path, damage: Callable[[bytes], bytes
     )
     assert budget.reading().used == 0
     assert budget.reading().cooldown_until == 0
-    turn = budget.enter(Priority.NEW_STREAM)
+    turn = Turn(budget, Priority.NEW_STREAM)
     assert turn.wait()
     turn.answered()
     # The second goes as one of the ten that the limit leaves.
     now = 6.9
-    assert not budget.enter(Priority.NEW_STREAM).over.wait(0.05)
+    assert not Turn(budget, Priority.NEW_STREAM).over.wait(0.05)
     budget.close()
     # From then on it is whole again.
     assert told(path) == WindowMemory((EarlierRequest(5.0, 5.0),), since=5.0)
@@ -261,7 +262,7 @@ def test_a_file_that_cannot_be_written_is_not_believed(
         file=RequestJournal(path, BOOT),
         fresh=False,
     )
-    assert not budget.enter(Priority.NEW_STREAM).over.wait(0.05)
+    assert not Turn(budget, Priority.NEW_STREAM).over.wait(0.05)
     budget.close()
 
 
@@ -316,7 +317,7 @@ def machine(path: Path) -> Iterator[Machine]:
 
 def test_a_budget_goes_on_where_the_earlier_one_was_killed(machine: Machine) -> None:
     first = machine.start()
-    turns = [first.enter(Priority.LIST_FIRST_PAGE) for _ in range(4)]
+    turns = [Turn(first, Priority.LIST_FIRST_PAGE) for _ in range(4)]
     assert all(turn.wait() for turn in turns)
     turns[0].answered()
     turns[1].unused()
@@ -342,9 +343,9 @@ def test_those_an_earlier_process_left_under_way_hold_nobody_up_for_longer(
     machine: Machine,
 ) -> None:
     first = machine.start()
-    assert first.enter(Priority.LIST_FIRST_PAGE).wait()
+    assert Turn(first, Priority.LIST_FIRST_PAGE).wait()
     second = machine.start()
-    turns = [second.enter(Priority.LIST_FIRST_PAGE) for _ in range(3)]
+    turns = [Turn(second, Priority.LIST_FIRST_PAGE) for _ in range(3)]
     assert all(turn.wait() for turn in turns)
     for turn in turns:
         turn.answered()
@@ -358,10 +359,10 @@ def test_what_was_not_known_by_one_is_not_known_by_the_next(machine: Machine) ->
     machine.now += 5.0
     # The file is whole, but only for five seconds.
     second = machine.start(fresh=False)
-    turn = second.enter(Priority.LIST_FIRST_PAGE)
+    turn = Turn(second, Priority.LIST_FIRST_PAGE)
     assert not turn.over.wait(0.05)
     machine.now += 5.0
-    second.enter(Priority.LIST_FIRST_PAGE)
+    Turn(second, Priority.LIST_FIRST_PAGE)
     assert turn.wait()
 
 
@@ -379,7 +380,7 @@ def test_a_limit_that_was_raised_is_remembered_whole(machine: Machine, path: Pat
     budget = machine.start()
     budget.change(Limit(requests=40, per=10.0, reserve=0))
     for _ in range(20):
-        turn = budget.enter(Priority.LIST_FIRST_PAGE)
+        turn = Turn(budget, Priority.LIST_FIRST_PAGE)
         assert turn.wait()
         turn.answered()
     assert machine.start(Limit(requests=40, per=10.0, reserve=0)).reading().used == 20

@@ -20,6 +20,7 @@ from exporter.comfycontrol import (
 )
 from exporter.following.access import AccountAccess
 from exporter.retrying import Backoff
+from tests.turns import Turn
 from tests.unit.following.test_access import Bench, Probe, answering
 
 
@@ -140,7 +141,7 @@ def test_who_was_queued_up_when_it_was_said_goes_back_and_costs_nothing() -> Non
     with pytest.raises(ServerFaultError):
         asking.result(5)
     bench.clock.now += 10.0
-    poke = bench.budget.enter(Priority.RECONNECT)
+    poke = Turn(bench.budget, Priority.RECONNECT)
     with pytest.raises(queue.Empty):
         probe.made.get(timeout=0.05)
     assert poke.wait()

@@ -15,6 +15,7 @@ from exporter.ledger.postgres.link import Cursor, Link
 from exporter.ledger.postgres.permits import PostgresPermits
 from exporter.ledger.store import StoreError
 from tests.postgres import Server
+from tests.turns import Turn
 from tests.unit.ledger.keepers import PostgresKeeper
 from tests.unit.ledger.ledgers import Clocks
 
@@ -167,7 +168,7 @@ class TestABudgetOnIt:
         budget = RequestBudget(
             ADDRESS, LIMIT, monotonic=time.monotonic, wall=time.time, shared_window=permits
         )
-        turn = budget.enter(Priority.LIST_FIRST_PAGE)
+        turn = Turn(budget, Priority.LIST_FIRST_PAGE)
         assert not turn.over.wait(0.3)
         keeper.execute("DELETE FROM comfycontrol_permit")
         assert turn.wait()
@@ -185,7 +186,7 @@ class TestABudgetOnIt:
         )
         with psycopg.connect(keeper.dsn) as blocking:
             blocking.execute("LOCK TABLE comfycontrol_permit")
-            turn = budget.enter(Priority.CAUSE)
+            turn = Turn(budget, Priority.CAUSE)
             time.sleep(0.2)
             turn.cancel()
         assert not turn.wait()
@@ -200,7 +201,7 @@ class TestABudgetOnIt:
         budget = RequestBudget(
             ADDRESS, LIMIT, monotonic=time.monotonic, wall=time.time, shared_window=permits
         )
-        turn = budget.enter(Priority.CAUSE)
+        turn = Turn(budget, Priority.CAUSE)
         assert not turn.over.wait(0.3)
         budget.close()
         assert not turn.wait()
