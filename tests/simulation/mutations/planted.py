@@ -222,9 +222,9 @@ PLANTED: Final = (
         "        if _TOKEN.fullmatch(token) is None:\n",
     ),
     Mutation(
-        "a condition is told before anything has changed",
+        "a thread that works counts as one that waits",
         "following/threads.py",
-        "            self._alive -= 1\n            self._changed.notify_all()\n",
-        "            self._changed.notify_all()\n",
+        "            self._idle -= 1\n            if self._jobs:\n",
+        "            if self._jobs:\n",
     ),
 )
