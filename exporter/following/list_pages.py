@@ -179,7 +179,12 @@ class ListPages:
     async def _above(
         self, page: PageToRead, shown: WorkflowPage | None, now: float
     ) -> WorkflowPage | None:
-        """The page before the assumed first page, if that one is really the first."""
+        """The page before the assumed first page, if that one is really the first.
+
+        Raises:
+            StoppedError: the process is ending.
+            ServiceError: it was not answered, and nothing shows that the assumed one is the first.
+        """
         above: WorkflowPage | None = None
         try:
             _, above = await self._read(
@@ -190,6 +195,8 @@ class ListPages:
         except ServiceError as error:
             if error.code not in BEYOND_CODES:
                 self._numbers.unanswered(now)
+                if shown is not None and not self._numbers.may_be_first(shown):
+                    raise
                 return None
         return above if self._numbers.settle(above, shown, now) else None
 

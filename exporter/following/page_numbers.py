@@ -18,6 +18,9 @@ SOON_SECONDS: Final = 60.0
 """Seconds after which that page is asked for again if there was no answer, or if page 1 did not
 exist either. The wait doubles each time, up to `AGAIN_SECONDS`."""
 
+MOST_UNANSWERED: Final = 5
+"""How often in a row that page gets no answer before an empty page 1 counts as an empty list."""
+
 
 class PageNumbers:
     """What is known of the page numbers. Times are monotonic seconds."""
@@ -52,9 +55,19 @@ class PageNumbers:
         if self._was_whole and shown is not None and (shown.total or 0) > shown.entries:
             # The list has become longer than a page: now the two pages differ.
             self._was_whole, self._until = False, now
+        if self._unanswered and shown is not None and not self.may_be_first(shown):
+            return True
         # If the page shows the whole list, its number does not matter.
         is_whole = is_total_the_lists and shown is not None and shown.total == shown.entries
         return not is_whole and now >= self._until
+
+    def may_be_first(self, shown: WorkflowPage) -> bool:
+        """Whether page 1 may be the first, although the page before it was not answered.
+
+        Not if it is empty, because then all rows may be on that page, and its total may count only
+        what it shows. So the list was not read, unless that page is never answered.
+        """
+        return bool(shown.entries) or self._unanswered >= MOST_UNANSWERED
 
     def settle(self, above: WorkflowPage | None, shown: WorkflowPage | None, now: float) -> bool:
         """Learn from the page before (None: it shows nothing).

@@ -17,6 +17,7 @@ from exporter.comfycontrol import (
 )
 from exporter.following.answer_size import FIRST_GROWTH_SECONDS, AnswerSize
 from exporter.following.listing_pass import ListingPass, PassBefore
+from exporter.following.page_numbers import MOST_UNANSWERED
 from exporter.following.page_totals import FRESH_SECONDS
 from tests.running import at_once
 from tests.unit.following.served_list import Listed, ServedList, pages_of
@@ -93,6 +94,31 @@ def test_page_0_that_is_not_answered_is_asked_for_again() -> None:
     assert 305 not in read(listed, watermark=305.0)[0]
     listed.now += 61
     assert 305 in read(listed, watermark=305.0)[0]
+
+
+@pytest.mark.parametrize("total", ["true", "absent", "page"])
+def test_an_empty_page_1_is_no_empty_list_while_page_0_is_not_answered(total: Any) -> None:
+    # Found in simulated time (seed 60480): the cutoff was set by that page, so old rows counted.
+    listed = Listed(ServedList(rows(5), base=0, total=total))
+    fault = ServerFaultError("list: answered with status 503", code="503")
+    listed.outage = lambda: fault if listed.asked[-1][0] == 0 and listed.now < 3 else None
+    for _ in range(3):
+        with pytest.raises(ServerFaultError):
+            read(listed)
+        listed.now += 1
+    assert read(listed)[0] == {1, 2, 3, 4, 5}
+
+
+def test_an_empty_list_whose_page_0_is_never_answered_is_read_after_some_tries() -> None:
+    listed = Listed(ServedList([], before=500))
+    for _ in range(MOST_UNANSWERED - 1):
+        with pytest.raises(ServerFaultError):
+            read(listed)
+        listed.now += 1
+    for _ in range(5):
+        assert read(listed)[0] == set()
+        listed.now += 1
+    assert [number for number, _ in listed.asked].count(0) == MOST_UNANSWERED
 
 
 def test_a_list_that_fits_on_a_page_is_asked_for_its_numbers_and_what_its_total_counts_once() -> (

@@ -16,6 +16,7 @@ from exporter.following.answer_size import (
 )
 from exporter.following.page_numbers import (
     AGAIN_SECONDS,
+    MOST_UNANSWERED,
     SOON_SECONDS,
     PageNumbers,
     stands_above,
@@ -127,6 +128,16 @@ class TestFirstNumber:
         numbers.unanswered(NOW + 1)
         assert not _is_doubtful(numbers, grown, NOW + SOON_SECONDS)
         assert _is_doubtful(numbers, grown, NOW + 1 + SOON_SECONDS)
+
+    def test_without_an_answer_an_empty_page_is_not_the_first_until_so_many_tries(self) -> None:
+        numbers = PageNumbers()
+        for _ in range(MOST_UNANSWERED):
+            assert not numbers.may_be_first(page(total=0))
+            assert numbers.may_be_first(page("a"))
+            assert _is_doubtful(numbers, page(), NOW)
+            numbers.unanswered(NOW)
+        assert numbers.may_be_first(page(total=0))
+        assert not _is_doubtful(numbers, page(), NOW)
 
     def test_of_a_list_that_was_never_seen_nothing_has_grown(self) -> None:
         numbers = PageNumbers()
