@@ -60,7 +60,7 @@ def workflow_row(number: int, workflow_id: str, workflow: Workflow) -> Row:
         _json(dict(workflow.slices)) if workflow.slices else None,
         None if workflow.held is None else _json(_held_row(workflow.held)),
         None if workflow.entered is None else _real(workflow.entered.wall),
-        _json(workflow.earlier_ends) if workflow.earlier_ends else None,
+        _earlier_row(workflow),
     )
 
 
@@ -78,6 +78,7 @@ def workflow_of(account: str, row: Row, monotonic: float) -> Workflow:
         listed_ended_run, settled_at, duration_pending_since, slices, held, entered,
         earlier_ends,
     ) = row  # fmt: skip
+    earlier = () if earlier_ends is None else tuple(map(float, json.loads(earlier_ends)))
     # Monotonic times of another process are useless here. The length of a wait that began there is
     # never guessed, and the time limits for unseen or pending workflows start now.
     return Workflow(
@@ -108,8 +109,18 @@ def workflow_of(account: str, row: Row, monotonic: float) -> Workflow:
         slices=() if slices is None else _slices(slices),
         held=None if held is None else _held(held, monotonic),
         entered=None if entered is None else Entry(float(entered), None),
-        earlier_ends=() if earlier_ends is None else tuple(map(float, json.loads(earlier_ends))),
+        earlier_ends=tuple(stamp for stamp in earlier if stamp >= 0),
+        earlier_starts=tuple(-stamp for stamp in earlier if stamp < 0),
     )
+
+
+def _earlier_row(workflow: Workflow) -> str | None:
+    """The stamps of earlier runs in one list: ends, and starts as negative numbers.
+
+    A version that knows only ends ignores the negative ones.
+    """
+    stamps = (*workflow.earlier_ends, *(-start for start in workflow.earlier_starts))
+    return _json(stamps) if stamps else None
 
 
 def _slices(text: str) -> Slices:

@@ -38,7 +38,7 @@ SLOW_CLOCK_SECONDS: Final = 3600.0
 """Seconds. No runner's clock is wrong by more than this."""
 
 ENDS_KEPT: Final = 8
-"""How many ends of earlier runs are stored for a workflow."""
+"""How many ends of earlier runs are stored for a workflow, and how many starts."""
 
 FIRST_STAMP_SECONDS: Final = 30.0
 """Seconds. An end may be shown without its stamp at first; a stamp that arrives within this time
@@ -107,7 +107,9 @@ def is_new_run(workflow: Workflow, seen: Observation, *, listed: bool) -> bool:
         return False
     if seen.is_over:
         if seen.completed_at is None:
-            return _has_become_invalid(workflow, seen)
+            return _has_become_invalid(workflow, seen) or _has_started_again(
+                workflow, seen, told if this_way else None
+            )
         return _has_ended_again(workflow, seen, seen.completed_at, told, this_way=this_way)
     return _is_open_again(workflow, seen, told if this_way else None)
 
@@ -116,7 +118,7 @@ def _has_ended_again(
     workflow: Workflow, seen: Observation, end: float, told: float | None, *, this_way: bool
 ) -> bool:
     start = seen.started_at
-    if _is_restated(workflow, seen, end) or is_on_record(workflow, end):
+    if _is_corrected(workflow, seen, end) or is_on_record(workflow, end):
         return False  # an edit, or an answer of a lagging replica
     if start is not None and is_later(start, end):
         # It was cancelled before it started, and the start stamp came afterwards: such a start
@@ -176,15 +178,52 @@ def _has_become_invalid(workflow: Workflow, seen: Observation) -> bool:
     return is_first or _is_newer_than_end(workflow, seen)
 
 
-def _is_restated(workflow: Workflow, seen: Observation, end: float) -> bool:
-    """Whether the end only moved together with the creation time, as when a time zone is corrected.
+def _has_started_again(workflow: Workflow, seen: Observation, told: float | None) -> bool:
+    """Whether an end without a stamp belongs to a new run, because its start is a new one.
 
-    A new run does not change the creation time of a workflow.
+    It is if the recorded run had a start and the new one is later than its end. If that run had
+    none, its start may have been stamped after it was cancelled, unless it was invalid. A stream
+    must have shown the recorded end itself.
+    """
+    may_start_late = workflow.started_at is None and workflow.status is not Status.INVALID
+    if seen.started_at is None or may_start_late:
+        return False
+    if told is None and (seen.via == "stream" or _was_written_before_end(workflow, seen)):
+        return False
+    over_by = _over_by(workflow, told)
+    return over_by is not None and _starts_after(workflow, seen.started_at, over_by)
+
+
+def _over_by(workflow: Workflow, told: float | None) -> float | None:
+    """The time by which the recorded run was over: `told`, or when it was seen to have ended."""
+    if told is not None:
+        return told
+    return workflow.ended_at if workflow.settled_at is None else workflow.settled_at
+
+
+def _is_corrected(workflow: Workflow, seen: Observation, end: float) -> bool:
+    """Whether this is another end of the recorded run, perhaps a wrong one before its start."""
+    start = seen.started_at
+    is_before_start = start is not None and is_later(start, end) and _is_start_of(workflow, seen)
+    return is_before_start or _is_restated(workflow, seen, end)
+
+
+def _is_restated(workflow: Workflow, seen: Observation, end: float) -> bool:
+    """Whether the end only moved together with the creation time, as a time zone is corrected.
+
+    The service may also renew the creation time when the workflow is executed again. If that run is
+    as long as the one before, only the size of the shift tells the two apart.
     """
     before, now, ended = workflow.created_at, seen.created_at, workflow.ended_at
     if before is None or now is None or ended is None or not is_later(now, before):
         return False
-    return abs((end - ended) - (now - before)) <= _coarsest(before, now, ended, end)
+    shift, unit = now - before, _coarsest(before, now, ended, end)
+    return abs((end - ended) - shift) <= unit and _is_by_zones(shift, unit)
+
+
+def _is_by_zones(shift: float, unit: float) -> bool:
+    """Whether two time zones differ by this much."""
+    return abs(shift - round(shift / ZONE_SECONDS) * ZONE_SECONDS) <= unit
 
 
 def _ran_on_slower_clock(
@@ -207,7 +246,7 @@ def _ran_on_slower_clock(
         return False  # it may come from a lagging replica, and belong to a run that we never saw
     has_ended_since = settled is not None and end > settled + CLOCK_SLACK_SECONDS
     shift, unit = told - end, _coarsest(end, told)
-    by_zones = abs(shift - round(shift / ZONE_SECONDS) * ZONE_SECONDS) <= unit
+    by_zones = _is_by_zones(shift, unit)
     if start is None or started is None:
         # One of the two runs has a start and the other has none. A later answer may bring the
         # missing stamp.
@@ -252,10 +291,12 @@ def _lies_in_the_future(
 ) -> bool:
     """Whether an end was stamped by another clock than the stamp it would be compared with.
 
-    Nothing ends later than now. But the clock that stamped the recorded end may be fast.
+    Nothing ends later than now. But the clock that stamped the recorded end may be fast, and that
+    of the Date header slow: a row cannot have been written later than now either.
     """
     if seen.service_wall is None:
         return False
+    now = seen.service_wall if seen.updated_at is None else max(seen.service_wall, seen.updated_at)
     ahead = CLOCK_SLACK_SECONDS
     if told is not None and workflow.settled_at is not None:
         lead = told - workflow.settled_at
@@ -263,7 +304,7 @@ def _lies_in_the_future(
             # This is less than the real difference, because the end was seen some time after it
             # happened.
             ahead = lead + STALE_SECONDS
-    return end > seen.service_wall + ahead
+    return end > now + ahead
 
 
 def _has_ended_since(workflow: Workflow, seen: Observation, end: float) -> bool:
@@ -277,7 +318,12 @@ def _has_ended_since(workflow: Workflow, seen: Observation, end: float) -> bool:
     if settled_at is not None and end > settled_at + CLOCK_SLACK_SECONDS:
         # This end is later than when we saw the run as ended. If the start is the old one, only the
         # stamp was corrected.
-        return start is None or _starts_after(workflow, start, None)
+        if start is None:
+            # If neither has a start and the row was written before that, this is the recorded end
+            # by the list's clock, which is ahead of that of the stream.
+            is_alike = workflow.started_at is None
+            return not (is_alike and _was_written_before_end(workflow, seen))
+        return _starts_after(workflow, start, None)
     if settled_at is None:
         return start is None or _starts_after(workflow, start, other)
     clocks_agree = abs(settled_at - other) <= SAME_CLOCK_SECONDS
@@ -317,16 +363,14 @@ def _is_past_unstamped_end(workflow: Workflow, seen: Observation, end: float) ->
 
 def _is_open_again(workflow: Workflow, seen: Observation, told: float | None) -> bool:
     """Whether an open status is clearly newer than the end, and not from a stale replica."""
-    over_by = told
-    if over_by is None:
-        over_by = workflow.ended_at if workflow.settled_at is None else workflow.settled_at
+    over_by = _over_by(workflow, told)
     if seen.started_at is not None and _starts_after(workflow, seen.started_at, over_by):
         return True
     if known_status(seen.status) is None or seen.via == "stream":
         # An unknown status may be the service's word for an old end, and a stream does not say when
         # its snapshot was written.
         return False
-    if _is_start_of(workflow, seen):
+    if known_status(seen.status) is Status.RUNNING and _is_start_of(workflow, seen):
         return False  # a new run has another start: a stale replica shows the run before its end
     return _is_newer_than_end(workflow, seen)
 
@@ -439,16 +483,37 @@ def note_end(workflow: Workflow, seen: Observation) -> Workflow:
     return settled_by(workflow, seen.via, end)
 
 
-def note_settled(workflow: Workflow, seen: Observation) -> Workflow:
-    """Record by when the run had ended, if the answers that showed its end gave no time.
+def settled_by_when(seen: Observation) -> float | None:
+    """By when the run had ended whose end this shows, by the service's clock.
 
-    A row with exactly that end was written by then.
+    That is when its row was written, or else the time of the answer. The clock of a proxy in front
+    of the service may be slow or fast, and a replica may lag: what is written after the row is
+    newer in any case. If `updated_at` does not change at the end of a run, its end is nearer. Our
+    own clock is never used.
     """
-    if workflow.settled_at is not None or not seen.is_over or not is_recorded_end(workflow, seen):
+    wall, updated, end = seen.service_wall, seen.updated_at, seen.completed_at
+    if wall is None or updated is None:
+        return wall if updated is None else updated
+    if end is None:
+        # Its stamp may arrive a moment later, and with it another `updated_at`.
+        return min(max(wall, updated), updated + STALE_SECONDS)
+    return max(updated, min(end, wall))
+
+
+def note_settled(workflow: Workflow, seen: Observation) -> Workflow:
+    """Record by when the run had ended, if a row with exactly its end shows that better.
+
+    The answers that showed the end may have given no time, or the time of a clock that is fast.
+    """
+    if not seen.is_over or not is_recorded_end(workflow, seen):
         return workflow
-    return replace(
-        workflow,
-        settled_at=seen.service_wall if seen.updated_at is None else seen.updated_at,
+    settled_at, updated = workflow.settled_at, seen.updated_at
+    if settled_at is None:
+        settled_at = seen.service_wall if updated is None else updated
+    elif updated is not None:
+        settled_at = min(settled_at, settled_by_when(seen) or settled_at)
+    return (
+        workflow if settled_at == workflow.settled_at else replace(workflow, settled_at=settled_at)
     )
 
 
@@ -457,6 +522,38 @@ def ends_with_those_of_this_run(workflow: Workflow) -> tuple[float, ...]:
     told = (reported_end(workflow, "stream"), reported_end(workflow, "listing"))
     of_this_run = [end for end, run in told if end is not None and run == workflow.run]
     return tuple(dict.fromkeys((*workflow.earlier_ends, *of_this_run)))[-ENDS_KEPT:]
+
+
+def starts_with_that_of_this_run(workflow: Workflow) -> tuple[float, ...]:
+    """The starts to store when the recorded run becomes an earlier one."""
+    of_this_run = () if workflow.started_at is None else (workflow.started_at,)
+    return tuple(dict.fromkeys((*workflow.earlier_starts, *of_this_run)))[-ENDS_KEPT:]
+
+
+def without_idle_stamp(seen: Observation) -> Observation:
+    """The observation without an `updated_at` that the service does not change with a run.
+
+    It equals the creation time although the workflow started or ended later.
+    """
+    updated, created = seen.updated_at, seen.created_at
+    latest = max(seen.started_at or 0.0, seen.completed_at or 0.0)
+    if updated is None or created is None or latest <= updated + CLOCK_SLACK_SECONDS:
+        return seen
+    return replace(seen, updated_at=None) if _is_same(updated, created) else seen
+
+
+def without_earlier_start(workflow: Workflow | None, seen: Observation) -> Observation:
+    """The observation without a start that belongs to an earlier run.
+
+    The service may keep the start of the run before until the new run starts, so that one which
+    is cancelled in the queue has it too. It does not show how long this run took.
+    """
+    start = seen.started_at
+    if workflow is None or start is None:
+        return seen
+    if not any(_is_same(start, earlier) for earlier in workflow.earlier_starts):
+        return seen
+    return replace(seen, started_at=None)
 
 
 def is_on_record(workflow: Workflow, end: float) -> bool:

@@ -46,7 +46,12 @@ from exporter.ledger.runs import (
     may_be_about_earlier_run,
     note_end,
     note_settled,
+    precision_of,
     settled_by,
+    settled_by_when,
+    starts_with_that_of_this_run,
+    without_earlier_start,
+    without_idle_stamp,
 )
 from exporter.ledger.workflow import Workflow
 
@@ -135,6 +140,7 @@ def forgive(workflow: Workflow) -> Change:
 def observe(workflow: Workflow | None, seen: Observation, rules: CountingRules) -> Change:
     """Apply an observation of a workflow."""
     facts: list[Fact] = []
+    seen = without_earlier_start(workflow, without_idle_stamp(seen))
     if workflow is None:
         workflow = _newly_listed(seen)
         if counts(workflow, seen, rules):
@@ -145,6 +151,7 @@ def observe(workflow: Workflow | None, seen: Observation, rules: CountingRules) 
         facts.extend(forgive(workflow).facts)
         facts.append(Discovered(workflow.source))
         workflow = _next_run(workflow)
+        seen = without_earlier_start(workflow, seen)
     elif workflow.phase == "dropped":
         if seen.via == "stream" or is_about_earlier_run(workflow, seen):
             # This is a late event of the stream that it had until it was dropped, or nothing new.
@@ -187,6 +194,7 @@ def _next_run(workflow: Workflow) -> Workflow:
         listed_ended_at=workflow.listed_ended_at,
         listed_ended_run=workflow.listed_ended_run,
         earlier_ends=ends_with_those_of_this_run(workflow),
+        earlier_starts=starts_with_that_of_this_run(workflow),
         settled_at=workflow.settled_at,
         slices=workflow.slices,
         held=workflow.held,
@@ -226,18 +234,25 @@ def _after_the_end(workflow: Workflow, seen: Observation, rules: CountingRules) 
     if status is workflow.status and _has_run_after_all(after, seen):
         # The end was reported without a start, as if it never ran.
         after = replace(after, duration_pending_since=seen.at, start_observed=after.run > 1)
-    if status is workflow.status and seen.via != "listing":
-        since = after.cause_pending_since
-        if since is not None and _is_cause_known(seen, since):
-            facts.append(_failure(seen))
-            after = replace(after, cause_pending_since=None)
-        if status is Status.COMPLETED and not after.outputs_counted and seen.outputs:
-            facts.append(OutputsMade(seen.outputs))
-            after = replace(after, outputs_counted=True)
-    if status is not None and status.final and after.duration_pending_since is not None:
+    # The service may rename the status of what is over ("archived"); its cause stays the same.
+    is_same = status is workflow.status
+    since = after.cause_pending_since
+    if (
+        since is not None
+        and seen.via != "listing"
+        and (is_same or (status is Status.OTHER and is_recorded_end(after, seen)))
+        and _is_cause_known(seen, since)
+    ):
+        facts.append(_failure(seen))
+        after = replace(after, cause_pending_since=None)
+    if is_same and status is Status.COMPLETED and seen.outputs and not after.outputs_counted:
+        facts.append(OutputsMade(seen.outputs))
+        after = replace(after, outputs_counted=True)
+    is_final = status is not None and status.final
+    if is_final and after.duration_pending_since is not None and is_recorded_end(after, seen):
         after = _pay_duration(after, seen, rules, facts)
     if not facts:
-        facts.append(Ignored("duplicate" if status is workflow.status else "late"))
+        facts.append(Ignored("duplicate" if is_same else "late"))
     return Change(after, tuple(facts))
 
 
@@ -245,7 +260,7 @@ def _has_run_after_all(workflow: Workflow, seen: Observation) -> bool:
     """Whether this shows the start of a counted run that seemed to have ended in the queue.
 
     A start that lies after the end proves nothing: a runner stamped a workflow that was cancelled.
-    No extra request is made to learn of such a start.
+    An extra request is made only if the stamps do not show which of the two comes first.
     """
     start, end = seen.started_at, seen.completed_at
     is_known = workflow.started_at is not None or workflow.duration_pending_since is not None
@@ -272,12 +287,21 @@ def _is_cause_known(seen: Observation, since: Moment) -> bool:
 def _pay_duration(
     workflow: Workflow, seen: Observation, rules: CountingRules, facts: list[Fact]
 ) -> Workflow:
-    start = workflow.started_at if seen.started_at is None else seen.started_at
-    if start is None or seen.completed_at is None:
+    start, end = (
+        workflow.started_at if seen.started_at is None else seen.started_at,
+        seen.completed_at,
+    )
+    if start is None or end is None:
         return workflow
+    if not workflow.start_observed and workflow.status is not Status.COMPLETED:
+        if contradict(start, end):
+            # A runner stamped it too late: it never started.
+            return replace(workflow, duration_pending_since=None, start_observed=True)
+        if _are_alike(start, end) and seen.via != "detail":
+            return workflow  # see `_may_never_have_run`
     workflow = replace(workflow, started_at=start, duration_pending_since=None)
     workflow = _note_start(workflow, seen, rules, facts)
-    seconds = _between(start, seen.completed_at, facts)
+    seconds = _between(start, end, facts)
     if seconds is not None and workflow.status is not None:
         facts.append(Ran(workflow.status, seconds))
     return workflow
@@ -401,6 +425,7 @@ def _settle(
     facts: list[Fact],
 ) -> Change:
     ours = counts(workflow, seen, rules)
+    is_unsure = _may_never_have_run(workflow, status, seen)
     settled = replace(
         workflow,
         phase="settled",
@@ -408,34 +433,62 @@ def _settle(
         unknown_status=None,
         queue_position=None,
         entered=None,
+        started_at=_start_of_ended(workflow, seen),
         ended_at=seen.ended_at or seen.at.wall,
-        # The later of the Date header and the last stamp: the clock of a proxy in front of the
-        # service may be slow, and then an older observation of the same run would look newer than
-        # its end. Our own clock is never used.
-        settled_at=max(
-            (each for each in (seen.service_wall, seen.updated_at) if each is not None),
-            default=None,
-        ),
+        settled_at=settled_by_when(seen),
     )
     settled = settled_by(settled, seen.via, seen.completed_at)
     if not ours:
         return Change(replace(settled, start_observed=True, outputs_counted=True), tuple(facts))
     if _has_run(workflow, status):
         _note_phases(workflow, Status.RUNNING, seen, facts)
-    if _lacks_stamps(settled, seen, had_run=workflow.status is Status.RUNNING):
+    if is_unsure or _lacks_stamps(settled, seen, had_run=workflow.status is Status.RUNNING):
         settled = replace(
             settled,
             duration_pending_since=seen.at,
             ask_from=seen.at.monotonic + SECOND_TELLING_SECONDS,
         )
-    settled = _note_start(settled, seen, rules, facts)
-    facts.append(Finished(status, _run_duration(settled, seen, facts)))
+    if is_unsure:
+        facts.append(Finished(status, None))
+    else:
+        settled = _note_start(settled, seen, rules, facts)
+        facts.append(Finished(status, _run_duration(settled, seen, facts)))
     if status is Status.COMPLETED and seen.outputs:
         facts.append(OutputsMade(seen.outputs))
         settled = replace(settled, outputs_counted=True)
     if status is Status.FAILED:
         settled = _settle_cause(settled, seen, facts)
     return Change(settled, tuple(facts))
+
+
+def _start_of_ended(workflow: Workflow, seen: Observation) -> float | None:
+    """The start of the run whose end this shows: the one in the same answer, if it has both stamps.
+
+    A later start that was seen before belongs to a run after it: an outdated answer shows the end.
+    """
+    start, end = seen.started_at, seen.completed_at
+    if start is None or end is None or contradict(start, end):
+        return workflow.started_at
+    return start
+
+
+def _may_never_have_run(workflow: Workflow, status: Status, seen: Observation) -> bool:
+    """Whether the stamps do not show if it ran for a moment, or ended in the queue.
+
+    A workflow that ended in the queue may get a start stamp afterwards. Cut to the second, this
+    looks like a run of no time. The full answer about the single workflow may be more precise; if
+    it is not, it counts as a run of no time.
+    """
+    start, end = seen.started_at, seen.completed_at
+    if start is None or end is None or workflow.status is Status.RUNNING or workflow.start_observed:
+        return False
+    may_end_in_queue = status in {Status.FAILED, Status.CANCELLED}
+    return may_end_in_queue and _are_alike(start, end)
+
+
+def _are_alike(start: float, end: float) -> bool:
+    """Whether two stamps are the same because they are cut to the second."""
+    return start >= end and not contradict(start, end) and precision_of(end) >= 1.0
 
 
 def _settle_cause(settled: Workflow, seen: Observation, facts: list[Fact]) -> Workflow:
@@ -529,9 +582,7 @@ def _note_start(
         ):
             # Cancelled in the queue, and a runner stamped it afterwards: it never started.
             return replace(workflow, start_observed=True, start_wait=None)
-        seconds = _between(
-            workflow.created_at, workflow.started_at, facts, skew=CLOCK_SLACK_SECONDS
-        )
+        seconds = _waited(workflow.created_at, workflow.started_at, seen, facts)
     else:
         if workflow.start_wait is None:
             workflow = replace(workflow, start_wait=_wait_by_our_sights(workflow, seen))
@@ -542,6 +593,21 @@ def _note_start(
     if seconds is not None:
         facts.append(Started(seconds))
     return replace(workflow, start_observed=True, start_wait=None)
+
+
+def _waited(created: float, start: float, seen: Observation, facts: list[Fact]) -> float | None:
+    """Seconds between creation and start; None if the stamps are wrong.
+
+    The creation is stamped by the service, the start perhaps by a runner. If one of the runner's
+    stamps is later than the answer that shows it, its clock is fast by an unknown time.
+    """
+    told = max((t for t in (seen.service_wall, seen.updated_at) if t is not None), default=inf)
+    # Nothing is created later than now either: then the clock of the Date header is slow.
+    is_told = created <= told + CLOCK_SLACK_SECONDS
+    if is_told and max(start, seen.completed_at or start) > told + CLOCK_SLACK_SECONDS:
+        facts.append(Ignored("anomalous_duration"))
+        return None
+    return _between(created, start, facts, skew=CLOCK_SLACK_SECONDS)
 
 
 def _wait_by_our_sights(workflow: Workflow, seen: Observation) -> float | None:

@@ -64,6 +64,8 @@ class Workflow:
     earlier_ends: tuple[float, ...] = ()
     """The last few ends of earlier runs, as they were shown. With these, an outdated row of a
     lagging replica is recognised, whatever its clock."""
+    earlier_starts: tuple[float, ...] = ()
+    """The last few starts of earlier runs, as they were shown."""
     settled_at: float | None = None
     """When the service first reported that the last settled run had ended, by the service's clock;
     None if it did not give its time."""
@@ -144,6 +146,7 @@ class Workflow:
             and self.stream_ended_run == other.stream_ended_run
             and self.listed_ended_run == other.listed_ended_run
             and self.earlier_ends == other.earlier_ends
+            and self.earlier_starts == other.earlier_starts
             and self.settled_at == other.settled_at
             and self.first_seen == other.first_seen
             and self.slices == other.slices

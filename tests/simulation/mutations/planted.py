@@ -114,8 +114,8 @@ PLANTED: Final = (
     Mutation(
         "a cause is paid twice",
         "ledger/tracker.py",
-        "            facts.append(_failure(seen))\n            after = replace(after, cause_pending_since=None)\n",
-        "            facts.append(_failure(seen))\n",
+        "        facts.append(_failure(seen))\n        after = replace(after, cause_pending_since=None)\n",
+        "        facts.append(_failure(seen))\n",
     ),
     Mutation(
         "a cause is not owed",
@@ -150,13 +150,13 @@ PLANTED: Final = (
     Mutation(
         "a run ends when we look",
         "ledger/tracker.py",
-        "    seconds = _between(start, seen.completed_at, facts)\n    if seconds is not None and workflow",
+        "    seconds = _between(start, end, facts)\n    if seconds is not None and workflow",
         "    seconds = _between(start, seen.at.wall, facts)\n    if seconds is not None and workflow",
     ),
     Mutation(
         "a duration is not owed",
         "ledger/tracker.py",
-        "    if _lacks_stamps(settled, seen, had_run=workflow.status is Status.RUNNING):\n",
+        "    if is_unsure or _lacks_stamps(settled, seen, had_run=workflow.status is Status.RUNNING):\n",
         "    if False:\n",
     ),
     Mutation(

@@ -385,3 +385,10 @@ class TestAtTheLimits:
         workflow = replace(settled("listing", run=2), settled_at=settled_at)
         seen = row(None, None, updated=updated, status="invalid")
         assert may_be_about_earlier_run(workflow, seen) == may_be
+
+
+class TestASlowHeader:
+    def test_an_end_is_not_in_the_future_if_its_row_was_written_after_it(self) -> None:
+        told = row(START + 500, END + 500, updated=END + 500, service=END - 3000)
+        assert is_new(settled("stream"), told)
+        assert not is_new(settled("stream"), replace(told, updated_at=None))

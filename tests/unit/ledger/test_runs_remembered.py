@@ -10,11 +10,13 @@ from exporter.ledger.runs import (
     ENDS_KEPT,
     SAME_CLOCK_SECONDS,
     SLOW_CLOCK_SECONDS,
+    STALE_SECONDS,
     ended_before_it_was_open,
     ends_with_those_of_this_run,
     is_about_earlier_run,
     note_end,
     note_settled,
+    settled_by_when,
 )
 from exporter.ledger.workflow import Workflow
 from tests.unit.ledger.test_runs import END, SEEN_OVER, START, T0, row, settled
@@ -99,6 +101,34 @@ class TestSeenOver:
 
     def test_it_is_told_once(self) -> None:
         assert note_settled(settled(), row(START, END, updated=END + 5)) == settled()
+
+    def test_a_row_with_that_end_was_written_earlier_than_a_fast_clock_told(self) -> None:
+        fast = replace(settled(), settled_at=END + 3600)
+        told = row(START, END, updated=END + 5, service=END + 3700)
+        assert note_settled(fast, told).settled_at == END + 5
+        assert note_settled(fast, replace(told, updated_at=None)) == fast
+        # Where `updated_at` does not change with the end, the end itself shows it.
+        told = row(START, END, updated=START + 5, service=END + 3700)
+        assert note_settled(fast, told).settled_at == END
+
+    def test_by_when_it_is_over(self) -> None:
+        for updated, service, by in (
+            (END + 1, END + 3600, END + 1),
+            (END + 1, END - 3600, END + 1),
+            (START, END + 5, END),
+            # Its runner's clock is fast.
+            (END - 240, END - 238, END - 238),
+            (None, END + 5, END + 5),
+            (END + 1, None, END + 1),
+            (None, None, None),
+        ):
+            told = row(START, END, updated=updated, service=service)
+            assert settled_by_when(told) == by
+
+    def test_a_stamp_that_is_missing_may_come_with_a_later_row(self) -> None:
+        told = row(START, None, updated=END, service=END + 60)
+        assert settled_by_when(told) == END + 60
+        assert settled_by_when(replace(told, service_wall=END + 3600)) == END + STALE_SECONDS
 
     @pytest.mark.parametrize(
         "told",

@@ -958,6 +958,56 @@ class TestDurationsOwed:
         assert track.sees(told) == (Ignored("duplicate"),)
         assert track.known.started_at is None
 
+    @pytest.mark.parametrize(
+        ("start", "ran"), [(6.4, ()), (6.1, (Started(5.6), Ran(Status.FAILED, 0.1)))]
+    )
+    def test_to_the_second_both_look_alike_until_a_better_answer(
+        self, start: float, ran: tuple[Fact, ...]
+    ) -> None:
+        """Found in simulated time (seed 30429)."""
+        track = Track()
+        track.sees(seen("failed", 6, via="listing", created=0.5, completed=6.2))
+        coarse = seen("failed", 7, started=6, completed=6, cause=TestCauses.OOM)
+        assert track.sees(coarse) == (Failed("KSampler", "torch.OutOfMemoryError"),)
+        assert track.known.duration_pending_since == at(7)
+        told = seen("failed", 18, via="detail", created=0.5, started=start, completed=6.2)
+        assert track.sees(told) == (ran or (Ignored("duplicate"),))
+        assert track.known.duration_pending_since is None
+
+    @pytest.mark.parametrize(
+        ("start", "ran"),
+        [
+            (6.4, (Ignored("duplicate"),)),
+            (6.1, (Started(5.6), Ran(Status.CANCELLED, 0.1))),
+            (6.2, (Started(5.7), Ran(Status.CANCELLED, 0.0))),
+        ],
+    )
+    def test_so_they_do_where_they_are_told_together(
+        self, start: float, ran: tuple[Fact, ...]
+    ) -> None:
+        track = Track()
+        told = seen("cancelled", 7, via="listing", created=0.5, started=6, completed=6)
+        assert track.sees(told) == (Discovered("listing"), Finished(Status.CANCELLED, None))
+        assert track.sees(told) == (Ignored("duplicate"),)
+        told = seen("cancelled", 18, via="detail", created=0.5, started=start, completed=6.2)
+        assert track.sees(told) == ran
+        assert track.known.duration_pending_since is None
+        assert track.sees(told) == (Ignored("duplicate"),)
+
+    def test_a_run_by_a_slower_clock_does_not_pay_for_the_one_before(self) -> None:
+        track = Track()
+        track.sees(seen("failed", 6, via="listing", created=0, started=5, completed=5))
+        assert track.known.duration_pending_since is not None
+        track.sees(seen("completed", 20, started=-219, completed=-214))
+        assert track.known.started_at == T0 + 5
+        assert track.known.duration_pending_since is not None
+
+    def test_what_was_seen_running_has_run_for_no_time(self) -> None:
+        track = Track()
+        track.sees(seen("running", 6, via="listing", created=0.5, started=6))
+        told = seen("cancelled", 7, via="listing", created=0.5, started=6, completed=6)
+        assert Finished(Status.CANCELLED, 0.0) in track.sees(told)
+
     def test_a_start_of_what_was_over_before_counting_began_is_none_of_ours(self) -> None:
         track = Track(rules=CountingRules(cutoff=T0 + 100, listed=True))
         track.sees(seen("cancelled", 150, via="listing", created=0.5, completed=6))

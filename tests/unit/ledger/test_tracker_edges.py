@@ -496,8 +496,8 @@ class TestTheEnd:
         assert track.sees(told) == (Ignored("unknown_status"),)
         assert track.known.phase == ("settled" if via == "listing" else "open")
 
-    def test_it_is_seen_at_the_later_of_the_two_times_that_the_service_told(self) -> None:
-        for service, updated, settled in ((12, 8, 12), (8, 12, 12), (None, 8, 8), (8, None, 8)):
+    def test_it_is_over_by_when_its_row_was_written_or_else_by_when_it_was_told(self) -> None:
+        for service, updated, settled in ((12, 8, 8), (8, 12, 12), (None, 8, 8), (8, None, 8)):
             track = Track()
             track.sees(seen("running", 1, started=1))
             track.sees(seen("cancelled", 99, completed=7, service=service, updated=updated))
@@ -624,7 +624,8 @@ class TestWaitBySights:
         track = Track(source="pushed")
         track.sees(seen("queued", 3))
         track.sees(seen("running", 5))
-        assert track.known.start_wait == 2.0
+        waiting = track.known
+        assert waiting.start_wait == 2.0
         track.sees(seen("cancelled", 9, via="listing", created=0, started=8, completed=6))
         assert replace(track.known, start_observed=True, start_wait=None) == track.known
         assert not any(isinstance(fact, Started) for fact in track.facts)
