@@ -483,17 +483,23 @@ def note_end(workflow: Workflow, seen: Observation) -> Workflow:
     return settled_by(workflow, seen.via, end)
 
 
-def settled_by_when(seen: Observation) -> float | None:
+def settled_by_when(seen: Observation, *, after: float | None = None) -> float | None:
     """By when the run had ended whose end this shows, by the service's clock.
 
     That is when its row was written, or else the time of the answer. The clock of a proxy in front
     of the service may be slow or fast, and a replica may lag: what is written after the row is
     newer in any case. If `updated_at` does not change at the end of a run, its end is nearer. Our
     own clock is never used.
+
+    `after`: what the service stamped before that end was seen. If it is later than the time of the
+    answer, the clock of the answer is slow, and the end itself is nearer.
     """
     wall, updated, end = seen.service_wall, seen.updated_at, seen.completed_at
-    if wall is None or updated is None:
-        return wall if updated is None else updated
+    if wall is None:
+        return updated
+    if updated is None:
+        is_slow = after is not None and after > wall + CLOCK_SLACK_SECONDS
+        return max(wall, after or wall, end or wall) if is_slow else wall
     if end is None:
         # Its stamp may arrive a moment later, and with it another `updated_at`.
         return min(max(wall, updated), updated + STALE_SECONDS)
@@ -503,18 +509,24 @@ def settled_by_when(seen: Observation) -> float | None:
 def note_settled(workflow: Workflow, seen: Observation) -> Workflow:
     """Record by when the run had ended, if a row with exactly its end shows that better.
 
-    The answers that showed the end may have given no time, or the time of a clock that is fast.
+    The answers that showed the end may have given no time, or the time of a clock that is fast or
+    slow. It is slow if a row was written later than its answer. Then the row of the end itself,
+    stamped by the service's own clock, shows the time better; the row of a later edit does not.
     """
-    if not seen.is_over or not is_recorded_end(workflow, seen):
+    end = seen.completed_at
+    if end is None or not seen.is_over or not is_recorded_end(workflow, seen):
         return workflow
-    settled_at, updated = workflow.settled_at, seen.updated_at
+    settled_at, updated, wall = workflow.settled_at, seen.updated_at, seen.service_wall
     if settled_at is None:
-        settled_at = seen.service_wall if updated is None else updated
+        settled_at = wall if updated is None else updated
     elif updated is not None:
-        settled_at = min(settled_at, settled_by_when(seen) or settled_at)
-    return (
-        workflow if settled_at == workflow.settled_at else replace(workflow, settled_at=settled_at)
-    )
+        is_slow = wall is not None and updated > wall + CLOCK_SLACK_SECONDS
+        is_of_the_end = abs(updated - end) <= SAME_CLOCK_SECONDS
+        by_row = settled_by_when(seen) or settled_at
+        settled_at = (max if is_slow and is_of_the_end else min)(settled_at, by_row)
+    if settled_at == workflow.settled_at:
+        return workflow
+    return replace(workflow, settled_at=settled_at)
 
 
 def ends_with_those_of_this_run(workflow: Workflow) -> tuple[float, ...]:
@@ -582,10 +594,14 @@ def _is_of_other_run(workflow: Workflow, seen: Observation, end: float, other: f
     if workflow.started_at is not None and seen.started_at is not None:
         # If the start differs, this is not a better stamp of the same end.
         return not _is_same(workflow.started_at, seen.started_at)
-    is_timeless = settled_at is None
-    if is_timeless and workflow.started_at is not None and end > other + CLOCK_SLACK_SECONDS:
-        # The recorded run has a start, and this one ended before it started. If it were recorded as
-        # an end of that run, the list could not show it as a new run.
+    start = seen.started_at
+    if start is not None and not contradict(start, end) and is_later(start, other):
+        # The recorded run ended in its queue. This one started after that.
+        return True
+    may_be_later = seen.via == "stream" or workflow.started_at is not None
+    if may_be_later and end > other + CLOCK_SLACK_SECONDS:
+        # One of the two runs may have ended before it started. If this were recorded as an end of
+        # the earlier run, the list could not show it as a new one.
         return True
     return is_later(other, end) and (
         settled_at is None or abs(settled_at - other) <= SAME_CLOCK_SECONDS

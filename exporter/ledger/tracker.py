@@ -326,7 +326,8 @@ def _while_open(
         last_seen=seen.at if newest else workflow.last_seen,
         last_via=seen.via if newest else workflow.last_via,
         created_at=seen.created_at if workflow.created_at is None else workflow.created_at,
-        started_at=_latest_start(workflow.started_at, seen.started_at),
+        started_at=_later_of(workflow.started_at, seen.started_at),
+        written_at=_later_of(workflow.written_at, seen.updated_at),
     )
     if known_status(seen.status) is None:
         facts.append(Ignored("unknown_status"))
@@ -350,10 +351,10 @@ def _while_open(
     return Change(workflow, tuple(facts))
 
 
-def _latest_start(known: float | None, told: float | None) -> float | None:
-    """The later of two starts: a requeued run starts again.
+def _later_of(known: float | None, told: float | None) -> float | None:
+    """The later of two stamps, as of the starts of a requeued run.
 
-    The same start in another precision is the same.
+    The same stamp in another precision is the same.
     """
     if known is None or told is None:
         return told if known is None else known
@@ -435,7 +436,7 @@ def _settle(
         entered=None,
         started_at=_start_of_ended(workflow, seen),
         ended_at=seen.ended_at or seen.at.wall,
-        settled_at=settled_by_when(seen),
+        settled_at=settled_by_when(seen, after=_later_of(workflow.created_at, workflow.written_at)),
     )
     settled = settled_by(settled, seen.via, seen.completed_at)
     if not ours:

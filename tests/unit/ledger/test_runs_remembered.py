@@ -50,16 +50,24 @@ class TestRememberingAnEnd:
         workflow = settled("listing")
         assert note_end(workflow, row(START - 50, END + 0.5, via="stream")) == workflow
 
-    def test_where_nothing_tells_the_time_a_later_end_without_a_start_is_of_another_run(
-        self,
-    ) -> None:
-        timeless = replace(settled("listing"), settled_at=None)
+    @pytest.mark.parametrize("settled_at", [SEEN_OVER + 600, None])
+    def test_a_later_end_without_a_start_is_of_another_run(self, settled_at: float | None) -> None:
+        workflow = replace(settled("listing"), settled_at=settled_at)
         edge = END + CLOCK_SLACK_SECONDS
-        assert note_end(timeless, row(None, edge, via="stream")).stream_ended_at == edge
-        assert note_end(timeless, row(None, edge + 1, via="stream")) == timeless
-        # Neither has a start: this may be the same end by another clock.
-        unstarted = replace(timeless, started_at=None)
-        assert note_end(unstarted, row(None, edge + 1, via="stream")).stream_ended_at == edge + 1
+        assert note_end(workflow, row(None, edge, via="stream")).stream_ended_at == edge
+        assert note_end(workflow, row(None, edge + 1, via="stream")) == workflow
+        # Neither has a start: what a stream shows waits for the list.
+        unstarted = replace(workflow, started_at=None)
+        assert note_end(unstarted, row(None, edge + 1, via="stream")) == unstarted
+        streamed = replace(settled("stream"), started_at=None)
+        assert note_end(streamed, row(None, edge + 1)).listed_ended_at == edge + 1
+
+    def test_a_start_after_the_end_of_a_run_that_never_started_is_of_another_run(self) -> None:
+        workflow = replace(settled("listing"), settled_at=SEEN_OVER + 600, started_at=None)
+        assert note_end(workflow, row(END + 1, END + 1.5, via="stream")) == workflow
+        # It was stamped after it was cancelled.
+        late = row(END + 1, END + 0.5, via="stream")
+        assert note_end(workflow, late).stream_ended_at == END + 0.5
 
     def test_what_a_stream_tells_of_later_than_we_saw_the_end_waits_for_the_list(self) -> None:
         edge = SEEN_OVER + CLOCK_SLACK_SECONDS
@@ -124,6 +132,24 @@ class TestSeenOver:
         ):
             told = row(START, END, updated=updated, service=service)
             assert settled_by_when(told) == by
+
+    def test_a_time_before_what_was_stamped_before_is_by_a_slow_clock(self) -> None:
+        told = row(START, END, via="stream", service=END - 60)
+        edge = END - 60 + CLOCK_SLACK_SECONDS
+        assert settled_by_when(told, after=edge) == END - 60
+        assert settled_by_when(told, after=edge + 1) == END
+        assert settled_by_when(told, after=END + 5) == END + 5
+        assert settled_by_when(replace(told, completed_at=None), after=edge + 1) == edge + 1
+
+    def test_the_row_of_the_end_replaces_the_time_of_a_slow_clock(self) -> None:
+        slow = replace(settled("listing"), settled_at=END - 60)
+        edge = END - CLOCK_SLACK_SECONDS
+        assert note_settled(slow, row(START, END, updated=END, service=edge - 1)).settled_at == END
+        # The clock may be right, and the end by a runner's clock that is fast.
+        assert note_settled(slow, row(START, END, updated=END, service=edge)) == slow
+        # This is the row of a later edit.
+        edited = END + SAME_CLOCK_SECONDS + 1
+        assert note_settled(slow, row(START, END, updated=edited, service=edge - 1)) == slow
 
     def test_a_stamp_that_is_missing_may_come_with_a_later_row(self) -> None:
         told = row(START, None, updated=END, service=END + 60)
