@@ -136,6 +136,13 @@ def stories(
     )
 
 
+def are_told_apart(runs: tuple[RealRun, ...]) -> bool:
+    """Whether no two ends, and no two starts, are told alike to the second, by whatever clocks."""
+    ends = sorted(run.ended + run.runner_ahead for run in runs)
+    starts = sorted(run.started + run.runner_ahead for run in runs if run.started is not None)
+    return all(late - early > 3 for told in (ends, starts) for early, late in pairwise(told))
+
+
 def watched(data: st.DataObject, story: Story, *, open_ones: bool) -> list[Observation]:
     """What is seen: a glance of each run's end by the list at least, and any amount of the rest.
 
@@ -212,8 +219,7 @@ def test_runs_on_clocks_minutes_apart_count_once_each_where_the_list_shows_them_
 ) -> None:
     story = data.draw(stories(one_clock=False))
     assume(story.tells_updated)
-    told = sorted(run.ended + run.runner_ahead for run in story.runs)
-    assume(all(late - early > 3 for early, late in pairwise(told)))
+    assume(are_told_apart(story.runs))
     facts = follow(watched(data, story, open_ones=True))
     assert outcomes(facts) == [run.status for run in story.runs]
     assert sum(isinstance(f, Discovered) for f in facts) == len(story.runs)
@@ -382,12 +388,7 @@ def test_runs_on_clocks_minutes_apart_count_once_each_though_none_is_seen_open(
         runs=data.draw(runs_of_other_lengths()),
         tells_updated=True,
     )
-    # To the second, two starts may be told alike, or two ends.
-    for told in (
-        sorted(run.ended + run.runner_ahead for run in story.runs),
-        sorted((run.started or 0.0) + run.runner_ahead for run in story.runs),
-    ):
-        assume(all(late - early > 3 for early, late in pairwise(told)))
+    assume(are_told_apart(story.runs))
     watching = watched(data, story, open_ones=False)
     if data.draw(st.booleans()):
         watching = [replace(seen, service_wall=None) for seen in watching]
@@ -526,12 +527,7 @@ def test_a_run_after_an_invalid_one_counts_by_whatever_clocks(
 def test_rows_of_earlier_runs_are_known_for_old_ones_by_whatever_clock(
     runs: tuple[RealRun, ...], telling: Telling, dated: bool, streamed: bool
 ) -> None:
-    # To the second, two starts may be told alike, or two ends.
-    for told in (
-        sorted(run.ended + run.runner_ahead for run in runs),
-        sorted((run.started or 0.0) + run.runner_ahead for run in runs),
-    ):
-        assume(all(late - early > 3 for early, late in pairwise(told)))
+    assume(are_told_apart(runs))
     story = Story(runs, Telling(1.0, rounded=False), telling, 0.0, False, True)
     ends: list[Observation] = []
     for number, run in enumerate(runs):
