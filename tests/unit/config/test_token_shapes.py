@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from exporter.config import Config, check
@@ -47,6 +47,7 @@ def test_a_shape_that_is_no_tokens_is_named(token: str, says: str) -> None:
     | st.from_regex(r"[A-Za-z0-9+][A-Za-z0-9+/]{20,80}={0,2}", fullmatch=True)
 )
 def test_what_may_be_a_token_is_none_of_these(token: str) -> None:
+    assume(not token.startswith("-----"))  # a PEM file
     assert shape_of(token) is None
 
 
