@@ -502,18 +502,19 @@ ALERTS: Final = (
         HEALTH,
         (
             Rule(
-                # Withdrawn workflows were removed on purpose.
+                # Withdrawn workflows were removed on purpose, and no outcome is missing of those
+                # that had ended before counting began.
                 expr="sum by (job, instance, account) (increase(\n"
-                '  comfycontrol_workflows_dropped_total{reason!="withdrawn"}[1h]\n'
+                '  comfycontrol_workflows_dropped_total{reason!~"withdrawn|ended_before"}[1h]\n'
                 f")) > [[{_DROPPED}.above]]",
                 when=f"more than [[{_DROPPED}.above]] workflows were dropped unsettled within "
-                "1 h, not counting withdrawn ones",
+                "1 h, not counting withdrawn ones and ones that had ended before",
                 summary="Workflows of {{ $labels.account }} were dropped",
                 description="{{ $value | printf `%.0f` }} were dropped within the last hour, "
                 "most of them as "
                 "{{ with printf `topk(1, sum by (reason) "
                 "(increase(comfycontrol_workflows_dropped_total"
-                '{job=%q, instance=%q, account=%q, reason!="withdrawn"}[1h])))` '
+                '{job=%q, instance=%q, account=%q, reason!~"withdrawn|ended_before"}[1h])))` '
                 f"{OF_ACCOUNT} | query }}}}"
                 "{{ . | first | label `reason` }}{{ end }}: their outcomes are not counted.",
             ),

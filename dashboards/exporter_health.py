@@ -61,6 +61,7 @@ _GIVEN_UP_COLORS: Final = {
     "forbidden": RED,
     "malformed": PURPLE,
     "withdrawn": GREY,
+    "ended_before": GREY,
 }
 
 _CODE_COLORS: Final = {
@@ -231,7 +232,7 @@ def _answer(at: Marks) -> list[AnyPanel]:
             Query("round(sum(increase(comfycontrol_exporter_ledger_errors_total[1d])))", "ledger"),
             Query(
                 'round(sum(increase(comfycontrol_workflows_dropped_total{account=~"$account"'
-                ', reason!="withdrawn"}[1d])))',
+                ', reason!~"withdrawn|ended_before"}[1d])))',
                 "given up",
             ),
             Query(
@@ -374,7 +375,8 @@ def _following(at: Marks) -> list[AnyPanel]:
             About(
                 "Workflows dropped",
                 "Workflows that were dropped before they settled, by reason: their outcomes are "
-                "missing on the overview. Withdrawn ones were withdrawn by their source.",
+                "missing on the overview. Withdrawn ones were withdrawn by their source. "
+                "Those under ended_before were named, but had ended before counting began.",
                 COUNT,
                 width=6,
             ),

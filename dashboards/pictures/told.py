@@ -273,7 +273,7 @@ def _totals_of_all(
         (
             "workflows_dropped_total",
             "reason",
-            ("not_found", "malformed", "forbidden", "expired", "withdrawn"),
+            ("not_found", "malformed", "forbidden", "expired", "withdrawn", "ended_before"),
         ),
         ("label_overflow_total", "label", ("node_type", "exception_type")),
         (

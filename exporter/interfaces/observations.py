@@ -18,7 +18,7 @@ Source = Literal[NamedBy, "listing", "pushed"]
 Via = Literal["stream", "listing", "detail"]
 """How an observation was made. A stream shows causes and outputs, the list does not."""
 
-DropReason = Literal["not_found", "malformed", "forbidden", "expired", "withdrawn"]
+DropReason = Literal["not_found", "malformed", "forbidden", "expired", "withdrawn", "ended_before"]
 """Why a workflow was dropped before its outcome was known."""
 
 Recovery = Literal["recovered", "counted", "known", "elsewhere", "old", "open", "untold"]

@@ -71,7 +71,14 @@ def why_not_counted(
         return None if workflow.source == "pushed" else "untold"
     if _may_be_pruned(created, seen.completed_at, rules):
         return "pruned"
-    return None if _is_after_cutoff(created, seen, rules.cutoff) else "before_cutoff"
+    # A pushed id is probably new, whatever a runner's clock says.
+    is_young = (
+        workflow.source == "pushed"
+        if created is None
+        else (created > rules.cutoff - FIRST_PASS_SECONDS)
+    )
+    is_after = _is_after_cutoff(created, seen, rules.cutoff, is_young=is_young)
+    return None if is_after else "before_cutoff"
 
 
 def must_wait_for_list(workflow: Workflow, seen: Observation, rules: CountingRules) -> bool:
@@ -90,16 +97,19 @@ def must_wait_for_list(workflow: Workflow, seen: Observation, rules: CountingRul
     )
 
 
-def _is_after_cutoff(created: float | None, seen: Observation, cutoff: float) -> bool:
+def _is_after_cutoff(
+    created: float | None, seen: Observation, cutoff: float, *, is_young: bool
+) -> bool:
     """Whether a workflow that we never saw open ended only after the counting cutoff.
 
     It did if it was created after the cutoff, even if stamps of its end are missing or come from
     another clock. It also did if it ended after the cutoff by every clock that stamped its end.
+
+    `is_young`: if it had ended by the cutoff, it would be known already.
     """
     if created is not None and _may_be_after(created, cutoff):
         return True
-    if created is not None and created > cutoff - FIRST_PASS_SECONDS:
-        # If it had ended by then, it would be known already, whatever a runner's clock says.
+    if is_young:
         ended = seen.completed_at if seen.updated_at is None else seen.updated_at
     elif seen.completed_at is None or seen.updated_at is None:
         ended = seen.completed_at

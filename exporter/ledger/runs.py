@@ -354,6 +354,8 @@ def _is_past_unstamped_end(workflow: Workflow, seen: Observation, end: float) ->
     start, settled_at = seen.started_at, workflow.settled_at
     if _was_written_before_end(workflow, seen):
         return False
+    if _is_too_soon(workflow, seen, FIRST_STAMP_SECONDS):
+        return False
     if settled_at is None:
         return start is not None and _starts_after(workflow, start, workflow.ended_at)
     if start is None:
@@ -378,12 +380,27 @@ def _is_open_again(workflow: Workflow, seen: Observation, told: float | None) ->
 def _is_newer_than_end(workflow: Workflow, seen: Observation) -> bool:
     """Whether a row was written after the recorded end was seen, and not by a stale replica."""
     settled_at, since = workflow.settled_at, workflow.last_seen
+    if _is_too_soon(workflow, seen, STALE_SECONDS):
+        return False
     if settled_at is not None and seen.updated_at is not None:
         return seen.updated_at > settled_at + CLOCK_SLACK_SECONDS
     if settled_at is not None and seen.service_wall is not None:
         return seen.service_wall - settled_at > STALE_SECONDS
     # This is measured with our monotonic clock: from when we saw the end, or from a restart.
     return since is not None and seen.at.monotonic - since.monotonic > STALE_SECONDS
+
+
+def _is_too_soon(workflow: Workflow, seen: Observation, seconds: float) -> bool:
+    """Whether the clock of this answer is seen to be slow, and the end was seen just before.
+
+    Then that end is not comparable with the stamps of a row, because nobody knows exactly how slow
+    that clock is: only the time between the two answers counts.
+    """
+    wall, updated, settled_at = seen.service_wall, seen.updated_at, workflow.settled_at
+    if wall is None or updated is None or settled_at is None:
+        return False
+    is_slow = updated > wall + CLOCK_SLACK_SECONDS
+    return is_slow and wall + workflow.slow_by <= settled_at + seconds
 
 
 def is_about_earlier_run(workflow: Workflow, seen: Observation) -> bool:
@@ -483,7 +500,20 @@ def note_end(workflow: Workflow, seen: Observation) -> Workflow:
     return settled_by(workflow, seen.via, end)
 
 
-def settled_by_when(seen: Observation, *, after: float | None = None) -> float | None:
+def slow_by(workflow: Workflow, seen: Observation) -> float:
+    """By how many seconds, at least, the clock of the answers has been seen to be slow.
+
+    Nothing is created or written later than now: if a row says so, the clock of its answer is slow.
+    """
+    wall = seen.service_wall
+    stamps = [stamp for stamp in (seen.created_at, seen.updated_at) if stamp is not None]
+    if wall is None or not stamps:
+        return workflow.slow_by
+    lag = max(stamps) - wall
+    return max(lag, workflow.slow_by) if lag > CLOCK_SLACK_SECONDS else workflow.slow_by
+
+
+def settled_by_when(seen: Observation, *, slow_by: float = 0.0) -> float | None:
     """By when the run had ended whose end this shows, by the service's clock.
 
     That is when its row was written, or else the time of the answer. The clock of a proxy in front
@@ -491,15 +521,15 @@ def settled_by_when(seen: Observation, *, after: float | None = None) -> float |
     newer in any case. If `updated_at` does not change at the end of a run, its end is nearer. Our
     own clock is never used.
 
-    `after`: what the service stamped before that end was seen. If it is later than the time of the
-    answer, the clock of the answer is slow, and the end itself is nearer.
+    `slow_by`: how slow the clock of the answers is, in seconds. It may be slower still, so the end
+    itself may be nearer.
     """
     wall, updated, end = seen.service_wall, seen.updated_at, seen.completed_at
     if wall is None:
         return updated
+    wall += slow_by
     if updated is None:
-        is_slow = after is not None and after > wall + CLOCK_SLACK_SECONDS
-        return max(wall, after or wall, end or wall) if is_slow else wall
+        return max(wall, end or wall) if slow_by else wall
     if end is None:
         # Its stamp may arrive a moment later, and with it another `updated_at`.
         return min(max(wall, updated), updated + STALE_SECONDS)

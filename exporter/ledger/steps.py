@@ -186,5 +186,6 @@ STEPS: Final = (
     ALTER TABLE workflows ADD COLUMN earlier_ends TEXT;  -- JSON list: ends of the runs before
     """,
     ),
+    Step(words={"drop reason": ["ended_before"]}),
 )
 """`PRAGMA user_version` says how many of them were applied to a file."""

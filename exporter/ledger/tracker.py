@@ -49,6 +49,7 @@ from exporter.ledger.runs import (
     precision_of,
     settled_by,
     settled_by_when,
+    slow_by,
     starts_with_that_of_this_run,
     without_earlier_start,
     without_idle_stamp,
@@ -83,6 +84,8 @@ class Change:
     workflow: Workflow | None
     """The new state of the workflow; None: it was not tracked, and still is not."""
     facts: tuple[Fact, ...] = ()
+    is_end_uncounted: bool = False
+    """Whether its end is recorded, but is none of those that are counted."""
 
 
 def track(workflow: Workflow | None, tracked: Tracked) -> Change:
@@ -139,6 +142,14 @@ def forgive(workflow: Workflow) -> Change:
 
 def observe(workflow: Workflow | None, seen: Observation, rules: CountingRules) -> Change:
     """Apply an observation of a workflow."""
+    change = _observe(workflow, seen, rules)
+    if change.is_end_uncounted and workflow is not None and workflow.phase == "open":
+        # A source named it although it had ended before counting began.
+        return Change(change.workflow, (*change.facts, Dropped("ended_before")))
+    return change
+
+
+def _observe(workflow: Workflow | None, seen: Observation, rules: CountingRules) -> Change:
     facts: list[Fact] = []
     seen = without_earlier_start(workflow, without_idle_stamp(seen))
     if workflow is None:
@@ -196,6 +207,7 @@ def _next_run(workflow: Workflow) -> Workflow:
         earlier_ends=ends_with_those_of_this_run(workflow),
         earlier_starts=starts_with_that_of_this_run(workflow),
         settled_at=workflow.settled_at,
+        slow_by=workflow.slow_by,
         slices=workflow.slices,
         held=workflow.held,
         # `created_at` belongs to the first run, so it does not show how long this run waited.
@@ -327,7 +339,7 @@ def _while_open(
         last_via=seen.via if newest else workflow.last_via,
         created_at=seen.created_at if workflow.created_at is None else workflow.created_at,
         started_at=_later_of(workflow.started_at, seen.started_at),
-        written_at=_later_of(workflow.written_at, seen.updated_at),
+        slow_by=slow_by(workflow, seen),
     )
     if known_status(seen.status) is None:
         facts.append(Ignored("unknown_status"))
@@ -436,11 +448,12 @@ def _settle(
         entered=None,
         started_at=_start_of_ended(workflow, seen),
         ended_at=seen.ended_at or seen.at.wall,
-        settled_at=settled_by_when(seen, after=_later_of(workflow.created_at, workflow.written_at)),
+        settled_at=settled_by_when(seen, slow_by=workflow.slow_by),
     )
     settled = settled_by(settled, seen.via, seen.completed_at)
     if not ours:
-        return Change(replace(settled, start_observed=True, outputs_counted=True), tuple(facts))
+        settled = replace(settled, start_observed=True, outputs_counted=True)
+        return Change(settled, tuple(facts), is_end_uncounted=True)
     if _has_run(workflow, status):
         _note_phases(workflow, Status.RUNNING, seen, facts)
     if is_unsure or _lacks_stamps(settled, seen, had_run=workflow.status is Status.RUNNING):

@@ -69,8 +69,8 @@ class Workflow:
     settled_at: float | None = None
     """When the service first reported that the last settled run had ended, by the service's clock;
     None if it did not give its time."""
-    written_at: float | None = None
-    """The latest `updated_at` of the rows that were seen while it was open (Unix seconds); None
+    slow_by: float = 0.0
+    """By how many seconds, at least, its rows have shown the clock of the answers to be slow; 0
     after a restart, because it is not stored."""
     queue_position: int | None = None
     """The position in the queue; None unless queued."""

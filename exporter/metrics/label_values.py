@@ -63,6 +63,8 @@ DROPPED: Final[LabelValues] = {
     "expired": "reported by nobody for as long as the listing looks back (a day "
     "without one), while the account was up",
     "withdrawn": "taken back by `DELETE`, or named no more by the configuration",
+    "ended_before": "a source named it, but it had ended before counting began (or was counted "
+    "long ago), so its outcome is not counted",
 }
 IGNORED: Final[LabelValues] = {
     "duplicate": "said nothing new: most snapshots, and every page that is read again",

@@ -8,15 +8,18 @@ from exporter.interfaces.observations import Moment, Observation, Status, Via
 from exporter.ledger.runs import (
     CLOCK_SLACK_SECONDS,
     ENDS_KEPT,
+    FIRST_STAMP_SECONDS,
     SAME_CLOCK_SECONDS,
     SLOW_CLOCK_SECONDS,
     STALE_SECONDS,
     ended_before_it_was_open,
     ends_with_those_of_this_run,
     is_about_earlier_run,
+    is_new_run,
     note_end,
     note_settled,
     settled_by_when,
+    slow_by,
 )
 from exporter.ledger.workflow import Workflow
 from tests.unit.ledger.test_runs import END, SEEN_OVER, START, T0, row, settled
@@ -133,13 +136,49 @@ class TestSeenOver:
             told = row(START, END, updated=updated, service=service)
             assert settled_by_when(told) == by
 
-    def test_a_time_before_what_was_stamped_before_is_by_a_slow_clock(self) -> None:
+    def test_by_the_time_of_a_slow_clock_it_is_over_later_than_that(self) -> None:
         told = row(START, END, via="stream", service=END - 60)
-        edge = END - 60 + CLOCK_SLACK_SECONDS
-        assert settled_by_when(told, after=edge) == END - 60
-        assert settled_by_when(told, after=edge + 1) == END
-        assert settled_by_when(told, after=END + 5) == END + 5
-        assert settled_by_when(replace(told, completed_at=None), after=edge + 1) == edge + 1
+        assert settled_by_when(told, slow_by=20) == END  # it is slower still
+        assert settled_by_when(told, slow_by=70) == END + 10
+        untold = replace(told, completed_at=None)
+        assert settled_by_when(untold, slow_by=20) == END - 40
+
+    def test_a_row_that_was_written_later_than_its_answer_shows_a_slow_clock(self) -> None:
+        edge = END - CLOCK_SLACK_SECONDS
+        assert slow_by(settled(), row(START, END, updated=END, service=edge)) == 0
+        assert slow_by(settled(), row(START, END, updated=END, service=edge - 1)) == (
+            CLOCK_SLACK_SECONDS + 1
+        )
+        new = replace(row(None, None, service=END), created_at=END + 9, updated_at=None)
+        assert slow_by(settled(), new) == 9
+        known = replace(settled(), slow_by=20.0)
+        assert slow_by(known, new) == 20
+        assert slow_by(known, row(START, END, via="stream", service=END)) == 20
+        assert slow_by(known, row(START, END, updated=END)) == 20
+
+    def test_by_a_slow_clock_only_the_time_between_two_answers_counts(self) -> None:
+        over = END - 90  # by a clock that is 90 s slow
+        unstamped = replace(
+            settled(),
+            started_at=None,
+            settled_at=over,
+            listed_ended_at=None,
+            stream_ended_at=None,
+            listed_ended_run=0,
+            stream_ended_run=0,
+        )
+        told = row(END - 1, END, updated=END, service=over + FIRST_STAMP_SECONDS)
+        assert not is_new_run(unstamped, told, listed=True)
+        assert is_new_run(
+            unstamped, replace(told, service_wall=over + FIRST_STAMP_SECONDS + 1), listed=True
+        )
+        # It was known to be that slow when the end was seen.
+        known = replace(unstamped, slow_by=80.0, settled_at=over + 80)
+        assert not is_new_run(known, told, listed=True)
+        # A lagging row looks new too.
+        queued = replace(row(None, None, updated=END - 60, service=over + 3), status="queued")
+        assert not is_new_run(unstamped, queued, listed=True)
+        assert is_new_run(unstamped, replace(queued, service_wall=END - 60), listed=True)
 
     def test_the_row_of_the_end_replaces_the_time_of_a_slow_clock(self) -> None:
         slow = replace(settled("listing"), settled_at=END - 60)

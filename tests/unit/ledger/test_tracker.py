@@ -541,10 +541,28 @@ class TestTheLine:
         assert any(isinstance(fact, Finished) for fact in Track(rules).sees(next_))
 
     def test_a_configured_id_that_was_over_is_not_counted(self) -> None:
+        for told in (seen("completed", 1, started=-9, completed=-5), seen("invalid", 1)):
+            track = Track(UNLISTED, source="configured")
+            assert track.sees(told) == (Dropped("ended_before"),)
+            assert track.sees(told) == (Ignored("duplicate"),)
+
+    def test_one_that_nobody_named_is_not_dropped_when_it_was_over(self) -> None:
+        told = seen("completed", 1, via="listing", created=-20, started=-9, completed=-5)
+        assert tracker.observe(None, told, RULES).facts == ()
+
+    def test_a_dropped_one_that_was_over_is_dropped_once(self) -> None:
         track = Track(UNLISTED, source="configured")
-        assert track.sees(seen("completed", 1, started=-9, completed=-5)) == ()
-        track = Track(UNLISTED, source="configured")
-        assert track.sees(seen("invalid", 1)) == ()
+        track.apply(tracker.drop(track.workflow, Removed("studio", "w1", "not_found", at(1))))
+        told = seen("completed", 2, via="detail", created=-20, started=-9, completed=-5)
+        assert track.sees(told) == ()
+
+    def test_a_pushed_id_that_ended_by_a_slow_clock_is_judged_by_its_row(self) -> None:
+        told = seen("completed", 9, via="listing", started=-99, completed=-90, updated=8)
+        assert Finished(Status.COMPLETED, 9.0) in Track(source="pushed").sees(told)
+        # Nobody has just submitted this one: an old workflow may have been edited.
+        assert Dropped("ended_before") in Track(source="configured").sees(told)
+        old = replace(told, updated_at=T0 - 1)
+        assert Dropped("ended_before") in Track(source="pushed").sees(old)
 
     def test_a_pushed_id_without_stamps_is_taken_for_new(self) -> None:
         track = Track(UNLISTED, source="pushed")
