@@ -2,7 +2,7 @@
 
 import queue
 from collections.abc import Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 
 import pytest
@@ -60,10 +60,33 @@ def is_held_back(bench: Bench, priority: Priority) -> bool:
     else:
         return False
     finally:
-        asking.cancel()
-        probe.answers.put("answer")
-        with suppress(CancelledError):
-            asking.result(5)
+        end(asking, probe)
+
+
+def may_ask(bench: Bench, priority: Priority) -> bool:
+    """Whether somebody may ask for this before the time that the service said.
+
+    A thread may take long to begin the request, so this waits much longer than `is_held_back`.
+    """
+    probe = Probe()
+    bench.clock.now += AWAY - 0.1
+    asking = bench.begin(probe, priority)
+    try:
+        probe.made.get(timeout=30)
+    except queue.Empty:
+        return False
+    else:
+        return True
+    finally:
+        end(asking, probe)
+
+
+def end(asking: "Future[object]", probe: Probe) -> None:
+    """Cancel the request, and wait until nothing of it is left."""
+    asking.cancel()
+    probe.answers.put("answer")
+    with suppress(CancelledError):
+        asking.result(5)
 
 
 OF_THE_SERVICE: list[ServiceError] = [
@@ -118,7 +141,7 @@ def test_what_is_wrong_with_one_id_alone_holds_nobody_else_back(
     bench: Bench, kind: type[ServiceError]
 ) -> None:
     told_to_wait(bench, kind("", code="404"), Priority.NEW_STREAM)
-    assert not is_held_back(bench, Priority.NEW_STREAM)
+    assert may_ask(bench, Priority.NEW_STREAM)
 
 
 @pytest.mark.parametrize("priority", [Priority.NEW_STREAM, Priority.LIST_FIRST_PAGE])
