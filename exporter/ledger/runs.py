@@ -44,12 +44,13 @@ FIRST_STAMP_SECONDS: Final = 30.0
 """Seconds. An end may be shown without its stamp at first; a stamp that arrives within this time
 belongs to it."""
 
-_DIGITS: Final = (0, 1, 2, 3)
-
-
 _NOISE: Final = 5e-7
 """Seconds. A Unix time in a float is accurate to a quarter of a microsecond, and so the difference
 of two is to half of one."""
+
+_UNITS: Final = tuple((10**digits, _NOISE * 10**digits, 10.0**-digits) for digits in range(4))
+"""The precisions of stamps: how many there are in a second, the noise in such units, and the unit
+in seconds."""
 
 
 def precision_of(stamp: float) -> float:
@@ -58,15 +59,17 @@ def precision_of(stamp: float) -> float:
     A precise stamp that happens to be round is treated as a coarse one. This is rare, and makes
     "the same end" more likely, which is the safe side.
     """
-    for digits in _DIGITS:
-        scaled = stamp * 10**digits
-        if abs(scaled - round(scaled)) < _NOISE * 10**digits:
-            return float(10.0**-digits)
+    for per_second, noise, unit in _UNITS:
+        scaled = stamp * per_second
+        if abs(scaled - round(scaled)) < noise:
+            return unit
     return 1e-6
 
 
 def is_later(stamp: float, than: float) -> bool:
     """Whether a stamp is later by more than the coarser precision of the two."""
+    if stamp <= than:
+        return False  # mostly they are the same, and the precision takes longer to find
     return stamp - than > _coarsest(stamp, than)
 
 
