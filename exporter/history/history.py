@@ -64,6 +64,8 @@ class History:
         self._changed_stories: dict[WorkflowKey, Story] = {}
         self._changed_minutes: dict[tuple[str, int], Minute] = {}
         self._pending: dict[HistoryKey, HistoryRow | None] = {}
+        # The minute of the last digest, if no minute has come since that may be too far from it.
+        self._looked_over: int | None = None
         self._numbers = 0
         for key, content in kept:
             self._restore(key, content)
@@ -109,6 +111,7 @@ class History:
                 minute = Minute.unpacked(content)
                 minute.key = number
                 self._minutes.setdefault(minute.account, {})[minute.number] = minute
+                self._looked_over = None
                 return
             story = Story.unpacked(content)
             story.number = number
@@ -222,6 +225,7 @@ class History:
         minutes = self._minutes.setdefault(account, {})
         if number not in minutes:
             minutes[number] = Minute(account, number, self._next_number())
+            self._looked_over = None
         self._changed_minutes[account, number] = minutes[number]
         return minutes[number]
 
@@ -230,6 +234,9 @@ class History:
         return self._numbers
 
     def _forget_minutes(self, now: int) -> None:
+        if now == self._looked_over:
+            return  # this is called several times a second
+        self._looked_over = now
         for account, minutes in self._minutes.items():
             # If the clock was set back, there are minutes in the future.
             for number in [n for n in minutes if not now - BUCKETS < n <= now + BUCKETS]:
