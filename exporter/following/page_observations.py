@@ -17,6 +17,7 @@ def observations_of(
     lower bound.
     """
     bounds = created_no_earlier(rows, clock.latest(at))
+    service_wall = clock.service_time(at)
     for workflow, bound in zip(rows, bounds, strict=True):
         yield Observation(
             account=account,
@@ -28,7 +29,7 @@ def observations_of(
             updated_at=workflow.updated_at,
             started_at=workflow.started_at,
             completed_at=workflow.completed_at,
-            service_wall=clock.service_time(at),
+            service_wall=service_wall,
             created_no_earlier=bound,
             traits=Traits(workflow.name, workflow.tags),
         )

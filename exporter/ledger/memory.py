@@ -27,6 +27,9 @@ CLOSED_REMEMBERED: Final = 20_000
 repeatedly need no lookup in the store."""
 
 
+_UNMARKED: Final = AccountMarks()
+
+
 class Memory:
     """Open workflows, workflows with something pending, recently closed ones, marks and totals.
 
@@ -248,7 +251,7 @@ class Memory:
 
     def marks(self, account: str) -> AccountMarks:
         """The marks of an account."""
-        return self._marks.get(account, AccountMarks())
+        return self._marks.get(account, _UNMARKED)
 
     def mark(self, account: str, marks: AccountMarks) -> None:
         """Set the marks of an account, and store them with the next batch."""
