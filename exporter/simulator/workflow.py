@@ -13,6 +13,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -373,6 +374,7 @@ PATHS = (
 )
 
 
+@lru_cache(maxsize=4096)  # a list that is read again shows mostly the same stamps
 def iso(stamp_ms: int) -> str:
     """Write a stamp as the service does: ISO 8601, UTC, milliseconds, ``Z``."""
     # Whole seconds only: a float of milliseconds can round to the one beside it. And no strftime,
