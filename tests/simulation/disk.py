@@ -11,6 +11,7 @@ import errno
 import os
 import shutil
 import sqlite3
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.simulation.scheduler import world
@@ -53,6 +54,10 @@ class Disk:
         """Something could not be written, so that the next start may know less."""
         self._loses_power = loses_power
         """Whether a power cut will come: else nobody will ask what was synced."""
+        self._has_changed = True
+        """Whether SQLite did anything since the log was last read."""
+        self._read_as: tuple[int, int] | None = None
+        """The file and the size that the log had then."""
         self._synced = b""
         """The log, as far as no power cut can take it."""
         self._torn_log: bytes | None = None
@@ -90,6 +95,7 @@ class Disk:
                 error = sqlite3.OperationalError(text)
                 error.sqlite_errorcode = code
                 raise error
+        self._has_changed = True
         if is_commit:
             self.commits += 1
             if self.dies_in_commit is not None:
@@ -115,7 +121,21 @@ class Disk:
         if self.fault == "failing":
             raise OSError(errno.EIO, "disk I/O error")
         if self._loses_power:
-            self._synced = self._log()
+            self._note_synced()
+
+    def touched(self) -> None:
+        """SQLite does something that is no single statement."""
+        self._has_changed = True
+
+    def _note_synced(self) -> None:
+        """What the log holds now is synced."""
+        read_as = None
+        with suppress(FileNotFoundError):
+            status = (self.folder / _LOG).stat()
+            read_as = status.st_ino, status.st_size
+        if self._has_changed or read_as != self._read_as:
+            # Most files that are synced are others, and reading the log takes long.
+            self._synced, self._has_changed, self._read_as = self._log(), False, read_as
 
     def _log(self) -> bytes:
         path = self.folder / _LOG
@@ -137,7 +157,7 @@ class Disk:
             torn = self._after_power_cut(self._log())
         if torn is not None:
             (self.folder / _LOG).write_bytes(torn)
-        self._synced = self._log()
+        self._note_synced()
 
     def _after_power_cut(self, log: bytes) -> bytes:
         synced = self._synced
@@ -167,6 +187,14 @@ class _Connection(sqlite3.Connection):
     def executemany(self, sql: str, *parameters: Any) -> Any:
         run = lambda: super(_Connection, self).executemany(sql, *parameters)  # noqa: E731
         return DISK.execute(self, sql, run)
+
+    def executescript(self, sql_script: str) -> sqlite3.Cursor:
+        DISK.touched()
+        return super().executescript(sql_script)
+
+    def close(self) -> None:
+        DISK.touched()
+        super().close()
 
 
 DISK: Disk = None  # type: ignore[assignment]

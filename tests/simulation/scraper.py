@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -17,14 +17,26 @@ def samples(page: str) -> dict[Series, float]:
     found = {}
     for line in page.splitlines():
         if line and line[0] != "#":
-            series, _, value = line.rpartition(" ")
-            found[series] = float(value)
+            series, value = _sample(line)
+            found[series] = value
     return found
+
+
+@lru_cache(maxsize=10_000)  # most lines of a page are those of the page before
+def _sample(line: str) -> tuple[Series, float]:
+    series, _, value = line.rpartition(" ")
+    return series, float(value)
 
 
 @cache
 def name_of(series: Series) -> str:
     return series.partition("{")[0]
+
+
+@cache
+def is_count(series: Series) -> bool:
+    """Whether it is one that never steps back within a process."""
+    return name_of(series).endswith(_COUNTS)
 
 
 @cache
@@ -64,14 +76,13 @@ class Scraper:
         """Take in one scrape."""
         now = samples(page)
         for series, value in now.items():
-            name = name_of(series)
-            if not name.endswith(_COUNTS):
+            if not is_count(series):
                 continue
             seen = self.series.setdefault(series, [])
             if (
                 seen
                 and value < seen[-1][1]
-                and (life == self._lives.get(series) or family_of(name) in self._kept)
+                and (life == self._lives.get(series) or family_of(name_of(series)) in self._kept)
             ):
                 self.faults.append(
                     f"{series} stepped back from {seen[-1][1]} to {value} at {at:.3f}"

@@ -49,7 +49,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from functools import partial
+from functools import lru_cache, partial
 from heapq import heappop, heappush
 from math import ceil
 from random import Random
@@ -906,7 +906,7 @@ class SecondService:
         size = 10 ** (6 - digits)
         micros = round((moment + self.plan.clock_error) * 1_000_000)
         micros = (micros + (size // 2 if self.plan.rounds else 0)) // size * size
-        text = (EPOCH + timedelta(microseconds=micros)).strftime("%Y-%m-%dT%H:%M:%S.%f")
+        text = _written(micros)
         return (text[: 20 + digits] if digits else text[:19]) + self.plan.zone
 
     def dumps(self, payload: Any, indent: int | None = None) -> str:
@@ -931,3 +931,8 @@ class SecondService:
     def _html(self, status: int, message: str) -> Response:
         body = f"<!DOCTYPE html><html><title>{message}</title><h1>{status}</h1></html>\n"
         return Response(status, [("Content-Type", "text/html")], body.encode(), 0.0)
+
+
+@lru_cache(maxsize=4096)  # a list that is read again shows mostly the same stamps
+def _written(micros: int) -> str:
+    return (EPOCH + timedelta(microseconds=micros)).strftime("%Y-%m-%dT%H:%M:%S.%f")

@@ -70,6 +70,7 @@ def _of_account(latest: dict[str, float]) -> Iterator[str]:
 
 def _of_durations(latest: dict[str, float], truth: Truth) -> Iterator[str]:
     name = "comfycontrol_workflow_run_duration_seconds"
+    latest = {series: value for series, value in latest.items() if series.startswith(name)}
     for status, (count, least, most) in truth.runs.items():
         found, seconds = (
             sum(

@@ -56,8 +56,7 @@ class Lock:
     def locked(self) -> bool:
         return self._is_held
 
-    def __enter__(self) -> bool:
-        return self.acquire()
+    __enter__ = acquire
 
     def __exit__(
         self,
@@ -65,7 +64,10 @@ class Lock:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        self.release()
+        if self._waiters or not self._is_held:
+            self.release()
+        else:
+            self._is_held = False
 
 
 class RLock:
