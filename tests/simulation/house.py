@@ -26,6 +26,7 @@ import urllib3.connection
 
 from tests.simulation import disk, network, scheduler, virtual_threading
 from tests.simulation.loops import VirtualLoop, VirtualSelector
+from tests.simulation.quick import make_quick
 from tests.simulation.scheduler import world
 
 if TYPE_CHECKING:
@@ -98,6 +99,11 @@ def make_virtual() -> None:
         _import_all()
     finally:
         sys.modules.update(real)
+    for name, module in list(sys.modules.items()):
+        if name.startswith("exporter."):
+            for found in list(vars(module).values()):
+                if isinstance(found, type) and found.__module__ == name:
+                    make_quick(found)
     connections = importlib.import_module("exporter.comfycontrol.connections")
     connections.wait_for_write = network.wait_for_write  # type: ignore[attr-defined]
     # What makes a TLS context costs more than many simulated seconds, and nothing here uses it.
