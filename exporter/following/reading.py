@@ -27,7 +27,13 @@ from exporter.interfaces.telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 REPORT_SECONDS: Final = 20.0
-"""Seconds for which a repeated snapshot may wait before it is reported to the register."""
+"""Seconds for which a repeated snapshot may wait before it is reported to the register. A queue
+position that was not reported for 30 s is no longer shown, and a start is measured only if the
+workflow was reported as waiting in the last 30 s."""
+
+RUNNING_REPORT_SECONDS: Final = 45.0
+"""The same while the workflow runs. Then only the time when it was last seen changes. With the
+shortest `lookback`, a workflow is dropped if it was not reported for a minute."""
 
 
 class StreamReading:
@@ -61,6 +67,7 @@ class StreamReading:
         self._now = now
         self._last: Snapshot | None = None
         self._may_repeat = False
+        self._report_after = REPORT_SECONDS
         self._reported_at = -inf
         self._seen_again: Moment | None = None
 
@@ -85,6 +92,8 @@ class StreamReading:
         self._last = reading.snapshot
         status = known_status(reading.snapshot.status)
         self._may_repeat = status is not None and not status.final
+        is_running = status is Status.RUNNING
+        self._report_after = RUNNING_REPORT_SECONDS if is_running else REPORT_SECONDS
         at = self._now()
         self._reported_at = at.monotonic
         yield self._observation(reading.snapshot, at)
@@ -99,7 +108,7 @@ class StreamReading:
         if not self._may_repeat or (new is not None and not self._is_as_before(new)):
             return True
         at = self._now()
-        if at.monotonic - self._reported_at >= REPORT_SECONDS or not self.is_open():
+        if at.monotonic - self._reported_at >= self._report_after or not self.is_open():
             return True
         self._seen_again = at
         self.updates += 1

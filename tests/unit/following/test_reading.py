@@ -4,15 +4,26 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from exporter.app.maintenance import EXPIRY_SECONDS
 from exporter.comfycontrol import Cause, NewSnapshot, RepeatedSnapshot, Snapshot
-from exporter.following.reading import REPORT_SECONDS, StreamReading, says_the_same
+from exporter.config import Listing
+from exporter.following.reading import (
+    REPORT_SECONDS,
+    RUNNING_REPORT_SECONDS,
+    StreamReading,
+    says_the_same,
+)
 from exporter.interfaces.observations import Moment, Observation, Status
 from exporter.ledger import tracker
 from exporter.ledger.counting import CountingRules
+from exporter.ledger.tracker import START_UNCERTAINTY_SECONDS
 from exporter.ledger.workflow import Workflow
+from exporter.metrics.reading import POSITION_FRESH_SECONDS
 
 BEGAN = Moment(1_700_000_000.0, 100.0)
 RULES = CountingRules(cutoff=0.0, listed=True)
@@ -113,17 +124,32 @@ def test_what_says_the_same_is_told_with_the_next_that_says_more() -> None:
     assert reading.updates == 4
 
 
-def test_what_says_the_same_is_told_every_few_seconds() -> None:
+@pytest.mark.parametrize(
+    ("status", "seconds"), [("queued", REPORT_SECONDS), ("running", RUNNING_REPORT_SECONDS)]
+)
+def test_what_says_the_same_is_told_now_and_then(status: str, seconds: float) -> None:
     told = Told()
     reading = told.reading()
-    list(reading.take(new("running")))
-    told.after(REPORT_SECONDS - 1)
+    list(reading.take(new(status)))
+    told.after(seconds - 1)
     assert not reading.is_news(None)
-    told.after(REPORT_SECONDS)
+    told.after(seconds)
     assert reading.is_news(None)
-    list(reading.take(RepeatedSnapshot(Snapshot("running"))))
-    told.after(REPORT_SECONDS + 1)
+    list(reading.take(RepeatedSnapshot(Snapshot(status))))
+    told.after(seconds + 1)
     assert not reading.is_news(None)
+
+
+def test_a_waiting_workflow_is_told_while_its_position_and_its_wait_still_count() -> None:
+    # Two seconds go by from one snapshot of a stream to the next.
+    assert min(POSITION_FRESH_SECONDS, START_UNCERTAINTY_SECONDS) > REPORT_SECONDS + 2
+
+
+def test_a_running_workflow_is_told_before_it_counts_as_unseen() -> None:
+    shortest = Listing.model_validate({"interval": "5s", "lookback": "1m"}).lookback
+    with pytest.raises(ValidationError):
+        Listing.model_validate({"interval": "5s", "lookback": f"{shortest - 1:g}s"})
+    assert shortest > RUNNING_REPORT_SECONDS + EXPIRY_SECONDS
 
 
 def test_what_may_be_an_end_or_lacks_a_field_is_told_each_time() -> None:
