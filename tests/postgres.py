@@ -17,6 +17,8 @@ from typing import Any, Final
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from tests.ports import free_port
+
 UNPRIVILEGED: Final = "nobody"
 """The user that runs the server, because PostgreSQL refuses to run as root."""
 
@@ -44,13 +46,6 @@ def binaries() -> Path | None:
         return found[-1].parent
     on_path = shutil.which("initdb")
     return None if on_path is None else Path(on_path).parent
-
-
-def free_port() -> int:
-    """A port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Server:

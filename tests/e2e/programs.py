@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -48,11 +47,16 @@ def program(name: str) -> str:
     return found
 
 
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+def metrics_page(url: str, seconds: float = 10) -> str:
+    """The exporter's page of metrics.
+
+    Raises:
+        requests.RequestException: it gave none. An answer with another status than 200 is no page:
+            the exporter is not there yet, or another program was at its port until now.
+    """
+    answer = requests.get(f"{url}/metrics", timeout=seconds)
+    answer.raise_for_status()
+    return answer.text
 
 
 class Process:

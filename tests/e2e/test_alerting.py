@@ -22,8 +22,9 @@ from alerts import build
 from alerts.build import Values
 from alerts.recordings import RECORDINGS
 from alerts.rules import ALERTS
-from tests.e2e.programs import EXPORTER, Process, Stage, free_port, program, with_hold
+from tests.e2e.programs import EXPORTER, Process, Stage, program, with_hold
 from tests.e2e.test_prometheus import Prometheus
+from tests.ports import free_port
 
 SCENARIO = {
     "description": "Nothing comes by itself.",

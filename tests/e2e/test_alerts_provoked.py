@@ -21,9 +21,10 @@ import yaml
 from alerts import build
 from alerts.build import Values
 from alerts.rules import ALERTS
-from tests.e2e.programs import EXPORTER, Process, Stage, free_port, program, with_hold
+from tests.e2e.programs import EXPORTER, Process, Stage, program, with_hold
 from tests.e2e.test_alerting import Service, in_seconds
 from tests.e2e.test_prometheus import Prometheus
+from tests.ports import free_port
 
 NOBODYS_ID: Final = "00000000-0000-4000-8000-000000000000"
 ACCOUNTS: Final = (

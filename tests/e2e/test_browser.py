@@ -4,8 +4,9 @@ import re
 
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.e2e.programs import EXPORTER, Stage, free_port, program
+from tests.e2e.programs import EXPORTER, Stage, program
 from tests.e2e.test_pages import AXE, CHROMIUM_FLAGS
+from tests.ports import free_port
 
 
 def barriers(page: Page) -> list[str]:

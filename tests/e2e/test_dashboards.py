@@ -18,8 +18,9 @@ from alerts import build
 from alerts.build import Values
 from alerts.recordings import RECORDINGS
 from dashboards.build import board_files
-from tests.e2e.programs import EXPORTER, Stage, free_port, program, with_hold
+from tests.e2e.programs import EXPORTER, Stage, program, with_hold
 from tests.e2e.test_alerting import in_seconds
+from tests.ports import free_port
 from tests.promql import filled, sides, unfiltered
 
 ACCOUNTS = ("studio", "agency")

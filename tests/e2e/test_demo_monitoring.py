@@ -7,8 +7,9 @@ import pytest
 import requests
 
 from tests import runbooks
-from tests.e2e.programs import EXPORTER, Stage, free_port, program
+from tests.e2e.programs import EXPORTER, Stage, program
 from tests.e2e.test_prometheus import Prometheus
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,8 +13,9 @@ import requests
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.programs import EXPORTER, Stage, free_port, program, with_hold
+from tests.e2e.programs import EXPORTER, Stage, metrics_page, program, with_hold
 from tests.e2e.test_prometheus import Prometheus
+from tests.ports import free_port
 
 HOLD = 5.0
 SCRAPE = "1s"
@@ -111,7 +112,7 @@ class World:
 
     def look(self) -> dict[str, float]:
         """What a person is shown of failures, by node."""
-        page = requests.get(f"http://127.0.0.1:{self._port}/metrics", timeout=10).text
+        page = metrics_page(f"http://127.0.0.1:{self._port}")
         return {
             sample.labels["node_type"]: sample.value
             for family in text_string_to_metric_families(page)

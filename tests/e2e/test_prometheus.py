@@ -9,7 +9,8 @@ import pytest
 import requests
 import yaml
 
-from tests.e2e.programs import EXPORTER, Stage, free_port, program, with_hold
+from tests.e2e.programs import EXPORTER, Stage, program, with_hold
+from tests.ports import free_port
 
 SCENARIO = {
     "description": "A hundred workflows in half a minute, with every outcome.",

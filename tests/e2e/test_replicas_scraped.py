@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from exporter.metrics.scraping import of_accounts_pattern
-from tests.e2e.programs import Stage, free_port, program
+from tests.e2e.programs import Stage, program
 from tests.e2e.test_prometheus import Prometheus
 from tests.integration.test_replicas import ACCOUNTS, Replicas, Story
+from tests.ports import free_port
 from tests.postgres import DURABLE, Server, serving
 
 FINISHED = "comfycontrol_workflows_finished_total"

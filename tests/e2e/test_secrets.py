@@ -12,7 +12,8 @@ import trustme
 import yaml
 
 from exporter.simulator import PLANTED, Fault
-from tests.e2e.programs import EXPORTER, Process, Stage, free_port
+from tests.e2e.programs import EXPORTER, Process, Stage
+from tests.ports import free_port
 
 TOKEN = "cfc_S3cretT0kenOfTheStudio"
 FILE_TOKEN = "cfc_S3cretT0kenOfTheAgency"

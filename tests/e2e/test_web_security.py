@@ -9,7 +9,8 @@ import requests
 import trustme
 import yaml
 
-from tests.e2e.programs import EXPORTER, Stage, free_port, program
+from tests.e2e.programs import EXPORTER, Stage, program
+from tests.ports import free_port
 
 USERS = {"prometheus": bcrypt.hashpw(b"right", bcrypt.gensalt(10)).decode()}
 

@@ -16,7 +16,8 @@ import requests
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.programs import EXPORTER, Process, Stage, free_port, with_hold
+from tests.e2e.programs import EXPORTER, Process, Stage, metrics_page, with_hold
+from tests.ports import free_port
 
 KILLS = int(os.environ.get("CRASH_KILLS", "15"))
 WORKFLOWS = 200
@@ -84,7 +85,7 @@ class Scrape:
     """What /metrics says of workflows that are over."""
 
     def __init__(self, url: str) -> None:
-        text = requests.get(f"{url}/metrics", timeout=10).text
+        text = metrics_page(url)
         samples = [s for f in text_string_to_metric_families(text) for s in f.samples]
         self.values = {
             (sample.name, *(sample.labels[label] for label in sorted(sample.labels))): sample.value

@@ -13,8 +13,9 @@ import requests
 
 from exporter.app.descriptors import shares
 from exporter.simulator import Simulator, parse_scenario
-from tests.e2e.programs import EXPORTER, free_port
+from tests.e2e.programs import EXPORTER, metrics_page
 from tests.integration.following.exporting import NO_LIMIT, Metrics
+from tests.ports import free_port
 
 PATIENCE = 60.0
 OPEN_FILES = 100
@@ -29,7 +30,7 @@ def ends() -> Iterator[ExitStack]:
 
 
 def scrape(port: int) -> Metrics:
-    return Metrics(requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text)
+    return Metrics(metrics_page(f"http://127.0.0.1:{port}"))
 
 
 def until(holds: Callable[[], object]) -> None:

@@ -11,8 +11,9 @@ import pytest
 import requests
 
 from exporter.simulator import Simulator, parse_scenario
-from tests.e2e.programs import EXPORTER, free_port
+from tests.e2e.programs import EXPORTER, metrics_page
 from tests.integration.following.exporting import NO_LIMIT, Metrics
+from tests.ports import free_port
 
 PATIENCE = 30.0
 SCENARIO = "{limit: {enabled: false}, accounts: [{name: studio, tokens: [cfc_token]}]}"
@@ -44,8 +45,8 @@ def test_it_counts_answers_and_stops_as_ever(tmp_path: Path) -> None:
         created = False
         while True:
             try:
-                text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
-            except requests.ConnectionError:
+                text = metrics_page(f"http://127.0.0.1:{port}")
+            except requests.RequestException:
                 text = ""
             metrics = Metrics(text)
             if metrics("listing_last_success_timestamp_seconds", account="studio") and not created:

@@ -10,8 +10,9 @@ import requests
 import yaml
 
 from exporter.simulator import Simulator, parse_scenario
-from tests.e2e.programs import EXPORTER, Process, Stage, free_port
+from tests.e2e.programs import EXPORTER, Process, Stage, metrics_page
 from tests.integration.following.exporting import NO_LIMIT, Metrics
+from tests.ports import free_port
 
 SUCCESSFUL = "exporter_config_last_reload_successful"
 SCENARIO = "{limit: {enabled: false}, accounts: [{name: studio}, {name: agency}]}"
@@ -67,7 +68,7 @@ class Program:
         new.rename(self.file)
 
     def scrape(self) -> Metrics:
-        return Metrics(requests.get(f"{self.url}/metrics", timeout=10).text)
+        return Metrics(metrics_page(self.url))
 
     def until(self, what: str, name: str, value: float, **labels: str) -> None:
         self._stage.until(what, lambda: self.scrape()(name, **labels) == value, 30)

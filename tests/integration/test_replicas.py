@@ -21,7 +21,8 @@ import requests
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.programs import EXPORTER, Process, Stage, free_port, with_hold
+from tests.e2e.programs import EXPORTER, Process, Stage, metrics_page, with_hold
+from tests.ports import free_port
 from tests.postgres import DURABLE, Proxy, Server, serving
 
 REPLICAS = 3
@@ -62,7 +63,7 @@ Shown = dict[tuple[str, ...], float]
 
 def scrape(port: int) -> Shown:
     """What a replica shows of workflows that are over, and what it holds."""
-    text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+    text = metrics_page(f"http://127.0.0.1:{port}")
     return {
         (
             sample.name,

@@ -15,7 +15,7 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.programs import Stage
+from tests.e2e.programs import Stage, metrics_page
 from tests.integration.test_replicas import (
     REPLICAS,
     SCENARIO,
@@ -78,7 +78,7 @@ def stopped(server: Server) -> Iterator[None]:
 
 def told(port: int) -> dict[str, float]:
     """What a replica tells of itself."""
-    text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+    text = metrics_page(f"http://127.0.0.1:{port}")
     names = {"comfycontrol_exporter_replicas", "comfycontrol_exporter_ledger_errors_total"}
     found = {
         sample.name.removeprefix("comfycontrol_exporter_"): sample.value

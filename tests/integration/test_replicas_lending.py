@@ -17,7 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.ledger.postgres.replica import SETTLED_SECONDS
 from exporter.ledger.postgres.spreading import spread
-from tests.e2e.programs import EXPORTER, Process, Stage, free_port, with_hold
+from tests.e2e.programs import EXPORTER, Process, Stage, metrics_page, with_hold
+from tests.ports import free_port
 from tests.postgres import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -120,7 +121,7 @@ class Story:
 
     def shown(self, name: str) -> Samples:
         try:
-            text = requests.get(f"http://127.0.0.1:{self.ports[name]}/metrics", timeout=10).text
+            text = metrics_page(f"http://127.0.0.1:{self.ports[name]}")
         except requests.RequestException:
             return {}
         return {

@@ -17,8 +17,9 @@ import pytest
 import requests
 
 from exporter.simulator import Simulator, parse_scenario
-from tests.e2e.programs import EXPORTER, free_port
+from tests.e2e.programs import EXPORTER, metrics_page
 from tests.integration.following.exporting import NO_LIMIT, Metrics
+from tests.ports import free_port
 
 PATIENCE = 30.0
 SECONDS = 3.0
@@ -70,8 +71,8 @@ class Program:
     def metric(self, name: str) -> float | None:
         """The sum of a metric's series; None before it answers."""
         try:
-            page = requests.get(f"http://127.0.0.1:{self.port}/metrics", timeout=10).text
-        except requests.ConnectionError:
+            page = metrics_page(f"http://127.0.0.1:{self.port}")
+        except requests.RequestException:
             return None
         return Metrics(page).total(name)
 

@@ -16,7 +16,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.comfycontrol.text import clean
-from tests.e2e.programs import EXPORTER, Stage, free_port, with_hold
+from tests.e2e.programs import EXPORTER, Stage, metrics_page, with_hold
+from tests.ports import free_port
 
 WORKFLOWS = 150
 SPEED = 10
@@ -96,7 +97,7 @@ class Exporters:
 
     def series(self, name: str = FINISHED) -> list[tuple[Labels, float]]:
         """The series of a metric. All have the same labels."""
-        text = requests.get(f"http://127.0.0.1:{self._port}/metrics", timeout=10).text
+        text = metrics_page(f"http://127.0.0.1:{self._port}")
         samples: list[tuple[Labels, float]] = [
             (sample.labels, sample.value)
             for family in text_string_to_metric_families(text)

@@ -13,8 +13,9 @@ import requests
 from exporter import __version__
 from exporter.ledger.file import FILE_NAME
 from exporter.simulator import Simulator, parse_scenario
-from tests.e2e.programs import EXPORTER, Stage, free_port
+from tests.e2e.programs import EXPORTER, Stage
 from tests.integration.following.exporting import NO_LIMIT
+from tests.ports import free_port
 from tests.unit.ledger.ledgers import Clocks, ended, finished, ledger_on_disk
 
 PAGE = (Path(__file__).parents[2] / "docs" / "upgrading.md").read_text("utf-8")

@@ -31,7 +31,7 @@ from exporter.web.connections import Connection
 from exporter.web.listening import listen, parse_listen_address
 from exporter.web.security.watching import WatchedSecurity
 from exporter.web.server import make_server
-from tests.e2e.programs import free_port
+from tests.ports import free_port
 
 PATIENCE = 30.0
 MOST = 8

@@ -24,7 +24,8 @@ from exporter.web.listening import listen, parse_listen_address
 from exporter.web.routes import WebParts, make_app
 from exporter.web.security.watching import WatchedSecurity
 from exporter.web.server import make_server
-from tests.e2e.programs import EXPORTER, free_port
+from tests.e2e.programs import EXPORTER
+from tests.ports import free_port
 
 PATIENCE = 30.0
 """Seconds that a busy machine may take for what is done in a moment."""

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.e2e.programs import EXPORTER, free_port, program
+from tests.e2e.programs import EXPORTER, program
+from tests.ports import free_port
 
 PATIENCE = 30.0
 """Seconds that a busy machine may take for what is done in a moment."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter.spared_imports import standing_in, without
-from tests.e2e.programs import free_port
+from tests.ports import free_port
 
 SPARED = {
     "a terminal": ("rich", "greenlet"),
