@@ -313,11 +313,32 @@ class _TLSConnection(_InterruptibleConnection, urllib3.connection.HTTPSConnectio
 _ON_ITS_WAY = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY})
 
 
-class _PlainPool(urllib3.connectionpool.HTTPConnectionPool):
+class _EmptyPool(urllib3.connectionpool.HTTPConnectionPool):
+    """A pool that begins empty.
+
+    The inherited one begins with a placeholder for each connection that it may hold, here some
+    10,000, which takes 10 ms and more at the first request of a process and again when it closes
+    the pool. Only a pool that makes requests wait for a connection needs them; this one does not.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int | None = None,
+        *,
+        maxsize: int = 1,
+        **options: Any,  # noqa: ANN401 - as inherited
+    ) -> None:
+        super().__init__(host, port, maxsize=0, **options)
+        if self.pool is not None:
+            self.pool.maxsize = maxsize
+
+
+class _PlainPool(_EmptyPool):
     ConnectionCls = _PlainConnection
 
 
-class _TLSPool(urllib3.connectionpool.HTTPSConnectionPool):
+class _TLSPool(_EmptyPool, urllib3.connectionpool.HTTPSConnectionPool):
     ConnectionCls = _TLSConnection
 
 

@@ -267,6 +267,20 @@ def test_a_plain_proxy_from_the_environment(
     assert "Authorization: Bearer cfc_token" in request
 
 
+def test_the_pool_begins_empty_and_keeps_a_connection(
+    serve: Serve, make_client: MakeClient
+) -> None:
+    """urllib3 begins with a placeholder for each connection that the pool may hold."""
+    server = serve(answer_pages)
+    client = make_client(server.url)
+    client.list_workflows(page=1)
+    (pool,) = client._adapter.poolmanager.pools._container.values()
+    assert pool.pool.qsize() == 1
+    assert pool.pool.maxsize > 1
+    client.list_workflows(page=2)
+    assert server.accepted == 1
+
+
 def test_an_address_for_which_the_environment_wants_no_proxy(
     serve: Serve, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
