@@ -434,7 +434,7 @@ ALERTS: Final = (
                 when="the account's list was last read completely more than "
                 f"[[{_LISTING}.above_seconds]] s ago, or never since the start",
                 summary="The list of {{ $labels.account }} is not read completely",
-                description="The last complete pass ended {{ $value | humanizeDuration }} ago, or "
+                description="The last complete pass began {{ $value | humanizeDuration }} ago, or "
                 "the exporter started then and none is complete yet: new workflows and outcomes "
                 "are seen late.",
             ),

@@ -169,6 +169,8 @@ class Lister(RepeatedTask):
         return left_of_interval(self._now().monotonic - began, self._terms.interval)
 
     async def _read_list(self) -> None:
+        # A pass over a long list takes minutes: only what was in the list before is known then.
+        began = self._now()
         watermark = self._register.list_watermark(self._account)
         if watermark is None:
             listing = await self._read_first()
@@ -186,7 +188,7 @@ class Lister(RepeatedTask):
             told = self._pages.clock.service_time(self._now())
             newest = newest if told is None else min(newest, told)
             self._register.advance_list_watermark(self._account, newest)
-        self._telemetry.list_completed(self._account, self._now().wall)
+        self._telemetry.list_completed(self._account, began.wall)
         await self._look_up(listing.missing)
         await self._open_checks.check_if_due(self._access.load)
         await self._sweep_on()

@@ -31,7 +31,9 @@ class PageNumbers:
         self._until = -inf
         self._unanswered = 0
         self._was_empty = False
-        self._was_whole = False
+        # Both pages showed the same rows: the last of these, until the list is known to be longer.
+        self._last_row: str | None = None
+        self._is_longer = False
 
     def is_doubtful(
         self, shown: WorkflowPage | None, now: float, *, is_total_the_lists: bool
@@ -52,9 +54,10 @@ class PageNumbers:
         if self._was_empty and shown is not None and (shown.entries or shown.total):
             # Both pages of an empty list are empty: only now there is something to learn.
             self._was_empty, self._until = False, now
-        if self._was_whole and shown is not None and (shown.total or 0) > shown.entries:
+        rows = [workflow.id for workflow in shown.workflows] if shown is not None else []
+        if rows and self._last_row is not None and self._last_row not in rows:
             # The list has become longer than a page: now the two pages differ.
-            self._was_whole, self._until = False, now
+            self._last_row, self._is_longer, self._until = None, True, now
         if self._unanswered and shown is not None and not self.may_be_first(shown):
             return True
         # If the page shows the whole list, its number does not matter.
@@ -81,13 +84,11 @@ class PageNumbers:
         self.first = 0 if is_first else 1
         self._until, self._unanswered = now + AGAIN_SECONDS, 0
         self._was_empty = not is_first and shown is not None and _is_empty(shown)
-        # Page 0 may be answered as page 1, or page 1 as the last page, which is page 0.
-        self._was_whole = (
-            not is_first
-            and above is not None
-            and shown is not None
-            and above.entries == shown.entries == shown.total
-        )
+        # Page 0 may be answered as page 1, or page 1 as the last page, which is page 0 while the
+        # list is short.
+        is_alike = not is_first and above is not None and shown is not None
+        rows = shown.workflows if shown is not None and is_alike and not self._is_longer else ()
+        self._last_row, self._is_longer = rows[-1].id if rows else None, False
         return is_first
 
     def unanswered(self, now: float) -> None:

@@ -26,4 +26,4 @@ class Telemetry(Protocol):
         """This many rows of a page could not be read completely."""
 
     def list_completed(self, account: str, wall: float) -> None:
-        """A pass over the list was complete at this Unix time."""
+        """A pass over the list that began at this Unix time is complete."""

@@ -522,7 +522,8 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "gauge",
         "service",
         ("account",),
-        "When the last complete pass over the account's list ended.",
+        "When the last complete pass over the account's list began: what the list showed then is "
+        "known.",
         "Unix seconds",
         reading.list_completed,
         absent="the account is not listed, or its first pass is not complete",

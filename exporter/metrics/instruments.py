@@ -100,7 +100,7 @@ class Instruments:
             metric.remove_by_labels({"account": account})
 
     def list_completed_at(self, account: str) -> float | None:
-        """When the account's list was last read completely, Unix seconds."""
+        """When the last complete pass over the account's list began, Unix seconds."""
         with self._lock:
             return self._lists_completed.get(account)
 
@@ -169,6 +169,6 @@ class Instruments:
             self._malformed_rows.labels(account).inc(count)
 
     def list_completed(self, account: str, wall: float) -> None:
-        """A pass over the list was complete at this Unix time."""
+        """A pass over the list that began at this Unix time is complete."""
         with self._lock:
             self._lists_completed[account] = wall

@@ -38,7 +38,7 @@ class AccountReading:
     followed: frozenset[str] = frozenset()
     """Ids whose stream is open, here or at another replica."""
     list_completed_at: float | None = None
-    """Unix seconds of the last complete pass over the list."""
+    """When the last complete pass over the list began, Unix seconds."""
     listed: bool = False
     """Whether its list is read."""
     reconciliation: Reconciliation = field(default_factory=Reconciliation)

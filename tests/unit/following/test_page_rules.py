@@ -103,18 +103,30 @@ class TestFirstNumber:
         numbers.is_doubtful(shown, NOW + 1, is_total_the_lists=True)
         assert numbers.first == 0
 
-    def test_page_0_that_shows_the_same_whole_list_tells_nothing_until_the_list_grows(self) -> None:
-        # Found in simulated time (seed 607): beyond the end the service repeated the last page, and
-        # while that was page 0, page 1 showed the same rows.
+    @pytest.mark.parametrize(
+        ("above", "shown"),
+        [
+            (page("a", "b", total=2), page("a", "b", total=2)),
+            (page("n", "a", "b", total=0), page("a", "b", total=2)),
+            (page("a", "b"), page("a", "b")),
+        ],
+        ids=["whole", "another came meanwhile", "no total"],
+    )
+    def test_page_0_that_shows_the_same_rows_tells_nothing_until_the_list_is_longer(
+        self, above: WorkflowPage, shown: WorkflowPage
+    ) -> None:
+        # Found in simulated time (seeds 607, 61023): beyond the end the service repeated the last
+        # page, and while that was page 0, page 1 showed the same rows.
         numbers = PageNumbers()
-        whole = page("a", "b", total=2)
-        assert not numbers.settle(whole, whole, NOW)
-        assert not numbers.is_doubtful(whole, NOW + 1, is_total_the_lists=False)
-        assert not numbers.is_doubtful(page("a", "b"), NOW + 1, is_total_the_lists=False)
-        grown = page("a", "b", total=3)
+        assert not numbers.settle(above, shown, NOW)
+        assert not numbers.is_doubtful(shown, NOW + 1, is_total_the_lists=False)
+        assert not numbers.is_doubtful(page("n", "a", "b"), NOW + 1, is_total_the_lists=False)
+        assert not numbers.is_doubtful(page(total=0), NOW + 1, is_total_the_lists=False)
+        grown = page("n", "a", total=3)
         assert numbers.is_doubtful(grown, NOW + 2, is_total_the_lists=True)
         # Once: this time the answer tells.
         assert not numbers.settle(grown, grown, NOW + 2)
+        grown = page("p", "o", total=5)
         assert not numbers.is_doubtful(grown, NOW + 3, is_total_the_lists=True)
 
     @pytest.mark.parametrize("before", [page(), page("a", total=1)], ids=["empty", "whole"])
@@ -123,7 +135,7 @@ class TestFirstNumber:
     ) -> None:
         numbers = PageNumbers()
         numbers.settle(before, before, NOW)
-        grown = page("a", total=9)
+        grown = page("b", total=9)
         assert _is_doubtful(numbers, grown, NOW + 1)
         numbers.unanswered(NOW + 1)
         assert not _is_doubtful(numbers, grown, NOW + SOON_SECONDS)
@@ -144,20 +156,10 @@ class TestFirstNumber:
         assert not numbers.settle(None, None, NOW)
         assert not _is_doubtful(numbers, page("a", total=9), NOW + SOON_SECONDS - 1)
 
-    @pytest.mark.parametrize(
-        ("above", "shown"),
-        [
-            (None, page("a", total=1)),
-            (page("a", total=9), page("a", total=9)),
-            (page("a"), page("a")),
-            (page("a", "b", total=1), page("a", total=1)),
-        ],
-        ids=["no page 0", "more rows", "no total", "other rows"],
-    )
-    def test_otherwise_page_0_tells(self, above: WorkflowPage | None, shown: WorkflowPage) -> None:
+    def test_otherwise_page_0_tells(self) -> None:
         numbers = PageNumbers()
-        assert not numbers.settle(above, shown, NOW)
-        grown = page("a", "b", total=9)
+        assert not numbers.settle(None, page("a", total=1), NOW)
+        grown = page("b", total=9)
         assert not numbers.is_doubtful(grown, NOW + 1, is_total_the_lists=True)
 
     def test_without_a_page_before_it_page_1_is_taken_for_granted_for_an_hour(self) -> None:

@@ -101,9 +101,9 @@ class TestOneWindow:
         permits.answered(held[0])
         told = "SELECT FROM comfycontrol_permit WHERE answered IS NOT NULL"
         wait_until(lambda: len(keeper.execute(told)) == 1)
-        pass_(keeper, LIMIT.per - 1)
+        pass_(keeper, LIMIT.per - 5)  # real time passes too, on a busy machine some seconds
         assert taken(permits, other) == 0
-        pass_(keeper, 1.5)
+        pass_(keeper, 5.5)
         # Those of whose answers nobody ever told, because the one who asked died.
         assert taken(permits, other) == LIMIT.share
 
