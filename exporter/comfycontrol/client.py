@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import requests
-import requests.auth
+from requests.utils import get_environ_proxies
 
 from exporter import __version__
 from exporter.comfycontrol.answers import MAX_REFUSAL_SIZE, Endpoint, judge, retry_after
@@ -93,20 +93,6 @@ class RequestRecord:
     seconds: float
 
 
-class _BearerToken(requests.auth.AuthBase):
-    """Sets the token.
-
-    This is an `auth` object, because an entry in netrc would replace a plain header.
-    """
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
-
 class Client:
     """A client of the service for one account. Any number of threads may use it.
 
@@ -151,9 +137,6 @@ class Client:
         self._now = now
         # Two more than the streams: for a list and a single workflow at the same time.
         self._adapter = Adapter(make_tls_context(), max_streams + 2, bind)
-        self._session = requests.Session()
-        self._session.mount("https://", self._adapter)
-        self._session.mount("http://", self._adapter)
         self._watchdog = Watchdog()
         self._lock = threading.Lock()
         self._calls: set[Call] = set()
@@ -290,7 +273,7 @@ class Client:
         for call in calls:
             call.abort()
         self._watchdog.stop()
-        self._session.close()
+        self._adapter.close()
 
     def _open(
         self, endpoint: Endpoint, path: str, parameters: Mapping[str, str], call: Call
@@ -328,20 +311,20 @@ class Client:
         token = self._credentials()
         if _TOKEN.fullmatch(token) is None:
             raise UnauthorizedError(f"{endpoint}: the token is empty, or not fit for a header")
-        headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+        accepts = "text/event-stream" if endpoint == "subscribe" else "application/json"
+        headers = {
+            "User-Agent": USER_AGENT,
+            "Accept-Encoding": "identity",
+            "Accept": accepts,
+            "Connection": "keep-alive",
+        }
         if endpoint == "subscribe":
-            headers |= {"Accept": "text/event-stream", "Cache-Control": "no-store"}
-        else:
-            headers["Accept"] = "application/json"
-        return self._session.prepare_request(
-            requests.Request(
-                "GET",
-                self._base_url + path,
-                params=parameters,
-                headers=headers,
-                auth=_BearerToken(token),
-            )
-        )
+            headers["Cache-Control"] = "no-store"
+        headers["Authorization"] = f"Bearer {token}"
+        # No session prepares it: that would replace the token by an entry of netrc, and merge
+        # settings that this client does not have.
+        request = requests.Request("GET", self._base_url + path, params=parameters, headers=headers)
+        return request.prepare()
 
     def _send(
         self, endpoint: Endpoint, request: requests.PreparedRequest, call: Call
@@ -366,15 +349,14 @@ class Client:
     ) -> requests.Response | Failure:
         # This uses the adapter directly: a session would read the whole body of a redirect, however
         # long, even if it must not follow it.
-        url = request.url or ""
-        environment = self._session.merge_environment_settings(url, {}, True, None, None)
+        proxies = get_environ_proxies(request.url or "")
         try:
             with self._adapter.working_for(call):
-                response = self._session.get_adapter(url).send(
+                response = self._adapter.send(
                     request,
                     stream=True,
                     timeout=(self._timeouts.connect, self._timeouts.read),
-                    proxies=environment["proxies"],
+                    proxies=proxies,
                 )
         except CALL_ERRORS as error:
             # The error is described here and raised elsewhere, so that our exceptions never have a
