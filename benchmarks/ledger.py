@@ -21,7 +21,8 @@ from uuid import UUID
 from exporter.comfycontrol import Cause
 from exporter.history.history import History
 from exporter.interfaces.observations import Moment, Observation, Status, Via
-from exporter.ledger.ledger import AccountTerms, Ledger
+from exporter.ledger.accounts import AccountTerms
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.sqlite import FILE_NAME, SqliteStore
 from exporter.ledger.store import AccountMarks, Batch
 from exporter.ledger.totals import Buckets, LabelCaps

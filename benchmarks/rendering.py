@@ -24,7 +24,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from exporter.following.answers import AccountHealth
 from exporter.interfaces.observations import Moment, Status
 from exporter.ledger.facts import EnteredQueue, Fact, Failed, Finished, Started
-from exporter.ledger.ledger import LedgerSnapshot
+from exporter.ledger.snapshot import LedgerSnapshot
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
 from exporter.metrics.exposition import Page, new_registry
 from exporter.metrics.instruments import Instruments

@@ -37,10 +37,12 @@ from exporter.history.history import History
 from exporter.history.live import AccountNow, LiveViews, Sources
 from exporter.interfaces.observations import Moment, Observation
 from exporter.interfaces.telemetry import StreamEnd
-from exporter.ledger.ledger import AccountTerms, Ledger, LedgerSnapshot
+from exporter.ledger.accounts import AccountTerms
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.lending import Room
 from exporter.ledger.shared import Lease, Shared, SharedStore, join
 from exporter.ledger.slicing import SliceRule
+from exporter.ledger.snapshot import LedgerSnapshot
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.store import Store, StoreError
 from exporter.ledger.totals import Buckets, LabelCaps

@@ -26,8 +26,9 @@ from exporter.interfaces.views import (
     WorkflowStory,
     WorkflowTable,
 )
-from exporter.ledger.ledger import Glance, Ledger
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.slicing import matched
+from exporter.ledger.snapshot import Glance
 from exporter.ledger.workflow import Workflow
 from exporter.metrics.reading import AccountReading, ConfigReading
 from exporter.uuids import normalize_workflow_id

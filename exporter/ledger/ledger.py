@@ -1,19 +1,19 @@
-"""The ledger: applies the tracker's rules to all workflows and stores the results."""
+"""The ledger: applies the tracker's rules to all workflows and stores the results.
+
+It is longer than other files because it is the only door to the ledger: each method is one entry
+for other threads, and takes the lock. What happens behind it is in files of its own.
+"""
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from functools import partial
-from math import inf
 from typing import Final
 
 from exporter.interfaces.observations import (
-    DOCUMENTED_ENDS,
     Baseline,
     Moment,
-    NoRoomError,
     Observation,
     OpenWorkflow,
     Recovery,
@@ -21,85 +21,26 @@ from exporter.interfaces.observations import (
     Status,
     Tracked,
     TrackError,
-    Traits,
-    known_status,
 )
-from exporter.ledger import holding, recovering, tracker
-from exporter.ledger.counting import CountingRules
-from exporter.ledger.facts import Dropped, Fact, Finished, Ignored
-from exporter.ledger.forms import COUNTERS
-from exporter.ledger.holding import Counted
+from exporter.ledger import needed, recovering, tracker
+from exporter.ledger.accounts import Accounts, AccountTerms
+from exporter.ledger.admission import Admission
+from exporter.ledger.facts import Dropped
 from exporter.ledger.memory import Memory
-from exporter.ledger.open_limits import DEFAULT_MOST_OPEN, MOST_WAITING, OpenLimit, OpenLimits
-from exporter.ledger.slicing import SliceRule, is_decided, labels_of, log_changes
-from exporter.ledger.store import (
-    HistoryKey,
-    HistoryRow,
-    MemoryStore,
-    RestoredState,
-    Store,
-    StoreError,
-    StoreLostError,
-    WorkflowKey,
-)
-from exporter.ledger.taken import Taken, is_news
+from exporter.ledger.open_limits import DEFAULT_MOST_OPEN
+from exporter.ledger.recording import Recorder
+from exporter.ledger.slicing import SliceRule, log_changes
+from exporter.ledger.snapshot import Glance, LedgerSnapshot
+from exporter.ledger.store import HistoryKey, HistoryRow, MemoryStore, RestoredState, Store
+from exporter.ledger.taken import Taken  # noqa: TC001 - beside the others
+from exporter.ledger.time_limits import TimeLimits
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
 from exporter.ledger.tracker import Change
+from exporter.ledger.unknown_statuses import UnknownStatuses
 from exporter.ledger.workflow import Workflow
 from exporter.ledger.writer import LedgerWriter
 
 log = logging.getLogger(__name__)
-
-MOST_LOGGED_STATUSES: Final = 100
-"""How many different unknown statuses are logged; further ones are not."""
-
-
-@dataclass(frozen=True, slots=True)
-class AccountTerms:
-    """The settings of an account that matter for counting."""
-
-    lookback: float
-    """How far back its list is read, in seconds."""
-    listed: bool
-    most_open: int = DEFAULT_MOST_OPEN
-    """How many of its workflows may be open at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerSnapshot:
-    """Everything at one moment, without anything that a crash could undo."""
-
-    accounts: tuple[str, ...]
-    open_workflows: tuple[Workflow, ...]
-    settled: int
-    totals: Totals
-    announced: int = 0
-    """New series are numbered as they appear. Those up to this number show their value; later ones
-    show 0."""
-    errors: int = 0
-    """How often the store failed."""
-    open_limits: Mapping[str, OpenLimit] = field(default_factory=dict)
-    """By account: how many workflows may be open, and how many were turned away."""
-    slices: tuple[SliceRule, ...] = ()
-    """The configured slices: all totals are divided by these."""
-
-
-@dataclass(frozen=True, slots=True)
-class Glance:
-    """What is open at one moment; a crash may undo the newest changes."""
-
-    accounts: tuple[str, ...]
-    open_workflows: tuple[Workflow, ...]
-    dropped: Mapping[str, int]
-    """By account: how many workflows were dropped since the ledger was created."""
-    errors: int
-    """How often the store failed."""
-    is_failing: bool
-    """Whether the store is failing now."""
-    full: Mapping[str, int]
-    """The limit of open workflows, for each account that turned workflows away and still has no
-    room."""
-
 
 FIND_SECONDS: Final = 1.0
 """How long a web page waits for the store, in seconds."""
@@ -132,23 +73,9 @@ class Ledger:
         store: Store | None = None,
         slices: Sequence[SliceRule] = (),
     ) -> None:
-        self._accounts: tuple[str, ...] = ()
-        # For every account that was ever followed: the last observation of a removed account may
-        # arrive after its removal, and is still valid.
-        self._terms: dict[str, AccountTerms] = {}
         self._now = now
         # Protects the memory. It is always acquired after the lock for using the store.
         self._lock = threading.Lock()
-        self._followed_since: dict[str, float] = {}
-        self._logged_statuses: set[str] = set()
-        # Accounts with an observation that could not be accepted.
-        self._missed: set[str] = set()
-        self._open_limits = OpenLimits()
-        # For each account that reached its limit of open workflows: how far the list was read
-        # since. The stored watermark stays where it was at that moment.
-        self._watermarks: dict[str, float] = {}
-        # By account: monotonic time until which nothing could be seen of the whole account.
-        self._in_sight_since: dict[str, float] = {}
         self.on_change: Callable[[], None] = lambda: None
         """Called, without the lock, when the set of open workflows has changed or a cause is
         pending: the code that assigns streams should check again."""
@@ -162,11 +89,23 @@ class Ledger:
         )
         self.restored_history: Final = tuple(restored.history)
         """The history that an earlier process stored."""
-        self._slices = tuple(slices)
-        self._memory: Final = Memory(restored, Totals(buckets, caps, slices))
-        self._writer: Final = LedgerWriter(store, self._memory, self._lock, now)
-        _log_restarted(self._memory.restarted)
-        log_changes(self._memory.totals.sliced_by(), (), self._slices)
+        memory = self._memory = Memory(restored, Totals(buckets, caps, slices))
+        self._writer: Final = LedgerWriter(store, memory, self._lock, now)
+        self._accounts: Final = Accounts(memory)
+        self._admission: Final = Admission(memory)
+        self._recorder: Final = Recorder(
+            memory,
+            self._writer,
+            self._lock,
+            self._accounts,
+            self._admission,
+            slices,
+            lambda taken: self.on_workflow_change(taken),  # noqa: PLW0108 - set later
+        )
+        self._time_limits: Final = TimeLimits()
+        self._unknown_statuses: Final = UnknownStatuses()
+        _log_restarted(memory.restarted)
+        log_changes(memory.totals.sliced_by(), (), slices)
         self._follow(accounts)
         self._writer.errors += restored.faults
         if restored.lost:
@@ -187,21 +126,15 @@ class Ledger:
         """
         with self._lock:
             restarted = self._memory.totals.change(buckets, caps, slices)
-            before, self._slices = self._slices, tuple(slices)
+            before, self._recorder.slices = self._recorder.slices, tuple(slices)
             self._follow(accounts)
         _log_restarted(restarted)
-        log_changes({rule.label for rule in before}, before, self._slices)
+        log_changes({rule.label for rule in before}, before, slices)
 
     def _follow(self, accounts: Mapping[str, AccountTerms]) -> None:
-        monotonic = self._now().monotonic
-        self._terms = {**self._terms, **accounts}
         for account, terms in accounts.items():
-            self._open_limits.change(account, terms.most_open)
-            if account not in self._accounts:
-                self._followed_since[account] = monotonic
-                self._memory.open_account(account, monotonic)
-            self._memory.totals.open_overflows(account)
-        self._accounts = tuple(accounts)
+            self._admission.change(account, terms.most_open)
+        self._accounts.follow(accounts, self._now().monotonic)
 
     # What a store that others share gives and takes -------------------------------------------
 
@@ -244,8 +177,7 @@ class Ledger:
             release()
             with self._lock:
                 self._memory.drop(account)
-                self._watermarks.pop(account, None)
-                self._missed.discard(account)
+                self._admission.forget(account)
 
     # Called by the parts that ask the service -------------------------------------------------
 
@@ -260,11 +192,10 @@ class Ledger:
 
         def rule(known: Workflow | None) -> Change:
             change = tracker.track(known, tracked)
-            if self._opens(key, change):
-                self._refuse_what_is_beyond(tracked)
+            self._admission.refuse_what_is_beyond(tracked, change)
             return change
 
-        change = self._apply(key, tracked.at, rule, tracked.traits)
+        change = self._recorder.apply(key, tracked.at, rule, tracked.traits)
         if change.workflow is None:
             raise TrackError("the ledger cannot be read")
         if change.facts:
@@ -282,12 +213,11 @@ class Ledger:
         def rule(known: Workflow | None) -> Change:
             nonlocal before
             before = known
-            return self._within_limit(
-                key, tracker.observe(known, observation, self._rules(observation))
-            )
+            change = tracker.observe(known, observation, self._accounts.rules(observation))
+            return self._admission.admitted(key, change)
 
-        change = self._apply(key, observation.at, rule, observation.traits, observation)
-        self._log_unknown_status(observation, change.facts)
+        change = self._recorder.apply(key, observation.at, rule, observation.traits, observation)
+        self._unknown_statuses.note(observation, change.facts)
         after = change.workflow
         if after is None:
             return False
@@ -303,13 +233,13 @@ class Ledger:
 
         def rule(known: Workflow | None) -> Change:
             nonlocal told
-            change = recovering.observe(known, observation, self._rules(observation))
+            change = recovering.observe(known, observation, self._accounts.rules(observation))
             told = recovering.recovery_of(known, change, observation)
-            return self._within_limit(key, change)
+            return self._admission.admitted(key, change)
 
         key = (observation.account, observation.workflow_id)
-        change = self._apply(key, observation.at, rule, observation.traits, observation)
-        self._log_unknown_status(observation, change.facts)
+        change = self._recorder.apply(key, observation.at, rule, observation.traits, observation)
+        self._unknown_statuses.note(observation, change.facts)
         if told not in {"known", "elsewhere", "old", "untold"}:
             self.on_change()
         return told
@@ -320,14 +250,14 @@ class Ledger:
 
     def untrack(self, removed: Removed) -> None:
         """Stop tracking an id that its source no longer names."""
-        listed = self._terms[removed.account].listed
+        listed = self._accounts.is_listed(removed.account)
         self._part_with(removed, partial(tracker.untrack, listed=listed))
 
     def _part_with(
         self, removed: Removed, rule: Callable[[Workflow | None, Removed], Change]
     ) -> None:
         key = (removed.account, removed.workflow_id)
-        change = self._apply(key, removed.at, lambda known: rule(known, removed))
+        change = self._recorder.apply(key, removed.at, lambda known: rule(known, removed))
         if Dropped(removed.reason) in change.facts:
             # The user asked for this, so it is not a warning.
             log.log(
@@ -360,7 +290,7 @@ class Ledger:
         for each in shown:
             self.observe(each)
         with self._lock:
-            is_first = self._set_cutoff(account, wall)
+            is_first = self._accounts.set_cutoff(account, wall)
         if is_first:
             self._writer.persist()
         return is_first
@@ -390,22 +320,13 @@ class Ledger:
         monotonic = self._now().monotonic
         with self._lock:
             pending = self._memory.pending()
-        waiting = [
-            (workflow.pending_since.wall, workflow.workflow_id)
-            for workflow in pending
-            if workflow.account == account
-            and workflow.pending_since is not None
-            and workflow.ask_from <= monotonic
-        ]
-        return [workflow_id for _, workflow_id in sorted(waiting)]
+        return needed.causes(pending, account, monotonic)
 
     def needs_traits(self, account: str, workflow_id: str) -> bool:
         """Whether the name and the tags of this workflow are still needed."""
         with self._lock:
             known = self._memory.find((account, workflow_id))
-            if known is None or is_decided(known.slices, self._slices):
-                return False
-            return known.phase == "open" or known.held is not None
+            return needed.has_needed_traits(known, self._recorder.slices)
 
     def is_cause_pending(self, account: str, workflow_id: str) -> bool:
         """Whether this id is settled and its cause is not known yet."""
@@ -415,17 +336,7 @@ class Ledger:
 
     def created_after(self, account: str, created_at: float) -> int:
         """How many known workflows of the account were created after this time (Unix seconds)."""
-        younger = self._writer.created_after(account, created_at)
-        if younger is not None:
-            return younger
-        # If the store cannot be used, the answer comes from memory: the caller only needs an
-        # estimate.
-        with self._lock:
-            known = (*self._memory.open_workflows(), *self._memory.recently_closed())
-        return sum(
-            w.account == account and w.created_at is not None and w.created_at > created_at
-            for w in known
-        )
+        return self._writer.created_after(account, created_at)
 
     def list_watermark(self, account: str) -> float | None:
         """The creation time (Unix seconds) down to which the list was read completely.
@@ -433,53 +344,17 @@ class Ledger:
         None: never yet.
         """
         with self._lock:
-            again = self._open_limits.update(account, self._memory.open_counts[account])
-            if again:
-                # Workflows that were turned away in the meantime are among the rows that are now
-                # read again.
-                self._watermarks.pop(account, None)
-            watermark = self._memory.marks(account).watermark
-            meanwhile = self._watermarks.get(account)
-            limit = self._open_limits.of(account).limit
-        if again:
-            log.info(
-                "room for open workflows again: reading the list back to where it stopped",
-                extra={"account": account, "limit": limit},
-            )
-        return watermark if meanwhile is None or watermark is None else max(meanwhile, watermark)
+            return self._admission.list_watermark(account)
 
     def advance_list_watermark(self, account: str, created_at: float) -> None:
         """Note that the list was read completely up to this creation time (Unix seconds)."""
         with self._lock:
-            if account in self._missed:
-                # Not every row could be accepted, so the list must be read again.
-                self._missed.discard(account)
-                return
-            marks = self._memory.marks(account)
-            if self._open_limits.is_reached(account):
-                # Rows that were turned away must be read again later. The first reading is complete
-                # nevertheless: what ends from now on counts.
-                self._watermarks[account] = max(
-                    created_at, self._watermarks.get(account, created_at)
-                )
-                created_at = 0.0
-            if marks.watermark is None or created_at > marks.watermark:
-                self._memory.mark(account, replace(marks, watermark=created_at))
+            self._admission.advance_list_watermark(account, created_at)
 
     def finished(self, account: str) -> dict[Status, int]:
         """How many outcomes of the account were ever counted, by documented final status."""
         with self._lock:
-            counted = dict.fromkeys(DOCUMENTED_ENDS, 0)
-            for labels, total in self._memory.totals.counters_named("finished"):
-                named = COUNTERS["finished"].named(labels)
-                if named["account"] == account and named["status"] in counted:
-                    counted[Status(named["status"])] += int(total.value)
-            for workflow in self._memory.holding():
-                for fact, _ in () if workflow.held is None else workflow.held.facts:
-                    if workflow.account == account and isinstance(fact, Finished):
-                        # This outcome is known and will be counted, so no search for it is needed.
-                        counted[fact.status] = counted.get(fact.status, 0) + 1
-            return {status: counted[status] for status in DOCUMENTED_ENDS}
+            return self._memory.finished(account)
 
     def needed_traits(self, account: str) -> list[str]:
         """Ids whose name and tags are needed for their slices.
@@ -488,19 +363,9 @@ class Ledger:
         ones that cannot be counted before these are known.
         """
         with self._lock:
-            held, rules = self._memory.holding(), self._slices
+            held, rules = self._memory.holding(), self._recorder.slices
             open_ones = self._memory.open_workflows() if rules else ()
-        waiting = sorted(
-            (w.held.since.wall, w.workflow_id)
-            for w in held
-            if w.account == account and w.held is not None
-        )
-        others = [
-            (w.first_seen.wall, w.workflow_id)
-            for w in open_ones
-            if w.account == account and w.held is None and not is_decided(w.slices, rules)
-        ]
-        return [workflow_id for _, workflow_id in (*waiting, *sorted(others))]
+        return needed.traits(held, open_ones, account, rules)
 
     def counting_cutoff(self, account: str) -> float | None:
         """The counting cutoff of an account (Unix seconds).
@@ -532,28 +397,18 @@ class Ledger:
         with self._writer.store_lock:
             with self._lock:
                 batch = self._writer.take_batch()
-                accounts = self._accounts
-                open_workflows = self._memory.open_workflows()
-                settled = self._memory.closed
-                totals = self._memory.totals.copied(accounts)
-                open_limits = {account: self._open_limits.of(account) for account in accounts}
-                slices = self._slices
+                accounts = self._accounts.names
+                snapshot = LedgerSnapshot(
+                    accounts=accounts,
+                    open_workflows=self._memory.open_workflows(),
+                    settled=self._memory.closed,
+                    totals=self._memory.totals.copied(accounts),
+                    announced=announced,
+                    open_limits={name: self._admission.limit_of(name) for name in accounts},
+                    slices=self._recorder.slices,
+                )
             self._writer.write_through(batch)
-            shown = self._writer.committed()
-            if shown is not None:
-                accounts = tuple(account for account in accounts if account in shown.accounts)
-                totals = totals.copied(accounts)
-                totals.show_committed(shown)
-            return LedgerSnapshot(
-                accounts=accounts,
-                open_workflows=tuple(w for w in open_workflows if w.account in accounts),
-                settled=settled,
-                totals=totals,
-                announced=announced,
-                errors=self._writer.errors,
-                open_limits=open_limits,
-                slices=slices,
-            )
+            return snapshot.shown(self._writer.committed(), self._writer.errors)
 
     def announced(self) -> int:
         """The number of the last new series that shows its value now."""
@@ -563,16 +418,12 @@ class Ledger:
     def glance(self) -> Glance:
         """What is open and what fails now, without waiting for the store."""
         with self._lock:
-            accounts = self._accounts
+            accounts = self._accounts.names
             open_workflows = self._memory.open_workflows()
-            dropped: dict[str, int] = {}
+            full = self._admission.full(accounts)
+            dropped: Counter[str] = Counter()
             for labels, total in self._memory.totals.counters_named("dropped"):
-                dropped[labels[0]] = dropped.get(labels[0], 0) + int(total.value)
-            full = {
-                account: self._open_limits.of(account).limit
-                for account in accounts
-                if self._open_limits.is_reached(account)
-            }
+                dropped[labels[0]] += int(total.value)
         return Glance(
             accounts=accounts,
             open_workflows=tuple(w for w in open_workflows if w.account in accounts),
@@ -588,29 +439,24 @@ class Ledger:
         What the store cannot read now is left out.
         """
         found = []
-        for account in self._accounts:
+        for account in self._accounts.names:
             key = (account, workflow_id)
             with self._lock:
                 known = self._memory.find(key)
             # The wait is limited: a page must not hang if the disk does.
-            if known is None and self._writer.store_lock.acquire(timeout=FIND_SECONDS):
-                try:
-                    with suppress(StoreError):
-                        known = self._writer.find_closed(key)
-                finally:
-                    self._writer.store_lock.release()
+            known = known or self._writer.find_closed_within(FIND_SECONDS, key)
             if known is not None:
                 found.append(known)
         return found
 
     def slice_defaults(self) -> dict[str, str]:
         """The labels of the configured slices, each with its value if nothing matches."""
-        return {rule.label: rule.default for rule in self._slices}
+        return {rule.label: rule.default for rule in self._recorder.slices}
 
     def newest_series(self) -> int:
         """The highest number of a series that is visible but not announced; 0: there is none."""
         with self._lock:
-            return self._memory.totals.newest_series(self._accounts)
+            return self._memory.totals.newest_series(self._accounts.names)
 
     def announce(self, series: int) -> None:
         """Let visible series up to this number show their value, once the store has recorded that.
@@ -619,13 +465,13 @@ class Ledger:
         stay at 0.
         """
         with self._lock:
-            self._memory.announce(series, self._accounts)
+            self._memory.announce(series, self._accounts.names)
 
     # What time does ---------------------------------------------------------------------------
 
     def persist(self) -> None:
         """Count facts that have waited long enough for their slices, and store everything."""
-        self._release_held()
+        self._recorder.release_held(self._now().monotonic)
         self.before_persisting()
         self._writer.persist()
 
@@ -647,43 +493,28 @@ class Ledger:
         """
         self._writer.history_rows = rows
 
-    def _release_held(self) -> None:
-        monotonic = self._now().monotonic
-        with self._lock:
-            for known in self._memory.holding():
-                capped = partial(self._memory.totals.capped_slice, known.account)
-                counted = holding.release(known, monotonic, self._slices, capped)
-                if counted is not None:
-                    self._count((known.account, known.workflow_id), known, counted)
-
     def expire(self, out_of_sight: Collection[str] = ()) -> None:
         """Apply all time limits.
 
         Stop waiting for pending causes and durations, and drop workflows that were not seen for too
         long. For accounts that are `out_of_sight` as a whole these times do not run, and start
-        again afterwards: an outage, or a token that was revoked over a weekend, says nothing about
-        a single workflow.
+        again afterwards.
 
         Rows of settled workflows are kept for twice the lookback, by the service's clock and by
         ours, so that a step of our clock does not remove them early.
         """
-        now = self._now()
+        now, limits = self._now(), self._time_limits
+        limits.note_out_of_sight(out_of_sight, now)
         with self._lock:
-            self._in_sight_since.update(dict.fromkeys(out_of_sight, now.monotonic))
-            since = dict(self._in_sight_since)
-            followed = {account: self._terms[account] for account in self._accounts}
+            followed = self._accounts.terms()
             pending = [w for w in self._memory.pending() if w.account in followed]
             open_ones = [w for w in self._memory.open_workflows() if w.account in followed]
-        due = [w for w in pending if _is_pending_too_long(w, now, since.get(w.account, -inf))]
-        unseen = [
-            w
-            for w in open_ones
-            if _is_unseen(w, followed[w.account], now, since.get(w.account, -inf))
-        ]
-        for workflow in due:
-            self._apply((workflow.account, workflow.workflow_id), now, _forgive)
-        for workflow in unseen:
-            self.drop(Removed(workflow.account, workflow.workflow_id, "expired", now))
+        for workflow in pending:
+            if limits.is_pending_too_long(workflow, now):
+                self._recorder.apply((workflow.account, workflow.workflow_id), now, _forgive)
+        for workflow in open_ones:
+            if limits.is_unseen(workflow, followed[workflow.account].lookback, now):
+                self.drop(Removed(workflow.account, workflow.workflow_id, "expired", now))
         for account, terms in followed.items():
             with self._lock:
                 latest = self._memory.latest_end(account)
@@ -695,183 +526,12 @@ class Ledger:
         self.before_persisting()
         self._writer.close()
 
-    # Applying a rule --------------------------------------------------------------------------
-
-    def _apply(
-        self,
-        key: WorkflowKey,
-        at: Moment,
-        rule: Callable[[Workflow | None], Change],
-        traits: Traits | None = None,
-        seen: Observation | None = None,
-    ) -> Change:
-        """Find the stored state of a workflow, apply the rule, and store the result."""
-        while True:
-            with self._lock:
-                known = self._memory.find(key)
-                if known is not None:
-                    return self._take(key, known, rule(known), at, traits=traits, seen=seen)
-            # It is not in memory: it is new, or it settled some time ago, which the store knows.
-            with self._writer.store_lock:
-                try:
-                    known = self._writer.find_closed(key)
-                except StoreLostError:
-                    continue
-                except StoreError:
-                    # It may be new, or counted long ago. This must not be guessed. It will be
-                    # observed again later.
-                    with self._lock:
-                        self._missed.add(key[0])
-                    return Change(None)
-                with self._lock:
-                    if self._memory.find(key) is not None:
-                        continue  # another thread has just added it
-                    if known is not None and known.phase != "open":
-                        self._memory.remember(key, known)
-                    return self._take(key, known, rule(known), at, traits=traits, seen=seen)
-
-    def _take(  # noqa: PLR0913 - what is known, what was seen, and what comes of it
-        self,
-        key: WorkflowKey,
-        known: Workflow | None,
-        change: Change,
-        at: Moment,
-        *,
-        traits: Traits | None,
-        seen: Observation | None,
-    ) -> Change:
-        if change.workflow is None:
-            return change
-        capped = partial(self._memory.totals.capped_slice, key[0])
-        counted = holding.take(
-            known, change.workflow, change.facts, at, traits, self._slices, capped
-        )
-        self._count(key, known, counted)
-        after, account = counted.workflow, key[0]
-        if after is not known and is_news(known, after, change.facts):
-            marks, listed = self._memory.marks(account), self._terms[account].listed
-            self.on_workflow_change(Taken(known, after, change.facts, at, seen, marks, listed))
-        return change if after is change.workflow else replace(change, workflow=after)
-
-    def _count(self, key: WorkflowKey, known: Workflow | None, counted: Counted) -> None:
-        workflow, totals = counted.workflow, self._memory.totals
-        if workflow is not known:
-            self._memory.put(key, known, workflow)
-        account, workflow_id = key
-        if known is None or known.slices != workflow.slices:
-            totals.open_slices(account, workflow.slices)
-        slices = labels_of(workflow.slices)
-        for fact, wall in counted.facts:
-            totals.add(account, workflow_id, fact, wall, slices)
-
-    # How many may be open --------------------------------------------------------------------
-
-    def _opens(self, key: WorkflowKey, change: Change) -> bool:
-        """Whether this change makes one more workflow open. Called under the lock."""
-        after = change.workflow
-        return after is not None and after.phase == "open" and not self._memory.is_open(key)
-
-    def _within_limit(self, key: WorkflowKey, change: Change) -> Change:
-        """Check a change against the account's limit; return the change to apply.
-
-        It is an empty change if the account has no room for one more open workflow.
-        """
-        if not self._opens(key, change) or self._has_room(key[0]):
-            return change
-        self._turn_away(key[0])
-        return Change(None)
-
-    def _refuse_what_is_beyond(self, tracked: Tracked) -> None:
-        """Raise `NoRoomError` if the account has no room for this id."""
-        account = tracked.account
-        if not self._has_room(account):
-            self._turn_away(account)
-            raise NoRoomError(
-                f"{self._open_limits.of(account).limit:,} workflows of the account are open"
-            )
-        waiting = self._memory.waiting_counts[account]
-        if tracked.source == "pushed" and waiting >= MOST_WAITING:
-            raise NoRoomError(f"{waiting:,} pushed ids of the account wait to be seen")
-
-    def _has_room(self, account: str) -> bool:
-        return self._open_limits.has_room(account, self._memory.open_counts[account])
-
-    def _turn_away(self, account: str) -> None:
-        if self._open_limits.turn_away(account):
-            log.warning(
-                "limit of open workflows reached: more are tracked when there is room",
-                extra={"account": account, "limit": self._open_limits.of(account).limit},
-            )
-
-    def _rules(self, observation: Observation) -> CountingRules:
-        """The rules as they are at this moment. Called under the lock."""
-        account = observation.account
-        marks, listed = self._memory.marks(account), self._terms[account].listed
-        cutoff = marks.cutoff
-        if cutoff is None and listed:
-            # The first reading of its list will set the counting cutoff, by the service's clock. A
-            # workflow that a stream shows as ended before that was never seen open.
-            cutoff = inf
-        elif cutoff is None:
-            # When we began to follow it, by the service's clock.
-            cutoff = observation.said_at - (
-                observation.at.monotonic - self._followed_since[account]
-            )
-            self._set_cutoff(account, cutoff)
-        return CountingRules(
-            cutoff=cutoff,
-            listed=listed,
-            pruned_created=marks.pruned_created,
-            pruned_ended=marks.pruned_ended,
-        )
-
-    def _set_cutoff(self, account: str, wall: float) -> bool:
-        marks = self._memory.marks(account)
-        if marks.cutoff is not None:
-            return False
-        self._memory.mark(account, replace(marks, cutoff=wall))
-        return True
-
-    def _log_unknown_status(self, observation: Observation, facts: tuple[Fact, ...]) -> None:
-        if known_status(observation.status) is not None:
-            return
-        with self._lock:
-            new = (
-                Ignored("unknown_status") in facts
-                and observation.status not in self._logged_statuses
-                and len(self._logged_statuses) < MOST_LOGGED_STATUSES
-            )
-            if new:
-                self._logged_statuses.add(observation.status)
-        if new:
-            log.warning(
-                "unknown status, kept as last seen",
-                extra={
-                    "account": observation.account,
-                    "workflow_id": observation.workflow_id,
-                    "status": observation.status,
-                },
-            )
-
 
 def _log_restarted(histograms: Iterable[str]) -> None:
     for name in histograms:
         log.warning(
             "histogram buckets changed: the histogram restarts at 0", extra={"histogram": name}
         )
-
-
-def _is_unseen(workflow: Workflow, terms: AccountTerms, now: Moment, in_sight: float) -> bool:
-    last = workflow.last_seen or workflow.first_seen
-    return now.monotonic - max(last.monotonic, in_sight) > terms.lookback
-
-
-def _is_pending_too_long(workflow: Workflow, now: Moment, in_sight: float) -> bool:
-    since = workflow.pending_since
-    return (
-        since is not None
-        and now.monotonic - max(since.monotonic, in_sight) > tracker.CAUSE_PATIENCE_SECONDS
-    )
 
 
 def _forgive(known: Workflow | None) -> Change:

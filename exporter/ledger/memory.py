@@ -6,8 +6,9 @@ from dataclasses import replace
 from math import inf
 from typing import Any, Final
 
-from exporter.interfaces.observations import Baseline, Moment, Status
-from exporter.ledger.forms import HistogramName
+from exporter.interfaces.observations import DOCUMENTED_ENDS, Baseline, Moment, Status
+from exporter.ledger.facts import Finished
+from exporter.ledger.forms import COUNTERS, HistogramName
 from exporter.ledger.open_limits import waits_to_be_seen
 from exporter.ledger.store import (
     AccountMarks,
@@ -216,9 +217,27 @@ class Memory:
         """All workflows with facts that are not counted yet."""
         return tuple(self._holding.values())
 
-    def recently_closed(self) -> tuple[Workflow, ...]:
-        """The closed workflows that are in memory."""
-        return tuple(self._recently_closed.values())
+    def created_after(self, account: str, created_at: float) -> int:
+        """How many of the account's workflows in memory were created after this (Unix seconds)."""
+        known = (*self._open.values(), *self._recently_closed.values())
+        return sum(
+            w.account == account and w.created_at is not None and w.created_at > created_at
+            for w in known
+        )
+
+    def finished(self, account: str) -> dict[Status, int]:
+        """How many outcomes of the account are counted or held, by documented final status."""
+        finished: Counter[Status | str] = Counter()
+        for labels, total in self.totals.counters_named("finished"):
+            named = COUNTERS["finished"].named(labels)
+            if named["account"] == account:
+                finished[named["status"]] += int(total.value)
+        for workflow in self._holding.values():
+            for fact, _ in () if workflow.held is None else workflow.held.facts:
+                if workflow.account == account and isinstance(fact, Finished):
+                    # This outcome is known and will be counted, so no search for it is needed.
+                    finished[fact.status] += 1
+        return {status: finished[status] for status in DOCUMENTED_ENDS}
 
     def latest_end(self, account: str) -> float | None:
         """When the last of the account's settled workflows ended, by the service's stamps."""

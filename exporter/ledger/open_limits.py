@@ -15,14 +15,6 @@ from exporter.ledger.workflow import Workflow
 DEFAULT_MOST_OPEN: Final = 20_000
 """How many open workflows of an account are held in memory, unless configured otherwise."""
 
-MOST_WAITING: Final = 10_000
-"""The largest number of pushed ids of an account that the service has never reported."""
-
-AGAIN_PART: Final = 0.9
-"""Part (0 to 1) of the limit. After a workflow was turned away, there is room again only when no
-more than this part is used. Then the list is read again as far back as when the limit was reached.
-That costs many pages, so it must not happen each time a single workflow ends."""
-
 
 @dataclass(frozen=True, slots=True)
 class OpenLimit:
@@ -33,48 +25,6 @@ class OpenLimit:
     """Whether a workflow was turned away, and there was no room again since."""
     beyond: int = 0
     """How often an open workflow was turned away since the start."""
-
-
-class OpenLimits:
-    """The limits of all accounts. Not safe to share between threads."""
-
-    def __init__(self) -> None:
-        self._limits: dict[str, OpenLimit] = {}
-
-    def change(self, account: str, limit: int) -> None:
-        """Set how many workflows of this account may be open; those open now are kept."""
-        before = self._limits.get(account, OpenLimit(limit))
-        self._limits[account] = OpenLimit(limit, before.reached, before.beyond)
-
-    def has_room(self, account: str, open_now: int) -> bool:
-        """Whether one more workflow may be open."""
-        return open_now < self.of(account).limit
-
-    def turn_away(self, account: str) -> bool:
-        """Note that a workflow was turned away.
-
-        Return whether it is the first since there was room.
-        """
-        before = self.of(account)
-        self._limits[account] = OpenLimit(before.limit, reached=True, beyond=before.beyond + 1)
-        return not before.reached
-
-    def update(self, account: str, open_now: int) -> bool:
-        """Check whether there is room again, if there was none until now."""
-        before = self.of(account)
-        most = min(before.limit - 1, int(AGAIN_PART * before.limit))
-        if not before.reached or open_now > most:
-            return False
-        self._limits[account] = OpenLimit(before.limit, reached=False, beyond=before.beyond)
-        return True
-
-    def is_reached(self, account: str) -> bool:
-        """Whether a workflow was turned away, and there was no room again since."""
-        return self.of(account).reached
-
-    def of(self, account: str) -> OpenLimit:
-        """The effect of the account's limit so far."""
-        return self._limits.get(account, OpenLimit(DEFAULT_MOST_OPEN))
 
 
 def waits_to_be_seen(workflow: Workflow | None) -> bool:

@@ -79,15 +79,30 @@ class LedgerWriter:
                 except StoreError as error:
                     self._note_failure(error)
 
-    def created_after(self, account: str, created_at: float) -> int | None:
-        """How many workflows were created after this time (Unix seconds); None: unknown."""
+    def created_after(self, account: str, created_at: float) -> int:
+        """How many known workflows were created after this time (Unix seconds).
+
+        If the store cannot be used, the answer comes from memory, and is an estimate.
+        """
         with self.store_lock:
             if self._flush():
                 try:
                     return self._store.created_after(account, created_at)
                 except StoreError as error:
                     self._note_failure(error)
-        return None
+        with self._lock:
+            return self._memory.created_after(account, created_at)
+
+    def find_closed_within(self, seconds: float, key: WorkflowKey) -> Workflow | None:
+        """A settled or dropped workflow, if the store can be read within this time."""
+        if not self.store_lock.acquire(timeout=seconds):
+            return None
+        try:
+            return self.find_closed(key)
+        except StoreError:
+            return None
+        finally:
+            self.store_lock.release()
 
     def prune_ended_before(self, account: str, ended_at: float) -> None:
         """Delete closed workflows that ended before this (Unix seconds), unless the store fails."""

@@ -11,8 +11,8 @@ from exporter.following.reconciling import Reconciliation
 from exporter.following.runner_census import RunnerCensus
 from exporter.interfaces.observations import OPEN_STATUSES, Moment, Status
 from exporter.ledger.forms import COUNTERS, HISTOGRAMS, CounterName, HistogramName
-from exporter.ledger.ledger import LedgerSnapshot
 from exporter.ledger.shared import ReplicasReading
+from exporter.ledger.snapshot import LedgerSnapshot
 from exporter.ledger.totals import CounterTotal, Exemplar, HistogramTotal, LabelCaps
 from exporter.ledger.tracker import ABSURD_SECONDS
 from exporter.ledger.workflow import Workflow

@@ -10,8 +10,8 @@ from math import fsum
 from typing import TypeVar
 
 from exporter.ledger.forms import COUNTERS, Form, Labels
-from exporter.ledger.ledger import LedgerSnapshot
 from exporter.ledger.slicing import SliceRule, shown
+from exporter.ledger.snapshot import LedgerSnapshot
 from exporter.ledger.totals import CounterTotal, Exemplar, HistogramTotal
 from exporter.ledger.workflow import Workflow
 

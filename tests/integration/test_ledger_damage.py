@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from exporter.ledger import file, walk, witness
-from exporter.ledger.ledger import Ledger, LedgerSnapshot
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.snapshot import LedgerSnapshot
 from exporter.ledger.sqlite import FILE_NAME, OpenLedgerError, SqliteStore
 from exporter.ledger.witness import LOCK_NAME, LastNote
 from tests.unit.ledger.ledgers import (

@@ -29,6 +29,7 @@ from tests.integration.disks import (
 )
 from tests.integration.following.exporting import NO_LIMIT, QUIET, Exporter, soon
 from tests.unit.ledger.ledgers import (
+    TERMS,
     Clocks,
     ended,
     finished,
@@ -316,7 +317,7 @@ class TestDamagedAtTheStart:
         no_database(folder / FILE_NAME)
         now.pass_(1000)
         ledger = Ledger(
-            ledger._terms, ledger._memory.totals._buckets, ledger._memory.totals._caps, now,
+            TERMS, ledger._memory.totals._buckets, ledger._memory.totals._caps, now,
             SqliteStore(folder, now),
         )  # fmt: skip
         ledger.set_counting_cutoff("studio", now().wall)

@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from exporter.ledger import file, walk
+from exporter.ledger.accounts import AccountTerms
 from exporter.ledger.file import FILE_NAME
-from exporter.ledger.ledger import AccountTerms, Ledger
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.opening import OpenLedgerError
 from exporter.ledger.schema import (
     BASELINES,

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from exporter.comfycontrol import Cause
+from exporter.ledger.accounts import AccountTerms
 from exporter.ledger.forms import CounterName, Labels
-from exporter.ledger.ledger import AccountTerms
 from exporter.ledger.store import Batch, MemoryStore, RestoredState, StoreError
 from exporter.metrics.announcements import HOLD_SECONDS, STANDSTILL_SECONDS, Announcements
 from exporter.metrics.instruments import Instruments

@@ -24,7 +24,8 @@ from hypothesis.stateful import (
 
 from exporter.comfycontrol import Cause
 from exporter.interfaces.observations import Moment, Observation, Status, Via
-from exporter.ledger.ledger import Ledger, LedgerSnapshot
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.snapshot import LedgerSnapshot
 from exporter.ledger.sqlite import FILE_NAME, SqliteStore
 from exporter.ledger.store import Batch, StoreError
 from tests.unit.ledger.ledgers import LOOKBACK, T0, Clocks, make_ledger, uuid

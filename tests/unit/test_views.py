@@ -20,8 +20,8 @@ from exporter.history.live import AccountNow, LiveViews, Sources
 from exporter.history.outlook import Plan, next_step
 from exporter.interfaces.observations import Moment, Status, Tracked, Traits, Via
 from exporter.interfaces.views import SliceView, SortKey, WorkflowQuery
+from exporter.ledger.accounts import AccountTerms
 from exporter.ledger.counting import CountingRules, counts, why_not_counted
-from exporter.ledger.ledger import AccountTerms
 from exporter.ledger.slicing import SliceRule
 from exporter.ledger.workflow import Workflow
 from exporter.metrics.reading import AccountReading, ConfigReading

@@ -79,8 +79,8 @@ PLANTED: Final = (
     Mutation(
         "a scrape shows what is not kept",
         "ledger/ledger.py",
-        "            self._writer.write_through(batch)\n            shown",
-        "            if batch is not None:\n                self._memory.take_back(batch)\n            shown",
+        "            self._writer.write_through(batch)\n            return snapshot",
+        "            if batch is not None:\n                self._memory.take_back(batch)\n            return snapshot",
     ),
     Mutation(
         "a batch that failed is forgotten",

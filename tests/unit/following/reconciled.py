@@ -22,7 +22,8 @@ from exporter.following.reconciling import ListTerms, Pace, Reconciliation
 from exporter.following.rereading import ComparedAccount
 from exporter.following.service_clock import ServiceClock
 from exporter.interfaces.observations import DOCUMENTED_ENDS, Moment
-from exporter.ledger.ledger import AccountTerms, Ledger
+from exporter.ledger.accounts import AccountTerms
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.store import Store
 from exporter.retrying import Backoff
 from tests.running import at_once, called

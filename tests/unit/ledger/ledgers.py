@@ -5,9 +5,11 @@ from pathlib import Path
 
 from exporter.comfycontrol import Cause
 from exporter.interfaces.observations import Moment, Observation, Tracked, Traits, Via
+from exporter.ledger.accounts import AccountTerms
 from exporter.ledger.forms import CounterName, HistogramName
-from exporter.ledger.ledger import AccountTerms, Ledger, LedgerSnapshot
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.slicing import SliceRule
+from exporter.ledger.snapshot import LedgerSnapshot
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.store import Batch, MemoryStore, Store, StoreLostError, WorkflowKey
 from exporter.ledger.totals import Buckets, LabelCaps

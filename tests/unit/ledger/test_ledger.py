@@ -10,7 +10,8 @@ import pytest
 
 from exporter.interfaces.observations import Observation, Removed, Tracked, TrackError
 from exporter.ledger import memory
-from exporter.ledger.ledger import AccountTerms, Ledger
+from exporter.ledger.accounts import AccountTerms
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.store import StoreError, StoreLostError
 from exporter.ledger.tracker import CAUSE_PATIENCE_SECONDS

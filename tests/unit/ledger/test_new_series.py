@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from exporter.comfycontrol import Cause
+from exporter.ledger.accounts import AccountTerms
 from exporter.ledger.facts import Started
-from exporter.ledger.ledger import AccountTerms, Ledger, LedgerSnapshot
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.new_series import NewSeries
+from exporter.ledger.snapshot import LedgerSnapshot
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.store import StoreError, StoreLostError
 from exporter.ledger.totals import Buckets, CounterTotal, Exemplar, HistogramTotal, Totals

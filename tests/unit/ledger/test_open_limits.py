@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.interfaces.observations import Moment, NoRoomError, Tracked
-from exporter.ledger.ledger import AccountTerms, Ledger
-from exporter.ledger.open_limits import MOST_WAITING, MostWanted
+from exporter.ledger.accounts import AccountTerms
+from exporter.ledger.admission import MOST_WAITING
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.open_limits import MostWanted
 from exporter.ledger.sqlite import SqliteStore
 from exporter.ledger.workflow import Workflow
 from tests.unit.ledger.ledgers import (

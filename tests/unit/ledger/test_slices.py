@@ -11,8 +11,9 @@ from exporter.config.slices import compiled
 from exporter.interfaces.observations import Status, Traits
 from exporter.ledger.forms import COUNTERS
 from exporter.ledger.holding import PATIENCE_SECONDS
-from exporter.ledger.ledger import Ledger, LedgerSnapshot
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.slicing import OTHER, SliceRule
+from exporter.ledger.snapshot import LedgerSnapshot
 from exporter.metrics.slicing import added_up, counters_together
 from tests.unit.ledger.ledgers import (
     BUCKETS,

@@ -15,10 +15,10 @@ from exporter.following.reconciling import Reconciliation
 from exporter.following.runner_census import RunnerCensus
 from exporter.interfaces.observations import Moment, Status
 from exporter.ledger.facts import EnteredQueue, Fact, Failed, Finished, Recovered, Started
-from exporter.ledger.ledger import LedgerSnapshot
 from exporter.ledger.open_limits import OpenLimit
 from exporter.ledger.shared import ReplicasReading
 from exporter.ledger.slicing import SliceRule
+from exporter.ledger.snapshot import LedgerSnapshot
 from exporter.ledger.totals import Buckets, LabelCaps, Totals
 from exporter.ledger.workflow import Workflow
 from exporter.metrics.catalogue import BY_NAME, CATALOGUE

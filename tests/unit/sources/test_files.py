@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from exporter.interfaces.observations import Moment
-from exporter.ledger.ledger import AccountTerms, Ledger
+from exporter.ledger.accounts import AccountTerms
+from exporter.ledger.ledger import Ledger
 from exporter.ledger.totals import Buckets, LabelCaps
 from exporter.sources.files import WatchedFiles
 from exporter.sources.named import NamedIds
