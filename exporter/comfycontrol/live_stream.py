@@ -69,7 +69,26 @@ _view = memoryview(_buffer)
 
 
 class TakenConnection:
-    """The connection of an answer whose body is no longer read by `http.client` and urllib3."""
+    """The connection of an answer whose body is no longer read by `http.client` and urllib3.
+
+    Attributes:
+        has_pending: whether a part of the body may already be decrypted, so that polling the socket
+            does not show it.
+        hides_more: whether this may be so after every read, until a read finds nothing.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_file",
+        "_pool",
+        "_socket",
+        "_timeout",
+        "body",
+        "has_pending",
+        "head",
+        "hides_more",
+        "unpacking",
+    )
 
     def __init__(self, response: requests.Response, call: Call) -> None:
         """Take the socket, and the part of the body that was read ahead.
@@ -94,11 +113,7 @@ class TakenConnection:
         self.unpacking = unpacking(response.headers.get("Content-Encoding"))
         self.head = b""
         self._file: RawIOBase | None = None
-        self.has_pending = False
-        """Whether a part of the body may already be decrypted, so that polling the socket does not
-        show it."""
-        self.hides_more = False
-        """Whether this may be so after every read, until a read finds nothing."""
+        self.has_pending = self.hides_more = False
         try:
             sock.setblocking(False)
             self._take_file(answer)
@@ -182,9 +197,9 @@ class LiveStream:
 
     Attributes:
         ending: how it ended; None before that, and if the owner stopped reading.
-        is_news: called for each snapshot while nothing else waits; returns whether to wake the
-            owner for it. The argument None means a snapshot that equals the last one byte for byte.
-            By default the owner is woken for all.
+        is_news: called for each snapshot while nothing else waits, with the loop's time; returns
+            whether to wake the owner for it. None instead of a snapshot means one that equals the
+            last one byte for byte. By default the owner is woken for all.
     """
 
     __slots__ = (
@@ -220,7 +235,7 @@ class LiveStream:
         # From now on silence is timed here.
         stream.call.due = None
         self.ending: StreamEnding | None = None
-        self.is_news: Callable[[NewSnapshot | None], bool] = _all_are
+        self.is_news: Callable[[NewSnapshot | None, float], bool] = _all_are
         self._loop = asyncio.get_running_loop()
         self._call = stream.call
         self._silence, self._gap, self._on_end = stream.silence, stream.gap, stream.on_end
@@ -328,25 +343,19 @@ class LiveStream:
             self._loop.remove_reader(connection.fileno())
             return
         try:
-            self._read_socket(connection)
+            if self._read_once(connection) and connection.hides_more:
+                self._read_hidden(connection)
         except Exception as fault:  # noqa: BLE001 - it is for the owner, not for the loop
             self._fault = fault
             self._end(StreamEnding.CUT)
         if self._waiting:
             self._wake()
 
-    def _read_socket(self, connection: TakenConnection) -> None:
-        # If bytes are left in the socket, the loop reports them again.
-        for _ in range(_READS_AT_ONCE if connection.hides_more else 1):
-            if not self._read_once(connection):
-                return
-            if len(self._waiting) >= MOST_WAITING:
-                break
-        if connection.hides_more:
-            self._loop.call_soon(self._on_readable)
-
     def _read_once(self, connection: TakenConnection) -> bool:
-        """Process one read; return whether another read may give more."""
+        """Process one read; return whether another read may give more.
+
+        If bytes are left in the socket, the loop reports them again.
+        """
         try:
             size = self._readinto(_buffer)
         except _WANTS:
@@ -368,11 +377,21 @@ class LiveStream:
             and not self._waiting
             and _buffer.startswith(last)
         ):
-            # The same bytes, read in the same state as before, have the same meaning.
-            self._repeat(self._heard)
-        else:
-            self._take(connection, bytes(_view[:size]))
+            # The same bytes, read in the same state as before, have the same meaning. Most reads
+            # end here.
+            self._repeat()
+            return True
+        self._take(connection, bytes(_view[:size]))
         return self._ended is None
+
+    def _read_hidden(self, connection: TakenConnection) -> None:
+        """Read what the loop cannot see, because it is already decrypted."""
+        for _ in range(_READS_AT_ONCE - 1):
+            if len(self._waiting) >= MOST_WAITING:
+                break
+            if not self._read_once(connection):
+                return
+        self._loop.call_soon(self._on_readable)
 
     def _resume(self) -> None:
         """Continue reading, after the owner has taken everything that waited."""
@@ -432,10 +451,12 @@ class LiveStream:
         """Process an event while no other waits; most events need not wake the owner."""
         if _keep(block) == self._last_block:
             self._remember(block, raw)
-            self._repeat(self._loop.time())
+            self._repeat()
             return
         reading = self._read(block, raw)
-        if reading is None or (isinstance(reading, NewSnapshot) and not self.is_news(reading)):
+        if reading is None:
+            return
+        if isinstance(reading, NewSnapshot) and not self.is_news(reading, self._life):
             return
         self._waiting.append(reading)
 
@@ -463,9 +484,9 @@ class LiveStream:
         self._last_raw = raw if raw is not None and len(raw) <= _KEEP_WHOLE else None
         self._last_block = _keep(block) if self._last_raw is None else None
 
-    def _repeat(self, now: float) -> None:
-        self._life = now
-        if self.is_news(None):
+    def _repeat(self) -> None:
+        self._life = self._heard
+        if self.is_news(None, self._life):
             self._waiting.append(self._events.repeated())
         else:
             self._events.updates += 1
@@ -508,7 +529,7 @@ class LiveStream:
             self._loop.remove_reader(self._connection.fileno())
 
 
-def _all_are(_: NewSnapshot | None) -> bool:
+def _all_are(_: NewSnapshot | None, _at: float) -> bool:
     return True
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from math import inf
 from typing import Final
 
@@ -155,7 +156,7 @@ class Follower:
         settled = False
         began = self._now().monotonic
         reading = StreamReading(self._access, self._telemetry, self.workflow_id, self._now)
-        reading.is_open = self._is_open
+        reading.is_open = partial(self._register.is_open, self._account, self.workflow_id)
         stream.is_news = reading.is_news
         try:
             async for event in stream:

@@ -44,7 +44,28 @@ class StreamReading:
         telemetry: is notified of each event.
         workflow_id: whose stream it is.
         now: returns the time of both clocks (wall and monotonic).
+
+    Attributes:
+        updates: how many snapshots were read, including repeated ones.
+        malformed: how many events could not be read.
+        is_open: whether a repeated snapshot still needs to be reported.
     """
+
+    __slots__ = (
+        "_access",
+        "_account",
+        "_last",
+        "_malformed_fields",
+        "_may_repeat",
+        "_now",
+        "_report_at",
+        "_seen_again",
+        "_telemetry",
+        "_workflow_id",
+        "is_open",
+        "malformed",
+        "updates",
+    )
 
     def __init__(
         self,
@@ -53,13 +74,9 @@ class StreamReading:
         workflow_id: str,
         now: Callable[[], Moment],
     ) -> None:
-        self.updates = 0
-        """How many snapshots were read, including repeated ones."""
-        self.malformed = 0
-        """How many events could not be read."""
+        self.updates = self.malformed = 0
         self._malformed_fields: tuple[str, ...] = ()
         self.is_open: Callable[[], bool] = _always
-        """Whether a repeated snapshot still needs to be reported."""
         self._access = access
         self._account = access.account
         self._telemetry = telemetry
@@ -67,9 +84,10 @@ class StreamReading:
         self._now = now
         self._last: Snapshot | None = None
         self._may_repeat = False
-        self._report_after = REPORT_SECONDS
-        self._reported_at = -inf
-        self._seen_again: Moment | None = None
+        # By the monotonic clock: the latest time for the next report, and when the last snapshot
+        # was seen again since the last report.
+        self._report_at = -inf
+        self._seen_again: float | None = None
 
     def take(self, reading: SnapshotReading) -> Iterator[Observation | None]:
         """The observations of an event, after those of earlier events that are not reported yet."""
@@ -92,14 +110,15 @@ class StreamReading:
         self._last = reading.snapshot
         status = known_status(reading.snapshot.status)
         self._may_repeat = status is not None and not status.final
-        is_running = status is Status.RUNNING
-        self._report_after = RUNNING_REPORT_SECONDS if is_running else REPORT_SECONDS
         at = self._now()
-        self._reported_at = at.monotonic
+        wait = RUNNING_REPORT_SECONDS if status is Status.RUNNING else REPORT_SECONDS
+        self._report_at = at.monotonic + wait
         yield self._observation(reading.snapshot, at)
 
-    def is_news(self, new: NewSnapshot | None) -> bool:
+    def is_news(self, new: NewSnapshot | None, at: float) -> bool:
         """Whether a snapshot must be reported now; None: it equals the last one byte for byte.
+
+        `at` is the monotonic time.
 
         It need not be if it says only that the workflow was seen again. That is reported with the
         next snapshot that says more, or after some seconds. A snapshot of a workflow that has
@@ -107,8 +126,7 @@ class StreamReading:
         """
         if not self._may_repeat or (new is not None and not self._is_as_before(new)):
             return True
-        at = self._now()
-        if at.monotonic - self._reported_at >= self._report_after or not self.is_open():
+        if at >= self._report_at or not self.is_open():
             return True
         self._seen_again = at
         self.updates += 1
@@ -127,8 +145,9 @@ class StreamReading:
         """The observation that the last snapshot was seen again, if it was not reported yet."""
         if self._seen_again is not None and self._last is not None:
             at, self._seen_again = self._seen_again, None
-            self._reported_at = at.monotonic
-            yield self._observation(self._last, at)
+            now = self._now()
+            seconds_ago = now.monotonic - at
+            yield self._observation(self._last, Moment(now.wall - seconds_ago, at))
 
     def _note_fields(self, malformed: tuple[str, ...]) -> None:
         self._malformed_fields = malformed

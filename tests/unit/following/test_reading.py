@@ -109,14 +109,14 @@ def new(status: str, **fields: Any) -> NewSnapshot:
 def test_what_says_the_same_is_told_with_the_next_that_says_more() -> None:
     told = Told()
     reading = told.reading()
-    assert reading.is_news(new("running"))
+    assert reading.is_news(new("running"), told.now.monotonic)
     list(reading.take(new("running")))
     told.after(2)
-    assert not reading.is_news(new("running", queue_number=7))
+    assert not reading.is_news(new("running", queue_number=7), told.now.monotonic)
     latest = told.after(4)
-    assert not reading.is_news(None)
+    assert not reading.is_news(None, told.now.monotonic)
     told.after(6)
-    assert reading.is_news(new("completed"))
+    assert reading.is_news(new("completed"), told.now.monotonic)
     again, end = [seen for seen in reading.take(new("completed")) if seen is not None]
     assert (again.status, again.at) == (Status.RUNNING, latest)
     assert (end.status, end.at) == (Status.COMPLETED, told.now)
@@ -132,12 +132,12 @@ def test_what_says_the_same_is_told_now_and_then(status: str, seconds: float) ->
     reading = told.reading()
     list(reading.take(new(status)))
     told.after(seconds - 1)
-    assert not reading.is_news(None)
+    assert not reading.is_news(None, told.now.monotonic)
     told.after(seconds)
-    assert reading.is_news(None)
+    assert reading.is_news(None, told.now.monotonic)
     list(reading.take(RepeatedSnapshot(Snapshot(status))))
     told.after(seconds + 1)
-    assert not reading.is_news(None)
+    assert not reading.is_news(None, told.now.monotonic)
 
 
 def test_a_waiting_workflow_is_told_while_its_position_and_its_wait_still_count() -> None:
@@ -156,14 +156,14 @@ def test_what_may_be_an_end_or_lacks_a_field_is_told_each_time() -> None:
     reading = Told().reading()
     for status in ("completed", "invalid", "paused"):
         list(reading.take(new(status)))
-        assert reading.is_news(None)
-        assert reading.is_news(new(status))
+        assert reading.is_news(None, BEGAN.monotonic)
+        assert reading.is_news(new(status), BEGAN.monotonic)
     list(reading.take(new("running")))
-    assert reading.is_news(new("running", malformed=("cause",)))
+    assert reading.is_news(new("running", malformed=("cause",)), BEGAN.monotonic)
 
 
 def test_what_is_settled_meanwhile_is_told_at_once() -> None:
     reading = Told().reading()
     list(reading.take(new("running")))
     reading.is_open = lambda: False
-    assert reading.is_news(None)
+    assert reading.is_news(None, BEGAN.monotonic)
