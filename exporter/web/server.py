@@ -3,6 +3,8 @@
 import asyncio
 import socket
 import ssl
+from contextlib import suppress
+from types import FrameType
 from typing import Final
 
 from starlette.types import ASGIApp
@@ -15,6 +17,9 @@ from exporter.web.clients import HANDSHAKE_SECONDS, Clients, WebClient
 from exporter.web.connections import KEEP_ALIVE_SECONDS, Connection
 from exporter.web.listening import MOST_CLIENTS
 from exporter.web.uvicorn_parts import Config, Server
+
+TICK_SECONDS: Final = 1.0
+"""Seconds between two updates of the time that answers show as their `Date`."""
 
 GRACE_SECONDS = 1
 """Seconds that running answers may take at shutdown; after SIGTERM the process ends within 3 s."""
@@ -35,12 +40,9 @@ def serve(  # noqa: PLR0913 - what a server is made of
     """
     server = make_server(app, context, counts=counts, most_clients=most_clients)
 
-    def end() -> None:
-        server.should_exit = True
-
     # While it serves, uvicorn uses its own signal handlers; afterwards it raises the caught signal
     # again for the previous handlers. Only a signal just before that reaches our handler alone.
-    signals.pass_on(end)
+    signals.pass_on(server.end)
     if not signals.asked:
         server.run(sockets=sockets)
 
@@ -52,7 +54,7 @@ def make_server(
     counts: ProcessCounts | None = None,
     most_clients: int = MOST_CLIENTS,
     handshake_seconds: float = HANDSHAKE_SECONDS,
-) -> Server:
+) -> "WebServer":
     """The server, not yet serving.
 
     Args:
@@ -80,13 +82,13 @@ def make_server(
     # the present one.
     config.load()
     config.ssl = context
-    return _Server(
+    return WebServer(
         config, counts or ProcessCounts(logs.suppressed), most_clients, handshake_seconds
     )
 
 
-class _Server(Server):
-    """uvicorn's server, with our own code for accepting clients."""
+class WebServer(Server):
+    """uvicorn's server, with our own code for accepting clients and for waiting."""
 
     def __init__(
         self,
@@ -99,11 +101,25 @@ class _Server(Server):
         self._counts: Final = counts
         self._most_clients: Final = most_clients
         self._handshake_seconds: Final = handshake_seconds
+        self._ending: Final = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def end(self) -> None:
+        """End soon. Any thread and any signal handler may call it."""
+        self.should_exit = True
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it has ended
+                self._loop.call_soon_threadsafe(self._ending.set)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Handle a signal while it serves, and wake the loop."""
+        super().handle_exit(sig, frame)
+        self.end()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept clients from these sockets."""
         await self.lifespan.startup()
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         clients = Clients(loop, self._most_clients, self._counts, self._handshake_seconds)
 
         def make(client: WebClient) -> Connection:
@@ -123,11 +139,13 @@ class _Server(Server):
         ]
         self.started = True
 
-    async def on_tick(self, counter: int) -> bool:
-        """Do uvicorn's work ten times a second.
+    async def main_loop(self) -> None:
+        """Do uvicorn's work, and write the log's counted lines, once a second until the end.
 
-        Once a second, also write the log's counted lines.
+        uvicorn's own loop wakes up ten times a second, to find out whether it must end.
         """
-        if counter % 10 == 0:
+        while not await self.on_tick(0):
             logs.log_suppressed()
-        return await super().on_tick(counter)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._ending.wait()

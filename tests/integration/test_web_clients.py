@@ -113,7 +113,7 @@ def serving(context: ssl.SSLContext | None, trusting: ssl.SSLContext | None) -> 
     try:
         yield served
     finally:
-        server.should_exit = True
+        server.end()
         began = time.monotonic()
         thread.join(10)
         assert time.monotonic() - began < 3

@@ -94,7 +94,7 @@ def served(
     thread.start()
     with ExitStack() as ends:
         yield Served(sock.getsockname()[1], trusting, ends)
-    server.should_exit = True
+    server.end()
     thread.join(10)
     sock.close()
 

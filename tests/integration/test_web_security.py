@@ -149,7 +149,7 @@ def running(site: Site, text: str) -> Iterator[Running]:
     try:
         yield Running(site, watched, sock.getsockname()[1])
     finally:
-        server.should_exit = True
+        server.end()
         thread.join(10)
         sock.close()
 

@@ -124,7 +124,7 @@ def exporter_with_tls(folder: Path, *, more: str = "") -> Iterator[int]:
         try:
             yield sock.getsockname()[1]
         finally:
-            server.should_exit = True
+            server.end()
             thread.join()
 
 
