@@ -92,6 +92,8 @@ class EventFraming:
         """
         if self._oversized or not chunk:
             return []
+        if self._is_one_event(chunk):
+            return [_valid(chunk)]
         if self._at_start:
             chunk = self._skip_byte_order_mark(chunk)
         # A carriage return ends its line at once; otherwise an event that ends with one would wait
@@ -106,6 +108,20 @@ class EventFraming:
         if b"\r" in chunk:
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         return self._cut(chunk)
+
+    def _is_one_event(self, chunk: bytes) -> bool:
+        """Whether this is a whole event with one line of data, which is so nearly always.
+
+        It is its own block.
+        """
+        return (
+            chunk.startswith(b"data:")
+            and chunk.find(b"\n") == len(chunk) - 2
+            and chunk.endswith(b"\n\n")
+            and self.between_events
+            and b"\r" not in chunk
+            and len(chunk) - 2 <= self._max_size
+        )
 
     def _skip_byte_order_mark(self, chunk: bytes) -> bytes:
         """Remove a byte-order mark at the start of the stream.
@@ -151,9 +167,7 @@ class EventFraming:
         block = b"\n".join([*self._lines, b"", b""])
         self._lines = []
         self._size = 0
-        # Line ends are never part of a longer character, so decoding block by block gives the same
-        # as decoding the whole stream.
-        return block.decode("utf-8", "replace").encode("utf-8")
+        return _valid(block)
 
     def _is_too_much(self, line_size: int) -> bool:
         """Check whether the event is too large with this line; if it is, drop all its lines."""
@@ -164,6 +178,13 @@ class EventFraming:
         self._lines = []
         self._size = 0
         return True
+
+
+def _valid(block: bytes) -> bytes:
+    """The block as valid UTF-8."""
+    # Line ends are never part of a longer character, so decoding block by block gives the same as
+    # decoding the whole stream.
+    return block if block.isascii() else block.decode("utf-8", "replace").encode("utf-8")
 
 
 def only_data(block: bytes) -> str | None:

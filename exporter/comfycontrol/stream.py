@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -78,20 +77,19 @@ class EventReader:
         updates: how many snapshots have come, including malformed ones.
     """
 
-    __slots__ = ("_digest", "_last", "updates")
+    __slots__ = ("_hash", "_last", "updates")
 
     def __init__(self) -> None:
         """Begin with no snapshot seen."""
         self.updates = 0
         self._last: Snapshot | None = None
-        # Of its data only the digest: with many streams, the memory between two events must stay
-        # small.
-        self._digest = b""
+        # Of its data only a hash of 64 bits: with many streams, the memory between two events must
+        # stay small.
+        self._hash = 0
 
     def read(self, name: str, data: str) -> SnapshotReading | None:
         """Make a reading of an event; None: it is not a snapshot event, and is not counted."""
-        digest = hashlib.blake2b(data.encode(), digest_size=32).digest()
-        if self._last is not None and digest == self._digest:
+        if self._last is not None and hash(data) == self._hash:
             self.updates += 1
             return RepeatedSnapshot(self._last)
         try:
@@ -102,7 +100,7 @@ class EventReader:
             self.updates += 1
             return MalformedReading()
         self.updates += 1
-        self._last, self._digest = parsed.snapshot, digest
+        self._last, self._hash = parsed.snapshot, hash(data)
         return NewSnapshot(parsed.snapshot, parsed.malformed_fields)
 
     def repeated(self) -> RepeatedSnapshot:
