@@ -72,12 +72,8 @@ class Follower:
         """Whether it ended because no thread could be started for its request."""
         self.task: asyncio.Task[None] | None = None
         """Its task, once it was started."""
-        self._streaming = False
-
-    @property
-    def streaming(self) -> bool:
+        self.streaming = False
         """Whether its stream is open now."""
-        return self._streaming
 
     def start(self) -> None:
         """Start the task."""
@@ -135,7 +131,7 @@ class Follower:
             return await self._refused(error)
         self._access.refusals.told(self.workflow_id)
         self.opened_at = self._now().monotonic
-        self._streaming = True
+        self.streaming = True
         stream: LiveStream | None = None
         try:
             stream = LiveStream(opened)
@@ -145,7 +141,7 @@ class Follower:
             self._telemetry.stream_ended(self._account, "shutdown", self.workflow_id, seconds)
             raise
         finally:
-            self._streaming = False
+            self.streaming = False
             (opened if stream is None else stream).close()
         self._telemetry.stream_ended(self._account, reason, self.workflow_id, seconds)
         if reason not in ("finished", "shutdown"):

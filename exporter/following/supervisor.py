@@ -170,9 +170,10 @@ class Supervisor(RepeatedTask):
         workflows = self._register.open_workflows(self._account)
         current = set(self._followers)
         elsewhere = self._elsewhere()
-        here = [workflow for workflow in workflows if workflow.workflow_id not in elsewhere]
+        here = [w for w in workflows if w.workflow_id not in elsewhere] if elsewhere else workflows
+        all_have_theirs = not elsewhere and self._all_have_theirs(workflows)
         # Streams of settled workflows, which will end soon, still count.
-        needed = current.union(workflow.workflow_id for workflow in here)
+        needed = current if all_have_theirs else current.union(w.workflow_id for w in here)
         wanted = min(len(needed), self._capacity.full)
         full = self._streams.room(self._name, wanted=wanted, held=len(current))
         if self._startable is not None and self._now().monotonic >= self._startable_until:
@@ -181,7 +182,7 @@ class Supervisor(RepeatedTask):
         # After refusals the share is smaller for some minutes. Open streams cost nothing until they
         # end, so they stay. But no more streams than this are opened, or wait to be opened again.
         affordable = min(room, self._capacity.at(self._share()))
-        if not elsewhere and self._all_have_theirs(workflows, current, affordable):
+        if all_have_theirs and len(current) <= affordable:
             # This is the usual case, each second: ranking a thousand streams would cost more than
             # reading them.
             self._settled_since = {}
@@ -205,14 +206,12 @@ class Supervisor(RepeatedTask):
         # The stream that shows an end usually shows its cause too.
         self._pending.collect({*self._followers, *elsewhere})
 
-    def _all_have_theirs(
-        self, workflows: Sequence[OpenWorkflow], current: set[str], affordable: int
-    ) -> bool:
-        """Whether exactly these have open streams, so that nothing must be changed."""
-        return (
-            len(workflows) == len(current) <= affordable
-            and all(workflow.workflow_id in current for workflow in workflows)
-            and len(self.streaming()) == len(current)
+    def _all_have_theirs(self, workflows: Sequence[OpenWorkflow]) -> bool:
+        """Whether exactly these have open streams."""
+        followers = self._followers
+        return len(workflows) == len(followers) and all(
+            (follower := followers.get(workflow.workflow_id)) is not None and follower.streaming
+            for workflow in workflows
         )
 
     def _late(self, chosen: Sequence[str]) -> set[str]:
