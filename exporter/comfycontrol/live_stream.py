@@ -47,6 +47,10 @@ if TYPE_CHECKING:
 _READS_AT_ONCE: Final = 8
 """How many reads from one socket are made before the others get their turn."""
 
+_LARGE_READ: Final = 16384
+"""In bytes. After a read that brings as many, which is a full TLS record, more has probably
+arrived: the next read does not wait until the sockets are polled again."""
+
 _READINGS_AT_ONCE: Final = 32
 """How many events of one stream are passed to its owner before the others get their turn."""
 
@@ -343,8 +347,8 @@ class LiveStream:
             self._loop.remove_reader(connection.fileno())
             return
         try:
-            if self._read_once(connection) and connection.hides_more:
-                self._read_hidden(connection)
+            if self._read_once(connection):
+                self._read_on(connection)
         except Exception as fault:  # noqa: BLE001 - it is for the owner, not for the loop
             self._fault = fault
             self._end(StreamEnding.CUT)
@@ -352,9 +356,9 @@ class LiveStream:
             self._wake()
 
     def _read_once(self, connection: TakenConnection) -> bool:
-        """Process one read; return whether another read may give more.
+        """Process one read; return whether to read on at once.
 
-        If bytes are left in the socket, the loop reports them again.
+        Otherwise, if bytes are left in the socket, the loop reports them again.
         """
         try:
             size = self._readinto(_buffer)
@@ -377,21 +381,20 @@ class LiveStream:
             and not self._waiting
             and _buffer.startswith(last)
         ):
-            # The same bytes, read in the same state as before, have the same meaning. Most reads
-            # end here.
+            # The same bytes, read in the same state as before, have the same meaning.
             self._repeat()
-            return True
-        self._take(connection, bytes(_view[:size]))
-        return self._ended is None
+        else:
+            self._take(connection, bytes(_view[:size]))
+        return self._ended is None and (size >= _LARGE_READ or connection.hides_more)
 
-    def _read_hidden(self, connection: TakenConnection) -> None:
-        """Read what the loop cannot see, because it is already decrypted."""
+    def _read_on(self, connection: TakenConnection) -> None:
         for _ in range(_READS_AT_ONCE - 1):
             if len(self._waiting) >= MOST_WAITING:
                 break
             if not self._read_once(connection):
                 return
-        self._loop.call_soon(self._on_readable)
+        if connection.hides_more:
+            self._loop.call_soon(self._on_readable)
 
     def _resume(self) -> None:
         """Continue reading, after the owner has taken everything that waited."""

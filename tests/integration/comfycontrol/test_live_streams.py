@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import selectors
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -108,6 +109,47 @@ def test_what_waited_while_the_loop_was_held_up_is_a_sign_of_life(
         return seen, stream.ending
 
     assert asyncio.run(read()) == (["first", "second", "third"], StreamEnding.EOF)
+
+
+class CountingSelector(selectors.DefaultSelector):
+    """Counts the polls that found something."""
+
+    found = 0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(timeout)
+        self.found += bool(ready)
+        return ready
+
+
+def test_a_large_event_is_not_read_in_as_many_polls_as_it_has_records(
+    serve: Serve, make_client: MakeClient, tls: ssl.SSLContext | None
+) -> None:
+    begun, is_sent = threading.Event(), threading.Event()
+
+    def handler(peer: Peer) -> None:
+        peer.read_request()
+        peer.head()
+        begun.wait(SOON)
+        peer.send(event("large", 60_000))
+        is_sent.set()
+        peer.wait_until_gone()
+
+    opened = make_client(serve(handler, tls).url).subscribe(WORKFLOW, Call())
+    selector = CountingSelector()
+
+    async def read() -> int:
+        with contextlib.closing(LiveStream(opened)) as stream:
+            following = asyncio.ensure_future(anext(stream))
+            await asyncio.sleep(0)
+            begun.set()
+            is_sent.wait(SOON)  # it has arrived before the loop polls again
+            before = selector.found
+            assert status(await following) == "large"
+            return selector.found - before
+
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
+        assert runner.run(read()) <= 2
 
 
 def test_a_flood_leaves_the_others_their_turn(serve: Serve, make_client: MakeClient) -> None:
