@@ -12,7 +12,7 @@ from typing import Any, Final
 from exporter.retrying import RetryPolicy
 from exporter.worker import ROUNDS, RoundErrors, StoppedError
 
-REST_SECONDS: Final = 0.035
+REST_SECONDS: Final = 0.05
 """Shortest time in seconds between two checks of the sockets. Everything that arrives in between is
 handled together: waking up for each event costs more than handling it."""
 
