@@ -302,7 +302,9 @@ class Run:
         """Every way in which what is counted is not what happened."""
         if self.app is None:
             return ["the exporter does not run"]
-        return verdict.differences(self.app, self.service)
+        here = self.scheduler
+        age = here.now - self.began_at
+        return verdict.differences(self.app, self.service, here.wall(), age)
 
     @property
     def share(self) -> int:

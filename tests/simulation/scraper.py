@@ -63,6 +63,7 @@ class Scraper:
         self.latest: dict[Series, float] = {}
         self.faults: list[str] = []
         self._lives: dict[Series, int] = {}
+        self._asked = 0
         self.was_cut = False
         """Whether something was forgotten that had been shown."""
 
@@ -71,6 +72,15 @@ class Scraper:
         self.was_cut = True
         for points in self.series.values():
             points.clear()
+
+    def ask(self) -> int:
+        """Begin a scrape; return its number."""
+        self._asked += 1
+        return self._asked
+
+    def has_asked_since(self, number: int) -> bool:
+        """Whether another scrape has begun since this one."""
+        return self._asked > number
 
     def take(self, at: float, life: int, page: str) -> None:
         """Take in one scrape."""

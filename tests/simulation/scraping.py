@@ -63,6 +63,7 @@ class Scrapes:
 
     def answer(self, app: App, scraper: Scraper, life: int) -> None:
         """Let a server have a page, and check it."""
+        asked = scraper.ask()
         as_asked = app.page.asked()
         self._run.scheduler.give_way()
         page = app.page.rendered(as_asked(app.page.read()), negotiate("text/plain")).body.decode()
@@ -73,6 +74,8 @@ class Scrapes:
             self._run.has_lost_memory = False
             for each in self.servers:
                 each.forget()
+        if scraper.has_asked_since(asked):
+            return  # the machine stood still: the server has given this scrape up
         scraper.take(self._run.scheduler.now, life, page)
         self._look_at(scraper.latest)
         self._look_for_unknown(app, scraper.latest)

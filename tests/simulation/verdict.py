@@ -40,8 +40,11 @@ def counted(app: App) -> Counter[str]:
     return +outcomes
 
 
-def differences(app: App, service: Simulated) -> list[str]:
-    """Ways in which what is counted is not what happened; those that cost least first."""
+def differences(app: App, service: Simulated, wall: float, age: float) -> list[str]:
+    """Ways in which what is counted is not what happened; those that cost least first.
+
+    `wall` is the machine's clock, `age` that of the process.
+    """
     snapshot = app._ledger.snapshot()
     truth: Truth = service.truth()
     told = []
@@ -58,7 +61,7 @@ def differences(app: App, service: Simulated) -> list[str]:
     if told:
         return told
     latest = samples(app.page.render("text/plain").body.decode())
-    return [*_of_durations(latest, truth), *_of_account(latest)]
+    return [*_of_durations(latest, truth), *_of_account(latest), *_of_list(latest, wall, age)]
 
 
 def _of_account(latest: dict[str, float]) -> Iterator[str]:
@@ -66,6 +69,13 @@ def _of_account(latest: dict[str, float]) -> Iterator[str]:
     up = latest.get(f'comfycontrol_account_up{{account="{ACCOUNT}"}}')
     if up != 1:
         yield f"the account is up, and account_up says {up}"
+
+
+def _of_list(latest: dict[str, float], wall: float, age: float) -> Iterator[str]:
+    """Whether the list was read lately. A pass that was held up says when it began."""
+    at = latest.get(f'comfycontrol_listing_last_success_timestamp_seconds{{account="{ACCOUNT}"}}')
+    if age > LIST_SECONDS and (at is None or wall - at > LIST_SECONDS):
+        yield f"the list was read {wall - (at or 0):.0f} s ago, it says"
 
 
 def _of_durations(latest: dict[str, float], truth: Truth) -> Iterator[str]:
@@ -107,11 +117,8 @@ def of_itself(latest: dict[str, float], wall: float, age: float) -> Iterator[str
 
     `age` is that of the process: a young one may still be at its first pass.
     """
-    label = f'{{account="{ACCOUNT}"}}'
     yield from _of_account(latest)
-    at = latest.get(f"comfycontrol_listing_last_success_timestamp_seconds{label}")
-    if age > LIST_SECONDS and (at is None or wall - at > LIST_SECONDS):
-        yield f"the list was read {wall - (at or 0):.0f} s ago, it says"
+    yield from _of_list(latest, wall, age)
     for series, value in latest.items():
         if series.startswith("comfycontrol_exporter_ledger_regressions_total") and value:
             yield "it says that a counter has stepped back"
