@@ -202,14 +202,16 @@ def of_growth(app: App, life: Life, sockets: int, files: dict[str, int]) -> Iter
     waiting = {
         "history": len(app._history._inbox),
         "budgets": sum(
-            len(queue) for budget in app._budgets.values() for queue in budget._waiting.values()
+            len(queue)
+            for budget in app._budgets._budgets.values()
+            for queue in budget._waiting.values()
         ),
-        "journals": sum(len(budget._notes) for budget in app._budgets.values()),
+        "journals": sum(len(budget._notes) for budget in app._budgets._budgets.values()),
     }
     yield from (
         f"{count} wait in the {name}" for name, count in waiting.items() if count > MOST_WAITING
     )
-    pool = app._accounts[ACCOUNT]._access._threads
+    pool = app._accounts.followed[ACCOUNT]._access._threads
     if pool._jobs and pool._name not in threads:
         yield f"{len(pool._jobs)} requests wait for a thread, and there is none"
     if len(files) > MOST_FILES or sum(files.values()) > MOST_BYTES:

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.app.app import STOP_SECONDS, App, clocks
+from exporter.app.accounts import STOP_SECONDS
+from exporter.app.app import App, clocks
 from exporter.app.maintenance import EXPIRY_SECONDS
 from exporter.comfycontrol import Timeouts
 from exporter.config import Account, Config
@@ -148,7 +149,7 @@ class Exporter:
 
     def watched_by(self, part: type) -> Any:
         """One part of the first account, such as its files."""
-        parts = next(iter(self.app._accounts.values()))._parts()
+        parts = next(iter(self.app._accounts.followed.values()))._parts()
         return next(each for each in parts if isinstance(each, part))
 
     def on_loop(self, work: Coroutine[Any, Any, T]) -> T:

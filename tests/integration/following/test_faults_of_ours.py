@@ -90,7 +90,7 @@ def test_stopping_while_followers_are_being_started_leaves_none(bench: Bench) ->
         if count:
             simulator.wait_until(partial(opened, count), PATIENCE)
         assert exporter.app.stop()
-        supervisor = exporter.app._accounts["studio"]._supervisor
+        supervisor = exporter.app._accounts.followed["studio"]._supervisor
         assert supervisor._followers == {}
         simulator.wait_until(lambda truth: truth.streams_open == 0, PATIENCE)
 
@@ -102,7 +102,7 @@ def test_a_follower_that_is_stopped_before_its_first_step_asks_nothing(bench: Be
     exporter = bench.export(bench.account(simulator, listing={"interval": "1h"}))
     exporter.until(lambda m: m("account_up", account="studio") == 1)
     ended = threading.Event()
-    parts = exporter.app._accounts["studio"]
+    parts = exporter.app._accounts.followed["studio"]
     follower = Follower(
         parts._access,
         exporter.app._ledger,

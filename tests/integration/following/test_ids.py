@@ -257,7 +257,7 @@ def test_a_pushed_id_has_its_stream_at_once_behind_a_crowd_of_listed_ones(
     simulator.wait_until(lambda truth: truth.streams_open >= 3, PATIENCE)
     pushed = simulator.create(scripted=True)
     exporter.app.pushed.push("studio", [pushed])
-    followed = next(iter(exporter.app._accounts.values())).reading
+    followed = next(iter(exporter.app._accounts.followed.values())).reading
     exporter.until(lambda _: pushed in followed().followed, 6.0)
     assert len(followed().followed) < 100
 
@@ -276,7 +276,7 @@ def test_a_pushed_id_has_its_stream_before_three_hundred_that_were_listed_before
     workflow = simulator.create(scripted=True)
     began = time.monotonic()
     exporter.app.pushed.push("studio", [workflow])
-    followed = exporter.app._accounts["studio"]
+    followed = exporter.app._accounts.followed["studio"]
     exporter.until(lambda _: workflow in followed._streaming(), seconds=60)
     # A place in the service's window comes free within its period of 10 s.
     assert time.monotonic() - began < 15

@@ -4,7 +4,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from exporter.app.app import STOP_SECONDS
+from exporter.app.accounts import STOP_SECONDS
 from tests.integration.following.exporting import LISTED, Bench, Exporter, Metrics
 
 QUIET = "limit: {enabled: false}"
