@@ -1,5 +1,7 @@
 """The life of new series in a whole exporter, by a clock that moves when told to."""
 
+from collections.abc import Iterator
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -45,6 +47,10 @@ class Exporter:
             asleep = 0.0
             self._app.maintenance.persist()
 
+    def stop(self) -> None:
+        """End what was made with it."""
+        self._app.stop()
+
     def shown(self) -> tuple[float, float]:
         """The failure, and the request."""
         page = self._app.page.render("text/plain").body.decode()
@@ -60,8 +66,10 @@ class Exporter:
 
 
 @pytest.fixture
-def exporter() -> Exporter:
-    return Exporter()
+def exporter() -> Iterator[Exporter]:
+    exporter = Exporter()
+    yield exporter
+    exporter.stop()
 
 
 def test_new_series_stand_at_zero_for_the_hold_though_nobody_looks(exporter: Exporter) -> None:
