@@ -31,9 +31,11 @@ class PageNumbers:
         self._until = -inf
         self._unanswered = 0
         self._was_empty = False
-        # Both pages showed the same rows: the last of these, until the list is known to be longer.
-        self._last_row: str | None = None
-        self._is_longer = False
+        # If both pages showed the same rows: these, and how often in a row that was so.
+        self._alike: frozenset[str] = frozenset()
+        self._was_part = False
+        self._times_alike = 0
+        self._settled_at = -inf
 
     def is_doubtful(
         self, shown: WorkflowPage | None, now: float, *, is_total_the_lists: bool
@@ -54,10 +56,11 @@ class PageNumbers:
         if self._was_empty and shown is not None and (shown.entries or shown.total):
             # Both pages of an empty list are empty: only now there is something to learn.
             self._was_empty, self._until = False, now
-        rows = [workflow.id for workflow in shown.workflows] if shown is not None else []
-        if rows and self._last_row is not None and self._last_row not in rows:
-            # The list has become longer than a page: now the two pages differ.
-            self._last_row, self._is_longer, self._until = None, True, now
+        if self._alike and shown is not None and shown.workflows:
+            is_longer = _is_part(shown) and not self._was_part
+            if is_longer or not self._alike <= _ids(shown):
+                # The list has become longer than a page: now the two pages may differ.
+                self._alike, self._until = frozenset(), self._settled_at + self._wait_alike()
         if self._unanswered and shown is not None and not self.may_be_first(shown):
             return True
         # If the page shows the whole list, its number does not matter.
@@ -87,14 +90,34 @@ class PageNumbers:
         # Page 0 may be answered as page 1, or page 1 as the last page, which is page 0 while the
         # list is short.
         is_alike = not is_first and above is not None and shown is not None
-        rows = shown.workflows if shown is not None and is_alike and not self._is_longer else ()
-        self._last_row, self._is_longer = rows[-1].id if rows else None, False
+        self._alike = _ids(shown) if is_alike and shown is not None else frozenset()
+        self._was_part = shown is not None and _is_part(shown)
+        self._times_alike = self._times_alike + 1 if self._alike else 0
+        self._settled_at = now
         return is_first
+
+    def _wait_alike(self) -> float:
+        """Seconds for which two pages that showed the same rows are not compared again.
+
+        None at first. If they are the same again, page 0 is probably answered as page 1.
+        """
+        if self._times_alike < 2:
+            return 0.0
+        return min(AGAIN_SECONDS, SOON_SECONDS * 2.0 ** min(self._times_alike - 2, 10))
 
     def unanswered(self, now: float) -> None:
         """Note that neither the page before nor the first page was answered."""
         self._until = now + min(AGAIN_SECONDS, SOON_SECONDS * 2.0 ** min(self._unanswered, 10))
         self._unanswered += 1
+
+
+def _ids(page: WorkflowPage) -> frozenset[str]:
+    return frozenset(workflow.id for workflow in page.workflows)
+
+
+def _is_part(page: WorkflowPage) -> bool:
+    """Whether a page shows that the list has more rows."""
+    return (page.total or 0) > page.entries
 
 
 def _is_empty(page: WorkflowPage) -> bool:
@@ -110,7 +133,7 @@ def stands_above(above: WorkflowPage, shown: WorkflowPage | None) -> bool:
         return False
     if not shown.workflows:
         return True
-    ids = {workflow.id for workflow in above.workflows}
+    ids = _ids(above)
     again = sum(workflow.id in ids for workflow in shown.workflows)
     if 2 * again >= min(len(above.workflows), len(shown.workflows)):
         return False

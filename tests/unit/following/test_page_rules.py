@@ -4,6 +4,8 @@ Each is learnt from what the service shows, as its documents do not say. What is
 workflows, or asks for pages that nobody needs.
 """
 
+from copy import deepcopy
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,12 +124,21 @@ class TestFirstNumber:
         assert not numbers.is_doubtful(shown, NOW + 1, is_total_the_lists=False)
         assert not numbers.is_doubtful(page("n", "a", "b"), NOW + 1, is_total_the_lists=False)
         assert not numbers.is_doubtful(page(total=0), NOW + 1, is_total_the_lists=False)
-        grown = page("n", "a", total=3)
+        for grown in (page("n", "a"), page("b"), page("n", "a", "b", total=4)):
+            again = deepcopy(numbers)
+            assert again.is_doubtful(grown, NOW + 2, is_total_the_lists=True)
+        grown = page("b", total=3)
         assert numbers.is_doubtful(grown, NOW + 2, is_total_the_lists=True)
-        # Once: this time the answer tells.
+        # If it is so again, page 0 is answered as page 1: that is asked less and less often.
         assert not numbers.settle(grown, grown, NOW + 2)
-        grown = page("p", "o", total=5)
-        assert not numbers.is_doubtful(grown, NOW + 3, is_total_the_lists=True)
+        begin = NOW + 2
+        for number in range(9):
+            grown = page(f"p{number}", "o", total=5)
+            wait = min(AGAIN_SECONDS, SOON_SECONDS * 2.0**number)
+            assert not numbers.is_doubtful(grown, begin + wait - 1, is_total_the_lists=True)
+            begin += wait
+            assert numbers.is_doubtful(grown, begin, is_total_the_lists=True)
+            assert not numbers.settle(grown, grown, begin)
 
     @pytest.mark.parametrize("before", [page(), page("a", total=1)], ids=["empty", "whole"])
     def test_without_an_answer_a_list_that_has_grown_is_asked_about_once_a_while(
