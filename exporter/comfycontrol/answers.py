@@ -38,6 +38,10 @@ MAX_REFUSAL_SIZE = 4096
 """How many bytes of a refusal's body are read. The service's own refusals have about fifty."""
 
 _JSON_TYPE = re.compile(r"application/json|text/json|application/[\w.+-]+\+json", re.ASCII)
+# JSON under a general label. A page ("text/html") comes from a proxy.
+_DOCUMENT_TYPE = re.compile(
+    rf"{_JSON_TYPE.pattern}|text/plain|application/octet-stream|binary/octet-stream", re.ASCII
+)
 _STREAM_TYPE = re.compile(r"text/event-stream", re.ASCII)
 
 # The encodings that the reader can decompress within limits. It would treat data in an unknown
@@ -73,10 +77,10 @@ def _failure(
 ) -> ServiceError | None:
     status = response.status_code
     code = str(status)
-    if status != 200:
+    if status not in {200, 203}:  # 203: a proxy has changed something, such as a header
         return _refusal(endpoint, response, read_start)
     content_type = _content_type(response)
-    expected = _STREAM_TYPE if endpoint == "subscribe" else _JSON_TYPE
+    expected = _STREAM_TYPE if endpoint == "subscribe" else _DOCUMENT_TYPE
     # Without a content type, a document is checked by its content; but a stream could be anything.
     if expected.fullmatch(content_type) is None and (content_type or endpoint == "subscribe"):
         return UnusableError(f"{endpoint}: an answer of another content type", code=code)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import http.client
 import os
 import re
 import socket
@@ -207,8 +208,23 @@ def _current_call() -> Call | None:
     return cast("Call | None", getattr(_working, "call", None))
 
 
+class _FinalResponse(http.client.HTTPResponse):
+    """Skips interim answers such as `103 Early Hints`, as RFC 9110, 15.2 demands.
+
+    The inherited class skips `100 Continue` only.
+    """
+
+    def begin(self) -> None:
+        super().begin()
+        while 100 < self.status < 200 and self.status != http.client.SWITCHING_PROTOCOLS:
+            self.headers = None  # type: ignore[assignment]
+            super().begin()  # without headers, it begins again
+
+
 class _InterruptibleConnection(urllib3.connection.HTTPConnection):
     """The common part of the two kinds of connection."""
+
+    response_class = _FinalResponse
 
     def _new_conn(self) -> socket.socket:
         """Connect.

@@ -18,6 +18,9 @@ DISORDER_SECONDS: Final = 10.0
 ODD_ROWS: Final = 1
 """How many rows of a page may have a wrong stamp while the page still counts as sorted."""
 
+ODD_STAMPS: Final = 2
+"""How many of the newest stamps may be wrong without making a time wrong."""
+
 AHEAD_SECONDS: Final = 60.0
 """Seconds by which a stamp may be ahead of the service's time in the same answer."""
 
@@ -42,13 +45,17 @@ def newest_stamps(workflows: Iterable[WorkflowSummary], latest: float) -> list[f
     are used only if there is nothing else.
     """
     rows = list(workflows)
-    own = [stamp for w in rows for stamp in (w.created_at, w.updated_at)]
     others = [stamp for w in rows for stamp in (w.started_at, w.completed_at)]
-    for stamps in (own, others):
-        believed = [stamp for stamp in stamps if stamp is not None and stamp <= latest]
-        if believed:
-            return sorted(believed, reverse=True)
-    return []
+    return _own_stamps(rows, latest) or _believed(others, latest)
+
+
+def _own_stamps(rows: Iterable[WorkflowSummary], latest: float) -> list[float]:
+    return _believed([stamp for w in rows for stamp in (w.created_at, w.updated_at)], latest)
+
+
+def _believed(stamps: Iterable[float | None], latest: float) -> list[float]:
+    believed = [stamp for stamp in stamps if stamp is not None and stamp <= latest]
+    return sorted(believed, reverse=True)
 
 
 def counting_cutoff(workflows: Iterable[WorkflowSummary], date: float | None, ours: float) -> float:
@@ -61,8 +68,11 @@ def counting_cutoff(workflows: Iterable[WorkflowSummary], date: float | None, ou
         date: when it was answered, by the service's clock; None if it gives no time.
         ours: our own clock, Unix seconds.
     """
-    newest = newest_stamps(workflows, latest_believed(date, ours))
-    return max(date or 0.0, newest[0] if newest else 0.0)
+    rows = list(workflows)
+    believed = newest_stamps(rows, latest_believed(date, ours))
+    # A few stamps may be wrong. If there are more after the answer's date, its clock is slow.
+    certain = _own_stamps(rows, latest_believed(None, ours))[ODD_STAMPS:]
+    return max([date or 0.0, *believed[:1], *certain[:1]])
 
 
 def newest_of(ages: Sequence[float]) -> float | None:

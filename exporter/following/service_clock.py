@@ -1,13 +1,8 @@
 """The service's clock, taken from its answers: from their Date header or their stamps."""
 
-from typing import Final
-
 from exporter.comfycontrol import WorkflowPage
-from exporter.following.list_stamps import latest_believed, newest_stamps
+from exporter.following.list_stamps import ODD_STAMPS, latest_believed, newest_stamps
 from exporter.interfaces.observations import Moment
-
-ODD_STAMPS: Final = 2
-"""How many of the newest stamps may be wrong without making the clock wrong."""
 
 
 class ServiceClock:

@@ -37,6 +37,9 @@ these do not differ by more. Clocks of runners do."""
 SLOW_CLOCK_SECONDS: Final = 3600.0
 """Seconds. No runner's clock is wrong by more than this."""
 
+FINE_SECONDS: Final = 0.1
+"""Seconds. By stamps that are finer, hardly ever are two runs equally long."""
+
 ENDS_KEPT: Final = 8
 """How many ends of earlier runs are stored for a workflow, and how many starts."""
 
@@ -142,13 +145,29 @@ def _has_ended_again(
         return _starts_after(workflow, start, told) or _ran_on_slower_clock(
             workflow, seen, (start, end), told
         )
-    if _lies_in_the_future(workflow, seen, end, told if this_way else None):
+    same_way = told if this_way else None
+    if _lies_in_the_future(workflow, seen, end, same_way) or _is_moved(
+        workflow, seen, end, same_way
+    ):
         return False
     return (
         this_way
         or _has_ended_since(workflow, seen, end)
         or _ran_on_much_slower_clock(workflow, seen, (start, end))
     )
+
+
+def _is_moved(workflow: Workflow, seen: Observation, end: float, told: float | None) -> bool:
+    """Whether a row shows the recorded end, which was stamped again a moment later.
+
+    Neither has a start. A second run that ends so soon in the same way, without a start, is much
+    less likely.
+    """
+    if told is None:
+        return False
+    is_alike = seen.started_at is None and workflow.started_at is None
+    is_same_status = known_status(seen.status) is workflow.status
+    return is_alike and is_same_status and end - told <= CLOCK_SLACK_SECONDS
 
 
 def _is_unstamped(workflow: Workflow) -> bool:
@@ -322,10 +341,11 @@ def _has_ended_since(workflow: Workflow, seen: Observation, end: float) -> bool:
         # This end is later than when we saw the run as ended. If the start is the old one, only the
         # stamp was corrected.
         if start is None:
-            # If neither has a start and the row was written before that, this is the recorded end
-            # by the list's clock, which is ahead of that of the stream.
+            # If neither has a start, and the row was written before that or ended a moment later,
+            # this is the recorded end by the list's clock, which is ahead of that of the stream.
             is_alike = workflow.started_at is None
-            return not (is_alike and _was_written_before_end(workflow, seen))
+            is_near = end <= max(settled_at, other) + SAME_CLOCK_SECONDS
+            return not (is_alike and (is_near or _was_written_before_end(workflow, seen)))
         return _starts_after(workflow, start, None)
     if settled_at is None:
         return start is None or _starts_after(workflow, start, other)
@@ -341,11 +361,18 @@ def _is_by_another_clock(workflow: Workflow, seen: Observation, end: float, othe
     """
     settled, updated = workflow.settled_at, seen.updated_at
     start, started = seen.started_at, workflow.started_at
-    if start is None or started is None or end - other > SLOW_CLOCK_SECONDS:
+    lead = end - other
+    if start is None or started is None or lead > SLOW_CLOCK_SECONDS:
         return False
-    if settled is not None and updated is not None and updated > settled + CLOCK_SLACK_SECONDS:
+    unit = _coarsest(start, end, started, other)
+    if abs(lead - (start - started)) > unit:
         return False
-    return abs((end - other) - (start - started)) <= _coarsest(start, end, started, other)
+    if settled is None or updated is None:
+        return True
+    # The row's own stamp may be by the clock that is ahead. In whole seconds, many runs are as
+    # long as the one before.
+    is_small = lead <= SAME_CLOCK_SECONDS and unit < FINE_SECONDS
+    return updated <= settled + CLOCK_SLACK_SECONDS + (lead if is_small else 0.0)
 
 
 def _is_past_unstamped_end(workflow: Workflow, seen: Observation, end: float) -> bool:

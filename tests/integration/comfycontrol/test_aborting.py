@@ -312,6 +312,7 @@ DRIBBLES = {
     "a status line": dribble(b"HTTP/1.1 200 ", b"O"),
     "a header": dribble(b"HTTP/1.1 200 OK\r\nContent-Type: ", b"x"),
     "interim answers": dribble(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "other interim answers": dribble(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
 }
 
 

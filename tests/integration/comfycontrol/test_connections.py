@@ -37,6 +37,19 @@ def answer_pages(peer: Peer) -> None:
         peer.answer(PAGE)
 
 
+def test_interim_answers_are_skipped(serve: Serve, make_client: MakeClient) -> None:
+    def answer(peer: Peer) -> None:
+        while peer.read_request():
+            peer.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n")
+            peer.send(b"HTTP/1.1 102 Processing\r\nContent-Length: 9\r\n\r\n")
+            peer.answer(PAGE)
+
+    server = serve(answer)
+    client = make_client(server.url)
+    for _ in range(2):  # the second over the same connection
+        assert client.list_workflows(page=1).total == 0
+
+
 class Recorder:
     """Answers pages, and keeps what was asked."""
 

@@ -341,7 +341,8 @@ def test_retry_after_of_an_answer_that_is_none(
     [
         *(("list", kind, True) for kind in ("application/json", "Application/JSON; charset=utf-8")),
         *(("list", kind, True) for kind in ("application/problem+json", "text/json", "")),
-        *(("list", kind, False) for kind in ("text/html", "text/plain", "application/jsonp", ";")),
+        *(("list", kind, True) for kind in ("text/plain;charset=x", "application/octet-stream")),
+        *(("list", kind, False) for kind in ("text/html", "application/jsonp", ";")),
         *(("subscribe", kind, True) for kind in ("text/event-stream", "TEXT/Event-Stream;x=y")),
         *(
             ("subscribe", kind, False)

@@ -73,6 +73,16 @@ def test_a_stamp_is_believed_up_to_the_latest_one(date: float | None, ahead: flo
     assert counting_cutoff(created(NOW + ahead + 1, NOW - 9), date, NOW) == (date or NOW - 9)
 
 
+def test_more_stamps_after_the_date_than_may_be_wrong_show_that_it_is_slow() -> None:
+    slow, ours = NOW - 2 * DAY, NOW + 600
+    rows = created(NOW + HOUR, NOW, NOW - 9, NOW - 30)
+    assert counting_cutoff(rows, slow, ours) == NOW - 9
+    assert counting_cutoff(rows[:2], slow, ours) == slow
+    # Nothing is certain about runners' clocks.
+    ended = [row(started_at=NOW, completed_at=NOW + 1) for _ in range(3)]
+    assert counting_cutoff(ended, slow, ours) == slow
+
+
 def test_the_newest_stamps_stand_first_and_a_runner_has_a_say_only_alone() -> None:
     rows = [row(created_at=1.0, updated_at=3.0, started_at=4.0), row(created_at=2.0)]
     assert newest_stamps(rows, latest=9.0) == [3.0, 2.0, 1.0]

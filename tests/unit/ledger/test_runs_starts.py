@@ -11,6 +11,7 @@ from exporter.ledger.rows import workflow_of, workflow_row
 from exporter.ledger.runs import (
     CLOCK_SLACK_SECONDS,
     ENDS_KEPT,
+    SAME_CLOCK_SECONDS,
     ZONE_SECONDS,
     starts_with_that_of_this_run,
     without_earlier_start,
@@ -72,8 +73,34 @@ class TestAnEndThatIsPutRight:
     ) -> None:
         unstarted = replace(settled("stream"), started_at=None)
         edge = SEEN_OVER + CLOCK_SLACK_SECONDS
-        assert not is_new(unstarted, row(None, edge + 1, updated=edge))
-        assert is_new(unstarted, row(None, edge + 1, updated=edge + 0.5))
+        later = SEEN_OVER + SAME_CLOCK_SECONDS + 1
+        assert not is_new(unstarted, row(None, later, updated=edge))
+        assert is_new(unstarted, row(None, later, updated=edge + 0.5))
+        # Whenever it was written: another run would hardly end so soon.
+        assert not is_new(unstarted, row(None, later - 1, updated=later + 60))
+
+    def test_without_starts_an_end_that_moves_by_a_moment_is_the_same(self) -> None:
+        unstarted = replace(settled("listing"), started_at=None, status=Status.CANCELLED)
+        moved = replace(row(None, END + CLOCK_SLACK_SECONDS), status="cancelled")
+        assert not is_new(unstarted, moved)
+        assert not is_new(unstarted, replace(moved, completed_at=END + 0.05))
+        assert is_new(unstarted, replace(moved, completed_at=END + CLOCK_SLACK_SECONDS + 0.5))
+        assert is_new(unstarted, replace(moved, status="failed"))
+        assert is_new(replace(unstarted, started_at=START), moved)
+
+    @pytest.mark.parametrize(("lead", "is_other"), [(2, False), (5, False), (6, True)])
+    def test_a_row_all_by_a_clock_that_is_seconds_ahead_of_the_streams_is_the_same(
+        self, lead: float, is_other: bool
+    ) -> None:
+        workflow = replace(settled("stream"), started_at=END - 1.25, settled_at=END)
+        told = row(END - 1.25 + lead, END + lead, updated=END + lead + 1)
+        assert is_new(workflow, told) == is_other
+
+    def test_in_whole_seconds_the_next_run_may_be_as_long(self) -> None:
+        whole = replace(
+            settled("stream"), started_at=T0 + 159, stream_ended_at=T0 + 160, settled_at=T0 + 160
+        )
+        assert is_new(whole, row(T0 + 164, T0 + 165, updated=T0 + 166))
 
 
 class TestCreatedAgain:
