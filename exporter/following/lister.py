@@ -29,6 +29,7 @@ from exporter.following.listing_pass import (
 from exporter.following.loop import RepeatedTask, ServiceLoop
 from exporter.following.open_checks import OpenChecks
 from exporter.following.page_observations import observations_of
+from exporter.following.page_totals import Contradictions
 from exporter.following.poller import Poller
 from exporter.interfaces.observations import (
     Moment,
@@ -128,7 +129,7 @@ class Lister(RepeatedTask):
         """Monotonic time of the next pass; None while one is running."""
         self._repeats = 0
         self._before = PassBefore()
-        self._is_contradiction_logged = False
+        self._contradictions = Contradictions()
         self._sweep: ListingPass | None = None
         self._swept = -inf
         self._pages = ListPages(
@@ -205,14 +206,16 @@ class Lister(RepeatedTask):
         return 0 < self._repeats <= MOST_REPEATS
 
     def _log_contradiction(self, listing: ListingPass) -> None:
-        is_of_no_use = self._pages.totals.count_what_was_shown
-        if (listing.contradicted or is_of_no_use) and not self._is_contradiction_logged:
+        # Only a pass that reaches the end of the list shows whether the contradiction is over.
+        if self._contradictions.is_news(
+            contradicted=listing.contradicted,
+            is_over=not self._before.contradicted,
+            is_of_no_use=self._pages.totals.count_what_was_shown,
+        ):
             log.warning(
                 "the list's total contradicts its pages: going by the pages",
                 extra={"account": self._account},
             )
-        # Only a pass that reaches the end of the list shows whether the contradiction is over.
-        self._is_contradiction_logged = self._before.contradicted or is_of_no_use
 
     # The first time, ever ---------------------------------------------------------------------
 

@@ -16,6 +16,32 @@ FRESH_SECONDS: Final = 600.0
 may change, and if lists are longer than a page, each list shows it again."""
 
 
+SURE_PASSES: Final = 2
+"""Consecutive passes after which a total that contradicts the pages is reported. If rows are added
+between two pages, one pass may look like this."""
+
+
+class Contradictions:
+    """When to report that the list's total contradicts its pages: once, until it is over."""
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+        self._is_reported = False
+
+    def is_news(self, *, contradicted: bool, is_over: bool, is_of_no_use: bool) -> bool:
+        """Add a pass; return whether to report it.
+
+        Args:
+            contradicted: whether this pass has seen a contradiction.
+            is_over: whether the total has been seen to be right since the last one.
+            is_of_no_use: whether the total is known to count something else.
+        """
+        self._in_a_row = self._in_a_row + 1 if contradicted else 0
+        is_news = not self._is_reported and (is_of_no_use or self._in_a_row >= SURE_PASSES)
+        self._is_reported = (self._is_reported or is_news) and not (is_over and not is_of_no_use)
+        return is_news
+
+
 class PageTotals:
     """What is known of the totals of an account's lists, filtered or not. For one thread.
 
