@@ -63,6 +63,7 @@ class FollowedAccounts:
         """The complete configuration in use."""
         self.held_config = from_config.held_part(config, self._held)
         """The configuration of the accounts that are followed now."""
+        self._stopped: list[FollowedAccount] = []
         self.followed: Mapping[str, FollowedAccount] = {
             account.name: self._make_account(account, self.held_config)
             for account in self.held_config.accounts
@@ -97,7 +98,9 @@ class FollowedAccounts:
         """Stop all accounts; return False if a change of them goes on."""
         # A running reload may be reading a file on a disk that does not answer.
         has_lock = self._changing.acquire(timeout=STOP_SECONDS / 2)
-        for account in self.followed.values():
+        # A reload that goes on may exchange them meanwhile.
+        self._stopped = list(self.followed.values())
+        for account in self._stopped:
             account.stop()
         if has_lock:
             self._changing.release()
@@ -106,12 +109,12 @@ class FollowedAccounts:
     def join(self, deadline: float) -> bool:
         """Wait until all have ended, until that monotonic time; return whether they have."""
         now = self._around.now
-        ended = [a.join(max(0.0, deadline - now().monotonic)) for a in self.followed.values()]
+        ended = [a.join(max(0.0, deadline - now().monotonic)) for a in self._stopped]
         return all(ended)
 
     def close(self) -> None:
         """Close the connections, after everything has ended."""
-        for account in self.followed.values():
+        for account in self._stopped:
             account.close()
 
     # Changes ----------------------------------------------------------------------------------

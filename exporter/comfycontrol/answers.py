@@ -77,7 +77,7 @@ def _failure(
 ) -> ServiceError | None:
     status = response.status_code
     code = str(status)
-    if status not in {200, 203}:  # 203: a proxy has changed something, such as a header
+    if status != 200:
         return _refusal(endpoint, response, read_start)
     content_type = _content_type(response)
     expected = _STREAM_TYPE if endpoint == "subscribe" else _DOCUMENT_TYPE

@@ -110,7 +110,7 @@ class EventFraming:
         return self._cut(chunk)
 
     def _is_one_event(self, chunk: bytes) -> bool:
-        """Whether this is a whole event with one line of data, which is so nearly always.
+        """Whether this is a whole event with one line of data, as nearly every chunk is.
 
         It is its own block.
         """

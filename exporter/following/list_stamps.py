@@ -19,7 +19,7 @@ ODD_ROWS: Final = 1
 """How many rows of a page may have a wrong stamp while the page still counts as sorted."""
 
 ODD_STAMPS: Final = 2
-"""How many of the newest stamps may be wrong without making a time wrong."""
+"""How many of the newest stamps, or rows, may be wrong without making a time wrong."""
 
 AHEAD_SECONDS: Final = 60.0
 """Seconds by which a stamp may be ahead of the service's time in the same answer."""
@@ -33,7 +33,7 @@ def latest_believed(date: float | None, ours: float) -> float:
 
     Args:
         date: when the service answered, by its own clock; None if it gives no time.
-        ours: our own clock, Unix seconds. It is used for nothing else.
+        ours: our own clock, Unix seconds.
     """
     return ours + AHEAD_OF_OURS_SECONDS if date is None else date + AHEAD_SECONDS
 
@@ -70,8 +70,10 @@ def counting_cutoff(workflows: Iterable[WorkflowSummary], date: float | None, ou
     """
     rows = list(workflows)
     believed = newest_stamps(rows, latest_believed(date, ours))
-    # A few stamps may be wrong. If there are more after the answer's date, its clock is slow.
-    certain = _own_stamps(rows, latest_believed(None, ours))[ODD_STAMPS:]
+    # The stamps of a few rows may be wrong. If more rows than that are later than the answer's
+    # date, and not later than our own clock, the clock of the answer is slow.
+    latest = [_own_stamps([row], ours + AHEAD_SECONDS)[:1] for row in rows]
+    certain = sorted((stamp for stamps in latest for stamp in stamps), reverse=True)[ODD_STAMPS:]
     return max([date or 0.0, *believed[:1], *certain[:1]])
 
 

@@ -89,8 +89,9 @@ class PageNumbers:
         self._was_empty = not is_first and shown is not None and _is_empty(shown)
         # Page 0 may be answered as page 1, or page 1 as the last page, which is page 0 while the
         # list is short.
-        is_alike = not is_first and above is not None and shown is not None
-        self._alike = _ids(shown) if is_alike and shown is not None else frozenset()
+        self._alike = frozenset()
+        if not is_first and above is not None and shown is not None and _ids(above) & _ids(shown):
+            self._alike = _ids(shown)
         self._was_part = shown is not None and _is_part(shown)
         self._times_alike = self._times_alike + 1 if self._alike else 0
         self._settled_at = now

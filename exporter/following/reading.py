@@ -31,9 +31,10 @@ REPORT_SECONDS: Final = 20.0
 position that was not reported for 30 s is no longer shown, and a start is measured only if the
 workflow was reported as waiting in the last 30 s."""
 
-RUNNING_REPORT_SECONDS: Final = 45.0
+RUNNING_REPORT_SECONDS: Final = 40.0
 """The same while the workflow runs. Then only the time when it was last seen changes. With the
-shortest `lookback`, a workflow is dropped if it was not reported for a minute."""
+shortest `lookback`, a workflow is dropped if it was not reported for a minute, and a stream may be
+silent for 15 s."""
 
 
 class StreamReading:

@@ -83,7 +83,7 @@ class ComparedAccount:
         books: the ledger, which knows what was counted.
         terms: how the account's list is read.
         pace: how often totals are compared, and how fast lists are read.
-        list_read_at: returns when the lister last read the list completely, Unix seconds; None: not
+        list_read_at: returns when the lister's last complete pass began, Unix seconds; None: not
             since the start.
         now: returns the time of both clocks (wall and monotonic).
         in_thread: calls in another thread what may wait for a disk.

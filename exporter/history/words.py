@@ -26,7 +26,7 @@ DROPPED: Final[Mapping[DropReason, str]] = {
     "forbidden": "The service does not allow reading it (403).",
     "expired": "The service did not report it for the whole lookback of the list.",
     "withdrawn": "Its source no longer names it.",
-    "ended_before": "It had ended before counting began.",
+    "ended_before": "It had ended before counting began, or was counted long ago.",
 }
 RAN_AGAIN_WRONG: Final = (
     "It did not run again after all: the service shows the end of the previous run."

@@ -38,7 +38,7 @@ SLOW_CLOCK_SECONDS: Final = 3600.0
 """Seconds. No runner's clock is wrong by more than this."""
 
 FINE_SECONDS: Final = 0.1
-"""Seconds. By stamps that are finer, hardly ever are two runs equally long."""
+"""Seconds. If stamps are finer than this, two runs are hardly ever equally long."""
 
 ENDS_KEPT: Final = 8
 """How many ends of earlier runs are stored for a workflow, and how many starts."""
@@ -52,8 +52,7 @@ _NOISE: Final = 5e-7
 of two is to half of one."""
 
 _UNITS: Final = tuple((10**digits, _NOISE * 10**digits, 10.0**-digits) for digits in range(4))
-"""The precisions of stamps: how many there are in a second, the noise in such units, and the unit
-in seconds."""
+"""For each precision of stamps: units in a second, the noise in units, the unit in seconds."""
 
 
 def precision_of(stamp: float) -> float:
@@ -429,6 +428,9 @@ def _is_too_soon(workflow: Workflow, seen: Observation, seconds: float) -> bool:
     wall, updated, settled_at = seen.service_wall, seen.updated_at, workflow.settled_at
     if wall is None or updated is None or settled_at is None:
         return False
+    since = workflow.last_seen
+    if since is not None and seen.at.monotonic - since.monotonic > seconds:
+        return False  # also after a restart, when it is forgotten how slow that clock was
     is_slow = updated > wall + CLOCK_SLACK_SECONDS
     return is_slow and wall + workflow.slow_by <= settled_at + seconds
 
@@ -551,12 +553,14 @@ def settled_by_when(seen: Observation, *, slow_by: float = 0.0) -> float | None:
     newer in any case. If `updated_at` does not change at the end of a run, its end is nearer. Our
     own clock is never used.
 
-    `slow_by`: how slow the clock of the answers is, in seconds. It may be slower still, so the end
-    itself may be nearer.
+    `slow_by`: how slow the clock of the answers was seen to be, in seconds. It may be slower still,
+    so the end itself may be nearer. If the end agrees with it, it is right now.
     """
     wall, updated, end = seen.service_wall, seen.updated_at, seen.completed_at
     if wall is None:
         return updated
+    if end is not None and abs(end - wall) <= SAME_CLOCK_SECONDS:
+        slow_by = 0.0
     wall += slow_by
     if updated is None:
         return max(wall, end or wall) if slow_by else wall

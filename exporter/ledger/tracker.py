@@ -144,7 +144,7 @@ def observe(workflow: Workflow | None, seen: Observation, rules: CountingRules) 
     """Apply an observation of a workflow."""
     change = _observe(workflow, seen, rules)
     if change.is_end_uncounted and workflow is not None and workflow.phase == "open":
-        # A source named it although it had ended before counting began.
+        # A source named it although it had ended before counting began, or was counted long ago.
         return Change(change.workflow, (*change.facts, Dropped("ended_before")))
     return change
 

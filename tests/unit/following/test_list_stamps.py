@@ -76,8 +76,12 @@ def test_a_stamp_is_believed_up_to_the_latest_one(date: float | None, ahead: flo
 def test_more_stamps_after_the_date_than_may_be_wrong_show_that_it_is_slow() -> None:
     slow, ours = NOW - 2 * DAY, NOW + 600
     rows = created(NOW + HOUR, NOW, NOW - 9, NOW - 30)
-    assert counting_cutoff(rows, slow, ours) == NOW - 9
-    assert counting_cutoff(rows[:2], slow, ours) == slow
+    assert counting_cutoff(rows, slow, ours) == NOW - 30
+    assert counting_cutoff(rows[:3], slow, ours) == slow
+    # Two rows with wrong stamps, whatever is wrong with them, and any number after our own clock.
+    odd = [row(created_at=NOW + 30, updated_at=NOW + 40) for _ in range(2)]
+    assert counting_cutoff([*odd, *created(NOW - 3 * DAY)], slow, ours) == slow
+    assert counting_cutoff(created(*[NOW + 3 * HOUR] * 9), NOW, NOW) == NOW
     # Nothing is certain about runners' clocks.
     ended = [row(started_at=NOW, completed_at=NOW + 1) for _ in range(3)]
     assert counting_cutoff(ended, slow, ours) == slow

@@ -139,6 +139,9 @@ class TestSeenOver:
     def test_by_the_time_of_a_slow_clock_it_is_over_later_than_that(self) -> None:
         told = row(START, END, via="stream", service=END - 60)
         assert settled_by_when(told, slow_by=20) == END  # it is slower still
+        # It is right again, or another one.
+        right = replace(told, service_wall=END + 1)
+        assert settled_by_when(right, slow_by=20) == END + 1
         assert settled_by_when(told, slow_by=70) == END + 10
         untold = replace(told, completed_at=None)
         assert settled_by_when(untold, slow_by=20) == END - 40
@@ -175,6 +178,9 @@ class TestSeenOver:
         # It was known to be that slow when the end was seen.
         known = replace(unstamped, slow_by=80.0, settled_at=over + 80)
         assert not is_new_run(known, told, listed=True)
+        # By our own monotonic clock, long after; also if what was known was forgotten.
+        long_ago = replace(unstamped, last_seen=Moment(told.at.wall - 99, told.at.monotonic - 99))
+        assert is_new_run(long_ago, told, listed=True)
         # A lagging row looks new too.
         queued = replace(row(None, None, updated=END - 60, service=over + 3), status="queued")
         assert not is_new_run(unstamped, queued, listed=True)
