@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
+from functools import partial
 from math import inf
 from typing import Any, Final
 
@@ -43,11 +44,20 @@ class ServiceLoop:
     """The event loop's thread. It runs from `start` to `stop`; any thread may give it work."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.SelectorEventLoop(_CalmSelector())
-        self._thread = threading.Thread(target=self._run, name="loop", daemon=True)
+        # The loop is created at the start: it holds sockets, which somebody must close.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._calls_before: list[Callable[[], object]] = []
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the thread."""
+        with self._lock:
+            loop = self._loop = asyncio.SelectorEventLoop(_CalmSelector())
+            for call in self._calls_before:
+                loop.call_soon_threadsafe(call)
+            self._calls_before.clear()
+        self._thread = threading.Thread(target=_run, args=(loop,), name="loop", daemon=True)
         self._thread.start()
 
     def call(self, function: Callable[..., object], *arguments: object) -> None:
@@ -55,29 +65,33 @@ class ServiceLoop:
 
         Before `start` it is called once the loop runs; after the end it is not called.
         """
+        with self._lock:
+            if self._loop is None:
+                self._calls_before.append(partial(function, *arguments))
+                return
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(function, *arguments)
 
     def stop(self, timeout: float) -> bool:
         """Cancel all tasks, and wait that many seconds for the end; return whether it came."""
-        if self._thread.ident is None:
-            self._loop.close()
+        if self._loop is None or self._thread is None:
             return True
         self.call(self._loop.stop)
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_forever()
-            left = asyncio.all_tasks(self._loop)
-            for task in left:
-                task.cancel()
-            if left:
-                self._loop.run_until_complete(asyncio.wait(left))
-        finally:
-            self._loop.close()
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left))
+    finally:
+        loop.close()
 
 
 class RepeatedTask:

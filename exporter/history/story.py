@@ -229,6 +229,9 @@ class Story:
             case Recovered():
                 text = "This end was found only by comparing with the service's own totals."
                 self._add(at, "counted", text, via)
+            # For one that had ended before, it is told why its end is not counted.
+            case EnteredQueue() | PhasePassed() | Ignored() | Dropped("ended_before"):
+                pass
             case Dropped(reason):
                 wrong = taken.after.phase != "dropped"
                 text = words.RAN_AGAIN_WRONG if wrong else words.DROPPED[reason]
@@ -237,8 +240,6 @@ class Story:
                 else:
                     self.not_counted = text
                 self._add(at, "dropped", text, via)
-            case EnteredQueue() | PhasePassed() | Ignored():
-                pass
 
     def _note_end(self, taken: Taken, via: Via) -> None:
         after, seen = taken.after, taken.seen

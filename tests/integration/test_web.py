@@ -19,7 +19,7 @@ from uvicorn.server import Server as UvicornServer
 from exporter.app.app import App
 from exporter.config import Account, Config, Listing, Push
 from exporter.interfaces.views import Views
-from exporter.ledger import ledger
+from exporter.ledger import admission
 from exporter.ledger.store import MemoryStore, StoreError
 from exporter.simulator import Simulator, load_scenario
 from exporter.simulator.scenario import ScenarioLimit
@@ -389,7 +389,7 @@ class TestPush:
     def test_a_crowd_of_ids_is_refused_once_too_many_wait(
         self, base_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(ledger, "MOST_WAITING", 30)
+        monkeypatch.setattr(admission, "MOST_WAITING", 30)
         url = f"{base_url}/api/v1/workflows"
         ids = [str(uuid.uuid4()) for _ in range(100)]
         answer = requests.post(url, json=ids, headers=self.AUTHORIZED, timeout=10)

@@ -291,20 +291,22 @@ class Run:
         begin = here.now
         while here.now < begin + self.plan.patience:
             here.sleep(5.0)
-            if self.service.is_idle() and not self._differences():
+            # So that it is still true after the wait below.
+            lately = verdict.LIST_SECONDS / 2
+            if self.service.is_idle() and not self._differences(lately):
                 break
         self.result.healed = here.now - begin
         # What is counted twice comes late; and new series are held at 0 for a while.
         here.sleep(self.plan.settle)
-        self.result.faults += self._differences()
+        self.result.faults += self._differences(verdict.LIST_SECONDS)
 
-    def _differences(self) -> list[str]:
+    def _differences(self, lately: float) -> list[str]:
         """Every way in which what is counted is not what happened."""
         if self.app is None:
             return ["the exporter does not run"]
         here = self.scheduler
         age = here.now - self.began_at
-        return verdict.differences(self.app, self.service, here.wall(), age)
+        return verdict.differences(self.app, self.service, here.wall(), age, lately)
 
     @property
     def share(self) -> int:

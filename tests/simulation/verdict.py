@@ -41,10 +41,11 @@ def counted(app: App) -> Counter[str]:
     return +outcomes
 
 
-def differences(app: App, service: Simulated, wall: float, age: float) -> list[str]:
+def differences(app: App, service: Simulated, wall: float, age: float, lately: float) -> list[str]:
     """Ways in which what is counted is not what happened; those that cost least first.
 
-    `wall` is the machine's clock, `age` that of the process.
+    `wall` is the machine's clock, `age` that of the process. The list must have been read within
+    `lately` seconds.
     """
     snapshot = app._ledger.snapshot()
     truth: Truth = service.truth()
@@ -62,7 +63,11 @@ def differences(app: App, service: Simulated, wall: float, age: float) -> list[s
     if told:
         return told
     latest = samples(app.page.render("text/plain").body.decode())
-    return [*_of_durations(latest, truth), *_of_account(latest), *_of_list(latest, wall, age)]
+    return [
+        *_of_durations(latest, truth),
+        *_of_account(latest),
+        *_of_list(latest, wall, age, lately),
+    ]
 
 
 def _of_account(latest: dict[str, float]) -> Iterator[str]:
@@ -72,10 +77,12 @@ def _of_account(latest: dict[str, float]) -> Iterator[str]:
         yield f"the account is up, and account_up says {up}"
 
 
-def _of_list(latest: dict[str, float], wall: float, age: float) -> Iterator[str]:
+def _of_list(
+    latest: dict[str, float], wall: float, age: float, most: float = LIST_SECONDS
+) -> Iterator[str]:
     """Whether the list was read lately. A pass that was held up says when it began."""
     at = latest.get(f'comfycontrol_listing_last_success_timestamp_seconds{{account="{ACCOUNT}"}}')
-    if age > LIST_SECONDS and (at is None or wall - at > LIST_SECONDS):
+    if age > most and (at is None or wall - at > most):
         yield f"the list was read {wall - (at or 0):.0f} s ago, it says"
 
 
