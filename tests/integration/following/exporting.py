@@ -154,7 +154,9 @@ class Exporter:
 
     def on_loop(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the exporter's loop; return what comes of it."""
-        return asyncio.run_coroutine_threadsafe(work, self.app._loop._loop).result(PATIENCE)
+        loop = self.app._loop._loop
+        assert loop is not None
+        return asyncio.run_coroutine_threadsafe(work, loop).result(PATIENCE)
 
 
 class Bench:
