@@ -396,7 +396,8 @@ def _is_open_again(workflow: Workflow, seen: Observation, told: float | None) ->
     """Whether an open status is clearly newer than the end, and not from a stale replica."""
     over_by = _over_by(workflow, told)
     if seen.started_at is not None and _starts_after(workflow, seen.started_at, over_by):
-        return True
+        # When the recorded run ended is not known well by a slow clock.
+        return told is not None or not _is_too_soon(workflow, seen, STALE_SECONDS)
     if known_status(seen.status) is None or seen.via == "stream":
         # An unknown status may be the service's word for an old end, and a stream does not say when
         # its snapshot was written.
@@ -420,7 +421,7 @@ def _is_newer_than_end(workflow: Workflow, seen: Observation) -> bool:
 
 
 def _is_too_soon(workflow: Workflow, seen: Observation, seconds: float) -> bool:
-    """Whether the clock of this answer is seen to be slow, and the end was seen just before.
+    """Whether the clock of the answers is seen to be slow, and the end was seen just before.
 
     Then that end is not comparable with the stamps of a row, because nobody knows exactly how slow
     that clock is: only the time between the two answers counts.
@@ -431,7 +432,7 @@ def _is_too_soon(workflow: Workflow, seen: Observation, seconds: float) -> bool:
     since = workflow.last_seen
     if since is not None and seen.at.monotonic - since.monotonic > seconds:
         return False  # also after a restart, when it is forgotten how slow that clock was
-    is_slow = updated > wall + CLOCK_SLACK_SECONDS
+    is_slow = workflow.slow_by > 0.0 or updated > wall + CLOCK_SLACK_SECONDS
     return is_slow and wall + workflow.slow_by <= settled_at + seconds
 
 

@@ -181,6 +181,9 @@ class TestSeenOver:
         # By our own monotonic clock, long after; also if what was known was forgotten.
         long_ago = replace(unstamped, last_seen=Moment(told.at.wall - 99, told.at.monotonic - 99))
         assert is_new_run(long_ago, told, listed=True)
+        # A lagging row of the time when it ran.
+        running = replace(row(END - 80, None, updated=END - 80, service=over + 3), status="running")
+        assert not is_new_run(known, running, listed=True)
         # A lagging row looks new too.
         queued = replace(row(None, None, updated=END - 60, service=over + 3), status="queued")
         assert not is_new_run(unstamped, queued, listed=True)
