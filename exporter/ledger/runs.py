@@ -395,9 +395,12 @@ def _is_past_unstamped_end(workflow: Workflow, seen: Observation, end: float) ->
 def _is_open_again(workflow: Workflow, seen: Observation, told: float | None) -> bool:
     """Whether an open status is clearly newer than the end, and not from a stale replica."""
     over_by = _over_by(workflow, told)
-    if seen.started_at is not None and _starts_after(workflow, seen.started_at, over_by):
-        # When the recorded run ended is not known well by a slow clock.
-        return told is not None or not _is_too_soon(workflow, seen, STALE_SECONDS)
+    start = seen.started_at
+    if start is not None and _starts_after(workflow, start, over_by):
+        # When the recorded run ended is not known well by a slow clock: a lagging row may show it.
+        is_near = over_by is not None and start <= over_by + SAME_CLOCK_SECONDS
+        is_unsure = told is None and is_near and seen.via == "listing"
+        return not (is_unsure and _is_too_soon(workflow, seen, STALE_SECONDS))
     if known_status(seen.status) is None or seen.via == "stream":
         # An unknown status may be the service's word for an old end, and a stream does not say when
         # its snapshot was written.
@@ -432,7 +435,7 @@ def _is_too_soon(workflow: Workflow, seen: Observation, seconds: float) -> bool:
     since = workflow.last_seen
     if since is not None and seen.at.monotonic - since.monotonic > seconds:
         return False  # also after a restart, when it is forgotten how slow that clock was
-    is_slow = workflow.slow_by > 0.0 or updated > wall + CLOCK_SLACK_SECONDS
+    is_slow = updated > wall + CLOCK_SLACK_SECONDS
     return is_slow and wall + workflow.slow_by <= settled_at + seconds
 
 

@@ -182,8 +182,11 @@ class TestSeenOver:
         long_ago = replace(unstamped, last_seen=Moment(told.at.wall - 99, told.at.monotonic - 99))
         assert is_new_run(long_ago, told, listed=True)
         # A lagging row of the time when it ran.
-        running = replace(row(END - 80, None, updated=END - 80, service=over + 3), status="running")
+        start = over + 80 + SAME_CLOCK_SECONDS
+        running = replace(row(start, None, updated=start, service=over + 3), status="running")
         assert not is_new_run(known, running, listed=True)
+        assert is_new_run(known, replace(running, started_at=start + 1), listed=True)
+        assert is_new_run(known, replace(running, via="detail"), listed=True)
         # A lagging row looks new too.
         queued = replace(row(None, None, updated=END - 60, service=over + 3), status="queued")
         assert not is_new_run(unstamped, queued, listed=True)
