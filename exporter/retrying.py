@@ -67,6 +67,9 @@ DURATIONS: Final = RetryPolicy((50.0, 540.0), spread=(1.0, 1.25))
 TRAITS: Final = RetryPolicy((5.0, 10.0, 20.0, 60.0, 120.0))
 """For names and tags."""
 
+FIRST_PAGE: Final = RetryPolicy(doubling(60.0, 3600.0))
+"""For the page before the assumed first page of a list."""
+
 LEDGER_WRITES: Final = RetryPolicy(doubling(0.5, 10.0))
 """Short waits, because data that is not stored yet accumulates, and makes each try slower."""
 

@@ -1,4 +1,4 @@
-"""What the parts are told of the configuration, in their own terms. Pure."""
+"""What each part needs from the configuration, in its own terms. Pure."""
 
 from collections.abc import Collection
 from typing import Final

@@ -9,12 +9,13 @@ from typing import Final
 
 from exporter.comfycontrol import WorkflowPage
 from exporter.following.list_stamps import created_at_the_latest
+from exporter.retrying import FIRST_PAGE
 
-AGAIN_SECONDS: Final = 3600.0
+AGAIN_SECONDS: Final = FIRST_PAGE.waits[-1]
 """Seconds for which we assume that there is no page before page 1, after the service showed
 none."""
 
-SOON_SECONDS: Final = 60.0
+SOON_SECONDS: Final = FIRST_PAGE.waits[0]
 """Seconds after which that page is asked for again if there was no answer, or if page 1 did not
 exist either. The wait doubles each time, up to `AGAIN_SECONDS`."""
 
@@ -104,12 +105,12 @@ class PageNumbers:
         """
         if self._times_alike < 2:
             return 0.0
-        return min(AGAIN_SECONDS, SOON_SECONDS * 2.0 ** min(self._times_alike - 2, 10))
+        return FIRST_PAGE.wait(self._times_alike - 1)
 
     def unanswered(self, now: float) -> None:
         """Note that neither the page before nor the first page was answered."""
-        self._until = now + min(AGAIN_SECONDS, SOON_SECONDS * 2.0 ** min(self._unanswered, 10))
         self._unanswered += 1
+        self._until = now + FIRST_PAGE.wait(self._unanswered)
 
 
 def _ids(page: WorkflowPage) -> frozenset[str]:

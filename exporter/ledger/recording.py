@@ -27,7 +27,7 @@ class Recorder:
         writer: looks workflows up that are not in memory.
         lock: protects the memory. Always acquired after the writer's `store_lock`.
         accounts: the terms of the accounts.
-        admission: is told of what could not be looked up.
+        admission: is notified if a row could not be looked up.
         slices: labels that are derived from the tags and names of workflows.
         report: called under the lock with each change of a workflow, so it must not block.
     """

@@ -435,8 +435,7 @@ def _is_too_soon(workflow: Workflow, seen: Observation, seconds: float) -> bool:
     since = workflow.last_seen
     if since is not None and seen.at.monotonic - since.monotonic > seconds:
         return False  # also after a restart, when it is forgotten how slow that clock was
-    is_slow = updated > wall + CLOCK_SLACK_SECONDS
-    return is_slow and wall + workflow.slow_by <= settled_at + seconds
+    return _is_clock_slow(updated, wall) and wall + workflow.slow_by <= settled_at + seconds
 
 
 def is_about_earlier_run(workflow: Workflow, seen: Observation) -> bool:
@@ -545,8 +544,15 @@ def slow_by(workflow: Workflow, seen: Observation) -> float:
     stamps = [stamp for stamp in (seen.created_at, seen.updated_at) if stamp is not None]
     if wall is None or not stamps:
         return workflow.slow_by
-    lag = max(stamps) - wall
-    return max(lag, workflow.slow_by) if lag > CLOCK_SLACK_SECONDS else workflow.slow_by
+    newest = max(stamps)
+    return (
+        max(newest - wall, workflow.slow_by) if _is_clock_slow(newest, wall) else workflow.slow_by
+    )
+
+
+def _is_clock_slow(stamped: float, wall: float) -> bool:
+    """Whether the clock of an answer is slow, because a row in it was stamped later."""
+    return stamped > wall + CLOCK_SLACK_SECONDS
 
 
 def settled_by_when(seen: Observation, *, slow_by: float = 0.0) -> float | None:
@@ -588,7 +594,7 @@ def note_settled(workflow: Workflow, seen: Observation) -> Workflow:
     if settled_at is None:
         settled_at = wall if updated is None else updated
     elif updated is not None:
-        is_slow = wall is not None and updated > wall + CLOCK_SLACK_SECONDS
+        is_slow = wall is not None and _is_clock_slow(updated, wall)
         is_of_the_end = abs(updated - end) <= SAME_CLOCK_SECONDS
         by_row = settled_by_when(seen) or settled_at
         settled_at = (max if is_slow and is_of_the_end else min)(settled_at, by_row)

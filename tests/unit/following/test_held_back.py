@@ -2,8 +2,8 @@
 
 import queue
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, Future
-from contextlib import suppress
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -47,20 +47,15 @@ def told_to_wait(bench: Bench, error: ServiceError, priority: Priority) -> None:
 
 def is_held_back(bench: Bench, priority: Priority) -> bool:
     """Whether nobody may ask for this until the service said, and may from then on."""
-    probe = Probe()
-    bench.clock.now += AWAY - 0.1
-    asking = bench.begin(probe, priority)
-    try:
-        probe.made.get(timeout=0.05)
-    except queue.Empty:
-        bench.clock.now += 0.1
-        bench.loop.call(bench.access.token_changed)
-        probe.made.get(timeout=5)
-        return True
-    else:
+    with asking_too_early(bench, priority) as probe:
+        try:
+            probe.made.get(timeout=0.05)
+        except queue.Empty:
+            bench.clock.now += 0.1
+            bench.loop.call(bench.access.token_changed)
+            probe.made.get(timeout=5)
+            return True
         return False
-    finally:
-        end(asking, probe)
 
 
 def may_ask(bench: Bench, priority: Priority) -> bool:
@@ -68,25 +63,27 @@ def may_ask(bench: Bench, priority: Priority) -> bool:
 
     A thread may take long to begin the request, so this waits much longer than `is_held_back`.
     """
+    with asking_too_early(bench, priority) as probe:
+        try:
+            probe.made.get(timeout=30)
+        except queue.Empty:
+            return False
+        return True
+
+
+@contextmanager
+def asking_too_early(bench: Bench, priority: Priority) -> Iterator[Probe]:
+    """Ask just before the time that the service said; in the end, nothing is left of it."""
     probe = Probe()
     bench.clock.now += AWAY - 0.1
     asking = bench.begin(probe, priority)
     try:
-        probe.made.get(timeout=30)
-    except queue.Empty:
-        return False
-    else:
-        return True
+        yield probe
     finally:
-        end(asking, probe)
-
-
-def end(asking: "Future[object]", probe: Probe) -> None:
-    """Cancel the request, and wait until nothing of it is left."""
-    asking.cancel()
-    probe.answers.put("answer")
-    with suppress(CancelledError):
-        asking.result(5)
+        asking.cancel()
+        probe.answers.put("answer")
+        with suppress(CancelledError):
+            asking.result(5)
 
 
 OF_THE_SERVICE: list[ServiceError] = [
