@@ -74,6 +74,7 @@ def test_one_that_only_the_list_had_named_is_followed_as_a_pushed_one(
     exporter.until(lambda m: m("streams", account="studio") == 1)
     finish(service, workflow)
     exporter.until_finished(1)
+    exporter.until(lambda m: m("streams", account="studio") == 0)  # that of the first run
     run_again(service, workflow)
     assert exporter.app.pushed.push("studio", [workflow]) == PUSHED
     exporter.until(lambda m: m("streams", account="studio") == 1)
