@@ -9,6 +9,7 @@ from exporter.comfycontrol.documents import (
     MalformedDocumentError,
     load_object,
 )
+from exporter.comfycontrol.envelopes import rows_in, workflow_in
 from exporter.comfycontrol.nodes import failed_node
 from exporter.uuids import normalize_workflow_id
 
@@ -18,8 +19,6 @@ MAX_BODY_SIZE = 8 * 1024 * 1024
 MOST_ROWS = 1000
 """The largest number of rows that are used of one page; the service's documents allow 100. Further
 rows count as malformed."""
-
-_MAX_TOTAL = 2**53
 
 
 class MalformedListingError(MalformedDocumentError):
@@ -120,11 +119,8 @@ def parse_page(body: bytes, *, service_time: float | None = None) -> WorkflowPag
         document = load_object(body, MAX_BODY_SIZE, rows="workflows")
     except MalformedDocumentError as error:
         raise MalformedListingError(str(error)) from None
-    total = Fields(document).whole_number("total", _MAX_TOTAL)
-    entries = document.get("workflows")
-    if entries is None and (total == 0 or (total is None and "workflows" in document)):
-        entries = []  # some serializers write an empty list as null
-    if not isinstance(entries, list):
+    entries, total = rows_in(document, "workflows")
+    if entries is None:
         raise MalformedListingError("the page has no list of workflows")
     workflows: list[WorkflowSummary] = []
     malformed = max(0, len(entries) - MOST_ROWS)
@@ -175,7 +171,7 @@ def parse_detail(body: bytes) -> WorkflowDetail:
         MalformedDetailError: it is not a JSON object with a usable status, or it is too long.
     """
     try:
-        document = load_object(body, MAX_BODY_SIZE)
+        document = workflow_in(load_object(body, MAX_BODY_SIZE))
     except MalformedDocumentError as error:
         raise MalformedDetailError(str(error)) from None
     fields = Fields(document)

@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from exporter.comfycontrol.documents import Fields, MalformedDocumentError, load_object
+from exporter.comfycontrol.envelopes import rows_in
 from exporter.comfycontrol.listing import MAX_BODY_SIZE, MOST_ROWS
-
-_MAX_TOTAL = 2**53
 
 
 class MalformedRunnersError(MalformedDocumentError):
@@ -58,11 +57,8 @@ def parse_runners(body: bytes) -> RunnerPage:
         document = load_object(body, MAX_BODY_SIZE, rows="runners")
     except MalformedDocumentError as error:
         raise MalformedRunnersError(str(error)) from None
-    total = Fields(document).whole_number("total", _MAX_TOTAL)
-    entries = document.get("runners")
-    if entries is None and (total == 0 or (total is None and "runners" in document)):
-        entries = []  # some serializers write an empty list as null
-    if not isinstance(entries, list):
+    entries, total = rows_in(document, "runners")
+    if entries is None:
         raise MalformedRunnersError("the page has no list of runners")
     read = (_parse_runner(entry) for entry in entries[:MOST_ROWS])
     runners = tuple(runner for runner in read if runner is not None)

@@ -18,9 +18,9 @@ from typing import Final
 
 import orjson
 
-LEVELS: Final = 4
+LEVELS: Final = 5
 """How many levels of objects and arrays are read; deeper values are not kept. The tags in a page,
-and the parts of a cause in a snapshot, are within these levels."""
+also in an envelope, and the parts of a cause in a snapshot are within these levels."""
 
 MOST_MEMBERS: Final = 10_000
 """The largest number of members of one object or array; one with more counts as unreadable."""

@@ -1,4 +1,7 @@
-"""Time stamps of the service: ISO 8601 text, or a number, in; seconds since the epoch out."""
+"""Time stamps of the service: ISO 8601 text, or a number, in; seconds since the epoch out.
+
+A number may be written as text.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,23 @@ import email.utils
 import re
 from functools import lru_cache
 
+# In the extended format, and in the basic one, which has no dashes and no colons.
 _STAMP = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:[.,](\d+))?"
-    r"(?:[Zz]|([+-])(\d\d):?(\d\d)?)?",
+    r"(?P<year>\d{4})(?P<dash>-?)(?P<month>\d\d)(?P=dash)(?P<day>\d\d)[Tt ]"
+    r"(?P<hour>\d\d)(?P<colon>:?)(?P<minute>\d\d)(?P=colon)(?P<second>\d\d)"
+    r"(?:[.,](?P<fraction>\d+))?"
+    r"(?:[Zz]|(?P<sign>[+-])(?P<offset_hour>\d\d):?(?P<offset_minute>\d\d)?)?",
     re.ASCII,
 )
+
+_PARTS = (
+    *("year", "month", "day", "hour", "minute", "second", "fraction"),
+    *("sign", "offset_hour", "offset_minute"),
+)
+
+# At most nanoseconds. A day and a time without a T between them are a number of our days in no
+# unit, so they stay malformed.
+_NUMBER = re.compile(r"[1-9]\d{0,18}(?:\.\d{1,18})?", re.ASCII)
 
 # A stamp outside these years is a zero value or an error, never the time of a workflow.
 _YEARS = range(2000, 2200)
@@ -27,11 +42,12 @@ _FIRST, _LAST = (
 
 
 def parse_stamp(text: str) -> float:
-    """Read an ISO 8601 stamp as seconds since the epoch.
+    """Read an ISO 8601 stamp, or a number that is written as text, as seconds since the epoch.
 
-    Accepts ``Z``, offsets, and fractions of any length (digits beyond nanoseconds are cut). A stamp
-    without a zone is UTC, because the service's documents say that all its times are. The result is
-    the float nearest to the stamp, so that milliseconds are never lost.
+    Accepts the extended and the basic format, ``Z``, offsets, and fractions of any length (digits
+    beyond nanoseconds are cut). A stamp without a zone is UTC, because the service's documents say
+    that all its times are. The result is the float nearest to the stamp, so that milliseconds are
+    never lost.
 
     Raises:
         ValueError: it is not a time, or its year is absurd. The message does not quote the text.
@@ -43,9 +59,11 @@ def parse_stamp(text: str) -> float:
 def _parse(text: str) -> float:
     match = _STAMP.fullmatch(text)
     if match is None:
-        raise ValueError("not an ISO 8601 time")
+        if _NUMBER.fullmatch(text) is None:
+            raise ValueError("not an ISO 8601 time")
+        return read_number(float(text) if "." in text else int(text))
     year, month, day, hour, minute, second, fraction, sign, offset_hour, offset_minute = (
-        match.groups()
+        match.group(*_PARTS)
     )
     if int(year) not in _YEARS:
         raise ValueError("not a time of our days")

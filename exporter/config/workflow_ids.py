@@ -9,7 +9,6 @@ from exporter.config.document import read_document
 from exporter.config.errors import ErrorEntry, invalid, key_path
 from exporter.uuids import UUID_PATTERN, normalize_workflow_id
 
-_UUID = re.compile(UUID_PATTERN)
 # A word without special meaning in YAML: an id, or something written there by mistake.
 _WORD = r"""(?P<quote>["']?)(?P<word>\w[\w.-]*(?: \w[\w.-]*)*)(?P=quote)"""
 _PLAIN_LINE = re.compile(rf"(?P<indent> *)- +{_WORD}[ \t]*(?:[ \t]#.*)?", re.ASCII)
@@ -20,10 +19,10 @@ _HINT = "Write the UUID that the service gave, such as `a1b2c3d4-e5f6-7890-abcd-
 
 
 def parse_workflow_id(text: str) -> str:
-    """Parse an id, and return it as the service writes it: a UUID in lower case.
+    """Parse an id, and return it as the service writes it: a UUID in lower case, with dashes.
 
     Raises:
-        ValueError: It is not a UUID in five groups of digits. The message does not contain it.
+        ValueError: It is not a UUID in any usual spelling. The message does not contain it.
     """
     return normalize_workflow_id(text.strip())
 
@@ -38,7 +37,7 @@ def _valid_id(text: str) -> str:
 WorkflowId = Annotated[
     str,
     AfterValidator(_valid_id),
-    Field(json_schema_extra={"pattern": f"^{_UUID.pattern}$"}),
+    Field(json_schema_extra={"pattern": f"^{UUID_PATTERN}$"}),
 ]
 """A workflow's id in a model."""
 
@@ -86,9 +85,9 @@ def _ids_of(words: list[tuple[str, int]]) -> tuple[list[str], list[ErrorEntry]]:
     ids: dict[str, None] = {}
     errors: list[ErrorEntry] = []
     for index, (word, line) in enumerate(words):
-        if _UUID.fullmatch(word):
-            ids[word.lower()] = None
-        else:
+        try:
+            ids[normalize_workflow_id(word)] = None
+        except ValueError:
             errors.append(ErrorEntry(key_path((index,)), _REASON, _HINT, line))
     return list(ids), errors
 

@@ -23,7 +23,7 @@ from exporter.comfycontrol.snapshot import (
     Snapshot,
     parse_snapshot,
 )
-from exporter.comfycontrol.stamps import parse_stamp
+from exporter.comfycontrol.stamps import parse_stamp, read_number
 from exporter.comfycontrol.text import MAX_LENGTH, clean
 
 JSON = st.recursive(
@@ -137,6 +137,25 @@ def test_arbitrary_answers_are_read_or_refused(document: object) -> None:
         assert detail.status
 
 
+@given(named=st.text(st.characters(codec=None), max_size=200), wrapped=st.booleans())
+@example(named="\ud83d\ude00", wrapped=False)
+@example(named="17", wrapped=True)
+def test_names_in_causes_are_cleaned_or_malformed(named: str, wrapped: bool) -> None:
+    workflow = {"status": "failed", "error_node": named, "exception_type": named}
+    detail = parse_detail(json.dumps({"data": workflow} if wrapped else workflow).encode())
+    parsed = parse_snapshot(
+        json.dumps({"status": "failed", "cause": {"node_type": named, "exception_type": named}})
+    )
+    assert parsed.snapshot.cause is not None
+    for text in (detail.exception_type, parsed.snapshot.cause.node_type):
+        if text is None:
+            assert "exception_type" in detail.malformed_fields or not clean(named)
+        else:
+            assert text == clean(text)
+            text.encode()
+    assert detail.error_node in {detail.exception_type, None}
+
+
 @given(
     moment=st.datetimes(dt.datetime(2000, 1, 2), dt.datetime(2199, 12, 30)),  # noqa: DTZ001
     offset=st.integers(-23 * 60 - 59, 23 * 60 + 59),
@@ -147,6 +166,33 @@ def test_stamps_are_read_to_the_float_nearest(moment: dt.datetime, offset: int) 
     assert parse_stamp(stamp.isoformat()) == stamp.timestamp()
     assert parse_stamp(moment.isoformat()) == moment.replace(tzinfo=dt.UTC).timestamp()
     assert parse_stamp(moment.isoformat() + "Z") == moment.replace(tzinfo=dt.UTC).timestamp()
+
+
+@given(
+    moment=st.datetimes(dt.datetime(2000, 1, 2), dt.datetime(2199, 12, 30)),  # noqa: DTZ001
+    offset=st.integers(-23 * 60 - 59, 23 * 60 + 59),
+    separator=st.sampled_from("Tt "),
+    point=st.sampled_from(".,"),
+)
+def test_stamps_are_the_same_time_in_the_basic_format(
+    moment: dt.datetime, offset: int, separator: str, point: str
+) -> None:
+    stamp = moment.replace(tzinfo=dt.timezone(dt.timedelta(minutes=offset)))
+    basic = stamp.strftime(f"%Y%m%d{separator}%H%M%S{point}%f%z")
+    assert parse_stamp(basic) == stamp.timestamp()
+
+
+@given(
+    seconds=st.integers(946_684_800, 7_258_118_399),
+    digits=st.integers(0, 9),
+)
+def test_numbers_are_the_same_time_in_each_unit(seconds: int, digits: int) -> None:
+    for exponent in (0, 3, 6, 9):
+        number = seconds * 10**exponent + digits * 10**exponent // 10
+        assert read_number(number) == parse_stamp(str(number))
+        expected = seconds + (digits / 10 if exponent else 0)
+        assert parse_stamp(str(number)) == expected
+    assert parse_stamp(f"{seconds}.{digits}") == float(f"{seconds}.{digits}")
 
 
 @given(
@@ -161,7 +207,7 @@ def test_stamps_keep_their_milliseconds(seconds: int, milliseconds: int, zeros: 
     assert parsed == float(f"{seconds}.{milliseconds:03}")
 
 
-@given(text=st.text() | st.text(alphabet="0123456789-:.TZ+ "))
+@given(text=st.text() | st.text(alphabet="0123456789-:.,TZ+ "))
 def test_arbitrary_text_is_a_time_or_is_not(text: str) -> None:
     with contextlib.suppress(ValueError):
         assert parse_stamp(text) > 900_000_000

@@ -127,6 +127,17 @@ def test_get(client: Client, records: list[RequestRecord]) -> None:
 
 
 @responses.activate
+@pytest.mark.parametrize(
+    "spelling",
+    [WORKFLOW.upper(), WORKFLOW.replace("-", ""), f"{{{WORKFLOW}}}", f"urn:uuid:{WORKFLOW}"],
+)
+def test_an_id_is_sent_in_one_spelling(spelling: str, client: Client) -> None:
+    responses.get(GET, json={"status": "queued"})
+    assert client.get_workflow(spelling).status == "queued"
+    assert [call.request.url for call in responses.calls] == [GET]
+
+
+@responses.activate
 def test_subscribe(client: Client, records: list[RequestRecord]) -> None:
     responses.get(
         SUBSCRIBE,
@@ -482,7 +493,7 @@ def test_base_urls_that_cannot_be_used(url: str) -> None:
     assert "secret" not in "".join(traceback.format_exception(caught.value)[-1:])
 
 
-@pytest.mark.parametrize("workflow_id", ["", "x", "..", WORKFLOW + "/..", f"{{{WORKFLOW}}}"])
+@pytest.mark.parametrize("workflow_id", ["", "x", "..", WORKFLOW + "/..", f"{{{WORKFLOW}"])
 def test_ids_that_are_none_are_not_asked_for(
     workflow_id: str, client: Client, records: list[RequestRecord]
 ) -> None:

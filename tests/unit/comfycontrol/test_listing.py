@@ -18,6 +18,7 @@ from exporter.comfycontrol.listing import (
     parse_detail,
     parse_page,
 )
+from exporter.comfycontrol.text import clean
 
 WORKFLOW = "a1b2c3d4-e5f6-7890-abcd-ef1234567890"
 
@@ -64,9 +65,18 @@ def test_a_page() -> None:
 
 
 @pytest.mark.parametrize(
+    "spelling",
+    [WORKFLOW.upper(), WORKFLOW.replace("-", ""), f"{{{WORKFLOW}}}", f"urn:uuid:{WORKFLOW}"],
+)
+def test_an_id_is_the_same_in_each_spelling(spelling: str) -> None:
+    parsed = page(entry(id=spelling))
+    assert (parsed.workflows[0].id, parsed.malformed) == (WORKFLOW, 0)
+
+
+@pytest.mark.parametrize(
     "wrong",
     [
-        *(None, 3, "x", [], {}, entry(id="x"), entry(id=None), entry(id=f"{{{WORKFLOW}}}")),
+        *(None, 3, "x", [], {}, entry(id="x"), entry(id=None), entry(id=f"{{{WORKFLOW}")),
         *(entry(id="../" + WORKFLOW[3:]), entry(status=None), entry(status=3), entry(status="")),
     ],
 )
@@ -218,3 +228,21 @@ def failed(error_node: object, graph: object) -> WorkflowDetail:
     """A failed workflow in full."""
     document = {"status": "failed", "error_node": error_node, "workflow_json": graph}
     return parse_detail(json.dumps(document).encode())
+
+
+@pytest.mark.parametrize(
+    "named", ["K\x00S\nampler\u202e", " KSampler ", "x" * 500, "\U0001f3a8\ufffd幅"]
+)
+def test_names_in_causes_are_cleaned_and_bounded(named: str) -> None:
+    document = {"status": "failed", "error_node": named, "exception_type": named}
+    detail = parse_detail(json.dumps(document).encode())
+    assert detail.error_node == detail.exception_type == clean(named)
+    looked_up = failed("17", {"17": {"class_type": named}})
+    assert looked_up.error_node == clean(named)
+
+
+def test_a_name_with_half_a_character_costs_that_field() -> None:
+    body = b'{"status":"failed","error_node":"K\\ud83d","exception_type":"ValueError"}'
+    detail = parse_detail(body)
+    assert (detail.error_node, detail.exception_type) == (None, "ValueError")
+    assert detail.malformed_fields == ("error_node",)

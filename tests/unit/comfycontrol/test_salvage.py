@@ -134,8 +134,8 @@ def test_more_rows_than_are_taken_are_counted() -> None:
 
 
 def test_what_lies_deep_is_not_kept() -> None:
-    found = salvage_object('{"x": NaN, "a": [[[{"b": "secret"}, [1e9]]]]}', max_depth=64)
-    assert found == {"x": UNREADABLE, "a": [[[{}, []]]]}
+    found = salvage_object('{"x": NaN, "a": [[[[{"b": "secret"}, [1e9]]]]]}', max_depth=64)
+    assert found == {"x": UNREADABLE, "a": [[[[{}, []]]]]}
     assert found is not None
     assert found.damaged == {"x"}
 

@@ -9,17 +9,35 @@ B = "00000000-0000-0000-0000-000000000001"
 REMEDY = "Write the UUID that the service gave, such as `a1b2c3d4-e5f6-7890-abcd-ef1234567890`."
 
 
-def test_an_id_is_lower_case() -> None:
-    assert parse_workflow_id(f" {A.upper()}\n") == A
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(f" {A.upper()}\n", A.replace("-", ""), A.replace("-", "").upper()),
+        *(f"{{{A}}}", f"{{{A.upper()}}}", f"{{{A.replace('-', '')}}}"),
+        *(f"urn:uuid:{A}", f"URN:UUID:{A.upper()}", f"urn:uuid:{A.replace('-', '')}"),
+    ],
+)
+def test_an_id_has_one_identity_in_each_spelling(text: str) -> None:
+    assert parse_workflow_id(text) == A
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", A[:-1], A + "0", A.replace("-", ""), f"{{{A}}}", f"urn:uuid:{A}", A + "\n" + A],
+    [
+        *("", "x", A[:-1], A + "0", A + "\n" + A, A.replace("-", "", 1), A.replace("-", "")[:-1]),
+        *(f"{{{A}", f"{A}}}", f"{{{{{A}}}}}", f"uuid:{A}", f"urn:{A}", f"urn:uuid:{{{A}}}"),
+        *(f"a-{A[1:]}", A.replace("-", " "), A.replace("-", "_"), f"{A[:-1]}\u0661"),
+    ],
 )
 def test_what_is_no_id(text: str) -> None:
     with pytest.raises(ValueError, match=r"^not a workflow id$"):
         parse_workflow_id(text)
+
+
+def test_a_file_of_ids_in_several_spellings() -> None:
+    bare, urn, braces = A.replace("-", ""), f"urn:uuid:{A}", f"'{{{A}}}'"
+    assert parse_workflow_ids(f"- {bare}\n- {bare.upper()}\n- {B}\n") == ([A, B], [])
+    assert parse_workflow_ids(f"- {B}\n- {urn}\n- {braces}\n") == ([B, A], [])
 
 
 def test_a_file_of_ids() -> None:
