@@ -38,9 +38,10 @@ MAX_REFUSAL_SIZE = 4096
 """How many bytes of a refusal's body are read. The service's own refusals have about fifty."""
 
 _JSON_TYPE = re.compile(r"application/json|text/json|application/[\w.+-]+\+json", re.ASCII)
-# JSON under a general label. A page ("text/html") comes from a proxy.
+# JSON under a general label. A page of a proxy is "text/html" too: its content decides.
 _DOCUMENT_TYPE = re.compile(
-    rf"{_JSON_TYPE.pattern}|text/plain|application/octet-stream|binary/octet-stream", re.ASCII
+    rf"{_JSON_TYPE.pattern}|text/plain|application/octet-stream|binary/octet-stream|text/html",
+    re.ASCII,
 )
 _STREAM_TYPE = re.compile(r"text/event-stream", re.ASCII)
 
@@ -49,6 +50,11 @@ _STREAM_TYPE = re.compile(r"text/event-stream", re.ASCII)
 _ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 
 _SECONDS = re.compile(r"\d{1,18}(?:\.\d{1,18})?", re.ASCII)
+
+
+_USABLE = frozenset({200, 203})
+"""203 is a 200 that a proxy has passed on, and perhaps changed: its content is checked like that of
+any other answer."""
 
 
 def judge(
@@ -77,17 +83,27 @@ def _failure(
 ) -> ServiceError | None:
     status = response.status_code
     code = str(status)
-    if status != 200:
+    if status not in _USABLE:
         return _refusal(endpoint, response, read_start)
     content_type = _content_type(response)
     expected = _STREAM_TYPE if endpoint == "subscribe" else _DOCUMENT_TYPE
     # Without a content type, a document is checked by its content; but a stream could be anything.
     if expected.fullmatch(content_type) is None and (content_type or endpoint == "subscribe"):
-        return UnusableError(f"{endpoint}: an answer of another content type", code=code)
+        return another_type(endpoint, code)
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in _ENCODINGS:
         return UnusableError(f"{endpoint}: an answer in an encoding not asked for", code=code)
     return None
+
+
+def another_type(endpoint: Endpoint, code: str) -> UnusableError:
+    """The error that an answer of another content type means."""
+    return UnusableError(f"{endpoint}: an answer of another content type", code=code)
+
+
+def is_page(response: requests.Response) -> bool:
+    """Whether an answer says that it is a page, as a proxy's is."""
+    return _content_type(response) == "text/html"
 
 
 def is_of_service(content_type: str, start: bytes) -> bool:

@@ -1,6 +1,7 @@
 """The service's calls: list workflows, get one, subscribe to one.
 
-Each call sends exactly one request. Waiting for the rate limit and retrying is up to the caller.
+Each call sends exactly one request. Waiting for the rate limit, retrying and following a redirect
+is up to the caller.
 """
 
 from __future__ import annotations
@@ -16,12 +17,20 @@ import requests
 from requests.utils import get_environ_proxies
 
 from exporter import __version__
-from exporter.comfycontrol.answers import MAX_REFUSAL_SIZE, Endpoint, judge, retry_after
+from exporter.comfycontrol.answers import (
+    MAX_REFUSAL_SIZE,
+    Endpoint,
+    another_type,
+    is_page,
+    judge,
+    retry_after,
+)
 from exporter.comfycontrol.connections import Adapter, Call, make_tls_context
 from exporter.comfycontrol.deadlines import Watchdog
 from exporter.comfycontrol.documents import MalformedDocumentError
 from exporter.comfycontrol.errors import (
     AbortedError,
+    RedirectedError,
     TooLargeError,
     UnauthorizedError,
     UnreachableError,
@@ -35,6 +44,7 @@ from exporter.comfycontrol.listing import (
     parse_detail,
     parse_page,
 )
+from exporter.comfycontrol.redirects import FOLLOWED, redirect_target
 from exporter.comfycontrol.runners import RunnerPage, parse_runners
 from exporter.comfycontrol.stamps import parse_http_date
 from exporter.comfycontrol.stream import Stream
@@ -56,7 +66,18 @@ _REFUSAL_SECONDS = 2.0
 
 _OVERDUE = Failure("timeout", "took too long as a whole")
 
+_VERSION = "/v1"
+
 _Document = TypeVar("_Document")
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """An answer that may be usable, and whose body is unread."""
+
+    response: requests.Response
+    at: float
+    """When its headers arrived; monotonic seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +200,10 @@ class Client:
         if status is not None:
             parameters["status"] = status
         call = call or Call()
-        response = self._open("list", "/v1/workflow", parameters, call)
-        service_time = parse_http_date(response.headers.get("Date"))
+        opened = self._open("list", "/v1/workflow", parameters, call)
+        service_time = parse_http_date(opened.response.headers.get("Date"))
         return self._read_document(
-            "list", response, call, lambda body: parse_page(body, service_time=service_time)
+            "list", opened, call, lambda body: parse_page(body, service_time=service_time)
         )
 
     def get_workflow(self, workflow_id: str, call: Call | None = None) -> WorkflowDetail:
@@ -217,8 +238,8 @@ class Client:
             raise ValueError("pages count from 0 or 1, and hold from 1 to 100 runners")
         parameters = {"page": str(page), "per_page": str(per_page)}
         call = call or Call()
-        response = self._open("runners", "/v1/runner", parameters, call)
-        return self._read_document("runners", response, call, parse_runners)
+        opened = self._open("runners", "/v1/runner", parameters, call)
+        return self._read_document("runners", opened, call, parse_runners)
 
     def subscribe(self, workflow_id: str, call: Call | None = None) -> Stream:
         """Open the event stream of one workflow.
@@ -235,10 +256,11 @@ class Client:
         """
         path = f"/v1/workflow/{normalize_workflow_id(workflow_id)}/subscribe"
         call = call or Call()
-        response = self._open("subscribe", path, {}, call)
+        opened = self._open("subscribe", path, {}, call)
+        self._note_time(opened)
         self._watchdog.watch(call, self._timeouts.silence)
         return Stream(
-            response,
+            opened.response,
             call,
             silence=self._timeouts.silence,
             gap=self._timeouts.read,
@@ -277,12 +299,12 @@ class Client:
 
     def _open(
         self, endpoint: Endpoint, path: str, parameters: Mapping[str, str], call: Call
-    ) -> requests.Response:
+    ) -> _Opened:
         """Send a request; return the answer with its body unread, if it is usable.
 
         The call is still running then: the caller must end it with ``_abandon``.
         """
-        request = self._prepare(endpoint, path, parameters)
+        request = self._prepare(endpoint, path, parameters, call.target)
         with self._lock:
             if self._closed or call.aborted:
                 raise AbortedError(f"{endpoint}: aborted before it was asked")
@@ -299,14 +321,32 @@ class Client:
             self._abandon(response, call)
             if call.aborted:
                 raise AbortedError(f"{endpoint}: aborted", code=failure.code)
+            # With Retry-After, it is not to be followed at once.
+            if (
+                isinstance(failure, RedirectedError)
+                and response.status_code in FOLLOWED
+                and failure.retry_after is None
+            ):
+                failure.target = redirect_target(
+                    request.url or "",
+                    response.headers.get("Location"),
+                    resource=path.removeprefix(_VERSION),
+                    parameters=parameters,
+                )
             raise failure
-        date = parse_http_date(response.headers.get("Date"))
+        return _Opened(response, answered)
+
+    def _note_time(self, opened: _Opened) -> None:
+        date = parse_http_date(opened.response.headers.get("Date"))
         if date is not None:
-            self._told_time = date, answered
-        return response
+            self._told_time = date, opened.at
 
     def _prepare(
-        self, endpoint: Endpoint, path: str, parameters: Mapping[str, str]
+        self,
+        endpoint: Endpoint,
+        path: str,
+        parameters: Mapping[str, str],
+        target: str | None,
     ) -> requests.PreparedRequest:
         token = self._credentials()
         if _TOKEN.fullmatch(token) is None:
@@ -323,6 +363,8 @@ class Client:
         headers["Authorization"] = f"Bearer {token}"
         # No session prepares it: that would replace the token by an entry of netrc, and merge
         # settings that this client does not have.
+        if target is not None:  # it has these parameters
+            return requests.Request("GET", target, headers=headers).prepare()
         request = requests.Request("GET", self._base_url + path, params=parameters, headers=headers)
         return request.prepare()
 
@@ -380,42 +422,48 @@ class Client:
     def _read_document(
         self,
         endpoint: Endpoint,
-        response: requests.Response,
+        opened: _Opened,
         call: Call,
         parse: Callable[[bytes], _Document],
     ) -> _Document:
+        response = opened.response
         try:
             body = self._read_body(endpoint, response, call)
         finally:
             self._abandon(response, call)
+        code = str(response.status_code)
         try:
-            return parse(body)
+            document = parse(body)
         except MalformedDocumentError as error:
-            message = f"{endpoint}: {error}"
-        raise self._unusable(message, response)
+            failure = UnusableError(f"{endpoint}: {error}", code=code)
+        else:
+            self._note_time(opened)
+            return document
+        if is_page(response):
+            failure = another_type(endpoint, code)
+        failure.retry_after = retry_after(response, self._now)
+        raise failure
 
     def _read_body(self, endpoint: Endpoint, response: requests.Response, call: Call) -> bytes:
         self._watchdog.watch(call, self._timeouts.body)
         body = bytearray()
+        code = str(response.status_code)
         while True:
             chunk = _read_chunk(response)
             # A socket that was shut down looks like a clean end.
             if call.aborted or call.expired:
                 chunk = _OVERDUE
             if isinstance(chunk, Failure):
-                self._fail(endpoint, call, chunk, code="200")
+                self._fail(endpoint, call, chunk, code=code)
             if not chunk:
                 return bytes(body)
             body += chunk
             if len(body) > MAX_BODY_SIZE:
                 raise TooLargeError(
                     f"{endpoint}: the body is too long",
-                    code="200",
+                    code=code,
                     retry_after=retry_after(response, self._now),
                 )
-
-    def _unusable(self, message: str, response: requests.Response) -> UnusableError:
-        return UnusableError(message, code="200", retry_after=retry_after(response, self._now))
 
     def _read_start(self, response: requests.Response, call: Call) -> bytes:
         """Read the beginning of a refusal's body: as much as arrives in time."""

@@ -90,9 +90,15 @@ class Call:
     aborted, and further calls with it end before they begin.
     """
 
-    __slots__ = ("__weakref__", "_aborted", "_expired", "_socket", "due", "ticket")
+    __slots__ = ("__weakref__", "_aborted", "_expired", "_socket", "due", "target", "ticket")
 
-    def __init__(self) -> None:
+    def __init__(self, target: str | None = None) -> None:
+        """Begin.
+
+        Args:
+            target: the URL to which the service has redirected this request; None: its own one.
+        """
+        self.target = target
         self.due: float | None = None
         self.ticket = 0
         self._aborted = False

@@ -58,7 +58,14 @@ class ServerFaultError(ServiceError):
 
 
 class RedirectedError(ServiceError):
-    """3xx: redirects are not followed, because they would send the token to another server."""
+    """3xx. This client does not follow redirects: each request waits for its turn.
+
+    Attributes:
+        target: the URL to request instead, if that is safe. Most often it is None: a redirect to
+            another server would give that the token.
+    """
+
+    target: str | None = None
 
 
 class UnusableError(ServiceError):

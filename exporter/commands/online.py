@@ -12,9 +12,11 @@ from typing import Final
 
 from exporter.budget.sliding_window import Limit
 from exporter.comfycontrol import (
+    Call,
     Client,
     ForbiddenError,
     RateLimitedError,
+    RedirectedError,
     RequestRecord,
     ServerFaultError,
     ServiceError,
@@ -22,6 +24,7 @@ from exporter.comfycontrol import (
     UnauthorizedError,
     UnreachableError,
 )
+from exporter.comfycontrol.redirects import MOST_HOPS
 from exporter.config import Account, Config, RateLimit, TokenUnreadableError
 from exporter.config.token_shapes import shape_of
 from exporter.following.answers import is_of_wrong_address, reason_of
@@ -76,7 +79,9 @@ def ask_each(
         if account.address in asked:
             sleep(_pause(account.rate_limit))
         asked.add(account.address)
-        error, total = _ask(account, timeouts, config.egress.bind)
+        error, total = _ask(
+            account, timeouts, config.egress.bind, partial(sleep, _pause(account.rate_limit))
+        )
         if isinstance(error, RateLimitedError):
             exhausted.add(account.address)
         if error is None:
@@ -92,20 +97,39 @@ def _pause(limit: RateLimit) -> float:
 
 
 def _ask(
-    account: Account, timeouts: Timeouts | None, bind: str | None
+    account: Account,
+    timeouts: Timeouts | None,
+    bind: str | None,
+    pause: Callable[[], object],
 ) -> tuple[ServiceError | TokenUnreadableError | None, int | None]:
-    """Send one request; return the error, or how many workflows the list has."""
+    """Send one request; return the error, or how many workflows the list has.
+
+    If the service redirects it within its own origin, the next one is sent after a pause.
+    """
 
     def unheard(_: RequestRecord) -> None:
         """Ignore the record: requests are not counted here."""
 
     client = partial(Client, account.base_url, account.token.read, max_streams=0)
     with client(on_request=unheard, timeouts=timeouts, bind=bind) as service:
+        target: str | None = None
         try:
-            return None, service.list_workflows(page=1, per_page=1).total
+            for _ in range(MOST_HOPS):
+                try:
+                    return None, _total(service, target)
+                except RedirectedError as error:
+                    if error.target is None:
+                        raise
+                    target = error.target
+                pause()
+            return None, _total(service, target)
         except (ServiceError, TokenUnreadableError) as error:
             # The traceback is removed, because its frames hold the token.
             return error.with_traceback(None), None
+
+
+def _total(service: Client, target: str | None) -> int | None:
+    return service.list_workflows(page=1, per_page=1, call=Call(target)).total
 
 
 def _taken(account: Account, total: int | None) -> str:

@@ -23,9 +23,11 @@ from exporter.comfycontrol import (
     ForbiddenError,
     NotFoundError,
     RateLimitedError,
+    RedirectedError,
     ServiceError,
     UnauthorizedError,
 )
+from exporter.comfycontrol.redirects import MOST_HOPS
 from exporter.following.answers import (
     AccountHealth,
     Answers,
@@ -56,6 +58,14 @@ MOST_ON_LOOP: Final = 500
 
 class NotWantedError(StoppedError):
     """The answer was no longer wanted when the turn of the request came."""
+
+
+class _MovedError(Exception):
+    """The same request is answered at another URL of the service."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__()
+        self.target = target
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +194,8 @@ class AccountAccess:
     ) -> Answer:
         """Make one request when its turn comes; return its answer.
 
+        If the service redirects it within its own origin, the next one waits for its turn as well.
+
         Args:
             priority: its priority in the request budget.
             request: makes it, in a thread. Aborting its call ends it.
@@ -202,6 +214,8 @@ class AccountAccess:
             ServiceError: the service refused, failed or could not be reached.
         """
         about_one = about_one or priority not in LISTING
+        target: str | None = None
+        hops = 0
         while True:
             for_all = await self._pass_gate(about_one=about_one)
             try:
@@ -209,13 +223,17 @@ class AccountAccess:
                     await self.in_thread(self._reload_token)
                 permit = await self._wait_for_permit(priority, still_wanted)
                 if self._is_open(for_all=for_all, about_one=about_one):
-                    pending = _Pending(permit, request, at_most, discard)
+                    pending = _Pending(
+                        permit, request, at_most, discard, target, is_last=hops == MOST_HOPS
+                    )
                     return await self._send(
                         pending, for_all=for_all, about_one=about_one, is_extra=is_extra
                     )
                 # The gate was closed while this request waited for its turn. It goes back to the
                 # gate, because sending it would only bring the same refusal.
                 permit.unused()
+            except _MovedError as moved:
+                target, hops = moved.target, hops + 1
             finally:
                 if for_all:
                     self._someone_tries = False
@@ -268,6 +286,8 @@ class AccountAccess:
             raise
         except ServiceError as error:
             permit.answered()
+            if isinstance(error, RedirectedError) and error.target and not pending.is_last:
+                raise _MovedError(error.target) from None
             if is_extra and isinstance(
                 error, UnauthorizedError | ForbiddenError | NotFoundError | BadRequestError
             ):
@@ -431,13 +451,17 @@ class _Pending(Generic[Answer]):
     request: Callable[[Call], Answer]
     at_most: float | None
     discard: Callable[[Answer], object]
+    target: str | None
+    """The URL to which the service has redirected it."""
+    is_last: bool
+    """Whether no further redirect is followed."""
 
     async def answer(self, threads: CallThreads) -> Answer:
         """Make it in a thread.
 
         If it is broken off, it is not waited for: resolving a name cannot be interrupted.
         """
-        call = Call()
+        call = Call(self.target)
         try:
             job = threads.submit(self.request, call)
         except NoThreadError:

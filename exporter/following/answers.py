@@ -293,7 +293,7 @@ def is_of_wrong_address(error: ServiceError) -> bool:
             return True
         case ServerFaultError(code="404" | "405" | "410"):
             return True
-        case UnusableError(code="200"):
+        case UnusableError(code="200" | "203"):
             return True
     return False
 

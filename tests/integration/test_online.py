@@ -1,7 +1,9 @@
 """`check-config --online`, against a local ComfyControl and against what is none."""
 
 import socket
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,45 @@ def test_accounts_of_one_address_keep_to_what_an_exporter_leaves_of_the_limit(
     assert [found.is_right for found in ask_each(config, sleep=sleep)] == [True, True]
     # 10 of 40 in 10 s are left, and the second account is asked for after the wait.
     assert (waits, requests) == ([1.0], [1])
+
+
+class Moved(BaseHTTPRequestHandler):
+    """A service that wants a slash at the end of a path."""
+
+    def do_GET(self) -> None:
+        path, _, query = self.path.partition("?")
+        if path.endswith("/"):
+            body = b'{"workflows":[],"total":7}'
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+        else:
+            body = b""
+            self.send_response(307)
+            self.send_header("Location", f"{path}/?{query}")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+def test_a_redirect_within_the_service_is_followed_after_a_pause() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Moved) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        base_url = f"http://127.0.0.1:{server.server_port}"
+        given = {"name": "studio", "base_url": base_url, "token": "cfc_x", "listing": {}}
+        waits: list[float] = []
+        config = Config.model_validate({"accounts": [given]})
+        (found,) = ask_each(config, sleep=waits.append)
+        server.shutdown()
+        serving.join()
+    assert (found.is_right, found.text) == (
+        True,
+        f"{base_url} accepts its token, and lists 7 workflows",
+    )
+    assert waits == [1.0]
 
 
 def test_without_the_flag_nothing_is_asked(simulator: Simulator, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import responses
 
 from exporter.comfycontrol import (
     BadRequestError,
+    Call,
     Client,
     ForbiddenError,
     NotFoundError,
@@ -291,10 +292,12 @@ def test_the_services_clock_is_that_of_its_latest_usable_answer(
     assert client.service_wall() == told + 7
 
 
-def ask(client: Client, endpoint: str) -> object:
+def ask(client: Client, endpoint: str, target: str | None = None) -> object:
+    call = Call(target)
     if endpoint == "list":
-        return client.list_workflows(page=1)
-    return client.get_workflow(WORKFLOW) if endpoint == "get" else client.subscribe(WORKFLOW)
+        return client.list_workflows(page=1, call=call)
+    asks = client.get_workflow if endpoint == "get" else client.subscribe
+    return asks(WORKFLOW, call)
 
 
 @pytest.mark.parametrize("status", [204, 302, 400, 401, 403, 404, 410, 429, 500, 503])
@@ -353,7 +356,8 @@ def test_retry_after_of_an_answer_that_is_none(
         *(("list", kind, True) for kind in ("application/json", "Application/JSON; charset=utf-8")),
         *(("list", kind, True) for kind in ("application/problem+json", "text/json", "")),
         *(("list", kind, True) for kind in ("text/plain;charset=x", "application/octet-stream")),
-        *(("list", kind, False) for kind in ("text/html", "application/jsonp", ";")),
+        ("list", "text/html; charset=utf-8", True),
+        *(("list", kind, False) for kind in ("application/xhtml+xml", "application/jsonp", ";")),
         *(("subscribe", kind, True) for kind in ("text/event-stream", "TEXT/Event-Stream;x=y")),
         *(
             ("subscribe", kind, False)
@@ -381,6 +385,111 @@ def test_content_types(
             ask(client, endpoint)
         assert caught.value.code == "200"
     assert [record.code for record in records] == ["200"]
+
+
+HTML_TYPES = ("text/html", "Text/HTML; charset=UTF-8")
+
+
+@pytest.mark.parametrize("content_type", HTML_TYPES)
+@pytest.mark.parametrize(
+    "body", [HTML, "", "[]", "{}", '{"message":"down"}', '{"workflows":7}', '{"workflows":[']
+)
+@pytest.mark.parametrize("endpoint", ["list", "get"])
+def test_a_page_stays_a_page(
+    content_type: str,
+    body: str,
+    endpoint: str,
+    client: Client,
+    service: responses.RequestsMock,
+) -> None:
+    for url in (LIST, GET):
+        headers = {"Date": "Sun, 15 Jan 2034 14:30:05 GMT"}
+        service.get(url, body=body, content_type=content_type, headers=headers)
+    with pytest.raises(UnusableError, match="content type") as caught:
+        ask(client, endpoint)
+    assert (caught.value.code, caught.value.__context__) == ("200", None)
+    assert client.service_wall() is None  # it has the time of a proxy
+
+
+@pytest.mark.parametrize("content_type", HTML_TYPES)
+def test_a_document_that_is_labelled_as_a_page_is_read(
+    content_type: str, client: Client, service: responses.RequestsMock
+) -> None:
+    headers = {"Date": "Mon, 15 Jan 2024 14:30:05 GMT"}
+    service.get(LIST, body='{"workflows":[],"total":0}', content_type=content_type, headers=headers)
+    service.get(GET, body='{"status":"queued"}', content_type=content_type)
+    assert client.list_workflows(page=1).total == 0
+    assert client.get_workflow(WORKFLOW).status == "queued"
+    assert client.service_wall() is not None
+
+
+def test_an_answer_that_a_proxy_passed_on_is_read(
+    client: Client, service: responses.RequestsMock, records: list[RequestRecord]
+) -> None:
+    service.get(LIST, status=203, json={"workflows": [], "total": 3})
+    service.get(GET, status=203, body=HTML, content_type="text/html")
+    service.get(SUBSCRIBE, status=203, body="", content_type="text/event-stream")
+    assert client.list_workflows(page=1).total == 3
+    with pytest.raises(UnusableError, match="content type") as caught:
+        client.get_workflow(WORKFLOW)
+    assert caught.value.code == "203"
+    client.subscribe(WORKFLOW).close()
+    assert [record.code for record in records] == ["203", "203", "203"]
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+@pytest.mark.parametrize(
+    ("endpoint", "location"),
+    [
+        ("list", f"{LIST}/?page=1&per_page=100"),
+        ("get", f"{GET}/"),
+        ("subscribe", f"{URL}/v2/workflow/{WORKFLOW}/subscribe"),
+    ],
+)
+def test_a_redirect_within_the_origin_is_the_next_request(
+    status: int,
+    endpoint: str,
+    location: str,
+    client: Client,
+    service: responses.RequestsMock,
+    records: list[RequestRecord],
+) -> None:
+    asked = {"list": LIST, "get": GET, "subscribe": SUBSCRIBE}[endpoint]
+    service.get(asked, status=status, headers={"Location": location})
+    target = location.partition("?")[0]
+    if endpoint == "subscribe":
+        service.get(target, body="", content_type="text/event-stream")
+    else:
+        service.get(target, json={"workflows": [], "status": "queued"})
+    with pytest.raises(RedirectedError) as caught:
+        ask(client, endpoint)
+    assert caught.value.target == location
+    assert len(service.calls) == 1  # the caller decides when the next one goes
+    ask(client, endpoint, caught.value.target)
+    assert service.calls[1].request.url == location
+    assert service.calls[1].request.headers["Authorization"] == f"Bearer {TOKEN}"
+    assert [record.code for record in records] == [str(status), "200"]
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (302, {}),
+        (302, {"Location": "https://elsewhere.test/v1/workflow/?page=1&per_page=100"}),
+        (302, {"Location": f"{URL.replace('https', 'http')}/v1/workflow/?page=1&per_page=100"}),
+        (302, {"Location": "/login"}),
+        (302, {"Location": "/v1/workflow/"}),
+        (307, {"Location": f"{LIST}/?page=1&per_page=100", "Retry-After": "7"}),
+        *((status, {"Location": f"{LIST}/?page=1&per_page=100"}) for status in (300, 303, 304)),
+    ],
+)
+def test_other_redirects_lead_nowhere(
+    status: int, headers: dict[str, str], client: Client, service: responses.RequestsMock
+) -> None:
+    service.get(LIST, status=status, headers=headers)
+    with pytest.raises(RedirectedError) as caught:
+        client.list_workflows(page=1)
+    assert caught.value.target is None
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "compress"])

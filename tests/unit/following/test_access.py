@@ -25,6 +25,7 @@ from exporter.comfycontrol import (
     UnreachableError,
     UnusableError,
 )
+from exporter.comfycontrol.redirects import MOST_HOPS
 from exporter.following.access import AccountAccess
 from exporter.following.ending import Answering
 from exporter.following.threads import CallThreads
@@ -145,6 +146,62 @@ def bench() -> Iterator[Bench]:
 def test_an_answer_is_handed_on(bench: Bench) -> None:
     assert bench.ask("page") == "page"
     assert bench.budget.reading().used == 1
+
+
+def test_a_redirect_within_the_service_is_followed_in_its_own_turn(bench: Bench) -> None:
+    asked: list[str | None] = []
+
+    def request(call: Call) -> str:
+        asked.append(call.target)
+        if call.target is None:
+            raise moved("https://localhost/there")
+        return "page"
+
+    assert bench.begin(request, Priority.LIST_FIRST_PAGE).result(30) == "page"
+    assert asked == [None, "https://localhost/there"]
+    assert bench.budget.reading().used == 2
+    assert bench.access.health().up
+    assert bench.access.last_error is None
+
+
+def test_redirects_are_followed_a_few_times_only(bench: Bench) -> None:
+    asked: list[str | None] = []
+
+    def request(call: Call) -> str:
+        asked.append(call.target)
+        raise moved(f"https://localhost/{len(asked)}")
+
+    with pytest.raises(RedirectedError):
+        bench.begin(request, Priority.LIST_FIRST_PAGE).result(30)
+    assert asked == [None, *(f"https://localhost/{n}" for n in range(1, MOST_HOPS + 1))]
+    assert bench.budget.reading().used == MOST_HOPS + 1
+    assert bench.access.health().up is False
+
+
+def test_a_redirect_that_leads_nowhere_is_a_bad_answer(bench: Bench) -> None:
+    with pytest.raises(RedirectedError):
+        bench.ask(moved(None), Priority.LIST_FIRST_PAGE)
+    assert bench.budget.reading().used == 1
+    assert bench.access.health().up is False
+
+
+def test_the_request_that_tries_a_refused_token_may_be_redirected(bench: Bench) -> None:
+    bench.refuse()
+    bench.clock.now += 100
+
+    def request(call: Call) -> str:
+        if call.target is None:
+            raise moved("https://localhost/there")
+        return "page"
+
+    assert bench.begin(request).result(30) == "page"
+    assert bench.ask("page") == "page"
+
+
+def moved(target: str | None) -> RedirectedError:
+    error = RedirectedError("list: answered with status 307", code="307")
+    error.target = target
+    return error
 
 
 def test_before_the_first_answer_nothing_is_said_of_the_account(bench: Bench) -> None:
